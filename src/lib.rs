@@ -1,0 +1,1 @@
+//! An API gateway: YAML routes, upstream connection pools per route, filters.

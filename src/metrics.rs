@@ -71,12 +71,12 @@ impl Scrape {
         let workers = u64::try_from(process.workers()).unwrap_or(u64::MAX);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("gateway_build_info", "The version that runs", [(version, 1_u64)])?;
-        page.gauge_of_all("process_start_time_seconds", "When the process started, in Unix time", started)?;
-        page.gauge_of_all("gateway_workers", "Workers that serve", workers)?;
+        page.gauge_of_all("process_start_time_seconds", "When the process started, in Unix time", &started)?;
+        page.gauge_of_all("gateway_workers", "Workers that serve", &workers)?;
         page.gauge_of_all(
             "gateway_config_generation",
             "The number of the configuration that serves",
-            process.generation(),
+            &process.generation(),
         )?;
         page.counter_of_all(
             "gateway_config_reloads_refused",
@@ -233,8 +233,8 @@ impl Page<'_> {
         metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
     }
 
-    fn gauge_of_all(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    fn gauge_of_all(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
     fn counter<L: EncodeLabelSet>(

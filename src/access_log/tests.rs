@@ -1,0 +1,186 @@
+use std::net::Ipv4Addr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::UNIX_EPOCH;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A sink that hands over what is written to it, and fails when the receiver is gone.
+struct Sink(SyncSender<Vec<u8>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log_to_sink(format: Format) -> (AccessLog, Receiver<Vec<u8>>) {
+    let (sender, receiver) = sync_channel(1000);
+    (AccessLog::to_sink(format, Box::new(Sink(sender))).unwrap(), receiver)
+}
+
+/// All that was written until the log was closed.
+fn written(log: &AccessLog, receiver: &Receiver<Vec<u8>>) -> String {
+    assert!(log.close(PATIENCE), "the log did not end");
+    String::from_utf8(receiver.try_iter().flatten().collect()).unwrap()
+}
+
+fn answered_from_upstream() -> Record<'static> {
+    Record {
+        started: UNIX_EPOCH + Duration::from_micros(1_795_380_523_000_042),
+        client: Ipv4Addr::LOCALHOST.into(),
+        listener: "web",
+        method: "GET",
+        target: b"/spike?v=2",
+        version: http::Version::HTTP_11,
+        host: Some(b"localhost:8080"),
+        status: 200,
+        route: Some("spike"),
+        endpoint: Some("127.0.0.1:3000"),
+        reused: Some(true),
+        attempts: 1,
+        request_bytes: 0,
+        response_bytes: 1024,
+        acquire: Some(Duration::from_nanos(12_999)),
+        connect: None,
+        first_byte: Some(Duration::from_micros(1_200)),
+        total: Duration::from_micros(61_000_001),
+        error: None,
+        user_agent: Some(b"curl/8"),
+        referer: None,
+    }
+}
+
+/// A request that never came to a route, of a client that would like to write a line of its own.
+fn forged() -> Record<'static> {
+    Record {
+        target: b"/\" 200 1\n\\\x1b[2J\xff",
+        host: None,
+        status: 0,
+        route: None,
+        endpoint: None,
+        reused: None,
+        attempts: 0,
+        response_bytes: 0,
+        acquire: None,
+        first_byte: None,
+        error: Some("request.target"),
+        user_agent: Some("é\r\n".as_bytes()),
+        ..answered_from_upstream()
+    }
+}
+
+#[test]
+fn json_lines_are_these() {
+    let (log, receiver) = log_to_sink(Format::Json);
+    log.write(&answered_from_upstream());
+    log.write(&forged());
+    assert_eq!(
+        written(&log, &receiver).lines().collect::<Vec<_>>(),
+        [
+            concat!(
+                r#"{"time":"2026-11-22T20:48:43.000042Z","client":"127.0.0.1","listener":"web","method":"GET","#,
+                r#""target":"/spike?v=2","version":"HTTP/1.1","host":"localhost:8080","status":200,"#,
+                r#""route":"spike","endpoint":"127.0.0.1:3000","reused":true,"attempts":1,"request_bytes":0,"#,
+                r#""response_bytes":1024,"acquire_ms":0.012,"first_byte_ms":1.2,"total_ms":61000.001,"#,
+                r#""user_agent":"curl/8"}"#,
+            ),
+            concat!(
+                r#"{"time":"2026-11-22T20:48:43.000042Z","client":"127.0.0.1","listener":"web","method":"GET","#,
+                r#""target":"/\" 200 1\n\\\u001b[2J�","version":"HTTP/1.1","status":0,"attempts":0,"#,
+                r#""request_bytes":0,"response_bytes":0,"total_ms":61000.001,"error":"request.target","#,
+                r#""user_agent":"é\r\n"}"#,
+            ),
+        ]
+    );
+}
+
+#[test]
+fn common_lines_are_these() {
+    let (log, receiver) = log_to_sink(Format::Common);
+    log.write(&answered_from_upstream());
+    log.write(&forged());
+    assert_eq!(
+        written(&log, &receiver).lines().collect::<Vec<_>>(),
+        [
+            concat!(
+                r#"127.0.0.1 - - [22/Nov/2026:20:48:43 +0000] "GET /spike?v=2 HTTP/1.1" 200 1024 "-" "curl/8" "#,
+                r#"listener="web" host="localhost:8080" route="spike" endpoint="127.0.0.1:3000" reused=true "#,
+                r#"attempts=1 request_bytes=0 acquire_ms=0.012 connect_ms=- first_byte_ms=1.200 "#,
+                r#"total_ms=61000.001 error=-"#,
+            ),
+            concat!(
+                r#"127.0.0.1 - - [22/Nov/2026:20:48:43 +0000] "GET /\x22 200 1\x0A\x5C\x1B[2J\xFF HTTP/1.1" 000 0 "#,
+                r#""-" "\xC3\xA9\x0D\x0A" listener="web" host="-" route="-" endpoint="-" reused=- attempts=0 "#,
+                r#"request_bytes=0 acquire_ms=- connect_ms=- first_byte_ms=- total_ms=61000.001 "#,
+                r#"error=request.target"#,
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_line_comes_out_without_another_one_pushing_it() {
+    let (log, receiver) = log_to_sink(Format::Json);
+    for _ in 0..3 {
+        log.write(&answered_from_upstream());
+        let line = receiver.recv_timeout(PATIENCE).expect("a written line");
+        assert_eq!(line.last(), Some(&b'\n'));
+    }
+}
+
+#[test]
+fn the_lines_of_all_threads_are_written_before_the_log_has_closed() {
+    let (log, receiver) = log_to_sink(Format::Json);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| log.write(&answered_from_upstream())));
+        }
+    });
+    assert_eq!(log.dropped(), 0);
+    let text = written(&log, &receiver);
+    assert_eq!(text.lines().count(), 2000);
+    assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+}
+
+#[test]
+fn lines_that_find_their_buffer_full_are_dropped_and_counted() {
+    // Nobody receives: the writer hangs with the first buffer, as at a pipe that nobody reads.
+    let (sender, receiver) = sync_channel(0);
+    let log = AccessLog::to_sink(Format::Json, Box::new(Sink(sender))).unwrap();
+    while log.dropped() == 0 {
+        log.write(&answered_from_upstream());
+    }
+    assert!(!log.close(Duration::from_millis(1)), "it closed with a buffer still to be written");
+    drop(receiver);
+    assert!(log.close(PATIENCE));
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_the_log_and_nothing_else() {
+    let (log, receiver) = log_to_sink(Format::Json);
+    drop(receiver);
+    log.write(&answered_from_upstream());
+    assert!(log.close(PATIENCE));
+    log.write(&answered_from_upstream());
+    assert_eq!(log.dropped(), 2);
+}
+
+#[test]
+fn a_file_is_appended_to_and_one_that_cannot_be_opened_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    for _ in 0..2 {
+        let log = AccessLog::open(Format::Json, &Output::File(path.clone())).unwrap();
+        log.write(&answered_from_upstream());
+        assert!(log.close(PATIENCE));
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+    assert!(AccessLog::open(Format::Json, &Output::File(folder.path().join("none/access.log"))).is_err());
+}

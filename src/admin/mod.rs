@@ -1,0 +1,68 @@
+//! The admin listener: what the process is doing, for probes, scrapes and people. It reads and never changes anything.
+//!
+//! It runs on the control thread, so that no scrape holds up a request. There is no authentication: bind it to loopback or
+//! to an address that only operators reach. On loopback it answers only to a Host that is an IP address or `localhost`,
+//! because a web page open in the operator's browser could otherwise read it under a name that it makes resolve to
+//! 127.0.0.1 (DNS rebinding).
+
+mod pages;
+mod server;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::metrics::PoolReport;
+
+pub use server::serve;
+
+/// What the admin listener shows, and where it gets it from.
+pub struct AdminState {
+    /// What `/ready` answers.
+    pub readiness: Readiness,
+    /// Every pool and endpoint, for `/pools`.
+    pub pools: Source<Vec<PoolReport>>,
+    /// OpenMetrics text, for `/metrics`.
+    pub metrics: Source<String>,
+    /// The running configuration as YAML, without its secrets, for `/config`.
+    pub config: Source<String>,
+    /// The routes in order of precedence, as JSON, for `/routes`.
+    pub routes: Source<serde_json::Value>,
+}
+
+/// Asked anew for each request. It runs on the control thread and should take a few milliseconds at most.
+pub type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+impl std::fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminState").field("readiness", &self.readiness).finish_non_exhaustive()
+    }
+}
+
+/// Whether new requests are welcome: `/ready` answers 200 only between [`set_serving`](Self::set_serving) and
+/// [`set_draining`](Self::set_draining).
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU8);
+
+impl Readiness {
+    const STARTING: u8 = 0;
+    const SERVING: u8 = 1;
+    const DRAINING: u8 = 2;
+
+    /// All listeners accept.
+    pub fn set_serving(&self) {
+        self.0.store(Self::SERVING, Ordering::Relaxed);
+    }
+
+    /// The process has been told to stop: requests in flight end, new ones should go elsewhere.
+    pub fn set_draining(&self) {
+        self.0.store(Self::DRAINING, Ordering::Relaxed);
+    }
+
+    /// Whether new requests are welcome, and the word that `/ready` says.
+    fn as_word(&self) -> (bool, &'static str) {
+        match self.0.load(Ordering::Relaxed) {
+            Self::STARTING => (false, "starting\n"),
+            Self::SERVING => (true, "ready\n"),
+            _ => (false, "draining\n"),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What each path answers.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use super::AdminState;
+use crate::metrics;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+// RFC 9512.
+const YAML: &str = "application/yaml";
+
+/// A path, what it is for, and what makes its answer.
+struct Page {
+    path: &'static str,
+    about: &'static str,
+    answer: fn(&AdminState) -> Answer,
+}
+
+struct Answer {
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn ok(content_type: &'static str, body: String) -> Self {
+        Self { status: StatusCode::OK, content_type, body }
+    }
+
+    fn text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, content_type: TEXT, body: body.into() }
+    }
+}
+
+const PAGES: [Page; 7] = [
+    Page { path: "/", about: "this list", answer: |_| Answer::ok(TEXT, index()) },
+    Page {
+        path: "/live",
+        about: "200 while the process runs",
+        answer: |_| Answer::ok(TEXT, "live\n".into()),
+    },
+    Page { path: "/ready", about: "200 while new requests are welcome, else 503", answer: ready },
+    Page { path: "/pools", about: "upstream connections by pool and endpoint (JSON)", answer: pools },
+    Page {
+        path: "/routes",
+        about: "routes in order of precedence (JSON)",
+        answer: |state| json(&(state.routes)()),
+    },
+    Page {
+        path: "/config",
+        about: "the configuration that serves (YAML)",
+        answer: |state| Answer::ok(YAML, (state.config)()),
+    },
+    Page {
+        path: "/metrics",
+        about: "metrics (OpenMetrics)",
+        answer: |state| Answer::ok(metrics::CONTENT_TYPE, (state.metrics)()),
+    },
+];
+
+/// The response to a request; `guarded` if only a local name in Host is to be answered.
+pub(super) fn respond<B>(state: &AdminState, request: &Request<B>, guarded: bool) -> Response<String> {
+    let answer = if guarded && !names_this_machine(request) {
+        Answer::text(
+            StatusCode::FORBIDDEN,
+            "The Host of a request to this listener must be an IP address or localhost.\n",
+        )
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        Answer::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n")
+    } else {
+        match PAGES.iter().find(|page| page.path == request.uri().path()) {
+            Some(page) => (page.answer)(state),
+            None => Answer::text(
+                StatusCode::NOT_FOUND,
+                format!("There is no such path. These are:\n\n{}", index()),
+            ),
+        }
+    };
+    let mut response = Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+fn index() -> String {
+    PAGES.iter().map(|page| format!("{:<10}{}\n", page.path, page.about)).collect()
+}
+
+fn ready(state: &AdminState) -> Answer {
+    let (ready, word) = state.readiness.as_word();
+    Answer::text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, word)
+}
+
+fn pools(state: &AdminState) -> Answer {
+    json(&serde_json::json!({ "pools": (state.pools)() }))
+}
+
+fn json(value: &serde_json::Value) -> Answer {
+    // A person reads this in a terminal as often as a program does.
+    Answer::ok(JSON, format!("{value:#}\n"))
+}
+
+/// Whether the request names its host by an IP address or as `localhost`, or, as HTTP/1.0 may, not at all.
+fn names_this_machine<B>(request: &Request<B>) -> bool {
+    let local = |authority: &Authority| {
+        let host = authority.host();
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        address.eq_ignore_ascii_case("localhost") || IpAddr::from_str(address).is_ok()
+    };
+    let fields = request.headers().get_all(HOST);
+    request.uri().authority().is_none_or(local)
+        && fields.iter().all(|field| Authority::try_from(field.as_bytes()).is_ok_and(|host| local(&host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_pass_the_guard() {
+        for (host, passes) in [
+            ("localhost", true),
+            ("LocalHost:9901", true),
+            ("127.0.0.1:9901", true),
+            ("[::1]:9901", true),
+            ("10.1.2.3", true),
+            ("evil.example", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:9901", false),
+            ("", false),
+        ] {
+            let request = Request::get("/pools").header(HOST, host).body(()).unwrap();
+            assert_eq!(names_this_machine(&request), passes, "{host}");
+        }
+        assert!(names_this_machine(&Request::get("/pools").body(()).unwrap()));
+        assert!(!names_this_machine(&Request::get("http://evil.example/pools").body(()).unwrap()));
+        let both = Request::get("/").header(HOST, "localhost").header(HOST, "evil.example").body(()).unwrap();
+        assert!(!names_this_machine(&both));
+    }
+}

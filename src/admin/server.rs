@@ -1,0 +1,212 @@
+//! Accepting and serving admin connections.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{AdminState, pages};
+
+/// Connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person need a handful.
+const CONNECTIONS_MAX: usize = 64;
+
+/// From the accept, or the end of the previous response, to the end of a request's header.
+const REQUEST_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// No connection lives longer, so that clients which read nothing can't use them all up. Clients connect again.
+const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(120);
+
+/// How long accepting pauses after it failed, as it does when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves admin requests until `shutdown` completes, then drops its connections.
+///
+/// HTTP/1.1 only. Let `shutdown` complete last, after the drain: `/ready` is to answer 503 while requests still end.
+pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
+    let guarded = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve_connection(stream, Arc::clone(&state), guarded));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the admin listener could not accept");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, guarded: bool) {
+    let service = service_fn(|request| {
+        let response = pages::respond(&state, &request, guarded);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_LIFETIME_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended early"),
+        Err(_) => tracing::debug!("an admin connection reached its maximum lifetime"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::admin::Readiness;
+    use crate::metrics::PoolReport;
+
+    struct Admin {
+        address: SocketAddr,
+        state: Arc<AdminState>,
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<()>,
+    }
+
+    impl Admin {
+        async fn start() -> Self {
+            let state = Arc::new(AdminState {
+                readiness: Readiness::default(),
+                pools: Box::new(|| {
+                    vec![PoolReport { pool: "spike".to_owned(), idle: 3, ..PoolReport::default() }]
+                }),
+                metrics: Box::new(|| "# EOF\n".to_owned()),
+                config: Box::new(|| "routes: []\n".to_owned()),
+                routes: Box::new(|| json!({ "routes": ["spike"] })),
+            });
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (stop, stopped) = oneshot::channel::<()>();
+            let shutdown = async { drop(stopped.await) };
+            let task = tokio::spawn(serve(listener, Arc::clone(&state), shutdown));
+            Self { address, state, stop, task }
+        }
+
+        /// Status line, header and body of the response to this method, path and Host.
+        async fn ask(&self, method: &str, path: &str, host: &str) -> (String, String, String) {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await.unwrap();
+            let (header, body) = response.split_once("\r\n\r\n").unwrap();
+            let (status, fields) = header.split_once("\r\n").unwrap();
+            (status.to_owned(), fields.to_owned(), body.to_owned())
+        }
+
+        async fn get(&self, path: &str) -> (String, String) {
+            let (status, _, body) = self.ask("GET", path, "localhost").await;
+            (status, body)
+        }
+    }
+
+    #[tokio::test]
+    async fn every_page_answers_with_what_its_source_says() {
+        let admin = Admin::start().await;
+        let ok = |body: &str| ("HTTP/1.1 200 OK".to_owned(), body.to_owned());
+        assert_eq!(admin.get("/live").await, ok("live\n"));
+        assert_eq!(admin.get("/metrics").await, ok("# EOF\n"));
+        assert_eq!(admin.get("/config?x=1").await, ok("routes: []\n"));
+        let (_, pools) = admin.get("/pools").await;
+        let pools: Value = serde_json::from_str(&pools).unwrap();
+        assert_eq!((&pools["pools"][0]["pool"], &pools["pools"][0]["idle"]), (&json!("spike"), &json!(3)));
+        let (_, routes) = admin.get("/routes").await;
+        assert_eq!(serde_json::from_str::<Value>(&routes).unwrap(), json!({ "routes": ["spike"] }));
+    }
+
+    #[tokio::test]
+    async fn ready_is_503_until_it_serves_and_once_it_drains() {
+        let admin = Admin::start().await;
+        let unavailable = "HTTP/1.1 503 Service Unavailable";
+        assert_eq!(admin.get("/ready").await, (unavailable.to_owned(), "starting\n".to_owned()));
+        admin.state.readiness.set_serving();
+        assert_eq!(admin.get("/ready").await, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+        admin.state.readiness.set_draining();
+        assert_eq!(admin.get("/ready").await, (unavailable.to_owned(), "draining\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn other_paths_get_the_list_and_other_methods_are_refused() {
+        let admin = Admin::start().await;
+        let (status, body) = admin.get("/pool").await;
+        assert_eq!(status, "HTTP/1.1 404 Not Found");
+        assert!(body.contains("\n/pools ") && body.contains("\n/metrics "), "{body}");
+        let (status, fields, _) = admin.ask("POST", "/live", "localhost").await;
+        assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
+        assert!(fields.contains("allow: GET, HEAD"), "{fields}");
+        let (status, fields, body) = admin.ask("HEAD", "/live", "localhost").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+        assert!(fields.contains("content-length: 5"), "{fields}");
+    }
+
+    #[tokio::test]
+    async fn on_loopback_a_foreign_host_is_refused() {
+        let admin = Admin::start().await;
+        let (status, _, body) = admin.ask("GET", "/config", "rebound.example").await;
+        assert_eq!(status, "HTTP/1.1 403 Forbidden");
+        assert!(!body.contains("routes"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn one_connection_more_than_the_limit_waits_for_another_to_end() {
+        let admin = Admin::start().await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(admin.address).await.unwrap());
+        }
+        let mut waiting = std::pin::pin!(admin.get("/live"));
+        // Accepting takes microseconds, so that an answer would long have come.
+        assert!(timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "it was not made to wait");
+        drop(silent.pop());
+        assert_eq!(waiting.await.1, "live\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_no_request_is_cut_off() {
+        let admin = Admin::start().await;
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let mut rest = Vec::new();
+        // Whether it gets a 408 first is hyper's choice; that it ends is ours.
+        drop(stream.read_to_end(&mut rest).await);
+        assert!(
+            (REQUEST_HEADER_TIMEOUT..2 * REQUEST_HEADER_TIMEOUT).contains(&begun.elapsed()),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_shutdown_though_a_client_is_connected() {
+        let admin = Admin::start().await;
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        admin.stop.send(()).unwrap();
+        admin.task.await.unwrap();
+        let mut byte = [0];
+        assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
+    }
+}

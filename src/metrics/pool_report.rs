@@ -1,0 +1,80 @@
+//! What one pool says of its connections to one endpoint: the row of `/pools` and of the pool metrics.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// The state and the counts of a pool's connections to one endpoint, as of one moment.
+///
+/// Counts are since the pool began; a pool that a reload leaves unchanged keeps counting. Reasons are the names that
+/// `x-gateway-error` and the access log use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PoolReport {
+    /// Whose pool it is: a route's name, or that of an upstream that several routes share.
+    pub pool: String,
+    /// The routes that use it, by name.
+    pub routes: Vec<String>,
+    /// The endpoint as the configuration names it: its URL's origin.
+    pub endpoint: String,
+    /// The socket address that its connections go to; empty before the name was resolved.
+    pub address: String,
+    /// Connections open and unused.
+    pub idle: u64,
+    /// Connections that a request is using.
+    pub active: u64,
+    /// Connections being made: name resolved, TCP or TLS not yet done.
+    pub connecting: u64,
+    /// Requests waiting for a connection.
+    pub pending: u64,
+    /// The limit on idle, active and connecting together.
+    pub max_connections: u64,
+    /// Connections made.
+    pub opened: u64,
+    /// Requests that got a connection which had served another before.
+    pub reused: u64,
+    /// Requests that got a connection, new or reused.
+    pub acquired: u64,
+    /// How long those requests waited for it, all together, dialling included. In JSON: seconds.
+    #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
+    pub acquire_wait: Duration,
+    /// Attempts to connect that failed.
+    pub connect_failed: u64,
+    /// Requests sent again because a reused connection turned out to be dead.
+    pub retried: u64,
+    /// TLS handshakes completed, resumed ones among them.
+    pub tls_handshakes: u64,
+    /// TLS handshakes that resumed an earlier session.
+    pub tls_resumed: u64,
+    /// Requests that got no connection, by the limit that refused them.
+    #[serde(serialize_with = "by_reason")]
+    pub refused: Vec<(&'static str, u64)>,
+    /// Connections closed, by reason.
+    #[serde(serialize_with = "by_reason")]
+    pub closed: Vec<(&'static str, u64)>,
+}
+
+fn by_reason<S: Serializer>(counts: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().copied())
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_reason_are_a_json_object() {
+        let report = PoolReport {
+            closed: vec![("idle_timeout", 3), ("peer", 1)],
+            acquire_wait: Duration::from_millis(1500),
+            ..PoolReport::default()
+        };
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["closed"], serde_json::json!({"idle_timeout": 3, "peer": 1}));
+        assert_eq!(json["refused"], serde_json::json!({}));
+        assert_eq!(json["acquire_wait_seconds"], serde_json::json!(1.5));
+    }
+}

@@ -1,0 +1,149 @@
+//! Counting without contention: a slot per worker, added up when somebody looks.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread writes and any thread reads.
+///
+/// Because there is one writer, adding is a plain load and store instead of a locked instruction. A second writer
+/// would lose counts (never more than that), so each counter lives in a [`Sharded`] slot of one worker.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`; only the thread that owns the counter may call it.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The number as of now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value per worker, each on cache lines of its own, so that two workers never write to the same line.
+#[derive(Debug)]
+pub struct Sharded<T>(Box<[Slot<T>]>);
+
+// 128, not 64: the adjacent-line prefetcher of x86 pulls lines in pairs, and Apple's cores have 128-byte lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Slot<T>(T);
+
+impl<T: Default> Sharded<T> {
+    /// A slot for each of the workers 0 to `workers` - 1, and one, numbered `workers`, for the control thread.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..=workers).map(|_| Slot::default()).collect())
+    }
+}
+
+impl<T> Sharded<T> {
+    /// The slot of this worker; `None` for a number that no worker has.
+    #[must_use]
+    pub fn of(&self, worker: usize) -> Option<&T> {
+        let slot = self.0.get(worker);
+        debug_assert!(slot.is_some(), "worker {worker} has no slot among {}", self.0.len());
+        slot.map(|slot| &slot.0)
+    }
+
+    /// Every slot in turn, for reading.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|slot| &slot.0)
+    }
+
+    /// The sum over all slots of what `part` answers for each.
+    pub fn sum(&self, part: impl Fn(&T) -> u64) -> u64 {
+        self.iter().map(part).sum()
+    }
+}
+
+/// Counts by a reason that is known only when it happens: a list that grows and never shrinks.
+///
+/// Reasons are static strings, so there are as many entries as the program has reasons; the first use of one allocates.
+#[derive(Debug, Default)]
+pub struct ReasonCounts {
+    first: OnceLock<Box<Reason>>,
+}
+
+#[derive(Debug)]
+struct Reason {
+    name: &'static str,
+    count: Counter,
+    next: OnceLock<Box<Reason>>,
+}
+
+impl ReasonCounts {
+    /// Counts one more of `reason`; only the thread that owns the counts may call it.
+    pub fn add(&self, reason: &'static str) {
+        let mut place = &self.first;
+        loop {
+            let entry = place.get_or_init(|| Box::new(Reason::new(reason)));
+            if entry.name == reason {
+                return entry.count.add(1);
+            }
+            place = &entry.next;
+        }
+    }
+
+    /// All the reasons seen so far, in the order of their first occurrence.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        std::iter::successors(self.first.get(), |entry| entry.next.get())
+            .map(|entry| (entry.name, entry.count.value()))
+    }
+}
+
+impl Reason {
+    fn new(name: &'static str) -> Self {
+        Self { name, count: Counter::default(), next: OnceLock::new() }
+    }
+}
+
+/// Adds up the counts of several slots, sorted by reason.
+#[must_use]
+pub fn sum_reasons<'a>(counts: impl IntoIterator<Item = &'a ReasonCounts>) -> Vec<(&'static str, u64)> {
+    let mut sums = std::collections::BTreeMap::new();
+    for (reason, count) in counts.into_iter().flat_map(ReasonCounts::iter) {
+        *sums.entry(reason).or_insert(0) += count;
+    }
+    sums.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_different_workers_share_no_cache_line() {
+        let counters = Sharded::<Counter>::new(2);
+        let addresses: Vec<usize> =
+            counters.iter().map(|counter| std::ptr::from_ref(counter).addr()).collect();
+        assert_eq!(addresses.len(), 3);
+        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= 128), "{addresses:?}");
+    }
+
+    #[test]
+    fn what_every_worker_counted_is_summed() {
+        let counters = Sharded::<Counter>::new(3);
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let counter = counters.of(worker).unwrap();
+                scope.spawn(move || (0..1000).for_each(|_| counter.add(1)));
+            }
+        });
+        assert_eq!(counters.sum(Counter::value), 4000);
+    }
+
+    #[test]
+    fn reasons_are_counted_apart_and_summed_over_workers() {
+        let (one, other) = (ReasonCounts::default(), ReasonCounts::default());
+        one.add("pool.acquire_timeout");
+        one.add("pool.max_pending");
+        one.add("pool.acquire_timeout");
+        other.add("pool.max_pending");
+        assert_eq!(one.iter().collect::<Vec<_>>(), [("pool.acquire_timeout", 2), ("pool.max_pending", 1)]);
+        assert_eq!(sum_reasons([&one, &other]), [("pool.acquire_timeout", 2), ("pool.max_pending", 2)]);
+    }
+}

@@ -1,0 +1,338 @@
+//! What the program counts: per route, per listener, and for the whole process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
+
+/// Upper bounds of the request duration histogram, in seconds; slower ones fall into a last bucket without bound.
+///
+/// From half a millisecond, which is what a request over a kept connection on one machine takes, to the half minute
+/// after which most clients have given up.
+pub const DURATION_BOUNDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The same bounds in nanoseconds, so that the request path compares integers.
+const DURATION_BOUNDS_NANOS: [u64; 15] = [
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+];
+
+/// The classes by which finished requests are counted; `none` where the client got no status at all.
+pub const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The counts of one route. All methods are for the request path: a few plain stores, no allocation but for the first
+/// failure of a kind.
+#[derive(Debug)]
+pub struct RouteStats {
+    route: String,
+    shards: Sharded<RouteShard>,
+}
+
+#[derive(Debug, Default)]
+struct RouteShard {
+    begun: Counter,
+    finished: [Counter; CODE_CLASSES.len()],
+    // One bucket more than there are bounds: the last has none.
+    durations: [Counter; DURATION_BOUNDS.len() + 1],
+    duration_nanos: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    errors: ReasonCounts,
+}
+
+impl RouteStats {
+    /// Counts for the route of this name, with a slot per worker and one for the control thread.
+    #[must_use]
+    pub fn new(route: &str, workers: usize) -> Self {
+        Self { route: route.to_owned(), shards: Sharded::new(workers) }
+    }
+
+    /// The route's name, as it shows in the `route` label.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// A request of this route begins; [`finish`](Self::finish) must follow, on the same worker.
+    pub fn begin(&self, worker: usize) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.begun.add(1);
+        }
+    }
+
+    /// The request is over: its last byte has gone out, or it never will.
+    ///
+    /// `status` is that of the response that the client got, 0 if it got none (it left, or was cut off). `error` is the
+    /// reason that `x-gateway-error` and the access log show.
+    pub fn finish(
+        &self,
+        worker: usize,
+        status: u16,
+        duration: Duration,
+        bytes_in: u64,
+        bytes_out: u64,
+        error: Option<&'static str>,
+    ) {
+        let Some(shard) = self.shards.of(worker) else { return };
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = DURATION_BOUNDS_NANOS.partition_point(|&bound| bound < nanos);
+        if let Some(count) = shard.durations.get(bucket) {
+            count.add(1);
+        }
+        if let Some(count) = shard.finished.get(usize::from(status / 100)).or(shard.finished.first()) {
+            count.add(1);
+        }
+        shard.duration_nanos.add(nanos);
+        shard.bytes_in.add(bytes_in);
+        shard.bytes_out.add(bytes_out);
+        if let Some(reason) = error {
+            shard.errors.add(reason);
+        }
+    }
+
+    /// The sums over all workers.
+    #[must_use]
+    pub fn totals(&self) -> RouteTotals {
+        let mut codes = [0; CODE_CLASSES.len()];
+        let mut durations = [0; DURATION_BOUNDS.len() + 1];
+        let mut begun = 0;
+        for shard in self.shards.iter() {
+            // The finished ones are read before the begun ones: a request that ends in between is then in flight,
+            // rather than one that ended without having begun.
+            add_each(&mut codes, &shard.finished);
+            add_each(&mut durations, &shard.durations);
+            begun += shard.begun.value();
+        }
+        RouteTotals {
+            in_flight: begun.saturating_sub(codes.iter().sum()),
+            codes,
+            durations,
+            duration_seconds: Duration::from_nanos(self.shards.sum(|shard| shard.duration_nanos.value()))
+                .as_secs_f64(),
+            bytes_in: self.shards.sum(|shard| shard.bytes_in.value()),
+            bytes_out: self.shards.sum(|shard| shard.bytes_out.value()),
+            errors: sum_reasons(self.shards.iter().map(|shard| &shard.errors)),
+        }
+    }
+}
+
+fn add_each(sums: &mut [u64], counters: &[Counter]) {
+    sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.value());
+}
+
+/// What a route has counted so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteTotals {
+    /// Finished requests, in the order of [`CODE_CLASSES`].
+    pub codes: [u64; CODE_CLASSES.len()],
+    /// Finished requests per bucket of [`DURATION_BOUNDS`], the last bucket without bound; not cumulative.
+    pub durations: [u64; DURATION_BOUNDS.len() + 1],
+    /// The sum of all durations, in seconds.
+    pub duration_seconds: f64,
+    /// Request body bytes received from clients.
+    pub bytes_in: u64,
+    /// Response body bytes sent to clients.
+    pub bytes_out: u64,
+    /// Requests that have begun and not ended.
+    pub in_flight: u64,
+    /// Requests that failed, by reason.
+    pub errors: Vec<(&'static str, u64)>,
+}
+
+/// The counts of one listener.
+#[derive(Debug)]
+pub struct ListenerStats {
+    listener: String,
+    shards: Sharded<ListenerShard>,
+}
+
+#[derive(Debug, Default)]
+struct ListenerShard {
+    accepted: Counter,
+    ended: Counter,
+    closed: ReasonCounts,
+    tls_failed: ReasonCounts,
+}
+
+impl ListenerStats {
+    /// Counts for the listener of this name, with a slot per worker and one for the control thread.
+    #[must_use]
+    pub fn new(listener: &str, workers: usize) -> Self {
+        Self { listener: listener.to_owned(), shards: Sharded::new(workers) }
+    }
+
+    /// The listener's name, as it shows in the `listener` label.
+    #[must_use]
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// A connection was accepted; [`closed`](Self::closed) must follow, on the same worker.
+    pub fn accepted(&self, worker: usize) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.accepted.add(1);
+        }
+    }
+
+    /// An accepted connection is gone, for this reason (`client`, `keep_alive`, `drain`, …).
+    pub fn closed(&self, worker: usize, reason: &'static str) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.ended.add(1);
+            shard.closed.add(reason);
+        }
+    }
+
+    /// A TLS handshake failed, for this reason; the connection's [`closed`](Self::closed) is counted apart.
+    pub fn tls_failed(&self, worker: usize, reason: &'static str) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.tls_failed.add(reason);
+        }
+    }
+
+    /// The sums over all workers.
+    #[must_use]
+    pub fn totals(&self) -> ListenerTotals {
+        // Ended before accepted, for the reason given in `RouteStats::totals`.
+        let ended = self.shards.sum(|shard| shard.ended.value());
+        let accepted = self.shards.sum(|shard| shard.accepted.value());
+        ListenerTotals {
+            accepted,
+            active: accepted.saturating_sub(ended),
+            closed: sum_reasons(self.shards.iter().map(|shard| &shard.closed)),
+            tls_failed: sum_reasons(self.shards.iter().map(|shard| &shard.tls_failed)),
+        }
+    }
+}
+
+/// What a listener has counted so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTotals {
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Connections open now.
+    pub active: u64,
+    /// Connections that ended, by reason.
+    pub closed: Vec<(&'static str, u64)>,
+    /// TLS handshakes that failed, by reason.
+    pub tls_failed: Vec<(&'static str, u64)>,
+}
+
+/// The counts of the process as a whole; written by the control thread.
+#[derive(Debug)]
+pub struct ProcessStats {
+    started: SystemTime,
+    workers: usize,
+    generation: AtomicU64,
+    reloads_refused: AtomicU64,
+}
+
+impl ProcessStats {
+    /// A process with this many workers, started now, that runs generation 0 of its configuration.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let (generation, reloads_refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { started: SystemTime::now(), workers, generation, reloads_refused }
+    }
+
+    /// When the process started.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// How many workers serve.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A new configuration serves from now on.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// The number of the configuration that serves.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// A reload had errors and changed nothing.
+    pub fn reload_refused(&self) {
+        self.reloads_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reloads that had errors and changed nothing.
+    #[must_use]
+    pub fn reloads_refused(&self) -> u64 {
+        self.reloads_refused.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_in_nanoseconds_are_the_bounds_in_seconds() {
+        for (seconds, nanos) in DURATION_BOUNDS.iter().zip(DURATION_BOUNDS_NANOS) {
+            assert_eq!(Duration::from_secs_f64(*seconds).as_nanos(), u128::from(nanos));
+        }
+    }
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_whose_bound_it_does_not_exceed() {
+        let stats = RouteStats::new("spike", 1);
+        for micros in [1, 500, 501, 30_000_000, 30_000_001] {
+            stats.begin(0);
+            stats.finish(0, 200, Duration::from_micros(micros), 0, 0, None);
+        }
+        let durations = stats.totals().durations;
+        assert_eq!((durations[0], durations[1], durations[14], durations[15]), (2, 1, 1, 1));
+        assert_eq!(durations.iter().sum::<u64>(), 5);
+    }
+
+    #[test]
+    fn finished_requests_are_counted_by_class_and_the_others_are_in_flight() {
+        let stats = RouteStats::new("spike", 2);
+        (0..6).for_each(|_| stats.begin(1));
+        for status in [0, 101, 204, 503, 999] {
+            let error = (status == 503).then_some("pool.max_pending");
+            stats.finish(1, status, Duration::from_millis(1), 2, 3, error);
+        }
+        let totals = stats.totals();
+        assert_eq!(totals.codes, [2, 1, 1, 0, 0, 1]);
+        assert_eq!(totals.in_flight, 1);
+        assert_eq!((totals.bytes_in, totals.bytes_out), (10, 15));
+        assert_eq!(totals.errors, [("pool.max_pending", 1)]);
+        assert!((totals.duration_seconds - 0.005).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_listener_has_as_many_active_connections_as_were_accepted_and_not_closed() {
+        let stats = ListenerStats::new("web", 2);
+        stats.accepted(0);
+        stats.accepted(1);
+        stats.accepted(1);
+        stats.closed(1, "keep_alive");
+        stats.tls_failed(0, "no_protocol");
+        let totals = stats.totals();
+        assert_eq!((totals.accepted, totals.active), (3, 2));
+        assert_eq!(totals.closed, [("keep_alive", 1)]);
+        assert_eq!(totals.tls_failed, [("no_protocol", 1)]);
+    }
+}

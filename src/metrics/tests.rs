@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use super::*;
+
+fn scrape() -> Scrape {
+    let process = Arc::new(ProcessStats::new(2));
+    process.set_generation(3);
+    let route = Arc::new(RouteStats::new("users \"v2\"", 2));
+    route.begin(0);
+    route.begin(1);
+    route.finish(0, 200, Duration::from_millis(3), 10, 1024, None);
+    route.finish(1, 503, Duration::from_secs(2), 0, 40, Some("pool.acquire_timeout"));
+    let listener = Arc::new(ListenerStats::new("web", 2));
+    listener.accepted(0);
+    listener.accepted(1);
+    listener.closed(1, "keep_alive");
+    let pool = PoolReport {
+        pool: "spike".to_owned(),
+        endpoint: "http://localhost:3000".to_owned(),
+        address: "127.0.0.1:3000".to_owned(),
+        idle: 4,
+        active: 2,
+        pending: 7,
+        opened: 6,
+        reused: 94,
+        acquired: 100,
+        acquire_wait: Duration::from_millis(250),
+        closed: vec![("idle_timeout", 5)],
+        max_connections: 256,
+        ..PoolReport::default()
+    };
+    Scrape {
+        process,
+        listeners: vec![listener],
+        routes: vec![route],
+        pools: vec![pool],
+        access_log_dropped: 9,
+    }
+}
+
+#[test]
+fn every_count_appears_under_its_name_and_labels() {
+    let text = scrape().render().unwrap();
+    let pool = r#"pool="spike",endpoint="http://localhost:3000",address="127.0.0.1:3000""#;
+    for line in [
+        format!(r#"gateway_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),
+        "gateway_config_generation 3".to_owned(),
+        "gateway_access_log_dropped_lines_total 9".to_owned(),
+        r#"gateway_listener_accepted_total{listener="web"} 2"#.to_owned(),
+        r#"gateway_listener_connections{listener="web"} 1"#.to_owned(),
+        r#"gateway_listener_closed_total{listener="web",reason="keep_alive"} 1"#.to_owned(),
+        r#"gateway_requests_total{route="users \"v2\"",code="2xx"} 1"#.to_owned(),
+        r#"gateway_requests_total{route="users \"v2\"",code="5xx"} 1"#.to_owned(),
+        r#"gateway_request_errors_total{route="users \"v2\"",reason="pool.acquire_timeout"} 1"#.to_owned(),
+        r#"gateway_requests_in_flight{route="users \"v2\""} 0"#.to_owned(),
+        r#"gateway_response_body_bytes_total{route="users \"v2\""} 1064"#.to_owned(),
+        format!(r#"gateway_pool_connections{{{pool},state="idle"}} 4"#),
+        format!(r#"gateway_pool_connections{{{pool},state="active"}} 2"#),
+        format!("gateway_pool_pending{{{pool}}} 7"),
+        format!("gateway_pool_opened_total{{{pool}}} 6"),
+        format!("gateway_pool_reused_total{{{pool}}} 94"),
+        format!("gateway_pool_acquire_wait_seconds_total{{{pool}}} 0.25"),
+        format!(r#"gateway_pool_closed_total{{{pool},reason="idle_timeout"}} 5"#),
+    ] {
+        assert!(text.lines().any(|other| other == line), "no line {line} in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn the_histogram_is_cumulative_and_ends_with_all_requests() {
+    let text = scrape().render().unwrap();
+    let buckets: Vec<(&str, u64)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("gateway_request_duration_seconds_bucket{")?.split_once("le=\""))
+        .map(|(_, rest)| rest.split_once("\"").unwrap())
+        .map(|(bound, rest)| (bound, rest.rsplit_once(' ').unwrap().1.parse().unwrap()))
+        .collect();
+    assert_eq!(buckets.len(), DURATION_BOUNDS.len() + 1);
+    assert!(buckets.is_sorted_by_key(|(_, count)| *count), "{buckets:?}");
+    assert!(buckets.contains(&("0.0025", 0)) && buckets.contains(&("0.005", 1)), "{buckets:?}");
+    assert_eq!(buckets.last(), Some(&("+Inf", 2)));
+}
+
+#[test]
+fn each_metric_has_one_description_however_many_rows_it_has() {
+    let mut scrape = scrape();
+    scrape.pools.push(PoolReport { pool: "other".to_owned(), ..PoolReport::default() });
+    let text = scrape.render().unwrap();
+    let mut names: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    assert_eq!(text.matches("gateway_pool_opened_total{").count(), 2);
+}

@@ -1,0 +1,1 @@
+//! Upstreams: endpoints, their pools and their connections.

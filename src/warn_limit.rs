@@ -1,0 +1,93 @@
+//! Warnings that repeat: the first at once, then at most one per interval.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The moment from which all [`Occasional`]s count, so that a time fits into an atomic.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Lets one warning through per interval and counts those that it holds back. Put one where the event belongs: in the
+/// endpoint, in the pool, or in a `static` beside a log line.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use gateway::warn_limit::Occasional;
+/// static REFUSED: Occasional = Occasional::every(Duration::from_secs(10));
+///
+/// if let Some(held_back) = REFUSED.passes() {
+///     tracing::warn!(held_back, "the pool is full; a request was answered with 503");
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Occasional {
+    interval: Duration,
+    /// Milliseconds from `EPOCH` to the next warning that may pass.
+    next: AtomicU64,
+    held_back: AtomicU64,
+}
+
+impl Occasional {
+    /// At most one per `interval`; the first passes at once.
+    #[must_use]
+    pub const fn every(interval: Duration) -> Self {
+        Self { interval, next: AtomicU64::new(0), held_back: AtomicU64::new(0) }
+    }
+
+    /// Whether this one may be logged, and then how many have been held back since the last that was.
+    ///
+    /// Never blocks; of several threads that ask at the same moment exactly one passes.
+    #[must_use]
+    pub fn passes(&self) -> Option<u64> {
+        self.passes_at(EPOCH.elapsed())
+    }
+
+    fn passes_at(&self, now: Duration) -> Option<u64> {
+        let next = self.next.load(Ordering::Relaxed);
+        let following = millis(now.saturating_add(self.interval));
+        if millis(now) < next
+            || self.next.compare_exchange(next, following, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            self.held_back.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.held_back.swap(0, Ordering::Relaxed))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_first_passes_and_the_next_waits_for_the_interval() {
+        let limit = Occasional::every(10 * SECOND);
+        assert_eq!(limit.passes_at(3 * SECOND), Some(0));
+        assert_eq!(limit.passes_at(4 * SECOND), None);
+        assert_eq!(limit.passes_at(12 * SECOND), None);
+        assert_eq!(limit.passes_at(13 * SECOND), Some(2));
+        assert_eq!(limit.passes_at(24 * SECOND), Some(0));
+    }
+
+    #[test]
+    fn exactly_one_of_many_threads_passes() {
+        let limit = Occasional::every(SECOND);
+        let passed = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let count = (0..100).filter_map(|_| limit.passes_at(SECOND)).count();
+                    passed.fetch_add(count as u64, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(passed.into_inner(), 1);
+        assert_eq!(limit.passes_at(2 * SECOND), Some(399));
+    }
+}

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod error;
 mod http1;
 pub mod metrics;
+pub mod router;
 mod shutdown;
 mod stream;
 mod timer;

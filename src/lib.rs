@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod admin;
 pub mod body;
 pub mod cli;
+pub mod config;
 pub mod error;
 mod http1;
 pub mod metrics;

@@ -17,7 +17,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 pub use pool_report::PoolReport;
-pub use sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
+pub use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
 pub use stats::{
     CODE_CLASSES, DURATION_BOUNDS, ListenerStats, ListenerTotals, ProcessStats, RouteStats, RouteTotals,
 };

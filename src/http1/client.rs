@@ -321,6 +321,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the whole request is out.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.upload_done && self.output.is_empty()
+    }
+
     /// Whether the response's body has been read to its end.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.decoder.is_done()

@@ -1,5 +1,6 @@
 //! Counting without contention: a slot per worker, added up when somebody looks.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +22,21 @@ impl Counter {
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+thread_local! {
+    static WORKER: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Tells that this thread is worker `worker`; any other thread counts as the control thread.
+pub fn enter_worker(worker: usize) {
+    WORKER.set(worker);
+}
+
+/// The number of the worker that this thread is; of a thread that is none, a number beyond all of them.
+#[must_use]
+pub fn this_worker() -> usize {
+    WORKER.get()
 }
 
 /// A value per worker, each on cache lines of its own, so that two workers never write to the same line.
@@ -47,6 +63,12 @@ impl<T> Sharded<T> {
         let slot = self.0.get(worker);
         debug_assert!(slot.is_some(), "worker {worker} has no slot among {}", self.0.len());
         slot.map(|slot| &slot.0)
+    }
+
+    /// The slot of the worker that this thread is; the control thread's for any other thread.
+    #[must_use]
+    pub fn mine(&self) -> Option<&T> {
+        self.0.get(this_worker()).or(self.0.last()).map(|slot| &slot.0)
     }
 
     /// Every slot in turn, for reading.

@@ -1,1 +1,16 @@
 //! Upstreams: endpoints, their pools and their connections.
+
+mod balance;
+mod connect;
+mod connection;
+mod endpoint;
+mod exchange;
+mod idle;
+mod pool;
+mod queue;
+
+pub(crate) use connection::CloseReason;
+pub(crate) use endpoint::{Endpoint, EndpointSet, EndpointTls, Origin, Upstream};
+pub(crate) use exchange::{Attempt, Received, send};
+pub(crate) use idle::keep as keep_idle_connections;
+pub(crate) use pool::{Acquired, Letter, Mailboxes, Pool};

@@ -1,0 +1,108 @@
+//! A pooled connection, and the reasons for which one ends.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::pool::Slot;
+use crate::http1::Unusable;
+use crate::stream::Stream;
+
+/// Why an upstream connection was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// Idle for `pool.idle_timeout`, or for as long as the server said that it would keep it.
+    IdleTimeout,
+    /// Older than `pool.max_lifetime`.
+    Lifetime,
+    /// It had served `pool.max_requests`.
+    MaxRequests,
+    /// More than `pool.max_idle` were idle.
+    MaxIdle,
+    /// `pool.keep_alive: false`.
+    KeepAliveOff,
+    /// The peer closed it, or said that it would.
+    Peer,
+    /// Bytes came that nobody had asked for.
+    UnexpectedBytes,
+    /// An I/O or protocol error.
+    Error,
+    /// A timeout ended the exchange.
+    Timeout,
+    /// The exchange was given up before its end: the client left, or had enough.
+    Cancelled,
+    /// It was handed to an upgraded protocol, which has ended.
+    Upgraded,
+    /// Its endpoint is gone: from DNS, from the configuration, or because the process stops.
+    Drained,
+}
+
+impl CloseReason {
+    /// The label in `/pools` and in the metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::Lifetime => "max_lifetime",
+            CloseReason::MaxRequests => "max_requests",
+            CloseReason::MaxIdle => "max_idle",
+            CloseReason::KeepAliveOff => "keep_alive_off",
+            CloseReason::Peer => "peer",
+            CloseReason::UnexpectedBytes => "unexpected_bytes",
+            CloseReason::Error => "error",
+            CloseReason::Timeout => "timeout",
+            CloseReason::Cancelled => "cancelled",
+            CloseReason::Upgraded => "upgraded",
+            CloseReason::Drained => "drained",
+        }
+    }
+}
+
+impl From<Unusable> for CloseReason {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Unfinished => CloseReason::Cancelled,
+            Unusable::UnexpectedBytes => CloseReason::UnexpectedBytes,
+            Unusable::NotPersistent => CloseReason::Peer,
+        }
+    }
+}
+
+/// An open connection that is in nobody's use, or just about to be.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) stream: Stream,
+    /// Its place in the pool's count. Dropped without a reason, the connection counts as cancelled.
+    pub(super) slot: Slot,
+    /// Requests that it has served.
+    pub(super) served: u64,
+    /// When it is too old.
+    pub(super) expires: Option<Instant>,
+    /// How long the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
+    pub(super) server_keeps: Option<Duration>,
+}
+
+impl Connection {
+    /// Closes it.
+    pub(crate) fn close(mut self, reason: CloseReason) {
+        // Says goodbye where TLS wants it, as far as that goes without waiting.
+        let stream = std::pin::Pin::new(&mut self.stream);
+        let _best_effort = tokio::io::AsyncWrite::poll_shutdown(stream, &mut Context::from_waker(Waker::noop()));
+        // The place is free only once the socket is gone: there are never more sockets than places.
+        drop(self.stream);
+        self.slot.close(reason);
+    }
+
+    /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.
+    pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut byte = [0u8; 1];
+        let mut read = tokio::io::ReadBuf::new(&mut byte);
+        let polled = tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.stream), cx, &mut read);
+        polled.map(|result| match result {
+            Ok(()) if read.filled().is_empty() => CloseReason::Peer,
+            Ok(()) => CloseReason::UnexpectedBytes,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => CloseReason::Peer,
+            Err(_) => CloseReason::Error,
+        })
+    }
+}

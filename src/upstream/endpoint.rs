@@ -1,0 +1,158 @@
+//! An upstream and its endpoints: addresses, each with its own pool.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use rustls::pki_types::ServerName;
+use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
+
+use super::balance::RoundRobin;
+use super::pool::Pool;
+use crate::error::Error;
+use crate::metrics::PoolReport;
+use crate::timer::{Timer, deadline};
+use crate::warn_limit::Occasional;
+
+/// How TLS is spoken to an endpoint.
+pub(crate) struct EndpointTls {
+    pub(crate) connector: TlsConnector,
+    /// The name that is asked for (SNI), and that the certificate has to carry.
+    pub(crate) server_name: ServerName<'static>,
+}
+
+/// What the addresses of one endpoint URL have in common.
+pub(crate) struct Origin {
+    /// The URL as it is written: `https://api.example.com:8443`.
+    pub(crate) url: String,
+    /// `Host` as this origin expects it.
+    pub(crate) host: HeaderValue,
+    pub(crate) tls: Option<EndpointTls>,
+}
+
+/// One address that requests can go to.
+pub(crate) struct Endpoint {
+    origin: Arc<Origin>,
+    address: SocketAddr,
+    pool: Arc<Pool>,
+    warned: Occasional,
+}
+
+impl Endpoint {
+    pub(crate) fn new(origin: Arc<Origin>, address: SocketAddr, pool: Arc<Pool>) -> Self {
+        Self { origin, address, pool, warned: Occasional::every(Duration::from_secs(10)) }
+    }
+
+    /// The URL as it is written.
+    pub(crate) fn url(&self) -> &str {
+        &self.origin.url
+    }
+
+    /// `Host` as this endpoint expects it.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.origin.host
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    pub(super) fn tls(&self) -> Option<&EndpointTls> {
+        self.origin.tls.as_ref()
+    }
+
+    /// Says in the log, now and then, that the endpoint fails.
+    pub(crate) fn warn_failure(&self, why: &dyn Display) {
+        if let Some(held_back) = self.warned.passes() {
+            tracing::warn!(endpoint = self.url(), address = %self.address, held_back, "upstream failed: {why}");
+        }
+    }
+
+    /// The pool's numbers, with the names that are known here.
+    pub(crate) fn report(&self) -> PoolReport {
+        PoolReport {
+            endpoint: self.origin.url.clone(),
+            address: self.address.to_string(),
+            ..self.pool.report()
+        }
+    }
+}
+
+/// The endpoints of an upstream at one moment.
+pub(crate) struct EndpointSet {
+    endpoints: Vec<Arc<Endpoint>>,
+    balancer: RoundRobin,
+}
+
+impl EndpointSet {
+    /// A set of endpoints with their weights.
+    pub(crate) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>) -> Self {
+        let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
+        Self { balancer: RoundRobin::new(&weights), endpoints }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter()
+    }
+
+    /// Endpoints in the order in which to try them.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.balancer.candidates().filter_map(|index| self.endpoints.get(index))
+    }
+}
+
+/// Where the requests of a route go.
+pub(crate) struct Upstream {
+    endpoints: ArcSwap<EndpointSet>,
+    changed: Notify,
+}
+
+impl Upstream {
+    pub(crate) fn new(endpoints: EndpointSet) -> Arc<Self> {
+        Arc::new(Self { endpoints: ArcSwap::from_pointee(endpoints), changed: Notify::new() })
+    }
+
+    /// The endpoints as of now. Before a name was looked up for the first time there are none: then they are
+    /// waited for.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] when there are still none after `timeout`.
+    pub(crate) async fn endpoints(
+        &self,
+        timeout: Option<Duration>,
+        timer: &Timer,
+    ) -> Result<Arc<EndpointSet>, Error> {
+        let limit = deadline(timeout);
+        loop {
+            let changed = self.changed.notified();
+            let endpoints = self.endpoints.load_full();
+            if !endpoints.endpoints.is_empty() {
+                return Ok(endpoints);
+            }
+            timer.within(limit, changed).await.map_err(|_elapsed| Error::Unresolved)?;
+        }
+    }
+
+    /// The endpoints as of now, whoever they are.
+    pub(crate) fn current(&self) -> Arc<EndpointSet> {
+        self.endpoints.load_full()
+    }
+
+    /// Sends requests to `endpoints` from now on. Pools that are in it no more are retired.
+    pub(crate) fn replace(&self, endpoints: EndpointSet) {
+        let endpoints = Arc::new(endpoints);
+        let before = self.endpoints.swap(endpoints.clone());
+        self.changed.notify_waiters();
+        for gone in before.iter().filter(|gone| !endpoints.iter().any(|kept| Arc::ptr_eq(kept, gone))) {
+            gone.pool.retire();
+        }
+    }
+}

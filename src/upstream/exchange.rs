@@ -1,0 +1,248 @@
+//! A request on a pooled connection: what comes back, and what becomes of the connection.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::connection::{CloseReason, Connection};
+use super::pool::{Pool, Slot};
+use crate::body::Body;
+use crate::error::Error;
+use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead};
+use crate::stream::Stream;
+use crate::timer::Timer;
+
+/// What one attempt sends, and how long it may take.
+pub(crate) struct Attempt<'a> {
+    pub(crate) head: OutgoingHead<'a>,
+    pub(crate) options: ExchangeOptions,
+    /// Where interim responses go.
+    pub(crate) interim: Option<&'a Interim>,
+    /// When the head of the response must be there, and the error if it is not.
+    pub(crate) head_by: Option<(Instant, Error)>,
+    /// When the whole exchange must be over (`timeouts.request`).
+    pub(crate) done_by: Option<Instant>,
+}
+
+/// What came back.
+pub(crate) struct Received {
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// After a 101: the upgraded connection.
+    pub(crate) upgraded: Option<Upgraded>,
+}
+
+/// A connection that another protocol has taken over.
+pub(crate) struct Upgraded {
+    pub(crate) stream: Stream,
+    /// What came right behind the 101.
+    pub(crate) early: Bytes,
+    slot: Slot,
+}
+
+impl Upgraded {
+    /// The tunnel is over.
+    pub(crate) fn end(self) {
+        drop(self.stream);
+        self.slot.close(CloseReason::Upgraded);
+    }
+}
+
+/// Sends a request on `connection` and waits for the head of the response. The connection goes back to its pool
+/// when the body has been read to its end, which for a small response is before this returns.
+///
+/// # Errors
+/// No response; the connection is closed. The failure tells what a second try may assume.
+pub(crate) async fn send(
+    connection: Connection,
+    attempt: Attempt<'_>,
+    body: Body,
+) -> Result<Received, ExchangeFailure> {
+    let Connection { stream, slot, served, expires, .. } = connection;
+    let timer = attempt.options.timer.clone();
+    let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options);
+    let mut interim = |status: StatusCode, headers: &HeaderMap| {
+        if let Some(interim) = attempt.interim {
+            interim.send(status, headers);
+        }
+    };
+    let head = {
+        let head = std::future::poll_fn(|cx| exchange.poll_head(cx, &mut interim));
+        match attempt.head_by {
+            None => head.await,
+            Some((by, error)) => timer.within(Some(by), head).await.unwrap_or(Err(error)),
+        }
+    };
+    let head = match head {
+        Ok(head) => head,
+        Err(error) => {
+            let failure = exchange.fail(error);
+            slot.close(close_reason(error));
+            return Err(failure);
+        }
+    };
+    let mut received = Received {
+        status: head.status,
+        version: head.version,
+        headers: head.headers,
+        body: Body::Empty,
+        upgraded: None,
+    };
+    if received.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (stream, early) = exchange.into_upgraded();
+        received.upgraded = Some(Upgraded { stream, early, slot });
+        return Ok(received);
+    }
+    let server_keeps = server_keeps(&received.headers);
+    let lease = Lease { slot, served: served + 1, expires, server_keeps };
+    received.body = match exchange.complete_body() {
+        Some(bytes) if exchange.is_sent() => {
+            lease.end(exchange.finish().map_err(CloseReason::from));
+            Body::full(bytes)
+        }
+        complete => Body::boxed(ResponseBody {
+            done_by: attempt.done_by.filter(|_| !is_event_stream(&received.headers)),
+            exchange: Some((exchange, lease)),
+            complete,
+            timer,
+        }),
+    };
+    Ok(received)
+}
+
+fn close_reason(error: Error) -> CloseReason {
+    match error {
+        Error::UpstreamClosed => CloseReason::Peer,
+        Error::ResponseHeaderTimeout | Error::IdleTimeout | Error::PerTryTimeout | Error::RequestTimeout => {
+            CloseReason::Timeout
+        }
+        error if error.is_client_side() => CloseReason::Cancelled,
+        _ => CloseReason::Error,
+    }
+}
+
+/// `timeout=N` of a Keep-Alive field, less a second so that the gateway is the first to close.
+fn server_keeps(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|parameter| {
+        let (name, seconds) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| seconds.trim().trim_matches('"').parse::<u32>().ok())?
+    })?;
+    Some(Duration::from_secs(u64::from(seconds.saturating_sub(1))))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let essence = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    essence.is_some_and(|value| value.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream")))
+}
+
+/// A connection's place while it is in use, and what it needs to be used again.
+struct Lease {
+    slot: Slot,
+    served: u64,
+    expires: Option<Instant>,
+    server_keeps: Option<Duration>,
+}
+
+impl Lease {
+    fn end(self, stream: Result<Stream, CloseReason>) {
+        let Lease { slot, served, expires, server_keeps } = self;
+        match stream {
+            Ok(stream) => {
+                let pool: std::sync::Arc<Pool> = slot.pool().clone();
+                pool.release(Connection { stream, slot, served, expires, server_keeps });
+            }
+            Err(_) if !slot.pool().settings().keep_alive => slot.close(CloseReason::KeepAliveOff),
+            Err(reason) => slot.close(reason),
+        }
+    }
+}
+
+/// A response's body. Read to its end, its connection goes back to the pool; dropped before, it is closed.
+struct ResponseBody {
+    exchange: Option<(Exchange, Lease)>,
+    /// All of the body, where only the rest of the request is still to be sent.
+    complete: Option<Bytes>,
+    done_by: Option<Instant>,
+    timer: Timer,
+}
+
+impl ResponseBody {
+    fn settle(&mut self, error: Option<Error>) {
+        if let Some((exchange, lease)) = self.exchange.take() {
+            let stream = exchange.finish().map_err(CloseReason::from);
+            lease.end(match error {
+                None => stream,
+                Some(error) => Err(close_reason(error)),
+            });
+        }
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        let Some((exchange, _)) = &mut this.exchange else { return Poll::Ready(None) };
+        if let Some(bytes) = this.complete.take().filter(|bytes| !bytes.is_empty()) {
+            this.settle(None);
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match exchange.poll_frame(cx) {
+            Poll::Pending => {
+                std::task::ready!(this.timer.poll_elapsed(cx, this.done_by));
+                this.settle(Some(Error::RequestTimeout));
+                Poll::Ready(Some(Err(Error::RequestTimeout)))
+            }
+            Poll::Ready(frame) => {
+                match &frame {
+                    Some(Err(error)) => this.settle(Some(*error)),
+                    Some(Ok(_)) if !exchange.is_end_stream() => {}
+                    Some(Ok(_)) | None => this.settle(None),
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.exchange.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.complete, &self.exchange) {
+            (Some(bytes), _) => SizeHint::with_exact(bytes.len() as u64),
+            (None, Some((exchange, _))) => exchange.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    #[test]
+    fn the_servers_hint_is_read_and_shortened() {
+        for (value, expected) in
+            [("timeout=5, max=100", Some(4)), ("max=3, Timeout = 10", Some(9)), ("timeout=0", Some(0)), ("x", None)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", value.parse().unwrap());
+            assert_eq!(server_keeps(&headers).map(|keeps| keeps.as_secs()), expected, "{value}");
+        }
+    }
+}

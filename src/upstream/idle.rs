@@ -1,0 +1,186 @@
+//! The idle connections of a worker: newest first, watched for their end.
+//!
+//! They live in the worker's own memory, so that taking one and giving it back touches nothing shared but the
+//! counters. One task per worker, the keeper, is woken when an idle connection's peer closes it or sends what
+//! nobody asked for, and when the next one has been idle for too long.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::connection::{CloseReason, Connection};
+use super::pool::Pool;
+use crate::timer::{deadline, earlier};
+
+thread_local! {
+    static STORE: RefCell<Store> = RefCell::new(Store::default());
+}
+
+/// Pool numbers are small and distinct: they are their own hash.
+#[derive(Default)]
+struct PoolHasher(u64);
+
+impl Hasher for PoolHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, number: u64) {
+        // Spread over the high bits, which the table uses too.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[derive(Default)]
+struct Store {
+    pools: HashMap<u64, VecDeque<Idle>, BuildHasherDefault<PoolHasher>>,
+    /// The keeper's waker: idle connections are polled with it.
+    keeper: Option<Waker>,
+    /// When the keeper looks next by itself.
+    next_check: Option<Instant>,
+}
+
+struct Idle {
+    connection: Connection,
+    until: Option<Instant>,
+}
+
+impl Idle {
+    /// Why it must not be used any more, if so.
+    fn ended(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<CloseReason> {
+        if self.connection.expires.is_some_and(|expires| expires <= now) {
+            return Some(CloseReason::Lifetime);
+        }
+        if self.until.is_some_and(|until| until <= now) {
+            return Some(CloseReason::IdleTimeout);
+        }
+        match self.connection.poll_dead(cx) {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
+        }
+    }
+
+    fn ends_by(&self) -> Option<Instant> {
+        earlier(self.until, self.connection.expires)
+    }
+}
+
+/// Keeps a connection for the next request of this worker. A connection that turns out to be dead is closed.
+pub(super) fn put(pool: &Pool, mut connection: Connection) {
+    let limit = shorter(pool.settings().idle_timeout, connection.server_keeps);
+    STORE.with_borrow_mut(|store| {
+        let waker = store.keeper.as_ref().unwrap_or(Waker::noop());
+        if let Poll::Ready(reason) = connection.poll_dead(&mut Context::from_waker(waker)) {
+            return connection.close(reason);
+        }
+        let idle = Idle { connection, until: deadline(limit) };
+        let ends_by = idle.ends_by();
+        if ends_by.is_some() && earlier(ends_by, store.next_check) != store.next_check {
+            store.next_check = ends_by;
+            waker.wake_by_ref();
+        }
+        store.pools.entry(pool.number()).or_default().push_back(idle);
+        pool.count_idle(1);
+    });
+}
+
+/// The newest idle connection of this worker that still lives.
+pub(super) fn take(pool: &Pool) -> Option<Connection> {
+    STORE.with_borrow_mut(|store| {
+        let idle = store.pools.get_mut(&pool.number())?;
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut now = None;
+        while let Some(mut newest) = idle.pop_back() {
+            pool.count_idle(-1);
+            let now = *now.get_or_insert_with(Instant::now);
+            match newest.ended(now, &mut cx) {
+                None => return Some(newest.connection),
+                Some(reason) => newest.connection.close(reason),
+            }
+        }
+        None
+    })
+}
+
+/// The connection of this worker that has been idle longest.
+pub(super) fn take_oldest(pool: &Pool) -> Option<Connection> {
+    STORE.with_borrow_mut(|store| {
+        let oldest = store.pools.get_mut(&pool.number())?.pop_front()?;
+        pool.count_idle(-1);
+        Some(oldest.connection)
+    })
+}
+
+/// How many connections of `pool` are idle on this worker.
+pub(super) fn count(pool: &Pool) -> usize {
+    STORE.with_borrow(|store| store.pools.get(&pool.number()).map_or(0, VecDeque::len))
+}
+
+/// Closes idle connections when their time has come or their peer is gone. Runs for ever, once per worker.
+pub(crate) async fn keep() {
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    std::future::poll_fn(|cx| {
+        poll_keep(sleep.as_mut(), cx);
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    let next = STORE.with_borrow_mut(|store| {
+        store.keeper = Some(cx.waker().clone());
+        store.sweep(Instant::now(), cx)
+    });
+    while let Some(next) = next {
+        if sleep.deadline() != next {
+            sleep.as_mut().reset(next);
+        }
+        if sleep.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        // Already due: look again at once, but let others run first.
+        cx.waker().wake_by_ref();
+        return;
+    }
+}
+
+impl Store {
+    /// Closes what has ended; answers when the next one will.
+    fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Instant> {
+        let mut next = None;
+        let mut ended = Vec::new();
+        for idle in self.pools.values_mut() {
+            let mut index = 0;
+            while let Some(entry) = idle.get_mut(index) {
+                if let Some(reason) = entry.ended(now, cx) {
+                    ended.extend(idle.remove(index).map(|entry| (entry.connection, reason)));
+                } else {
+                    next = earlier(next, entry.ends_by());
+                    index += 1;
+                }
+            }
+        }
+        self.pools.retain(|_, idle| !idle.is_empty());
+        self.next_check = next;
+        for (connection, reason) in ended {
+            connection.slot.pool().count_idle(-1);
+            connection.close(reason);
+        }
+        next
+    }
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,467 @@
+//! The connections to one endpoint: how many there may be, who may use one, and who waits.
+//!
+//! Limits hold for the whole process. Idle connections belong to a worker (see [`super::idle`]); what has to be
+//! exact across workers is in [`super::queue`]. `open` and `waiting` are copies of its numbers that may be read
+//! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
+//! least one of the two sees both.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::connection::{CloseReason, Connection};
+use super::idle;
+use super::queue::{Capacity, Grant, Queue};
+use crate::config::PoolSettings;
+use crate::error::Error;
+use crate::metrics::{Counter, PoolReport, ReasonCounts, Sharded, sum_reasons, this_worker};
+use crate::timer::{Timer, deadline};
+
+/// Where each worker hears what a pool wants of the connections that it has idle.
+pub(crate) type Mailboxes = Arc<[mpsc::Sender<Letter>]>;
+
+/// What a worker is asked to do with its idle connections of a pool.
+pub(crate) enum Letter {
+    /// Another worker's request waits, and the limits leave no other way: give one.
+    Offer(Arc<Pool>),
+    /// The pool is retired: close them.
+    Retire(Arc<Pool>),
+}
+
+impl Letter {
+    /// Does it, on the worker that this runs on.
+    pub(crate) fn act(self) {
+        match self {
+            Letter::Offer(pool) => pool.offer_idle(),
+            Letter::Retire(pool) => {
+                while let Some(connection) = idle::take_oldest(&pool) {
+                    connection.close(CloseReason::Drained);
+                }
+            }
+        }
+    }
+}
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// The pool of one endpoint of one route or upstream.
+pub(crate) struct Pool {
+    number: u64,
+    settings: PoolSettings,
+    open: AtomicUsize,
+    waiting: AtomicUsize,
+    retired: AtomicBool,
+    queue: Mutex<Queue>,
+    counts: Sharded<Counts>,
+    mailboxes: Mailboxes,
+}
+
+/// What a worker counts.
+#[derive(Default)]
+struct Counts {
+    idle: AtomicI64,
+    acquired: Counter,
+    reused: Counter,
+    opened: Counter,
+    connect_failed: Counter,
+    retried: Counter,
+    tls_handshakes: Counter,
+    tls_resumed: Counter,
+    wait_micros: Counter,
+    refused: ReasonCounts,
+    closed: ReasonCounts,
+}
+
+/// What a request gets from its pool.
+pub(crate) enum Acquired {
+    /// A connection that has served before.
+    Reused(Connection),
+    /// Leave to open a new one.
+    Dial(Slot),
+}
+
+impl Pool {
+    /// An empty pool. `mailboxes` has one for each worker.
+    pub(crate) fn new(settings: PoolSettings, mailboxes: Mailboxes) -> Arc<Self> {
+        Arc::new(Self {
+            number: NEXT_NUMBER.fetch_add(1, SeqCst),
+            counts: Sharded::new(mailboxes.len()),
+            settings,
+            open: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            queue: Mutex::default(),
+            mailboxes,
+        })
+    }
+
+    /// The limits.
+    pub(crate) fn settings(&self) -> &PoolSettings {
+        &self.settings
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// An idle connection, or leave to open one, as soon as the limits allow it: first come, first served.
+    ///
+    /// # Errors
+    /// [`Error::PoolFull`] when too many wait already, [`Error::AcquireTimeout`] when it took too long.
+    pub(crate) async fn acquire(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
+        if let Some(acquired) = self.acquire_now() {
+            return Ok(acquired);
+        }
+        let began = Instant::now();
+        let acquired = self.acquire_later(timer).await;
+        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.count(|counts| counts.wait_micros.add(waited));
+        acquired
+    }
+
+    fn acquire_now(&self) -> Option<Acquired> {
+        // Whoever waits was here first.
+        if self.waiting.load(SeqCst) > 0 {
+            return None;
+        }
+        let connection = idle::take(self)?;
+        self.count(|counts| {
+            counts.acquired.add(1);
+            counts.reused.add(1);
+        });
+        Some(Acquired::Reused(connection))
+    }
+
+    async fn acquire_later(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
+        let mut place = {
+            let mut queue = self.lock();
+            if queue.waiting() == 0 && queue.reserve(self.capacity()) {
+                self.publish(&queue);
+                self.count(|counts| counts.acquired.add(1));
+                return Ok(Acquired::Dial(Slot::new(self.clone())));
+            }
+            // Who can be served by another worker's idle connection is only on the way to it.
+            if queue.waiting() >= self.settings.max_pending.saturating_add(self.idle()) {
+                return Err(self.refuse(Error::PoolFull));
+            }
+            let (number, granted) = queue.push(this_worker());
+            self.publish(&queue);
+            Place { pool: self.clone(), number, granted }
+        };
+        self.offer_idle();
+        self.ask_other_workers();
+        let limit = deadline(self.settings.acquire_timeout);
+        let Ok(granted) = timer.within(limit, &mut place.granted).await else {
+            return Err(self.refuse(Error::AcquireTimeout));
+        };
+        self.count(|counts| counts.acquired.add(1));
+        match granted.map_err(|_closed| Error::Internal)? {
+            Grant::Dial(slot) => Ok(Acquired::Dial(slot)),
+            Grant::Connection(connection) => {
+                self.count(|counts| counts.reused.add(1));
+                Ok(Acquired::Reused(*connection))
+            }
+        }
+    }
+
+    fn refuse(&self, error: Error) -> Error {
+        self.count(|counts| counts.refused.add(error.reason()));
+        error
+    }
+
+    /// Takes a connection back after an exchange that left it in good order.
+    pub(crate) fn release(&self, connection: Connection) {
+        if let Some(reason) = self.no_longer_wanted(&connection) {
+            return connection.close(reason);
+        }
+        let connection = if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
+        let Some(connection) = connection else { return };
+        idle::put(self, connection);
+        // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
+        if self.open.load(SeqCst) > self.settings.max_idle {
+            self.trim();
+        }
+        if self.waiting.load(SeqCst) > 0 {
+            self.offer_idle();
+        }
+    }
+
+    fn no_longer_wanted(&self, connection: &Connection) -> Option<CloseReason> {
+        if !self.settings.keep_alive {
+            return Some(CloseReason::KeepAliveOff);
+        }
+        if self.retired.load(SeqCst) {
+            return Some(CloseReason::Drained);
+        }
+        if self.settings.max_requests.is_some_and(|limit| connection.served >= limit) {
+            return Some(CloseReason::MaxRequests);
+        }
+        if connection.expires.is_some_and(|expires| expires <= Instant::now()) {
+            return Some(CloseReason::Lifetime);
+        }
+        connection.server_keeps.filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)
+    }
+
+    /// Closes the longest idle of this worker's connections while the process has too many. Serialised by the
+    /// lock, so that two workers do not both close one where one was too many.
+    fn trim(&self) {
+        loop {
+            let surplus = {
+                let _one_at_a_time = self.lock();
+                if self.idle() <= self.settings.max_idle { None } else { idle::take_oldest(self) }
+            };
+            let Some(connection) = surplus else { return };
+            connection.close(CloseReason::MaxIdle);
+        }
+    }
+
+    /// Gives a connection to the request that has waited longest; back when none waits.
+    fn hand_over(&self, mut connection: Connection) -> Option<Connection> {
+        loop {
+            let waiter = {
+                let mut queue = self.lock();
+                let waiter = queue.pop();
+                self.publish(&queue);
+                waiter
+            };
+            let Some(waiter) = waiter else { return Some(connection) };
+            if waiter.worker != this_worker() && connection.stream.detach().is_err() {
+                // Its place becomes free, which serves the next in the queue; this one has to be served, too.
+                connection.close(CloseReason::Error);
+                return None;
+            }
+            match waiter.grant.send(Grant::Connection(Box::new(connection))) {
+                Err(Grant::Connection(refused)) => connection = *refused,
+                Ok(()) | Err(Grant::Dial(_)) => return None,
+            }
+        }
+    }
+
+    /// Hands this worker's idle connections to those who wait.
+    pub(crate) fn offer_idle(&self) {
+        while self.waiting.load(SeqCst) > 0
+            && let Some(connection) = idle::take(self)
+        {
+            if let Some(unwanted) = self.hand_over(connection) {
+                idle::put(self, unwanted);
+                return;
+            }
+        }
+    }
+
+    /// Asks one other worker that has idle connections to give one.
+    fn ask_other_workers(self: &Arc<Self>) {
+        let me = this_worker();
+        let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
+        for (worker, (counts, mailbox)) in others {
+            // Where every mailbox is full, the next connection to be given back ends the wait.
+            if worker != me && counts.idle.load(SeqCst) > 0 && mailbox.try_send(Letter::Offer(self.clone())).is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Ends the pool: idle connections close, those in use when they come back. Requests that wait are served.
+    pub(crate) fn retire(self: &Arc<Self>) {
+        self.retired.store(true, SeqCst);
+        for mailbox in self.mailboxes.iter() {
+            // Where a mailbox is full, the idle timeout does it.
+            drop(mailbox.try_send(Letter::Retire(self.clone())));
+        }
+    }
+
+    /// Lets those who wait longest open connections, as far as the limits go.
+    fn grant_dials(self: &Arc<Self>) {
+        if self.waiting.load(SeqCst) == 0 {
+            return;
+        }
+        loop {
+            let waiter = {
+                let mut queue = self.lock();
+                if queue.waiting() == 0 || !queue.reserve(self.capacity()) {
+                    return;
+                }
+                let waiter = queue.pop();
+                self.publish(&queue);
+                waiter
+            };
+            let slot = Slot::new(self.clone());
+            // One that no longer waits hands the slot back by dropping it, and thereby to the next.
+            drop(waiter.map(|waiter| waiter.grant.send(Grant::Dial(slot))));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, queue: &Queue) {
+        self.open.store(queue.open, SeqCst);
+        self.waiting.store(queue.waiting(), SeqCst);
+    }
+
+    fn capacity(&self) -> Capacity {
+        Capacity { connections: self.settings.max_connections, connecting: self.settings.max_connecting }
+    }
+
+    fn count(&self, count: impl FnOnce(&Counts)) {
+        if let Some(counts) = self.counts.mine() {
+            count(counts);
+        }
+    }
+
+    pub(super) fn count_idle(&self, change: i64) {
+        self.count(|counts| drop(counts.idle.fetch_add(change, SeqCst)));
+    }
+
+    /// Idle connections in the whole process.
+    fn idle(&self) -> usize {
+        let idle: i64 = self.counts.iter().map(|counts| counts.idle.load(SeqCst)).sum();
+        usize::try_from(idle).unwrap_or(0)
+    }
+
+    /// Leave to open a connection that nobody has asked for yet, if this worker's share of `min_idle` is not
+    /// there and the limits allow it.
+    pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
+        let workers = self.mailboxes.len().max(1);
+        let me = this_worker();
+        let extra = usize::from(me < self.settings.min_idle % workers);
+        let share = self.settings.min_idle / workers + extra;
+        if !self.settings.keep_alive || self.retired.load(SeqCst) || idle::count(self) >= share {
+            return None;
+        }
+        let mut queue = self.lock();
+        let reserved = queue.waiting() == 0 && queue.reserve(self.capacity());
+        self.publish(&queue);
+        drop(queue);
+        reserved.then(|| Slot::new(self.clone()))
+    }
+
+    /// A request goes again because its connection had died unnoticed.
+    pub(crate) fn count_retry(&self) {
+        self.count(|counts| counts.retried.add(1));
+    }
+
+    /// A TLS handshake was done.
+    pub(crate) fn count_handshake(&self, resumed: bool) {
+        self.count(|counts| {
+            counts.tls_handshakes.add(1);
+            counts.tls_resumed.add(u64::from(resumed));
+        });
+    }
+
+    /// The numbers as of now, without the names that only the owner of the pool knows.
+    pub(crate) fn report(&self) -> PoolReport {
+        let (open, connecting, pending) = {
+            let queue = self.lock();
+            (queue.open, queue.connecting, queue.waiting())
+        };
+        let idle = self.idle();
+        let sum = |part: fn(&Counts) -> &Counter| self.counts.sum(|counts| part(counts).value());
+        PoolReport {
+            idle: idle as u64,
+            active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
+            connecting: connecting as u64,
+            pending: pending as u64,
+            max_connections: self.settings.max_connections as u64,
+            opened: sum(|counts| &counts.opened),
+            reused: sum(|counts| &counts.reused),
+            acquired: sum(|counts| &counts.acquired),
+            acquire_wait: Duration::from_micros(sum(|counts| &counts.wait_micros)),
+            connect_failed: sum(|counts| &counts.connect_failed),
+            retried: sum(|counts| &counts.retried),
+            tls_handshakes: sum(|counts| &counts.tls_handshakes),
+            tls_resumed: sum(|counts| &counts.tls_resumed),
+            refused: sum_reasons(self.counts.iter().map(|counts| &counts.refused)),
+            closed: sum_reasons(self.counts.iter().map(|counts| &counts.closed)),
+            ..PoolReport::default()
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// A connection's place in the count, from before it is opened until after it is closed.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pool: Arc<Pool>,
+    /// While `None`, the connection is still being opened.
+    closes: Option<CloseReason>,
+}
+
+impl Slot {
+    fn new(pool: Arc<Pool>) -> Self {
+        Self { pool, closes: None }
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// The connection is open.
+    pub(super) fn opened(&mut self) {
+        self.closes = Some(CloseReason::Cancelled);
+        let mut queue = self.pool.lock();
+        queue.connecting = queue.connecting.saturating_sub(1);
+        drop(queue);
+        self.pool.count(|counts| counts.opened.add(1));
+        self.pool.grant_dials();
+    }
+
+    /// Gives the place back, and tells why.
+    pub(super) fn close(mut self, reason: CloseReason) {
+        self.closes = Some(reason);
+    }
+
+    /// The connection could not be opened.
+    pub(super) fn failed(self) {
+        self.pool.count(|counts| counts.connect_failed.add(1));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        {
+            let mut queue = self.pool.lock();
+            queue.open = queue.open.saturating_sub(1);
+            if self.closes.is_none() {
+                queue.connecting = queue.connecting.saturating_sub(1);
+            }
+            self.pool.publish(&queue);
+        }
+        if let Some(reason) = self.closes {
+            self.pool.count(|counts| counts.closed.add(reason.as_str()));
+        }
+        self.pool.grant_dials();
+    }
+}
+
+/// A place in the queue. What was granted to one who left in that moment goes to the next.
+struct Place {
+    pool: Arc<Pool>,
+    number: u64,
+    granted: oneshot::Receiver<Grant>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.granted.close();
+        match self.granted.try_recv() {
+            Ok(Grant::Connection(connection)) => self.pool.release(*connection),
+            Ok(Grant::Dial(slot)) => drop(slot),
+            Err(_nothing_granted) => {
+                let mut queue = self.pool.lock();
+                queue.remove(self.number);
+                self.pool.publish(&queue);
+            }
+        }
+    }
+}

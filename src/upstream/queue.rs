@@ -1,0 +1,114 @@
+//! What a pool counts and who waits for it: the part that all workers share, behind one lock.
+//!
+//! The lock is taken when a connection is opened or closed and when a request has to wait; never when an idle
+//! connection is used again.
+
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
+
+use super::connection::Connection;
+use super::pool::Slot;
+
+/// What a waiting request is given.
+pub(super) enum Grant {
+    /// A connection that became free.
+    Connection(Box<Connection>),
+    /// Leave to open one.
+    Dial(Slot),
+}
+
+/// A request in the queue.
+pub(super) struct Waiter {
+    pub(super) number: u64,
+    /// Where it runs: a connection has to move to another worker's reactor.
+    pub(super) worker: usize,
+    pub(super) grant: oneshot::Sender<Grant>,
+}
+
+/// Connections and waiting requests of one endpoint.
+#[derive(Default)]
+pub(super) struct Queue {
+    /// Connections, those being opened included.
+    pub(super) open: usize,
+    /// Connections being opened.
+    pub(super) connecting: usize,
+    waiters: VecDeque<Waiter>,
+    next_number: u64,
+}
+
+/// The most connections there may be, and be opened at once.
+#[derive(Clone, Copy)]
+pub(super) struct Capacity {
+    pub(super) connections: usize,
+    pub(super) connecting: usize,
+}
+
+impl Queue {
+    /// Counts a connection to be opened, if the limits have room for it.
+    pub(super) fn reserve(&mut self, capacity: Capacity) -> bool {
+        let room = self.open < capacity.connections && self.connecting < capacity.connecting;
+        if room {
+            self.open += 1;
+            self.connecting += 1;
+        }
+        room
+    }
+
+    /// Puts a request at the end; its number, and where it will be told.
+    pub(super) fn push(&mut self, worker: usize) -> (u64, oneshot::Receiver<Grant>) {
+        let (grant, granted) = oneshot::channel();
+        let number = self.next_number;
+        self.next_number += 1;
+        self.waiters.push_back(Waiter { number, worker, grant });
+        (number, granted)
+    }
+
+    /// The request that has waited longest.
+    pub(super) fn pop(&mut self) -> Option<Waiter> {
+        self.waiters.pop_front()
+    }
+
+    /// Takes a request out that no longer waits.
+    pub(super) fn remove(&mut self, number: u64) {
+        // Numbers ascend from front to back.
+        if let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) {
+            self.waiters.remove(index);
+        }
+    }
+
+    /// How many requests wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPACITY: Capacity = Capacity { connections: 3, connecting: 2 };
+
+    #[test]
+    fn both_limits_bound_the_reservations() {
+        let mut queue = Queue::default();
+        assert!(queue.reserve(CAPACITY) && queue.reserve(CAPACITY));
+        assert!(!queue.reserve(CAPACITY), "two are being opened");
+        queue.connecting = 0;
+        assert!(queue.reserve(CAPACITY));
+        queue.connecting = 0;
+        assert!(!queue.reserve(CAPACITY), "three are open");
+    }
+
+    #[test]
+    fn the_queue_is_first_come_first_served_and_can_be_left() {
+        let mut queue = Queue::default();
+        let numbers: Vec<u64> = (0..3).map(|worker| queue.push(worker).0).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        queue.remove(1);
+        queue.remove(7);
+        assert_eq!(queue.pop().map(|waiter| waiter.number), Some(0));
+        assert_eq!(queue.pop().map(|waiter| waiter.number), Some(2));
+        assert_eq!(queue.waiting(), 0);
+    }
+}

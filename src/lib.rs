@@ -1,3 +1,5 @@
 //! An API gateway: YAML routes, upstream connection pools per route, filters.
 
+pub mod forward;
+pub mod policy;
 pub mod router;

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use super::error::MatchError;
 use super::paths::PathIndex;
 use super::specificity::HostSpecificity;
-
-/// The longest host name that there can be (RFC 1035 §2.3.4). Longer ones reach only the routes without a host.
-const HOST_BYTES_MAX: usize = 255;
+use crate::forward::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
 
 /// The host that a route asks for. Case, the port and a dot at the end of a request's host do not matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,17 +43,8 @@ impl HostMatch {
     }
 }
 
-fn is_ipv6_literal(name: &str) -> bool {
-    let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    inside.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
-}
-
 fn check_name(name: &str, written: &str) -> Result<(), MatchError> {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    if name.split('.').all(is_label) && name.len() <= HOST_BYTES_MAX {
+    if is_host_name(name) && !name.ends_with('.') {
         Ok(())
     } else {
         Err(MatchError::Host(written.to_owned()))
@@ -109,7 +98,7 @@ impl HostIndex {
     }
 }
 
-/// `host` in lower case, without allocating; empty, which matches no named host, where it is longer than any name.
+/// `host` in lower case, without allocating. Longer than any name can be, it becomes empty, and matches no named host.
 fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a str {
     if host.len() > HOST_BYTES_MAX {
         return "";

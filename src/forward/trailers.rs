@@ -1,0 +1,84 @@
+//! Which fields may come after a body.
+
+use http::{HeaderMap, HeaderName};
+
+use super::remove_where;
+
+/// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before the body, and
+/// those that would change what has been decided by the header. Allocates only where there are such.
+pub fn filter_trailers(trailers: &mut HeaderMap) {
+    remove_where(trailers, is_forbidden);
+}
+
+fn is_forbidden(name: &HeaderName) -> bool {
+    match name.as_str() {
+        // Framing and the connection.
+        "connection" | "content-length" | "keep-alive" | "proxy-connection" | "te" | "trailer"
+        | "transfer-encoding" | "upgrade" | "http2-settings" => true,
+        // Routing.
+        "forwarded" | "host" | "max-forwards" | "via" | "x-real-ip" => true,
+        // Authentication and state.
+        "authorization"
+        | "cookie"
+        | "set-cookie"
+        | "www-authenticate"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-authentication-info" => true,
+        // What modifies a request.
+        "expect" | "range" | "cache-control" | "pragma" => true,
+        // What controls a response.
+        "age" | "date" | "expires" | "location" | "retry-after" | "vary" | "warning" => true,
+        // How the content is to be read.
+        "content-encoding" | "content-range" | "content-type" => true,
+        name => name.starts_with("x-forwarded-") || name.starts_with("if-"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{headers, lines};
+    use super::*;
+
+    #[test]
+    fn what_has_to_be_known_before_the_body_does_not_come_after_it() {
+        let forbidden = [
+            "content-length",
+            "transfer-encoding",
+            "trailer",
+            "connection",
+            "host",
+            "via",
+            "x-forwarded-for",
+            "authorization",
+            "set-cookie",
+            "if-none-match",
+            "expect",
+            "location",
+            "cache-control",
+            "content-type",
+            "content-encoding",
+            "te",
+        ];
+        for name in forbidden {
+            let mut trailers = headers(&[&format!("{name}: 1"), "grpc-status: 0", &format!("{name}: 2")]);
+            filter_trailers(&mut trailers);
+            assert_eq!(lines(&trailers), ["grpc-status: 0"], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_only_after_the_body_comes_after_it() {
+        let usual = [
+            "digest: x",
+            "etag: x",
+            "grpc-message: ok",
+            "grpc-status: 0",
+            "server-timing: x",
+            "x-checksum: y",
+        ];
+        let mut trailers = headers(&usual);
+        filter_trailers(&mut trailers);
+        assert_eq!(lines(&trailers), usual);
+    }
+}

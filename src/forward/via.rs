@@ -1,0 +1,31 @@
+//! The gateway's mark in `Via`.
+
+use http::header::VIA;
+use http::{HeaderMap, HeaderValue, Version};
+
+/// Appends the gateway to `Via`, for a message that came in `version` of HTTP (RFC 9110 §7.6.3); for requests and responses.
+/// The name is a pseudonym: who runs where is not told.
+pub fn via(headers: &mut HeaderMap, version: Version) {
+    let value = match version {
+        Version::HTTP_2 => "2 gateway",
+        Version::HTTP_3 => "3 gateway",
+        Version::HTTP_10 | Version::HTTP_09 => "1.0 gateway",
+        _ => "1.1 gateway",
+    };
+    // A line of its own means the same as a member at the end of the line before (RFC 9110 §5.3).
+    headers.append(VIA, HeaderValue::from_static(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{headers, lines};
+    use super::*;
+
+    #[test]
+    fn the_gateway_comes_after_those_before_it() {
+        let mut headers = headers(&["via: 1.0 other"]);
+        via(&mut headers, Version::HTTP_11);
+        via(&mut headers, Version::HTTP_2);
+        assert_eq!(lines(&headers), ["via: 1.0 other", "via: 1.1 gateway", "via: 2 gateway"]);
+    }
+}

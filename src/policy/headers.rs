@@ -1,0 +1,145 @@
+//! Edits of header fields.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and an edit could
+/// only make two readers disagree on where a message ends.
+const RESERVED: [&str; 10] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Why a field cannot be set, added or removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderEditError {
+    /// Not a field's name.
+    #[error("`{0}` is not a header name")]
+    Name(String),
+    /// Not a field's value.
+    #[error("the value of header `{0}` has characters that a header cannot have")]
+    Value(String),
+    /// A field that the gateway writes itself.
+    #[error(
+        "`{0}` is written by the gateway itself and cannot be edited (for the Host sent upstream there is the route's `host`)"
+    )]
+    Reserved(String),
+}
+
+/// What is to be done to the fields of a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderEdits {
+    /// Reads the edits: fields to set, to add, and to remove.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn new(
+        set: &[(String, String)],
+        add: &[(String, String)],
+        remove: &[String],
+    ) -> Result<Self, Vec<HeaderEditError>> {
+        let mut errors = Vec::new();
+        let mut edits = Self::default();
+        for (written, fields) in [(set, &mut edits.set), (add, &mut edits.add)] {
+            for (name, value) in written {
+                parse_field(name, value).map_or_else(|error| errors.push(error), |field| fields.push(field));
+            }
+        }
+        for name in remove {
+            parse_name(name).map_or_else(|error| errors.push(error), |name| edits.remove.push(name));
+        }
+        if errors.is_empty() { Ok(edits) } else { Err(errors) }
+    }
+
+    /// Removes, then sets, then adds: what is set is there however often it came, what is added comes on top.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+/// Reads a field that the configuration may write.
+pub(super) fn parse_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), HeaderEditError> {
+    let field = parse_name(name)?;
+    let value = HeaderValue::from_str(value).map_err(|_| HeaderEditError::Value(name.to_owned()))?;
+    Ok((field, value))
+}
+
+fn parse_name(name: &str) -> Result<HeaderName, HeaderEditError> {
+    let field: HeaderName = name.parse().map_err(|_| HeaderEditError::Name(name.to_owned()))?;
+    if RESERVED.contains(&field.as_str()) {
+        return Err(HeaderEditError::Reserved(name.to_owned()));
+    }
+    Ok(field)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    fn fields(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn values<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn fields_are_removed_then_set_then_added() {
+        let edits = HeaderEdits::new(
+            &fields(&[("X-Set", "new"), ("x-gone", "back")]),
+            &fields(&[("x-set", "more"), ("x-add", "2"), ("x-add", "3")]),
+            &["X-Gone".into(), "x-none".into()],
+        );
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("x-set", "a"), ("x-set", "b"), ("x-gone", "a"), ("x-add", "1"), ("x-kept", "k")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        edits.unwrap().apply(&mut headers);
+        assert_eq!(values(&headers, "x-set"), ["new", "more"]);
+        assert_eq!(values(&headers, "x-gone"), ["back"]);
+        assert_eq!(values(&headers, "x-add"), ["1", "2", "3"]);
+        assert_eq!(values(&headers, "x-kept"), ["k"]);
+    }
+
+    #[test]
+    fn every_field_that_cannot_be_edited_is_reported() {
+        let set = fields(&[("a b", "1"), ("a", "1\r\nb: 2"), ("Host", "x")]);
+        let add = fields(&[("Content-Length", "1")]);
+        let errors = HeaderEdits::new(&set, &add, &["transfer-encoding".into(), String::new()]).unwrap_err();
+        let expected = [
+            HeaderEditError::Name("a b".into()),
+            HeaderEditError::Value("a".into()),
+            HeaderEditError::Reserved("Host".into()),
+            HeaderEditError::Reserved("Content-Length".into()),
+            HeaderEditError::Reserved("transfer-encoding".into()),
+            HeaderEditError::Name(String::new()),
+        ];
+        assert_eq!(errors, expected);
+    }
+}

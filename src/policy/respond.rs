@@ -1,0 +1,99 @@
+//! A fixed answer.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+
+use super::headers::{HeaderEditError, parse_field};
+
+/// The answer of a route that asks no upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Why an answer cannot be given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RespondError {
+    /// Not the status of a final answer.
+    #[error("{0} is not a status to answer with: write one from 200 to 599")]
+    Status(u16),
+    /// A body where the status has none (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+    #[error("an answer with status {0} has no body: leave `body` out, or write another status")]
+    Body(u16),
+    /// A field that cannot be.
+    #[error(transparent)]
+    Header(#[from] HeaderEditError),
+}
+
+impl Respond {
+    /// An answer. A name that comes several times in `headers` becomes several lines.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn new(
+        status: u16,
+        headers: &[(String, String)],
+        body: impl Into<Bytes>,
+    ) -> Result<Self, Vec<RespondError>> {
+        let body = body.into();
+        let mut errors = Vec::new();
+        let code = StatusCode::from_u16(status).ok().filter(|_| (200..=599).contains(&status));
+        if code.is_none() {
+            errors.push(RespondError::Status(status));
+        }
+        if matches!(status, 204 | 205 | 304) && !body.is_empty() {
+            errors.push(RespondError::Body(status));
+        }
+        let mut fields = HeaderMap::new();
+        for (name, value) in headers {
+            match parse_field(name, value) {
+                Ok((name, value)) => _ = fields.append(name, value),
+                Err(error) => errors.push(error.into()),
+            }
+        }
+        match code {
+            Some(status) if errors.is_empty() => Ok(Self { status, headers: fields, body }),
+            _ => Err(errors),
+        }
+    }
+
+    /// The answer; its body is shared, not copied. Framing, and leaving the body out for HEAD, is up to who sends it.
+    #[must_use]
+    pub fn response(&self) -> Response<Bytes> {
+        let mut response = Response::new(self.body.clone());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn the_answer_is_as_written() {
+        let headers = [("Content-Type", "text/plain"), ("set-cookie", "a"), ("set-cookie", "b")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let response = Respond::new(418, &headers, "hello").unwrap().response();
+        assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+        assert_eq!(response.headers().get("content-type").unwrap(), "text/plain");
+        assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
+        assert_eq!(response.body(), "hello");
+    }
+
+    #[test]
+    fn every_error_is_reported() {
+        let headers = [("content-length".to_owned(), "5".to_owned())];
+        let reserved = RespondError::Header(HeaderEditError::Reserved("content-length".into()));
+        assert_eq!(Respond::new(204, &headers, "x"), Err(vec![RespondError::Body(204), reserved]));
+        for status in [0, 99, 100, 101, 199, 600, 999] {
+            assert_eq!(Respond::new(status, &[], ""), Err(vec![RespondError::Status(status)]));
+        }
+        assert!(Respond::new(204, &[], "").is_ok());
+    }
+}

@@ -1,0 +1,99 @@
+//! Texts into which the parameters of a route's path are put: `/v2/users/{id}`.
+
+use crate::router::{Parameters, is_parameter_name};
+
+/// What is wrong with the braces of a text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The route's path has no such parameter.
+    #[error("the route's match has no parameter `{{{0}}}`: it has to be in its `template:`")]
+    UnknownParameter(String),
+    /// A brace that does not enclose a name.
+    #[error(
+        "`{0}` has a brace that does not enclose a parameter's name: write %7B and %7D for the characters themselves"
+    )]
+    Brace(String),
+}
+
+/// What an expanded text gets to begin with: enough for nearly all, so that it is allocated once.
+const EXPANDED_BYTES: usize = 128;
+
+/// A text with parameters in braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Parameter(Box<str>),
+}
+
+impl Template {
+    /// Reads a text; `known` are the parameters that the route's path has.
+    pub(super) fn parse(written: &str, known: &[String]) -> Result<Self, TemplateError> {
+        let brace = || TemplateError::Brace(written.to_owned());
+        let mut parts = Vec::new();
+        let mut rest = written;
+        while let Some((text, after)) = rest.split_once('{') {
+            let (name, after) =
+                after.split_once('}').filter(|(name, _)| is_parameter_name(name)).ok_or_else(brace)?;
+            if !known.iter().any(|known| known == name) {
+                return Err(TemplateError::UnknownParameter(name.to_owned()));
+            }
+            parts.extend([Part::Text(text.into()), Part::Parameter(name.into())]);
+            rest = after;
+        }
+        parts.push(Part::Text(rest.into()));
+        if parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains('}'))) {
+            return Err(brace());
+        }
+        Ok(Self { parts })
+    }
+
+    /// The text with the parameters as the path has them. One that is missing, which [`Template::parse`] rules out for the
+    /// route's own parameters, leaves nothing in its place.
+    pub(super) fn expand(&self, parameters: &Parameters<'_, '_>) -> String {
+        self.expand_with(|name| parameters.get(name).unwrap_or_default())
+    }
+
+    /// The text with `value` of each parameter's name.
+    pub(super) fn expand_with<'v>(&self, value: impl Fn(&str) -> &'v str) -> String {
+        let mut expanded = String::with_capacity(EXPANDED_BYTES);
+        for part in &self.parts {
+            expanded.push_str(match part {
+                Part::Text(text) => text,
+                Part::Parameter(name) => value(name),
+            });
+        }
+        expanded
+    }
+
+    /// The whole text where it has no parameters.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn only_known_parameters_stand_in_braces() {
+        let parse = |written: &str| Template::parse(written, &["id".to_owned()]);
+        let text = |written: &str| parse(written).unwrap().expand_with(|_| "7");
+        assert_eq!(text("/a/{id}/b{id}{id}"), "/a/7/b77");
+        assert_eq!(text(""), "");
+        assert_eq!(parse("/{user}"), Err(TemplateError::UnknownParameter("user".into())));
+        for written in ["/{id", "/id}", "/{}", "/{{id}}", "/{i d}", "/}{id}"] {
+            assert_eq!(parse(written), Err(TemplateError::Brace(written.into())), "{written}");
+        }
+    }
+}

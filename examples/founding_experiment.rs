@@ -238,16 +238,27 @@ async fn serve(
     }
 }
 
-/// Answers each request, none of which has a body, with 1 KiB.
+/// Answers each request, none of which has a body, with 1 KiB; closes first where the request asks for it, as servers do.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
-    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n{}", "x".repeat(1024));
-    let mut received = Vec::with_capacity(4096);
+    let (body, mut received) = ("x".repeat(1024), Vec::with_capacity(4096));
     while let Some(head) = read_head(&mut stream, &mut received).await? {
+        let request = String::from_utf8_lossy(received.get(..head).unwrap_or_default()).to_ascii_lowercase();
+        let close = request.lines().any(|line| line.starts_with("connection:") && line.contains("close"));
         received.drain(..head);
-        stream.write_all(response.as_bytes()).await?;
+        let connection = if close { "close" } else { "keep-alive" };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\nConnection: {connection}\r\n\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).await?;
         stream.flush().await?;
+        if close {
+            stream.shutdown().await?;
+            // To close with bytes unread would reset the connection, and a reset leaves no TIME_WAIT behind.
+            while stream.read_buf(&mut received).await? > 0 {
+                received.clear();
+            }
+            return Ok(());
+        }
     }
-    stream.shutdown().await?;
+    // The peer closed first, and a close_notify sent to it now would be answered with a reset.
     Ok(())
 }
 

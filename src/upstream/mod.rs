@@ -1,3 +1,1 @@
 //! Upstreams: endpoints, their pools and their connections.
-
-pub mod report;

@@ -1,0 +1,101 @@
+//! The body of a message, in either direction and of any origin.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::error::Error;
+use crate::http1::RequestBody;
+
+/// A body that comes frame by frame, within the limits of whoever made it.
+#[derive(Default)]
+pub enum Body {
+    /// Nothing at all.
+    #[default]
+    Empty,
+    /// All of it, in memory.
+    Full(Bytes),
+    /// What an HTTP/1 client sends.
+    Request(RequestBody),
+    /// Anything else: an upstream's response, an HTTP/2 stream, a filter's output.
+    Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error>>>),
+}
+
+impl Body {
+    /// Boxes any other body.
+    pub fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + 'static) -> Self {
+        Body::Boxed(Box::pin(body))
+    }
+
+    /// The whole body, or nothing where it is empty.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
+    }
+
+    /// Whether it can be sent a second time as long as nobody has polled it: it is in memory.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self, Body::Empty | Body::Full(_))
+    }
+
+    /// A second copy of a body in memory; `None` of one that streams.
+    pub fn replay(&self) -> Option<Body> {
+        match self {
+            Body::Empty => Some(Body::Empty),
+            Body::Full(bytes) => Some(Body::Full(bytes.clone())),
+            Body::Request(_) | Body::Boxed(_) => None,
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.get_mut() {
+            Body::Empty => Poll::Ready(None),
+            full @ Body::Full(_) => {
+                let Body::Full(bytes) = std::mem::take(full) else { return Poll::Ready(None) };
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Body::Request(body) => body.poll_frame(cx),
+            Body::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Full(_) => false,
+            Body::Request(body) => body.is_end_stream(),
+            Body::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Request(body) => body.size_hint(),
+            Body::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self {
+            Body::Empty => "Empty",
+            Body::Full(_) => "Full",
+            Body::Request(_) => "Request",
+            Body::Boxed(_) => "Boxed",
+        };
+        f.debug_struct("Body").field("kind", &kind).field("size", &self.size_hint()).finish()
+    }
+}

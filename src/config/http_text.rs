@@ -1,0 +1,327 @@
+//! Pieces of HTTP messages, as the file writes them: methods, header names and values, hosts.
+
+use std::{cmp::Ordering, fmt, str::FromStr};
+
+use super::text::{Malformed, text_type};
+
+/// A method; case matters (RFC 9110 §9.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Method(http::Method);
+
+text_type!(Method, format: "method", pattern: "^[0-9A-Za-z!#$%&'*+.^_`|~-]+$");
+
+impl Method {
+    /// The method as the `http` crate has it.
+    pub fn as_http(&self) -> &http::Method {
+        &self.0
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Method {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let upper = text.to_ascii_uppercase();
+        if text != upper && STANDARD_METHODS.contains(&upper.as_str()) {
+            return Err(Malformed::new(format!("`{text}` is not a method, their case matters"))
+                .help(format!("write `{upper}`")));
+        }
+        if text == "CONNECT" {
+            return Err(Malformed::new("`CONNECT` is never forwarded"));
+        }
+        match text.parse() {
+            Ok(method) => Ok(Self(method)),
+            Err(_) => Err(Malformed::new(format!("`{text}` is not a method")).help("write one as in `GET`")),
+        }
+    }
+}
+
+/// The methods that everyone writes in upper case (RFC 9110 §9.3, RFC 5789).
+const STANDARD_METHODS: [&str; 9] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
+/// A header name; prints in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HeaderName(http::HeaderName);
+
+text_type!(HeaderName, format: "header-name", pattern: "^[0-9A-Za-z!#$%&'*+.^_`|~-]+$");
+
+impl HeaderName {
+    /// The name as the `http` crate has it.
+    pub fn as_http(&self) -> &http::HeaderName {
+        &self.0
+    }
+}
+
+impl Ord for HeaderName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+impl PartialOrd for HeaderName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for HeaderName {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        text.parse().map(Self).map_err(|_| {
+            Malformed::new(format!("`{text}` is not a header name"))
+                .help("write only the name, as in `x-request-id`")
+        })
+    }
+}
+
+/// The value of a header: printable ASCII (RFC 9110 §5.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HeaderValue(http::HeaderValue);
+
+text_type!(HeaderValue, format: "header-value", pattern: "^[\\t\\x20-\\x7e]*$");
+
+impl HeaderValue {
+    /// The value as the `http` crate has it.
+    pub fn as_http(&self) -> &http::HeaderValue {
+        &self.0
+    }
+}
+
+impl fmt::Display for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+impl FromStr for HeaderValue {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        text.parse().map(Self).map_err(|_| {
+            Malformed::new("a header value holds only printable ASCII")
+                .help("take out line breaks and other characters")
+        })
+    }
+}
+
+/// Which hosts a route is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This host; in lower case.
+    Exact(String),
+    /// Every name below this domain, however deep: `*.example.com` is kept as `.example.com`, in lower case.
+    Below(String),
+}
+
+text_type!(HostPattern, format: "host-pattern", pattern: "^(\\*\\.)?[0-9A-Za-z_.\\[\\]:-]+$");
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let lower = text.to_ascii_lowercase();
+        let malformed = || {
+            Malformed::new(format!("`{text}` is not a host"))
+                .help("write a name without scheme, port or path: `api.example.com`, or `*.example.com` for all below")
+        };
+        if let Some(domain) = lower.strip_prefix("*.") {
+            return if is_host_name(domain) {
+                Ok(Self::Below(format!(".{domain}")))
+            } else {
+                Err(malformed())
+            };
+        }
+        let is_ipv6 = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match is_ipv6.map(str::parse::<std::net::Ipv6Addr>) {
+            Some(Ok(_)) => Ok(Self::Exact(lower)),
+            None if is_host_name(&lower) => Ok(Self::Exact(lower)),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and `_`).
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// The Host that an upstream is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostHeader {
+    /// The endpoint's own: host and port of its URL.
+    #[default]
+    Upstream,
+    /// The one that the client sent.
+    Preserve,
+    /// This one, whatever the client sent; a host with or without a port.
+    Literal(String),
+}
+
+text_type!(HostHeader, format: "host-header", pattern: "^[0-9A-Za-z_.\\[\\]:-]+$");
+
+impl fmt::Display for HostHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream => f.write_str("upstream"),
+            Self::Preserve => f.write_str("preserve"),
+            Self::Literal(host) => f.write_str(host),
+        }
+    }
+}
+
+impl FromStr for HostHeader {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "upstream" => return Ok(Self::Upstream),
+            "preserve" => return Ok(Self::Preserve),
+            _ => {}
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        match host.parse() {
+            Ok(HostPattern::Exact(_)) if is_port => Ok(Self::Literal(text.to_ascii_lowercase())),
+            _ => Err(Malformed::new(format!("`{text}` is not a host"))
+                .help("write `upstream`, `preserve`, or a host with or without port: `api.example.com`")),
+        }
+    }
+}
+
+/// What a header or a query parameter must be for a route to match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ValueMatch {
+    /// There, with any value.
+    Present,
+    /// Exactly this value.
+    Exact(String),
+}
+
+text_type!(ValueMatch, format: "value-match", pattern: "^");
+
+impl fmt::Display for ValueMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("present"),
+            Self::Exact(value) => f.write_str(value),
+        }
+    }
+}
+
+impl FromStr for ValueMatch {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "present" { Self::Present } else { Self::Exact(text.to_owned()) })
+    }
+}
+
+/// Where a redirect leads: an absolute URL, or an absolute path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RedirectTarget(String);
+
+text_type!(RedirectTarget, format: "redirect-target", pattern: "^(https?://[^/]|/)[\\x21-\\x7e]*$");
+
+impl RedirectTarget {
+    /// The value of the `location` field.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedirectTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RedirectTarget {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let is_absolute =
+            text.starts_with('/') || text.starts_with("http://") || text.starts_with("https://");
+        let is_uri = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.parse::<http::Uri>().is_ok();
+        if is_absolute && is_uri {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Malformed::new(format!("`{text}` is not a place to redirect to"))
+            .help("write a URL or a path: `https://example.com/new`, `/new`"))
+    }
+}
+
+/// A protocol that a client may upgrade to (RFC 9110 §7.8), in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpgradeProtocol(String);
+
+text_type!(UpgradeProtocol, format: "upgrade-protocol", pattern: "^[0-9A-Za-z!#$%&'*+.^_`|~/-]+$");
+
+impl UpgradeProtocol {
+    /// `websocket` (RFC 6455), what a route allows where nothing is written.
+    pub(super) fn websocket() -> Self {
+        Self("websocket".to_owned())
+    }
+
+    /// The name in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UpgradeProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for UpgradeProtocol {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let name = text.to_ascii_lowercase();
+        if name == "h2c" || name.starts_with("http/") || name.starts_with("tls/") {
+            return Err(Malformed::new(format!(
+                "`{text}` would let requests past the routes, it is never forwarded"
+            ))
+            .help("list `h2` under the listener's `protocols` for HTTP/2 without TLS"));
+        }
+        let is_token = |part: &str| part.parse::<http::HeaderName>().is_ok();
+        if !name.split('/').all(is_token) || name.split('/').count() > 2 {
+            return Err(
+                Malformed::new(format!("`{text}` is not a protocol")).help("write its name: `websocket`")
+            );
+        }
+        Ok(Self(name))
+    }
+}

@@ -1,0 +1,190 @@
+//! `listeners`: where requests come in.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    network::Address,
+    units::{ByteSize, Duration, OrOff},
+};
+
+/// One address that accepts connections.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Shows in logs and metrics, and is what `listeners` of a route refers to. Default: the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// IP address and port to listen on: `127.0.0.1:8080`, `"[::]:8443"`. Port 0 takes any free port.
+    pub address: Address,
+    /// Makes it a TLS listener. Default: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// The HTTP versions spoken. With TLS the client chooses by ALPN; without, `h2` means HTTP/2 with prior knowledge.
+    #[serde(default = "Protocol::all")]
+    #[schemars(length(min = 1))]
+    pub protocols: Vec<Protocol>,
+    /// How long a client may take.
+    #[serde(default)]
+    pub timeouts: ListenerTimeouts,
+    /// How much a client may take.
+    #[serde(default)]
+    pub limits: ListenerLimits,
+    /// Whether connections begin with a PROXY protocol header (v1 or v2).
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+}
+
+impl Listener {
+    /// The name in logs, metrics and the `listeners` of routes: the one written, or the address as written.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.address.to_string())
+    }
+
+    /// The address to bind.
+    pub fn socket_address(&self) -> SocketAddr {
+        self.address.into()
+    }
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read again when
+    /// the files change.
+    #[schemars(length(min = 1))]
+    pub certificates: Vec<CertificateFiles>,
+    /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// Asks clients for certificates. Default: none are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// File with the certificate and its chain, PEM, leaf first. Relative to the folder of the configuration file.
+    pub cert: PathBuf,
+    /// File with the private key, PEM. Relative to the folder of the configuration file.
+    pub key: PathBuf,
+}
+
+/// The TLS versions there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Client certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// File with the authorities that client certificates must come from, PEM. Relative to the folder of the
+    /// configuration file.
+    pub ca: PathBuf,
+    /// Whether a client without a certificate is refused.
+    #[serde(default = "super::yes")]
+    pub required: bool,
+}
+
+/// The HTTP versions that a listener can speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.0 and 1.1 (RFC 9112).
+    H1,
+    /// HTTP/2 (RFC 9113).
+    H2,
+}
+
+impl Protocol {
+    fn all() -> Vec<Self> {
+        vec![Self::H1, Self::H2]
+    }
+}
+
+/// Timeouts of the downstream side.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// From the accept to the end of the TLS handshake; then the connection is closed.
+    pub tls_handshake: OrOff<Duration>,
+    /// From the accept, or the first byte of a later request, to the end of the request's header. A client that drips
+    /// bytes does not prolong it. 408 where something came, then the connection is closed.
+    pub request_header: OrOff<Duration>,
+    /// Between two reads of a request's body; then 408.
+    pub request_body: OrOff<Duration>,
+    /// A client that reads nothing of its response for this long is cut off.
+    pub response_write: OrOff<Duration>,
+    /// A connection idle for this long is closed.
+    pub keep_alive: OrOff<Duration>,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: OrOff::On(Duration::from_secs(10)),
+            request_header: OrOff::On(Duration::from_secs(10)),
+            request_body: OrOff::On(Duration::from_secs(60)),
+            response_write: OrOff::On(Duration::from_secs(60)),
+            keep_alive: OrOff::On(Duration::from_secs(75)),
+        }
+    }
+}
+
+/// Limits of the downstream side, for the whole process. What bounds the memory of one request cannot be `off`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerLimits {
+    /// Connections at once. Over it, the next is accepted when one ends.
+    pub connections: OrOff<NonZeroU32>,
+    /// Connections at once from one client address. Over it, the connection is closed.
+    pub connections_per_client: OrOff<NonZeroU32>,
+    /// Requests on one connection, which is closed after the last of them.
+    pub requests_per_connection: OrOff<NonZeroU32>,
+    /// Fields in a request's header; 431 over it.
+    pub headers: NonZeroU32,
+    /// Bytes of a request's header; 431 over it.
+    pub header_bytes: ByteSize,
+    /// Bytes of the request target; 414 over it.
+    pub target_bytes: ByteSize,
+    /// Bytes of a request's body; 413 over it. A route may set its own.
+    pub body: OrOff<ByteSize>,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            connections: OrOff::On(super::count(10_000)),
+            connections_per_client: OrOff::Off,
+            requests_per_connection: OrOff::Off,
+            headers: super::count(100),
+            header_bytes: ByteSize::from_bytes(32 << 10),
+            target_bytes: ByteSize::from_bytes(8 << 10),
+            body: OrOff::Off,
+        }
+    }
+}
+
+/// PROXY protocol of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// Connections begin with HTTP or TLS.
+    #[default]
+    Off,
+    /// Connections from `trusted_proxies` begin with a PROXY header, v1 or v2; any other peer's are plain.
+    Accept,
+}

@@ -1,0 +1,235 @@
+//! The configuration as it is written: what `gateway.yaml` may say, its defaults, and what is wrong with it.
+//!
+//! Nothing here knows the running program. [`load`] reads a file, finds everything that is wrong with it, and answers
+//! the [`Config`] together with its [`Source`], through which later stages report what only they can find (a
+//! certificate that cannot be read, a port that is taken) at its place in the file.
+
+mod admin;
+mod http_text;
+mod listener;
+mod network;
+mod path;
+mod pool;
+mod route;
+mod shutdown;
+mod telemetry;
+mod text;
+mod timeouts;
+mod units;
+mod upstream;
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    num::{NonZeroU16, NonZeroU32},
+    time,
+};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use self::{
+    admin::Admin,
+    http_text::{
+        HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+    },
+    listener::{
+        CertificateFiles, ClientAuth, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Protocol,
+        ProxyProtocol, TlsVersion,
+    },
+    network::{Address, EndpointUrl, Network, Scheme, ServerName},
+    path::{PathTemplate, Piece, RoutePath},
+    pool::{Pool, PoolSettings},
+    route::{
+        Defaults, HeaderEdits, Headers, Match, PathMatch, Redirect, Respond, Rewrite, RewriteForm, Route,
+        RouteLimits, UpstreamChoice,
+    },
+    shutdown::Shutdown,
+    telemetry::{AccessLog, LogFormat, LogOutput, Telemetry},
+    text::Malformed,
+    timeouts::{Retry, RetryOn, RetrySettings, RouteTimeouts, Timeouts},
+    units::{ByteSize, Duration, OrOff},
+    upstream::{Balance, Endpoint, Upstream, UpstreamProtocol, UpstreamTls},
+};
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where requests come in.
+    #[schemars(length(min = 1))]
+    pub listeners: Vec<Listener>,
+    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are believed. Default: nobody's.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
+    /// Threads that serve requests: a number, or `auto` for one per core.
+    #[serde(default)]
+    pub workers: Workers,
+    /// What routes inherit.
+    #[serde(default)]
+    pub defaults: Defaults,
+    /// Upstreams by name, to share between routes.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Which requests there are, and what answers them. Their order matters only between equally specific ones.
+    #[schemars(length(min = 1))]
+    pub routes: Vec<Route>,
+    /// The listener for operators. `off` for none.
+    #[serde(default)]
+    pub admin: OrOff<Admin>,
+    /// What the program tells about its work.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// How the program stops.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+}
+
+/// How many threads serve requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "WorkersForm")]
+pub enum Workers {
+    /// One per core that the process may use.
+    #[default]
+    Auto,
+    /// This many.
+    Count(NonZeroU16),
+}
+
+impl Workers {
+    /// The number of threads; `auto` asks the operating system, and takes 1 where it does not say.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Auto => std::thread::available_parallelism().map_or(1, Into::into),
+            Self::Count(count) => count.get().into(),
+        }
+    }
+}
+
+impl Serialize for Workers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Count(count) => count.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for Workers {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Workers".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        WorkersForm::json_schema(generator)
+    }
+}
+
+/// The two ways to write the number of workers.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum WorkersForm {
+    /// A number.
+    Count(NonZeroU16),
+    /// The word.
+    Auto(Auto),
+}
+
+/// The word `auto`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Auto {
+    /// One per core.
+    Auto,
+}
+
+impl From<WorkersForm> for Workers {
+    fn from(form: WorkersForm) -> Self {
+        match form {
+            WorkersForm::Count(count) => Self::Count(count),
+            WorkersForm::Auto(Auto::Auto) => Self::Auto,
+        }
+    }
+}
+
+/// The settings of a route, with everything that it inherits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// The Host that the upstream is sent.
+    pub host: HostHeader,
+    /// The connections.
+    pub pool: PoolSettings,
+    /// How long the upstream may take.
+    pub timeouts: RouteTimeouts,
+    /// What is tried again.
+    pub retry: RetrySettings,
+    /// The protocols that a client may upgrade to, in lower case.
+    pub upgrade: Vec<UpgradeProtocol>,
+    /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
+    pub body_bytes_max: Option<Option<u64>>,
+    /// Changes of headers.
+    pub headers: Headers,
+}
+
+impl Config {
+    /// The upstream of a route, if it has one; a validated configuration has every upstream that a route names.
+    pub fn upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
+        match route.upstream.as_ref()? {
+            UpstreamChoice::Named(name) => self.upstreams.get(name),
+            UpstreamChoice::Inline(upstream) => Some(upstream),
+        }
+    }
+
+    /// Everything that holds for a route: its own keys over its upstream's over `defaults` over the built-in values.
+    pub fn settings_of(&self, route: &Route) -> RouteSettings {
+        let defaults = &self.defaults;
+        let upstream = self.upstream_of(route);
+        let pools = [
+            route.pool.as_ref(),
+            upstream.and_then(|upstream| upstream.pool.as_ref()),
+            defaults.pool.as_ref(),
+        ];
+        let timeouts =
+            [Some(&route.timeouts), upstream.map(|upstream| &upstream.timeouts), Some(&defaults.timeouts)];
+        let upgrade = route.upgrade.as_ref().or(defaults.upgrade.as_ref());
+        RouteSettings {
+            host: route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default(),
+            pool: Pool::resolve(pools.into_iter().flatten()),
+            timeouts: Timeouts::resolve(timeouts.into_iter().flatten()),
+            retry: Retry::resolve([&route.retry, &defaults.retry]),
+            upgrade: upgrade.cloned().unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
+            body_bytes_max: route.limits.body.or(defaults.limits.body).map(OrOff::bytes),
+            headers: Headers {
+                request: route.headers.request.over(&defaults.headers.request),
+                response: route.headers.response.over(&defaults.headers.response),
+            },
+        }
+    }
+
+    /// The pool of a named upstream, for the routes that set none of their own.
+    pub fn pool_of(&self, upstream: &Upstream) -> PoolSettings {
+        Pool::resolve(upstream.pool.iter().chain(&self.defaults.pool))
+    }
+
+    /// How long requests in flight may take when the program stops; `None` for no limit.
+    pub fn drain(&self) -> Option<time::Duration> {
+        self.shutdown.drain.duration()
+    }
+}
+
+/// For `#[serde(default)]` of switches that are on.
+const fn yes() -> bool {
+    true
+}
+
+/// A count for defaults; 0 becomes 1.
+const fn count(count: u32) -> NonZeroU32 {
+    match NonZeroU32::new(count) {
+        Some(count) => count,
+        None => NonZeroU32::MIN,
+    }
+}

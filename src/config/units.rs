@@ -1,0 +1,234 @@
+//! Durations, sizes and `off`, as the file writes them.
+
+use std::{borrow::Cow, fmt, num::NonZeroU64, str::FromStr, time};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::text::{Malformed, text_type};
+
+/// A length of time above zero, written with its unit: `500ms`, `30s`, `10m`, `1h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Duration(time::Duration);
+
+/// A day is the longest that any setting can mean; more is a slip of the unit.
+const DURATION_MAX: time::Duration = time::Duration::from_secs(24 * 60 * 60);
+
+/// The units of a duration and their milliseconds, largest first.
+const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// The units of a size and their bytes, largest first.
+const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+text_type!(Duration, format: "duration", pattern: "^0*[1-9][0-9]*(ms|s|m|h)$");
+text_type!(ByteSize, format: "byte-size", pattern: "^0*[1-9][0-9]*(B|KiB|MiB|GiB)$");
+
+impl Duration {
+    /// A duration of whole seconds; 0 becomes the least there is, a millisecond.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self::from_millis(seconds.saturating_mul(1000))
+    }
+
+    /// A duration of milliseconds; 0 becomes the least there is, a millisecond.
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(time::Duration::from_millis(if milliseconds == 0 { 1 } else { milliseconds }))
+    }
+}
+
+impl From<Duration> for time::Duration {
+    fn from(duration: Duration) -> Self {
+        duration.0
+    }
+}
+
+impl FromStr for Duration {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let units = "write a whole number and its unit: 500ms, 30s, 10m or 1h";
+        let milliseconds = parse_amount(text, &DURATION_UNITS, "duration", units)?;
+        if milliseconds > DURATION_MAX.as_millis().try_into().unwrap_or(u64::MAX) {
+            return Err(Malformed::new(format!("`{text}` is longer than 24h, the longest duration")));
+        }
+        Ok(Self::from_millis(milliseconds))
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis().try_into().unwrap_or(u64::MAX);
+        print_amount(f, milliseconds, &DURATION_UNITS)
+    }
+}
+
+/// A number of bytes above zero, written with its unit: `512B`, `64KiB`, `1MiB`, `1GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(NonZeroU64);
+
+impl ByteSize {
+    /// A size of that many bytes; 0 becomes the least there is, one byte.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        match NonZeroU64::new(bytes) {
+            Some(bytes) => Self(bytes),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The size in bytes as a length in memory; `usize::MAX` where it does not fit.
+    pub fn length(self) -> usize {
+        usize::try_from(self.bytes()).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let units = "write a whole number and its unit: 512B, 64KiB, 1MiB or 1GiB";
+        parse_amount(text, &SIZE_UNITS, "size", units).map(Self::from_bytes)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_amount(f, self.bytes(), &SIZE_UNITS)
+    }
+}
+
+/// Reads `<digits><unit>` as a count of the smallest unit.
+fn parse_amount(text: &str, units: &[(&str, u64)], what: &str, advice: &str) -> Result<u64, Malformed> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let malformed = |message: String| Malformed::new(message).help(advice);
+    if digits.is_empty() {
+        return Err(malformed(format!("`{text}` is not a {what}")));
+    }
+    if unit.is_empty() {
+        return Err(malformed(format!("`{text}` has no unit")));
+    }
+    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
+        return Err(malformed(format!("`{unit}` is not a unit of a {what}")));
+    };
+    let amount = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+    match amount {
+        Some(0) => Err(malformed(format!("`{text}` makes no sense here, a {what} is above zero"))),
+        Some(amount) => Ok(amount),
+        None => Err(malformed(format!("`{text}` is too large"))),
+    }
+}
+
+/// Prints an amount with the largest unit that divides it.
+fn print_amount(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) -> fmt::Result {
+    match units.iter().find(|(_, factor)| amount % factor == 0) {
+        Some((unit, factor)) => write!(f, "{}{unit}", amount / factor),
+        None => write!(f, "{amount}"),
+    }
+}
+
+/// A setting that the word `off` switches off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OrOff<T> {
+    /// Written as `off`.
+    #[default]
+    Off,
+    /// Any value of the setting.
+    On(T),
+}
+
+impl<T> OrOff<T> {
+    /// The value, or `None` for `off`.
+    pub fn on(self) -> Option<T> {
+        match self {
+            Self::Off => None,
+            Self::On(value) => Some(value),
+        }
+    }
+
+    /// The value by reference, or `None` for `off`.
+    pub fn as_on(&self) -> Option<&T> {
+        match self {
+            Self::Off => None,
+            Self::On(value) => Some(value),
+        }
+    }
+}
+
+impl<T> From<Option<T>> for OrOff<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Off, Self::On)
+    }
+}
+
+impl OrOff<Duration> {
+    /// The duration as the standard library has it, or `None` for `off`.
+    pub fn duration(self) -> Option<time::Duration> {
+        self.on().map(Into::into)
+    }
+}
+
+impl OrOff<ByteSize> {
+    /// The number of bytes, or `None` for `off`.
+    pub fn bytes(self) -> Option<u64> {
+        self.on().map(ByteSize::bytes)
+    }
+}
+
+impl<T: Serialize> Serialize for OrOff<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::On(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrOff<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OrOffVisitor(std::marker::PhantomData))
+    }
+}
+
+/// Takes the word `off` for itself and hands everything else on to `T`.
+struct OrOffVisitor<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OrOffVisitor<T> {
+    type Value = OrOff<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or `off`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text == "off" {
+            return Ok(OrOff::Off);
+        }
+        T::deserialize(de::value::StrDeserializer::new(text)).map(OrOff::On)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        T::deserialize(de::value::U64Deserializer::new(number)).map(OrOff::On)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(OrOff::On)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OrOff<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}_or_off", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [generator.subschema_for::<T>(), { "const": "off" }] })
+    }
+}

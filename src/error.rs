@@ -1,0 +1,240 @@
+//! What can go wrong with a request, and what the client is told of it: the one place where a failure becomes
+//! a status code.
+
+use http::StatusCode;
+
+/// Why a message's framing cannot be trusted (RFC 9112 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Both ways of telling the length: the way requests are smuggled (RFC 9112 §6.1).
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndEncoding,
+    /// More than one Content-Length, even when they agree.
+    #[error("more than one Content-Length")]
+    SeveralLengths,
+    /// A Content-Length that is not a plain decimal number of at most 63 bits.
+    #[error("malformed Content-Length")]
+    MalformedLength,
+    /// Anything but a single `chunked`.
+    #[error("unsupported Transfer-Encoding")]
+    UnknownEncoding,
+    /// Transfer-Encoding in an HTTP/1.0 message (RFC 9112 §6.1).
+    #[error("Transfer-Encoding in HTTP/1.0")]
+    EncodingInHttp10,
+    /// A chunk size that is no hexadecimal number, or that overflows 64 bits.
+    #[error("bad chunk size")]
+    ChunkSize,
+    /// Chunk extensions beyond what any sender has use for.
+    #[error("chunk extension too long")]
+    ChunkExtension,
+    /// A chunk or chunk line that does not end in CR LF.
+    #[error("bad line end in a chunked body")]
+    ChunkLineEnd,
+    /// A trailer section that is malformed or over the header limits.
+    #[error("bad trailer section")]
+    Trailers,
+}
+
+/// The failure of a request, by who caused it and which limit it met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The request head is no HTTP/1 message.
+    #[error("malformed request head: {0}")]
+    RequestMalformed(&'static str),
+    /// The request's framing is ambiguous or broken.
+    #[error("request framing: {0}")]
+    RequestFraming(FramingError),
+    /// Missing, repeated or malformed Host.
+    #[error("host: {0}")]
+    RequestHost(&'static str),
+    /// A path that can be read in two ways.
+    #[error("path: {0}")]
+    RequestPath(&'static str),
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    #[error("unsupported Expect")]
+    RequestExpectation,
+    /// CONNECT, or another method that a gateway does not serve.
+    #[error("method not supported by a gateway")]
+    RequestMethod,
+    /// A version other than 1.0 and 1.1.
+    #[error("unsupported HTTP version")]
+    RequestVersion,
+    /// More header fields than `limits.headers`.
+    #[error("too many header fields")]
+    TooManyHeaders,
+    /// A head larger than `limits.header_bytes`.
+    #[error("request head too large")]
+    HeadTooLarge,
+    /// A request target longer than `limits.target_bytes`.
+    #[error("request target too long")]
+    TargetTooLong,
+    /// A body larger than `limits.body`.
+    #[error("request body too large")]
+    BodyTooLarge,
+    /// The head did not come within `timeouts.request_header`.
+    #[error("request head too slow")]
+    RequestHeaderTimeout,
+    /// The body stalled for `timeouts.request_body`.
+    #[error("request body too slow")]
+    RequestBodyTimeout,
+    /// The client closed before its request was done or answered.
+    #[error("client closed")]
+    ClientClosed,
+    /// The client read nothing for `timeouts.response_write`.
+    #[error("client stopped reading")]
+    ResponseWriteTimeout,
+
+    /// No route matches.
+    #[error("no route")]
+    NoRoute,
+
+    /// As many requests wait for a connection as `pool.max_pending` allows.
+    #[error("too many requests wait for a connection")]
+    PoolFull,
+    /// No connection became free within `pool.acquire_timeout`.
+    #[error("no connection became free in time")]
+    AcquireTimeout,
+    /// The upstream's host name has no address.
+    #[error("upstream name not resolved")]
+    Unresolved,
+    /// No connection to the endpoint could be made.
+    #[error("connect failed")]
+    ConnectFailed,
+    /// TCP and TLS together took longer than `timeouts.connect`.
+    #[error("connect timed out")]
+    ConnectTimeout,
+    /// The TLS handshake with the endpoint failed.
+    #[error("TLS handshake failed")]
+    TlsFailed,
+    /// The endpoint closed or reset the connection before its response.
+    #[error("upstream closed without a response")]
+    UpstreamClosed,
+    /// The endpoint's bytes are no HTTP/1 response.
+    #[error("malformed response: {0}")]
+    ResponseMalformed(&'static str),
+    /// The response's framing is ambiguous or broken.
+    #[error("response framing: {0}")]
+    ResponseFraming(FramingError),
+    /// The response ended before its length, or its last chunk.
+    #[error("response cut short")]
+    ResponseTruncated,
+    /// No response header within `timeouts.response_header`.
+    #[error("response header too late")]
+    ResponseHeaderTimeout,
+    /// A body did not move for `timeouts.idle`.
+    #[error("body stalled")]
+    IdleTimeout,
+    /// One attempt took longer than `timeouts.per_try`.
+    #[error("attempt took too long")]
+    PerTryTimeout,
+    /// The exchange took longer than `timeouts.request`.
+    #[error("request took too long")]
+    RequestTimeout,
+    /// The upstream switched protocols unasked, or to something else than was asked for.
+    #[error("unasked-for protocol switch")]
+    UnexpectedUpgrade,
+    /// The process is shutting down and its drain time is over.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// A fault of the gateway itself.
+    #[error("internal error")]
+    Internal,
+}
+
+impl Error {
+    /// The status code that the client gets, and the reason in `x-gateway-error`: the configuration key where
+    /// a limit was met. 499 is never sent: it marks, in logs and metrics, a client that left.
+    fn parts(self) -> (u16, &'static str) {
+        match self {
+            Error::RequestMalformed(_) => (400, "request.malformed"),
+            Error::RequestFraming(_) => (400, "request.framing"),
+            Error::RequestHost(_) => (400, "request.host"),
+            Error::RequestPath(_) => (400, "request.path"),
+            Error::RequestExpectation => (417, "request.expect"),
+            Error::RequestMethod => (501, "request.method"),
+            Error::RequestVersion => (505, "request.version"),
+            Error::TooManyHeaders => (431, "limits.headers"),
+            Error::HeadTooLarge => (431, "limits.header_bytes"),
+            Error::TargetTooLong => (414, "limits.target_bytes"),
+            Error::BodyTooLarge => (413, "limits.body"),
+            Error::RequestHeaderTimeout => (408, "timeouts.request_header"),
+            Error::RequestBodyTimeout => (408, "timeouts.request_body"),
+            Error::ClientClosed => (499, "client.closed"),
+            Error::ResponseWriteTimeout => (499, "timeouts.response_write"),
+            Error::NoRoute => (404, "route.none"),
+            Error::PoolFull => (503, "pool.max_pending"),
+            Error::AcquireTimeout => (503, "pool.acquire_timeout"),
+            Error::Unresolved => (503, "upstream.dns"),
+            Error::ConnectFailed => (503, "upstream.connect"),
+            Error::ConnectTimeout => (503, "timeouts.connect"),
+            Error::TlsFailed => (502, "upstream.tls"),
+            Error::UpstreamClosed => (502, "upstream.closed"),
+            Error::ResponseMalformed(_) => (502, "upstream.malformed"),
+            Error::ResponseFraming(_) => (502, "upstream.framing"),
+            Error::ResponseTruncated => (502, "upstream.truncated"),
+            Error::UnexpectedUpgrade => (502, "upstream.upgrade"),
+            Error::ResponseHeaderTimeout => (504, "timeouts.response_header"),
+            Error::IdleTimeout => (504, "timeouts.idle"),
+            Error::PerTryTimeout => (504, "timeouts.per_try"),
+            Error::RequestTimeout => (504, "timeouts.request"),
+            Error::ShuttingDown => (503, "shutdown.drain"),
+            Error::Internal => (500, "internal"),
+        }
+    }
+
+    /// The status code of the answer.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.parts().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The stable, machine-readable reason: the value of `x-gateway-error`, and the label in metrics.
+    pub fn reason(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// Whether what follows on the client's connection can no longer be told apart, so that it must close.
+    pub fn closes_connection(self) -> bool {
+        matches!(
+            self,
+            Error::RequestMalformed(_)
+                | Error::RequestFraming(_)
+                | Error::RequestVersion
+                | Error::TooManyHeaders
+                | Error::HeadTooLarge
+                | Error::TargetTooLong
+                | Error::BodyTooLarge
+                | Error::RequestHeaderTimeout
+                | Error::RequestBodyTimeout
+                | Error::ClientClosed
+                | Error::ResponseWriteTimeout
+        )
+    }
+
+    /// Whether the client's side caused it: then the upstream connection is not to blame.
+    pub fn is_client_side(self) -> bool {
+        self.closes_connection()
+            || matches!(self, Error::RequestHost(_) | Error::RequestPath(_) | Error::RequestExpectation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_has_its_status() {
+        for (error, status, reason) in [
+            (Error::RequestFraming(FramingError::LengthAndEncoding), 400, "request.framing"),
+            (Error::RequestHeaderTimeout, 408, "timeouts.request_header"),
+            (Error::BodyTooLarge, 413, "limits.body"),
+            (Error::TargetTooLong, 414, "limits.target_bytes"),
+            (Error::HeadTooLarge, 431, "limits.header_bytes"),
+            (Error::ConnectFailed, 503, "upstream.connect"),
+            (Error::AcquireTimeout, 503, "pool.acquire_timeout"),
+            (Error::UpstreamClosed, 502, "upstream.closed"),
+            (Error::ResponseHeaderTimeout, 504, "timeouts.response_header"),
+        ] {
+            assert_eq!((error.status().as_u16(), error.reason()), (status, reason), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! HTTP/1.0 and 1.1 (RFC 9112), both sides.
+//!
+//! An engine of our own, on httparse, because the gateway promises what no library's connection shows: framing
+//! that could be read in two ways is refused and not repaired, each limit answers with its own status, interim
+//! responses pass, a retry knows whether a byte was written or read, and an idle connection holds no buffer.
+//! HTTP/2 is hyper's.
+
+mod chunked;
+mod client;
+mod decoder;
+mod framing;
+mod head;
+mod output;
+mod server;
+
+pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
+pub use server::RequestBody;
+pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, serve};
+pub(crate) use head::HeadLimits;

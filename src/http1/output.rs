@@ -1,0 +1,303 @@
+//! Heads and bodies on their way out: what is to be written next, in as few writes as it takes.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http_body::Frame;
+use tokio::io::AsyncWrite;
+
+use super::framing::Framing;
+use crate::stream::Stream;
+
+/// Data below this is copied next to its head: one slice is cheaper to write than two.
+const COPY_BELOW: usize = 2 * 1024;
+
+/// Small frames are gathered into one write up to here.
+const GATHER_BYTES: usize = 16 * 1024;
+
+/// Room for the head of a usual message.
+const HEAD_BYTES: usize = 512;
+
+/// Bytes waiting to be written: a head part, at most one chunk of body, and what ends that chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    head: Vec<u8>,
+    head_written: usize,
+    chunk: Bytes,
+    tail: &'static [u8],
+    /// Whether TLS holds bytes that were written but not sent.
+    unflushed: bool,
+}
+
+impl Output {
+    /// Whether all was written, so that more may be put in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head_written == self.head.len() && self.chunk.is_empty() && self.tail.is_empty()
+    }
+
+    /// Whether another frame fits: small ones are gathered up to a bound, a large one is written first.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.chunk.is_empty() && self.tail.is_empty() && self.head.len() < GATHER_BYTES
+    }
+
+    /// Gives its memory back; for a connection that turns idle.
+    pub(crate) fn release(&mut self) {
+        if self.is_empty() && !self.unflushed {
+            *self = Output::default();
+        }
+    }
+
+    fn head(&mut self) -> &mut Vec<u8> {
+        self.head.reserve(HEAD_BYTES);
+        &mut self.head
+    }
+
+    /// An interim response (RFC 9110 §15.2).
+    pub(crate) fn push_informational(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let head = self.head();
+        status_line(head, status);
+        fields(head, headers);
+        head.extend_from_slice(b"\r\n");
+    }
+
+    /// The head of a response. `close` tells the client that no other one follows.
+    pub(crate) fn push_response(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        framing: Framing,
+        connection: Option<&'static str>,
+    ) {
+        let head = self.head();
+        status_line(head, status);
+        fields(head, headers);
+        if !headers.contains_key(header::DATE) && status != StatusCode::SWITCHING_PROTOCOLS {
+            date(head);
+        }
+        framing_field(head, framing);
+        end_head(head, connection);
+    }
+
+    /// The head of a request: Host first (RFC 9110 §7.2), exactly one, from `headers`.
+    pub(crate) fn push_request(
+        &mut self,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        framing: Framing,
+        connection: Option<&str>,
+    ) {
+        let head = self.head();
+        head.extend_from_slice(method.as_str().as_bytes());
+        head.push(b' ');
+        head.extend_from_slice(target.as_bytes());
+        head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        head.extend_from_slice(headers.get(header::HOST).map_or(b"" as &[u8], HeaderValue::as_bytes));
+        head.extend_from_slice(b"\r\n");
+        for (name, value) in headers {
+            if name != header::HOST {
+                field(head, name, value);
+            }
+        }
+        // A body's presence is signalled by its framing (RFC 9112 §6); methods that expect one say "none" by 0.
+        let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        if framing == Framing::None && expects_body {
+            framing_field(head, Framing::Length(0));
+        } else {
+            framing_field(head, framing);
+        }
+        end_head(head, connection);
+    }
+
+    /// A frame of a body; `last` when nothing follows it.
+    pub(crate) fn push_frame(&mut self, framing: Framing, frame: Frame<Bytes>, last: bool) {
+        let chunked = framing == Framing::Chunked;
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                if chunked {
+                    // Writing to a Vec cannot fail.
+                    let _infallible = write!(self.head, "{:x}\r\n", data.len());
+                    self.tail = if last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+                }
+                if data.len() < COPY_BELOW {
+                    self.head.extend_from_slice(&data);
+                    self.head.extend_from_slice(std::mem::take(&mut self.tail));
+                } else {
+                    self.chunk = data;
+                }
+                return;
+            }
+            Err(frame) => {
+                if let (true, Ok(trailers)) = (chunked, frame.into_trailers()) {
+                    self.head.extend_from_slice(b"0\r\n");
+                    fields(&mut self.head, &trailers);
+                    self.head.extend_from_slice(b"\r\n");
+                    return;
+                }
+            }
+        }
+        if last {
+            self.push_end(framing);
+        }
+    }
+
+    /// The end of a body whose last frame did not say that it was the last.
+    pub(crate) fn push_end(&mut self, framing: Framing) {
+        if framing == Framing::Chunked {
+            self.head.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+
+    /// Writes all there is. How many bytes went out is added to `written`.
+    pub(crate) fn poll_write(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        written: &mut u64,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let head = self.head.get(self.head_written..).unwrap_or_default();
+            let mut count = if self.chunk.is_empty() && self.tail.is_empty() {
+                ready!(Pin::new(&mut *stream).poll_write(cx, head))?
+            } else {
+                let slices = [IoSlice::new(head), IoSlice::new(&self.chunk), IoSlice::new(self.tail)];
+                ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += count as u64;
+            self.unflushed = true;
+            let of_head = count.min(head.len());
+            self.head_written += of_head;
+            count -= of_head;
+            let of_chunk = count.min(self.chunk.len());
+            self.chunk.advance(of_chunk);
+            count -= of_chunk;
+            self.tail = self.tail.get(count..).unwrap_or_default();
+        }
+        self.head.clear();
+        self.head_written = 0;
+        self.chunk = Bytes::new();
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn status_line(head: &mut Vec<u8>, status: StatusCode) {
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    head.extend_from_slice(b"\r\n");
+}
+
+fn field(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value.as_bytes());
+    head.extend_from_slice(b"\r\n");
+}
+
+fn fields(head: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        field(head, name, value);
+    }
+}
+
+fn framing_field(head: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        // Writing to a Vec cannot fail.
+        Framing::Length(length) => drop(write!(head, "content-length: {length}\r\n")),
+        Framing::Chunked => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::None | Framing::UntilClose => {}
+    }
+}
+
+fn end_head(head: &mut Vec<u8>, connection: Option<&str>) {
+    if let Some(option) = connection {
+        head.extend_from_slice(b"connection: ");
+        head.extend_from_slice(option.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Which `Connection` option an answer carries: HTTP/1.0 clients must be told that a connection stays.
+pub(crate) fn connection_option(version: Version, close: bool) -> Option<&'static str> {
+    match (close, version) {
+        (true, _) => Some("close"),
+        (false, Version::HTTP_10) => Some("keep-alive"),
+        (false, _) => None,
+    }
+}
+
+/// `Date` (RFC 9110 §6.6.1), formatted once a second.
+fn date(head: &mut Vec<u8>) {
+    thread_local! {
+        static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, [b' '; 29])) };
+    }
+    let now = std::time::SystemTime::now();
+    let second = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (mut at, mut text) = LAST.get();
+    if at != second {
+        at = second;
+        let formatted = httpdate::fmt_http_date(now);
+        for (to, from) in text.iter_mut().zip(formatted.bytes()) {
+            *to = from;
+        }
+        LAST.set((at, text));
+    }
+    head.extend_from_slice(b"date: ");
+    head.extend_from_slice(&text);
+    head.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(output: &Output) -> Vec<u8> {
+        [&output.head, &*output.chunk, output.tail].concat()
+    }
+
+    #[test]
+    fn a_request_has_one_host_and_one_framing() {
+        let mut headers = HeaderMap::new();
+        headers.insert("accept", HeaderValue::from_static("*/*"));
+        headers.insert("host", HeaderValue::from_static("a.example"));
+        let mut output = Output::default();
+        output.push_request(&Method::POST, "/x?y", &headers, Framing::None, Some("close"));
+        assert_eq!(
+            String::from_utf8_lossy(&bytes(&output)),
+            "POST /x?y HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn chunks_are_framed_and_ended_once() {
+        for size in [3, COPY_BELOW + 1] {
+            let data = Bytes::from(vec![b'a'; size]);
+            let mut output = Output::default();
+            output.push_frame(Framing::Chunked, Frame::data(data.clone()), true);
+            let expected = [format!("{size:x}\r\n").as_bytes(), &data, b"\r\n0\r\n\r\n"].concat();
+            assert_eq!(bytes(&output), expected);
+        }
+        let mut output = Output::default();
+        output.push_frame(Framing::Chunked, Frame::data(Bytes::new()), true);
+        assert_eq!(bytes(&output), b"0\r\n\r\n");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-t", HeaderValue::from_static("1"));
+        let mut output = Output::default();
+        output.push_frame(Framing::Chunked, Frame::trailers(trailers), true);
+        assert_eq!(bytes(&output), b"0\r\nx-t: 1\r\n\r\n");
+    }
+}

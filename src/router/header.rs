@@ -1,0 +1,62 @@
+//! Which headers a route asks for.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Expected;
+use super::error::MatchError;
+
+/// A header that has to be there, or has to have a value. A header that comes several times matches if one of its values
+/// does; values are compared whole and with their case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeaderMatch {
+    name: HeaderName,
+    value: Option<HeaderValue>,
+}
+
+impl HeaderMatch {
+    pub(super) fn parse(name: &str, expected: &Expected) -> Result<Self, MatchError> {
+        let value = match expected {
+            Expected::Present => None,
+            Expected::Value(text) => {
+                Some(HeaderValue::from_str(text).map_err(|_| MatchError::HeaderValue(name.to_owned()))?)
+            }
+        };
+        let name = name.parse().map_err(|_| MatchError::HeaderName(name.to_owned()))?;
+        Ok(Self { name, value })
+    }
+
+    pub(super) fn matches(&self, headers: &HeaderMap) -> bool {
+        match &self.value {
+            None => headers.contains_key(&self.name),
+            Some(value) => headers.get_all(&self.name).iter().any(|present| present == value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn one_of_several_values_is_enough() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-canary", HeaderValue::from_static("0"));
+        headers.append("x-canary", HeaderValue::from_static("yes"));
+        let matches =
+            |name: &str, expected: Expected| HeaderMatch::parse(name, &expected).unwrap().matches(&headers);
+        assert!(matches("X-Canary", Expected::Value("yes".into())));
+        assert!(matches("x-canary", Expected::Present));
+        assert!(!matches("x-canary", Expected::Value("YES".into())));
+        assert!(!matches("x-canary", Expected::Value("0, yes".into())));
+        assert!(!matches("x-debug", Expected::Present));
+    }
+
+    #[test]
+    fn what_no_header_can_be_is_refused() {
+        let parse = |name: &str, value: &str| HeaderMatch::parse(name, &Expected::Value(value.into()));
+        assert_eq!(parse("a b", "1"), Err(MatchError::HeaderName("a b".into())));
+        assert_eq!(parse("a", "1\n"), Err(MatchError::HeaderValue("a".into())));
+    }
+}

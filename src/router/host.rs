@@ -1,0 +1,170 @@
+//! Which hosts a route serves, and the hosts' index.
+
+use std::collections::HashMap;
+
+use super::error::MatchError;
+use super::paths::PathIndex;
+use super::specificity::HostSpecificity;
+
+/// The longest host name that there can be (RFC 1035 §2.3.4). Longer ones reach only the routes without a host.
+const HOST_BYTES_MAX: usize = 255;
+
+/// The host that a route asks for. Case, the port and a dot at the end of a request's host do not matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HostMatch {
+    /// Every host, none among them.
+    Any,
+    /// `*.example.com`: what ends in `.example.com` with at least one label before it, be it one or several; never
+    /// `example.com` itself. Holds the part after `*.`.
+    Wildcard(Box<str>),
+    /// `example.com`.
+    Exact(Box<str>),
+}
+
+impl HostMatch {
+    /// Reads a host as it is written in a configuration; `None` is any.
+    pub(super) fn parse(written: Option<&str>) -> Result<Self, MatchError> {
+        let Some(written) = written else { return Ok(Self::Any) };
+        let lower = written.to_ascii_lowercase();
+        let name = lower.strip_suffix('.').unwrap_or(&lower);
+        if let Some(suffix) = name.strip_prefix("*.") {
+            return check_name(suffix, written).map(|()| Self::Wildcard(suffix.into()));
+        }
+        if !is_ipv6_literal(name) {
+            check_name(name, written)?;
+        }
+        Ok(Self::Exact(name.into()))
+    }
+
+    pub(super) fn specificity(&self) -> HostSpecificity {
+        match self {
+            Self::Any => HostSpecificity::Any,
+            Self::Wildcard(suffix) => HostSpecificity::Wildcard { suffix_bytes: suffix.len() },
+            Self::Exact(_) => HostSpecificity::Exact,
+        }
+    }
+}
+
+fn is_ipv6_literal(name: &str) -> bool {
+    let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inside.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+fn check_name(name: &str, written: &str) -> Result<(), MatchError> {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if name.split('.').all(is_label) && name.len() <= HOST_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(MatchError::Host(written.to_owned()))
+    }
+}
+
+/// The paths of every host, found by one look-up for the whole name and one for each of its suffixes.
+#[derive(Debug, Default)]
+pub(super) struct HostIndex {
+    exact: HashMap<Box<str>, PathIndex, foldhash::fast::RandomState>,
+    wildcards: HashMap<Box<str>, PathIndex, foldhash::fast::RandomState>,
+    any: PathIndex,
+}
+
+impl HostIndex {
+    /// The paths under one host, to add to.
+    pub(super) fn paths_mut(&mut self, host: &HostMatch) -> &mut PathIndex {
+        match host {
+            HostMatch::Any => &mut self.any,
+            HostMatch::Wildcard(suffix) => self.wildcards.entry(suffix.clone()).or_default(),
+            HostMatch::Exact(name) => self.exact.entry(name.clone()).or_default(),
+        }
+    }
+
+    /// Tries the paths of each host that `host` matches, the most specific host first, until one answers.
+    pub(super) fn find_map<R>(
+        &self,
+        host: &str,
+        mut try_paths: impl FnMut(&PathIndex) -> Option<R>,
+    ) -> Option<R> {
+        if !self.exact.is_empty() || !self.wildcards.is_empty() {
+            let mut buffer = [0; HOST_BYTES_MAX];
+            let host = lower_case(host.strip_suffix('.').unwrap_or(host), &mut buffer);
+            if let Some(found) = self.exact.get(host).and_then(&mut try_paths) {
+                return Some(found);
+            }
+            let mut wildcards = self.suffixes(host).filter_map(|suffix| self.wildcards.get(suffix));
+            if let Some(found) = wildcards.find_map(&mut try_paths) {
+                return Some(found);
+            }
+        }
+        try_paths(&self.any)
+    }
+
+    /// What follows each dot of `host`, longest first; nothing where no route has a wildcard.
+    fn suffixes<'a>(&self, host: &'a str) -> impl Iterator<Item = &'a str> {
+        let host = if self.wildcards.is_empty() { "" } else { host };
+        // A dot at the very beginning has no label before it.
+        let dots = host.match_indices('.').filter(|(at, _)| *at > 0);
+        dots.filter_map(|(at, _)| host.get(at + 1..))
+    }
+}
+
+/// `host` in lower case, without allocating; empty, which matches no named host, where it is longer than any name.
+fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a str {
+    if host.len() > HOST_BYTES_MAX {
+        return "";
+    }
+    if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return host;
+    }
+    let Some(lower) = buffer.get_mut(..host.len()) else { return "" };
+    lower.copy_from_slice(host.as_bytes());
+    lower.make_ascii_lowercase();
+    std::str::from_utf8(lower).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_without_case_and_final_dot() {
+        let exact = |name: &str| Ok(HostMatch::Exact(name.into()));
+        assert_eq!(HostMatch::parse(None), Ok(HostMatch::Any));
+        assert_eq!(HostMatch::parse(Some("Api.Example.COM.")), exact("api.example.com"));
+        assert_eq!(HostMatch::parse(Some("[::1]")), exact("[::1]"));
+        assert_eq!(HostMatch::parse(Some("127.0.0.1")), exact("127.0.0.1"));
+        assert_eq!(HostMatch::parse(Some("*.Example.com")), Ok(HostMatch::Wildcard("example.com".into())));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for host in [
+            "",
+            "*",
+            "*.",
+            "a.*",
+            "a..b",
+            ".a",
+            "a:80",
+            "[::1]:80",
+            "[x]",
+            "http://a",
+            "a/b",
+            "bücher.de",
+            "*a.b",
+        ] {
+            assert_eq!(HostMatch::parse(Some(host)), Err(MatchError::Host(host.to_owned())), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_name_too_long_for_the_buffer_is_no_name() {
+        let mut buffer = [0; HOST_BYTES_MAX];
+        assert_eq!(lower_case(&"a".repeat(255), &mut buffer).len(), 255);
+        assert_eq!(lower_case(&"A".repeat(256), &mut buffer), "");
+        assert_eq!(lower_case("A.b", &mut buffer), "a.b");
+    }
+}

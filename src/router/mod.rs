@@ -1,0 +1,192 @@
+//! Finds the route of a request. Pure: no I/O, no clock, nothing shared that changes.
+//!
+//! Precedence is data: each match has a [`Specificity`], routes are sorted by it once, and a request belongs to the first
+//! that matches. [`Router::find`] answers the same as trying the sorted routes one by one (a test compares the two), but
+//! reaches the candidates through an index by host and path. Its cost depends on the request and on how many routes share
+//! host and path with it, differing only in methods, headers and query; not on how many routes there are.
+//!
+//! A route's path may match while its conditions do not: then the next most specific route is tried, down to the routes
+//! for every path, and then those of the less specific hosts.
+
+mod condition;
+mod error;
+mod header;
+mod host;
+mod method;
+mod normalise;
+mod path;
+mod paths;
+mod query;
+mod specificity;
+mod template;
+
+use std::cmp::Reverse;
+
+use http::{HeaderMap, Method};
+
+pub use error::{MatchError, RouterError};
+pub use normalise::{PathError, normalise, normalise_written};
+pub use path::PathPattern;
+pub use specificity::{HostSpecificity, PathSpecificity, Specificity};
+pub use template::Parameters;
+pub(crate) use template::is_parameter_name;
+
+use condition::Conditions;
+use host::{HostIndex, HostMatch};
+use path::PathMatch;
+use paths::Rank;
+use template::Template;
+
+/// Which requests a route is for, as written. The default is every request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// Positions of the listeners on which the route is served; all listeners where none is named.
+    pub listeners: Vec<usize>,
+    /// A host name, an IP address, or `*.example.com` for names with one or more labels before `.example.com`. `None` is
+    /// any host, and no host.
+    pub host: Option<String>,
+    /// The path.
+    pub path: PathPattern,
+    /// Methods, exactly as requests have them; all methods where none is named. GET does not stand for HEAD.
+    pub methods: Vec<String>,
+    /// Headers that have to be there.
+    pub headers: Vec<(String, Expected)>,
+    /// Query parameters that have to be there.
+    pub query: Vec<(String, Expected)>,
+}
+
+/// What a header or a query parameter has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// There, with whatever value.
+    Present,
+    /// There with exactly this value.
+    Value(String),
+}
+
+/// What the router sees of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLine<'a, 'p> {
+    /// Position of the listener that the request came in through.
+    pub listener: usize,
+    /// The host without its port; empty if there is none. Its case and a final dot do not matter.
+    pub host: &'a str,
+    /// The path, [normalised](normalise).
+    pub path: &'p str,
+    /// What follows the `?`, if there is one.
+    pub query: Option<&'a str>,
+    /// The method.
+    pub method: &'a Method,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// The route of a request.
+#[derive(Debug)]
+pub struct Found<'r, 'p, T> {
+    /// What the route was built with.
+    pub value: &'r T,
+    /// What the path gave to the route's template.
+    pub parameters: Parameters<'r, 'p>,
+}
+
+/// Routes, ready to be searched.
+#[derive(Debug)]
+pub struct Router<T> {
+    /// The most specific first: the position of a route is its rank.
+    routes: Vec<Route<T>>,
+    hosts: HostIndex,
+}
+
+#[derive(Debug)]
+struct Route<T> {
+    specificity: Specificity,
+    conditions: Conditions,
+    template: Option<Template>,
+    value: T,
+}
+
+impl<T> Router<T> {
+    /// Builds a router from the routes in the order of the file, each with what [`Router::find`] shall answer for it.
+    ///
+    /// # Errors
+    /// All that is wrong with any of the matches.
+    pub fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<RouterError>> {
+        let mut parsed = Vec::with_capacity(routes.len());
+        let mut errors = Vec::new();
+        for (position, (written, value)) in routes.into_iter().enumerate() {
+            match parse(&written) {
+                Ok(matched) => parsed.push((matched, value)),
+                Err(problems) => errors.extend(problems.into_iter().map(|(key, problem)| RouterError {
+                    route: position,
+                    key,
+                    problem,
+                })),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        // The sort is stable: equals stay in the order of the file.
+        parsed.sort_by_key(|(matched, _)| Reverse(matched.specificity()));
+        Ok(Self::index(parsed))
+    }
+
+    fn index(sorted: Vec<(Match, T)>) -> Self {
+        let mut hosts = HostIndex::default();
+        let mut routes = Vec::with_capacity(sorted.len());
+        for (rank, (matched, value)) in sorted.into_iter().enumerate() {
+            let specificity = matched.specificity();
+            let Match { host, path, conditions } = matched;
+            hosts.paths_mut(&host).insert(&path, rank);
+            let template = if let PathMatch::Template(template) = path { Some(template) } else { None };
+            routes.push(Route { specificity, conditions, template, value });
+        }
+        Self { routes, hosts }
+    }
+
+    /// The most specific route that matches a request; `None` if there is none, which is a 404. Does not allocate.
+    #[must_use]
+    pub fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
+        let accepts = |rank: Rank| self.routes.get(rank).is_some_and(|route| route.conditions.hold(request));
+        let rank = self.hosts.find_map(request.host, |paths| paths.find(request.path, accepts))?;
+        let route = self.routes.get(rank)?;
+        let parameters = Parameters::new(route.template.as_ref(), request.path);
+        Some(Found { value: &route.value, parameters })
+    }
+
+    /// The routes with their specificity, in the order in which they take precedence.
+    pub fn routes(&self) -> impl Iterator<Item = (Specificity, &T)> {
+        self.routes.iter().map(|route| (route.specificity, &route.value))
+    }
+}
+
+/// A match that has been read.
+#[derive(Debug)]
+struct Match {
+    host: HostMatch,
+    path: PathMatch,
+    conditions: Conditions,
+}
+
+impl Match {
+    fn specificity(&self) -> Specificity {
+        let host = self.host.specificity();
+        let path = self.path.specificity();
+        Specificity { host, path, conditions: self.conditions.count() }
+    }
+}
+
+fn parse(written: &RouteMatch) -> Result<Match, Vec<(&'static str, MatchError)>> {
+    let mut errors = Vec::new();
+    let host = HostMatch::parse(written.host.as_deref()).map_err(|problem| errors.push(("host", problem)));
+    let path = PathMatch::parse(&written.path).map_err(|problem| errors.push((written.path.key(), problem)));
+    let conditions = Conditions::parse(written).map_err(|problems| errors.extend(problems));
+    match (host, path, conditions) {
+        (Ok(host), Ok(path), Ok(conditions)) => Ok(Match { host, path, conditions }),
+        _ => Err(errors),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Which paths a route serves.
+
+use super::error::MatchError;
+use super::normalise::normalise_written;
+use super::specificity::PathSpecificity;
+use super::template::Template;
+
+/// The path of a route's match, as written. It is normalised as the paths of requests are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PathPattern {
+    /// Every path.
+    #[default]
+    Any,
+    /// One path.
+    Exact(String),
+    /// The path itself and all below it, at segment borders: `/api` matches `/api` and `/api/x`, never `/apix`; `/api/`
+    /// matches what is below `/api`, but not `/api`; `/` matches every path.
+    Prefix(String),
+    /// Segments of which some, written `{name}`, take any value but an empty one: `/users/{id}/orders/{order}`.
+    Template(String),
+}
+
+impl PathPattern {
+    /// The names of a template's parameters, in order; none for any other pattern or a template that is not one.
+    #[must_use]
+    pub fn parameter_names(&self) -> Vec<String> {
+        match self {
+            Self::Template(written) => Template::parse(written)
+                .map(|template| template.parameter_names().map(str::to_owned).collect())
+                .unwrap_or_default(),
+            Self::Any | Self::Exact(_) | Self::Prefix(_) => Vec::new(),
+        }
+    }
+
+    /// The key of `match` under which the pattern stands.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::Any | Self::Exact(_) => "path",
+            Self::Prefix(_) => "prefix",
+            Self::Template(_) => "template",
+        }
+    }
+}
+
+/// A pattern that has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PathMatch {
+    Any,
+    Exact(Box<str>),
+    Prefix(Box<str>),
+    Template(Template),
+}
+
+impl PathMatch {
+    pub(super) fn parse(pattern: &PathPattern) -> Result<Self, MatchError> {
+        Ok(match pattern {
+            PathPattern::Any => Self::Any,
+            PathPattern::Exact(written) => Self::Exact(literal(written)?),
+            PathPattern::Prefix(written) => Self::Prefix(literal(written)?),
+            PathPattern::Template(written) => Self::Template(Template::parse(written)?),
+        })
+    }
+
+    pub(super) fn specificity(&self) -> PathSpecificity {
+        match self {
+            Self::Any => PathSpecificity::Any,
+            Self::Prefix(prefix) => PathSpecificity::Prefix { bytes: prefix.len() },
+            Self::Template(template) => template.specificity(),
+            Self::Exact(_) => PathSpecificity::Exact,
+        }
+    }
+}
+
+fn literal(written: &str) -> Result<Box<str>, MatchError> {
+    // Most likely a template under the wrong key, which would silently match nothing.
+    if written.contains(['{', '}']) {
+        return Err(MatchError::Braces(written.to_owned()));
+    }
+    normalise_written(written)
+        .map(String::into_boxed_str)
+        .map_err(|error| MatchError::Path { written: written.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::normalise::PathError;
+    use super::*;
+
+    #[test]
+    fn patterns_are_normalised_as_requests_are() {
+        let exact = |written: &str| PathMatch::parse(&PathPattern::Exact(written.to_owned()));
+        assert_eq!(exact("/a/./%7Eb/é"), Ok(PathMatch::Exact("/a/~b/%C3%A9".into())));
+        let error = PathError::NotAbsolute;
+        assert_eq!(exact("a"), Err(MatchError::Path { written: "a".into(), error }));
+        assert_eq!(exact("/{id}"), Err(MatchError::Braces("/{id}".into())));
+    }
+
+    #[test]
+    fn only_templates_have_parameters() {
+        assert_eq!(PathPattern::Template("/a/{b}/{c}".into()).parameter_names(), ["b", "c"]);
+        assert!(PathPattern::Template("/a/{b}x".into()).parameter_names().is_empty());
+        assert!(PathPattern::Prefix("/a".into()).parameter_names().is_empty());
+    }
+
+    #[test]
+    fn specificity_is_exact_then_template_then_the_longer_prefix() {
+        let pattern_of = |text: &str| -> PathPattern {
+            match text.split_once(' ') {
+                Some(("exact", path)) => PathPattern::Exact(path.to_owned()),
+                Some(("prefix", path)) => PathPattern::Prefix(path.to_owned()),
+                Some(("template", path)) => PathPattern::Template(path.to_owned()),
+                _ => PathPattern::Any,
+            }
+        };
+        let order =
+            ["any", "prefix /", "prefix /a", "prefix /a/", "prefix /a/bcd", "template /{a}", "exact /"];
+        let specificities: Vec<_> = order
+            .iter()
+            .map(|text| PathMatch::parse(&pattern_of(text)).map(|path| path.specificity()))
+            .collect();
+        assert!(
+            specificities.is_sorted_by(|less, more| less.as_ref().ok() < more.as_ref().ok()),
+            "{specificities:?}"
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! The index of the paths under one host: a tree of segments for exact paths and prefixes, another for templates.
+//!
+//! What a look-up costs depends on the segments of the request's path and not on the number of routes. The nodes that it
+//! visits are limited by the configuration alone, so that no request, however deep its path, costs more than its length.
+
+use std::collections::HashMap;
+
+use super::path::PathMatch;
+use super::template::{Segment, Template, path_segments};
+
+/// A route's place in the order of precedence: 0 is the most specific.
+pub(super) type Rank = usize;
+
+type Children<N> = HashMap<Box<str>, N, foldhash::fast::RandomState>;
+
+/// The routes under one host, by path.
+#[derive(Debug, Default)]
+pub(super) struct PathIndex {
+    literals: LiteralTree,
+    templates: TemplateNode,
+    /// Routes for every path.
+    any: Vec<Rank>,
+}
+
+impl PathIndex {
+    /// Adds a route. Routes come in the order of their ranks, which makes every list below an ordered one.
+    pub(super) fn insert(&mut self, path: &PathMatch, rank: Rank) {
+        match path {
+            PathMatch::Any => self.any.push(rank),
+            PathMatch::Exact(path) => self.literals.insert_exact(path, rank),
+            PathMatch::Prefix(prefix) => self.literals.insert_prefix(prefix, rank),
+            PathMatch::Template(template) => self.templates.insert(template, rank),
+        }
+    }
+
+    /// The most specific route that matches the path and that `accepts` takes: where a route's other conditions do not
+    /// hold, the next one's are tried.
+    pub(super) fn find(&self, path: &str, accepts: impl Fn(Rank) -> bool) -> Option<Rank> {
+        let end = self.literals.walk(path);
+        if let Some(rank) = end.exact(&accepts) {
+            return Some(rank);
+        }
+        let mut best = None;
+        self.templates.find(Some(path_after_slash(path)), &accepts, &mut best);
+        best.or_else(|| self.literals.prefix(&end, &accepts)).or_else(|| first(&self.any, &accepts))
+    }
+}
+
+fn first(ranks: &[Rank], accepts: &impl Fn(Rank) -> bool) -> Option<Rank> {
+    ranks.iter().copied().find(|rank| accepts(*rank))
+}
+
+fn path_after_slash(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path)
+}
+
+/// Exact paths and prefixes. The nodes stand in one list, the root first, and know their parents: the prefixes of a path
+/// are met on the way back up, the longest first.
+#[derive(Debug)]
+struct LiteralTree {
+    nodes: Vec<LiteralNode>,
+}
+
+#[derive(Debug, Default)]
+struct LiteralNode {
+    /// Positions of the nodes below.
+    children: Children<usize>,
+    parent: Option<usize>,
+    exact: Vec<Rank>,
+    /// Prefixes that end here without a slash.
+    prefixes: Vec<Rank>,
+    /// Prefixes that end here with a slash: what they match has a segment more, be it an empty one.
+    prefixes_below: Vec<Rank>,
+}
+
+/// How far down the tree a path goes.
+struct Walk<'a> {
+    node: Option<&'a LiteralNode>,
+    /// Whether segments are left for which there is no node.
+    is_below: bool,
+}
+
+impl Default for LiteralTree {
+    fn default() -> Self {
+        Self { nodes: vec![LiteralNode::default()] }
+    }
+}
+
+impl LiteralTree {
+    fn insert_exact(&mut self, path: &str, rank: Rank) {
+        if let Some(node) = self.node_mut(path_segments(path)) {
+            node.exact.push(rank);
+        }
+    }
+
+    fn insert_prefix(&mut self, prefix: &str, rank: Rank) {
+        let without_slash = prefix.strip_suffix('/');
+        let segments = path_segments(without_slash.unwrap_or(prefix));
+        // `/` without its slash has no segments at all, where splitting would find an empty one.
+        let count = if without_slash == Some("") { 0 } else { usize::MAX };
+        if let Some(node) = self.node_mut(segments.take(count)) {
+            let list = if without_slash.is_some() { &mut node.prefixes_below } else { &mut node.prefixes };
+            list.push(rank);
+        }
+    }
+
+    /// The node for these segments, made where it is missing.
+    fn node_mut<'s>(&mut self, segments: impl Iterator<Item = &'s str>) -> Option<&mut LiteralNode> {
+        let mut at = 0;
+        for segment in segments {
+            let next = self.nodes.len();
+            let child = *self.nodes.get_mut(at)?.children.entry(segment.into()).or_insert(next);
+            if child == next {
+                self.nodes.push(LiteralNode { parent: Some(at), ..LiteralNode::default() });
+            }
+            at = child;
+        }
+        self.nodes.get_mut(at)
+    }
+
+    fn walk(&self, path: &str) -> Walk<'_> {
+        let mut node = self.nodes.first();
+        for segment in path_segments(path) {
+            let child = node.and_then(|node| node.children.get(segment)).and_then(|at| self.nodes.get(*at));
+            if child.is_none() {
+                return Walk { node, is_below: true };
+            }
+            node = child;
+        }
+        Walk { node, is_below: false }
+    }
+
+    fn prefix(&self, end: &Walk<'_>, accepts: &impl Fn(Rank) -> bool) -> Option<Rank> {
+        let mut is_below = end.is_below;
+        let mut node = end.node;
+        while let Some(LiteralNode { parent, prefixes, prefixes_below, .. }) = node {
+            let below = if is_below { first(prefixes_below, accepts) } else { None };
+            if let Some(rank) = below.or_else(|| first(prefixes, accepts)) {
+                return Some(rank);
+            }
+            is_below = true;
+            node = parent.and_then(|at| self.nodes.get(at));
+        }
+        None
+    }
+}
+
+impl Walk<'_> {
+    fn exact(&self, accepts: &impl Fn(Rank) -> bool) -> Option<Rank> {
+        let node = self.node.filter(|_| !self.is_below)?;
+        first(&node.exact, accepts)
+    }
+}
+
+/// Templates. A path can match several that differ in where their parameters are; all of them are visited, and the least
+/// rank wins.
+#[derive(Debug, Default)]
+struct TemplateNode {
+    literals: Children<TemplateNode>,
+    parameter: Option<Box<TemplateNode>>,
+    /// Templates that end here.
+    routes: Vec<Rank>,
+}
+
+impl TemplateNode {
+    fn insert(&mut self, template: &Template, rank: Rank) {
+        let mut node = self;
+        for segment in template.segments() {
+            node = match segment {
+                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                Segment::Parameter(_) => node.parameter.get_or_insert_default(),
+            };
+        }
+        node.routes.push(rank);
+    }
+
+    /// Lowers `best` to the least rank among the templates below that match `rest`, the segments still to be matched.
+    /// The depth of the recursion is that of the deepest template.
+    fn find(&self, rest: Option<&str>, accepts: &impl Fn(Rank) -> bool, best: &mut Option<Rank>) {
+        let Some(rest) = rest else {
+            let better = |rank: &Rank| best.is_none_or(|best| *rank < best);
+            let found = self.routes.iter().copied().take_while(better).find(|rank| accepts(*rank));
+            *best = found.or(*best);
+            return;
+        };
+        if self.literals.is_empty() && self.parameter.is_none() {
+            return;
+        }
+        let (segment, rest) = match rest.split_once('/') {
+            Some((segment, rest)) => (segment, Some(rest)),
+            None => (rest, None),
+        };
+        if let Some(child) = self.literals.get(segment) {
+            child.find(rest, accepts, best);
+        }
+        if let Some(child) = self.parameter.as_deref().filter(|_| !segment.is_empty()) {
+            child.find(rest, accepts, best);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::super::path::PathPattern;
+    use super::*;
+
+    fn index(patterns: &[PathPattern]) -> PathIndex {
+        let mut index = PathIndex::default();
+        for (rank, pattern) in patterns.iter().enumerate() {
+            index.insert(&PathMatch::parse(pattern).unwrap(), rank);
+        }
+        index
+    }
+
+    fn prefix(text: &str) -> PathPattern {
+        PathPattern::Prefix(text.into())
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment_border() {
+        let cases = [
+            ("/api", "/api", true),
+            ("/api", "/api/", true),
+            ("/api", "/api/x", true),
+            ("/api", "/apix", false),
+            ("/api", "/ap", false),
+            ("/api/", "/api", false),
+            ("/api/", "/api/", true),
+            ("/api/", "/api/x/y", true),
+            ("/", "/", true),
+            ("/", "/a", true),
+            ("/", "//", true),
+            ("//", "/", false),
+            ("//", "//", true),
+            ("//", "//a", true),
+            ("/a//", "/a/", false),
+            ("/a//", "/a//b", true),
+        ];
+        for (pattern, path, matches) in cases {
+            let found = index(&[prefix(pattern)]).find(path, |_| true);
+            assert_eq!(found.is_some(), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_not_accepted_gives_way_to_the_next() {
+        let index = index(&[
+            PathPattern::Exact("/a/b".into()),
+            PathPattern::Template("/a/{x}".into()),
+            PathPattern::Template("/{y}/b".into()),
+            prefix("/a/"),
+            prefix("/a"),
+            prefix("/"),
+            PathPattern::Any,
+        ]);
+        for least in 0..7 {
+            assert_eq!(index.find("/a/b", |rank| rank >= least), Some(least));
+        }
+        assert_eq!(index.find("/a/b", |_| false), None);
+    }
+
+    #[test]
+    fn a_parameter_takes_no_empty_segment() {
+        let index = index(&[PathPattern::Template("/a/{x}/c".into())]);
+        assert_eq!(index.find("/a/b/c", |_| true), Some(0));
+        for path in ["/a//c", "/a/b", "/a/b/", "/a/b/c/", "/a/b/c/d", "/a/b/x"] {
+            assert_eq!(index.find(path, |_| true), None, "{path}");
+        }
+    }
+}

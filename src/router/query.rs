@@ -1,0 +1,92 @@
+//! Which query parameters a route asks for.
+
+use super::Expected;
+use super::error::MatchError;
+
+/// A query parameter that has to be there, or has to have a value.
+///
+/// Parameters are separated by `&`; what follows the first `=` is the value, and a parameter without one has an empty
+/// value. Names and values of a request are percent-decoded once, `+` stays `+`, and a `%` that begins no escape stands
+/// for itself. A parameter that comes several times matches if one of its values does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QueryMatch {
+    name: Box<str>,
+    value: Option<Box<str>>,
+}
+
+impl QueryMatch {
+    pub(super) fn parse(name: &str, expected: &Expected) -> Result<Self, MatchError> {
+        if name.is_empty() {
+            return Err(MatchError::QueryName);
+        }
+        let value = match expected {
+            Expected::Present => None,
+            Expected::Value(text) => Some(text.as_str().into()),
+        };
+        Ok(Self { name: name.into(), value })
+    }
+
+    pub(super) fn matches(&self, query: Option<&str>) -> bool {
+        query.is_some_and(|query| query.split('&').any(|parameter| self.matches_parameter(parameter)))
+    }
+
+    fn matches_parameter(&self, parameter: &str) -> bool {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let same = |text: &str, expected: &str| percent_decode(text).eq(expected.bytes());
+        same(name, &self.name) && self.value.as_ref().is_none_or(|expected| same(value, expected))
+    }
+}
+
+/// The octets of `text`, its escapes decoded.
+fn percent_decode(text: &str) -> impl Iterator<Item = u8> {
+    let mut bytes = text.bytes();
+    std::iter::from_fn(move || {
+        let byte = bytes.next()?;
+        if byte != b'%' {
+            return Some(byte);
+        }
+        let mut ahead = bytes.clone();
+        let mut digit = || char::from(ahead.next()?).to_digit(16);
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Some(b'%') };
+        bytes = ahead;
+        u8::try_from(high << 4 | low).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_once_and_compared_whole() {
+        let is = |text: &str| Expected::Value(text.to_owned());
+        let cases = [
+            ("v", is("2"), "v=2", true),
+            ("v", is("2"), "a=1&v=2&b", true),
+            ("v", is("2"), "v=1&v=2", true),
+            ("v", is("2"), "v=%32", true),
+            ("v", is("2"), "%76=2", true),
+            ("v", is("2"), "v=%2532", false),
+            ("v", is("%32"), "v=%2532", true),
+            ("v", is("é="), "v=%c3%A9=", true),
+            ("v", is("a b"), "v=a+b", false),
+            ("v", is("a+b"), "v=a+b", true),
+            ("v", is("%zz"), "v=%zz", true),
+            ("v", is("%2"), "v=%2", true),
+            ("v", is("2"), "v=22", false),
+            ("v", is("2"), "xv=2", false),
+            ("v", is("2"), "", false),
+            ("v", is(""), "v", true),
+            ("v", is(""), "v=", true),
+            ("v", Expected::Present, "a&v", true),
+            ("v", Expected::Present, "a=v", false),
+        ];
+        for (name, expected, query, matches) in cases {
+            let parameter = QueryMatch::parse(name, &expected).unwrap();
+            assert_eq!(parameter.matches(Some(query)), matches, "{name} {expected:?} {query}");
+            assert!(!parameter.matches(None));
+        }
+    }
+}

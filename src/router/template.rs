@@ -1,0 +1,172 @@
+//! Path templates such as `/users/{id}/orders/{order}`, and the parameters that a path gives them.
+
+use super::error::MatchError;
+use super::normalise::normalise_written;
+use super::specificity::PathSpecificity;
+
+/// More segments than any API has; the bits of a specificity hold as many.
+const SEGMENTS_MAX: usize = 64;
+
+/// A template: segments that are literal, and segments that take any value but an empty one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Template {
+    segments: Vec<Segment>,
+}
+
+/// A segment of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Segment {
+    /// Has to be there as it is.
+    Literal(Box<str>),
+    /// Takes any value but an empty one; holds the parameter's name.
+    Parameter(Box<str>),
+}
+
+impl Template {
+    pub(super) fn parse(written: &str) -> Result<Self, MatchError> {
+        let mut segments = Vec::new();
+        // Dot segments resolve and escapes settle first, so that segments are what a request's segments are.
+        let path = normalise_written(written)
+            .map_err(|error| MatchError::Path { written: written.to_owned(), error })?;
+        for text in path_segments(&path) {
+            let segment = Segment::parse(text)?;
+            if let Segment::Parameter(name) = &segment
+                && segments.contains(&segment)
+            {
+                return Err(MatchError::RepeatedParameter(name.to_string()));
+            }
+            segments.push(segment);
+        }
+        if segments.len() > SEGMENTS_MAX {
+            return Err(MatchError::TooManySegments { max: SEGMENTS_MAX });
+        }
+        let template = Self { segments };
+        if template.parameter_names().next().is_none() {
+            return Err(MatchError::NoParameter(written.to_owned()));
+        }
+        Ok(template)
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(super) fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(&**name),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    pub(super) fn specificity(&self) -> PathSpecificity {
+        let mut literal_positions = 0;
+        let mut bit = 1 << (SEGMENTS_MAX - 1);
+        for segment in &self.segments {
+            if matches!(segment, Segment::Literal(_)) {
+                literal_positions |= bit;
+            }
+            bit >>= 1;
+        }
+        PathSpecificity::Template { literals: u64::count_ones(literal_positions), literal_positions }
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, MatchError> {
+        if !text.contains(['{', '}']) {
+            return Ok(Self::Literal(text.into()));
+        }
+        let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match name.filter(|name| is_parameter_name(name)) {
+            Some(name) => Ok(Self::Parameter(name.into())),
+            None => Err(MatchError::TemplateSegment(text.to_owned())),
+        }
+    }
+}
+
+/// Whether `name` can name a parameter: ASCII letters, digits, `_` and `-`, at least one of them.
+#[must_use]
+pub(crate) fn is_parameter_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// The segments of a path: what stands between its slashes, after the first of them.
+pub(super) fn path_segments(path: &str) -> impl Iterator<Item = &str> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+/// The parameters that a path gave to the template that it matched, in the order of the template; none where the route has
+/// no template.
+///
+/// Values are read from the path when they are asked for: nothing is stored, so that a route which does not use them pays
+/// nothing for them. They are as the path has them, percent-encoded where it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters<'r, 'p> {
+    template: Option<&'r Template>,
+    path: &'p str,
+}
+
+impl<'r, 'p> Parameters<'r, 'p> {
+    pub(super) fn new(template: Option<&'r Template>, path: &'p str) -> Self {
+        Self { template, path }
+    }
+
+    /// No parameters.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { template: None, path: "" }
+    }
+
+    /// The names and values, in the order of the template.
+    pub fn iter(&self) -> impl Iterator<Item = (&'r str, &'p str)> + use<'r, 'p> {
+        let segments = self.template.map_or(&[][..], Template::segments);
+        segments.iter().zip(path_segments(self.path)).filter_map(|(segment, value)| match segment {
+            Segment::Parameter(name) => Some((&**name, value)),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    /// The value of the parameter `name`, if the template has it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'p str> {
+        self.iter().find(|(parameter, _)| *parameter == name).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_whole_segments_with_names_of_their_own() {
+        let refused = |written: &str| Template::parse(written).unwrap_err();
+        assert_eq!(refused("/a/x{id}"), MatchError::TemplateSegment("x{id}".into()));
+        assert_eq!(refused("/a/{}"), MatchError::TemplateSegment("{}".into()));
+        assert_eq!(refused("/a/{*rest}"), MatchError::TemplateSegment("{*rest}".into()));
+        assert_eq!(refused("/a/{b"), MatchError::TemplateSegment("{b".into()));
+        assert_eq!(refused("/{a}/{a}"), MatchError::RepeatedParameter("a".into()));
+        assert_eq!(refused("/a/b"), MatchError::NoParameter("/a/b".into()));
+        assert_eq!(refused(&format!("/{{a}}{}", "/b".repeat(64))), MatchError::TooManySegments { max: 64 });
+        assert!(matches!(refused("users/{id}"), MatchError::Path { .. }));
+    }
+
+    #[test]
+    fn parameters_are_read_from_the_path_as_it_is() {
+        let template = Template::parse("/users/{id}/orders/{order}").unwrap();
+        let parameters = Parameters::new(Some(&template), "/users/a%20b/orders/7");
+        assert_eq!(parameters.iter().collect::<Vec<_>>(), [("id", "a%20b"), ("order", "7")]);
+        assert_eq!(parameters.get("order"), Some("7"));
+        assert_eq!(parameters.get("users"), None);
+        assert_eq!(Parameters::none().iter().count(), 0);
+    }
+
+    #[test]
+    fn more_literal_segments_are_more_specific_then_those_to_the_left() {
+        let order =
+            ["/{a}/{b}/{c}", "/{a}/{b}/c", "/{a}/b/{c}", "/a/{b}/{c}", "/{a}/b/c", "/a/{b}/c", "/a/b/{c}"];
+        let specificities: Vec<_> = order.map(|text| Template::parse(text).unwrap().specificity()).into();
+        assert!(specificities.is_sorted_by(|less, more| less < more), "{specificities:?}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Draining: the word that connections are to end when their present request has.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// A drain signal for the connections of one worker, and the count of them.
+///
+/// A connection registers once and is woken once; asking costs it a load. Clones share the signal.
+#[derive(Clone, Default)]
+pub(crate) struct Drain(Rc<State>);
+
+#[derive(Default)]
+struct State {
+    started: Cell<bool>,
+    seats: RefCell<Seats>,
+}
+
+#[derive(Default)]
+struct Seats {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+    taken: usize,
+    /// Woken when the last connection has gone.
+    waiting: Option<Waker>,
+}
+
+/// A connection's place: it counts as open until this is dropped.
+pub(crate) struct Seat {
+    drain: Drain,
+    index: usize,
+}
+
+impl Drain {
+    /// Whether draining has begun.
+    pub(crate) fn is_started(&self) -> bool {
+        self.0.started.get()
+    }
+
+    /// Begins to drain, and wakes every connection that waits for it.
+    pub(crate) fn start(&self) {
+        self.0.started.set(true);
+        let wakers: Vec<Waker> = {
+            let mut seats = self.0.seats.borrow_mut();
+            seats.wakers.iter_mut().filter_map(Option::take).collect()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Counts a connection.
+    pub(crate) fn seat(&self) -> Seat {
+        let mut seats = self.0.seats.borrow_mut();
+        seats.taken += 1;
+        let index = seats.free.pop().unwrap_or_else(|| {
+            seats.wakers.push(None);
+            seats.wakers.len() - 1
+        });
+        Seat { drain: self.clone(), index }
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.0.seats.borrow().taken
+    }
+
+    /// Waits until no connection is open. One task at a time may wait.
+    pub(crate) async fn empty(&self) {
+        std::future::poll_fn(|cx| {
+            let mut seats = self.0.seats.borrow_mut();
+            if seats.taken == 0 {
+                return Poll::Ready(());
+            }
+            seats.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Seat {
+    /// Whether draining has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.is_started()
+    }
+
+    /// Ready when draining has begun.
+    pub(crate) fn poll_draining(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_draining() {
+            return Poll::Ready(());
+        }
+        if let Some(seat) = self.drain.0.seats.borrow_mut().wakers.get_mut(self.index) {
+            match seat {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *seat = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.drain.0.seats.borrow_mut();
+        if let Some(seat) = seats.wakers.get_mut(self.index) {
+            *seat = None;
+        }
+        seats.free.push(self.index);
+        seats.taken -= 1;
+        if seats.taken == 0
+            && let Some(waiting) = seats.waiting.take()
+        {
+            waiting.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_seat_hears_of_the_drain_and_the_last_one_ends_it() {
+        let drain = Drain::default();
+        let (first, second) = (drain.seat(), drain.seat());
+        assert!(!first.is_draining());
+        drain.start();
+        std::future::poll_fn(|cx| first.poll_draining(cx)).await;
+        std::future::poll_fn(|cx| second.poll_draining(cx)).await;
+        drop(first);
+        assert_eq!(drain.open(), 1);
+        drop(second);
+        drain.empty().await;
+        // A freed place is used again.
+        assert_eq!(drain.seat().index, 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! A byte stream to a peer, plain or TLS, on either side.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// What one read asks for: a 64 KiB body together with its head.
+const READ_BYTES: usize = 68 * 1024;
+
+/// Reads below this are copied out of the worker's read buffer instead of keeping a slice of it alive, so that
+/// a few hundred bytes held for long (the headers of a slow request) do not pin the whole buffer.
+const COPY_BELOW: usize = 8 * 1024;
+
+thread_local! {
+    /// Where every read of this worker lands first: a connection that waits for bytes holds no buffer.
+    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// A TCP socket that can move to another worker: it leaves its reactor with [`Socket::detach`] and joins that
+/// of the worker which polls it next.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Attached(TcpStream),
+    Detached(Option<std::net::TcpStream>),
+}
+
+impl Socket {
+    fn attached(&mut self) -> io::Result<&mut TcpStream> {
+        if let Socket::Detached(socket) = self {
+            let socket = socket.take().ok_or(io::ErrorKind::NotConnected)?;
+            *self = Socket::Attached(TcpStream::from_std(socket)?);
+        }
+        match self {
+            Socket::Attached(socket) => Ok(socket),
+            Socket::Detached(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn detach(&mut self) -> io::Result<()> {
+        if let Socket::Attached(socket) = std::mem::replace(self, Socket::Detached(None)) {
+            *self = Socket::Detached(Some(socket.into_std()?));
+        }
+        Ok(())
+    }
+
+    fn abort_on_close(&mut self) {
+        if let Ok(socket) = self.attached() {
+            // Best effort: the socket may be gone already.
+            let _ignored = socket2::SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// A plain or TLS stream, of the server or the client side.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Bytes as they are.
+    Plain(Socket),
+    /// rustls on top; boxed, because its state is some 1.5 KiB.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Stream {
+    /// Wraps a connected socket.
+    pub(crate) fn plain(socket: TcpStream) -> Self {
+        Stream::Plain(Socket::Attached(socket))
+    }
+
+    /// A stream that is no more: what stays behind when another owner takes one over.
+    pub(crate) fn closed() -> Self {
+        Stream::Plain(Socket::Detached(None))
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.get_mut().0,
+        }
+    }
+
+    /// Leaves this worker's reactor, so that another worker may take the stream over.
+    ///
+    /// # Errors
+    /// The operating system refused to deregister the socket; the stream is unusable then.
+    pub(crate) fn detach(&mut self) -> io::Result<()> {
+        self.socket().detach()
+    }
+
+    /// Makes the coming close a reset: the peer must not take what it has for the whole message.
+    pub(crate) fn abort_on_close(&mut self) {
+        self.socket().abort_on_close();
+    }
+
+    /// Reads what is there, up to 68 KiB; an empty chunk is the end of the stream.
+    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            buffer.reserve(READ_BYTES);
+            let length = ready!(pin!(self.read_buf(buffer)).poll(cx))?;
+            if length < COPY_BELOW {
+                let chunk = Bytes::copy_from_slice(buffer);
+                buffer.clear();
+                return Poll::Ready(Ok(chunk));
+            }
+            Poll::Ready(Ok(buffer.split().freeze()))
+        })
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().attached()?).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().attached()?).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().attached()?).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // TCP has nothing to flush
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().attached()?).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -88,6 +88,47 @@ impl HttpBody for Body {
     }
 }
 
+/// A body of unknown length that must not grow beyond a limit.
+pub(crate) struct Limited {
+    body: Body,
+    left: u64,
+}
+
+impl Limited {
+    /// Lets `limit` bytes of data pass; [`Error::BodyTooLarge`] after that.
+    pub(crate) fn new(body: Body, limit: u64) -> Self {
+        Self { body, left: limit }
+    }
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(Error::BodyTooLarge))),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self {

@@ -44,11 +44,11 @@ pub enum Error {
     /// The request's framing is ambiguous or broken.
     #[error("request framing: {0}")]
     RequestFraming(FramingError),
-    /// Missing, repeated or malformed Host.
-    #[error("host: {0}")]
+    /// Missing, repeated or malformed Host; the reason names which.
+    #[error("the request does not name one host")]
     RequestHost(&'static str),
-    /// A path that can be read in two ways.
-    #[error("path: {0}")]
+    /// A path that can be read in two ways; the reason names how.
+    #[error("the path can be read in more than one way")]
     RequestPath(&'static str),
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
     #[error("unsupported Expect")]
@@ -148,8 +148,7 @@ impl Error {
         match self {
             Error::RequestMalformed(_) => (400, "request.malformed"),
             Error::RequestFraming(_) => (400, "request.framing"),
-            Error::RequestHost(_) => (400, "request.host"),
-            Error::RequestPath(_) => (400, "request.path"),
+            Error::RequestHost(reason) | Error::RequestPath(reason) => (400, reason),
             Error::RequestExpectation => (417, "request.expect"),
             Error::RequestMethod => (501, "request.method"),
             Error::RequestVersion => (505, "request.version"),

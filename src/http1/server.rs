@@ -443,7 +443,7 @@ impl Connection<'_> {
         {
             let mut inner = self.inner.borrow_mut();
             let headers = reply.response.headers();
-            inner.output.push_response(StatusCode::SWITCHING_PROTOCOLS, headers, Framing::None, Some("upgrade"));
+            inner.output.push_response(StatusCode::SWITCHING_PROTOCOLS, headers, Framing::None, None);
         }
         let written = {
             let flush = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_flush(cx));

@@ -34,6 +34,8 @@ pub(crate) enum CloseReason {
     Cancelled,
     /// It was handed to an upgraded protocol, which has ended.
     Upgraded,
+    /// Made room for a new one, because another kept connection had turned out to be dead.
+    Replaced,
     /// Its endpoint is gone: from DNS, from the configuration, or because the process stops.
     Drained,
 }
@@ -53,6 +55,7 @@ impl CloseReason {
             CloseReason::Timeout => "timeout",
             CloseReason::Cancelled => "cancelled",
             CloseReason::Upgraded => "upgraded",
+            CloseReason::Replaced => "replaced",
             CloseReason::Drained => "drained",
         }
     }
@@ -91,6 +94,19 @@ impl Connection {
         // The place is free only once the socket is gone: there are never more sockets than places.
         drop(self.stream);
         self.slot.close(reason);
+    }
+
+    /// Whether it has served before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.served > 0
+    }
+
+    /// Closes it and keeps its place for a new one.
+    pub(super) fn replace(self) -> Slot {
+        let Self { stream, mut slot, .. } = self;
+        drop(stream);
+        slot.reopen(CloseReason::Replaced);
+        slot
     }
 
     /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.

@@ -9,8 +9,9 @@ mod idle;
 mod pool;
 mod queue;
 
-pub(crate) use connection::CloseReason;
+pub(crate) use connect::dial;
+pub(crate) use connection::Connection;
 pub(crate) use endpoint::{Endpoint, EndpointSet, EndpointTls, Origin, Upstream};
-pub(crate) use exchange::{Attempt, Received, send};
+pub(crate) use exchange::{Attempt, Received, Upgraded, send};
 pub(crate) use idle::keep as keep_idle_connections;
 pub(crate) use pool::{Acquired, Letter, Mailboxes, Pool};

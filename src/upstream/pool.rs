@@ -135,6 +135,17 @@ impl Pool {
         Some(Acquired::Reused(connection))
     }
 
+    /// Leave to open a new connection, for a request that must not trust one that was kept.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    pub(crate) async fn acquire_fresh(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
+        match self.acquire_later(timer).await? {
+            Acquired::Reused(kept) => Ok(Acquired::Dial(kept.replace())),
+            dial @ Acquired::Dial(_) => Ok(dial),
+        }
+    }
+
     async fn acquire_later(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
         let mut place = {
             let mut queue = self.lock();
@@ -414,6 +425,13 @@ impl Slot {
         drop(queue);
         self.pool.count(|counts| counts.opened.add(1));
         self.pool.grant_dials();
+    }
+
+    /// The connection is closed, and another one is to be opened in its place.
+    pub(super) fn reopen(&mut self, reason: CloseReason) {
+        self.closes = None;
+        self.pool.lock().connecting += 1;
+        self.pool.count(|counts| counts.closed.add(reason.as_str()));
     }
 
     /// Gives the place back, and tells why.

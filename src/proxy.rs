@@ -1,0 +1,380 @@
+//! The life of a request, top to bottom.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use crate::body::{Body, Limited};
+use crate::downstream::Downstream;
+use crate::error::Error;
+use crate::forward;
+use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel};
+use crate::record::Record;
+use crate::router::{RequestLine, normalise};
+use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
+use crate::timer::{Timer, deadline, earlier};
+use crate::tunnel;
+use crate::upstream::{Acquired, Attempt, Connection, Endpoint, Received, dial, send};
+
+/// Answers a request: whatever goes wrong becomes an answer, too.
+pub(crate) async fn serve(
+    downstream: &Downstream,
+    request: http::Request<Body>,
+    call: Call,
+) -> Reply<Record> {
+    let mut record = Record::begin(downstream, &request);
+    match answer(downstream, request, &call, &mut record).await {
+        Ok(answer) => {
+            record.answered(answer.response.status());
+            Reply { response: answer.response, record, close: false, tunnel: answer.tunnel }
+        }
+        Err(error) => refuse(error, record),
+    }
+}
+
+/// The answer to a request that failed.
+pub(crate) fn refuse(error: Error, mut record: Record) -> Reply<Record> {
+    record.failed(error);
+    let text = format!("{}: {error}\n", error.reason());
+    let mut response = http::Response::new(Body::full(text));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
+    headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
+    Reply { response, record, close: error.closes_connection(), tunnel: None }
+}
+
+struct Answer {
+    response: http::Response<Body>,
+    tunnel: Option<Tunnel>,
+}
+
+impl From<http::Response<Body>> for Answer {
+    fn from(response: http::Response<Body>) -> Self {
+        Answer { response, tunnel: None }
+    }
+}
+
+async fn answer(
+    downstream: &Downstream,
+    request: http::Request<Body>,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Answer, Error> {
+    let (request::Parts { method, uri, version, mut headers, .. }, body) = request.into_parts();
+    check(&method, &uri, &headers)?;
+    // A copy shares its bytes; the fields themselves are about to change.
+    let host_field = headers.get(header::HOST).cloned();
+    let host = forward::request_host(&uri, &headers, version).map_err(|e| Error::RequestHost(e.reason()))?;
+    let path = normalise(uri.path()).map_err(|error| Error::RequestPath(error.reason()))?;
+
+    let snapshot = record.snapshot();
+    let found = snapshot.router.find(&RequestLine {
+        listener: downstream.listener(),
+        host: host.host,
+        path: &path,
+        query: uri.query(),
+        method: &method,
+        headers: &headers,
+    });
+    let found = found.ok_or(Error::NoRoute)?;
+    let route: &Route = found.value;
+    record.routed(found.value);
+    let body = limit_body(body, route.body_bytes_max.unwrap_or(downstream.body_bytes_max()))?;
+
+    let mut answer = match &route.action {
+        Action::Respond(respond) => Answer::from(respond.response().map(Body::full)),
+        Action::Redirect(redirect) => Answer::from(redirect.response(&found.parameters).map(Body::full)),
+        Action::Upstream(upstream) => {
+            let target = upstream.target(&path, uri.query(), &found.parameters);
+            let authority = match (uri.authority(), &host_field) {
+                (Some(authority), _) => authority.as_str(),
+                (None, Some(field)) => field.to_str().unwrap_or_default(),
+                (None, None) => "",
+            };
+            let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
+            forward::remove_hop_by_hop(&mut headers);
+            downstream.forwarding().apply(&mut headers, authority);
+            forward::via(&mut headers, version);
+            route.request_headers.apply(&mut headers);
+            if let Some(protocol) = &upgrade {
+                forward::set_upgrade(&mut headers, protocol.clone());
+            }
+            let outgoing = Outgoing { method, target, headers, authority, upgrade };
+            forward_request(upstream, outgoing, body, call, record).await?
+        }
+    };
+    route.response_headers.apply(answer.response.headers_mut());
+    Ok(answer)
+}
+
+/// What no route could make good.
+fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+    if *method == Method::CONNECT {
+        return Err(Error::RequestMethod);
+    }
+    if uri.path() == "*" {
+        // `OPTIONS *` is about the server as a whole, which has nothing to say (RFC 9110 §7.1).
+        return Err(Error::NoRoute);
+    }
+    let expect = headers.get(header::EXPECT);
+    if expect.is_some_and(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Error::RequestExpectation);
+    }
+    Ok(())
+}
+
+/// Refuses a body that says it is too large, and watches one that does not say.
+fn limit_body(body: Body, limit: Option<u64>) -> Result<Body, Error> {
+    let Some(limit) = limit else { return Ok(body) };
+    match body.size_hint().exact() {
+        Some(length) if length > limit => Err(Error::BodyTooLarge),
+        Some(_) => Ok(body),
+        None => Ok(Body::boxed(Limited::new(body, limit))),
+    }
+}
+
+/// A request as it goes upstream, but for what depends on the endpoint.
+struct Outgoing<'a> {
+    method: Method,
+    target: String,
+    headers: HeaderMap,
+    /// The client's Host.
+    authority: &'a str,
+    upgrade: Option<HeaderValue>,
+}
+
+/// Sends a request to one endpoint after the other until there is a response, or no further try is allowed.
+async fn forward_request(
+    route: &UpstreamRoute,
+    mut outgoing: Outgoing<'_>,
+    mut body: Body,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Answer, Error> {
+    let done_by = deadline(route.timeouts.request);
+    let endpoints = route.upstream.endpoints(route.timeouts.connect, &call.timer).await?;
+    let mut candidates = endpoints.candidates();
+    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
+    let mut retries = Retries::new(route);
+    let received = loop {
+        outgoing.set_host(route, endpoint)?;
+        record.attempt(endpoint);
+        let again = body.replay();
+        match attempt(route, &outgoing, endpoint, body, done_by, retries.fresh, call, record).await {
+            Ok(received) => break received,
+            Err(mut failure) => {
+                let kind = failure.kind;
+                failure.body = failure.body.or(again);
+                body = retries.allow(failure)?;
+                endpoint.pool().count_retry();
+                if kind == FailureKind::Connect
+                    && let Some(next) = candidates.next()
+                {
+                    endpoint = next;
+                }
+            }
+        }
+        retries.back_off(&call.timer, done_by).await?;
+    };
+    record.first_byte();
+    respond(received, outgoing.upgrade.as_ref(), route, call)
+}
+
+impl Outgoing<'_> {
+    fn set_host(&mut self, route: &UpstreamRoute, endpoint: &Endpoint) -> Result<(), Error> {
+        let host = match &route.host {
+            HostSent::Literal(host) => host.clone(),
+            HostSent::Preserve if !self.authority.is_empty() => {
+                HeaderValue::from_str(self.authority).map_err(|_| Error::RequestHost("host.malformed"))?
+            }
+            // A client of HTTP/1.0 may have sent none.
+            HostSent::Upstream | HostSent::Preserve => endpoint.host().clone(),
+        };
+        self.headers.insert(header::HOST, host);
+        Ok(())
+    }
+}
+
+/// Why an attempt brought nothing, and what may be done about it.
+struct Failure {
+    error: Error,
+    kind: FailureKind,
+    /// The request's body, where nothing was taken from it.
+    body: Option<Body>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FailureKind {
+    /// No connection could be opened: nothing was sent.
+    Connect,
+    /// A kept connection turned out to be closed; nothing was sent, or nothing that must not be sent twice.
+    Stale,
+    /// Anything else is final.
+    Final,
+}
+
+/// One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the request; a struct would only rename them")]
+async fn attempt(
+    route: &UpstreamRoute,
+    outgoing: &Outgoing<'_>,
+    endpoint: &Endpoint,
+    body: Body,
+    done_by: Option<Instant>,
+    fresh: bool,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Received, Failure> {
+    let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
+    let connected = call.timer.within(head_by, connect(route, endpoint, fresh, call, record)).await;
+    let connection = match connected.unwrap_or(Err((late, FailureKind::Final))) {
+        Ok(connection) => connection,
+        Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
+    };
+    let reused = connection.is_reused();
+    let attempt = Attempt {
+        head: OutgoingHead {
+            method: &outgoing.method,
+            target: &outgoing.target,
+            headers: &outgoing.headers,
+            connection: (!route.keep_alive && outgoing.upgrade.is_none()).then_some("close"),
+        },
+        options: ExchangeOptions {
+            timer: call.timer.clone(),
+            response_header: route.timeouts.response_header,
+            idle: route.timeouts.idle,
+            expect_continue: outgoing.headers.contains_key(header::EXPECT),
+            upgrade: outgoing.upgrade.is_some(),
+        },
+        interim: call.interim.as_ref(),
+        head_by: head_by.map(|by| (by, late)),
+        done_by,
+    };
+    send(connection, attempt, body).await.map_err(|failure| {
+        // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
+        let repeatable = failure.unsent || outgoing.method.is_idempotent();
+        let stale = reused && failure.unanswered && repeatable;
+        if !stale && !failure.error.is_client_side() {
+            endpoint.warn_failure(&failure.error);
+        }
+        let kind = if stale { FailureKind::Stale } else { FailureKind::Final };
+        Failure { error: failure.error, kind, body: failure.body }
+    })
+}
+
+/// When the head of the response must be there, and what it is called if it is not.
+fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> (Option<Instant>, Error) {
+    let by = earlier(per_try, done_by);
+    (by, if by == per_try { Error::PerTryTimeout } else { Error::RequestTimeout })
+}
+
+/// A connection to `endpoint`: one that is idle, or, where there is none or it must be `fresh`, a new one.
+async fn connect(
+    route: &UpstreamRoute,
+    endpoint: &Endpoint,
+    fresh: bool,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Connection, (Error, FailureKind)> {
+    let pool = endpoint.pool();
+    let acquired =
+        if fresh { pool.acquire_fresh(&call.timer).await } else { pool.acquire(&call.timer).await };
+    match acquired.map_err(|error| (error, FailureKind::Final))? {
+        Acquired::Reused(connection) => {
+            record.reused();
+            Ok(connection)
+        }
+        Acquired::Dial(slot) => {
+            record.dialling();
+            let connection = dial(endpoint, slot, route.timeouts.connect, &call.timer).await;
+            record.connected();
+            connection.map_err(|error| (error, FailureKind::Connect))
+        }
+    }
+}
+
+/// How many further tries a request has.
+struct Retries<'a> {
+    route: &'a UpstreamRoute,
+    left: u32,
+    /// The next try must not trust a kept connection.
+    fresh: bool,
+    /// How long to wait before the next try, and before the one after it.
+    wait: Option<Duration>,
+    backoff: Option<Duration>,
+}
+
+impl<'a> Retries<'a> {
+    fn new(route: &'a UpstreamRoute) -> Self {
+        Self { route, left: route.retry.attempts, fresh: false, wait: None, backoff: route.retry.backoff }
+    }
+
+    /// The body for another try, if there may be one.
+    ///
+    /// # Errors
+    /// The failure is final: this is what the client is told.
+    fn allow(&mut self, failure: Failure) -> Result<Body, Error> {
+        let retry = &self.route.retry;
+        let wanted = match failure.kind {
+            FailureKind::Connect => retry.on_connect,
+            // Once: the second try has a new connection, and a new one that closes is no stale one.
+            FailureKind::Stale => retry.on_stale && !self.fresh,
+            FailureKind::Final => false,
+        };
+        let (true, 1.., Some(body)) = (wanted, self.left, failure.body) else { return Err(failure.error) };
+        self.left -= 1;
+        if failure.kind == FailureKind::Stale {
+            self.fresh = true;
+        } else {
+            self.wait = self.backoff;
+            self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
+        }
+        Ok(body)
+    }
+
+    /// Waits before the next try, unless that is beyond the end of the request's time.
+    async fn back_off(&mut self, timer: &Timer, done_by: Option<Instant>) -> Result<(), Error> {
+        let Some(wait) = self.wait.take() else { return Ok(()) };
+        let until = Instant::now().checked_add(wait);
+        if done_by.is_some() && earlier(until, done_by) == done_by {
+            return Err(Error::RequestTimeout);
+        }
+        drop(timer.within(until, std::future::pending::<()>()).await);
+        Ok(())
+    }
+}
+
+/// The response as the client gets it.
+fn respond(
+    mut received: Received,
+    upgrade: Option<&HeaderValue>,
+    route: &UpstreamRoute,
+    call: &Call,
+) -> Result<Answer, Error> {
+    let status = received.status;
+    forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
+    forward::via(&mut received.headers, received.version);
+    let tunnel = received.upgraded.map(|upgraded| tunnel::open(upgraded, route.timeouts.idle, call.timer.clone()));
+    let mut response = http::Response::new(received.body);
+    *response.status_mut() = status;
+    *response.version_mut() = Version::HTTP_11;
+    *response.headers_mut() = received.headers;
+    Ok(Answer { response, tunnel })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earlier_of_two_deadlines_gives_its_name_to_the_error() {
+        let soon = Instant::now();
+        let late = soon + Duration::from_secs(9);
+        assert_eq!(head_deadline(Some(soon), Some(late)).1, Error::PerTryTimeout);
+        assert_eq!(head_deadline(Some(late), Some(soon)).1, Error::RequestTimeout);
+        assert_eq!(head_deadline(None, Some(soon)).1, Error::RequestTimeout);
+    }
+}

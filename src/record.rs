@@ -1,0 +1,243 @@
+//! What is remembered of a request until its last byte is sent: for the metrics and the access log.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use tokio::time::Instant;
+
+use crate::access_log;
+use crate::body::Body;
+use crate::downstream::Downstream;
+use crate::error::Error;
+use crate::forward;
+use crate::http1;
+use crate::metrics::this_worker;
+use crate::snapshot::{Route, Snapshot};
+use crate::upstream::Endpoint;
+
+/// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
+/// the client went away.
+pub(crate) struct Record {
+    snapshot: Rc<Arc<Snapshot>>,
+    began: Instant,
+    route: Option<Arc<Route>>,
+    status: u16,
+    error: Option<Error>,
+    received: u64,
+    sent: u64,
+    ended: bool,
+    /// Only where there is an access log.
+    line: Option<Box<Line>>,
+}
+
+/// What only the access log wants to know.
+struct Line {
+    started: SystemTime,
+    client: std::net::IpAddr,
+    listener: Arc<str>,
+    method: Method,
+    target: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    endpoint: Option<Arc<str>>,
+    reused: Option<bool>,
+    attempts: u32,
+    attempt_began: Option<Instant>,
+    dial_began: Option<Instant>,
+    acquire: Option<Duration>,
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+}
+
+impl Record {
+    /// A request has begun.
+    pub(crate) fn begin(downstream: &Downstream, request: &http::Request<Body>) -> Self {
+        let mut record = Self::new(downstream);
+        let (uri, headers) = (request.uri(), request.headers());
+        record.line = record.snapshot.access_log.is_some().then(|| {
+            Box::new(Line::new(downstream, request.method().clone(), uri.clone(), request.version(), headers))
+        });
+        record
+    }
+
+    /// Bytes that were no request.
+    pub(crate) fn unreadable(downstream: &Downstream) -> Self {
+        let mut record = Self::new(downstream);
+        record.line = record.snapshot.access_log.is_some().then(|| {
+            let method = Method::from_bytes(b"-").unwrap_or_default();
+            Box::new(Line::new(downstream, method, Uri::default(), Version::HTTP_11, &HeaderMap::new()))
+        });
+        record
+    }
+
+    fn new(downstream: &Downstream) -> Self {
+        let snapshot = downstream.snapshot();
+        Self {
+            snapshot,
+            began: Instant::now(),
+            route: None,
+            status: 0,
+            error: None,
+            received: 0,
+            sent: 0,
+            ended: false,
+            line: None,
+        }
+    }
+
+    /// The snapshot that the request began with, and ends with.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// Its route is found.
+    pub(crate) fn routed(&mut self, route: &Arc<Route>) {
+        route.stats.begin(this_worker());
+        self.route = Some(route.clone());
+    }
+
+    /// An attempt at an endpoint begins.
+    pub(crate) fn attempt(&mut self, endpoint: &Endpoint) {
+        if let Some(line) = &mut self.line {
+            line.endpoint = Some(endpoint.url().into());
+            line.attempts += 1;
+            line.attempt_began = Some(Instant::now());
+        }
+    }
+
+    /// A kept connection was taken.
+    pub(crate) fn reused(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.reused = Some(true);
+            line.acquire = line.attempt_began.map(|began| began.elapsed());
+        }
+    }
+
+    /// A connection is being opened.
+    pub(crate) fn dialling(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.reused = Some(false);
+            line.acquire = line.attempt_began.map(|began| began.elapsed());
+            line.dial_began = Some(Instant::now());
+        }
+    }
+
+    /// It is open, or could not be opened.
+    pub(crate) fn connected(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.connect = line.dial_began.map(|began| began.elapsed());
+        }
+    }
+
+    /// The head of the upstream's response is there.
+    pub(crate) fn first_byte(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.first_byte = Some(self.began.elapsed());
+        }
+    }
+
+    /// The answer's status is decided.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
+    /// The request failed: this is its answer.
+    pub(crate) fn failed(&mut self, error: Error) {
+        self.status = error.status().as_u16();
+        self.error = Some(error);
+        let name = self.route.as_ref().map_or("-", |route| &route.name);
+        let warned = self.route.as_ref().map_or(&self.snapshot.warned, |route| &route.warned);
+        if error.is_worth_a_warning()
+            && let Some(held_back) = warned.passes()
+        {
+            tracing::warn!(route = name, reason = error.reason(), held_back, "request failed: {error}");
+        }
+    }
+}
+
+impl Line {
+    fn new(
+        downstream: &Downstream,
+        method: Method,
+        target: Uri,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Self {
+        let snapshot = downstream.snapshot();
+        Self {
+            started: SystemTime::now(),
+            client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
+            listener: downstream.listener_name().clone(),
+            method,
+            target,
+            version,
+            host: headers.get(header::HOST).cloned(),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            referer: headers.get(header::REFERER).cloned(),
+            endpoint: None,
+            reused: None,
+            attempts: 0,
+            attempt_began: None,
+            dial_began: None,
+            acquire: None,
+            connect: None,
+            first_byte: None,
+        }
+    }
+}
+
+impl http1::Record for Record {
+    fn end(mut self, received: u64, sent: u64, error: Option<Error>) {
+        self.received = received;
+        self.sent = sent;
+        self.error = error.or(self.error);
+        self.ended = true;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.error = self.error.or(Some(Error::ClientClosed));
+            self.status = 0;
+        }
+        let total = self.began.elapsed();
+        let reason = self.error.map(Error::reason);
+        if let Some(route) = &self.route {
+            route.stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+        } else {
+            self.snapshot.unrouted.begin(this_worker());
+            self.snapshot.unrouted.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+        }
+        if let (Some(line), Some(log)) = (&self.line, &self.snapshot.access_log) {
+            let target = line.target.path_and_query().map_or("-", |target| target.as_str());
+            log.write(&access_log::Record {
+                started: line.started,
+                client: line.client,
+                listener: &line.listener,
+                method: line.method.as_str(),
+                target: target.as_bytes(),
+                version: line.version,
+                host: line.host.as_ref().map(HeaderValue::as_bytes),
+                status: if self.ended { self.status } else { Error::ClientClosed.status().as_u16() },
+                route: self.route.as_ref().map(|route| &*route.name),
+                endpoint: line.endpoint.as_deref(),
+                reused: line.reused,
+                attempts: line.attempts,
+                request_bytes: self.received,
+                response_bytes: self.sent,
+                acquire: line.acquire,
+                connect: line.connect,
+                first_byte: line.first_byte,
+                total,
+                error: reason,
+                user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
+                referer: line.referer.as_ref().map(HeaderValue::as_bytes),
+            });
+        }
+    }
+}

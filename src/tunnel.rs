@@ -1,0 +1,86 @@
+//! An upgraded connection: bytes both ways until either side ends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use crate::error::Error;
+use crate::http1::Tunnel;
+use crate::stream::Stream;
+use crate::timer::{Stall, Timer};
+use crate::upstream::Upgraded;
+
+/// A tunnel between a client, once its connection is handed over, and `upgraded`. It ends when both sides have,
+/// or when nothing moved for `idle`.
+pub(crate) fn open(upgraded: Upgraded, idle: Option<Duration>, timer: Timer) -> Tunnel {
+    Box::new(move |client, early| Box::pin(run(client, early, upgraded, idle, timer)))
+}
+
+async fn run(
+    mut client: Stream,
+    early: Bytes,
+    mut upgraded: Upgraded,
+    idle: Option<Duration>,
+    timer: Timer,
+) -> (u64, u64, Option<Error>) {
+    let mut up = Direction::new(early);
+    let mut down = Direction::new(std::mem::take(&mut upgraded.early));
+    let mut stall = Stall::new(idle);
+    let error = std::future::poll_fn(|cx| {
+        let before = (up.carried, down.carried);
+        let upward = up.poll(&mut client, &mut upgraded.stream, cx);
+        let downward = down.poll(&mut upgraded.stream, &mut client, cx);
+        match (upward, downward) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Some(Error::ClientClosed)),
+            _ => {}
+        }
+        if (up.carried, down.carried) != before {
+            stall.progress();
+        }
+        stall.poll_waiting(cx, &timer).map(|()| Some(Error::IdleTimeout))
+    })
+    .await;
+    upgraded.end();
+    (up.carried, down.carried, error)
+}
+
+/// Bytes one way.
+struct Direction {
+    chunk: Bytes,
+    read_all: bool,
+    done: bool,
+    carried: u64,
+}
+
+impl Direction {
+    fn new(early: Bytes) -> Self {
+        Self { chunk: early, read_all: false, done: false, carried: 0 }
+    }
+
+    /// Carries what there is; ready when the source has ended and the sink was told.
+    fn poll(&mut self, from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while !self.done {
+            while !self.chunk.is_empty() {
+                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.chunk))?;
+                if written == 0 {
+                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                }
+                self.chunk.advance(written);
+                self.carried += written as u64;
+            }
+            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            if self.read_all {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                self.done = true;
+            } else {
+                self.chunk = ready!(from.poll_read_chunk(cx))?;
+                self.read_all = self.chunk.is_empty();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

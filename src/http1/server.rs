@@ -231,8 +231,14 @@ pub(crate) async fn serve<S: Service>(
         timer: timer.clone(),
     };
     let request_began = Some(Instant::now());
-    let connection =
-        Connection { inner: Rc::new(RefCell::new(inner)), options, seat, timer, request_began, idle_until: None };
+    let connection = Connection {
+        inner: Rc::new(RefCell::new(inner)),
+        options,
+        seat,
+        timer,
+        request_began,
+        idle_until: None,
+    };
     connection.run(service).await;
 }
 
@@ -339,7 +345,9 @@ impl Connection<'_> {
             .await
         };
         let Some(mut reply) = reply else { return After::Abort };
-        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) = (reply.response.status(), reply.tunnel.take()) {
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) =
+            (reply.response.status(), reply.tunnel.take())
+        {
             return self.upgrade(reply, tunnel).await;
         }
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
@@ -443,7 +451,12 @@ impl Connection<'_> {
         {
             let mut inner = self.inner.borrow_mut();
             let headers = reply.response.headers();
-            inner.output.push_response(StatusCode::SWITCHING_PROTOCOLS, headers, Framing::None, Some("upgrade"));
+            inner.output.push_response(
+                StatusCode::SWITCHING_PROTOCOLS,
+                headers,
+                Framing::None,
+                Some("upgrade"),
+            );
         }
         let written = {
             let flush = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_flush(cx));

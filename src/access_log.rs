@@ -11,31 +11,11 @@ mod writer;
 use std::fs::OpenOptions;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::config::{LogFormat, LogOutput};
 use writer::Writer;
-
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A JSON object; what is not known is left out. Durations are milliseconds with three decimals.
-    Json,
-    /// The Combined Log Format that most tools read, with our own fields as `key=value` behind it.
-    Common,
-}
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// The standard output.
-    Stdout,
-    /// The standard error, among the messages.
-    Stderr,
-    /// This file; it is created if it is not there, and appended to.
-    File(PathBuf),
-}
 
 /// What the log says of one request. Optional fields are those that a request may not have come to.
 #[derive(Debug, Clone)]
@@ -87,7 +67,7 @@ pub struct Record<'a> {
 /// An open access log. Cheap to clone; all clones are one log.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    format: Format,
+    format: LogFormat,
     writer: Arc<Writer>,
 }
 
@@ -96,16 +76,16 @@ impl AccessLog {
     ///
     /// # Errors
     /// When the file can't be opened for appending, or the thread can't be started.
-    pub fn open(format: Format, output: &Output) -> io::Result<Self> {
+    pub fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
         let sink: Box<dyn io::Write + Send> = match output {
-            Output::Stdout => Box::new(io::stdout()),
-            Output::Stderr => Box::new(io::stderr()),
-            Output::File(path) => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
+            LogOutput::Stdout => Box::new(io::stdout()),
+            LogOutput::Stderr => Box::new(io::stderr()),
+            LogOutput::File(path) => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
         };
         Self::to_sink(format, sink)
     }
 
-    fn to_sink(format: Format, sink: Box<dyn io::Write + Send>) -> io::Result<Self> {
+    fn to_sink(format: LogFormat, sink: Box<dyn io::Write + Send>) -> io::Result<Self> {
         Ok(Self { format, writer: Writer::start(sink)? })
     }
 
@@ -113,8 +93,8 @@ impl AccessLog {
     /// closed, the line is dropped and counted.
     pub fn write(&self, record: &Record<'_>) {
         self.writer.append(|lines, calendar| match self.format {
-            Format::Json => format::json(lines, calendar, record),
-            Format::Common => format::common(lines, calendar, record),
+            LogFormat::Json => format::json(lines, calendar, record),
+            LogFormat::Common => format::common(lines, calendar, record),
         });
     }
 

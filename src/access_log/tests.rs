@@ -20,7 +20,7 @@ impl io::Write for Sink {
     }
 }
 
-fn log_to_sink(format: Format) -> (AccessLog, Receiver<Vec<u8>>) {
+fn log_to_sink(format: LogFormat) -> (AccessLog, Receiver<Vec<u8>>) {
     let (sender, receiver) = sync_channel(1000);
     (AccessLog::to_sink(format, Box::new(Sink(sender))).unwrap(), receiver)
 }
@@ -78,7 +78,7 @@ fn forged() -> Record<'static> {
 
 #[test]
 fn json_lines_are_these() {
-    let (log, receiver) = log_to_sink(Format::Json);
+    let (log, receiver) = log_to_sink(LogFormat::Json);
     log.write(&answered_from_upstream());
     log.write(&forged());
     assert_eq!(
@@ -103,7 +103,7 @@ fn json_lines_are_these() {
 
 #[test]
 fn common_lines_are_these() {
-    let (log, receiver) = log_to_sink(Format::Common);
+    let (log, receiver) = log_to_sink(LogFormat::Common);
     log.write(&answered_from_upstream());
     log.write(&forged());
     assert_eq!(
@@ -127,7 +127,7 @@ fn common_lines_are_these() {
 
 #[test]
 fn a_line_comes_out_without_another_one_pushing_it() {
-    let (log, receiver) = log_to_sink(Format::Json);
+    let (log, receiver) = log_to_sink(LogFormat::Json);
     for _ in 0..3 {
         log.write(&answered_from_upstream());
         let line = receiver.recv_timeout(PATIENCE).expect("a written line");
@@ -137,7 +137,7 @@ fn a_line_comes_out_without_another_one_pushing_it() {
 
 #[test]
 fn the_lines_of_all_threads_are_written_before_the_log_has_closed() {
-    let (log, receiver) = log_to_sink(Format::Json);
+    let (log, receiver) = log_to_sink(LogFormat::Json);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..500).for_each(|_| log.write(&answered_from_upstream())));
@@ -153,7 +153,7 @@ fn the_lines_of_all_threads_are_written_before_the_log_has_closed() {
 fn lines_that_find_their_buffer_full_are_dropped_and_counted() {
     // Nobody receives: the writer hangs with the first buffer, as at a pipe that nobody reads.
     let (sender, receiver) = sync_channel(0);
-    let log = AccessLog::to_sink(Format::Json, Box::new(Sink(sender))).unwrap();
+    let log = AccessLog::to_sink(LogFormat::Json, Box::new(Sink(sender))).unwrap();
     while log.dropped() == 0 {
         log.write(&answered_from_upstream());
     }
@@ -164,7 +164,7 @@ fn lines_that_find_their_buffer_full_are_dropped_and_counted() {
 
 #[test]
 fn a_reader_that_is_gone_ends_the_log_and_nothing_else() {
-    let (log, receiver) = log_to_sink(Format::Json);
+    let (log, receiver) = log_to_sink(LogFormat::Json);
     drop(receiver);
     log.write(&answered_from_upstream());
     assert!(log.close(PATIENCE));
@@ -177,10 +177,12 @@ fn a_file_is_appended_to_and_one_that_cannot_be_opened_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     for _ in 0..2 {
-        let log = AccessLog::open(Format::Json, &Output::File(path.clone())).unwrap();
+        let log = AccessLog::open(LogFormat::Json, &LogOutput::File(path.clone())).unwrap();
         log.write(&answered_from_upstream());
         assert!(log.close(PATIENCE));
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
-    assert!(AccessLog::open(Format::Json, &Output::File(folder.path().join("none/access.log"))).is_err());
+    assert!(
+        AccessLog::open(LogFormat::Json, &LogOutput::File(folder.path().join("none/access.log"))).is_err()
+    );
 }

@@ -24,12 +24,21 @@ pub(crate) struct ChunkedDecoder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Hexadecimal digits of the size; how many there were.
-    Size { value: u64, digits: u8 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
     /// `;...`, or blanks, after the size.
-    Extension { value: u64 },
+    Extension {
+        value: u64,
+    },
     /// The LF of the size line.
-    SizeLf { value: u64 },
-    Data { left: u64 },
+    SizeLf {
+        value: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     Trailers,
@@ -38,11 +47,7 @@ enum State {
 
 impl Default for ChunkedDecoder {
     fn default() -> Self {
-        Self {
-            state: State::Size { value: 0, digits: 0 },
-            extension_bytes: 0,
-            trailers: BytesMut::new(),
-        }
+        Self { state: State::Size { value: 0, digits: 0 }, extension_bytes: 0, trailers: BytesMut::new() }
     }
 }
 
@@ -175,7 +180,8 @@ mod tests {
 
     #[test]
     fn chunks_are_joined_however_they_are_cut() {
-        let text = b"4\r\nWiki\r\n6;ext=\"a\"\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\nX-T: 1\r\n\r\nNEXT";
+        let text =
+            b"4\r\nWiki\r\n6;ext=\"a\"\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\nX-T: 1\r\n\r\nNEXT";
         for step in 1..=text.len() {
             let (body, trailers, left, done) = decode(text, step).unwrap();
             assert_eq!(body, b"Wikipedia in \r\n\r\nchunks.");

@@ -72,9 +72,8 @@ impl Input {
             self.bytes = chunk;
             return;
         }
-        let mut whole = std::mem::take(&mut self.bytes)
-            .try_into_mut()
-            .unwrap_or_else(|shared| BytesMut::from(&*shared));
+        let mut whole =
+            std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
         whole.extend_from_slice(&chunk);
         self.bytes = whole.freeze();
     }
@@ -95,8 +94,9 @@ impl Input {
             let mut request = httparse::Request::new(&mut []);
             match request.parse_with_uninit_headers(&self.bytes, fields).map_err(request_error)? {
                 Status::Partial => Ok(None),
-                Status::Complete(length) => build_request(&request, &self.bytes, limits)
-                    .map(|head| Some((head, length))),
+                Status::Complete(length) => {
+                    build_request(&request, &self.bytes, limits).map(|head| Some((head, length)))
+                }
             }
         })?;
         let Some((head, length)) = parsed else { return self.check_unfinished(limits).map(|()| None) };
@@ -126,8 +126,9 @@ impl Input {
                 .map_err(response_error)?;
             match status {
                 Status::Partial => Ok(None),
-                Status::Complete(length) => build_response(&response, &self.bytes, method)
-                    .map(|head| Some((head, length))),
+                Status::Complete(length) => {
+                    build_response(&response, &self.bytes, method).map(|head| Some((head, length)))
+                }
             }
         })?;
         let Some((head, length)) = parsed else {
@@ -274,11 +275,7 @@ enum FieldError {
 }
 
 impl FieldError {
-    fn into_error(
-        self,
-        framing: fn(FramingError) -> Error,
-        malformed: fn(&'static str) -> Error,
-    ) -> Error {
+    fn into_error(self, framing: fn(FramingError) -> Error, malformed: fn(&'static str) -> Error) -> Error {
         match self {
             FieldError::Framing(error) => framing(error),
             FieldError::Malformed(what) => malformed(what),

@@ -14,6 +14,6 @@ mod output;
 mod server;
 
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
+pub(crate) use head::HeadLimits;
 pub use server::RequestBody;
 pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, serve};
-pub(crate) use head::HeadLimits;

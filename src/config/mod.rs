@@ -5,18 +5,29 @@
 //! certificate that cannot be read, a port that is taken) at its place in the file.
 
 mod admin;
+mod anchor;
+mod check;
+mod error;
+mod format;
 mod http_text;
 mod listener;
+mod load;
 mod network;
 mod path;
 mod pool;
 mod route;
+mod salvage;
+mod schema;
 mod shutdown;
+mod source;
+mod substitute;
 mod telemetry;
 mod text;
 mod timeouts;
 mod units;
 mod upstream;
+mod validate;
+mod yaml;
 
 use std::{
     borrow::Cow,
@@ -30,6 +41,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::{
     admin::Admin,
+    error::{ConfigError, ConfigErrors},
     http_text::{
         HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
     },
@@ -37,6 +49,7 @@ pub use self::{
         CertificateFiles, ClientAuth, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Protocol,
         ProxyProtocol, TlsVersion,
     },
+    load::{Loaded, load, parse, parse_with},
     network::{Address, EndpointUrl, Network, Scheme, ServerName},
     path::{PathTemplate, Piece, RoutePath},
     pool::{Pool, PoolSettings},
@@ -44,7 +57,9 @@ pub use self::{
         Defaults, HeaderEdits, Headers, Match, PathMatch, Redirect, Respond, Rewrite, RewriteForm, Route,
         RouteLimits, UpstreamChoice,
     },
+    schema::json_schema,
     shutdown::Shutdown,
+    source::{Segment, Source},
     telemetry::{AccessLog, LogFormat, LogOutput, Telemetry},
     text::Malformed,
     timeouts::{Retry, RetryOn, RetrySettings, RouteTimeouts, Timeouts},

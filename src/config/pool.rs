@@ -51,7 +51,7 @@ pub struct PoolSettings {
     pub keep_alive: bool,
     /// Connections, idle and in use together; at least 1.
     pub max_connections: usize,
-    /// Idle connections.
+    /// Idle connections; at most `max_connections`.
     pub max_idle: usize,
     /// Longest time idle; `None` for no limit.
     pub idle_timeout: Option<time::Duration>,
@@ -65,7 +65,7 @@ pub struct PoolSettings {
     pub acquire_timeout: Option<time::Duration>,
     /// Connections being opened at once; at least 1.
     pub max_connecting: usize,
-    /// Connections kept open without need.
+    /// Connections kept open without need; at most `max_idle`.
     pub min_idle: usize,
 }
 
@@ -86,20 +86,23 @@ impl Pool {
         }
     }
 
-    /// Merges the layers, the weightiest first, over the built-in values.
+    /// Merges the layers, the weightiest first, over the built-in values. Where the layers together make `max_idle` more
+    /// than `max_connections`, or `min_idle` more than `max_idle`, the greater one comes down.
     pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
         let pool = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
+        let max_connections = size(pool.max_connections.map_or(1, NonZeroU32::get));
+        let max_idle = size(pool.max_idle.unwrap_or_default()).min(max_connections);
         PoolSettings {
             keep_alive: pool.keep_alive.unwrap_or_default(),
-            max_connections: size(pool.max_connections.map_or(1, NonZeroU32::get)),
-            max_idle: size(pool.max_idle.unwrap_or_default()),
+            max_connections,
+            max_idle,
             idle_timeout: pool.idle_timeout.unwrap_or_default().duration(),
             max_lifetime: pool.max_lifetime.unwrap_or_default().duration(),
             max_requests: pool.max_requests.unwrap_or_default().on().map(|count| count.get().into()),
             max_pending: size(pool.max_pending.unwrap_or_default()),
             acquire_timeout: pool.acquire_timeout.unwrap_or_default().duration(),
             max_connecting: size(pool.max_connecting.map_or(1, NonZeroU32::get)),
-            min_idle: size(pool.min_idle.unwrap_or_default()),
+            min_idle: size(pool.min_idle.unwrap_or_default()).min(max_idle),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `routes`: which requests there are, and what answers them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,14 @@ pub struct Route {
     /// Changes of headers, on the way up and on the way back.
     #[serde(default)]
     pub headers: Headers,
+}
+
+impl Route {
+    /// The name in logs, metrics and the admin listener: the one written, or the match in short, as in
+    /// `GET,POST api.example.com/users/{id}`.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.matches.to_string())
+    }
 }
 
 /// What routes inherit: each key is as in a route, and a route's own wins.
@@ -150,6 +158,25 @@ impl Match {
             (_, Some(prefix), _) => PathMatch::Prefix(prefix),
             (.., Some(template)) => PathMatch::Template(template),
             (None, None, None) => PathMatch::Any,
+        }
+    }
+}
+
+/// The match in short: methods, host and path; a prefix ends in `/*`.
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(methods) = &self.methods {
+            let methods: Vec<String> = methods.iter().map(Method::to_string).collect();
+            write!(f, "{} ", methods.join(","))?;
+        }
+        if let Some(host) = &self.host {
+            host.fmt(f)?;
+        }
+        match self.path_match() {
+            PathMatch::Any => f.write_str("/*"),
+            PathMatch::Exact(path) => path.fmt(f),
+            PathMatch::Prefix(prefix) => write!(f, "{}/*", prefix.as_str().trim_end_matches('/')),
+            PathMatch::Template(template) => template.fmt(f),
         }
     }
 }

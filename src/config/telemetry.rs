@@ -11,7 +11,7 @@ use super::{text::text_type, units::OrOff};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// A line for each request.
+    /// A line for each request; on unless it is `off`.
     pub access_log: OrOff<AccessLog>,
 }
 

@@ -1,0 +1,389 @@
+//! Compares a file with the schema, and finds everything that is wrong with its form.
+//!
+//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that the types
+//! make of themselves: what this accepts, they deserialise. What only several values together can get wrong is
+//! [`super::validate`]'s.
+
+use std::{collections::HashSet, ops::Range};
+
+use serde_json::Value as Json;
+
+use super::{
+    error::ConfigError,
+    format,
+    source::{Entry, Node, Segment, Source, Value},
+};
+
+/// Keys that the documentation of the project speaks of, and that do nothing yet.
+const PLANNED: [&str; 7] = ["budget", "filters", "hash_on", "health", "hedge", "mirror", "traces"];
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Report {
+    /// In no particular order.
+    pub(super) errors: Vec<ConfigError>,
+    /// The values that cannot be deserialised, by their paths.
+    pub(super) broken: HashSet<Vec<Segment>>,
+    /// Where unknown keys begin; without them, their mappings can be deserialised.
+    pub(super) unknown: HashSet<usize>,
+}
+
+/// Compares a file with the schema.
+pub(super) fn check(source: &Source, schema: &Json) -> Report {
+    let mut checker = Checker { source, schema, path: Vec::new(), report: Report::default() };
+    checker.node(source.root(), schema);
+    checker.report
+}
+
+struct Checker<'a> {
+    source: &'a Source,
+    /// The whole schema, in which references are looked up.
+    schema: &'a Json,
+    path: Vec<Segment>,
+    report: Report,
+}
+
+impl<'a> Checker<'a> {
+    fn node(&mut self, node: &'a Node, schema: &'a Json) {
+        let choices = self.choices(schema);
+        let choice = |kind: &str| choices.iter().copied().find(|choice| string(choice, "type") == Some(kind));
+        match &node.value {
+            Value::Unknown => self.break_here(),
+            Value::Null => self.wrong(
+                format!("{} has no value", self.subject()),
+                Some("give it one, or take the key out".to_owned()),
+            ),
+            Value::Mapping(entries) => match choice("object") {
+                Some(object) => self.mapping(node, entries, object),
+                None => self.wrong_kind("a mapping", &choices, None),
+            },
+            Value::Sequence(items) => match choice("array") {
+                Some(array) => self.sequence(items, array),
+                None => self.wrong_kind("a list", &choices, None),
+            },
+            Value::Integer(integer) => match choice("integer") {
+                Some(schema) => self.integer(*integer, schema, &choices),
+                None => self.bare(&integer.to_string(), "a number", &choices),
+            },
+            Value::Bool(_) if choice("boolean").is_some() => {}
+            Value::Bool(bool) => self.bare(&bool.to_string(), &format!("`{bool}`"), &choices),
+            Value::Float(text) => self.bare(text, "a number", &choices),
+            Value::String(text) => self.text(text, &choices),
+        }
+    }
+
+    /// The schemas that a value may follow one of, references resolved.
+    fn choices(&self, schema: &'a Json) -> Vec<&'a Json> {
+        let schema = match string(schema, "$ref").and_then(|reference| reference.strip_prefix('#')) {
+            Some(pointer) => self.schema.pointer(pointer).unwrap_or(schema),
+            None => schema,
+        };
+        let nested = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
+        // A `oneOf` of nothing but `required` belongs to an object; it offers no choice of schemas.
+        let nested: Vec<&Json> = nested.flatten().filter(|choice| choice.get("required").is_none()).collect();
+        if nested.is_empty() {
+            return vec![schema];
+        }
+        nested.into_iter().flat_map(|choice| self.choices(choice)).collect()
+    }
+
+    fn mapping(&mut self, node: &'a Node, entries: &'a [Entry], schema: &'a Json) {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        let pattern =
+            schema.get("patternProperties").and_then(Json::as_object).and_then(|map| map.values().next());
+        let others =
+            pattern.or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()));
+        let key_format =
+            schema.pointer("/propertyNames/format").and_then(Json::as_str).and_then(format::find);
+        let mut names = HashSet::new();
+        for entry in entries {
+            let property = properties.and_then(|properties| properties.get(&entry.key)).or(others);
+            let Some(property) = property else {
+                self.unknown_key(entry, schema);
+                continue;
+            };
+            self.path.push(Segment::from(&entry.key));
+            if let Some(Err(malformed)) = key_format.map(|format| (format.check)(&entry.key)) {
+                self.push(Some(&entry.key_span), malformed.message, malformed.help);
+            }
+            // Keys with a format are header names, in which case does not matter.
+            if key_format.is_some() && !names.insert(entry.key.to_ascii_lowercase()) {
+                let message = format!("the header `{}` is there twice", entry.key);
+                self.push(
+                    Some(&entry.key_span),
+                    message,
+                    Some("upper and lower case are the same".to_owned()),
+                );
+            }
+            self.node(&entry.node, property);
+            self.path.pop();
+        }
+        self.required(node, schema);
+    }
+
+    /// Checks which keys are there: `required`, `oneOf` of `required`, and pairs that exclude each other.
+    fn required(&mut self, node: &Node, schema: &Json) {
+        for key in array(schema, "required").filter_map(Json::as_str) {
+            if node.entry(key).is_none() {
+                self.missing(format!("the key `{key}` is missing"), None);
+            }
+        }
+        let one_of =
+            array(schema, "oneOf").flat_map(|choice| array(choice, "required")).filter_map(Json::as_str);
+        let one_of: Vec<&str> = one_of.collect();
+        let present: Vec<&str> = one_of.iter().copied().filter(|key| node.entry(key).is_some()).collect();
+        match present.as_slice() {
+            [] if !one_of.is_empty() => {
+                self.missing(format!("one of {} is missing", list(&one_of, "and")), None)
+            }
+            [] | [_] => {}
+            [first, others @ ..] => {
+                others.iter().for_each(|other| self.exclude(node, first, other));
+            }
+        }
+        for pair in array(schema, "allOf").filter_map(|schema| schema.pointer("/not/required")?.as_array()) {
+            if let [Json::String(first), Json::String(second)] = pair.as_slice()
+                && node.entry(first).is_some()
+            {
+                self.exclude(node, first, second);
+            }
+        }
+    }
+
+    fn exclude(&mut self, node: &Node, first: &str, second: &str) {
+        if let Some(entry) = node.entry(second) {
+            self.path.push(Segment::from(second));
+            let message = format!("`{second}` and `{first}` exclude each other");
+            self.push(Some(&entry.key_span), message, Some("take one of them out".to_owned()));
+            self.path.pop();
+        }
+    }
+
+    fn missing(&mut self, message: String, help: Option<String>) {
+        // As if at the missing key, so that the message names the mapping that lacks it.
+        self.path.push(Segment::from(""));
+        self.push(None, message, help);
+        self.path.pop();
+    }
+
+    fn unknown_key(&mut self, entry: &Entry, schema: &Json) {
+        let help = self.advise_key(&entry.key, schema);
+        let message = format!("unknown key `{}`", entry.key);
+        let error = self.source.key_error(&self.path, &entry.key_span, message);
+        self.report.errors.push(error.help(help));
+        self.report.unknown.insert(entry.key_span.start);
+    }
+
+    /// What to write in place of an unknown key: a similar one, or the section that it belongs to.
+    fn advise_key(&self, key: &str, schema: &Json) -> String {
+        let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
+            return "take it out".to_owned();
+        };
+        let owner = properties.iter().find(|(_, property)| {
+            let mut choices = self.choices(property).into_iter();
+            choices.any(|choice| choice.get("properties").is_some_and(|keys| keys.get(key).is_some()))
+        });
+        if let Some((owner, _)) = owner {
+            return format!("it belongs into `{owner}`");
+        }
+        if let Some(similar) = similar(key, properties.keys().map(String::as_str)) {
+            return format!("did you mean `{similar}`?");
+        }
+        if PLANNED.contains(&key) {
+            return "it is planned, and not supported yet".to_owned();
+        }
+        let keys: Vec<&str> = properties.keys().map(String::as_str).collect();
+        format!("the keys here are {}", list(&keys, "and"))
+    }
+
+    fn sequence(&mut self, items: &'a [Node], schema: &'a Json) {
+        if items.is_empty() && schema.get("minItems").is_some_and(|min| min != 0) {
+            self.wrong(format!("{} is empty", self.subject()), Some("it needs at least one item".to_owned()));
+        }
+        let Some(item_schema) = schema.get("items") else { return };
+        for (index, item) in items.iter().enumerate() {
+            self.path.push(Segment::from(index));
+            self.node(item, item_schema);
+            self.path.pop();
+        }
+    }
+
+    fn integer(&mut self, integer: i128, schema: &Json, choices: &[&Json]) {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);
+        let allowed: Vec<String> = array(schema, "enum").map(Json::to_string).collect();
+        let help = if words(choices).is_empty() { None } else { Some(expected(choices)) };
+        let help = help.map(|expected| format!("write {expected}"));
+        if !allowed.is_empty() && !allowed.contains(&integer.to_string()) {
+            let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+            self.wrong(
+                format!("{} cannot be {integer}", self.subject()),
+                Some(format!("it is one of {}", list(&allowed, "and"))),
+            );
+        } else if let Some(minimum) = bound("minimum").filter(|&minimum| integer < minimum) {
+            self.wrong(format!("{} must be at least {minimum}", self.subject()), help);
+        } else if let Some(maximum) = bound("maximum").filter(|&maximum| integer > maximum) {
+            self.wrong(format!("{} must be at most {maximum}", self.subject()), help);
+        }
+    }
+
+    /// A number or a switch where neither belongs: a text of which the quotes or the unit are missing.
+    fn bare(&mut self, text: &str, found: &str, choices: &[&Json]) {
+        let format = texts(choices).find_map(|choice| format::find(string(choice, "format")?));
+        let problem = format.and_then(|format| (format.check)(text).err());
+        match problem {
+            Some(malformed) => self.malformed(malformed.message, malformed.help, choices),
+            None if takes_text(choices, text) => {
+                self.wrong_kind(found, choices, Some(format!("put it in quotes: `\"{text}\"`")));
+            }
+            None => self.wrong_kind(found, choices, None),
+        }
+    }
+
+    fn text(&mut self, text: &str, choices: &[&Json]) {
+        let words = words(choices);
+        if words.contains(&text) {
+            return;
+        }
+        if let Some(choice) = texts(choices).next() {
+            let format = string(choice, "format").and_then(format::find);
+            if let Some(Err(malformed)) = format.map(|format| (format.check)(text)) {
+                self.malformed(malformed.message, malformed.help, choices);
+            }
+            return;
+        }
+        let only_words = choices.iter().all(|choice| is_word(choice));
+        if let Some(similar) = similar(text, words.iter().copied()) {
+            self.wrong(
+                format!("{} cannot be `{text}`", self.subject()),
+                Some(format!("did you mean `{similar}`?")),
+            );
+        } else if only_words {
+            self.wrong(
+                format!("{} cannot be `{text}`", self.subject()),
+                Some(format!("write {}", expected(choices))),
+            );
+        } else {
+            let is_bool = choices.iter().any(|choice| string(choice, "type") == Some("boolean"));
+            let is_number = text.parse::<i64>().is_ok() || ["true", "false"].contains(&text);
+            let help = match text {
+                "yes" | "on" if is_bool => Some("write `true`".to_owned()),
+                "no" | "off" if is_bool => Some("write `false`".to_owned()),
+                _ if is_number => Some("take the quotes out".to_owned()),
+                _ => None,
+            };
+            self.wrong_kind(&format!("`{text}`"), choices, help);
+        }
+    }
+
+    /// A text that its format refuses; the advice adds the words that would also do.
+    fn malformed(&mut self, message: String, help: Option<String>, choices: &[&Json]) {
+        let words: Vec<String> = words(choices).iter().map(|word| format!("`{word}`")).collect();
+        let help = match (help, words.as_slice()) {
+            (Some(help), [_, ..]) => Some(format!("{help}; or {}", words.join(" or "))),
+            (help, _) => help,
+        };
+        self.wrong(message, help);
+    }
+
+    fn wrong_kind(&mut self, found: &str, choices: &[&Json], help: Option<String>) {
+        self.wrong(format!("{} must be {}, not {found}", self.subject(), expected(choices)), help);
+    }
+
+    /// What the value here is called in messages.
+    fn subject(&self) -> String {
+        match self.path.last() {
+            Some(Segment::Key(key)) => format!("`{key}`"),
+            Some(Segment::Index(_)) => "the item".to_owned(),
+            None => "the file".to_owned(),
+        }
+    }
+
+    /// The value here is wrong.
+    fn wrong(&mut self, message: String, help: Option<String>) {
+        self.push(None, message, help);
+    }
+
+    fn push(&mut self, key: Option<&Range<usize>>, message: String, help: Option<String>) {
+        let error = match key {
+            Some(key) => {
+                let around = self.path.split_last().map_or(&[][..], |(_, around)| around);
+                self.source.key_error(around, key, message)
+            }
+            None => self.source.error(&self.path, message),
+        };
+        self.report.errors.push(match help {
+            Some(help) => error.help(help),
+            None => error,
+        });
+        self.break_here();
+    }
+
+    fn break_here(&mut self) {
+        self.report.broken.insert(self.path.clone());
+    }
+}
+
+fn string<'j>(schema: &'j Json, key: &str) -> Option<&'j str> {
+    schema.get(key)?.as_str()
+}
+
+fn array<'j>(schema: &'j Json, key: &str) -> impl Iterator<Item = &'j Json> + use<'j> {
+    schema.get(key).and_then(Json::as_array).into_iter().flatten()
+}
+
+/// Whether a schema stands for fixed words only.
+fn is_word(schema: &Json) -> bool {
+    schema.get("const").is_some()
+        || (schema.get("enum").is_some() && string(schema, "type") == Some("string"))
+}
+
+/// The fixed words among the choices.
+fn words<'j>(choices: &[&'j Json]) -> Vec<&'j str> {
+    let words = choices.iter().filter(|choice| is_word(choice));
+    words
+        .flat_map(|choice| choice.get("const").into_iter().chain(array(choice, "enum")))
+        .filter_map(Json::as_str)
+        .collect()
+}
+
+/// The choices that take texts other than fixed words.
+fn texts<'j>(choices: &[&'j Json]) -> impl Iterator<Item = &'j Json> {
+    choices.iter().copied().filter(|choice| string(choice, "type") == Some("string") && !is_word(choice))
+}
+
+/// Whether a text would do, were it written as one.
+fn takes_text(choices: &[&Json], text: &str) -> bool {
+    words(choices).contains(&text) || texts(choices).next().is_some()
+}
+
+/// What may stand here, in words: "a duration such as `30s` or `off`".
+fn expected(choices: &[&Json]) -> String {
+    let kinds = choices.iter().filter(|choice| !is_word(choice)).map(|choice| match string(choice, "type") {
+        Some("object") => "a mapping",
+        Some("array") => "a list",
+        Some("integer") => "a whole number",
+        Some("boolean") => "`true` or `false`",
+        _ => string(choice, "format").and_then(format::find).map_or("text", |format| format.noun),
+    });
+    let kinds = kinds.map(str::to_owned).chain(words(choices).into_iter().map(|word| format!("`{word}`")));
+    kinds.collect::<Vec<_>>().join(" or ")
+}
+
+/// "`a`, `b` and `c`".
+fn list(names: &[&str], conjunction: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} {conjunction} {last}", first.join(", ")),
+    }
+}
+
+/// The name that was probably meant.
+pub(super) fn similar<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // A third of the letters may differ, as in `idle_timout`; long texts are not names.
+    let distance_max = (name.chars().take(64).count() / 3).max(1);
+    let distances = names.into_iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+    let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= distance_max && name.len() <= 64).then_some(known)
+}

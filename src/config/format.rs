@@ -1,0 +1,72 @@
+//! The formats of texts that the schema names: what each is called, and what is wrong with a text.
+
+use std::{fmt::Display, str::FromStr};
+
+use super::{
+    http_text::{
+        HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+    },
+    network::{Address, EndpointUrl, Network, ServerName},
+    path::{PathTemplate, RoutePath},
+    telemetry::LogOutput,
+    text::Malformed,
+    units::{ByteSize, Duration},
+};
+
+/// A format of texts.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    /// What a text of the format is, with an example.
+    pub(super) noun: &'static str,
+    /// What is wrong with a text, by parsing it as its type will be.
+    pub(super) check: fn(&str) -> Result<(), Malformed>,
+}
+
+/// The format that the schema knows by a name; `None` for a name that no type has.
+pub(super) fn find(name: &str) -> Option<Format> {
+    Some(match name {
+        "byte-size" => of::<ByteSize>("a size such as `64KiB`"),
+        "duration" => of::<Duration>("a duration such as `30s`"),
+        "endpoint-url" => of::<EndpointUrl>("a URL such as `https://example.com`"),
+        "header-name" => of::<HeaderName>("a header name such as `x-request-id`"),
+        "header-value" => of::<HeaderValue>("text"),
+        "host-header" => of::<HostHeader>("`upstream`, `preserve` or a host"),
+        "host-pattern" => of::<HostPattern>("a host such as `api.example.com`"),
+        "log-output" => of::<LogOutput>("`stdout`, `stderr` or a path"),
+        "method" => of::<Method>("a method such as `GET`"),
+        "network" => of::<Network>("a network such as `10.0.0.0/8`"),
+        "path" => of::<RoutePath>("a path such as `/api`"),
+        "path-template" => of::<PathTemplate>("a path such as `/users/{id}`"),
+        "redirect-target" => of::<RedirectTarget>("a URL or a path"),
+        "server-name" => of::<ServerName>("a host name such as `api.internal`"),
+        "socket-address" => of::<Address>("an address such as `127.0.0.1:8080`"),
+        "upgrade-protocol" => of::<UpgradeProtocol>("a protocol such as `websocket`"),
+        "value-match" => of::<ValueMatch>("text"),
+        _ => return None,
+    })
+}
+
+fn of<T>(noun: &'static str) -> Format
+where
+    T: FromStr,
+    T::Err: IntoMalformed,
+{
+    Format { noun, check: |text| T::from_str(text).map(|_| ()).map_err(IntoMalformed::into_malformed) }
+}
+
+/// For types that no text is wrong for, next to those that say what is.
+trait IntoMalformed: Display {
+    fn into_malformed(self) -> Malformed;
+}
+
+impl IntoMalformed for Malformed {
+    fn into_malformed(self) -> Malformed {
+        self
+    }
+}
+
+impl IntoMalformed for std::convert::Infallible {
+    fn into_malformed(self) -> Malformed {
+        match self {}
+    }
+}

@@ -1,0 +1,109 @@
+//! From a file to a [`Config`], or to everything that is wrong with it.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use super::{
+    Config,
+    check::check,
+    error::{ConfigError, ConfigErrors},
+    salvage::salvage,
+    schema::json_schema,
+    source::{Source, Value, place},
+    validate::validate,
+    yaml,
+};
+
+/// The largest file that is read: far beyond ten thousand routes, and short of filling the memory by a slip.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A configuration that has nothing wrong that can be seen in the file alone.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file says; its paths are absolute, or relative to the working folder.
+    pub config: Config,
+    /// The file, for reporting what else is wrong at its place: [`Source::error`].
+    pub source: Source,
+}
+
+/// Reads and checks a configuration file. Variables come from the environment, relative paths are relative to the
+/// file's folder.
+///
+/// # Errors
+/// All that is wrong: a file that cannot be read, that is no YAML, or whose content is not a configuration.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    let name = path.display().to_string();
+    let text = read(path, &name)?;
+    parse(&text, &name, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Checks the text of a configuration file. Errors show `file` as its name; relative paths are relative to `folder`;
+/// variables come from the environment.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErrors> {
+    parse_with(text, file, folder, &|name| std::env::var(name).ok())
+}
+
+/// As [`parse`], with variables from elsewhere than the environment.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse_with(
+    text: &str,
+    file: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, ConfigErrors> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (root, mut errors) = yaml::parse(file, text, environment)?;
+    let source = Source::new(file, text, root);
+    if matches!(source.root().value, Value::Null) {
+        return Err(ConfigError::new(format!("{file} is empty"))
+            .help("it needs `listeners` and `routes` at least")
+            .into());
+    }
+    let mut report = check(&source, json_schema());
+    errors.append(&mut report.errors);
+    let (readable, kept) = salvage(source.root(), &report);
+    let config = serde_yaml::from_value::<Config>(readable);
+    match &config {
+        Ok(config) => errors.append(&mut validate(config, &kept, &source)),
+        // What the check lets through deserialises; were it not so, this would say it.
+        Err(error) if errors.is_empty() => errors.push(ConfigError::new(format!("{file}: {error}"))),
+        Err(_) => {}
+    }
+    ConfigErrors::check(errors)?;
+    let mut config = config.map_err(|error| ConfigError::new(format!("{file}: {error}")))?;
+    config.anchor_paths(folder);
+    Ok(Loaded { config, source })
+}
+
+/// Reads a file into text, within the limit.
+fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
+    let cannot = |error: io::Error| {
+        let help = match error.kind() {
+            io::ErrorKind::NotFound => "give the file's path with `--config`",
+            io::ErrorKind::PermissionDenied => "let the gateway's user read it",
+            _ => "give a readable file with `--config`",
+        };
+        ConfigError::new(format!("cannot read {name}: {error}")).help(help)
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(cannot)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(ConfigError::new(format!("{name} is larger than {} MiB", FILE_BYTES_MAX >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        let index = text.char_indices().take_while(|(byte, _)| *byte < valid).count();
+        ConfigError::new("the file is not UTF-8").at(place(&name.into(), &text, index..index + 1))
+    })
+}

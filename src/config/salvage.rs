@@ -1,0 +1,95 @@
+//! What of a file can be deserialised in spite of its errors, so that errors that only the types show are reported
+//! together with those of form.
+
+use std::collections::HashSet;
+
+use serde_yaml::{Mapping, Value as Yaml};
+
+use super::{
+    check::Report,
+    source::{Entry, Node, Segment, Value},
+};
+
+/// What was kept of a file.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// For each listener that was kept, its index in the file.
+    pub(super) listeners: Vec<usize>,
+    /// For each route that was kept, its index in the file.
+    pub(super) routes: Vec<usize>,
+    /// Whether something was left out of `listeners`, or all of it.
+    pub(super) listeners_broken: bool,
+    /// Whether `trusted_proxies` was left out.
+    pub(super) trusted_proxies_broken: bool,
+}
+
+/// The file without its unknown keys, and without the listeners, upstreams, routes and other sections in which
+/// anything else is wrong. A file without errors comes back whole.
+pub(super) fn salvage(root: &Node, report: &Report) -> (Yaml, Kept) {
+    let broken: HashSet<&[Segment]> =
+        report.broken.iter().flat_map(|path| [path.get(..1), path.get(..2)]).flatten().collect();
+    let unknown = &report.unknown;
+    let mut kept = Kept::default();
+    let mut file = Mapping::new();
+    // Both are required; where they are missing or no lists, the check has said so.
+    for list in ["listeners", "routes"] {
+        file.insert(list.into(), Yaml::Sequence(Vec::new()));
+    }
+    for entry in known_entries(root, unknown) {
+        let key = entry.key.as_str();
+        let is_broken = broken.contains([Segment::from(key)].as_slice());
+        let value = match (key, &entry.node.value) {
+            ("listeners" | "routes", Value::Sequence(items)) => {
+                let is_whole =
+                    |index: &usize| !broken.contains([Segment::from(key), Segment::from(*index)].as_slice());
+                let indices: Vec<usize> = (0..items.len()).filter(is_whole).collect();
+                let values =
+                    indices.iter().filter_map(|index| items.get(*index)).map(|item| yaml(item, unknown));
+                let values = Yaml::Sequence(values.collect());
+                match key {
+                    "listeners" => kept.listeners = indices,
+                    _ => kept.routes = indices,
+                }
+                values
+            }
+            ("upstreams", Value::Mapping(upstreams)) => {
+                let is_whole = |upstream: &&Entry| {
+                    !broken.contains([Segment::from(key), Segment::from(&upstream.key)].as_slice())
+                };
+                mapping(upstreams.iter().filter(is_whole), unknown)
+            }
+            _ if is_broken => continue,
+            _ => yaml(&entry.node, unknown),
+        };
+        file.insert(key.into(), value);
+    }
+    kept.listeners_broken = broken.contains([Segment::from("listeners")].as_slice());
+    kept.trusted_proxies_broken = broken.contains([Segment::from("trusted_proxies")].as_slice());
+    (Yaml::Mapping(file), kept)
+}
+
+/// The entries of a mapping that are no unknown keys.
+fn known_entries<'n>(node: &'n Node, unknown: &HashSet<usize>) -> impl Iterator<Item = &'n Entry> {
+    let entries = match &node.value {
+        Value::Mapping(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().filter(|entry| !unknown.contains(&entry.key_span.start))
+}
+
+fn mapping<'n>(entries: impl Iterator<Item = &'n Entry>, unknown: &HashSet<usize>) -> Yaml {
+    Yaml::Mapping(entries.map(|entry| (entry.key.as_str().into(), yaml(&entry.node, unknown))).collect())
+}
+
+/// A value as the deserialiser takes it, without unknown keys.
+fn yaml(node: &Node, unknown: &HashSet<usize>) -> Yaml {
+    match &node.value {
+        Value::Null | Value::Unknown => Yaml::Null,
+        Value::Bool(bool) => Yaml::Bool(*bool),
+        // The check lets no integer through that is not in the bounds of a u32.
+        Value::Integer(integer) => i64::try_from(*integer).map_or(Yaml::Null, Into::into),
+        Value::Float(text) | Value::String(text) => Yaml::String(text.clone()),
+        Value::Sequence(items) => Yaml::Sequence(items.iter().map(|item| yaml(item, unknown)).collect()),
+        Value::Mapping(_) => mapping(known_entries(node, unknown), unknown),
+    }
+}

@@ -1,0 +1,72 @@
+//! What several values of a file can only get wrong together: names that mean nothing, settings without effect.
+
+mod listener;
+mod route;
+mod upstream;
+
+use super::{
+    Config, Pool,
+    error::ConfigError,
+    salvage::Kept,
+    source::{Segment, Source},
+};
+use crate::path;
+
+/// Checks what was kept of a file.
+pub(super) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<ConfigError> {
+    let mut findings = Findings { source, errors: Vec::new() };
+    listener::validate(config, kept, &mut findings);
+    upstream::validate(config, kept, &mut findings);
+    route::validate(config, kept, &mut findings);
+    if let Some(pool) = &config.defaults.pool {
+        validate_pool(pool, &path!["defaults", "pool"], &mut findings);
+    }
+    route::validate_headers(&config.defaults.headers, &path!["defaults", "headers"], &mut findings);
+    findings.errors
+}
+
+/// The errors found so far.
+struct Findings<'a> {
+    source: &'a Source,
+    errors: Vec<ConfigError>,
+}
+
+impl Findings<'_> {
+    /// Adds an error about the value at `base` and `keys` below it.
+    fn add(
+        &mut self,
+        base: &[Segment],
+        keys: &[Segment],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let error = self.source.error(&[base, keys].concat(), message);
+        self.errors.push(error.help(help));
+    }
+
+    /// The line of a value, for messages that point at a second place.
+    fn line(&self, base: &[Segment], keys: &[Segment]) -> usize {
+        self.source.error(&[base, keys].concat(), "").position().map_or(0, |(line, _)| line)
+    }
+}
+
+/// A pool whose own keys contradict each other. Across layers they may: a route that lowers `max_connections` does not
+/// have to know the inherited `max_idle`.
+fn validate_pool(pool: &Pool, base: &[Segment], findings: &mut Findings<'_>) {
+    if let (Some(max_idle), Some(max_connections)) = (pool.max_idle, pool.max_connections)
+        && max_idle > max_connections.get()
+    {
+        let message = format!("`max_idle` is more than `max_connections`, which is {max_connections}");
+        findings.add(base, &path!["max_idle"], message, "idle connections count among all connections");
+    }
+    if let (Some(min_idle), Some(max_idle)) = (pool.min_idle, pool.max_idle)
+        && min_idle > max_idle
+    {
+        let message = format!("`min_idle` is more than `max_idle`, which is {max_idle}");
+        findings.add(base, &path!["min_idle"], message, "lower the one or raise the other");
+    }
+    if pool.keep_alive == Some(false) && pool.min_idle.is_some_and(|min_idle| min_idle > 0) {
+        let message = "`min_idle` keeps connections, which `keep_alive: false` forbids";
+        findings.add(base, &path!["min_idle"], message, "take one of them out");
+    }
+}

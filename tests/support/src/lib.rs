@@ -1,1 +1,59 @@
-//! What the integration tests share.
+//! What the integration tests share: the program as a process ([`Gateway`]), scripted upstreams ([`Origin`]), raw
+//! downstream clients ([`Client`], [`Http2Client`]) and [`Certificates`]. Everything runs on real sockets, on ports that
+//! the kernel chose, and every wait is bounded by [`PATIENCE`].
+//!
+//! What is expected and does not come is a panic that shows what came instead, so a test reads as a list of steps:
+//!
+//! ```no_run
+//! # async fn test() {
+//! use support::{Gateway, Origin};
+//!
+//! // In the integration binary: env!("CARGO_BIN_EXE_gateway").
+//! let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+//! let config = "
+//! listeners: [{ name: web, address: 127.0.0.1:0 }]
+//! admin: { address: 127.0.0.1:0 }
+//! routes: [{ match: { prefix: / }, upstream: { url: '{origin}' } }]";
+//! let gateway = Gateway::builder("target/debug/gateway", config).set("origin", origin.url()).start().await;
+//!
+//! let mut client = gateway.client("web").await;
+//! assert_eq!(client.get("/").await.body, b"ok");
+//! assert_eq!(client.get("/").await.status, 200);
+//! assert_eq!(origin.accepted(), 1, "the second request took the kept connection");
+//! # }
+//! ```
+//!
+//! Scripts of origins meet the test at a [`Gate`]; a state that nothing announces is awaited with [`wait_until`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken expectation of a test is a panic"
+)]
+
+mod captured;
+mod certificates;
+mod client;
+mod gate;
+mod gateway;
+mod http2;
+mod message;
+mod origin;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod wire;
+
+pub use certificates::{Certificates, Identity};
+pub use client::Client;
+pub use gate::Gate;
+pub use gateway::{Gateway, GatewayBuilder, run_to_exit};
+pub use http2::{Http2Client, Http2Response};
+pub use message::{Head, Headers, Request, Response};
+pub use origin::{Connection, Handshake, Origin, OriginBuilder, SilentListener, unused_address};
+pub use rustix::process::Signal;
+pub use wait::{PATIENCE, wait_until, within};
+
+pub use {bytes, h2, http, rustls, serde_json};

@@ -1,0 +1,251 @@
+//! A raw HTTP/1 client.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use crate::message::{Head, Response};
+use crate::wire::{Transport, Wire};
+use crate::within;
+
+/// One client connection. It sends exactly the bytes that it is given and reads strictly.
+///
+/// Methods panic where what they wait for does not come within [`crate::PATIENCE`], or is not what HTTP says; the `try_`
+/// ones answer the error instead.
+#[derive(Debug)]
+pub struct Client {
+    wire: Wire,
+    local: SocketAddr,
+    alpn: Option<Vec<u8>>,
+}
+
+impl Client {
+    /// Connects without TLS.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let tcp = within(&format!("a connection to {address}"), TcpStream::connect(address)).await;
+        Self::plain(tcp.unwrap_or_else(|error| panic!("connecting to {address}: {error}")))
+    }
+
+    /// Connects without TLS, or answers why it was refused.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        within(&format!("a connection to {address}"), TcpStream::connect(address)).await.map(Self::plain)
+    }
+
+    /// Connects without TLS from a local address: on Linux all of 127.0.0.0/8 are different clients.
+    pub async fn connect_from(local: IpAddr, address: SocketAddr) -> Self {
+        let socket = if local.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+        socket.bind(SocketAddr::new(local, 0)).unwrap();
+        let tcp = within(&format!("a connection from {local} to {address}"), socket.connect(address)).await;
+        Self::plain(tcp.unwrap_or_else(|error| panic!("connecting from {local} to {address}: {error}")))
+    }
+
+    /// Connects with TLS; `name` is the SNI and the name that the certificate has to have.
+    pub async fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let connected = Self::try_connect_tls(address, config, name).await;
+        connected.unwrap_or_else(|error| panic!("TLS with {address} as {name}: {error}"))
+    }
+
+    /// Connects with TLS, or answers why not. In TLS 1.3 a server refuses a client certificate only after the handshake:
+    /// it shows at the first read.
+    ///
+    /// # Errors
+    /// What the system or the handshake says.
+    pub async fn try_connect_tls(
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let tls = within(&format!("TLS with {address} as {name}"), tls_stream(address, config, name)).await?;
+        let local = tls.get_ref().0.local_addr()?;
+        let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        Ok(Self { wire: Wire::new(Transport::Tls(Box::new(tls.into()))), local, alpn })
+    }
+
+    fn plain(tcp: TcpStream) -> Self {
+        let local = tcp.local_addr().unwrap();
+        Self { wire: Wire::new(Transport::Plain(tcp)), local, alpn: None }
+    }
+
+    /// The local address: how the server sees this client.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The protocol that ALPN agreed on, if any.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.alpn.as_deref()
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send_raw(bytes).await.expect("the server takes the bytes");
+    }
+
+    /// Sends bytes as they are, to a server that may close meanwhile.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn try_send_raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        within("the server to take the bytes", self.wire.write(bytes.as_ref())).await
+    }
+
+    /// The next response, to anything but HEAD.
+    pub async fn read_response(&mut self) -> Response {
+        self.try_read_response().await.unwrap_or_else(|error| panic!("no response: {error}"))
+    }
+
+    /// The next response, to HEAD: it has no body, whatever its fields say.
+    pub async fn read_response_to_head(&mut self) -> Response {
+        let response = within("a response", self.response(true)).await;
+        response.unwrap_or_else(|error| panic!("no response: {error}"))
+    }
+
+    /// The next response, to anything but HEAD, or why there is none.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the server closed before its end, `InvalidData` where it is malformed.
+    pub async fn try_read_response(&mut self) -> io::Result<Response> {
+        within("a response", self.response(false)).await
+    }
+
+    /// The next head, informational or final, without what follows it.
+    pub async fn read_head(&mut self) -> Head {
+        within("a head", self.wire.read_head()).await.unwrap().expect("a head before the end")
+    }
+
+    async fn response(&mut self, to_head: bool) -> io::Result<Response> {
+        let mut informational = Vec::new();
+        loop {
+            let Some(head) = self.wire.read_head().await? else {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the server closed without a response",
+                ));
+            };
+            let status = head.status()?;
+            if status < 200 && status != 101 {
+                informational.push(head);
+                continue;
+            }
+            let body = self.wire.read_body(head.response_framing(to_head)?).await?;
+            let mut raw = head.raw;
+            raw.extend_from_slice(&body.raw);
+            return Ok(Response {
+                status,
+                status_line: head.first_line,
+                headers: head.headers,
+                body: body.content,
+                trailers: body.trailers,
+                raw,
+                informational,
+            });
+        }
+    }
+
+    /// Sends `GET path` with a Host and reads the response.
+    pub async fn get(&mut self, path: &str) -> Response {
+        self.request("GET", path, &[], b"").await
+    }
+
+    /// Sends a request with these fields, after a Host unless there is one among them, and a Content-Length if there is a
+    /// body, and reads the response.
+    pub async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
+        let mut message = format!("{method} {path} HTTP/1.1\r\n");
+        if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            message += "host: gateway.test\r\n";
+        }
+        for (name, value) in fields {
+            message += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            message += &format!("content-length: {}\r\n", body.len());
+        }
+        message += "\r\n";
+        self.send_raw([message.as_bytes(), body].concat()).await;
+        if method == "HEAD" { self.read_response_to_head().await } else { self.read_response().await }
+    }
+
+    /// Exactly `length` bytes, such as those of a tunnel.
+    pub async fn read_exact(&mut self, length: usize) -> Vec<u8> {
+        within(&format!("{length} bytes"), self.wire.read_exact(length)).await.unwrap()
+    }
+
+    /// What has arrived, at least a byte; nothing at the end.
+    pub async fn read_some(&mut self) -> Vec<u8> {
+        within("bytes or the end", self.wire.read_some()).await.unwrap()
+    }
+
+    /// All bytes until the server closes.
+    ///
+    /// # Errors
+    /// `ConnectionReset` where it resets instead, `UnexpectedEof` where TLS ends without close_notify.
+    pub async fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        within("the end of the connection", self.wire.read_to_end()).await
+    }
+
+    /// Waits until the server closes, or resets, without having sent another byte.
+    ///
+    /// # Panics
+    /// When it sends something, or stays.
+    pub async fn expect_closed(&mut self) {
+        let rest = match self.read_to_end().await {
+            Ok(rest) => rest,
+            Err(error) if is_close(&error) => Vec::new(),
+            Err(error) => panic!("{error}"),
+        };
+        assert!(rest.is_empty(), "before the close came {}", rest.escape_ascii());
+    }
+
+    /// Whether the server has closed by now: does not wait, so only a true is final.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let mut byte = [0];
+        match self.wire.tcp().try_read(&mut byte) {
+            Ok(0) => true,
+            // A byte is lost, so this connection can't serve on: the test has a mistake in its order.
+            Ok(_) => panic!("the server sent something that the test has not read"),
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Ends the sending side and keeps reading.
+    pub async fn half_close(&mut self) {
+        self.wire.shutdown().await.unwrap();
+    }
+
+    /// Closes with a RST.
+    pub fn reset(self) {
+        self.wire.reset();
+    }
+}
+
+fn is_close(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof)
+}
+
+pub(crate) async fn tls_stream(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name.to_owned()).expect("a server name");
+    TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
+}

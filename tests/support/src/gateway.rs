@@ -1,0 +1,354 @@
+//! The program under test, as a process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::captured::Captured;
+use crate::{Client, PATIENCE, Response, wait_until, within};
+
+/// A running gateway with a folder of its own for its configuration. Dropped, it is killed.
+///
+/// At its start the program prints to stdout: a line `listening on http://127.0.0.1:34567 (web)` (or `https://`) for each
+/// listener, `admin on http://127.0.0.1:40001` if there is one, then `ready`.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    folder: TempDir,
+    stdout: Captured,
+    stderr: Captured,
+    values: Vec<(String, String)>,
+}
+
+/// What a gateway is started with; from [`Gateway::builder`].
+#[derive(Debug)]
+pub struct GatewayBuilder {
+    program: PathBuf,
+    config: String,
+    values: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Gateway {
+    /// Starts `program`, as a rule `env!("CARGO_BIN_EXE_gateway")`, with `config` as its gateway.yaml.
+    #[must_use]
+    pub fn builder(program: impl Into<PathBuf>, config: impl Into<String>) -> GatewayBuilder {
+        GatewayBuilder {
+            program: program.into(),
+            config: config.into(),
+            values: Vec::new(),
+            files: Vec::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The bound address of the listener `name`.
+    ///
+    /// # Panics
+    /// When the program printed none of that name.
+    #[must_use]
+    pub fn addr(&self, name: &str) -> SocketAddr {
+        let suffix = format!(" ({name})");
+        self.printed_address(|line| line.strip_prefix("listening on ")?.strip_suffix(suffix.as_str()))
+            .unwrap_or_else(|| panic!("no listener `{name}`\n{}", self.output()))
+    }
+
+    /// The bound address of the admin listener.
+    ///
+    /// # Panics
+    /// When the program printed none.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.printed_address(|line| line.strip_prefix("admin on "))
+            .unwrap_or_else(|| panic!("no admin listener\n{}", self.output()))
+    }
+
+    fn printed_address(&self, url_of: impl Fn(&str) -> Option<&str>) -> Option<SocketAddr> {
+        let lines = self.stdout.lines();
+        let url = lines.iter().find_map(|line| url_of(line))?;
+        let (_, address) = url.split_once("://")?;
+        address.parse().ok()
+    }
+
+    /// A new connection to the listener `name`, without TLS.
+    pub async fn client(&self, name: &str) -> Client {
+        Client::connect(self.addr(name)).await
+    }
+
+    /// What the admin listener answers to `GET path`.
+    pub async fn admin(&self, path: &str) -> Response {
+        Client::connect(self.admin_addr()).await.get(path).await
+    }
+
+    /// The pools, one JSON object a pool and endpoint.
+    pub async fn pools(&self) -> Vec<Value> {
+        let response = self.admin("/pools").await;
+        assert_eq!(response.status, 200, "/pools: {response:?}");
+        let body: Value = serde_json::from_slice(&response.body).expect("/pools answers JSON");
+        body["pools"].as_array().expect("/pools has an array `pools`").clone()
+    }
+
+    /// The one pool that `route` uses (or that is called so).
+    ///
+    /// # Panics
+    /// When there is none or more than one, for instance because the route has several endpoints.
+    pub async fn pool(&self, route: &str) -> Value {
+        self.one_pool(route, "").await
+    }
+
+    /// The pool of `route` at the endpoint whose name or socket address contains `endpoint`.
+    ///
+    /// # Panics
+    /// When there is none or more than one.
+    pub async fn pool_at(&self, route: &str, endpoint: &str) -> Value {
+        self.one_pool(route, endpoint).await
+    }
+
+    async fn one_pool(&self, route: &str, endpoint: &str) -> Value {
+        let pools = self.pools().await;
+        let mut matching = pools.iter().filter(|pool| {
+            let serves = pool["pool"] == route
+                || pool["routes"].as_array().is_some_and(|routes| routes.iter().any(|name| name == route));
+            serves
+                && ["endpoint", "address"]
+                    .iter()
+                    .any(|key| pool[key].as_str().is_some_and(|value| value.contains(endpoint)))
+        });
+        match (matching.next(), matching.next()) {
+            (Some(pool), None) => pool.clone(),
+            _ => panic!("not exactly one pool of `{route}` at `{endpoint}` in {pools:#?}"),
+        }
+    }
+
+    /// Waits until the pool of `route` satisfies `predicate`.
+    ///
+    /// # Panics
+    /// When it doesn't within [`PATIENCE`].
+    pub async fn wait_for_pool(&self, route: &str, what: &str, predicate: impl Fn(&Value) -> bool) -> Value {
+        wait_until(&format!("pool of `{route}`: {what}"), async || predicate(&self.pool(route).await)).await;
+        self.pool(route).await
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        self.admin("/metrics").await.text()
+    }
+
+    /// The value of the one sample of `/metrics` that begins with `series`, labels included as far as they are given:
+    /// `gateway_requests_total{route="spike"`. None where there is none.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let metrics = self.metrics().await;
+        let mut samples = metrics.lines().filter(|line| line.starts_with(series));
+        let sample = samples.next()?;
+        assert_eq!(samples.next(), None, "`{series}` is not one sample; the first is {sample}");
+        sample.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// The lines of stderr so far: what the program logs.
+    #[must_use]
+    pub fn logs(&self) -> Vec<String> {
+        self.stderr.lines()
+    }
+
+    /// The lines of stdout so far: the addresses, `ready`, then the access log if it goes there.
+    #[must_use]
+    pub fn stdout_lines(&self) -> Vec<String> {
+        self.stdout.lines()
+    }
+
+    /// The first log line that contains `text`, awaited.
+    ///
+    /// # Panics
+    /// When none comes within [`PATIENCE`], or the program ends.
+    pub async fn wait_for_log(&self, text: &str) -> String {
+        self.wait_for_line(&self.stderr, text).await
+    }
+
+    /// The first line of stdout that contains `text`, awaited.
+    ///
+    /// # Panics
+    /// When none comes within [`PATIENCE`], or the program ends.
+    pub async fn wait_for_stdout(&self, text: &str) -> String {
+        self.wait_for_line(&self.stdout, text).await
+    }
+
+    async fn wait_for_line(&self, stream: &Captured, text: &str) -> String {
+        match tokio::time::timeout(PATIENCE, stream.find(0, |line| line.contains(text))).await {
+            Ok(Some(line)) => line,
+            Ok(None) => panic!("the program ended without printing `{text}`\n{}", self.output()),
+            Err(_) => panic!("waited {PATIENCE:?} for the line `{text}`\n{}", self.output()),
+        }
+    }
+
+    /// The folder of gateway.yaml, which relative paths in it start from.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Replaces gateway.yaml by rename, as editors do, with the placeholders of the start filled in.
+    pub fn rewrite_config(&self, config: &str) {
+        let written = self.folder().join(".gateway.yaml.new");
+        fs::write(&written, filled(config, &self.values)).unwrap();
+        fs::rename(written, self.folder().join("gateway.yaml")).unwrap();
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, such as `Signal::TERM`.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the program is running");
+    }
+
+    /// The exit status, awaited, with all that was printed captured.
+    ///
+    /// # Panics
+    /// When the program is still running after `timeout`.
+    pub async fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                within("the end of stdout", self.stdout.ended()).await;
+                within("the end of stderr", self.stderr.ended()).await;
+                return status;
+            }
+            let now = tokio::time::Instant::now();
+            assert!(now < deadline, "still running after {timeout:?}\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// All that the program printed, for a panic's message.
+    #[must_use]
+    pub fn output(&self) -> String {
+        format!("--- stdout\n{}\n--- stderr\n{}\n---", self.stdout_lines().join("\n"), self.logs().join("\n"))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("gateway {} at the time of the panic:\n{}", self.pid(), self.output());
+        }
+        // Errors mean that it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl GatewayBuilder {
+    /// Puts `value` where the configuration says `{name}`.
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "callers read better without a borrow")]
+    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.values.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Writes a file beside gateway.yaml before the start.
+    #[must_use]
+    pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.files.push((path.to_owned(), content.as_ref().to_vec()));
+        self
+    }
+
+    /// A further command line argument, after `--config FILE`.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// A variable in the program's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Starts the program and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not say `ready` within [`PATIENCE`], with all that it said instead.
+    pub async fn start(self) -> Gateway {
+        let folder = self.folder();
+        let mut child = self.command(&folder).spawn().expect("the program starts");
+        let stdout = Captured::read(child.stdout.take().unwrap());
+        let stderr = Captured::read(child.stderr.take().unwrap());
+        let gateway = Gateway { child, folder, stdout, stderr, values: self.values };
+        let ready = tokio::time::timeout(PATIENCE, gateway.stdout.find(0, |line| line == "ready")).await;
+        if ready != Ok(Some("ready".to_owned())) {
+            // The last words may still be on their way.
+            drop(tokio::time::timeout(Duration::from_secs(1), gateway.stderr.ended()).await);
+            panic!("the program did not become ready\n{}", gateway.output());
+        }
+        gateway
+    }
+
+    /// Runs the program to its end: for starts that have to fail.
+    ///
+    /// # Panics
+    /// When it is still running after [`PATIENCE`].
+    pub async fn run_to_exit(self) -> Output {
+        let folder = self.folder();
+        finish(self.command(&folder)).await
+    }
+
+    fn folder(&self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("gateway.yaml"), filled(&self.config, &self.values)).unwrap();
+        for (path, content) in &self.files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        folder
+    }
+
+    fn command(&self, folder: &TempDir) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(folder.path().join("gateway.yaml")).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// Runs `program` with `arguments` to its end: for subcommands such as `check` and `schema`.
+///
+/// # Panics
+/// When it is still running after [`PATIENCE`].
+pub async fn run_to_exit(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program.as_ref());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(command).await
+}
+
+async fn finish(command: Command) -> Output {
+    let shown = format!("{command:?}");
+    let mut command = tokio::process::Command::from(command);
+    let running = command.kill_on_drop(true).output();
+    match tokio::time::timeout(PATIENCE, running).await {
+        Ok(output) => output.expect("the program starts"),
+        Err(_) => panic!("still running after {PATIENCE:?}: {shown}"),
+    }
+}
+
+fn filled(config: &str, values: &[(String, String)]) -> String {
+    values
+        .iter()
+        .fold(config.to_owned(), |config, (name, value)| config.replace(&format!("{{{name}}}"), value))
+}

@@ -1,0 +1,277 @@
+//! Upstream servers that do what a test says.
+
+mod connection;
+mod record;
+mod silent;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+pub use connection::Connection;
+pub use record::Handshake;
+pub use silent::{SilentListener, unused_address};
+
+use crate::message::Request;
+use crate::wire::Transport;
+use record::Record;
+
+/// A server on 127.0.0.1 that runs a script for each connection, in the test's runtime, and records what happens.
+///
+/// Made in a runtime, and accepting at once. Dropped, or [stopped](Self::stop), it refuses connections, and those that it
+/// has are closed.
+#[derive(Debug)]
+pub struct Origin {
+    address: SocketAddr,
+    tls: bool,
+    record: Arc<Record>,
+    accepting: AbortHandle,
+}
+
+/// An origin with settings; from [`Origin::builder`].
+#[derive(Debug, Default)]
+pub struct OriginBuilder {
+    tls: Option<Arc<ServerConfig>>,
+    address: Option<SocketAddr>,
+}
+
+impl Origin {
+    /// An origin with settings.
+    #[must_use]
+    pub fn builder() -> OriginBuilder {
+        OriginBuilder::default()
+    }
+
+    /// Answers each request with these bytes, once it has been read to its end. The connection is kept unless the answer
+    /// says `connection: close`, or has nothing but the close to end its body.
+    #[must_use]
+    pub fn answer(response: impl Into<Vec<u8>>) -> Self {
+        Self::builder().answer(response)
+    }
+
+    /// Answers each request with what `respond` makes of it, otherwise like [`Self::answer`].
+    #[must_use]
+    pub fn respond(respond: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::builder().respond(respond)
+    }
+
+    /// Answers each request with 200 and the request's own body.
+    #[must_use]
+    pub fn echo() -> Self {
+        Self::builder().echo()
+    }
+
+    /// Runs `script` for each connection. The connection closes when the script drops it.
+    #[must_use]
+    pub fn script<F, Fut>(script: F) -> Self
+    where
+        F: Fn(Connection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Self::builder().script(script)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT` with TLS.
+    #[must_use]
+    pub fn url(&self) -> String {
+        if self.tls {
+            format!("https://localhost:{}", self.address.port())
+        } else {
+            format!("http://{}", self.address)
+        }
+    }
+
+    /// Stops listening and closes every connection, with a FIN.
+    pub async fn stop(&self) {
+        self.accepting.abort();
+        self.record.wait("the origin to stop", |record| record.stopped).await;
+    }
+
+    /// Connections accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.record.read(|record| record.accepted)
+    }
+
+    /// Connections that are open: accepted, and not yet dropped by their script, which notices a close only when it reads
+    /// or writes.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.record.read(|record| record.open)
+    }
+
+    /// The requests read to their end, in that order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.record.read(|record| record.requests.clone())
+    }
+
+    /// What went wrong on connections: malformed or truncated requests, resets, writes to a closed peer, failed TLS
+    /// handshakes. A close between two requests is not among them.
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
+        self.record.read(|record| record.errors.clone())
+    }
+
+    /// The TLS handshakes completed, in that order.
+    #[must_use]
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.record.read(|record| record.handshakes.clone())
+    }
+
+    /// How many of the TLS handshakes resumed a session.
+    #[must_use]
+    pub fn resumed(&self) -> usize {
+        self.handshakes().iter().filter(|handshake| handshake.resumed).count()
+    }
+
+    /// Waits until `count` connections have been accepted.
+    pub async fn wait_for_accepted(&self, count: usize) {
+        self.record.wait(&format!("{count} accepted connections"), |record| record.accepted >= count).await;
+    }
+
+    /// Waits until exactly `count` connections are open; see [`Self::open`].
+    pub async fn wait_for_open(&self, count: usize) {
+        self.record.wait(&format!("{count} open connections"), |record| record.open == count).await;
+    }
+
+    /// Waits until `count` requests have been read, and answers all that have.
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<Request> {
+        self.record.wait(&format!("{count} requests"), |record| record.requests.len() >= count).await;
+        self.requests()
+    }
+
+    /// Waits until something has gone wrong on a connection; see [`Self::errors`].
+    pub async fn wait_for_error(&self) -> Vec<String> {
+        self.record.wait("an error on a connection", |record| !record.errors.is_empty()).await;
+        self.errors()
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl OriginBuilder {
+    /// Speaks TLS.
+    #[must_use]
+    pub fn tls(mut self, config: ServerConfig) -> Self {
+        self.tls = Some(Arc::new(config));
+        self
+    }
+
+    /// Listens here instead of on a port that the kernel chooses: for an origin that comes back after a stop.
+    #[must_use]
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// See [`Origin::answer`].
+    #[must_use]
+    pub fn answer(self, response: impl Into<Vec<u8>>) -> Origin {
+        let response = response.into();
+        self.respond(move |_| response.clone())
+    }
+
+    /// See [`Origin::respond`].
+    #[must_use]
+    pub fn respond(self, respond: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Origin {
+        let respond = Arc::new(respond);
+        self.script(move |mut connection| {
+            let respond = Arc::clone(&respond);
+            async move {
+                while let Some(request) = connection.read_request().await {
+                    let response = respond(&request);
+                    connection.write(&response).await;
+                    if connection::ends_connection(&response, request.method == "HEAD") {
+                        connection.close().await;
+                        return;
+                    }
+                }
+            }
+        })
+    }
+
+    /// See [`Origin::echo`].
+    #[must_use]
+    pub fn echo(self) -> Origin {
+        self.respond(|request| {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.len());
+            let body = if request.method == "HEAD" { &[] } else { &request.body[..] };
+            [head.as_bytes(), body].concat()
+        })
+    }
+
+    /// See [`Origin::script`].
+    #[must_use]
+    pub fn script<F, Fut>(self, script: F) -> Origin
+    where
+        F: Fn(Connection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let address = self.address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = StdListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+
+        let record = Arc::new(Record::default());
+        let tls = self.tls.map(TlsAcceptor::from);
+        let speaks_tls = tls.is_some();
+        let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&record), script)).abort_handle();
+        Origin { address, tls: speaks_tls, record, accepting }
+    }
+}
+
+/// Accepts until it is aborted, which also ends the scripts: they are in its `JoinSet`.
+async fn accept<F, Fut>(listener: TcpListener, tls: Option<TlsAcceptor>, record: Arc<Record>, script: F)
+where
+    F: Fn(Connection) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    // Dropped last, after the scripts and the listener.
+    let _stopped = record.stops_at_drop();
+    let (listener, script) = (listener, Arc::new(script));
+    let mut scripts = JoinSet::new();
+    loop {
+        let (stream, opened) = tokio::select! {
+            accepted = listener.accept() => (accepted.unwrap().0, record.accepted()),
+            Some(ended) = scripts.join_next() => {
+                if let Err(panicked) = ended {
+                    record.error(format!("a script panicked: {panicked}"));
+                }
+                continue;
+            }
+        };
+        let (tls, record, script) = (tls.clone(), Arc::clone(&record), Arc::clone(&script));
+        scripts.spawn(async move {
+            match handshake(stream, tls, &record).await {
+                Ok(transport) => script(Connection::new(transport, opened)).await,
+                Err(error) => record.error(format!("TLS handshake: {error}")),
+            }
+        });
+    }
+}
+
+async fn handshake(stream: TcpStream, tls: Option<TlsAcceptor>, record: &Record) -> io::Result<Transport> {
+    let Some(tls) = tls else {
+        return Ok(Transport::Plain(stream));
+    };
+    let stream = tls.accept(stream).await?;
+    record.handshake(Handshake::of(stream.get_ref().1));
+    Ok(Transport::Tls(Box::new(stream.into())))
+}

@@ -1,0 +1,213 @@
+//! Reading and writing HTTP/1 on a socket, for both sides.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use crate::message::{Framing, Head, Headers, malformed, parse_fields};
+
+/// A TCP connection, with TLS or without.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A transport with what has been read from it and not yet been asked for.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    transport: Transport,
+    unread: Vec<u8>,
+}
+
+/// A body read to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    pub(crate) content: Vec<u8>,
+    pub(crate) trailers: Headers,
+    /// With the transfer coding.
+    pub(crate) raw: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) fn new(transport: Transport) -> Self {
+        // Without it, a script's second write would wait for the peer's delayed ACK.
+        drop(transport.tcp().set_nodelay(true));
+        Self { transport, unread: Vec::new() }
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        self.transport.tcp()
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.transport.write_all(bytes).await?;
+        self.transport.flush().await
+    }
+
+    /// Ends the writing side: FIN, after close_notify with TLS.
+    pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
+        self.transport.shutdown().await
+    }
+
+    /// Makes the coming close a RST.
+    pub(crate) fn reset(self) {
+        drop(self.tcp().set_zero_linger());
+    }
+
+    /// The next head; None where the peer closed before its first byte.
+    pub(crate) async fn read_head(&mut self) -> io::Result<Option<Head>> {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n\r\n") {
+                return Head::parse(self.take(end + 4)).map(Some);
+            }
+            if self.fill().await? == 0 {
+                return if self.unread.is_empty() { Ok(None) } else { Err(truncated("head", &self.unread)) };
+            }
+        }
+    }
+
+    pub(crate) async fn read_body(&mut self, framing: Framing) -> io::Result<Body> {
+        let content = match framing {
+            Framing::Length(length) => {
+                let length = usize::try_from(length).map_err(|_| malformed("a length", b""))?;
+                self.read_exact(length).await?
+            }
+            Framing::UntilClose => self.read_to_end().await?,
+            Framing::Chunked => return self.read_chunked().await,
+        };
+        Ok(Body { raw: content.clone(), content, trailers: Headers::default() })
+    }
+
+    /// RFC 9112 §7.1.
+    async fn read_chunked(&mut self) -> io::Result<Body> {
+        let mut body = Body::default();
+        loop {
+            let line = self.read_line().await?;
+            body.raw.extend_from_slice(&line);
+            let size = std::str::from_utf8(&line).ok().and_then(|line| line.trim_end().split(';').next());
+            let size = size.and_then(|size| usize::from_str_radix(size, 16).ok());
+            let size = size.ok_or_else(|| malformed("a chunk size", &line))?;
+            if size == 0 {
+                break;
+            }
+            let chunk = self.read_exact(size + 2).await?;
+            body.raw.extend_from_slice(&chunk);
+            let data = chunk.strip_suffix(b"\r\n").ok_or_else(|| malformed("the end of a chunk", &chunk))?;
+            body.content.extend_from_slice(data);
+        }
+        let mut trailers = Vec::new();
+        loop {
+            let line = self.read_line().await?;
+            body.raw.extend_from_slice(&line);
+            if line == b"\r\n" {
+                break;
+            }
+            trailers.extend_from_slice(&line);
+        }
+        let text = String::from_utf8(trailers).map_err(|error| malformed("trailers", error.as_bytes()))?;
+        body.trailers = parse_fields(text.strip_suffix("\r\n").unwrap_or(""))?;
+        Ok(body)
+    }
+
+    async fn read_line(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n") {
+                return Ok(self.take(end + 2));
+            }
+            if self.fill().await? == 0 {
+                return Err(truncated("line", &self.unread));
+            }
+        }
+    }
+
+    pub(crate) async fn read_exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < length {
+            if self.fill().await? == 0 {
+                return Err(truncated("body", &self.unread));
+            }
+        }
+        Ok(self.take(length))
+    }
+
+    /// What there is, at least a byte; nothing at the end.
+    pub(crate) async fn read_some(&mut self) -> io::Result<Vec<u8>> {
+        if self.unread.is_empty() {
+            self.fill().await?;
+        }
+        Ok(std::mem::take(&mut self.unread))
+    }
+
+    pub(crate) async fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        while self.fill().await? > 0 {}
+        Ok(std::mem::take(&mut self.unread))
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.transport.read_buf(&mut self.unread).await
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        self.unread.drain(..length).collect()
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn truncated(what: &str, bytes: &[u8]) -> io::Error {
+    let shown = &bytes[..bytes.len().min(1000)];
+    let message =
+        format!("the peer closed within a {what}, after {} bytes: {}", bytes.len(), shown.escape_ascii());
+    io::Error::new(io::ErrorKind::UnexpectedEof, message)
+}

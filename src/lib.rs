@@ -1,18 +1,30 @@
 //! An API gateway: YAML routes, upstream connection pools per route, filters.
+//!
+//! ARCHITECTURE.md is the map; `proxy` is the life of a request.
 
 pub mod access_log;
 pub mod admin;
 pub mod body;
 pub mod cli;
 pub mod config;
+mod connection;
+mod downstream;
 pub mod error;
 pub mod forward;
 mod http1;
+mod listener;
 pub mod metrics;
 pub mod policy;
+mod proxy;
+mod record;
 pub mod router;
+pub mod run;
 mod shutdown;
+mod snapshot;
 mod stream;
 mod timer;
+pub mod tls;
+mod tunnel;
 mod upstream;
 pub mod warn_limit;
+mod worker;

@@ -29,6 +29,7 @@ struct Seats {
 pub(crate) struct Seat {
     drain: Drain,
     index: usize,
+    counted: bool,
 }
 
 impl Drain {
@@ -49,13 +50,20 @@ impl Drain {
 
     /// Counts a connection.
     pub(crate) fn seat(&self) -> Seat {
+        self.0.seats.borrow_mut().taken += 1;
+        let mut seat = self.seat_uncounted();
+        seat.counted = true;
+        seat
+    }
+
+    /// A place for a task that is no connection: it hears of the drain, and holds nothing up.
+    pub(crate) fn seat_uncounted(&self) -> Seat {
         let mut seats = self.0.seats.borrow_mut();
-        seats.taken += 1;
         let index = seats.free.pop().unwrap_or_else(|| {
             seats.wakers.push(None);
             seats.wakers.len() - 1
         });
-        Seat { drain: self.clone(), index }
+        Seat { drain: self.clone(), index, counted: false }
     }
 
     /// How many connections are open.
@@ -105,7 +113,7 @@ impl Drop for Seat {
             *seat = None;
         }
         seats.free.push(self.index);
-        seats.taken -= 1;
+        seats.taken -= usize::from(self.counted);
         if seats.taken == 0
             && let Some(waiting) = seats.waiting.take()
         {

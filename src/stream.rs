@@ -24,29 +24,48 @@ thread_local! {
     static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// A TCP socket that can move to another worker: it leaves its reactor with [`Socket::detach`] and joins that
-/// of the worker which polls it next.
+/// A TCP socket that can take bytes back, and that can move to another worker: it leaves its reactor with
+/// [`Socket::detach`] and joins that of the worker which polls it next.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub(crate) struct Socket {
+    inner: Inner,
+    /// Bytes that were read to find out what they are, and that are to be read again.
+    unread: Bytes,
+}
+
+#[derive(Debug)]
+enum Inner {
     Attached(TcpStream),
-    Detached(Option<std::net::TcpStream>),
+    Detached(std::net::TcpStream),
+    Gone,
 }
 
 impl Socket {
+    pub(crate) fn new(socket: TcpStream) -> Self {
+        Self { inner: Inner::Attached(socket), unread: Bytes::new() }
+    }
+
+    /// Puts bytes back in front of those to come.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+    }
+
     fn attached(&mut self) -> io::Result<&mut TcpStream> {
-        if let Socket::Detached(socket) = self {
-            let socket = socket.take().ok_or(io::ErrorKind::NotConnected)?;
-            *self = Socket::Attached(TcpStream::from_std(socket)?);
+        if let Inner::Detached(_) = self.inner
+            && let Inner::Detached(socket) = std::mem::replace(&mut self.inner, Inner::Gone)
+        {
+            self.inner = Inner::Attached(TcpStream::from_std(socket)?);
         }
-        match self {
-            Socket::Attached(socket) => Ok(socket),
-            Socket::Detached(_) => Err(io::ErrorKind::NotConnected.into()),
+        match &mut self.inner {
+            Inner::Attached(socket) => Ok(socket),
+            Inner::Detached(_) | Inner::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     fn detach(&mut self) -> io::Result<()> {
-        if let Socket::Attached(socket) = std::mem::replace(self, Socket::Detached(None)) {
-            *self = Socket::Detached(Some(socket.into_std()?));
+        match std::mem::replace(&mut self.inner, Inner::Gone) {
+            Inner::Attached(socket) => self.inner = Inner::Detached(socket.into_std()?),
+            detached => self.inner = detached,
         }
         Ok(())
     }
@@ -69,14 +88,21 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Puts bytes back in front of those to come; of a plain stream, for TLS has its own framing.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        if let Stream::Plain(socket) = self {
+            socket.unread(bytes);
+        }
+    }
+
     /// Wraps a connected socket.
     pub(crate) fn plain(socket: TcpStream) -> Self {
-        Stream::Plain(Socket::Attached(socket))
+        Stream::Plain(Socket::new(socket))
     }
 
     /// A stream that is no more: what stays behind when another owner takes one over.
     pub(crate) fn closed() -> Self {
-        Stream::Plain(Socket::Detached(None))
+        Stream::Plain(Socket { inner: Inner::Gone, unread: Bytes::new() })
     }
 
     fn socket(&mut self) -> &mut Socket {
@@ -116,7 +142,13 @@ impl Stream {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().attached()?).poll_read(cx, buf)
+        let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let length = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(this.attached()?).poll_read(cx, buf)
     }
 }
 

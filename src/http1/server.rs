@@ -207,14 +207,15 @@ impl Inner {
     }
 }
 
-/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already.
+/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already. Answers
+/// why it ended, as a label for the metrics.
 pub(crate) async fn serve<S: Service>(
     stream: Stream,
     early: Bytes,
     service: &S,
     options: &ServerOptions,
     seat: &Seat,
-) {
+) -> &'static str {
     let timer = Timer::default();
     let mut input = Input::default();
     input.push(early);
@@ -232,8 +233,8 @@ pub(crate) async fn serve<S: Service>(
     };
     let request_began = Some(Instant::now());
     let connection =
-        Connection { inner: Rc::new(RefCell::new(inner)), options, seat, timer, request_began, idle_until: None };
-    connection.run(service).await;
+        Connection { inner: Rc::new(RefCell::new(inner)), options, seat, timer, request_began, idle_until: None, ended: "client" };
+    connection.run(service).await
 }
 
 struct Connection<'a> {
@@ -245,6 +246,8 @@ struct Connection<'a> {
     request_began: Option<Instant>,
     /// When a connection between two requests is closed.
     idle_until: Option<Instant>,
+    /// Why it ended, if it has.
+    ended: &'static str,
 }
 
 /// How an exchange leaves its connection.
@@ -261,22 +264,27 @@ enum After {
 }
 
 impl Connection<'_> {
-    async fn run<S: Service>(mut self, service: &S) {
+    async fn run<S: Service>(mut self, service: &S) -> &'static str {
         loop {
             let head = std::future::poll_fn(|cx| self.poll_head(cx)).await;
             // Boxed, so that a connection between two requests does not hold the room that a request takes.
             let after = match head {
                 Ok(Some(head)) => Box::pin(self.exchange(head, service)).await,
                 Ok(None) => After::Close,
-                Err(error) => Box::pin(self.refuse(service.refuse(error))).await,
+                Err(error) => {
+                    self.ended = error.reason();
+                    Box::pin(self.refuse(service.refuse(error))).await
+                }
             };
+            let ended = self.ended;
             match after {
-                After::KeepAlive => {}
-                After::Close => return self.close(false).await,
-                After::Linger => return Box::pin(self.close(true)).await,
-                After::Abort => return self.inner.borrow_mut().stream.abort_on_close(),
-                After::Upgraded => return,
+                After::KeepAlive => continue,
+                After::Close => self.close(false).await,
+                After::Linger => Box::pin(self.close(true)).await,
+                After::Abort => self.inner.borrow_mut().stream.abort_on_close(),
+                After::Upgraded => {}
             }
+            return ended;
         }
     }
 
@@ -296,6 +304,7 @@ impl Connection<'_> {
             }
             let idle = inner.input.is_empty();
             if idle && self.seat.poll_draining(cx).is_ready() {
+                self.ended = "drain";
                 return Poll::Ready(Ok(None));
             }
             match inner.stream.poll_read_chunk(cx) {
@@ -310,7 +319,10 @@ impl Connection<'_> {
                         }
                     };
                     return match self.timer.poll_elapsed(cx, limit) {
-                        Poll::Ready(()) if idle => Poll::Ready(Ok(None)),
+                        Poll::Ready(()) if idle => {
+                            self.ended = "timeouts.keep_alive";
+                            Poll::Ready(Ok(None))
+                        }
                         Poll::Ready(()) => Poll::Ready(Err(Error::RequestHeaderTimeout)),
                         Poll::Pending => Poll::Pending,
                     };
@@ -344,7 +356,14 @@ impl Connection<'_> {
         }
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
-        let close = !persists || reply.close || full || !drainable || self.seat.is_draining();
+        let draining = self.seat.is_draining();
+        let close = !persists || reply.close || full || !drainable || draining;
+        self.ended = match () {
+            () if draining => "drain",
+            () if full => "limits.requests_per_connection",
+            () if close && persists => "error",
+            () => "client",
+        };
         self.respond(reply, &method, version, close).await
     }
 
@@ -463,7 +482,7 @@ impl Connection<'_> {
     }
 
     /// Closes in good order: the client sees the end of the stream after all that was sent.
-    async fn close(self, linger: bool) {
+    async fn close(&self, linger: bool) {
         let limit = deadline(Some(LINGER));
         let shutdown = std::future::poll_fn(|cx| {
             let mut inner = self.inner.borrow_mut();

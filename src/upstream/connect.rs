@@ -52,7 +52,7 @@ async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
 }
 
 async fn handshake(endpoint: &Endpoint, tls: &EndpointTls, socket: TcpStream) -> Result<Stream, Error> {
-    let connecting = tls.connector.connect(tls.server_name.clone(), Socket::Attached(socket));
+    let connecting = tls.connector.connect(tls.server_name.clone(), Socket::new(socket));
     let stream = connecting.await.map_err(|error| {
         endpoint.warn_failure(&error);
         Error::TlsFailed

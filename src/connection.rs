@@ -1,0 +1,106 @@
+//! One client connection: which protocol it speaks, and speaking it. HTTP/1 is [`crate::http1`]'s, HTTP/2 hyper's.
+
+mod http2;
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::downstream::Downstream;
+use crate::http1;
+use crate::listener::Listener;
+use crate::shutdown::Seat;
+use crate::stream::Stream;
+use crate::timer::{Timer, deadline};
+
+/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection without TLS: HTTP/2 where the client knows beforehand and says so, else HTTP/1.
+pub(crate) async fn serve_plain(
+    mut stream: Stream,
+    downstream: Downstream,
+    listener: &Arc<Listener>,
+    seat: &Seat,
+) -> &'static str {
+    if !listener.h2 {
+        return http1::serve(stream, Bytes::new(), &downstream, &listener.http1, seat).await;
+    }
+    let (early, is_h2) = match Box::pin(sniff(&mut stream, listener, seat)).await {
+        Ok(sniffed) => sniffed,
+        Err(ended) => return ended,
+    };
+    if is_h2 {
+        stream.unread(early);
+        return Box::pin(http2::serve(stream, downstream, listener, seat)).await;
+    }
+    if !listener.h1 {
+        return "protocol";
+    }
+    http1::serve(stream, early, &downstream, &listener.http1, seat).await
+}
+
+/// Serves a connection whose protocol TLS has settled (ALPN, RFC 7301); without a word of the client, HTTP/1.
+pub(crate) async fn serve_negotiated(
+    stream: Stream,
+    is_h2: bool,
+    downstream: Downstream,
+    listener: &Arc<Listener>,
+    seat: &Seat,
+) -> &'static str {
+    if is_h2 {
+        return Box::pin(http2::serve(stream, downstream, listener, seat)).await;
+    }
+    if !listener.h1 {
+        return "protocol";
+    }
+    http1::serve(stream, Bytes::new(), &downstream, &listener.http1, seat).await
+}
+
+/// Reads until the bytes are an HTTP/2 preface, or are none.
+///
+/// # Errors
+/// Why the connection ended before that.
+async fn sniff(
+    stream: &mut Stream,
+    listener: &Listener,
+    seat: &Seat,
+) -> Result<(Bytes, bool), &'static str> {
+    let timer = Timer::default();
+    let limit = deadline(listener.http1.request_header);
+    let mut early = Bytes::new();
+    std::future::poll_fn(|cx| {
+        loop {
+            match stream.poll_read_chunk(cx) {
+                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => early = join(&early, chunk),
+                Poll::Ready(_end_or_error) => return Poll::Ready(Err("client")),
+                Poll::Pending => {
+                    if early.is_empty() && seat.poll_draining(cx).is_ready() {
+                        return Poll::Ready(Err("drain"));
+                    }
+                    // Whoever sends part of a preface and no more gets no answer: there is no protocol for one.
+                    return timer.poll_elapsed(cx, limit).map(|()| Err("timeouts.request_header"));
+                }
+            }
+            let length = early.len().min(PREFACE.len());
+            if early.get(..length) != PREFACE.get(..length) {
+                return Poll::Ready(Ok((std::mem::take(&mut early), false)));
+            }
+            if length == PREFACE.len() {
+                return Poll::Ready(Ok((std::mem::take(&mut early), true)));
+            }
+        }
+    })
+    .await
+}
+
+fn join(first: &Bytes, second: Bytes) -> Bytes {
+    if first.is_empty() {
+        return second;
+    }
+    let mut joined = BytesMut::with_capacity(first.len() + second.len());
+    joined.extend_from_slice(first);
+    joined.extend_from_slice(&second);
+    joined.freeze()
+}

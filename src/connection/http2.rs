@@ -1,0 +1,324 @@
+//! An HTTP/2 connection (RFC 9113), by hyper: streams become requests like any other.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::downstream::Downstream;
+use crate::error::Error;
+use crate::forward::filter_trailers;
+use crate::http1::{Call, Record as _, Reply, Service};
+use crate::listener::Listener;
+use crate::proxy;
+use crate::record::Record;
+use crate::shutdown::Seat;
+use crate::stream::Stream;
+use crate::timer::{Stall, Timer};
+
+/// Streams that a client may have open at once.
+const CONCURRENT_STREAMS: u32 = 128;
+
+/// Serves a client until it or the gateway ends the connection. Answers why it ended.
+pub(super) async fn serve(
+    stream: Stream,
+    downstream: Downstream,
+    listener: &Arc<Listener>,
+    seat: &Seat,
+) -> &'static str {
+    let options = &listener.http1;
+    let timer = Timer::default();
+    let stall = Stall::new(options.response_write);
+    let io = TokioIo::new(TimedWrites { stream, stall, timer: timer.clone() });
+    let streams = Rc::new(Streams::default());
+    let context = Rc::new(Streaming { downstream, listener: listener.clone(), streams: streams.clone() });
+    let service = hyper::service::service_fn(move |request| context.clone().answer(request));
+    let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
+    let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_header_list_size(header_bytes)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let idle_timer = Timer::default();
+    let mut ended = "client";
+    let mut closing = false;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            if let Err(error) = result {
+                tracing::debug!(%error, "HTTP/2 connection ended");
+            }
+            return Poll::Ready(());
+        }
+        if !closing && seat.poll_draining(cx).is_ready() {
+            (closing, ended) = (true, "drain");
+            connection.as_mut().graceful_shutdown();
+            cx.waker().wake_by_ref();
+        }
+        let limit = if streams.served.get() == 0 { options.request_header } else { options.keep_alive };
+        let idle_until = streams.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
+        if !closing && idle_timer.poll_elapsed(cx, idle_until).is_ready() {
+            (closing, ended) = (true, "timeouts.keep_alive");
+            connection.as_mut().graceful_shutdown();
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+    ended
+}
+
+/// What the streams of a connection share.
+struct Streaming {
+    downstream: Downstream,
+    listener: Arc<Listener>,
+    streams: Rc<Streams>,
+}
+
+/// How many streams are open, and since when there is none.
+struct Streams {
+    open: Cell<u32>,
+    served: Cell<u64>,
+    idle_since: Cell<Option<Instant>>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { open: Cell::new(0), served: Cell::new(0), idle_since: Cell::new(Some(Instant::now())) }
+    }
+}
+
+/// An open stream.
+struct OpenStream(Rc<Streams>);
+
+impl OpenStream {
+    fn new(streams: Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        streams.served.set(streams.served.get() + 1);
+        streams.idle_since.set(None);
+        Self(streams)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        if self.0.open.get() == 0 {
+            self.0.idle_since.set(Some(Instant::now()));
+        }
+    }
+}
+
+impl Streaming {
+    async fn answer(
+        self: Rc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Result<http::Response<ResponseBody>, Infallible> {
+        let stream = OpenStream::new(self.streams.clone());
+        let timer = Timer::default();
+        let received = Rc::new(Cell::new(0));
+        let is_head = request.method() == Method::HEAD;
+        let request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::Empty;
+            }
+            let stall = Stall::new(self.listener.http1.request_body);
+            Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
+        });
+        let reply = match self.check(&request) {
+            Ok(()) => self.downstream.call(request, Call { timer, interim: None }).await,
+            Err(error) => proxy::refuse(error, Record::begin(&self.downstream, &request)),
+        };
+        let Reply { response, record, .. } = reply;
+        let (mut parts, mut body) = response.into_parts();
+        if is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            if let Some(length) = body.size_hint().exact().filter(|length| is_head && *length > 0) {
+                parts.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+            }
+            body = Body::Empty;
+        }
+        let body = ResponseBody { body, record: Some(record), sent: 0, received, _stream: stream };
+        Ok(http::Response::from_parts(parts, body))
+    }
+
+    /// The listener's limits that hyper does not know.
+    fn check(&self, request: &http::Request<Body>) -> Result<(), Error> {
+        let limits = &self.listener.http1.limits;
+        if request.headers().len() > limits.headers {
+            return Err(Error::TooManyHeaders);
+        }
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
+    }
+}
+
+/// A stream's data on its way in.
+struct RequestBody {
+    body: Incoming,
+    stall: Stall,
+    timer: Timer,
+    received: Rc<Cell<u64>>,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => {
+                let this = &mut *self;
+                let late = this.stall.poll_waiting(cx, &this.timer);
+                late.map(|()| Some(Err(Error::RequestBodyTimeout)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_reset))) => Poll::Ready(Some(Err(Error::ClientClosed))),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.stall.progress();
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.received.set(self.received.get() + length);
+                if let Some(trailers) = frame.trailers_mut() {
+                    filter_trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream's data on its way out, with the record that ends when it does.
+struct ResponseBody {
+    body: Body,
+    record: Option<Record>,
+    sent: u64,
+    received: Rc<Cell<u64>>,
+    _stream: OpenStream,
+}
+
+impl ResponseBody {
+    fn end(&mut self, error: Option<Error>) {
+        if let Some(record) = self.record.take() {
+            record.end(self.received.get(), self.sent, error);
+        }
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => self.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Err(error)) => self.end(Some(*error)),
+            None => self.end(None),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // Not polled to its end because it said that there was none, or because the stream was reset.
+        let error = if self.body.is_end_stream() { None } else { Some(Error::ClientClosed) };
+        self.end(error);
+    }
+}
+
+/// A stream whose writes may not stall for longer than `timeouts.response_write`.
+struct TimedWrites {
+    stream: Stream,
+    stall: Stall,
+    timer: Timer,
+}
+
+impl TimedWrites {
+    fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stall.progress();
+            return polled;
+        }
+        self.stall.poll_waiting(cx, &self.timer).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for TimedWrites {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TimedWrites {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.timed(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.timed(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.timed(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Runs streams on the worker that their connection is on.
+#[derive(Clone, Copy)]
+struct OnThisWorker;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisWorker {
+    fn execute(&self, stream: F) {
+        tokio::task::spawn_local(stream);
+    }
+}

@@ -1,0 +1,99 @@
+//! A client connection as its requests see it: where it came in, from whom, and which snapshot is current.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::uri::Scheme;
+
+use crate::body::Body;
+use crate::error::Error;
+use crate::forward::{self, Forwarding};
+use crate::http1::{Call, Reply, Service};
+use crate::listener::Listener;
+use crate::proxy;
+use crate::record::Record;
+use crate::snapshot::Snapshot;
+
+/// The current snapshot as one worker knows it: a request costs a pointer comparison and a count that no other
+/// thread touches.
+pub(crate) struct Current {
+    shared: Arc<ArcSwap<Snapshot>>,
+    seen: RefCell<Rc<Arc<Snapshot>>>,
+}
+
+impl Current {
+    pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
+        let seen = RefCell::new(Rc::new(shared.load_full()));
+        Rc::new(Self { shared, seen })
+    }
+
+    /// The snapshot for a request that begins now.
+    pub(crate) fn load(&self) -> Rc<Arc<Snapshot>> {
+        let newest = self.shared.load();
+        let mut seen = self.seen.borrow_mut();
+        if !Arc::ptr_eq(&newest, &seen) {
+            *seen = Rc::new(newest.clone());
+        }
+        seen.clone()
+    }
+}
+
+/// One client connection.
+pub(crate) struct Downstream {
+    listener: Arc<Listener>,
+    current: Rc<Current>,
+    peer: IpAddr,
+    forwarding: Forwarding,
+}
+
+impl Downstream {
+    pub(crate) fn new(listener: Arc<Listener>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Self {
+        let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+        let trusted = forward::is_trusted(peer, &current.load().trusted_proxies);
+        Self { listener, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) }
+    }
+
+    /// The snapshot for a request that begins now.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The listener's position in the configuration.
+    pub(crate) fn listener(&self) -> usize {
+        self.listener.index
+    }
+
+    pub(crate) fn listener_name(&self) -> &Arc<str> {
+        &self.listener.name
+    }
+
+    /// The address at the other end, or the one that a PROXY header told of.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    pub(crate) fn forwarding(&self) -> &Forwarding {
+        &self.forwarding
+    }
+
+    /// The listener's `limits.body`.
+    pub(crate) fn body_bytes_max(&self) -> Option<u64> {
+        self.listener.body_bytes_max
+    }
+}
+
+impl Service for Downstream {
+    type Record = Record;
+
+    fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Record>> {
+        proxy::serve(self, request, call)
+    }
+
+    fn refuse(&self, error: Error) -> Reply<Record> {
+        proxy::refuse(error, Record::unreadable(self))
+    }
+}

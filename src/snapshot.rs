@@ -1,0 +1,119 @@
+//! As running: what the configuration has become, immutable, one for all workers.
+
+mod build;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use crate::access_log::AccessLog;
+use crate::config::{RetrySettings, RouteTimeouts};
+use crate::metrics::{PoolReport, RouteStats};
+use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::router::{Parameters, Router};
+use crate::upstream::{Targets, Upstream};
+use crate::warn_limit::Occasional;
+
+pub(crate) use build::Environment;
+
+/// Everything that a request may need to know.
+pub(crate) struct Snapshot {
+    /// Which request belongs to which route.
+    pub(crate) router: Router<Arc<Route>>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Where finished requests are written down, if anywhere.
+    pub(crate) access_log: Option<AccessLog>,
+    /// Counts of the requests that no route took.
+    pub(crate) unrouted: Arc<RouteStats>,
+    /// Warnings about them.
+    pub(crate) warned: Occasional,
+    /// Every upstream with the routes that use it.
+    pub(crate) upstreams: Vec<NamedUpstream>,
+}
+
+/// An upstream and who uses it.
+pub(crate) struct NamedUpstream {
+    /// The name under `upstreams`, or the route's where it is the route's own.
+    pub(crate) name: String,
+    pub(crate) routes: Vec<String>,
+    pub(crate) targets: Arc<Targets>,
+}
+
+/// A route.
+pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
+    pub(crate) stats: Arc<RouteStats>,
+    pub(crate) warned: Occasional,
+    pub(crate) action: Action,
+    pub(crate) request_headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
+    /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
+    pub(crate) body_bytes_max: Option<Option<u64>>,
+}
+
+/// What answers the requests of a route.
+pub(crate) enum Action {
+    Upstream(Box<UpstreamRoute>),
+    Respond(Respond),
+    Redirect(Redirect),
+}
+
+/// How a route uses its upstream.
+pub(crate) struct UpstreamRoute {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) host: HostSent,
+    pub(crate) timeouts: RouteTimeouts,
+    pub(crate) retry: RetrySettings,
+    /// Protocols that a client may upgrade to.
+    pub(crate) upgrade: Vec<String>,
+    pub(crate) keep_alive: bool,
+}
+
+/// The Host that the upstream gets.
+pub(crate) enum HostSent {
+    Upstream,
+    Preserve,
+    Literal(HeaderValue),
+}
+
+impl UpstreamRoute {
+    /// Path and query as they go upstream.
+    pub(crate) fn target(&self, path: &str, query: Option<&str>, parameters: &Parameters<'_, '_>) -> String {
+        let rewritten = self.rewrite.as_ref().map(|rewrite| rewrite.apply(path, parameters));
+        let path = rewritten.as_deref().unwrap_or(path);
+        let Some(query) = query else { return path.to_owned() };
+        let mut target = String::with_capacity(path.len() + 1 + query.len());
+        target.push_str(path);
+        target.push('?');
+        target.push_str(query);
+        target
+    }
+}
+
+impl Snapshot {
+    /// The pool of every endpoint.
+    pub(crate) fn pools(&self) -> Vec<PoolReport> {
+        let reports = self.upstreams.iter().flat_map(|named| {
+            let endpoints = named.targets.upstream().current();
+            let reports: Vec<PoolReport> = endpoints
+                .iter()
+                .map(|endpoint| PoolReport {
+                    pool: named.name.clone(),
+                    routes: named.routes.clone(),
+                    ..endpoint.report()
+                })
+                .collect();
+            reports
+        });
+        reports.collect()
+    }
+
+    /// The counts of every route, and of the requests that had none.
+    pub(crate) fn route_stats(&self) -> Vec<Arc<RouteStats>> {
+        let routes = self.router.routes().map(|(_, route)| route.stats.clone());
+        routes.chain([self.unrouted.clone()]).collect()
+    }
+}

@@ -1,0 +1,249 @@
+//! From the configuration as written to a [`Snapshot`], or to everything that is wrong with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::{Action, HostSent, NamedUpstream, Route, Snapshot, UpstreamRoute};
+use crate::access_log::AccessLog;
+use crate::config::{
+    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm, Segment,
+    UpstreamChoice, ValueMatch, path,
+};
+use crate::metrics::RouteStats;
+use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::router::{Expected, PathPattern, RouteMatch, Router};
+use crate::upstream::{Mailboxes, Targets};
+use crate::warn_limit::Occasional;
+
+/// How often the log says that a route refuses requests.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What a snapshot is built in.
+pub(crate) struct Environment {
+    /// A mailbox for each worker.
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) access_log: Option<AccessLog>,
+}
+
+impl Snapshot {
+    /// Checks and compiles a configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it and that the file alone did not show, each at its place.
+    pub(crate) fn build(loaded: &Loaded, environment: &Environment) -> Result<Snapshot, ConfigErrors> {
+        let mut builder = Builder { loaded, environment, shared: HashMap::new(), upstreams: vec![], errors: vec![] };
+        let config = &loaded.config;
+        let routes: Vec<_> = config
+            .routes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, route)| {
+                let built = builder.route(index, route)?;
+                Some((builder.route_match(route), Arc::new(built)))
+            })
+            .collect();
+        let complete = routes.len() == config.routes.len();
+        let router = Router::build(routes);
+        if let (Err(errors), true) = (&router, complete) {
+            for error in errors {
+                builder.error(&path!["routes", error.route, "match", error.key], &error.problem);
+            }
+        }
+        ConfigErrors::check(builder.errors)?;
+        let router = router.map_err(|_| ConfigError::new("the routes cannot be built"))?;
+        Ok(Snapshot {
+            router,
+            trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
+            access_log: environment.access_log.clone(),
+            unrouted: Arc::new(RouteStats::new("-", environment.mailboxes.len())),
+            warned: Occasional::every(WARN_EVERY),
+            upstreams: builder.upstreams,
+        })
+    }
+}
+
+struct Builder<'a> {
+    loaded: &'a Loaded,
+    environment: &'a Environment,
+    /// Named upstreams that were built already, by name: their position among all.
+    shared: HashMap<&'a str, usize>,
+    upstreams: Vec<NamedUpstream>,
+    errors: Vec<ConfigError>,
+}
+
+impl<'a> Builder<'a> {
+    fn config(&self) -> &'a Config {
+        &self.loaded.config
+    }
+
+    fn error(&mut self, path: &[Segment], problem: &dyn std::fmt::Display) {
+        self.errors.push(self.loaded.source.error(path, problem.to_string()));
+    }
+
+    /// Notes what is wrong at `path`; `None` where something is.
+    fn check<T, E: std::fmt::Display>(&mut self, path: &[Segment], result: Result<T, Vec<E>>) -> Option<T> {
+        result.map_err(|errors| errors.iter().for_each(|error| self.error(path, error))).ok()
+    }
+
+    fn route_match(&self, route: &config::Route) -> RouteMatch {
+        let listeners = self.config().listeners.iter().enumerate();
+        let served = |listener: &config::Listener| {
+            route.listeners.as_ref().is_some_and(|names| names.contains(&listener.name()))
+        };
+        let text = |value: &ValueMatch| match value {
+            ValueMatch::Present => Expected::Present,
+            ValueMatch::Exact(value) => Expected::Value(value.clone()),
+        };
+        let matches = &route.matches;
+        RouteMatch {
+            listeners: listeners.filter(|(_, listener)| served(listener)).map(|(index, _)| index).collect(),
+            host: matches.host.as_ref().map(ToString::to_string),
+            path: path_pattern(matches),
+            methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),
+            headers: matches.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            query: matches.query.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        }
+    }
+
+    fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
+        let base = path!["routes", index];
+        let settings = self.config().settings_of(route);
+        let name: Arc<str> = route_name(route).into();
+        let action = if let Some(respond) = &route.respond {
+            let respond = Respond::new(respond.status, &pairs(&respond.headers), respond.body.clone());
+            self.check(&[&base[..], &path!["respond"]].concat(), respond).map(Action::Respond)
+        } else if let Some(redirect) = &route.redirect {
+            let known = path_pattern(&route.matches).parameter_names();
+            let redirect = Redirect::new(redirect.to.as_str(), redirect.status, &known).map_err(|error| vec![error]);
+            self.check(&[&base[..], &path!["redirect"]].concat(), redirect).map(Action::Redirect)
+        } else {
+            self.upstream_route(&base, &name, route, &settings).map(|action| Action::Upstream(Box::new(action)))
+        };
+        let request = edits(&settings.headers.request);
+        let request_headers = self.check(&[&base[..], &path!["headers", "request"]].concat(), request);
+        let response = edits(&settings.headers.response);
+        let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
+        Some(Route {
+            stats: Arc::new(RouteStats::new(&name, self.environment.mailboxes.len())),
+            warned: Occasional::every(WARN_EVERY),
+            name,
+            action: action?,
+            request_headers: request_headers?,
+            response_headers: response_headers?,
+            body_bytes_max: settings.body_bytes_max,
+        })
+    }
+
+    fn upstream_route(
+        &mut self,
+        base: &[Segment],
+        name: &str,
+        route: &'a config::Route,
+        settings: &config::RouteSettings,
+    ) -> Option<UpstreamRoute> {
+        let rewrite = match route.rewrite.as_ref().and_then(config::Rewrite::form) {
+            None => None,
+            Some(form) => {
+                let known = path_pattern(&route.matches).parameter_names();
+                let rewrite = match form {
+                    RewriteForm::Path(path) => Rewrite::path(path.as_str()),
+                    RewriteForm::StripPrefix(prefix) => Rewrite::strip_prefix(prefix.as_str()),
+                    RewriteForm::Template(template) => Rewrite::template(template.as_str(), &known),
+                };
+                Some(self.check(&[base, &path!["rewrite"]].concat(), rewrite.map_err(|error| vec![error]))?)
+            }
+        };
+        let host = match &settings.host {
+            HostHeader::Upstream => HostSent::Upstream,
+            HostHeader::Preserve => HostSent::Preserve,
+            HostHeader::Literal(host) => {
+                let value = HeaderValue::from_str(host).map_err(|error| vec![error]);
+                HostSent::Literal(self.check(&[base, &path!["host"]].concat(), value)?)
+            }
+        };
+        let targets = self.targets(base, name, route, &settings.pool)?;
+        Some(UpstreamRoute {
+            upstream: targets.upstream().clone(),
+            rewrite,
+            host,
+            timeouts: settings.timeouts.clone(),
+            retry: settings.retry.clone(),
+            upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
+            keep_alive: settings.pool.keep_alive,
+        })
+    }
+
+    /// The upstream of a route: its own, or one that is shared by all the routes which name it and set no pool.
+    fn targets(
+        &mut self,
+        base: &[Segment],
+        route_name: &str,
+        route: &'a config::Route,
+        pool: &PoolSettings,
+    ) -> Option<Arc<Targets>> {
+        let upstream = self.config().upstream_of(route)?;
+        let (name, place) = match &route.upstream {
+            Some(UpstreamChoice::Named(name)) => (Some(name.as_str()), path!["upstreams", name]),
+            _ => (None, [base, &path!["upstream"]].concat()),
+        };
+        let shared = name.filter(|_| route.pool.is_none());
+        if let Some(index) = shared.and_then(|name| self.shared.get(name))
+            && let Some(known) = self.upstreams.get_mut(*index)
+        {
+            known.routes.push(route_name.to_owned());
+            return Some(known.targets.clone());
+        }
+        let targets = Targets::build(upstream, pool, &self.environment.mailboxes);
+        let targets = Arc::new(self.check(&place, targets)?);
+        if let Some(name) = shared {
+            self.shared.insert(name, self.upstreams.len());
+        }
+        self.upstreams.push(NamedUpstream {
+            name: shared.unwrap_or(route_name).to_owned(),
+            routes: vec![route_name.to_owned()],
+            targets: targets.clone(),
+        });
+        Some(targets)
+    }
+}
+
+/// A route's name, or its match where it has none.
+fn route_name(route: &config::Route) -> String {
+    if let Some(name) = &route.name {
+        return name.clone();
+    }
+    let matches = &route.matches;
+    let path = match matches.path_match() {
+        PathMatch::Any => "*".to_owned(),
+        PathMatch::Exact(path) => path.to_string(),
+        PathMatch::Prefix(path) => format!("{}*", path.as_str()),
+        PathMatch::Template(template) => template.as_str().to_owned(),
+    };
+    match &matches.host {
+        Some(host) => format!("{host}{path}"),
+        None => path,
+    }
+}
+
+fn path_pattern(matches: &config::Match) -> PathPattern {
+    match matches.path_match() {
+        PathMatch::Any => PathPattern::Any,
+        PathMatch::Exact(path) => PathPattern::Exact(path.as_str().to_owned()),
+        PathMatch::Prefix(path) => PathPattern::Prefix(path.as_str().to_owned()),
+        PathMatch::Template(template) => PathPattern::Template(template.as_str().to_owned()),
+    }
+}
+
+fn pairs(
+    fields: &std::collections::BTreeMap<config::HeaderName, config::HeaderValue>,
+) -> Vec<(String, String)> {
+    fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn edits(edits: &config::HeaderEdits) -> Result<HeaderEdits, Vec<crate::policy::HeaderEditError>> {
+    let remove: Vec<String> = edits.remove.iter().map(ToString::to_string).collect();
+    HeaderEdits::new(&pairs(&edits.set), &pairs(&edits.add), &remove)
+}

@@ -1,0 +1,132 @@
+//! What an upstream's endpoint URLs stand for: addresses, written or looked up.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio_rustls::TlsConnector;
+
+use super::endpoint::{Endpoint, EndpointSet, EndpointTls, Origin, Upstream};
+use super::pool::{Mailboxes, Pool};
+use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
+use crate::tls;
+
+/// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
+pub(crate) struct Targets {
+    upstream: Arc<Upstream>,
+    targets: Vec<Target>,
+    /// The endpoints there are, by position of their target.
+    endpoints: Mutex<Vec<(usize, Arc<Endpoint>)>>,
+    pool: PoolSettings,
+    mailboxes: Mailboxes,
+    resolve: Option<Duration>,
+}
+
+/// One endpoint URL.
+struct Target {
+    origin: Arc<Origin>,
+    host: String,
+    port: u16,
+    weight: u32,
+}
+
+/// A name that has to be looked up.
+pub(crate) struct Name {
+    /// Which target it is of.
+    pub(crate) target: usize,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Targets {
+    /// Makes an upstream of what the configuration says. Addresses have their endpoint at once, names when
+    /// [`Targets::set_addresses`] tells what they stand for.
+    ///
+    /// # Errors
+    /// What is wrong with its TLS settings.
+    pub(crate) fn build(
+        upstream: &config::Upstream,
+        pool: &PoolSettings,
+        mailboxes: &Mailboxes,
+    ) -> Result<Self, Vec<tls::TlsError>> {
+        let is_https = |(url, _): &(&EndpointUrl, _)| url.scheme == Scheme::Https;
+        let connector = if upstream.all_endpoints().any(|endpoint| is_https(&endpoint)) {
+            Some(client_tls(&upstream.tls).map_err(|error| vec![error])?)
+        } else {
+            None
+        };
+        let mut targets = Vec::new();
+        for (url, weight) in upstream.all_endpoints() {
+            let tls = match &connector {
+                Some(connector) if url.scheme == Scheme::Https => {
+                    let sni = upstream.tls.sni.as_ref().map(config::ServerName::as_str);
+                    let server_name = tls::server_name(sni, &url.host).map_err(|error| vec![error])?;
+                    Some(EndpointTls { connector: connector.clone(), server_name })
+                }
+                _ => None,
+            };
+            // An authority that was parsed consists of what a field value may have.
+            let host = HeaderValue::try_from(url.authority())
+                .unwrap_or(const { HeaderValue::from_static("localhost") });
+            let origin = Arc::new(Origin { url: url.to_string(), host, tls });
+            targets.push(Target { origin, host: url.host.clone(), port: url.port, weight: weight.get() });
+        }
+        let built = Self {
+            upstream: Upstream::new(EndpointSet::new(Vec::new())),
+            targets,
+            endpoints: Mutex::default(),
+            pool: pool.clone(),
+            mailboxes: mailboxes.clone(),
+            resolve: upstream.resolve.duration(),
+        };
+        for (index, target) in built.targets.iter().enumerate() {
+            if let Ok(address) = target.host.parse::<IpAddr>() {
+                built.set_addresses(index, &[SocketAddr::new(address, target.port)]);
+            }
+        }
+        Ok(built)
+    }
+
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// How often names are looked up again; `None` for once.
+    pub(crate) fn resolve_every(&self) -> Option<Duration> {
+        self.resolve
+    }
+
+    /// The names to be looked up.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
+        let named = self.targets.iter().enumerate().filter(|(_, target)| target.host.parse::<IpAddr>().is_err());
+        named.map(|(index, target)| Name { target: index, host: target.host.clone(), port: target.port })
+    }
+
+    /// Tells the addresses of a target. Those that it had before keep their endpoint, connections included;
+    /// those that are gone are drained.
+    pub(crate) fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
+        let Some(of) = self.targets.get(target) else { return };
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|(index, endpoint)| *index != target || addresses.contains(&endpoint.address()));
+        for address in addresses {
+            if !endpoints.iter().any(|(index, known)| *index == target && known.address() == *address) {
+                let pool = Pool::new(self.pool.clone(), self.mailboxes.clone());
+                endpoints.push((target, Arc::new(Endpoint::new(of.origin.clone(), *address, pool))));
+            }
+        }
+        // In the order of the file, whichever name was looked up first.
+        endpoints.sort_by_key(|(index, _)| *index);
+        let weighted = endpoints.iter().map(|(index, endpoint)| {
+            let weight = self.targets.get(*index).map_or(1, |target| target.weight);
+            (endpoint.clone(), weight)
+        });
+        self.upstream.replace(EndpointSet::new(weighted.collect()));
+    }
+}
+
+fn client_tls(settings: &config::UpstreamTls) -> Result<TlsConnector, tls::TlsError> {
+    let client = settings.client.as_ref().map(|files| (files.cert.as_path(), files.key.as_path()));
+    let config = tls::client_config(settings.ca.as_deref(), client, settings.verify)?;
+    Ok(TlsConnector::from(config))
+}

@@ -1,0 +1,113 @@
+//! A worker: a thread with its own runtime, sockets, idle connections and nothing that others write to.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use crate::downstream::Current;
+use crate::listener::{Listener, accept};
+use crate::metrics::enter_worker;
+use crate::shutdown::Drain;
+use crate::snapshot::{Action, Snapshot};
+use crate::timer::Timer;
+use crate::upstream::{Letter, dial, keep_idle_connections};
+
+/// Letters that a worker's mailbox holds.
+pub(crate) const MAILBOX_LETTERS: usize = 4096;
+
+/// How often a worker looks whether its share of `pool.min_idle` is there.
+const WARM_EVERY: Duration = Duration::from_millis(500);
+
+/// How far the process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// No new connections; those that are open end with their present request.
+    Draining,
+    /// Whatever is left is cut off.
+    Ended,
+}
+
+/// What a worker starts with.
+pub(crate) struct WorkerParts {
+    pub(crate) number: usize,
+    pub(crate) sockets: Vec<(TcpListener, Arc<Listener>)>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) mailbox: mpsc::Receiver<Letter>,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// Starts a worker. Its thread ends when it has drained, or when the process has ended.
+///
+/// # Errors
+/// The operating system has no thread or event queue to give.
+pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
+    let name = format!("worker-{}", parts.number);
+    std::thread::Builder::new().name(name).spawn(move || {
+        enter_worker(parts.number);
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(run(parts)),
+            Err(error) => tracing::error!("worker {} cannot start: {error}", parts.number),
+        }
+    })
+}
+
+async fn run(parts: WorkerParts) {
+    let WorkerParts { sockets, snapshot, mailbox, mut phase, .. } = parts;
+    let current = Current::new(snapshot);
+    let drain = Drain::default();
+    tokio::task::spawn_local(keep_idle_connections());
+    tokio::task::spawn_local(open_letters(mailbox));
+    tokio::task::spawn_local(keep_warm(current.clone()));
+    for (socket, listener) in sockets {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
+            }
+            Err(error) => tracing::error!(listener = &*listener.name, "cannot listen: {error}"),
+        }
+    }
+    // The channel ends with the process: both ways the loop is over.
+    while *phase.borrow_and_update() == Phase::Serving && phase.changed().await.is_ok() {}
+    drain.start();
+    let ended = async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
+    // One turn of the loop lets the listeners take in what the kernel has accepted for them.
+    tokio::task::yield_now().await;
+    tokio::select! {
+        () = drain.empty() => {}
+        () = ended => tracing::warn!(open = drain.open(), "drain time is over: connections are cut off"),
+    }
+}
+
+async fn open_letters(mut mailbox: mpsc::Receiver<Letter>) {
+    while let Some(letter) = mailbox.recv().await {
+        letter.act();
+    }
+}
+
+/// Keeps this worker's share of `pool.min_idle` connections open.
+async fn keep_warm(current: Rc<Current>) {
+    loop {
+        let snapshot = current.load();
+        for (_, route) in snapshot.router.routes() {
+            let Action::Upstream(upstream) = &route.action else { continue };
+            for endpoint in upstream.upstream.current().iter() {
+                while let Some(slot) = endpoint.pool().acquire_spare() {
+                    let timer = Timer::default();
+                    match dial(endpoint, slot, upstream.timeouts.connect, &timer).await {
+                        Ok(connection) => endpoint.pool().release(connection),
+                        Err(_) => break, // it was logged; the next look tries again
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(WARM_EVERY).await;
+    }
+}

@@ -1,3 +1,4 @@
 //! An API gateway: YAML routes, upstream connection pools per route, filters.
 
+pub mod cli;
 pub mod config;

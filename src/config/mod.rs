@@ -10,11 +10,13 @@ mod check;
 mod error;
 mod format;
 mod http_text;
+mod keyword;
 mod listener;
 mod load;
 mod network;
 mod path;
 mod pool;
+mod reference;
 mod route;
 mod salvage;
 mod schema;
@@ -53,6 +55,7 @@ pub use self::{
     network::{Address, EndpointUrl, Network, Scheme, ServerName},
     path::{PathTemplate, Piece, RoutePath},
     pool::{Pool, PoolSettings},
+    reference::markdown,
     route::{
         Defaults, HeaderEdits, Headers, Match, PathMatch, Redirect, Respond, Rewrite, RewriteForm, Route,
         RouteLimits, UpstreamChoice,
@@ -248,3 +251,6 @@ const fn count(count: u32) -> NonZeroU32 {
         None => NonZeroU32::MIN,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,65 @@ fn check_path(path: &str) -> Result<(), Malformed> {
 fn is_path_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::{PathTemplate, Piece, RoutePath};
+
+    #[test]
+    fn a_path_is_written_as_requests_paths_are_compared() {
+        for text in ["/", "/spike", "/a/b/", "/a%20b", "/a;b=c", "/a:b@c", "/~user"] {
+            assert_eq!(text.parse::<RoutePath>().unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "spike",
+            "http://a/b",
+            "/a?b",
+            "/a#b",
+            "/a/../b",
+            "/./a",
+            "/..",
+            "/a b",
+            "/a\\b",
+            "/a%2",
+            "/%zz",
+            "/é",
+        ] {
+            assert!(text.parse::<RoutePath>().is_err(), "{text}");
+        }
+        assert_eq!("/é".parse::<RoutePath>().unwrap_err().help.unwrap(), "write it as `%C3%A9`");
+    }
+
+    #[test]
+    fn a_template_is_literals_and_parameters() {
+        let template: PathTemplate = "/users/{id}/orders/{order_2}".parse().unwrap();
+        assert_eq!(template.parameters().collect::<Vec<_>>(), ["id", "order_2"]);
+        assert_eq!(template.pieces().first(), Some(&Piece::Literal("/users/".to_owned())));
+        assert_eq!(template.pieces().len(), 4);
+        let plain: PathTemplate = "/users".parse().unwrap();
+        assert_eq!(plain.parameters().count(), 0);
+    }
+
+    #[test]
+    fn a_parameter_is_a_whole_segment_with_a_name() {
+        for text in [
+            "/{",
+            "/{id",
+            "/id}",
+            "/{}",
+            "/{1}",
+            "/{a b}",
+            "/{*rest}",
+            "/x{id}",
+            "/{id}x",
+            "/{a}{b}",
+            "{id}",
+            "/{a}/../b",
+        ] {
+            assert!(text.parse::<PathTemplate>().is_err(), "{text}");
+        }
+    }
+}

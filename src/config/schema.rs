@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use schemars::{generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Pool, Retry, Timeouts};
+use super::{Config, HostHeader, Pool, Retry, Timeouts, UpgradeProtocol};
 
 /// The JSON Schema (2020-12) of a configuration file. It accepts what [`super::load`] accepts, and refuses what
 /// it refuses as far as a schema can say; descriptions are the documentation of the keys.
@@ -21,6 +21,8 @@ fn generate() -> Value {
     add_defaults(&mut schema, "Pool", serde_json::to_value(Pool::built_in()));
     add_defaults(&mut schema, "Timeouts", serde_json::to_value(Timeouts::built_in()));
     add_defaults(&mut schema, "Retry", serde_json::to_value(Retry::built_in()));
+    let shared = json!({ "host": HostHeader::default(), "upgrade": [UpgradeProtocol::websocket()] });
+    add_defaults(&mut schema, "Route", Ok(shared));
     if let Some(top) = schema.as_object_mut() {
         top.insert("title".to_owned(), json!("Configuration of the gateway"));
     }
@@ -77,14 +79,5 @@ fn add_defaults(schema: &mut Value, section: &str, built_in: serde_json::Result<
         if let Some(Value::Object(property)) = properties.get_mut(&key) {
             property.insert("default".to_owned(), value);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn dump() {
-        std::fs::write("/tmp/schema.json", serde_json::to_string_pretty(super::json_schema()).unwrap())
-            .unwrap();
     }
 }

@@ -11,7 +11,8 @@ use super::units::{Duration, OrOff};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// From the beginning of a connection attempt until it can be used: TCP and TLS together; then 503.
+    /// From the beginning of a connection attempt until it can be used: TCP and TLS together. Then
+    /// the attempt has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<OrOff<Duration>>,
     /// From the last byte of the request until the end of the response's header; then 504.

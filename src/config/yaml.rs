@@ -194,8 +194,14 @@ impl<'a> Reader<'a> {
 
     fn syntax_error(&self, error: &ScanError) -> ConfigError {
         let index = error.marker().index();
-        self.error(index..index + 1, &format!("not valid YAML: {}", error.info()))
-            .help("look at the indentation, colons and quotes here and in the line above")
+        // Inside of `{}` and `[]` an unquoted text ends at a brace.
+        let is_variable = self.text.chars().skip(index.saturating_sub(1)).take(2).eq(['$', '{']);
+        let help = if is_variable {
+            "put a text with `${…}` in quotes"
+        } else {
+            "look at the indentation, colons and quotes here and in the line above"
+        };
+        self.error(index..index + 1, &format!("not valid YAML: {}", error.info())).help(help)
     }
 }
 

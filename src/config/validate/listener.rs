@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use super::Findings;
+use super::{Findings, first_with};
 use crate::{
     config::{Config, ProxyProtocol, salvage::Kept},
     path,
@@ -10,20 +10,20 @@ use crate::{
 
 /// Checks the listeners and the admin listener.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
-    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut names: HashMap<&str, usize> = HashMap::new();
     let mut addresses: HashMap<SocketAddr, usize> = HashMap::new();
     for (&index, listener) in kept.listeners.iter().zip(&config.listeners) {
         let base = path!["listeners", index];
         let address = listener.socket_address();
         // Every use of port 0 is another port.
         if address.port() != 0
-            && let Some(first) = addresses.insert(address, index)
+            && let Some(first) = first_with(&mut addresses, address, index)
         {
             let line = findings.line(&path!["listeners", first], &path!["address"]);
             let message = format!("the address `{address}` is there twice");
             findings.add(&base, &path!["address"], message, format!("the listener in line {line} has it"));
         } else if let Some(name) = &listener.name
-            && let Some(first) = names.insert(name.clone(), index)
+            && let Some(first) = first_with(&mut names, name.as_str(), index)
         {
             let line = findings.line(&path!["listeners", first], &path!["name"]);
             let message = format!("the listener name `{name}` is there twice");

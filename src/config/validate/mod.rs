@@ -4,6 +4,8 @@ mod listener;
 mod route;
 mod upstream;
 
+use std::{collections::HashMap, hash::Hash};
+
 use super::{
     Config, Pool,
     error::ConfigError,
@@ -48,6 +50,12 @@ impl Findings<'_> {
     fn line(&self, base: &[Segment], keys: &[Segment]) -> usize {
         self.source.error(&[base, keys].concat(), "").position().map_or(0, |(line, _)| line)
     }
+}
+
+/// The index that came first with this key, if this is not the first.
+fn first_with<K: Eq + Hash>(firsts: &mut HashMap<K, usize>, key: K, index: usize) -> Option<usize> {
+    let first = *firsts.entry(key).or_insert(index);
+    (first != index).then_some(first)
 }
 
 /// A pool whose own keys contradict each other. Across layers they may: a route that lowers `max_connections` does not

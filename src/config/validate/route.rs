@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Findings, validate_pool};
+use super::{Findings, first_with, validate_pool};
 use crate::{
     config::{
         Config, HeaderName, Headers, Match, PathMatch, Piece, Retry, RewriteForm, Route, Timeouts,
@@ -20,7 +20,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         let base = path!["routes", index];
         if let Some(name) = &route.name
-            && let Some(first) = names.insert(name, index)
+            && let Some(first) = first_with(&mut names, name.as_str(), index)
         {
             let line = findings.line(&path!["routes", first], &path!["name"]);
             let message = format!("the route name `{name}` is there twice");

@@ -16,8 +16,8 @@ pub struct CheckArgs {
     pub config: PathBuf,
 }
 
-/// Loads the file, and lets `start` do what else a start would do with it, short of binding an address. All errors go to
-/// standard error; a good file makes one line on standard output. Exit code 1 for a bad file.
+/// Loads the file, and lets `start` do what else a start would do with it, short of binding an address. All
+/// errors go to standard error; a good file makes one line on standard output. Exit code 1 for a bad file.
 pub fn run(args: &CheckArgs, start: impl FnOnce(&Loaded) -> Result<(), ConfigErrors>) -> ExitCode {
     let checked = config::load(&args.config).and_then(|loaded| start(&loaded).map(|()| loaded));
     match checked {
@@ -33,13 +33,16 @@ pub fn run(args: &CheckArgs, start: impl FnOnce(&Loaded) -> Result<(), ConfigErr
     }
 }
 
-/// Prints errors of a configuration for people: on standard error, coloured where that is a terminal and `NO_COLOR` is
-/// not set.
+/// Prints errors of a configuration for people: on standard error, coloured where that is a terminal and
+/// `NO_COLOR` is not set.
 pub fn report(errors: &ConfigErrors) {
     let mut stderr = io::stderr().lock();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let text = errors.render(stderr.is_terminal() && !no_color);
-    // When standard error is closed, nobody is left to tell; the exit code says it as well.
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "with standard error closed, only the exit code is left"
+    )]
     let _: io::Result<()> = stderr.write_all(text.as_bytes());
 }
 

@@ -1,8 +1,8 @@
 //! Compares a file with the schema, and finds everything that is wrong with its form.
 //!
-//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that the types
-//! make of themselves: what this accepts, they deserialise. What only several values together can get wrong is
-//! [`super::validate`]'s.
+//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that
+//! the types make of themselves: what this accepts, they deserialise. What only several values together can
+//! get wrong is [`super::validate`]'s.
 
 use std::{collections::HashSet, ops::Range};
 
@@ -94,7 +94,7 @@ impl<'a> Checker<'a> {
             }
             // Keys with a format are header names, in which case does not matter.
             if key_format.is_some() && !names.insert(entry.key.to_ascii_lowercase()) {
-                let message = format!("the header `{}` is there twice", entry.key);
+                let message = format!("the header `{}` appears twice", entry.key);
                 self.push(
                     Some(&entry.key_span),
                     message,
@@ -170,7 +170,7 @@ impl<'a> Checker<'a> {
             choices.any(|choice| choice.get("properties").is_some_and(|keys| keys.get(key).is_some()))
         });
         if let Some((owner, _)) = owner {
-            return format!("it belongs into `{owner}`");
+            return format!("it belongs in `{owner}`");
         }
         if let Some(similar) = similar(key, properties.keys().map(String::as_str)) {
             return format!("did you mean `{similar}`?");

@@ -147,7 +147,7 @@ impl FromStr for HostPattern {
         let lower = text.to_ascii_lowercase();
         let malformed = || {
             Malformed::new(format!("`{text}` is not a host"))
-                .help("write a name without scheme, port or path: `api.example.com`, or `*.example.com` for all below")
+                .help("write only a name: `api.example.com`, or `*.example.com` for all below it")
         };
         if let Some(domain) = lower.strip_prefix("*.") {
             return if is_host_name(domain) {
@@ -165,7 +165,8 @@ impl FromStr for HostPattern {
     }
 }
 
-/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and `_`).
+/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
+/// `_`).
 fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()

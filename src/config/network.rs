@@ -134,7 +134,8 @@ pub struct EndpointUrl {
 text_type!(EndpointUrl, format: "endpoint-url", pattern: "^https?://[^/?#@]+$");
 
 impl EndpointUrl {
-    /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110 §7.2).
+    /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110
+    /// §7.2).
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }

@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use super::text::{Malformed, text_type};
 
-/// A path that requests are compared with, or sent to: absolute, without query, in the one form that a request's path
-/// has after normalising (RFC 3986 §6.2.2).
+/// A path that requests are compared with, or sent to: absolute, without query, in the one form that a
+/// request's path has after normalising (RFC 3986 §6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoutePath(String);
 
@@ -109,7 +109,8 @@ impl FromStr for PathTemplate {
 }
 
 impl PathTemplate {
-    /// The path that the template makes when every parameter is `p`: what is left to check is a path like any other.
+    /// The path that the template makes when every parameter is `p`: what is left to check is a path like any
+    /// other.
     fn with_parameters_filled(&self) -> String {
         let pieces = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(literal) => literal.as_str(),

@@ -1,7 +1,5 @@
 //! The reference of all keys as Markdown, made from the JSON Schema.
 
-use std::fmt::Write;
-
 use serde_json::Value as Json;
 
 use super::{
@@ -14,13 +12,9 @@ use super::{
 pub fn markdown() -> String {
     let root = json_schema();
     let mut sections = Vec::new();
-    collect(root, root, String::new(), &mut sections);
-    let mut text = String::from(PREFACE);
-    for section in &sections {
-        // Writing to a String does not fail.
-        let _: std::fmt::Result = section.write(&mut text, root);
-    }
-    text
+    collect(root, root, "", &mut sections);
+    let sections: Vec<String> = sections.iter().map(|section| section.markdown(root)).collect();
+    format!("{PREFACE}{}", sections.concat())
 }
 
 const PREFACE: &str = "\
@@ -44,51 +38,48 @@ struct Section<'a> {
     schema: &'a Json,
 }
 
-/// Finds the sections in the order of the file; a section is described where it is met first, its other places are listed there.
-fn collect<'a>(root: &'a Json, schema: &'a Json, place: String, sections: &mut Vec<Section<'a>>) {
+/// Finds the sections in the order of the file; a section is described where it is met first, its other
+/// places are listed there.
+fn collect<'a>(root: &'a Json, schema: &'a Json, place: &str, sections: &mut Vec<Section<'a>>) {
     let below = |key: &str| if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
     for choice in choices(root, schema) {
         if let Some(items) = choice.get("items") {
-            collect(root, items, format!("{place}[]"), sections);
+            collect(root, items, &format!("{place}[]"), sections);
         }
         if let Some(values) = choice.get("additionalProperties").filter(|values| values.is_object()) {
-            collect(root, values, below("NAME"), sections);
+            collect(root, values, &below("NAME"), sections);
         }
         let Some(properties) = choice.get("properties").and_then(Json::as_object) else { continue };
         if let Some(known) = sections.iter_mut().find(|section| std::ptr::eq(section.schema, choice)) {
-            known.places.push(place.clone());
+            known.places.push(place.to_owned());
             continue;
         }
-        sections.push(Section { places: vec![place.clone()], schema: choice });
+        sections.push(Section { places: vec![place.to_owned()], schema: choice });
         // Routes show best what `defaults` and `upstreams` only repeat.
         let is_late = |key: &str| place.is_empty() && ["defaults", "upstreams"].contains(&key);
         let (late, early): (Vec<_>, Vec<_>) = properties.iter().partition(|(key, _)| is_late(key));
         for (key, property) in early.into_iter().chain(late) {
-            collect(root, property, below(key), sections);
+            collect(root, property, &below(key), sections);
         }
     }
 }
 
 impl Section<'_> {
-    fn write(&self, text: &mut String, root: &Json) -> std::fmt::Result {
+    fn markdown(&self, root: &Json) -> String {
         let mut places = self.places.clone();
         // The shallowest place is the one that people look for; the sort keeps the order among equals.
         places.sort_by_key(|place| place.matches('.').count());
-        let (first, others) = match places.split_first() {
+        let (heading, others) = match places.split_first() {
             Some((first, others)) if !first.is_empty() => (format!("`{first}`"), others),
             _ => ("The file".to_owned(), &[][..]),
         };
-        writeln!(text, "\n## {first}\n")?;
-        if let Some(description) =
-            string(self.schema, "description").filter(|_| !self.places.contains(&String::new()))
-        {
-            writeln!(text, "{description}\n")?;
-        }
+        let mut lines = vec![String::new(), format!("## {heading}"), String::new()];
+        lines.extend(string(self.schema, "description").map(|description| format!("{description}\n")));
         if !others.is_empty() {
             let others: Vec<String> = others.iter().map(|place| format!("`{place}`")).collect();
-            writeln!(text, "The same keys: {}.\n", others.join(", "))?;
+            lines.push(format!("The same keys: {}.\n", others.join(", ")));
         }
-        writeln!(text, "| Key | Value | Default | Meaning |\n|---|---|---|---|")?;
+        lines.push("| Key | Value | Default | Meaning |\n|---|---|---|---|".to_owned());
         let required: Vec<&str> = array(self.schema, "required").filter_map(Json::as_str).collect();
         let properties = self.schema.get("properties").and_then(Json::as_object);
         for (key, property) in properties.into_iter().flatten() {
@@ -99,10 +90,10 @@ impl Section<'_> {
                 None if required.contains(&key.as_str()) => "*required*".to_owned(),
                 None => String::new(),
             };
-            let value = value(root, property);
-            writeln!(text, "| `{key}` | {value} | {default} | {} |", cell(&meaning(root, property)))?;
+            let (value, meaning) = (value(root, property), cell(&meaning(root, property)));
+            lines.push(format!("| `{key}` | {value} | {default} | {meaning} |"));
         }
-        Ok(())
+        lines.join("\n") + "\n"
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Config, HostHeader, Pool, Retry, Timeouts, UpgradeProtocol};
 
-/// The JSON Schema (2020-12) of a configuration file. It accepts what [`super::load`] accepts, and refuses what
-/// it refuses as far as a schema can say; descriptions are the documentation of the keys.
+/// The JSON Schema (2020-12) of a configuration file. It accepts what [`super::load()`] accepts, and refuses
+/// what it refuses as far as a schema can say; descriptions are the documentation of the keys.
 pub fn json_schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(generate);
     &SCHEMA
@@ -29,8 +29,9 @@ fn generate() -> Value {
     schema
 }
 
-/// Makes the schema say what the parser does: no key takes `null`, integers have the bounds of their Rust types; the
-/// default of a section goes, its keys have their own; line breaks of the code are not the reader's.
+/// Makes the schema say what the parser does: no key takes `null`, integers have the bounds of their Rust
+/// types; the default of a section goes, its keys have their own; line breaks of the code are not the
+/// reader's.
 fn tidy(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(Value::Array(types)) = object.get_mut("type") {

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use super::text::Malformed;
 
-/// Puts the environment's values into a text. `${NAME}` must be set, `${NAME:-default}` takes its default where the
-/// variable is not set or empty, `$${` is `${` itself; any other `$` stands for itself. What comes in is not looked
-/// through again.
+/// Puts the environment's values into a text. `${NAME}` must be set, `${NAME:-default}` takes its default
+/// where the variable is not set or empty, `$${` is `${` itself; any other `$` stands for itself. What comes
+/// in is not looked through again.
 pub(super) fn substitute<'a>(
     text: &'a str,
     environment: &dyn Fn(&str) -> Option<String>,

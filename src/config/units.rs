@@ -124,7 +124,7 @@ fn parse_amount(text: &str, units: &[(&str, u64)], what: &str, advice: &str) -> 
 
 /// Prints an amount with the largest unit that divides it.
 fn print_amount(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) -> fmt::Result {
-    match units.iter().find(|(_, factor)| amount % factor == 0) {
+    match units.iter().find(|(_, factor)| amount.is_multiple_of(*factor)) {
         Some((unit, factor)) => write!(f, "{}{unit}", amount / factor),
         None => write!(f, "{amount}"),
     }

@@ -12,9 +12,9 @@ fn shown(text: &str) -> String {
 
 /// The text of a route to an upstream, with more keys.
 fn route(keys: &str) -> String {
-    format!(
-        "listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes:\n  - name: spike\n    upstream: {{ url: http://a }}\n    {keys}\n"
-    )
+    let above =
+        "listeners: [{ address: 127.0.0.1:8080 }]\nroutes:\n  - name: spike\n    upstream: { url: http://a }";
+    format!("{above}\n    {keys}\n")
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_mistake_in_a_route_is_told_with_its_remedy() {
         ("pool:", "`pool` has no value", "take the key out"),
         ("limits: { body: 10 }", "`10` has no unit", "1GiB; or `off`"),
         ("limits: { body: 10MB }", "`MB` is not a unit of a size", "10"),
-        ("idle_timeout: 30s", "unknown key `idle_timeout` in route \"spike\"", "it belongs into `pool`"),
+        ("idle_timeout: 30s", "unknown key `idle_timeout` in route \"spike\"", "it belongs in `pool`"),
         ("filters: []", "unknown key `filters`", "not supported yet"),
         ("gibberish: 1", "unknown key `gibberish`", "the keys here are `name`,"),
         (
@@ -77,11 +77,11 @@ fn a_mistake_in_a_route_is_told_with_its_remedy() {
         ("match: { path: /a, prefix: /b }", "`prefix` and `path` exclude each other", "take one of them out"),
         ("match: { path: a }", "`a` does not begin with `/` in route \"spike\", match", "write `/a`"),
         ("match: { path: /a/../b }", "dot segments", "without `.` and `..`"),
-        ("match: { template: '/{id}/{id}' }", "the parameter `{id}` is there twice", "its own name"),
+        ("match: { template: '/{id}/{id}' }", "the parameter `{id}` appears twice", "its own name"),
         ("match: { template: '/{id' }", "has a `{` without its `}`", ""),
         ("match: { methods: [get] }", "`get` is not a method", "write `GET`"),
         ("match: { headers: { 'x y': a } }", "`x y` is not a header name", "`x-request-id`"),
-        ("match: { headers: { x-a: a, X-A: b } }", "the header `X-A` is there twice", "are the same"),
+        ("match: { headers: { x-a: a, X-A: b } }", "the header `X-A` appears twice", "are the same"),
         ("match: { headers: { Host: a } }", "`host` is not matched as a header", "beside `headers`"),
         ("match: { headers: { x-a: 1 } }", "`x-a` must be text, not a number", "put it in quotes: `\"1\"`"),
         (
@@ -100,7 +100,7 @@ fn a_mistake_in_a_route_is_told_with_its_remedy() {
             "the body",
         ),
         ("listeners: [wbe]", "unknown listener `wbe`", "add it to `listeners`"),
-        ("name: again", "the key `name` is there twice", "it is also in line 3"),
+        ("name: again", "the key `name` appears twice", "it is also in line 3"),
         ("host: '${NOPE}'", "the environment variable `NOPE` is not set", "`${NOPE:-…}`"),
         ("host: !thing x", "the tag `!thing` has no meaning", "take it out"),
     ] {
@@ -123,113 +123,84 @@ fn a_mistake_elsewhere_is_told_with_its_remedy() {
         ("workers: [${PORT}]", "not valid YAML", "put a text with `${…}` in quotes"),
         ("{}\n---\n{}", "a second document", ""),
         ("? [a]\n: b", "a key that is not a text", ""),
+        ("listeners: [{ adress: 127.0.0.1:80 }]\nROUTE", "`address` is missing in listener 1", "`address`?"),
         (
-            "listeners: [{ adress: 127.0.0.1:80 }]\nroutes: [{ respond: {} }]",
-            "`address` is missing in listener 1",
-            "`address`?",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1 }]\nroutes: [{ respond: {} }]",
+            "listeners: [{ address: 127.0.0.1 }]\nROUTE",
             "not an IP address with a port",
             "the port is missing",
         ),
         (
-            "listeners: [{ address: http://127.0.0.1:80 }]\nroutes: [{ respond: {} }]",
+            "listeners: [{ address: http://127.0.0.1:80 }]\nROUTE",
             "not an IP address",
             "a URL does not belong here",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80 }, { address: 127.0.0.1:80 }]\nroutes: [{ respond: {} }]",
-            "`127.0.0.1:80` is there twice",
+            "listeners: [{ address: 127.0.0.1:80 }, { address: 127.0.0.1:80 }]\nROUTE",
+            "`127.0.0.1:80` appears twice",
             "line 1",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:0, name: a }, { address: 127.0.0.1:0, name: a }]\nroutes: [{ respond: {} }]",
-            "the listener name `a` is there twice",
+            "listeners: [{ address: 127.0.0.1:0, name: a }, { address: 127.0.0.1:0, name: a }]\nROUTE",
+            "the listener name `a` appears twice",
             "line 1",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80, proxy_protocol: accept }]\nroutes: [{ respond: {} }]",
+            "listeners: [{ address: 127.0.0.1:80, proxy_protocol: accept }]\nROUTE",
             "without `trusted_proxies`",
             "list the networks",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nadmin: { address: 127.0.0.1:80 }\nroutes: [{ respond: {} }]",
-            "`127.0.0.1:80` is there twice in admin",
+            "LISTENER\nadmin: { address: 127.0.0.1:80 }\nROUTE",
+            "`127.0.0.1:80` appears twice in admin",
             "line 1",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80, tls: { certificates: [], min_version: 1.2 } }]\nroutes: [{ respond: {} }]",
+            "listeners: [{ address: 127.0.0.1:80, tls: { certificates: [], min_version: 1.2 } }]\nROUTE",
             "`certificates` is empty",
             "put it in quotes: `\"1.2\"`",
         ),
+        ("LISTENER\nroutes: [{}]", "one of `upstream`, `respond` or `redirect` is missing in route 1", ""),
+        ("LISTENER\nroutes: [{ respond: {}, pool: {} }]", "`pool` has no effect", "take it out"),
+        ("LISTENER\nroutes: [{ respond: { status: 204, body: x } }]", "status 204 has no body", ""),
+        ("LISTENER\nroutes: [{ respond: { status: 600 } }]", "`status` must be at most 599", ""),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{}]",
-            "one of `upstream`, `respond` or `redirect` is missing in route 1",
-            "",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ respond: {}, pool: {} }]",
-            "`pool` has no effect",
-            "take it out",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ respond: { status: 204, body: x } }]",
-            "status 204 has no body",
-            "",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ respond: { status: 600 } }]",
-            "`status` must be at most 599",
-            "",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ redirect: { to: /, status: 200 } }]",
+            "LISTENER\nroutes: [{ redirect: { to: /, status: 200 } }]",
             "`status` cannot be 200",
             "`307` and `308`",
         ),
+        ("LISTENER\nroutes: [{ redirect: { to: a } }]", "not a place to redirect to", "`/new`"),
+        ("LISTENER\nroutes: [{ upstream: 'http://a' }]", "unknown upstream `http://a`", "url: \"http://a\""),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ redirect: { to: a } }]",
-            "not a place to redirect to",
-            "`/new`",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ upstream: 'http://a' }]",
-            "unknown upstream `http://a`",
-            "url: \"http://a\"",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nupstreams: { users: { url: http://a } }\nroutes: [{ upstream: user }]",
+            "LISTENER\nupstreams: { users: { url: http://a } }\nroutes: [{ upstream: user }]",
             "unknown upstream `user`",
             "did you mean `users`?",
         ),
+        ("LISTENER\nroutes: [{ upstream: { url: http://a:3000/x } }]", "has a path or query", "`rewrite`"),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ upstream: { url: http://a:3000/x } }]",
-            "has a path or query",
-            "`rewrite`",
-        ),
-        (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ upstream: { url: http://a, tls: { verify: false } } }]",
+            "LISTENER\nroutes: [{ upstream: { url: http://a, tls: { verify: false } } }]",
             "`tls` has no effect",
             "https://",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ upstream: { endpoints: [{ url: http://a, weight: 0 }] } }]",
+            "LISTENER\nroutes: [{ upstream: { endpoints: [{ url: http://a, weight: 0 }] } }]",
             "`weight` must be at least 1",
             "",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ name: a, respond: {} }, { name: a, respond: {} }]",
-            "the route name `a` is there twice",
+            "LISTENER\nroutes: [{ name: a, respond: {} }, { name: a, respond: {} }]",
+            "the route name `a` appears twice",
             "line 2",
         ),
         (
-            "listeners: [{ address: 127.0.0.1:80 }]\nroutes: [{ match: { prefix: /api }, upstream: { url: http://a }, rewrite: { strip_prefix: /apo } }]",
+            "LISTENER\nroutes: [{ match: { prefix: /api }, upstream: { url: http://a }, rewrite: { strip_prefix: /apo } }]",
             "no path of the match begins with `/apo`",
             "",
         ),
     ] {
-        let shown = shown(text);
+        let text = text
+            .replace("LISTENER", "listeners: [{ address: 127.0.0.1:80 }]")
+            .replace("ROUTE", "routes: [{ respond: {} }]");
+        let shown = shown(&text);
         let (first, rest) = shown.split_once('\n').unwrap_or_default();
         assert!(first.contains(message), "{text}\n{shown}");
         assert!(rest.contains(help), "{text}\n{shown}");

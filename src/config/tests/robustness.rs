@@ -5,6 +5,7 @@ use std::fmt::Write;
 use proptest::prelude::*;
 
 use super::{MINIMAL, parse};
+use crate::config::load;
 
 const SAMPLE: &str = include_str!("../../../gateway.yaml");
 
@@ -17,7 +18,11 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_good_file_panics(at in 0..SAMPLE.len(), length in 0usize..20, with in "[-:{}\\[\\]&*!'\"0-9a-cé \\n$~<]{0,8}") {
+    fn no_change_of_a_good_file_panics(
+        at in 0..SAMPLE.len(),
+        length in 0usize..20,
+        with in "[-:{}\\[\\]&*!'\"0-9a-cé \\n$~<]{0,8}",
+    ) {
         let mut text = SAMPLE.to_owned();
         let end = (at + length).min(text.len());
         prop_assume!(text.is_char_boundary(at) && text.is_char_boundary(end));
@@ -69,4 +74,23 @@ fn ten_thousand_routes_are_read() {
 fn a_byte_order_mark_and_crlf_do_not_matter() {
     let text = format!("\u{feff}{MINIMAL}nonsense: 1\n").replace('\n', "\r\n");
     assert_eq!(parse(&text).unwrap_err().errors()[0].position(), Some((3, 1)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    let error = |expected: &str| {
+        let errors = load(&file).unwrap_err();
+        assert_eq!(errors.errors().len(), 1);
+        assert!(errors.to_string().contains(expected), "{errors}");
+        errors.errors()[0].position()
+    };
+    assert_eq!(error("cannot read "), None);
+    std::fs::write(&file, b"a: b\nc: \xff\n").unwrap();
+    assert_eq!(error("not UTF-8"), Some((2, 4)));
+    std::fs::write(&file, "#".repeat((16 << 20) + 1)).unwrap();
+    assert_eq!(error("is larger than 16 MiB"), None);
+    std::fs::write(&file, MINIMAL).unwrap();
+    assert!(load(&file).is_ok());
 }

@@ -209,6 +209,11 @@ impl Error {
         )
     }
 
+    /// Whether an operator should hear of it: a limit that refuses, or a fault behind the gateway.
+    pub fn is_worth_a_warning(self) -> bool {
+        self.status().is_server_error() && self != Error::RequestMethod && self != Error::RequestVersion
+    }
+
     /// Whether the client's side caused it: then the upstream connection is not to blame.
     pub fn is_client_side(self) -> bool {
         self.closes_connection()

@@ -108,6 +108,6 @@ fn server_tls(settings: &config::ListenerTls, h1: bool, h2: bool) -> ServerTls {
             .client_auth
             .as_ref()
             .map(|auth| tls::ClientAuth { ca: auth.ca.clone(), required: auth.required }),
-        alpn: [h2.then_some(tls::Alpn::H2), h1.then_some(tls::Alpn::H1)].into_iter().flatten().collect(),
+        alpn: [h2.then_some(tls::ALPN_H2), h1.then_some(tls::ALPN_H1)].into_iter().flatten().collect(),
     }
 }

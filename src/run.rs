@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
-use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, path};
+use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::path;
 use crate::listener::{self, Listener};
 use crate::metrics::{ProcessStats, Scrape};
 use crate::snapshot::{Environment, Snapshot};
@@ -100,7 +101,7 @@ pub fn run(prepared: Prepared, announce: impl FnMut(&str)) -> Result<(), StartEr
 
 async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(), StartError> {
     let Prepared { loaded, listeners, snapshot, mailboxes, access_log } = prepared;
-    let config = loaded.config.clone();
+    let config = &loaded.config;
     let workers = mailboxes.len();
     let mut signals = Signals::new()?;
     let mut sockets = bind_all(&loaded, workers)?;
@@ -126,7 +127,7 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     }
     drop(phase_seen);
 
-    let state = Arc::new(admin_state(&config, &snapshot, &listeners, access_log.clone(), workers));
+    let state = Arc::new(admin_state(&loaded, &snapshot, &listeners, access_log.clone(), workers));
     for (address, listener) in addresses.iter().zip(&listeners) {
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
         announce(&format!("listening on {scheme}://{address} ({})", listener.name));
@@ -136,7 +137,7 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
         announce(&format!("admin on http://{}", socket.local_addr()?));
         tokio::spawn(admin::serve(socket, state.clone(), async { drop(admin_end.await) }));
     }
-    announce_routes(&config, &mut announce);
+    announce_routes(config, &mut announce);
     announce("ready");
     state.readiness.set_serving();
 
@@ -223,7 +224,7 @@ fn bind_all(loaded: &Loaded, workers: usize) -> Result<Vec<Bound>, ConfigErrors>
 
 fn bind_admin(loaded: &Loaded) -> Result<Option<tokio::net::TcpListener>, StartError> {
     let Some(admin) = loaded.config.admin.as_on() else { return Ok(None) };
-    let socket = std::net::TcpListener::bind(admin.socket_address()).map_err(|error| {
+    let socket = std::net::TcpListener::bind(SocketAddr::from(admin.address)).map_err(|error| {
         ConfigErrors::from(cannot_bind(loaded, &path!["admin", "address"], &error))
     })?;
     socket.set_nonblocking(true)?;
@@ -240,12 +241,20 @@ fn cannot_bind(loaded: &Loaded, place: &[config::Segment], error: &io::Error) ->
     loaded.source.error(place, format!("cannot listen on this address: {error}")).help(help)
 }
 
-/// Tells which path is served by what, as the sample's reader wants to know.
+/// Tells which path is served by what, as the reader of the sample wants to know.
 fn announce_routes(config: &Config, announce: &mut impl FnMut(&str)) {
     /// More routes than this are a number.
     const LISTED: usize = 20;
-    for line in config.route_lines().take(LISTED) {
-        announce(&line);
+    for route in config.routes.iter().take(LISTED) {
+        let answer = match (config.upstream_of(route), &route.redirect) {
+            (Some(upstream), _) => {
+                let urls: Vec<String> = upstream.all_endpoints().map(|(url, _)| url.to_string()).collect();
+                urls.join(", ")
+            }
+            (None, Some(redirect)) => format!("redirect to {}", redirect.to.as_str()),
+            (None, None) => "an answer of its own".to_owned(),
+        };
+        announce(&format!("route {}: {answer}", route.name()));
     }
     if let Some(more) = config.routes.len().checked_sub(LISTED).filter(|more| *more > 0) {
         announce(&format!("and {more} more routes"));
@@ -253,7 +262,7 @@ fn announce_routes(config: &Config, announce: &mut impl FnMut(&str)) {
 }
 
 fn admin_state(
-    config: &Config,
+    loaded: &Loaded,
     snapshot: &Arc<ArcSwap<Snapshot>>,
     listeners: &[Arc<Listener>],
     access_log: Option<AccessLog>,
@@ -263,7 +272,8 @@ fn admin_state(
     process.set_generation(1);
     let (of_pools, of_metrics, of_routes) = (snapshot.clone(), snapshot.clone(), snapshot.clone());
     let listeners: Vec<_> = listeners.iter().map(|listener| listener.stats.clone()).collect();
-    let text = config.to_yaml();
+    // As it is written: what came from the environment may be secret.
+    let text = loaded.source.text().to_owned();
     AdminState {
         readiness: Readiness::default(),
         pools: Box::new(move || of_pools.load().pools()),

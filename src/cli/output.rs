@@ -1,6 +1,7 @@
 //! Writing to the standard output, where a reader may leave early (`gateway schema | head`).
 
 use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
 
 /// Writes the text at once; a reader that is gone is no error, since it has seen what it wanted.
 ///
@@ -8,6 +9,11 @@ use std::io::{self, ErrorKind, Write};
 /// When the output can't be written for another reason, such as a full disk.
 pub fn print(text: &str) -> io::Result<()> {
     print_to(&mut io::stdout().lock(), text)
+}
+
+/// Writes all that a command has to say: failure when it can't.
+pub fn print_to_end(text: &str) -> ExitCode {
+    if print(text).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print_to(output: &mut impl Write, text: &str) -> io::Result<()> {

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::{check, output};
+use crate::run::{StartError, prepare};
+
 /// What to run.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
@@ -16,6 +19,18 @@ pub struct RunArgs {
 /// Serves until SIGTERM or SIGINT: 0 after an orderly end, 1 when it could not start.
 #[must_use]
 pub fn run(args: &RunArgs) -> ExitCode {
-    tracing::error!(config = %args.config.display(), "there is nothing to run yet");
-    ExitCode::FAILURE
+    let ended = prepare(&args.config)
+        .map_err(StartError::from)
+        .and_then(|prepared| crate::run::run(prepared, |line| drop(output::print(&format!("{line}\n")))));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Config(errors)) => {
+            check::report(&errors);
+            ExitCode::FAILURE
+        }
+        Err(error @ StartError::Io(_)) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,15 +1,66 @@
-//! `gateway schema`.
+//! `gateway schema`: prints what a configuration may say, for editors and for people.
 
 use std::process::ExitCode;
 
-use clap::Args;
+use super::output;
+use crate::config;
 
-/// `gateway schema` has no options of its own.
-#[derive(Debug, Clone, Args)]
-pub struct SchemaArgs {}
+/// Prints the JSON Schema of the configuration, made from its types.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SchemaArgs {
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SchemaFormat,
+}
 
-/// Prints the schema.
-#[must_use]
-pub fn run(_args: &SchemaArgs) -> ExitCode {
-    ExitCode::FAILURE
+/// What `gateway schema` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemaFormat {
+    /// The JSON Schema (2020-12), from which editors complete.
+    #[default]
+    Json,
+    /// The reference of all keys.
+    Markdown,
+}
+
+/// Prints it on standard output.
+pub fn run(args: &SchemaArgs) -> ExitCode {
+    output::print_to_end(&text(args.format))
+}
+
+/// What is printed for a format; also what the files in `docs/` hold.
+fn text(format: SchemaFormat) -> String {
+    match format {
+        SchemaFormat::Json => format!("{:#}\n", config::json_schema()),
+        SchemaFormat::Markdown => config::markdown(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use std::{fs, path::Path};
+
+    use super::{SchemaFormat, text};
+
+    /// Compares a file in `docs/` with what is generated; `BLESS=1` writes it instead.
+    fn is_current(file: &str, format: SchemaFormat) -> bool {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+        let generated = text(format);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&path, &generated).unwrap();
+        }
+        fs::read_to_string(&path).is_ok_and(|written| written == generated)
+    }
+
+    #[test]
+    fn the_schema_in_docs_is_current() {
+        assert!(is_current("gateway.schema.json", SchemaFormat::Json), "run the tests with BLESS=1");
+    }
+
+    #[test]
+    fn the_reference_in_docs_is_current() {
+        assert!(is_current("configuration.md", SchemaFormat::Markdown), "run the tests with BLESS=1");
+    }
 }

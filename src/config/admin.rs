@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::network::Address;
 
-/// A listener for operators: `/live`, `/ready`, `/metrics`, `/pools`, `/config`. It has no login: keep it on a loopback
-/// or private address.
+/// A listener for operators: `/live`, `/ready`, `/metrics`, `/pools`, `/config`. It has no login: keep it on
+/// a loopback or private address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {

@@ -1,8 +1,8 @@
 //! Compares a file with the schema, and finds everything that is wrong with its form.
 //!
-//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that the types
-//! make of themselves: what this accepts, they deserialise. What only several values together can get wrong is
-//! [`super::validate`]'s.
+//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that
+//! the types make of themselves: what this accepts, they deserialise. What only several values together can
+//! get wrong is [`super::validate`]'s.
 
 use std::{collections::HashSet, ops::Range};
 
@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::{
     error::ConfigError,
     format,
+    keyword::{array, choices, expected, is_word, list, string, takes_text, texts, words},
     source::{Entry, Node, Segment, Source, Value},
 };
 
@@ -45,7 +46,7 @@ struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     fn node(&mut self, node: &'a Node, schema: &'a Json) {
-        let choices = self.choices(schema);
+        let choices = choices(self.schema, schema);
         let choice = |kind: &str| choices.iter().copied().find(|choice| string(choice, "type") == Some(kind));
         match &node.value {
             Value::Unknown => self.break_here(),
@@ -72,21 +73,6 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The schemas that a value may follow one of, references resolved.
-    fn choices(&self, schema: &'a Json) -> Vec<&'a Json> {
-        let schema = match string(schema, "$ref").and_then(|reference| reference.strip_prefix('#')) {
-            Some(pointer) => self.schema.pointer(pointer).unwrap_or(schema),
-            None => schema,
-        };
-        let nested = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
-        // A `oneOf` of nothing but `required` belongs to an object; it offers no choice of schemas.
-        let nested: Vec<&Json> = nested.flatten().filter(|choice| choice.get("required").is_none()).collect();
-        if nested.is_empty() {
-            return vec![schema];
-        }
-        nested.into_iter().flat_map(|choice| self.choices(choice)).collect()
-    }
-
     fn mapping(&mut self, node: &'a Node, entries: &'a [Entry], schema: &'a Json) {
         let properties = schema.get("properties").and_then(Json::as_object);
         let pattern =
@@ -108,7 +94,7 @@ impl<'a> Checker<'a> {
             }
             // Keys with a format are header names, in which case does not matter.
             if key_format.is_some() && !names.insert(entry.key.to_ascii_lowercase()) {
-                let message = format!("the header `{}` is there twice", entry.key);
+                let message = format!("the header `{}` appears twice", entry.key);
                 self.push(
                     Some(&entry.key_span),
                     message,
@@ -134,7 +120,7 @@ impl<'a> Checker<'a> {
         let present: Vec<&str> = one_of.iter().copied().filter(|key| node.entry(key).is_some()).collect();
         match present.as_slice() {
             [] if !one_of.is_empty() => {
-                self.missing(format!("one of {} is missing", list(&one_of, "and")), None)
+                self.missing(format!("one of {} is missing", list(&one_of, "or")), None)
             }
             [] | [_] => {}
             [first, others @ ..] => {
@@ -180,11 +166,11 @@ impl<'a> Checker<'a> {
             return "take it out".to_owned();
         };
         let owner = properties.iter().find(|(_, property)| {
-            let mut choices = self.choices(property).into_iter();
+            let mut choices = choices(self.schema, property).into_iter();
             choices.any(|choice| choice.get("properties").is_some_and(|keys| keys.get(key).is_some()))
         });
         if let Some((owner, _)) = owner {
-            return format!("it belongs into `{owner}`");
+            return format!("it belongs in `{owner}`");
         }
         if let Some(similar) = similar(key, properties.keys().map(String::as_str)) {
             return format!("did you mean `{similar}`?");
@@ -320,62 +306,6 @@ impl<'a> Checker<'a> {
 
     fn break_here(&mut self) {
         self.report.broken.insert(self.path.clone());
-    }
-}
-
-fn string<'j>(schema: &'j Json, key: &str) -> Option<&'j str> {
-    schema.get(key)?.as_str()
-}
-
-fn array<'j>(schema: &'j Json, key: &str) -> impl Iterator<Item = &'j Json> + use<'j> {
-    schema.get(key).and_then(Json::as_array).into_iter().flatten()
-}
-
-/// Whether a schema stands for fixed words only.
-fn is_word(schema: &Json) -> bool {
-    schema.get("const").is_some()
-        || (schema.get("enum").is_some() && string(schema, "type") == Some("string"))
-}
-
-/// The fixed words among the choices.
-fn words<'j>(choices: &[&'j Json]) -> Vec<&'j str> {
-    let words = choices.iter().filter(|choice| is_word(choice));
-    words
-        .flat_map(|choice| choice.get("const").into_iter().chain(array(choice, "enum")))
-        .filter_map(Json::as_str)
-        .collect()
-}
-
-/// The choices that take texts other than fixed words.
-fn texts<'j>(choices: &[&'j Json]) -> impl Iterator<Item = &'j Json> {
-    choices.iter().copied().filter(|choice| string(choice, "type") == Some("string") && !is_word(choice))
-}
-
-/// Whether a text would do, were it written as one.
-fn takes_text(choices: &[&Json], text: &str) -> bool {
-    words(choices).contains(&text) || texts(choices).next().is_some()
-}
-
-/// What may stand here, in words: "a duration such as `30s` or `off`".
-fn expected(choices: &[&Json]) -> String {
-    let kinds = choices.iter().filter(|choice| !is_word(choice)).map(|choice| match string(choice, "type") {
-        Some("object") => "a mapping",
-        Some("array") => "a list",
-        Some("integer") => "a whole number",
-        Some("boolean") => "`true` or `false`",
-        _ => string(choice, "format").and_then(format::find).map_or("text", |format| format.noun),
-    });
-    let kinds = kinds.map(str::to_owned).chain(words(choices).into_iter().map(|word| format!("`{word}`")));
-    kinds.collect::<Vec<_>>().join(" or ")
-}
-
-/// "`a`, `b` and `c`".
-fn list(names: &[&str], conjunction: &str) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.as_slice() {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first @ .., last] => format!("{} {conjunction} {last}", first.join(", ")),
     }
 }
 

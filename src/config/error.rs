@@ -9,7 +9,7 @@ const SHOWN_MAX: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
     /// Where in the file. First, so that errors sort by their place.
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     message: String,
     help: Option<String>,
 }
@@ -41,7 +41,7 @@ impl ConfigError {
     }
 
     pub(super) fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 
@@ -55,31 +55,35 @@ impl ConfigError {
         self.place.as_ref().map(|place| (place.line, place.column))
     }
 
-    fn write(&self, f: &mut impl fmt::Write, style: &Style) -> fmt::Result {
+    fn render(&self, style: &Style) -> String {
         let Style { error, frame, plain } = style;
-        writeln!(f, "{error}error{plain}: {}", self.message)?;
-        let Some(Place { file, line, column, excerpt: [before, marked, after] }) = &self.place else {
+        let title = format!("{error}error{plain}: {}\n", self.message);
+        let Some(place) = &self.place else {
             return match &self.help {
-                Some(help) => writeln!(f, "  {frame}={plain} {help}"),
-                None => Ok(()),
+                Some(help) => format!("{title}  {frame}={plain} {help}\n"),
+                None => title,
             };
         };
-        let number = line.to_string();
-        let margin = " ".repeat(number.len());
+        let Place { file, line, column, excerpt: [before, marked, after] } = &**place;
+        let margin = " ".repeat(line.to_string().len());
         // Tabs stay tabs, so that the carets stand below what they mean.
         let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let carets = "^".repeat(marked.chars().count().max(1));
         let help = self.help.as_deref().map(|help| format!(" {help}")).unwrap_or_default();
-        writeln!(f, "{margin}{frame}-->{plain} {file}:{line}:{column}")?;
-        writeln!(f, "{frame}{number} |{plain} {before}{marked}{after}")?;
-        writeln!(f, "{margin} {frame}|{plain} {indent}{error}{carets}{help}{plain}")
+        [
+            title,
+            format!("{margin}{frame}-->{plain} {file}:{line}:{column}\n"),
+            format!("{frame}{line} |{plain} {before}{marked}{after}\n"),
+            format!("{margin} {frame}|{plain} {indent}{error}{carets}{help}{plain}\n"),
+        ]
+        .concat()
     }
 }
 
 /// Prints without colour.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, &Style::PLAIN)
+        f.write_str(&self.render(&Style::PLAIN))
     }
 }
 
@@ -118,14 +122,8 @@ impl ConfigErrors {
     /// All errors as text, for people; with terminal colours or without.
     pub fn render(&self, colour: bool) -> String {
         let style = if colour { Style::COLOUR } else { Style::PLAIN };
-        let mut text = String::new();
-        for (index, error) in self.0.iter().take(SHOWN_MAX).enumerate() {
-            if index > 0 {
-                text.push('\n');
-            }
-            // Writing to a String does not fail.
-            let _: fmt::Result = error.write(&mut text, &style);
-        }
+        let shown: Vec<String> = self.0.iter().take(SHOWN_MAX).map(|error| error.render(&style)).collect();
+        let mut text = shown.join("\n");
         if let Some(more) = self.0.len().checked_sub(SHOWN_MAX).filter(|&more| more > 0) {
             text.push_str(&format!("\nand {more} more errors\n"));
         }

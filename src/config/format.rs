@@ -16,6 +16,8 @@ use super::{
 /// A format of texts.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
+    /// What a text of the format is, in a word.
+    pub(super) label: &'static str,
     /// What a text of the format is, with an example.
     pub(super) noun: &'static str,
     /// What is wrong with a text, by parsing it as its type will be.
@@ -25,33 +27,35 @@ pub(super) struct Format {
 /// The format that the schema knows by a name; `None` for a name that no type has.
 pub(super) fn find(name: &str) -> Option<Format> {
     Some(match name {
-        "byte-size" => of::<ByteSize>("a size such as `64KiB`"),
-        "duration" => of::<Duration>("a duration such as `30s`"),
-        "endpoint-url" => of::<EndpointUrl>("a URL such as `https://example.com`"),
-        "header-name" => of::<HeaderName>("a header name such as `x-request-id`"),
-        "header-value" => of::<HeaderValue>("text"),
-        "host-header" => of::<HostHeader>("`upstream`, `preserve` or a host"),
-        "host-pattern" => of::<HostPattern>("a host such as `api.example.com`"),
-        "log-output" => of::<LogOutput>("`stdout`, `stderr` or a path"),
-        "method" => of::<Method>("a method such as `GET`"),
-        "network" => of::<Network>("a network such as `10.0.0.0/8`"),
-        "path" => of::<RoutePath>("a path such as `/api`"),
-        "path-template" => of::<PathTemplate>("a path such as `/users/{id}`"),
-        "redirect-target" => of::<RedirectTarget>("a URL or a path"),
-        "server-name" => of::<ServerName>("a host name such as `api.internal`"),
-        "socket-address" => of::<Address>("an address such as `127.0.0.1:8080`"),
-        "upgrade-protocol" => of::<UpgradeProtocol>("a protocol such as `websocket`"),
-        "value-match" => of::<ValueMatch>("text"),
+        "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
+        "duration" => of::<Duration>("duration", "a duration such as `30s`"),
+        "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
+        "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
+        "header-value" => of::<HeaderValue>("text", "text"),
+        "host-header" => {
+            of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
+        }
+        "host-pattern" => of::<HostPattern>("host", "a host such as `api.example.com`"),
+        "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
+        "method" => of::<Method>("method", "a method such as `GET`"),
+        "network" => of::<Network>("network", "a network such as `10.0.0.0/8`"),
+        "path" => of::<RoutePath>("path", "a path such as `/api`"),
+        "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
+        "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
+        "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
+        "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
+        "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
+        "value-match" => of::<ValueMatch>("text or `present`", "text"),
         _ => return None,
     })
 }
 
-fn of<T>(noun: &'static str) -> Format
+fn of<T>(label: &'static str, noun: &'static str) -> Format
 where
     T: FromStr,
     T::Err: IntoMalformed,
 {
-    Format { noun, check: |text| T::from_str(text).map(|_| ()).map_err(IntoMalformed::into_malformed) }
+    Format { label, noun, check: |text| T::from_str(text).map(|_| ()).map_err(IntoMalformed::into_malformed) }
 }
 
 /// For types that no text is wrong for, next to those that say what is.

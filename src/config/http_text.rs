@@ -111,10 +111,12 @@ impl FromStr for HeaderValue {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        text.parse().map(Self).map_err(|_| {
-            Malformed::new("a header value holds only printable ASCII")
-                .help("take out line breaks and other characters")
-        })
+        let is_printable = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        match text.parse() {
+            Ok(value) if is_printable => Ok(Self(value)),
+            _ => Err(Malformed::new("a header value holds only printable ASCII")
+                .help("take out line breaks and other characters")),
+        }
     }
 }
 
@@ -145,7 +147,7 @@ impl FromStr for HostPattern {
         let lower = text.to_ascii_lowercase();
         let malformed = || {
             Malformed::new(format!("`{text}` is not a host"))
-                .help("write a name without scheme, port or path: `api.example.com`, or `*.example.com` for all below")
+                .help("write only a name: `api.example.com`, or `*.example.com` for all below it")
         };
         if let Some(domain) = lower.strip_prefix("*.") {
             return if is_host_name(domain) {
@@ -163,7 +165,8 @@ impl FromStr for HostPattern {
     }
 }
 
-/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and `_`).
+/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
+/// `_`).
 fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
@@ -323,5 +326,75 @@ impl FromStr for UpgradeProtocol {
             );
         }
         Ok(Self(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::{HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol};
+
+    #[test]
+    fn methods_keep_their_case() {
+        for text in ["GET", "PURGE", "m-search"] {
+            assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
+        }
+        assert_eq!("get".parse::<Method>().unwrap_err().help.unwrap(), "write `GET`");
+        for text in ["", "CONNECT", "GE T", "GET,POST"] {
+            assert!(text.parse::<Method>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_names_are_tokens_and_values_have_no_line_breaks() {
+        assert_eq!("X-Request-ID".parse::<HeaderName>().unwrap().to_string(), "x-request-id");
+        for text in ["", "x y", "x:", "é"] {
+            assert!(text.parse::<HeaderName>().is_err(), "{text}");
+        }
+        assert_eq!("a, b".parse::<HeaderValue>().unwrap().to_string(), "a, b");
+        for text in ["a\r\nb", "a\nb", "\0", "\u{7f}", "é"] {
+            assert!(text.parse::<HeaderValue>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_exact_or_all_below_a_domain() {
+        assert_eq!("API.example.com".parse(), Ok(HostPattern::Exact("api.example.com".to_owned())));
+        assert_eq!("*.Example.com".parse(), Ok(HostPattern::Below(".example.com".to_owned())));
+        assert_eq!("[::1]".parse(), Ok(HostPattern::Exact("[::1]".to_owned())));
+        for text in ["", "*", "*.", "a.*.b", "http://a", "a:80", "a/b", "a..b", "*.*.a", "[::1", "a b"] {
+            assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_host_sent_may_have_a_port() {
+        assert_eq!("upstream".parse(), Ok(HostHeader::Upstream));
+        assert_eq!("preserve".parse(), Ok(HostHeader::Preserve));
+        for text in ["a.example", "a.example:8080", "[::1]:80", "[::1]"] {
+            assert_eq!(text.parse(), Ok(HostHeader::Literal(text.to_owned())));
+        }
+        for text in ["", "a:0", "a:x", "a:", "*.a", "http://a", "a b"] {
+            assert!(text.parse::<HostHeader>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_a_url_or_a_path() {
+        for text in ["/", "/new?x=1", "https://example.com/new", "http://a"] {
+            assert!(text.parse::<RedirectTarget>().is_ok(), "{text}");
+        }
+        for text in ["", "new", "javascript:x", "/a b", "/a\r\nb", "https://"] {
+            assert!(text.parse::<RedirectTarget>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_upgrade_leads_past_the_routes() {
+        assert_eq!("WebSocket".parse::<UpgradeProtocol>().unwrap().as_str(), "websocket");
+        for text in ["", "h2c", "H2C", "HTTP/2.0", "TLS/1.2", "a b", "a/b/c"] {
+            assert!(text.parse::<UpgradeProtocol>().is_err(), "{text}");
+        }
     }
 }

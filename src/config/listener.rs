@@ -22,7 +22,8 @@ pub struct Listener {
     /// Makes it a TLS listener. Default: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
-    /// The HTTP versions spoken. With TLS the client chooses by ALPN; without, `h2` means HTTP/2 with prior knowledge.
+    /// The HTTP versions spoken. With TLS the client chooses by ALPN; without, `h2` means HTTP/2 with prior
+    /// knowledge.
     #[serde(default = "Protocol::all")]
     #[schemars(length(min = 1))]
     pub protocols: Vec<Protocol>,
@@ -53,8 +54,8 @@ impl Listener {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read again when
-    /// the files change.
+    /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read
+    /// again when the files change.
     #[schemars(length(min = 1))]
     pub certificates: Vec<CertificateFiles>,
     /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.
@@ -69,7 +70,8 @@ pub struct ListenerTls {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
-    /// File with the certificate and its chain, PEM, leaf first. Relative to the folder of the configuration file.
+    /// File with the certificate and its chain, PEM, leaf first. Relative to the folder of the configuration
+    /// file.
     pub cert: PathBuf,
     /// File with the private key, PEM. Relative to the folder of the configuration file.
     pub key: PathBuf,
@@ -121,8 +123,8 @@ impl Protocol {
 pub struct ListenerTimeouts {
     /// From the accept to the end of the TLS handshake; then the connection is closed.
     pub tls_handshake: OrOff<Duration>,
-    /// From the accept, or the first byte of a later request, to the end of the request's header. A client that drips
-    /// bytes does not prolong it. 408 where something came, then the connection is closed.
+    /// From the accept, or the first byte of a later request, to the end of the request's header. A client
+    /// that drips bytes does not prolong it. 408 where something came, then the connection is closed.
     pub request_header: OrOff<Duration>,
     /// Between two reads of a request's body; then 408.
     pub request_body: OrOff<Duration>,
@@ -144,7 +146,8 @@ impl Default for ListenerTimeouts {
     }
 }
 
-/// Limits of the downstream side, for the whole process. What bounds the memory of one request cannot be `off`.
+/// Limits of the downstream side, for the whole process. What bounds the memory of one request cannot be
+/// `off`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerLimits {

@@ -29,8 +29,8 @@ pub struct Loaded {
     pub source: Source,
 }
 
-/// Reads and checks a configuration file. Variables come from the environment, relative paths are relative to the
-/// file's folder.
+/// Reads and checks a configuration file. Variables come from the environment, relative paths are relative to
+/// the file's folder.
 ///
 /// # Errors
 /// All that is wrong: a file that cannot be read, that is no YAML, or whose content is not a configuration.
@@ -40,8 +40,8 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     parse(&text, &name, path.parent().unwrap_or(Path::new("")))
 }
 
-/// Checks the text of a configuration file. Errors show `file` as its name; relative paths are relative to `folder`;
-/// variables come from the environment.
+/// Checks the text of a configuration file. Errors show `file` as its name; relative paths are relative to
+/// `folder`; variables come from the environment.
 ///
 /// # Errors
 /// All that is wrong with it.

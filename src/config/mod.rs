@@ -1,8 +1,8 @@
 //! The configuration as it is written: what `gateway.yaml` may say, its defaults, and what is wrong with it.
 //!
-//! Nothing here knows the running program. [`load`] reads a file, finds everything that is wrong with it, and answers
-//! the [`Config`] together with its [`Source`], through which later stages report what only they can find (a
-//! certificate that cannot be read, a port that is taken) at its place in the file.
+//! Nothing here knows the running program. [`load()`] reads a file, finds everything that is wrong with it,
+//! and answers the [`Config`] together with its [`Source`], through which later stages report what only they
+//! can find (a certificate that cannot be read, a port that is taken) at its place in the file.
 
 mod admin;
 mod anchor;
@@ -10,11 +10,13 @@ mod check;
 mod error;
 mod format;
 mod http_text;
+mod keyword;
 mod listener;
 mod load;
 mod network;
 mod path;
 mod pool;
+mod reference;
 mod route;
 mod salvage;
 mod schema;
@@ -53,6 +55,7 @@ pub use self::{
     network::{Address, EndpointUrl, Network, Scheme, ServerName},
     path::{PathTemplate, Piece, RoutePath},
     pool::{Pool, PoolSettings},
+    reference::markdown,
     route::{
         Defaults, HeaderEdits, Headers, Match, PathMatch, Redirect, Respond, Rewrite, RewriteForm, Route,
         RouteLimits, UpstreamChoice,
@@ -86,7 +89,8 @@ pub struct Config {
     /// Upstreams by name, to share between routes.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
-    /// Which requests there are, and what answers them. Their order matters only between equally specific ones.
+    /// Which requests there are, and what answers them. Their order matters only between equally specific
+    /// ones.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
     /// The listener for operators. `off` for none.
@@ -191,7 +195,8 @@ pub struct RouteSettings {
 }
 
 impl Config {
-    /// The upstream of a route, if it has one; a validated configuration has every upstream that a route names.
+    /// The upstream of a route, if it has one; a validated configuration has every upstream that a route
+    /// names.
     pub fn upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
         match route.upstream.as_ref()? {
             UpstreamChoice::Named(name) => self.upstreams.get(name),
@@ -199,7 +204,8 @@ impl Config {
         }
     }
 
-    /// Everything that holds for a route: its own keys over its upstream's over `defaults` over the built-in values.
+    /// Everything that holds for a route: its own keys over its upstream's over `defaults` over the built-in
+    /// values.
     pub fn settings_of(&self, route: &Route) -> RouteSettings {
         let defaults = &self.defaults;
         let upstream = self.upstream_of(route);
@@ -248,3 +254,6 @@ const fn count(count: u32) -> NonZeroU32 {
         None => NonZeroU32::MIN,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,8 @@ pub struct EndpointUrl {
 text_type!(EndpointUrl, format: "endpoint-url", pattern: "^https?://[^/?#@]+$");
 
 impl EndpointUrl {
-    /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110 §7.2).
+    /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110
+    /// §7.2).
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
@@ -183,16 +184,13 @@ impl FromStr for EndpointUrl {
         if host.is_empty() {
             return Err(malformed("has no host").help(form));
         }
-        let port = match parsed.port() {
-            None if authority.ends_with(':') => {
-                return Err(malformed("has no port after the colon").help(form));
+        let port = match parsed.port_u16() {
+            None if authority == parsed.host() => scheme.default_port(),
+            None | Some(0) => {
+                return Err(malformed("has no valid port").help("write a number from 1 to 65535"));
             }
-            None => scheme.default_port(),
-            Some(port) => port.as_u16(),
+            Some(port) => port,
         };
-        if port == 0 {
-            return Err(malformed("has port 0").help(form));
-        }
         Ok(Self { scheme, host, port })
     }
 }
@@ -224,6 +222,84 @@ impl FromStr for ServerName {
             Ok(_) => Ok(Self(text.to_ascii_lowercase())),
             Err(_) => Err(Malformed::new(format!("`{text}` is not a host name"))
                 .help("write only the name: `api.internal`, without scheme, port or path")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::{Address, EndpointUrl, Network, ServerName};
+
+    #[test]
+    fn an_address_is_an_ip_address_with_a_port() {
+        for text in ["127.0.0.1:8080", "0.0.0.0:0", "[::]:8443", "[::1]:80"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for (text, help) in [
+            ("http://127.0.0.1:80/x", "write only the address: `127.0.0.1:80`"),
+            ("127.0.0.1", "the port is missing: `127.0.0.1:8080`"),
+            ("::1", "the port is missing: `\"[::1]:8080\"`"),
+            (":80", "write `0.0.0.0:80`"),
+            ("localhost:80", "`127.0.0.1:80`"),
+            ("example.com", "write an address and a port"),
+        ] {
+            let malformed = text.parse::<Address>().unwrap_err();
+            assert!(malformed.help.unwrap().contains(help), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_scheme_host_and_port() {
+        for (text, host, port, printed) in [
+            ("http://127.0.0.1:3000", "127.0.0.1", 3000, "http://127.0.0.1:3000"),
+            ("https://example.com", "example.com", 443, "https://example.com"),
+            ("http://Example.com:80", "example.com", 80, "http://example.com"),
+            ("http://[::1]:3000", "::1", 3000, "http://[::1]:3000"),
+            ("https://[2001:db8::1]", "2001:db8::1", 443, "https://[2001:db8::1]"),
+        ] {
+            let url: EndpointUrl = text.parse().unwrap();
+            assert_eq!((url.host.as_str(), url.port, url.to_string().as_str()), (host, port, printed));
+        }
+        for text in [
+            "",
+            "example.com",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "http://a/",
+            "http://a/x",
+            "http://a?x",
+            "http://a#x",
+            "http://u@a",
+            "http://u:p@a",
+            "http://a:0",
+            "http://a:",
+            "http://a:99999",
+            "http://a b",
+            "HTTP://a",
+            "http://[::1",
+            "http://:80",
+        ] {
+            assert!(text.parse::<EndpointUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_has_no_bits_beyond_its_prefix() {
+        assert_eq!("10.0.0.0/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!("192.0.2.7".parse::<Network>().unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!("fd00::/8".parse::<Network>().unwrap().to_string(), "fd00::/8");
+        assert_eq!("10.0.0.1/8".parse::<Network>().unwrap_err().help.unwrap(), "write `10.0.0.0/8`");
+        assert!("10.0.0.0/33".parse::<Network>().is_err());
+    }
+
+    #[test]
+    fn a_server_name_has_no_port() {
+        assert_eq!("API.internal".parse::<ServerName>().unwrap().as_str(), "api.internal");
+        for text in ["", "a:443", "https://a", "a/b", "*.a"] {
+            assert!(text.parse::<ServerName>().is_err(), "{text}");
         }
     }
 }

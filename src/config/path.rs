@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use super::text::{Malformed, text_type};
 
-/// A path that requests are compared with, or sent to: absolute, without query, in the one form that a request's path
-/// has after normalising (RFC 3986 §6.2.2).
+/// A path that requests are compared with, or sent to: absolute, without query, in the one form that a
+/// request's path has after normalising (RFC 3986 §6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoutePath(String);
 
@@ -109,7 +109,8 @@ impl FromStr for PathTemplate {
 }
 
 impl PathTemplate {
-    /// The path that the template makes when every parameter is `p`: what is left to check is a path like any other.
+    /// The path that the template makes when every parameter is `p`: what is left to check is a path like any
+    /// other.
     fn with_parameters_filled(&self) -> String {
         let pieces = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(literal) => literal.as_str(),
@@ -161,4 +162,66 @@ fn check_path(path: &str) -> Result<(), Malformed> {
 /// Whether a character may stand in a path as it is (RFC 3986 §3.3), `%` among them.
 fn is_path_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::{PathTemplate, Piece, RoutePath};
+
+    #[test]
+    fn a_path_is_written_as_requests_paths_are_compared() {
+        for text in ["/", "/spike", "/a/b/", "/a%20b", "/a;b=c", "/a:b@c", "/~user"] {
+            assert_eq!(text.parse::<RoutePath>().unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "spike",
+            "http://a/b",
+            "/a?b",
+            "/a#b",
+            "/a/../b",
+            "/./a",
+            "/..",
+            "/a b",
+            "/a\\b",
+            "/a%2",
+            "/%zz",
+            "/é",
+        ] {
+            assert!(text.parse::<RoutePath>().is_err(), "{text}");
+        }
+        assert_eq!("/é".parse::<RoutePath>().unwrap_err().help.unwrap(), "write it as `%C3%A9`");
+    }
+
+    #[test]
+    fn a_template_is_literals_and_parameters() {
+        let template: PathTemplate = "/users/{id}/orders/{order_2}".parse().unwrap();
+        assert_eq!(template.parameters().collect::<Vec<_>>(), ["id", "order_2"]);
+        assert_eq!(template.pieces().first(), Some(&Piece::Literal("/users/".to_owned())));
+        assert_eq!(template.pieces().len(), 4);
+        let plain: PathTemplate = "/users".parse().unwrap();
+        assert_eq!(plain.parameters().count(), 0);
+    }
+
+    #[test]
+    fn a_parameter_is_a_whole_segment_with_a_name() {
+        for text in [
+            "/{",
+            "/{id",
+            "/id}",
+            "/{}",
+            "/{1}",
+            "/{a b}",
+            "/{*rest}",
+            "/x{id}",
+            "/{id}x",
+            "/{a}{b}",
+            "{id}",
+            "/{a}/../b",
+        ] {
+            assert!(text.parse::<PathTemplate>().is_err(), "{text}");
+        }
+    }
 }

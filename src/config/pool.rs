@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Duration, OrOff};
 
-/// The upstream connections of a route, or of a named upstream. Keys that are left out come from the upstream, then
-/// from `defaults`. Limits hold for the whole process.
+/// The upstream connections of a route, or of a named upstream. Keys that are left out come from the
+/// upstream, then from `defaults`. Limits hold for the whole process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
@@ -86,8 +86,9 @@ impl Pool {
         }
     }
 
-    /// Merges the layers, the weightiest first, over the built-in values. Where the layers together make `max_idle` more
-    /// than `max_connections`, or `min_idle` more than `max_idle`, the greater one comes down.
+    /// Merges the layers, the weightiest first, over the built-in values. Where the layers together make
+    /// `max_idle` more than `max_connections`, or `min_idle` more than `max_idle`, the greater one comes
+    /// down.
     pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
         let pool = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
         let max_connections = size(pool.max_connections.map_or(1, NonZeroU32::get));

@@ -45,10 +45,12 @@ pub struct Route {
     /// Changes the path before it is forwarded. Default: it is forwarded as it was matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
-    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or a literal.
+    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
+    /// a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostHeader>,
-    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream that it names.
+    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
+    /// that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
     /// How long the upstream may take.
@@ -80,10 +82,12 @@ impl Route {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
-    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or a literal.
+    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
+    /// a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostHeader>,
-    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream that it names.
+    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
+    /// that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
     /// How long the upstream may take.
@@ -121,7 +125,8 @@ pub struct Match {
     /// Paths of this form; `{id}` is any one segment: `/users/{id}/orders/{order}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<PathTemplate>,
-    /// This host, or with `*.example.com` every name below it. Case and port do not matter. Default: any host.
+    /// This host, or with `*.example.com` every name below it. Case and port do not matter. Default: any
+    /// host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostPattern>,
     /// One of these methods. Default: any method.
@@ -216,7 +221,8 @@ impl Default for Respond {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
-    /// Where to: an absolute URL, or a path on the same host. Sent as the `location` field (RFC 9110 §10.2.2).
+    /// Where to: an absolute URL, or a path on the same host. Sent as the `location` field (RFC 9110
+    /// §10.2.2).
     pub to: RedirectTarget,
     /// Status code. 307 and 308 keep the method, 301 and 308 are remembered by clients.
     #[serde(default = "Redirect::status_built_in")]
@@ -230,7 +236,8 @@ impl Redirect {
     }
 }
 
-/// The path that an upstream is asked for. Exactly one of `path`, `strip_prefix` and `template`. The query stays.
+/// The path that an upstream is asked for. Exactly one of `path`, `strip_prefix` and `template`. The query
+/// stays.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [

@@ -1,5 +1,5 @@
-//! What of a file can be deserialised in spite of its errors, so that errors that only the types show are reported
-//! together with those of form.
+//! What of a file can be deserialised in spite of its errors, so that errors that only the types show are
+//! reported together with those of form.
 
 use std::collections::HashSet;
 
@@ -23,8 +23,8 @@ pub(super) struct Kept {
     pub(super) trusted_proxies_broken: bool,
 }
 
-/// The file without its unknown keys, and without the listeners, upstreams, routes and other sections in which
-/// anything else is wrong. A file without errors comes back whole.
+/// The file without its unknown keys, and without the listeners, upstreams, routes and other sections in
+/// which anything else is wrong. A file without errors comes back whole.
 pub(super) fn salvage(root: &Node, report: &Report) -> (Yaml, Kept) {
     let broken: HashSet<&[Segment]> =
         report.broken.iter().flat_map(|path| [path.get(..1), path.get(..2)]).flatten().collect();

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use schemars::{generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Pool, Retry, Timeouts};
+use super::{Config, HostHeader, Pool, Retry, Timeouts, UpgradeProtocol};
 
-/// The JSON Schema (2020-12) of a configuration file. It accepts what [`super::load`] accepts, and refuses what
-/// it refuses as far as a schema can say; descriptions are the documentation of the keys.
+/// The JSON Schema (2020-12) of a configuration file. It accepts what [`super::load()`] accepts, and refuses
+/// what it refuses as far as a schema can say; descriptions are the documentation of the keys.
 pub fn json_schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(generate);
     &SCHEMA
@@ -21,14 +21,17 @@ fn generate() -> Value {
     add_defaults(&mut schema, "Pool", serde_json::to_value(Pool::built_in()));
     add_defaults(&mut schema, "Timeouts", serde_json::to_value(Timeouts::built_in()));
     add_defaults(&mut schema, "Retry", serde_json::to_value(Retry::built_in()));
+    let shared = json!({ "host": HostHeader::default(), "upgrade": [UpgradeProtocol::websocket()] });
+    add_defaults(&mut schema, "Route", Ok(shared));
     if let Some(top) = schema.as_object_mut() {
         top.insert("title".to_owned(), json!("Configuration of the gateway"));
     }
     schema
 }
 
-/// Makes the schema say what the parser does: no key takes `null`, integers have the bounds of their Rust types; the
-/// default of a section goes, its keys have their own; line breaks of the code are not the reader's.
+/// Makes the schema say what the parser does: no key takes `null`, integers have the bounds of their Rust
+/// types; the default of a section goes, its keys have their own; line breaks of the code are not the
+/// reader's.
 fn tidy(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(Value::Array(types)) = object.get_mut("type") {
@@ -77,14 +80,5 @@ fn add_defaults(schema: &mut Value, section: &str, built_in: serde_json::Result<
         if let Some(Value::Object(property)) = properties.get_mut(&key) {
             property.insert("default".to_owned(), value);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn dump() {
-        std::fs::write("/tmp/schema.json", serde_json::to_string_pretty(super::json_schema()).unwrap())
-            .unwrap();
     }
 }

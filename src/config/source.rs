@@ -104,8 +104,8 @@ impl Node {
         }
     }
 
-    /// Where to point when this value is meant and nobody's key can stand for it: the whole of a scalar, the first key
-    /// of a mapping, the first item of a list.
+    /// Where to point when this value is meant and nobody's key can stand for it: the whole of a scalar, the
+    /// first key of a mapping, the first item of a list.
     fn head(&self) -> Range<usize> {
         match &self.value {
             Value::Mapping(entries) => {
@@ -125,6 +125,11 @@ impl Source {
     /// The name of the file, as the user gave it.
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// The text of the file as it was read, before variables were filled in.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     pub(super) fn root(&self) -> &Node {
@@ -159,9 +164,9 @@ impl Source {
         (node, path.len(), key_span)
     }
 
-    /// An error about the value at a path. Points at the value, or at its key where the value is a mapping or a list;
-    /// where the path leads further than the file, at the last part that is there. The message is given the names of
-    /// the parts: `… in route "spike", pool`.
+    /// An error about the value at a path. Points at the value, or at its key where the value is a mapping or
+    /// a list; where the path leads further than the file, at the last part that is there. The message is
+    /// given the names of the parts: `… in route "spike", pool`.
     pub fn error(&self, path: &[Segment], message: impl Into<String>) -> ConfigError {
         let (node, _, key_span) = self.find(path);
         let span = match (&node.value, key_span) {
@@ -212,7 +217,8 @@ impl Source {
     }
 }
 
-/// What an item of a list is called in messages. Items of short lists are found by their line, and have no name.
+/// What an item of a list is called in messages. Items of short lists are found by their line, and have no
+/// name.
 fn name_of_item(list: &str, item: Option<&Node>, index: usize) -> Option<String> {
     let number = index + 1;
     match list {
@@ -232,7 +238,8 @@ fn name_of_item(list: &str, item: Option<&Node>, index: usize) -> Option<String>
     }
 }
 
-/// The place of a stretch of characters: clipped to its first line, and with a bounded part of that line around it.
+/// The place of a stretch of characters: clipped to its first line, and with a bounded part of that line
+/// around it.
 pub(super) fn place(file: &Arc<str>, text: &str, span: Range<usize>) -> Place {
     let byte = text.char_indices().nth(span.start).map_or(text.len(), |(byte, _)| byte);
     let (before, rest) = text.split_at_checked(byte).unwrap_or((text, ""));

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use super::text::Malformed;
 
-/// Puts the environment's values into a text. `${NAME}` must be set, `${NAME:-default}` takes its default where the
-/// variable is not set or empty, `$${` is `${` itself; any other `$` stands for itself. What comes in is not looked
-/// through again.
+/// Puts the environment's values into a text. `${NAME}` must be set, `${NAME:-default}` takes its default
+/// where the variable is not set or empty, `$${` is `${` itself; any other `$` stands for itself. What comes
+/// in is not looked through again.
 pub(super) fn substitute<'a>(
     text: &'a str,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -55,5 +55,45 @@ fn look_up(inside: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result
         (None, Some(default)) => Ok(default.to_owned()),
         (None, None) => Err(Malformed::new(format!("the environment variable `{name}` is not set"))
             .help(format!("set it, or write a default: `${{{name}:-…}}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::substitute;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "A" => Some("1".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "NESTED" => Some("${A}".to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_are_put_in() {
+        for (text, result) in [
+            ("plain", "plain"),
+            ("${A}", "1"),
+            ("x${A}y${A}z", "x1y1z"),
+            ("${B:-2}", "2"),
+            ("${B:-}", ""),
+            ("${EMPTY}", ""),
+            ("${EMPTY:-2}", "2"),
+            ("${B:-a:-b}", "a:-b"),
+            ("$${A}", "${A}"),
+            ("$A $ $$", "$A $ $$"),
+            ("${NESTED}", "${A}"),
+        ] {
+            assert_eq!(substitute(text, &environment).as_deref(), Ok(result), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_is_an_error() {
+        for text in ["${B}", "${", "${A", "${}", "${:-x}", "${1}", "${a b}", "${A-x}"] {
+            assert!(substitute(text, &environment).is_err(), "{text}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Values that the file writes as text: one macro ties parsing, printing and schema together.
 
-/// Makes a type that is written as text in the file: serde through its `FromStr` and `Display`, and a JSON Schema
-/// of the given format and pattern.
+/// Makes a type that is written as text in the file: serde through its `FromStr` and `Display`, and a JSON
+/// Schema of the given format and pattern.
 ///
-/// The format's name is what [`super::check`] looks up to say what is wrong with a value, so each type made here
-/// has a line in [`super::check::format`]. The pattern is for editors; it may be wider than the parser, never narrower.
+/// The format's name is what [`super::format::find`] looks up to say what is wrong with a value, so each type
+/// made here has a line there. The pattern is for editors; it may be wider than the parser, never narrower.
 macro_rules! text_type {
     ($type:ident, format: $format:literal, pattern: $pattern:literal) => {
         impl serde::Serialize for $type {

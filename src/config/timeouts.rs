@@ -11,7 +11,8 @@ use super::units::{Duration, OrOff};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// From the beginning of a connection attempt until it can be used: TCP and TLS together; then 503.
+    /// From the beginning of a connection attempt until it can be used: TCP and TLS together. Then
+    /// the attempt has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<OrOff<Duration>>,
     /// From the last byte of the request until the end of the response's header; then 504.
@@ -20,11 +21,12 @@ pub struct Timeouts {
     /// Between two reads, or two writes, of a body; then the exchange is cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<OrOff<Duration>>,
-    /// From the end of the request's header until the last byte of the response, retries included; then 504, or a cut where the
-    /// response has begun. Does not hold for upgrades and event streams.
+    /// From the end of the request's header until the last byte of the response, retries included; then 504,
+    /// or a cut where the response has begun. Does not hold for upgrades and event streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<OrOff<Duration>>,
-    /// From the beginning of one attempt until the end of its response's header; then the next attempt, or 504.
+    /// From the beginning of one attempt until the end of its response's header; then the next attempt, or
+    /// 504.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_try: Option<OrOff<Duration>>,
 }
@@ -107,8 +109,8 @@ pub struct Retry {
 pub enum RetryOn {
     /// No connection could be opened; nothing of the request was sent.
     Connect,
-    /// A kept connection turned out to be closed before a byte of the response came. The retry takes a new connection,
-    /// and only a request that is safe to send twice is sent again (RFC 9110 §9.2.2).
+    /// A kept connection turned out to be closed before a byte of the response came. The retry takes a new
+    /// connection, and only a request that is safe to send twice is sent again (RFC 9110 §9.2.2).
     Stale,
 }
 

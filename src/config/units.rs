@@ -124,7 +124,7 @@ fn parse_amount(text: &str, units: &[(&str, u64)], what: &str, advice: &str) -> 
 
 /// Prints an amount with the largest unit that divides it.
 fn print_amount(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) -> fmt::Result {
-    match units.iter().find(|(_, factor)| amount % factor == 0) {
+    match units.iter().find(|(_, factor)| amount.is_multiple_of(*factor)) {
         Some((unit, factor)) => write!(f, "{}{unit}", amount / factor),
         None => write!(f, "{amount}"),
     }
@@ -230,5 +230,83 @@ impl<T: JsonSchema> JsonSchema for OrOff<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [generator.subschema_for::<T>(), { "const": "off" }] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::{ByteSize, Duration, OrOff};
+
+    #[test]
+    fn durations_have_a_unit_and_are_above_zero() {
+        for (text, milliseconds) in [
+            ("1ms", 1),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("10m", 600_000),
+            ("1h", 3_600_000),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in [
+            "",
+            "30",
+            "0",
+            "0s",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1 s",
+            " 1s",
+            "1s ",
+            "1S",
+            "1d",
+            "1us",
+            "25h",
+            "1h30m",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "\u{661}s",
+        ] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_are_above_zero() {
+        for (text, bytes) in
+            [("1B", 1), ("512B", 512), ("64KiB", 65_536), ("1MiB", 1 << 20), ("3GiB", 3 << 30)]
+        {
+            assert_eq!(text.parse(), Ok(ByteSize::from_bytes(bytes)), "{text}");
+        }
+        for text in
+            ["", "64", "0B", "64K", "64KB", "64kib", "-1B", "1.5MiB", "1 MiB", "99999999999999999999B"]
+        {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        for text in ["1ms", "1500ms", "90s", "1m", "1h"] {
+            assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
+        }
+        for text in ["1B", "1025B", "64KiB", "1MiB", "1GiB"] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn off_is_no_value() {
+        let off: OrOff<Duration> = serde_json::from_str(r#""off""#).unwrap();
+        let on: OrOff<Duration> = serde_json::from_str(r#""3s""#).unwrap();
+        assert_eq!(off.duration(), None);
+        assert_eq!(on.duration(), Some(std::time::Duration::from_secs(3)));
+        assert_eq!(serde_json::from_str::<OrOff<u32>>("7").unwrap().on(), Some(7));
+        assert!(serde_json::from_str::<OrOff<Duration>>("3").is_err());
     }
 }

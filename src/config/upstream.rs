@@ -126,16 +126,19 @@ pub enum Balance {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// The name asked for in the handshake, and checked in the certificate. Default: the host of the endpoint's URL.
+    /// The name asked for in the handshake, and checked in the certificate. Default: the host of the
+    /// endpoint's URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sni: Option<ServerName>,
-    /// File with the authorities to trust, PEM, in place of the system's. Relative to the folder of the configuration file.
+    /// File with the authorities to trust, PEM, in place of the system's. Relative to the folder of the
+    /// configuration file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
     /// The certificate to show when the upstream asks for one. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<CertificateFiles>,
-    /// Whether the upstream's certificate is checked. `false` lets anybody answer in its place: for experiments only.
+    /// Whether the upstream's certificate is checked. `false` lets anybody answer in its place: for
+    /// experiments only.
     pub verify: bool,
 }
 

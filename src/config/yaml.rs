@@ -13,14 +13,15 @@ use super::{
 /// How deep values may nest. The deepest that means anything is less than ten.
 const DEPTH_MAX: usize = 64;
 
-/// How many values a file may have, those that aliases repeat among them: a few nested aliases can mean billions.
+/// How many values a file may have, those that aliases repeat among them: a few nested aliases can mean
+/// billions.
 const NODES_MAX: usize = 1_000_000;
 
 /// How the environment is asked.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads a file's text as one YAML document. Answers the tree, and the errors that left it whole (variables that are not
-/// set, keys that are there twice); `Err` where there is no tree to answer.
+/// Reads a file's text as one YAML document. Answers the tree, and the errors that left it whole (variables
+/// that are not set, keys that are there twice); `Err` where there is no tree to answer.
 pub(super) fn parse(
     file: &str,
     text: &str,
@@ -163,7 +164,7 @@ impl<'a> Reader<'a> {
             }
             if let Err(first) = mapping.insert(Entry { key: key.clone(), key_span: key_span.clone(), node }) {
                 let line = place(&self.file, self.text, first).line;
-                let error = self.error(key_span, &format!("the key `{key}` is there twice"));
+                let error = self.error(key_span, &format!("the key `{key}` appears twice"));
                 self.errors.push(error.help(format!("it is also in line {line}")));
             }
         }
@@ -194,8 +195,14 @@ impl<'a> Reader<'a> {
 
     fn syntax_error(&self, error: &ScanError) -> ConfigError {
         let index = error.marker().index();
-        self.error(index..index + 1, &format!("not valid YAML: {}", error.info()))
-            .help("look at the indentation, colons and quotes here and in the line above")
+        // Inside of `{}` and `[]` an unquoted text ends at a brace.
+        let is_variable = self.text.chars().skip(index.saturating_sub(1)).take(2).eq(['$', '{']);
+        let help = if is_variable {
+            "put a text with `${…}` in quotes"
+        } else {
+            "look at the indentation, colons and quotes here and in the line above"
+        };
+        self.error(index..index + 1, &format!("not valid YAML: {}", error.info())).help(help)
     }
 }
 
@@ -220,12 +227,15 @@ impl Mapping {
         Ok(())
     }
 
-    fn finish(mut self) -> Vec<Entry> {
-        for entry in std::mem::take(&mut self.merged) {
-            // Err is a key that wins over the merged one.
-            let _: Result<(), Range<usize>> = self.insert(entry);
+    /// All entries, with those merged ones whose keys nothing before them has.
+    fn finish(self) -> Vec<Entry> {
+        let Self { mut entries, mut by_key, merged } = self;
+        for entry in merged {
+            if by_key.insert(entry.key.clone(), entry.key_span.clone()).is_none() {
+                entries.push(entry);
+            }
         }
-        self.entries
+        entries
     }
 }
 
@@ -246,7 +256,8 @@ fn measure(node: &Node) -> (usize, usize) {
     }
 }
 
-/// What an unquoted text is, in the core schema of YAML 1.2.2 (§10.3.2). `off`, `yes` and `no` are texts in it.
+/// What an unquoted text is, in the core schema of YAML 1.2.2 (§10.3.2). `off`, `yes` and `no` are texts in
+/// it.
 fn resolve_plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,

@@ -10,9 +10,10 @@ use super::{Action, HostSent, NamedUpstream, Route, Snapshot, UpstreamRoute};
 use crate::access_log::AccessLog;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm, Segment,
-    UpstreamChoice, ValueMatch, path,
+    UpstreamChoice, ValueMatch,
 };
 use crate::metrics::RouteStats;
+use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::upstream::{Mailboxes, Targets};
@@ -111,7 +112,7 @@ impl<'a> Builder<'a> {
     fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
         let base = path!["routes", index];
         let settings = self.config().settings_of(route);
-        let name: Arc<str> = route_name(route).into();
+        let name: Arc<str> = route.name().into();
         let action = if let Some(respond) = &route.respond {
             let respond = Respond::new(respond.status, &pairs(&respond.headers), respond.body.clone());
             self.check(&[&base[..], &path!["respond"]].concat(), respond).map(Action::Respond)
@@ -186,7 +187,7 @@ impl<'a> Builder<'a> {
     ) -> Option<Arc<Targets>> {
         let upstream = self.config().upstream_of(route)?;
         let (name, place) = match &route.upstream {
-            Some(UpstreamChoice::Named(name)) => (Some(name.as_str()), path!["upstreams", name]),
+            Some(UpstreamChoice::Named(name)) => (Some(name.as_str()), path!["upstreams", name].to_vec()),
             _ => (None, [base, &path!["upstream"]].concat()),
         };
         let shared = name.filter(|_| route.pool.is_none());
@@ -207,24 +208,6 @@ impl<'a> Builder<'a> {
             targets: targets.clone(),
         });
         Some(targets)
-    }
-}
-
-/// A route's name, or its match where it has none.
-fn route_name(route: &config::Route) -> String {
-    if let Some(name) = &route.name {
-        return name.clone();
-    }
-    let matches = &route.matches;
-    let path = match matches.path_match() {
-        PathMatch::Any => "*".to_owned(),
-        PathMatch::Exact(path) => path.to_string(),
-        PathMatch::Prefix(path) => format!("{}*", path.as_str()),
-        PathMatch::Template(template) => template.as_str().to_owned(),
-    };
-    match &matches.host {
-        Some(host) => format!("{host}{path}"),
-        None => path,
     }
 }
 

@@ -66,11 +66,11 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
-/// The library's own words show bytes as numbers.
+/// The library's own words show bytes as numbers. Its marker is the bare label.
 fn invalid_pem(path: &Path, error: &PemError) -> TlsError {
     let reason = match error {
         PemError::MissingSectionEnd { end_marker } => {
-            format!("`{}` is missing", String::from_utf8_lossy(end_marker).trim_end())
+            format!("`-----END {}-----` is missing", String::from_utf8_lossy(end_marker))
         }
         PemError::IllegalSectionStart { line } => {
             format!("the line `{}` begins no block", String::from_utf8_lossy(line).trim_end())

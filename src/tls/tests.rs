@@ -174,7 +174,8 @@ fn the_name_asked_for_chooses_the_certificate() {
 fn client_certificates_are_required_or_optional_and_always_checked() {
     let certificates = Certificates::new();
     let shown = certificates.client("tester");
-    let stranger = Certificates::new().client("stranger");
+    let others = Certificates::new();
+    let stranger = others.client("stranger");
     let server = |required| {
         let mut tls = listener(&[&certificates.server(&["localhost"])]);
         tls.client_auth = Some(ClientAuth { ca: certificates.ca(), required });

@@ -8,6 +8,7 @@ mod exchange;
 mod idle;
 mod pool;
 mod queue;
+mod resolve;
 mod targets;
 
 pub(crate) use connect::dial;
@@ -16,4 +17,4 @@ pub(crate) use endpoint::{Endpoint, EndpointSet, EndpointTls, Origin, Upstream};
 pub(crate) use exchange::{Attempt, Received, Upgraded, send};
 pub(crate) use idle::keep as keep_idle_connections;
 pub(crate) use pool::{Acquired, Letter, Mailboxes, Pool};
-pub(crate) use targets::Targets;
+pub(crate) use targets::{Targets, watch_names};

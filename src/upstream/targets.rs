@@ -5,12 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use super::endpoint::{Endpoint, EndpointSet, EndpointTls, Origin, Upstream};
 use super::pool::{Mailboxes, Pool};
+use super::resolve::{Addresses, keep_resolved};
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
 use crate::tls;
+
+/// With `resolve: off`, how long after a failed look-up the next one comes at most.
+const RETRY_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
 pub(crate) struct Targets {
@@ -92,11 +97,6 @@ impl Targets {
         &self.upstream
     }
 
-    /// How often names are looked up again; `None` for once.
-    pub(crate) fn resolve_every(&self) -> Option<Duration> {
-        self.resolve
-    }
-
     /// The names to be looked up.
     pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
         let named = self.targets.iter().enumerate().filter(|(_, target)| target.host.parse::<IpAddr>().is_err());
@@ -125,8 +125,29 @@ impl Targets {
     }
 }
 
+/// Looks the names of an upstream up, now and again, for as long as it is in use. Runs on the control side.
+pub(crate) fn watch_names(targets: &Arc<Targets>) {
+    for name in targets.names() {
+        let (found, mut addresses) = watch::channel(Addresses::from([]));
+        let interval = targets.resolve.unwrap_or(RETRY_AT_MOST);
+        let once = targets.resolve.is_none();
+        tokio::spawn(keep_resolved(name.host, name.port, interval, found));
+        // The upstream lives as long as a snapshot has it: without one there is nobody to tell.
+        let targets = Arc::downgrade(targets);
+        tokio::spawn(async move {
+            while addresses.changed().await.is_ok() {
+                let Some(targets) = targets.upgrade() else { return };
+                targets.set_addresses(name.target, &addresses.borrow_and_update().clone());
+                if once {
+                    return;
+                }
+            }
+        });
+    }
+}
+
 fn client_tls(settings: &config::UpstreamTls) -> Result<TlsConnector, tls::TlsError> {
-    let client = settings.client.as_ref().map(|files| (files.cert.as_path(), files.key.as_path()));
-    let config = tls::client_config(settings.ca.as_deref(), client, settings.verify)?;
+    let identity = settings.client.as_ref().map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
+    let config = tls::client_config(&tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify })?;
     Ok(TlsConnector::from(config))
 }

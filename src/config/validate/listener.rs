@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use super::Findings;
+use super::{Findings, first_with};
 use crate::{
     config::{Config, ProxyProtocol, salvage::Kept},
     path,
@@ -10,23 +10,23 @@ use crate::{
 
 /// Checks the listeners and the admin listener.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
-    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut names: HashMap<&str, usize> = HashMap::new();
     let mut addresses: HashMap<SocketAddr, usize> = HashMap::new();
     for (&index, listener) in kept.listeners.iter().zip(&config.listeners) {
         let base = path!["listeners", index];
         let address = listener.socket_address();
         // Every use of port 0 is another port.
         if address.port() != 0
-            && let Some(first) = addresses.insert(address, index)
+            && let Some(first) = first_with(&mut addresses, address, index)
         {
             let line = findings.line(&path!["listeners", first], &path!["address"]);
-            let message = format!("the address `{address}` is there twice");
+            let message = format!("the address `{address}` appears twice");
             findings.add(&base, &path!["address"], message, format!("the listener in line {line} has it"));
         } else if let Some(name) = &listener.name
-            && let Some(first) = names.insert(name.clone(), index)
+            && let Some(first) = first_with(&mut names, name.as_str(), index)
         {
             let line = findings.line(&path!["listeners", first], &path!["name"]);
-            let message = format!("the listener name `{name}` is there twice");
+            let message = format!("the listener name `{name}` appears twice");
             findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
         }
         let nobody = config.trusted_proxies.is_empty() && !kept.trusted_proxies_broken;
@@ -39,7 +39,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         let address = SocketAddr::from(admin.address);
         if let Some(first) = addresses.get(&address) {
             let line = findings.line(&path!["listeners", *first], &path!["address"]);
-            let message = format!("the address `{address}` is there twice");
+            let message = format!("the address `{address}` appears twice");
             findings.add(
                 &path!["admin", "address"],
                 &[],

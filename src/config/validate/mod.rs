@@ -1,8 +1,11 @@
-//! What several values of a file can only get wrong together: names that mean nothing, settings without effect.
+//! What several values of a file can only get wrong together: names that mean nothing, settings without
+//! effect.
 
 mod listener;
 mod route;
 mod upstream;
+
+use std::{collections::HashMap, hash::Hash};
 
 use super::{
     Config, Pool,
@@ -50,8 +53,14 @@ impl Findings<'_> {
     }
 }
 
-/// A pool whose own keys contradict each other. Across layers they may: a route that lowers `max_connections` does not
-/// have to know the inherited `max_idle`.
+/// The index that came first with this key, if this is not the first.
+fn first_with<K: Eq + Hash>(firsts: &mut HashMap<K, usize>, key: K, index: usize) -> Option<usize> {
+    let first = *firsts.entry(key).or_insert(index);
+    (first != index).then_some(first)
+}
+
+/// A pool whose own keys contradict each other. Across layers they may: a route that lowers `max_connections`
+/// does not have to know the inherited `max_idle`.
 fn validate_pool(pool: &Pool, base: &[Segment], findings: &mut Findings<'_>) {
     if let (Some(max_idle), Some(max_connections)) = (pool.max_idle, pool.max_connections)
         && max_idle > max_connections.get()

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Findings, validate_pool};
+use super::{Findings, first_with, validate_pool};
 use crate::{
     config::{
         Config, HeaderName, Headers, Match, PathMatch, Piece, Retry, RewriteForm, Route, Timeouts,
@@ -20,10 +20,10 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         let base = path!["routes", index];
         if let Some(name) = &route.name
-            && let Some(first) = names.insert(name, index)
+            && let Some(first) = first_with(&mut names, name.as_str(), index)
         {
             let line = findings.line(&path!["routes", first], &path!["name"]);
-            let message = format!("the route name `{name}` is there twice");
+            let message = format!("the route name `{name}` appears twice");
             findings.add(&base, &path!["name"], message, format!("the route in line {line} has it"));
         }
         if !kept.listeners_broken {
@@ -83,7 +83,7 @@ fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>
     if let Some(template) = &matches.template {
         let mut seen = HashSet::new();
         if let Some(twice) = template.parameters().find(|name| !seen.insert(*name)) {
-            let message = format!("the parameter `{{{twice}}}` is there twice");
+            let message = format!("the parameter `{{{twice}}}` appears twice");
             findings.add(base, &path!["match", "template"], message, "give each its own name");
         }
     }
@@ -129,7 +129,8 @@ fn may_begin_with(matches: &Match, prefix: &str) -> bool {
         PathMatch::Exact(path) => is_below(path.as_str(), prefix),
         PathMatch::Prefix(path) => is_below(path.as_str(), prefix) || is_below(prefix, path.as_str()),
         PathMatch::Template(template) => match template.pieces() {
-            // What comes after the first parameter is not looked at: it may be anything that the client sends.
+            // What comes after the first parameter is not looked at: it may be anything that the client
+            // sends.
             [Piece::Literal(literal), Piece::Parameter(_), ..] => {
                 is_below(literal, prefix) || prefix.starts_with(literal.as_str())
             }
@@ -194,8 +195,8 @@ pub(super) fn validate_headers(headers: &Headers, base: &[Segment], findings: &m
     }
 }
 
-/// Why a header is nobody's to change: those of one connection (RFC 9110 §7.6.1), and those that frame the message
-/// (RFC 9112 §6). `None` for all others.
+/// Why a header is nobody's to change: those of one connection (RFC 9110 §7.6.1), and those that frame the
+/// message (RFC 9112 §6). `None` for all others.
 fn advise_fixed(name: &HeaderName) -> Option<&'static str> {
     Some(match name.as_http().as_str() {
         "content-length" | "transfer-encoding" => "it follows from the body",

@@ -1,0 +1,78 @@
+//! Reading the parts of the JSON Schema that the types of the configuration make use of.
+
+use serde_json::Value as Json;
+
+use super::format;
+
+/// The schemas that a value may follow one of: references are resolved, nested alternatives laid flat.
+pub(super) fn choices<'j>(root: &'j Json, schema: &'j Json) -> Vec<&'j Json> {
+    let schema = match string(schema, "$ref").and_then(|reference| reference.strip_prefix('#')) {
+        Some(pointer) => root.pointer(pointer).unwrap_or(schema),
+        None => schema,
+    };
+    let nested = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
+    // A `oneOf` of nothing but `required` belongs to an object; it offers no choice of schemas.
+    let nested: Vec<&Json> = nested.flatten().filter(|choice| choice.get("required").is_none()).collect();
+    if nested.is_empty() {
+        return vec![schema];
+    }
+    nested.into_iter().flat_map(|choice| choices(root, choice)).collect()
+}
+
+/// The text of a keyword.
+pub(super) fn string<'j>(schema: &'j Json, key: &str) -> Option<&'j str> {
+    schema.get(key)?.as_str()
+}
+
+/// The items of a keyword; none where it is not there.
+pub(super) fn array<'j>(schema: &'j Json, key: &str) -> impl Iterator<Item = &'j Json> + use<'j> {
+    schema.get(key).and_then(Json::as_array).into_iter().flatten()
+}
+
+/// Whether a schema stands for fixed words only.
+pub(super) fn is_word(schema: &Json) -> bool {
+    schema.get("const").is_some()
+        || (schema.get("enum").is_some() && string(schema, "type") == Some("string"))
+}
+
+/// The fixed words among the choices.
+pub(super) fn words<'j>(choices: &[&'j Json]) -> Vec<&'j str> {
+    let words = choices.iter().filter(|choice| is_word(choice));
+    words
+        .flat_map(|choice| choice.get("const").into_iter().chain(array(choice, "enum")))
+        .filter_map(Json::as_str)
+        .collect()
+}
+
+/// The choices that take texts other than fixed words.
+pub(super) fn texts<'j>(choices: &[&'j Json]) -> impl Iterator<Item = &'j Json> {
+    choices.iter().copied().filter(|choice| string(choice, "type") == Some("string") && !is_word(choice))
+}
+
+/// Whether a text would do, were it written as one.
+pub(super) fn takes_text(choices: &[&Json], text: &str) -> bool {
+    words(choices).contains(&text) || texts(choices).next().is_some()
+}
+
+/// What may stand here, in words: "a duration such as `30s` or `off`".
+pub(super) fn expected(choices: &[&Json]) -> String {
+    let kinds = choices.iter().filter(|choice| !is_word(choice)).map(|choice| match string(choice, "type") {
+        Some("object") => "a mapping",
+        Some("array") => "a list",
+        Some("integer") => "a whole number",
+        Some("boolean") => "`true` or `false`",
+        _ => string(choice, "format").and_then(format::find).map_or("text", |format| format.noun),
+    });
+    let kinds = kinds.map(str::to_owned).chain(words(choices).into_iter().map(|word| format!("`{word}`")));
+    kinds.collect::<Vec<_>>().join(" or ")
+}
+
+/// "`a`, `b` and `c`".
+pub(super) fn list(names: &[&str], conjunction: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} {conjunction} {last}", first.join(", ")),
+    }
+}

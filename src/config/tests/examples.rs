@@ -1,0 +1,99 @@
+//! The schema and the parser agree, and the sample is good.
+
+use serde_json::json;
+
+use super::{MINIMAL, parse};
+use crate::config::{self, json_schema};
+
+fn schema_accepts(text: &str) -> bool {
+    let value: serde_json::Value = serde_yaml::from_str(text).unwrap();
+    jsonschema::validator_for(json_schema()).unwrap().is_valid(&value)
+}
+
+#[test]
+fn the_sample_is_a_good_file() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
+    let loaded = config::load(&path).unwrap();
+    assert_eq!((loaded.config.listeners.len(), loaded.config.routes.len()), (2, 3));
+    assert!(schema_accepts(&std::fs::read_to_string(&path).unwrap()));
+}
+
+#[test]
+fn what_is_loaded_can_be_written_and_loaded_again() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
+    let config = config::load(&path).unwrap().config;
+    let written = serde_yaml::to_string(&config).unwrap();
+    assert_eq!(config::parse(&written, "written", "".as_ref()).unwrap().config, config);
+}
+
+#[test]
+fn every_format_that_the_schema_names_has_a_check() {
+    fn formats<'j>(schema: &'j serde_json::Value, found: &mut Vec<&'j str>) {
+        match schema {
+            serde_json::Value::Object(object) => {
+                found.extend(object.get("format").and_then(serde_json::Value::as_str));
+                object.values().for_each(|value| formats(value, found));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| formats(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    formats(json_schema(), &mut found);
+    assert!(found.len() > 20);
+    for format in found {
+        assert!(config::format::find(format).is_some(), "{format}");
+    }
+}
+
+/// Keys of a route that both take, and that neither takes.
+#[test]
+fn the_schema_takes_what_the_parser_takes() {
+    for (keys, is_good) in [
+        ("pool: { idle_timeout: 30s }", true),
+        ("pool: { idle_timeout: off }", true),
+        ("pool: { idle_timeout: 30 }", false),
+        ("pool: { idle_timeout: 0s }", false),
+        ("pool: { idle_timout: 30s }", false),
+        ("pool: { max_requests: 5 }", true),
+        ("pool: { max_requests: off }", true),
+        ("pool: { max_requests: 0 }", false),
+        ("pool: { max_idle: 0 }", true),
+        ("pool: { max_idle: off }", false),
+        ("pool: { max_idle: 5000000000 }", false),
+        ("pool: null", false),
+        ("limits: { body: 10MiB }", true),
+        ("limits: { body: 10MB }", false),
+        ("retry: { on: [connect], attempts: 255 }", true),
+        ("retry: { on: [502] }", false),
+        ("retry: { attempts: 256 }", false),
+        ("rewrite: { path: / }", true),
+        ("rewrite: {}", false),
+        ("rewrite: { path: /, strip_prefix: / }", false),
+        ("match: { path: / }", true),
+        ("match: { path: x }", false),
+        ("match: { path: /, prefix: / }", false),
+        ("match: { headers: { x-a: present } }", true),
+        ("match: { headers: { 'x a': present } }", false),
+        ("headers: { request: { set: { x-a: b } } }", true),
+        ("headers: { request: { set: { x-a: 1 } } }", false),
+        ("respond: {}", false),
+    ] {
+        let text = MINIMAL.replace("routes: [{", &format!("routes: [{{ {keys},"));
+        assert_eq!(parse(&text).is_ok(), is_good, "{keys}");
+        assert_eq!(schema_accepts(&text), is_good, "{keys}");
+    }
+}
+
+#[test]
+fn the_schema_has_descriptions_and_defaults() {
+    let pool = &json_schema()["$defs"]["Pool"]["properties"];
+    assert_eq!(pool["idle_timeout"]["default"], json!("30s"));
+    assert_eq!(pool["max_requests"]["default"], json!("off"));
+    let sections = json_schema()["$defs"].as_object().unwrap();
+    for (name, section) in sections {
+        for (key, property) in section["properties"].as_object().into_iter().flatten() {
+            assert!(property["description"].is_string(), "{name}.{key}");
+        }
+    }
+}

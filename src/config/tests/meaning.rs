@@ -1,0 +1,168 @@
+//! What files mean.
+
+use std::{path::Path, time::Duration};
+
+use super::{MINIMAL, parse};
+use crate::{
+    config::{
+        HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings, RewriteForm, RouteTimeouts,
+        UpgradeProtocol, Workers,
+    },
+    path,
+};
+
+#[test]
+fn the_least_file_has_all_defaults() {
+    let config = parse(MINIMAL).unwrap().config;
+    let listener = &config.listeners[0];
+    assert_eq!(listener.name(), "127.0.0.1:8080");
+    assert_eq!(listener.timeouts.request_header.duration(), Some(Duration::from_secs(10)));
+    assert_eq!(listener.limits.header_bytes.length(), 32 * 1024);
+    assert_eq!(config.admin, OrOff::Off);
+    assert_eq!(config.drain(), Some(Duration::from_secs(30)));
+    let access_log = config.telemetry.access_log.as_on().unwrap();
+    assert_eq!((access_log.format, &access_log.output), (LogFormat::Json, &LogOutput::Stdout));
+    let route = &config.routes[0];
+    assert_eq!(route.name(), "/*");
+    let settings = config.settings_of(route);
+    assert_eq!(settings.pool, PoolSettings::default());
+    assert_eq!(settings.pool.max_connections, 256);
+    assert_eq!(settings.timeouts, RouteTimeouts::default());
+    assert_eq!(settings.timeouts.connect, Some(Duration::from_secs(3)));
+    assert_eq!(settings.timeouts.request, None);
+    assert_eq!(settings.host, HostHeader::Upstream);
+    assert_eq!(settings.upgrade, [UpgradeProtocol::websocket()]);
+    assert_eq!(settings.body_bytes_max, None);
+    assert!(settings.retry.on_connect && settings.retry.on_stale);
+}
+
+#[test]
+fn a_route_wins_over_its_upstream_over_defaults() {
+    let text = "
+listeners: [{ address: 127.0.0.1:8080 }]
+defaults:
+  pool: { max_idle: 1, max_pending: 1, idle_timeout: 1s }
+  timeouts: { connect: 1s, idle: 1s, request: 1s }
+  retry: { attempts: 5 }
+  limits: { body: 1MiB }
+  headers: { response: { remove: [server], set: { x-a: default, x-b: default } } }
+upstreams:
+  users: { url: http://a, pool: { max_idle: 2, max_pending: 2 }, timeouts: { connect: 2s, idle: 2s } }
+routes:
+  - upstream: users
+    pool: { max_idle: 3 }
+    timeouts: { connect: off }
+    limits: { body: off }
+    headers: { response: { set: { x-a: route }, remove: [x-b] } }
+";
+    let config = parse(text).unwrap().config;
+    let settings = config.settings_of(&config.routes[0]);
+    assert_eq!((settings.pool.max_idle, settings.pool.max_pending), (3, 2));
+    assert_eq!(settings.pool.idle_timeout, Some(Duration::from_secs(1)));
+    assert_eq!(settings.timeouts.connect, None);
+    assert_eq!(settings.timeouts.idle, Some(Duration::from_secs(2)));
+    assert_eq!(settings.timeouts.request, Some(Duration::from_secs(1)));
+    assert_eq!(settings.retry.attempts, 5);
+    assert_eq!(settings.body_bytes_max, Some(None));
+    let response = &settings.headers.response;
+    let set: Vec<String> = response.set.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    assert_eq!(set, ["x-a: route"]);
+    assert_eq!(response.remove.iter().map(ToString::to_string).collect::<Vec<_>>(), ["server", "x-b"]);
+    assert_eq!(config.pool_of(&config.upstreams["users"]).max_idle, 2);
+}
+
+#[test]
+fn layers_that_contradict_each_other_leave_the_smaller_number() {
+    let text = MINIMAL.replace("routes: [{", "routes: [{ pool: { max_connections: 8 },");
+    let config = parse(&text).unwrap().config;
+    let pool = config.settings_of(&config.routes[0]).pool;
+    assert_eq!((pool.max_connections, pool.max_idle, pool.min_idle), (8, 8, 0));
+}
+
+#[test]
+fn paths_are_relative_to_the_folder_of_the_file() {
+    let text = "
+listeners:
+  - address: 127.0.0.1:8443
+    tls:
+      certificates: [{ cert: certs/a.pem, key: /keys/a.key }]
+      client_auth: { ca: clients.pem }
+routes:
+  - upstream: { url: https://a, tls: { ca: ca.pem } }
+telemetry: { access_log: { output: logs/access.log } }
+";
+    let config = parse(text).unwrap().config;
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificates[0].cert, Path::new("/etc/gateway/certs/a.pem"));
+    assert_eq!(tls.certificates[0].key, Path::new("/keys/a.key"));
+    assert_eq!(tls.client_auth.as_ref().unwrap().ca, Path::new("/etc/gateway/clients.pem"));
+    let upstream = config.upstream_of(&config.routes[0]).unwrap();
+    assert_eq!(upstream.tls.ca.as_deref(), Some(Path::new("/etc/gateway/ca.pem")));
+    let access_log = config.telemetry.access_log.as_on().unwrap();
+    assert_eq!(access_log.output, LogOutput::File("/etc/gateway/logs/access.log".into()));
+}
+
+#[test]
+fn variables_are_put_into_texts_and_numbers() {
+    let text = MINIMAL.replace("127.0.0.1:8080", "'127.0.0.1:${PORT}'") + "workers: ${PORT}\n";
+    let config = parse(&text).unwrap().config;
+    assert_eq!(config.listeners[0].socket_address().port(), 8080);
+    assert_eq!(config.workers, Workers::Count(8080.try_into().unwrap()));
+    let quoted = parse(&format!("{MINIMAL}workers: '${{PORT}}'\n"));
+    assert!(quoted.unwrap_err().to_string().contains("`workers` must be a whole number"));
+}
+
+#[test]
+fn aliases_and_merges_work() {
+    let text = "
+listeners: [{ address: 127.0.0.1:8080 }]
+routes:
+  - { match: { path: /a }, upstream: &up { url: http://a }, pool: &pool { max_idle: 1, max_pending: 1 } }
+  - { match: { path: /b }, upstream: *up, pool: { <<: *pool, max_idle: 2 } }
+";
+    let config = parse(text).unwrap().config;
+    let pool = config.settings_of(&config.routes[1]).pool;
+    assert_eq!((pool.max_idle, pool.max_pending), (2, 1));
+    assert_eq!(config.routes[0].upstream, config.routes[1].upstream);
+}
+
+#[test]
+fn matches_rewrites_and_endpoints_have_one_form() {
+    let text = "
+listeners: [{ address: 127.0.0.1:8080 }]
+routes:
+  - match: { template: '/users/{id}', host: '*.example.com', methods: [GET, POST] }
+    rewrite: { template: '/v2/{id}' }
+    upstream: { endpoints: [http://a, { url: https://b:8443, weight: 2 }] }
+  - match: { prefix: /api }
+    respond: { status: 503 }
+";
+    let config = parse(text).unwrap().config;
+    let route = &config.routes[0];
+    assert_eq!(route.name(), "GET,POST *.example.com/users/{id}");
+    assert!(matches!(route.matches.path_match(), PathMatch::Template(_)));
+    assert!(matches!(route.rewrite.as_ref().unwrap().form(), Some(RewriteForm::Template(_))));
+    let endpoints = config.upstream_of(route).unwrap().all_endpoints();
+    let endpoints: Vec<_> = endpoints.map(|(url, weight)| (url.to_string(), weight.get())).collect();
+    assert_eq!(endpoints, [("http://a".to_owned(), 1), ("https://b:8443".to_owned(), 2)]);
+    assert_eq!(config.routes[1].name(), "/api/*");
+    assert!(config.upstream_of(&config.routes[1]).is_none());
+}
+
+#[test]
+fn later_stages_report_at_a_place_in_the_file() {
+    let text = "
+listeners:
+  - name: web
+    address: 127.0.0.1:8443
+    tls: { certificates: [{ cert: a.pem, key: a.key }] }
+routes: [{ respond: {} }]
+";
+    let source = parse(text).unwrap().source;
+    let error = source.error(&path!["listeners", 0, "tls", "certificates", 0, "key"], "cannot read a.key");
+    assert_eq!(error.position(), Some((5, 47)));
+    assert_eq!(error.message(), "cannot read a.key in listener \"web\", tls, certificates");
+    // What is not in the file is reported at what is around it.
+    let error = source.error(&path!["listeners", 0, "limits", "connections"], "too many");
+    assert_eq!(error.position(), Some((3, 5)));
+}

@@ -1,0 +1,27 @@
+//! Whole files: what they mean, and what is said of what is wrong with them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests may panic"
+)]
+
+mod errors;
+mod examples;
+mod meaning;
+mod robustness;
+
+use super::{ConfigErrors, Loaded, parse_with};
+
+/// Checks a text under the name `gateway.yaml`, in the folder `/etc/gateway`, with one environment variable.
+fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
+    let environment = |name: &str| (name == "PORT").then(|| "8080".to_owned());
+    parse_with(text, "gateway.yaml", "/etc/gateway".as_ref(), &environment)
+}
+
+/// The least that a file needs, to be followed by other top-level keys.
+const MINIMAL: &str = "\
+listeners: [{ address: 127.0.0.1:8080 }]
+routes: [{ upstream: { url: http://127.0.0.1:3000 } }]
+";

@@ -1,0 +1,96 @@
+//! No text makes it panic, run away or grow without bound.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+
+use super::{MINIMAL, parse};
+use crate::config::load;
+
+const SAMPLE: &str = include_str!("../../../gateway.yaml");
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC*|[-:{}\\[\\]&*!|>'\"%@`#,? \\n\\ta-c$~<]{0,60}") {
+        if let Err(errors) = parse(&text) {
+            prop_assert!(!errors.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_panics(
+        at in 0..SAMPLE.len(),
+        length in 0usize..20,
+        with in "[-:{}\\[\\]&*!'\"0-9a-cé \\n$~<]{0,8}",
+    ) {
+        let mut text = SAMPLE.to_owned();
+        let end = (at + length).min(text.len());
+        prop_assume!(text.is_char_boundary(at) && text.is_char_boundary(end));
+        text.replace_range(at..end, &with);
+        if let Err(errors) = parse(&text) {
+            prop_assert!(!errors.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, close) in [("[", "]"), ("{a: ", "}")] {
+        let text = format!("a: {}{}", open.repeat(10_000), close.repeat(10_000));
+        assert!(parse(&text).is_err());
+    }
+    let mut text = String::new();
+    for depth in 0..1000 {
+        writeln!(text, "{}a:", " ".repeat(depth)).unwrap();
+    }
+    assert!(parse(&text).unwrap_err().to_string().contains("nested deeper"));
+}
+
+#[test]
+fn aliases_that_multiply_are_refused() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let previous = format!("*a{}, ", level - 1).repeat(10);
+        writeln!(text, "a{level}: &a{level} [{previous}]").unwrap();
+    }
+    assert!(parse(&text).unwrap_err().to_string().contains("aliases make the file too large"));
+    assert!(parse("a: &a [*a]").unwrap_err().to_string().contains("alias"));
+}
+
+#[test]
+fn ten_thousand_routes_are_read() {
+    let mut text = String::from("listeners: [{ address: 127.0.0.1:8080 }]\nroutes:\n");
+    for index in 0..10_000 {
+        writeln!(text, "  - {{ name: r{index}, match: {{ path: /r{index} }}, upstream: u{index} }}").unwrap();
+    }
+    text.push_str("upstreams:\n");
+    for index in 0..10_000 {
+        writeln!(text, "  u{index}: {{ url: http://127.0.0.1:3000 }}").unwrap();
+    }
+    assert_eq!(parse(&text).unwrap().config.routes.len(), 10_000);
+}
+
+#[test]
+fn a_byte_order_mark_and_crlf_do_not_matter() {
+    let text = format!("\u{feff}{MINIMAL}nonsense: 1\n").replace('\n', "\r\n");
+    assert_eq!(parse(&text).unwrap_err().errors()[0].position(), Some((3, 1)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    let error = |expected: &str| {
+        let errors = load(&file).unwrap_err();
+        assert_eq!(errors.errors().len(), 1);
+        assert!(errors.to_string().contains(expected), "{errors}");
+        errors.errors()[0].position()
+    };
+    assert_eq!(error("cannot read "), None);
+    std::fs::write(&file, b"a: b\nc: \xff\n").unwrap();
+    assert_eq!(error("not UTF-8"), Some((2, 4)));
+    std::fs::write(&file, "#".repeat((16 << 20) + 1)).unwrap();
+    assert_eq!(error("is larger than 16 MiB"), None);
+    std::fs::write(&file, MINIMAL).unwrap();
+    assert!(load(&file).is_ok());
+}

@@ -1,1 +1,2 @@
 //! An API gateway: YAML routes, upstream connection pools per route, filters.
+pub mod tls;

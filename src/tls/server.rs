@@ -1,0 +1,164 @@
+//! The downstream side: certificates by SNI, client certificates, sessions.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::UnixTime;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::{IdentityFiles, TlsError, pem, provider};
+
+/// How many sessions a listener remembers for TLS 1.2 clients without tickets; the others carry their state themselves.
+const SESSIONS_MAX: usize = 4096;
+
+/// The TLS of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// What it shows, by the server name that a client asks for (SNI, RFC 6066 §3): the first whose certificate has that
+    /// name, else the first with a wildcard for it, else the first of all.
+    pub certificates: Vec<IdentityFiles>,
+    /// The oldest version accepted.
+    pub min_version: MinVersion,
+    /// Whether clients show certificates. None: they are not asked.
+    pub client_auth: Option<ClientAuth>,
+    /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`]. A client that offers ALPN and
+    /// none of these is refused (RFC 7301 §3.2).
+    pub alpn: Vec<&'static [u8]>,
+}
+
+/// The oldest TLS version accepted. Older than 1.2 there is nothing (RFC 8996).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 and 1.3.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Client certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// The file of the authorities that sign them.
+    pub ca: PathBuf,
+    /// Whether a client without one is refused. One that is shown has to be valid either way.
+    pub required: bool,
+}
+
+/// Builds the configuration of a listener. Reads files, so it belongs on the control side.
+///
+/// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN: clients may accept it, and the
+/// rest of the listener should not go down with it.
+///
+/// # Errors
+/// Without certificates, and for each file that can't be used.
+pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = CertificatesByName::load(&tls.certificates)?;
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions(tls.min_version))?;
+    let builder = match &tls.client_auth {
+        None => builder.with_no_client_auth(),
+        Some(client_auth) => builder.with_client_cert_verifier(client_verifier(client_auth)?),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    // Each configuration has ticket keys and a memory of its own: a session resumes without showing a client certificate
+    // again, so one from a listener without `client_auth` must mean nothing to a listener with it.
+    config.ticketer = Ticketer::new()?;
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+    Ok(Arc::new(config))
+}
+
+fn versions(min: MinVersion) -> Vec<&'static SupportedProtocolVersion> {
+    match min {
+        MinVersion::Tls12 => vec![&version::TLS13, &version::TLS12],
+        MinVersion::Tls13 => vec![&version::TLS13],
+    }
+}
+
+fn client_verifier(
+    client_auth: &ClientAuth,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    let roots = pem::authorities(&client_auth.ca)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let verifier = if client_auth.required { verifier } else { verifier.allow_unauthenticated() };
+    verifier.build().map_err(|error| TlsError::InvalidCertificate {
+        path: client_auth.ca.clone(),
+        reason: error.to_string(),
+    })
+}
+
+/// Certificates by the DNS names in them. Under each name those of the file's order, because a name may have an ECDSA and
+/// an RSA certificate, and the client chooses.
+#[derive(Debug, Default)]
+struct CertificatesByName {
+    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what follows `*.`.
+    wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    all: Vec<Arc<CertifiedKey>>,
+}
+
+impl CertificatesByName {
+    fn load(files: &[IdentityFiles]) -> Result<Self, TlsError> {
+        let mut by_name = Self::default();
+        for files in files {
+            by_name.add(pem::identity(files)?, &files.cert)?;
+        }
+        if by_name.all.is_empty() { Err(TlsError::NoIdentity) } else { Ok(by_name) }
+    }
+
+    fn add(&mut self, identity: Arc<CertifiedKey>, path: &Path) -> Result<(), TlsError> {
+        let invalid = |reason: String| TlsError::InvalidCertificate { path: path.to_owned(), reason };
+        let der = identity.end_entity_cert().map_err(|error| invalid(error.to_string()))?;
+        let certificate = EndEntityCert::try_from(der).map_err(|error| invalid(error.to_string()))?;
+        if let Some(wrong) = invalid_now(&certificate) {
+            tracing::warn!(cert = %path.display(), "the certificate {wrong}; clients will refuse it until it is renewed");
+        }
+        for name in certificate.valid_dns_names() {
+            let name = name.to_ascii_lowercase();
+            let (names, name) = match name.strip_prefix("*.") {
+                Some(parent) => (&mut self.wildcard, parent.to_owned()),
+                None => (&mut self.exact, name),
+            };
+            names.entry(name).or_default().push(Arc::clone(&identity));
+        }
+        self.all.push(identity);
+        Ok(())
+    }
+
+    /// The certificates for a name in lower case. A wildcard stands for exactly one label (RFC 9525 §6.3).
+    fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let named =
+            name.and_then(|name| self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1)));
+        named.unwrap_or(&self.all)
+    }
+}
+
+impl ResolvesServerCert for CertificatesByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // rustls has put the name into lower case.
+        let candidates = self.candidates(hello.server_name());
+        let usable = candidates
+            .iter()
+            .find(|identity| identity.key.choose_scheme(hello.signature_schemes()).is_some());
+        usable.or(candidates.first()).cloned()
+    }
+}
+
+/// What is wrong with a certificate's dates today, if anything.
+///
+/// Validity is checked before the chain is, so with no authority to lead to, a certificate that is valid now fails with
+/// another error, and two dates need no X.509 parser.
+pub(super) fn invalid_now(certificate: &EndEntityCert<'_>) -> Option<&'static str> {
+    let usage = KeyUsage::server_auth();
+    let checked = certificate.verify_for_usage(&[], &[], &[], UnixTime::now(), usage, None, None);
+    match checked.err()? {
+        webpki::Error::CertExpired { .. } => Some("has expired"),
+        webpki::Error::CertNotValidYet { .. } => Some("is not valid yet"),
+        _ => None,
+    }
+}

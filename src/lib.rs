@@ -1,2 +1,3 @@
 //! An API gateway: YAML routes, upstream connection pools per route, filters.
 pub mod tls;
+pub mod upstream;

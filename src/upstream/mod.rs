@@ -1,0 +1,3 @@
+//! Upstreams: endpoints, their pools and their connections.
+
+pub mod resolve;

@@ -1,0 +1,264 @@
+//! Names of endpoints to socket addresses, on the control side: no request ever waits for DNS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long a lookup may take.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause after the first failure; each further one doubles it, up to the interval of lookups.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// While lookups keep failing, this is the time between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// The addresses of a name: sorted, each once. Equal sets are equal values.
+pub type Addresses = Arc<[SocketAddr]>;
+
+/// Why a name has no addresses.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The system's resolver failed.
+    #[error("cannot look up `{host}`: {source}")]
+    Failed {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// The resolver did not answer within [`LOOKUP_TIMEOUT`].
+    #[error("looking up `{host}` took longer than {} s", LOOKUP_TIMEOUT.as_secs())]
+    TimedOut {
+        /// The name.
+        host: String,
+    },
+    /// The name exists and has no address.
+    #[error("`{host}` has no address")]
+    Empty {
+        /// The name.
+        host: String,
+    },
+}
+
+/// Looks up a name with the system's resolver (`/etc/hosts` and DNS). An IP address, in brackets or without, is itself.
+///
+/// # Errors
+/// Where there is no address within [`LOOKUP_TIMEOUT`].
+pub async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
+    if let Some(ip) = literal(host) {
+        return Ok(Arc::new([SocketAddr::new(ip, port)]));
+    }
+    let found = match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(source)) => return Err(ResolveError::Failed { host: host.to_owned(), source }),
+        Err(_elapsed) => return Err(ResolveError::TimedOut { host: host.to_owned() }),
+    };
+    set(found).ok_or_else(|| ResolveError::Empty { host: host.to_owned() })
+}
+
+/// The IP address that `host` is, if it is one: such an endpoint needs no [`keep_resolved`].
+#[must_use]
+pub fn literal(host: &str) -> Option<IpAddr> {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
+fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() { None } else { Some(addresses.into()) }
+}
+
+/// Looks `host` up at once and then every `interval`, and sends its addresses when they changed. Ends when no receiver is
+/// left.
+///
+/// Begin with what is known: an empty set, or the addresses from before a reload. A failure keeps the last good ones,
+/// however old, because an answer that was right a minute ago beats none; it is logged at WARN, the first at once, and
+/// tried again after a second, then two, four … up to `interval`.
+pub async fn keep_resolved(host: String, port: u16, interval: Duration, addresses: watch::Sender<Addresses>) {
+    let lookup = || resolve_once(&host, port);
+    tokio::select! {
+        () = addresses.closed() => {}
+        () = repeat(&host, interval, lookup, &addresses) => {}
+    }
+}
+
+/// [`keep_resolved`] without its end, whatever looks up.
+async fn repeat<F, Fut>(host: &str, interval: Duration, lookup: F, addresses: &watch::Sender<Addresses>)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<Addresses, ResolveError>>,
+{
+    let mut failures = Failures::default();
+    loop {
+        let pause = match lookup().await {
+            Ok(found) => {
+                if failures.end() {
+                    tracing::info!(host, "the name can be looked up again");
+                }
+                publish(host, found, addresses);
+                interval
+            }
+            Err(error) => {
+                if failures.add(Instant::now()) {
+                    let kept = addresses.borrow().len();
+                    tracing::warn!(host, %error, kept, "endpoints keep the addresses from before");
+                }
+                failures.pause().min(interval)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn publish(host: &str, found: Addresses, addresses: &watch::Sender<Addresses>) {
+    addresses.send_if_modified(|current| {
+        let changed = *current != found;
+        if changed {
+            tracing::info!(host, from = ?current, to = ?found, "addresses changed");
+            *current = found;
+        }
+        changed
+    });
+}
+
+/// A series of failed lookups.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    warned: Option<Instant>,
+}
+
+impl Failures {
+    /// Counts one and answers whether to warn of it.
+    fn add(&mut self, now: Instant) -> bool {
+        self.count = self.count.saturating_add(1);
+        let due = self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_EVERY);
+        if due {
+            self.warned = Some(now);
+        }
+        due
+    }
+
+    /// How long to wait after the latest.
+    fn pause(&self) -> Duration {
+        RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.count.saturating_sub(1)))
+    }
+
+    /// A lookup succeeded; answers whether that ended a series.
+    fn end(&mut self) -> bool {
+        std::mem::take(self).count > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn addresses(list: &[&str]) -> Addresses {
+        set(list.iter().map(|address| address.parse().unwrap()).collect()).unwrap_or_default()
+    }
+
+    /// Runs `repeat` under paused time with these answers, None for a failure, then nothing more; answers when each lookup
+    /// was, in seconds, and what was sent at which second.
+    async fn run(first: Addresses, answers: &[Option<Addresses>]) -> (Vec<u64>, Vec<(u64, Addresses)>) {
+        let began = Instant::now();
+        let (sender, mut receiver) = watch::channel(first);
+        let (answers, lookups) =
+            (RefCell::new(answers.iter().cloned().collect::<VecDeque<_>>()), RefCell::default());
+        let lookup = async || {
+            let answer = answers.borrow_mut().pop_front();
+            let Some(answer) = answer else { return std::future::pending().await };
+            Vec::push(&mut lookups.borrow_mut(), began.elapsed().as_secs());
+            answer.ok_or_else(|| ResolveError::Empty { host: "api".to_owned() })
+        };
+        let mut sent = Vec::new();
+        let watching = async {
+            while receiver.changed().await.is_ok() {
+                sent.push((began.elapsed().as_secs(), receiver.borrow_and_update().clone()));
+            }
+        };
+        tokio::select! {
+            () = repeat("api", INTERVAL, lookup, &sender) => {}
+            () = watching => {}
+            () = tokio::time::sleep(Duration::from_secs(3600)) => {}
+        }
+        (lookups.take(), sent)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_sent_and_an_equal_set_is_not() {
+        let (one, two) = (addresses(&["10.0.0.1:80"]), addresses(&["10.0.0.2:80", "10.0.0.1:80"]));
+        let same_as_two = addresses(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"]);
+        let answers = [Some(one.clone()), Some(one.clone()), Some(two.clone()), Some(same_as_two)];
+        let (lookups, sent) = run(addresses(&[]), &answers).await;
+        assert_eq!(lookups, [0, 30, 60, 90]);
+        assert_eq!(sent, [(0, one), (60, two)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_keeps_the_addresses_and_is_tried_again_ever_more_slowly() {
+        let (old, new) = (addresses(&["10.0.0.1:80"]), addresses(&["10.0.0.2:80"]));
+        let mut answers = vec![None; 7];
+        answers.extend([Some(new.clone()), None, Some(new.clone())]);
+        let (lookups, sent) = run(old, &answers).await;
+        assert_eq!(lookups, [0, 1, 3, 7, 15, 31, 61, 91, 121, 122]);
+        assert_eq!(sent, [(91, new)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_the_last_receiver() {
+        let (sender, receiver) = watch::channel(addresses(&[]));
+        let resolving = tokio::spawn(keep_resolved("127.0.0.1".to_owned(), 80, INTERVAL, sender));
+        let mut watching = receiver.clone();
+        watching.changed().await.unwrap();
+        assert_eq!(*watching.borrow(), addresses(&["127.0.0.1:80"]));
+        drop((receiver, watching));
+        resolving.await.unwrap();
+    }
+
+    #[test]
+    fn warnings_are_a_minute_apart_within_a_series() {
+        let mut failures = Failures::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let warned = [0, 1, 59, 60, 61].map(|seconds| failures.add(at(seconds)));
+        assert_eq!(warned, [true, false, false, true, false]);
+        assert!(failures.end());
+        assert!(!failures.end());
+        assert!(failures.add(at(62)), "a new series");
+    }
+
+    #[tokio::test]
+    async fn an_ip_address_is_itself() {
+        assert_eq!(resolve_once("[::1]", 80).await.unwrap(), addresses(&["[::1]:80"]));
+        assert_eq!(resolve_once("::1", 80).await.unwrap(), addresses(&["[::1]:80"]));
+        assert_eq!(resolve_once("127.0.0.1", 80).await.unwrap(), addresses(&["127.0.0.1:80"]));
+    }
+
+    #[tokio::test]
+    async fn localhost_is_looked_up() {
+        let found = resolve_once("localhost", 80).await.unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_an_error_that_names_it() {
+        // Reserved never to exist (RFC 6761 §6.4).
+        let error = resolve_once("nowhere.invalid", 80).await.unwrap_err();
+        assert!(error.to_string().contains("`nowhere.invalid`"), "{error}");
+    }
+}

@@ -11,7 +11,7 @@ use crate::http1::RequestBody;
 
 /// A body that comes frame by frame, within the limits of whoever made it.
 #[derive(Default)]
-pub enum Body {
+pub(crate) enum Body {
     /// Nothing at all.
     #[default]
     Empty,
@@ -25,23 +25,18 @@ pub enum Body {
 
 impl Body {
     /// Boxes any other body.
-    pub fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + 'static) -> Self {
+    pub(crate) fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + 'static) -> Self {
         Body::Boxed(Box::pin(body))
     }
 
     /// The whole body, or nothing where it is empty.
-    pub fn full(bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
     }
 
-    /// Whether it can be sent a second time as long as nobody has polled it: it is in memory.
-    pub fn is_in_memory(&self) -> bool {
-        matches!(self, Body::Empty | Body::Full(_))
-    }
-
     /// A second copy of a body in memory; `None` of one that streams.
-    pub fn replay(&self) -> Option<Body> {
+    pub(crate) fn replay(&self) -> Option<Body> {
         match self {
             Body::Empty => Some(Body::Empty),
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),

@@ -62,11 +62,7 @@ pub(crate) async fn serve_negotiated(
 ///
 /// # Errors
 /// Why the connection ended before that.
-async fn sniff(
-    stream: &mut Stream,
-    listener: &Listener,
-    seat: &Seat,
-) -> Result<(Bytes, bool), &'static str> {
+async fn sniff(stream: &mut Stream, listener: &Listener, seat: &Seat) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();
     let limit = deadline(listener.http1.request_header);
     let mut early = Bytes::new();

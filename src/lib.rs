@@ -4,7 +4,7 @@
 
 pub mod access_log;
 pub mod admin;
-pub mod body;
+mod body;
 pub mod cli;
 pub mod config;
 mod connection;

@@ -76,9 +76,10 @@ impl Listener {
             stats: Arc::new(ListenerStats::new(&name, workers)),
             tls_handshake: timeouts.tls_handshake.duration(),
             proxy_protocol: config.proxy_protocol == ProxyProtocol::Accept,
-            connections: limits.connections.on().map(|count| {
-                Arc::new(Semaphore::new(length(count).min(Semaphore::MAX_PERMITS)))
-            }),
+            connections: limits
+                .connections
+                .on()
+                .map(|count| Arc::new(Semaphore::new(length(count).min(Semaphore::MAX_PERMITS)))),
             per_client: limits.connections_per_client.on().map(|count| PerClient::new(count.get())),
             warned: Occasional::every(Duration::from_secs(10)),
             name: name.into(),

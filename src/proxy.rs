@@ -217,7 +217,10 @@ enum FailureKind {
 }
 
 /// One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
-#[expect(clippy::too_many_arguments, reason = "each is another part of the request; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is another part of the request; a struct would only rename them"
+)]
 async fn attempt(
     route: &UpstreamRoute,
     outgoing: &Outgoing<'_>,
@@ -342,7 +345,7 @@ impl<'a> Retries<'a> {
         if done_by.is_some() && earlier(until, done_by) == done_by {
             return Err(Error::RequestTimeout);
         }
-        drop(timer.within(until, std::future::pending::<()>()).await);
+        let _elapsed = timer.within(until, std::future::pending::<()>()).await;
         Ok(())
     }
 }
@@ -357,7 +360,8 @@ fn respond(
     let status = received.status;
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
     forward::via(&mut received.headers, received.version);
-    let tunnel = received.upgraded.map(|upgraded| tunnel::open(upgraded, route.timeouts.idle, call.timer.clone()));
+    let tunnel =
+        received.upgraded.map(|upgraded| tunnel::open(upgraded, route.timeouts.idle, call.timer.clone()));
     let mut response = http::Response::new(received.body);
     *response.status_mut() = status;
     *response.version_mut() = Version::HTTP_11;

@@ -173,9 +173,9 @@ impl Line {
             client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
             listener: downstream.listener_name().clone(),
             method,
+            host: host_of(&target, headers),
             target,
             version,
-            host: headers.get(header::HOST).cloned(),
             user_agent: headers.get(header::USER_AGENT).cloned(),
             referer: headers.get(header::REFERER).cloned(),
             endpoint: None,
@@ -188,6 +188,12 @@ impl Line {
             first_byte: None,
         }
     }
+}
+
+/// The host as the client named it: HTTP/2 and absolute targets have it in the target.
+fn host_of(target: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+    let authority = target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    authority.or_else(|| headers.get(header::HOST).cloned())
 }
 
 impl http1::Record for Record {
@@ -211,7 +217,14 @@ impl Drop for Record {
             route.stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
         } else {
             self.snapshot.unrouted.begin(this_worker());
-            self.snapshot.unrouted.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+            self.snapshot.unrouted.finish(
+                this_worker(),
+                self.status,
+                total,
+                self.received,
+                self.sent,
+                reason,
+            );
         }
         if let (Some(line), Some(log)) = (&self.line, &self.snapshot.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());

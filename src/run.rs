@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
-use crate::path;
 use crate::listener::{self, Listener};
 use crate::metrics::{ProcessStats, Scrape};
+use crate::path;
 use crate::snapshot::{Environment, Snapshot};
 use crate::upstream::{Letter, Mailboxes};
 use crate::worker::{self, MAILBOX_LETTERS, Phase, WorkerParts};
@@ -57,7 +57,9 @@ pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     for (index, written) in loaded.config.listeners.iter().enumerate() {
         match Listener::build(index, written, workers) {
             Ok(listener) => listeners.push(Arc::new(listener)),
-            Err(error) => errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string())),
+            Err(error) => {
+                errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()))
+            }
         }
     }
     let access_log = open_access_log(&loaded).map_err(|error| errors.push(error)).ok().flatten();
@@ -116,7 +118,8 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|(address, _)| *address).collect();
     for (number, mailbox) in mailboxes.into_iter().enumerate() {
         let own = sockets.iter_mut().zip(&listeners);
-        let own = own.filter_map(|((_, sockets), listener)| Some((sockets.pop()?, listener.clone()))).collect();
+        let own =
+            own.filter_map(|((_, sockets), listener)| Some((sockets.pop()?, listener.clone()))).collect();
         threads.push(worker::start(WorkerParts {
             number,
             sockets: own,
@@ -224,9 +227,8 @@ fn bind_all(loaded: &Loaded, workers: usize) -> Result<Vec<Bound>, ConfigErrors>
 
 fn bind_admin(loaded: &Loaded) -> Result<Option<tokio::net::TcpListener>, StartError> {
     let Some(admin) = loaded.config.admin.as_on() else { return Ok(None) };
-    let socket = std::net::TcpListener::bind(SocketAddr::from(admin.address)).map_err(|error| {
-        ConfigErrors::from(cannot_bind(loaded, &path!["admin", "address"], &error))
-    })?;
+    let socket = std::net::TcpListener::bind(SocketAddr::from(admin.address))
+        .map_err(|error| ConfigErrors::from(cannot_bind(loaded, &path!["admin", "address"], &error)))?;
     socket.set_nonblocking(true)?;
     Ok(Some(tokio::net::TcpListener::from_std(socket)?))
 }
@@ -234,7 +236,9 @@ fn bind_admin(loaded: &Loaded) -> Result<Option<tokio::net::TcpListener>, StartE
 fn cannot_bind(loaded: &Loaded, place: &[config::Segment], error: &io::Error) -> ConfigError {
     let help = match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there: stop it, or write another port",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: write a higher one, or grant it",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege: write a higher one, or grant it"
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address: write one of its own",
         _ => "write another address",
     };

@@ -35,7 +35,9 @@ async fn run(
         let downward = down.poll(&mut upgraded.stream, &mut client, cx);
         match (upward, downward) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Some(Error::ClientClosed)),
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
+                return Poll::Ready(Some(Error::ClientClosed));
+            }
             _ => {}
         }
         if (up.carried, down.carried) != before {
@@ -62,7 +64,12 @@ impl Direction {
     }
 
     /// Carries what there is; ready when the source has ended and the sink was told.
-    fn poll(&mut self, from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll(
+        &mut self,
+        from: &mut Stream,
+        to: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         while !self.done {
             while !self.chunk.is_empty() {
                 let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.chunk))?;

@@ -77,7 +77,8 @@ async fn run(parts: WorkerParts) {
     // The channel ends with the process: both ways the loop is over.
     while *phase.borrow_and_update() == Phase::Serving && phase.changed().await.is_ok() {}
     drain.start();
-    let ended = async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
+    let ended =
+        async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
     // One turn of the loop lets the listeners take in what the kernel has accepted for them.
     tokio::task::yield_now().await;
     tokio::select! {

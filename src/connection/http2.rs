@@ -69,7 +69,8 @@ pub(super) async fn serve(
             cx.waker().wake_by_ref();
         }
         let limit = if streams.served.get() == 0 { options.request_header } else { options.keep_alive };
-        let idle_until = streams.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
+        let idle_until =
+            streams.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
         if !closing && idle_timer.poll_elapsed(cx, idle_until).is_ready() {
             (closing, ended) = (true, "timeouts.keep_alive");
             connection.as_mut().graceful_shutdown();

@@ -15,5 +15,5 @@ mod server;
 
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
 pub(crate) use head::HeadLimits;
-pub use server::RequestBody;
+pub(crate) use server::RequestBody;
 pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, serve};

@@ -110,7 +110,7 @@ struct Inner {
 }
 
 /// The body of a request, read from its connection as it is polled.
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     inner: Rc<RefCell<Inner>>,
     request: u64,
 }
@@ -232,8 +232,15 @@ pub(crate) async fn serve<S: Service>(
         timer: timer.clone(),
     };
     let request_began = Some(Instant::now());
-    let connection =
-        Connection { inner: Rc::new(RefCell::new(inner)), options, seat, timer, request_began, idle_until: None, ended: "client" };
+    let connection = Connection {
+        inner: Rc::new(RefCell::new(inner)),
+        options,
+        seat,
+        timer,
+        request_began,
+        idle_until: None,
+        ended: "client",
+    };
     connection.run(service).await
 }
 
@@ -351,7 +358,9 @@ impl Connection<'_> {
             .await
         };
         let Some(mut reply) = reply else { return After::Abort };
-        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) = (reply.response.status(), reply.tunnel.take()) {
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) =
+            (reply.response.status(), reply.tunnel.take())
+        {
             return self.upgrade(reply, tunnel).await;
         }
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);

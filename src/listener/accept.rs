@@ -37,7 +37,14 @@ pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current
             Some(Ok((socket, peer))) => {
                 let Some(permit) = admit(&listener, &drain).await else { return };
                 let seat = drain.seat();
-                tokio::task::spawn_local(serve(socket, peer, listener.clone(), current.clone(), seat, permit));
+                tokio::task::spawn_local(serve(
+                    socket,
+                    peer,
+                    listener.clone(),
+                    current.clone(),
+                    seat,
+                    permit,
+                ));
             }
         }
     }
@@ -102,7 +109,8 @@ async fn open(
                 peer = client.map_or(peer, |client| client.to_canonical());
             }
             Ok(Err(_)) | Err(_) => {
-                listener.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
+                listener
+                    .warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
                 return "proxy_protocol";
             }
         }

@@ -9,8 +9,8 @@ use http::HeaderValue;
 use super::{Action, HostSent, NamedUpstream, Route, Snapshot, UpstreamRoute};
 use crate::access_log::AccessLog;
 use crate::config::{
-    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm, Segment,
-    UpstreamChoice, ValueMatch,
+    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
+    Segment, UpstreamChoice, ValueMatch,
 };
 use crate::metrics::RouteStats;
 use crate::path;
@@ -35,7 +35,8 @@ impl Snapshot {
     /// # Errors
     /// Everything that is wrong with it and that the file alone did not show, each at its place.
     pub(crate) fn build(loaded: &Loaded, environment: &Environment) -> Result<Snapshot, ConfigErrors> {
-        let mut builder = Builder { loaded, environment, shared: HashMap::new(), upstreams: vec![], errors: vec![] };
+        let mut builder =
+            Builder { loaded, environment, shared: HashMap::new(), upstreams: vec![], errors: vec![] };
         let config = &loaded.config;
         let routes: Vec<_> = config
             .routes
@@ -118,10 +119,12 @@ impl<'a> Builder<'a> {
             self.check(&[&base[..], &path!["respond"]].concat(), respond).map(Action::Respond)
         } else if let Some(redirect) = &route.redirect {
             let known = path_pattern(&route.matches).parameter_names();
-            let redirect = Redirect::new(redirect.to.as_str(), redirect.status, &known).map_err(|error| vec![error]);
+            let redirect =
+                Redirect::new(redirect.to.as_str(), redirect.status, &known).map_err(|error| vec![error]);
             self.check(&[&base[..], &path!["redirect"]].concat(), redirect).map(Action::Redirect)
         } else {
-            self.upstream_route(&base, &name, route, &settings).map(|action| Action::Upstream(Box::new(action)))
+            self.upstream_route(&base, &name, route, &settings)
+                .map(|action| Action::Upstream(Box::new(action)))
         };
         let request = edits(&settings.headers.request);
         let request_headers = self.check(&[&base[..], &path!["headers", "request"]].concat(), request);

@@ -3,11 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
-use super::endpoint::{Endpoint, EndpointTls};
+use super::endpoint::Endpoint;
 use super::pool::Slot;
 use crate::error::Error;
 use crate::stream::{Socket, Stream};
@@ -47,12 +49,17 @@ async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
     drop(socket.set_nodelay(true));
     match endpoint.tls() {
         None => Ok(Stream::plain(socket)),
-        Some(tls) => handshake(endpoint, tls, socket).await,
+        Some((connector, name)) => handshake(endpoint, connector, name.clone(), socket).await,
     }
 }
 
-async fn handshake(endpoint: &Endpoint, tls: &EndpointTls, socket: TcpStream) -> Result<Stream, Error> {
-    let connecting = tls.connector.connect(tls.server_name.clone(), Socket::new(socket));
+async fn handshake(
+    endpoint: &Endpoint,
+    connector: &TlsConnector,
+    name: ServerName<'static>,
+    socket: TcpStream,
+) -> Result<Stream, Error> {
+    let connecting = connector.connect(name, Socket::new(socket));
     let stream = connecting.await.map_err(|error| {
         endpoint.warn_failure(&error);
         Error::TlsFailed

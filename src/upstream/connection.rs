@@ -90,7 +90,8 @@ impl Connection {
     pub(crate) fn close(mut self, reason: CloseReason) {
         // Says goodbye where TLS wants it, as far as that goes without waiting.
         let stream = std::pin::Pin::new(&mut self.stream);
-        let _best_effort = tokio::io::AsyncWrite::poll_shutdown(stream, &mut Context::from_waker(Waker::noop()));
+        let _best_effort =
+            tokio::io::AsyncWrite::poll_shutdown(stream, &mut Context::from_waker(Waker::noop()));
         // The place is free only once the socket is gone: there are never more sockets than places.
         drop(self.stream);
         self.slot.close(reason);

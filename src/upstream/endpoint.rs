@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
@@ -16,11 +17,12 @@ use super::pool::Pool;
 use crate::error::Error;
 use crate::metrics::PoolReport;
 use crate::timer::{Timer, deadline};
+use crate::tls;
 use crate::warn_limit::Occasional;
 
-/// How TLS is spoken to an endpoint.
-pub(crate) struct EndpointTls {
-    pub(crate) connector: TlsConnector,
+/// How TLS is spoken to an origin.
+pub(crate) struct OriginTls {
+    pub(crate) config: Arc<ClientConfig>,
     /// The name that is asked for (SNI), and that the certificate has to carry.
     pub(crate) server_name: ServerName<'static>,
 }
@@ -31,12 +33,14 @@ pub(crate) struct Origin {
     pub(crate) url: String,
     /// `Host` as this origin expects it.
     pub(crate) host: HeaderValue,
-    pub(crate) tls: Option<EndpointTls>,
+    pub(crate) tls: Option<OriginTls>,
 }
 
 /// One address that requests can go to.
 pub(crate) struct Endpoint {
     origin: Arc<Origin>,
+    /// With a memory of sessions of its own: a server rarely takes its neighbour's tickets.
+    connector: Option<TlsConnector>,
     address: SocketAddr,
     pool: Arc<Pool>,
     warned: Occasional,
@@ -44,7 +48,9 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(origin: Arc<Origin>, address: SocketAddr, pool: Arc<Pool>) -> Self {
-        Self { origin, address, pool, warned: Occasional::every(Duration::from_secs(10)) }
+        let config = origin.tls.as_ref().map(|tls| tls::with_own_sessions(&tls.config));
+        let connector = config.map(TlsConnector::from);
+        Self { origin, connector, address, pool, warned: Occasional::every(Duration::from_secs(10)) }
     }
 
     /// The URL as it is written.
@@ -65,8 +71,9 @@ impl Endpoint {
         &self.pool
     }
 
-    pub(super) fn tls(&self) -> Option<&EndpointTls> {
-        self.origin.tls.as_ref()
+    /// What TLS is begun with, and the name that is asked for; `None` for plain TCP.
+    pub(super) fn tls(&self) -> Option<(&TlsConnector, &ServerName<'static>)> {
+        self.connector.as_ref().zip(self.origin.tls.as_ref().map(|tls| &tls.server_name))
     }
 
     /// Says in the log, now and then, that the endpoint fails.

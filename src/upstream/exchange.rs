@@ -133,14 +133,18 @@ fn server_keeps(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = value.split(',').find_map(|parameter| {
         let (name, seconds) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| seconds.trim().trim_matches('"').parse::<u32>().ok())?
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| seconds.trim().trim_matches('"').parse::<u32>().ok())?
     })?;
     Some(Duration::from_secs(u64::from(seconds.saturating_sub(1))))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
     let essence = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    essence.is_some_and(|value| value.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream")))
+    essence.is_some_and(|value| {
+        value.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    })
 }
 
 /// A connection's place while it is in use, and what it needs to be used again.
@@ -190,10 +194,7 @@ impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         let Some((exchange, _)) = &mut this.exchange else { return Poll::Ready(None) };
         if let Some(bytes) = this.complete.take().filter(|bytes| !bytes.is_empty()) {
@@ -237,9 +238,12 @@ mod tests {
 
     #[test]
     fn the_servers_hint_is_read_and_shortened() {
-        for (value, expected) in
-            [("timeout=5, max=100", Some(4)), ("max=3, Timeout = 10", Some(9)), ("timeout=0", Some(0)), ("x", None)]
-        {
+        for (value, expected) in [
+            ("timeout=5, max=100", Some(4)),
+            ("max=3, Timeout = 10", Some(9)),
+            ("timeout=0", Some(0)),
+            ("x", None),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert("keep-alive", value.parse().unwrap());
             assert_eq!(server_keeps(&headers).map(|keeps| keeps.as_secs()), expected, "{value}");

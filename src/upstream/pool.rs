@@ -188,7 +188,8 @@ impl Pool {
         if let Some(reason) = self.no_longer_wanted(&connection) {
             return connection.close(reason);
         }
-        let connection = if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
+        let connection =
+            if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
         let Some(connection) = connection else { return };
         idle::put(self, connection);
         // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
@@ -269,7 +270,9 @@ impl Pool {
         let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
         for (worker, (counts, mailbox)) in others {
             // Where every mailbox is full, the next connection to be given back ends the wait.
-            if worker != me && counts.idle.load(SeqCst) > 0 && mailbox.try_send(Letter::Offer(self.clone())).is_ok()
+            if worker != me
+                && counts.idle.load(SeqCst) > 0
+                && mailbox.try_send(Letter::Offer(self.clone())).is_ok()
             {
                 return;
             }
@@ -326,7 +329,9 @@ impl Pool {
     }
 
     pub(super) fn count_idle(&self, change: i64) {
-        self.count(|counts| drop(counts.idle.fetch_add(change, SeqCst)));
+        self.count(|counts| {
+            counts.idle.fetch_add(change, SeqCst);
+        });
     }
 
     /// Idle connections in the whole process.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long a lookup may take.
-pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause after the first failure; each further one doubles it, up to the interval of lookups.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -19,12 +19,12 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The addresses of a name: sorted, each once. Equal sets are equal values.
-pub type Addresses = Arc<[SocketAddr]>;
+pub(super) type Addresses = Arc<[SocketAddr]>;
 
 /// Why a name has no addresses.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum ResolveError {
+pub(super) enum ResolveError {
     /// The system's resolver failed.
     #[error("cannot look up `{host}`: {source}")]
     Failed {
@@ -51,7 +51,7 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// Where there is no address within [`LOOKUP_TIMEOUT`].
-pub async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
+pub(super) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
     if let Some(ip) = literal(host) {
         return Ok(Arc::new([SocketAddr::new(ip, port)]));
     }
@@ -65,7 +65,7 @@ pub async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveErr
 
 /// The IP address that `host` is, if it is one: such an endpoint needs no [`keep_resolved`].
 #[must_use]
-pub fn literal(host: &str) -> Option<IpAddr> {
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
@@ -81,7 +81,12 @@ fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
 /// Begin with what is known: an empty set, or the addresses from before a reload. A failure keeps the last good ones,
 /// however old, because an answer that was right a minute ago beats none; it is logged at WARN, the first at once, and
 /// tried again after a second, then two, four … up to `interval`.
-pub async fn keep_resolved(host: String, port: u16, interval: Duration, addresses: watch::Sender<Addresses>) {
+pub(super) async fn keep_resolved(
+    host: String,
+    port: u16,
+    interval: Duration,
+    addresses: watch::Sender<Addresses>,
+) {
     let lookup = || resolve_once(&host, port);
     tokio::select! {
         () = addresses.closed() => {}

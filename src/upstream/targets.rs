@@ -1,16 +1,16 @@
 //! What an upstream's endpoint URLs stand for: addresses, written or looked up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use rustls::ClientConfig;
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
 
-use super::endpoint::{Endpoint, EndpointSet, EndpointTls, Origin, Upstream};
+use super::endpoint::{Endpoint, EndpointSet, Origin, OriginTls, Upstream};
 use super::pool::{Mailboxes, Pool};
-use super::resolve::{Addresses, keep_resolved};
+use super::resolve::{Addresses, keep_resolved, literal};
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
 use crate::tls;
 
@@ -56,18 +56,18 @@ impl Targets {
         mailboxes: &Mailboxes,
     ) -> Result<Self, Vec<tls::TlsError>> {
         let is_https = |(url, _): &(&EndpointUrl, _)| url.scheme == Scheme::Https;
-        let connector = if upstream.all_endpoints().any(|endpoint| is_https(&endpoint)) {
+        let config = if upstream.all_endpoints().any(|endpoint| is_https(&endpoint)) {
             Some(client_tls(&upstream.tls).map_err(|error| vec![error])?)
         } else {
             None
         };
         let mut targets = Vec::new();
         for (url, weight) in upstream.all_endpoints() {
-            let tls = match &connector {
-                Some(connector) if url.scheme == Scheme::Https => {
+            let tls = match &config {
+                Some(config) if url.scheme == Scheme::Https => {
                     let sni = upstream.tls.sni.as_ref().map(config::ServerName::as_str);
                     let server_name = tls::server_name(sni, &url.host).map_err(|error| vec![error])?;
-                    Some(EndpointTls { connector: connector.clone(), server_name })
+                    Some(OriginTls { config: config.clone(), server_name })
                 }
                 _ => None,
             };
@@ -86,7 +86,7 @@ impl Targets {
             resolve: upstream.resolve.duration(),
         };
         for (index, target) in built.targets.iter().enumerate() {
-            if let Ok(address) = target.host.parse::<IpAddr>() {
+            if let Some(address) = literal(&target.host) {
                 built.set_addresses(index, &[SocketAddr::new(address, target.port)]);
             }
         }
@@ -99,7 +99,7 @@ impl Targets {
 
     /// The names to be looked up.
     pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
-        let named = self.targets.iter().enumerate().filter(|(_, target)| target.host.parse::<IpAddr>().is_err());
+        let named = self.targets.iter().enumerate().filter(|(_, target)| literal(&target.host).is_none());
         named.map(|(index, target)| Name { target: index, host: target.host.clone(), port: target.port })
     }
 
@@ -146,8 +146,10 @@ pub(crate) fn watch_names(targets: &Arc<Targets>) {
     }
 }
 
-fn client_tls(settings: &config::UpstreamTls) -> Result<TlsConnector, tls::TlsError> {
-    let identity = settings.client.as_ref().map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
-    let config = tls::client_config(&tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify })?;
-    Ok(TlsConnector::from(config))
+fn client_tls(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, tls::TlsError> {
+    let identity = settings
+        .client
+        .as_ref()
+        .map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
+    tls::client_config(&tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify })
 }

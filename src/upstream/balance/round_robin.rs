@@ -70,7 +70,8 @@ fn mix(weights: &[u64]) -> Vec<usize> {
             *credit += weight;
         }
         // The first of the richest, so that equal weights go in the order of the file.
-        let Some((index, credit)) = credit.iter_mut().enumerate().rev().max_by_key(|(_, credit)| **credit) else {
+        let Some((index, credit)) = credit.iter_mut().enumerate().rev().max_by_key(|(_, credit)| **credit)
+        else {
             break;
         };
         *credit -= total;

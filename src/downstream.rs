@@ -13,7 +13,6 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, Reply, Service};
-use crate::listener::Listener;
 use crate::proxy;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
@@ -42,19 +41,28 @@ impl Current {
     }
 }
 
+/// What requests have to know of the listener that they came in through.
+pub(crate) struct Entrance {
+    /// Its position in the configuration.
+    pub(crate) index: usize,
+    pub(crate) name: Arc<str>,
+    /// `limits.body`, where a route has none of its own.
+    pub(crate) body_bytes_max: Option<u64>,
+}
+
 /// One client connection.
 pub(crate) struct Downstream {
-    listener: Arc<Listener>,
+    entrance: Arc<Entrance>,
     current: Rc<Current>,
     peer: IpAddr,
     forwarding: Forwarding,
 }
 
 impl Downstream {
-    pub(crate) fn new(listener: Arc<Listener>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Self {
+    pub(crate) fn new(entrance: Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Self {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         let trusted = forward::is_trusted(peer, &current.load().trusted_proxies);
-        Self { listener, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) }
+        Self { entrance, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) }
     }
 
     /// The snapshot for a request that begins now.
@@ -62,13 +70,9 @@ impl Downstream {
         self.current.load()
     }
 
-    /// The listener's position in the configuration.
-    pub(crate) fn listener(&self) -> usize {
-        self.listener.index
-    }
-
-    pub(crate) fn listener_name(&self) -> &Arc<str> {
-        &self.listener.name
+    /// The listener that it came in through.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.entrance
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
@@ -78,11 +82,6 @@ impl Downstream {
 
     pub(crate) fn forwarding(&self) -> &Forwarding {
         &self.forwarding
-    }
-
-    /// The listener's `limits.body`.
-    pub(crate) fn body_bytes_max(&self) -> Option<u64> {
-        self.listener.body_bytes_max
     }
 }
 

@@ -171,7 +171,7 @@ impl Line {
         Self {
             started: SystemTime::now(),
             client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
-            listener: downstream.listener_name().clone(),
+            listener: downstream.entrance().name.clone(),
             method,
             host: host_of(&target, headers),
             target,

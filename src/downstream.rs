@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,25 +18,36 @@ use crate::proxy;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 
+/// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
+pub(crate) struct LocalSnapshot(Arc<Snapshot>);
+
+impl Deref for LocalSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// The current snapshot as one worker knows it: a request costs a pointer comparison and a count that no other
 /// thread touches.
 pub(crate) struct Current {
     shared: Arc<ArcSwap<Snapshot>>,
-    seen: RefCell<Rc<Arc<Snapshot>>>,
+    seen: RefCell<Rc<LocalSnapshot>>,
 }
 
 impl Current {
     pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
-        let seen = RefCell::new(Rc::new(shared.load_full()));
+        let seen = RefCell::new(Rc::new(LocalSnapshot(shared.load_full())));
         Rc::new(Self { shared, seen })
     }
 
     /// The snapshot for a request that begins now.
-    pub(crate) fn load(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn load(&self) -> Rc<LocalSnapshot> {
         let newest = self.shared.load();
         let mut seen = self.seen.borrow_mut();
-        if !Arc::ptr_eq(&newest, &seen) {
-            *seen = Rc::new(newest.clone());
+        if !Arc::ptr_eq(&newest, &seen.0) {
+            *seen = Rc::new(LocalSnapshot(newest.clone()));
         }
         seen.clone()
     }
@@ -66,7 +78,7 @@ impl Downstream {
     }
 
     /// The snapshot for a request that begins now.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
         self.current.load()
     }
 

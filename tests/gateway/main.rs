@@ -1,4 +1,5 @@
 //! The one integration binary: a module a topic.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,3 +9,22 @@
 )]
 
 mod layering;
+mod access_log;
+mod admin;
+mod config;
+mod downstream_http2;
+mod listener_limits;
+mod listener_timeouts;
+mod listeners;
+mod proxy_protocol;
+mod sample;
+mod shutdown;
+
+use support::{Gateway, GatewayBuilder};
+
+/// The gateway under test with this configuration.
+fn gateway(config: impl Into<String>) -> GatewayBuilder {
+    Gateway::builder(PROGRAM, config)
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");

@@ -8,6 +8,7 @@
     reason = "a broken expectation of a test is a panic"
 )]
 
+mod layering;
 mod access_log;
 mod admin;
 mod config;

@@ -49,7 +49,8 @@ async fn streams_by_alpn_and_by_prior_knowledge_are_requests_like_any_other() {
         let mut client = if keys.is_empty() {
             Http2Client::connect(gateway.addr("web")).await
         } else {
-            Http2Client::connect_tls(gateway.addr("web"), &certificates.client_config(&["h2"]), "a.test").await
+            Http2Client::connect_tls(gateway.addr("web"), &certificates.client_config(&["h2"]), "a.test")
+                .await
         };
         let uri = |path: &str| format!("{scheme}://a.test{path}");
         assert_eq!(client.get(&uri("/local")).await.body, b"hello");
@@ -63,7 +64,7 @@ async fn streams_by_alpn_and_by_prior_knowledge_are_requests_like_any_other() {
         assert_eq!(request.headers.all("host"), [origin.addr().to_string()]);
         assert_eq!(request.headers.all("x-forwarded-proto"), [scheme]);
         assert_eq!(request.headers.all("x-forwarded-host"), ["a.test"]);
-        assert_eq!(request.headers.all("via"), ["2.0 gateway"], "{:?}", request.headers);
+        assert_eq!(request.headers.all("via"), ["2 gateway"]);
 
         // A length that the client told is told once, and no other framing with it.
         let post = Request::post(uri("/")).header("content-length", "3").body(Bytes::from("abc")).unwrap();
@@ -267,17 +268,20 @@ async fn a_client_that_answers_nothing_is_closed_all_the_same() {
     let origin = Origin::echo();
     let config = certificates.client_config(&["h2"]);
     let timeouts = "timeouts: { keep_alive: 300ms, request_header: 300ms }";
+    let plain = start(timeouts, &origin).await;
+    let tls = start(&format!("{timeouts}{tls}"), &origin).await;
     // Without TLS, a part of the preface; then all of it, but no answer to any frame. With TLS, not a byte after ALPN.
-    let gateway = start(timeouts, &origin).await;
+    let mut clients = Vec::new();
     for bytes in [&OPENING[..10], OPENING] {
-        let mut client = gateway.client("web").await;
-        client.send_raw(bytes).await;
-        drop(client.read_to_end().await);
+        clients.push((plain.client("web").await, bytes));
     }
-    let gateway = start(&format!("{timeouts}{tls}"), &origin).await;
     for bytes in [&OPENING[..0], &OPENING[..10], OPENING] {
-        let mut client = Client::connect_tls(gateway.addr("web"), &config, "a.test").await;
+        clients.push((Client::connect_tls(tls.addr("web"), &config, "a.test").await, bytes));
+    }
+    for (client, bytes) in &mut clients {
         client.send_raw(bytes).await;
+    }
+    for (mut client, _) in clients {
         drop(client.read_to_end().await);
     }
 }
@@ -298,7 +302,9 @@ async fn a_stream_whose_client_takes_nothing_is_cut_off_and_its_upstream_with_it
     assert_eq!(head.status, StatusCode::OK);
     gateway.wait_for_stdout(r#""error":"timeouts.response_write""#).await;
     origin.wait_for_open(0).await;
-    assert_eq!(client.get("http://a/local").await.body, b"hello", "other streams go on");
+    // The connection has no room for data either, but serves on.
+    let head = Request::head("http://a/local").body(Bytes::new()).unwrap();
+    assert_eq!(client.request(head).await.status, StatusCode::OK);
     loop {
         match body.data().await {
             Some(Ok(_)) => {}

@@ -1,7 +1,9 @@
 //! Accepting: a loop per listener and worker, and the way of a connection until HTTP begins.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::time::Instant;
 
 use super::Listener;
 use crate::connection;
@@ -18,10 +21,13 @@ use crate::forward;
 use crate::metrics::this_worker;
 use crate::shutdown::{Drain, Seat};
 use crate::stream::{Socket, Stream};
-use crate::timer::{Timer, deadline};
+use crate::timer::{Elapsed, Timer, deadline, earlier};
 
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client that is in its handshake when draining begins may still take: a few round trips.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `drain` starts, and then those that the kernel has completed already.
 pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current: Rc<Current>, drain: Drain) {
@@ -89,6 +95,31 @@ async fn serve(
     listener.stats.closed(this_worker(), ended);
 }
 
+/// What has to be done before HTTP begins, within `timeouts.tls_handshake`; once draining has begun, not for long.
+struct Opening<'a> {
+    timer: Timer,
+    limit: Option<Instant>,
+    seat: &'a Seat,
+}
+
+impl Opening<'_> {
+    async fn within<F: Future>(&mut self, step: F) -> Result<F::Output, Elapsed> {
+        let mut step = pin!(step);
+        let mut drains = false;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = step.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if !drains && self.seat.poll_draining(cx).is_ready() {
+                drains = true;
+                self.limit = earlier(self.limit, deadline(Some(DRAIN_PATIENCE)));
+            }
+            self.timer.poll_elapsed(cx, self.limit).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+}
+
 /// PROXY header, limits and TLS; then HTTP. Answers why the connection ended.
 async fn open(
     mut socket: TcpStream,
@@ -99,11 +130,10 @@ async fn open(
 ) -> &'static str {
     // Without it the last part of a response can wait for the client's delayed acknowledgement.
     drop(socket.set_nodelay(true));
-    let timer = Timer::default();
-    let limit = deadline(listener.tls_handshake);
+    let mut opening = Opening { timer: Timer::default(), limit: deadline(listener.tls_handshake), seat };
     let mut early = Bytes::new();
     if listener.proxy_protocol && forward::is_trusted(peer, &current.load().trusted_proxies) {
-        match timer.within(limit, super::proxy_protocol::read(&mut socket)).await {
+        match opening.within(super::proxy_protocol::read(&mut socket)).await {
             Ok(Ok((client, rest))) => {
                 early = rest;
                 peer = client.map_or(peer, |client| client.to_canonical());
@@ -132,7 +162,7 @@ async fn open(
         return connection::serve_plain(Stream::Plain(socket), downstream, listener, seat).await;
     };
     // Boxed, because a handshake's state is larger than all that comes after it.
-    match Box::pin(timer.within(limit, tls.accept(socket))).await {
+    match Box::pin(opening.within(tls.accept(socket))).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Stream::Tls(Box::new(stream.into()));

@@ -86,7 +86,9 @@ impl Gateway {
 
     /// What the admin listener answers to `GET path`.
     pub async fn admin(&self, path: &str) -> Response {
-        Client::connect(self.admin_addr()).await.get(path).await
+        let address = self.admin_addr();
+        let host = address.to_string();
+        Client::connect(address).await.request("GET", path, &[("host", &host)], b"").await
     }
 
     /// The pools, one JSON object a pool and endpoint.

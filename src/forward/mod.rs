@@ -3,8 +3,8 @@
 //! that has nothing unusual.
 //!
 //! For a request, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`],
-//! [`Forwarding::apply`], [`via`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so
-//! that no `Connection` field can take them away. For a response: [`clean_response`], [`via`]. For the
+//! [`Forwarding::apply`], [`via()`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so
+//! that no `Connection` field can take them away. For a response: [`clean_response`], [`via()`]. For the
 //! trailers of either: [`filter_trailers`].
 
 mod forwarded;

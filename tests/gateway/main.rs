@@ -8,11 +8,11 @@
     reason = "a broken expectation of a test is a panic"
 )]
 
-mod layering;
 mod access_log;
 mod admin;
 mod config;
 mod downstream_http2;
+mod layering;
 mod listener_limits;
 mod listener_timeouts;
 mod listeners;

@@ -1,5 +1,6 @@
 //! The life of a request, top to bottom.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
@@ -232,7 +233,8 @@ async fn attempt(
     record: &mut Record,
 ) -> Result<Received, Failure> {
     let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
-    let connected = call.timer.within(head_by, connect(route, endpoint, fresh, call, record)).await;
+    let connecting = pin!(connect(route, endpoint, fresh, call, record));
+    let connected = call.timer.within(head_by, connecting).await;
     let connection = match connected.unwrap_or(Err((late, FailureKind::Final))) {
         Ok(connection) => connection,
         Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
@@ -292,7 +294,8 @@ async fn connect(
         }
         Acquired::Dial(slot) => {
             record.dialling();
-            let connection = dial(endpoint, slot, route.timeouts.connect, &call.timer).await;
+            // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
+            let connection = Box::pin(dial(endpoint, slot, route.timeouts.connect, &call.timer)).await;
             record.connected();
             connection.map_err(|error| (error, FailureKind::Connect))
         }

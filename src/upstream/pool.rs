@@ -116,7 +116,8 @@ impl Pool {
             return Ok(acquired);
         }
         let began = Instant::now();
-        let acquired = self.acquire_later(timer).await;
+        // Boxed: it is rare, and would make every request's future larger.
+        let acquired = Box::pin(self.acquire_later(timer)).await;
         let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.count(|counts| counts.wait_micros.add(waited));
         acquired
@@ -140,7 +141,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::acquire`].
     pub(crate) async fn acquire_fresh(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        match self.acquire_later(timer).await? {
+        match Box::pin(self.acquire_later(timer)).await? {
             Acquired::Reused(kept) => Ok(Acquired::Dial(kept.replace())),
             dial @ Acquired::Dial(_) => Ok(dial),
         }

@@ -215,7 +215,8 @@ mod tests {
     fn each_version_has_its_own_rules() {
         use HostError::{Contradiction, Malformed, Missing, Repeated};
         let (h10, h11, h2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
-        let cases: [(Version, &str, &[&str], Result<&str, HostError>); 20] = [
+        type Case<'a> = (Version, &'a str, &'a [&'a str], Result<&'a str, HostError>);
+        let cases: [Case<'_>; 20] = [
             (h11, "/", &["host: a"], Ok("a")),
             (h11, "/", &[], Err(Missing)),
             (h11, "/", &["host: a", "host: a"], Err(Repeated)),

@@ -103,7 +103,8 @@ mod tests {
     fn there_is_one_length_or_none() {
         let ok = |lines: &[&str]| Ok(lines.iter().map(|line| (*line).to_owned()).collect());
         let wrong = Err(ResponseError::ContentLength);
-        let cases: [(&[&str], Result<Vec<String>, ResponseError>); 11] = [
+        type Case<'a> = (&'a [&'a str], Result<Vec<String>, ResponseError>);
+        let cases: [Case<'_>; 11] = [
             (&[], ok(&[])),
             (&["content-length: 5"], ok(&["content-length: 5"])),
             (&["content-length: 5", "content-length: 5"], ok(&["content-length: 5"])),
@@ -114,7 +115,7 @@ mod tests {
             (&["content-length: +5"], wrong.clone()),
             (&["content-length: 0x5"], wrong.clone()),
             (&["content-length:"], wrong.clone()),
-            (&["content-length: 18446744073709551616"], wrong.clone()),
+            (&["content-length: 18446744073709551616"], wrong),
         ];
         for (before, expected) in cases {
             assert_eq!(cleaned(StatusCode::OK, before, None), expected, "{before:?}");

@@ -16,3 +16,23 @@ mod stress;
 mod timeouts;
 mod upstream;
 mod upstream_tls;
+mod layering;
+mod access_log;
+mod admin;
+mod config;
+mod downstream_http2;
+mod listener_limits;
+mod listener_timeouts;
+mod listeners;
+mod proxy_protocol;
+mod sample;
+mod shutdown;
+
+use support::{Gateway, GatewayBuilder};
+
+/// The gateway under test with this configuration.
+fn gateway(config: impl Into<String>) -> GatewayBuilder {
+    Gateway::builder(PROGRAM, config)
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");

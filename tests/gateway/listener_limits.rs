@@ -207,7 +207,10 @@ routes: [{ match: { prefix: / }, respond: { body: hello } }]",
     // Half a second of real time is what this is about: a spin would show as some 50 ticks of each worker.
     let mut late = gateway.client("web").await;
     late.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert!(tokio::time::timeout(Duration::from_millis(500), late.read_some()).await.is_err(), "it was let in");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), late.read_some()).await.is_err(),
+        "it was let in"
+    );
     let spent = cpu_ticks(&gateway) - before;
     assert!(spent < 15, "{spent} ticks in half a second without descriptors");
     let warnings = gateway.logs().iter().filter(|line| line.contains("accepting pauses")).count();

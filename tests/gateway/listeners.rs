@@ -141,8 +141,7 @@ async fn min_version_refuses_older_clients() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let (old, new) = (Arc::new(old), certificates.client_config(&[]));
-    for (keys, old_is_served) in
-        [("", true), (", min_version: '1.2'", true), (", min_version: '1.3'", false)]
+    for (keys, old_is_served) in [("", true), (", min_version: '1.2'", true), (", min_version: '1.3'", false)]
     {
         let gateway = tls_gateway(&[&identity], keys, "[h1]").await;
         assert_eq!(get_over_tls(&gateway, &old).await.is_ok(), old_is_served, "{keys}");
@@ -166,7 +165,8 @@ async fn plain_http_on_a_tls_listener_is_closed_and_counted() {
 
 #[tokio::test]
 async fn an_http_1_0_client_is_kept_only_if_it_asks_and_gets_no_chunks() {
-    let origin = Origin::answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let origin =
+        Origin::answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
     let gateway = gateway(format!(
         "
 listeners: [{{ name: web, address: 127.0.0.1:0 }}]
@@ -199,7 +199,8 @@ routes:
 
 #[tokio::test]
 async fn a_client_that_says_close_is_closed_after_its_answer() {
-    let gateway = gateway(String::from("listeners: [{ name: web, address: 127.0.0.1:0 }]") + HELLO).start().await;
+    let gateway =
+        gateway(String::from("listeners: [{ name: web, address: 127.0.0.1:0 }]") + HELLO).start().await;
     let mut client = gateway.client("web").await;
     assert_eq!(client.get("/").await.header("connection"), None);
     let response = client.request("GET", "/", &[("connection", "x, Close")], b"").await;
@@ -221,9 +222,8 @@ routes:
     .start()
     .await;
     let mut client = gateway.client("web").await;
-    let post = |body: &str| {
-        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-    };
+    let post =
+        |body: &str| format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let local = "GET /local HTTP/1.1\r\nhost: a\r\n\r\n";
     let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n";
     let large = "x".repeat(100_000);
@@ -240,7 +240,8 @@ routes:
 
 #[tokio::test]
 async fn a_client_that_half_closes_after_its_request_still_gets_its_answer() {
-    let gateway = gateway(String::from("listeners: [{ name: web, address: 127.0.0.1:0 }]") + HELLO).start().await;
+    let gateway =
+        gateway(String::from("listeners: [{ name: web, address: 127.0.0.1:0 }]") + HELLO).start().await;
     let mut client = gateway.client("web").await;
     client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     client.half_close().await;

@@ -8,25 +8,25 @@
     reason = "a broken expectation of a test is a panic"
 )]
 
-mod pool;
-mod pool_limits;
-mod pooled;
-mod retries;
-mod stress;
-mod timeouts;
-mod upstream;
-mod upstream_tls;
-mod layering;
 mod access_log;
 mod admin;
 mod config;
 mod downstream_http2;
+mod layering;
 mod listener_limits;
 mod listener_timeouts;
 mod listeners;
+mod pool;
+mod pool_limits;
+mod pooled;
 mod proxy_protocol;
+mod retries;
 mod sample;
 mod shutdown;
+mod stress;
+mod timeouts;
+mod upstream;
+mod upstream_tls;
 
 use support::{Gateway, GatewayBuilder};
 

@@ -268,7 +268,11 @@ pub(crate) async fn tls_stream(
     handshake(TcpStream::connect(address).await?, config, name).await
 }
 
-async fn handshake(tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<TlsStream<TcpStream>> {
+async fn handshake(
+    tcp: TcpStream,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
     TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
 }

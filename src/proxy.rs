@@ -115,7 +115,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
     if *method == Method::CONNECT {
         return Err(Error::RequestMethod);
     }
-    if uri.path() == "*" {
+    if uri.path() == "*" && *method == Method::OPTIONS {
         // `OPTIONS *` is about the server as a whole, which has nothing to say (RFC 9110 §7.1).
         return Err(Error::NoRoute);
     }

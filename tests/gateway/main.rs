@@ -36,3 +36,10 @@ fn gateway(config: impl Into<String>) -> GatewayBuilder {
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
+mod answers;
+mod forwarding;
+mod framing;
+mod one_route;
+mod routes;
+mod streaming;
+mod upgrades;

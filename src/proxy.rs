@@ -235,7 +235,9 @@ async fn attempt(
     let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
     let connecting = pin!(connect(route, endpoint, fresh, call, record));
     let connected = call.timer.within(head_by, connecting).await;
-    let connection = match connected.unwrap_or(Err((late, FailureKind::Final))) {
+    // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
+    let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
+    let connection = match connected.unwrap_or(Err((late, late_kind))) {
         Ok(connection) => connection,
         Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
     };

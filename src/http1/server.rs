@@ -544,7 +544,10 @@ impl Transfer<'_> {
             match written {
                 Poll::Ready(Err(_gone)) => return Poll::Ready(Err(Error::ClientClosed)),
                 Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) if body_waits => return Poll::Pending,
+                // An upstream that is silent for long, as event streams are, must not be kept for nobody.
+                Poll::Ready(Ok(())) if body_waits => {
+                    return inner.poll_gone(cx).map(|()| Err(Error::ClientClosed));
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     let late = self.stall.poll_waiting(cx, self.timer);

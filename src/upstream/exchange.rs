@@ -163,7 +163,10 @@ impl Lease {
                 let pool: std::sync::Arc<Pool> = slot.pool().clone();
                 pool.release(Connection { stream, slot, served, expires, server_keeps });
             }
-            Err(_) if !slot.pool().settings().keep_alive => slot.close(CloseReason::KeepAliveOff),
+            // It was asked to close.
+            Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {
+                slot.close(CloseReason::KeepAliveOff);
+            }
             Err(reason) => slot.close(reason),
         }
     }
@@ -201,12 +204,13 @@ impl HttpBody for ResponseBody {
             this.settle(None);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
+        // First, because a client that reads slowly finds a frame ready each time.
+        if this.timer.poll_elapsed(cx, this.done_by).is_ready() {
+            this.settle(Some(Error::RequestTimeout));
+            return Poll::Ready(Some(Err(Error::RequestTimeout)));
+        }
         match exchange.poll_frame(cx) {
-            Poll::Pending => {
-                std::task::ready!(this.timer.poll_elapsed(cx, this.done_by));
-                this.settle(Some(Error::RequestTimeout));
-                Poll::Ready(Some(Err(Error::RequestTimeout)))
-            }
+            Poll::Pending => Poll::Pending,
             Poll::Ready(frame) => {
                 match &frame {
                     Some(Err(error)) => this.settle(Some(*error)),

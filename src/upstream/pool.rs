@@ -241,12 +241,12 @@ impl Pool {
                 waiter
             };
             let Some(waiter) = waiter else { return Some(connection) };
-            if waiter.worker != this_worker() && connection.stream.detach().is_err() {
-                // Its place becomes free, which serves the next in the queue; this one has to be served, too.
-                connection.close(CloseReason::Error);
-                return None;
-            }
-            match waiter.grant.send(Grant::Connection(Box::new(connection))) {
+            let grant = if waiter.worker != this_worker() && connection.stream.detach().is_err() {
+                Grant::Dial(connection.replace())
+            } else {
+                Grant::Connection(Box::new(connection))
+            };
+            match waiter.grant.send(grant) {
                 Err(Grant::Connection(refused)) => connection = *refused,
                 Ok(()) | Err(Grant::Dial(_)) => return None,
             }
@@ -258,9 +258,9 @@ impl Pool {
         while self.waiting.load(SeqCst) > 0
             && let Some(connection) = idle::take(self)
         {
+            // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             if let Some(unwanted) = self.hand_over(connection) {
                 idle::put(self, unwanted);
-                return;
             }
         }
     }
@@ -358,7 +358,7 @@ impl Pool {
         reserved.then(|| Slot::new(self.clone()))
     }
 
-    /// A request goes again because its connection had died unnoticed.
+    /// A request is tried again: its connection had died unnoticed, or could not be opened.
     pub(crate) fn count_retry(&self) {
         self.count(|counts| counts.retried.add(1));
     }

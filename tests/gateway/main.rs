@@ -16,9 +16,17 @@ mod layering;
 mod listener_limits;
 mod listener_timeouts;
 mod listeners;
+mod pool;
+mod pool_limits;
+mod pooled;
 mod proxy_protocol;
+mod retries;
 mod sample;
 mod shutdown;
+mod stress;
+mod timeouts;
+mod upstream;
+mod upstream_tls;
 
 use support::{Gateway, GatewayBuilder};
 

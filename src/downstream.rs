@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,62 +14,77 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, Reply, Service};
-use crate::listener::Listener;
 use crate::proxy;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
+
+/// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
+pub(crate) struct LocalSnapshot(Arc<Snapshot>);
+
+impl Deref for LocalSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
 
 /// The current snapshot as one worker knows it: a request costs a pointer comparison and a count that no other
 /// thread touches.
 pub(crate) struct Current {
     shared: Arc<ArcSwap<Snapshot>>,
-    seen: RefCell<Rc<Arc<Snapshot>>>,
+    seen: RefCell<Rc<LocalSnapshot>>,
 }
 
 impl Current {
     pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
-        let seen = RefCell::new(Rc::new(shared.load_full()));
+        let seen = RefCell::new(Rc::new(LocalSnapshot(shared.load_full())));
         Rc::new(Self { shared, seen })
     }
 
     /// The snapshot for a request that begins now.
-    pub(crate) fn load(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn load(&self) -> Rc<LocalSnapshot> {
         let newest = self.shared.load();
         let mut seen = self.seen.borrow_mut();
-        if !Arc::ptr_eq(&newest, &seen) {
-            *seen = Rc::new(newest.clone());
+        if !Arc::ptr_eq(&newest, &seen.0) {
+            *seen = Rc::new(LocalSnapshot(newest.clone()));
         }
         seen.clone()
     }
 }
 
+/// What requests have to know of the listener that they came in through.
+pub(crate) struct Entrance {
+    /// Its position in the configuration.
+    pub(crate) index: usize,
+    pub(crate) name: Arc<str>,
+    /// `limits.body`, where a route has none of its own.
+    pub(crate) body_bytes_max: Option<u64>,
+}
+
 /// One client connection.
 pub(crate) struct Downstream {
-    listener: Arc<Listener>,
+    entrance: Arc<Entrance>,
     current: Rc<Current>,
     peer: IpAddr,
     forwarding: Forwarding,
 }
 
 impl Downstream {
-    pub(crate) fn new(listener: Arc<Listener>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Self {
+    pub(crate) fn new(entrance: Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Self {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         let trusted = forward::is_trusted(peer, &current.load().trusted_proxies);
-        Self { listener, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) }
+        Self { entrance, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) }
     }
 
     /// The snapshot for a request that begins now.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
         self.current.load()
     }
 
-    /// The listener's position in the configuration.
-    pub(crate) fn listener(&self) -> usize {
-        self.listener.index
-    }
-
-    pub(crate) fn listener_name(&self) -> &Arc<str> {
-        &self.listener.name
+    /// The listener that it came in through.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.entrance
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
@@ -78,11 +94,6 @@ impl Downstream {
 
     pub(crate) fn forwarding(&self) -> &Forwarding {
         &self.forwarding
-    }
-
-    /// The listener's `limits.body`.
-    pub(crate) fn body_bytes_max(&self) -> Option<u64> {
-        self.listener.body_bytes_max
     }
 }
 

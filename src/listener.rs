@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{self, Protocol, ProxyProtocol, TlsVersion};
+use crate::downstream::Entrance;
 use crate::http1::{HeadLimits, ServerOptions};
 use crate::metrics::ListenerStats;
 use crate::tls::{self, ServerTls, TlsError};
@@ -23,15 +24,12 @@ use per_client::PerClient;
 
 /// A listener as it runs, shared by the workers: its limits hold for the whole process.
 pub(crate) struct Listener {
-    /// Its position in the configuration.
-    pub(crate) index: usize,
-    pub(crate) name: Arc<str>,
+    pub(crate) entrance: Arc<Entrance>,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) h1: bool,
     pub(crate) h2: bool,
     /// Limits and timeouts of HTTP/1 connections; those of HTTP/2 are taken from the same.
     pub(crate) http1: ServerOptions,
-    pub(crate) body_bytes_max: Option<u64>,
     pub(crate) stats: Arc<ListenerStats>,
     tls_handshake: Option<Duration>,
     proxy_protocol: bool,
@@ -56,7 +54,6 @@ impl Listener {
         };
         let length = |count: std::num::NonZeroU32| usize::try_from(count.get()).unwrap_or(usize::MAX);
         Ok(Self {
-            index,
             tls,
             h1,
             h2,
@@ -72,7 +69,6 @@ impl Listener {
                 keep_alive: timeouts.keep_alive.duration(),
                 requests: limits.requests_per_connection.on().map(|count| count.get().into()),
             },
-            body_bytes_max: limits.body.bytes(),
             stats: Arc::new(ListenerStats::new(&name, workers)),
             tls_handshake: timeouts.tls_handshake.duration(),
             proxy_protocol: config.proxy_protocol == ProxyProtocol::Accept,
@@ -82,14 +78,19 @@ impl Listener {
                 .map(|count| Arc::new(Semaphore::new(length(count).min(Semaphore::MAX_PERMITS)))),
             per_client: limits.connections_per_client.on().map(|count| PerClient::new(count.get())),
             warned: Occasional::every(Duration::from_secs(10)),
-            name: name.into(),
+            entrance: Arc::new(Entrance { index, name: name.into(), body_bytes_max: limits.body.bytes() }),
         })
+    }
+
+    /// The name, as it shows in logs and metrics.
+    pub(crate) fn name(&self) -> &str {
+        &self.entrance.name
     }
 
     /// Says in the log, now and then, that connections are refused or kept waiting.
     fn warn(&self, limit: &str, what: &str) {
         if let Some(held_back) = self.warned.passes() {
-            tracing::warn!(listener = &*self.name, limit, held_back, "{what}");
+            tracing::warn!(listener = self.name(), limit, held_back, "{what}");
         }
     }
 }

@@ -72,7 +72,7 @@ async fn answer(
 
     let snapshot = record.snapshot();
     let found = snapshot.router.find(&RequestLine {
-        listener: downstream.listener(),
+        listener: downstream.entrance().index,
         host: host.host,
         path: &path,
         query: uri.query(),
@@ -82,7 +82,7 @@ async fn answer(
     let found = found.ok_or(Error::NoRoute)?;
     let route: &Route = found.value;
     record.routed(found.value);
-    let body = limit_body(body, route.body_bytes_max.unwrap_or(downstream.body_bytes_max()))?;
+    let body = limit_body(body, route.body_bytes_max.unwrap_or(downstream.entrance().body_bytes_max))?;
 
     let mut answer = match &route.action {
         Action::Respond(respond) => Answer::from(respond.response().map(Body::full)),

@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use crate::access_log;
 use crate::body::Body;
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, LocalSnapshot};
 use crate::error::Error;
 use crate::forward;
 use crate::http1;
 use crate::metrics::this_worker;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::Route;
 use crate::upstream::Endpoint;
 
 /// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
 /// the client went away.
 pub(crate) struct Record {
-    snapshot: Rc<Arc<Snapshot>>,
+    snapshot: Rc<LocalSnapshot>,
     began: Instant,
     route: Option<Arc<Route>>,
     status: u16,
@@ -90,7 +90,7 @@ impl Record {
     }
 
     /// The snapshot that the request began with, and ends with.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
         self.snapshot.clone()
     }
 
@@ -171,7 +171,7 @@ impl Line {
         Self {
             started: SystemTime::now(),
             client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
-            listener: downstream.listener_name().clone(),
+            listener: downstream.entrance().name.clone(),
             method,
             host: host_of(&target, headers),
             target,

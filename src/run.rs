@@ -133,7 +133,7 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     let state = Arc::new(admin_state(&loaded, &snapshot, &listeners, access_log.clone(), workers));
     for (address, listener) in addresses.iter().zip(&listeners) {
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        announce(&format!("listening on {scheme}://{address} ({})", listener.name));
+        announce(&format!("listening on {scheme}://{address} ({})", listener.name()));
     }
     let (admin_ends, admin_end) = tokio::sync::oneshot::channel::<()>();
     if let Some(socket) = admin_socket {

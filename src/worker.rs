@@ -71,7 +71,7 @@ async fn run(parts: WorkerParts) {
             Ok(socket) => {
                 tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
             }
-            Err(error) => tracing::error!(listener = &*listener.name, "cannot listen: {error}"),
+            Err(error) => tracing::error!(listener = listener.name(), "cannot listen: {error}"),
         }
     }
     // The channel ends with the process: both ways the loop is over.

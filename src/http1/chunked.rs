@@ -108,10 +108,9 @@ impl ChunkedDecoder {
                 State::Size { value: value << 4 | digit, digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(FramingError::ChunkSize),
-            (
-                State::Size { value, .. } | State::Padding { value } | State::Extension { value },
-                b'\r',
-            ) => State::SizeLf { value },
+            (State::Size { value, .. } | State::Padding { value } | State::Extension { value }, b'\r') => {
+                State::SizeLf { value }
+            }
             (State::Size { value, .. } | State::Padding { value }, b' ' | b'\t') => {
                 self.extension_byte()?;
                 State::Padding { value }

@@ -441,7 +441,8 @@ impl Connection<'_> {
         drop(transfer);
         let received = self.inner.borrow().received;
         reply.record.end(received, sent, result.err());
-        if result.is_err() {
+        if let Err(error) = result {
+            self.ended = error.reason();
             return After::Abort;
         }
         let after = self.drain_request().await;

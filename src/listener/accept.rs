@@ -125,7 +125,7 @@ async fn open(
             }
         },
     };
-    let downstream = Downstream::new(listener.clone(), current, peer, listener.tls.is_some());
+    let downstream = Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
     let mut socket = Socket::new(socket);
     socket.unread(early);
     let Some(tls) = &listener.tls else {
@@ -139,7 +139,7 @@ async fn open(
             connection::serve_negotiated(stream, is_h2, downstream, listener, seat).await
         }
         Ok(Err(error)) => {
-            tracing::debug!(listener = &*listener.name, %peer, "TLS handshake failed: {error}");
+            tracing::debug!(listener = listener.name(), %peer, "TLS handshake failed: {error}");
             listener.stats.tls_failed(this_worker(), "handshake");
             "tls"
         }

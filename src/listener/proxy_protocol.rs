@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 /// room for every address and many TLVs, nobody sends.
 const HEADER_BYTES_MAX: usize = 4096;
 
+/// The longest line of version 1, its CRLF included (§2.1).
+const LINE_BYTES_MAX: usize = 107;
+
 /// Reads the header that a trusted proxy's connection begins with: the client that it names (`None` when the
 /// proxy speaks for itself, as its health checks do), and the bytes behind it.
 ///
@@ -23,6 +26,9 @@ pub(super) async fn read(socket: &mut TcpStream) -> io::Result<(Option<IpAddr>, 
         if socket.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if is_unfinished_line(&bytes) {
+            continue;
+        }
         let header = HeaderResult::parse(&bytes);
         if header.is_incomplete() && bytes.len() < HEADER_BYTES_MAX {
             continue;
@@ -31,6 +37,13 @@ pub(super) async fn read(socket: &mut TcpStream) -> io::Result<(Option<IpAddr>, 
         let rest = bytes.split_off(length.min(bytes.len()));
         return Ok((client, rest.freeze()));
     }
+}
+
+/// Whether these are the first bytes of a version 1 line without its end. The parser takes a line that stops in the midst
+/// of an address or a port for a wrong one.
+fn is_unfinished_line(bytes: &[u8]) -> bool {
+    let is_line = bytes.iter().zip(b"PROXY ").all(|(byte, expected)| byte == expected);
+    is_line && bytes.len() < LINE_BYTES_MAX && !bytes.contains(&b'\n')
 }
 
 fn client(header: &HeaderResult<'_>) -> Option<(Option<IpAddr>, usize)> {

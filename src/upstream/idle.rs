@@ -139,16 +139,13 @@ fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
         store.keeper = Some(cx.waker().clone());
         store.sweep(Instant::now(), cx)
     });
-    while let Some(next) = next {
-        if sleep.deadline() != next {
-            sleep.as_mut().reset(next);
-        }
-        if sleep.as_mut().poll(cx).is_pending() {
-            return;
-        }
+    let Some(next) = next else { return };
+    if sleep.deadline() != next {
+        sleep.as_mut().reset(next);
+    }
+    if sleep.as_mut().poll(cx).is_ready() {
         // Already due: look again at once, but let others run first.
         cx.waker().wake_by_ref();
-        return;
     }
 }
 

@@ -203,9 +203,10 @@ routes:
         origin.url()
     );
     let gateway = Gateway::builder(PROGRAM, config).start().await;
-    for (path, host, a, b, longest) in
-        [("/inherits", "default.example.com", "default", vec!["default"], 4), ("/own", "own.example.com", "own", vec![], 8)]
-    {
+    for (path, host, a, b, longest) in [
+        ("/inherits", "default.example.com", "default", vec!["default"], 4),
+        ("/own", "own.example.com", "own", vec![], 8),
+    ] {
         let mut client = gateway.client("web").await;
         let response = client.request("POST", path, &[], &vec![b'x'; longest]).await;
         assert_eq!((response.status, response.header("x-c")), (200, Some("default")), "{path}");
@@ -214,7 +215,11 @@ routes:
         assert_eq!(sent.all("x-a"), [a], "{path}");
         assert_eq!(sent.all("x-b"), b, "{path}");
         let response = client.request("POST", path, &[], &vec![b'x'; longest + 1]).await;
-        assert_eq!((response.status, response.header("x-gateway-error")), (413, Some("limits.body")), "{path}");
+        assert_eq!(
+            (response.status, response.header("x-gateway-error")),
+            (413, Some("limits.body")),
+            "{path}"
+        );
     }
     assert_eq!(gateway.client("web").await.get("/local").await.header("x-c"), Some("default"));
 }

@@ -180,8 +180,12 @@ async fn a_request_hidden_in_a_body_stays_a_body() {
     let length = hidden.len();
     let messages = [
         format!("GET /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{hidden}"),
-        format!("POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n"),
-        format!("POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: content-length\r\n\r\n{hidden}"),
+        format!(
+            "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n"
+        ),
+        format!(
+            "POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: content-length\r\n\r\n{hidden}"
+        ),
         format!(
             "POST /4 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: transfer-encoding\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n"
         ),
@@ -227,12 +231,17 @@ async fn a_response_head_that_can_be_read_in_two_ways_is_a_bad_gateway() {
     });
     let gateway = forwarding_to(&origin).await;
     let many_fields = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(300));
-    let large_head =
-        format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(200 * 1024));
+    let large_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(200 * 1024));
     let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
     let cases: [(&str, &str); 31] = [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n", "upstream.framing"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "upstream.framing",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+            "upstream.framing",
+        ),
         ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello", "upstream.framing"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", "upstream.framing"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello", "upstream.framing"),
@@ -244,7 +253,10 @@ async fn a_response_head_that_can_be_read_in_two_ways_is_a_bad_gateway() {
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nhello", "upstream.framing"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "upstream.framing",
+        ),
         ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
         ("HTTP/1.1 200 OK\r\ncontent-length : 5\r\n\r\nhello", "upstream.malformed"),
         ("HTTP/1.1 200 OK\r\nx: a\rb\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
@@ -306,7 +318,9 @@ async fn half_a_response_is_never_taken_for_a_whole_one() {
         for version in ["HTTP/1.1", "HTTP/1.0"] {
             let mut client = gateway.client("web").await;
             let length = sent.len();
-            client.send_raw(format!("POST / {version}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{sent}")).await;
+            client
+                .send_raw(format!("POST / {version}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{sent}"))
+                .await;
             match client.try_read_response().await {
                 // What was not yet sent can still be called what it is.
                 Ok(response) => assert_eq!(response.status, 502, "{version}, {sent:?}: {response:?}"),
@@ -320,7 +334,8 @@ async fn half_a_response_is_never_taken_for_a_whole_one() {
             Err(error) => assert!(error.is_reset(), "HTTP/2, {sent:?}: {error}"),
         }
         // The stream is cut, not the connection with all the others.
-        let request = support::http::Request::post("http://a/").body("content-length: 0\r\n\r\n".into()).unwrap();
+        let request =
+            support::http::Request::post("http://a/").body("content-length: 0\r\n\r\n".into()).unwrap();
         assert_eq!(client.request(request).await.status, 200, "{sent:?}");
     }
 }
@@ -338,7 +353,12 @@ async fn a_response_that_is_reset_is_cut_for_the_client_too() {
     // A body that ends with its connection ends with a FIN; a reset is no end.
     for framing in ["x: y", "content-length: 10", "connection: close"] {
         let mut client = gateway.client("web").await;
-        client.send_raw(format!("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: {}\r\n\r\n{framing}", framing.len())).await;
+        client
+            .send_raw(format!(
+                "POST / HTTP/1.0\r\nHost: a\r\nContent-Length: {}\r\n\r\n{framing}",
+                framing.len()
+            ))
+            .await;
         match client.try_read_response().await {
             Ok(response) => assert_eq!(response.status, 502, "{framing}: {response:?}"),
             Err(_cut) => {}

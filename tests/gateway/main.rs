@@ -1,5 +1,33 @@
 //! The one integration binary: a module a topic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken expectation of a test is a panic"
+)]
+
+mod access_log;
+mod admin;
+mod config;
+mod downstream_http2;
+mod layering;
+mod listener_limits;
+mod listener_timeouts;
+mod listeners;
+mod proxy_protocol;
+mod sample;
+mod shutdown;
+
+use support::{Gateway, GatewayBuilder};
+
+/// The gateway under test with this configuration.
+fn gateway(config: impl Into<String>) -> GatewayBuilder {
+    Gateway::builder(PROGRAM, config)
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
 mod answers;
 mod forwarding;
 mod framing;

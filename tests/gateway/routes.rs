@@ -29,7 +29,9 @@ static ROUTES: [(&str, &str); 17] = [
 
 async fn named_routes(routes: impl Iterator<Item = &'static (&'static str, &'static str)>) -> Gateway {
     let routes: String = routes
-        .map(|(name, matched)| format!("  - {{ name: {name}, match: {matched}, respond: {{ body: {name} }} }}\n"))
+        .map(|(name, matched)| {
+            format!("  - {{ name: {name}, match: {matched}, respond: {{ body: {name} }} }}\n")
+        })
         .collect();
     let config = format!(
         "

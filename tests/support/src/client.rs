@@ -8,6 +8,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::message::{Head, Response};
 use crate::wire::{Transport, Wire};
@@ -64,6 +65,25 @@ impl Client {
         name: &str,
     ) -> io::Result<Self> {
         let tls = within(&format!("TLS with {address} as {name}"), tls_stream(address, config, name)).await?;
+        Self::tls(tls)
+    }
+
+    /// Connects from a local address, sends `prefix` as it is, and then begins TLS: a proxy with its PROXY header.
+    pub async fn connect_tls_after(
+        local: IpAddr,
+        address: SocketAddr,
+        prefix: &[u8],
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> Self {
+        let mut client = Self::connect_from(local, address).await;
+        client.send_raw(prefix).await;
+        let what = format!("TLS with {address} as {name}");
+        let tls = within(&what, handshake(client.wire.into_tcp(), config, name)).await;
+        Self::tls(tls.unwrap_or_else(|error| panic!("{what}: {error}"))).unwrap()
+    }
+
+    fn tls(tls: TlsStream<TcpStream>) -> io::Result<Self> {
         let local = tls.get_ref().0.local_addr()?;
         let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Self { wire: Wire::new(Transport::Tls(Box::new(tls.into()))), local, alpn })
@@ -244,8 +264,15 @@ pub(crate) async fn tls_stream(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
     name: &str,
-) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(address).await?;
+) -> io::Result<TlsStream<TcpStream>> {
+    handshake(TcpStream::connect(address).await?, config, name).await
+}
+
+async fn handshake(
+    tcp: TcpStream,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
     TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
 }

@@ -35,6 +35,7 @@ pub struct GatewayBuilder {
     files: Vec<(String, Vec<u8>)>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    open_files_max: Option<u32>,
 }
 
 impl Gateway {
@@ -48,6 +49,7 @@ impl Gateway {
             files: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            open_files_max: None,
         }
     }
 
@@ -86,9 +88,9 @@ impl Gateway {
 
     /// What the admin listener answers to `GET path`.
     pub async fn admin(&self, path: &str) -> Response {
-        let address = self.admin_addr();
-        let host = address.to_string();
-        Client::connect(address).await.request("GET", path, &[("host", &host)], b"").await
+        // On loopback it answers only to a name of this machine.
+        let mut client = Client::connect(self.admin_addr()).await;
+        client.request("GET", path, &[("host", "localhost")], b"").await
     }
 
     /// The pools, one JSON object a pool and endpoint.
@@ -281,6 +283,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Lets the program have this many open files at most, sockets and all.
+    #[must_use]
+    pub fn open_files_max(mut self, count: u32) -> Self {
+        self.open_files_max = Some(count);
+        self
+    }
+
     /// Starts the program and waits until it is ready.
     ///
     /// # Panics
@@ -321,7 +330,14 @@ impl GatewayBuilder {
     }
 
     fn command(&self, folder: &TempDir) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match self.open_files_max {
+            None => Command::new(&self.program),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(&self.program);
+                shell
+            }
+        };
         command.arg("--config").arg(folder.path().join("gateway.yaml")).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

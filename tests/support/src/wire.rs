@@ -89,6 +89,14 @@ impl Wire {
         self.transport.tcp()
     }
 
+    /// The plain socket, with nothing read from it that was not asked for.
+    pub(crate) fn into_tcp(self) -> TcpStream {
+        match self.transport {
+            Transport::Plain(tcp) if self.unread.is_empty() => tcp,
+            _ => panic!("not a fresh plain connection"),
+        }
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.transport.write_all(bytes).await?;
         self.transport.flush().await

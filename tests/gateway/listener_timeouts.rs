@@ -1,0 +1,209 @@
+//! How long a client may take.
+
+use std::time::{Duration, Instant};
+
+use support::{Certificates, Client, Gateway, Origin};
+
+use crate::gateway;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A gateway whose listener `web` has these timeouts, with a route `/local` of its own and all others to `origin`.
+async fn start(timeouts: &str, origin: &Origin) -> Gateway {
+    gateway(
+        "
+listeners: [{ name: web, address: 127.0.0.1:0, protocols: [h1], timeouts: { {timeouts} } }]
+admin: { address: 127.0.0.1:0 }
+routes:
+  - { name: local, match: { path: /local }, respond: { body: hello } }
+  - { name: up, match: { prefix: / }, upstream: { url: '{origin}' } }",
+    )
+    .set("timeouts", timeouts)
+    .set("origin", origin.url())
+    .start()
+    .await
+}
+
+async fn wait_closed_for(gateway: &Gateway, reason: &str) {
+    let series = format!("gateway_listener_closed_total{{listener=\"web\",reason=\"{reason}\"}}");
+    support::wait_until(&series, async || gateway.metric(&series).await == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_does_not_come_ends_the_connection() {
+    let certificates = Certificates::new();
+    let identity = certificates.server(&["a.test"]);
+    let gateway = gateway(
+        "
+listeners:
+  - name: web
+    address: 127.0.0.1:0
+    tls: { certificates: [{ cert: '{cert}', key: '{key}' }] }
+    timeouts: { tls_handshake: 300ms }
+admin: { address: 127.0.0.1:0 }
+routes: [{ match: { prefix: / }, respond: { body: hello } }]",
+    )
+    .set("cert", identity.cert.display())
+    .set("key", identity.key.display())
+    .start()
+    .await;
+    let began = Instant::now();
+    let mut client = gateway.client("web").await;
+    // The beginning of a ClientHello.
+    client.send_raw(b"\x16\x03\x01\x02\x00\x01").await;
+    client.expect_closed().await;
+    assert!(began.elapsed() >= SHORT, "after {:?}", began.elapsed());
+    wait_closed_for(&gateway, "timeouts.tls_handshake").await;
+}
+
+#[tokio::test]
+async fn a_header_that_does_not_come_is_408_and_nothing_at_all_is_a_silent_close() {
+    let origin = Origin::echo();
+    let gateway = start("request_header: 300ms, keep_alive: 20s", &origin).await;
+    for before in [None, Some("GET /local HTTP/1.1\r\nhost: a\r\n\r\n")] {
+        let mut client = gateway.client("web").await;
+        if let Some(before) = before {
+            client.send_raw(before).await;
+            assert_eq!(client.read_response().await.status, 200);
+        }
+        let began = Instant::now();
+        client.send_raw("GET /local HTTP/1.1\r\nhost: a\r\n").await;
+        let response = client.read_response().await;
+        assert_eq!(
+            (response.status, response.header("x-gateway-error"), response.header("connection")),
+            (408, Some("timeouts.request_header"), Some("close"))
+        );
+        assert!(began.elapsed() >= SHORT, "after {:?}", began.elapsed());
+        client.expect_closed().await;
+    }
+    let began = Instant::now();
+    gateway.client("web").await.expect_closed().await;
+    assert!(began.elapsed() >= SHORT, "after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_drips_a_header_gains_no_time() {
+    let origin = Origin::echo();
+    let gateway = start("request_header: 400ms", &origin).await;
+    let mut client = gateway.client("web").await;
+    let began = Instant::now();
+    client.send_raw("GET /local HTTP/1.1\r\nx-drip: ").await;
+    let mut drops = tokio::time::interval(Duration::from_millis(40));
+    let mut sent = 0;
+    let response = loop {
+        // Each drop comes sooner than the limit after the one before.
+        tokio::select! {
+            response = client.try_read_response() => break response.unwrap(),
+            _ = drops.tick() => {}
+        }
+        assert!(client.try_send_raw("x").await.is_ok() && began.elapsed() < 5 * SHORT, "it is still served");
+        sent += 1;
+    };
+    assert_eq!((response.status, response.header("x-gateway-error")), (408, Some("timeouts.request_header")));
+    assert!(sent > 3, "the drops did come: {sent}");
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_408_whether_it_is_forwarded_or_not() {
+    let origin = Origin::echo();
+    let gateway = start("request_body: 300ms", &origin).await;
+    for framing in ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        let began = Instant::now();
+        let mut client = gateway.client("web").await;
+        client.send_raw(format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}")).await;
+        let response = client.read_response().await;
+        assert_eq!(
+            (response.status, response.header("x-gateway-error"), response.header("connection")),
+            (408, Some("timeouts.request_body"), Some("close")),
+            "{framing}"
+        );
+        assert!(began.elapsed() >= SHORT, "after {:?}", began.elapsed());
+        client.expect_closed().await;
+    }
+    assert_eq!(origin.requests(), [], "half a body was taken for a whole one");
+    gateway.wait_for_pool("up", "nothing in use", |pool| pool["active"] == 0 && pool["idle"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_body_that_moves_takes_as_long_as_it_likes() {
+    let origin = Origin::echo();
+    let gateway = start("request_body: 300ms, request_header: 300ms, keep_alive: 300ms", &origin).await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\n").await;
+    let mut drops = tokio::time::interval(Duration::from_millis(40));
+    for _ in 0..20 {
+        drops.tick().await;
+        client.send_raw("x").await;
+    }
+    assert_eq!(client.read_response().await.body.len(), 20);
+}
+
+/// Answers with a body that never ends, as fast as it is taken.
+fn endless() -> Origin {
+    Origin::script(async |mut connection| {
+        connection.read_request().await;
+        connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+        while connection.try_write(&chunk).await.is_ok() {}
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_cut_off_and_its_upstream_with_it() {
+    let origin = endless();
+    let gateway = start("response_write: 300ms", &origin).await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    wait_closed_for(&gateway, "timeouts.response_write").await;
+    origin.wait_for_open(0).await;
+    gateway.wait_for_stdout(r#""error":"timeouts.response_write""#).await;
+    // No end that could be taken for the body's.
+    assert!(client.try_read_response().await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_served() {
+    let origin = Origin::answer(
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 30000000\r\n\r\n".as_slice(), &vec![b'x'; 30_000_000]].concat(),
+    );
+    let gateway = start("response_write: 300ms", &origin).await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.read_head().await;
+    let mut pauses = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..15 {
+        pauses.tick().await;
+        client.read_exact(2_000_000).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_keep_alive() {
+    let origin = Origin::echo();
+    let gateway = start("keep_alive: 300ms, request_header: 20s", &origin).await;
+    let mut client = gateway.client("web").await;
+    client.get("/local").await;
+    let began = Instant::now();
+    client.expect_closed().await;
+    assert!(began.elapsed() >= SHORT / 2, "after {:?}", began.elapsed());
+    wait_closed_for(&gateway, "timeouts.keep_alive").await;
+}
+
+#[tokio::test]
+async fn timeouts_that_are_off_never_fire_and_those_of_others_do_not_instead() {
+    let origin = Origin::echo();
+    let gateway = start("request_header: off, request_body: off, keep_alive: 300ms", &origin).await;
+    let mut slow = gateway.client("web").await;
+    slow.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n").await;
+    let mut idle = gateway.client("web").await;
+    idle.get("/local").await;
+    // By now the first has waited longer than any limit that is on.
+    idle.expect_closed().await;
+    slow.send_raw("\r\na").await;
+    let mut idle = Client::connect(gateway.addr("web")).await;
+    idle.get("/local").await;
+    idle.expect_closed().await;
+    slow.send_raw("bc").await;
+    assert_eq!(slow.read_response().await.text(), "abc");
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -132,13 +132,14 @@ impl Streaming {
         let timer = Timer::default();
         let received = Rc::new(Cell::new(0));
         let is_head = request.method() == Method::HEAD;
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             if body.is_end_stream() {
                 return Body::Empty;
             }
             let stall = Stall::new(self.listener.http1.request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
         });
+        as_http1_has_them(request.headers_mut());
         let reply = match self.check(&request) {
             Ok(()) => self.downstream.call(request, Call { timer, interim: None }).await,
             Err(error) => proxy::refuse(error, Record::begin(&self.downstream, &request)),
@@ -163,6 +164,18 @@ impl Streaming {
         }
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
+    }
+}
+
+/// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from
+/// that; cookies, which may come in several fields, are one (RFC 9113 §8.2.3).
+fn as_http1_has_them(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
     }
 }
 

@@ -197,7 +197,11 @@ const POOL_COUNTERS: [PoolMetric; 7] = [
     ("gateway_pool_reused", "Requests that got a connection used before", |pool| pool.reused),
     ("gateway_pool_acquired", "Requests that got a connection", |pool| pool.acquired),
     ("gateway_pool_connect_failures", "Attempts to connect that failed", |pool| pool.connect_failed),
-    ("gateway_pool_retries", "Requests sent again after a dead reused connection", |pool| pool.retried),
+    (
+        "gateway_pool_retries",
+        "Requests tried again, after a dead reused connection or a failed connect",
+        |pool| pool.retried,
+    ),
     ("gateway_pool_tls_handshakes", "TLS handshakes completed", |pool| pool.tls_handshakes),
     ("gateway_pool_tls_resumptions", "TLS handshakes that resumed a session", |pool| pool.tls_resumed),
 ];

@@ -1,5 +1,6 @@
 //! The life of a request, top to bottom.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
@@ -115,7 +116,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
     if *method == Method::CONNECT {
         return Err(Error::RequestMethod);
     }
-    if uri.path() == "*" {
+    if uri.path() == "*" && *method == Method::OPTIONS {
         // `OPTIONS *` is about the server as a whole, which has nothing to say (RFC 9110 §7.1).
         return Err(Error::NoRoute);
     }
@@ -232,8 +233,11 @@ async fn attempt(
     record: &mut Record,
 ) -> Result<Received, Failure> {
     let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
-    let connected = call.timer.within(head_by, connect(route, endpoint, fresh, call, record)).await;
-    let connection = match connected.unwrap_or(Err((late, FailureKind::Final))) {
+    let connecting = pin!(connect(route, endpoint, fresh, call, record));
+    let connected = call.timer.within(head_by, connecting).await;
+    // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
+    let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
+    let connection = match connected.unwrap_or(Err((late, late_kind))) {
         Ok(connection) => connection,
         Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
     };
@@ -292,7 +296,8 @@ async fn connect(
         }
         Acquired::Dial(slot) => {
             record.dialling();
-            let connection = dial(endpoint, slot, route.timeouts.connect, &call.timer).await;
+            // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
+            let connection = Box::pin(dial(endpoint, slot, route.timeouts.connect, &call.timer)).await;
             record.connected();
             connection.map_err(|error| (error, FailureKind::Connect))
         }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -195,8 +195,7 @@ impl Streaming {
             let stall = Stall::new(self.listener.http1.request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
         });
-        // As over HTTP/1, the body knows its length: the field would be a second framing beside it.
-        request.headers_mut().remove(header::CONTENT_LENGTH);
+        as_http1_has_them(request.headers_mut());
         let reply = match self.check(&request) {
             Ok(()) => self.downstream.call(request, Call { timer, interim: None }).await,
             Err(error) => proxy::refuse(error, Record::begin(&self.downstream, &request)),
@@ -223,6 +222,18 @@ impl Streaming {
         }
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
+    }
+}
+
+/// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from
+/// that; cookies, which may come in several fields, are one (RFC 9113 §8.2.3).
+fn as_http1_has_them(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who asked, by which scheme and for which host: the `X-Forwarded-*` fields.
 //!
-//! They have no standard; `Forwarded` (RFC 7239) has one, but few upstreams read it. It passes from a trusted peer as it is.
+//! They have no standard; `Forwarded` (RFC 7239) has one, but few upstreams read it. It passes from a trusted
+//! peer as it is.
 
 use std::net::IpAddr;
 
@@ -25,7 +26,8 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// For a connection from `peer`, which asks for `scheme`. A trusted peer is believed what it says of those before it.
+    /// For a connection from `peer`, which asks for `scheme`. A trusted peer is believed what it says of
+    /// those before it.
     #[must_use]
     pub fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
         // An address is always a valid value; `unknown` is RFC 7239's word (§6.2) should it ever not be.
@@ -37,9 +39,9 @@ impl Forwarding {
 
     /// Sets `X-Forwarded-For`, `-Proto` and `-Host` of a request.
     ///
-    /// From a trusted peer, its address is appended to `X-Forwarded-For`, which becomes one line, and the other two stay where
-    /// they are there. From anyone else, all three are replaced, and whatever else an upstream might believe (`Forwarded`,
-    /// `X-Real-IP`, any other `X-Forwarded-…`) is removed.
+    /// From a trusted peer, its address is appended to `X-Forwarded-For`, which becomes one line, and the
+    /// other two stay where they are there. From anyone else, all three are replaced, and whatever else an
+    /// upstream might believe (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed.
     ///
     /// `host` is the request's host with its port, empty where it has none.
     pub fn apply(&self, headers: &mut HeaderMap, host: &str) {
@@ -74,7 +76,8 @@ fn set_host(headers: &mut HeaderMap, host: &str) {
     }
 }
 
-/// The addresses so far and the peer's. Upstreams that read only the first line have to find all of them there.
+/// The addresses so far and the peer's. Upstreams that read only the first line have to find all of them
+/// there.
 fn append_to_chain(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
     if !headers.contains_key(X_FORWARDED_FOR) {
         return peer.clone();
@@ -96,11 +99,12 @@ pub fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
-/// The address of the client: the last one in `X-Forwarded-For`, as read from its end, that is not a trusted proxy's; the
-/// peer's own where the peer is not trusted.
+/// The address of the client: the last one in `X-Forwarded-For`, as read from its end, that is not a trusted
+/// proxy's; the peer's own where the peer is not trusted.
 ///
-/// An entry that is no address ends the search, since whoever wrote it wrote all before it: then it is the address of the
-/// proxy that passed it on. Entries may have ports and brackets. Called before [`Forwarding::apply`].
+/// An entry that is no address ends the search, since whoever wrote it wrote all before it: then it is the
+/// address of the proxy that passed it on. Entries may have ports and brackets. Called before
+/// [`Forwarding::apply`].
 #[must_use]
 pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();

@@ -7,9 +7,9 @@ use super::list_members;
 
 /// Fields that are for one connection only, whether `Connection` names them or not (RFC 9110 §7.6.1).
 ///
-/// Beyond the section's list: what speaks to a proxy (§11.7), which credentials for the gateway's own place in the chain
-/// are; and `HTTP2-Settings`, which belongs to the h2c upgrade that is never forwarded. `Trailer` is not among them: it
-/// stays with the trailers, which are forwarded.
+/// Beyond the section's list: what speaks to a proxy (§11.7), which credentials for the gateway's own place
+/// in the chain are; and `HTTP2-Settings`, which belongs to the h2c upgrade that is never forwarded.
+/// `Trailer` is not among them: it stays with the trailers, which are forwarded.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "keep-alive",
@@ -23,9 +23,9 @@ const HOP_BY_HOP: [&str; 10] = [
     "http2-settings",
 ];
 
-/// Fields that stay even where `Connection` names them. RFC 9110 §7.6.1 forbids naming a field that is meant for all
-/// recipients; a client that does it anyway wants the upstream to see a request without what a proxy before the gateway, or
-/// the gateway itself, relied on.
+/// Fields that stay even where `Connection` names them. RFC 9110 §7.6.1 forbids naming a field that is meant
+/// for all recipients; a client that does it anyway wants the upstream to see a request without what a proxy
+/// before the gateway, or the gateway itself, relied on.
 const END_TO_END: [&str; 10] = [
     "authorization",
     "cache-control",
@@ -44,8 +44,8 @@ const END_TO_END_PREFIX: &str = "x-forwarded-";
 
 /// Removes connection-specific fields, and those that `Connection` names (RFC 9110 §7.6.1).
 ///
-/// `TE: trailers` is what remains of a `TE` that offers trailers (§10.1.4): the gateway forwards trailers, so the offer is
-/// its own, too.
+/// `TE: trailers` is what remains of a `TE` that offers trailers (§10.1.4): the gateway forwards trailers, so
+/// the offer is its own, too.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let mut present = 0_u16;
     for name in headers.keys() {
@@ -81,7 +81,8 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Whether a member of `TE` offers trailers. They have no weight by the grammar; one of zero is taken at its word.
+/// Whether a member of `TE` offers trailers. They have no weight by the grammar; one of zero is taken at its
+/// word.
 fn is_trailers(member: &str) -> bool {
     let (coding, weight) = member.split_once(';').unwrap_or((member, ""));
     let refuses = weight.split_once('=').is_some_and(|(_, weight)| {

@@ -51,11 +51,13 @@ pub struct RequestHost<'a> {
 
 /// Tells the host of a request from its target and its fields.
 ///
-/// The target's authority wins over Host (RFC 9112 §3.2.2), but Host is checked all the same. HTTP/1.1 has exactly one Host
-/// (§3.2). HTTP/1.0 may have none: then the host is empty. HTTP/2 has `:authority`, Host, or both, if they agree.
+/// The target's authority wins over Host (RFC 9112 §3.2.2), but Host is checked all the same. HTTP/1.1 has
+/// exactly one Host (§3.2). HTTP/1.0 may have none: then the host is empty. HTTP/2 has `:authority`, Host, or
+/// both, if they agree.
 ///
-/// A host is an IPv6 address in brackets, or at most 255 letters, digits, `-`, `_` and dots between them, one more at the end
-/// at most; that is what names in DNS can be, and less than RFC 3986 §3.2.2 allows. No user name, no list.
+/// A host is an IPv6 address in brackets, or at most 255 letters, digits, `-`, `_` and dots between them, one
+/// more at the end at most; that is what names in DNS can be, and less than RFC 3986 §3.2.2 allows. No user
+/// name, no list.
 ///
 /// # Errors
 /// [`HostError`], one for each way in which that can fail.
@@ -215,8 +217,8 @@ mod tests {
     fn each_version_has_its_own_rules() {
         use HostError::{Contradiction, Malformed, Missing, Repeated};
         let (h10, h11, h2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
-        type Case<'a> = (Version, &'a str, &'a [&'a str], Result<&'a str, HostError>);
-        let cases: [Case<'_>; 20] = [
+        type Case = (Version, &'static str, &'static [&'static str], Result<&'static str, HostError>);
+        let cases: [Case; 20] = [
             (h11, "/", &["host: a"], Ok("a")),
             (h11, "/", &[], Err(Missing)),
             (h11, "/", &["host: a", "host: a"], Err(Repeated)),

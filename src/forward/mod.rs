@@ -1,9 +1,11 @@
-//! What changes in a message's header fields on its way through the gateway: the rules of RFC 9110 §7.6 and §7.8 and the
-//! `X-Forwarded-*` fields. Pure functions on [`HeaderMap`]; nothing here allocates for a message that has nothing unusual.
+//! What changes in a message's header fields on its way through the gateway: the rules of RFC 9110 §7.6 and
+//! §7.8 and the `X-Forwarded-*` fields. Pure functions on [`HeaderMap`]; nothing here allocates for a message
+//! that has nothing unusual.
 //!
-//! For a request, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`], [`Forwarding::apply`],
-//! [`via`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so that no `Connection` field can take
-//! them away. For a response: [`clean_response`], [`via`]. For the trailers of either: [`filter_trailers`].
+//! For a request, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`],
+//! [`Forwarding::apply`], [`via()`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so
+//! that no `Connection` field can take them away. For a response: [`clean_response`], [`via()`]. For the
+//! trailers of either: [`filter_trailers`].
 
 mod forwarded;
 mod hop_by_hop;
@@ -33,8 +35,8 @@ fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bo
     }
 }
 
-/// The members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110 §5.6.1).
-/// Lines with octets outside of visible ASCII have none: no list here can hold them.
+/// The members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
+/// §5.6.1). Lines with octets outside of visible ASCII have none: no list here can hold them.
 fn list_members<K: AsHeaderName>(headers: &HeaderMap, name: K) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)

@@ -4,8 +4,9 @@ use http::{HeaderMap, HeaderName};
 
 use super::remove_where;
 
-/// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before the body, and
-/// those that would change what has been decided by the header. Allocates only where there are such.
+/// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before
+/// the body, and those that would change what has been decided by the header. Allocates only where there are
+/// such.
 pub fn filter_trailers(trailers: &mut HeaderMap) {
     remove_where(trailers, is_forbidden);
 }

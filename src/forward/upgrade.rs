@@ -5,12 +5,13 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::list_members;
 
-/// Protocols that are never switched to, whatever a route allows: behind a tunnel of HTTP or TLS, requests would pass that no
-/// route has seen.
+/// Protocols that are never switched to, whatever a route allows: behind a tunnel of HTTP or TLS, requests
+/// would pass that no route has seen.
 const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 
-/// The protocol that a request asks to switch to: the first that it lists and that `allowed` has, without case and with or
-/// without a version. `None` means that the request is answered in its own protocol, as a server may always do.
+/// The protocol that a request asks to switch to: the first that it lists and that `allowed` has, without
+/// case and with or without a version. `None` means that the request is answered in its own protocol, as a
+/// server may always do.
 ///
 /// Only HTTP/1.1 has upgrades, and only where `Connection` names `Upgrade` (RFC 9110 §7.8).
 #[must_use]

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
 use crate::error::FramingError;
+use crate::forward::filter_trailers;
 
 /// Bytes of chunk extensions that one message may have. Nobody uses them; a flood of them is an attack.
 const EXTENSION_BYTES: usize = 16 * 1024;
@@ -28,7 +29,11 @@ enum State {
         value: u64,
         digits: u8,
     },
-    /// `;...`, or blanks, after the size.
+    /// Blanks after the size: some servers pad it, and they may stand before an extension (RFC 9112 §7.1.1).
+    Padding {
+        value: u64,
+    },
+    /// `;...` after the size.
     Extension {
         value: u64,
     },
@@ -103,11 +108,20 @@ impl ChunkedDecoder {
                 State::Size { value: value << 4 | digit, digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(FramingError::ChunkSize),
-            (State::Size { value, .. } | State::Extension { value }, b'\r') => State::SizeLf { value },
-            (State::Size { value, .. }, b';' | b' ' | b'\t') => self.extension(value)?,
-            (State::Size { .. }, _) => return Err(FramingError::ChunkSize),
+            (State::Size { value, .. } | State::Padding { value } | State::Extension { value }, b'\r') => {
+                State::SizeLf { value }
+            }
+            (State::Size { value, .. } | State::Padding { value }, b' ' | b'\t') => {
+                self.extension_byte()?;
+                State::Padding { value }
+            }
+            (State::Size { value, .. } | State::Padding { value }, b';') => State::Extension { value },
+            (State::Size { .. } | State::Padding { .. }, _) => return Err(FramingError::ChunkSize),
             (State::Extension { .. }, b'\n' | 0) => return Err(FramingError::ChunkLineEnd),
-            (State::Extension { value }, _) => self.extension(value)?,
+            (State::Extension { value }, _) => {
+                self.extension_byte()?;
+                State::Extension { value }
+            }
             (State::SizeLf { value: 0 }, b'\n') => State::Trailers,
             (State::SizeLf { value }, b'\n') => State::Data { left: value },
             (State::DataCr, b'\r') => State::DataLf,
@@ -116,12 +130,9 @@ impl ChunkedDecoder {
         })
     }
 
-    fn extension(&mut self, value: u64) -> Result<State, FramingError> {
+    fn extension_byte(&mut self) -> Result<(), FramingError> {
         self.extension_bytes += 1;
-        if self.extension_bytes > EXTENSION_BYTES {
-            return Err(FramingError::ChunkExtension);
-        }
-        Ok(State::Extension { value })
+        if self.extension_bytes > EXTENSION_BYTES { Err(FramingError::ChunkExtension) } else { Ok(()) }
     }
 
     /// Collects the trailer section line by line until the empty line that ends it.
@@ -142,17 +153,23 @@ impl ChunkedDecoder {
     }
 }
 
+/// Reads a whole trailer section, without the fields that must not come in one (RFC 9110 §6.5.1).
 fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, FramingError> {
     let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS];
-    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(bytes, &mut fields) else {
+    let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(bytes, &mut fields) else {
         return Err(FramingError::Trailers);
     };
+    if length < bytes.len() {
+        // It ended at an empty line without CR: others would read what follows as the next message.
+        return Err(FramingError::Trailers);
+    }
     let mut trailers = HeaderMap::new();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| FramingError::Trailers)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| FramingError::Trailers)?;
         trailers.append(name, value);
     }
+    filter_trailers(&mut trailers);
     Ok(trailers)
 }
 
@@ -200,12 +217,16 @@ mod tests {
             (b"\r\n", ChunkSize),
             (b"10000000000000000\r\n", ChunkSize),
             (b"5\nhello\r\n", ChunkSize),
+            (b"5 5\r\n", ChunkSize),
+            (b"5 x;a\r\n", ChunkSize),
             (b"5;a\nhello\r\n", ChunkLineEnd),
             (b"5\rhello\r\n", ChunkLineEnd),
             (b"5\r\nhelloX\r\n", ChunkLineEnd),
             (b"5\r\nhello\n", ChunkLineEnd),
             (b"0\r\nbad trailer\r\n\r\n", Trailers),
             (b"0\r\n a: b\r\n\r\n", Trailers),
+            (b"0\r\na: b\n\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", Trailers),
+            (b"0\r\n\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", Trailers),
         ] {
             assert_eq!(decode(text, 1).unwrap_err(), expected, "{text:?}");
         }

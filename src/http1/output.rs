@@ -34,8 +34,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Whether all was written, so that more may be put in.
+    /// Whether all was written and flushed.
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_taken() && !self.unflushed
+    }
+
+    /// Whether the stream has taken all; TLS may still hold some of it back.
+    fn is_taken(&self) -> bool {
         self.head_written == self.head.len() && self.chunk.is_empty() && self.tail.is_empty()
     }
 
@@ -46,7 +51,7 @@ impl Output {
 
     /// Gives its memory back; for a connection that turns idle.
     pub(crate) fn release(&mut self) {
-        if self.is_empty() && !self.unflushed {
+        if self.is_empty() {
             *self = Output::default();
         }
     }
@@ -160,7 +165,7 @@ impl Output {
         cx: &mut Context<'_>,
         written: &mut u64,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_taken() {
             let head = self.head.get(self.head_written..).unwrap_or_default();
             let mut count = if self.chunk.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *stream).poll_write(cx, head))?

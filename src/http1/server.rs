@@ -274,9 +274,8 @@ impl Connection<'_> {
     async fn run<S: Service>(mut self, service: &S) -> &'static str {
         loop {
             let head = std::future::poll_fn(|cx| self.poll_head(cx)).await;
-            // Boxed, so that a connection between two requests does not hold the room that a request takes.
             let after = match head {
-                Ok(Some(head)) => Box::pin(self.exchange(head, service)).await,
+                Ok(Some(head)) => self.exchange(head, service).await,
                 Ok(None) => After::Close,
                 Err(error) => {
                     self.ended = error.reason();
@@ -345,7 +344,8 @@ impl Connection<'_> {
         let request = self.begin(head);
         let interim = (version >= Version::HTTP_11).then(|| Interim(self.inner.clone()));
         let reply = {
-            let mut reply = pin!(service.call(request, Call { timer: self.timer.clone(), interim }));
+            // Boxed, so that a connection between two requests does not hold the room that a request takes.
+            let mut reply = Box::pin(service.call(request, Call { timer: self.timer.clone(), interim }));
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
                     return Poll::Ready(Some(reply));
@@ -545,7 +545,10 @@ impl Transfer<'_> {
             match written {
                 Poll::Ready(Err(_gone)) => return Poll::Ready(Err(Error::ClientClosed)),
                 Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) if body_waits => return Poll::Pending,
+                // An upstream that is silent for long, as event streams are, must not be kept for nobody.
+                Poll::Ready(Ok(())) if body_waits => {
+                    return inner.poll_gone(cx).map(|()| Err(Error::ClientClosed));
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     let late = self.stall.poll_waiting(cx, self.timer);

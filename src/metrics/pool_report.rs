@@ -39,7 +39,7 @@ pub struct PoolReport {
     pub acquire_wait: Duration,
     /// Attempts to connect that failed.
     pub connect_failed: u64,
-    /// Requests sent again because a reused connection turned out to be dead.
+    /// Requests tried again because a reused connection turned out to be dead, or a new one could not be opened.
     pub retried: u64,
     /// TLS handshakes completed, resumed ones among them.
     pub tls_handshakes: u64,

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and an edit could
-/// only make two readers disagree on where a message ends.
+/// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and
+/// an edit could only make two readers disagree on where a message ends.
 const RESERVED: [&str; 10] = [
     "connection",
     "content-length",
@@ -28,7 +28,7 @@ pub enum HeaderEditError {
     Value(String),
     /// A field that the gateway writes itself.
     #[error(
-        "`{0}` is written by the gateway itself and cannot be edited (for the Host sent upstream there is the route's `host`)"
+        "`{0}` is written by the gateway itself: leave it out (the Host sent upstream is the route's `host`)"
     )]
     Reserved(String),
 }

@@ -1,5 +1,5 @@
-//! What the gateway itself does for a route: rewrites paths, answers, redirects, edits header fields. One behaviour a file,
-//! each built once from what the configuration says, with all that can be wrong found then.
+//! What the gateway itself does for a route: rewrites paths, answers, redirects, edits header fields. One
+//! behaviour a file, each built once from what the configuration says, with all that can be wrong found then.
 
 mod headers;
 mod redirect;

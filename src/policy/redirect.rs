@@ -9,8 +9,8 @@ use crate::router::Parameters;
 
 /// An answer that sends the client elsewhere.
 ///
-/// The target is used as it is written; the request's query is not carried over. The parameters of the route's template may
-/// stand anywhere after its host, and go in as the path has them.
+/// The target is used as it is written; the request's query is not carried over. The parameters of the
+/// route's template may stand anywhere after its host, and go in as the path has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     status: StatusCode,
@@ -31,7 +31,7 @@ pub enum RedirectError {
     Status(u16),
     /// Not a URL or an absolute path.
     #[error(
-        "`{0}` is not a place to redirect to: write a URL that begins with http:// or https://, or a path that begins with one /"
+        "`{0}` is no place to redirect to: write an http:// or https:// URL, or a path that begins with one `/`"
     )]
     Target(String),
     /// A parameter in the host: whoever writes the request would choose where the client goes.
@@ -90,7 +90,8 @@ fn host_part(to: &str) -> Option<&str> {
     rest.split(['/', '?', '#', '\\']).next()
 }
 
-/// Whether browsers and RFC 9110 §10.2.2 take `to` for the same place: to a browser, `//a` and `/\a` are hosts.
+/// Whether browsers and RFC 9110 §10.2.2 take `to` for the same place: to a browser, `//a` and `/\a` are
+/// hosts.
 fn is_target(to: &str) -> bool {
     let is_url = host_part(to).is_some_and(|host| !host.is_empty());
     let is_path = to.starts_with('/') && !to.starts_with("//");

@@ -59,7 +59,8 @@ impl Respond {
         }
     }
 
-    /// The answer; its body is shared, not copied. Framing, and leaving the body out for HEAD, is up to who sends it.
+    /// The answer; its body is shared, not copied. Framing, and leaving the body out for HEAD, is up to who
+    /// sends it.
     #[must_use]
     pub fn response(&self) -> Response<Bytes> {
         let mut response = Response::new(self.body.clone());

@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use super::template::{Template, TemplateError};
 use crate::router::{Parameters, PathError, normalise, normalise_written};
 
-/// The worst value that a parameter can have for the text around it: after a dot it makes a dot segment in disguise. A value
-/// is never empty and never a dot segment itself, since it is a segment of a normalised path.
+/// The worst value that a parameter can have for the text around it: after a dot it makes a dot segment in
+/// disguise. A value is never empty and never a dot segment itself, since it is a segment of a normalised
+/// path.
 const WORST_VALUE: &str = ";";
 
 /// What a route makes of a path. The query goes upstream as it came.
 ///
-/// Whatever it makes is normalised as the request's path was, so that no rewrite brings back what the router refuses.
+/// Whatever it makes is normalised as the request's path was, so that no rewrite brings back what the router
+/// refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrite(Kind);
 
@@ -51,7 +53,8 @@ impl Rewrite {
         Ok(Self(Kind::Path(path.into())))
     }
 
-    /// `written` is taken away from the beginning of the path, at a segment border; a slash at its end does not matter.
+    /// `written` is taken away from the beginning of the path, at a segment border; a slash at its end does
+    /// not matter.
     ///
     /// # Errors
     /// [`RewriteError`] where it is not a path.
@@ -64,7 +67,8 @@ impl Rewrite {
     /// The parameters of the route's template are put into `written`; `known` are their names.
     ///
     /// # Errors
-    /// [`RewriteError`] where it is not a path, or could be none with some values, or has parameters that the route has not.
+    /// [`RewriteError`] where it is not a path, or could be none with some values, or has parameters that the
+    /// route has not.
     pub fn template(written: &str, known: &[String]) -> Result<Self, RewriteError> {
         let template = Template::parse(&normalise_for(written)?, known)?;
         normalise(&template.expand_with(|_| WORST_VALUE))
@@ -72,7 +76,8 @@ impl Rewrite {
         Ok(Self(Kind::Template(template)))
     }
 
-    /// The path to send for the normalised `path`. Parameters go in as the path has them, percent-encoded where it is.
+    /// The path to send for the normalised `path`. Parameters go in as the path has them, percent-encoded
+    /// where it is.
     ///
     /// A path outside of the prefix to strip stays as it is; `/` is what remains of the prefix itself.
     #[must_use]

@@ -9,9 +9,7 @@ pub enum TemplateError {
     #[error("the route's match has no parameter `{{{0}}}`: it has to be in its `template:`")]
     UnknownParameter(String),
     /// A brace that does not enclose a name.
-    #[error(
-        "`{0}` has a brace that does not enclose a parameter's name: write %7B and %7D for the characters themselves"
-    )]
+    #[error("`{0}` has a brace around no parameter's name: write %7B and %7D for the characters themselves")]
     Brace(String),
 }
 
@@ -52,8 +50,8 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// The text with the parameters as the path has them. One that is missing, which [`Template::parse`] rules out for the
-    /// route's own parameters, leaves nothing in its place.
+    /// The text with the parameters as the path has them. One that is missing, which [`Template::parse`]
+    /// rules out for the route's own parameters, leaves nothing in its place.
     pub(super) fn expand(&self, parameters: &Parameters<'_, '_>) -> String {
         self.expand_with(|name| parameters.get(name).unwrap_or_default())
     }

@@ -19,7 +19,8 @@ pub struct RouterError {
 pub enum MatchError {
     /// Not a host name, an IP address or `*.` before a host name.
     #[error(
-        "`{0}` is not a host: write a name such as api.example.com or *.example.com, without scheme or port (a name in another script as punycode, xn--…)"
+        "`{0}` is not a host: write a name such as api.example.com or *.example.com, without scheme or port \
+         (a name in another script as punycode, xn--…)"
     )]
     Host(String),
     /// No request has such a path.
@@ -32,12 +33,13 @@ pub enum MatchError {
     },
     /// Braces in an exact path or a prefix.
     #[error(
-        "`{0}` has braces, which only a template may have: write `template:`, or %7B and %7D for the characters themselves"
+        "`{0}` has braces, which are for templates: write `template:`, or %7B and %7D for braces in a path"
     )]
     Braces(String),
     /// A parameter is not a whole segment, or its name is not a name.
     #[error(
-        "`{0}` is not a template segment: a parameter fills a whole segment, as in /users/{{id}}, and its name has letters, digits, `_` and `-`"
+        "`{0}` is not a template segment: a parameter fills a whole segment, as in /users/{{id}}, and its name \
+         has letters, digits, `_` and `-`"
     )]
     TemplateSegment(String),
     /// Two parameters of one template have the same name.

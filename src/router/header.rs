@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::Expected;
 use super::error::MatchError;
 
-/// A header that has to be there, or has to have a value. A header that comes several times matches if one of its values
-/// does; values are compared whole and with their case.
+/// A header that has to be there, or has to have a value. A header that comes several times matches if one of
+/// its values does; values are compared whole and with their case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeaderMatch {
     name: HeaderName,

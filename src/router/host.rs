@@ -12,8 +12,8 @@ use crate::forward::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
 pub(super) enum HostMatch {
     /// Every host, none among them.
     Any,
-    /// `*.example.com`: what ends in `.example.com` with at least one label before it, be it one or several; never
-    /// `example.com` itself. Holds the part after `*.`.
+    /// `*.example.com`: what ends in `.example.com` with at least one label before it, be it one or several;
+    /// never `example.com` itself. Holds the part after `*.`.
     Wildcard(Box<str>),
     /// `example.com`.
     Exact(Box<str>),
@@ -98,7 +98,8 @@ impl HostIndex {
     }
 }
 
-/// `host` in lower case, without allocating. Longer than any name can be, it becomes empty, and matches no named host.
+/// `host` in lower case, without allocating. Longer than any name can be, it becomes empty, and matches no
+/// named host.
 fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a str {
     if host.len() > HOST_BYTES_MAX {
         return "";

@@ -4,7 +4,8 @@ use http::Method;
 
 use super::error::MatchError;
 
-/// The methods of a match; every method where none is written. HEAD does not come with GET: a route for both lists both.
+/// The methods of a match; every method where none is written. HEAD does not come with GET: a route for both
+/// lists both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MethodMatch {
     methods: Vec<Method>,
@@ -17,7 +18,8 @@ impl MethodMatch {
         let mut errors = Vec::new();
         for name in written {
             match Method::from_bytes(name.as_bytes()) {
-                // Methods are case-sensitive (RFC 9110 §9.1), `get` is never meant, and CONNECT is never forwarded.
+                // Methods are case-sensitive (RFC 9110 §9.1), `get` is never meant, and CONNECT is never
+                // forwarded.
                 Ok(method)
                     if !name.bytes().any(|byte| byte.is_ascii_lowercase()) && method != Method::CONNECT =>
                 {

@@ -1,12 +1,13 @@
 //! Finds the route of a request. Pure: no I/O, no clock, nothing shared that changes.
 //!
-//! Precedence is data: each match has a [`Specificity`], routes are sorted by it once, and a request belongs to the first
-//! that matches. [`Router::find`] answers the same as trying the sorted routes one by one (a test compares the two), but
-//! reaches the candidates through an index by host and path. Its cost depends on the request and on how many routes share
-//! host and path with it, differing only in methods, headers and query; not on how many routes there are.
+//! Precedence is data: each match has a [`Specificity`], routes are sorted by it once, and a request belongs
+//! to the first that matches. [`Router::find`] answers the same as trying the sorted routes one by one (a
+//! test compares the two), but reaches the candidates through an index by host and path. Its cost depends on
+//! the request and on how many routes share host and path with it, differing only in methods, headers and
+//! query; not on how many routes there are.
 //!
-//! A route's path may match while its conditions do not: then the next most specific route is tried, down to the routes
-//! for every path, and then those of the less specific hosts.
+//! A route's path may match while its conditions do not: then the next most specific route is tried, down to
+//! the routes for every path, and then those of the less specific hosts.
 
 mod condition;
 mod error;
@@ -42,8 +43,8 @@ use template::Template;
 pub struct RouteMatch {
     /// Positions of the listeners on which the route is served; all listeners where none is named.
     pub listeners: Vec<usize>,
-    /// A host name, an IP address, or `*.example.com` for names with one or more labels before `.example.com`. `None` is
-    /// any host, and no host.
+    /// A host name, an IP address, or `*.example.com` for names with one or more labels before
+    /// `.example.com`. `None` is any host, and no host.
     pub host: Option<String>,
     /// The path.
     pub path: PathPattern,
@@ -71,7 +72,7 @@ pub struct RequestLine<'a, 'p> {
     pub listener: usize,
     /// The host without its port; empty if there is none. Its case and a final dot do not matter.
     pub host: &'a str,
-    /// The path, [normalised](normalise).
+    /// The path, [normalised](normalise()).
     pub path: &'p str,
     /// What follows the `?`, if there is one.
     pub query: Option<&'a str>,
@@ -107,7 +108,8 @@ struct Route<T> {
 }
 
 impl<T> Router<T> {
-    /// Builds a router from the routes in the order of the file, each with what [`Router::find`] shall answer for it.
+    /// Builds a router from the routes in the order of the file, each with what [`Router::find`] shall answer
+    /// for it.
     ///
     /// # Errors
     /// All that is wrong with any of the matches.
@@ -145,7 +147,8 @@ impl<T> Router<T> {
         Self { routes, hosts }
     }
 
-    /// The most specific route that matches a request; `None` if there is none, which is a 404. Does not allocate.
+    /// The most specific route that matches a request; `None` if there is none, which is a 404. Does not
+    /// allocate.
     #[must_use]
     pub fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
         let accepts = |rank: Rank| self.routes.get(rank).is_some_and(|route| route.conditions.hold(request));

@@ -1,7 +1,7 @@
 //! Brings the path of a request into the one form that is matched *and* forwarded.
 //!
-//! A path that two readers could take for two different ones is refused: an access rule that sees `/public/x` while the
-//! upstream serves `/admin` is worth more to an attacker than the request was to its sender.
+//! A path that two readers could take for two different ones is refused: an access rule that sees `/public/x`
+//! while the upstream serves `/admin` is worth more to an attacker than the request was to its sender.
 
 use std::borrow::Cow;
 
@@ -23,10 +23,12 @@ pub enum PathError {
     /// An encoded control character, NUL among them: it ends the path for those who keep it in a C string.
     #[error("the path has an encoded control character")]
     ControlCharacter,
-    /// An octet that has to be escaped in a path: a control, a space, `#`, `?`, anything but ASCII (RFC 3986 §3.3).
+    /// An octet that has to be escaped in a path: a control, a space, `#`, `?`, anything but ASCII (RFC 3986
+    /// §3.3).
     #[error("the path has a character that must be percent-encoded")]
     RawCharacter,
-    /// A segment such as `..;` or `.;x`: a dot segment to servers that cut parameters off before they resolve dots.
+    /// A segment such as `..;` or `.;x`: a dot segment to servers that cut parameters off before they resolve
+    /// dots.
     #[error("the path has a dot segment hidden before a `;`")]
     HiddenDotSegment,
     /// More `..` than segments before them.
@@ -53,12 +55,12 @@ impl PathError {
 
 /// Normalises the path of a request target, without its query, once (RFC 3986 §6.2.2):
 ///
-/// - escapes of unreserved characters are decoded (`%7Euser` → `~user`, `%2e` → `.`); the digits of the others become
-///   upper case (`%c3` → `%C3`), and they stay escapes;
+/// - escapes of unreserved characters are decoded (`%7Euser` → `~user`, `%2e` → `.`); the digits of the
+///   others become upper case (`%c3` → `%C3`), and they stay escapes;
 /// - then dot segments are removed (§5.2.4).
 ///
-/// Empty segments stay: `//a` and `/a` are different paths, to the routes and to the upstream alike. Normalising again
-/// changes nothing. A path in which there is nothing to do, as nearly all are, is borrowed.
+/// Empty segments stay: `//a` and `/a` are different paths, to the routes and to the upstream alike.
+/// Normalising again changes nothing. A path in which there is nothing to do, as nearly all are, is borrowed.
 ///
 /// # Errors
 /// [`PathError`] where the path cannot be read in one way only. `*`, which only OPTIONS may ask for, is
@@ -71,18 +73,22 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
         return Ok(Cow::Borrowed(path));
     }
     let decoded = decode_unreserved(path)?;
+    if !decoded.contains("/.") {
+        return Ok(Cow::Owned(decoded));
+    }
     remove_dot_segments(&decoded).map(Cow::Owned)
 }
 
-/// Whether nothing in an absolute path needs a closer look. It reads to the end rather than stopping early, since a loop
-/// without a way out is one that the compiler turns into SIMD.
+/// Whether nothing in an absolute path needs a closer look. It reads to the end rather than stopping early,
+/// since a loop without a way out is one that the compiler turns into SIMD.
 fn is_normal(path: &[u8]) -> bool {
     let pairs = path.iter().zip(path.iter().skip(1));
     !pairs
         .fold(false, |found, (before, byte)| found | !is_plain(*byte) | ((*before == b'/') & (*byte == b'.')))
 }
 
-/// Visible ASCII without the characters that [`decode_unreserved`] and [`remove_dot_segments`] judge by their context.
+/// Visible ASCII without the characters that [`decode_unreserved`] and [`remove_dot_segments`] judge by their
+/// context.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() & !matches!(byte, b'%' | b'\\' | b';' | b'#' | b'?')
 }
@@ -116,7 +122,8 @@ fn hex_digit(byte: Option<u8>) -> Option<u8> {
     }
 }
 
-/// Appends what an escape of `byte` stands for: the octet itself where it is unreserved (RFC 3986 §2.3), else the escape.
+/// Appends what an escape of `byte` stands for: the octet itself where it is unreserved (RFC 3986 §2.3), else
+/// the escape.
 fn push_escaped(path: &mut String, byte: u8) -> Result<(), PathError> {
     match byte {
         b'/' => return Err(PathError::EncodedSlash),
@@ -169,6 +176,9 @@ enum SegmentKind {
 }
 
 fn segment_kind(segment: &str) -> Result<SegmentKind, PathError> {
+    if !segment.starts_with('.') {
+        return Ok(SegmentKind::Name);
+    }
     let name = segment.split(';').next().unwrap_or(segment);
     let name = name.split("%3B").next().unwrap_or(name);
     match name {
@@ -179,8 +189,8 @@ fn segment_kind(segment: &str) -> Result<SegmentKind, PathError> {
     }
 }
 
-/// Brings a path of the configuration into the form in which requests have it. People may write it as they read it: a space
-/// and what is not ASCII are escaped first, so that `/café` finds `/caf%C3%A9`.
+/// Brings a path of the configuration into the form in which requests have it. People may write it as they
+/// read it: a space and what is not ASCII are escaped first, so that `/café` finds `/caf%C3%A9`.
 ///
 /// # Errors
 /// [`PathError`], as for a request.
@@ -290,10 +300,9 @@ mod tests {
         #[test]
         fn normalising_again_changes_nothing_and_leaves_no_dot_segment(
             pieces in proptest::collection::vec(
-                prop_oneof![
-                    Just("/"), Just("."), Just(".."), Just("%2e"), Just("%2E"), Just("%"), Just("2"), Just("5"), Just("e"),
-                    Just("a"), Just(";"), Just("%3b"), Just("%25"), Just("%41"), Just("%c3"), Just("é"),
-                ],
+                proptest::sample::select(&[
+                    "/", ".", "..", "%2e", "%2E", "%", "2", "5", "e", "a", ";", "%3b", "%25", "%41", "%c3", "é",
+                ]),
                 0..12,
             ),
         ) {

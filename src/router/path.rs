@@ -13,15 +13,17 @@ pub enum PathPattern {
     Any,
     /// One path.
     Exact(String),
-    /// The path itself and all below it, at segment borders: `/api` matches `/api` and `/api/x`, never `/apix`; `/api/`
-    /// matches what is below `/api`, but not `/api`; `/` matches every path.
+    /// The path itself and all below it, at segment borders: `/api` matches `/api` and `/api/x`, never
+    /// `/apix`; `/api/` matches what is below `/api`, but not `/api`; `/` matches every path.
     Prefix(String),
-    /// Segments of which some, written `{name}`, take any value but an empty one: `/users/{id}/orders/{order}`.
+    /// Segments of which some, written `{name}`, take any value but an empty one:
+    /// `/users/{id}/orders/{order}`.
     Template(String),
 }
 
 impl PathPattern {
-    /// The names of a template's parameters, in order; none for any other pattern or a template that is not one.
+    /// The names of a template's parameters, in order; none for any other pattern or a template that is not
+    /// one.
     #[must_use]
     pub fn parameter_names(&self) -> Vec<String> {
         match self {

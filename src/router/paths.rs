@@ -1,12 +1,14 @@
-//! The index of the paths under one host: a tree of segments for exact paths and prefixes, another for templates.
+//! The index of the paths under one host: a tree of segments for exact paths and prefixes, another for
+//! templates.
 //!
-//! What a look-up costs depends on the segments of the request's path and not on the number of routes. The nodes that it
-//! visits are limited by the configuration alone, so that no request, however deep its path, costs more than its length.
+//! What a look-up costs depends on the segments of the request's path and not on the number of routes. The
+//! nodes that it visits are limited by the configuration alone, so that no request, however deep its path,
+//! costs more than its length.
 
 use std::collections::HashMap;
 
 use super::path::PathMatch;
-use super::template::{Segment, Template, path_segments};
+use super::template::{Segment, Template, path_segments, split_segment};
 
 /// A route's place in the order of precedence: 0 is the most specific.
 pub(super) type Rank = usize;
@@ -33,8 +35,8 @@ impl PathIndex {
         }
     }
 
-    /// The most specific route that matches the path and that `accepts` takes: where a route's other conditions do not
-    /// hold, the next one's are tried.
+    /// The most specific route that matches the path and that `accepts` takes: where a route's other
+    /// conditions do not hold, the next one's are tried.
     pub(super) fn find(&self, path: &str, accepts: impl Fn(Rank) -> bool) -> Option<Rank> {
         let end = self.literals.walk(path);
         if let Some(rank) = end.exact(&accepts) {
@@ -54,8 +56,8 @@ fn path_after_slash(path: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
 }
 
-/// Exact paths and prefixes. The nodes stand in one list, the root first, and know their parents: the prefixes of a path
-/// are met on the way back up, the longest first.
+/// Exact paths and prefixes. The nodes stand in one list, the root first, and know their parents: the
+/// prefixes of a path are met on the way back up, the longest first.
 #[derive(Debug)]
 struct LiteralTree {
     nodes: Vec<LiteralNode>,
@@ -152,8 +154,8 @@ impl Walk<'_> {
     }
 }
 
-/// Templates. A path can match several that differ in where their parameters are; all of them are visited, and the least
-/// rank wins.
+/// Templates. A path can match several that differ in where their parameters are; all of them are visited,
+/// and the least rank wins.
 #[derive(Debug, Default)]
 struct TemplateNode {
     literals: Children<TemplateNode>,
@@ -174,8 +176,8 @@ impl TemplateNode {
         node.routes.push(rank);
     }
 
-    /// Lowers `best` to the least rank among the templates below that match `rest`, the segments still to be matched.
-    /// The depth of the recursion is that of the deepest template.
+    /// Lowers `best` to the least rank among the templates below that match `rest`, the segments still to be
+    /// matched. The depth of the recursion is that of the deepest template.
     fn find(&self, rest: Option<&str>, accepts: &impl Fn(Rank) -> bool, best: &mut Option<Rank>) {
         let Some(rest) = rest else {
             let better = |rank: &Rank| best.is_none_or(|best| *rank < best);
@@ -186,10 +188,7 @@ impl TemplateNode {
         if self.literals.is_empty() && self.parameter.is_none() {
             return;
         }
-        let (segment, rest) = match rest.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
-            None => (rest, None),
-        };
+        let (segment, rest) = split_segment(rest);
         if let Some(child) = self.literals.get(segment) {
             child.find(rest, accepts, best);
         }

@@ -5,9 +5,10 @@ use super::error::MatchError;
 
 /// A query parameter that has to be there, or has to have a value.
 ///
-/// Parameters are separated by `&`; what follows the first `=` is the value, and a parameter without one has an empty
-/// value. Names and values of a request are percent-decoded once, `+` stays `+`, and a `%` that begins no escape stands
-/// for itself. A parameter that comes several times matches if one of its values does.
+/// Parameters are separated by `&`; what follows the first `=` is the value, and a parameter without one has
+/// an empty value. Names and values of a request are percent-decoded once, `+` stays `+`, and a `%` that
+/// begins no escape stands for itself. A parameter that comes several times matches if one of its values
+/// does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct QueryMatch {
     name: Box<str>,

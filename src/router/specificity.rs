@@ -1,18 +1,18 @@
 //! Precedence as data: each matcher says how specific it is, and the greatest matching route answers.
 
-/// How specific a match is. Of the routes that match a request the one with the greatest specificity answers; between
-/// equals, the one that comes first in the file.
+/// How specific a match is. Of the routes that match a request the one with the greatest specificity answers;
+/// between equals, the one that comes first in the file.
 ///
-/// Fields are compared in order: a more specific host wins over any path, a more specific path over any number of
-/// conditions.
+/// Fields are compared in order: a more specific host wins over any path, a more specific path over any
+/// number of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Specificity {
     /// Exact, then the longer wildcard suffix, then any host.
     pub host: HostSpecificity,
     /// Exact, then templates, then the longer prefix, then any path.
     pub path: PathSpecificity,
-    /// How many conditions a match sets besides: one for its methods, one for its listeners, one for each header and each
-    /// query parameter.
+    /// How many conditions a match sets besides: one for its methods, one for its listeners, one for each
+    /// header and each query parameter.
     pub conditions: usize,
 }
 

@@ -1,5 +1,6 @@
 //! A pooled connection, and the reasons for which one ends.
 
+use std::io::ErrorKind;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -118,7 +119,10 @@ impl Connection {
         polled.map(|result| match result {
             Ok(()) if read.filled().is_empty() => CloseReason::Peer,
             Ok(()) => CloseReason::UnexpectedBytes,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => CloseReason::Peer,
+            // Many servers end TLS without saying so: as good as any other end where no response is under way.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                CloseReason::Peer
+            }
             Err(_) => CloseReason::Error,
         })
     }

@@ -13,6 +13,7 @@ use super::connection::{CloseReason, Connection};
 use super::pool::{Pool, Slot};
 use crate::body::Body;
 use crate::error::Error;
+use crate::forward;
 use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead};
 use crate::stream::Stream;
 use crate::timer::Timer;
@@ -68,9 +69,11 @@ pub(crate) async fn send(
     let Connection { stream, slot, served, expires, .. } = connection;
     let timer = attempt.options.timer.clone();
     let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options);
-    let mut interim = |status: StatusCode, headers: &HeaderMap| {
-        if let Some(interim) = attempt.interim {
-            interim.send(status, headers);
+    let mut interim = |status: StatusCode, mut headers: HeaderMap| {
+        if let Some(interim) = attempt.interim
+            && forward::clean_response(status, &mut headers, None).is_ok()
+        {
+            interim.send(status, &headers);
         }
     };
     let head = {
@@ -163,7 +166,10 @@ impl Lease {
                 let pool: std::sync::Arc<Pool> = slot.pool().clone();
                 pool.release(Connection { stream, slot, served, expires, server_keeps });
             }
-            Err(_) if !slot.pool().settings().keep_alive => slot.close(CloseReason::KeepAliveOff),
+            // It was asked to close.
+            Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {
+                slot.close(CloseReason::KeepAliveOff);
+            }
             Err(reason) => slot.close(reason),
         }
     }
@@ -201,12 +207,13 @@ impl HttpBody for ResponseBody {
             this.settle(None);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
+        // First, because a client that reads slowly finds a frame ready each time.
+        if this.timer.poll_elapsed(cx, this.done_by).is_ready() {
+            this.settle(Some(Error::RequestTimeout));
+            return Poll::Ready(Some(Err(Error::RequestTimeout)));
+        }
         match exchange.poll_frame(cx) {
-            Poll::Pending => {
-                std::task::ready!(this.timer.poll_elapsed(cx, this.done_by));
-                this.settle(Some(Error::RequestTimeout));
-                Poll::Ready(Some(Err(Error::RequestTimeout)))
-            }
+            Poll::Pending => Poll::Pending,
             Poll::Ready(frame) => {
                 match &frame {
                     Some(Err(error)) => this.settle(Some(*error)),

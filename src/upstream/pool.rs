@@ -116,7 +116,8 @@ impl Pool {
             return Ok(acquired);
         }
         let began = Instant::now();
-        let acquired = self.acquire_later(timer).await;
+        // Boxed: it is rare, and would make every request's future larger.
+        let acquired = Box::pin(self.acquire_later(timer)).await;
         let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.count(|counts| counts.wait_micros.add(waited));
         acquired
@@ -140,7 +141,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::acquire`].
     pub(crate) async fn acquire_fresh(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        match self.acquire_later(timer).await? {
+        match Box::pin(self.acquire_later(timer)).await? {
             Acquired::Reused(kept) => Ok(Acquired::Dial(kept.replace())),
             dial @ Acquired::Dial(_) => Ok(dial),
         }
@@ -240,12 +241,12 @@ impl Pool {
                 waiter
             };
             let Some(waiter) = waiter else { return Some(connection) };
-            if waiter.worker != this_worker() && connection.stream.detach().is_err() {
-                // Its place becomes free, which serves the next in the queue; this one has to be served, too.
-                connection.close(CloseReason::Error);
-                return None;
-            }
-            match waiter.grant.send(Grant::Connection(Box::new(connection))) {
+            let grant = if waiter.worker != this_worker() && connection.stream.detach().is_err() {
+                Grant::Dial(connection.replace())
+            } else {
+                Grant::Connection(Box::new(connection))
+            };
+            match waiter.grant.send(grant) {
                 Err(Grant::Connection(refused)) => connection = *refused,
                 Ok(()) | Err(Grant::Dial(_)) => return None,
             }
@@ -257,9 +258,9 @@ impl Pool {
         while self.waiting.load(SeqCst) > 0
             && let Some(connection) = idle::take(self)
         {
+            // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             if let Some(unwanted) = self.hand_over(connection) {
                 idle::put(self, unwanted);
-                return;
             }
         }
     }
@@ -357,7 +358,7 @@ impl Pool {
         reserved.then(|| Slot::new(self.clone()))
     }
 
-    /// A request goes again because its connection had died unnoticed.
+    /// A request is tried again: its connection had died unnoticed, or could not be opened.
     pub(crate) fn count_retry(&self) {
         self.count(|counts| counts.retried.add(1));
     }

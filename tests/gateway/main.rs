@@ -16,9 +16,17 @@ mod layering;
 mod listener_limits;
 mod listener_timeouts;
 mod listeners;
+mod pool;
+mod pool_limits;
+mod pooled;
 mod proxy_protocol;
+mod retries;
 mod sample;
 mod shutdown;
+mod stress;
+mod timeouts;
+mod upstream;
+mod upstream_tls;
 
 use support::{Gateway, GatewayBuilder};
 
@@ -28,3 +36,10 @@ fn gateway(config: impl Into<String>) -> GatewayBuilder {
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
+mod answers;
+mod forwarding;
+mod framing;
+mod one_route;
+mod routes;
+mod streaming;
+mod upgrades;

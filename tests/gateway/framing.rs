@@ -1,0 +1,408 @@
+//! Where messages end: what can be read in two ways is refused, in both directions, and half a body is never taken for
+//! a whole one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
+
+use support::{Client, Gate, Gateway, Http2Client, Origin, Response, wait_until};
+
+use crate::one_route::forwarding_to;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// Sends `bytes` on a connection of their own and reads the answer, after which the gateway must close.
+async fn refused(gateway: &Gateway, bytes: &[u8]) -> Response {
+    let mut client = gateway.client("web").await;
+    client.send_raw(bytes).await;
+    let shown = bytes[..bytes.len().min(200)].escape_ascii().to_string();
+    let response = client.try_read_response().await;
+    let response = response.unwrap_or_else(|error| panic!("no answer to {shown}: {error}"));
+    assert!(response.headers.lists("connection", "close"), "{shown}: {response:?}");
+    client.expect_closed().await;
+    response
+}
+
+#[tokio::test]
+async fn a_request_head_that_can_be_read_in_two_ways_is_refused() {
+    let origin = Origin::answer(OK);
+    let gateway = forwarding_to(&origin).await;
+    let framing: [&[u8]; 20] = [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 5\r\nContent-Length: 5\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 5, 5\r\n",
+        b"Content-Length: +5\r\n",
+        b"Content-Length: -5\r\n",
+        b"Content-Length: 0x5\r\n",
+        b"Content-Length: 5 5\r\n",
+        b"Content-Length:\r\n",
+        b"Content-Length: 18446744073709551621\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: chunked, gzip\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding: chunked, chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked;q=1\r\n",
+        b"Transfer-Encoding:\r\n",
+    ];
+    for fields in framing {
+        let head = [b"POST / HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n0\r\n\r\n"].concat();
+        let response = refused(&gateway, &head).await;
+        assert_eq!(response.status, 400, "{}", fields.escape_ascii());
+        assert_eq!(response.header("x-gateway-error"), Some("request.framing"), "{}", fields.escape_ascii());
+    }
+    let old = b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(refused(&gateway, old).await.header("x-gateway-error"), Some("request.framing"));
+
+    let malformed: [&[u8]; 17] = [
+        b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tfolded\r\n\r\n",
+        b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX\0: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n: no name\r\n\r\n",
+        b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ];
+    for head in malformed {
+        let response = refused(&gateway, head).await;
+        assert_eq!(response.status, 400, "{}", head.escape_ascii());
+        let reason = response.header("x-gateway-error");
+        assert_eq!(reason, Some("request.malformed"), "{}", head.escape_ascii());
+    }
+    for version in ["x HTTP/1.1", "HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.0"] {
+        let response = refused(&gateway, format!("GET / {version}\r\nHost: a\r\n\r\n").as_bytes()).await;
+        assert_eq!(
+            (response.status, response.header("x-gateway-error")),
+            (505, Some("request.version")),
+            "{version}"
+        );
+    }
+    assert_eq!(origin.accepted(), 0, "nothing of all that may reach an upstream");
+}
+
+#[tokio::test]
+async fn a_chunked_request_that_is_broken_never_becomes_a_whole_one() {
+    let origin = Origin::answer(OK);
+    let gateway = forwarding_to(&origin).await;
+    let extensions = [b"1;".as_slice(), &[b'a'; 40_000], b"\r\nx\r\n0\r\n\r\n"].concat();
+    let trailers = [b"0\r\nx: ".as_slice(), &[b'a'; 40_000], b"\r\n\r\n"].concat();
+    let broken: [&[u8]; 28] = [
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"+5\r\nhello\r\n0\r\n\r\n",
+        b" 5\r\nhello\r\n0\r\n\r\n",
+        b"\r\nhello\r\n0\r\n\r\n",
+        b";a=b\r\nhello\r\n0\r\n\r\n",
+        b"g\r\nhello\r\n0\r\n\r\n",
+        b"5 5\r\nhello\r\n0\r\n\r\n",
+        b"5 0\r\nhello\r\n0\r\n\r\n",
+        b"5_0\r\nhello\r\n0\r\n\r\n",
+        b"10000000000000005\r\nhello\r\n0\r\n\r\n",
+        b"00000000000000005\r\nhello\r\n0\r\n\r\n",
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5\rhello\r\n0\r\n\r\n",
+        b"5\r\nhello0\r\n\r\n",
+        b"5\r\nhello\n0\r\n\r\n",
+        b"5\r\nhello\r0\r\n\r\n",
+        b"5\r\nhello world\r\n0\r\n\r\n",
+        b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+        b"5;a\0b\r\nhello\r\n0\r\n\r\n",
+        b"0\r\nno colon\r\n\r\n",
+        b"0\r\nx : y\r\n\r\n",
+        b"0\r\nx: y\r\n folded\r\n\r\n",
+        b"0\r\nx: y\rz\r\n\r\n",
+        b"0\r\nx: y\n\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n",
+        &extensions,
+        &trailers,
+    ];
+    for body in broken {
+        let head: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let response = refused(&gateway, &[head, body].concat()).await;
+        let shown = body[..body.len().min(60)].escape_ascii().to_string();
+        assert_eq!(response.status, 400, "{shown}");
+        assert_eq!(response.header("x-gateway-error"), Some("request.framing"), "{shown}");
+    }
+    origin.wait_for_open(0).await;
+    assert_eq!(origin.requests(), [], "the upstream took a broken request for a whole one");
+}
+
+#[tokio::test]
+async fn a_request_body_that_ends_early_never_becomes_a_whole_one() {
+    let heads = Gate::new();
+    heads.release_all();
+    let seen = heads.clone();
+    let origin = Origin::script(move |mut connection| {
+        let seen = seen.clone();
+        async move {
+            if let Some(head) = connection.read_head().await {
+                seen.pass().await;
+                connection.read_body(&head).await;
+            }
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    for (sent, begun) in [
+        "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello",
+        "POST /chunk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello",
+        "POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "POST /trailers HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx: y\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = gateway.client("web").await;
+        client.send_raw(begun).await;
+        heads.arrivals(sent + 1).await;
+        client.half_close().await;
+        wait_until("the origin to see the cut", async || origin.errors().len() > sent).await;
+    }
+    assert_eq!(origin.requests(), []);
+}
+
+#[tokio::test]
+async fn a_request_hidden_in_a_body_stays_a_body() {
+    let origin = Origin::echo();
+    let gateway = forwarding_to(&origin).await;
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    let length = hidden.len();
+    let messages = [
+        format!("GET /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{hidden}"),
+        format!(
+            "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n"
+        ),
+        format!(
+            "POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: content-length\r\n\r\n{hidden}"
+        ),
+        format!(
+            "POST /4 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: transfer-encoding\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n"
+        ),
+    ];
+    let mut client = gateway.client("web").await;
+    for message in messages {
+        client.send_raw(message).await;
+        assert_eq!(client.read_response().await.text(), hidden);
+    }
+    let targets: Vec<String> = origin.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/1", "/2", "/3", "/4"]);
+    assert_eq!(origin.errors(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn requests_behind_one_another_are_answered_in_their_order() {
+    let origin = Origin::respond(|request| {
+        let body = &request.target;
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    let gateway = forwarding_to(&origin).await;
+    let mut client = gateway.client("web").await;
+    client
+        .send_raw(
+            "\r\nGET /1 HTTP/1.1\r\nHost: a\r\n\r\n\
+             POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+             POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+             GET /4 HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await;
+    for expected in ["/1", "/2", "/3", "/4"] {
+        assert_eq!(client.read_response().await.text(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_response_head_that_can_be_read_in_two_ways_is_a_bad_gateway() {
+    let origin = Origin::script(|mut connection| async move {
+        if let Some(request) = connection.read_request().await {
+            connection.write(&request.body).await;
+            connection.close().await;
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    let many_fields = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(300));
+    let large_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(200 * 1024));
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
+    let cases: [(&str, &str); 31] = [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "upstream.framing",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+            "upstream.framing",
+        ),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 0x5\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551621\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nhello", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "upstream.framing",
+        ),
+        ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "upstream.framing"),
+        ("HTTP/1.1 200 OK\r\ncontent-length : 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 200 OK\r\nx: a\rb\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 200 OK\r\nx: a\r\n folded\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/2 200 OK\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 20 OK\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 099 OK\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("HTTP/1.1 2000 OK\r\ncontent-length: 5\r\n\r\nhello", "upstream.malformed"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "upstream.malformed"),
+        (&many_fields, "upstream.malformed"),
+        (&large_head, "upstream.malformed"),
+        (&interim, "upstream.malformed"),
+        ("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", "upstream.upgrade"),
+        ("HTTP/1.1 200 OK\r\ncontent-le", "upstream.closed"),
+        ("HTTP/1.1 103 Early Hints\r\n\r\n", "upstream.closed"),
+    ];
+    for (answer, reason) in cases {
+        let mut client = gateway.client("web").await;
+        let response = client.request("POST", "/", &[], answer.as_bytes()).await;
+        let shown = &answer[..answer.len().min(120)];
+        assert_eq!((response.status, response.header("x-gateway-error")), (502, Some(reason)), "{shown:?}");
+        assert_eq!(client.get("/").await.status, 502, "the client's own connection is in order: {shown:?}");
+    }
+}
+
+/// What an upstream sends of a body, none of it whole, and whether a client can have been told the length beforehand.
+const CUT_BODIES: [&str; 12] = [
+    "content-length: 10\r\n\r\nhello",
+    "content-length: 10\r\n\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "transfer-encoding: chunked\r\n\r\n9\r\nhello",
+    "transfer-encoding: chunked\r\n\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx: y\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n0\r\n\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhelloX0\r\n\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n10000000000000000\r\n\r\n0\r\n\r\n",
+    "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
+];
+
+/// An origin that sends `HTTP/1.1 200 OK` and what it is sent, then closes.
+fn cutting_origin() -> Origin {
+    Origin::script(|mut connection| async move {
+        if let Some(request) = connection.read_request().await {
+            connection.write([b"HTTP/1.1 200 OK\r\n", &request.body[..]].concat()).await;
+            connection.close().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn half_a_response_is_never_taken_for_a_whole_one() {
+    let origin = cutting_origin();
+    let gateway = forwarding_to(&origin).await;
+    for sent in CUT_BODIES {
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            let mut client = gateway.client("web").await;
+            let length = sent.len();
+            client
+                .send_raw(format!("POST / {version}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{sent}"))
+                .await;
+            match client.try_read_response().await {
+                // What was not yet sent can still be called what it is.
+                Ok(response) => assert_eq!(response.status, 502, "{version}, {sent:?}: {response:?}"),
+                Err(_cut) => {}
+            }
+        }
+        let mut client = Http2Client::connect(gateway.addr("web")).await;
+        let request = support::http::Request::post("http://a/").body(sent.into()).unwrap();
+        match client.try_request(request).await {
+            Ok(response) => assert_eq!(response.status, 502, "HTTP/2, {sent:?}: {response:?}"),
+            Err(error) => assert!(error.is_reset(), "HTTP/2, {sent:?}: {error}"),
+        }
+        // The stream is cut, not the connection with all the others.
+        let request =
+            support::http::Request::post("http://a/").body("content-length: 0\r\n\r\n".into()).unwrap();
+        assert_eq!(client.request(request).await.status, 200, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_reset_is_cut_for_the_client_too() {
+    let origin = Origin::script(|mut connection| async move {
+        if let Some(request) = connection.read_request().await {
+            connection.write([b"HTTP/1.1 200 OK\r\n", &request.body[..], b"\r\n\r\nhello"].concat()).await;
+            connection.read_exact(0).await;
+            connection.reset();
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    // A body that ends with its connection ends with a FIN; a reset is no end.
+    for framing in ["x: y", "content-length: 10", "connection: close"] {
+        let mut client = gateway.client("web").await;
+        client
+            .send_raw(format!(
+                "POST / HTTP/1.0\r\nHost: a\r\nContent-Length: {}\r\n\r\n{framing}",
+                framing.len()
+            ))
+            .await;
+        match client.try_read_response().await {
+            Ok(response) => assert_eq!(response.status, 502, "{framing}: {response:?}"),
+            Err(_cut) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_unasked_for_bytes_is_not_used_again() {
+    // The second response would be taken for the answer to the next client's request.
+    let origin = Origin::answer(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+    );
+    let gateway = forwarding_to(&origin).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.client("web").await.get("/").await.text(), "ok");
+    }
+    assert_eq!(origin.accepted(), 3);
+    let pool = gateway.pool("all").await;
+    assert_eq!(pool["closed"]["unexpected_bytes"], 3, "{pool}");
+
+    let bodiless = Origin::respond(|request| match request.method.as_str() {
+        "HEAD" => b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil".to_vec(),
+        _ => b"HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\nevil".to_vec(),
+    });
+    let gateway = forwarding_to(&bodiless).await;
+    for method in ["HEAD", "GET", "HEAD"] {
+        let mut client = gateway.client("web").await;
+        let response = client.request(method, "/", &[], b"").await;
+        assert_eq!((response.status, response.body.len()), (if method == "GET" { 204 } else { 200 }, 0));
+        drop(client);
+    }
+    assert_eq!(bodiless.accepted(), 3);
+}
+
+#[tokio::test]
+async fn a_client_may_drip_its_request_byte_by_byte() {
+    let origin = Origin::echo();
+    let gateway = forwarding_to(&origin).await;
+    let mut client: Client = gateway.client("web").await;
+    let message = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;e=1\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n";
+    for byte in message.bytes() {
+        client.send_raw([byte]).await;
+    }
+    assert_eq!(client.read_response().await.text(), "abcde");
+    assert_eq!(origin.requests()[0].trailers.get("x-t"), Some("1"));
+}

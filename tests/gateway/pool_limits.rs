@@ -1,0 +1,242 @@
+//! The limits of a pool: they hold exactly, for the whole process, and who has to wait is served in turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use support::{Certificates, Gate, Origin, SilentListener};
+
+use crate::pooled::{self, OK, ROUTE, closed, number, refusal, refused, settled};
+
+#[tokio::test]
+async fn max_connections_holds_for_the_whole_process() {
+    for (workers, keep_alive) in [(1, true), (2, true), (4, true), (1, false), (2, false), (4, false)] {
+        let (gate, now, peak) = (Gate::new(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let origin = {
+            let (gate, now, peak) = (gate.clone(), Arc::clone(&now), Arc::clone(&peak));
+            Origin::script(move |mut connection| {
+                let (gate, now, peak) = (gate.clone(), Arc::clone(&now), Arc::clone(&peak));
+                async move {
+                    while connection.read_request().await.is_some() {
+                        peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        gate.pass().await;
+                        now.fetch_sub(1, SeqCst);
+                        connection.write(OK).await;
+                    }
+                }
+            })
+        };
+        let keys = format!("pool: {{ max_connections: 3, keep_alive: {keep_alive}, acquire_timeout: 10s }}");
+        let gateway = pooled::with_workers(workers, origin.addr(), &keys).await;
+        let mut asked = Vec::new();
+        for _ in 0..16 {
+            asked.push(pooled::ask(&gateway, "/").await);
+        }
+        gateway.wait_for_pool(ROUTE, "thirteen waiting", |pool| number(pool, "pending") == 13).await;
+        gate.arrivals(3).await;
+        let case = format!("{workers} workers, keep_alive {keep_alive}");
+        for served in 1..=16 {
+            if served % 4 == 0 {
+                assert_eq!(
+                    pooled::sockets(&gateway, origin.addr()).await,
+                    3.min(17 - served).max(3 * usize::from(keep_alive)),
+                    "{case}"
+                );
+            }
+            gate.release();
+            gate.arrivals((3 + served).min(16)).await;
+            if served >= 14 {
+                let done = |pool: &support::serde_json::Value| number(pool, "active") == 16 - served as u64;
+                gateway.wait_for_pool(ROUTE, "one less in use", done).await;
+            }
+        }
+        for answer in asked {
+            assert_eq!(answer.await.unwrap().status, 200, "{case}");
+        }
+        assert_eq!(peak.load(SeqCst), 3, "{case}");
+        assert_eq!(origin.accepted(), if keep_alive { 3 } else { 16 }, "{case}");
+        settled(&gateway).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_moves_to_the_worker_that_needs_it() {
+    let certificates = Certificates::new();
+    let tls =
+        Origin::builder().tls(certificates.server_config(&certificates.server(&["localhost"]))).answer(OK);
+    for origin in [Origin::answer(OK), tls] {
+        let upstream = pooled::upstream(&origin, &certificates);
+        let gateway =
+            pooled::builder(4, &upstream, "pool: { max_connections: 1, max_pending: 0 }").start().await;
+        // The kernel spreads them over the workers: that all are at one is as likely as 4 to the power of -23.
+        for _ in 0..24 {
+            assert_eq!(gateway.client("web").await.get("/").await.status, 200, "{}", origin.url());
+        }
+        assert_eq!(origin.accepted(), 1, "{}", origin.url());
+        let pool = settled(&gateway).await;
+        assert_eq!((number(&pool, "reused"), number(&pool, "idle")), (23, 1), "{pool:#}");
+        assert!(origin.errors().is_empty(), "{:?}", origin.errors());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_finds_no_room_is_told_which_limit_it_met() {
+    for workers in [1, 2] {
+        let gate = Gate::new();
+        let origin = pooled::gated(&gate);
+        let keys = "pool: { max_connections: 1, max_pending: 1, acquire_timeout: 300ms }";
+        let gateway = pooled::with_workers(workers, origin.addr(), keys).await;
+        let served = pooled::ask(&gateway, "/served").await;
+        gate.arrivals(1).await;
+        let waits = pooled::ask(&gateway, "/waits").await;
+        gateway.wait_for_pool(ROUTE, "one waiting", |pool| number(pool, "pending") == 1).await;
+        let mut client = gateway.client("web").await;
+        let full = client.get("/full").await;
+        assert_eq!(refusal(&full), (503, "pool.max_pending"));
+        assert_eq!(full.text(), "pool.max_pending: too many requests wait for a connection\n");
+        let waited = waits.await.unwrap();
+        assert_eq!(refusal(&waited), (503, "pool.acquire_timeout"));
+        assert_eq!(waited.text(), "pool.acquire_timeout: no connection became free in time\n");
+        gate.release_all();
+        assert_eq!(served.await.unwrap().status, 200);
+        assert_eq!(client.get("/").await.status, 200, "a refusal keeps the client's connection");
+        let pool = settled(&gateway).await;
+        assert_eq!(
+            (refused(&pool, "pool.max_pending"), refused(&pool, "pool.acquire_timeout")),
+            (1, 1),
+            "{pool:#}"
+        );
+        assert_eq!((origin.accepted(), number(&pool, "idle")), (1, 1));
+        // A limit that refuses is not silent.
+        gateway.wait_for_log("pool.max_pending").await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_is_served_first_come_first_served() {
+    for (workers, keep_alive) in [(1, true), (2, true), (2, false)] {
+        let gate = Gate::new();
+        let origin = pooled::gated(&gate);
+        let keys = format!("pool: {{ max_connections: 1, acquire_timeout: 10s, keep_alive: {keep_alive} }}");
+        let gateway = pooled::with_workers(workers, origin.addr(), &keys).await;
+        let mut asked = vec![pooled::ask(&gateway, "/0").await];
+        gate.arrivals(1).await;
+        for number_waiting in 1..8 {
+            asked.push(pooled::ask(&gateway, &format!("/{number_waiting}")).await);
+            let waits = |pool: &support::serde_json::Value| number(pool, "pending") == number_waiting;
+            gateway.wait_for_pool(ROUTE, "one more waiting", waits).await;
+        }
+        gate.release_all();
+        for answer in asked {
+            assert_eq!(answer.await.unwrap().status, 200);
+        }
+        let order: Vec<String> = origin.requests().iter().map(|request| request.target.clone()).collect();
+        assert_eq!(order, ["/0", "/1", "/2", "/3", "/4", "/5", "/6", "/7"], "{workers} workers");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_the_queue_takes_nothing_along() {
+    for workers in [1, 2] {
+        let gate = Gate::new();
+        let origin = pooled::gated(&gate);
+        let keys = "pool: { max_connections: 1, acquire_timeout: 10s }";
+        let gateway = pooled::with_workers(workers, origin.addr(), keys).await;
+        let served = pooled::ask(&gateway, "/served").await;
+        gate.arrivals(1).await;
+        let mut leaving = Vec::new();
+        for _ in 0..2 {
+            let mut client = gateway.client("web").await;
+            client.send_raw("GET /leaves HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            leaving.push(client);
+        }
+        gateway.wait_for_pool(ROUTE, "two waiting", |pool| number(pool, "pending") == 2).await;
+        let stays = pooled::ask(&gateway, "/stays").await;
+        gateway.wait_for_pool(ROUTE, "three waiting", |pool| number(pool, "pending") == 3).await;
+        drop(leaving);
+        gateway.wait_for_pool(ROUTE, "one waiting", |pool| number(pool, "pending") == 1).await;
+        gate.release_all();
+        assert_eq!(served.await.unwrap().status, 200);
+        assert_eq!(stays.await.unwrap().status, 200);
+        let pool = settled(&gateway).await;
+        assert_eq!(
+            (origin.accepted(), origin.requests().len(), number(&pool, "idle")),
+            (1, 2, 1),
+            "{pool:#}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_its_connection_up_and_its_place_to_the_next() {
+    let gate = Gate::new();
+    let origin = pooled::gated(&gate);
+    let gateway = pooled::to(origin.addr(), "pool: { max_connections: 1, acquire_timeout: 10s }").await;
+    let mut leaves = gateway.client("web").await;
+    leaves.send_raw("GET /leaves HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    gate.arrivals(1).await;
+    let next = pooled::ask(&gateway, "/next").await;
+    gateway.wait_for_pool(ROUTE, "one waiting", |pool| number(pool, "pending") == 1).await;
+    drop(leaves);
+    gate.arrivals(2).await;
+    gate.release_all();
+    assert_eq!(next.await.unwrap().status, 200);
+    let pool = settled(&gateway).await;
+    assert_eq!((closed(&pool, "cancelled"), number(&pool, "idle"), origin.accepted()), (1, 1, 2), "{pool:#}");
+}
+
+#[tokio::test]
+async fn no_more_than_max_connecting_are_opened_at_once() {
+    for workers in [1, 2] {
+        let silent = SilentListener::start().await;
+        let keys = "pool: { max_connecting: 2, acquire_timeout: 300ms }\ntimeouts: { connect: 800ms }\nretry: { attempts: 0 }";
+        let gateway = pooled::with_workers(workers, silent.addr(), keys).await;
+        let mut asked = Vec::new();
+        for _ in 0..6 {
+            asked.push(pooled::ask(&gateway, "/").await);
+        }
+        gateway.wait_for_pool(ROUTE, "four waiting", |pool| number(pool, "pending") == 4).await;
+        assert_eq!(number(&gateway.pool(ROUTE).await, "connecting"), 2);
+        // One is the listener's own, which fills its queue.
+        assert_eq!(pooled::sockets(&gateway, silent.addr()).await - 1, 2);
+        let mut reasons = Vec::new();
+        for answer in asked {
+            reasons.push(answer.await.unwrap().header("x-gateway-error").unwrap().to_owned());
+        }
+        reasons.sort();
+        let expected = [vec!["pool.acquire_timeout"; 4], vec!["timeouts.connect"; 2]].concat();
+        assert_eq!(reasons, expected);
+        let pool = settled(&gateway).await;
+        assert_eq!((number(&pool, "opened"), number(&pool, "connect_failed")), (0, 2), "{pool:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_dial_that_ends_lets_the_next_one_begin() {
+    let origin = Origin::answer(OK);
+    let gateway =
+        pooled::to(origin.addr(), "pool: { max_connecting: 1, max_idle: 256, acquire_timeout: 10s }").await;
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        asked.push(pooled::ask(&gateway, "/").await);
+    }
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
+    settled(&gateway).await;
+
+    // Also where it fails: each has its own try, one after the other.
+    let keys = "pool: { max_connecting: 1, acquire_timeout: 10s }\nretry: { attempts: 0 }\ntimeouts: { connect: 100ms }";
+    let silent = SilentListener::start().await;
+    let gateway = pooled::to(silent.addr(), keys).await;
+    let began = std::time::Instant::now();
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        asked.push(pooled::ask(&gateway, "/").await);
+    }
+    for answer in asked {
+        assert_eq!(refusal(&answer.await.unwrap()), (503, "timeouts.connect"));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert_eq!(number(&settled(&gateway).await, "connect_failed"), 4);
+}

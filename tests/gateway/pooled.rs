@@ -1,0 +1,125 @@
+//! Gateways whose one route, `pooled`, goes through a pool, and what their pools say.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use support::serde_json::Value;
+use support::{
+    Certificates, Connection, Gate, Gateway, GatewayBuilder, Origin, Response, Signal, wait_until,
+};
+use tokio::task::JoinHandle;
+
+/// The name of the route.
+pub(crate) const ROUTE: &str = "pooled";
+
+/// A small answer that keeps its connection.
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A gateway with this configuration beside its listener `web` and the admin listener.
+pub(crate) fn gateway(config: &str) -> GatewayBuilder {
+    let listeners = "listeners: [{ name: web, address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }\n";
+    let access_log = "telemetry: { access_log: off }\n";
+    Gateway::builder(env!("CARGO_BIN_EXE_gateway"), format!("{listeners}{access_log}{config}"))
+}
+
+/// A gateway with so many workers, the route's `upstream`, and further keys of the route, one a line.
+pub(crate) fn builder(workers: usize, upstream: &str, keys: &str) -> GatewayBuilder {
+    let keys: String = keys.lines().map(|line| format!("    {}\n", line.trim())).collect();
+    gateway(&format!(
+        "workers: {workers}\nroutes:\n  - name: {ROUTE}\n    match: {{ prefix: / }}\n    upstream: {upstream}\n{keys}"
+    ))
+}
+
+/// One worker, and one endpoint without TLS.
+pub(crate) async fn to(address: SocketAddr, keys: &str) -> Gateway {
+    with_workers(1, address, keys).await
+}
+
+/// So many workers, and one endpoint without TLS.
+pub(crate) async fn with_workers(workers: usize, address: SocketAddr, keys: &str) -> Gateway {
+    builder(workers, &format!("{{ url: 'http://{address}' }}"), keys).start().await
+}
+
+/// The YAML of an upstream with one endpoint, whose authority is trusted if it speaks TLS.
+pub(crate) fn upstream(origin: &Origin, certificates: &Certificates) -> String {
+    let url = origin.url();
+    let ca = certificates.ca();
+    if url.starts_with("https") {
+        format!("{{ url: '{url}', tls: {{ ca: {} }} }}", ca.display())
+    } else {
+        format!("{{ url: '{url}' }}")
+    }
+}
+
+/// An origin that holds each request at the gate before it answers [`OK`].
+pub(crate) fn gated(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::script(move |connection| serve_gated(connection, gate.clone()))
+}
+
+/// Holds each request at the gate before it answers [`OK`].
+pub(crate) async fn serve_gated(mut connection: Connection, gate: Gate) {
+    while connection.read_request().await.is_some() {
+        gate.pass().await;
+        connection.write(OK).await;
+    }
+}
+
+/// Asks for a path on a connection of its own, in the background. The connection is open when this returns.
+pub(crate) async fn ask(gateway: &Gateway, path: &str) -> JoinHandle<Response> {
+    let mut client = gateway.client("web").await;
+    let path = path.to_owned();
+    tokio::spawn(async move { client.get(&path).await })
+}
+
+/// The status of an answer and the limit or failure that it names.
+pub(crate) fn refusal(response: &Response) -> (u16, &str) {
+    (response.status, response.header("x-gateway-error").unwrap_or("-"))
+}
+
+/// One of a pool's numbers.
+pub(crate) fn number(pool: &Value, key: &str) -> u64 {
+    pool[key].as_u64().unwrap_or_else(|| panic!("no number `{key}` in {pool}"))
+}
+
+/// How many of a pool's connections were closed for a reason.
+pub(crate) fn closed(pool: &Value, reason: &str) -> u64 {
+    pool["closed"][reason].as_u64().unwrap_or(0)
+}
+
+/// How many requests a limit of the pool has refused.
+pub(crate) fn refused(pool: &Value, limit: &str) -> u64 {
+    pool["refused"][limit].as_u64().unwrap_or(0)
+}
+
+/// The pool of the route once nothing uses it or waits for it; all its numbers have to agree then.
+pub(crate) async fn settled(gateway: &Gateway) -> Value {
+    let at_rest = |pool: &Value| ["active", "pending", "connecting"].iter().all(|key| number(pool, key) == 0);
+    let pool = gateway.wait_for_pool(ROUTE, "nothing under way", at_rest).await;
+    let closed: u64 = pool["closed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(number(&pool, "opened"), closed + number(&pool, "idle"), "{pool:#}");
+    pool
+}
+
+/// How many connections to `address` the gateway has open or is opening at one moment. The program is stopped for it.
+pub(crate) async fn sockets(gateway: &Gateway, address: SocketAddr) -> usize {
+    gateway.signal(Signal::STOP);
+    wait_until("all threads to stop", async || {
+        let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
+            // The state comes after the name, which may have spaces and is in parentheses (proc(5)).
+            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+        })
+    })
+    .await;
+    let remote = format!("0100007F:{:04X}", address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let open = table.lines().filter(|line| {
+        let mut columns = line.split_whitespace().skip(2);
+        // ESTABLISHED, SYN_SENT, CLOSE_WAIT: all those that the gateway has not closed (include/net/tcp_states.h).
+        columns.next() == Some(&remote) && matches!(columns.next(), Some("01" | "02" | "08"))
+    });
+    let open = open.count();
+    gateway.signal(Signal::CONT);
+    open
+}

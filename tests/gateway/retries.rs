@@ -1,0 +1,185 @@
+//! What is tried again, and what must not be (RFC 9110 §9.2.2).
+
+use std::collections::BTreeSet;
+
+use support::{Client, Connection, Gateway, Origin, SilentListener, unused_address};
+
+use crate::pooled::{self, OK, ROUTE, closed, number, refusal, settled};
+
+/// What an origin does with the second request on its first connection, and with any request on later ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Then {
+    Answer,
+    Close,
+    Reset,
+    OneByte,
+}
+
+/// An origin whose first connection answers once and then does `second`; later ones do `later`.
+fn stale(second: Then, later: Then) -> Origin {
+    Origin::script(move |mut connection: Connection| async move {
+        let mut then = if connection.number() == 0 { Then::Answer } else { later };
+        while connection.read_request().await.is_some() {
+            match then {
+                Then::Answer => connection.write(OK).await,
+                Then::Close => return,
+                Then::Reset => return connection.reset(),
+                Then::OneByte => return connection.write("H").await,
+            }
+            if connection.number() == 0 {
+                then = second;
+            }
+        }
+    })
+}
+
+/// A gateway before that origin, and a client that has used the first connection already.
+async fn warmed(origin: &Origin, keys: &str) -> (Gateway, Client) {
+    let gateway = pooled::to(origin.addr(), keys).await;
+    let mut client = gateway.client("web").await;
+    assert_eq!(client.get("/first").await.status, 200);
+    assert_eq!(number(&settled(&gateway).await, "idle"), 1);
+    (gateway, client)
+}
+
+#[tokio::test]
+async fn a_request_on_a_kept_connection_that_was_just_closed_goes_again_if_it_is_idempotent() {
+    for (request, goes_again) in [
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+        ("DELETE / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+        ("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", true),
+        ("OPTIONS / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody", false),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", false),
+        ("PATCH / HTTP/1.1\r\nhost: a\r\n\r\n", false),
+        ("UNKNOWN / HTTP/1.1\r\nhost: a\r\n\r\n", false),
+        // Idempotent, but its body is gone.
+        ("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody", false),
+        ("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", false),
+    ] {
+        for second in [Then::Close, Then::Reset] {
+            let case = format!("{second:?} {request}");
+            let origin = stale(second, Then::Answer);
+            let (gateway, mut client) = warmed(&origin, "").await;
+            client.send_raw(request).await;
+            let response = client.read_response().await;
+            let expected = if goes_again { (200, "-") } else { (502, "upstream.closed") };
+            assert_eq!(refusal(&response), expected, "{case}");
+            assert_eq!(origin.accepted(), 1 + usize::from(goes_again), "{case}");
+            let pool = settled(&gateway).await;
+            assert_eq!(number(&pool, "retried"), u64::from(goes_again), "{case}");
+            assert_eq!(closed(&pool, "peer"), 1, "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_goes_again_after_a_byte_of_a_response_a_second_failure_or_against_the_settings() {
+    for (second, later, keys, connections) in [
+        (Then::OneByte, Then::Answer, "", 1),
+        (Then::Close, Then::Close, "retry: { attempts: 5 }", 2),
+        (Then::Close, Then::Reset, "retry: { attempts: 5 }", 2),
+        (Then::Close, Then::Answer, "retry: { attempts: 0 }", 1),
+        (Then::Close, Then::Answer, "retry: { on: [connect] }", 1),
+        (Then::Close, Then::Answer, "retry: { on: [] }", 1),
+    ] {
+        let case = format!("{second:?} {later:?} {keys}");
+        let origin = stale(second, later);
+        let (gateway, mut client) = warmed(&origin, keys).await;
+        assert_eq!(refusal(&client.get("/").await), (502, "upstream.closed"), "{case}");
+        assert_eq!(origin.accepted(), connections, "{case}");
+        assert_eq!(number(&settled(&gateway).await, "retried"), connections as u64 - 1, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_that_is_closed_is_not_stale() {
+    let origin = Origin::script(|mut connection| async move { drop(connection.read_request().await) });
+    let gateway = pooled::to(origin.addr(), "retry: { attempts: 5 }").await;
+    let response = gateway.client("web").await.get("/").await;
+    assert_eq!(refusal(&response), (502, "upstream.closed"));
+    assert_eq!(response.text(), "upstream.closed: upstream closed without a response\n");
+    assert_eq!(origin.accepted(), 1);
+    settled(&gateway).await;
+}
+
+/// Where another kept connection is all that the limit allows, it makes room.
+#[tokio::test]
+async fn the_second_try_has_a_new_connection_even_where_others_are_kept() {
+    let gate = support::Gate::new();
+    let first = gate.clone();
+    // Each connection answers once; the two that are kept then close at the next request.
+    let origin = Origin::script(move |mut connection| {
+        let gate = first.clone();
+        async move {
+            if connection.read_request().await.is_some() {
+                gate.pass().await;
+                connection.write(OK).await;
+                drop(connection.read_request().await);
+            }
+        }
+    });
+    let gateway = pooled::to(origin.addr(), "pool: { max_connections: 2 }").await;
+    let (one, two) = (pooled::ask(&gateway, "/").await, pooled::ask(&gateway, "/").await);
+    gate.arrivals(2).await;
+    gate.release_all();
+    assert_eq!((one.await.unwrap().status, two.await.unwrap().status), (200, 200));
+    assert_eq!(number(&settled(&gateway).await, "idle"), 2);
+    assert_eq!(gateway.client("web").await.get("/").await.status, 200);
+    let pool = settled(&gateway).await;
+    assert_eq!((origin.accepted(), number(&pool, "retried")), (3, 1), "{pool:#}");
+    // The place of the one that closed was free for the new one; the other is still kept.
+    assert_eq!((number(&pool, "idle"), closed(&pool, "peer")), (2, 1), "{pool:#}");
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_opened_is_tried_at_the_next_endpoint() {
+    let origin = Origin::echo();
+    let upstream = format!("{{ endpoints: ['http://{}', '{}'] }}", unused_address(), origin.url());
+    let gateway = pooled::builder(1, &upstream, "retry: { backoff: 1ms }").start().await;
+    let mut client = gateway.client("web").await;
+    // Whatever the method: nothing was sent, so the body is still all there.
+    for _ in 0..2 {
+        assert_eq!(client.request("POST", "/", &[], b"body").await.body, b"body");
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    assert_eq!(origin.requests().len(), 4);
+    let pools = gateway.pools().await;
+    let retried: u64 = pools.iter().map(|pool| number(pool, "retried")).sum();
+    let failed: u64 = pools.iter().map(|pool| number(pool, "connect_failed")).sum();
+    assert_eq!((retried, failed), (2, 2), "every other request begins at the one that refuses");
+
+    // Also where the first one does not answer at all, by the limit of a try.
+    let silent = SilentListener::start().await;
+    let upstream = format!("{{ endpoints: ['http://{}', '{}'] }}", silent.addr(), origin.url());
+    for keys in ["timeouts: { connect: 200ms }", "timeouts: { per_try: 200ms }"] {
+        let gateway = pooled::builder(1, &upstream, keys).start().await;
+        let mut client = gateway.client("web").await;
+        assert_eq!(client.request("POST", "/", &[], b"body").await.body, b"body", "{keys}");
+    }
+}
+
+#[tokio::test]
+async fn there_are_never_more_tries_than_allowed() {
+    let unused: BTreeSet<_> = (0..3).map(|_| unused_address()).collect();
+    let origin = Origin::answer(OK);
+    let unused: Vec<String> = unused.iter().map(|address| format!("'http://{address}'")).collect();
+    let upstream = format!("{{ endpoints: [{}, '{}'] }}", unused.join(", "), origin.url());
+    for (attempts, expected) in
+        [(0, (503, "upstream.connect")), (2, (503, "upstream.connect")), (3, (200, "-"))]
+    {
+        let keys = format!("retry: {{ attempts: {attempts}, backoff: off }}");
+        let gateway = pooled::builder(1, &upstream, &keys).start().await;
+        assert_eq!(refusal(&gateway.client("web").await.get("/").await), expected, "{attempts}");
+        let failed: u64 = gateway.pools().await.iter().map(|pool| number(pool, "connect_failed")).sum();
+        assert_eq!(failed, (attempts + 1).min(3), "{attempts}");
+    }
+    // One endpoint alone is tried again, too, and the client waits no longer than its whole time.
+    let gateway = pooled::to(unused_address(), "retry: { attempts: 3, backoff: 1ms }").await;
+    assert_eq!(refusal(&gateway.client("web").await.get("/").await), (503, "upstream.connect"));
+    assert_eq!(number(&gateway.pool(ROUTE).await, "connect_failed"), 4);
+    let gateway =
+        pooled::to(unused_address(), "retry: { attempts: 3, backoff: 10s }\ntimeouts: { request: 1s }").await;
+    assert_eq!(refusal(&gateway.client("web").await.get("/").await), (504, "timeouts.request"));
+    assert_eq!(number(&settled(&gateway).await, "connect_failed"), 1);
+}

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::Listener;
+use super::bind::BACKLOG;
 use crate::connection;
 use crate::downstream::{Current, Downstream};
 use crate::forward;
@@ -32,26 +33,30 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Accepts connections until `drain` starts, and then those that the kernel has completed already.
 pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current: Rc<Current>, drain: Drain) {
     let waiting = drain.seat_uncounted();
+    let take_in = async |(socket, peer): (TcpStream, SocketAddr)| {
+        let Some(permit) = admit(&listener, &drain).await else { return };
+        let seat = drain.seat();
+        tokio::task::spawn_local(serve(socket, peer, listener.clone(), current.clone(), seat, permit));
+    };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             Poll::Pending => waiting.poll_draining(cx).map(|()| None),
         });
         match accepted.await {
-            None => return,
+            None => break,
             Some(Err(error)) => pause(&listener, &error).await,
-            Some(Ok((socket, peer))) => {
-                let Some(permit) = admit(&listener, &drain).await else { return };
-                let seat = drain.seat();
-                tokio::task::spawn_local(serve(
-                    socket,
-                    peer,
-                    listener.clone(),
-                    current.clone(),
-                    seat,
-                    permit,
-                ));
-            }
+            Some(Ok(connection)) => take_in(connection).await,
+        }
+    }
+    // The kernel knows of connections that the reactor has yet to hear of.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((socket, peer)) = socket.accept() else { return };
+        if socket.set_nonblocking(true).is_ok()
+            && let Ok(socket) = TcpStream::from_std(socket)
+        {
+            take_in((socket, peer)).await;
         }
     }
 }

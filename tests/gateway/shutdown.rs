@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use support::http::Request;
-use support::{Certificates, Client, Gate, Gateway, Http2Client, Origin, PATIENCE, Response, Signal, wait_until};
+use support::{
+    Certificates, Client, Gate, Gateway, Http2Client, Origin, PATIENCE, Response, Signal, wait_until,
+};
 
 use crate::gateway;
 

@@ -52,9 +52,13 @@ async fn a_json_line_tells_route_endpoint_reuse_and_times() {
     ] {
         assert_eq!(first[key], value, "{key} in {first}");
     }
-    assert_eq!((&first["status"], &first["attempts"], &first["reused"]), (&200.into(), &1.into(), &false.into()));
+    assert_eq!(
+        (&first["status"], &first["attempts"], &first["reused"]),
+        (&200.into(), &1.into(), &false.into())
+    );
     assert_eq!((&first["request_bytes"], &first["response_bytes"]), (&4.into(), &4.into()));
-    let times = ["acquire_ms", "connect_ms", "first_byte_ms", "total_ms"].map(|key| first[key].as_f64().unwrap());
+    let times =
+        ["acquire_ms", "connect_ms", "first_byte_ms", "total_ms"].map(|key| first[key].as_f64().unwrap());
     let [acquire, connect, first_byte, total] = times;
     assert!(acquire >= 0.0 && connect > 0.0 && first_byte > connect && total >= first_byte, "{first}");
     let time = first["time"].as_str().unwrap();
@@ -63,7 +67,10 @@ async fn a_json_line_tells_route_endpoint_reuse_and_times() {
     let second = line(&gateway, "/up/second").await;
     assert_eq!((&second["reused"], &second["connect_ms"]), (&true.into(), &Value::Null));
     let local = line(&gateway, "/local").await;
-    assert_eq!((&local["status"], &local["route"], &local["attempts"]), (&201.into(), &"local".into(), &0.into()));
+    assert_eq!(
+        (&local["status"], &local["route"], &local["attempts"]),
+        (&201.into(), &"local".into(), &0.into())
+    );
     assert_eq!((&local["endpoint"], &local["reused"]), (&Value::Null, &Value::Null));
     let nowhere = line(&gateway, "/nowhere").await;
     assert_eq!((&nowhere["status"], &nowhere["error"]), (&404.into(), &"route.none".into()));

@@ -27,7 +27,8 @@ async fn every_page_tells_of_the_running_process() {
     assert_eq!(gateway.admin("/ready").await.text(), "ready\n");
 
     let pool = gateway.wait_for_pool("exact", "an idle connection", |pool| pool["idle"] == 1).await;
-    for (key, value) in [("active", 0), ("pending", 0), ("opened", 1), ("reused", 1), ("max_connections", 7)] {
+    for (key, value) in [("active", 0), ("pending", 0), ("opened", 1), ("reused", 1), ("max_connections", 7)]
+    {
         assert_eq!(pool[key], value, "{key} in {pool:#}");
     }
     assert_eq!(pool["endpoint"], origin.url(), "{pool:#}");

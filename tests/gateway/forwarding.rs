@@ -57,9 +57,13 @@ async fn fields_for_one_connection_stay_on_it() {
         assert_eq!(sent.all(gone), [] as [&str; 0], "request: {gone}");
     }
     // Naming an end-to-end field in Connection does not take it away from the upstream.
-    for (field, value) in
-        [("x-stays", "1"), ("cookie", "a=b"), ("authorization", "Basic eDp5"), ("x-forwarded-for", "127.0.0.1"), ("te", "trailers")]
-    {
+    for (field, value) in [
+        ("x-stays", "1"),
+        ("cookie", "a=b"),
+        ("authorization", "Basic eDp5"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("te", "trailers"),
+    ] {
         assert_eq!(sent.all(field), [value], "request: {field}");
     }
     assert_eq!(sent.all("host").len(), 1);
@@ -165,7 +169,11 @@ async fn a_request_without_exactly_one_good_host_is_refused() {
         for target in ["/", "http://a/"] {
             client.send_raw(format!("GET {target} HTTP/1.1\r\n{fields}\r\n")).await;
             let response = client.read_response().await;
-            assert_eq!((response.status, response.header("x-gateway-error")), (400, Some(reason)), "{target} {fields:?}");
+            assert_eq!(
+                (response.status, response.header("x-gateway-error")),
+                (400, Some(reason)),
+                "{target} {fields:?}"
+            );
         }
     }
     let mut client = gateway.client("web").await;
@@ -217,8 +225,10 @@ async fn cookies_that_http2_splits_are_one_field_again() {
     let origin = Origin::answer(OK);
     let gateway = forwarding_to(&origin).await;
     let mut http2 = Http2Client::connect(gateway.addr("web")).await;
-    let request =
-        http::Request::get("http://a/").header("cookie", "a=1").header("cookie", "b=2").header("cookie", "c=3");
+    let request = http::Request::get("http://a/")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .header("cookie", "c=3");
     http2.request(request.body("".into()).unwrap()).await;
     // RFC 9113 §8.2.3.
     assert_eq!(last(&origin).headers.all("cookie"), ["a=1; b=2; c=3"]);
@@ -251,14 +261,19 @@ async fn what_has_no_body_is_answered_without_one() {
             let mut client = gateway.client("web").await;
             let keep = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
             client
-                .send_raw(format!("{method} {path} HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n{keep}"))
+                .send_raw(format!(
+                    "{method} {path} HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n{keep}"
+                ))
                 .await;
             let response = client.read_response_to_head().await;
             assert_eq!(response.status, status, "{method} {path} {version}");
             assert_eq!(response.header("content-length"), length, "{method} {path} {version}");
             assert!(!response.headers.has("transfer-encoding"), "{method} {path} {version}");
             let next = client.read_head().await;
-            assert_eq!(next.first_line, "HTTP/1.1 304 Not Modified", "{method} {path} {version}: then the next answer");
+            assert_eq!(
+                next.first_line, "HTTP/1.1 304 Not Modified",
+                "{method} {path} {version}: then the next answer"
+            );
         }
         let request = http::Request::builder().method(method).uri(format!("http://a{path}"));
         let response = http2.request(request.body("".into()).unwrap()).await;
@@ -313,7 +328,11 @@ async fn an_upstream_that_refuses_at_once_spares_the_client_its_body() {
         [(401, "Content-Length: 5"), (417, "Content-Length: 1000000"), (413, "Transfer-Encoding: chunked")]
     {
         let mut client = gateway.client("web").await;
-        client.send_raw(format!("POST /{status} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{framing}\r\n\r\n")).await;
+        client
+            .send_raw(format!(
+                "POST /{status} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{framing}\r\n\r\n"
+            ))
+            .await;
         let response = client.read_response().await;
         assert_eq!((response.status, response.text().as_str()), (status, "no"), "{framing}");
         assert_eq!(response.informational, [], "{framing}");
@@ -331,7 +350,9 @@ async fn an_upstream_that_says_nothing_gets_the_body_after_a_second() {
     let gateway = forwarding_to(&origin).await;
     let mut client = gateway.client("web").await;
     let began = std::time::Instant::now();
-    client.send_raw("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    client
+        .send_raw("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
     assert_eq!(client.read_head().await.first_line, "HTTP/1.1 100 Continue");
     assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
     client.send_raw("5\r\nhello\r\n0\r\n\r\n").await;
@@ -431,7 +452,8 @@ routes: [{ match: { path: /local }, respond: { body: local } }]";
         let mut client = gateway.client("web").await;
         // The next request stands right behind the body: it must not be taken for a part of it, nor the other way round.
         let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
-        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
         client.send_raw(request.repeat(3)).await;
         for _ in 0..3 {
             let response = client.read_response().await;
@@ -439,7 +461,9 @@ routes: [{ match: { path: /local }, respond: { body: local } }]";
         }
 
         let mut client = gateway.client("web").await;
-        client.send_raw(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegun")).await;
+        client
+            .send_raw(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegun"))
+            .await;
         let response = client.read_response().await;
         assert_eq!((response.status, response.header("connection")), (status, Some("close")), "{path}");
         client.half_close().await;
@@ -447,7 +471,9 @@ routes: [{ match: { path: /local }, respond: { body: local } }]";
 
         let mut client = gateway.client("web").await;
         client
-            .send_raw(format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"))
+            .send_raw(format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+            ))
             .await;
         let response = client.read_response().await;
         assert_eq!((response.status, response.informational.len()), (status, 0), "{path}");
@@ -470,7 +496,9 @@ routes: [{{ respond: {{ body: '{}' }} }}]",
     );
     let gateway = Gateway::builder(PROGRAM, config).start().await;
     let mut client = gateway.client("web").await;
-    let upload = [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n".as_slice(), &[b'y'; 400_000]].concat();
+    let upload =
+        [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n".as_slice(), &[b'y'; 400_000]]
+            .concat();
     client.send_raw(upload).await;
     assert_eq!(client.read_response().await.body.len(), 200_000);
 }

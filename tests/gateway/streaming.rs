@@ -152,7 +152,11 @@ async fn each_part_of_a_response_arrives_before_the_next_is_sent() {
                 connection.write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")).await;
                 for part in ["one", "two", "end"] {
                     gate.pass().await;
-                    let part = if framing.contains("chunked") { format!("3\r\n{part}\r\n") } else { part.to_owned() };
+                    let part = if framing.contains("chunked") {
+                        format!("3\r\n{part}\r\n")
+                    } else {
+                        part.to_owned()
+                    };
                     connection.write(part).await;
                 }
                 if !framing.contains("chunked") {
@@ -186,7 +190,8 @@ async fn each_part_of_a_response_arrives_before_the_next_is_sent() {
     }
 
     let mut client = Http2Client::connect(gateway.addr("web")).await;
-    let request = http::Request::get("http://a/").header("x-framing", "transfer-encoding: chunked").body(()).unwrap();
+    let request =
+        http::Request::get("http://a/").header("x-framing", "transfer-encoding: chunked").body(()).unwrap();
     let (response, _stream) = client.open(request, true).await.unwrap();
     let mut body = within("a response", response).await.unwrap().into_body();
     for part in ["one", "two", "end"] {
@@ -270,7 +275,9 @@ fn duplex() -> Origin {
                         return;
                     }
                     left -= piece.len();
-                    connection.write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat()).await;
+                    connection
+                        .write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat())
+                        .await;
                 }
                 connection.write("0\r\n\r\n").await;
             }
@@ -293,8 +300,11 @@ async fn a_large_body_is_echoed_while_it_is_sent() {
         let sending = body.clone();
         let writer = std::thread::spawn(move || {
             use std::io::Write;
-            let framing =
-                if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {SIZE}") };
+            let framing = if chunked {
+                "Transfer-Encoding: chunked".to_owned()
+            } else {
+                format!("Content-Length: {SIZE}")
+            };
             write!(writing, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n").unwrap();
             for piece in sending.chunks(50_000) {
                 if chunked {
@@ -358,7 +368,9 @@ fn dechunked(message: &[u8]) -> Vec<u8> {
 async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
     let origin = Origin::script(|mut connection| async move {
         connection.read_head().await;
-        connection.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge").await;
+        connection
+            .write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge")
+            .await;
         // Unread bytes make this close a reset.
     });
     let gateway = forwarding_to(&origin).await;
@@ -420,13 +432,18 @@ async fn trailers_pass_both_ways_but_for_those_that_must_not_come_late() {
     let (response, mut stream) = http2.open(head, false).await.unwrap();
     stream.send_data("hello".into(), false).unwrap();
     let mut sent = http::HeaderMap::new();
-    for (name, value) in [("x-checksum", "9"), ("x-two", "a"), ("x-two", "b"), ("host", "evil"), ("set-cookie", "a=b")] {
+    for (name, value) in
+        [("x-checksum", "9"), ("x-two", "a"), ("x-two", "b"), ("host", "evil"), ("set-cookie", "a=b")]
+    {
         sent.append(name, value.parse().unwrap());
     }
     stream.send_trailers(sent).unwrap();
     let response = Http2Client::read(response).await.unwrap();
-    let mut received: Vec<_> =
-        response.trailers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    let mut received: Vec<_> = response
+        .trailers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
     received.sort();
     assert_eq!((response.body.as_slice(), received), (&b"hello"[..], expected.to_vec()));
     let request = origin.requests().pop().unwrap();
@@ -437,7 +454,11 @@ async fn trailers_pass_both_ways_but_for_those_that_must_not_come_late() {
     old.send_raw("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
     assert_eq!(old.read_response().await.text(), "hello");
     // Trailers without a body before them.
-    client.send_raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx-checksum: 0\r\n\r\n").await;
+    client
+        .send_raw(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx-checksum: 0\r\n\r\n",
+        )
+        .await;
     client.read_response().await;
     let request = origin.requests().pop().unwrap();
     assert_eq!((request.body.len(), request.trailers.get("x-checksum")), (0, Some("0")));
@@ -447,7 +468,9 @@ async fn trailers_pass_both_ways_but_for_those_that_must_not_come_late() {
 async fn each_client_gets_the_framing_that_it_understands() {
     let origin = Origin::respond(|request| {
         let answer = match request.target.as_str() {
-            "/chunked" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            "/chunked" => {
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+            }
             "/length" => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabcde",
             "/close" => "HTTP/1.1 200 OK\r\n\r\nabcde",
             "/old" => "HTTP/1.0 200 OK\r\n\r\nabcde",
@@ -477,7 +500,11 @@ async fn each_client_gets_the_framing_that_it_understands() {
         let mut old = gateway.client("web").await;
         old.send_raw(format!("GET {path} HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")).await;
         let response = old.read_response().await;
-        assert_eq!((response.text().as_str(), response.header("content-length")), (body, length), "{path} 1.0");
+        assert_eq!(
+            (response.text().as_str(), response.header("content-length")),
+            (body, length),
+            "{path} 1.0"
+        );
         assert!(!response.headers.has("transfer-encoding"), "{path} 1.0");
         // Without a length, only the close can end it.
         let stays = if length.is_some() { "keep-alive" } else { "close" };

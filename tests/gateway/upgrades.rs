@@ -155,7 +155,9 @@ async fn a_tunnel_in_which_nothing_moves_ends_at_the_idle_timeout() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_switch_answers_as_usual() {
-    let origin = Origin::answer("HTTP/1.1 426 Upgrade Required\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nno");
+    let origin = Origin::answer(
+        "HTTP/1.1 426 Upgrade Required\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nno",
+    );
     let gateway = forwarding_to(&origin).await;
     let mut client = gateway.client("web").await;
     for _ in 0..2 {
@@ -174,7 +176,11 @@ async fn no_protocol_is_asked_for_that_the_route_does_not_allow() {
     let usual = forwarding_to(&origin).await;
     let cases: [(&Gateway, &str, &[(&str, &str)]); 6] = [
         (&closed, "upgrade: []", &[("connection", "upgrade"), ("upgrade", "websocket")]),
-        (&usual, "h2c", &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")]),
+        (
+            &usual,
+            "h2c",
+            &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")],
+        ),
         (&usual, "TLS", &[("connection", "upgrade"), ("upgrade", "TLS/1.3, HTTP/2.0")]),
         (&usual, "another", &[("connection", "upgrade"), ("upgrade", "irc/6.9")]),
         (&usual, "not named by Connection", &[("upgrade", "websocket")]),
@@ -215,10 +221,23 @@ async fn a_switch_that_was_not_asked_for_is_a_bad_gateway() {
     ] {
         let mut client = gateway.client("web").await;
         let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        client.send_raw(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}x-to: {}\r\n\r\n", to.replace("\r\n", "|"))).await;
+        client
+            .send_raw(format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{lines}x-to: {}\r\n\r\n",
+                to.replace("\r\n", "|")
+            ))
+            .await;
         let response = client.read_response().await;
-        assert_eq!((response.status, response.header("x-gateway-error")), (502, Some("upstream.upgrade")), "{to:?}");
-        assert_eq!(client.request("GET", "/", &[], b"").await.status, 502, "{to:?}: the client's connection stays");
+        assert_eq!(
+            (response.status, response.header("x-gateway-error")),
+            (502, Some("upstream.upgrade")),
+            "{to:?}"
+        );
+        assert_eq!(
+            client.request("GET", "/", &[], b"").await.status,
+            502,
+            "{to:?}: the client's connection stays"
+        );
     }
     let mut http2 = Http2Client::connect(gateway.addr("web")).await;
     assert_eq!(http2.get("http://a/").await.status, 502);

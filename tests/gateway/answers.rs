@@ -4,7 +4,7 @@
 use support::{Gateway, Http2Client, Origin, Request, http};
 
 use crate::PROGRAM;
-use crate::one_route::{builder};
+use crate::one_route::builder;
 
 #[tokio::test]
 async fn a_fixed_answer_has_its_length_whoever_asks_for_it() {

@@ -3,7 +3,7 @@
 use support::{Gateway, Http2Client, Origin};
 
 use crate::PROGRAM;
-use crate::one_route::{forwarding_to};
+use crate::one_route::forwarding_to;
 
 /// Routes that answer with their own name: what each is for, under which name.
 static ROUTES: [(&str, &str); 17] = [

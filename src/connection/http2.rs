@@ -43,7 +43,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// Serves a client until it or the gateway ends the connection. Answers why it ended.
 pub(super) async fn serve(
     stream: Stream,
-    downstream: Downstream,
+    downstream: Rc<Downstream>,
     listener: &Arc<Listener>,
     seat: &Seat,
 ) -> &'static str {
@@ -96,7 +96,7 @@ pub(super) async fn serve(
 
 /// What the streams of a connection share.
 struct Streaming {
-    downstream: Downstream,
+    downstream: Rc<Downstream>,
     listener: Arc<Listener>,
     streams: Rc<Streams>,
 }
@@ -197,7 +197,7 @@ impl Streaming {
         });
         as_http1_has_them(request.headers_mut());
         let reply = match self.check(&request) {
-            Ok(()) => self.downstream.call(request, Call { timer, interim: None }).await,
+            Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
             Err(error) => proxy::refuse(error, Record::begin(&self.downstream, &request)),
         };
         let Reply { response, record, .. } = reply;

@@ -1,6 +1,5 @@
 //! Accepting: a loop per listener and worker, and the way of a connection until HTTP begins.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -9,13 +8,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::Listener;
 use super::bind::BACKLOG;
+use super::per_client::Counted;
 use crate::connection;
 use crate::downstream::{Current, Downstream};
 use crate::forward;
@@ -35,8 +34,7 @@ pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current
     let waiting = drain.seat_uncounted();
     let take_in = async |(socket, peer): (TcpStream, SocketAddr)| {
         let Some(permit) = admit(&listener, &drain).await else { return };
-        let seat = drain.seat();
-        tokio::task::spawn_local(serve(socket, peer, listener.clone(), current.clone(), seat, permit));
+        start(socket, peer, current.clone(), Admitted::new(listener.clone(), drain.seat(), permit));
     };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
@@ -87,35 +85,96 @@ async fn admit(listener: &Listener, drain: &Drain) -> Option<Option<OwnedSemapho
     }
 }
 
-async fn serve(
-    socket: TcpStream,
-    peer: SocketAddr,
+/// A connection that was let in, and what it holds while it is open.
+struct Admitted {
     listener: Arc<Listener>,
-    current: Rc<Current>,
     seat: Seat,
     _permit: Option<OwnedSemaphorePermit>,
-) {
-    listener.stats.accepted(this_worker());
-    let ended = open(socket, peer.ip().to_canonical(), &listener, current, &seat).await;
-    listener.stats.closed(this_worker(), ended);
+    _counted: Option<Counted>,
+    /// Why it ended.
+    ended: &'static str,
 }
 
-/// What has to be done before HTTP begins, within `timeouts.tls_handshake`; once draining has begun, not for long.
-struct Opening<'a> {
+impl Admitted {
+    fn new(listener: Arc<Listener>, seat: Seat, permit: Option<OwnedSemaphorePermit>) -> Self {
+        listener.stats.accepted(this_worker());
+        // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
+        Self { listener, seat, _permit: permit, _counted: None, ended: "drain" }
+    }
+
+    /// Counts the connection to its client; `false` when the client has as many as it may.
+    fn count(&mut self, client: IpAddr) -> bool {
+        let Some(clients) = &self.listener.per_client else { return true };
+        self._counted = clients.admit(client);
+        if self._counted.is_none() {
+            self.listener.warn("limits.connections_per_client", "a client has as many connections as it may");
+            self.ended = "limits.connections_per_client";
+        }
+        self._counted.is_some()
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.listener.stats.closed(this_worker(), self.ended);
+    }
+}
+
+/// Starts the task of a connection. One that has something to settle first gets a task for that, and another
+/// for HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
+fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
+    // Without it the last part of a response can wait for the client's delayed acknowledgement.
+    drop(socket.set_nodelay(true));
+    let peer = peer.ip().to_canonical();
+    let listener = admitted.listener.clone();
+    if listener.tls.is_some() || listener.proxy_protocol {
+        tokio::task::spawn_local(settle(socket, peer, current, admitted));
+    } else if admitted.count(peer) {
+        let downstream = Downstream::new(listener.entrance.clone(), current, peer, false);
+        tokio::task::spawn_local(speak(Stream::plain(socket), None, downstream, admitted));
+    }
+}
+
+/// HTTP until the connection ends.
+async fn speak(stream: Stream, is_h2: Option<bool>, downstream: Rc<Downstream>, mut admitted: Admitted) {
+    admitted.ended = connection::serve(stream, is_h2, downstream, &admitted.listener, &admitted.seat).await;
+}
+
+/// PROXY header and TLS handshake, under one deadline; then HTTP.
+async fn settle(socket: TcpStream, peer: IpAddr, current: Rc<Current>, mut admitted: Admitted) {
+    let listener = admitted.listener.clone();
+    let mut opening = Opening { timer: Timer::default(), limit: deadline(listener.tls_handshake) };
+    match proxied(socket, peer, &current, &admitted, &mut opening).await {
+        Err(ended) => admitted.ended = ended,
+        Ok((socket, peer)) if admitted.count(peer) => {
+            let downstream =
+                Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
+            match secured(socket, peer, &admitted, opening).await {
+                Err(ended) => admitted.ended = ended,
+                Ok((stream, is_h2)) => {
+                    tokio::task::spawn_local(speak(stream, is_h2, downstream, admitted));
+                }
+            }
+        }
+        Ok(_too_many) => {}
+    }
+}
+
+/// The time until HTTP begins: `timeouts.tls_handshake`, and no longer than [`DRAIN_PATIENCE`] once draining has begun.
+struct Opening {
     timer: Timer,
     limit: Option<Instant>,
-    seat: &'a Seat,
 }
 
-impl Opening<'_> {
-    async fn within<F: Future>(&mut self, step: F) -> Result<F::Output, Elapsed> {
+impl Opening {
+    async fn within<F: Future>(&mut self, seat: &Seat, step: F) -> Result<F::Output, Elapsed> {
         let mut step = pin!(step);
         let mut drains = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = step.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            if !drains && self.seat.poll_draining(cx).is_ready() {
+            if !drains && seat.poll_draining(cx).is_ready() {
                 drains = true;
                 self.limit = earlier(self.limit, deadline(Some(DRAIN_PATIENCE)));
             }
@@ -125,62 +184,57 @@ impl Opening<'_> {
     }
 }
 
-/// PROXY header, limits and TLS; then HTTP. Answers why the connection ended.
-async fn open(
+/// Reads the PROXY header where a trusted proxy sends one: the client that it names instead of the peer.
+///
+/// # Errors
+/// Why the connection ends.
+async fn proxied(
     mut socket: TcpStream,
-    mut peer: IpAddr,
-    listener: &Arc<Listener>,
-    current: Rc<Current>,
-    seat: &Seat,
-) -> &'static str {
-    // Without it the last part of a response can wait for the client's delayed acknowledgement.
-    drop(socket.set_nodelay(true));
-    let mut opening = Opening { timer: Timer::default(), limit: deadline(listener.tls_handshake), seat };
-    let mut early = Bytes::new();
-    if listener.proxy_protocol && forward::is_trusted(peer, &current.load().trusted_proxies) {
-        match opening.within(super::proxy_protocol::read(&mut socket)).await {
-            Ok(Ok((client, rest))) => {
-                early = rest;
-                peer = client.map_or(peer, |client| client.to_canonical());
-            }
-            Ok(Err(_)) | Err(_) => {
-                listener
-                    .warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
-                return "proxy_protocol";
-            }
-        }
+    peer: IpAddr,
+    current: &Current,
+    admitted: &Admitted,
+    opening: &mut Opening,
+) -> Result<(Socket, IpAddr), &'static str> {
+    let listener = &admitted.listener;
+    if !listener.proxy_protocol || !forward::is_trusted(peer, &current.load().trusted_proxies) {
+        return Ok((Socket::new(socket), peer));
     }
-    let _counted = match &listener.per_client {
-        None => None,
-        Some(clients) => match clients.admit(peer) {
-            Some(counted) => Some(counted),
-            None => {
-                listener.warn("limits.connections_per_client", "a client has as many connections as it may");
-                return "limits.connections_per_client";
-            }
-        },
+    let Ok(Ok((client, early))) =
+        opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket)).await
+    else {
+        listener.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
+        return Err("proxy_protocol");
     };
-    let downstream = Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
     let mut socket = Socket::new(socket);
     socket.unread(early);
-    let Some(tls) = &listener.tls else {
-        return connection::serve_plain(Stream::Plain(socket), downstream, listener, seat).await;
-    };
-    // Boxed, because a handshake's state is larger than all that comes after it.
-    match Box::pin(opening.within(tls.accept(socket))).await {
+    Ok((socket, client.map_or(peer, |client| client.to_canonical())))
+}
+
+/// The TLS handshake, where the listener has TLS, and whether it settled on HTTP/2.
+///
+/// # Errors
+/// Why the connection ends.
+async fn secured(
+    socket: Socket,
+    peer: IpAddr,
+    admitted: &Admitted,
+    mut opening: Opening,
+) -> Result<(Stream, Option<bool>), &'static str> {
+    let listener = &admitted.listener;
+    let Some(tls) = &listener.tls else { return Ok((Stream::Plain(socket), None)) };
+    match opening.within(&admitted.seat, tls.accept(socket)).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let stream = Stream::Tls(Box::new(stream.into()));
-            connection::serve_negotiated(stream, is_h2, downstream, listener, seat).await
+            Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
         }
         Ok(Err(error)) => {
             tracing::debug!(listener = listener.name(), %peer, "TLS handshake failed: {error}");
             listener.stats.tls_failed(this_worker(), "handshake");
-            "tls"
+            Err("tls")
         }
         Err(_elapsed) => {
             listener.stats.tls_failed(this_worker(), "timeouts.tls_handshake");
-            "timeouts.tls_handshake"
+            Err("timeouts.tls_handshake")
         }
     }
 }

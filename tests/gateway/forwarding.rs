@@ -1,13 +1,12 @@
 //! What changes in a message on its way: fields for one connection only, who asked, interim responses, bodies that are not
 //! there, and connections that stay or do not.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
-
 use std::time::Duration;
 
 use support::{Gate, Gateway, Http2Client, Origin, Request, http};
 
-use crate::one_route::{PROGRAM, builder, forwarding_to, forwarding_with};
+use crate::PROGRAM;
+use crate::one_route::{builder, forwarding_to, forwarding_with};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 

@@ -1,8 +1,6 @@
 //! Where messages end: what can be read in two ways is refused, in both directions, and half a body is never taken for
 //! a whole one.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
-
 use support::{Client, Gate, Gateway, Http2Client, Origin, Response, wait_until};
 
 use crate::one_route::forwarding_to;

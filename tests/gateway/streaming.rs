@@ -1,13 +1,11 @@
 //! Bodies on their way: as they come, both ways at once, and never more of them in memory than a buffer or two.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
-
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use support::bytes::Bytes;
-use support::{Client, Gate, Gateway, Http2Client, Origin, http, wait_until, within};
+use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http, wait_until, within};
 
 use crate::one_route::{forwarding_to, forwarding_with};
 
@@ -252,38 +250,44 @@ async fn each_part_of_a_request_arrives_before_the_next_is_sent() {
 /// An origin that sends each piece of the request's body back as it comes.
 fn duplex() -> Origin {
     Origin::script(|mut connection| async move {
-        let Some(head) = connection.read_head().await else { return };
-        connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
-        match head.headers.get("content-length").map(|length| length.parse::<usize>().unwrap()) {
-            // Its chunks are chunks of the answer just as they are.
-            None => {
-                let mut tail = Vec::new();
-                while !tail.ends_with(b"\r\n0\r\n\r\n") {
-                    let piece = connection.read_some().await;
-                    if piece.is_empty() {
-                        return;
-                    }
-                    connection.write(&piece).await;
-                    tail.extend_from_slice(&piece);
-                    tail.drain(..tail.len().saturating_sub(7));
-                }
-            }
-            Some(mut left) => {
-                while left > 0 {
-                    let piece = connection.read_exact(left.min(50_000)).await.unwrap_or_default();
-                    if piece.is_empty() {
-                        return;
-                    }
-                    left -= piece.len();
-                    connection
-                        .write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat())
-                        .await;
-                }
-                connection.write("0\r\n\r\n").await;
+        while let Some(head) = connection.read_head().await {
+            connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+            let length = head.headers.get("content-length").map(|length| length.parse().unwrap());
+            let whole = match length {
+                Some(length) => echo_as_chunks(&mut connection, length).await,
+                None => echo_chunks(&mut connection).await,
+            };
+            if !whole {
+                return;
             }
         }
-        connection.wait_closed().await;
     })
+}
+
+/// Whether all of the body came.
+async fn echo_as_chunks(connection: &mut Connection, mut left: usize) -> bool {
+    while left > 0 {
+        let Some(piece) = connection.read_exact(left.min(50_000)).await else { return false };
+        left -= piece.len();
+        connection.write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat()).await;
+    }
+    connection.write("0\r\n\r\n").await;
+    true
+}
+
+/// The request's chunks are chunks of the answer just as they are.
+async fn echo_chunks(connection: &mut Connection) -> bool {
+    let mut tail = Vec::new();
+    while !tail.ends_with(b"\r\n0\r\n\r\n") {
+        let piece = connection.read_some().await;
+        if piece.is_empty() {
+            return false;
+        }
+        connection.write(&piece).await;
+        tail.extend_from_slice(&piece);
+        tail.drain(..tail.len().saturating_sub(7));
+    }
+    true
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Connections that become another protocol's: only after the upstream's own 101 to a request that asked for it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
-
 use support::{Client, Gate, Gateway, Http2Client, Origin, wait_until};
 
 use crate::one_route::{forwarding_to, forwarding_with};

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use ppp::{HeaderResult, PartialResult, v1, v2};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The largest header: version 2 has 16 bytes and then as many as a 16-bit length says; more than this, which is
 /// room for every address and many TLVs, nobody sends.
@@ -20,17 +19,14 @@ const LINE_BYTES_MAX: usize = 107;
 ///
 /// # Errors
 /// The connection does not begin with a whole and valid header.
-pub(super) async fn read(socket: &mut TcpStream) -> io::Result<(Option<IpAddr>, Bytes)> {
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<IpAddr>, Bytes)> {
     let mut bytes = BytesMut::with_capacity(256);
     loop {
         if socket.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if is_unfinished_line(&bytes) {
-            continue;
-        }
         let header = HeaderResult::parse(&bytes);
-        if header.is_incomplete() && bytes.len() < HEADER_BYTES_MAX {
+        if is_unfinished(&bytes, &header) {
             continue;
         }
         let (client, length) = client(&header).ok_or(io::ErrorKind::InvalidData)?;
@@ -39,11 +35,14 @@ pub(super) async fn read(socket: &mut TcpStream) -> io::Result<(Option<IpAddr>, 
     }
 }
 
-/// Whether these are the first bytes of a version 1 line without its end. The parser takes a line that stops in the midst
-/// of an address or a port for a wrong one.
-fn is_unfinished_line(bytes: &[u8]) -> bool {
+/// Whether more bytes can make a header of these. Of a line of version 1 the parser's word is not enough: to it, one that
+/// stops in the midst of a port is wrong, and a whole one without ports not at its end.
+fn is_unfinished(bytes: &[u8], header: &HeaderResult<'_>) -> bool {
     let is_line = bytes.iter().zip(b"PROXY ").all(|(byte, expected)| byte == expected);
-    is_line && bytes.len() < LINE_BYTES_MAX && !bytes.contains(&b'\n')
+    if is_line {
+        return bytes.len() < LINE_BYTES_MAX && !bytes.contains(&b'\n');
+    }
+    bytes.len() < HEADER_BYTES_MAX && header.is_incomplete()
 }
 
 fn client(header: &HeaderResult<'_>) -> Option<(Option<IpAddr>, usize)> {
@@ -66,5 +65,49 @@ fn client(header: &HeaderResult<'_>) -> Option<(Option<IpAddr>, usize)> {
             Some((client, header.len()))
         }
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_header_may_come_byte_by_byte() {
+        let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice();
+        let version_2 = [start, &[192, 0, 2, 7, 0, 0, 0, 0, 0, 1, 0, 2]].concat();
+        for header in [
+            b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 80\r\n",
+            b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 8080\r\n".as_slice(),
+            &version_2,
+        ] {
+            // Room for one byte at a time.
+            let (mut proxy, mut socket) = tokio::io::duplex(1);
+            let sending = async { proxy.write_all(header).await.unwrap() };
+            let ((), read) = tokio::join!(sending, read(&mut socket));
+            assert_eq!(
+                read.unwrap(),
+                (Some([192, 0, 2, 7].into()), Bytes::new()),
+                "{}",
+                header.escape_ascii()
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_header_is_refused_before_more_of_it_comes() {
+        let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; LINE_BYTES_MAX]].concat();
+        for bytes in [b"G".as_slice(), b"PROXZ", b"PROXY TCP4 192.0.2.7\r\n", b"PROXY\n", &endless] {
+            let (mut proxy, mut socket) = tokio::io::duplex(1024);
+            proxy.write_all(bytes).await.unwrap();
+            let read = timeout(Duration::from_secs(1), read(&mut socket)).await;
+            assert!(read.is_ok_and(|read| read.is_err()), "{}", bytes.escape_ascii());
+        }
     }
 }

@@ -146,7 +146,7 @@ async fn whatever_goes_wrong_every_client_is_told_and_nothing_is_lost() {
     {
         let keys = format!(
             "pool: {{ keep_alive: {keep_alive}, max_connections: {MAX_CONNECTIONS}, max_idle: 2, max_connecting: 2, \
-             max_pending: 6, acquire_timeout: 300ms, idle_timeout: 50ms, max_requests: 9, max_lifetime: 400ms }}\n\
+             max_pending: 7, acquire_timeout: 300ms, idle_timeout: 50ms, max_requests: 9, max_lifetime: 400ms }}\n\
              timeouts: {{ response_header: 100ms, idle: 100ms, request: 1s }}"
         );
         let upstream = pooled::upstream(&origin, &certificates);

@@ -183,7 +183,7 @@ async fn a_client_that_leaves_gives_its_connection_up_and_its_place_to_the_next(
 
 #[tokio::test]
 async fn no_more_than_max_connecting_are_opened_at_once() {
-    for workers in [1, 2] {
+    pooled::all([1, 2].map(|workers| async move {
         let silent = SilentListener::start().await;
         let keys = "pool: { max_connecting: 2, acquire_timeout: 300ms }\ntimeouts: { connect: 1200ms }\nretry: { attempts: 0 }";
         let gateway = pooled::with_workers(workers, silent.addr(), keys).await;
@@ -204,7 +204,8 @@ async fn no_more_than_max_connecting_are_opened_at_once() {
         assert_eq!(reasons, expected);
         let pool = settled(&gateway).await;
         assert_eq!((number(&pool, "opened"), number(&pool, "connect_failed")), (0, 2), "{pool:#}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

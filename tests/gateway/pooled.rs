@@ -8,7 +8,7 @@ use support::serde_json::Value;
 use support::{
     Certificates, Connection, Gate, Gateway, GatewayBuilder, Origin, Response, Signal, wait_until,
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The name of the route.
 pub(crate) const ROUTE: &str = "pooled";
@@ -71,6 +71,14 @@ pub(crate) async fn ask(gateway: &Gateway, path: &str) -> JoinHandle<Response> {
     let mut client = gateway.client("web").await;
     let path = path.to_owned();
     tokio::spawn(async move { client.get(&path).await })
+}
+
+/// Runs cases that mostly wait, all at the same time.
+pub(crate) async fn all<F: Future<Output = ()> + Send + 'static>(cases: impl IntoIterator<Item = F>) {
+    let mut running: JoinSet<()> = cases.into_iter().collect();
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
 }
 
 /// The status of an answer and the limit or failure that it names.

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use crate::pooled::{self, OK, number, settled};
 
 const CLIENTS: u64 = 12;
-const REQUESTS: usize = 30;
+const REQUESTS: usize = 20;
 const MAX_CONNECTIONS: usize = 4;
 
 /// A sequence of numbers that looks random and is always the same (splitmix64).

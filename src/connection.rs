@@ -2,6 +2,7 @@
 
 mod http2;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -17,19 +18,22 @@ use crate::timer::{Timer, deadline};
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection without TLS: HTTP/2 where the client knows beforehand and says so, else HTTP/1.
-pub(crate) async fn serve_plain(
+/// Serves a connection until it ends, and answers why it did. With TLS the protocol is settled (ALPN, RFC 7301):
+/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so.
+pub(crate) async fn serve(
     mut stream: Stream,
-    downstream: Downstream,
+    is_h2: Option<bool>,
+    downstream: Rc<Downstream>,
     listener: &Arc<Listener>,
     seat: &Seat,
 ) -> &'static str {
-    if !listener.h2 {
-        return http1::serve(stream, Bytes::new(), &downstream, &listener.http1, seat).await;
-    }
-    let (early, is_h2) = match Box::pin(sniff(&mut stream, listener, seat)).await {
-        Ok(sniffed) => sniffed,
-        Err(ended) => return ended,
+    let (early, is_h2) = match is_h2 {
+        Some(is_h2) => (Bytes::new(), is_h2),
+        None if !listener.h2 => (Bytes::new(), false),
+        None => match sniff(&mut stream, listener, seat).await {
+            Ok(sniffed) => sniffed,
+            Err(ended) => return ended,
+        },
     };
     if is_h2 {
         stream.unread(early);
@@ -38,24 +42,7 @@ pub(crate) async fn serve_plain(
     if !listener.h1 {
         return "protocol";
     }
-    http1::serve(stream, early, &downstream, &listener.http1, seat).await
-}
-
-/// Serves a connection whose protocol TLS has settled (ALPN, RFC 7301); without a word of the client, HTTP/1.
-pub(crate) async fn serve_negotiated(
-    stream: Stream,
-    is_h2: bool,
-    downstream: Downstream,
-    listener: &Arc<Listener>,
-    seat: &Seat,
-) -> &'static str {
-    if is_h2 {
-        return Box::pin(http2::serve(stream, downstream, listener, seat)).await;
-    }
-    if !listener.h1 {
-        return "protocol";
-    }
-    http1::serve(stream, Bytes::new(), &downstream, &listener.http1, seat).await
+    http1::serve(stream, early, &*downstream, &listener.http1, seat).await
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or are none.

@@ -71,10 +71,10 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    pub(crate) fn new(entrance: Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Self {
+    pub(crate) fn new(entrance: Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         let trusted = forward::is_trusted(peer, &current.load().trusted_proxies);
-        Self { entrance, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) }
+        Rc::new(Self { entrance, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) })
     }
 
     /// The snapshot for a request that begins now.

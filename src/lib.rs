@@ -11,6 +11,8 @@ mod connection;
 mod downstream;
 pub mod error;
 pub mod forward;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http1;
 mod listener;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! The life of a request, top to bottom.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
@@ -232,7 +233,8 @@ async fn attempt(
     record: &mut Record,
 ) -> Result<Received, Failure> {
     let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
-    let connected = call.timer.within(head_by, connect(route, endpoint, fresh, call, record)).await;
+    let connecting = pin!(connect(route, endpoint, fresh, call, record));
+    let connected = call.timer.within(head_by, connecting).await;
     // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
     let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
     let connection = match connected.unwrap_or(Err((late, late_kind))) {
@@ -294,7 +296,8 @@ async fn connect(
         }
         Acquired::Dial(slot) => {
             record.dialling();
-            let connection = dial(endpoint, slot, route.timeouts.connect, &call.timer).await;
+            // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
+            let connection = Box::pin(dial(endpoint, slot, route.timeouts.connect, &call.timer)).await;
             record.connected();
             connection.map_err(|error| (error, FailureKind::Connect))
         }

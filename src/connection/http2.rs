@@ -1,16 +1,17 @@
 //! An HTTP/2 connection (RFC 9113), by hyper: streams become requests like any other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,84 +22,135 @@ use crate::body::Body;
 use crate::downstream::Downstream;
 use crate::error::Error;
 use crate::forward::filter_trailers;
-use crate::http1::{Call, Record as _, Reply, Service};
+use crate::http1::{Call, Record as _, Reply, ServerOptions, Service};
 use crate::listener::Listener;
 use crate::proxy;
 use crate::record::Record;
 use crate::shutdown::Seat;
 use crate::stream::Stream;
-use crate::timer::{Stall, Timer};
+use crate::timer::{Stall, Timer, deadline};
 
 /// Streams that a client may have open at once.
 const CONCURRENT_STREAMS: u32 = 128;
 
+/// How long an ending connection may say nothing before it is cut: a client that is gone never confirms the GOAWAY.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
+/// that takes one now and then is told from one that takes nothing.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// Serves a client until it or the gateway ends the connection. Answers why it ended.
 pub(super) async fn serve(
     stream: Stream,
-    downstream: Downstream,
+    downstream: Rc<Downstream>,
     listener: &Arc<Listener>,
     seat: &Seat,
 ) -> &'static str {
     let options = &listener.http1;
-    let timer = Timer::default();
-    let stall = Stall::new(options.response_write);
-    let io = TokioIo::new(TimedWrites { stream, stall, timer: timer.clone() });
     let streams = Rc::new(Streams::default());
+    let io = TokioIo::new(TimedWrites {
+        stream,
+        stall: Stall::new(options.response_write),
+        timer: Timer::default(),
+        streams: streams.clone(),
+    });
     let context = Rc::new(Streaming { downstream, listener: listener.clone(), streams: streams.clone() });
     let service = hyper::service::service_fn(move |request| context.clone().answer(request));
     let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
-    let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(CONCURRENT_STREAMS)
-        .max_header_list_size(header_bytes)
-        .serve_connection(io, service);
+    let connection =
+        hyper::server::conn::http2::Builder::new(OnThisWorker { response_write: options.response_write })
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(CONCURRENT_STREAMS)
+            .max_header_list_size(header_bytes)
+            .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let idle_timer = Timer::default();
-    let mut ended = "client";
-    let mut closing = false;
+    let timer = Timer::default();
+    let mut ending = None;
+    let mut silent_until = None;
     std::future::poll_fn(|cx| {
+        streams.wake_at_end(cx);
+        if ending.is_none() {
+            ending = streams.why_end(cx, options, seat, &timer);
+            if ending.is_some() {
+                connection.as_mut().graceful_shutdown();
+            }
+        }
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
             if let Err(error) = result {
                 tracing::debug!(%error, "HTTP/2 connection ended");
             }
             return Poll::Ready(());
         }
-        if !closing && seat.poll_draining(cx).is_ready() {
-            (closing, ended) = (true, "drain");
-            connection.as_mut().graceful_shutdown();
-            cx.waker().wake_by_ref();
+        if ending.is_none() || streams.open.get() > 0 {
+            return Poll::Pending;
         }
-        let limit = if streams.served.get() == 0 { options.request_header } else { options.keep_alive };
-        let idle_until =
-            streams.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
-        if !closing && idle_timer.poll_elapsed(cx, idle_until).is_ready() {
-            (closing, ended) = (true, "timeouts.keep_alive");
-            connection.as_mut().graceful_shutdown();
-            cx.waker().wake_by_ref();
+        if streams.wrote.take() || silent_until.is_none() {
+            silent_until = deadline(Some(GOODBYE));
         }
-        Poll::Pending
+        timer.poll_elapsed(cx, silent_until)
     })
     .await;
-    ended
+    ending.unwrap_or("client")
 }
 
 /// What the streams of a connection share.
 struct Streaming {
-    downstream: Downstream,
+    downstream: Rc<Downstream>,
     listener: Arc<Listener>,
     streams: Rc<Streams>,
 }
 
-/// How many streams are open, and since when there is none.
+/// What the streams of a connection tell it.
 struct Streams {
     open: Cell<u32>,
     served: Cell<u64>,
+    /// Since when no stream is open.
     idle_since: Cell<Option<Instant>>,
+    /// Whether the connection wrote something since it was last asked.
+    wrote: Cell<bool>,
+    /// The connection's task: when the last stream ends, its idle time begins.
+    connection: RefCell<Option<Waker>>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { open: Cell::new(0), served: Cell::new(0), idle_since: Cell::new(Some(Instant::now())) }
+        Self {
+            open: Cell::new(0),
+            served: Cell::new(0),
+            idle_since: Cell::new(Some(Instant::now())),
+            wrote: Cell::new(false),
+            connection: RefCell::new(None),
+        }
+    }
+}
+
+impl Streams {
+    fn wake_at_end(&self, cx: &Context<'_>) {
+        match &mut *self.connection.borrow_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Why the connection is to take no further streams, if it is.
+    fn why_end(
+        &self,
+        cx: &mut Context<'_>,
+        options: &ServerOptions,
+        seat: &Seat,
+        timer: &Timer,
+    ) -> Option<&'static str> {
+        let served = self.served.get();
+        if seat.poll_draining(cx).is_ready() {
+            return Some("drain");
+        }
+        if options.requests.is_some_and(|limit| served >= limit) {
+            return Some("limits.requests_per_connection");
+        }
+        let limit = if served == 0 { options.request_header } else { options.keep_alive };
+        let idle_until = self.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
+        timer.poll_elapsed(cx, idle_until).is_ready().then_some("timeouts.keep_alive")
     }
 }
 
@@ -119,6 +171,9 @@ impl Drop for OpenStream {
         self.0.open.set(self.0.open.get() - 1);
         if self.0.open.get() == 0 {
             self.0.idle_since.set(Some(Instant::now()));
+            if let Some(connection) = &*self.0.connection.borrow() {
+                connection.wake_by_ref();
+            }
         }
     }
 }
@@ -129,18 +184,20 @@ impl Streaming {
         request: http::Request<Incoming>,
     ) -> Result<http::Response<ResponseBody>, Infallible> {
         let stream = OpenStream::new(self.streams.clone());
-        let timer = Timer::default();
+        let task = STREAM.try_with(Rc::clone).unwrap_or_default();
+        let timer = task.timer.clone();
         let received = Rc::new(Cell::new(0));
         let is_head = request.method() == Method::HEAD;
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             if body.is_end_stream() {
                 return Body::Empty;
             }
             let stall = Stall::new(self.listener.http1.request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
         });
+        as_http1_has_them(request.headers_mut());
         let reply = match self.check(&request) {
-            Ok(()) => self.downstream.call(request, Call { timer, interim: None }).await,
+            Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
             Err(error) => proxy::refuse(error, Record::begin(&self.downstream, &request)),
         };
         let Reply { response, record, .. } = reply;
@@ -151,7 +208,9 @@ impl Streaming {
             }
             body = Body::Empty;
         }
-        let body = ResponseBody { body, record: Some(record), sent: 0, received, _stream: stream };
+        let rest = Bytes::new();
+        let body =
+            ResponseBody { body, rest, record: Some(record), sent: 0, received, task, _stream: stream };
         Ok(http::Response::from_parts(parts, body))
     }
 
@@ -163,6 +222,18 @@ impl Streaming {
         }
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
+    }
+}
+
+/// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from
+/// that; cookies, which may come in several fields, are one (RFC 9113 §8.2.3).
+fn as_http1_has_them(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
     }
 }
 
@@ -214,9 +285,12 @@ impl HttpBody for RequestBody {
 /// A stream's data on its way out, with the record that ends when it does.
 struct ResponseBody {
     body: Body,
+    /// What is left of the data that came last.
+    rest: Bytes,
     record: Option<Record>,
     sent: u64,
     received: Rc<Cell<u64>>,
+    task: Rc<StreamTask>,
     _stream: OpenStream,
 }
 
@@ -225,6 +299,14 @@ impl ResponseBody {
         if let Some(record) = self.record.take() {
             record.end(self.received.get(), self.sent, error);
         }
+    }
+
+    /// The next piece of the data at hand.
+    fn piece(&mut self) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        self.sent += piece.len() as u64;
+        self.task.holds_data.set(true);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -236,28 +318,53 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => self.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
-            Some(Err(error)) => self.end(Some(*error)),
-            None => self.end(None),
+        self.task.moved.set(true);
+        self.task.holds_data.set(false);
+        if !self.rest.is_empty() {
+            return self.piece();
         }
-        Poll::Ready(frame)
+        match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    self.piece()
+                }
+                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+            },
+            Some(Err(error)) => {
+                self.end(Some(error));
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                self.end(None);
+                Poll::Ready(None)
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // Not polled to its end because it said that there was none, or because the stream was reset.
-        let error = if self.body.is_end_stream() { None } else { Some(Error::ClientClosed) };
+        let error = match () {
+            () if self.task.cut.get() => Some(Error::ResponseWriteTimeout),
+            () if self.is_end_stream() => None,
+            () => Some(Error::ClientClosed),
+        };
         self.end(error);
     }
 }
@@ -267,6 +374,7 @@ struct TimedWrites {
     stream: Stream,
     stall: Stall,
     timer: Timer,
+    streams: Rc<Streams>,
 }
 
 impl TimedWrites {
@@ -288,6 +396,7 @@ impl AsyncRead for TimedWrites {
 impl AsyncWrite for TimedWrites {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.streams.wrote.set(self.streams.wrote.get() || polled.is_ready());
         self.timed(cx, polled)
     }
 
@@ -297,6 +406,7 @@ impl AsyncWrite for TimedWrites {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.streams.wrote.set(self.streams.wrote.get() || polled.is_ready());
         self.timed(cx, polled)
     }
 
@@ -314,12 +424,49 @@ impl AsyncWrite for TimedWrites {
     }
 }
 
-/// Runs streams on the worker that their connection is on.
+tokio::task_local! {
+    /// The stream that the present task serves.
+    static STREAM: Rc<StreamTask>;
+}
+
+/// A stream as the task that serves it and the body that it sends both see it.
+#[derive(Default)]
+struct StreamTask {
+    timer: Timer,
+    /// The body was asked for data since the task last looked.
+    moved: Cell<bool>,
+    /// The body gave data and was not asked for more: the client has no room.
+    holds_data: Cell<bool>,
+    /// The client took nothing for `timeouts.response_write`.
+    cut: Cell<bool>,
+}
+
+/// Runs streams on the worker that their connection is on, and ends those whose client takes nothing. What a client lets
+/// pile up in one stream is none of the connection's writes: only here it shows.
 #[derive(Clone, Copy)]
-struct OnThisWorker;
+struct OnThisWorker {
+    response_write: Option<Duration>,
+}
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisWorker {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
+        let mut stall = Stall::new(self.response_write);
+        tokio::task::spawn_local(async move {
+            let task = Rc::new(StreamTask::default());
+            let mut stream = pin!(STREAM.scope(task.clone(), stream));
+            std::future::poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if task.moved.take() {
+                    stall.progress();
+                }
+                if !task.holds_data.get() {
+                    return Poll::Pending;
+                }
+                stall.poll_waiting(cx, &task.timer).map(|()| task.cut.set(true))
+            })
+            .await;
+        });
     }
 }

@@ -136,7 +136,7 @@ impl Exchange {
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        interim: &mut dyn FnMut(StatusCode, &HeaderMap),
+        interim: &mut dyn FnMut(StatusCode, HeaderMap),
     ) -> Poll<Result<ResponseHead, Error>> {
         loop {
             if let Poll::Ready(result) = self.poll_upload(cx) {
@@ -168,7 +168,7 @@ impl Exchange {
     fn accept_head(
         &mut self,
         head: ResponseHead,
-        interim: &mut dyn FnMut(StatusCode, &HeaderMap),
+        interim: &mut dyn FnMut(StatusCode, HeaderMap),
     ) -> Result<Option<ResponseHead>, Error> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return if self.options.upgrade { Ok(Some(head)) } else { Err(Error::UnexpectedUpgrade) };
@@ -182,7 +182,7 @@ impl Exchange {
                 // Polling the client's body sends it its own 100.
                 self.continue_deadline = None;
             } else {
-                interim(head.status, &head.headers);
+                interim(head.status, head.headers);
             }
             return Ok(None);
         }

@@ -11,6 +11,8 @@ mod decoder;
 mod framing;
 mod head;
 mod output;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod pieces;
 mod server;
 
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};

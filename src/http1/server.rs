@@ -274,8 +274,8 @@ impl Connection<'_> {
     async fn run<S: Service>(mut self, service: &S) -> &'static str {
         loop {
             let head = std::future::poll_fn(|cx| self.poll_head(cx)).await;
-            // Boxed, so that a connection between two requests does not hold the room that a request takes.
             let after = match head {
+                // Boxed, so that a connection between two requests does not hold the room that a request takes.
                 Ok(Some(head)) => Box::pin(self.exchange(head, service)).await,
                 Ok(None) => After::Close,
                 Err(error) => {
@@ -344,7 +344,8 @@ impl Connection<'_> {
         let request = self.begin(head);
         let interim = (version >= Version::HTTP_11).then(|| Interim(self.inner.clone()));
         let reply = {
-            let mut reply = pin!(service.call(request, Call { timer: self.timer.clone(), interim }));
+            // Boxed once more, because a future that is pinned in place takes its room twice.
+            let mut reply = Box::pin(service.call(request, Call { timer: self.timer.clone(), interim }));
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
                     return Poll::Ready(Some(reply));

@@ -2,16 +2,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::time::Instant;
 
 use super::Listener;
+use super::per_client::Counted;
 use crate::connection;
 use crate::downstream::{Current, Downstream};
 use crate::forward;
@@ -36,15 +38,8 @@ pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current
             Some(Err(error)) => pause(&listener, &error).await,
             Some(Ok((socket, peer))) => {
                 let Some(permit) = admit(&listener, &drain).await else { return };
-                let seat = drain.seat();
-                tokio::task::spawn_local(serve(
-                    socket,
-                    peer,
-                    listener.clone(),
-                    current.clone(),
-                    seat,
-                    permit,
-                ));
+                let admitted = Admitted::new(listener.clone(), drain.seat(), permit);
+                start(socket, peer, current.clone(), admitted);
             }
         }
     }
@@ -76,76 +71,130 @@ async fn admit(listener: &Listener, drain: &Drain) -> Option<Option<OwnedSemapho
     }
 }
 
-async fn serve(
-    socket: TcpStream,
-    peer: SocketAddr,
+/// A connection that was let in, and what it holds while it is open.
+struct Admitted {
     listener: Arc<Listener>,
-    current: Rc<Current>,
     seat: Seat,
     _permit: Option<OwnedSemaphorePermit>,
-) {
-    listener.stats.accepted(this_worker());
-    let ended = open(socket, peer.ip().to_canonical(), &listener, current, &seat).await;
-    listener.stats.closed(this_worker(), ended);
+    _counted: Option<Counted>,
+    /// Why it ended.
+    ended: &'static str,
 }
 
-/// PROXY header, limits and TLS; then HTTP. Answers why the connection ended.
-async fn open(
-    mut socket: TcpStream,
-    mut peer: IpAddr,
-    listener: &Arc<Listener>,
-    current: Rc<Current>,
-    seat: &Seat,
-) -> &'static str {
+impl Admitted {
+    fn new(listener: Arc<Listener>, seat: Seat, permit: Option<OwnedSemaphorePermit>) -> Self {
+        listener.stats.accepted(this_worker());
+        // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
+        Self { listener, seat, _permit: permit, _counted: None, ended: "drain" }
+    }
+
+    /// Counts the connection to its client; `false` when the client has as many as it may.
+    fn count(&mut self, client: IpAddr) -> bool {
+        let Some(clients) = &self.listener.per_client else { return true };
+        self._counted = clients.admit(client);
+        if self._counted.is_none() {
+            self.listener.warn("limits.connections_per_client", "a client has as many connections as it may");
+            self.ended = "limits.connections_per_client";
+        }
+        self._counted.is_some()
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.listener.stats.closed(this_worker(), self.ended);
+    }
+}
+
+/// Starts the task of a connection. One that has something to settle first gets a task for that, and another
+/// for HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
+fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
     // Without it the last part of a response can wait for the client's delayed acknowledgement.
     drop(socket.set_nodelay(true));
-    let timer = Timer::default();
+    let peer = peer.ip().to_canonical();
+    let listener = admitted.listener.clone();
+    if listener.tls.is_some() || listener.proxy_protocol {
+        tokio::task::spawn_local(settle(socket, peer, current, admitted));
+    } else if admitted.count(peer) {
+        let downstream = Downstream::new(listener.entrance.clone(), current, peer, false);
+        tokio::task::spawn_local(speak(Stream::plain(socket), None, downstream, admitted));
+    }
+}
+
+/// HTTP until the connection ends.
+async fn speak(stream: Stream, is_h2: Option<bool>, downstream: Rc<Downstream>, mut admitted: Admitted) {
+    admitted.ended = connection::serve(stream, is_h2, downstream, &admitted.listener, &admitted.seat).await;
+}
+
+/// PROXY header and TLS handshake, under one deadline; then HTTP.
+async fn settle(socket: TcpStream, peer: IpAddr, current: Rc<Current>, mut admitted: Admitted) {
+    let listener = admitted.listener.clone();
     let limit = deadline(listener.tls_handshake);
-    let mut early = Bytes::new();
-    if listener.proxy_protocol && forward::is_trusted(peer, &current.load().trusted_proxies) {
-        match timer.within(limit, super::proxy_protocol::read(&mut socket)).await {
-            Ok(Ok((client, rest))) => {
-                early = rest;
-                peer = client.map_or(peer, |client| client.to_canonical());
-            }
-            Ok(Err(_)) | Err(_) => {
-                listener
-                    .warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
-                return "proxy_protocol";
+    match proxied(socket, peer, &current, &listener, limit).await {
+        Err(ended) => admitted.ended = ended,
+        Ok((socket, peer)) if admitted.count(peer) => {
+            let downstream =
+                Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
+            match secured(socket, peer, &listener, limit).await {
+                Err(ended) => admitted.ended = ended,
+                Ok((stream, is_h2)) => {
+                    tokio::task::spawn_local(speak(stream, is_h2, downstream, admitted));
+                }
             }
         }
+        Ok(_too_many) => {}
     }
-    let _counted = match &listener.per_client {
-        None => None,
-        Some(clients) => match clients.admit(peer) {
-            Some(counted) => Some(counted),
-            None => {
-                listener.warn("limits.connections_per_client", "a client has as many connections as it may");
-                return "limits.connections_per_client";
-            }
-        },
+}
+
+/// Reads the PROXY header where a trusted proxy sends one: the client that it names instead of the peer.
+///
+/// # Errors
+/// Why the connection ends.
+async fn proxied(
+    mut socket: TcpStream,
+    peer: IpAddr,
+    current: &Current,
+    listener: &Listener,
+    limit: Option<Instant>,
+) -> Result<(Socket, IpAddr), &'static str> {
+    if !listener.proxy_protocol || !forward::is_trusted(peer, &current.load().trusted_proxies) {
+        return Ok((Socket::new(socket), peer));
+    }
+    let Ok(Ok((client, early))) =
+        Timer::default().within(limit, super::proxy_protocol::read(&mut socket)).await
+    else {
+        listener.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
+        return Err("proxy_protocol");
     };
-    let downstream = Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
     let mut socket = Socket::new(socket);
     socket.unread(early);
-    let Some(tls) = &listener.tls else {
-        return connection::serve_plain(Stream::Plain(socket), downstream, listener, seat).await;
-    };
-    // Boxed, because a handshake's state is larger than all that comes after it.
-    match Box::pin(timer.within(limit, tls.accept(socket))).await {
+    Ok((socket, client.map_or(peer, |client| client.to_canonical())))
+}
+
+/// The TLS handshake, where the listener has TLS, and whether it settled on HTTP/2.
+///
+/// # Errors
+/// Why the connection ends.
+async fn secured(
+    socket: Socket,
+    peer: IpAddr,
+    listener: &Listener,
+    limit: Option<Instant>,
+) -> Result<(Stream, Option<bool>), &'static str> {
+    let Some(tls) = &listener.tls else { return Ok((Stream::Plain(socket), None)) };
+    match Timer::default().within(limit, pin!(tls.accept(socket))).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let stream = Stream::Tls(Box::new(stream.into()));
-            connection::serve_negotiated(stream, is_h2, downstream, listener, seat).await
+            Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
         }
         Ok(Err(error)) => {
             tracing::debug!(listener = listener.name(), %peer, "TLS handshake failed: {error}");
             listener.stats.tls_failed(this_worker(), "handshake");
-            "tls"
+            Err("tls")
         }
         Err(_elapsed) => {
             listener.stats.tls_failed(this_worker(), "timeouts.tls_handshake");
-            "timeouts.tls_handshake"
+            Err("timeouts.tls_handshake")
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Opening a connection: TCP, then TLS where the endpoint wants it, within `timeouts.connect`.
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -25,7 +26,7 @@ pub(crate) async fn dial(
     timeout: Option<Duration>,
     timer: &Timer,
 ) -> Result<Connection, Error> {
-    let opened = timer.within(deadline(timeout), open(endpoint)).await;
+    let opened = timer.within(deadline(timeout), pin!(open(endpoint))).await;
     match opened.unwrap_or(Err(Error::ConnectTimeout)) {
         Ok(stream) => {
             slot.opened();

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::balance::RoundRobin;
@@ -137,10 +138,17 @@ impl Upstream {
         timeout: Option<Duration>,
         timer: &Timer,
     ) -> Result<Arc<EndpointSet>, Error> {
-        let limit = deadline(timeout);
+        let endpoints = self.current();
+        if !endpoints.endpoints.is_empty() {
+            return Ok(endpoints);
+        }
+        Box::pin(self.resolved(deadline(timeout), timer)).await
+    }
+
+    async fn resolved(&self, limit: Option<Instant>, timer: &Timer) -> Result<Arc<EndpointSet>, Error> {
         loop {
             let changed = self.changed.notified();
-            let endpoints = self.endpoints.load_full();
+            let endpoints = self.current();
             if !endpoints.endpoints.is_empty() {
                 return Ok(endpoints);
             }

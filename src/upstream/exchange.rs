@@ -13,6 +13,7 @@ use super::connection::{CloseReason, Connection};
 use super::pool::{Pool, Slot};
 use crate::body::Body;
 use crate::error::Error;
+use crate::forward;
 use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead};
 use crate::stream::Stream;
 use crate::timer::Timer;
@@ -68,9 +69,11 @@ pub(crate) async fn send(
     let Connection { stream, slot, served, expires, .. } = connection;
     let timer = attempt.options.timer.clone();
     let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options);
-    let mut interim = |status: StatusCode, headers: &HeaderMap| {
-        if let Some(interim) = attempt.interim {
-            interim.send(status, headers);
+    let mut interim = |status: StatusCode, mut headers: HeaderMap| {
+        if let Some(interim) = attempt.interim
+            && forward::clean_response(status, &mut headers, None).is_ok()
+        {
+            interim.send(status, &headers);
         }
     };
     let head = {

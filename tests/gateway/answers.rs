@@ -1,11 +1,10 @@
 //! What a route answers with, and what it makes of a request before that: `respond`, `redirect`, `rewrite`, `host` and
 //! `headers`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
-
 use support::{Gateway, Http2Client, Origin, Request, http};
 
-use crate::one_route::{PROGRAM, builder};
+use crate::PROGRAM;
+use crate::one_route::builder;
 
 #[tokio::test]
 async fn a_fixed_answer_has_its_length_whoever_asks_for_it() {

@@ -2,8 +2,7 @@
 
 use support::{Gateway, GatewayBuilder, Origin};
 
-/// The program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
+use crate::PROGRAM;
 
 /// A gateway with listener `web` and route `all` to `origin`, which has these further keys, as `, host: preserve`.
 pub(crate) fn builder(origin: &Origin, route_keys: &str) -> GatewayBuilder {

@@ -1,10 +1,9 @@
 //! Which route a request belongs to, and the path that it is known by from then on.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
-
 use support::{Gateway, Http2Client, Origin};
 
-use crate::one_route::{PROGRAM, forwarding_to};
+use crate::PROGRAM;
+use crate::one_route::forwarding_to;
 
 /// Routes that answer with their own name: what each is for, under which name.
 static ROUTES: [(&str, &str); 17] = [

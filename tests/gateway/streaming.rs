@@ -1,1 +1,557 @@
-//! streaming
+//! Bodies on their way: as they come, both ways at once, and never more of them in memory than a buffer or two.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use support::bytes::Bytes;
+use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http, wait_until, within};
+
+use crate::one_route::{forwarding_to, forwarding_with};
+
+/// What the kernel and the gateway may hold of a body that nobody reads. Socket buffers grow to a few MiB each, on two
+/// connections, for reading and for writing.
+const IN_FLIGHT_MAX: u64 = 40 << 20;
+
+/// What the gateway's own memory may grow by, where a body is far larger.
+const MEMORY_MAX: u64 = 16 << 20;
+
+/// Bytes of memory that the gateway has in use.
+fn memory(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kilobytes << 10
+}
+
+/// Waits until `counter` has stopped: its writer is blocked for good, because it hasn't moved in many looks.
+async fn wait_until_stalled(counter: &AtomicU64) -> u64 {
+    let (last, looks) = (Cell::new(0), Cell::new(0));
+    wait_until("the sender to be held up", async || {
+        let now = counter.load(Ordering::Relaxed);
+        looks.set(if now == last.replace(now) && now > 0 { looks.get() + 1 } else { 0 });
+        looks.get() > 100
+    })
+    .await;
+    last.get()
+}
+
+/// An origin that answers with a body without an end, and counts what it could send.
+fn endless(framing: &'static str) -> (Origin, Arc<AtomicU64>) {
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = sent.clone();
+    let origin = Origin::script(move |mut connection| {
+        let sent = counter.clone();
+        async move {
+            connection.read_request().await;
+            connection.write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")).await;
+            let block = vec![b'x'; 65_536];
+            let chunk = [b"10000\r\n", &block[..], b"\r\n"].concat();
+            let part = if framing.contains("chunked") { &chunk } else { &block };
+            while connection.try_write(part).await.is_ok() {
+                sent.fetch_add(65_536, Ordering::Relaxed);
+            }
+        }
+    });
+    (origin, sent)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_the_origin_and_costs_no_memory() {
+    for framing in ["transfer-encoding: chunked", "content-length: 1000000000000", "x-until: close"] {
+        let (origin, sent) = endless(framing);
+        let gateway = forwarding_to(&origin).await;
+        let before = memory(&gateway);
+        let mut client = gateway.client("web").await;
+        client.send_raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.read_head().await;
+        let held = wait_until_stalled(&sent).await;
+        assert!(held < IN_FLIGHT_MAX, "{framing}: {held} bytes are on the way");
+        let grown = memory(&gateway).saturating_sub(before);
+        assert!(grown < MEMORY_MAX, "{framing}: {grown} bytes more memory");
+        // It reads on, and the origin can send on.
+        client.read_exact(8 << 20).await;
+        wait_until("the origin to go on", async || sent.load(Ordering::Relaxed) > held).await;
+        // It leaves, and the origin is told.
+        drop(client);
+        origin.wait_for_open(0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_http2_client_that_does_not_read_holds_up_the_origin_too() {
+    let (origin, sent) = endless("transfer-encoding: chunked");
+    let gateway = forwarding_to(&origin).await;
+    let before = memory(&gateway);
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let request = http::Request::get("http://a/").body(()).unwrap();
+    let (response, stream) = client.open(request, true).await.unwrap();
+    let mut body = within("a response", response).await.unwrap().into_body();
+    let held = wait_until_stalled(&sent).await;
+    assert!(held < IN_FLIGHT_MAX, "{held} bytes are on the way");
+    let grown = memory(&gateway).saturating_sub(before);
+    assert!(grown < MEMORY_MAX, "{grown} bytes more memory");
+    let mut received = 0;
+    while received < 8 << 20 {
+        let data = within("data", body.data()).await.unwrap().unwrap();
+        received += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert!(sent.load(Ordering::Relaxed) > held);
+    drop((body, stream));
+    origin.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_read_holds_up_the_client_and_costs_no_memory() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = script.clone();
+        async move {
+            connection.read_head().await;
+            gate.pass().await;
+            connection.wait_closed().await;
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    for framing in ["Transfer-Encoding: chunked", "Content-Length: 1000000000000"] {
+        let before = memory(&gateway);
+        let sent = Arc::new(AtomicU64::new(0));
+        let mut client = gateway.client("web").await;
+        client.send_raw(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")).await;
+        let counter = sent.clone();
+        let uploading = tokio::spawn(async move {
+            let chunk = [b"10000\r\n".as_slice(), &[b'x'; 65_536], b"\r\n"].concat();
+            while client.try_send_raw(&chunk).await.is_ok() {
+                counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            }
+        });
+        let held = wait_until_stalled(&sent).await;
+        assert!(held < IN_FLIGHT_MAX, "{framing}: {held} bytes are on the way");
+        let grown = memory(&gateway).saturating_sub(before);
+        assert!(grown < MEMORY_MAX, "{framing}: {grown} bytes more memory");
+        gate.release();
+        wait_until("the client to go on", async || sent.load(Ordering::Relaxed) > held).await;
+        uploading.abort();
+        origin.wait_for_open(0).await;
+    }
+}
+
+#[tokio::test]
+async fn each_part_of_a_response_arrives_before_the_next_is_sent() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = script.clone();
+        async move {
+            while let Some(request) = connection.read_request().await {
+                let framing = request.headers.get("x-framing").unwrap().to_owned();
+                connection.write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")).await;
+                for part in ["one", "two", "end"] {
+                    gate.pass().await;
+                    let part = if framing.contains("chunked") {
+                        format!("3\r\n{part}\r\n")
+                    } else {
+                        part.to_owned()
+                    };
+                    connection.write(part).await;
+                }
+                if !framing.contains("chunked") {
+                    return;
+                }
+                gate.pass().await;
+                connection.write("0\r\n\r\n").await;
+            }
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    for (framing, parts) in [
+        ("content-length: 9", ["one", "two", "end"]),
+        ("transfer-encoding: chunked", ["3\r\none\r\n", "3\r\ntwo\r\n", "3\r\nend\r\n"]),
+        ("x-until: close", ["3\r\none\r\n", "3\r\ntwo\r\n", "3\r\nend\r\n"]),
+    ] {
+        let mut client = gateway.client("web").await;
+        client.send_raw(format!("GET / HTTP/1.1\r\nHost: a\r\nx-framing: {framing}\r\n\r\n")).await;
+        assert_eq!(client.read_head().await.first_line, "HTTP/1.1 200 OK", "{framing}");
+        for part in parts {
+            gate.release();
+            let received = String::from_utf8(client.read_exact(part.len()).await).unwrap();
+            assert_eq!(received, part, "{framing}");
+        }
+        if framing.contains("chunked") {
+            gate.release();
+        }
+        if !framing.contains("length") {
+            assert_eq!(client.read_exact(5).await, b"0\r\n\r\n", "{framing}");
+        }
+    }
+
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let request =
+        http::Request::get("http://a/").header("x-framing", "transfer-encoding: chunked").body(()).unwrap();
+    let (response, _stream) = client.open(request, true).await.unwrap();
+    let mut body = within("a response", response).await.unwrap().into_body();
+    for part in ["one", "two", "end"] {
+        gate.release();
+        assert_eq!(within("a part", body.data()).await.unwrap().unwrap(), part);
+    }
+    gate.release();
+    while let Some(data) = within("the end", body.data()).await {
+        assert_eq!(data.unwrap(), "");
+    }
+}
+
+#[tokio::test]
+async fn each_part_of_a_request_arrives_before_the_next_is_sent() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = script.clone();
+        async move {
+            let head = connection.read_head().await.unwrap();
+            assert_eq!(head.headers.all("transfer-encoding"), ["chunked"]);
+            for part in ["3\r\none\r\n", "3\r\ntwo\r\n"] {
+                gate.pass().await;
+                assert_eq!(connection.read_exact(part.len()).await.unwrap(), part.as_bytes());
+            }
+            gate.pass().await;
+            assert_eq!(connection.read_exact(5).await.unwrap(), b"0\r\n\r\n");
+            connection.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    });
+    gate.release_all();
+    let gateway = forwarding_to(&origin).await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    // The origin is at a part when it has read all before it.
+    gate.arrivals(1).await;
+    client.send_raw("3\r\none\r\n").await;
+    gate.arrivals(2).await;
+    client.send_raw("3\r\ntwo\r\n").await;
+    gate.arrivals(3).await;
+    client.send_raw("0\r\n\r\n").await;
+    assert_eq!(client.read_response().await.status, 204);
+    assert_eq!(origin.errors(), [] as [String; 0]);
+
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let request = http::Request::post("http://a/").body(()).unwrap();
+    let (response, mut stream) = client.open(request, false).await.unwrap();
+    gate.arrivals(4).await;
+    stream.send_data("one".into(), false).unwrap();
+    gate.arrivals(5).await;
+    stream.send_data("two".into(), false).unwrap();
+    gate.arrivals(6).await;
+    stream.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(Http2Client::read(response).await.unwrap().status, 204);
+    assert_eq!(origin.errors(), [] as [String; 0]);
+}
+
+/// An origin that sends each piece of the request's body back as it comes.
+fn duplex() -> Origin {
+    Origin::script(|mut connection| async move {
+        while let Some(head) = connection.read_head().await {
+            connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+            let length = head.headers.get("content-length").map(|length| length.parse().unwrap());
+            let whole = match length {
+                Some(length) => echo_as_chunks(&mut connection, length).await,
+                None => echo_chunks(&mut connection).await,
+            };
+            if !whole {
+                return;
+            }
+        }
+    })
+}
+
+/// Whether all of the body came.
+async fn echo_as_chunks(connection: &mut Connection, mut left: usize) -> bool {
+    while left > 0 {
+        let Some(piece) = connection.read_exact(left.min(50_000)).await else { return false };
+        left -= piece.len();
+        connection.write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat()).await;
+    }
+    connection.write("0\r\n\r\n").await;
+    true
+}
+
+/// The request's chunks are chunks of the answer just as they are.
+async fn echo_chunks(connection: &mut Connection) -> bool {
+    let mut tail = Vec::new();
+    while !tail.ends_with(b"\r\n0\r\n\r\n") {
+        let piece = connection.read_some().await;
+        if piece.is_empty() {
+            return false;
+        }
+        connection.write(&piece).await;
+        tail.extend_from_slice(&piece);
+        tail.drain(..tail.len().saturating_sub(7));
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_large_body_is_echoed_while_it_is_sent() {
+    const SIZE: usize = 24 << 20;
+    let origin = duplex();
+    let gateway = forwarding_to(&origin).await;
+    let body: Arc<Vec<u8>> = Arc::new((0..SIZE).map(|byte| (byte / 7) as u8).collect());
+
+    // Two sockets in one: the test writes and reads at once, as the gateway has to.
+    for chunked in [true, false] {
+        let stream = std::net::TcpStream::connect(gateway.addr("web")).unwrap();
+        let (mut writing, mut reading) = (stream.try_clone().unwrap(), stream);
+        let sending = body.clone();
+        let writer = std::thread::spawn(move || {
+            use std::io::Write;
+            let framing = if chunked {
+                "Transfer-Encoding: chunked".to_owned()
+            } else {
+                format!("Content-Length: {SIZE}")
+            };
+            write!(writing, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n").unwrap();
+            for piece in sending.chunks(50_000) {
+                if chunked {
+                    write!(writing, "{:x}\r\n", piece.len()).unwrap();
+                }
+                writing.write_all(piece).unwrap();
+                if chunked {
+                    writing.write_all(b"\r\n").unwrap();
+                }
+            }
+            if chunked {
+                writing.write_all(b"0\r\n\r\n").unwrap();
+            }
+        });
+        reading.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        let received = tokio::task::spawn_blocking(move || {
+            use std::io::Read;
+            let mut received = Vec::new();
+            reading.read_to_end(&mut received).unwrap();
+            received
+        });
+        let received = within("the echo", received).await.unwrap();
+        writer.join().unwrap();
+        assert!(dechunked(&received) == **body, "chunked {chunked}: what came back is not what was sent");
+    }
+
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let request = http::Request::post("http://a/").body(()).unwrap();
+    let (response, mut stream) = client.open(request, false).await.unwrap();
+    let sending = Bytes::from(body.to_vec());
+    let writer = tokio::spawn(async move {
+        let mut left = sending;
+        while !left.is_empty() {
+            stream.reserve_capacity(left.len().min(1 << 20));
+            let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await.unwrap().unwrap();
+            let piece = left.split_to(capacity.min(left.len()));
+            stream.send_data(piece, left.is_empty()).unwrap();
+        }
+    });
+    let response = Http2Client::read(response).await.unwrap();
+    writer.await.unwrap();
+    assert!(response.body == **body, "HTTP/2: what came back is not what was sent");
+}
+
+/// The content of a chunked message, head and all.
+fn dechunked(message: &[u8]) -> Vec<u8> {
+    let end = message.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let (mut rest, mut content) = (&message[end..], Vec::new());
+    loop {
+        let line = rest.iter().position(|byte| *byte == b'\n').unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line - 1]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return content;
+        }
+        content.extend_from_slice(&rest[line + 1..line + 1 + size]);
+        rest = &rest[line + 3 + size..];
+    }
+}
+
+#[tokio::test]
+async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
+    let origin = Origin::script(|mut connection| async move {
+        connection.read_head().await;
+        connection
+            .write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge")
+            .await;
+        // Unread bytes make this close a reset.
+    });
+    let gateway = forwarding_to(&origin).await;
+    for framing in ["Content-Length: 100000000", "Transfer-Encoding: chunked"] {
+        let mut client = gateway.client("web").await;
+        client.send_raw(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")).await;
+        let chunk = [b"10000\r\n".as_slice(), &[b'x'; 65_536], b"\r\n"].concat();
+        for _ in 0..32 {
+            // The gateway may stop reading once the answer is on its way.
+            if client.try_send_raw(&chunk).await.is_err() {
+                break;
+            }
+        }
+        let response = client.read_response().await;
+        assert_eq!((response.status, response.text().as_str()), (413, "large"), "{framing}");
+        assert_eq!(response.header("connection"), Some("close"), "{framing}");
+    }
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let request = http::Request::post("http://a/").body(()).unwrap();
+    let (response, mut stream) = client.open(request, false).await.unwrap();
+    stream.send_data(Bytes::from(vec![b'x'; 60_000]), false).unwrap();
+    let response = Http2Client::read(response).await.unwrap();
+    assert_eq!((response.status.as_u16(), response.body.as_slice()), (413, &b"large"[..]));
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways_but_for_those_that_must_not_come_late() {
+    let trailers = "x-checksum: 9\r\nX-Two: a\r\nx-two: b\r\ncontent-length: 5\r\nhost: evil\r\nauthorization: x\r\n\
+                    transfer-encoding: chunked\r\nx-forwarded-for: 1.2.3.4\r\nset-cookie: a=b\r\ncontent-type: a/b\r\n";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-checksum\r\n\r\n5\r\nhello\r\n0\r\n{trailers}\r\n"
+    );
+    let origin = Origin::answer(answer);
+    let gateway = forwarding_to(&origin).await;
+    let expected = [("x-checksum", "9"), ("x-two", "a"), ("x-two", "b")];
+    let as_lines = |trailers: &support::Headers| -> Vec<(String, String)> {
+        let mut lines: Vec<_> =
+            trailers.0.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        lines.sort();
+        lines
+    };
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+
+    let mut client = gateway.client("web").await;
+    client
+        .send_raw(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTrailer: x-checksum\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n{trailers}\r\n"
+        ))
+        .await;
+    let response = client.read_response().await;
+    assert_eq!((response.text().as_str(), response.header("trailer")), ("hello", Some("x-checksum")));
+    assert_eq!(as_lines(&response.trailers), expected);
+    let request = origin.requests().pop().unwrap();
+    assert_eq!((request.body.as_slice(), as_lines(&request.trailers)), (&b"hello"[..], expected.to_vec()));
+
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    let head = http::Request::post("http://a/").header("te", "trailers").body(()).unwrap();
+    let (response, mut stream) = http2.open(head, false).await.unwrap();
+    stream.send_data("hello".into(), false).unwrap();
+    let mut sent = http::HeaderMap::new();
+    for (name, value) in
+        [("x-checksum", "9"), ("x-two", "a"), ("x-two", "b"), ("host", "evil"), ("set-cookie", "a=b")]
+    {
+        sent.append(name, value.parse().unwrap());
+    }
+    stream.send_trailers(sent).unwrap();
+    let response = Http2Client::read(response).await.unwrap();
+    let mut received: Vec<_> = response
+        .trailers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    received.sort();
+    assert_eq!((response.body.as_slice(), received), (&b"hello"[..], expected.to_vec()));
+    let request = origin.requests().pop().unwrap();
+    assert_eq!((request.body.as_slice(), as_lines(&request.trailers)), (&b"hello"[..], expected.to_vec()));
+
+    // HTTP/1.0 has none: they are left out, and the rest is whole.
+    let mut old = gateway.client("web").await;
+    old.send_raw("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    assert_eq!(old.read_response().await.text(), "hello");
+    // Trailers without a body before them.
+    client
+        .send_raw(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx-checksum: 0\r\n\r\n",
+        )
+        .await;
+    client.read_response().await;
+    let request = origin.requests().pop().unwrap();
+    assert_eq!((request.body.len(), request.trailers.get("x-checksum")), (0, Some("0")));
+}
+
+#[tokio::test]
+async fn each_client_gets_the_framing_that_it_understands() {
+    let origin = Origin::respond(|request| {
+        let answer = match request.target.as_str() {
+            "/chunked" => {
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+            }
+            "/length" => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabcde",
+            "/close" => "HTTP/1.1 200 OK\r\n\r\nabcde",
+            "/old" => "HTTP/1.0 200 OK\r\n\r\nabcde",
+            "/empty-chunked" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "/empty-length" => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            _ => "HTTP/1.1 200 OK\r\n\r\n",
+        };
+        answer.as_bytes().to_vec()
+    });
+    let gateway = forwarding_to(&origin).await;
+    let mut client: Client = gateway.client("web").await;
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    for (path, body, length, chunked) in [
+        ("/chunked", "abcde", None, true),
+        ("/length", "abcde", Some("5"), false),
+        ("/close", "abcde", None, true),
+        ("/old", "abcde", None, true),
+        ("/empty-chunked", "", None, true),
+        ("/empty-length", "", Some("0"), false),
+        ("/empty-close", "", None, true),
+    ] {
+        let response = client.get(path).await;
+        assert_eq!((response.text().as_str(), response.header("content-length")), (body, length), "{path}");
+        assert_eq!(response.headers.lists("transfer-encoding", "chunked"), chunked, "{path}");
+        assert_eq!(response.header("connection"), None, "{path}: the client's connection stays");
+
+        let mut old = gateway.client("web").await;
+        old.send_raw(format!("GET {path} HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")).await;
+        let response = old.read_response().await;
+        assert_eq!(
+            (response.text().as_str(), response.header("content-length")),
+            (body, length),
+            "{path} 1.0"
+        );
+        assert!(!response.headers.has("transfer-encoding"), "{path} 1.0");
+        // Without a length, only the close can end it.
+        let stays = if length.is_some() { "keep-alive" } else { "close" };
+        assert_eq!(response.header("connection"), Some(stays), "{path} 1.0");
+
+        let response = http2.get(&format!("http://a{path}")).await;
+        assert_eq!(response.body, body.as_bytes(), "{path} 2");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_the_request_upstream() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = script.clone();
+        async move {
+            connection.read_head().await;
+            gate.pass().await;
+            connection.wait_closed().await;
+        }
+    });
+    gate.release_all();
+    let gateway = forwarding_with(&origin, ", timeouts: { response_header: off, idle: off }").await;
+    for (count, request) in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = gateway.client("web").await;
+        client.send_raw(request).await;
+        gate.arrivals(count + 1).await;
+        drop(client);
+        origin.wait_for_open(0).await;
+    }
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let (response, mut stream) =
+        client.open(http::Request::get("http://a/").body(()).unwrap(), false).await.unwrap();
+    gate.arrivals(4).await;
+    stream.send_reset(support::h2::Reason::CANCEL);
+    origin.wait_for_open(0).await;
+    drop(response);
+}

@@ -201,6 +201,7 @@ impl Wire {
     }
 
     async fn fill(&mut self) -> io::Result<usize> {
+        self.unread.reserve(64 * 1024);
         self.transport.read_buf(&mut self.unread).await
     }
 

@@ -1,0 +1,59 @@
+//! What the targets in `fuzz/` feed: one function for each kind of bytes that comes from outside. Each panics where the
+//! gateway would be wrong. Compiled for fuzzing only.
+#![allow(clippy::panic, reason = "a panic is how a fuzz target reports")]
+
+use std::path::Path;
+
+use http::Method;
+
+use crate::config;
+use crate::http1::pieces::{self, Reading};
+use crate::router::{normalise, normalise_written};
+
+/// Request heads and bodies: whole and cut up, they have to mean the same.
+pub fn requests(data: &[u8]) {
+    compare(data, |pieces| pieces::requests(pieces));
+}
+
+/// Response heads and bodies, to GET and to HEAD.
+pub fn responses(data: &[u8]) {
+    for method in [Method::GET, Method::HEAD] {
+        compare(data, |pieces| pieces::responses(pieces, &method));
+    }
+}
+
+/// A body in chunks: the bytes follow the head of a request that has such a body.
+pub fn chunked(data: &[u8]) {
+    requests(&[b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", data].concat());
+}
+
+/// The path of a request, and of a configuration.
+pub fn path(data: &[u8]) {
+    let Ok(path) = std::str::from_utf8(data) else { return };
+    if let Ok(written) = normalise_written(path) {
+        assert_eq!(normalise(&written).as_deref(), Ok(&*written));
+    }
+    let Ok(once) = normalise(path) else { return };
+    assert_eq!(normalise(&once).as_deref(), Ok(&*once), "normalising again changed it");
+    assert!(once.starts_with('/') && !once.contains('\\'), "{once}");
+    assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")), "{once}");
+}
+
+/// The text of a configuration file.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(errors) = config::parse_with(text, "gateway.yaml", Path::new(""), &|_| None) {
+        assert!(!errors.to_string().is_empty(), "an error without a word");
+    }
+}
+
+/// Reads `data` at once, byte by byte, and in pieces whose size the first byte gives.
+fn compare(data: &[u8], read: impl Fn(&mut dyn Iterator<Item = &[u8]>) -> Reading) {
+    let whole = read(&mut std::iter::once(data));
+    let size = data.first().map_or(1, |byte| usize::from(*byte).max(1));
+    for size in [1, size] {
+        if let Some(contradiction) = pieces::contradiction(&whole, &read(&mut data.chunks(size))) {
+            panic!("pieces of {size}: {contradiction}");
+        }
+    }
+}

@@ -217,7 +217,7 @@ async fn a_connection_that_ended_while_the_gateway_was_busy_is_not_used() {
     assert_eq!(client.request("POST", "/", &[], b"once").await.status, 200);
     gate.arrivals(1).await;
     assert_eq!(number(&settled(&gateway).await, "idle"), 1);
-    gateway.signal(Signal::STOP);
+    pooled::freeze(&gateway).await;
     client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nonce").await;
     gate.release();
     origin.wait_for_open(0).await;

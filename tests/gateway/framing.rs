@@ -1,8 +1,9 @@
 //! Where messages end: what can be read in two ways is refused, in both directions, and half a body is never taken for
 //! a whole one.
 
-use support::{Client, Gate, Gateway, Http2Client, Origin, Response, wait_until};
+use support::{Certificates, Client, Gate, Gateway, Http2Client, Origin, Response, wait_until};
 
+use crate::PROGRAM;
 use crate::one_route::forwarding_to;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -373,6 +374,34 @@ async fn a_response_that_ends_too_early_is_cut_for_a_client_that_has_its_head() 
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{version} {path} {sent:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_tls_connection_ends_with_a_close_notify() {
+    let certificates = Certificates::new();
+    let identity = certificates.server(&["localhost"]);
+    let origin =
+        Origin::builder().tls(certificates.server_config(&identity)).script(|mut connection| async move {
+            if let Some(request) = connection.read_request().await {
+                connection.write("HTTP/1.1 200 OK\r\n\r\nhello").await;
+                // A FIN alone may be anybody's on the way: it is not protected (RFC 8446 §6.1).
+                if request.target == "/close" {
+                    connection.close().await;
+                }
+            }
+        });
+    let config = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes: [{{ upstream: {{ url: '{}', tls: {{ ca: {} }} }} }}]",
+        origin.url(),
+        certificates.ca().display()
+    );
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    assert_eq!(gateway.client("web").await.get("/close").await.text(), "hello");
+    let mut client = gateway.client("web").await;
+    client.send_raw("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(client.try_read_response().await.is_err());
 }
 
 #[tokio::test]

@@ -106,8 +106,7 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     let config = &loaded.config;
     let workers = mailboxes.len();
     let mut signals = Signals::new()?;
-    let mut sockets = bind_all(&loaded, workers)?;
-    let admin_socket = bind_admin(&loaded)?;
+    let (mut sockets, admin_socket) = bind_all(&loaded, workers)?;
 
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     for named in &snapshot.load().upstreams {
@@ -137,6 +136,7 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     }
     let (admin_ends, admin_end) = tokio::sync::oneshot::channel::<()>();
     if let Some(socket) = admin_socket {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
         announce(&format!("admin on http://{}", socket.local_addr()?));
         tokio::spawn(admin::serve(socket, state.clone(), async { drop(admin_end.await) }));
     }
@@ -209,8 +209,11 @@ impl Signals {
 /// An address as it was bound, and a socket on it for each worker.
 type Bound = (Option<SocketAddr>, Vec<std::net::TcpListener>);
 
-/// Binds every listener for every worker, or none and says why.
-fn bind_all(loaded: &Loaded, workers: usize) -> Result<Vec<Bound>, ConfigErrors> {
+/// Binds every listener for every worker, and the admin listener; or none, and says all that is in the way.
+fn bind_all(
+    loaded: &Loaded,
+    workers: usize,
+) -> Result<(Vec<Bound>, Option<std::net::TcpListener>), ConfigErrors> {
     let (mut bound, mut errors) = (Vec::new(), Vec::new());
     for (index, listener) in loaded.config.listeners.iter().enumerate() {
         match listener::bind(listener.socket_address(), workers) {
@@ -221,16 +224,19 @@ fn bind_all(loaded: &Loaded, workers: usize) -> Result<Vec<Bound>, ConfigErrors>
             Err(error) => errors.push(cannot_bind(loaded, &path!["listeners", index, "address"], &error)),
         }
     }
+    let admin = loaded.config.admin.as_on().map(|admin| bind_admin(admin.address.into()));
+    let admin = admin.transpose().unwrap_or_else(|error| {
+        errors.push(cannot_bind(loaded, &path!["admin", "address"], &error));
+        None
+    });
     ConfigErrors::check(errors)?;
-    Ok(bound)
+    Ok((bound, admin))
 }
 
-fn bind_admin(loaded: &Loaded) -> Result<Option<tokio::net::TcpListener>, StartError> {
-    let Some(admin) = loaded.config.admin.as_on() else { return Ok(None) };
-    let socket = std::net::TcpListener::bind(SocketAddr::from(admin.address))
-        .map_err(|error| ConfigErrors::from(cannot_bind(loaded, &path!["admin", "address"], &error)))?;
+fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = std::net::TcpListener::bind(address)?;
     socket.set_nonblocking(true)?;
-    Ok(Some(tokio::net::TcpListener::from_std(socket)?))
+    Ok(socket)
 }
 
 fn cannot_bind(loaded: &Loaded, place: &[config::Segment], error: &io::Error) -> ConfigError {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -70,6 +71,15 @@ impl Socket {
         Ok(())
     }
 
+    /// Asks the kernel, and not the reactor, which may not have heard of them yet.
+    fn has_arrived(&mut self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        !self.unread.is_empty()
+            || self.attached().is_ok_and(|socket| {
+                socket2::SockRef::from(&*socket).peek(&mut byte).is_ok_and(|length| length > 0)
+            })
+    }
+
     fn abort_on_close(&mut self) {
         if let Ok(socket) = self.attached() {
             // Best effort: the socket may be gone already.
@@ -123,6 +133,11 @@ impl Stream {
     /// Makes the coming close a reset: the peer must not take what it has for the whole message.
     pub(crate) fn abort_on_close(&mut self) {
         self.socket().abort_on_close();
+    }
+
+    /// Whether bytes wait to be read: by now, or by what the reactor has yet to say.
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        self.socket().has_arrived()
     }
 
     /// Reads what is there, up to 68 KiB; an empty chunk is the end of the stream.

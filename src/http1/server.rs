@@ -310,14 +310,15 @@ impl Connection<'_> {
                 self.request_began = Some(began);
             }
             let idle = inner.input.is_empty();
-            if idle && self.seat.poll_draining(cx).is_ready() {
-                self.ended = "drain";
-                return Poll::Ready(Ok(None));
-            }
             match inner.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => inner.input.push(chunk),
                 Poll::Ready(_end_or_error) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
+                    // Only now: a request that had arrived when draining began is one in flight.
+                    if idle && self.seat.poll_draining(cx).is_ready() && !inner.stream.has_arrived() {
+                        self.ended = "drain";
+                        return Poll::Ready(Ok(None));
+                    }
                     let limit = match self.request_began {
                         Some(began) => self.options.request_header.and_then(|limit| began.checked_add(limit)),
                         None => {

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::Listener;
+use super::bind::BACKLOG;
 use super::per_client::Counted;
 use crate::connection;
 use crate::downstream::{Current, Downstream};
@@ -20,27 +21,40 @@ use crate::forward;
 use crate::metrics::this_worker;
 use crate::shutdown::{Drain, Seat};
 use crate::stream::{Socket, Stream};
-use crate::timer::{Timer, deadline};
+use crate::timer::{Elapsed, Timer, deadline, earlier};
 
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a client that is in its handshake when draining begins may still take: a few round trips.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Accepts connections until `drain` starts, and then those that the kernel has completed already.
 pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current: Rc<Current>, drain: Drain) {
     let waiting = drain.seat_uncounted();
+    let take_in = async |(socket, peer): (TcpStream, SocketAddr)| {
+        let Some(permit) = admit(&listener, &drain).await else { return };
+        start(socket, peer, current.clone(), Admitted::new(listener.clone(), drain.seat(), permit));
+    };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             Poll::Pending => waiting.poll_draining(cx).map(|()| None),
         });
         match accepted.await {
-            None => return,
+            None => break,
             Some(Err(error)) => pause(&listener, &error).await,
-            Some(Ok((socket, peer))) => {
-                let Some(permit) = admit(&listener, &drain).await else { return };
-                let admitted = Admitted::new(listener.clone(), drain.seat(), permit);
-                start(socket, peer, current.clone(), admitted);
-            }
+            Some(Ok(connection)) => take_in(connection).await,
+        }
+    }
+    // The kernel knows of connections that the reactor has yet to hear of.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((socket, peer)) = socket.accept() else { return };
+        if socket.set_nonblocking(true).is_ok()
+            && let Ok(socket) = TcpStream::from_std(socket)
+        {
+            take_in((socket, peer)).await;
         }
     }
 }
@@ -129,13 +143,13 @@ async fn speak(stream: Stream, is_h2: Option<bool>, downstream: Rc<Downstream>, 
 /// PROXY header and TLS handshake, under one deadline; then HTTP.
 async fn settle(socket: TcpStream, peer: IpAddr, current: Rc<Current>, mut admitted: Admitted) {
     let listener = admitted.listener.clone();
-    let limit = deadline(listener.tls_handshake);
-    match proxied(socket, peer, &current, &listener, limit).await {
+    let mut opening = Opening { timer: Timer::default(), limit: deadline(listener.tls_handshake) };
+    match proxied(socket, peer, &current, &admitted, &mut opening).await {
         Err(ended) => admitted.ended = ended,
         Ok((socket, peer)) if admitted.count(peer) => {
             let downstream =
                 Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
-            match secured(socket, peer, &listener, limit).await {
+            match secured(socket, peer, &admitted, opening).await {
                 Err(ended) => admitted.ended = ended,
                 Ok((stream, is_h2)) => {
                     tokio::task::spawn_local(speak(stream, is_h2, downstream, admitted));
@@ -143,6 +157,30 @@ async fn settle(socket: TcpStream, peer: IpAddr, current: Rc<Current>, mut admit
             }
         }
         Ok(_too_many) => {}
+    }
+}
+
+/// The time until HTTP begins: `timeouts.tls_handshake`, and no longer than [`DRAIN_PATIENCE`] once draining has begun.
+struct Opening {
+    timer: Timer,
+    limit: Option<Instant>,
+}
+
+impl Opening {
+    async fn within<F: Future>(&mut self, seat: &Seat, step: F) -> Result<F::Output, Elapsed> {
+        let mut step = pin!(step);
+        let mut drains = false;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = step.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if !drains && seat.poll_draining(cx).is_ready() {
+                drains = true;
+                self.limit = earlier(self.limit, deadline(Some(DRAIN_PATIENCE)));
+            }
+            self.timer.poll_elapsed(cx, self.limit).map(|()| Err(Elapsed))
+        })
+        .await
     }
 }
 
@@ -154,14 +192,15 @@ async fn proxied(
     mut socket: TcpStream,
     peer: IpAddr,
     current: &Current,
-    listener: &Listener,
-    limit: Option<Instant>,
+    admitted: &Admitted,
+    opening: &mut Opening,
 ) -> Result<(Socket, IpAddr), &'static str> {
+    let listener = &admitted.listener;
     if !listener.proxy_protocol || !forward::is_trusted(peer, &current.load().trusted_proxies) {
         return Ok((Socket::new(socket), peer));
     }
     let Ok(Ok((client, early))) =
-        Timer::default().within(limit, super::proxy_protocol::read(&mut socket)).await
+        opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket)).await
     else {
         listener.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
         return Err("proxy_protocol");
@@ -178,11 +217,12 @@ async fn proxied(
 async fn secured(
     socket: Socket,
     peer: IpAddr,
-    listener: &Listener,
-    limit: Option<Instant>,
+    admitted: &Admitted,
+    mut opening: Opening,
 ) -> Result<(Stream, Option<bool>), &'static str> {
+    let listener = &admitted.listener;
     let Some(tls) = &listener.tls else { return Ok((Stream::Plain(socket), None)) };
-    match Timer::default().within(limit, pin!(tls.accept(socket))).await {
+    match opening.within(&admitted.seat, tls.accept(socket)).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))

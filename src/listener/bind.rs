@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps until they are accepted; it takes the least of this and its own limit.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Binds `address` once for each worker; port 0 is the same free port for all of them. An IPv6 address is IPv6
 /// only: `0.0.0.0:80` and `[::]:80` can be two listeners.

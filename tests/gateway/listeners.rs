@@ -8,7 +8,7 @@ use support::rustls::pki_types::CertificateDer;
 use support::rustls::pki_types::pem::PemObject;
 use support::rustls::version::TLS12;
 use support::rustls::{ClientConfig, RootCertStore};
-use support::{Certificates, Client, Gateway, Identity, Origin};
+use support::{Certificates, Client, Gateway, Identity, Origin, wait_until};
 
 use crate::gateway;
 
@@ -160,7 +160,7 @@ async fn plain_http_on_a_tls_listener_is_closed_and_counted() {
     // A TLS alert at most, and no HTTP.
     assert!(!answer.starts_with(b"HTTP"), "{}", answer.escape_ascii());
     let failures = "gateway_listener_tls_failures_total{listener=\"web\",reason=\"handshake\"}";
-    assert_eq!(gateway.metric(failures).await, Some(1.0));
+    wait_until("the failure is counted", async || gateway.metric(failures).await == Some(1.0)).await;
 }
 
 #[tokio::test]

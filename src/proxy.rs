@@ -185,6 +185,18 @@ async fn forward_request(
 }
 
 impl Outgoing<'_> {
+    /// The `Connection` field: what concerns this hop alone. An upgrade has its own among the fields already.
+    fn connection_option(&self, keep_alive: bool) -> Option<&'static str> {
+        // Whoever sends TE says so (RFC 9110 §10.1.4); what is left of it is `trailers`.
+        match (keep_alive, self.headers.contains_key(header::TE)) {
+            _ if self.upgrade.is_some() => None,
+            (true, false) => None,
+            (true, true) => Some("te"),
+            (false, false) => Some("close"),
+            (false, true) => Some("close, te"),
+        }
+    }
+
     fn set_host(&mut self, route: &UpstreamRoute, endpoint: &Endpoint) -> Result<(), Error> {
         let host = match &route.host {
             HostSent::Literal(host) => host.clone(),
@@ -247,7 +259,7 @@ async fn attempt(
             method: &outgoing.method,
             target: &outgoing.target,
             headers: &outgoing.headers,
-            connection: (!route.keep_alive && outgoing.upgrade.is_none()).then_some("close"),
+            connection: outgoing.connection_option(route.keep_alive),
         },
         options: ExchangeOptions {
             timer: call.timer.clone(),

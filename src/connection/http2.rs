@@ -1,28 +1,32 @@
 //! An HTTP/2 connection (RFC 9113), by hyper: streams become requests like any other.
 
+mod body;
+mod io;
+mod task;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use body::{RequestBody, ResponseBody};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use io::TimedWrites;
+use task::{OnThisWorker, STREAM};
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::downstream::Downstream;
 use crate::error::Error;
-use crate::forward::filter_trailers;
-use crate::http1::{Call, Record as _, Reply, ServerOptions, Service};
+use crate::http1::{Call, Reply, ServerOptions, Service};
 use crate::listener::Listener;
 use crate::proxy;
 use crate::record::Record;
@@ -35,10 +39,6 @@ const CONCURRENT_STREAMS: u32 = 128;
 
 /// How long an ending connection may say nothing before it is cut: a client that is gone never confirms the GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
-/// that takes one now and then is told from one that takes nothing.
-const PIECE_BYTES: usize = 16 * 1024;
 
 /// Serves a client until it or the gateway ends the connection. Answers why it ended.
 pub(super) async fn serve(
@@ -234,239 +234,5 @@ fn as_http1_has_them(headers: &mut HeaderMap) {
         && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
         headers.insert(header::COOKIE, cookie);
-    }
-}
-
-/// A stream's data on its way in.
-struct RequestBody {
-    body: Incoming,
-    stall: Stall,
-    timer: Timer,
-    received: Rc<Cell<u64>>,
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => {
-                let this = &mut *self;
-                let late = this.stall.poll_waiting(cx, &this.timer);
-                late.map(|()| Some(Err(Error::RequestBodyTimeout)))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(_reset))) => Poll::Ready(Some(Err(Error::ClientClosed))),
-            Poll::Ready(Some(Ok(mut frame))) => {
-                self.stall.progress();
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.received.set(self.received.get() + length);
-                if let Some(trailers) = frame.trailers_mut() {
-                    filter_trailers(trailers);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A stream's data on its way out, with the record that ends when it does.
-struct ResponseBody {
-    body: Body,
-    /// What is left of the data that came last.
-    rest: Bytes,
-    record: Option<Record>,
-    sent: u64,
-    received: Rc<Cell<u64>>,
-    task: Rc<StreamTask>,
-    _stream: OpenStream,
-}
-
-impl ResponseBody {
-    fn end(&mut self, error: Option<Error>) {
-        if let Some(record) = self.record.take() {
-            record.end(self.received.get(), self.sent, error);
-        }
-    }
-
-    /// The next piece of the data at hand.
-    fn piece(&mut self) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
-        self.sent += piece.len() as u64;
-        self.task.holds_data.set(true);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-}
-
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.task.moved.set(true);
-        self.task.holds_data.set(false);
-        if !self.rest.is_empty() {
-            return self.piece();
-        }
-        match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    self.rest = data;
-                    self.piece()
-                }
-                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
-            },
-            Some(Err(error)) => {
-                self.end(Some(error));
-                Poll::Ready(Some(Err(error)))
-            }
-            None => {
-                self.end(None);
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint.set_lower(hint.lower().saturating_add(rest));
-        hint
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        // Not polled to its end because it said that there was none, or because the stream was reset.
-        let error = match () {
-            () if self.task.cut.get() => Some(Error::ResponseWriteTimeout),
-            () if self.is_end_stream() => None,
-            () => Some(Error::ClientClosed),
-        };
-        self.end(error);
-    }
-}
-
-/// A stream whose writes may not stall for longer than `timeouts.response_write`.
-struct TimedWrites {
-    stream: Stream,
-    stall: Stall,
-    timer: Timer,
-    streams: Rc<Streams>,
-}
-
-impl TimedWrites {
-    fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.stall.progress();
-            return polled;
-        }
-        self.stall.poll_waiting(cx, &self.timer).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for TimedWrites {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for TimedWrites {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.streams.wrote.set(self.streams.wrote.get() || polled.is_ready());
-        self.timed(cx, polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.streams.wrote.set(self.streams.wrote.get() || polled.is_ready());
-        self.timed(cx, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        self.timed(cx, polled)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-tokio::task_local! {
-    /// The stream that the present task serves.
-    static STREAM: Rc<StreamTask>;
-}
-
-/// A stream as the task that serves it and the body that it sends both see it.
-#[derive(Default)]
-struct StreamTask {
-    timer: Timer,
-    /// The body was asked for data since the task last looked.
-    moved: Cell<bool>,
-    /// The body gave data and was not asked for more: the client has no room.
-    holds_data: Cell<bool>,
-    /// The client took nothing for `timeouts.response_write`.
-    cut: Cell<bool>,
-}
-
-/// Runs streams on the worker that their connection is on, and ends those whose client takes nothing. What a client lets
-/// pile up in one stream is none of the connection's writes: only here it shows.
-#[derive(Clone, Copy)]
-struct OnThisWorker {
-    response_write: Option<Duration>,
-}
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisWorker {
-    fn execute(&self, stream: F) {
-        let mut stall = Stall::new(self.response_write);
-        tokio::task::spawn_local(async move {
-            let task = Rc::new(StreamTask::default());
-            let mut stream = pin!(STREAM.scope(task.clone(), stream));
-            std::future::poll_fn(|cx| {
-                if stream.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                if task.moved.take() {
-                    stall.progress();
-                }
-                if !task.holds_data.get() {
-                    return Poll::Pending;
-                }
-                stall.poll_waiting(cx, &task.timer).map(|()| task.cut.set(true))
-            })
-            .await;
-        });
     }
 }

@@ -1,17 +1,25 @@
 //! One client connection: requests in, responses out, one after the other.
 
+mod service;
+mod shared;
+mod transfer;
+
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{Method, StatusCode, Version, header};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
+
+pub(crate) use service::{Call, Record, Reply, Service, Tunnel};
+use shared::Inner;
+pub(crate) use shared::{Interim, RequestBody};
+use transfer::{Transfer, response_framing};
 
 use super::decoder::Decoder;
 use super::framing::{Framing, may_have_body};
@@ -22,9 +30,6 @@ use crate::error::Error;
 use crate::shutdown::Seat;
 use crate::stream::Stream;
 use crate::timer::{Stall, Timer, deadline};
-
-/// What is read of a request body that nobody wanted, so that its connection can go on.
-const DRAIN_BYTES: u64 = 64 * 1024;
 
 /// How long a closing connection is still read, so that its last response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -38,173 +43,6 @@ pub(crate) struct ServerOptions {
     pub(crate) response_write: Option<Duration>,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) requests: Option<u64>,
-}
-
-/// Answers requests.
-pub(crate) trait Service {
-    /// What is kept of an exchange until its last byte is sent.
-    type Record: Record;
-
-    /// Answers one request.
-    fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Self::Record>>;
-
-    /// Answers a request whose head could not be read.
-    fn refuse(&self, error: Error) -> Reply<Self::Record>;
-}
-
-/// Is told how an exchange ended. Dropped without a word, the client went away before its answer was there.
-pub(crate) trait Record {
-    /// The exchange is over: bytes of body received and sent, and what cut it short.
-    fn end(self, received: u64, sent: u64, error: Option<Error>);
-}
-
-/// What a request comes with.
-#[derive(Clone)]
-pub(crate) struct Call {
-    /// The timer of the task that serves it.
-    pub(crate) timer: Timer,
-    /// Where interim responses go; HTTP/1.1 only.
-    pub(crate) interim: Option<Interim>,
-}
-
-/// An answer.
-pub(crate) struct Reply<R> {
-    pub(crate) response: http::Response<Body>,
-    pub(crate) record: R,
-    /// Close the connection after it.
-    pub(crate) close: bool,
-    /// What becomes of the connection after a 101.
-    pub(crate) tunnel: Option<Tunnel>,
-}
-
-/// Takes over an upgraded client connection and the bytes that came on it already; ends with the bytes carried
-/// from and to the client, and what went wrong.
-pub(crate) type Tunnel =
-    Box<dyn FnOnce(Stream, Bytes) -> Pin<Box<dyn Future<Output = (u64, u64, Option<Error>)>>>>;
-
-/// Sends interim responses (RFC 9110 §15.2) to the client of one request.
-#[derive(Clone)]
-pub(crate) struct Interim(Rc<RefCell<Inner>>);
-
-impl Interim {
-    /// Queues an interim response; it goes out with the next write.
-    pub(crate) fn send(&self, status: StatusCode, headers: &HeaderMap) {
-        self.0.borrow_mut().output.push_informational(status, headers);
-    }
-}
-
-/// The connection as its request's body and its loop share it. Borrowed within a poll, never across one.
-struct Inner {
-    stream: Stream,
-    input: Input,
-    output: Output,
-    decoder: Decoder,
-    /// The client waits for `100 Continue` before it sends the body.
-    continue_awaited: bool,
-    /// Which request the connection is at: a body that outlives its request reads nothing of the next one.
-    request: u64,
-    received: u64,
-    body_error: Option<Error>,
-    stall: Stall,
-    timer: Timer,
-}
-
-/// The body of a request, read from its connection as it is polled.
-pub(crate) struct RequestBody {
-    inner: Rc<RefCell<Inner>>,
-    request: u64,
-}
-
-impl RequestBody {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let inner = &mut *self.inner.borrow_mut();
-        if inner.request != self.request {
-            return Poll::Ready(None);
-        }
-        inner.poll_body(cx)
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        let inner = self.inner.borrow();
-        inner.request != self.request || (inner.decoder.is_done() && inner.body_error.is_none())
-    }
-
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        self.inner.borrow().decoder.size_hint()
-    }
-}
-
-impl Inner {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(error) = self.body_error {
-            return Poll::Ready(Some(Err(error)));
-        }
-        if self.continue_awaited {
-            self.continue_awaited = false;
-            self.output.push_informational(StatusCode::CONTINUE, &HeaderMap::new());
-        }
-        if let Poll::Ready(Err(_gone)) = self.poll_flush(cx) {
-            return self.fail_body(Error::ClientClosed);
-        }
-        loop {
-            match self.decoder.decode(self.input.bytes()) {
-                Ok(Some(frame)) => {
-                    self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
-                Ok(None) => {}
-                Err(error) => return self.fail_body(Error::RequestFraming(error)),
-            }
-            match self.stream.poll_read_chunk(cx) {
-                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
-                    self.stall.progress();
-                    self.input.push(chunk);
-                }
-                Poll::Ready(_end_or_error) => return self.fail_body(Error::ClientClosed),
-                Poll::Pending => {
-                    if self.stall.poll_waiting(cx, &self.timer).is_ready() {
-                        return self.fail_body(Error::RequestBodyTimeout);
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-
-    fn fail_body(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.body_error = Some(error);
-        Poll::Ready(Some(Err(error)))
-    }
-
-    /// Writes what waits to be written, interim responses included.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.output.poll_write(&mut self.stream, cx, &mut 0)
-    }
-
-    /// Ready when the client has gone. Reads ahead, at most one chunk, to find out.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.decoder.is_done() || !self.input.is_empty() {
-            return Poll::Pending; // whoever reads the body finds out; a client that pipelines is there
-        }
-        match self.stream.poll_read_chunk(cx) {
-            Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
-                self.input.push(chunk);
-                Poll::Pending
-            }
-            Poll::Ready(_end_or_error) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Whether what is left of the request's body is worth reading to keep the connection.
-    fn is_drainable(&self) -> bool {
-        match self.decoder {
-            Decoder::Done => true,
-            Decoder::Length(left) => left <= DRAIN_BYTES && !self.continue_awaited,
-            Decoder::Chunked(_) | Decoder::UntilClose => false,
-        }
-    }
 }
 
 /// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already. Answers
@@ -514,89 +352,6 @@ impl Connection<'_> {
             }
         });
         let _over_in_any_case = self.timer.within(limit, discard).await;
-    }
-}
-
-/// A response's body on its way to the client.
-struct Transfer<'a> {
-    inner: &'a RefCell<Inner>,
-    body: Body,
-    framing: Framing,
-    done: bool,
-    /// Bytes of body, without framing.
-    sent: u64,
-    /// Bytes on the wire, head and framing included.
-    written: u64,
-    stall: Stall,
-    timer: &'a Timer,
-}
-
-impl Transfer<'_> {
-    /// Moves frames from the body to the stream: one large or a few small ones at a time, and no further one
-    /// before those are written.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            let body_waits = self.gather(cx)?;
-            let before = self.written;
-            let inner = &mut *self.inner.borrow_mut();
-            let written = inner.output.poll_write(&mut inner.stream, cx, &mut self.written);
-            if self.written > before {
-                self.stall.progress();
-            }
-            match written {
-                Poll::Ready(Err(_gone)) => return Poll::Ready(Err(Error::ClientClosed)),
-                Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
-                // An upstream that is silent for long, as event streams are, must not be kept for nobody.
-                Poll::Ready(Ok(())) if body_waits => {
-                    return inner.poll_gone(cx).map(|()| Err(Error::ClientClosed));
-                }
-                Poll::Ready(Ok(())) => {}
-                Poll::Pending => {
-                    let late = self.stall.poll_waiting(cx, self.timer);
-                    return late.map(|()| Err(Error::ResponseWriteTimeout));
-                }
-            }
-        }
-    }
-
-    /// Takes frames as long as they fit; whether the body has to be waited for.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
-        while !self.done && self.inner.borrow().output.takes_more() {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Pending => return Ok(true),
-                Poll::Ready(None) => {
-                    self.inner.borrow_mut().output.push_end(self.framing);
-                    self.done = true;
-                }
-                Poll::Ready(Some(frame)) => {
-                    let frame = frame?;
-                    self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
-                    self.done = frame.is_trailers() || self.body.is_end_stream();
-                    self.inner.borrow_mut().output.push_frame(self.framing, frame, self.done);
-                }
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// How the length of a response is told to this client.
-fn response_framing(
-    method: &Method,
-    version: Version,
-    parts: &http::response::Parts,
-    body: &Body,
-) -> Framing {
-    if !may_have_body(parts.status) || parts.headers.contains_key(header::CONTENT_LENGTH) {
-        return Framing::None;
-    }
-    match body.size_hint().exact() {
-        // What a GET would have been answered with is not known.
-        Some(0) if method == Method::HEAD => Framing::None,
-        Some(length) => Framing::Length(length),
-        None if method == Method::HEAD => Framing::None,
-        None if version >= Version::HTTP_11 => Framing::Chunked,
-        None => Framing::UntilClose,
     }
 }
 

@@ -5,45 +5,28 @@
 //! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
 //! least one of the two sees both.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
+mod counts;
+mod letter;
+mod slot;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+use counts::Counts;
+pub(crate) use letter::{Letter, Mailboxes};
+use slot::Place;
+pub(crate) use slot::Slot;
 
 use super::connection::{CloseReason, Connection};
 use super::idle;
 use super::queue::{Capacity, Grant, Queue};
 use crate::config::PoolSettings;
 use crate::error::Error;
-use crate::metrics::{Counter, PoolReport, ReasonCounts, Sharded, sum_reasons, this_worker};
+use crate::metrics::{Sharded, this_worker};
 use crate::timer::{Timer, deadline};
-
-/// Where each worker hears what a pool wants of the connections that it has idle.
-pub(crate) type Mailboxes = Arc<[mpsc::Sender<Letter>]>;
-
-/// What a worker is asked to do with its idle connections of a pool.
-pub(crate) enum Letter {
-    /// Another worker's request waits, and the limits leave no other way: give one.
-    Offer(Arc<Pool>),
-    /// The pool is retired: close them.
-    Retire(Arc<Pool>),
-}
-
-impl Letter {
-    /// Does it, on the worker that this runs on.
-    pub(crate) fn act(self) {
-        match self {
-            Letter::Offer(pool) => pool.offer_idle(),
-            Letter::Retire(pool) => {
-                while let Some(connection) = idle::take_oldest(&pool) {
-                    connection.close(CloseReason::Drained);
-                }
-            }
-        }
-    }
-}
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -57,22 +40,6 @@ pub(crate) struct Pool {
     queue: Mutex<Queue>,
     counts: Sharded<Counts>,
     mailboxes: Mailboxes,
-}
-
-/// What a worker counts.
-#[derive(Default)]
-struct Counts {
-    idle: AtomicI64,
-    acquired: Counter,
-    reused: Counter,
-    opened: Counter,
-    connect_failed: Counter,
-    retried: Counter,
-    tls_handshakes: Counter,
-    tls_resumed: Counter,
-    wait_micros: Counter,
-    refused: ReasonCounts,
-    closed: ReasonCounts,
 }
 
 /// What a request gets from its pool.
@@ -370,122 +337,10 @@ impl Pool {
             counts.tls_resumed.add(u64::from(resumed));
         });
     }
-
-    /// The numbers as of now, without the names that only the owner of the pool knows.
-    pub(crate) fn report(&self) -> PoolReport {
-        let (open, connecting, pending) = {
-            let queue = self.lock();
-            (queue.open, queue.connecting, queue.waiting())
-        };
-        let idle = self.idle();
-        let sum = |part: fn(&Counts) -> &Counter| self.counts.sum(|counts| part(counts).value());
-        PoolReport {
-            idle: idle as u64,
-            active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
-            connecting: connecting as u64,
-            pending: pending as u64,
-            max_connections: self.settings.max_connections as u64,
-            opened: sum(|counts| &counts.opened),
-            reused: sum(|counts| &counts.reused),
-            acquired: sum(|counts| &counts.acquired),
-            acquire_wait: Duration::from_micros(sum(|counts| &counts.wait_micros)),
-            connect_failed: sum(|counts| &counts.connect_failed),
-            retried: sum(|counts| &counts.retried),
-            tls_handshakes: sum(|counts| &counts.tls_handshakes),
-            tls_resumed: sum(|counts| &counts.tls_resumed),
-            refused: sum_reasons(self.counts.iter().map(|counts| &counts.refused)),
-            closed: sum_reasons(self.counts.iter().map(|counts| &counts.closed)),
-            ..PoolReport::default()
-        }
-    }
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-/// A connection's place in the count, from before it is opened until after it is closed.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pool: Arc<Pool>,
-    /// While `None`, the connection is still being opened.
-    closes: Option<CloseReason>,
-}
-
-impl Slot {
-    fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, closes: None }
-    }
-
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// The connection is open.
-    pub(super) fn opened(&mut self) {
-        self.closes = Some(CloseReason::Cancelled);
-        let mut queue = self.pool.lock();
-        queue.connecting = queue.connecting.saturating_sub(1);
-        drop(queue);
-        self.pool.count(|counts| counts.opened.add(1));
-        self.pool.grant_dials();
-    }
-
-    /// The connection is closed, and another one is to be opened in its place.
-    pub(super) fn reopen(&mut self, reason: CloseReason) {
-        self.closes = None;
-        self.pool.lock().connecting += 1;
-        self.pool.count(|counts| counts.closed.add(reason.as_str()));
-    }
-
-    /// Gives the place back, and tells why.
-    pub(super) fn close(mut self, reason: CloseReason) {
-        self.closes = Some(reason);
-    }
-
-    /// The connection could not be opened.
-    pub(super) fn failed(self) {
-        self.pool.count(|counts| counts.connect_failed.add(1));
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        {
-            let mut queue = self.pool.lock();
-            queue.open = queue.open.saturating_sub(1);
-            if self.closes.is_none() {
-                queue.connecting = queue.connecting.saturating_sub(1);
-            }
-            self.pool.publish(&queue);
-        }
-        if let Some(reason) = self.closes {
-            self.pool.count(|counts| counts.closed.add(reason.as_str()));
-        }
-        self.pool.grant_dials();
-    }
-}
-
-/// A place in the queue. What was granted to one who left in that moment goes to the next.
-struct Place {
-    pool: Arc<Pool>,
-    number: u64,
-    granted: oneshot::Receiver<Grant>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.granted.close();
-        match self.granted.try_recv() {
-            Ok(Grant::Connection(connection)) => self.pool.release(*connection),
-            Ok(Grant::Dial(slot)) => drop(slot),
-            Err(_nothing_granted) => {
-                let mut queue = self.pool.lock();
-                queue.remove(self.number);
-                self.pool.publish(&queue);
-            }
-        }
     }
 }

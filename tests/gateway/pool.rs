@@ -47,13 +47,14 @@ async fn without_keep_alive_each_request_has_a_connection_of_its_own() {
 
 #[tokio::test]
 async fn an_idle_connection_ends_when_its_time_is_up_or_the_server_would_end_it() {
-    for (hint, settings, at_least) in [
+    let cases = [
         ("", "idle_timeout: 200ms", Duration::from_millis(200)),
         ("keep-alive: timeout=9\r\n", "idle_timeout: 200ms", Duration::from_millis(200)),
         // A second before the server does.
         ("Keep-Alive: max=7, timeout=2\r\n", "idle_timeout: 30s", Duration::from_secs(1)),
         ("keep-alive: timeout=1\r\n", "idle_timeout: off", Duration::ZERO),
-    ] {
+    ];
+    pooled::all(cases.map(|(hint, settings, at_least)| async move {
         let origin = Origin::answer(format!("HTTP/1.1 200 OK\r\n{hint}content-length: 2\r\n\r\nok"));
         let gateway = pooled::to(origin.addr(), &format!("pool: {{ {settings} }}")).await;
         let mut client = gateway.client("web").await;
@@ -66,7 +67,8 @@ async fn an_idle_connection_ends_when_its_time_is_up_or_the_server_would_end_it(
         assert_eq!(closed(&settled(&gateway).await, "idle_timeout"), 1, "{hint}{settings}");
         assert_eq!(client.get("/").await.status, 200);
         assert_eq!(origin.accepted(), 2);
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -217,7 +219,7 @@ async fn a_connection_that_ended_while_the_gateway_was_busy_is_not_used() {
     assert_eq!(client.request("POST", "/", &[], b"once").await.status, 200);
     gate.arrivals(1).await;
     assert_eq!(number(&settled(&gateway).await, "idle"), 1);
-    gateway.signal(Signal::STOP);
+    pooled::freeze(&gateway).await;
     client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nonce").await;
     gate.release();
     origin.wait_for_open(0).await;

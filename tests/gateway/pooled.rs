@@ -1,5 +1,6 @@
 //! Gateways whose one route, `pooled`, goes through a pool, and what their pools say.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 
@@ -7,7 +8,7 @@ use support::serde_json::Value;
 use support::{
     Certificates, Connection, Gate, Gateway, GatewayBuilder, Origin, Response, Signal, wait_until,
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The name of the route.
 pub(crate) const ROUTE: &str = "pooled";
@@ -72,6 +73,14 @@ pub(crate) async fn ask(gateway: &Gateway, path: &str) -> JoinHandle<Response> {
     tokio::spawn(async move { client.get(&path).await })
 }
 
+/// Runs cases that mostly wait, all at the same time.
+pub(crate) async fn all<F: Future<Output = ()> + Send + 'static>(cases: impl IntoIterator<Item = F>) {
+    let mut running: JoinSet<()> = cases.into_iter().collect();
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+}
+
 /// The status of an answer and the limit or failure that it names.
 pub(crate) fn refusal(response: &Response) -> (u16, &str) {
     (response.status, response.header("x-gateway-error").unwrap_or("-"))
@@ -101,8 +110,8 @@ pub(crate) async fn settled(gateway: &Gateway) -> Value {
     pool
 }
 
-/// How many connections to `address` the gateway has open or is opening at one moment. The program is stopped for it.
-pub(crate) async fn sockets(gateway: &Gateway, address: SocketAddr) -> usize {
+/// Stops the program, and waits until none of its threads runs; `Signal::CONT` lets it go on.
+pub(crate) async fn freeze(gateway: &Gateway) {
     gateway.signal(Signal::STOP);
     wait_until("all threads to stop", async || {
         let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
@@ -112,14 +121,20 @@ pub(crate) async fn sockets(gateway: &Gateway, address: SocketAddr) -> usize {
         })
     })
     .await;
-    let remote = format!("0100007F:{:04X}", address.port());
+}
+
+/// How many connections to `address` are open or being opened at one moment, for which the program is stopped. The
+/// kernel's table may leave one out while others come and go, so only too many is a proof.
+pub(crate) async fn sockets(gateway: &Gateway, address: SocketAddr) -> usize {
+    freeze(gateway).await;
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let open = table.lines().filter(|line| {
-        let mut columns = line.split_whitespace().skip(2);
-        // ESTABLISHED, SYN_SENT, CLOSE_WAIT: all those that the gateway has not closed (include/net/tcp_states.h).
-        columns.next() == Some(&remote) && matches!(columns.next(), Some("01" | "02" | "08"))
-    });
-    let open = open.count();
     gateway.signal(Signal::CONT);
-    open
+    let remote = format!("0100007F:{:04X}", address.port());
+    let open = table.lines().filter_map(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, peer, state) = (columns.next()?, columns.next()?, columns.next()?);
+        // ESTABLISHED, SYN_SENT, CLOSE_WAIT: all that the gateway has not closed (include/net/tcp_states.h).
+        (peer == remote && matches!(state, "01" | "02" | "08")).then_some(local)
+    });
+    open.collect::<BTreeSet<_>>().len()
 }

@@ -292,7 +292,7 @@ async fn echo_chunks(connection: &mut Connection) -> bool {
 
 #[tokio::test]
 async fn a_large_body_is_echoed_while_it_is_sent() {
-    const SIZE: usize = 24 << 20;
+    const SIZE: usize = 16 << 20;
     let origin = duplex();
     let gateway = forwarding_to(&origin).await;
     let body: Arc<Vec<u8>> = Arc::new((0..SIZE).map(|byte| (byte / 7) as u8).collect());

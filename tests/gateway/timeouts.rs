@@ -49,7 +49,7 @@ async fn each_wait_for_an_answer_has_its_own_limit_and_name() {
         let pool = settled(&gateway).await;
         assert_eq!((number(&pool, "opened"), number(&pool, "idle")), (0, 0), "{keys}: {pool:#}");
     }
-    for (keys, sent, expected) in [
+    let cases = [
         ("response_header: 200ms", "", (504, "timeouts.response_header", "response header too late")),
         // Half a header is none.
         (
@@ -69,7 +69,8 @@ async fn each_wait_for_an_answer_has_its_own_limit_and_name() {
             "",
             (504, "timeouts.per_try", "attempt took too long"),
         ),
-    ] {
+    ];
+    pooled::all(cases.map(|(keys, sent, expected)| async move {
         let origin = stalling(sent);
         let gateway =
             pooled::to(origin.addr(), &format!("timeouts: {{ {keys} }}\nretry: {{ attempts: 3 }}")).await;
@@ -80,7 +81,8 @@ async fn each_wait_for_an_answer_has_its_own_limit_and_name() {
         assert_eq!(origin.accepted(), 1, "what may have been received is not sent again: {keys}");
         // The client's connection is none the worse.
         assert_eq!(client.get("/").await.status, expected.0, "{keys}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -133,28 +135,29 @@ async fn a_body_that_stalls_or_comes_too_late_is_cut_so_that_nobody_takes_it_for
     const LENGTH: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     const UNTIL_CLOSE: &str = "HTTP/1.0 200 OK\r\n\r\nhalf";
+    let mut cases = Vec::new();
     for limit in ["idle: 200ms", "request: 200ms"] {
         for sent in [LENGTH, CHUNKED, UNTIL_CLOSE] {
-            for keep_alive in [true, false] {
-                let case = format!("{limit} {sent} {keep_alive}");
-                let origin = stalling(sent);
-                let keys = format!("timeouts: {{ {limit} }}\npool: {{ keep_alive: {keep_alive} }}");
-                let gateway = pooled::to(origin.addr(), &keys).await;
-                let mut client = gateway.client("web").await;
-                let began = Instant::now();
-                client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                let cut = client.try_read_response().await.expect_err(&case);
-                assert!(
-                    matches!(cut.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
-                    "{case}: {cut}"
-                );
-                assert!(began.elapsed() >= Duration::from_millis(200), "{case}");
-                origin.wait_for_open(0).await;
-                let pool = settled(&gateway).await;
-                assert_eq!((closed(&pool, "timeout"), number(&pool, "idle")), (1, 0), "{case}: {pool:#}");
-            }
+            cases.extend([true, false].map(|keep_alive| cut_short(limit, sent, keep_alive)));
         }
     }
+    pooled::all(cases).await;
+}
+
+async fn cut_short(limit: &'static str, sent: &'static str, keep_alive: bool) {
+    let case = format!("{limit} {sent} {keep_alive}");
+    let origin = stalling(sent);
+    let keys = format!("timeouts: {{ {limit} }}\npool: {{ keep_alive: {keep_alive} }}");
+    let gateway = pooled::to(origin.addr(), &keys).await;
+    let mut client = gateway.client("web").await;
+    let began = Instant::now();
+    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let cut = client.try_read_response().await.expect_err(&case);
+    assert!(matches!(cut.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{case}: {cut}");
+    assert!(began.elapsed() >= Duration::from_millis(200), "{case}");
+    origin.wait_for_open(0).await;
+    let pool = settled(&gateway).await;
+    assert_eq!((closed(&pool, "timeout"), number(&pool, "idle")), (1, 0), "{case}: {pool:#}");
 }
 
 #[tokio::test]

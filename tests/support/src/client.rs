@@ -211,6 +211,14 @@ impl Client {
         within("bytes or the end", self.wire.read_some()).await.unwrap()
     }
 
+    /// What has arrived, at least a byte, or nothing at the end, or why neither comes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn try_read_some(&mut self) -> io::Result<Vec<u8>> {
+        within("bytes or the end", self.wire.read_some()).await
+    }
+
     /// All bytes until the server closes.
     ///
     /// # Errors

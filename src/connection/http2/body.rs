@@ -1,0 +1,155 @@
+//! The data of a stream, both ways.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::OpenStream;
+use super::task::StreamTask;
+use crate::body::Body;
+use crate::error::Error;
+use crate::forward::filter_trailers;
+use crate::http1::Record as _;
+use crate::record::Record;
+use crate::timer::{Stall, Timer};
+
+/// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
+/// that takes one now and then is told from one that takes nothing.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// A stream's data on its way in.
+pub(super) struct RequestBody {
+    pub(super) body: Incoming,
+    pub(super) stall: Stall,
+    pub(super) timer: Timer,
+    pub(super) received: Rc<Cell<u64>>,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => {
+                let this = &mut *self;
+                let late = this.stall.poll_waiting(cx, &this.timer);
+                late.map(|()| Some(Err(Error::RequestBodyTimeout)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_reset))) => Poll::Ready(Some(Err(Error::ClientClosed))),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.stall.progress();
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.received.set(self.received.get() + length);
+                if let Some(trailers) = frame.trailers_mut() {
+                    filter_trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream's data on its way out, with the record that ends when it does.
+pub(super) struct ResponseBody {
+    pub(super) body: Body,
+    /// What is left of the data that came last.
+    pub(super) rest: Bytes,
+    pub(super) record: Option<Record>,
+    pub(super) sent: u64,
+    pub(super) received: Rc<Cell<u64>>,
+    pub(super) task: Rc<StreamTask>,
+    pub(super) _stream: OpenStream,
+}
+
+impl ResponseBody {
+    fn end(&mut self, error: Option<Error>) {
+        if let Some(record) = self.record.take() {
+            record.end(self.received.get(), self.sent, error);
+        }
+    }
+
+    /// The next piece of the data at hand.
+    fn piece(&mut self) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        self.sent += piece.len() as u64;
+        self.task.holds_data.set(true);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.task.moved.set(true);
+        self.task.holds_data.set(false);
+        if !self.rest.is_empty() {
+            return self.piece();
+        }
+        match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    self.piece()
+                }
+                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+            },
+            Some(Err(error)) => {
+                self.end(Some(error));
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                self.end(None);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // Not polled to its end because it said that there was none, or because the stream was reset.
+        let error = match () {
+            () if self.task.cut.get() => Some(Error::ResponseWriteTimeout),
+            () if self.is_end_stream() => None,
+            () => Some(Error::ClientClosed),
+        };
+        self.end(error);
+    }
+}

@@ -1,0 +1,57 @@
+//! The task that serves a stream.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::timer::{Stall, Timer};
+
+tokio::task_local! {
+    /// The stream that the present task serves.
+    pub(super) static STREAM: Rc<StreamTask>;
+}
+
+/// A stream as the task that serves it and the body that it sends both see it.
+#[derive(Default)]
+pub(super) struct StreamTask {
+    pub(super) timer: Timer,
+    /// The body was asked for data since the task last looked.
+    pub(super) moved: Cell<bool>,
+    /// The body gave data and was not asked for more: the client has no room.
+    pub(super) holds_data: Cell<bool>,
+    /// The client took nothing for `timeouts.response_write`.
+    pub(super) cut: Cell<bool>,
+}
+
+/// Runs streams on the worker that their connection is on, and ends those whose client takes nothing. What a client lets
+/// pile up in one stream is none of the connection's writes: only here it shows.
+#[derive(Clone, Copy)]
+pub(super) struct OnThisWorker {
+    pub(super) response_write: Option<Duration>,
+}
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisWorker {
+    fn execute(&self, stream: F) {
+        let mut stall = Stall::new(self.response_write);
+        tokio::task::spawn_local(async move {
+            let task = Rc::new(StreamTask::default());
+            let mut stream = pin!(STREAM.scope(task.clone(), stream));
+            std::future::poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if task.moved.take() {
+                    stall.progress();
+                }
+                if !task.holds_data.get() {
+                    return Poll::Pending;
+                }
+                stall.poll_waiting(cx, &task.timer).map(|()| task.cut.set(true))
+            })
+            .await;
+        });
+    }
+}

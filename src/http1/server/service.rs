@@ -1,0 +1,54 @@
+//! What serves the requests of a connection, as the connection sees it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use super::shared::Interim;
+use crate::body::Body;
+use crate::error::Error;
+use crate::stream::Stream;
+use crate::timer::Timer;
+
+/// Answers requests.
+pub(crate) trait Service {
+    /// What is kept of an exchange until its last byte is sent.
+    type Record: Record;
+
+    /// Answers one request.
+    fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Self::Record>>;
+
+    /// Answers a request whose head could not be read.
+    fn refuse(&self, error: Error) -> Reply<Self::Record>;
+}
+
+/// Is told how an exchange ended. Dropped without a word, the client went away before its answer was there.
+pub(crate) trait Record {
+    /// The exchange is over: bytes of body received and sent, and what cut it short.
+    fn end(self, received: u64, sent: u64, error: Option<Error>);
+}
+
+/// What a request comes with.
+#[derive(Clone)]
+pub(crate) struct Call {
+    /// The timer of the task that serves it.
+    pub(crate) timer: Timer,
+    /// Where interim responses go; HTTP/1.1 only.
+    pub(crate) interim: Option<Interim>,
+}
+
+/// An answer.
+pub(crate) struct Reply<R> {
+    pub(crate) response: http::Response<Body>,
+    pub(crate) record: R,
+    /// Close the connection after it.
+    pub(crate) close: bool,
+    /// What becomes of the connection after a 101.
+    pub(crate) tunnel: Option<Tunnel>,
+}
+
+/// Takes over an upgraded client connection and the bytes that came on it already; ends with the bytes carried
+/// from and to the client, and what went wrong.
+pub(crate) type Tunnel =
+    Box<dyn FnOnce(Stream, Bytes) -> Pin<Box<dyn Future<Output = (u64, u64, Option<Error>)>>>>;

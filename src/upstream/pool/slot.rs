@@ -1,0 +1,93 @@
+//! Places: a connection's in the count, and a request's in the queue. Dropping one gives it to the next.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Pool;
+use crate::upstream::connection::CloseReason;
+use crate::upstream::queue::Grant;
+
+/// A connection's place in the count, from before it is opened until after it is closed.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pool: Arc<Pool>,
+    /// While `None`, the connection is still being opened.
+    closes: Option<CloseReason>,
+}
+
+impl Slot {
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        Self { pool, closes: None }
+    }
+
+    pub(in crate::upstream) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// The connection is open.
+    pub(in crate::upstream) fn opened(&mut self) {
+        self.closes = Some(CloseReason::Cancelled);
+        let mut queue = self.pool.lock();
+        queue.connecting = queue.connecting.saturating_sub(1);
+        drop(queue);
+        self.pool.count(|counts| counts.opened.add(1));
+        self.pool.grant_dials();
+    }
+
+    /// The connection is closed, and another one is to be opened in its place.
+    pub(in crate::upstream) fn reopen(&mut self, reason: CloseReason) {
+        self.closes = None;
+        self.pool.lock().connecting += 1;
+        self.pool.count(|counts| counts.closed.add(reason.as_str()));
+    }
+
+    /// Gives the place back, and tells why.
+    pub(in crate::upstream) fn close(mut self, reason: CloseReason) {
+        self.closes = Some(reason);
+    }
+
+    /// The connection could not be opened.
+    pub(in crate::upstream) fn failed(self) {
+        self.pool.count(|counts| counts.connect_failed.add(1));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        {
+            let mut queue = self.pool.lock();
+            queue.open = queue.open.saturating_sub(1);
+            if self.closes.is_none() {
+                queue.connecting = queue.connecting.saturating_sub(1);
+            }
+            self.pool.publish(&queue);
+        }
+        if let Some(reason) = self.closes {
+            self.pool.count(|counts| counts.closed.add(reason.as_str()));
+        }
+        self.pool.grant_dials();
+    }
+}
+
+/// A place in the queue. What was granted to one who left in that moment goes to the next.
+pub(super) struct Place {
+    pub(super) pool: Arc<Pool>,
+    pub(super) number: u64,
+    pub(super) granted: oneshot::Receiver<Grant>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.granted.close();
+        match self.granted.try_recv() {
+            Ok(Grant::Connection(connection)) => self.pool.release(*connection),
+            Ok(Grant::Dial(slot)) => drop(slot),
+            Err(_nothing_granted) => {
+                let mut queue = self.pool.lock();
+                queue.remove(self.number);
+                self.pool.publish(&queue);
+            }
+        }
+    }
+}

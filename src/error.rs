@@ -211,7 +211,10 @@ impl Error {
 
     /// Whether an operator should hear of it: a limit that refuses, or a fault behind the gateway.
     pub fn is_worth_a_warning(self) -> bool {
-        self.status().is_server_error() && self != Error::RequestMethod && self != Error::RequestVersion
+        let is_limit =
+            ["limits.", "timeouts.", "pool."].iter().any(|section| self.reason().starts_with(section));
+        let is_request = matches!(self, Error::RequestMethod | Error::RequestVersion);
+        is_limit || (self.status().is_server_error() && !is_request)
     }
 
     /// Whether the client's side caused it: then the upstream connection is not to blame.

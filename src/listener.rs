@@ -16,7 +16,7 @@ use crate::downstream::Entrance;
 use crate::http1::{HeadLimits, ServerOptions};
 use crate::metrics::ListenerStats;
 use crate::tls::{self, ServerTls, TlsError};
-use crate::warn_limit::Occasional;
+use crate::warn_limit::OccasionalByReason;
 
 pub(crate) use accept::accept;
 pub(crate) use bind::bind;
@@ -35,7 +35,7 @@ pub(crate) struct Listener {
     proxy_protocol: bool,
     connections: Option<Arc<Semaphore>>,
     per_client: Option<PerClient>,
-    warned: Occasional,
+    warned: OccasionalByReason,
 }
 
 impl Listener {
@@ -77,7 +77,7 @@ impl Listener {
                 .on()
                 .map(|count| Arc::new(Semaphore::new(length(count).min(Semaphore::MAX_PERMITS)))),
             per_client: limits.connections_per_client.on().map(|count| PerClient::new(count.get())),
-            warned: Occasional::every(Duration::from_secs(10)),
+            warned: OccasionalByReason::every(Duration::from_secs(10)),
             entrance: Arc::new(Entrance { index, name: name.into(), body_bytes_max: limits.body.bytes() }),
         })
     }
@@ -88,8 +88,8 @@ impl Listener {
     }
 
     /// Says in the log, now and then, that connections are refused or kept waiting.
-    fn warn(&self, limit: &str, what: &str) {
-        if let Some(held_back) = self.warned.passes() {
+    fn warn(&self, limit: &'static str, what: &str) {
+        if let Some(held_back) = self.warned.passes(limit) {
             tracing::warn!(listener = self.name(), limit, held_back, "{what}");
         }
     }

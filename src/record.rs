@@ -149,10 +149,15 @@ impl Record {
     pub(crate) fn failed(&mut self, error: Error) {
         self.status = error.status().as_u16();
         self.error = Some(error);
+        self.warn(error);
+    }
+
+    /// Says in the log, now and then, what an operator should hear of.
+    fn warn(&self, error: Error) {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
         let warned = self.route.as_ref().map_or(&self.snapshot.warned, |route| &route.warned);
         if error.is_worth_a_warning()
-            && let Some(held_back) = warned.passes()
+            && let Some(held_back) = warned.passes(error.reason())
         {
             tracing::warn!(route = name, reason = error.reason(), held_back, "request failed: {error}");
         }
@@ -200,7 +205,10 @@ impl http1::Record for Record {
     fn end(mut self, received: u64, sent: u64, error: Option<Error>) {
         self.received = received;
         self.sent = sent;
-        self.error = error.or(self.error);
+        if let Some(error) = error {
+            self.error = Some(error);
+            self.warn(error);
+        }
         self.ended = true;
     }
 }

@@ -13,7 +13,7 @@ use crate::metrics::{PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Parameters, Router};
 use crate::upstream::{Targets, Upstream};
-use crate::warn_limit::Occasional;
+use crate::warn_limit::OccasionalByReason;
 
 pub(crate) use build::Environment;
 
@@ -28,7 +28,7 @@ pub(crate) struct Snapshot {
     /// Counts of the requests that no route took.
     pub(crate) unrouted: Arc<RouteStats>,
     /// Warnings about them.
-    pub(crate) warned: Occasional,
+    pub(crate) warned: OccasionalByReason,
     /// Every upstream with the routes that use it.
     pub(crate) upstreams: Vec<NamedUpstream>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct NamedUpstream {
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) stats: Arc<RouteStats>,
-    pub(crate) warned: Occasional,
+    pub(crate) warned: OccasionalByReason,
     pub(crate) action: Action,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,

@@ -1,7 +1,7 @@
 //! Warnings that repeat: the first at once, then at most one per interval.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The moment from which all [`Occasional`]s count, so that a time fits into an atomic.
@@ -55,6 +55,35 @@ impl Occasional {
     }
 }
 
+/// As [`Occasional`], for each reason by itself: a frequent one does not silence the first of another.
+#[derive(Debug)]
+pub struct OccasionalByReason {
+    interval: Duration,
+    reasons: Mutex<Vec<(&'static str, Occasional)>>,
+}
+
+impl OccasionalByReason {
+    /// At most one message in `interval` for each reason.
+    #[must_use]
+    pub const fn every(interval: Duration) -> Self {
+        Self { interval, reasons: Mutex::new(Vec::new()) }
+    }
+
+    /// Whether a message with this reason may be written now, and how many like it were held back since the last.
+    #[must_use]
+    pub fn passes(&self, reason: &'static str) -> Option<u64> {
+        // There are as many entries as the program has reasons, and only failures come here.
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, occasional)) = reasons.iter().find(|(known, _)| *known == reason) {
+            return occasional.passes();
+        }
+        let occasional = Occasional::every(self.interval);
+        let passed = occasional.passes();
+        reasons.push((reason, occasional));
+        passed
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -73,6 +102,14 @@ mod tests {
         assert_eq!(limit.passes_at(12 * SECOND), None);
         assert_eq!(limit.passes_at(13 * SECOND), Some(2));
         assert_eq!(limit.passes_at(24 * SECOND), Some(0));
+    }
+
+    #[test]
+    fn a_frequent_reason_does_not_silence_another() {
+        let warnings = OccasionalByReason::every(10 * SECOND);
+        assert_eq!(warnings.passes("limits.body"), Some(0));
+        assert_eq!(warnings.passes("limits.body"), None);
+        assert_eq!(warnings.passes("pool.max_pending"), Some(0));
     }
 
     #[test]

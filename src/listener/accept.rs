@@ -233,6 +233,7 @@ async fn secured(
             Err("tls")
         }
         Err(_elapsed) => {
+            listener.warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
             listener.stats.tls_failed(this_worker(), "timeouts.tls_handshake");
             Err("timeouts.tls_handshake")
         }

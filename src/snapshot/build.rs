@@ -17,7 +17,7 @@ use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::upstream::{Mailboxes, Targets};
-use crate::warn_limit::Occasional;
+use crate::warn_limit::OccasionalByReason;
 
 /// How often the log says that a route refuses requests.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ impl Snapshot {
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
             access_log: environment.access_log.clone(),
             unrouted: Arc::new(RouteStats::new("-", environment.mailboxes.len())),
-            warned: Occasional::every(WARN_EVERY),
+            warned: OccasionalByReason::every(WARN_EVERY),
             upstreams: builder.upstreams,
         })
     }
@@ -132,7 +132,7 @@ impl<'a> Builder<'a> {
         let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
         Some(Route {
             stats: Arc::new(RouteStats::new(&name, self.environment.mailboxes.len())),
-            warned: Occasional::every(WARN_EVERY),
+            warned: OccasionalByReason::every(WARN_EVERY),
             name,
             action: action?,
             request_headers: request_headers?,

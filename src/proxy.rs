@@ -83,6 +83,7 @@ async fn answer(
     let found = found.ok_or(Error::NoRoute)?;
     let route: &Route = found.value;
     record.routed(found.value);
+    tracing::trace!(route = &*route.name, path = &*path, "route found");
     let body = limit_body(body, route.body_bytes_max.unwrap_or(downstream.entrance().body_bytes_max))?;
 
     let mut answer = match &route.action {
@@ -162,6 +163,7 @@ async fn forward_request(
     let mut retries = Retries::new(route);
     let received = loop {
         outgoing.set_host(route, endpoint)?;
+        tracing::trace!(endpoint = endpoint.url(), target = outgoing.target, "trying an endpoint");
         record.attempt(endpoint);
         let again = body.replay();
         match attempt(route, &outgoing, endpoint, body, done_by, retries.fresh, call, record).await {
@@ -169,7 +171,9 @@ async fn forward_request(
             Err(mut failure) => {
                 let kind = failure.kind;
                 failure.body = failure.body.or(again);
+                let error = failure.error;
                 body = retries.allow(failure)?;
+                tracing::debug!(endpoint = endpoint.url(), "trying again: {error}");
                 endpoint.pool().count_retry();
                 if kind == FailureKind::Connect
                     && let Some(next) = candidates.next()
@@ -181,6 +185,7 @@ async fn forward_request(
         retries.back_off(&call.timer, done_by).await?;
     };
     record.first_byte();
+    tracing::trace!(status = received.status.as_u16(), "response begins");
     respond(received, outgoing.upgrade.as_ref(), route, call)
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::downstream::Current;
 use crate::listener::{Listener, accept};
@@ -17,13 +18,16 @@ use crate::metrics::enter_worker;
 use crate::shutdown::Drain;
 use crate::snapshot::{Action, Snapshot};
 use crate::timer::Timer;
-use crate::upstream::{Letter, dial, keep_idle_connections};
+use crate::upstream::{Endpoint, Letter, close_idle_connections, dial, keep_idle_connections};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;
 
 /// How often a worker looks whether its share of `pool.min_idle` is there.
 const WARM_EVERY: Duration = Duration::from_millis(500);
+
+/// How long opening such a connection may take where its route sets no limit.
+const WARM_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,12 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name).spawn(move || {
         enter_worker(parts.number);
         match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(run(parts)),
+            Ok(runtime) => {
+                runtime.block_on(run(parts));
+                drop(runtime);
+                // What cut-off requests gave back last; a thread's own destructors come too late for that.
+                close_idle_connections();
+            }
             Err(error) => tracing::error!("worker {} cannot start: {error}", parts.number),
         }
     })
@@ -96,19 +105,29 @@ async fn open_letters(mut mailbox: mpsc::Receiver<Letter>) {
 /// Keeps this worker's share of `pool.min_idle` connections open.
 async fn keep_warm(current: Rc<Current>) {
     loop {
-        let snapshot = current.load();
-        for (_, route) in snapshot.router.routes() {
+        let mut warming = JoinSet::new();
+        for (_, route) in current.load().router.routes() {
             let Action::Upstream(upstream) = &route.action else { continue };
-            for endpoint in upstream.upstream.current().iter() {
-                while let Some(slot) = endpoint.pool().acquire_spare() {
-                    let timer = Timer::default();
-                    match dial(endpoint, slot, upstream.timeouts.connect, &timer).await {
-                        Ok(connection) => endpoint.pool().release(connection),
-                        Err(_) => break, // it was logged; the next look tries again
-                    }
-                }
+            // Even where the route has no limit, the next look must come.
+            let limit = upstream.timeouts.connect.unwrap_or(WARM_LIMIT);
+            for endpoint in
+                upstream.upstream.current().iter().filter(|endpoint| endpoint.pool().is_kept_warm())
+            {
+                warming.spawn_local(warm(endpoint.clone(), limit));
             }
         }
+        while warming.join_next().await.is_some() {}
         tokio::time::sleep(WARM_EVERY).await;
+    }
+}
+
+/// Opens what is missing, at most as many as there are to be: an endpoint that closes each at once is no reason to
+/// spin. A failure was logged; the next look tries again.
+async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
+    let timer = Timer::default();
+    for _ in 0..endpoint.pool().settings().min_idle {
+        let Some(slot) = endpoint.pool().acquire_spare() else { return };
+        let Ok(connection) = dial(&endpoint, slot, Some(limit), &timer).await else { return };
+        endpoint.pool().release(connection);
     }
 }

@@ -117,6 +117,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.listener.stats.closed(this_worker(), self.ended);
+        tracing::debug!(listener = self.listener.name(), reason = self.ended, "client connection closed");
     }
 }
 
@@ -125,8 +126,9 @@ impl Drop for Admitted {
 fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
     // Without it the last part of a response can wait for the client's delayed acknowledgement.
     drop(socket.set_nodelay(true));
-    let peer = peer.ip().to_canonical();
     let listener = admitted.listener.clone();
+    tracing::debug!(listener = listener.name(), %peer, "client connection accepted");
+    let peer = peer.ip().to_canonical();
     if listener.tls.is_some() || listener.proxy_protocol {
         tokio::task::spawn_local(settle(socket, peer, current, admitted));
     } else if admitted.count(peer) {

@@ -124,6 +124,15 @@ pub(super) fn count(pool: &Pool) -> usize {
     STORE.with_borrow(|store| store.pools.get(&pool.number()).map_or(0, VecDeque::len))
 }
 
+/// Closes all idle connections of this worker, which ends.
+pub(crate) fn close_all() {
+    let pools = STORE.with_borrow_mut(|store| std::mem::take(&mut store.pools));
+    for idle in pools.into_values().flatten() {
+        idle.connection.slot.pool().count_idle(-1);
+        idle.connection.close(CloseReason::Drained);
+    }
+}
+
 /// Closes idle connections when their time has come or their peer is gone. Runs for ever, once per worker.
 pub(crate) async fn keep() {
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));

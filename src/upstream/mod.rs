@@ -15,6 +15,6 @@ pub(crate) use connect::dial;
 pub(crate) use connection::Connection;
 pub(crate) use endpoint::{Endpoint, Upstream};
 pub(crate) use exchange::{Attempt, Received, Upgraded, send};
-pub(crate) use idle::keep as keep_idle_connections;
+pub(crate) use idle::{close_all as close_idle_connections, keep as keep_idle_connections};
 pub(crate) use pool::{Acquired, Letter, Mailboxes};
 pub(crate) use targets::{Targets, watch_names};

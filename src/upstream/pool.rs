@@ -33,6 +33,8 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 /// The pool of one endpoint of one route or upstream.
 pub(crate) struct Pool {
     number: u64,
+    /// The endpoint, as it shows in the log.
+    endpoint: String,
     settings: PoolSettings,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -51,11 +53,12 @@ pub(crate) enum Acquired {
 }
 
 impl Pool {
-    /// An empty pool. `mailboxes` has one for each worker.
-    pub(crate) fn new(settings: PoolSettings, mailboxes: Mailboxes) -> Arc<Self> {
+    /// An empty pool for `endpoint`, which is its name in the log. `mailboxes` has one for each worker.
+    pub(crate) fn new(endpoint: String, settings: PoolSettings, mailboxes: Mailboxes) -> Arc<Self> {
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, SeqCst),
             counts: Sharded::new(mailboxes.len()),
+            endpoint,
             settings,
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -306,6 +309,11 @@ impl Pool {
     fn idle(&self) -> usize {
         let idle: i64 = self.counts.iter().map(|counts| counts.idle.load(SeqCst)).sum();
         usize::try_from(idle).unwrap_or(0)
+    }
+
+    /// Whether connections are opened before anybody asks for them (`pool.min_idle`).
+    pub(crate) fn is_kept_warm(&self) -> bool {
+        self.settings.keep_alive && self.settings.min_idle > 0
     }
 
     /// Leave to open a connection that nobody has asked for yet, if this worker's share of `min_idle` is not

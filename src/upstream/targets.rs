@@ -111,7 +111,8 @@ impl Targets {
         endpoints.retain(|(index, endpoint)| *index != target || addresses.contains(&endpoint.address()));
         for address in addresses {
             if !endpoints.iter().any(|(index, known)| *index == target && known.address() == *address) {
-                let pool = Pool::new(self.pool.clone(), self.mailboxes.clone());
+                let name = format!("{} ({address})", of.origin.url);
+                let pool = Pool::new(name, self.pool.clone(), self.mailboxes.clone());
                 endpoints.push((target, Arc::new(Endpoint::new(of.origin.clone(), *address, pool))));
             }
         }

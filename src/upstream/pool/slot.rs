@@ -32,6 +32,7 @@ impl Slot {
         queue.connecting = queue.connecting.saturating_sub(1);
         drop(queue);
         self.pool.count(|counts| counts.opened.add(1));
+        tracing::debug!(endpoint = self.pool.endpoint.as_str(), "upstream connection opened");
         self.pool.grant_dials();
     }
 
@@ -65,6 +66,8 @@ impl Drop for Slot {
         }
         if let Some(reason) = self.closes {
             self.pool.count(|counts| counts.closed.add(reason.as_str()));
+            let endpoint = self.pool.endpoint.as_str();
+            tracing::debug!(endpoint, reason = reason.as_str(), "upstream connection closed");
         }
         self.pool.grant_dials();
     }

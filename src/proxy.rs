@@ -19,6 +19,9 @@ use crate::timer::{Timer, deadline, earlier};
 use crate::tunnel;
 use crate::upstream::{Acquired, Attempt, Connection, Endpoint, Received, dial, send};
 
+/// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+
 /// Answers a request: whatever goes wrong becomes an answer, too.
 pub(crate) async fn serve(
     downstream: &Downstream,
@@ -157,7 +160,9 @@ async fn forward_request(
     record: &mut Record,
 ) -> Result<Answer, Error> {
     let done_by = deadline(route.timeouts.request);
-    let endpoints = route.upstream.endpoints(route.timeouts.connect, &call.timer).await?;
+    let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
+    let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
+    let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
     let mut candidates = endpoints.candidates();
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
     let mut retries = Retries::new(route);
@@ -180,9 +185,9 @@ async fn forward_request(
                 {
                     endpoint = next;
                 }
+                retries.back_off(&call.timer, done_by, error).await?;
             }
         }
-        retries.back_off(&call.timer, done_by).await?;
     };
     record.first_byte();
     tracing::trace!(status = received.status.as_u16(), "response begins");
@@ -360,12 +365,15 @@ impl<'a> Retries<'a> {
         Ok(body)
     }
 
-    /// Waits before the next try, unless that is beyond the end of the request's time.
-    async fn back_off(&mut self, timer: &Timer, done_by: Option<Instant>) -> Result<(), Error> {
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// That would be beyond the end of the request's time: `error`, which made the try necessary, is final then.
+    async fn back_off(&mut self, timer: &Timer, done_by: Option<Instant>, error: Error) -> Result<(), Error> {
         let Some(wait) = self.wait.take() else { return Ok(()) };
         let until = Instant::now().checked_add(wait);
         if done_by.is_some() && earlier(until, done_by) == done_by {
-            return Err(Error::RequestTimeout);
+            return Err(error);
         }
         let _elapsed = timer.within(until, std::future::pending::<()>()).await;
         Ok(())

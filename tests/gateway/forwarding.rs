@@ -528,3 +528,72 @@ async fn an_upstream_without_keep_alive_is_told_so() {
     }
     assert_eq!(origin.accepted(), 2);
 }
+
+/// An upstream that says 100 and answers in one breath, before it could have a body; the answer's end waits.
+fn answers_right_behind_its_100(gate: &Gate, head: &'static str, end: &'static str) -> Origin {
+    let gate = gate.clone();
+    Origin::script(move |mut connection| {
+        let gate = gate.clone();
+        async move {
+            connection.read_head().await.unwrap();
+            connection.write(head).await;
+            gate.pass().await;
+            connection.try_write(end).await.ok();
+            connection.wait_closed().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn no_interim_response_follows_a_final_one() {
+    for (head, end) in [
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc", "def"),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "3\r\ndef\r\n0\r\n\r\n",
+        ),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc", "def"),
+    ] {
+        let gate = Gate::new();
+        let origin = answers_right_behind_its_100(&gate, head, end);
+        let gateway = forwarding_to(&origin).await;
+        let mut client = gateway.client("web").await;
+        client
+            .send_raw("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+            .await;
+        gate.arrivals(1).await;
+        gate.release();
+        let response = client.read_response().await;
+        assert_eq!((response.status, response.body.as_slice()), (200, &b"abcdef"[..]), "{head}");
+        // Whoever was not asked for its body may send it all the same.
+        let asked = head.contains("100 Continue");
+        assert_eq!(response.header("connection"), (!asked).then_some("close"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn the_body_goes_as_soon_as_the_upstream_says_100() {
+    let origin = Origin::script(|mut connection| async move {
+        let head = connection.read_head().await.unwrap();
+        connection.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+        connection.read_body(&head).await;
+        connection.write(OK).await;
+    });
+    // Unasked, it would go after a second: too late for this.
+    let gateway = forwarding_with(&origin, ", timeouts: { request: 700ms }").await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    assert_eq!(client.read_head().await.first_line, "HTTP/1.1 100 Continue");
+    client.send_raw("hello").await;
+    assert_eq!(client.read_response().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_ends_in_mid_body_is_not_answered_with_a_made_up_status() {
+    let origin = Origin::echo();
+    let gateway = forwarding_to(&origin).await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await;
+    client.half_close().await;
+    client.expect_closed().await;
+}

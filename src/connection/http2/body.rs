@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::OpenStream;
 use super::task::StreamTask;
-use crate::body::Body;
+use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward::filter_trailers;
 use crate::http1::Record as _;
@@ -29,6 +29,8 @@ pub(super) struct RequestBody {
     pub(super) timer: Timer,
     pub(super) received: Rc<Cell<u64>>,
 }
+
+impl Streaming for RequestBody {}
 
 impl HttpBody for RequestBody {
     type Data = Bytes;

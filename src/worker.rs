@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::downstream::Current;
 use crate::listener::{Listener, accept};
 use crate::metrics::enter_worker;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::{Action, Snapshot};
 use crate::timer::Timer;
 use crate::upstream::{Endpoint, Letter, close_idle_connections, dial, keep_idle_connections};
@@ -66,6 +66,7 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
             return;
         }
         runtime.block_on(run(sockets, parts.snapshot, parts.mailbox, parts.phase));
+        cut_off();
         drop(runtime);
         // What cut-off requests gave back last; a thread's own destructors come too late for that.
         close_idle_connections();
@@ -96,13 +97,14 @@ async fn run(
     let drain = Drain::default();
     tokio::task::spawn_local(keep_idle_connections());
     tokio::task::spawn_local(open_letters(mailbox));
-    tokio::task::spawn_local(keep_warm(current.clone()));
+    let warming = tokio::task::spawn_local(keep_warm(current.clone()));
     for (socket, listener) in sockets {
         tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
     }
     // The channel ends with the process: both ways the loop is over.
     while *phase.borrow_and_update() == Phase::Serving && phase.changed().await.is_ok() {}
     drain.start();
+    warming.abort();
     let ended =
         async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
     // One turn of the loop lets the listeners take in what the kernel has accepted for them.
@@ -119,7 +121,7 @@ async fn open_letters(mut mailbox: mpsc::Receiver<Letter>) {
     }
 }
 
-/// Keeps this worker's share of `pool.min_idle` connections open.
+/// Keeps this worker's share of `pool.min_idle` connections open. Is ended when draining begins.
 async fn keep_warm(current: Rc<Current>) {
     loop {
         let mut warming = JoinSet::new();

@@ -76,7 +76,9 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
 }
 
 /// What needs file descriptors, before the first connection can take them.
-fn prepare<L>(sockets: Vec<(TcpListener, L)>) -> io::Result<(LocalRuntime, Vec<(tokio::net::TcpListener, L)>)> {
+fn prepare<L>(
+    sockets: Vec<(TcpListener, L)>,
+) -> io::Result<(LocalRuntime, Vec<(tokio::net::TcpListener, L)>)> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let entered = runtime.enter();
     let sockets = sockets

@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     if !listener.h1 {
         return "protocol";
     }
-    http1::serve(stream, early, &*downstream, &listener.http1, seat).await
+    http1::serve(stream, early, &*downstream, &listener.options, seat).await
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or are none.
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
 /// Why the connection ended before that.
 async fn sniff(stream: &mut Stream, listener: &Listener, seat: &Seat) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();
-    let limit = deadline(listener.http1.request_header);
+    let limit = deadline(listener.options.request_header);
     let mut early = Bytes::new();
     std::future::poll_fn(|cx| {
         loop {

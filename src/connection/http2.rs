@@ -47,7 +47,7 @@ pub(super) async fn serve(
     listener: &Arc<Listener>,
     seat: &Seat,
 ) -> &'static str {
-    let options = &listener.http1;
+    let options = &listener.options;
     let streams = Rc::new(Streams::default());
     let io = TokioIo::new(TimedWrites {
         stream,
@@ -192,7 +192,7 @@ impl Streaming {
             if body.is_end_stream() {
                 return Body::Empty;
             }
-            let stall = Stall::new(self.listener.http1.request_body);
+            let stall = Stall::new(self.listener.options.request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
         });
         as_http1_has_them(request.headers_mut());
@@ -216,7 +216,7 @@ impl Streaming {
 
     /// The listener's limits that hyper does not know.
     fn check(&self, request: &http::Request<Body>) -> Result<(), Error> {
-        let limits = &self.listener.http1.limits;
+        let limits = &self.listener.options.limits;
         if request.headers().len() > limits.headers {
             return Err(Error::TooManyHeaders);
         }

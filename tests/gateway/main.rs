@@ -13,6 +13,7 @@ mod admin;
 mod answers;
 mod config;
 mod downstream_http2;
+mod expectations;
 mod forwarding;
 mod framing;
 mod layering;

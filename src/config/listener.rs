@@ -55,7 +55,7 @@ impl Listener {
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
     /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read
-    /// again when the files change.
+    /// once, at the start.
     #[schemars(length(min = 1))]
     pub certificates: Vec<CertificateFiles>,
     /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.
@@ -157,7 +157,8 @@ pub struct ListenerLimits {
     pub connections_per_client: OrOff<NonZeroU32>,
     /// Requests on one connection, which is closed after the last of them.
     pub requests_per_connection: OrOff<NonZeroU32>,
-    /// Fields in a request's header; 431 over it.
+    /// Fields in a request's header, at most 10000; 431 over it.
+    #[schemars(range(max = ListenerLimits::HEADERS_MAX))]
     pub headers: NonZeroU32,
     /// Bytes of a request's header; 431 over it.
     pub header_bytes: ByteSize,
@@ -165,6 +166,11 @@ pub struct ListenerLimits {
     pub target_bytes: ByteSize,
     /// Bytes of a request's body; 413 over it. A route may set its own.
     pub body: OrOff<ByteSize>,
+}
+
+impl ListenerLimits {
+    /// The most that `headers` may be: a header is held in a map, which ends at 32768.
+    pub(super) const HEADERS_MAX: u32 = 10_000;
 }
 
 impl Default for ListenerLimits {

@@ -231,11 +231,6 @@ impl Config {
         }
     }
 
-    /// The pool of a named upstream, for the routes that set none of their own.
-    pub fn pool_of(&self, upstream: &Upstream) -> PoolSettings {
-        Pool::resolve(upstream.pool.iter().chain(&self.defaults.pool))
-    }
-
     /// How long requests in flight may take when the program stops; `None` for no limit.
     pub fn drain(&self) -> Option<time::Duration> {
         self.shutdown.drain.duration()

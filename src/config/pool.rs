@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::units::{Duration, OrOff};
 
 /// The upstream connections of a route, or of a named upstream. Keys that are left out come from the
-/// upstream, then from `defaults`. Limits hold for the whole process.
+/// upstream, then from `defaults`. Limits hold for the whole process; an endpoint is each address that a host
+/// name stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
     /// Whether connections are kept for later requests; `false` closes each after its request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<bool>,
-    /// Connections to one endpoint, idle and in use together.
+    /// Connections to one endpoint, which is each address that a host name stands for; idle and in use
+    /// together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<NonZeroU32>,
     /// Idle connections to one endpoint; more are closed when they come back.

@@ -28,7 +28,8 @@ pub struct Upstream {
     /// How an endpoint is chosen for a request.
     #[serde(default)]
     pub balance: Balance,
-    /// How often a host name is looked up again; `off` looks it up once. Addresses that are gone are drained.
+    /// How often a host name is looked up again; `off` looks it up once. Each of its addresses is an endpoint,
+    /// but for those that this machine has no route to. Addresses that are gone are drained.
     #[serde(default = "Upstream::resolve_built_in")]
     pub resolve: OrOff<Duration>,
     /// TLS to `https` endpoints.
@@ -63,7 +64,8 @@ impl Upstream {
 pub struct Endpoint {
     /// Where it is.
     pub url: EndpointUrl,
-    /// Its share of the requests, relative to the other endpoints' weights.
+    /// Its share of the requests, relative to the other endpoints' weights. Each address that a host name
+    /// stands for has this weight.
     pub weight: NonZeroU32,
 }
 
@@ -93,7 +95,8 @@ enum EndpointForm {
 struct WeightedEndpoint {
     /// Scheme, host and port.
     url: EndpointUrl,
-    /// Its share of the requests, relative to the other endpoints' weights.
+    /// Its share of the requests, relative to the other endpoints' weights. Each address that a host name
+    /// stands for has this weight.
     #[serde(default = "WeightedEndpoint::weight_built_in")]
     weight: NonZeroU32,
 }
@@ -152,7 +155,7 @@ impl Default for UpstreamTls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {
-    /// What both sides speak best.
+    /// HTTP/1.1 for now, whatever the upstream could speak.
     #[default]
     Auto,
     /// HTTP/1.1 (RFC 9112).

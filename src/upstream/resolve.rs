@@ -1,7 +1,7 @@
 //! Names of endpoints to socket addresses, on the control side: no request ever waits for DNS.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub(super) enum ResolveError {
     },
 }
 
-/// Looks up a name with the system's resolver (`/etc/hosts` and DNS). An IP address, in brackets or without, is itself.
+/// Looks up a name with the system's resolver (`/etc/hosts` and DNS): those of its addresses that this machine has a
+/// route to, or all where it has none. An IP address, in brackets or without, is itself.
 ///
 /// # Errors
 /// Where there is no address within [`LOOKUP_TIMEOUT`].
@@ -56,7 +57,7 @@ pub(super) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, Res
         return Ok(Arc::new([SocketAddr::new(ip, port)]));
     }
     let found = match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(found)) => found.collect(),
+        Ok(Ok(found)) => routed(found.collect(), has_route),
         Ok(Err(source)) => return Err(ResolveError::Failed { host: host.to_owned(), source }),
         Err(_elapsed) => return Err(ResolveError::TimedOut { host: host.to_owned() }),
     };
@@ -67,6 +68,26 @@ pub(super) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, Res
 #[must_use]
 pub(super) fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
+/// The addresses that there is a route to. Where there is none to any, the network may be on its way: all.
+fn routed(addresses: Vec<SocketAddr>, has_route: impl Fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
+    let routed: Vec<SocketAddr> = addresses.iter().copied().filter(has_route).collect();
+    if routed.is_empty() { addresses } else { routed }
+}
+
+/// Whether this machine has a route to an address: a dual-stack name should not send every other request of a machine
+/// with IPv4 alone to where it cannot go. Connecting a UDP socket asks for the route and sends nothing.
+fn has_route(address: &SocketAddr) -> bool {
+    let from: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // A machine without the family cannot bind; out of descriptors, it can neither, and then all are kept.
+    let Ok(socket) = UdpSocket::bind((from, 0)) else { return false };
+    let refused = socket.connect(address).err().map(|error| error.kind());
+    !matches!(
+        refused,
+        Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::AddrNotAvailable)
+    )
 }
 
 fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
@@ -265,5 +286,28 @@ mod tests {
         // Reserved never to exist (RFC 6761 §6.4).
         let error = resolve_once("nowhere.invalid", 80).await.unwrap_err();
         assert!(error.to_string().contains("`nowhere.invalid`"), "{error}");
+    }
+
+    #[test]
+    fn addresses_without_a_route_are_left_out_unless_all_are() {
+        let found = || -> Vec<SocketAddr> {
+            ["10.0.0.1:80", "[2001:db8::1]:80"].iter().map(|address| address.parse().unwrap()).collect()
+        };
+        let kept = |has_route: fn(&SocketAddr) -> bool| -> Vec<String> {
+            routed(found(), has_route).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(kept(|_| true), ["10.0.0.1:80", "[2001:db8::1]:80"]);
+        assert_eq!(kept(SocketAddr::is_ipv4), ["10.0.0.1:80"]);
+        assert_eq!(kept(SocketAddr::is_ipv6), ["[2001:db8::1]:80"]);
+        assert_eq!(kept(|_| false), ["10.0.0.1:80", "[2001:db8::1]:80"]);
+    }
+
+    #[test]
+    fn a_route_is_where_the_machine_can_send_to() {
+        assert!(has_route(&"127.0.0.1:9".parse().unwrap()));
+        // What the operating system refuses for another reason (here: broadcast) is no lack of a route.
+        assert!(has_route(&"255.255.255.255:9".parse().unwrap()));
+        let ipv6 = UdpSocket::bind("[::1]:0").is_ok();
+        assert_eq!(has_route(&"[::1]:9".parse().unwrap()), ipv6);
     }
 }

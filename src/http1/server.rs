@@ -45,11 +45,12 @@ pub(crate) struct ServerOptions {
     pub(crate) requests: Option<u64>,
 }
 
-/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already. Answers
-/// why it ended, as a label for the metrics.
+/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already, and
+/// the first head is awaited since `began`. Answers why it ended, as a label for the metrics.
 pub(crate) async fn serve<S: Service>(
     stream: Stream,
     early: Bytes,
+    began: Instant,
     service: &S,
     options: &ServerOptions,
     seat: &Seat,
@@ -70,13 +71,12 @@ pub(crate) async fn serve<S: Service>(
         stall: Stall::new(options.request_body),
         timer: timer.clone(),
     };
-    let request_began = Some(Instant::now());
     let connection = Connection {
         inner: Rc::new(RefCell::new(inner)),
         options,
         seat,
         timer,
-        request_began,
+        request_began: Some(began),
         idle_until: None,
         ended: "client",
     };
@@ -169,7 +169,10 @@ impl Connection<'_> {
                     };
                     return match self.timer.poll_elapsed(cx, limit) {
                         Poll::Ready(()) if idle => {
-                            self.ended = "timeouts.keep_alive";
+                            self.ended = match self.request_began {
+                                Some(_) => "timeouts.request_header",
+                                None => "timeouts.keep_alive",
+                            };
                             Poll::Ready(Ok(None))
                         }
                         Poll::Ready(()) => Poll::Ready(Err(Error::RequestHeaderTimeout)),

@@ -20,13 +20,30 @@ pub(crate) enum Body {
     /// What an HTTP/1 client sends.
     Request(RequestBody),
     /// Anything else: an upstream's response, an HTTP/2 stream, a filter's output.
-    Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error>>>),
+    Boxed(Pin<Box<dyn Streaming>>),
+}
+
+/// A body that comes from somewhere.
+pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
+    /// Does what must go on while nobody takes frames: sending the rest of a request, minding a deadline. Ready
+    /// with the error that ends the body.
+    fn poll_aside(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
+        Poll::Pending
+    }
 }
 
 impl Body {
     /// Boxes any other body.
-    pub(crate) fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + 'static) -> Self {
+    pub(crate) fn boxed(body: impl Streaming + 'static) -> Self {
         Body::Boxed(Box::pin(body))
+    }
+
+    /// As [`Streaming::poll_aside`].
+    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match self {
+            Body::Boxed(body) => body.as_mut().poll_aside(cx),
+            Body::Empty | Body::Full(_) | Body::Request(_) => Poll::Pending,
+        }
     }
 
     /// The whole body, or nothing where it is empty.
@@ -92,6 +109,8 @@ impl Limited {
         Self { body, left: limit }
     }
 }
+
+impl Streaming for Limited {}
 
 impl HttpBody for Limited {
     type Data = Bytes;

@@ -7,22 +7,25 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use crate::downstream::Downstream;
 use crate::http1;
 use crate::listener::Listener;
 use crate::shutdown::Seat;
 use crate::stream::Stream;
-use crate::timer::{Timer, deadline};
+use crate::timer::Timer;
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends, and answers why it did. With TLS the protocol is settled (ALPN, RFC 7301):
-/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so.
+/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so. The first
+/// request's header is awaited since `began`.
 pub(crate) async fn serve(
     mut stream: Stream,
     is_h2: Option<bool>,
+    began: Instant,
     downstream: Rc<Downstream>,
     listener: &Arc<Listener>,
     seat: &Seat,
@@ -30,28 +33,33 @@ pub(crate) async fn serve(
     let (early, is_h2) = match is_h2 {
         Some(is_h2) => (Bytes::new(), is_h2),
         None if !listener.h2 => (Bytes::new(), false),
-        None => match sniff(&mut stream, listener, seat).await {
+        None => match sniff(&mut stream, began, listener, seat).await {
             Ok(sniffed) => sniffed,
             Err(ended) => return ended,
         },
     };
     if is_h2 {
         stream.unread(early);
-        return Box::pin(http2::serve(stream, downstream, listener, seat)).await;
+        return Box::pin(http2::serve(stream, began, downstream, listener, seat)).await;
     }
     if !listener.h1 {
         return "protocol";
     }
-    http1::serve(stream, early, &*downstream, &listener.http1, seat).await
+    http1::serve(stream, early, began, &*downstream, &listener.options, seat).await
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or are none.
 ///
 /// # Errors
 /// Why the connection ended before that.
-async fn sniff(stream: &mut Stream, listener: &Listener, seat: &Seat) -> Result<(Bytes, bool), &'static str> {
+async fn sniff(
+    stream: &mut Stream,
+    began: Instant,
+    listener: &Listener,
+    seat: &Seat,
+) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();
-    let limit = deadline(listener.http1.request_header);
+    let limit = listener.options.request_header.and_then(|limit| began.checked_add(limit));
     let mut early = Bytes::new();
     std::future::poll_fn(|cx| {
         loop {

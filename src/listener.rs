@@ -28,8 +28,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) h1: bool,
     pub(crate) h2: bool,
-    /// Limits and timeouts of HTTP/1 connections; those of HTTP/2 are taken from the same.
-    pub(crate) http1: ServerOptions,
+    /// Limits and timeouts of connections, HTTP/1 and HTTP/2.
+    pub(crate) options: ServerOptions,
     pub(crate) stats: Arc<ListenerStats>,
     tls_handshake: Option<Duration>,
     proxy_protocol: bool,
@@ -57,7 +57,7 @@ impl Listener {
             tls,
             h1,
             h2,
-            http1: ServerOptions {
+            options: ServerOptions {
                 limits: HeadLimits {
                     headers: length(limits.headers),
                     header_bytes: limits.header_bytes.length(),

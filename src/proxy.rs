@@ -1,10 +1,13 @@
 //! The life of a request, top to bottom.
 
+mod retry;
+
 use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
 use http_body::Body as _;
+use retry::{Failure, FailureKind, Retries};
 use tokio::time::Instant;
 
 use crate::body::{Body, Limited};
@@ -15,9 +18,12 @@ use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel};
 use crate::record::Record;
 use crate::router::{RequestLine, normalise};
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
-use crate::timer::{Timer, deadline, earlier};
+use crate::timer::{deadline, earlier};
 use crate::tunnel;
 use crate::upstream::{Acquired, Attempt, Connection, Endpoint, Received, dial, send};
+
+/// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers a request: whatever goes wrong becomes an answer, too.
 pub(crate) async fn serve(
@@ -64,7 +70,7 @@ async fn answer(
     call: &Call,
     record: &mut Record,
 ) -> Result<Answer, Error> {
-    let (request::Parts { method, uri, version, mut headers, .. }, body) = request.into_parts();
+    let (request::Parts { method, uri, version, headers, .. }, body) = request.into_parts();
     check(&method, &uri, &headers)?;
     // A copy shares its bytes; the fields themselves are about to change.
     let host_field = headers.get(header::HOST).cloned();
@@ -91,21 +97,12 @@ async fn answer(
         Action::Redirect(redirect) => Answer::from(redirect.response(&found.parameters).map(Body::full)),
         Action::Upstream(upstream) => {
             let target = upstream.target(&path, uri.query(), &found.parameters);
-            let authority = match (uri.authority(), &host_field) {
-                (Some(authority), _) => authority.as_str(),
-                (None, Some(field)) => field.to_str().unwrap_or_default(),
-                (None, None) => "",
-            };
+            let authority = authority(&uri, host_field.as_ref());
             let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
-            forward::remove_hop_by_hop(&mut headers);
-            downstream.forwarding().apply(&mut headers, authority);
-            forward::via(&mut headers, version);
-            route.request_headers.apply(&mut headers);
-            if let Some(protocol) = &upgrade {
-                forward::set_upgrade(&mut headers, protocol.clone());
-            }
-            let outgoing = Outgoing { method, target, headers, authority, upgrade };
-            forward_request(upstream, outgoing, body, call, record).await?
+            let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
+            outgoing.rewrite_headers(downstream, version, route);
+            let context = Context { route: upstream, call, done_by: deadline(upstream.timeouts.request) };
+            forward_request(&context, outgoing, body, record).await?
         }
     };
     route.response_headers.apply(answer.response.headers_mut());
@@ -128,6 +125,15 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
+/// The host that the client named, with its port: the target's, if it has one (RFC 9112 §3.2.2).
+fn authority<'a>(uri: &'a Uri, host: Option<&'a HeaderValue>) -> &'a str {
+    match (uri.authority(), host) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().unwrap_or_default(),
+        (None, None) => "",
+    }
+}
+
 /// Refuses a body that says it is too large, and watches one that does not say.
 fn limit_body(body: Body, limit: Option<u64>) -> Result<Body, Error> {
     let Some(limit) = limit else { return Ok(body) };
@@ -148,25 +154,34 @@ struct Outgoing<'a> {
     upgrade: Option<HeaderValue>,
 }
 
+/// What all tries of a request have in common.
+struct Context<'a> {
+    route: &'a UpstreamRoute,
+    call: &'a Call,
+    /// When the whole exchange must be over (`timeouts.request`).
+    done_by: Option<Instant>,
+}
+
 /// Sends a request to one endpoint after the other until there is a response, or no further try is allowed.
 async fn forward_request(
-    route: &UpstreamRoute,
+    context: &Context<'_>,
     mut outgoing: Outgoing<'_>,
     mut body: Body,
-    call: &Call,
     record: &mut Record,
 ) -> Result<Answer, Error> {
-    let done_by = deadline(route.timeouts.request);
-    let endpoints = route.upstream.endpoints(route.timeouts.connect, &call.timer).await?;
+    let Context { route, call, done_by } = *context;
+    let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
+    let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
+    let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
     let mut candidates = endpoints.candidates();
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut retries = Retries::new(route);
+    let mut retries = Retries::new(&route.retry);
     let received = loop {
         outgoing.set_host(route, endpoint)?;
         tracing::trace!(endpoint = endpoint.url(), target = outgoing.target, "trying an endpoint");
         record.attempt(endpoint);
         let again = body.replay();
-        match attempt(route, &outgoing, endpoint, body, done_by, retries.fresh, call, record).await {
+        match attempt(context, &outgoing, endpoint, body, retries.fresh, record).await {
             Ok(received) => break received,
             Err(mut failure) => {
                 let kind = failure.kind;
@@ -180,9 +195,9 @@ async fn forward_request(
                 {
                     endpoint = next;
                 }
+                retries.back_off(&call.timer, done_by, error).await?;
             }
         }
-        retries.back_off(&call.timer, done_by).await?;
     };
     record.first_byte();
     tracing::trace!(status = received.status.as_u16(), "response begins");
@@ -190,6 +205,18 @@ async fn forward_request(
 }
 
 impl Outgoing<'_> {
+    /// Makes the client's fields those that the gateway sends.
+    fn rewrite_headers(&mut self, downstream: &Downstream, version: Version, route: &Route) {
+        let headers = &mut self.headers;
+        forward::remove_hop_by_hop(headers);
+        downstream.forwarding().apply(headers, self.authority);
+        forward::via(headers, version);
+        route.request_headers.apply(headers);
+        if let Some(protocol) = &self.upgrade {
+            forward::set_upgrade(headers, protocol.clone());
+        }
+    }
+
     /// The `Connection` field: what concerns this hop alone. An upgrade has its own among the fields already.
     fn connection_option(&self, keep_alive: bool) -> Option<&'static str> {
         // Whoever sends TE says so (RFC 9110 §10.1.4); what is left of it is `trailers`.
@@ -216,41 +243,18 @@ impl Outgoing<'_> {
     }
 }
 
-/// Why an attempt brought nothing, and what may be done about it.
-struct Failure {
-    error: Error,
-    kind: FailureKind,
-    /// The request's body, where nothing was taken from it.
-    body: Option<Body>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FailureKind {
-    /// No connection could be opened: nothing was sent.
-    Connect,
-    /// A kept connection turned out to be closed; nothing was sent, or nothing that must not be sent twice.
-    Stale,
-    /// Anything else is final.
-    Final,
-}
-
 /// One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is another part of the request; a struct would only rename them"
-)]
 async fn attempt(
-    route: &UpstreamRoute,
+    context: &Context<'_>,
     outgoing: &Outgoing<'_>,
     endpoint: &Endpoint,
     body: Body,
-    done_by: Option<Instant>,
     fresh: bool,
-    call: &Call,
     record: &mut Record,
 ) -> Result<Received, Failure> {
+    let Context { route, call, done_by } = *context;
     let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
-    let connecting = pin!(connect(route, endpoint, fresh, call, record));
+    let connecting = pin!(connect(context, endpoint, fresh, record));
     let connected = call.timer.within(head_by, connecting).await;
     // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
     let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
@@ -297,12 +301,12 @@ fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> (Option<
 
 /// A connection to `endpoint`: one that is idle, or, where there is none or it must be `fresh`, a new one.
 async fn connect(
-    route: &UpstreamRoute,
+    context: &Context<'_>,
     endpoint: &Endpoint,
     fresh: bool,
-    call: &Call,
     record: &mut Record,
 ) -> Result<Connection, (Error, FailureKind)> {
+    let Context { route, call, .. } = *context;
     let pool = endpoint.pool();
     let acquired =
         if fresh { pool.acquire_fresh(&call.timer).await } else { pool.acquire(&call.timer).await };
@@ -318,57 +322,6 @@ async fn connect(
             record.connected();
             connection.map_err(|error| (error, FailureKind::Connect))
         }
-    }
-}
-
-/// How many further tries a request has.
-struct Retries<'a> {
-    route: &'a UpstreamRoute,
-    left: u32,
-    /// The next try must not trust a kept connection.
-    fresh: bool,
-    /// How long to wait before the next try, and before the one after it.
-    wait: Option<Duration>,
-    backoff: Option<Duration>,
-}
-
-impl<'a> Retries<'a> {
-    fn new(route: &'a UpstreamRoute) -> Self {
-        Self { route, left: route.retry.attempts, fresh: false, wait: None, backoff: route.retry.backoff }
-    }
-
-    /// The body for another try, if there may be one.
-    ///
-    /// # Errors
-    /// The failure is final: this is what the client is told.
-    fn allow(&mut self, failure: Failure) -> Result<Body, Error> {
-        let retry = &self.route.retry;
-        let wanted = match failure.kind {
-            FailureKind::Connect => retry.on_connect,
-            // Once: the second try has a new connection, and a new one that closes is no stale one.
-            FailureKind::Stale => retry.on_stale && !self.fresh,
-            FailureKind::Final => false,
-        };
-        let (true, 1.., Some(body)) = (wanted, self.left, failure.body) else { return Err(failure.error) };
-        self.left -= 1;
-        if failure.kind == FailureKind::Stale {
-            self.fresh = true;
-        } else {
-            self.wait = self.backoff;
-            self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
-        }
-        Ok(body)
-    }
-
-    /// Waits before the next try, unless that is beyond the end of the request's time.
-    async fn back_off(&mut self, timer: &Timer, done_by: Option<Instant>) -> Result<(), Error> {
-        let Some(wait) = self.wait.take() else { return Ok(()) };
-        let until = Instant::now().checked_add(wait);
-        if done_by.is_some() && earlier(until, done_by) == done_by {
-            return Err(Error::RequestTimeout);
-        }
-        let _elapsed = timer.within(until, std::future::pending::<()>()).await;
-        Ok(())
     }
 }
 

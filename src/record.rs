@@ -14,11 +14,12 @@ use crate::error::Error;
 use crate::forward;
 use crate::http1;
 use crate::metrics::this_worker;
+use crate::shutdown::is_cut_off;
 use crate::snapshot::Route;
 use crate::upstream::Endpoint;
 
 /// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
-/// the client went away.
+/// it was [`abandoned`].
 pub(crate) struct Record {
     snapshot: Rc<LocalSnapshot>,
     began: Instant,
@@ -164,6 +165,11 @@ impl Record {
     }
 }
 
+/// Why an exchange was dropped before its end: its worker ends, or its client went away.
+pub(crate) fn abandoned() -> Error {
+    if is_cut_off() { Error::ShuttingDown } else { Error::ClientClosed }
+}
+
 impl Line {
     fn new(
         downstream: &Downstream,
@@ -215,9 +221,12 @@ impl http1::Record for Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let mut logged_status = self.status;
         if !self.ended {
-            self.error = self.error.or(Some(Error::ClientClosed));
-            self.status = 0;
+            let error = *self.error.get_or_insert_with(abandoned);
+            if error != Error::ShuttingDown {
+                (self.status, logged_status) = (0, Error::ClientClosed.status().as_u16());
+            }
         }
         let total = self.began.elapsed();
         let reason = self.error.map(Error::reason);
@@ -244,7 +253,7 @@ impl Drop for Record {
                 target: target.as_bytes(),
                 version: line.version,
                 host: line.host.as_ref().map(HeaderValue::as_bytes),
-                status: if self.ended { self.status } else { Error::ClientClosed.status().as_u16() },
+                status: logged_status,
                 route: self.route.as_ref().map(|route| &*route.name),
                 endpoint: line.endpoint.as_deref(),
                 reused: line.reused,

@@ -1,8 +1,22 @@
-//! Draining: the word that connections are to end when their present request has.
+//! Draining: the word that connections are to end when their present request has, and the end of those that did not.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+
+thread_local! {
+    static IS_CUT_OFF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells that this worker is at its end: what it has not done yet, it never will.
+pub(crate) fn cut_off() {
+    IS_CUT_OFF.set(true);
+}
+
+/// Whether what is dropped now is dropped because its worker ends.
+pub(crate) fn is_cut_off() -> bool {
+    IS_CUT_OFF.get()
+}
 
 /// A drain signal for the connections of one worker, and the count of them.
 ///

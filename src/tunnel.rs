@@ -26,8 +26,9 @@ async fn run(
     idle: Option<Duration>,
     timer: Timer,
 ) -> (u64, u64, Option<Error>) {
-    let mut up = Direction::new(early);
-    let mut down = Direction::new(std::mem::take(&mut upgraded.early));
+    let mut up = Direction::new(early, Error::ClientClosed, Error::UpstreamClosed);
+    let early = std::mem::take(&mut upgraded.early);
+    let mut down = Direction::new(early, Error::UpstreamClosed, Error::ClientClosed);
     let mut stall = Stall::new(idle);
     let error = std::future::poll_fn(|cx| {
         let before = (up.carried, down.carried);
@@ -35,9 +36,7 @@ async fn run(
         let downward = down.poll(&mut upgraded.stream, &mut client, cx);
         match (upward, downward) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
-                return Poll::Ready(Some(Error::ClientClosed));
-            }
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Some(error)),
             _ => {}
         }
         if (up.carried, down.carried) != before {
@@ -56,35 +55,34 @@ struct Direction {
     read_all: bool,
     done: bool,
     carried: u64,
+    /// What it means that the source, or the sink, fails.
+    source_failed: Error,
+    sink_failed: Error,
 }
 
 impl Direction {
-    fn new(early: Bytes) -> Self {
-        Self { chunk: early, read_all: false, done: false, carried: 0 }
+    fn new(early: Bytes, source_failed: Error, sink_failed: Error) -> Self {
+        Self { chunk: early, read_all: false, done: false, carried: 0, source_failed, sink_failed }
     }
 
     /// Carries what there is; ready when the source has ended and the sink was told.
-    fn poll(
-        &mut self,
-        from: &mut Stream,
-        to: &mut Stream,
-        cx: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll(&mut self, from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.done {
             while !self.chunk.is_empty() {
-                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.chunk))?;
+                let written =
+                    ready!(Pin::new(&mut *to).poll_write(cx, &self.chunk)).map_err(|_| self.sink_failed)?;
                 if written == 0 {
-                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                    return Poll::Ready(Err(self.sink_failed));
                 }
                 self.chunk.advance(written);
                 self.carried += written as u64;
             }
-            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| self.sink_failed)?;
             if self.read_all {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| self.sink_failed)?;
                 self.done = true;
             } else {
-                self.chunk = ready!(from.poll_read_chunk(cx))?;
+                self.chunk = ready!(from.poll_read_chunk(cx)).map_err(|_| self.source_failed)?;
                 self.read_all = self.chunk.is_empty();
             }
         }

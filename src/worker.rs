@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::downstream::Current;
 use crate::listener::{Listener, accept};
 use crate::metrics::enter_worker;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::{Action, Snapshot};
 use crate::timer::Timer;
 use crate::upstream::{Endpoint, Letter, close_idle_connections, dial, keep_idle_connections};
@@ -48,44 +48,65 @@ pub(crate) struct WorkerParts {
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-/// Starts a worker. Its thread ends when it has drained, or when the process has ended.
+/// Starts a worker and waits until it can take connections in. Its thread ends when it has drained, or when the
+/// process has ended.
 ///
 /// # Errors
 /// The operating system has no thread or event queue to give.
 pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", parts.number);
-    std::thread::Builder::new().name(name).spawn(move || {
+    let (started, starts) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         enter_worker(parts.number);
-        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => {
-                runtime.block_on(run(parts));
-                drop(runtime);
-                // What cut-off requests gave back last; a thread's own destructors come too late for that.
-                close_idle_connections();
-            }
-            Err(error) => tracing::error!("worker {} cannot start: {error}", parts.number),
+        let (runtime, sockets) = match prepare(parts.sockets) {
+            Ok(prepared) => prepared,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        if started.send(Ok(())).is_err() {
+            return;
         }
-    })
+        runtime.block_on(run(sockets, parts.snapshot, parts.mailbox, parts.phase));
+        cut_off();
+        drop(runtime);
+        // What cut-off requests gave back last; a thread's own destructors come too late for that.
+        close_idle_connections();
+    })?;
+    starts.recv().map_err(|_panicked| io::Error::other("a worker ended as it started"))??;
+    Ok(thread)
 }
 
-async fn run(parts: WorkerParts) {
-    let WorkerParts { sockets, snapshot, mailbox, mut phase, .. } = parts;
+/// What needs file descriptors, before the first connection can take them.
+fn prepare<L>(
+    sockets: Vec<(TcpListener, L)>,
+) -> io::Result<(LocalRuntime, Vec<(tokio::net::TcpListener, L)>)> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let entered = runtime.enter();
+    let sockets = sockets
+        .into_iter()
+        .map(|(socket, listener)| Ok((tokio::net::TcpListener::from_std(socket)?, listener)))
+        .collect::<io::Result<_>>()?;
+    drop(entered);
+    Ok((runtime, sockets))
+}
+
+async fn run(
+    sockets: Vec<(tokio::net::TcpListener, Arc<Listener>)>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    mailbox: mpsc::Receiver<Letter>,
+    mut phase: watch::Receiver<Phase>,
+) {
     let current = Current::new(snapshot);
     let drain = Drain::default();
     tokio::task::spawn_local(keep_idle_connections());
     tokio::task::spawn_local(open_letters(mailbox));
-    tokio::task::spawn_local(keep_warm(current.clone()));
+    let warming = tokio::task::spawn_local(keep_warm(current.clone()));
     for (socket, listener) in sockets {
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => {
-                tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
-            }
-            Err(error) => tracing::error!(listener = listener.name(), "cannot listen: {error}"),
-        }
+        tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
     }
     // The channel ends with the process: both ways the loop is over.
     while *phase.borrow_and_update() == Phase::Serving && phase.changed().await.is_ok() {}
     drain.start();
+    warming.abort();
     let ended =
         async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
     // One turn of the loop lets the listeners take in what the kernel has accepted for them.
@@ -102,7 +123,7 @@ async fn open_letters(mut mailbox: mpsc::Receiver<Letter>) {
     }
 }
 
-/// Keeps this worker's share of `pool.min_idle` connections open.
+/// Keeps this worker's share of `pool.min_idle` connections open. Is ended when draining begins.
 async fn keep_warm(current: Rc<Current>) {
     loop {
         let mut warming = JoinSet::new();

@@ -40,15 +40,17 @@ const CONCURRENT_STREAMS: u32 = 128;
 /// How long an ending connection may say nothing before it is cut: a client that is gone never confirms the GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Serves a client until it or the gateway ends the connection. Answers why it ended.
+/// Serves a client until it or the gateway ends the connection. Answers why it ended. The first
+/// stream is awaited since `began`.
 pub(super) async fn serve(
     stream: Stream,
+    began: Instant,
     downstream: Rc<Downstream>,
     listener: &Arc<Listener>,
     seat: &Seat,
 ) -> &'static str {
-    let options = &listener.http1;
-    let streams = Rc::new(Streams::default());
+    let options = &listener.options;
+    let streams = Rc::new(Streams::new(began));
     let io = TokioIo::new(TimedWrites {
         stream,
         stall: Stall::new(options.response_write),
@@ -113,19 +115,17 @@ struct Streams {
     connection: RefCell<Option<Waker>>,
 }
 
-impl Default for Streams {
-    fn default() -> Self {
+impl Streams {
+    fn new(began: Instant) -> Self {
         Self {
             open: Cell::new(0),
             served: Cell::new(0),
-            idle_since: Cell::new(Some(Instant::now())),
+            idle_since: Cell::new(Some(began)),
             wrote: Cell::new(false),
             connection: RefCell::new(None),
         }
     }
-}
 
-impl Streams {
     fn wake_at_end(&self, cx: &Context<'_>) {
         match &mut *self.connection.borrow_mut() {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -148,9 +148,12 @@ impl Streams {
         if options.requests.is_some_and(|limit| served >= limit) {
             return Some("limits.requests_per_connection");
         }
-        let limit = if served == 0 { options.request_header } else { options.keep_alive };
+        let (limit, reason) = match served {
+            0 => (options.request_header, "timeouts.request_header"),
+            _ => (options.keep_alive, "timeouts.keep_alive"),
+        };
         let idle_until = self.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
-        timer.poll_elapsed(cx, idle_until).is_ready().then_some("timeouts.keep_alive")
+        timer.poll_elapsed(cx, idle_until).is_ready().then_some(reason)
     }
 }
 
@@ -192,7 +195,7 @@ impl Streaming {
             if body.is_end_stream() {
                 return Body::Empty;
             }
-            let stall = Stall::new(self.listener.http1.request_body);
+            let stall = Stall::new(self.listener.options.request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
         });
         as_http1_has_them(request.headers_mut());
@@ -216,7 +219,7 @@ impl Streaming {
 
     /// The listener's limits that hyper does not know.
     fn check(&self, request: &http::Request<Body>) -> Result<(), Error> {
-        let limits = &self.listener.http1.limits;
+        let limits = &self.listener.options.limits;
         if request.headers().len() > limits.headers {
             return Err(Error::TooManyHeaders);
         }

@@ -142,11 +142,12 @@ impl Exchange {
             if let Poll::Ready(result) = self.poll_upload(cx) {
                 result?;
             }
-            while !self.input.is_empty()
+            if !self.input.is_empty()
                 && let Some(head) = self.input.response_head(&self.method, &RESPONSE_LIMITS)?
             {
-                if let Some(head) = self.accept_head(head, interim)? {
-                    return Poll::Ready(Ok(head));
+                match self.accept_head(head, interim)? {
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None => continue, // a 100 lets the body go
                 }
             }
             match self.stream.poll_read_chunk(cx) {
@@ -171,7 +172,9 @@ impl Exchange {
         interim: &mut dyn FnMut(StatusCode, HeaderMap),
     ) -> Result<Option<ResponseHead>, Error> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return if self.options.upgrade { Ok(Some(head)) } else { Err(Error::UnexpectedUpgrade) };
+            // Before the whole request is out, its rest would be taken for the new protocol.
+            let wanted = self.options.upgrade && self.is_sent();
+            return if wanted { Ok(Some(head)) } else { Err(Error::UnexpectedUpgrade) };
         }
         if head.status.is_informational() {
             self.interim_responses += 1;
@@ -185,6 +188,11 @@ impl Exchange {
                 interim(head.status, head.headers);
             }
             return Ok(None);
+        }
+        if self.options.expect_continue && !self.body_touched {
+            // Answered without the body: the client is not asked for it behind its final response.
+            self.continue_deadline = None;
+            self.abandon_upload();
         }
         self.decoder = Decoder::new(head.framing);
         self.persists = head.persists && head.framing != Framing::UntilClose;
@@ -215,11 +223,10 @@ impl Exchange {
             let body_waits = self.gather(cx)?;
             let before = self.written;
             match self.output.poll_write(&mut self.stream, cx, &mut self.written) {
+                Poll::Ready(Ok(())) if self.written == before => {}
                 Poll::Ready(Ok(())) => self.stall.progress(),
                 Poll::Ready(Err(_broken)) => {
-                    self.output = Output::default();
-                    self.upload_done = true;
-                    self.upload_failed = true;
+                    self.abandon_upload();
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
@@ -239,6 +246,22 @@ impl Exchange {
             if body_waits {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// What was not sent will not be; a response may come all the same.
+    fn abandon_upload(&mut self) {
+        self.upload_failed |= !self.is_sent();
+        self.upload_done = true;
+        self.output = Output::default();
+        self.head_deadline = self.head_deadline.or_else(|| deadline(self.options.response_header));
+    }
+
+    /// Goes on with what is left of the request while the response is not asked for.
+    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match self.poll_upload(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 

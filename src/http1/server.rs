@@ -45,11 +45,12 @@ pub(crate) struct ServerOptions {
     pub(crate) requests: Option<u64>,
 }
 
-/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already. Answers
-/// why it ended, as a label for the metrics.
+/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already, and
+/// the first head is awaited since `began`. Answers why it ended, as a label for the metrics.
 pub(crate) async fn serve<S: Service>(
     stream: Stream,
     early: Bytes,
+    began: Instant,
     service: &S,
     options: &ServerOptions,
     seat: &Seat,
@@ -63,19 +64,19 @@ pub(crate) async fn serve<S: Service>(
         output: Output::default(),
         decoder: Decoder::Done,
         continue_awaited: false,
+        is_answered: false,
         request: 0,
         received: 0,
         body_error: None,
         stall: Stall::new(options.request_body),
         timer: timer.clone(),
     };
-    let request_began = Some(Instant::now());
     let connection = Connection {
         inner: Rc::new(RefCell::new(inner)),
         options,
         seat,
         timer,
-        request_began,
+        request_began: Some(began),
         idle_until: None,
         ended: "client",
     };
@@ -124,7 +125,9 @@ impl Connection<'_> {
             let ended = self.ended;
             match after {
                 After::KeepAlive => continue,
-                After::Close => self.close(false).await,
+                // Closed with bytes unread, the connection would be reset, and its last response lost with it.
+                After::Close if !self.has_unread() => self.close(false).await,
+                After::Close => Box::pin(self.close(true)).await,
                 After::Linger => Box::pin(self.close(true)).await,
                 After::Abort => self.inner.borrow_mut().stream.abort_on_close(),
                 After::Upgraded => {}
@@ -166,7 +169,10 @@ impl Connection<'_> {
                     };
                     return match self.timer.poll_elapsed(cx, limit) {
                         Poll::Ready(()) if idle => {
-                            self.ended = "timeouts.keep_alive";
+                            self.ended = match self.request_began {
+                                Some(_) => "timeouts.request_header",
+                                None => "timeouts.keep_alive",
+                            };
                             Poll::Ready(Ok(None))
                         }
                         Poll::Ready(()) => Poll::Ready(Err(Error::RequestHeaderTimeout)),
@@ -205,6 +211,12 @@ impl Connection<'_> {
         }
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
+        if self.inner.borrow().body_error == Some(Error::ClientClosed)
+            && reply.response.status() == Error::ClientClosed.status()
+        {
+            self.ended = Error::ClientClosed.reason();
+            return After::Abort; // its record, dropped, says that nobody was answered
+        }
         let draining = self.seat.is_draining();
         let close = !persists || reply.close || full || !drainable || draining;
         self.ended = match () {
@@ -216,12 +228,18 @@ impl Connection<'_> {
         self.respond(reply, &method, version, close).await
     }
 
+    fn has_unread(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        !inner.input.is_empty() || inner.stream.has_arrived()
+    }
+
     /// Prepares the connection for the request's body.
     fn begin(&mut self, head: RequestHead) -> http::Request<Body> {
         let mut inner = self.inner.borrow_mut();
         inner.request += 1;
         inner.received = 0;
         inner.body_error = None;
+        inner.is_answered = false;
         inner.stall.progress();
         inner.decoder = Decoder::new(head.framing);
         inner.continue_awaited = head.framing != Framing::None
@@ -260,6 +278,7 @@ impl Connection<'_> {
         close |= framing == Framing::UntilClose;
         {
             let mut inner = self.inner.borrow_mut();
+            inner.is_answered = true;
             let option = connection_option(version, close);
             inner.output.push_response(parts.status, &parts.headers, framing, option);
         }
@@ -279,7 +298,7 @@ impl Connection<'_> {
         let result = std::future::poll_fn(|cx| transfer.poll(cx)).await;
         let sent = transfer.sent;
         drop(transfer);
-        let received = self.inner.borrow().received;
+        let received = std::mem::take(&mut self.inner.borrow_mut().received);
         reply.record.end(received, sent, result.err());
         if let Err(error) = result {
             self.ended = error.reason();
@@ -298,9 +317,10 @@ impl Connection<'_> {
         if !self.inner.borrow().is_drainable() || self.inner.borrow().body_error.is_some() {
             return After::Linger;
         }
+        let limit = deadline(Some(LINGER));
         while !self.inner.borrow().decoder.is_done() {
-            let frame = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_body(cx)).await;
-            if matches!(frame, Some(Err(_)) | None) {
+            let frame = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_body(cx));
+            if !matches!(self.timer.within(limit, frame).await, Ok(Some(Ok(_)))) {
                 return After::Linger;
             }
         }

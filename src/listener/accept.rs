@@ -26,6 +26,9 @@ use crate::timer::{Elapsed, Timer, deadline, earlier};
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a PROXY header may take where neither timeout is on: a trusted proxy sends it at once.
+const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a client that is in its handshake when draining begins may still take: a few round trips.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -126,35 +129,55 @@ impl Drop for Admitted {
 fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
     // Without it the last part of a response can wait for the client's delayed acknowledgement.
     drop(socket.set_nodelay(true));
+    let accepted = Instant::now();
     let listener = admitted.listener.clone();
     tracing::debug!(listener = listener.name(), %peer, "client connection accepted");
     let peer = peer.ip().to_canonical();
     if listener.tls.is_some() || listener.proxy_protocol {
-        tokio::task::spawn_local(settle(socket, peer, current, admitted));
+        tokio::task::spawn_local(settle(socket, peer, accepted, current, admitted));
     } else if admitted.count(peer) {
         let downstream = Downstream::new(listener.entrance.clone(), current, peer, false);
-        tokio::task::spawn_local(speak(Stream::plain(socket), None, downstream, admitted));
+        tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, downstream, admitted));
     }
 }
 
-/// HTTP until the connection ends.
-async fn speak(stream: Stream, is_h2: Option<bool>, downstream: Rc<Downstream>, mut admitted: Admitted) {
-    admitted.ended = connection::serve(stream, is_h2, downstream, &admitted.listener, &admitted.seat).await;
+/// HTTP until the connection ends. The first request's header is awaited since `began`.
+async fn speak(
+    stream: Stream,
+    is_h2: Option<bool>,
+    began: Instant,
+    downstream: Rc<Downstream>,
+    mut admitted: Admitted,
+) {
+    admitted.ended =
+        connection::serve(stream, is_h2, began, downstream, &admitted.listener, &admitted.seat).await;
 }
 
-/// PROXY header and TLS handshake, under one deadline; then HTTP.
-async fn settle(socket: TcpStream, peer: IpAddr, current: Rc<Current>, mut admitted: Admitted) {
+/// PROXY header and TLS handshake, then HTTP. With TLS, `timeouts.tls_handshake` is for both, and the request's header
+/// has its time from then on; without, `timeouts.request_header` is for the PROXY header too. A PROXY header is
+/// never awaited for ever: where its limit is off the other one holds, and [`PROXY_HEADER_PATIENCE`] where both are.
+async fn settle(
+    socket: TcpStream,
+    peer: IpAddr,
+    accepted: Instant,
+    current: Rc<Current>,
+    mut admitted: Admitted,
+) {
     let listener = admitted.listener.clone();
-    let mut opening = Opening { timer: Timer::default(), limit: deadline(listener.tls_handshake) };
+    let limit = if listener.tls.is_some() { listener.tls_handshake } else { None };
+    let header_limit = limit.or(listener.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
+    let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
     match proxied(socket, peer, &current, &admitted, &mut opening).await {
         Err(ended) => admitted.ended = ended,
         Ok((socket, peer)) if admitted.count(peer) => {
             let downstream =
                 Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
+            opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
             match secured(socket, peer, &admitted, opening).await {
                 Err(ended) => admitted.ended = ended,
                 Ok((stream, is_h2)) => {
-                    tokio::task::spawn_local(speak(stream, is_h2, downstream, admitted));
+                    let began = if listener.tls.is_some() { Instant::now() } else { accepted };
+                    tokio::task::spawn_local(speak(stream, is_h2, began, downstream, admitted));
                 }
             }
         }
@@ -162,7 +185,7 @@ async fn settle(socket: TcpStream, peer: IpAddr, current: Rc<Current>, mut admit
     }
 }
 
-/// The time until HTTP begins: `timeouts.tls_handshake`, and no longer than [`DRAIN_PATIENCE`] once draining has begun.
+/// The time until HTTP begins: until `limit`, and no longer than [`DRAIN_PATIENCE`] once draining has begun.
 struct Opening {
     timer: Timer,
     limit: Option<Instant>,

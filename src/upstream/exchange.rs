@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connection::{CloseReason, Connection};
 use super::pool::{Pool, Slot};
-use crate::body::Body;
+use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward;
 use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead};
@@ -193,6 +193,19 @@ impl ResponseBody {
                 Some(error) => Err(close_reason(error)),
             });
         }
+    }
+}
+
+impl Streaming for ResponseBody {
+    fn poll_aside(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        let this = self.get_mut();
+        let error = match &mut this.exchange {
+            _ if this.timer.poll_elapsed(cx, this.done_by).is_ready() => Error::RequestTimeout,
+            Some((exchange, _)) => std::task::ready!(exchange.poll_aside(cx)),
+            None => return Poll::Pending,
+        };
+        this.settle(Some(error));
+        Poll::Ready(error)
     }
 }
 

@@ -79,6 +79,7 @@ async fn a_header_that_does_not_come_is_408_and_nothing_at_all_is_a_silent_close
     let began = Instant::now();
     gateway.client("web").await.expect_closed().await;
     assert!(began.elapsed() >= SHORT, "after {:?}", began.elapsed());
+    wait_closed_for(&gateway, "timeouts.request_header").await;
 }
 
 #[tokio::test]

@@ -10,21 +10,29 @@
 
 mod access_log;
 mod admin;
+mod answers;
 mod config;
 mod downstream_http2;
+mod expectations;
+mod forwarding;
+mod framing;
 mod layering;
 mod listener_limits;
 mod listener_timeouts;
 mod listeners;
+mod one_route;
 mod pool;
 mod pool_limits;
 mod pooled;
 mod proxy_protocol;
 mod retries;
+mod routes;
 mod sample;
 mod shutdown;
+mod streaming;
 mod stress;
 mod timeouts;
+mod upgrades;
 mod upstream;
 mod upstream_tls;
 
@@ -36,10 +44,3 @@ fn gateway(config: impl Into<String>) -> GatewayBuilder {
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
-mod answers;
-mod forwarding;
-mod framing;
-mod one_route;
-mod routes;
-mod streaming;
-mod upgrades;

@@ -137,18 +137,53 @@ async fn a_response_that_streams_goes_on_to_its_end() {
 #[tokio::test]
 async fn what_does_not_end_within_the_drain_time_is_cut_off() {
     let gate = Gate::new();
-    let origin = gated(&gate);
+    let at_gate = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = at_gate.clone();
+        async move {
+            let Some(request) = connection.read_request().await else { return };
+            if request.target == "/begun" {
+                connection.write("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegun").await;
+            }
+            gate.pass().await;
+        }
+    });
     let mut gateway = start("300ms", &origin).await;
-    let mut client = gateway.client("web").await;
-    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    gate.arrivals(1).await;
+    let (mut client, mut begun) = (gateway.client("web").await, gateway.client("web").await);
+    client.send_raw("GET /silent HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    begun.send_raw("GET /begun HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    begun.read_head().await;
+    let mut client_h2 = Http2Client::connect(gateway.addr("web")).await;
+    let (response_h2, _) =
+        client_h2.open(Request::get("http://a/begun").body(()).unwrap(), true).await.unwrap();
+    let response_h2 = response_h2.await.unwrap();
+    gate.arrivals(3).await;
     let began = Instant::now();
     gateway.signal(Signal::TERM);
     client.expect_closed().await;
     assert!(began.elapsed() >= Duration::from_millis(300), "after {:?}", began.elapsed());
+    drop((begun.read_to_end().await, response_h2));
     assert!(gateway.wait_exit(PATIENCE).await.success());
     gateway.wait_for_log("drain time is over").await;
-    gateway.wait_for_stdout(r#""error":"client.closed""#).await;
+    // Each with the status that its client got.
+    let lines: Vec<serde_json::Value> =
+        gateway.stdout_lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let mut ends: Vec<_> = lines
+        .iter()
+        .map(|line| (&line["target"], &line["version"], &line["status"], &line["error"]))
+        .map(|(target, version, status, error)| format!("{target} {version} {status} {error}"))
+        .collect();
+    ends.sort();
+    assert_eq!(
+        ends,
+        [
+            r#""/begun" "HTTP/1.1" 200 "shutdown.drain""#,
+            r#""/begun" "HTTP/2.0" 200 "shutdown.drain""#,
+            r#""/silent" "HTTP/1.1" 0 "shutdown.drain""#
+        ],
+        "{}",
+        gateway.output()
+    );
 }
 
 #[tokio::test]

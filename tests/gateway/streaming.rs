@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use support::bytes::Bytes;
 use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http, wait_until, within};
 
+use crate::PROGRAM;
 use crate::one_route::{forwarding_to, forwarding_with};
 
 /// What the kernel and the gateway may hold of a body that nobody reads. Socket buffers grow to a few MiB each, on two
@@ -554,4 +555,41 @@ async fn a_client_that_leaves_ends_the_request_upstream() {
     stream.send_reset(support::h2::Reason::CANCEL);
     origin.wait_for_open(0).await;
     drop(response);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_while_its_client_does_not_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // More than all the sockets between them hold.
+    const SIZE: usize = 32 << 20;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // It reads and writes at once, and ends when both are done.
+    let origin = tokio::spawn(async move {
+        let (mut reading, mut writing) = listener.accept().await.unwrap().0.into_split();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n");
+        let answer = tokio::spawn(async move {
+            writing.write_all(head.as_bytes()).await.unwrap();
+            writing.write_all(&vec![b'x'; SIZE]).await.unwrap();
+            writing
+        });
+        let (mut buffer, mut read) = (vec![0; 1 << 16], 0);
+        while read < SIZE {
+            read += reading.read(&mut buffer).await.unwrap();
+        }
+        answer.await.unwrap()
+    });
+    let config = format!(
+        "{{ listeners: [{{ name: web, address: 127.0.0.1:0 }}], routes: [{{ upstream: {{ url: 'http://{address}' }} }}] }}"
+    );
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    let mut client = gateway.client("web").await;
+    client.send_raw(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n")).await;
+    let piece = vec![b'y'; 1 << 20];
+    for _ in 0..SIZE >> 20 {
+        client.send_raw(&piece).await;
+    }
+    let response = client.read_response().await;
+    assert_eq!((response.status, response.body.len()), (200, SIZE));
+    drop(origin.await.unwrap());
 }

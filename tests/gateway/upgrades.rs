@@ -119,6 +119,7 @@ async fn a_reset_of_either_side_ends_the_tunnel() {
     client.reset();
     wait_until_unused(&gateway).await;
     origin.wait_for_open(0).await;
+    gateway.wait_for_stdout(r#""error":"client.closed""#).await;
 
     let origin = Origin::script(|mut connection| async move {
         if connection.read_request().await.is_some() {
@@ -134,6 +135,7 @@ async fn a_reset_of_either_side_ends_the_tunnel() {
     client.send_raw("x").await;
     client.expect_closed().await;
     wait_until_unused(&gateway).await;
+    gateway.wait_for_stdout(r#""error":"upstream.closed""#).await;
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ use hyper::body::Incoming;
 
 use super::OpenStream;
 use super::task::StreamTask;
-use crate::body::Body;
+use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward::filter_trailers;
 use crate::http1::Record as _;
-use crate::record::Record;
+use crate::record::{Record, abandoned};
 use crate::timer::{Stall, Timer};
 
 /// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
@@ -29,6 +29,8 @@ pub(super) struct RequestBody {
     pub(super) timer: Timer,
     pub(super) received: Rc<Cell<u64>>,
 }
+
+impl Streaming for RequestBody {}
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
@@ -144,11 +146,12 @@ impl HttpBody for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // Not polled to its end because it said that there was none, or because the stream was reset.
+        // Not polled to its end because it said that there was none, because the stream was reset, or
+        // because the worker ends.
         let error = match () {
             () if self.task.cut.get() => Some(Error::ResponseWriteTimeout),
             () if self.is_end_stream() => None,
-            () => Some(Error::ClientClosed),
+            () => Some(abandoned()),
         };
         self.end(error);
     }

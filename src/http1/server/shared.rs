@@ -37,6 +37,8 @@ pub(super) struct Inner {
     pub(super) decoder: Decoder,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) continue_awaited: bool,
+    /// The head of the final response is on its way: no interim one may follow it.
+    pub(super) is_answered: bool,
     /// Which request the connection is at: a body that outlives its request reads nothing of the next one.
     pub(super) request: u64,
     pub(super) received: u64,
@@ -75,7 +77,7 @@ impl Inner {
         if let Some(error) = self.body_error {
             return Poll::Ready(Some(Err(error)));
         }
-        if self.continue_awaited {
+        if self.continue_awaited && !self.is_answered {
             self.continue_awaited = false;
             self.output.push_informational(StatusCode::CONTINUE, &HeaderMap::new());
         }

@@ -34,8 +34,10 @@ impl Transfer<'_> {
         loop {
             let body_waits = self.gather(cx)?;
             let before = self.written;
-            let inner = &mut *self.inner.borrow_mut();
-            let written = inner.output.poll_write(&mut inner.stream, cx, &mut self.written);
+            let written = {
+                let inner = &mut *self.inner.borrow_mut();
+                inner.output.poll_write(&mut inner.stream, cx, &mut self.written)
+            };
             if self.written > before {
                 self.stall.progress();
             }
@@ -44,10 +46,14 @@ impl Transfer<'_> {
                 Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
                 // An upstream that is silent for long, as event streams are, must not be kept for nobody.
                 Poll::Ready(Ok(())) if body_waits => {
-                    return inner.poll_gone(cx).map(|()| Err(Error::ClientClosed));
+                    return self.inner.borrow_mut().poll_gone(cx).map(|()| Err(Error::ClientClosed));
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
+                    // A client may read only once it has sent all: what it sends must move meanwhile.
+                    if let Poll::Ready(error) = self.body.poll_aside(cx) {
+                        return Poll::Ready(Err(error));
+                    }
                     let late = self.stall.poll_waiting(cx, self.timer);
                     return late.map(|()| Err(Error::ResponseWriteTimeout));
                 }

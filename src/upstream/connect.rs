@@ -27,7 +27,11 @@ pub(crate) async fn dial(
     timer: &Timer,
 ) -> Result<Connection, Error> {
     let opened = timer.within(deadline(timeout), pin!(open(endpoint))).await;
-    match opened.unwrap_or(Err(Error::ConnectTimeout)) {
+    let opened = opened.unwrap_or_else(|_elapsed| {
+        endpoint.warn_failure(&Error::ConnectTimeout);
+        Err(Error::ConnectTimeout)
+    });
+    match opened {
         Ok(stream) => {
             slot.opened();
             let lifetime = slot.pool().settings().max_lifetime;

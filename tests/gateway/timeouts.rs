@@ -46,6 +46,10 @@ async fn each_wait_for_an_answer_has_its_own_limit_and_name() {
     ] {
         let gateway = pooled::to(silent.addr(), keys).await;
         refused_after(&gateway, LIMIT, expected).await;
+        if expected.1 == "timeouts.connect" {
+            let line = gateway.wait_for_log("upstream failed").await;
+            assert!(line.contains("WARN") && line.contains(&silent.addr().to_string()), "{line}");
+        }
         let pool = settled(&gateway).await;
         assert_eq!((number(&pool, "opened"), number(&pool, "idle")), (0, 0), "{keys}: {pool:#}");
     }

@@ -162,11 +162,8 @@ impl Pool {
         let connection =
             if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
         let Some(connection) = connection else { return };
-        idle::put(self, connection);
-        // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
-        if self.open.load(SeqCst) > self.settings.max_idle {
-            self.trim();
-        }
+        self.put_idle(connection);
+        // Who came while it was in neither place has not seen it.
         if self.waiting.load(SeqCst) > 0 {
             self.offer_idle();
         }
@@ -230,8 +227,26 @@ impl Pool {
         {
             // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             if let Some(unwanted) = self.hand_over(connection) {
-                idle::put(self, unwanted);
+                self.put_idle(unwanted);
             }
+        }
+    }
+
+    /// Keeps a connection for later, and no more than there may be.
+    fn put_idle(&self, connection: Connection) {
+        idle::put(self, connection);
+        // Only now do others see it as idle: look again at what they may have put meanwhile.
+        if self.open.load(SeqCst) > self.settings.max_idle {
+            self.trim();
+        }
+    }
+
+    /// Answers another worker that asked for an idle connection. Where this one has too few, the next is asked:
+    /// two who waited may have asked for the same one. It ends, as only those with idle connections are asked.
+    fn answer_other_worker(self: &Arc<Self>) {
+        self.offer_idle();
+        if self.waiting.load(SeqCst) > 0 {
+            self.ask_other_workers();
         }
     }
 
@@ -323,7 +338,9 @@ impl Pool {
         let me = this_worker();
         let extra = usize::from(me < self.settings.min_idle % workers);
         let share = self.settings.min_idle / workers + extra;
-        if !self.settings.keep_alive || self.retired.load(SeqCst) || idle::count(self) >= share {
+        // What other workers have beyond their share counts, too: one more would only be closed again.
+        let enough = idle::count(self) >= share || self.idle() >= self.settings.max_idle;
+        if !self.settings.keep_alive || self.retired.load(SeqCst) || enough {
             return None;
         }
         let mut queue = self.lock();

@@ -76,6 +76,35 @@ async fn an_idle_connection_moves_to_the_worker_that_needs_it() {
 }
 
 #[tokio::test]
+async fn two_requests_of_a_worker_get_the_idle_connections_of_two_others() {
+    let gate = Gate::new();
+    let origin = pooled::gated(&gate);
+    let keys = "pool: { max_connections: 2, acquire_timeout: 1s }";
+    let gateway = pooled::with_workers(4, origin.addr(), keys).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(gateway.client("web").await);
+    }
+    // Which worker has a client is up to the kernel: among all pairs there are those that matter.
+    let mut asked = 0;
+    for distance in 1..clients.len() {
+        for first in 0..clients.len() {
+            let pair = [first, (first + distance) % clients.len()];
+            for client in pair {
+                clients[client].send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            }
+            asked += 2;
+            gate.arrivals(asked).await;
+            gate.release();
+            gate.release();
+            for client in pair {
+                assert_eq!(refusal(&clients[client].read_response().await), (200, "-"), "{pair:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_finds_no_room_is_told_which_limit_it_met() {
     for workers in [1, 2] {
         let gate = Gate::new();

@@ -23,7 +23,7 @@ impl Letter {
     /// Does it, on the worker that this runs on.
     pub(crate) fn act(self) {
         match self {
-            Letter::Offer(pool) => pool.offer_idle(),
+            Letter::Offer(pool) => pool.answer_other_worker(),
             Letter::Retire(pool) => {
                 while let Some(connection) = idle::take_oldest(&pool) {
                     connection.close(CloseReason::Drained);

@@ -103,14 +103,6 @@ impl Connection {
         self.served > 0
     }
 
-    /// Closes it and keeps its place for a new one.
-    pub(super) fn replace(self) -> Slot {
-        let Self { stream, mut slot, .. } = self;
-        drop(stream);
-        slot.reopen(CloseReason::Replaced);
-        slot
-    }
-
     /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.
     pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let mut byte = [0u8; 1];

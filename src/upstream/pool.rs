@@ -37,6 +37,7 @@ pub(crate) struct Pool {
     endpoint: String,
     settings: PoolSettings,
     open: AtomicUsize,
+    /// Requests that wait and that a kept connection would serve.
     waiting: AtomicUsize,
     retired: AtomicBool,
     queue: Mutex<Queue>,
@@ -46,7 +47,7 @@ pub(crate) struct Pool {
 
 /// What a request gets from its pool.
 pub(crate) enum Acquired {
-    /// A connection that has served before.
+    /// A connection that was kept.
     Reused(Connection),
     /// Leave to open a new one.
     Dial(Slot),
@@ -85,12 +86,8 @@ impl Pool {
         if let Some(acquired) = self.acquire_now() {
             return Ok(acquired);
         }
-        let began = Instant::now();
         // Boxed: it is rare, and would make every request's future larger.
-        let acquired = Box::pin(self.acquire_later(timer)).await;
-        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.count(|counts| counts.wait_micros.add(waited));
-        acquired
+        Box::pin(self.acquire_later(timer, false)).await
     }
 
     fn acquire_now(&self) -> Option<Acquired> {
@@ -111,14 +108,11 @@ impl Pool {
     /// # Errors
     /// As [`Pool::acquire`].
     pub(crate) async fn acquire_fresh(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        match Box::pin(self.acquire_later(timer)).await? {
-            Acquired::Reused(kept) => Ok(Acquired::Dial(kept.replace())),
-            dial @ Acquired::Dial(_) => Ok(dial),
-        }
+        Box::pin(self.acquire_later(timer, true)).await
     }
 
-    async fn acquire_later(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        let mut place = {
+    async fn acquire_later(self: &Arc<Self>, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
+        let place = {
             let mut queue = self.lock();
             if queue.waiting() == 0 && queue.reserve(self.capacity()) {
                 self.publish(&queue);
@@ -133,19 +127,37 @@ impl Pool {
             self.publish(&queue);
             Place { pool: self.clone(), number, granted }
         };
+        let began = Instant::now();
+        let acquired = self.wait(place, timer, fresh).await;
+        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.count(|counts| counts.wait_micros.add(waited));
+        acquired
+    }
+
+    /// Waits in `place` for what is granted. Where it must be `fresh`, a kept connection makes room for it.
+    async fn wait(self: &Arc<Self>, mut place: Place, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
+        let limit = deadline(self.settings.acquire_timeout);
         self.offer_idle();
         self.ask_other_workers();
-        let limit = deadline(self.settings.acquire_timeout);
-        let Ok(granted) = timer.within(limit, &mut place.granted).await else {
-            return Err(self.refuse(Error::AcquireTimeout));
-        };
-        self.count(|counts| counts.acquired.add(1));
-        match granted.map_err(|_closed| Error::Internal)? {
-            Grant::Dial(slot) => Ok(Acquired::Dial(slot)),
-            Grant::Connection(connection) => {
-                self.count(|counts| counts.reused.add(1));
-                Ok(Acquired::Reused(*connection))
-            }
+        loop {
+            let Ok(granted) = timer.within(limit, &mut place.granted).await else {
+                return Err(self.refuse(Error::AcquireTimeout));
+            };
+            let acquired = match granted.map_err(|_closed| Error::Internal)? {
+                Grant::Connection(kept) if fresh => {
+                    // Queued before the room is there, so that nobody else takes it.
+                    place.wait_to_dial();
+                    kept.close(CloseReason::Replaced);
+                    continue;
+                }
+                Grant::Connection(connection) => {
+                    self.count(|counts| counts.reused.add(1));
+                    Acquired::Reused(*connection)
+                }
+                Grant::Dial(slot) => Acquired::Dial(slot),
+            };
+            self.count(|counts| counts.acquired.add(1));
+            return Ok(acquired);
         }
     }
 
@@ -203,17 +215,18 @@ impl Pool {
         loop {
             let waiter = {
                 let mut queue = self.lock();
-                let waiter = queue.pop();
+                let waiter = queue.pop_for_connection();
                 self.publish(&queue);
                 waiter
             };
             let Some(waiter) = waiter else { return Some(connection) };
-            let grant = if waiter.worker != this_worker() && connection.stream.detach().is_err() {
-                Grant::Dial(connection.replace())
-            } else {
-                Grant::Connection(Box::new(connection))
-            };
-            match waiter.grant.send(grant) {
+            if waiter.worker != this_worker() && connection.stream.detach().is_err() {
+                // It cannot get there: a new one, in its place, has to do.
+                self.lock().put_back_to_dial(waiter);
+                connection.close(CloseReason::Error);
+                return None;
+            }
+            match waiter.grant.send(Grant::Connection(Box::new(connection))) {
                 Err(Grant::Connection(refused)) => connection = *refused,
                 Ok(()) | Err(Grant::Dial(_)) => return None,
             }
@@ -276,9 +289,6 @@ impl Pool {
 
     /// Lets those who wait longest open connections, as far as the limits go.
     fn grant_dials(self: &Arc<Self>) {
-        if self.waiting.load(SeqCst) == 0 {
-            return;
-        }
         loop {
             let waiter = {
                 let mut queue = self.lock();
@@ -301,7 +311,7 @@ impl Pool {
 
     fn publish(&self, queue: &Queue) {
         self.open.store(queue.open, SeqCst);
-        self.waiting.store(queue.waiting(), SeqCst);
+        self.waiting.store(queue.waiting_for_connection(), SeqCst);
     }
 
     fn capacity(&self) -> Capacity {

@@ -34,6 +34,9 @@ pub(super) struct Queue {
     /// Connections being opened.
     pub(super) connecting: usize,
     waiters: VecDeque<Waiter>,
+    /// How many of them, all in front, wait for leave to open a connection and for nothing else. Each of them has
+    /// had a connection closed, so that there are places for all of them.
+    to_dial: usize,
     next_number: u64,
 }
 
@@ -66,7 +69,21 @@ impl Queue {
 
     /// The request that has waited longest.
     pub(super) fn pop(&mut self) -> Option<Waiter> {
+        self.to_dial = self.to_dial.saturating_sub(1);
         self.waiters.pop_front()
+    }
+
+    /// The request that has waited longest of those that a kept connection serves.
+    pub(super) fn pop_for_connection(&mut self) -> Option<Waiter> {
+        self.waiters.remove(self.to_dial)
+    }
+
+    /// Puts a request back that was popped for a connection which does not serve it. Close that connection next:
+    /// the request gets its place, as soon as there are few enough being opened.
+    pub(super) fn put_back_to_dial(&mut self, waiter: Waiter) {
+        let index = self.waiters.partition_point(|other| other.number < waiter.number);
+        self.waiters.insert(index, waiter);
+        self.to_dial += 1;
     }
 
     /// Takes a request out that no longer waits.
@@ -74,6 +91,9 @@ impl Queue {
         // Numbers ascend from front to back.
         if let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) {
             self.waiters.remove(index);
+            if index < self.to_dial {
+                self.to_dial -= 1;
+            }
         }
     }
 
@@ -81,10 +101,17 @@ impl Queue {
     pub(super) fn waiting(&self) -> usize {
         self.waiters.len()
     }
+
+    /// How many of them a kept connection would serve.
+    pub(super) fn waiting_for_connection(&self) -> usize {
+        self.waiters.len().saturating_sub(self.to_dial)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
     use super::*;
 
     const CAPACITY: Capacity = Capacity { connections: 3, connecting: 2 };
@@ -110,5 +137,26 @@ mod tests {
         assert_eq!(queue.pop().map(|waiter| waiter.number), Some(0));
         assert_eq!(queue.pop().map(|waiter| waiter.number), Some(2));
         assert_eq!(queue.waiting(), 0);
+    }
+
+    #[test]
+    fn who_waits_to_dial_is_first_in_turn_and_gets_no_connection() {
+        let mut queue = Queue::default();
+        let _granted: Vec<_> = (0..5).map(|worker| queue.push(worker)).collect();
+        let [first, second, third] = [(); 3].map(|()| queue.pop_for_connection().unwrap());
+        assert_eq!([first.number, second.number, third.number], [0, 1, 2]);
+        // However late the answer.
+        queue.put_back_to_dial(second);
+        queue.put_back_to_dial(third);
+        queue.put_back_to_dial(first);
+        assert_eq!((queue.waiting(), queue.waiting_for_connection()), (5, 2));
+        assert_eq!(queue.pop_for_connection().map(|waiter| waiter.number), Some(3));
+        queue.remove(1);
+        assert_eq!(queue.pop().map(|waiter| waiter.number), Some(0));
+        assert_eq!((queue.waiting(), queue.waiting_for_connection()), (2, 1));
+        assert_eq!(queue.pop_for_connection().map(|waiter| waiter.number), Some(4));
+        assert_eq!(queue.pop_for_connection().map(|waiter| waiter.number), None);
+        assert_eq!(queue.pop().map(|waiter| waiter.number), Some(2));
+        assert_eq!(queue.waiting_for_connection(), 0);
     }
 }

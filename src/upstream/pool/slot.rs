@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Pool;
+use crate::metrics::this_worker;
 use crate::upstream::connection::CloseReason;
-use crate::upstream::queue::Grant;
+use crate::upstream::queue::{Grant, Waiter};
 
 /// A connection's place in the count, from before it is opened until after it is closed.
 #[derive(Debug)]
@@ -34,13 +35,6 @@ impl Slot {
         self.pool.count(|counts| counts.opened.add(1));
         tracing::debug!(endpoint = self.pool.endpoint.as_str(), "upstream connection opened");
         self.pool.grant_dials();
-    }
-
-    /// The connection is closed, and another one is to be opened in its place.
-    pub(in crate::upstream) fn reopen(&mut self, reason: CloseReason) {
-        self.closes = None;
-        self.pool.lock().connecting += 1;
-        self.pool.count(|counts| counts.closed.add(reason.as_str()));
     }
 
     /// Gives the place back, and tells why.
@@ -78,6 +72,16 @@ pub(super) struct Place {
     pub(super) pool: Arc<Pool>,
     pub(super) number: u64,
     pub(super) granted: oneshot::Receiver<Grant>,
+}
+
+impl Place {
+    /// Takes the place again, after it was granted what does not do: only leave to open a connection does now.
+    pub(super) fn wait_to_dial(&mut self) {
+        let mut queue = self.pool.lock();
+        let (grant, granted) = oneshot::channel();
+        queue.put_back_to_dial(Waiter { number: self.number, worker: this_worker(), grant });
+        self.granted = granted;
+    }
 }
 
 impl Drop for Place {

@@ -80,6 +80,10 @@ pub(crate) struct Connection {
     pub(super) slot: Slot,
     /// Requests that it has served.
     pub(super) served: u64,
+    /// It was kept, if only for a moment, and may have been closed unnoticed.
+    pub(super) kept: bool,
+    /// Its last response had no body by rule. A server that sends one all the same does it a moment later.
+    pub(super) bodiless: bool,
     /// When it is too old.
     pub(super) expires: Option<Instant>,
     /// How long the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
@@ -98,9 +102,16 @@ impl Connection {
         self.slot.close(reason);
     }
 
-    /// Whether it has served before.
+    /// Whether it was kept for this request, whether or not it has served before.
     pub(crate) fn is_reused(&self) -> bool {
-        self.served > 0
+        self.kept
+    }
+
+    /// Whether a body has come that the last response must not have: the next client would take it for its answer.
+    /// Asks the kernel, for the reactor may not have heard of it yet; only where a body is to be feared, because
+    /// it is a system call.
+    pub(super) fn has_forbidden_body(&mut self) -> bool {
+        self.bodiless && self.stream.has_arrived()
     }
 
     /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.

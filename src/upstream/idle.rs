@@ -102,6 +102,9 @@ pub(super) fn take(pool: &Pool) -> Option<Connection> {
             pool.count_idle(-1);
             let now = *now.get_or_insert_with(Instant::now);
             match newest.ended(now, &mut cx) {
+                None if newest.connection.has_forbidden_body() => {
+                    newest.connection.close(CloseReason::UnexpectedBytes);
+                }
                 None => return Some(newest.connection),
                 Some(reason) => newest.connection.close(reason),
             }
@@ -188,5 +191,53 @@ fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
+
+    use std::io::Write;
+
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::PoolSettings;
+    use crate::metrics::enter_worker;
+    use crate::stream::Stream;
+    use crate::timer::Timer;
+    use crate::upstream::pool::Acquired;
+
+    #[tokio::test]
+    async fn a_body_that_came_after_a_response_without_one_is_seen_before_the_reactor_tells() {
+        enter_worker(0);
+        let (mailbox, _letters) = mpsc::channel(1);
+        let pool = Pool::new("test".to_owned(), PoolSettings::default(), [mailbox].into());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for body in [false, true] {
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            let Ok(Acquired::Dial(mut slot)) = pool.acquire(&Timer::default()).await else {
+                panic!("nothing is idle")
+            };
+            slot.opened();
+            pool.release(Connection {
+                stream: Stream::plain(socket),
+                slot,
+                served: 1,
+                kept: false,
+                bodiless: true,
+                expires: None,
+                server_keeps: None,
+            });
+            if body {
+                peer.write_all(b"late").unwrap();
+            }
+            // Since the connection was given back, the reactor has not had its turn.
+            let taken = take(&pool);
+            assert_eq!(taken.as_ref().map(Connection::is_reused), (!body).then_some(true));
+        }
     }
 }

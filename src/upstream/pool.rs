@@ -167,10 +167,11 @@ impl Pool {
     }
 
     /// Takes a connection back after an exchange that left it in good order.
-    pub(crate) fn release(&self, connection: Connection) {
-        if let Some(reason) = self.no_longer_wanted(&connection) {
+    pub(crate) fn release(&self, mut connection: Connection) {
+        if let Some(reason) = self.no_longer_wanted(&mut connection) {
             return connection.close(reason);
         }
+        connection.kept = true;
         let connection =
             if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
         let Some(connection) = connection else { return };
@@ -181,7 +182,7 @@ impl Pool {
         }
     }
 
-    fn no_longer_wanted(&self, connection: &Connection) -> Option<CloseReason> {
+    fn no_longer_wanted(&self, connection: &mut Connection) -> Option<CloseReason> {
         if !self.settings.keep_alive {
             return Some(CloseReason::KeepAliveOff);
         }
@@ -193,6 +194,9 @@ impl Pool {
         }
         if connection.expires.is_some_and(|expires| expires <= Instant::now()) {
             return Some(CloseReason::Lifetime);
+        }
+        if connection.has_forbidden_body() {
+            return Some(CloseReason::UnexpectedBytes);
         }
         connection.server_keeps.filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)
     }

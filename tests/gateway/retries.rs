@@ -160,6 +160,21 @@ async fn a_connection_that_cannot_be_opened_is_tried_at_the_next_endpoint() {
 }
 
 #[tokio::test]
+async fn a_warm_connection_that_was_closed_unnoticed_is_stale_though_it_never_served() {
+    let origin = Origin::script(async |mut connection: Connection| {
+        while connection.read_request().await.is_some() && connection.number() > 0 {
+            connection.write(OK).await;
+        }
+    });
+    let gateway = pooled::to(origin.addr(), "pool: { min_idle: 1 }").await;
+    gateway.wait_for_pool(ROUTE, "a warm connection", |pool| number(pool, "idle") == 1).await;
+    let mut client = gateway.client("web").await;
+    assert_eq!(refusal(&client.get("/").await), (200, "-"));
+    let pool = settled(&gateway).await;
+    assert_eq!((number(&pool, "retried"), number(&pool, "reused")), (1, 1), "{pool:#}");
+}
+
+#[tokio::test]
 async fn there_are_never_more_tries_than_allowed() {
     let unused: BTreeSet<_> = (0..3).map(|_| unused_address()).collect();
     let origin = Origin::answer(OK);

@@ -170,7 +170,7 @@ pub struct ListenerLimits {
 
 impl ListenerLimits {
     /// The most that `headers` may be: a header is held in a map, which ends at 32768.
-    pub(super) const HEADERS_MAX: u32 = 10_000;
+    const HEADERS_MAX: u32 = 10_000;
 }
 
 impl Default for ListenerLimits {

@@ -32,9 +32,20 @@ pub(crate) async fn dial(
             slot.opened();
             let lifetime = slot.pool().settings().max_lifetime;
             let expires = lifetime.and_then(|lifetime| Instant::now().checked_add(spread(lifetime)));
-            Ok(Connection { stream, slot, served: 0, expires, server_keeps: None })
+            Ok(Connection {
+                stream,
+                slot,
+                served: 0,
+                kept: false,
+                bodiless: false,
+                expires,
+                server_keeps: None,
+            })
         }
         Err(error) => {
+            if error == Error::ConnectTimeout {
+                endpoint.warn_failure(&error); // the others have said more of themselves
+            }
             slot.failed();
             Err(error)
         }

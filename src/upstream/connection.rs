@@ -80,6 +80,11 @@ pub(crate) struct Connection {
     pub(super) slot: Slot,
     /// Requests that it has served.
     pub(super) served: u64,
+    /// Whether it was kept for a while: its peer may have closed it unnoticed.
+    pub(super) kept: bool,
+    /// Its last response had no body by rule. A server that sends one all the same does so unasked, and perhaps
+    /// only now.
+    pub(super) bodiless: bool,
     /// When it is too old.
     pub(super) expires: Option<Instant>,
     /// How long the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
@@ -98,9 +103,9 @@ impl Connection {
         self.slot.close(reason);
     }
 
-    /// Whether it has served before.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.served > 0
+    /// Whether it was kept for a while: its peer may have closed it unnoticed.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// Closes it and keeps its place for a new one.
@@ -113,6 +118,11 @@ impl Connection {
 
     /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.
     pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        // What the reactor has yet to hear of would be taken for the next response. Asking the kernel each time
+        // would be a third system call for every request; a message whose end both sides agree on needs none.
+        if self.bodiless && self.stream.has_arrived() {
+            return Poll::Ready(CloseReason::UnexpectedBytes);
+        }
         let mut byte = [0u8; 1];
         let mut read = tokio::io::ReadBuf::new(&mut byte);
         let polled = tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.stream), cx, &mut read);

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::pool::{Pool, Slot};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward;
-use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead};
+use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead, may_have_body};
 use crate::stream::Stream;
 use crate::timer::Timer;
 
@@ -104,7 +104,8 @@ pub(crate) async fn send(
         return Ok(received);
     }
     let server_keeps = server_keeps(&received.headers);
-    let lease = Lease { slot, served: served + 1, expires, server_keeps };
+    let bodiless = *attempt.head.method == Method::HEAD || !may_have_body(received.status);
+    let lease = Lease { slot, served: served + 1, bodiless, expires, server_keeps };
     received.body = match exchange.complete_body() {
         Some(bytes) if exchange.is_sent() => {
             lease.end(exchange.finish().map_err(CloseReason::from));
@@ -154,17 +155,19 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 struct Lease {
     slot: Slot,
     served: u64,
+    bodiless: bool,
     expires: Option<Instant>,
     server_keeps: Option<Duration>,
 }
 
 impl Lease {
     fn end(self, stream: Result<Stream, CloseReason>) {
-        let Lease { slot, served, expires, server_keeps } = self;
+        let Lease { slot, served, bodiless, expires, server_keeps } = self;
         match stream {
             Ok(stream) => {
                 let pool: std::sync::Arc<Pool> = slot.pool().clone();
-                pool.release(Connection { stream, slot, served, expires, server_keeps });
+                let kept = false;
+                pool.release(Connection { stream, slot, served, kept, bodiless, expires, server_keeps });
             }
             // It was asked to close.
             Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {

@@ -155,20 +155,26 @@ impl Pool {
     }
 
     /// Takes a connection back after an exchange that left it in good order.
-    pub(crate) fn release(&self, connection: Connection) {
+    pub(crate) fn release(&self, mut connection: Connection) {
+        connection.kept = true;
         if let Some(reason) = self.no_longer_wanted(&connection) {
             return connection.close(reason);
         }
         let connection =
             if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
         let Some(connection) = connection else { return };
-        idle::put(self, connection);
+        self.keep(connection);
         // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
-        if self.open.load(SeqCst) > self.settings.max_idle {
-            self.trim();
-        }
         if self.waiting.load(SeqCst) > 0 {
             self.offer_idle();
+        }
+    }
+
+    /// Puts a connection to the idle ones of this worker, and closes what is too many in the process.
+    fn keep(&self, connection: Connection) {
+        idle::put(self, connection);
+        if self.open.load(SeqCst) > self.settings.max_idle {
+            self.trim();
         }
     }
 
@@ -230,13 +236,16 @@ impl Pool {
         {
             // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             if let Some(unwanted) = self.hand_over(connection) {
-                idle::put(self, unwanted);
+                self.keep(unwanted);
             }
         }
     }
 
-    /// Asks one other worker that has idle connections to give one.
+    /// Asks one other worker that has idle connections to give one, if somebody waits.
     fn ask_other_workers(self: &Arc<Self>) {
+        if self.waiting.load(SeqCst) == 0 {
+            return;
+        }
         let me = this_worker();
         let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
         for (worker, (counts, mailbox)) in others {
@@ -323,7 +332,8 @@ impl Pool {
         let me = this_worker();
         let extra = usize::from(me < self.settings.min_idle % workers);
         let share = self.settings.min_idle / workers + extra;
-        if !self.settings.keep_alive || self.retired.load(SeqCst) || idle::count(self) >= share {
+        let enough = idle::count(self) >= share || self.idle() >= self.settings.max_idle;
+        if enough || !self.settings.keep_alive || self.retired.load(SeqCst) {
             return None;
         }
         let mut queue = self.lock();

@@ -1,11 +1,10 @@
-//! Listeners: names and addresses that are there once, limits that can be kept, and a PROXY protocol that
-//! somebody may speak.
+//! Listeners: names and addresses that are there once, and a PROXY protocol that somebody may speak.
 
 use std::{collections::HashMap, net::SocketAddr};
 
 use super::{Findings, first_with};
 use crate::{
-    config::{Config, ListenerLimits, ProxyProtocol, salvage::Kept},
+    config::{Config, ProxyProtocol, salvage::Kept},
     path,
 };
 
@@ -29,12 +28,6 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             let line = findings.line(&path!["listeners", first], &path!["name"]);
             let message = format!("the listener name `{name}` appears twice");
             findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
-        }
-        let most = ListenerLimits::HEADERS_MAX;
-        if listener.limits.headers.get() > most {
-            let message = format!("`headers` must be at most {most}");
-            let help = "browsers send some 30 fields, and proxies a few more";
-            findings.add(&base, &path!["limits", "headers"], message, help);
         }
         let nobody = config.trusted_proxies.is_empty() && !kept.trusted_proxies_broken;
         if listener.proxy_protocol == ProxyProtocol::Accept && nobody {

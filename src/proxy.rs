@@ -262,7 +262,7 @@ async fn attempt(
         Ok(connection) => connection,
         Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
     };
-    let reused = connection.is_reused();
+    let kept = connection.is_kept();
     let attempt = Attempt {
         head: OutgoingHead {
             method: &outgoing.method,
@@ -284,7 +284,7 @@ async fn attempt(
     send(connection, attempt, body).await.map_err(|failure| {
         // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
         let repeatable = failure.unsent || outgoing.method.is_idempotent();
-        let stale = reused && failure.unanswered && repeatable;
+        let stale = kept && failure.unanswered && repeatable;
         if !stale && !failure.error.is_client_side() {
             endpoint.warn_failure(&failure.error);
         }

@@ -158,8 +158,7 @@ pub struct ListenerLimits {
     /// Requests on one connection, which is closed after the last of them.
     pub requests_per_connection: OrOff<NonZeroU32>,
     /// Fields in a request's header, at most 10000; 431 over it.
-    // A header is held in a map, which ends at 32768.
-    #[schemars(range(max = 10_000))]
+    #[schemars(range(max = ListenerLimits::HEADERS_MAX))]
     pub headers: NonZeroU32,
     /// Bytes of a request's header; 431 over it.
     pub header_bytes: ByteSize,
@@ -167,6 +166,11 @@ pub struct ListenerLimits {
     pub target_bytes: ByteSize,
     /// Bytes of a request's body; 413 over it. A route may set its own.
     pub body: OrOff<ByteSize>,
+}
+
+impl ListenerLimits {
+    /// The most that `headers` may be: a header is held in a map, which ends at 32768.
+    const HEADERS_MAX: u32 = 10_000;
 }
 
 impl Default for ListenerLimits {

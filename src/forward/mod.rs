@@ -22,7 +22,7 @@ pub use forwarded::{Forwarding, client_ip, is_trusted};
 pub use hop_by_hop::remove_hop_by_hop;
 pub(crate) use host::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
 pub use host::{HostError, RequestHost, request_host};
-pub use response::{ResponseError, clean_response};
+pub use response::{UnaskedUpgrade, clean_response};
 pub use trailers::filter_trailers;
 pub use upgrade::{set_upgrade, upgrade_requested};
 pub use via::via;

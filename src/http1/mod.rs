@@ -16,7 +16,7 @@ pub(crate) mod pieces;
 mod server;
 
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
-pub(crate) use framing::Framing;
+pub(crate) use framing::may_have_body;
 pub(crate) use head::HeadLimits;
 pub(crate) use server::RequestBody;
 pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, serve};

@@ -27,11 +27,7 @@ pub(crate) async fn dial(
     timer: &Timer,
 ) -> Result<Connection, Error> {
     let opened = timer.within(deadline(timeout), pin!(open(endpoint))).await;
-    let opened = opened.unwrap_or_else(|_elapsed| {
-        endpoint.warn_failure(&Error::ConnectTimeout);
-        Err(Error::ConnectTimeout)
-    });
-    match opened {
+    match opened.unwrap_or(Err(Error::ConnectTimeout)) {
         Ok(stream) => {
             slot.opened();
             let lifetime = slot.pool().settings().max_lifetime;
@@ -47,6 +43,9 @@ pub(crate) async fn dial(
             })
         }
         Err(error) => {
+            if error == Error::ConnectTimeout {
+                endpoint.warn_failure(&error); // the others have said more of themselves
+            }
             slot.failed();
             Err(error)
         }

@@ -80,9 +80,10 @@ pub(crate) struct Connection {
     pub(super) slot: Slot,
     /// Requests that it has served.
     pub(super) served: u64,
-    /// It was kept, if only for a moment, and may have been closed unnoticed.
+    /// Whether it was kept for a while: its peer may have closed it unnoticed.
     pub(super) kept: bool,
-    /// Its last response had no body by rule. A server that sends one all the same does it a moment later.
+    /// Its last response had no body by rule. A server that sends one all the same does so unasked, and perhaps
+    /// only now.
     pub(super) bodiless: bool,
     /// When it is too old.
     pub(super) expires: Option<Instant>,
@@ -102,20 +103,23 @@ impl Connection {
         self.slot.close(reason);
     }
 
-    /// Whether it was kept for this request, whether or not it has served before.
-    pub(crate) fn is_reused(&self) -> bool {
+    /// Whether it was kept for a while: its peer may have closed it unnoticed.
+    pub(crate) fn is_kept(&self) -> bool {
         self.kept
     }
 
     /// Whether a body has come that the last response must not have: the next client would take it for its answer.
-    /// Asks the kernel, for the reactor may not have heard of it yet; only where a body is to be feared, because
-    /// it is a system call.
+    /// What the reactor has yet to hear of counts, too. Asking the kernel each time would be a third system call for
+    /// every request; a message whose end both sides agree on needs none.
     pub(super) fn has_forbidden_body(&mut self) -> bool {
         self.bodiless && self.stream.has_arrived()
     }
 
     /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.
     pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        if self.has_forbidden_body() {
+            return Poll::Ready(CloseReason::UnexpectedBytes);
+        }
         let mut byte = [0u8; 1];
         let mut read = tokio::io::ReadBuf::new(&mut byte);
         let polled = tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.stream), cx, &mut read);

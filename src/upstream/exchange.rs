@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::pool::{Pool, Slot};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward;
-use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Framing, Interim, OutgoingHead};
+use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead, may_have_body};
 use crate::stream::Stream;
 use crate::timer::Timer;
 
@@ -91,7 +91,6 @@ pub(crate) async fn send(
             return Err(failure);
         }
     };
-    let bodiless = head.framing == Framing::None;
     let mut received = Received {
         status: head.status,
         version: head.version,
@@ -105,6 +104,7 @@ pub(crate) async fn send(
         return Ok(received);
     }
     let server_keeps = server_keeps(&received.headers);
+    let bodiless = *attempt.head.method == Method::HEAD || !may_have_body(received.status);
     let lease = Lease { slot, served: served + 1, bodiless, expires, server_keeps };
     received.body = match exchange.complete_body() {
         Some(bytes) if exchange.is_sent() => {
@@ -166,15 +166,8 @@ impl Lease {
         match stream {
             Ok(stream) => {
                 let pool: std::sync::Arc<Pool> = slot.pool().clone();
-                pool.release(Connection {
-                    stream,
-                    slot,
-                    served,
-                    kept: false,
-                    bodiless,
-                    expires,
-                    server_keeps,
-                });
+                let kept = false;
+                pool.release(Connection { stream, slot, served, kept, bodiless, expires, server_keeps });
             }
             // It was asked to close.
             Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {

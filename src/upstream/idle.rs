@@ -102,9 +102,6 @@ pub(super) fn take(pool: &Pool) -> Option<Connection> {
             pool.count_idle(-1);
             let now = *now.get_or_insert_with(Instant::now);
             match newest.ended(now, &mut cx) {
-                None if newest.connection.has_forbidden_body() => {
-                    newest.connection.close(CloseReason::UnexpectedBytes);
-                }
                 None => return Some(newest.connection),
                 Some(reason) => newest.connection.close(reason),
             }
@@ -237,7 +234,7 @@ mod tests {
             }
             // Since the connection was given back, the reactor has not had its turn.
             let taken = take(&pool);
-            assert_eq!(taken.as_ref().map(Connection::is_reused), (!body).then_some(true));
+            assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
         }
     }
 }

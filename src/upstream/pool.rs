@@ -168,21 +168,29 @@ impl Pool {
 
     /// Takes a connection back after an exchange that left it in good order.
     pub(crate) fn release(&self, mut connection: Connection) {
-        if let Some(reason) = self.no_longer_wanted(&mut connection) {
+        connection.kept = true;
+        if let Some(reason) = self.no_longer_wanted(&connection) {
             return connection.close(reason);
         }
-        connection.kept = true;
         let connection =
             if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
         let Some(connection) = connection else { return };
-        self.put_idle(connection);
-        // Who came while it was in neither place has not seen it.
+        self.keep(connection);
+        // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
         if self.waiting.load(SeqCst) > 0 {
             self.offer_idle();
         }
     }
 
-    fn no_longer_wanted(&self, connection: &mut Connection) -> Option<CloseReason> {
+    /// Puts a connection to the idle ones of this worker, and closes what is too many in the process.
+    fn keep(&self, connection: Connection) {
+        idle::put(self, connection);
+        if self.open.load(SeqCst) > self.settings.max_idle {
+            self.trim();
+        }
+    }
+
+    fn no_longer_wanted(&self, connection: &Connection) -> Option<CloseReason> {
         if !self.settings.keep_alive {
             return Some(CloseReason::KeepAliveOff);
         }
@@ -194,9 +202,6 @@ impl Pool {
         }
         if connection.expires.is_some_and(|expires| expires <= Instant::now()) {
             return Some(CloseReason::Lifetime);
-        }
-        if connection.has_forbidden_body() {
-            return Some(CloseReason::UnexpectedBytes);
         }
         connection.server_keeps.filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)
     }
@@ -216,6 +221,10 @@ impl Pool {
 
     /// Gives a connection to the request that has waited longest; back when none waits.
     fn hand_over(&self, mut connection: Connection) -> Option<Connection> {
+        if connection.has_forbidden_body() {
+            connection.close(CloseReason::UnexpectedBytes);
+            return None;
+        }
         loop {
             let waiter = {
                 let mut queue = self.lock();
@@ -244,31 +253,16 @@ impl Pool {
         {
             // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             if let Some(unwanted) = self.hand_over(connection) {
-                self.put_idle(unwanted);
+                self.keep(unwanted);
             }
         }
     }
 
-    /// Keeps a connection for later, and no more than there may be.
-    fn put_idle(&self, connection: Connection) {
-        idle::put(self, connection);
-        // Only now do others see it as idle: look again at what they may have put meanwhile.
-        if self.open.load(SeqCst) > self.settings.max_idle {
-            self.trim();
-        }
-    }
-
-    /// Answers another worker that asked for an idle connection. Where this one has too few, the next is asked:
-    /// two who waited may have asked for the same one. It ends, as only those with idle connections are asked.
-    fn answer_other_worker(self: &Arc<Self>) {
-        self.offer_idle();
-        if self.waiting.load(SeqCst) > 0 {
-            self.ask_other_workers();
-        }
-    }
-
-    /// Asks one other worker that has idle connections to give one.
+    /// Asks one other worker that has idle connections to give one, if somebody waits.
     fn ask_other_workers(self: &Arc<Self>) {
+        if self.waiting.load(SeqCst) == 0 {
+            return;
+        }
         let me = this_worker();
         let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
         for (worker, (counts, mailbox)) in others {
@@ -352,9 +346,8 @@ impl Pool {
         let me = this_worker();
         let extra = usize::from(me < self.settings.min_idle % workers);
         let share = self.settings.min_idle / workers + extra;
-        // What other workers have beyond their share counts, too: one more would only be closed again.
         let enough = idle::count(self) >= share || self.idle() >= self.settings.max_idle;
-        if !self.settings.keep_alive || self.retired.load(SeqCst) || enough {
+        if enough || !self.settings.keep_alive || self.retired.load(SeqCst) {
             return None;
         }
         let mut queue = self.lock();

@@ -146,8 +146,8 @@ fn a_mistake_elsewhere_is_told_with_its_remedy() {
         ),
         (
             "listeners: [{ address: 127.0.0.1:80, limits: { headers: 10001 } }]\nROUTE",
-            "`headers` must be at most 10000",
-            "",
+            "`headers` must be at most 10000 in listener",
+            "headers: 10001",
         ),
         (
             "listeners: [{ address: 127.0.0.1:80, proxy_protocol: accept }]\nROUTE",

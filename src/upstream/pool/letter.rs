@@ -23,7 +23,11 @@ impl Letter {
     /// Does it, on the worker that this runs on.
     pub(crate) fn act(self) {
         match self {
-            Letter::Offer(pool) => pool.answer_other_worker(),
+            Letter::Offer(pool) => {
+                pool.offer_idle();
+                // Gone meanwhile, or not enough for all who wait: the next worker that has some is asked.
+                pool.ask_other_workers();
+            }
             Letter::Retire(pool) => {
                 while let Some(connection) = idle::take_oldest(&pool) {
                     connection.close(CloseReason::Drained);

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// An address of 127.0.0.1 that refuses connections: it was bound a moment ago. The kernel hands ports out in turn, so it
-/// is not soon in use again.
+/// A loopback address that refuses connections: it was bound a moment ago. It is not 127.0.0.1, where the tests that run
+/// beside this one get their ports: one of them could get this one.
 #[must_use]
 pub fn unused_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    std::net::TcpListener::bind("127.77.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A listener whose queue of connections is full, so that the kernel ignores every further attempt: connecting to it

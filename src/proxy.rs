@@ -14,7 +14,7 @@ use crate::body::{Body, Limited};
 use crate::downstream::Downstream;
 use crate::error::Error;
 use crate::forward;
-use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel};
+use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::record::Record;
 use crate::router::{RequestLine, normalise};
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
@@ -119,7 +119,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         return Err(Error::NoRoute);
     }
     let expect = headers.get(header::EXPECT);
-    if expect.is_some_and(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if expect.is_some_and(|expect| !is_continue(expect.as_bytes())) {
         return Err(Error::RequestExpectation);
     }
     Ok(())

@@ -123,8 +123,9 @@ impl Protocol {
 pub struct ListenerTimeouts {
     /// From the accept to the end of the TLS handshake; then the connection is closed.
     pub tls_handshake: OrOff<Duration>,
-    /// From the accept, or the first byte of a later request, to the end of the request's header. A client
-    /// that drips bytes does not prolong it. 408 where something came, then the connection is closed.
+    /// From the accept (with TLS, from the end of its handshake), or the first byte of a later request, to the
+    /// end of the request's header. A client that drips bytes does not prolong it. 408 where something came,
+    /// then the connection is closed.
     pub request_header: OrOff<Duration>,
     /// Between two reads of a request's body; then 408.
     pub request_body: OrOff<Duration>,

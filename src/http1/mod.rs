@@ -19,4 +19,4 @@ pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead
 pub(crate) use framing::may_have_body;
 pub(crate) use head::HeadLimits;
 pub(crate) use server::RequestBody;
-pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, serve};
+pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, is_continue, serve};

@@ -23,7 +23,8 @@ pub(crate) trait Service {
     fn refuse(&self, error: Error) -> Reply<Self::Record>;
 }
 
-/// Is told how an exchange ended. Dropped without a word, the client went away before its answer was there.
+/// Is told how an exchange ended. Dropped without a word, the client went away before its answer was
+/// there, or the worker ended first.
 pub(crate) trait Record {
     /// The exchange is over: bytes of body received and sent, and what cut it short.
     fn end(self, received: u64, sent: u64, error: Option<Error>);

@@ -16,16 +16,32 @@ use crate::forward::{self, Forwarding};
 use crate::http1::{Call, Reply, Service};
 use crate::proxy;
 use crate::record::Record;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Telemetry};
 
 /// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
-pub(crate) struct LocalSnapshot(Arc<Snapshot>);
+pub(crate) struct LocalSnapshot {
+    snapshot: Arc<Snapshot>,
+    /// By itself, so that a long stream holds no routes but its own.
+    telemetry: Rc<Telemetry>,
+}
+
+impl LocalSnapshot {
+    fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
+        let telemetry = Rc::new(snapshot.telemetry.clone());
+        Rc::new(Self { snapshot, telemetry })
+    }
+
+    /// What a request needs until its end.
+    pub(crate) fn telemetry(&self) -> &Rc<Telemetry> {
+        &self.telemetry
+    }
+}
 
 impl Deref for LocalSnapshot {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.snapshot
     }
 }
 
@@ -38,7 +54,7 @@ pub(crate) struct Current {
 
 impl Current {
     pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
-        let seen = RefCell::new(Rc::new(LocalSnapshot(shared.load_full())));
+        let seen = RefCell::new(LocalSnapshot::new(shared.load_full()));
         Rc::new(Self { shared, seen })
     }
 
@@ -46,8 +62,8 @@ impl Current {
     pub(crate) fn load(&self) -> Rc<LocalSnapshot> {
         let newest = self.shared.load();
         let mut seen = self.seen.borrow_mut();
-        if !Arc::ptr_eq(&newest, &seen.0) {
-            *seen = Rc::new(LocalSnapshot(newest.clone()));
+        if !Arc::ptr_eq(&newest, &seen.snapshot) {
+            *seen = LocalSnapshot::new(newest.clone());
         }
         seen.clone()
     }
@@ -105,6 +121,6 @@ impl Service for Downstream {
     }
 
     fn refuse(&self, error: Error) -> Reply<Record> {
-        proxy::refuse(error, Record::unreadable(self))
+        proxy::refuse(error, Record::unreadable(self, &self.snapshot()))
     }
 }

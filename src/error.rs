@@ -136,6 +136,9 @@ pub enum Error {
     /// The process is shutting down and its drain time is over.
     #[error("shutting down")]
     ShuttingDown,
+    /// A reload removed the route, and `shutdown.drain` is over for its streams, too.
+    #[error("route removed")]
+    RouteRemoved,
     /// A fault of the gateway itself.
     #[error("internal error")]
     Internal,
@@ -177,6 +180,7 @@ impl Error {
             Error::PerTryTimeout => (504, "timeouts.per_try"),
             Error::RequestTimeout => (504, "timeouts.request"),
             Error::ShuttingDown => (503, "shutdown.drain"),
+            Error::RouteRemoved => (503, "shutdown.drain_removed_routes"),
             Error::Internal => (500, "internal"),
         }
     }

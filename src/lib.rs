@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod admin;
 mod body;
+pub mod changes;
 pub mod cli;
 pub mod config;
 mod connection;
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod policy;
 mod proxy;
 mod record;
+mod removal;
 pub mod router;
 pub mod run;
 mod shutdown;

@@ -16,8 +16,9 @@ use crate::error::Error;
 use crate::forward;
 use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::record::Record;
+use crate::removal::Removal;
 use crate::router::{RequestLine, normalise};
-use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
+use crate::snapshot::{Action, HostSent, Route, Snapshot, UpstreamRoute};
 use crate::timer::{deadline, earlier};
 use crate::tunnel;
 use crate::upstream::{Acquired, Attempt, Connection, Endpoint, Received, dial, send};
@@ -31,8 +32,9 @@ pub(crate) async fn serve(
     request: http::Request<Body>,
     call: Call,
 ) -> Reply<Record> {
-    let mut record = Record::begin(downstream, &request);
-    match answer(downstream, request, &call, &mut record).await {
+    let snapshot = downstream.snapshot();
+    let mut record = Record::begin(downstream, &snapshot, &request);
+    match answer(downstream, &snapshot, request, &call, &mut record).await {
         Ok(answer) => {
             record.answered(answer.response.status());
             Reply { response: answer.response, record, close: false, tunnel: answer.tunnel }
@@ -66,6 +68,7 @@ impl From<http::Response<Body>> for Answer {
 
 async fn answer(
     downstream: &Downstream,
+    snapshot: &Snapshot,
     request: http::Request<Body>,
     call: &Call,
     record: &mut Record,
@@ -77,7 +80,6 @@ async fn answer(
     let host = forward::request_host(&uri, &headers, version).map_err(|e| Error::RequestHost(e.reason()))?;
     let path = normalise(uri.path()).map_err(|error| Error::RequestPath(error.reason()))?;
 
-    let snapshot = record.snapshot();
     let found = snapshot.router.find(&RequestLine {
         listener: downstream.entrance().index,
         host: host.host,
@@ -335,9 +337,15 @@ fn respond(
     let status = received.status;
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
     forward::via(&mut received.headers, received.version);
-    let tunnel =
-        received.upgraded.map(|upgraded| tunnel::open(upgraded, route.timeouts.idle, call.timer.clone()));
-    let mut response = http::Response::new(received.body);
+    let tunnel = received.upgraded.map(|upgraded| {
+        let removed = route.removal.as_ref().map(Removal::ended);
+        tunnel::open(upgraded, route.timeouts.idle, call.timer.clone(), removed)
+    });
+    let body = match &route.removal {
+        None => received.body,
+        Some(removal) => removal.bound(received.body),
+    };
+    let mut response = http::Response::new(body);
     *response.status_mut() = status;
     *response.version_mut() = Version::HTTP_11;
     *response.headers_mut() = received.headers;

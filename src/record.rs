@@ -15,13 +15,13 @@ use crate::forward;
 use crate::http1;
 use crate::metrics::this_worker;
 use crate::shutdown::is_cut_off;
-use crate::snapshot::Route;
+use crate::snapshot::{Route, Telemetry};
 use crate::upstream::Endpoint;
 
 /// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
 /// it was [`abandoned`].
 pub(crate) struct Record {
-    snapshot: Rc<LocalSnapshot>,
+    telemetry: Rc<Telemetry>,
     began: Instant,
     route: Option<Arc<Route>>,
     status: u16,
@@ -56,29 +56,34 @@ struct Line {
 
 impl Record {
     /// A request has begun.
-    pub(crate) fn begin(downstream: &Downstream, request: &http::Request<Body>) -> Self {
-        let mut record = Self::new(downstream);
+    pub(crate) fn begin(
+        downstream: &Downstream,
+        snapshot: &LocalSnapshot,
+        request: &http::Request<Body>,
+    ) -> Self {
+        let mut record = Self::new(snapshot);
         let (uri, headers) = (request.uri(), request.headers());
-        record.line = record.snapshot.access_log.is_some().then(|| {
-            Box::new(Line::new(downstream, request.method().clone(), uri.clone(), request.version(), headers))
+        record.line = snapshot.telemetry().access_log.is_some().then(|| {
+            let (method, version) = (request.method().clone(), request.version());
+            Box::new(Line::new(downstream, snapshot, method, uri.clone(), version, headers))
         });
         record
     }
 
     /// Bytes that were no request.
-    pub(crate) fn unreadable(downstream: &Downstream) -> Self {
-        let mut record = Self::new(downstream);
-        record.line = record.snapshot.access_log.is_some().then(|| {
+    pub(crate) fn unreadable(downstream: &Downstream, snapshot: &LocalSnapshot) -> Self {
+        let mut record = Self::new(snapshot);
+        record.line = snapshot.telemetry().access_log.is_some().then(|| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
-            Box::new(Line::new(downstream, method, Uri::default(), Version::HTTP_11, &HeaderMap::new()))
+            let none = HeaderMap::new();
+            Box::new(Line::new(downstream, snapshot, method, Uri::default(), Version::HTTP_11, &none))
         });
         record
     }
 
-    fn new(downstream: &Downstream) -> Self {
-        let snapshot = downstream.snapshot();
+    fn new(snapshot: &LocalSnapshot) -> Self {
         Self {
-            snapshot,
+            telemetry: snapshot.telemetry().clone(),
             began: Instant::now(),
             route: None,
             status: 0,
@@ -88,11 +93,6 @@ impl Record {
             ended: false,
             line: None,
         }
-    }
-
-    /// The snapshot that the request began with, and ends with.
-    pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
-        self.snapshot.clone()
     }
 
     /// Its route is found.
@@ -156,7 +156,7 @@ impl Record {
     /// Says in the log, now and then, what an operator should hear of.
     fn warn(&self, error: Error) {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
-        let warned = self.route.as_ref().map_or(&self.snapshot.warned, |route| &route.warned);
+        let warned = self.route.as_ref().map_or(&self.telemetry.warned, |route| &route.warned);
         if error.is_worth_a_warning()
             && let Some(held_back) = warned.passes(error.reason())
         {
@@ -173,12 +173,12 @@ pub(crate) fn abandoned() -> Error {
 impl Line {
     fn new(
         downstream: &Downstream,
+        snapshot: &LocalSnapshot,
         method: Method,
         target: Uri,
         version: Version,
         headers: &HeaderMap,
     ) -> Self {
-        let snapshot = downstream.snapshot();
         Self {
             started: SystemTime::now(),
             client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
@@ -230,20 +230,12 @@ impl Drop for Record {
         }
         let total = self.began.elapsed();
         let reason = self.error.map(Error::reason);
-        if let Some(route) = &self.route {
-            route.stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
-        } else {
-            self.snapshot.unrouted.begin(this_worker());
-            self.snapshot.unrouted.finish(
-                this_worker(),
-                self.status,
-                total,
-                self.received,
-                self.sent,
-                reason,
-            );
+        let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
+        if self.route.is_none() {
+            stats.begin(this_worker());
         }
-        if let (Some(line), Some(log)) = (&self.line, &self.snapshot.access_log) {
+        stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+        if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());
             log.write(&access_log::Record {
                 started: line.started,

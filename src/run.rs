@@ -64,8 +64,8 @@ pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     }
     let access_log = open_access_log(&loaded).map_err(|error| errors.push(error)).ok().flatten();
     let mailboxes_of_workers: Mailboxes = senders.into();
-    let environment = Environment { mailboxes: mailboxes_of_workers, access_log: access_log.clone() };
-    let snapshot = Snapshot::build(&loaded, &environment);
+    let environment = Environment { mailboxes: &mailboxes_of_workers, access_log: access_log.clone(), previous: None };
+    let snapshot = Snapshot::build(&loaded, &environment).map(|(snapshot, _)| snapshot);
     if let Err(more) = &snapshot {
         errors.extend(more.errors().iter().cloned());
     }

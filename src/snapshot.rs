@@ -1,6 +1,8 @@
 //! As running: what the configuration has become, immutable, one for all workers.
 
 mod build;
+mod handover;
+mod previous;
 
 use std::sync::Arc;
 
@@ -10,12 +12,14 @@ use ipnet::IpNet;
 use crate::access_log::AccessLog;
 use crate::config::{RetrySettings, RouteTimeouts};
 use crate::metrics::{PoolReport, RouteStats};
+use crate::removal::Removal;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Parameters, Router};
 use crate::upstream::{Targets, Upstream};
 use crate::warn_limit::OccasionalByReason;
 
 pub(crate) use build::Environment;
+pub(crate) use handover::{Handover, Leaving};
 
 /// Everything that a request may need to know.
 pub(crate) struct Snapshot {
@@ -23,29 +27,47 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router<Arc<Route>>,
     /// Whose `X-Forwarded-*` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// What a request needs until its end.
+    pub(crate) telemetry: Telemetry,
+    /// Every upstream with the routes that use it.
+    pub(crate) upstreams: Vec<NamedUpstream>,
+}
+
+/// Where a request is counted and written down. A long stream holds this and its own route, and lets the rest of
+/// an old snapshot go.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
     /// Where finished requests are written down, if anywhere.
     pub(crate) access_log: Option<AccessLog>,
     /// Counts of the requests that no route took.
     pub(crate) unrouted: Arc<RouteStats>,
     /// Warnings about them.
-    pub(crate) warned: OccasionalByReason,
-    /// Every upstream with the routes that use it.
-    pub(crate) upstreams: Vec<NamedUpstream>,
+    pub(crate) warned: Arc<OccasionalByReason>,
 }
 
 /// An upstream and who uses it.
 pub(crate) struct NamedUpstream {
     /// The name under `upstreams`, or the route's where it is the route's own.
     pub(crate) name: String,
+    pub(crate) owner: Owner,
     pub(crate) routes: Vec<String>,
     pub(crate) targets: Arc<Targets>,
+}
+
+/// Whose pools they are: by this they are found again after a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    /// An upstream, shared by the routes that name it and set no `pool`.
+    Upstream(String),
+    /// A route.
+    Route(String),
 }
 
 /// A route.
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) stats: Arc<RouteStats>,
-    pub(crate) warned: OccasionalByReason,
+    pub(crate) warned: Arc<OccasionalByReason>,
     pub(crate) action: Action,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
@@ -70,6 +92,8 @@ pub(crate) struct UpstreamRoute {
     /// Protocols that a client may upgrade to.
     pub(crate) upgrade: Vec<String>,
     pub(crate) keep_alive: bool,
+    /// Where streams are not let finish when a reload has removed the route: the word that ends them.
+    pub(crate) removal: Option<Removal>,
 }
 
 /// The Host that the upstream gets.
@@ -77,6 +101,16 @@ pub(crate) enum HostSent {
     Upstream,
     Preserve,
     Literal(HeaderValue),
+}
+
+impl Route {
+    /// The word that ends its streams, if there is one.
+    pub(crate) fn removal(&self) -> Option<&Removal> {
+        match &self.action {
+            Action::Upstream(upstream) => upstream.removal.as_ref(),
+            Action::Respond(_) | Action::Redirect(_) => None,
+        }
+    }
 }
 
 impl UpstreamRoute {
@@ -114,6 +148,6 @@ impl Snapshot {
     /// The counts of every route, and of the requests that had none.
     pub(crate) fn route_stats(&self) -> Vec<Arc<RouteStats>> {
         let routes = self.router.routes().map(|(_, route)| route.stats.clone());
-        routes.chain([self.unrouted.clone()]).collect()
+        routes.chain([self.telemetry.unrouted.clone()]).collect()
     }
 }

@@ -9,14 +9,21 @@ use tokio::io::AsyncWrite;
 
 use crate::error::Error;
 use crate::http1::Tunnel;
+use crate::removal::Ended;
 use crate::stream::Stream;
 use crate::timer::{Stall, Timer};
 use crate::upstream::Upgraded;
 
 /// A tunnel between a client, once its connection is handed over, and `upgraded`. It ends when both sides have,
-/// or when nothing moved for `idle`.
-pub(crate) fn open(upgraded: Upgraded, idle: Option<Duration>, timer: Timer) -> Tunnel {
-    Box::new(move |client, early| Box::pin(run(client, early, upgraded, idle, timer)))
+/// when nothing moved for `idle`, or when its route is `removed` and has had its time.
+pub(crate) fn open(
+    upgraded: Upgraded,
+    idle: Option<Duration>,
+    timer: Timer,
+    removed: Option<Ended>,
+) -> Tunnel {
+    let removed = removed.unwrap_or_else(|| Box::pin(std::future::pending()));
+    Box::new(move |client, early| Box::pin(run(client, early, upgraded, idle, timer, removed)))
 }
 
 async fn run(
@@ -25,6 +32,7 @@ async fn run(
     mut upgraded: Upgraded,
     idle: Option<Duration>,
     timer: Timer,
+    mut removed: Ended,
 ) -> (u64, u64, Option<Error>) {
     let mut up = Direction::new(early, Error::ClientClosed, Error::UpstreamClosed);
     let early = std::mem::take(&mut upgraded.early);
@@ -38,6 +46,9 @@ async fn run(
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Some(error)),
             _ => {}
+        }
+        if removed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Error::RouteRemoved));
         }
         if (up.carried, down.carried) != before {
             stall.progress();

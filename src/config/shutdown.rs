@@ -11,10 +11,13 @@ use super::units::{Duration, OrOff};
 pub struct Shutdown {
     /// How long requests in flight may take to end; then they are cut off. `off` waits for the last of them.
     pub drain: OrOff<Duration>,
+    /// Whether `drain` is a limit, too, for response streams and upgraded connections whose route a reload has
+    /// removed. It holds for those that began while it was on. Otherwise they are let finish.
+    pub drain_removed_routes: bool,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain: OrOff::On(Duration::from_secs(30)) }
+        Self { drain: OrOff::On(Duration::from_secs(30)), drain_removed_routes: false }
     }
 }

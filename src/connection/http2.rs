@@ -201,7 +201,10 @@ impl Streaming {
         as_http1_has_them(request.headers_mut());
         let reply = match self.check(&request) {
             Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
-            Err(error) => proxy::refuse(error, Record::begin(&self.downstream, &request)),
+            Err(error) => {
+                let snapshot = self.downstream.snapshot();
+                proxy::refuse(error, Record::begin(&self.downstream, &snapshot, &request))
+            }
         };
         let Reply { response, record, .. } = reply;
         let (mut parts, mut body) = response.into_parts();

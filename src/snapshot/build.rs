@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Action, HostSent, NamedUpstream, Route, Snapshot, UpstreamRoute};
+use super::handover::Handover;
+use super::previous::{Previous, owner_of};
+use super::{Action, HostSent, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
 use crate::access_log::AccessLog;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
@@ -23,21 +25,35 @@ use crate::warn_limit::OccasionalByReason;
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// What a snapshot is built in.
-pub(crate) struct Environment {
+pub(crate) struct Environment<'a> {
     /// A mailbox for each worker.
-    pub(crate) mailboxes: Mailboxes,
+    pub(crate) mailboxes: &'a Mailboxes,
     pub(crate) access_log: Option<AccessLog>,
+    /// What serves now: of it the new snapshot takes over what did not change.
+    pub(crate) previous: Option<&'a Snapshot>,
 }
 
 impl Snapshot {
-    /// Checks and compiles a configuration.
+    /// Checks and compiles a configuration. Nothing that runs is touched: what a change means for it is in the
+    /// handover.
     ///
     /// # Errors
     /// Everything that is wrong with it and that the file alone did not show, each at its place.
-    pub(crate) fn build(loaded: &Loaded, environment: &Environment) -> Result<Snapshot, ConfigErrors> {
-        let mut builder =
-            Builder { loaded, environment, shared: HashMap::new(), upstreams: vec![], errors: vec![] };
+    pub(crate) fn build(
+        loaded: &Loaded,
+        environment: &Environment<'_>,
+    ) -> Result<(Snapshot, Handover), ConfigErrors> {
         let config = &loaded.config;
+        let previous = environment.previous.map(|snapshot| Previous::new(snapshot, config));
+        let mut builder = Builder {
+            loaded,
+            environment,
+            previous: previous.unwrap_or_default(),
+            positions: HashMap::new(),
+            upstreams: vec![],
+            handover: Handover::default(),
+            errors: vec![],
+        };
         let routes: Vec<_> = config
             .routes
             .iter()
@@ -54,25 +70,28 @@ impl Snapshot {
                 builder.error(&path!["routes", error.route, "match", error.key], &error.problem);
             }
         }
+        let unrouted = builder.previous.unrouted();
+        let (unrouted, warned) = unrouted.unwrap_or_else(|| builder.new_stats("-"));
         ConfigErrors::check(builder.errors)?;
         let router = router.map_err(|_| ConfigError::new("the routes cannot be built"))?;
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             router,
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
-            access_log: environment.access_log.clone(),
-            unrouted: Arc::new(RouteStats::new("-", environment.mailboxes.len())),
-            warned: OccasionalByReason::every(WARN_EVERY),
+            telemetry: Telemetry { access_log: environment.access_log.clone(), unrouted, warned },
             upstreams: builder.upstreams,
-        })
+        };
+        Ok((snapshot, builder.handover))
     }
 }
 
 struct Builder<'a> {
     loaded: &'a Loaded,
-    environment: &'a Environment,
-    /// Named upstreams that were built already, by name: their position among all.
-    shared: HashMap<&'a str, usize>,
+    environment: &'a Environment<'a>,
+    previous: Previous<'a>,
+    /// Upstreams that were built already: their position among all.
+    positions: HashMap<Owner, usize>,
     upstreams: Vec<NamedUpstream>,
+    handover: Handover,
     errors: Vec<ConfigError>,
 }
 
@@ -130,10 +149,11 @@ impl<'a> Builder<'a> {
         let request_headers = self.check(&[&base[..], &path!["headers", "request"]].concat(), request);
         let response = edits(&settings.headers.response);
         let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
+        let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         Some(Route {
-            stats: Arc::new(RouteStats::new(&name, self.environment.mailboxes.len())),
-            warned: OccasionalByReason::every(WARN_EVERY),
             name,
+            stats,
+            warned,
             action: action?,
             request_headers: request_headers?,
             response_headers: response_headers?,
@@ -177,6 +197,7 @@ impl<'a> Builder<'a> {
             retry: settings.retry.clone(),
             upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
             keep_alive: settings.pool.keep_alive,
+            removal: self.config().shutdown.drain_removed_routes.then(|| self.previous.removal(name)),
         })
     }
 
@@ -188,29 +209,40 @@ impl<'a> Builder<'a> {
         route: &'a config::Route,
         pool: &PoolSettings,
     ) -> Option<Arc<Targets>> {
-        let upstream = self.config().upstream_of(route)?;
-        let (name, place) = match &route.upstream {
-            Some(UpstreamChoice::Named(name)) => (Some(name.as_str()), path!["upstreams", name].to_vec()),
-            _ => (None, [base, &path!["upstream"]].concat()),
-        };
-        let shared = name.filter(|_| route.pool.is_none());
-        if let Some(index) = shared.and_then(|name| self.shared.get(name))
-            && let Some(known) = self.upstreams.get_mut(*index)
-        {
+        let (upstream, owner) = (self.config().upstream_of(route)?, owner_of(route)?);
+        if let Some(known) = self.positions.get(&owner).and_then(|index| self.upstreams.get_mut(*index)) {
             known.routes.push(route_name.to_owned());
             return Some(known.targets.clone());
         }
-        let targets = Targets::build(upstream, pool, &self.environment.mailboxes);
-        let targets = Arc::new(self.check(&place, targets)?);
-        if let Some(name) = shared {
-            self.shared.insert(name, self.upstreams.len());
-        }
+        let before = self.previous.targets(&owner, upstream);
+        let place = match &route.upstream {
+            Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
+            _ => [base, &path!["upstream"]].concat(),
+        };
+        let targets = Targets::build(upstream, pool, self.environment.mailboxes, before);
+        let targets = self.check(&place, targets)?;
+        self.handover.add(&targets, pool, before);
         self.upstreams.push(NamedUpstream {
-            name: shared.unwrap_or(route_name).to_owned(),
+            name: self.display_name(&owner),
             routes: vec![route_name.to_owned()],
             targets: targets.clone(),
+            owner: owner.clone(),
         });
+        self.positions.insert(owner, self.upstreams.len() - 1);
         Some(targets)
+    }
+
+    /// The name in logs and metrics. A route with a pool of its own may be called as an upstream is that others share.
+    fn display_name(&self, owner: &Owner) -> String {
+        match owner {
+            Owner::Route(name) if self.config().upstreams.contains_key(name) => format!("{name} (route)"),
+            Owner::Route(name) | Owner::Upstream(name) => name.clone(),
+        }
+    }
+
+    fn new_stats(&self, name: &str) -> (Arc<RouteStats>, Arc<OccasionalByReason>) {
+        let stats = RouteStats::new(name, self.environment.mailboxes.len());
+        (Arc::new(stats), Arc::new(OccasionalByReason::every(WARN_EVERY)))
     }
 }
 

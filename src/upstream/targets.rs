@@ -54,7 +54,8 @@ impl Targets {
         upstream: &config::Upstream,
         pool: &PoolSettings,
         mailboxes: &Mailboxes,
-    ) -> Result<Self, Vec<tls::TlsError>> {
+        _previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, Vec<tls::TlsError>> {
         let is_https = |(url, _): &(&EndpointUrl, _)| url.scheme == Scheme::Https;
         let config = if upstream.all_endpoints().any(|endpoint| is_https(&endpoint)) {
             Some(client_tls(&upstream.tls).map_err(|error| vec![error])?)
@@ -90,8 +91,15 @@ impl Targets {
                 built.set_addresses(index, &[SocketAddr::new(address, target.port)]);
             }
         }
-        Ok(built)
+        Ok(Arc::new(built))
     }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.targets.iter().map(|target| target.origin.url.clone()).collect()
+    }
+    pub(crate) fn apply(&self, _: PoolSettings) {}
+    pub(crate) async fn resolve_new(&self) {}
+    pub(crate) fn leave_to(&self, _: &[&Arc<Targets>]) -> Vec<Arc<Endpoint>> { vec![] }
 
     pub(crate) fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream

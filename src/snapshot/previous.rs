@@ -1,0 +1,77 @@
+//! What a new snapshot takes over from the one before it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Owner, Route, Snapshot};
+use crate::config::{Config, Upstream, UpstreamChoice};
+use crate::metrics::RouteStats;
+use crate::removal::Removal;
+use crate::upstream::Targets;
+use crate::warn_limit::OccasionalByReason;
+
+/// The snapshot that serves, by what a new one looks for in it.
+#[derive(Default)]
+pub(super) struct Previous<'a> {
+    snapshot: Option<&'a Snapshot>,
+    routes: HashMap<&'a str, &'a Arc<Route>>,
+    targets: HashMap<&'a Owner, &'a Arc<Targets>>,
+    /// Targets of owners that are gone, by their URLs: whoever has the same ones under another name takes them over.
+    orphans: HashMap<Vec<String>, Vec<&'a Arc<Targets>>>,
+}
+
+impl<'a> Previous<'a> {
+    /// What there is to take over for `config`.
+    pub(super) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
+        let owners: HashSet<Owner> = config.routes.iter().filter_map(owner_of).collect();
+        let mut previous = Self {
+            snapshot: Some(snapshot),
+            routes: snapshot.router.routes().map(|(_, route)| (&*route.name, route)).collect(),
+            ..Self::default()
+        };
+        for named in &snapshot.upstreams {
+            if owners.contains(&named.owner) {
+                previous.targets.insert(&named.owner, &named.targets);
+            } else {
+                previous.orphans.entry(named.targets.urls()).or_default().push(&named.targets);
+            }
+        }
+        previous
+    }
+
+    /// The counts of a route of this name, and what holds its warnings back.
+    pub(super) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
+        self.routes.get(name).map(|route| (route.stats.clone(), route.warned.clone()))
+    }
+
+    /// The word that ends the streams of a route of this name.
+    pub(super) fn removal(&self, name: &str) -> Removal {
+        let before = self.routes.get(name).and_then(|route| route.removal());
+        before.cloned().unwrap_or_default()
+    }
+
+    /// The same of the requests that no route takes.
+    pub(super) fn unrouted(&self) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
+        self.snapshot.map(|snapshot| (snapshot.telemetry.unrouted.clone(), snapshot.telemetry.warned.clone()))
+    }
+
+    /// The targets whose place those of `owner` take. Each is answered once.
+    pub(super) fn targets(&mut self, owner: &Owner, upstream: &Upstream) -> Option<&'a Arc<Targets>> {
+        if let Some(targets) = self.targets.remove(owner) {
+            return Some(targets);
+        }
+        if self.orphans.is_empty() {
+            return None;
+        }
+        let urls: Vec<String> = upstream.all_endpoints().map(|(url, _)| url.to_string()).collect();
+        self.orphans.get_mut(&urls)?.pop()
+    }
+}
+
+/// Whose pools a route uses.
+pub(super) fn owner_of(route: &crate::config::Route) -> Option<Owner> {
+    match (route.upstream.as_ref()?, &route.pool) {
+        (UpstreamChoice::Named(name), None) => Some(Owner::Upstream(name.clone())),
+        _ => Some(Owner::Route(route.name())),
+    }
+}

@@ -4,6 +4,7 @@
 //! is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
 mod pool_report;
+mod process;
 mod sharded;
 mod stats;
 
@@ -17,10 +18,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 pub use pool_report::PoolReport;
+pub use process::ProcessStats;
 pub use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
-pub use stats::{
-    CODE_CLASSES, DURATION_BOUNDS, ListenerStats, ListenerTotals, ProcessStats, RouteStats, RouteTotals,
-};
+pub use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, ListenerTotals, RouteStats, RouteTotals};
 
 /// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -77,6 +77,22 @@ impl Scrape {
             "gateway_config_generation",
             "The number of the configuration that serves",
             &process.generation(),
+        )?;
+        page.gauge_of_all(
+            "gateway_config_live_since_seconds",
+            "When that configuration began to serve, in Unix time",
+            &process.live_since(),
+        )?;
+        page.gauge_of_all(
+            "gateway_config_in_sync",
+            "1 while the files on disk are what serves, 0 after a reload of them was refused",
+            &u64::from(process.is_in_sync()),
+        )?;
+        page.counter_of_all("gateway_config_reloads", "Reloads that took effect", process.reloads())?;
+        page.gauge_of_all(
+            "gateway_config_reload_duration_seconds",
+            "How long the last of them took, from reading the file until it served",
+            &process.reload_took().as_secs_f64(),
         )?;
         page.counter_of_all(
             "gateway_config_reloads_refused",

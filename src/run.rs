@@ -1,28 +1,31 @@
 //! The process: from a configuration file to workers that serve it, until it is told to stop.
 
-use std::future::Future;
+mod operators;
+
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
-use crate::access_log::AccessLog;
-use crate::admin::{self, AdminState, Readiness};
-use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
-use crate::listener::{self, Listener};
-use crate::metrics::{ProcessStats, Scrape};
-use crate::path;
-use crate::snapshot::{Environment, Snapshot};
-use crate::upstream::{Letter, Mailboxes};
-use crate::worker::{self, MAILBOX_LETTERS, Phase, WorkerParts};
+use crate::admin::{AdminState, ReloadRequests};
+use crate::changes::Changes;
+use crate::config::{Config, ConfigErrors};
+use crate::files::Files;
+use crate::generation::{Built, Generation, Next};
+use crate::listener::Listeners;
+use crate::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
+use crate::upstream::Letter;
+use crate::worker::{MAILBOX_LETTERS, Workers};
 
 /// How long the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reloads that may wait for the one that is being done.
+const RELOADS_WAITING: usize = 8;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +40,9 @@ pub enum StartError {
 
 /// Everything that a start needs, all checked: what is left can only fail for want of a port or of memory.
 pub struct Prepared {
-    loaded: Loaded,
-    listeners: Vec<Arc<Listener>>,
-    snapshot: Snapshot,
+    file: PathBuf,
+    next: Next,
     mailboxes: Vec<mpsc::Receiver<Letter>>,
-    access_log: Option<AccessLog>,
 }
 
 /// Reads a configuration and builds all that it describes, without binding anything.
@@ -49,43 +50,48 @@ pub struct Prepared {
 /// # Errors
 /// All that is wrong with it.
 pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
-    let loaded = config::load(file)?;
-    let workers = loaded.config.workers.count();
-    let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LETTERS)).unzip();
-    let mut errors = Vec::new();
-    let mut listeners = Vec::new();
-    for (index, written) in loaded.config.listeners.iter().enumerate() {
-        match Listener::build(index, written, workers) {
-            Ok(listener) => listeners.push(Arc::new(listener)),
-            Err(error) => {
-                errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()))
-            }
-        }
-    }
-    let access_log = open_access_log(&loaded).map_err(|error| errors.push(error)).ok().flatten();
-    let mailboxes_of_workers: Mailboxes = senders.into();
-    let environment = Environment { mailboxes: &mailboxes_of_workers, access_log: access_log.clone(), previous: None };
-    let snapshot = Snapshot::build(&loaded, &environment).map(|(snapshot, _)| snapshot);
-    if let Err(more) = &snapshot {
-        errors.extend(more.errors().iter().cloned());
-    }
-    ConfigErrors::check(errors)?;
-    Ok(Prepared { snapshot: snapshot?, loaded, listeners, mailboxes, access_log })
+    prepare_with(file, &Files::new())
+}
+
+/// As [`prepare`], for the text of a configuration that is not on disk; what it names is, as seen from `file`'s folder.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn prepare_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
+    let files = Files::new();
+    files.give(file, text.as_bytes());
+    prepare_with(file, &files)
+}
+
+fn prepare_with(file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
+    let mut mailboxes = Vec::new();
+    let open = |workers| {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::channel(MAILBOX_LETTERS)).unzip();
+        mailboxes = receivers;
+        senders.into()
+    };
+    let next = Next::build(file, files, open, None).map_err(|refused| refused.errors)?;
+    Ok(Prepared { file: file.to_owned(), next, mailboxes })
 }
 
 impl Prepared {
     /// What was configured.
     pub fn config(&self) -> &Config {
-        &self.loaded.config
+        &self.next.built.loaded.config
     }
-}
 
-fn open_access_log(loaded: &Loaded) -> Result<Option<AccessLog>, ConfigError> {
-    let Some(settings) = loaded.config.telemetry.access_log.as_on() else { return Ok(None) };
-    AccessLog::open(settings.format, &settings.output).map(Some).map_err(|error| {
-        let place = path!["telemetry", "access_log", "output"];
-        loaded.source.error(&place, format!("cannot write the access log: {error}"))
-    })
+    /// What a reload with another file would change, if this were what serves.
+    ///
+    /// # Errors
+    /// All that is wrong with that file.
+    pub fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
+        let Next { built, plan } = self.next;
+        let mailboxes = built.mailboxes.clone();
+        let running = built.into_generation(plan.unbound());
+        let next = Next::build(file, &Files::new(), |_| mailboxes, Some(&running));
+        next.map(|next| next.built.changes).map_err(|refused| refused.errors)
+    }
 }
 
 /// Runs until SIGTERM or SIGINT, and then until the requests in flight have ended, or `shutdown.drain` has.
@@ -102,99 +108,67 @@ pub fn run(prepared: Prepared, announce: impl FnMut(&str)) -> Result<(), StartEr
 }
 
 async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(), StartError> {
-    let Prepared { loaded, listeners, snapshot, mailboxes, access_log } = prepared;
-    let config = &loaded.config;
-    let workers = mailboxes.len();
     let mut signals = Signals::new()?;
-    let (mut sockets, admin_socket) = bind_all(&loaded, workers)?;
-
-    let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-    for named in &snapshot.load().upstreams {
-        crate::upstream::watch_names(&named.targets);
-    }
-    let (phase, phase_seen) = watch::channel(Phase::Serving);
-    let mut threads = Vec::new();
-    let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|(address, _)| *address).collect();
-    for (number, mailbox) in mailboxes.into_iter().enumerate() {
-        let own = sockets.iter_mut().zip(&listeners);
-        let own =
-            own.filter_map(|((_, sockets), listener)| Some((sockets.pop()?, listener.clone()))).collect();
-        threads.push(worker::start(WorkerParts {
-            number,
-            sockets: own,
-            snapshot: snapshot.clone(),
-            mailbox,
-            phase: phase_seen.clone(),
-        })?);
-    }
-    drop(phase_seen);
-
-    let state = Arc::new(admin_state(&loaded, &snapshot, &listeners, access_log.clone(), workers));
-    for (address, listener) in addresses.iter().zip(&listeners) {
-        let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        announce(&format!("listening on {scheme}://{address} ({})", listener.name()));
-    }
-    let (admin_ends, admin_end) = tokio::sync::oneshot::channel::<()>();
-    if let Some(socket) = admin_socket {
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        announce(&format!("admin on http://{}", socket.local_addr()?));
-        tokio::spawn(admin::serve(socket, state.clone(), async { drop(admin_end.await) }));
-    }
-    announce_routes(config, &mut announce);
+    let hangup = signal(SignalKind::hangup())?;
+    let (requests, reloads) = mpsc::channel(RELOADS_WAITING);
+    let (file, mailboxes) = (prepared.file.clone(), prepared.next.built.mailboxes.clone());
+    let (running, operators) = start(prepared, requests, &mut announce).await?;
+    let mut reloader = Reloader::new(file, mailboxes, hangup, running, reloads);
     announce("ready");
-    state.readiness.set_serving();
+    operators.readiness.set_serving();
+    tokio::select! {
+        () = signals.stop() => {}
+        () = reloader.run(&mut announce) => {}
+    }
 
-    signals.stop().await;
-    tracing::info!(drain = ?config.drain(), "stopping: no new connections; a second signal ends at once");
-    state.readiness.set_draining();
-    drain(&phase, threads, config.drain(), signals.stop()).await;
-    drop(admin_ends);
-    if let Some(log) = access_log {
+    let Running { workers, status, admin, .. } = reloader.into_running();
+    let drain = status.generation().loaded.config.drain();
+    tracing::info!(?drain, "stopping: no new connections; a second signal ends at once");
+    operators.readiness.set_draining();
+    workers.drain(drain, signals.stop()).await;
+    drop(admin);
+    let log = status.generation().access_log.clone();
+    if let Some(log) = log {
         log.close(LOG_PATIENCE);
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Lets the workers end what they have begun; ends them when time is up or a second signal comes.
-async fn drain(
-    phase: &watch::Sender<Phase>,
-    threads: Vec<JoinHandle<()>>,
-    limit: Option<Duration>,
-    signal: impl Future<Output = ()>,
-) {
-    phase.send_replace(Phase::Draining);
-    let mut joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker panicked");
-            }
-        }
-    });
-    let time_up = async {
-        match limit {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = &mut joined => return,
-        () = time_up => {}
-        () = signal => tracing::warn!("second signal: ending at once"),
-    }
-    phase.send_replace(Phase::Ended);
-    drop(joined.await);
+/// Binds, starts the workers, and tells where they listen.
+async fn start(
+    prepared: Prepared,
+    reloads: ReloadRequests,
+    announce: &mut impl FnMut(&str),
+) -> Result<(Running, Arc<AdminState>), StartError> {
+    let Prepared { next: Next { built, plan }, mailboxes, .. } = prepared;
+    let sockets = Sockets::bind(plan, &built.loaded, mailboxes.len(), None, None)?;
+    let Built { loaded, files, snapshot, handover, access_log, .. } = built;
+    let shared = Arc::new(ArcSwap::new(snapshot.clone()));
+    handover.complete(None, &snapshot);
+    let count = mailboxes.len();
+    let workers = Workers::start(&shared, mailboxes)?;
+    let mut listeners = Listeners::default();
+    workers.commit(&mut listeners, sockets.listeners).await?;
+    listeners.iter().for_each(|listener| announce(&listener.announcement()));
+    let generation = Generation { loaded, files, listeners, snapshot, access_log };
+    let status = Arc::new(Status::new(generation, count));
+    let old: Arc<Old> = Arc::default();
+    let operators = Arc::new(operators::admin_state(status.clone(), old.clone(), reloads));
+    let mut admin = AdminServer::new(operators.clone());
+    admin.commit(sockets.admin, announce);
+    announce_routes(&status.generation().loaded.config, announce);
+    Ok((Running { workers, snapshot: shared, status, old, admin }, operators))
 }
 
 /// SIGTERM and SIGINT.
 struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
@@ -204,51 +178,6 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// An address as it was bound, and a socket on it for each worker.
-type Bound = (Option<SocketAddr>, Vec<std::net::TcpListener>);
-
-/// Binds every listener for every worker, and the admin listener; or none, and says all that is in the way.
-fn bind_all(
-    loaded: &Loaded,
-    workers: usize,
-) -> Result<(Vec<Bound>, Option<std::net::TcpListener>), ConfigErrors> {
-    let (mut bound, mut errors) = (Vec::new(), Vec::new());
-    for (index, listener) in loaded.config.listeners.iter().enumerate() {
-        match listener::bind(listener.socket_address(), workers) {
-            Ok(sockets) => {
-                let address = sockets.first().and_then(|socket| socket.local_addr().ok());
-                bound.push((address, sockets));
-            }
-            Err(error) => errors.push(cannot_bind(loaded, &path!["listeners", index, "address"], &error)),
-        }
-    }
-    let admin = loaded.config.admin.as_on().map(|admin| bind_admin(admin.address.into()));
-    let admin = admin.transpose().unwrap_or_else(|error| {
-        errors.push(cannot_bind(loaded, &path!["admin", "address"], &error));
-        None
-    });
-    ConfigErrors::check(errors)?;
-    Ok((bound, admin))
-}
-
-fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = std::net::TcpListener::bind(address)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn cannot_bind(loaded: &Loaded, place: &[config::Segment], error: &io::Error) -> ConfigError {
-    let help = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there: stop it, or write another port",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege: write a higher one, or grant it"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: write one of its own",
-        _ => "write another address",
-    };
-    loaded.source.error(place, format!("cannot listen on this address: {error}")).help(help)
 }
 
 /// Tells which path is served by what, as the reader of the sample wants to know.
@@ -268,43 +197,5 @@ fn announce_routes(config: &Config, announce: &mut impl FnMut(&str)) {
     }
     if let Some(more) = config.routes.len().checked_sub(LISTED).filter(|more| *more > 0) {
         announce(&format!("and {more} more routes"));
-    }
-}
-
-fn admin_state(
-    loaded: &Loaded,
-    snapshot: &Arc<ArcSwap<Snapshot>>,
-    listeners: &[Arc<Listener>],
-    access_log: Option<AccessLog>,
-    workers: usize,
-) -> AdminState {
-    let process = Arc::new(ProcessStats::new(workers));
-    process.set_generation(1);
-    let (of_pools, of_metrics, of_routes) = (snapshot.clone(), snapshot.clone(), snapshot.clone());
-    let listeners: Vec<_> = listeners.iter().map(|listener| listener.stats.clone()).collect();
-    // As it is written: what came from the environment may be secret.
-    let text = loaded.source.text().to_owned();
-    AdminState {
-        readiness: Readiness::default(),
-        pools: Box::new(move || of_pools.load().pools()),
-        metrics: Box::new(move || {
-            let snapshot = of_metrics.load();
-            let scrape = Scrape {
-                process: process.clone(),
-                listeners: listeners.clone(),
-                routes: snapshot.route_stats(),
-                pools: snapshot.pools(),
-                access_log_dropped: access_log.as_ref().map_or(0, AccessLog::dropped),
-            };
-            scrape.render().unwrap_or_default()
-        }),
-        config: Box::new(move || text.clone()),
-        routes: Box::new(move || {
-            let snapshot = of_routes.load();
-            let routes = snapshot.router.routes().map(|(specificity, route)| {
-                serde_json::json!({ "route": &*route.name, "specificity": format!("{specificity:?}") })
-            });
-            serde_json::Value::Array(routes.collect())
-        }),
     }
 }

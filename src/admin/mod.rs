@@ -1,4 +1,5 @@
-//! The admin listener: what the process is doing, for probes, scrapes and people. It reads and never changes anything.
+//! The admin listener: what the process is doing, for probes, scrapes and people. It reads; the one thing that it can
+//! change is what the operator has written already: `POST /reload` has the configuration read again.
 //!
 //! It runs on the control thread, so that no scrape holds up a request. There is no authentication: bind it to loopback or
 //! to an address that only operators reach. On loopback it answers only to a Host that is an IP address or `localhost`,
@@ -6,12 +7,14 @@
 //! 127.0.0.1 (DNS rebinding).
 
 mod pages;
+mod reload;
 mod server;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::metrics::PoolReport;
 
+pub use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub use server::serve;
 
 /// What the admin listener shows, and where it gets it from.
@@ -26,6 +29,10 @@ pub struct AdminState {
     pub config: Source<String>,
     /// The routes in order of precedence, as JSON, for `/routes`.
     pub routes: Source<serde_json::Value>,
+    /// Which configuration serves, and whether it is what is on disk, as JSON, for `GET /reload`.
+    pub generation: Source<serde_json::Value>,
+    /// Where `POST /reload` is done.
+    pub reload: ReloadRequests,
 }
 
 /// Asked anew for each request. It runs on the control thread and should take a few milliseconds at most.

@@ -7,7 +7,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
-use super::AdminState;
+use super::{AdminState, reload};
 use crate::metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -22,7 +22,7 @@ struct Page {
     answer: fn(&AdminState) -> Answer,
 }
 
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     content_type: &'static str,
     body: String,
@@ -33,12 +33,17 @@ impl Answer {
         Self { status: StatusCode::OK, content_type, body }
     }
 
-    fn text(status: StatusCode, body: impl Into<String>) -> Self {
+    pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Self {
         Self { status, content_type: TEXT, body: body.into() }
+    }
+
+    /// Spread over lines: a person reads this in a terminal as often as a program does.
+    pub(super) fn json(value: &serde_json::Value) -> Self {
+        Self::ok(JSON, format!("{value:#}\n"))
     }
 }
 
-const PAGES: [Page; 7] = [
+const PAGES: [Page; 8] = [
     Page { path: "/", about: "this list", answer: |_| Answer::ok(TEXT, index()) },
     Page {
         path: "/live",
@@ -50,12 +55,17 @@ const PAGES: [Page; 7] = [
     Page {
         path: "/routes",
         about: "routes in order of precedence (JSON)",
-        answer: |state| json(&(state.routes)()),
+        answer: |state| Answer::json(&(state.routes)()),
     },
     Page {
         path: "/config",
         about: "the configuration that serves (YAML)",
         answer: |state| Answer::ok(YAML, (state.config)()),
+    },
+    Page {
+        path: RELOAD,
+        about: "which configuration serves, and whether it is what is on disk (JSON); POST reads it again",
+        answer: |state| Answer::json(&(state.generation)()),
     },
     Page {
         path: "/metrics",
@@ -64,15 +74,21 @@ const PAGES: [Page; 7] = [
     },
 ];
 
+/// The page that can be posted to.
+const RELOAD: &str = "/reload";
+
 /// The response to a request; `guarded` if only a local name in Host is to be answered.
-pub(super) fn respond<B>(state: &AdminState, request: &Request<B>, guarded: bool) -> Response<String> {
+pub(super) async fn respond<B>(state: &AdminState, request: &Request<B>, guarded: bool) -> Response<String> {
+    let allowed = if request.uri().path() == RELOAD { "GET, HEAD, POST" } else { "GET, HEAD" };
     let answer = if guarded && !names_this_machine(request) {
         Answer::text(
             StatusCode::FORBIDDEN,
             "The Host of a request to this listener must be an IP address or localhost.\n",
         )
+    } else if *request.method() == Method::POST && request.uri().path() == RELOAD {
+        reload::answer(&state.reload, request.headers()).await
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        Answer::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n")
+        Answer::text(StatusCode::METHOD_NOT_ALLOWED, format!("Only {allowed}.\n"))
     } else {
         match PAGES.iter().find(|page| page.path == request.uri().path()) {
             Some(page) => (page.answer)(state),
@@ -88,7 +104,7 @@ pub(super) fn respond<B>(state: &AdminState, request: &Request<B>, guarded: bool
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
     response
 }
@@ -103,12 +119,7 @@ fn ready(state: &AdminState) -> Answer {
 }
 
 fn pools(state: &AdminState) -> Answer {
-    json(&serde_json::json!({ "pools": (state.pools)() }))
-}
-
-fn json(value: &serde_json::Value) -> Answer {
-    // A person reads this in a terminal as often as a program does.
-    Answer::ok(JSON, format!("{value:#}\n"))
+    Answer::json(&serde_json::json!({ "pools": (state.pools)() }))
 }
 
 /// Whether the request names its host by an IP address or as `localhost`, or, as HTTP/1.0 may, not at all.

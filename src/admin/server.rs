@@ -51,10 +51,9 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl
 }
 
 async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, guarded: bool) {
-    let service = service_fn(|request| {
-        let response = pages::respond(&state, &request, guarded);
-        async move { Ok::<_, Infallible>(response) }
-    });
+    let state = &state;
+    let service =
+        service_fn(async |request| Ok::<_, Infallible>(pages::respond(state, &request, guarded).await));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_HEADER_TIMEOUT)
@@ -72,11 +71,11 @@ mod tests {
 
     use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::admin::Readiness;
+    use crate::admin::{Readiness, ReloadOutcome, ReloadRequest};
     use crate::metrics::PoolReport;
 
     struct Admin {
@@ -84,10 +83,12 @@ mod tests {
         state: Arc<AdminState>,
         stop: oneshot::Sender<()>,
         task: JoinHandle<()>,
+        reloads: mpsc::Receiver<ReloadRequest>,
     }
 
     impl Admin {
         async fn start() -> Self {
+            let (reload, reloads) = mpsc::channel(1);
             let state = Arc::new(AdminState {
                 readiness: Readiness::default(),
                 pools: Box::new(|| {
@@ -96,19 +97,25 @@ mod tests {
                 metrics: Box::new(|| "# EOF\n".to_owned()),
                 config: Box::new(|| "routes: []\n".to_owned()),
                 routes: Box::new(|| json!({ "routes": ["spike"] })),
+                generation: Box::new(|| json!({ "generation": 1 })),
+                reload,
             });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel::<()>();
             let shutdown = async { drop(stopped.await) };
             let task = tokio::spawn(serve(listener, Arc::clone(&state), shutdown));
-            Self { address, state, stop, task }
+            Self { address, state, stop, task, reloads }
         }
 
         /// Status line, header and body of the response to this method, path and Host.
         async fn ask(&self, method: &str, path: &str, host: &str) -> (String, String, String) {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            Self::ask_at(self.address, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n")).await
+        }
+
+        async fn ask_at(address: SocketAddr, head: &str) -> (String, String, String) {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("{head}Connection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut response = String::new();
             stream.read_to_string(&mut response).await.unwrap();
@@ -160,6 +167,43 @@ mod tests {
         let (status, fields, body) = admin.ask("HEAD", "/live", "localhost").await;
         assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
         assert!(fields.contains("content-length: 5"), "{fields}");
+    }
+
+    #[tokio::test]
+    async fn a_reload_answers_with_what_came_of_it() {
+        let mut admin = Admin::start().await;
+        let outcomes = [
+            (ReloadOutcome::Live(json!({ "generation": 2 })), "HTTP/1.1 200 OK", "\"generation\": 2"),
+            (
+                ReloadOutcome::Refused("error: bad\n".to_owned()),
+                "HTTP/1.1 422 Unprocessable Entity",
+                "error: bad",
+            ),
+        ];
+        for (outcome, status, body) in outcomes {
+            let head = "POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n";
+            let asked = Admin::ask_at(admin.address, head);
+            let done = async { admin.reloads.recv().await.unwrap().send(outcome).unwrap() };
+            let ((answered, _, text), ()) = tokio::join!(asked, done);
+            assert_eq!(answered, status);
+            assert!(text.contains(body), "{text}");
+        }
+        let (status, _, _) = admin.ask("GET", "/reload", "localhost").await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        drop(admin.reloads);
+        let (status, _, _) = admin.ask("POST", "/reload", "localhost").await;
+        assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    }
+
+    #[tokio::test]
+    async fn another_sites_page_cannot_ask_for_a_reload() {
+        let mut admin = Admin::start().await;
+        for origin in ["http://evil.example", "null", "https://localhost.evil.example"] {
+            let head = format!("POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n");
+            let (status, _, _) = Admin::ask_at(admin.address, &head).await;
+            assert_eq!(status, "HTTP/1.1 403 Forbidden", "{origin}");
+        }
+        assert!(admin.reloads.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -1,50 +1,89 @@
-//! `gateway check`: says what is wrong with a configuration, without starting.
+//! `gateway check`: says what is wrong with a configuration, or what it would change, without starting.
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use super::output;
+use super::{fetch, output};
 use crate::config::ConfigErrors;
-use crate::run::prepare;
+use crate::run::{Prepared, prepare, prepare_text};
 
 /// Checks a configuration file without starting.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration file.
+    /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = "gateway.yaml")]
     pub config: PathBuf,
+
+    /// Say what it would change: which listeners, routes and pools are added, changed, drained or kept
+    #[arg(long)]
+    pub diff: bool,
+
+    /// What to compare with: another file, or the admin listener of a running gateway
+    /// (http://127.0.0.1:9901) [default: the admin address in the file]
+    #[arg(long, value_name = "FILE|URL", requires = "diff")]
+    pub against: Option<String>,
 }
 
 /// Does all that a start would do with the file, short of binding an address. All errors go to standard error; a
-/// good file makes one line on standard output. Exit code 1 for a bad file.
+/// good file makes one line on standard output, and below it what it would change, if that was asked for.
+/// Exit code 1 for a bad file, or where there is nothing to compare with.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    match prepare(&args.config) {
-        Ok(prepared) => {
-            let listeners = counted(prepared.config().listeners.len(), "listener");
-            let routes = counted(prepared.config().routes.len(), "route");
-            output::print_to_end(&format!("{}: ok, {listeners}, {routes}\n", args.config.display()))
-        }
+    let prepared = match prepare(&args.config) {
+        Ok(prepared) => prepared,
         Err(errors) => {
             report(&errors);
+            return ExitCode::FAILURE;
+        }
+    };
+    let listeners = counted(prepared.config().listeners.len(), "listener");
+    let routes = counted(prepared.config().routes.len(), "route");
+    let verdict = format!("{}: ok, {listeners}, {routes}\n", args.config.display());
+    if !args.diff {
+        return output::print_to_end(&verdict);
+    }
+    match differences(args, &prepared) {
+        Ok(differences) => output::print_to_end(&format!("{verdict}{differences}")),
+        Err(error) => {
+            complain(&format!("{error:#}\n"));
             ExitCode::FAILURE
         }
     }
 }
 
+fn differences(args: &CheckArgs, prepared: &Prepared) -> anyhow::Result<String> {
+    let admin = || prepared.config().admin.as_on().map(|admin| format!("http://{}", admin.address));
+    let Some(against) = args.against.clone().or_else(admin) else {
+        anyhow::bail!("say what to compare with: --against FILE, or --against URL of an admin listener");
+    };
+    let cannot = |errors| anyhow::anyhow!("{against}, which is to be compared with:\n{errors}");
+    let before = if against.starts_with("http://") {
+        let text = fetch::running_config(&against)?;
+        let folder = args.config.parent().unwrap_or(Path::new(""));
+        prepare_text(&text, &folder.join("what runs")).map_err(cannot)?
+    } else {
+        prepare(Path::new(&against)).map_err(cannot)?
+    };
+    // What it is compared with comes first; the file itself was found to be good.
+    let changes = before.changes_to(&args.config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
+    Ok(changes.listed())
+}
+
 /// Prints errors of a configuration for people: on standard error, coloured where that is a terminal and
 /// `NO_COLOR` is not set.
 pub fn report(errors: &ConfigErrors) {
-    let mut stderr = io::stderr().lock();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let text = errors.render(stderr.is_terminal() && !no_color);
+    complain(&errors.render(io::stderr().is_terminal() && !no_color));
+}
+
+fn complain(text: &str) {
     #[expect(
         clippy::let_underscore_must_use,
         reason = "with standard error closed, only the exit code is left"
     )]
-    let _: io::Result<()> = stderr.write_all(text.as_bytes());
+    let _: io::Result<()> = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// "1 route", "2 routes".

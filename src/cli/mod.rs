@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand. `gateway --config gateway.yaml`, without a subcommand, runs.
 
 pub mod check;
+pub mod fetch;
 pub mod logging;
 pub mod output;
 pub mod run;
@@ -29,7 +30,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say all that is wrong with a configuration file, without starting
+    /// Say all that is wrong with a configuration file, or what it would change, without starting
     Check(check::CheckArgs),
     /// Print the JSON Schema of the configuration file, for editors
     Schema(schema::SchemaArgs),

@@ -1,7 +1,6 @@
-//! What the program counts: per route, per listener, and for the whole process.
+//! What the program counts per route and per listener.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 
@@ -229,58 +228,6 @@ pub struct ListenerTotals {
     pub closed: Vec<(&'static str, u64)>,
     /// TLS handshakes that failed, by reason.
     pub tls_failed: Vec<(&'static str, u64)>,
-}
-
-/// The counts of the process as a whole; written by the control thread.
-#[derive(Debug)]
-pub struct ProcessStats {
-    started: SystemTime,
-    workers: usize,
-    generation: AtomicU64,
-    reloads_refused: AtomicU64,
-}
-
-impl ProcessStats {
-    /// A process with this many workers, started now, that runs generation 0 of its configuration.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
-        let (generation, reloads_refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { started: SystemTime::now(), workers, generation, reloads_refused }
-    }
-
-    /// When the process started.
-    #[must_use]
-    pub fn started(&self) -> SystemTime {
-        self.started
-    }
-
-    /// How many workers serve.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        self.workers
-    }
-
-    /// A new configuration serves from now on.
-    pub fn set_generation(&self, generation: u64) {
-        self.generation.store(generation, Ordering::Relaxed);
-    }
-
-    /// The number of the configuration that serves.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    /// A reload had errors and changed nothing.
-    pub fn reload_refused(&self) {
-        self.reloads_refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Reloads that had errors and changed nothing.
-    #[must_use]
-    pub fn reloads_refused(&self) -> u64 {
-        self.reloads_refused.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use super::*;
 
 fn scrape() -> Scrape {
     let process = Arc::new(ProcessStats::new(2));
-    process.set_generation(3);
+    process.reloaded(Duration::from_millis(20));
+    process.reloaded(Duration::from_millis(30));
+    process.reload_refused();
     let route = Arc::new(RouteStats::new("users \"v2\"", 2));
     route.begin(0);
     route.begin(1);
@@ -45,6 +47,9 @@ fn every_count_appears_under_its_name_and_labels() {
     for line in [
         format!(r#"gateway_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),
         "gateway_config_generation 3".to_owned(),
+        "gateway_config_reloads_total 2".to_owned(),
+        "gateway_config_in_sync 0".to_owned(),
+        "gateway_config_reload_duration_seconds 0.03".to_owned(),
         "gateway_access_log_dropped_lines_total 9".to_owned(),
         r#"gateway_listener_accepted_total{listener="web"} 2"#.to_owned(),
         r#"gateway_listener_connections{listener="web"} 1"#.to_owned(),

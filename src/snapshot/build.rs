@@ -210,7 +210,10 @@ impl<'a> Builder<'a> {
         pool: &PoolSettings,
     ) -> Option<Arc<Targets>> {
         let (upstream, owner) = (self.config().upstream_of(route)?, owner_of(route)?);
-        if let Some(known) = self.positions.get(&owner).and_then(|index| self.upstreams.get_mut(*index)) {
+        if let Owner::Upstream(_) = owner
+            && let Some(index) = self.positions.get(&owner)
+            && let Some(known) = self.upstreams.get_mut(*index)
+        {
             known.routes.push(route_name.to_owned());
             return Some(known.targets.clone());
         }

@@ -25,7 +25,12 @@ pub(crate) struct Leaving {
 
 impl Handover {
     /// Notes an upstream of the new snapshot, built in the place of `before`.
-    pub(super) fn add(&mut self, targets: &Arc<Targets>, limits: &PoolSettings, before: Option<&Arc<Targets>>) {
+    pub(super) fn add(
+        &mut self,
+        targets: &Arc<Targets>,
+        limits: &PoolSettings,
+        before: Option<&Arc<Targets>>,
+    ) {
         self.limits.push((targets.clone(), limits.clone()));
         if before.is_none_or(|before| !Arc::ptr_eq(before, targets)) {
             self.fresh.push(targets.clone());

@@ -99,7 +99,9 @@ impl Targets {
     }
     pub(crate) fn apply(&self, _: PoolSettings) {}
     pub(crate) async fn resolve_new(&self) {}
-    pub(crate) fn leave_to(&self, _: &[&Arc<Targets>]) -> Vec<Arc<Endpoint>> { vec![] }
+    pub(crate) fn leave_to(&self, _: &[&Arc<Targets>]) -> Vec<Arc<Endpoint>> {
+        vec![]
+    }
 
     pub(crate) fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream

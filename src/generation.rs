@@ -1,0 +1,158 @@
+//! A configuration with all that was built from it: at first beside what serves, then in its place.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::access_log::AccessLog;
+use crate::changes::{self, Changes};
+use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::files::{Files, Fingerprint};
+use crate::listener::{Listeners, Plan};
+use crate::path;
+use crate::snapshot::{Environment, Handover, Snapshot};
+use crate::upstream::Mailboxes;
+
+/// What serves.
+pub(crate) struct Generation {
+    pub(crate) loaded: Loaded,
+    /// The files as they were read.
+    pub(crate) files: Fingerprint,
+    pub(crate) listeners: Listeners,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) access_log: Option<AccessLog>,
+}
+
+impl Generation {
+    /// Whether the access log writes to where its path leads.
+    pub(crate) fn is_log_current(&self) -> bool {
+        self.access_log.as_ref().is_none_or(AccessLog::is_current)
+    }
+}
+
+/// What is to serve next: checked and built, and nothing of it is in use. Dropped, it leaves no trace.
+pub(crate) struct Next {
+    pub(crate) built: Built,
+    /// Its listeners, which are to be bound.
+    pub(crate) plan: Plan,
+}
+
+/// What is to serve next, but for its listeners.
+pub(crate) struct Built {
+    pub(crate) loaded: Loaded,
+    pub(crate) files: Fingerprint,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) handover: Handover,
+    pub(crate) access_log: Option<AccessLog>,
+    /// One for each worker.
+    pub(crate) mailboxes: Mailboxes,
+    /// Against what serves.
+    pub(crate) changes: Changes,
+}
+
+impl Built {
+    /// What serves once this does.
+    pub(crate) fn into_generation(self, listeners: Listeners) -> Generation {
+        let Self { loaded, files, snapshot, access_log, .. } = self;
+        Generation { loaded, files, listeners, snapshot, access_log }
+    }
+}
+
+/// What was wrong, and with which files.
+pub(crate) struct Refused {
+    pub(crate) errors: ConfigErrors,
+    pub(crate) files: Fingerprint,
+}
+
+impl Next {
+    /// Reads a configuration and builds all that it describes beside what is `running`, of which it takes over what did not
+    /// change. Binds nothing. `mailboxes` answers those of the workers, given how many the configuration wants.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn build(
+        file: &Path,
+        files: &Files,
+        mailboxes: impl FnOnce(usize) -> Mailboxes,
+        running: Option<&Generation>,
+    ) -> Result<Self, Refused> {
+        Self::read(file, files, mailboxes, running)
+            .map_err(|errors| Refused { errors, files: files.fingerprint() })
+    }
+
+    fn read(
+        file: &Path,
+        files: &Files,
+        mailboxes: impl FnOnce(usize) -> Mailboxes,
+        running: Option<&Generation>,
+    ) -> Result<Self, ConfigErrors> {
+        let loaded = config::load_with(file, files)?;
+        let mut errors = Vec::new();
+        let mut keep = |more: &ConfigErrors| errors.extend(more.errors().iter().cloned());
+        let mailboxes = mailboxes(loaded.config.workers.count());
+        let workers = mailboxes.len();
+        drop(check_workers(&loaded, workers, running.is_some()).map_err(|error| keep(&error.into())));
+        let none = Listeners::default();
+        let listeners = running.map_or(&none, |running| &running.listeners);
+        let plan = listeners.plan(&loaded, files, workers).map_err(|errors| keep(&errors)).ok();
+        let access_log = access_log(&loaded, running).map_err(|error| keep(&error.into())).ok().flatten();
+        let environment = Environment {
+            mailboxes: &mailboxes,
+            files,
+            access_log: access_log.clone(),
+            entrances: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
+            previous: running.map(|running| &*running.snapshot),
+        };
+        let snapshot = Snapshot::build(&loaded, &environment).map_err(|errors| keep(&errors)).ok();
+        ConfigErrors::check(errors)?;
+        let (Some(plan), Some((snapshot, handover))) = (plan, snapshot) else {
+            return Err(ConfigError::new("the configuration cannot be built").into());
+        };
+        let changes = running.map(|running| changes_against(running, &loaded.config, &plan, &handover));
+        let built = Built {
+            files: files.fingerprint(),
+            changes: changes.unwrap_or_default(),
+            loaded,
+            snapshot: Arc::new(snapshot),
+            handover,
+            access_log,
+            mailboxes,
+        };
+        Ok(Self { built, plan })
+    }
+}
+
+/// Their number is that of the threads and sockets that there are: a reload cannot change it.
+fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(), ConfigError> {
+    let wanted = loaded.config.workers.count();
+    if !is_reload || wanted == running {
+        return Ok(());
+    }
+    let message = format!("`workers` cannot change from {running} to {wanted} while the gateway runs");
+    Err(loaded.source.error(&path!["workers"], message).help("restart it for that, or put the number back"))
+}
+
+/// The one that is open already, if it is what the configuration asks for and still where it was.
+fn access_log(loaded: &Loaded, running: Option<&Generation>) -> Result<Option<AccessLog>, ConfigError> {
+    let wanted = &loaded.config.telemetry.access_log;
+    let Some(settings) = wanted.as_on() else { return Ok(None) };
+    if let Some(running) = running
+        && running.loaded.config.telemetry.access_log == *wanted
+        && let Some(open) = running.access_log.as_ref().filter(|open| open.is_current())
+    {
+        return Ok(Some(open.clone()));
+    }
+    AccessLog::open(settings.format, &settings.output).map(Some).map_err(|error| {
+        let place = path!["telemetry", "access_log", "output"];
+        loaded.source.error(&place, format!("cannot write the access log: {error}"))
+    })
+}
+
+fn changes_against(running: &Generation, config: &Config, plan: &Plan, handover: &Handover) -> Changes {
+    let before = &running.loaded.config;
+    Changes {
+        listeners: plan.changes(),
+        routes: changes::routes(before, config),
+        pools: handover.pool_changes(&running.snapshot),
+        settings: changes::settings(before, config),
+    }
+}

@@ -1,0 +1,107 @@
+//! What there is one of: the process, and the configuration that serves.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The counts of the process as a whole; written by the control thread.
+#[derive(Debug)]
+pub struct ProcessStats {
+    started: SystemTime,
+    workers: usize,
+    generation: AtomicU64,
+    live_since: AtomicU64,
+    reloads: AtomicU64,
+    reloads_refused: AtomicU64,
+    reload_nanos: AtomicU64,
+    is_in_sync: AtomicBool,
+}
+
+impl ProcessStats {
+    /// A process with this many workers, started now, that runs generation 1 of its configuration.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let started = SystemTime::now();
+        Self {
+            started,
+            workers,
+            generation: AtomicU64::new(1),
+            live_since: AtomicU64::new(unix_seconds(started)),
+            reloads: AtomicU64::new(0),
+            reloads_refused: AtomicU64::new(0),
+            reload_nanos: AtomicU64::new(0),
+            is_in_sync: AtomicBool::new(true),
+        }
+    }
+
+    /// When the process started.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// How many workers serve.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A new configuration serves from now on; it took so long from reading it until then. Answers its number.
+    pub fn reloaded(&self, took: Duration) -> u64 {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        self.reload_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.live_since.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
+        self.is_in_sync.store(true, Ordering::Relaxed);
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A reload had errors and changed nothing: what is on disk is not what serves.
+    pub fn reload_refused(&self) {
+        self.reloads_refused.fetch_add(1, Ordering::Relaxed);
+        self.is_in_sync.store(false, Ordering::Relaxed);
+    }
+
+    /// What is on disk is again what serves: after an error it was put back as it was.
+    pub fn back_in_sync(&self) {
+        self.is_in_sync.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of the configuration that serves; the one of the start is 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Since when it serves, in Unix time.
+    #[must_use]
+    pub fn live_since(&self) -> u64 {
+        self.live_since.load(Ordering::Relaxed)
+    }
+
+    /// Reloads that took effect.
+    #[must_use]
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// How long the last of them took.
+    #[must_use]
+    pub fn reload_took(&self) -> Duration {
+        Duration::from_nanos(self.reload_nanos.load(Ordering::Relaxed))
+    }
+
+    /// Whether the files on disk are what serves.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        self.is_in_sync.load(Ordering::Relaxed)
+    }
+
+    /// Reloads that had errors and changed nothing.
+    #[must_use]
+    pub fn reloads_refused(&self) -> u64 {
+        self.reloads_refused.load(Ordering::Relaxed)
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,55 @@
+//! What reloads have left behind, as long as somebody uses it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::metrics::PoolReport;
+use crate::snapshot::{Leaving, Snapshot};
+
+/// Snapshots that requests still hold, and pools that still have connections.
+///
+/// To free a routing table takes a worker longer than a request may: so the last to hold a snapshot is always this.
+#[derive(Default)]
+pub(crate) struct Old(Mutex<Left>);
+
+#[derive(Default)]
+struct Left {
+    snapshots: Vec<Arc<Snapshot>>,
+    pools: Vec<Leaving>,
+}
+
+impl Old {
+    /// Takes a snapshot in that serves no more, and the pools that went with it.
+    pub(crate) fn add(&self, snapshot: Arc<Snapshot>, pools: Vec<Leaving>) {
+        let mut left = self.lock();
+        left.snapshots.push(snapshot);
+        left.pools.extend(pools);
+    }
+
+    /// Lets go of what nobody else uses.
+    pub(crate) fn sweep(&self) {
+        let mut left = self.lock();
+        let (used, unused): (Vec<_>, Vec<_>) =
+            left.snapshots.drain(..).partition(|snapshot| Arc::strong_count(snapshot) > 1);
+        left.snapshots = used;
+        left.pools.retain(|leaving| !leaving.endpoint.pool().is_drained());
+        drop(left);
+        drop(unused);
+    }
+
+    /// Whether there is nothing left.
+    pub(crate) fn is_empty(&self) -> bool {
+        let left = self.lock();
+        left.snapshots.is_empty() && left.pools.is_empty()
+    }
+
+    /// The pools that still have connections.
+    pub(crate) fn pools(&self) -> Vec<PoolReport> {
+        let left = self.lock();
+        let draining = left.pools.iter().filter(|leaving| !leaving.endpoint.pool().is_drained());
+        draining.map(|leaving| PoolReport { pool: leaving.owner.clone(), ..leaving.endpoint.report() }).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

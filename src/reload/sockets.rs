@@ -1,0 +1,119 @@
+//! The sockets of a generation: bound before anything else is done, so that a taken port changes nothing.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::admin::{self, AdminState};
+use crate::config::{Config, ConfigErrors, Loaded};
+use crate::generation::Generation;
+use crate::listener::{self, Bound, Plan, cannot_bind};
+use crate::path;
+
+/// How long an admin listener goes on after another took its place: whoever asked it for the reload gets the answer.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What a generation listens on.
+pub(crate) struct Sockets {
+    pub(crate) listeners: Bound,
+    pub(crate) admin: AdminChange,
+}
+
+/// What becomes of the admin listener.
+pub(crate) enum AdminChange {
+    Kept,
+    Off,
+    On(TcpListener),
+}
+
+impl Sockets {
+    /// Binds what is new, for all workers. `held` is where the admin listener is now.
+    ///
+    /// # Errors
+    /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
+    pub(crate) fn bind(
+        plan: Plan,
+        loaded: &Loaded,
+        workers: usize,
+        running: Option<&Generation>,
+        held: Option<SocketAddr>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let ours: Vec<SocketAddr> = plan.held().chain(held).collect();
+        let admin = bind_admin(loaded, running.map(|running| &running.loaded.config), &ours);
+        let admin = admin.map_err(|more: ConfigErrors| errors.extend(more.errors().iter().cloned())).ok();
+        let listeners = plan.bind(loaded, workers, &ours);
+        let listeners = listeners.map_err(|more| errors.extend(more.errors().iter().cloned())).ok();
+        ConfigErrors::check(errors)?;
+        match (listeners, admin) {
+            (Some(listeners), Some(admin)) => Ok(Self { listeners, admin }),
+            _ => Err(crate::config::ConfigError::new("cannot listen").into()),
+        }
+    }
+}
+
+fn bind_admin(
+    loaded: &Loaded,
+    running: Option<&Config>,
+    ours: &[SocketAddr],
+) -> Result<AdminChange, ConfigErrors> {
+    let Some(wanted) = loaded.config.admin.as_on() else { return Ok(AdminChange::Off) };
+    if running.is_some_and(|running| running.admin == loaded.config.admin) {
+        return Ok(AdminChange::Kept);
+    }
+    let bound = listener::bind(wanted.address.into(), 1, ours);
+    let (_, sockets) = bound.map_err(|error| cannot_bind(loaded, &path!["admin", "address"], &error))?;
+    Ok(sockets.into_iter().next().map_or(AdminChange::Off, AdminChange::On))
+}
+
+/// The admin listener, wherever it is at the time.
+pub(crate) struct AdminServer {
+    state: Arc<AdminState>,
+    /// Its address, and what ends it when it is dropped.
+    serving: Option<(SocketAddr, oneshot::Sender<()>)>,
+}
+
+impl AdminServer {
+    /// One that is nowhere yet.
+    pub(crate) fn new(state: Arc<AdminState>) -> Self {
+        Self { state, serving: None }
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.serving.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Serves on another socket, or no more.
+    pub(crate) fn commit(&mut self, change: AdminChange, announce: &mut impl FnMut(&str)) {
+        let next = match change {
+            AdminChange::Kept => return,
+            AdminChange::Off => None,
+            AdminChange::On(socket) => match self.start(socket) {
+                Ok(serving) => {
+                    announce(&format!("admin on http://{}", serving.0));
+                    Some(serving)
+                }
+                Err(error) => {
+                    tracing::error!("the admin listener cannot be had: {error}");
+                    None
+                }
+            },
+        };
+        if let Some((_, end)) = std::mem::replace(&mut self.serving, next) {
+            tokio::spawn(async move {
+                tokio::time::sleep(ADMIN_GRACE).await;
+                drop(end);
+            });
+        }
+    }
+
+    fn start(&self, socket: TcpListener) -> std::io::Result<(SocketAddr, oneshot::Sender<()>)> {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let address = socket.local_addr()?;
+        let (end, ended) = oneshot::channel::<()>();
+        tokio::spawn(admin::serve(socket, self.state.clone(), async { drop(ended.await) }));
+        Ok((address, end))
+    }
+}

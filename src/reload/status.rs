@@ -1,0 +1,80 @@
+//! What serves, and what came of the last attempt to change it, for whoever asks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+
+use crate::changes::Changes;
+use crate::generation::Generation;
+use crate::metrics::ProcessStats;
+
+/// The state of the configuration, for the admin listener and the metrics.
+pub(crate) struct Status {
+    generation: ArcSwap<Generation>,
+    stats: Arc<ProcessStats>,
+    last: Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
+    /// What the generation that serves has changed.
+    changes: Changes,
+    /// What is wrong with the files on disk, where they were refused.
+    errors: Option<String>,
+}
+
+impl Status {
+    pub(crate) fn new(first: Generation, workers: usize) -> Self {
+        Self {
+            generation: ArcSwap::from_pointee(first),
+            stats: Arc::new(ProcessStats::new(workers)),
+            last: Mutex::default(),
+        }
+    }
+
+    /// What serves.
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<ProcessStats> {
+        &self.stats
+    }
+
+    /// A new generation serves; the one before.
+    pub(super) fn replace(&self, generation: Generation, changes: Changes) -> Arc<Generation> {
+        self.set(Last { changes, errors: None });
+        self.generation.swap(Arc::new(generation))
+    }
+
+    /// The files on disk are not what serves.
+    pub(super) fn refused(&self, errors: String) {
+        self.stats.reload_refused();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.errors = Some(errors);
+    }
+
+    /// The files on disk are what serves, after all.
+    pub(super) fn back_in_sync(&self) {
+        self.stats.back_in_sync();
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).errors = None;
+    }
+
+    fn set(&self, last: Last) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+
+    /// All of it as JSON.
+    pub(crate) fn report(&self) -> Value {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        json!({
+            "generation": self.stats.generation(),
+            "live_since": self.stats.live_since(),
+            "changes": last.changes,
+            "took_seconds": self.stats.reload_took().as_secs_f64(),
+            "in_sync": self.stats.is_in_sync(),
+            "errors": last.errors,
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! What the admin listener shows, from where it is.
+
+use std::sync::Arc;
+
+use crate::access_log::AccessLog;
+use crate::admin::{AdminState, Readiness, ReloadRequests};
+use crate::metrics::Scrape;
+use crate::reload::{Old, Status};
+
+/// The sources of all pages. Each looks at what serves at the time.
+pub(super) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequests) -> AdminState {
+    let (of_pools, of_metrics, of_config, of_routes) =
+        (status.clone(), status.clone(), status.clone(), status.clone());
+    AdminState {
+        readiness: Readiness::default(),
+        pools: Box::new(move || [of_pools.generation().snapshot.pools(), old.pools()].concat()),
+        metrics: Box::new(move || metrics(&of_metrics)),
+        // As it is written: what came from the environment may be secret.
+        config: Box::new(move || of_config.generation().loaded.source.text().to_owned()),
+        routes: Box::new(move || routes(&of_routes)),
+        generation: Box::new(move || status.report()),
+        reload,
+    }
+}
+
+fn metrics(status: &Status) -> String {
+    let generation = status.generation();
+    let scrape = Scrape {
+        process: status.stats().clone(),
+        listeners: generation.listeners.stats(),
+        routes: generation.snapshot.route_stats(),
+        // Not those that drain: they may have the labels of a pool that is in use.
+        pools: generation.snapshot.pools(),
+        access_log_dropped: generation.access_log.as_ref().map_or(0, AccessLog::dropped),
+    };
+    scrape.render().unwrap_or_default()
+}
+
+fn routes(status: &Status) -> serde_json::Value {
+    let generation = status.generation();
+    let routes = generation.snapshot.router.routes().map(|(specificity, route)| {
+        serde_json::json!({ "route": &*route.name, "specificity": format!("{specificity:?}") })
+    });
+    serde_json::Value::Array(routes.collect())
+}

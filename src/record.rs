@@ -1,5 +1,6 @@
 //! What is remembered of a request until its last byte is sent: for the metrics and the access log.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::access_log;
 use crate::body::Body;
-use crate::downstream::{Downstream, LocalSnapshot};
+use crate::downstream::{Downstream, LocalSnapshot, Settings};
 use crate::error::Error;
 use crate::forward;
 use crate::http1;
@@ -22,6 +23,7 @@ use crate::upstream::Endpoint;
 /// it was [`abandoned`].
 pub(crate) struct Record {
     snapshot: Rc<LocalSnapshot>,
+    settings: Rc<Settings>,
     began: Instant,
     route: Option<Arc<Route>>,
     status: u16,
@@ -36,8 +38,7 @@ pub(crate) struct Record {
 /// What only the access log wants to know.
 struct Line {
     started: SystemTime,
-    client: std::net::IpAddr,
-    listener: Arc<str>,
+    client: IpAddr,
     method: Method,
     target: Uri,
     version: Version,
@@ -60,7 +61,8 @@ impl Record {
         let mut record = Self::new(downstream);
         let (uri, headers) = (request.uri(), request.headers());
         record.line = record.snapshot.access_log.is_some().then(|| {
-            Box::new(Line::new(downstream, request.method().clone(), uri.clone(), request.version(), headers))
+            let client = forward::client_ip(headers, downstream.peer(), &record.snapshot.trusted_proxies);
+            Box::new(Line::new(client, request.method().clone(), uri.clone(), request.version(), headers))
         });
         record
     }
@@ -70,15 +72,17 @@ impl Record {
         let mut record = Self::new(downstream);
         record.line = record.snapshot.access_log.is_some().then(|| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
-            Box::new(Line::new(downstream, method, Uri::default(), Version::HTTP_11, &HeaderMap::new()))
+            let headers = HeaderMap::new();
+            Box::new(Line::new(downstream.peer(), method, Uri::default(), Version::HTTP_11, &headers))
         });
         record
     }
 
     fn new(downstream: &Downstream) -> Self {
-        let snapshot = downstream.snapshot();
+        let (snapshot, settings) = downstream.begin();
         Self {
             snapshot,
+            settings,
             began: Instant::now(),
             route: None,
             status: 0,
@@ -93,6 +97,11 @@ impl Record {
     /// The snapshot that the request began with, and ends with.
     pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
         self.snapshot.clone()
+    }
+
+    /// What that says of the connection.
+    pub(crate) fn settings(&self) -> Rc<Settings> {
+        self.settings.clone()
     }
 
     /// Its route is found.
@@ -171,18 +180,10 @@ pub(crate) fn abandoned() -> Error {
 }
 
 impl Line {
-    fn new(
-        downstream: &Downstream,
-        method: Method,
-        target: Uri,
-        version: Version,
-        headers: &HeaderMap,
-    ) -> Self {
-        let snapshot = downstream.snapshot();
+    fn new(client: IpAddr, method: Method, target: Uri, version: Version, headers: &HeaderMap) -> Self {
         Self {
             started: SystemTime::now(),
-            client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
-            listener: downstream.entrance().name.clone(),
+            client,
             method,
             host: host_of(&target, headers),
             target,
@@ -248,7 +249,7 @@ impl Drop for Record {
             log.write(&access_log::Record {
                 started: line.started,
                 client: line.client,
-                listener: &line.listener,
+                listener: &self.settings.entrance.name,
                 method: line.method.as_str(),
                 target: target.as_bytes(),
                 version: line.version,

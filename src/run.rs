@@ -1,25 +1,23 @@
 //! The process: from a configuration file to workers that serve it, until it is told to stop.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
-use crate::listener::{self, Listener};
+use crate::listener::{Bound, Listeners, Plan, cannot_bind};
 use crate::metrics::{ProcessStats, Scrape};
 use crate::path;
 use crate::snapshot::{Environment, Snapshot};
 use crate::upstream::{Letter, Mailboxes};
-use crate::worker::{self, MAILBOX_LETTERS, Phase, WorkerParts};
+use crate::worker::{MAILBOX_LETTERS, Workers};
 
 /// How long the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +36,7 @@ pub enum StartError {
 /// Everything that a start needs, all checked: what is left can only fail for want of a port or of memory.
 pub struct Prepared {
     loaded: Loaded,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Plan,
     snapshot: Snapshot,
     mailboxes: Vec<mpsc::Receiver<Letter>>,
     access_log: Option<AccessLog>,
@@ -53,24 +51,23 @@ pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     let workers = loaded.config.workers.count();
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LETTERS)).unzip();
     let mut errors = Vec::new();
-    let mut listeners = Vec::new();
-    for (index, written) in loaded.config.listeners.iter().enumerate() {
-        match Listener::build(index, written, workers) {
-            Ok(listener) => listeners.push(Arc::new(listener)),
-            Err(error) => {
-                errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()))
-            }
-        }
+    let listeners = Listeners::default().plan(&loaded, workers);
+    if let Err(wrong) = &listeners {
+        errors.extend(wrong.errors().iter().cloned());
     }
     let access_log = open_access_log(&loaded).map_err(|error| errors.push(error)).ok().flatten();
     let mailboxes_of_workers: Mailboxes = senders.into();
-    let environment = Environment { mailboxes: mailboxes_of_workers, access_log: access_log.clone() };
+    let environment = Environment {
+        mailboxes: mailboxes_of_workers,
+        access_log: access_log.clone(),
+        listeners: listeners.as_ref().map(Plan::entrances).unwrap_or_default(),
+    };
     let snapshot = Snapshot::build(&loaded, &environment);
     if let Err(more) = &snapshot {
         errors.extend(more.errors().iter().cloned());
     }
     ConfigErrors::check(errors)?;
-    Ok(Prepared { snapshot: snapshot?, loaded, listeners, mailboxes, access_log })
+    Ok(Prepared { snapshot: snapshot?, listeners: listeners?, loaded, mailboxes, access_log })
 }
 
 impl Prepared {
@@ -102,37 +99,24 @@ pub fn run(prepared: Prepared, announce: impl FnMut(&str)) -> Result<(), StartEr
 }
 
 async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(), StartError> {
-    let Prepared { loaded, listeners, snapshot, mailboxes, access_log } = prepared;
+    let Prepared { loaded, listeners: plan, snapshot, mailboxes, access_log } = prepared;
     let config = &loaded.config;
     let workers = mailboxes.len();
     let mut signals = Signals::new()?;
-    let (mut sockets, admin_socket) = bind_all(&loaded, workers)?;
+    let (bound, admin_socket) = bind_all(&loaded, plan, workers)?;
 
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     for named in &snapshot.load().upstreams {
         crate::upstream::watch_names(&named.targets);
     }
-    let (phase, phase_seen) = watch::channel(Phase::Serving);
-    let mut threads = Vec::new();
-    let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|(address, _)| *address).collect();
-    for (number, mailbox) in mailboxes.into_iter().enumerate() {
-        let own = sockets.iter_mut().zip(&listeners);
-        let own =
-            own.filter_map(|((_, sockets), listener)| Some((sockets.pop()?, listener.clone()))).collect();
-        threads.push(worker::start(WorkerParts {
-            number,
-            sockets: own,
-            snapshot: snapshot.clone(),
-            mailbox,
-            phase: phase_seen.clone(),
-        })?);
-    }
-    drop(phase_seen);
+    let running = Workers::start(&snapshot, mailboxes)?;
+    let mut listeners = Listeners::default();
+    running.commit(&mut listeners, bound).await?;
 
-    let state = Arc::new(admin_state(&loaded, &snapshot, &listeners, access_log.clone(), workers));
-    for (address, listener) in addresses.iter().zip(&listeners) {
-        let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        announce(&format!("listening on {scheme}://{address} ({})", listener.name()));
+    let state = Arc::new(admin_state(&loaded, &snapshot, access_log.clone(), workers));
+    for listener in listeners.iter() {
+        let scheme = if listener.entrance.tls.is_some() { "https" } else { "http" };
+        announce(&format!("listening on {scheme}://{} ({})", listener.address(), listener.name()));
     }
     let (admin_ends, admin_end) = tokio::sync::oneshot::channel::<()>();
     if let Some(socket) = admin_socket {
@@ -147,43 +131,13 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     signals.stop().await;
     tracing::info!(drain = ?config.drain(), "stopping: no new connections; a second signal ends at once");
     state.readiness.set_draining();
-    drain(&phase, threads, config.drain(), signals.stop()).await;
+    running.drain(config.drain(), signals.stop()).await;
     drop(admin_ends);
     if let Some(log) = access_log {
         log.close(LOG_PATIENCE);
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Lets the workers end what they have begun; ends them when time is up or a second signal comes.
-async fn drain(
-    phase: &watch::Sender<Phase>,
-    threads: Vec<JoinHandle<()>>,
-    limit: Option<Duration>,
-    signal: impl Future<Output = ()>,
-) {
-    phase.send_replace(Phase::Draining);
-    let mut joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker panicked");
-            }
-        }
-    });
-    let time_up = async {
-        match limit {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = &mut joined => return,
-        () = time_up => {}
-        () = signal => tracing::warn!("second signal: ending at once"),
-    }
-    phase.send_replace(Phase::Ended);
-    drop(joined.await);
 }
 
 /// SIGTERM and SIGINT.
@@ -206,49 +160,29 @@ impl Signals {
     }
 }
 
-/// An address as it was bound, and a socket on it for each worker.
-type Bound = (Option<SocketAddr>, Vec<std::net::TcpListener>);
-
-/// Binds every listener for every worker, and the admin listener; or none, and says all that is in the way.
+/// Binds the listeners that are new, and the admin listener; or none, and says all that is in the way.
 fn bind_all(
     loaded: &Loaded,
+    plan: Plan,
     workers: usize,
-) -> Result<(Vec<Bound>, Option<std::net::TcpListener>), ConfigErrors> {
-    let (mut bound, mut errors) = (Vec::new(), Vec::new());
-    for (index, listener) in loaded.config.listeners.iter().enumerate() {
-        match listener::bind(listener.socket_address(), workers) {
-            Ok(sockets) => {
-                let address = sockets.first().and_then(|socket| socket.local_addr().ok());
-                bound.push((address, sockets));
-            }
-            Err(error) => errors.push(cannot_bind(loaded, &path!["listeners", index, "address"], &error)),
+) -> Result<(Bound, Option<std::net::TcpListener>), ConfigErrors> {
+    let bound = plan.bind(loaded, workers);
+    let admin = loaded.config.admin.as_on().map(|admin| bind_admin(admin.address.into())).transpose();
+    let admin = admin.map_err(|error| cannot_bind(loaded, &path!["admin", "address"], &error));
+    match (bound, admin) {
+        (Ok(bound), Ok(admin)) => Ok((bound, admin)),
+        (bound, admin) => {
+            let mut errors: Vec<ConfigError> = admin.err().into_iter().collect();
+            errors.extend(bound.err().iter().flat_map(ConfigErrors::errors).cloned());
+            Err(ConfigErrors::check(errors).err().unwrap_or_else(|| ConfigError::new("cannot listen").into()))
         }
     }
-    let admin = loaded.config.admin.as_on().map(|admin| bind_admin(admin.address.into()));
-    let admin = admin.transpose().unwrap_or_else(|error| {
-        errors.push(cannot_bind(loaded, &path!["admin", "address"], &error));
-        None
-    });
-    ConfigErrors::check(errors)?;
-    Ok((bound, admin))
 }
 
 fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = std::net::TcpListener::bind(address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-fn cannot_bind(loaded: &Loaded, place: &[config::Segment], error: &io::Error) -> ConfigError {
-    let help = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there: stop it, or write another port",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege: write a higher one, or grant it"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: write one of its own",
-        _ => "write another address",
-    };
-    loaded.source.error(place, format!("cannot listen on this address: {error}")).help(help)
 }
 
 /// Tells which path is served by what, as the reader of the sample wants to know.
@@ -274,14 +208,12 @@ fn announce_routes(config: &Config, announce: &mut impl FnMut(&str)) {
 fn admin_state(
     loaded: &Loaded,
     snapshot: &Arc<ArcSwap<Snapshot>>,
-    listeners: &[Arc<Listener>],
     access_log: Option<AccessLog>,
     workers: usize,
 ) -> AdminState {
     let process = Arc::new(ProcessStats::new(workers));
     process.set_generation(1);
     let (of_pools, of_metrics, of_routes) = (snapshot.clone(), snapshot.clone(), snapshot.clone());
-    let listeners: Vec<_> = listeners.iter().map(|listener| listener.stats.clone()).collect();
     // As it is written: what came from the environment may be secret.
     let text = loaded.source.text().to_owned();
     AdminState {
@@ -291,7 +223,7 @@ fn admin_state(
             let snapshot = of_metrics.load();
             let scrape = Scrape {
                 process: process.clone(),
-                listeners: listeners.clone(),
+                listeners: snapshot.listener_stats(),
                 routes: snapshot.route_stats(),
                 pools: snapshot.pools(),
                 access_log_dropped: access_log.as_ref().map_or(0, AccessLog::dropped),

@@ -12,6 +12,7 @@ use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
     Segment, UpstreamChoice, ValueMatch,
 };
+use crate::entrance::Entrance;
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
@@ -27,6 +28,8 @@ pub(crate) struct Environment {
     /// A mailbox for each worker.
     pub(crate) mailboxes: Mailboxes,
     pub(crate) access_log: Option<AccessLog>,
+    /// The settings of the listeners.
+    pub(crate) listeners: Vec<Arc<Entrance>>,
 }
 
 impl Snapshot {
@@ -57,6 +60,7 @@ impl Snapshot {
         ConfigErrors::check(builder.errors)?;
         let router = router.map_err(|_| ConfigError::new("the routes cannot be built"))?;
         Ok(Snapshot {
+            listeners: environment.listeners.clone(),
             router,
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
             access_log: environment.access_log.clone(),
@@ -91,9 +95,9 @@ impl<'a> Builder<'a> {
     }
 
     fn route_match(&self, route: &config::Route) -> RouteMatch {
-        let listeners = self.config().listeners.iter().enumerate();
-        let served = |listener: &config::Listener| {
-            route.listeners.as_ref().is_some_and(|names| names.contains(&listener.name()))
+        let served = |listener: &&Arc<Entrance>| {
+            let names = route.listeners.iter().flatten();
+            names.into_iter().any(|name| **name == *listener.name)
         };
         let text = |value: &ValueMatch| match value {
             ValueMatch::Present => Expected::Present,
@@ -101,7 +105,13 @@ impl<'a> Builder<'a> {
         };
         let matches = &route.matches;
         RouteMatch {
-            listeners: listeners.filter(|(_, listener)| served(listener)).map(|(index, _)| index).collect(),
+            listeners: self
+                .environment
+                .listeners
+                .iter()
+                .filter(served)
+                .map(|listener| listener.id.number())
+                .collect(),
             host: matches.host.as_ref().map(ToString::to_string),
             path: path_pattern(matches),
             methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),

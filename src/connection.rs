@@ -3,15 +3,14 @@
 mod http2;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::downstream::Downstream;
-use crate::http1;
-use crate::listener::Listener;
+use crate::entrance::Protocols;
+use crate::http1::{self, ServerOptions};
 use crate::shutdown::Seat;
 use crate::stream::Stream;
 use crate::timer::Timer;
@@ -20,32 +19,33 @@ use crate::timer::Timer;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends, and answers why it did. With TLS the protocol is settled (ALPN, RFC 7301):
-/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so. The first
-/// request's header is awaited since `began`.
+/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so. `protocols` are those of the
+/// listener as the connection was accepted. The first request's header is awaited since `began`.
 pub(crate) async fn serve(
     mut stream: Stream,
     is_h2: Option<bool>,
+    protocols: Protocols,
     began: Instant,
     downstream: Rc<Downstream>,
-    listener: &Arc<Listener>,
     seat: &Seat,
 ) -> &'static str {
+    let options = downstream.options();
     let (early, is_h2) = match is_h2 {
         Some(is_h2) => (Bytes::new(), is_h2),
-        None if !listener.h2 => (Bytes::new(), false),
-        None => match sniff(&mut stream, began, listener, seat).await {
+        None if !protocols.h2 => (Bytes::new(), false),
+        None => match sniff(&mut stream, began, &options, seat).await {
             Ok(sniffed) => sniffed,
             Err(ended) => return ended,
         },
     };
     if is_h2 {
         stream.unread(early);
-        return Box::pin(http2::serve(stream, began, downstream, listener, seat)).await;
+        return Box::pin(http2::serve(stream, began, downstream, options, seat)).await;
     }
-    if !listener.h1 {
+    if !protocols.h1 {
         return "protocol";
     }
-    http1::serve(stream, early, began, &*downstream, &listener.options, seat).await
+    http1::serve(stream, early, began, &*downstream, options, seat).await
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or are none.
@@ -55,11 +55,11 @@ pub(crate) async fn serve(
 async fn sniff(
     stream: &mut Stream,
     began: Instant,
-    listener: &Listener,
+    options: &ServerOptions,
     seat: &Seat,
 ) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();
-    let limit = listener.options.request_header.and_then(|limit| began.checked_add(limit));
+    let limit = options.request_header.and_then(|limit| began.checked_add(limit));
     let mut early = Bytes::new();
     std::future::poll_fn(|cx| {
         loop {

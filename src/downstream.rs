@@ -11,9 +11,10 @@ use arc_swap::ArcSwap;
 use http::uri::Scheme;
 
 use crate::body::Body;
+use crate::entrance::Entrance;
 use crate::error::Error;
 use crate::forward::{self, Forwarding};
-use crate::http1::{Call, Reply, Service};
+use crate::http1::{Call, Reply, ServerOptions, Service};
 use crate::proxy;
 use crate::record::Record;
 use crate::snapshot::{Snapshot, Telemetry};
@@ -23,12 +24,14 @@ pub(crate) struct LocalSnapshot {
     snapshot: Arc<Snapshot>,
     /// By itself, so that a long stream holds no routes but its own.
     telemetry: Rc<Telemetry>,
+    /// How many this worker had before.
+    number: u64,
 }
 
 impl LocalSnapshot {
-    fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
+    fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
         let telemetry = Rc::new(snapshot.telemetry.clone());
-        Rc::new(Self { snapshot, telemetry })
+        Rc::new(Self { snapshot, telemetry, number })
     }
 
     /// What a request needs until its end.
@@ -54,7 +57,7 @@ pub(crate) struct Current {
 
 impl Current {
     pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
-        let seen = RefCell::new(LocalSnapshot::new(shared.load_full()));
+        let seen = RefCell::new(LocalSnapshot::new(shared.load_full(), 0));
         Rc::new(Self { shared, seen })
     }
 
@@ -63,64 +66,92 @@ impl Current {
         let newest = self.shared.load();
         let mut seen = self.seen.borrow_mut();
         if !Arc::ptr_eq(&newest, &seen.snapshot) {
-            *seen = LocalSnapshot::new(newest.clone());
+            *seen = LocalSnapshot::new(newest.clone(), seen.number + 1);
         }
         seen.clone()
     }
 }
 
-/// What requests have to know of the listener that they came in through.
-pub(crate) struct Entrance {
-    /// Its position in the configuration.
-    pub(crate) index: usize,
-    pub(crate) name: Arc<str>,
-    /// `limits.body`, where a route has none of its own.
-    pub(crate) body_bytes_max: Option<u64>,
-}
-
 /// One client connection.
 pub(crate) struct Downstream {
-    entrance: Arc<Entrance>,
     current: Rc<Current>,
     peer: IpAddr,
-    forwarding: Forwarding,
+    scheme: Scheme,
+    settings: RefCell<Rc<Settings>>,
+}
+
+/// What a snapshot says of one connection. Made anew when the snapshot is another one; an idle connection keeps this,
+/// but not the snapshot itself.
+pub(crate) struct Settings {
+    /// Of its listener; the last one of a listener that was removed.
+    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) forwarding: Forwarding,
+    /// The number of the snapshot.
+    number: u64,
+}
+
+/// What a request begins with, and ends with.
+pub(crate) struct Begun {
+    pub(crate) snapshot: Rc<LocalSnapshot>,
+    /// What the snapshot says of the connection.
+    pub(crate) settings: Rc<Settings>,
 }
 
 impl Downstream {
+    /// A connection that came in by `entrance`, from `peer`, or from whom a PROXY header told of.
     pub(crate) fn new(entrance: Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
-        let trusted = forward::is_trusted(peer, &current.load().trusted_proxies);
-        Rc::new(Self { entrance, current, peer, forwarding: Forwarding::new(peer, &scheme, trusted) })
+        let settings = Settings::new(entrance, &current.load(), peer, &scheme);
+        Rc::new(Self { current, peer, scheme, settings: RefCell::new(Rc::new(settings)) })
     }
 
-    /// The snapshot for a request that begins now.
-    pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
-        self.current.load()
+    /// The snapshot for a request that begins now, and what it says of this connection.
+    pub(crate) fn begin(&self) -> Begun {
+        let snapshot = self.current.load();
+        let mut settings = self.settings.borrow_mut();
+        if settings.number != snapshot.number {
+            let last = &settings.entrance;
+            let entrance = snapshot.entrance(last.id).unwrap_or(last).clone();
+            *settings = Rc::new(Settings::new(entrance, &snapshot, self.peer, &self.scheme));
+        }
+        let settings = settings.clone();
+        Begun { snapshot, settings }
     }
 
-    /// The listener that it came in through.
-    pub(crate) fn entrance(&self) -> &Entrance {
-        &self.entrance
+    /// Limits and timeouts as of now.
+    pub(crate) fn options(&self) -> Arc<ServerOptions> {
+        self.begin().settings.entrance.options.clone()
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }
+}
 
-    pub(crate) fn forwarding(&self) -> &Forwarding {
-        &self.forwarding
+impl Settings {
+    fn new(entrance: Arc<Entrance>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
+        let trusted = forward::is_trusted(peer, &snapshot.trusted_proxies);
+        Self { entrance, forwarding: Forwarding::new(peer, scheme, trusted), number: snapshot.number }
     }
 }
 
 impl Service for Downstream {
     type Record = Record;
 
+    fn refresh(&self, options: &mut Arc<ServerOptions>) {
+        let Begun { settings, .. } = self.begin();
+        let newest = &settings.entrance.options;
+        if !Arc::ptr_eq(options, newest) {
+            options.clone_from(newest);
+        }
+    }
+
     fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Record>> {
         proxy::serve(self, request, call)
     }
 
     fn refuse(&self, error: Error) -> Reply<Record> {
-        proxy::refuse(error, Record::unreadable(self, &self.snapshot()))
+        proxy::refuse(error, Record::unreadable(self, &self.begin()))
     }
 }

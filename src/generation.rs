@@ -99,7 +99,7 @@ impl Next {
             mailboxes: &mailboxes,
             files,
             access_log: access_log.clone(),
-            entrances: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
+            listeners: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
             previous: running.map(|running| &*running.snapshot),
         };
         let snapshot = Snapshot::build(&loaded, &environment).map_err(|errors| keep(&errors)).ok();

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 mod connection;
 mod downstream;
+mod entrance;
 pub mod error;
 pub mod forward;
 #[cfg(fuzzing)]

@@ -30,8 +30,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Scrape {
     /// The process as a whole.
     pub process: Arc<ProcessStats>,
-    /// Every listener.
-    pub listeners: Vec<Arc<ListenerStats>>,
+    /// Every listener, by its present name.
+    pub listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
     /// Every route.
     pub routes: Vec<Arc<RouteStats>>,
     /// Every pool and endpoint.
@@ -107,7 +107,7 @@ impl Scrape {
     }
 
     fn encode_listeners(&self, page: &mut Page<'_>) -> fmt::Result {
-        let rows: Vec<_> = self.listeners.iter().map(|stats| (stats.listener(), stats.totals())).collect();
+        let rows: Vec<_> = self.listeners.iter().map(|(name, stats)| (&**name, stats.totals())).collect();
         page.counter(
             "gateway_listener_accepted",
             "Connections accepted",

@@ -11,14 +11,14 @@ use retry::{Failure, FailureKind, Retries};
 use tokio::time::Instant;
 
 use crate::body::{Body, Limited};
-use crate::downstream::Downstream;
+use crate::downstream::{Begun, Downstream};
 use crate::error::Error;
-use crate::forward;
+use crate::forward::{self, Forwarding};
 use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::record::Record;
 use crate::removal::Removal;
 use crate::router::{RequestLine, normalise};
-use crate::snapshot::{Action, HostSent, Route, Snapshot, UpstreamRoute};
+use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
 use crate::timer::{deadline, earlier};
 use crate::tunnel;
 use crate::upstream::{Acquired, Attempt, Connection, Endpoint, Received, dial, send};
@@ -32,9 +32,9 @@ pub(crate) async fn serve(
     request: http::Request<Body>,
     call: Call,
 ) -> Reply<Record> {
-    let snapshot = downstream.snapshot();
-    let mut record = Record::begin(downstream, &snapshot, &request);
-    match answer(downstream, &snapshot, request, &call, &mut record).await {
+    let begun = downstream.begin();
+    let mut record = Record::begin(downstream, &begun, &request);
+    match answer(&begun, request, &call, &mut record).await {
         Ok(answer) => {
             record.answered(answer.response.status());
             Reply { response: answer.response, record, close: false, tunnel: answer.tunnel }
@@ -67,12 +67,12 @@ impl From<http::Response<Body>> for Answer {
 }
 
 async fn answer(
-    downstream: &Downstream,
-    snapshot: &Snapshot,
+    begun: &Begun,
     request: http::Request<Body>,
     call: &Call,
     record: &mut Record,
 ) -> Result<Answer, Error> {
+    let Begun { snapshot, settings } = begun;
     let (request::Parts { method, uri, version, headers, .. }, body) = request.into_parts();
     check(&method, &uri, &headers)?;
     // A copy shares its bytes; the fields themselves are about to change.
@@ -81,7 +81,7 @@ async fn answer(
     let path = normalise(uri.path()).map_err(|error| Error::RequestPath(error.reason()))?;
 
     let found = snapshot.router.find(&RequestLine {
-        listener: downstream.entrance().index,
+        listener: settings.entrance.id.number(),
         host: host.host,
         path: &path,
         query: uri.query(),
@@ -92,7 +92,7 @@ async fn answer(
     let route: &Route = found.value;
     record.routed(found.value);
     tracing::trace!(route = &*route.name, path = &*path, "route found");
-    let body = limit_body(body, route.body_bytes_max.unwrap_or(downstream.entrance().body_bytes_max))?;
+    let body = limit_body(body, route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max))?;
 
     let mut answer = match &route.action {
         Action::Respond(respond) => Answer::from(respond.response().map(Body::full)),
@@ -102,7 +102,7 @@ async fn answer(
             let authority = authority(&uri, host_field.as_ref());
             let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
             let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
-            outgoing.rewrite_headers(downstream, version, route);
+            outgoing.rewrite_headers(&settings.forwarding, version, route);
             let context = Context { route: upstream, call, done_by: deadline(upstream.timeouts.request) };
             forward_request(&context, outgoing, body, record).await?
         }
@@ -208,10 +208,10 @@ async fn forward_request(
 
 impl Outgoing<'_> {
     /// Makes the client's fields those that the gateway sends.
-    fn rewrite_headers(&mut self, downstream: &Downstream, version: Version, route: &Route) {
+    fn rewrite_headers(&mut self, forwarding: &Forwarding, version: Version, route: &Route) {
         let headers = &mut self.headers;
         forward::remove_hop_by_hop(headers);
-        downstream.forwarding().apply(headers, self.authority);
+        forwarding.apply(headers, self.authority);
         forward::via(headers, version);
         route.request_headers.apply(headers);
         if let Some(protocol) = &self.upgrade {

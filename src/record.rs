@@ -1,5 +1,6 @@
 //! What is remembered of a request until its last byte is sent: for the metrics and the access log.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::access_log;
 use crate::body::Body;
-use crate::downstream::{Downstream, LocalSnapshot};
+use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::forward;
 use crate::http1;
@@ -22,6 +23,7 @@ use crate::upstream::Endpoint;
 /// it was [`abandoned`].
 pub(crate) struct Record {
     telemetry: Rc<Telemetry>,
+    settings: Rc<Settings>,
     began: Instant,
     route: Option<Arc<Route>>,
     status: u16,
@@ -36,8 +38,7 @@ pub(crate) struct Record {
 /// What only the access log wants to know.
 struct Line {
     started: SystemTime,
-    client: std::net::IpAddr,
-    listener: Arc<str>,
+    client: IpAddr,
     method: Method,
     target: Uri,
     version: Version,
@@ -56,34 +57,31 @@ struct Line {
 
 impl Record {
     /// A request has begun.
-    pub(crate) fn begin(
-        downstream: &Downstream,
-        snapshot: &LocalSnapshot,
-        request: &http::Request<Body>,
-    ) -> Self {
-        let mut record = Self::new(snapshot);
+    pub(crate) fn begin(downstream: &Downstream, begun: &Begun, request: &http::Request<Body>) -> Self {
+        let mut record = Self::new(begun);
         let (uri, headers) = (request.uri(), request.headers());
-        record.line = snapshot.telemetry().access_log.is_some().then(|| {
-            let (method, version) = (request.method().clone(), request.version());
-            Box::new(Line::new(downstream, snapshot, method, uri.clone(), version, headers))
+        record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
+            let client = forward::client_ip(headers, downstream.peer(), &begun.snapshot.trusted_proxies);
+            Box::new(Line::new(client, request.method().clone(), uri.clone(), request.version(), headers))
         });
         record
     }
 
     /// Bytes that were no request.
-    pub(crate) fn unreadable(downstream: &Downstream, snapshot: &LocalSnapshot) -> Self {
-        let mut record = Self::new(snapshot);
-        record.line = snapshot.telemetry().access_log.is_some().then(|| {
+    pub(crate) fn unreadable(downstream: &Downstream, begun: &Begun) -> Self {
+        let mut record = Self::new(begun);
+        record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
-            let none = HeaderMap::new();
-            Box::new(Line::new(downstream, snapshot, method, Uri::default(), Version::HTTP_11, &none))
+            let headers = HeaderMap::new();
+            Box::new(Line::new(downstream.peer(), method, Uri::default(), Version::HTTP_11, &headers))
         });
         record
     }
 
-    fn new(snapshot: &LocalSnapshot) -> Self {
+    fn new(begun: &Begun) -> Self {
         Self {
-            telemetry: snapshot.telemetry().clone(),
+            telemetry: begun.snapshot.telemetry().clone(),
+            settings: begun.settings.clone(),
             began: Instant::now(),
             route: None,
             status: 0,
@@ -171,18 +169,10 @@ pub(crate) fn abandoned() -> Error {
 }
 
 impl Line {
-    fn new(
-        downstream: &Downstream,
-        snapshot: &LocalSnapshot,
-        method: Method,
-        target: Uri,
-        version: Version,
-        headers: &HeaderMap,
-    ) -> Self {
+    fn new(client: IpAddr, method: Method, target: Uri, version: Version, headers: &HeaderMap) -> Self {
         Self {
             started: SystemTime::now(),
-            client: forward::client_ip(headers, downstream.peer(), &snapshot.trusted_proxies),
-            listener: downstream.entrance().name.clone(),
+            client,
             method,
             host: host_of(&target, headers),
             target,
@@ -240,7 +230,7 @@ impl Drop for Record {
             log.write(&access_log::Record {
                 started: line.started,
                 client: line.client,
-                listener: &line.listener,
+                listener: &self.settings.entrance.name,
                 method: line.method.as_str(),
                 target: target.as_bytes(),
                 version: line.version,

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
 use crate::config::{RetrySettings, RouteTimeouts};
-use crate::metrics::{PoolReport, RouteStats};
+use crate::entrance::{Entrance, ListenerId};
+use crate::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::removal::Removal;
 use crate::router::{Parameters, Router};
@@ -23,6 +24,8 @@ pub(crate) use handover::{Handover, Leaving};
 
 /// Everything that a request may need to know.
 pub(crate) struct Snapshot {
+    /// The settings of the listeners, in the order of the file.
+    pub(crate) listeners: Vec<Arc<Entrance>>,
     /// Which request belongs to which route.
     pub(crate) router: Router<Arc<Route>>,
     /// Whose `X-Forwarded-*` is believed.
@@ -128,6 +131,17 @@ impl UpstreamRoute {
 }
 
 impl Snapshot {
+    /// The settings of a listener; `None` where it was removed.
+    pub(crate) fn entrance(&self, id: ListenerId) -> Option<&Arc<Entrance>> {
+        // There are few listeners, and a connection asks once a snapshot.
+        self.listeners.iter().find(|entrance| entrance.id == id)
+    }
+
+    /// The name of every listener, and its counts.
+    pub(crate) fn listener_stats(&self) -> Vec<(Arc<str>, Arc<ListenerStats>)> {
+        self.listeners.iter().map(|entrance| (entrance.name.clone(), entrance.stats.clone())).collect()
+    }
+
     /// The pool of every endpoint.
     pub(crate) fn pools(&self) -> Vec<PoolReport> {
         let reports = self.upstreams.iter().flat_map(|named| {

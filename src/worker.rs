@@ -1,20 +1,23 @@
 //! A worker: a thread with its own runtime, sockets, idle connections and nothing that others write to.
 
+mod control;
+
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{mpsc, watch};
+pub(crate) use control::Workers;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::downstream::Current;
-use crate::listener::{Listener, accept};
-use crate::metrics::enter_worker;
+use crate::entrance::ListenerId;
+use crate::listener::{Listen, accept};
+use crate::metrics::{enter_worker, this_worker};
 use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::{Action, Snapshot};
 use crate::timer::Timer;
@@ -31,7 +34,7 @@ const WARM_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+enum Phase {
     Serving,
     /// No new connections; those that are open end with their present request.
     Draining,
@@ -39,33 +42,44 @@ pub(crate) enum Phase {
     Ended,
 }
 
-/// What a worker starts with.
-pub(crate) struct WorkerParts {
-    pub(crate) number: usize,
-    pub(crate) sockets: Vec<(TcpListener, Arc<Listener>)>,
-    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) mailbox: mpsc::Receiver<Letter>,
-    pub(crate) phase: watch::Receiver<Phase>,
+/// What the control side tells a worker. Commands are obeyed in their order.
+enum Command {
+    /// Accept on a socket.
+    Listen(Listen),
+    /// Accept no more on a listener's socket; its connections end with their present request.
+    End(ListenerId),
+    /// Let go of the snapshot before the present one, and say whether all commands since the last such one could be
+    /// obeyed.
+    Refresh(oneshot::Sender<io::Result<()>>),
 }
 
-/// Starts a worker and waits until it can take connections in. Its thread ends when it has drained, or when the
-/// process has ended.
+/// What a worker starts with.
+struct WorkerParts {
+    number: usize,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    mailbox: mpsc::Receiver<Letter>,
+    commands: mpsc::Receiver<Command>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// Starts a worker and waits until it takes commands. Its thread ends when it has drained, or when the process has
+/// ended.
 ///
 /// # Errors
 /// The operating system has no thread or event queue to give.
-pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
+fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", parts.number);
     let (started, starts) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         enter_worker(parts.number);
-        let (runtime, sockets) = match prepare(parts.sockets) {
-            Ok(prepared) => prepared,
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(error))),
         };
         if started.send(Ok(())).is_err() {
             return;
         }
-        runtime.block_on(run(sockets, parts.snapshot, parts.mailbox, parts.phase));
+        runtime.block_on(run(parts.snapshot, parts.mailbox, parts.commands, parts.phase));
         cut_off();
         drop(runtime);
         // What cut-off requests gave back last; a thread's own destructors come too late for that.
@@ -75,45 +89,97 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     Ok(thread)
 }
 
-/// What needs file descriptors, before the first connection can take them.
-fn prepare<L>(
-    sockets: Vec<(TcpListener, L)>,
-) -> io::Result<(LocalRuntime, Vec<(tokio::net::TcpListener, L)>)> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let entered = runtime.enter();
-    let sockets = sockets
-        .into_iter()
-        .map(|(socket, listener)| Ok((tokio::net::TcpListener::from_std(socket)?, listener)))
-        .collect::<io::Result<_>>()?;
-    drop(entered);
-    Ok((runtime, sockets))
-}
-
 async fn run(
-    sockets: Vec<(tokio::net::TcpListener, Arc<Listener>)>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     mailbox: mpsc::Receiver<Letter>,
+    commands: mpsc::Receiver<Command>,
     mut phase: watch::Receiver<Phase>,
 ) {
     let current = Current::new(snapshot);
-    let drain = Drain::default();
     tokio::task::spawn_local(keep_idle_connections());
     tokio::task::spawn_local(open_letters(mailbox));
     let warming = tokio::task::spawn_local(keep_warm(current.clone()));
-    for (socket, listener) in sockets {
-        tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
-    }
-    // The channel ends with the process: both ways the loop is over.
-    while *phase.borrow_and_update() == Phase::Serving && phase.changed().await.is_ok() {}
-    drain.start();
+    let mut doors = Doors { current, drains: Vec::new(), failed: Ok(()) };
+    doors.obey_while_serving(commands, &mut phase).await;
+    doors.start_drain();
     warming.abort();
     let ended =
         async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
-    // One turn of the loop lets the listeners take in what the kernel has accepted for them.
-    tokio::task::yield_now().await;
     tokio::select! {
-        () = drain.empty() => {}
-        () = ended => tracing::warn!(open = drain.open(), "drain time is over: connections are cut off"),
+        () = doors.empty() => {}
+        () = ended => tracing::warn!(open = doors.open(), "drain time is over: connections are cut off"),
+    }
+}
+
+/// The listeners of one worker.
+struct Doors {
+    current: Rc<Current>,
+    /// Of the listeners that accept here, and of those that were ended and still have connections.
+    drains: Vec<(ListenerId, Drain)>,
+    /// What went wrong since somebody asked.
+    failed: io::Result<()>,
+}
+
+impl Doors {
+    /// Obeys commands until the process stops serving.
+    async fn obey_while_serving(
+        &mut self,
+        mut commands: mpsc::Receiver<Command>,
+        phase: &mut watch::Receiver<Phase>,
+    ) {
+        while *phase.borrow_and_update() == Phase::Serving {
+            tokio::select! {
+                // The channel ends with the process: both ways the loop is over.
+                changed = phase.changed() => if changed.is_err() { return },
+                Some(command) = commands.recv() => self.obey(command),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Listen(listen) => self.listen(listen),
+            Command::End(id) => {
+                self.drains.iter().filter(|(of, _)| *of == id).for_each(|(_, drain)| drain.start());
+            }
+            Command::Refresh(done) => {
+                self.current.load();
+                self.drains.retain(|(_, drain)| !drain.is_started() || drain.open() > 0);
+                // Whoever asked may have given up.
+                drop(done.send(std::mem::replace(&mut self.failed, Ok(()))));
+            }
+        }
+    }
+
+    fn listen(&mut self, listen: Listen) {
+        let (id, name, address) = (listen.listener.id, listen.entrance.name.clone(), listen.listener.address);
+        match listen.register() {
+            Ok(accepting) => {
+                let drain = Drain::default();
+                tokio::task::spawn_local(accept(accepting, self.current.clone(), drain.clone()));
+                self.drains.push((id, drain));
+            }
+            Err(error) => {
+                let worker = this_worker();
+                tracing::error!(listener = &*name, %address, worker, "this worker cannot listen: {error}");
+                self.failed = Err(error);
+            }
+        }
+    }
+
+    fn start_drain(&self) {
+        self.drains.iter().for_each(|(_, drain)| drain.start());
+    }
+
+    /// Waits until no connection is open.
+    async fn empty(&self) {
+        for (_, drain) in &self.drains {
+            drain.empty().await;
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.drains.iter().map(|(_, drain)| drain.open()).sum()
     }
 }
 

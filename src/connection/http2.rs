@@ -4,7 +4,7 @@ mod body;
 mod io;
 mod task;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
@@ -27,7 +27,6 @@ use crate::body::Body;
 use crate::downstream::Downstream;
 use crate::error::Error;
 use crate::http1::{Call, Reply, ServerOptions, Service};
-use crate::listener::Listener;
 use crate::proxy;
 use crate::record::Record;
 use crate::shutdown::Seat;
@@ -41,31 +40,30 @@ const CONCURRENT_STREAMS: u32 = 128;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a client until it or the gateway ends the connection. Answers why it ended. The first
-/// stream is awaited since `began`.
+/// stream is awaited since `began`. Each stream brings `options` up to date; what hyper was told of the size of headers
+/// stays as it is.
 pub(super) async fn serve(
     stream: Stream,
     began: Instant,
     downstream: Rc<Downstream>,
-    listener: &Arc<Listener>,
+    options: Arc<ServerOptions>,
     seat: &Seat,
 ) -> &'static str {
-    let options = &listener.options;
-    let streams = Rc::new(Streams::new(began));
+    let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
+    let streams = Rc::new(Streams::new(began, options));
     let io = TokioIo::new(TimedWrites {
         stream,
-        stall: Stall::new(options.response_write),
+        stall: Stall::new(streams.options().response_write),
         timer: Timer::default(),
         streams: streams.clone(),
     });
-    let context = Rc::new(Streaming { downstream, listener: listener.clone(), streams: streams.clone() });
+    let context = Rc::new(Streaming { downstream, streams: streams.clone() });
     let service = hyper::service::service_fn(move |request| context.clone().answer(request));
-    let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
-    let connection =
-        hyper::server::conn::http2::Builder::new(OnThisWorker { response_write: options.response_write })
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(CONCURRENT_STREAMS)
-            .max_header_list_size(header_bytes)
-            .serve_connection(io, service);
+    let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_header_list_size(header_bytes)
+        .serve_connection(io, service);
     let mut connection = pin!(connection);
     let timer = Timer::default();
     let mut ending = None;
@@ -73,7 +71,7 @@ pub(super) async fn serve(
     std::future::poll_fn(|cx| {
         streams.wake_at_end(cx);
         if ending.is_none() {
-            ending = streams.why_end(cx, options, seat, &timer);
+            ending = streams.why_end(cx, seat, &timer);
             if ending.is_some() {
                 connection.as_mut().graceful_shutdown();
             }
@@ -99,12 +97,13 @@ pub(super) async fn serve(
 /// What the streams of a connection share.
 struct Streaming {
     downstream: Rc<Downstream>,
-    listener: Arc<Listener>,
     streams: Rc<Streams>,
 }
 
 /// What the streams of a connection tell it.
 struct Streams {
+    /// Limits and timeouts as the latest stream found them.
+    options: RefCell<Arc<ServerOptions>>,
     open: Cell<u32>,
     served: Cell<u64>,
     /// Since when no stream is open.
@@ -116,14 +115,20 @@ struct Streams {
 }
 
 impl Streams {
-    fn new(began: Instant) -> Self {
+    fn new(began: Instant, options: Arc<ServerOptions>) -> Self {
         Self {
+            options: RefCell::new(options),
             open: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Some(began)),
             wrote: Cell::new(false),
             connection: RefCell::new(None),
         }
+    }
+
+    /// To be read and let go of within a poll.
+    fn options(&self) -> Ref<'_, Arc<ServerOptions>> {
+        self.options.borrow()
     }
 
     fn wake_at_end(&self, cx: &Context<'_>) {
@@ -134,14 +139,8 @@ impl Streams {
     }
 
     /// Why the connection is to take no further streams, if it is.
-    fn why_end(
-        &self,
-        cx: &mut Context<'_>,
-        options: &ServerOptions,
-        seat: &Seat,
-        timer: &Timer,
-    ) -> Option<&'static str> {
-        let served = self.served.get();
+    fn why_end(&self, cx: &mut Context<'_>, seat: &Seat, timer: &Timer) -> Option<&'static str> {
+        let (served, options) = (self.served.get(), self.options());
         if seat.poll_draining(cx).is_ready() {
             return Some("drain");
         }
@@ -187,7 +186,13 @@ impl Streaming {
         request: http::Request<Incoming>,
     ) -> Result<http::Response<ResponseBody>, Infallible> {
         let stream = OpenStream::new(self.streams.clone());
+        self.downstream.refresh(&mut self.streams.options.borrow_mut());
+        let (request_body, response_write) = {
+            let options = self.streams.options();
+            (options.request_body, options.response_write)
+        };
         let task = STREAM.try_with(Rc::clone).unwrap_or_default();
+        task.response_write.set(response_write);
         let timer = task.timer.clone();
         let received = Rc::new(Cell::new(0));
         let is_head = request.method() == Method::HEAD;
@@ -195,15 +200,15 @@ impl Streaming {
             if body.is_end_stream() {
                 return Body::Empty;
             }
-            let stall = Stall::new(self.listener.options.request_body);
+            let stall = Stall::new(request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
         });
         as_http1_has_them(request.headers_mut());
         let reply = match self.check(&request) {
             Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
             Err(error) => {
-                let snapshot = self.downstream.snapshot();
-                proxy::refuse(error, Record::begin(&self.downstream, &snapshot, &request))
+                let begun = self.downstream.begin();
+                proxy::refuse(error, Record::begin(&self.downstream, &begun, &request))
             }
         };
         let Reply { response, record, .. } = reply;
@@ -222,7 +227,8 @@ impl Streaming {
 
     /// The listener's limits that hyper does not know.
     fn check(&self, request: &http::Request<Body>) -> Result<(), Error> {
-        let limits = &self.listener.options.limits;
+        let options = self.streams.options();
+        let limits = &options.limits;
         if request.headers().len() > limits.headers {
             return Err(Error::TooManyHeaders);
         }

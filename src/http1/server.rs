@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use crate::timer::{Stall, Timer, deadline};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Limits and timeouts of the downstream side; `None` is off.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ServerOptions {
     pub(crate) limits: HeadLimits,
     pub(crate) request_header: Option<Duration>,
@@ -46,13 +47,14 @@ pub(crate) struct ServerOptions {
 }
 
 /// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already, and
-/// the first head is awaited since `began`. Answers why it ended, as a label for the metrics.
+/// the first head is awaited since `began`. `options` hold until that head begins to come. Answers why it
+/// ended, as a label for the metrics.
 pub(crate) async fn serve<S: Service>(
     stream: Stream,
     early: Bytes,
     began: Instant,
     service: &S,
-    options: &ServerOptions,
+    options: Arc<ServerOptions>,
     seat: &Seat,
 ) -> &'static str {
     let timer = Timer::default();
@@ -68,7 +70,7 @@ pub(crate) async fn serve<S: Service>(
         request: 0,
         received: 0,
         body_error: None,
-        stall: Stall::new(options.request_body),
+        stall: Stall::new(None), // each request has its own
         timer: timer.clone(),
     };
     let connection = Connection {
@@ -76,6 +78,7 @@ pub(crate) async fn serve<S: Service>(
         options,
         seat,
         timer,
+        head_has_begun: false,
         request_began: Some(began),
         idle_until: None,
         ended: "client",
@@ -85,9 +88,11 @@ pub(crate) async fn serve<S: Service>(
 
 struct Connection<'a> {
     inner: Rc<RefCell<Inner>>,
-    options: &'a ServerOptions,
+    options: Arc<ServerOptions>,
     seat: &'a Seat,
     timer: Timer,
+    /// Whether a part of the next head is there.
+    head_has_begun: bool,
     /// When the head that is being read began to come; the first one begins with the connection.
     request_began: Option<Instant>,
     /// When a connection between two requests is closed.
@@ -112,7 +117,7 @@ enum After {
 impl Connection<'_> {
     async fn run<S: Service>(mut self, service: &S) -> &'static str {
         loop {
-            let head = std::future::poll_fn(|cx| self.poll_head(cx)).await;
+            let head = std::future::poll_fn(|cx| self.poll_head(cx, service)).await;
             let after = match head {
                 // Boxed, so that a connection between two requests does not hold the room that a request takes.
                 Ok(Some(head)) => Box::pin(self.exchange(head, service)).await,
@@ -137,15 +142,23 @@ impl Connection<'_> {
     }
 
     /// The next request's head; `None` when the connection ends before one begins.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RequestHead>, Error>> {
+    fn poll_head<S: Service>(
+        &mut self,
+        cx: &mut Context<'_>,
+        service: &S,
+    ) -> Poll<Result<Option<RequestHead>, Error>> {
         let inner = &mut *self.inner.borrow_mut();
         loop {
             let had_bytes = !inner.input.is_empty();
             if had_bytes {
                 let began = *self.request_began.get_or_insert_with(Instant::now);
                 self.idle_until = None;
+                if !std::mem::replace(&mut self.head_has_begun, true) {
+                    service.refresh(&mut self.options);
+                }
                 if let Some(head) = inner.input.request_head(&self.options.limits)? {
                     self.request_began = None;
+                    self.head_has_begun = false;
                     return Poll::Ready(Ok(Some(head)));
                 }
                 self.request_began = Some(began);
@@ -240,7 +253,7 @@ impl Connection<'_> {
         inner.received = 0;
         inner.body_error = None;
         inner.is_answered = false;
-        inner.stall.progress();
+        inner.stall = Stall::new(self.options.request_body);
         inner.decoder = Decoder::new(head.framing);
         inner.continue_awaited = head.framing != Framing::None
             && head.version >= Version::HTTP_11

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Listener;
 use super::bind::BACKLOG;
 use super::per_client::Counted;
+use super::permits::Permit;
+use super::{Accepting, Listener};
 use crate::connection;
 use crate::downstream::{Current, Downstream};
+use crate::entrance::Entrance;
 use crate::forward;
 use crate::metrics::this_worker;
 use crate::shutdown::{Drain, Seat};
@@ -32,13 +33,17 @@ const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 /// What a client that is in its handshake when draining begins may still take: a few round trips.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Accepts connections until `drain` starts, and then those that the kernel has completed already.
-pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current: Rc<Current>, drain: Drain) {
-    let waiting = drain.seat_uncounted();
-    let take_in = async |(socket, peer): (TcpStream, SocketAddr)| {
-        let Some(permit) = admit(&listener, &drain).await else { return };
-        start(socket, peer, current.clone(), Admitted::new(listener.clone(), drain.seat(), permit));
-    };
+/// Accepts connections until `drain` starts, and then those that the kernel has completed already. The drain is not over
+/// before these are in, however late the task of this future comes up.
+pub(crate) fn accept(accepting: Accepting, current: Rc<Current>, drain: Drain) -> impl Future<Output = ()> {
+    let waiting = drain.seat();
+    accept_until_drain(accepting, current, drain, waiting)
+}
+
+async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: Drain, waiting: Seat) {
+    // In this order, so that the socket is closed first.
+    let Accepting { listening: _listening, socket, listener, entrance } = accepting;
+    let mut door = Door { listener, entrance, current, drain };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -46,8 +51,8 @@ pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current
         });
         match accepted.await {
             None => break,
-            Some(Err(error)) => pause(&listener, &error).await,
-            Some(Ok(connection)) => take_in(connection).await,
+            Some(Err(error)) => door.pause(&error).await,
+            Some(Ok((socket, peer))) => door.take_in(socket, peer).await,
         }
     }
     // The kernel knows of connections that the reactor has yet to hear of.
@@ -57,70 +62,98 @@ pub(crate) async fn accept(socket: TcpListener, listener: Arc<Listener>, current
         if socket.set_nonblocking(true).is_ok()
             && let Ok(socket) = TcpStream::from_std(socket)
         {
-            take_in((socket, peer)).await;
+            door.take_in(socket, peer).await;
         }
     }
 }
 
-/// After an error that concerns one connection, the next one is accepted; after one that concerns them all,
-/// accepting would only fail again, in a spin.
-async fn pause(listener: &Listener, error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-        listener.warn("file descriptors or memory", &format!("accepting pauses: {error}"));
-        tokio::time::sleep(EXHAUSTED_PAUSE).await;
-    }
+/// A listener on one worker.
+struct Door {
+    listener: Arc<Listener>,
+    /// The settings that were seen last: the present ones, or the last ones of a listener that ends.
+    entrance: Arc<Entrance>,
+    current: Rc<Current>,
+    drain: Drain,
 }
 
-/// Waits for one of `limits.connections`; `None` when draining begins first.
-async fn admit(listener: &Listener, drain: &Drain) -> Option<Option<OwnedSemaphorePermit>> {
-    let Some(connections) = &listener.connections else { return Some(None) };
-    match connections.clone().try_acquire_owned() {
-        Ok(permit) => return Some(Some(permit)),
-        Err(TryAcquireError::Closed) => return None,
-        Err(TryAcquireError::NoPermits) => {}
+impl Door {
+    /// Starts the connection's task as soon as `limits.connections` lets it in.
+    async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let Some(permit) = self.admit().await else { return };
+        if let Some(entrance) = self.current.load().entrance(self.listener.id) {
+            self.entrance.clone_from(entrance);
+        }
+        let admitted = Admitted::new(self.listener.clone(), self.entrance.clone(), self.drain.seat(), permit);
+        start(socket, peer, self.current.clone(), admitted);
     }
-    listener.warn("limits.connections", "as many connections are open as may be: new ones wait");
-    let drained = drain.seat_uncounted();
-    tokio::select! {
-        permit = connections.clone().acquire_owned() => permit.ok().map(Some),
-        () = std::future::poll_fn(|cx| drained.poll_draining(cx)) => None,
+
+    /// After an error that concerns one connection, the next one is accepted; after one that concerns them all,
+    /// accepting would only fail again, in a spin.
+    async fn pause(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+            self.warn("file descriptors or memory", &format!("accepting pauses: {error}"));
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
+    }
+
+    /// Waits for one of `limits.connections`; `None` when draining begins first.
+    async fn admit(&self) -> Option<Permit> {
+        if let Some(permit) = self.listener.connections.try_acquire() {
+            return Some(permit);
+        }
+        self.warn("limits.connections", "as many connections are open as may be: new ones wait");
+        let drained = self.drain.seat_uncounted();
+        tokio::select! {
+            permit = self.listener.connections.acquire() => permit,
+            () = std::future::poll_fn(|cx| drained.poll_draining(cx)) => None,
+        }
+    }
+
+    fn warn(&self, limit: &'static str, what: &str) {
+        self.listener.warn(&self.entrance.name, limit, what);
     }
 }
 
 /// A connection that was let in, and what it holds while it is open.
 struct Admitted {
     listener: Arc<Listener>,
+    /// The settings under which it was accepted.
+    entrance: Arc<Entrance>,
     seat: Seat,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Permit,
     _counted: Option<Counted>,
     /// Why it ended.
     ended: &'static str,
 }
 
 impl Admitted {
-    fn new(listener: Arc<Listener>, seat: Seat, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(listener: Arc<Listener>, entrance: Arc<Entrance>, seat: Seat, permit: Permit) -> Self {
         listener.stats.accepted(this_worker());
         // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
-        Self { listener, seat, _permit: permit, _counted: None, ended: "drain" }
+        Self { listener, entrance, seat, _permit: permit, _counted: None, ended: "drain" }
     }
 
     /// Counts the connection to its client; `false` when the client has as many as it may.
     fn count(&mut self, client: IpAddr) -> bool {
-        let Some(clients) = &self.listener.per_client else { return true };
-        self._counted = clients.admit(client);
+        let Some(limit) = self.entrance.connections_per_client else { return true };
+        self._counted = self.listener.per_client.admit(client, limit);
         if self._counted.is_none() {
-            self.listener.warn("limits.connections_per_client", "a client has as many connections as it may");
+            self.warn("limits.connections_per_client", "a client has as many connections as it may");
             self.ended = "limits.connections_per_client";
         }
         self._counted.is_some()
+    }
+
+    fn warn(&self, limit: &'static str, what: &str) {
+        self.listener.warn(&self.entrance.name, limit, what);
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.listener.stats.closed(this_worker(), self.ended);
-        tracing::debug!(listener = self.listener.name(), reason = self.ended, "client connection closed");
+        tracing::debug!(listener = &*self.entrance.name, reason = self.ended, "client connection closed");
     }
 }
 
@@ -130,13 +163,13 @@ fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted
     // Without it the last part of a response can wait for the client's delayed acknowledgement.
     drop(socket.set_nodelay(true));
     let accepted = Instant::now();
-    let listener = admitted.listener.clone();
-    tracing::debug!(listener = listener.name(), %peer, "client connection accepted");
+    let entrance = admitted.entrance.clone();
+    tracing::debug!(listener = &*entrance.name, %peer, "client connection accepted");
     let peer = peer.ip().to_canonical();
-    if listener.tls.is_some() || listener.proxy_protocol {
+    if entrance.tls.is_some() || entrance.proxy_protocol {
         tokio::task::spawn_local(settle(socket, peer, accepted, current, admitted));
     } else if admitted.count(peer) {
-        let downstream = Downstream::new(listener.entrance.clone(), current, peer, false);
+        let downstream = Downstream::new(entrance, current, peer, false);
         tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, downstream, admitted));
     }
 }
@@ -149,8 +182,8 @@ async fn speak(
     downstream: Rc<Downstream>,
     mut admitted: Admitted,
 ) {
-    admitted.ended =
-        connection::serve(stream, is_h2, began, downstream, &admitted.listener, &admitted.seat).await;
+    let protocols = admitted.entrance.protocols;
+    admitted.ended = connection::serve(stream, is_h2, protocols, began, downstream, &admitted.seat).await;
 }
 
 /// PROXY header and TLS handshake, then HTTP. With TLS, `timeouts.tls_handshake` is for both, and the request's header
@@ -163,20 +196,20 @@ async fn settle(
     current: Rc<Current>,
     mut admitted: Admitted,
 ) {
-    let listener = admitted.listener.clone();
-    let limit = if listener.tls.is_some() { listener.tls_handshake } else { None };
-    let header_limit = limit.or(listener.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
+    let entrance = admitted.entrance.clone();
+    let has_tls = entrance.tls.is_some();
+    let limit = if has_tls { entrance.tls_handshake } else { None };
+    let header_limit = limit.or(entrance.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
     let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
     match proxied(socket, peer, &current, &admitted, &mut opening).await {
         Err(ended) => admitted.ended = ended,
         Ok((socket, peer)) if admitted.count(peer) => {
-            let downstream =
-                Downstream::new(listener.entrance.clone(), current, peer, listener.tls.is_some());
+            let downstream = Downstream::new(entrance, current, peer, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
             match secured(socket, peer, &admitted, opening).await {
                 Err(ended) => admitted.ended = ended,
                 Ok((stream, is_h2)) => {
-                    let began = if listener.tls.is_some() { Instant::now() } else { accepted };
+                    let began = if has_tls { Instant::now() } else { accepted };
                     tokio::task::spawn_local(speak(stream, is_h2, began, downstream, admitted));
                 }
             }
@@ -220,14 +253,13 @@ async fn proxied(
     admitted: &Admitted,
     opening: &mut Opening,
 ) -> Result<(Socket, IpAddr), &'static str> {
-    let listener = &admitted.listener;
-    if !listener.proxy_protocol || !forward::is_trusted(peer, &current.load().trusted_proxies) {
+    if !admitted.entrance.proxy_protocol || !forward::is_trusted(peer, &current.load().trusted_proxies) {
         return Ok((Socket::new(socket), peer));
     }
     let Ok(Ok((client, early))) =
         opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket)).await
     else {
-        listener.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
+        admitted.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
         return Err("proxy_protocol");
     };
     let mut socket = Socket::new(socket);
@@ -245,21 +277,21 @@ async fn secured(
     admitted: &Admitted,
     mut opening: Opening,
 ) -> Result<(Stream, Option<bool>), &'static str> {
-    let listener = &admitted.listener;
-    let Some(tls) = &listener.tls else { return Ok((Stream::Plain(socket), None)) };
-    match opening.within(&admitted.seat, tls.accept(socket)).await {
+    let stats = &admitted.listener.stats;
+    let Some(tls) = &admitted.entrance.tls else { return Ok((Stream::Plain(socket), None)) };
+    match opening.within(&admitted.seat, tls.acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
         }
         Ok(Err(error)) => {
-            tracing::debug!(listener = listener.name(), %peer, "TLS handshake failed: {error}");
-            listener.stats.tls_failed(this_worker(), "handshake");
+            tracing::debug!(listener = &*admitted.entrance.name, %peer, "TLS handshake failed: {error}");
+            stats.tls_failed(this_worker(), "handshake");
             Err("tls")
         }
         Err(_elapsed) => {
-            listener.warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
-            listener.stats.tls_failed(this_worker(), "timeouts.tls_handshake");
+            admitted.warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
+            stats.tls_failed(this_worker(), "timeouts.tls_handshake");
             Err("timeouts.tls_handshake")
         }
     }

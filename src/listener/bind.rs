@@ -5,25 +5,59 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::{ConfigError, Loaded, Segment};
+
 /// Connections that the kernel keeps until they are accepted; it takes the least of this and its own limit.
 pub(super) const BACKLOG: i32 = 4096;
 
 /// Binds `address` once for each worker; port 0 is the same free port for all of them. An IPv6 address is IPv6
-/// only: `0.0.0.0:80` and `[::]:80` can be two listeners.
+/// only: `0.0.0.0:80` and `[::]:80` can be two listeners. Answers the address with the port that it has.
+///
+/// `held` is what this process listens on already: where the address overlaps with one of those, as `0.0.0.0:80`
+/// does with `127.0.0.1:80`, both listen side by side until the other is closed, and connections come in to
+/// the more specific one.
 ///
 /// # Errors
 /// The address is taken, is not this machine's, or may not be used.
-pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+pub(super) fn bind(
+    address: SocketAddr,
+    workers: usize,
+    held: &[SocketAddr],
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     // Sockets with SO_REUSEPORT would silently share a port with another process of this user's. A socket
-    // without it finds out.
-    drop(open(address, false)?);
+    // without it finds out, unless it is our own that is in its way: then only those programs are found that do
+    // not share their port themselves, or are another user's.
+    if !held.iter().any(|held| overlaps(*held, address)) {
+        drop(open(address, false)?);
+    }
     let first = open(address, true)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..workers {
         sockets.push(open(address, true)?);
     }
-    Ok(sockets)
+    Ok((address, sockets))
+}
+
+/// Whether a connection could come in to either of two addresses.
+fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port()
+        && a.is_ipv4() == b.is_ipv4()
+        && (a == b || a.is_unspecified() || b.is_unspecified())
+}
+
+/// The error for an address that could not be bound, with what to do about it.
+pub(crate) fn cannot_bind(loaded: &Loaded, place: &[Segment], error: &io::Error) -> ConfigError {
+    let help = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or write another port",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege: write a higher one, or grant it"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: write one of its own",
+        _ => "write another address",
+    };
+    loaded.source.error(place, format!("cannot listen on this address: {error}")).help(help)
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
@@ -43,12 +77,43 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
+    const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
     #[test]
     fn workers_share_a_port_and_nobody_else_does() {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sockets = bind(any, 3).unwrap();
-        let address = sockets[0].local_addr().unwrap();
+        let (address, sockets) = bind(ANY_PORT.into(), 3, &[]).unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
-        assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(bind(address, 1, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn an_address_that_overlaps_with_our_own_is_ours_to_bind() {
+        let (own, _sockets) = bind(ANY_PORT.into(), 2, &[]).unwrap();
+        let all = SocketAddr::from(([0, 0, 0, 0], own.port()));
+        assert_eq!(bind(all, 2, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let (_, _wide) = bind(all, 2, &[own]).unwrap();
+    }
+
+    #[test]
+    fn another_program_is_found_beside_our_own_sockets() {
+        let (own, _sockets) = bind(ANY_PORT.into(), 2, &[]).unwrap();
+        let _other = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], own.port()))).unwrap();
+        let all = SocketAddr::from(([0, 0, 0, 0], own.port()));
+        assert_eq!(bind(all, 2, &[own]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn addresses_overlap_where_one_has_all_of_the_other() {
+        for (one, other, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.2:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "0.0.0.0:80", false),
+        ] {
+            assert_eq!(overlaps(one.parse().unwrap(), other.parse().unwrap()), expected, "{one} {other}");
+        }
     }
 }

@@ -2,16 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections by client address; only where the limit is set.
-#[derive(Clone)]
-pub(super) struct PerClient(Arc<State>);
-
-struct State {
-    limit: u32,
-    open: Mutex<HashMap<IpAddr, u32>>,
-}
+/// Connections by client address. Only those are counted that came while there was a limit.
+#[derive(Clone, Default)]
+pub(super) struct PerClient(Arc<Mutex<HashMap<IpAddr, u32>>>);
 
 /// A client's connection: it counts until this is dropped.
 pub(super) struct Counted {
@@ -20,15 +16,12 @@ pub(super) struct Counted {
 }
 
 impl PerClient {
-    pub(super) fn new(limit: u32) -> Self {
-        Self(Arc::new(State { limit, open: Mutex::default() }))
-    }
-
-    /// Counts a connection, unless the client has as many as it may.
-    pub(super) fn admit(&self, client: IpAddr) -> Option<Counted> {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts a connection, unless the client has as many as it may. `limit` is as of now: where it was lowered, a
+    /// client keeps what it has and gets no more.
+    pub(super) fn admit(&self, client: IpAddr, limit: NonZeroU32) -> Option<Counted> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(client).or_insert(0);
-        if *count >= self.0.limit {
+        if *count >= limit.get() {
             return None;
         }
         *count += 1;
@@ -38,7 +31,7 @@ impl PerClient {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut open = self.clients.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
@@ -54,14 +47,16 @@ mod tests {
 
     #[test]
     fn a_client_may_have_so_many_and_no_more() {
-        let clients = PerClient::new(2);
+        let clients = PerClient::default();
+        let [two, three] = [2, 3].map(|limit| NonZeroU32::new(limit).unwrap());
         let [one, other] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
-        let first = clients.admit(one).unwrap();
-        let _second = clients.admit(one).unwrap();
-        assert!(clients.admit(one).is_none());
-        assert!(clients.admit(other).is_some());
+        let first = clients.admit(one, two).unwrap();
+        let _second = clients.admit(one, two).unwrap();
+        assert!(clients.admit(one, two).is_none());
+        assert!(clients.admit(other, two).is_some());
+        assert!(clients.admit(one, three).is_some(), "a limit that was raised holds at once");
         drop(first);
-        assert!(clients.admit(one).is_some());
-        assert_eq!(clients.0.open.lock().unwrap().len(), 1, "clients that left leave nothing behind");
+        assert!(clients.admit(one, two).is_some());
+        assert_eq!(clients.0.lock().unwrap().len(), 1, "clients that left leave nothing behind");
     }
 }

@@ -152,10 +152,9 @@ pub struct RouteTotals {
     pub errors: Vec<(&'static str, u64)>,
 }
 
-/// The counts of one listener.
+/// The counts of one listener. It has its name elsewhere: one that is renamed goes on counting.
 #[derive(Debug)]
 pub struct ListenerStats {
-    listener: String,
     shards: Sharded<ListenerShard>,
 }
 
@@ -168,16 +167,10 @@ struct ListenerShard {
 }
 
 impl ListenerStats {
-    /// Counts for the listener of this name, with a slot per worker and one for the control thread.
+    /// Counts with a slot per worker and one for the control thread.
     #[must_use]
-    pub fn new(listener: &str, workers: usize) -> Self {
-        Self { listener: listener.to_owned(), shards: Sharded::new(workers) }
-    }
-
-    /// The listener's name, as it shows in the `listener` label.
-    #[must_use]
-    pub fn listener(&self) -> &str {
-        &self.listener
+    pub fn new(workers: usize) -> Self {
+        Self { shards: Sharded::new(workers) }
     }
 
     /// A connection was accepted; [`closed`](Self::closed) must follow, on the same worker.
@@ -271,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_listener_has_as_many_active_connections_as_were_accepted_and_not_closed() {
-        let stats = ListenerStats::new("web", 2);
+        let stats = ListenerStats::new(2);
         stats.accepted(0);
         stats.accepted(1);
         stats.accepted(1);

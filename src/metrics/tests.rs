@@ -12,7 +12,7 @@ fn scrape() -> Scrape {
     route.begin(1);
     route.finish(0, 200, Duration::from_millis(3), 10, 1024, None);
     route.finish(1, 503, Duration::from_secs(2), 0, 40, Some("pool.acquire_timeout"));
-    let listener = Arc::new(ListenerStats::new("web", 2));
+    let listener = Arc::new(ListenerStats::new(2));
     listener.accepted(0);
     listener.accepted(1);
     listener.closed(1, "keep_alive");
@@ -33,7 +33,7 @@ fn scrape() -> Scrape {
     };
     Scrape {
         process,
-        listeners: vec![listener],
+        listeners: vec![("web".into(), listener)],
         routes: vec![route],
         pools: vec![pool],
         access_log_dropped: 9,

@@ -41,7 +41,7 @@ use template::Template;
 /// Which requests a route is for, as written. The default is every request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteMatch {
-    /// Positions of the listeners on which the route is served; all listeners where none is named.
+    /// Numbers of the listeners on which the route is served; all listeners where none is named.
     pub listeners: Vec<usize>,
     /// A host name, an IP address, or `*.example.com` for names with one or more labels before
     /// `.example.com`. `None` is any host, and no host.
@@ -68,7 +68,7 @@ pub enum Expected {
 /// What the router sees of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLine<'a, 'p> {
-    /// Position of the listener that the request came in through.
+    /// Number of the listener that the request came in through.
     pub listener: usize,
     /// The host without its port; empty if there is none. Its case and a final dot do not matter.
     pub host: &'a str,

@@ -14,6 +14,7 @@ use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
     Segment, UpstreamChoice, ValueMatch,
 };
+use crate::entrance::Entrance;
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
@@ -31,6 +32,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) access_log: Option<AccessLog>,
     /// What serves now: of it the new snapshot takes over what did not change.
     pub(crate) previous: Option<&'a Snapshot>,
+    /// The settings of the listeners.
+    pub(crate) listeners: Vec<Arc<Entrance>>,
 }
 
 impl Snapshot {
@@ -75,6 +78,7 @@ impl Snapshot {
         ConfigErrors::check(builder.errors)?;
         let router = router.map_err(|_| ConfigError::new("the routes cannot be built"))?;
         let snapshot = Snapshot {
+            listeners: environment.listeners.clone(),
             router,
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
             telemetry: Telemetry { access_log: environment.access_log.clone(), unrouted, warned },
@@ -110,9 +114,9 @@ impl<'a> Builder<'a> {
     }
 
     fn route_match(&self, route: &config::Route) -> RouteMatch {
-        let listeners = self.config().listeners.iter().enumerate();
-        let served = |listener: &config::Listener| {
-            route.listeners.as_ref().is_some_and(|names| names.contains(&listener.name()))
+        let served = |listener: &&Arc<Entrance>| {
+            let names = route.listeners.iter().flatten();
+            names.into_iter().any(|name| **name == *listener.name)
         };
         let text = |value: &ValueMatch| match value {
             ValueMatch::Present => Expected::Present,
@@ -120,7 +124,13 @@ impl<'a> Builder<'a> {
         };
         let matches = &route.matches;
         RouteMatch {
-            listeners: listeners.filter(|(_, listener)| served(listener)).map(|(index, _)| index).collect(),
+            listeners: self
+                .environment
+                .listeners
+                .iter()
+                .filter(served)
+                .map(|listener| listener.id.number())
+                .collect(),
             host: matches.host.as_ref().map(ToString::to_string),
             path: path_pattern(matches),
             methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),

@@ -22,7 +22,8 @@ pub(super) struct TimedWrites {
 impl TimedWrites {
     fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.stall.progress();
+            // As `Stall::progress`, with the limit of now.
+            self.stall = Stall::new(self.streams.options().response_write);
             return polled;
         }
         self.stall.poll_waiting(cx, &self.timer).map(|()| Err(io::ErrorKind::TimedOut.into()))

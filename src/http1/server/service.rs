@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ServerOptions;
 use super::shared::Interim;
 use crate::body::Body;
 use crate::error::Error;
@@ -15,6 +17,9 @@ use crate::timer::Timer;
 pub(crate) trait Service {
     /// What is kept of an exchange until its last byte is sent.
     type Record: Record;
+
+    /// Brings limits and timeouts up to date. Called when a request begins to come; they hold until the next one does.
+    fn refresh(&self, options: &mut Arc<ServerOptions>);
 
     /// Answers one request.
     fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Self::Record>>;

@@ -1,0 +1,183 @@
+//! What a configuration means for the listeners that run: which of them stay, which go, which come.
+//!
+//! Planning and binding touch nothing that runs, so both may fail and leave everything as it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::bind::{bind, cannot_bind};
+use super::set::{Bound, Change, Running};
+use super::{Listen, Listener, Listeners};
+use crate::config::{self, ConfigErrors, Loaded};
+use crate::entrance::Entrance;
+use crate::path;
+
+/// The listeners of a configuration, checked and built but for the sockets of those that are new.
+pub(crate) struct Plan {
+    /// In the order of the file.
+    planned: Vec<Planned>,
+    removed: Vec<Running>,
+    /// What this process listens on already, and has not closed.
+    held: Vec<SocketAddr>,
+    /// Listeners that were removed before, and still have a socket open.
+    ending: Vec<Arc<Listener>>,
+}
+
+struct Planned {
+    written: config::Listener,
+    entrance: Arc<Entrance>,
+    /// None where it is new.
+    listener: Option<Arc<Listener>>,
+    change: Change,
+}
+
+impl Listeners {
+    /// Plans the listeners of a configuration. Those that run and have the same address stay, whatever else is different.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates of any of them, each at its place in the file.
+    pub(crate) fn plan(&self, loaded: &Loaded, workers: usize) -> Result<Plan, ConfigErrors> {
+        let written = &loaded.config.listeners;
+        let names: Vec<String> = written.iter().map(config::Listener::name).collect();
+        let wanted: Vec<_> =
+            written.iter().zip(&names).map(|(one, name)| (one.socket_address(), name.as_str())).collect();
+        let running: Vec<_> =
+            self.running.iter().map(|one| (one.listener.written, &*one.entrance.name)).collect();
+        let matched = matches(&wanted, &running);
+        let (mut planned, mut errors) = (Vec::new(), Vec::new());
+        for (index, (written, position)) in written.iter().zip(&matched).enumerate() {
+            let running = position.and_then(|position| self.running.get(position));
+            match Planned::build(written, running, workers) {
+                Ok(one) => planned.push(one),
+                Err(error) => {
+                    errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()));
+                }
+            }
+        }
+        ConfigErrors::check(errors)?;
+        let is_removed = |position: &usize| !matched.contains(&Some(*position));
+        let ending: Vec<_> = self.ending.iter().filter(|listener| listener.is_listening()).cloned().collect();
+        Ok(Plan {
+            planned,
+            removed: (0..self.running.len())
+                .filter(is_removed)
+                .filter_map(|position| self.running.get(position).cloned())
+                .collect(),
+            held: self.iter().map(|one| &one.listener).chain(&ending).map(|one| one.address).collect(),
+            ending,
+        })
+    }
+}
+
+/// Which of the running listeners each of the wanted ones is, by address and name: the one with both, else one whose
+/// name was another. Of the same address and different names there can be several where port 0 is written; their order decides.
+fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec<Option<usize>> {
+    let mut matched: Vec<Option<usize>> = vec![None; wanted.len()];
+    for by_name in [true, false] {
+        for (place, (address, name)) in wanted.iter().enumerate() {
+            let is_it = |position: usize, of: &(SocketAddr, &str)| {
+                of.0 == *address && (!by_name || of.1 == *name) && !matched.contains(&Some(position))
+            };
+            let found = running.iter().enumerate().position(|(position, of)| is_it(position, of));
+            if let Some(slot) = matched.get_mut(place).filter(|slot| slot.is_none()) {
+                *slot = found;
+            }
+        }
+    }
+    matched
+}
+
+impl Planned {
+    fn build(
+        written: &config::Listener,
+        running: Option<&Running>,
+        workers: usize,
+    ) -> Result<Self, crate::tls::TlsError> {
+        let built = Entrance::build(written, running.map(|running| &*running.entrance), workers)?;
+        let kept = running
+            .filter(|running| running.written == *written && running.entrance.has_same_tls(&built))
+            .map(|running| running.entrance.clone());
+        Ok(Self {
+            written: written.clone(),
+            change: match (running, &kept) {
+                (None, _) => Change::Added,
+                (Some(_), None) => Change::Changed,
+                (Some(_), Some(_)) => Change::Kept,
+            },
+            entrance: kept.unwrap_or_else(|| Arc::new(built)),
+            listener: running.map(|running| running.listener.clone()),
+        })
+    }
+}
+
+impl Plan {
+    /// The settings of all listeners, in the order of the file: part of the snapshot that goes with this plan.
+    pub(crate) fn entrances(&self) -> Vec<Arc<Entrance>> {
+        self.planned.iter().map(|planned| planned.entrance.clone()).collect()
+    }
+
+    /// Binds the listeners that are new, a socket for each worker. They listen from now on; nobody accepts yet.
+    ///
+    /// # Errors
+    /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
+    pub(crate) fn bind(self, loaded: &Loaded, workers: usize) -> Result<Bound, ConfigErrors> {
+        let mut bound = Bound::new(self.ending, workers);
+        let mut errors = Vec::new();
+        for (index, planned) in self.planned.into_iter().enumerate() {
+            let Planned { written, entrance, listener, change } = planned;
+            if let Some(listener) = listener {
+                bound.changes.push((change, Running { written, entrance, listener }));
+                continue;
+            }
+            match bind(written.socket_address(), workers, &self.held) {
+                Ok((address, sockets)) => {
+                    let listener = Arc::new(Listener::new(&entrance, written.socket_address(), address));
+                    for (socket, of_worker) in sockets.into_iter().zip(&mut bound.listen) {
+                        of_worker.push(Listen::new(socket, &listener, &entrance));
+                    }
+                    bound.changes.push((change, Running { written, entrance, listener }));
+                }
+                Err(error) => errors.push(cannot_bind(loaded, &path!["listeners", index, "address"], &error)),
+            }
+        }
+        ConfigErrors::check(errors)?;
+        bound.changes.extend(self.removed.into_iter().map(|removed| (Change::Removed, removed)));
+        Ok(bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `name@port`, separated by blanks.
+    fn listeners(text: &str) -> Vec<(SocketAddr, &str)> {
+        text.split_whitespace()
+            .map(|listener| {
+                let (name, port) = listener.split_once('@').unwrap();
+                (SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())), name)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_listener_is_known_by_its_address_and_then_by_its_name() {
+        for (running, wanted, expected) in [
+            ("", "a@80", vec![None]),
+            ("a@80", "a@80", vec![Some(0)]),
+            ("a@80 b@81", "b@81 a@80", vec![Some(1), Some(0)]),
+            // Another name, another address; names that change places.
+            ("a@80", "b@80", vec![Some(0)]),
+            ("a@80", "a@81", vec![None]),
+            ("a@80 b@81", "b@80 a@81", vec![Some(0), Some(1)]),
+            ("a@80 b@81", "b@81", vec![Some(1)]),
+            // Port 0: names first, then the order.
+            ("a@0 b@0", "b@0 a@0", vec![Some(1), Some(0)]),
+            ("a@0 b@0", "c@0 a@0", vec![Some(1), Some(0)]),
+            ("a@0 b@0", "c@0 d@0 e@0", vec![Some(0), Some(1), None]),
+            ("a@0 b@0 c@0", "x@0 c@0", vec![Some(0), Some(2)]),
+        ] {
+            assert_eq!(matches(&listeners(wanted), &listeners(running)), expected, "{running} to {wanted}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The listeners that run, as the control side knows them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Listen, Listener};
+use crate::config;
+use crate::entrance::{Entrance, ListenerId};
+
+/// All listeners of the process; none at first.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    /// In the order of the file.
+    pub(super) running: Vec<Running>,
+    /// Those that were told to end, as long as they may have a socket open.
+    pub(super) ending: Vec<Arc<Listener>>,
+}
+
+/// A listener with its present settings.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) entrance: Arc<Entrance>,
+    /// What the settings were built from.
+    pub(super) written: config::Listener,
+}
+
+/// What becomes of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    /// The same address with other settings; a new name is one, a renewed certificate, too.
+    Changed,
+    Kept,
+    Removed,
+}
+
+/// A plan with all of its sockets: what is left to do cannot fail.
+pub(crate) struct Bound {
+    /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
+    pub(super) changes: Vec<(Change, Running)>,
+    pub(super) ending: Vec<Arc<Listener>>,
+    /// The sockets of the new ones, by worker.
+    pub(super) listen: Vec<Vec<Listen>>,
+}
+
+impl Listeners {
+    /// Those that run, in the order of the file.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter()
+    }
+}
+
+impl Running {
+    /// The name, as it shows in logs and metrics.
+    pub(crate) fn name(&self) -> &str {
+        &self.entrance.name
+    }
+
+    /// The address that it listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+}
+
+impl Bound {
+    pub(super) fn new(ending: Vec<Arc<Listener>>, workers: usize) -> Self {
+        Self { changes: Vec::new(), ending, listen: (0..workers).map(|_| Vec::new()).collect() }
+    }
+
+    /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &Running)> {
+        self.changes.iter().map(|(change, running)| (*change, running))
+    }
+
+    /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, what each worker
+    /// has to listen on, and which listeners end.
+    pub(crate) fn commit(self) -> (Listeners, Vec<Vec<Listen>>, Vec<ListenerId>) {
+        let Self { changes, mut ending, listen } = self;
+        let (mut running, mut ended) = (Vec::new(), Vec::new());
+        for (change, one) in changes {
+            match change {
+                Change::Removed => {
+                    ended.push(one.listener.id);
+                    ending.push(one.listener);
+                }
+                Change::Added | Change::Changed | Change::Kept => {
+                    one.listener.connections.set_limit(one.entrance.connections.map(Into::into));
+                    running.push(one);
+                }
+            }
+        }
+        (Listeners { running, ending }, listen, ended)
+    }
+}

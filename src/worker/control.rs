@@ -1,0 +1,162 @@
+//! The workers, as the control side holds them.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Command, Phase, WorkerParts, start};
+use crate::entrance::ListenerId;
+use crate::listener::{Bound, Listen, Listeners};
+use crate::snapshot::Snapshot;
+use crate::upstream::Letter;
+
+/// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
+const COMMANDS: usize = 256;
+
+/// How long a worker may take to obey: far longer than one that is alive does.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// All workers of the process.
+pub(crate) struct Workers {
+    workers: Vec<Worker>,
+    phase: watch::Sender<Phase>,
+}
+
+struct Worker {
+    number: usize,
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Starts a worker for each mailbox. They serve `snapshot`, whichever it is at the time, and listen nowhere yet.
+    ///
+    /// # Errors
+    /// The operating system has no threads or event queues to give.
+    pub(crate) fn start(
+        snapshot: &Arc<ArcSwap<Snapshot>>,
+        mailboxes: Vec<mpsc::Receiver<Letter>>,
+    ) -> io::Result<Self> {
+        let (phase, phase_seen) = watch::channel(Phase::Serving);
+        let mut workers = Vec::new();
+        for (number, mailbox) in mailboxes.into_iter().enumerate() {
+            let (commands, to_obey) = mpsc::channel(COMMANDS);
+            let thread = start(WorkerParts {
+                number,
+                snapshot: snapshot.clone(),
+                mailbox,
+                commands: to_obey,
+                phase: phase_seen.clone(),
+            })?;
+            workers.push(Worker { number, commands, thread });
+        }
+        Ok(Self { workers, phase })
+    }
+
+    /// Does what was planned for the listeners, once the snapshot that belongs to it is the current one. When this is over,
+    /// every worker accepts on the sockets of those that are new, has begun to end those that are gone, and has let
+    /// go of the snapshot before.
+    ///
+    /// # Errors
+    /// A worker could not watch a socket, for want of memory; it has written so into the log. All else is done.
+    pub(crate) async fn commit(&self, listeners: &mut Listeners, bound: Bound) -> io::Result<()> {
+        for (change, listener) in bound.changes() {
+            tracing::debug!(listener = listener.name(), address = %listener.address(), ?change, "listener");
+        }
+        let (now, listen, ended) = bound.commit();
+        *listeners = now;
+        self.listen(listen).await;
+        self.end(&ended).await;
+        self.refresh().await
+    }
+
+    /// Gives each worker its sockets.
+    async fn listen(&self, listen: Vec<Vec<Listen>>) {
+        for (worker, listen) in self.workers.iter().zip(listen) {
+            for listen in listen {
+                worker.tell(Command::Listen(listen)).await;
+            }
+        }
+    }
+
+    /// Ends listeners: their sockets close, and their connections end with their present request.
+    async fn end(&self, listeners: &[ListenerId]) {
+        for worker in &self.workers {
+            for id in listeners {
+                worker.tell(Command::End(*id)).await;
+            }
+        }
+    }
+
+    /// Waits until every worker has obeyed all that it was told, and has let go of the snapshot before the current one.
+    ///
+    /// # Errors
+    /// As those of [`Workers::commit`].
+    pub(crate) async fn refresh(&self) -> io::Result<()> {
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            worker.tell(Command::Refresh(done)).await;
+            answers.push((worker.number, answer));
+        }
+        let until = Instant::now() + COMMAND_PATIENCE;
+        let mut result = Ok(());
+        for (worker, answer) in answers {
+            match timeout_at(until, answer).await {
+                Ok(Ok(obeyed)) => result = result.and(obeyed),
+                // It has stopped serving.
+                Ok(Err(_)) => {}
+                Err(_elapsed) => tracing::error!(worker, "the worker does not answer"),
+            }
+        }
+        result
+    }
+
+    /// Lets the workers end what they have begun; ends them when `limit` is over or the signal comes.
+    pub(crate) async fn drain(self, limit: Option<Duration>, signal: impl Future<Output = ()>) {
+        let Self { workers, phase } = self;
+        phase.send_replace(Phase::Draining);
+        let mut joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                if worker.thread.join().is_err() {
+                    tracing::error!("a worker panicked");
+                }
+            }
+        });
+        let time_up = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = &mut joined => return,
+            () = time_up => {}
+            () = signal => tracing::warn!("second signal: ending at once"),
+        }
+        phase.send_replace(Phase::Ended);
+        drop(joined.await);
+    }
+}
+
+impl Worker {
+    async fn tell(&self, command: Command) {
+        match self.commands.send_timeout(command, COMMAND_PATIENCE).await {
+            // One that has stopped serving has no use for commands.
+            Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => {}
+            Err(mpsc::error::SendTimeoutError::Timeout(command)) => {
+                let listener = match &command {
+                    Command::Listen(listen) => &*listen.entrance.name,
+                    Command::End(_) | Command::Refresh(_) => "-",
+                };
+                tracing::error!(worker = self.number, listener, "the worker takes no commands");
+            }
+        }
+    }
+}

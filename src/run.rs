@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
@@ -18,7 +18,7 @@ use crate::listener::{self, Listener};
 use crate::metrics::{ProcessStats, Scrape};
 use crate::path;
 use crate::snapshot::{Environment, Snapshot};
-use crate::upstream::{Letter, Mailboxes};
+use crate::upstream::{Letters, Mailboxes, mailbox};
 use crate::worker::{self, MAILBOX_LETTERS, Phase, WorkerParts};
 
 /// How long the access log may take to write its last lines.
@@ -40,7 +40,7 @@ pub struct Prepared {
     loaded: Loaded,
     listeners: Vec<Arc<Listener>>,
     snapshot: Snapshot,
-    mailboxes: Vec<mpsc::Receiver<Letter>>,
+    mailboxes: Vec<Letters>,
     access_log: Option<AccessLog>,
 }
 
@@ -51,7 +51,7 @@ pub struct Prepared {
 pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     let loaded = config::load(file)?;
     let workers = loaded.config.workers.count();
-    let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LETTERS)).unzip();
+    let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox(MAILBOX_LETTERS)).unzip();
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     for (index, written) in loaded.config.listeners.iter().enumerate() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::downstream::Current;
@@ -18,7 +18,7 @@ use crate::metrics::enter_worker;
 use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::{Action, Snapshot};
 use crate::timer::Timer;
-use crate::upstream::{Endpoint, Letter, close_idle_connections, dial, keep_idle_connections};
+use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;
@@ -44,7 +44,7 @@ pub(crate) struct WorkerParts {
     pub(crate) number: usize,
     pub(crate) sockets: Vec<(TcpListener, Arc<Listener>)>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) mailbox: mpsc::Receiver<Letter>,
+    pub(crate) mailbox: Letters,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -92,13 +92,13 @@ fn prepare<L>(
 async fn run(
     sockets: Vec<(tokio::net::TcpListener, Arc<Listener>)>,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    mailbox: mpsc::Receiver<Letter>,
+    mailbox: Letters,
     mut phase: watch::Receiver<Phase>,
 ) {
     let current = Current::new(snapshot);
     let drain = Drain::default();
     tokio::task::spawn_local(keep_idle_connections());
-    tokio::task::spawn_local(open_letters(mailbox));
+    tokio::task::spawn_local(mailbox.open());
     let warming = tokio::task::spawn_local(keep_warm(current.clone()));
     for (socket, listener) in sockets {
         tokio::task::spawn_local(accept(socket, listener, current.clone(), drain.clone()));
@@ -114,12 +114,6 @@ async fn run(
     tokio::select! {
         () = drain.empty() => {}
         () = ended => tracing::warn!(open = drain.open(), "drain time is over: connections are cut off"),
-    }
-}
-
-async fn open_letters(mut mailbox: mpsc::Receiver<Letter>) {
-    while let Some(letter) = mailbox.recv().await {
-        letter.act();
     }
 }
 
@@ -146,7 +140,8 @@ async fn keep_warm(current: Rc<Current>) {
 /// spin. A failure was logged; the next look tries again.
 async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
     let timer = Timer::default();
-    for _ in 0..endpoint.pool().settings().min_idle {
+    let connections = endpoint.pool().settings().min_idle;
+    for _ in 0..connections {
         let Some(slot) = endpoint.pool().acquire_spare() else { return };
         let Ok(connection) = dial(&endpoint, slot, Some(limit), &timer).await else { return };
         endpoint.pool().release(connection);

@@ -16,5 +16,5 @@ pub(crate) use connection::Connection;
 pub(crate) use endpoint::{Endpoint, Upstream};
 pub(crate) use exchange::{Attempt, Received, Upgraded, send};
 pub(crate) use idle::{close_all as close_idle_connections, keep as keep_idle_connections};
-pub(crate) use pool::{Acquired, Letter, Mailboxes};
+pub(crate) use pool::{Acquired, Letters, Mailboxes, mailbox};
 pub(crate) use targets::{Targets, watch_names};

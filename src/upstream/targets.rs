@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use rustls::ClientConfig;
 use tokio::sync::watch;
 
 use super::endpoint::{Endpoint, EndpointSet, Origin, OriginTls, Upstream};
-use super::pool::{Mailboxes, Pool};
+use super::pool::{Limits, Mailboxes, Pool};
 use super::resolve::{Addresses, keep_resolved, literal};
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
 use crate::tls;
@@ -23,7 +24,7 @@ pub(crate) struct Targets {
     targets: Vec<Target>,
     /// The endpoints there are, by position of their target.
     endpoints: Mutex<Vec<(usize, Arc<Endpoint>)>>,
-    pool: PoolSettings,
+    limits: Limits,
     mailboxes: Mailboxes,
     resolve: Option<Duration>,
 }
@@ -81,7 +82,7 @@ impl Targets {
             upstream: Upstream::new(EndpointSet::new(Vec::new())),
             targets,
             endpoints: Mutex::default(),
-            pool: pool.clone(),
+            limits: Arc::new(ArcSwap::from_pointee(pool.clone())),
             mailboxes: mailboxes.clone(),
             resolve: upstream.resolve.duration(),
         };
@@ -112,7 +113,7 @@ impl Targets {
         for address in addresses {
             if !endpoints.iter().any(|(index, known)| *index == target && known.address() == *address) {
                 let name = format!("{} ({address})", of.origin.url);
-                let pool = Pool::new(name, self.pool.clone(), self.mailboxes.clone());
+                let pool = Pool::new(name, self.limits.clone(), self.mailboxes.clone());
                 endpoints.push((target, Arc::new(Endpoint::new(of.origin.clone(), *address, pool))));
             }
         }

@@ -200,8 +200,8 @@ impl<'a> Builder<'a> {
             known.routes.push(route_name.to_owned());
             return Some(known.targets.clone());
         }
-        let targets = Targets::build(upstream, pool, &self.environment.mailboxes);
-        let targets = Arc::new(self.check(&place, targets)?);
+        let targets = Targets::build(upstream, pool, &self.environment.mailboxes, None);
+        let targets = self.check(&place, targets)?;
         if let Some(name) = shared {
             self.shared.insert(name, self.upstreams.len());
         }

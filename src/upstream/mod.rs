@@ -6,6 +6,7 @@ mod connection;
 mod endpoint;
 mod exchange;
 mod idle;
+mod origin;
 mod pool;
 mod queue;
 mod resolve;

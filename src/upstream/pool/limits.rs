@@ -46,7 +46,6 @@ impl Pool {
     }
 
     /// Whether the pool is over, and nothing of it left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a reload lists what drains"))]
     pub(crate) fn is_drained(&self) -> bool {
         let queue = self.lock();
         self.is_retired() && queue.open == 0 && queue.waiting() == 0

@@ -18,7 +18,7 @@ use crate::files::Files;
 use crate::generation::{Built, Generation, Next};
 use crate::listener::Listeners;
 use crate::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
-use crate::upstream::Letter;
+use crate::upstream::{Letters, mailbox};
 use crate::worker::{MAILBOX_LETTERS, Workers};
 
 /// How long the access log may take to write its last lines.
@@ -42,7 +42,7 @@ pub enum StartError {
 pub struct Prepared {
     file: PathBuf,
     next: Next,
-    mailboxes: Vec<mpsc::Receiver<Letter>>,
+    mailboxes: Vec<Letters>,
 }
 
 /// Reads a configuration and builds all that it describes, without binding anything.
@@ -67,7 +67,7 @@ fn prepare_with(file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
     let mut mailboxes = Vec::new();
     let open = |workers| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| mpsc::channel(MAILBOX_LETTERS)).unzip();
+            (0..workers).map(|_| mailbox(MAILBOX_LETTERS)).unzip();
         mailboxes = receivers;
         senders.into()
     };

@@ -21,7 +21,7 @@ use crate::metrics::{enter_worker, this_worker};
 use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::{Action, Snapshot};
 use crate::timer::Timer;
-use crate::upstream::{Endpoint, Letter, close_idle_connections, dial, keep_idle_connections};
+use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;
@@ -57,7 +57,7 @@ enum Command {
 struct WorkerParts {
     number: usize,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    mailbox: mpsc::Receiver<Letter>,
+    mailbox: Letters,
     commands: mpsc::Receiver<Command>,
     phase: watch::Receiver<Phase>,
 }
@@ -91,13 +91,13 @@ fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
 
 async fn run(
     snapshot: Arc<ArcSwap<Snapshot>>,
-    mailbox: mpsc::Receiver<Letter>,
+    mailbox: Letters,
     commands: mpsc::Receiver<Command>,
     mut phase: watch::Receiver<Phase>,
 ) {
     let current = Current::new(snapshot);
     tokio::task::spawn_local(keep_idle_connections());
-    tokio::task::spawn_local(open_letters(mailbox));
+    tokio::task::spawn_local(mailbox.open());
     let warming = tokio::task::spawn_local(keep_warm(current.clone()));
     let mut doors = Doors { current, drains: Vec::new(), failed: Ok(()) };
     doors.obey_while_serving(commands, &mut phase).await;
@@ -180,12 +180,6 @@ impl Doors {
 
     fn open(&self) -> usize {
         self.drains.iter().map(|(_, drain)| drain.open()).sum()
-    }
-}
-
-async fn open_letters(mut mailbox: mpsc::Receiver<Letter>) {
-    while let Some(letter) = mailbox.recv().await {
-        letter.act();
     }
 }
 

@@ -18,6 +18,9 @@ pub struct PoolReport {
     pub endpoint: String,
     /// The socket address that its connections go to; empty before the name was resolved.
     pub address: String,
+    /// Whether the endpoint is gone, from DNS or from the configuration: what uses it still ends in its own time, and
+    /// nothing new begins.
+    pub draining: bool,
     /// Connections open and unused.
     pub idle: u64,
     /// Connections that a request is using.

@@ -1,6 +1,6 @@
 //! From one snapshot to the next: what is left to do once the new one serves.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{NamedUpstream, Snapshot};
@@ -14,6 +14,8 @@ pub(crate) struct Handover {
     limits: Vec<(Arc<Targets>, PoolSettings)>,
     /// Those that were built anew: their names have yet to be watched.
     fresh: Vec<Arc<Targets>>,
+    /// Who takes the place of which; perhaps the same.
+    heirs: HashMap<*const Targets, Arc<Targets>>,
 }
 
 /// A pool that is no longer configured, and ends with the requests that use it.
@@ -35,6 +37,9 @@ impl Handover {
         if before.is_none_or(|before| !Arc::ptr_eq(before, targets)) {
             self.fresh.push(targets.clone());
         }
+        if let Some(before) = before {
+            self.heirs.insert(Arc::as_ptr(before), targets.clone());
+        }
     }
 
     /// Looks up the names that are new, so that no request has to wait for them. Bounded in time; a name that cannot
@@ -48,23 +53,22 @@ impl Handover {
         while lookups.join_next().await.is_some() {}
     }
 
-    /// Gives the pools their limits, watches the names that are new, and retires what `before` had and `now` has no
-    /// more. To be called once `now` serves.
-    pub(crate) fn complete(self, before: Option<&Snapshot>, now: &Snapshot) -> Vec<Leaving> {
-        for (targets, limits) in self.limits {
+    /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken
+    /// over. To be called once the new snapshot serves.
+    pub(crate) fn complete(self, before: Option<&Snapshot>) -> Vec<Leaving> {
+        for (targets, limits) in &self.limits {
             targets.apply(limits);
         }
+        let upstreams = before.map_or(&[][..], |before| &before.upstreams);
+        let leaving = upstreams.iter().flat_map(|named| self.leave(named)).collect();
         self.fresh.iter().for_each(watch_names);
-        let Some(before) = before else { return Vec::new() };
-        let kept: HashSet<*const Targets> =
-            now.upstreams.iter().map(|named| Arc::as_ptr(&named.targets)).collect();
-        let gone = before.upstreams.iter().filter(|named| !kept.contains(&Arc::as_ptr(&named.targets)));
-        let successors: Vec<&Arc<Targets>> = self.fresh.iter().collect();
-        gone.flat_map(|named| leave(named, &successors)).collect()
+        leaving
     }
-}
 
-fn leave(named: &NamedUpstream, successors: &[&Arc<Targets>]) -> Vec<Leaving> {
-    let retired = named.targets.leave_to(successors);
-    retired.into_iter().map(|endpoint| Leaving { owner: named.name.clone(), endpoint }).collect()
+    fn leave(&self, named: &NamedUpstream) -> Vec<Leaving> {
+        let heir = self.heirs.get(&Arc::as_ptr(&named.targets));
+        let retired = named.targets.leave_to(heir.as_slice());
+        let leaving = retired.into_iter().map(|endpoint| Leaving { owner: named.name.clone(), endpoint });
+        leaving.collect()
+    }
 }

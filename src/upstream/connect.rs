@@ -1,15 +1,13 @@
 //! Opening a connection: TCP, then TLS where the endpoint wants it, within `timeouts.connect`.
 
-use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::connection::Connection;
+use super::connection::{Age, Connection};
 use super::endpoint::Endpoint;
 use super::pool::Slot;
 use crate::error::Error;
@@ -30,17 +28,8 @@ pub(crate) async fn dial(
     match opened.unwrap_or(Err(Error::ConnectTimeout)) {
         Ok(stream) => {
             slot.opened();
-            let lifetime = slot.pool().settings().max_lifetime;
-            let expires = lifetime.and_then(|lifetime| Instant::now().checked_add(spread(lifetime)));
-            Ok(Connection {
-                stream,
-                slot,
-                served: 0,
-                kept: false,
-                bodiless: false,
-                expires,
-                server_keeps: None,
-            })
+            let (served, kept, bodiless, server_keeps) = (0, false, false, None);
+            Ok(Connection { stream, slot, served, kept, bodiless, age: Age::begin(), server_keeps })
         }
         Err(error) => {
             if error == Error::ConnectTimeout {
@@ -79,25 +68,4 @@ async fn handshake(
     let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     endpoint.pool().count_handshake(resumed);
     Ok(Stream::Tls(Box::new(stream.into())))
-}
-
-/// A lifetime give or take a tenth, so that connections opened together do not end together.
-fn spread(lifetime: Duration) -> Duration {
-    // Each RandomState has keys of its own: a hash by it is a random number.
-    let random = RandomState::new().hash_one(()) % 2001;
-    let permille_of_tenth = u32::try_from(random).unwrap_or(1000);
-    lifetime.mul_f64(0.9 + f64::from(permille_of_tenth) / 10_000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_are_spread_by_a_tenth() {
-        let lifetime = Duration::from_secs(100);
-        let spread: Vec<Duration> = (0..200).map(|_| spread(lifetime)).collect();
-        assert!(spread.iter().all(|age| (90..=110).contains(&age.as_secs())), "{spread:?}");
-        assert!(spread.iter().any(|age| *age < lifetime) && spread.iter().any(|age| *age > lifetime));
-    }
 }

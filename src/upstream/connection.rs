@@ -1,5 +1,6 @@
 //! A pooled connection, and the reasons for which one ends.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) enum CloseReason {
     MaxRequests,
     /// More than `pool.max_idle` were idle.
     MaxIdle,
+    /// More than `pool.max_connections` were open, since the limit was lowered.
+    MaxConnections,
     /// `pool.keep_alive: false`.
     KeepAliveOff,
     /// The peer closed it, or said that it would.
@@ -49,6 +52,7 @@ impl CloseReason {
             CloseReason::Lifetime => "max_lifetime",
             CloseReason::MaxRequests => "max_requests",
             CloseReason::MaxIdle => "max_idle",
+            CloseReason::MaxConnections => "max_connections",
             CloseReason::KeepAliveOff => "keep_alive_off",
             CloseReason::Peer => "peer",
             CloseReason::UnexpectedBytes => "unexpected_bytes",
@@ -72,6 +76,30 @@ impl From<Unusable> for CloseReason {
     }
 }
 
+/// Since when a connection is open, and how its lifetime differs from its neighbours'.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Age {
+    opened: Instant,
+    /// Its lifetime, in ten-thousandths of the limit: connections that were opened together do not end together.
+    share: u32,
+}
+
+impl Age {
+    /// The age of a connection that was just opened: its lifetime will be the limit, give or take a tenth.
+    pub(super) fn begin() -> Self {
+        // Each RandomState has keys of its own: a hash by it is a random number.
+        let random = u32::try_from(RandomState::new().hash_one(()) % 2001).unwrap_or(1000);
+        Self { opened: Instant::now(), share: 9_000 + random }
+    }
+
+    /// When it is too old under this limit.
+    pub(super) fn expires(self, max_lifetime: Option<Duration>) -> Option<Instant> {
+        let lifetime = max_lifetime?.saturating_mul(self.share) / 10_000;
+        // Beyond what the clock can hold is as good as never.
+        self.opened.checked_add(lifetime)
+    }
+}
+
 /// An open connection that is in nobody's use, or just about to be.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -85,8 +113,7 @@ pub(crate) struct Connection {
     /// Its last response had no body by rule. A server that sends one all the same does so unasked, and perhaps
     /// only now.
     pub(super) bodiless: bool,
-    /// When it is too old.
-    pub(super) expires: Option<Instant>,
+    pub(super) age: Age,
     /// How long the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
     pub(super) server_keeps: Option<Duration>,
 }
@@ -132,5 +159,26 @@ impl Connection {
             }
             Err(_) => CloseReason::Error,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_spread_by_a_tenth_under_whichever_limit() {
+        for seconds in [10, 100] {
+            let lifetime = Duration::from_secs(seconds);
+            let lived = |age: Age| age.expires(Some(lifetime)).unwrap() - age.opened;
+            let spread: Vec<Duration> = (0..200).map(|_| lived(Age::begin())).collect();
+            let tenth = lifetime / 10;
+            assert!(
+                spread.iter().all(|age| *age >= lifetime - tenth && *age <= lifetime + tenth),
+                "{spread:?}"
+            );
+            assert!(spread.iter().any(|age| *age < lifetime) && spread.iter().any(|age| *age > lifetime));
+        }
+        assert_eq!(Age::begin().expires(None), None);
     }
 }

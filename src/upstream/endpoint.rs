@@ -7,35 +7,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::balance::RoundRobin;
+use super::origin::Origin;
 use super::pool::Pool;
 use crate::error::Error;
 use crate::metrics::PoolReport;
 use crate::timer::{Timer, deadline};
 use crate::tls;
 use crate::warn_limit::Occasional;
-
-/// How TLS is spoken to an origin.
-pub(crate) struct OriginTls {
-    pub(crate) config: Arc<ClientConfig>,
-    /// The name that is asked for (SNI), and that the certificate has to carry.
-    pub(crate) server_name: ServerName<'static>,
-}
-
-/// What the addresses of one endpoint URL have in common.
-pub(crate) struct Origin {
-    /// The URL as it is written: `https://api.example.com:8443`.
-    pub(crate) url: String,
-    /// `Host` as this origin expects it.
-    pub(crate) host: HeaderValue,
-    pub(crate) tls: Option<OriginTls>,
-}
 
 /// One address that requests can go to.
 pub(crate) struct Endpoint {
@@ -49,7 +33,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(origin: Arc<Origin>, address: SocketAddr, pool: Arc<Pool>) -> Self {
-        let config = origin.tls.as_ref().map(|tls| tls::with_own_sessions(&tls.config));
+        let config = origin.tls.as_ref().map(|tls| tls::with_own_sessions(tls.config()));
         let connector = config.map(TlsConnector::from);
         Self { origin, connector, address, pool, warned: Occasional::every(Duration::from_secs(10)) }
     }
@@ -161,13 +145,9 @@ impl Upstream {
         self.endpoints.load_full()
     }
 
-    /// Sends requests to `endpoints` from now on. Pools that are in it no more are retired.
-    pub(crate) fn replace(&self, endpoints: EndpointSet) {
-        let endpoints = Arc::new(endpoints);
-        let before = self.endpoints.swap(endpoints.clone());
+    /// Sends requests to `endpoints` from now on.
+    pub(super) fn replace(&self, endpoints: EndpointSet) {
+        self.endpoints.store(Arc::new(endpoints));
         self.changed.notify_waiters();
-        for gone in before.iter().filter(|gone| !endpoints.iter().any(|kept| Arc::ptr_eq(kept, gone))) {
-            gone.pool.retire();
-        }
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::connection::{CloseReason, Connection};
+use super::connection::{Age, CloseReason, Connection};
 use super::pool::{Pool, Slot};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
@@ -66,7 +66,7 @@ pub(crate) async fn send(
     attempt: Attempt<'_>,
     body: Body,
 ) -> Result<Received, ExchangeFailure> {
-    let Connection { stream, slot, served, expires, .. } = connection;
+    let Connection { stream, slot, served, age, .. } = connection;
     let timer = attempt.options.timer.clone();
     let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options);
     let mut interim = |status: StatusCode, mut headers: HeaderMap| {
@@ -105,7 +105,7 @@ pub(crate) async fn send(
     }
     let server_keeps = server_keeps(&received.headers);
     let bodiless = *attempt.head.method == Method::HEAD || !may_have_body(received.status);
-    let lease = Lease { slot, served: served + 1, bodiless, expires, server_keeps };
+    let lease = Lease { slot, served: served + 1, bodiless, age, server_keeps };
     received.body = match exchange.complete_body() {
         Some(bytes) if exchange.is_sent() => {
             lease.end(exchange.finish().map_err(CloseReason::from));
@@ -156,18 +156,18 @@ struct Lease {
     slot: Slot,
     served: u64,
     bodiless: bool,
-    expires: Option<Instant>,
+    age: Age,
     server_keeps: Option<Duration>,
 }
 
 impl Lease {
     fn end(self, stream: Result<Stream, CloseReason>) {
-        let Lease { slot, served, bodiless, expires, server_keeps } = self;
+        let Lease { slot, served, bodiless, age, server_keeps } = self;
         match stream {
             Ok(stream) => {
                 let pool: std::sync::Arc<Pool> = slot.pool().clone();
                 let kept = false;
-                pool.release(Connection { stream, slot, served, kept, bodiless, expires, server_keeps });
+                pool.release(Connection { stream, slot, served, kept, bodiless, age, server_keeps });
             }
             // It was asked to close.
             Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {

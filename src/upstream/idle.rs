@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::{CloseReason, Connection};
 use super::pool::Pool;
-use crate::timer::{deadline, earlier};
+use crate::config::PoolSettings;
+use crate::timer::earlier;
 
 thread_local! {
     static STORE: RefCell<Store> = RefCell::new(Store::default());
@@ -50,38 +52,47 @@ struct Store {
 
 struct Idle {
     connection: Connection,
-    until: Option<Instant>,
+    since: Instant,
+    /// When it ends by itself under the present limits, and why.
+    ends: Option<(Instant, CloseReason)>,
 }
 
 impl Idle {
+    fn new(connection: Connection, since: Instant, settings: &PoolSettings) -> Self {
+        let limit = shorter(settings.idle_timeout, connection.server_keeps);
+        let unused = limit.and_then(|limit| since.checked_add(limit));
+        let old = connection.age.expires(settings.max_lifetime);
+        let ends = [old.zip(Some(CloseReason::Lifetime)), unused.zip(Some(CloseReason::IdleTimeout))];
+        let ends = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
+        Self { connection, since, ends }
+    }
+
+    /// Why its time is up, if so.
+    fn is_over(&self, now: Instant) -> Option<CloseReason> {
+        self.ends.filter(|(at, _)| *at <= now).map(|(_, reason)| reason)
+    }
+
     /// Why it must not be used any more, if so.
     fn ended(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<CloseReason> {
-        if self.connection.expires.is_some_and(|expires| expires <= now) {
-            return Some(CloseReason::Lifetime);
-        }
-        if self.until.is_some_and(|until| until <= now) {
-            return Some(CloseReason::IdleTimeout);
-        }
-        match self.connection.poll_dead(cx) {
+        self.is_over(now).or_else(|| match self.connection.poll_dead(cx) {
             Poll::Ready(reason) => Some(reason),
             Poll::Pending => None,
-        }
+        })
     }
 
     fn ends_by(&self) -> Option<Instant> {
-        earlier(self.until, self.connection.expires)
+        self.ends.map(|(at, _)| at)
     }
 }
 
 /// Keeps a connection for the next request of this worker. A connection that turns out to be dead is closed.
-pub(super) fn put(pool: &Pool, mut connection: Connection) {
-    let limit = shorter(pool.settings().idle_timeout, connection.server_keeps);
+pub(super) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettings, now: Instant) {
     STORE.with_borrow_mut(|store| {
         let waker = store.keeper.as_ref().unwrap_or(Waker::noop());
         if let Poll::Ready(reason) = connection.poll_dead(&mut Context::from_waker(waker)) {
             return connection.close(reason);
         }
-        let idle = Idle { connection, until: deadline(limit) };
+        let idle = Idle::new(connection, now, settings);
         let ends_by = idle.ends_by();
         if ends_by.is_some() && earlier(ends_by, store.next_check) != store.next_check {
             store.next_check = ends_by;
@@ -90,6 +101,37 @@ pub(super) fn put(pool: &Pool, mut connection: Connection) {
         store.pools.entry(pool.number()).or_default().push_back(idle);
         pool.count_idle(1);
     });
+}
+
+/// Judges this worker's idle connections of `pool` by limits that have changed: those that are no longer wanted
+/// are closed, the others end when they would have if these limits had held from their beginning.
+pub(super) fn judge(pool: &Pool, settings: &PoolSettings) {
+    let now = Instant::now();
+    STORE.with_borrow_mut(|store| {
+        let Some(idle) = store.pools.get_mut(&pool.number()) else { return };
+        for entry in std::mem::take(idle) {
+            let entry = Idle::new(entry.connection, entry.since, settings);
+            match pool.no_longer_wanted(&entry.connection, settings, now).or(entry.is_over(now)) {
+                None => idle.push_back(entry),
+                Some(reason) => {
+                    pool.count_idle(-1);
+                    entry.connection.close(reason);
+                }
+            }
+        }
+        // It may have to look earlier than it knows.
+        if let Some(keeper) = &store.keeper {
+            keeper.wake_by_ref();
+        }
+    });
+}
+
+/// The pools that have connections idle on this worker.
+pub(super) fn pools() -> Vec<Arc<Pool>> {
+    STORE.with_borrow(|store| {
+        let newest = store.pools.values().filter_map(VecDeque::back);
+        newest.map(|idle| idle.connection.slot.pool().clone()).collect()
+    })
 }
 
 /// The newest idle connection of this worker that still lives.
@@ -197,43 +239,21 @@ mod tests {
 
     use std::io::Write;
 
-    use tokio::net::TcpStream;
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::config::PoolSettings;
-    use crate::metrics::enter_worker;
-    use crate::stream::Stream;
-    use crate::timer::Timer;
-    use crate::upstream::pool::Acquired;
+    use crate::upstream::pool::tests::Bench;
 
     #[tokio::test]
     async fn a_body_that_came_after_a_response_without_one_is_seen_before_the_reactor_tells() {
-        enter_worker(0);
-        let (mailbox, _letters) = mpsc::channel(1);
-        let pool = Pool::new("test".to_owned(), PoolSettings::default(), [mailbox].into());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut bench = Bench::new(PoolSettings::default());
         for body in [false, true] {
-            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (mut peer, _) = listener.accept().unwrap();
-            let Ok(Acquired::Dial(mut slot)) = pool.acquire(&Timer::default()).await else {
-                panic!("nothing is idle")
-            };
-            slot.opened();
-            pool.release(Connection {
-                stream: Stream::plain(socket),
-                slot,
-                served: 1,
-                kept: false,
-                bodiless: true,
-                expires: None,
-                server_keeps: None,
-            });
+            let mut connection = bench.connect().await;
+            connection.bodiless = true;
+            bench.pool.release(connection);
             if body {
-                peer.write_all(b"late").unwrap();
+                bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
             }
             // Since the connection was given back, the reactor has not had its turn.
-            let taken = take(&pool);
+            let taken = take(&bench.pool);
             assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
         }
     }

@@ -1,22 +1,25 @@
 //! The connections to one endpoint: how many there may be, who may use one, and who waits.
 //!
 //! Limits hold for the whole process. Idle connections belong to a worker (see [`super::idle`]); what has to be
-//! exact across workers is in [`super::queue`]. `open` and `waiting` are copies of its numbers that may be read
+//! exact across workers is in [`super::queue`]. `taken` and `waiting` are copies of its numbers that may be read
 //! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
 //! least one of the two sees both.
 
 mod counts;
 mod letter;
+mod limits;
 mod slot;
+#[cfg(test)]
+pub(in crate::upstream) mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use counts::Counts;
-pub(crate) use letter::{Letter, Mailboxes};
+pub(crate) use letter::{Letters, Mailboxes, mailbox};
+pub(super) use limits::Limits;
 use slot::Place;
 pub(crate) use slot::Slot;
 
@@ -35,8 +38,9 @@ pub(crate) struct Pool {
     number: u64,
     /// The endpoint, as it shows in the log.
     endpoint: String,
-    settings: PoolSettings,
-    open: AtomicUsize,
+    limits: Limits,
+    /// Places that are not free.
+    taken: AtomicUsize,
     /// Requests that wait and that a kept connection would serve.
     waiting: AtomicUsize,
     retired: AtomicBool,
@@ -55,23 +59,18 @@ pub(crate) enum Acquired {
 
 impl Pool {
     /// An empty pool for `endpoint`, which is its name in the log. `mailboxes` has one for each worker.
-    pub(crate) fn new(endpoint: String, settings: PoolSettings, mailboxes: Mailboxes) -> Arc<Self> {
+    pub(crate) fn new(endpoint: String, limits: Limits, mailboxes: Mailboxes) -> Arc<Self> {
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, SeqCst),
             counts: Sharded::new(mailboxes.len()),
             endpoint,
-            settings,
-            open: AtomicUsize::new(0),
+            limits,
+            taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             queue: Mutex::default(),
             mailboxes,
         })
-    }
-
-    /// The limits.
-    pub(crate) fn settings(&self) -> &PoolSettings {
-        &self.settings
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -114,13 +113,14 @@ impl Pool {
     async fn acquire_later(self: &Arc<Self>, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
         let place = {
             let mut queue = self.lock();
-            if queue.waiting() == 0 && queue.reserve(self.capacity()) {
+            let settings = self.settings();
+            if queue.waiting() == 0 && queue.reserve(Capacity::of(&settings)) {
                 self.publish(&queue);
                 self.count(|counts| counts.acquired.add(1));
                 return Ok(Acquired::Dial(Slot::new(self.clone())));
             }
             // Who can be served by another worker's idle connection is only on the way to it.
-            if queue.waiting() >= self.settings.max_pending.saturating_add(self.idle()) {
+            if queue.waiting() >= settings.max_pending.saturating_add(self.idle()) {
                 return Err(self.refuse(Error::PoolFull));
             }
             let (number, granted) = queue.push(this_worker());
@@ -136,7 +136,7 @@ impl Pool {
 
     /// Waits in `place` for what is granted. Where it must be `fresh`, a kept connection makes room for it.
     async fn wait(self: &Arc<Self>, mut place: Place, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
-        let limit = deadline(self.settings.acquire_timeout);
+        let limit = deadline(self.settings().acquire_timeout);
         self.offer_idle();
         self.ask_other_workers();
         loop {
@@ -144,9 +144,9 @@ impl Pool {
                 return Err(self.refuse(Error::AcquireTimeout));
             };
             let acquired = match granted.map_err(|_closed| Error::Internal)? {
-                Grant::Connection(kept) if fresh => {
+                Grant::Connection(mut kept) if fresh => {
                     // Queued before the room is there, so that nobody else takes it.
-                    place.wait_to_dial();
+                    place.wait_to_dial(&mut kept);
                     kept.close(CloseReason::Replaced);
                     continue;
                 }
@@ -169,13 +169,14 @@ impl Pool {
     /// Takes a connection back after an exchange that left it in good order.
     pub(crate) fn release(&self, mut connection: Connection) {
         connection.kept = true;
-        if let Some(reason) = self.no_longer_wanted(&connection) {
+        let (settings, now) = (self.settings(), Instant::now());
+        if let Some(reason) = self.no_longer_wanted(&connection, &settings, now) {
             return connection.close(reason);
         }
-        let connection =
-            if self.waiting.load(SeqCst) > 0 { self.hand_over(connection) } else { Some(connection) };
+        let stays = self.waiting.load(SeqCst) == 0 && self.taken.load(SeqCst) <= settings.max_connections;
+        let connection = if stays { Some(connection) } else { self.hand_over(connection, &settings) };
         let Some(connection) = connection else { return };
-        self.keep(connection);
+        self.keep(connection, &settings, now);
         // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
         if self.waiting.load(SeqCst) > 0 {
             self.offer_idle();
@@ -183,44 +184,16 @@ impl Pool {
     }
 
     /// Puts a connection to the idle ones of this worker, and closes what is too many in the process.
-    fn keep(&self, connection: Connection) {
-        idle::put(self, connection);
-        if self.open.load(SeqCst) > self.settings.max_idle {
-            self.trim();
+    fn keep(&self, connection: Connection, settings: &PoolSettings, now: Instant) {
+        idle::put(self, connection, settings, now);
+        if self.taken.load(SeqCst) > settings.max_idle {
+            self.trim(settings);
         }
     }
 
-    fn no_longer_wanted(&self, connection: &Connection) -> Option<CloseReason> {
-        if !self.settings.keep_alive {
-            return Some(CloseReason::KeepAliveOff);
-        }
-        if self.retired.load(SeqCst) {
-            return Some(CloseReason::Drained);
-        }
-        if self.settings.max_requests.is_some_and(|limit| connection.served >= limit) {
-            return Some(CloseReason::MaxRequests);
-        }
-        if connection.expires.is_some_and(|expires| expires <= Instant::now()) {
-            return Some(CloseReason::Lifetime);
-        }
-        connection.server_keeps.filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)
-    }
-
-    /// Closes the longest idle of this worker's connections while the process has too many. Serialised by the
-    /// lock, so that two workers do not both close one where one was too many.
-    fn trim(&self) {
-        loop {
-            let surplus = {
-                let _one_at_a_time = self.lock();
-                if self.idle() <= self.settings.max_idle { None } else { idle::take_oldest(self) }
-            };
-            let Some(connection) = surplus else { return };
-            connection.close(CloseReason::MaxIdle);
-        }
-    }
-
-    /// Gives a connection to the request that has waited longest; back when none waits.
-    fn hand_over(&self, mut connection: Connection) -> Option<Connection> {
+    /// Gives a connection to the request that has waited longest, or closes it where there are too many; back when
+    /// nobody asks for it.
+    fn hand_over(&self, mut connection: Connection, settings: &PoolSettings) -> Option<Connection> {
         if connection.has_forbidden_body() {
             connection.close(CloseReason::UnexpectedBytes);
             return None;
@@ -228,6 +201,13 @@ impl Pool {
         loop {
             let waiter = {
                 let mut queue = self.lock();
+                if queue.taken() > settings.max_connections {
+                    connection.slot.leave(&mut queue);
+                    self.publish(&queue);
+                    drop(queue);
+                    connection.close(CloseReason::MaxConnections);
+                    return None;
+                }
                 let waiter = queue.pop_for_connection();
                 self.publish(&queue);
                 waiter
@@ -235,7 +215,10 @@ impl Pool {
             let Some(waiter) = waiter else { return Some(connection) };
             if waiter.worker != this_worker() && connection.stream.detach().is_err() {
                 // It cannot get there: a new one, in its place, has to do.
-                self.lock().put_back_to_dial(waiter);
+                let mut queue = self.lock();
+                connection.slot.leave(&mut queue);
+                queue.put_back_to_dial(waiter);
+                drop(queue);
                 connection.close(CloseReason::Error);
                 return None;
             }
@@ -252,8 +235,9 @@ impl Pool {
             && let Some(connection) = idle::take(self)
         {
             // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
-            if let Some(unwanted) = self.hand_over(connection) {
-                self.keep(unwanted);
+            let settings = self.settings();
+            if let Some(unwanted) = self.hand_over(connection, &settings) {
+                self.keep(unwanted, &settings, Instant::now());
             }
         }
     }
@@ -267,21 +251,9 @@ impl Pool {
         let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
         for (worker, (counts, mailbox)) in others {
             // Where every mailbox is full, the next connection to be given back ends the wait.
-            if worker != me
-                && counts.idle.load(SeqCst) > 0
-                && mailbox.try_send(Letter::Offer(self.clone())).is_ok()
-            {
+            if worker != me && counts.idle.load(SeqCst) > 0 && mailbox.offer(self) {
                 return;
             }
-        }
-    }
-
-    /// Ends the pool: idle connections close, those in use when they come back. Requests that wait are served.
-    pub(crate) fn retire(self: &Arc<Self>) {
-        self.retired.store(true, SeqCst);
-        for mailbox in self.mailboxes.iter() {
-            // Where a mailbox is full, the idle timeout does it.
-            drop(mailbox.try_send(Letter::Retire(self.clone())));
         }
     }
 
@@ -290,7 +262,7 @@ impl Pool {
         loop {
             let waiter = {
                 let mut queue = self.lock();
-                if queue.waiting() == 0 || !queue.reserve(self.capacity()) {
+                if queue.waiting() == 0 || !queue.reserve(Capacity::of(&self.settings())) {
                     return;
                 }
                 let waiter = queue.pop();
@@ -308,12 +280,8 @@ impl Pool {
     }
 
     fn publish(&self, queue: &Queue) {
-        self.open.store(queue.open, SeqCst);
+        self.taken.store(queue.taken(), SeqCst);
         self.waiting.store(queue.waiting_for_connection(), SeqCst);
-    }
-
-    fn capacity(&self) -> Capacity {
-        Capacity { connections: self.settings.max_connections, connecting: self.settings.max_connecting }
     }
 
     fn count(&self, count: impl FnOnce(&Counts)) {
@@ -336,22 +304,24 @@ impl Pool {
 
     /// Whether connections are opened before anybody asks for them (`pool.min_idle`).
     pub(crate) fn is_kept_warm(&self) -> bool {
-        self.settings.keep_alive && self.settings.min_idle > 0
+        let settings = self.settings();
+        settings.keep_alive && settings.min_idle > 0
     }
 
     /// Leave to open a connection that nobody has asked for yet, if this worker's share of `min_idle` is not
     /// there and the limits allow it.
     pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
+        let settings = self.settings();
         let workers = self.mailboxes.len().max(1);
         let me = this_worker();
-        let extra = usize::from(me < self.settings.min_idle % workers);
-        let share = self.settings.min_idle / workers + extra;
-        let enough = idle::count(self) >= share || self.idle() >= self.settings.max_idle;
-        if enough || !self.settings.keep_alive || self.retired.load(SeqCst) {
+        let extra = usize::from(me < settings.min_idle % workers);
+        let share = settings.min_idle / workers + extra;
+        let enough = idle::count(self) >= share || self.idle() >= settings.max_idle;
+        if enough || !settings.keep_alive || self.is_retired() {
             return None;
         }
         let mut queue = self.lock();
-        let reserved = queue.waiting() == 0 && queue.reserve(self.capacity());
+        let reserved = queue.waiting() == 0 && queue.reserve(Capacity::of(&settings));
         self.publish(&queue);
         drop(queue);
         reserved.then(|| Slot::new(self.clone()))

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::pool::Slot;
+use crate::config::PoolSettings;
 
 /// What a waiting request is given.
 pub(super) enum Grant {
@@ -33,9 +34,11 @@ pub(super) struct Queue {
     pub(super) open: usize,
     /// Connections being opened.
     pub(super) connecting: usize,
+    /// Connections that are open for just as long as it takes to close them.
+    pub(super) leaving: usize,
     waiters: VecDeque<Waiter>,
     /// How many of them, all in front, wait for leave to open a connection and for nothing else. Each of them has
-    /// had a connection closed, so that there are places for all of them.
+    /// had a connection closed, so that there are places for all of them unless the limit is lowered.
     to_dial: usize,
     next_number: u64,
 }
@@ -45,6 +48,12 @@ pub(super) struct Queue {
 pub(super) struct Capacity {
     pub(super) connections: usize,
     pub(super) connecting: usize,
+}
+
+impl Capacity {
+    pub(super) fn of(settings: &PoolSettings) -> Self {
+        Self { connections: settings.max_connections, connecting: settings.max_connecting }
+    }
 }
 
 impl Queue {
@@ -95,6 +104,12 @@ impl Queue {
                 self.to_dial -= 1;
             }
         }
+    }
+
+    /// Places that are not free to whoever comes next: of connections that stay, and of requests that wait for
+    /// leave to open one and nothing else.
+    pub(super) fn taken(&self) -> usize {
+        self.open.saturating_sub(self.leaving).saturating_add(self.to_dial)
     }
 
     /// How many requests wait.

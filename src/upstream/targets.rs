@@ -1,52 +1,67 @@
-//! What an upstream's endpoint URLs stand for: addresses, written or looked up.
+//! What an upstream's endpoint URLs stand for: addresses, written or looked up; and what of it stays the same when
+//! the configuration changes.
+
+mod names;
+mod succession;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::HeaderValue;
-use rustls::ClientConfig;
-use tokio::sync::watch;
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
 
-use super::endpoint::{Endpoint, EndpointSet, Origin, OriginTls, Upstream};
-use super::pool::{Mailboxes, Pool};
-use super::resolve::{Addresses, keep_resolved, literal};
+pub(crate) use names::watch_names;
+
+use super::endpoint::{Endpoint, EndpointSet, Upstream};
+use super::origin::{Origin, OriginTls, SharedTls};
+use super::pool::{Limits, Mailboxes, Pool};
+use super::resolve::literal;
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
 use crate::tls;
-
-/// With `resolve: off`, how long after a failed look-up the next one comes at most.
-const RETRY_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
 pub(crate) struct Targets {
     upstream: Arc<Upstream>,
     targets: Vec<Target>,
-    /// The endpoints there are, by position of their target.
-    endpoints: Mutex<Vec<(usize, Arc<Endpoint>)>>,
-    pool: PoolSettings,
+    state: Mutex<State>,
+    limits: Limits,
     mailboxes: Mailboxes,
+    /// How often names are looked up; `None` for once.
     resolve: Option<Duration>,
 }
 
 /// One endpoint URL.
-struct Target {
+pub(crate) struct Target {
+    /// Shared with the target that was the same before a reload, and with no other.
     origin: Arc<Origin>,
     host: String,
     port: u16,
     weight: u32,
 }
 
-/// A name that has to be looked up.
-pub(crate) struct Name {
-    /// Which target it is of.
-    pub(crate) target: usize,
-    pub(crate) host: String,
-    pub(crate) port: u16,
+#[derive(Default)]
+struct State {
+    /// The endpoints there are, by position of their target.
+    endpoints: Vec<(usize, Arc<Endpoint>)>,
+    /// Endpoints that are gone from DNS and may still have connections.
+    draining: Vec<Arc<Endpoint>>,
+    /// What looks the names up.
+    watching: JoinSet<()>,
+    /// Other targets are in force: what DNS says is theirs to act on.
+    left: bool,
 }
 
 impl Targets {
-    /// Makes an upstream of what the configuration says. Addresses have their endpoint at once, names when
-    /// [`Targets::set_addresses`] tells what they stand for.
+    /// Makes an upstream of what the configuration says. Addresses have their endpoint at once, names when they are
+    /// looked up.
+    ///
+    /// Of `previous`, what this upstream was before a reload, each target that is the same keeps its endpoints, and
+    /// their pools with all that they have; where nothing but limits differs, the answer is `previous` itself.
+    /// Nothing changes for `previous` by this: see [`Targets::apply`] and [`Targets::leave_to`]. It must be the
+    /// previous one of no other upstream.
     ///
     /// # Errors
     /// What is wrong with its TLS settings.
@@ -54,78 +69,105 @@ impl Targets {
         upstream: &config::Upstream,
         pool: &PoolSettings,
         mailboxes: &Mailboxes,
-        _previous: Option<&Arc<Self>>,
+        previous: Option<&Arc<Targets>>,
     ) -> Result<Arc<Self>, Vec<tls::TlsError>> {
-        let is_https = |(url, _): &(&EndpointUrl, _)| url.scheme == Scheme::Https;
-        let config = if upstream.all_endpoints().any(|endpoint| is_https(&endpoint)) {
-            Some(client_tls(&upstream.tls).map_err(|error| vec![error])?)
-        } else {
-            None
-        };
-        let mut targets = Vec::new();
-        for (url, weight) in upstream.all_endpoints() {
-            let tls = match &config {
-                Some(config) if url.scheme == Scheme::Https => {
-                    let sni = upstream.tls.sni.as_ref().map(config::ServerName::as_str);
-                    let server_name = tls::server_name(sni, &url.host).map_err(|error| vec![error])?;
-                    Some(OriginTls { config: config.clone(), server_name })
-                }
-                _ => None,
-            };
-            // An authority that was parsed consists of what a field value may have.
-            let host = HeaderValue::try_from(url.authority())
-                .unwrap_or(const { HeaderValue::from_static("localhost") });
-            let origin = Arc::new(Origin { url: url.to_string(), host, tls });
-            targets.push(Target { origin, host: url.host.clone(), port: url.port, weight: weight.get() });
+        // Those that were left have given away what they had.
+        let previous = previous.filter(|previous| !previous.lock().left);
+        let before = previous.map_or(&[][..], |previous| &previous.targets);
+        let targets = build_targets(upstream, before).map_err(|error| vec![error])?;
+        let resolve = upstream.resolve.duration();
+        if let Some(previous) = previous
+            && previous.resolve == resolve
+            && is_same(&previous.targets, &targets)
+        {
+            return Ok(previous.clone());
         }
+        let heritage = previous.filter(|previous| targets.iter().any(|target| target.is_of(previous)));
         let built = Self {
             upstream: Upstream::new(EndpointSet::new(Vec::new())),
             targets,
-            endpoints: Mutex::default(),
-            pool: pool.clone(),
+            state: Mutex::default(),
+            limits: match heritage {
+                Some(previous) => previous.limits.clone(),
+                None => Arc::new(ArcSwap::from_pointee(pool.clone())),
+            },
             mailboxes: mailboxes.clone(),
-            resolve: upstream.resolve.duration(),
+            resolve,
         };
+        let mut endpoints = heritage.map(|previous| built.inherited(previous)).unwrap_or_default();
         for (index, target) in built.targets.iter().enumerate() {
-            if let Some(address) = literal(&target.host) {
-                built.set_addresses(index, &[SocketAddr::new(address, target.port)]);
+            if let Some(address) = literal(&target.host)
+                && !endpoints.iter().any(|(of, _)| *of == index)
+            {
+                endpoints.push((index, built.endpoint(target, SocketAddr::new(address, target.port))));
             }
         }
+        built.replace(&mut built.lock(), endpoints);
         Ok(Arc::new(built))
-    }
-
-    pub(crate) fn urls(&self) -> Vec<String> {
-        self.targets.iter().map(|target| target.origin.url.clone()).collect()
-    }
-    pub(crate) fn apply(&self, _: PoolSettings) {}
-    pub(crate) async fn resolve_new(&self) {}
-    pub(crate) fn leave_to(&self, _: &[&Arc<Targets>]) -> Vec<Arc<Endpoint>> {
-        vec![]
     }
 
     pub(crate) fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 
-    /// The names to be looked up.
-    pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
-        let named = self.targets.iter().enumerate().filter(|(_, target)| literal(&target.host).is_none());
-        named.map(|(index, target)| Name { target: index, host: target.host.clone(), port: target.port })
+    /// The endpoint URLs, in the order of the file.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reports of what a reload changes"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter()
+    }
+
+    /// The limits as of now.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reports of what a reload changes"))]
+    pub(crate) fn settings(&self) -> Arc<PoolSettings> {
+        self.limits.load_full()
+    }
+
+    /// Sets the limits: for new connections and requests at once, for those that exist as soon as each worker has
+    /// heard of it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a reload commits it"))]
+    pub(crate) fn apply(&self, settings: &PoolSettings) {
+        if **self.limits.load() == *settings {
+            return;
+        }
+        self.limits.store(Arc::new(settings.clone()));
+        for (_, endpoint) in &self.lock().endpoints {
+            endpoint.pool().review();
+        }
+    }
+
+    /// Endpoints that are gone from DNS and whose pools still have connections or requests that wait.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reports of what drains"))]
+    pub(crate) fn draining(&self) -> Vec<Arc<Endpoint>> {
+        let mut state = self.lock();
+        state.draining.retain(|endpoint| !endpoint.pool().is_drained());
+        state.draining.clone()
     }
 
     /// Tells the addresses of a target. Those that it had before keep their endpoint, connections included;
     /// those that are gone are drained.
-    pub(crate) fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
+    fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
         let Some(of) = self.targets.get(target) else { return };
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        endpoints.retain(|(index, endpoint)| *index != target || addresses.contains(&endpoint.address()));
-        for address in addresses {
-            if !endpoints.iter().any(|(index, known)| *index == target && known.address() == *address) {
-                let name = format!("{} ({address})", of.origin.url);
-                let pool = Pool::new(name, self.pool.clone(), self.mailboxes.clone());
-                endpoints.push((target, Arc::new(Endpoint::new(of.origin.clone(), *address, pool))));
-            }
+        let mut state = self.lock();
+        if state.left {
+            return;
         }
+        let (had, mut endpoints): (Vec<_>, Vec<_>) =
+            state.endpoints.iter().cloned().partition(|(index, _)| *index == target);
+        for address in addresses {
+            let known = had.iter().find(|(_, known)| known.address() == *address);
+            endpoints.push(known.cloned().unwrap_or_else(|| (target, self.endpoint(of, *address))));
+        }
+        self.replace(&mut state, endpoints);
+    }
+
+    fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
+        let name = format!("{} ({address})", of.origin.url);
+        let pool = Pool::new(name, self.limits.clone(), self.mailboxes.clone());
+        Arc::new(Endpoint::new(of.origin.clone(), address, pool))
+    }
+
+    /// Sends requests to `endpoints` from now on. Those that are in it no more are drained.
+    fn replace(&self, state: &mut State, mut endpoints: Vec<(usize, Arc<Endpoint>)>) {
         // In the order of the file, whichever name was looked up first.
         endpoints.sort_by_key(|(index, _)| *index);
         let weighted = endpoints.iter().map(|(index, endpoint)| {
@@ -133,34 +175,74 @@ impl Targets {
             (endpoint.clone(), weight)
         });
         self.upstream.replace(EndpointSet::new(weighted.collect()));
-    }
-}
-
-/// Looks the names of an upstream up, now and again, for as long as it is in use. Runs on the control side.
-pub(crate) fn watch_names(targets: &Arc<Targets>) {
-    for name in targets.names() {
-        let (found, mut addresses) = watch::channel(Addresses::from([]));
-        let interval = targets.resolve.unwrap_or(RETRY_AT_MOST);
-        let once = targets.resolve.is_none();
-        tokio::spawn(keep_resolved(name.host, name.port, interval, found));
-        // The upstream lives as long as a snapshot has it: without one there is nobody to tell.
-        let targets = Arc::downgrade(targets);
-        tokio::spawn(async move {
-            while addresses.changed().await.is_ok() {
-                let Some(targets) = targets.upgrade() else { return };
-                targets.set_addresses(name.target, &addresses.borrow_and_update().clone());
-                if once {
-                    return;
-                }
+        let before = std::mem::replace(&mut state.endpoints, endpoints);
+        state.draining.retain(|endpoint| !endpoint.pool().is_drained());
+        for (_, gone) in before {
+            if !state.holds(&gone) && !gone.pool().is_retired() {
+                gone.pool().retire();
+                state.draining.push(gone);
             }
-        });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn client_tls(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, tls::TlsError> {
-    let identity = settings
-        .client
-        .as_ref()
-        .map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
-    tls::client_config(&tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify })
+impl State {
+    fn holds(&self, endpoint: &Arc<Endpoint>) -> bool {
+        self.endpoints.iter().any(|(_, held)| Arc::ptr_eq(held, endpoint))
+    }
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "for reports of what a reload changes"))]
+impl Target {
+    /// Scheme, host and port.
+    pub(crate) fn url(&self) -> &str {
+        &self.origin.url
+    }
+
+    /// The share of the requests that each of its addresses gets.
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
+impl Target {
+    /// Whether `targets` has this one, too: its endpoints and their pools are the same then.
+    pub(crate) fn is_of(&self, targets: &Targets) -> bool {
+        self.position_in(&targets.targets).is_some()
+    }
+
+    fn position_in(&self, targets: &[Target]) -> Option<usize> {
+        targets.iter().position(|other| Arc::ptr_eq(&other.origin, &self.origin))
+    }
+}
+
+/// The targets of an upstream, each with the origin from `before` if that is the same. Of equal ones each has its
+/// own.
+fn build_targets(upstream: &config::Upstream, before: &[Target]) -> Result<Vec<Target>, tls::TlsError> {
+    let is_https = |(url, _): (&EndpointUrl, _)| url.scheme == Scheme::Https;
+    let tls = if upstream.all_endpoints().any(is_https) {
+        let before = before.iter().find_map(|target| target.origin.tls.as_ref());
+        Some(SharedTls::build(&upstream.tls, before.map(OriginTls::shared))?)
+    } else {
+        None
+    };
+    let mut unclaimed: Vec<&Arc<Origin>> = before.iter().map(|target| &target.origin).collect();
+    let targets = upstream.all_endpoints().map(|(url, weight)| {
+        let origin = Origin::build(url, &upstream.tls, tls.as_ref())?;
+        let same = unclaimed.iter().position(|known| ***known == origin);
+        let origin = same.map(|index| unclaimed.remove(index).clone()).unwrap_or_else(|| Arc::new(origin));
+        Ok(Target { origin, host: url.host.clone(), port: url.port, weight: weight.get() })
+    });
+    targets.collect()
+}
+
+fn is_same(before: &[Target], now: &[Target]) -> bool {
+    let is_same = |(before, now): (&Target, &Target)| {
+        Arc::ptr_eq(&before.origin, &now.origin) && before.weight == now.weight
+    };
+    before.len() == now.len() && before.iter().zip(now).all(is_same)
 }

@@ -14,7 +14,7 @@ use super::{Command, Phase, WorkerParts, start};
 use crate::entrance::ListenerId;
 use crate::listener::{Bound, Listen, Listeners};
 use crate::snapshot::Snapshot;
-use crate::upstream::Letter;
+use crate::upstream::Letters;
 
 /// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
 const COMMANDS: usize = 256;
@@ -41,7 +41,7 @@ impl Workers {
     /// The operating system has no threads or event queues to give.
     pub(crate) fn start(
         snapshot: &Arc<ArcSwap<Snapshot>>,
-        mailboxes: Vec<mpsc::Receiver<Letter>>,
+        mailboxes: Vec<Letters>,
     ) -> io::Result<Self> {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();

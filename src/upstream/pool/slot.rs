@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::Pool;
 use crate::metrics::this_worker;
-use crate::upstream::connection::CloseReason;
-use crate::upstream::queue::{Grant, Waiter};
+use crate::upstream::connection::{CloseReason, Connection};
+use crate::upstream::queue::{Grant, Queue, Waiter};
 
 /// A connection's place in the count, from before it is opened until after it is closed.
 #[derive(Debug)]
@@ -15,11 +15,12 @@ pub(crate) struct Slot {
     pool: Arc<Pool>,
     /// While `None`, the connection is still being opened.
     closes: Option<CloseReason>,
+    leaves: bool,
 }
 
 impl Slot {
     pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, closes: None }
+        Self { pool, closes: None, leaves: false }
     }
 
     pub(in crate::upstream) fn pool(&self) -> &Arc<Pool> {
@@ -35,6 +36,13 @@ impl Slot {
         self.pool.count(|counts| counts.opened.add(1));
         tracing::debug!(endpoint = self.pool.endpoint.as_str(), "upstream connection opened");
         self.pool.grant_dials();
+    }
+
+    /// Its connection is closed next: nobody counts on it from now on, though the place is not free yet.
+    pub(super) fn leave(&mut self, queue: &mut Queue) {
+        if !std::mem::replace(&mut self.leaves, true) {
+            queue.leaving += 1;
+        }
     }
 
     /// Gives the place back, and tells why.
@@ -53,6 +61,9 @@ impl Drop for Slot {
         {
             let mut queue = self.pool.lock();
             queue.open = queue.open.saturating_sub(1);
+            if self.leaves {
+                queue.leaving = queue.leaving.saturating_sub(1);
+            }
             if self.closes.is_none() {
                 queue.connecting = queue.connecting.saturating_sub(1);
             }
@@ -75,9 +86,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes the place again, after it was granted what does not do: only leave to open a connection does now.
-    pub(super) fn wait_to_dial(&mut self) {
+    /// Takes the place again, after it was granted what does not do: only leave to open a connection in its place
+    /// does now. Close it next.
+    pub(super) fn wait_to_dial(&mut self, granted: &mut Connection) {
         let mut queue = self.pool.lock();
+        granted.slot.leave(&mut queue);
         let (grant, granted) = oneshot::channel();
         queue.put_back_to_dial(Waiter { number: self.number, worker: this_worker(), grant });
         self.granted = granted;

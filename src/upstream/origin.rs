@@ -1,0 +1,108 @@
+//! What the addresses of one endpoint URL have in common, and when it is the same as before a reload.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::config::{self, EndpointUrl, Scheme};
+use crate::tls;
+
+/// The server that an endpoint URL stands for, whatever its addresses are.
+#[derive(PartialEq)]
+pub(crate) struct Origin {
+    /// Scheme, host and port: `https://api.example.com:8443`.
+    pub(crate) url: String,
+    /// `Host` as this origin expects it.
+    pub(crate) host: HeaderValue,
+    pub(crate) tls: Option<OriginTls>,
+}
+
+/// How TLS is spoken to an origin.
+pub(crate) struct OriginTls {
+    shared: SharedTls,
+    /// The name that is asked for (SNI), and that the certificate has to carry.
+    pub(crate) server_name: ServerName<'static>,
+}
+
+/// The TLS that all the origins of an upstream have in common.
+#[derive(Clone)]
+pub(super) struct SharedTls {
+    config: Arc<ClientConfig>,
+    identity: Arc<TlsIdentity>,
+}
+
+/// What a TLS configuration was made of: the same makes the same, and there is no need for another one.
+#[derive(PartialEq)]
+struct TlsIdentity {
+    settings: tls::ClientTls,
+}
+
+impl Origin {
+    /// The origin of `url`; `shared` is there for an `https` one.
+    ///
+    /// # Errors
+    /// Its server name is none.
+    pub(super) fn build(
+        url: &EndpointUrl,
+        settings: &config::UpstreamTls,
+        shared: Option<&SharedTls>,
+    ) -> Result<Self, tls::TlsError> {
+        let tls = match shared {
+            Some(shared) if url.scheme == Scheme::Https => {
+                let sni = settings.sni.as_ref().map(config::ServerName::as_str);
+                let server_name = tls::server_name(sni, &url.host)?;
+                Some(OriginTls { shared: shared.clone(), server_name })
+            }
+            _ => None,
+        };
+        // An authority that was parsed consists of what a field value may have.
+        let host =
+            HeaderValue::try_from(url.authority()).unwrap_or(const { HeaderValue::from_static("localhost") });
+        Ok(Self { url: url.to_string(), host, tls })
+    }
+}
+
+impl OriginTls {
+    pub(super) fn config(&self) -> &Arc<ClientConfig> {
+        &self.shared.config
+    }
+
+    pub(super) fn shared(&self) -> &SharedTls {
+        &self.shared
+    }
+}
+
+impl PartialEq for OriginTls {
+    /// Whether the one's connections are as good as the other's.
+    fn eq(&self, other: &Self) -> bool {
+        self.shared.identity == other.shared.identity && self.server_name == other.server_name
+    }
+}
+
+impl SharedTls {
+    /// The TLS of an upstream: that from before where it is made of the same, so that its sessions can be resumed.
+    ///
+    /// # Errors
+    /// For each file that cannot be used.
+    pub(super) fn build(
+        settings: &config::UpstreamTls,
+        before: Option<&SharedTls>,
+    ) -> Result<Self, tls::TlsError> {
+        let identity = identity_of(settings);
+        match before.filter(|before| *before.identity == identity) {
+            Some(same) => Ok(same.clone()),
+            None => {
+                let config = tls::client_config(&identity.settings)?;
+                Ok(Self { config, identity: Arc::new(identity) })
+            }
+        }
+    }
+}
+
+fn identity_of(settings: &config::UpstreamTls) -> TlsIdentity {
+    let files = settings.client.as_ref();
+    let identity = files.map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
+    TlsIdentity { settings: tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify } }
+}

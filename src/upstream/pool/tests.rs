@@ -1,0 +1,340 @@
+//! What a pool does when its limits change, on real sockets: one worker unless a test says otherwise.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
+
+use std::future::Future;
+use std::net::{TcpListener, TcpStream as Peer};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::metrics::{PoolReport, enter_worker};
+use crate::stream::Stream;
+use crate::upstream::connection::Age;
+
+/// A pool, the worker that this thread plays, and the server that all connections go to.
+pub(in crate::upstream) struct Bench {
+    pub(in crate::upstream) pool: Arc<Pool>,
+    limits: Limits,
+    letters: Option<Letters>,
+    server: TcpListener,
+    /// The server's ends, in the order of connecting.
+    pub(in crate::upstream) peers: Vec<Peer>,
+}
+
+impl Bench {
+    pub(in crate::upstream) fn new(settings: PoolSettings) -> Self {
+        enter_worker(0);
+        let (mailbox, letters) = mailbox(1);
+        let limits: Limits = Arc::new(ArcSwap::from_pointee(settings));
+        let pool = Pool::new("test".to_owned(), limits.clone(), [mailbox].into());
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { pool, limits, letters: Some(letters), server, peers: Vec::new() }
+    }
+
+    /// A connection in use, newly opened.
+    pub(in crate::upstream) async fn connect(&mut self) -> Connection {
+        let Some(Acquired::Dial(slot)) = self.pool.acquire_fresh(&Timer::default()).await.ok() else {
+            panic!("no leave to dial")
+        };
+        let connection = open(slot, self.server.local_addr().unwrap()).await;
+        self.peers.push(self.server.accept().unwrap().0);
+        connection
+    }
+
+    async fn connect_all<const COUNT: usize>(&mut self) -> [Connection; COUNT] {
+        let mut connections = Vec::new();
+        for _ in 0..COUNT {
+            connections.push(self.connect().await);
+        }
+        connections.try_into().unwrap()
+    }
+
+    /// Changes the limits; the worker has heard of it when this returns.
+    async fn apply(&mut self, change: impl FnOnce(&mut PoolSettings)) {
+        let mut settings = PoolSettings::clone(&self.limits.load());
+        change(&mut settings);
+        self.limits.store(Arc::new(settings));
+        self.pool.review();
+        self.open_letters().await;
+    }
+
+    /// Lets the worker open what is in its mailbox.
+    async fn open_letters(&mut self) {
+        if let Some(letters) = self.letters.take() {
+            tokio::spawn(letters.open());
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn report(&self) -> PoolReport {
+        self.pool.report()
+    }
+
+    /// Which connections are open, by their order of connecting.
+    fn open_ones(&mut self) -> Vec<usize> {
+        let open = self.peers.iter().enumerate().filter(|(_, peer)| {
+            peer.set_nonblocking(true).unwrap();
+            peer.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        });
+        open.map(|(index, _)| index).collect()
+    }
+}
+
+async fn open(mut slot: Slot, server: std::net::SocketAddr) -> Connection {
+    let stream = Stream::plain(TcpStream::connect(server).await.unwrap());
+    slot.opened();
+    let (served, kept, bodiless, server_keeps) = (1, false, false, None);
+    Connection { stream, slot, served, kept, bodiless, age: Age::begin(), server_keeps }
+}
+
+fn settings(change: impl FnOnce(&mut PoolSettings)) -> PoolSettings {
+    let mut settings = PoolSettings::default();
+    change(&mut settings);
+    settings
+}
+
+/// What a request that waits has been given by now.
+fn given(waits: std::pin::Pin<&mut impl Future<Output = Result<Acquired, Error>>>) -> Option<Acquired> {
+    match waits.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(acquired) => Some(acquired.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+fn is_dial(acquired: &Option<Acquired>) -> bool {
+    matches!(acquired, Some(Acquired::Dial(_)))
+}
+
+#[tokio::test]
+async fn a_lower_limit_is_reached_exactly_idle_ones_first_and_nothing_in_use_is_cut() {
+    let mut bench = Bench::new(settings(|limits| limits.max_connections = 6));
+    let [idle0, used1, idle2, used3, idle4, used5] = bench.connect_all().await;
+    for idle in [idle0, idle2, idle4] {
+        bench.pool.release(idle);
+    }
+    bench.apply(|limits| limits.max_connections = 5).await;
+    assert_eq!(bench.open_ones(), [1, 2, 3, 4, 5], "the longest idle went");
+    bench.apply(|limits| limits.max_connections = 2).await;
+    assert_eq!(bench.open_ones(), [1, 3, 5], "all that were idle went");
+    bench.pool.release(used3);
+    assert_eq!(bench.open_ones(), [1, 5], "it was one too many");
+    bench.pool.release(used5);
+    bench.pool.release(used1);
+    let report = bench.report();
+    assert_eq!((bench.open_ones(), report.idle), (vec![1, 5], 2));
+    assert_eq!(report.closed, [("max_connections", 4)]);
+}
+
+#[tokio::test]
+async fn under_a_lower_limit_who_waits_is_served_in_turn() {
+    for fresh in [false, true] {
+        let mut bench = Bench::new(settings(|limits| limits.max_connections = 3));
+        let [first, second, third] = bench.connect_all().await;
+        let timer = Timer::default();
+        let mut waits = std::pin::pin!(async {
+            if fresh { bench.pool.acquire_fresh(&timer).await } else { bench.pool.acquire(&timer).await }
+        });
+        assert!(given(waits.as_mut()).is_none());
+        bench.limits.store(Arc::new(settings(|limits| limits.max_connections = 1)));
+        bench.pool.review();
+        for one_too_many in [first, second] {
+            bench.pool.release(one_too_many);
+            assert!(given(waits.as_mut()).is_none(), "no room yet");
+        }
+        bench.pool.release(third);
+        let acquired = given(waits.as_mut());
+        assert_eq!(is_dial(&acquired), fresh, "it is handed over, or makes room");
+        let report = bench.pool.report();
+        assert_eq!((report.active + report.connecting, report.pending), (1, 0), "{report:?}");
+    }
+}
+
+/// Its connection was closed for it under the old limit, which leaves no room for it under the new one.
+#[tokio::test]
+async fn who_waits_to_dial_as_the_limit_is_lowered_gets_the_place_of_the_next_to_come_back() {
+    let mut bench = Bench::new(settings(|limits| (limits.max_connections, limits.max_connecting) = (3, 1)));
+    let [stays, replaced] = bench.connect_all().await;
+    let timer = Timer::default();
+    let Some(Acquired::Dial(dialling)) = bench.pool.acquire_fresh(&timer).await.ok() else {
+        panic!("there is room for a third")
+    };
+    let mut waits = std::pin::pin!(bench.pool.acquire_fresh(&timer));
+    assert!(given(waits.as_mut()).is_none());
+    bench.pool.release(replaced);
+    assert!(given(waits.as_mut()).is_none(), "one is being opened, as many as may");
+    bench.limits.store(Arc::new(settings(|limits| limits.max_connections = 1)));
+    bench.pool.review();
+    drop(dialling);
+    assert!(given(waits.as_mut()).is_none(), "one is open, as many as may");
+    bench.pool.release(stays);
+    assert!(is_dial(&given(waits.as_mut())));
+}
+
+#[tokio::test]
+async fn greater_limits_give_leave_to_dial_at_once() {
+    let cases: [fn(&mut PoolSettings); 2] =
+        [|limits| limits.max_connections = 2, |limits| limits.max_connecting = 2];
+    for (case, raise) in cases.into_iter().enumerate() {
+        let bench = Bench::new(settings(|limits| {
+            (limits.max_connections, limits.max_connecting) = (2, 2);
+            let limit = if case == 0 { &mut limits.max_connections } else { &mut limits.max_connecting };
+            *limit = 1;
+        }));
+        let timer = Timer::default();
+        let first = bench.pool.acquire(&timer).await.ok();
+        assert!(is_dial(&first));
+        let mut waits = [(); 2].map(|()| Box::pin(bench.pool.acquire(&timer)));
+        assert!(waits.iter_mut().all(|waits| given(waits.as_mut()).is_none()));
+        bench.limits.store(Arc::new(settings(|limits| {
+            (limits.max_connections, limits.max_connecting) = (2, 2);
+            raise(limits);
+        })));
+        bench.pool.review();
+        let given = waits.each_mut().map(|waits| given(waits.as_mut()));
+        assert_eq!(given.each_ref().map(is_dial), [true, false], "case {case}");
+        drop(given);
+        drop(waits);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_judged_by_limits_that_change() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let cases: [(&str, fn(&mut PoolSettings), usize); 7] = [
+        ("keep_alive_off", |limits| limits.keep_alive = false, 3),
+        ("max_idle", |limits| limits.max_idle = 1, 2),
+        ("max_connections", |limits| limits.max_connections = 2, 1),
+        ("idle_timeout", |limits| limits.idle_timeout = Some(15 * SECOND), 2),
+        ("max_lifetime", |limits| limits.max_lifetime = Some(25 * SECOND), 1),
+        ("max_requests", |limits| limits.max_requests = Some(1), 3),
+        ("", |limits| limits.idle_timeout = None, 0),
+    ];
+    for (reason, change, closed) in cases {
+        let mut bench = Bench::new(settings(|limits| limits.idle_timeout = Some(300 * SECOND)));
+        for _ in 0..3 {
+            let connection = bench.connect().await;
+            bench.pool.release(connection);
+            tokio::time::advance(10 * SECOND).await;
+        }
+        bench.apply(change).await;
+        assert_eq!(bench.open_ones(), (closed..3).collect::<Vec<_>>(), "{reason}: the longest idle go first");
+        let report = bench.report();
+        let expected: &[(&str, u64)] = if closed == 0 { &[] } else { &[(reason, closed as u64)] };
+        assert_eq!((report.closed.as_slice(), report.idle), (expected, 3 - closed as u64));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends_when_the_changed_limit_says() {
+    for (before, after, ends) in [(60, 20, 20), (20, 60, 60)] {
+        let limit = |seconds| settings(|limits| limits.idle_timeout = Some(Duration::from_secs(seconds)));
+        let mut bench = Bench::new(limit(before));
+        let connection = bench.connect().await;
+        tokio::spawn(idle::keep());
+        bench.pool.release(connection);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        bench.apply(|settings| *settings = limit(after)).await;
+        tokio::time::sleep(Duration::from_secs(ends - 11)).await;
+        assert_eq!(bench.report().idle, 1, "{before} to {after}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(bench.report().closed, [("idle_timeout", 1)], "{before} to {after}");
+    }
+}
+
+#[tokio::test]
+async fn a_review_is_not_lost_in_a_full_mailbox() {
+    let mut bench = Bench::new(PoolSettings::default());
+    let connections: [Connection; 2] = bench.connect_all().await;
+    connections.into_iter().for_each(|connection| bench.pool.release(connection));
+    let other = Pool::new("other".to_owned(), bench.limits.clone(), bench.pool.mailboxes.clone());
+    other.review();
+    bench.pool.retire();
+    assert_eq!(bench.report().idle, 2, "the mailbox holds one letter");
+    bench.open_letters().await;
+    assert_eq!((bench.report().closed, bench.pool.is_drained()), (vec![("drained", 2)], true));
+}
+
+#[tokio::test]
+async fn a_retired_pool_serves_who_waits_and_is_drained_when_all_have_ended() {
+    let mut bench = Bench::new(settings(|limits| limits.max_connections = 1));
+    let used = bench.connect().await;
+    let timer = Timer::default();
+    let mut waits = Box::pin(bench.pool.acquire(&timer));
+    assert!(given(waits.as_mut()).is_none());
+    assert!(!bench.report().draining);
+    bench.pool.retire();
+    assert!(bench.report().draining && !bench.pool.is_drained());
+    bench.pool.release(used);
+    let Some(Acquired::Dial(slot)) = given(waits.as_mut()) else { panic!("leave to dial") };
+    assert!(!bench.pool.is_drained());
+    let last = open(slot, bench.server.local_addr().unwrap()).await;
+    bench.pool.release(last);
+    assert_eq!((bench.report().closed, bench.pool.is_drained()), (vec![("drained", 2)], true));
+}
+
+#[test]
+fn workers_together_close_exactly_as_many_as_are_too_many() {
+    const WORKERS: usize = 3;
+    const EACH: usize = 8;
+    for limit in [1, 5, 20] {
+        let (mailboxes, letters): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| mailbox(4)).unzip();
+        let limits: Limits = Arc::new(ArcSwap::from_pointee(settings(|limits| {
+            limits.max_connecting = WORKERS * EACH;
+        })));
+        let pool = Pool::new("test".to_owned(), limits.clone(), mailboxes.into());
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let step = Barrier::new(WORKERS + 1);
+        let run = |worker: usize, letters: Letters| {
+            enter_worker(worker);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let address = server.local_addr().unwrap();
+            runtime.block_on(async {
+                let mut used = Vec::new();
+                for _ in 0..EACH {
+                    let Ok(Acquired::Dial(slot)) = pool.acquire_fresh(&Timer::default()).await else {
+                        panic!("there is room for all")
+                    };
+                    used.push(open(slot, address).await);
+                }
+                used.drain(..EACH / 2).for_each(|idle| pool.release(idle));
+                step.wait();
+                tokio::spawn(letters.open());
+                tokio::task::yield_now().await;
+                step.wait();
+                // The limit is lowered while connections come back.
+                for used in used {
+                    pool.release(used);
+                    tokio::task::yield_now().await;
+                }
+                step.wait();
+                tokio::task::yield_now().await;
+                step.wait();
+                step.wait();
+            });
+        };
+        std::thread::scope(|scope| {
+            for (worker, letters) in letters.into_iter().enumerate() {
+                scope.spawn(move || run(worker, letters));
+            }
+            step.wait();
+            step.wait();
+            limits.store(Arc::new(settings(|settings| settings.max_connections = limit)));
+            pool.review();
+            step.wait();
+            step.wait();
+            let report = pool.report();
+            let closed: u64 = report.closed.iter().map(|(_, count)| count).sum();
+            assert_eq!(
+                (report.idle + report.active, closed),
+                (limit as u64, (24 - limit) as u64),
+                "{report:?}"
+            );
+            step.wait();
+        });
+    }
+}

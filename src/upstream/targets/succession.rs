@@ -1,0 +1,68 @@
+//! From the targets before a reload to those after it: who keeps which endpoints, and what ends.
+
+use std::sync::Arc;
+
+use super::{Target, Targets};
+use crate::upstream::endpoint::Endpoint;
+
+impl Targets {
+    /// Hands over to `current`, which has all the targets of the configuration that is in force now. If these are
+    /// not among them, they are frozen: requests that began under the old configuration go on with the endpoints
+    /// there are, and what DNS says is acted upon by those that took over. Endpoints that nobody took are retired.
+    ///
+    /// Call it in one go with what makes `current` be in force, and before [`super::watch_names`] for `current`:
+    /// looking names up in between would add what `current` does not know of.
+    ///
+    /// The answer is what drains from here on, for reports: all endpoints that were retired, now or before, and
+    /// still have connections or requests that wait.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a reload commits it"))]
+    pub(crate) fn leave_to(&self, current: &[&Arc<Targets>]) -> Vec<Arc<Endpoint>> {
+        if current.iter().any(|targets| std::ptr::eq(Arc::as_ptr(targets), self)) {
+            return Vec::new();
+        }
+        let (endpoints, mut draining) = {
+            let mut state = self.lock();
+            state.left = true;
+            state.watching.abort_all();
+            (state.endpoints.clone(), std::mem::take(&mut state.draining))
+        };
+        for heir in current {
+            heir.take_over(self);
+        }
+        for (_, endpoint) in endpoints {
+            if !current.iter().any(|targets| targets.lock().holds(&endpoint)) {
+                endpoint.pool().retire();
+                draining.push(endpoint);
+            }
+        }
+        draining.retain(|endpoint| !endpoint.pool().is_drained());
+        draining
+    }
+
+    /// The endpoints that `before` has of those targets that are the same here.
+    pub(super) fn inherited(&self, before: &Targets) -> Vec<(usize, Arc<Endpoint>)> {
+        let own = |target: &Target| target.position_in(&self.targets);
+        let own: Vec<Option<usize>> = before.targets.iter().map(own).collect();
+        let endpoints = before.lock().endpoints.clone();
+        let inherited = endpoints.into_iter().filter_map(|(index, endpoint)| {
+            let own = own.get(index).copied().flatten()?;
+            Some((own, endpoint))
+        });
+        inherited.collect()
+    }
+
+    /// Takes what `before` knows by now of those targets that are the same, in place of what was known here.
+    fn take_over(&self, before: &Targets) {
+        let inherited = self.inherited(before);
+        let mut state = self.lock();
+        let is_inherited = |index: usize| inherited.iter().any(|(known, _)| *known == index);
+        let own = state.endpoints.iter().filter(|(index, _)| !is_inherited(*index)).cloned();
+        let together: Vec<_> = own.chain(inherited.iter().cloned()).collect();
+        let is_known = together.iter().all(|(_, endpoint)| state.holds(endpoint));
+        // Nothing has changed since these targets were built.
+        if is_known && together.len() == state.endpoints.len() {
+            return;
+        }
+        self.replace(&mut state, together);
+    }
+}

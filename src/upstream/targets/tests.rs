@@ -1,0 +1,290 @@
+//! What stays the same from one configuration to the next, and what ends.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::metrics::enter_worker;
+use crate::timer::Timer;
+use crate::upstream::pool::{Acquired, Slot, mailbox};
+
+fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {
+    let upstream: config::Upstream = serde_json::from_value(written.clone()).unwrap();
+    let mailboxes: Mailboxes = [mailbox(8).0].into();
+    Targets::build(&upstream, &PoolSettings::default(), &mailboxes, previous).unwrap()
+}
+
+/// An upstream with one name, `api`, for which these addresses were found.
+fn named(addresses: &[&str]) -> Arc<Targets> {
+    let targets = build(&json!({ "url": "http://api" }), None);
+    resolved(&targets, addresses);
+    targets
+}
+
+fn resolved(targets: &Targets, addresses: &[&str]) {
+    let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    targets.set_addresses(0, &addresses);
+}
+
+/// The endpoints that requests go to.
+fn endpoints(targets: &Targets) -> Vec<Arc<Endpoint>> {
+    targets.upstream().current().iter().cloned().collect()
+}
+
+fn addresses(targets: &Targets) -> Vec<String> {
+    endpoints(targets).iter().map(|endpoint| endpoint.address().to_string()).collect()
+}
+
+fn is_retired(endpoint: &Endpoint) -> bool {
+    endpoint.pool().is_retired()
+}
+
+/// Where in `before` each of these endpoints is.
+fn kept(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> Vec<Option<usize>> {
+    after.iter().map(|endpoint| before.iter().position(|known| Arc::ptr_eq(known, endpoint))).collect()
+}
+
+async fn use_one(endpoint: &Endpoint) -> Slot {
+    enter_worker(0);
+    match endpoint.pool().acquire(&Timer::default()).await {
+        Ok(Acquired::Dial(slot)) => slot,
+        _ => panic!("nothing is idle, and there is room"),
+    }
+}
+
+fn with_limit(max_connections: usize) -> PoolSettings {
+    PoolSettings { max_connections, ..PoolSettings::default() }
+}
+
+#[test]
+fn what_is_the_same_keeps_its_endpoints_and_the_rest_gets_new_ones() {
+    let (a, b, c) = ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3");
+    let (secure, ca) = ("https://127.0.0.1:1", json!({ "verify": false }));
+    let cases = [
+        (
+            "the default port",
+            json!({ "url": "http://127.0.0.1" }),
+            json!({ "url": "http://127.0.0.1:80" }),
+            None,
+        ),
+        ("`url` or `endpoints`", json!({ "url": a }), json!({ "endpoints": [a] }), None),
+        ("weight 1", json!({ "endpoints": [a] }), json!({ "endpoints": [{ "url": a, "weight": 1 }] }), None),
+        ("nothing", json!({ "endpoints": [a, a, b] }), json!({ "endpoints": [a, a, b] }), None),
+        ("TLS of no endpoint", json!({ "url": a }), json!({ "url": a, "tls": ca }), None),
+        (
+            "weight",
+            json!({ "endpoints": [a, b] }),
+            json!({ "endpoints": [a, { "url": b, "weight": 2 }] }),
+            Some(vec![Some(0), Some(1)]),
+        ),
+        ("resolve", json!({ "url": a }), json!({ "url": a, "resolve": "off" }), Some(vec![Some(0)])),
+        (
+            "order",
+            json!({ "endpoints": [a, b] }),
+            json!({ "endpoints": [b, a] }),
+            Some(vec![Some(1), Some(0)]),
+        ),
+        (
+            "one for another",
+            json!({ "endpoints": [a, b] }),
+            json!({ "endpoints": [b, c] }),
+            Some(vec![Some(1), None]),
+        ),
+        (
+            "one more of the same",
+            json!({ "endpoints": [a, a] }),
+            json!({ "endpoints": [a, a, a] }),
+            Some(vec![Some(0), Some(1), None]),
+        ),
+        (
+            "one less of the same",
+            json!({ "endpoints": [a, b, a] }),
+            json!({ "endpoints": [a, b] }),
+            Some(vec![Some(0), Some(1)]),
+        ),
+        ("all", json!({ "url": a }), json!({ "url": c }), Some(vec![None])),
+        ("scheme", json!({ "url": a }), json!({ "url": secure }), Some(vec![None])),
+        (
+            "verify",
+            json!({ "endpoints": [secure, b] }),
+            json!({ "endpoints": [secure, b], "tls": ca }),
+            Some(vec![None, Some(1)]),
+        ),
+        (
+            "sni",
+            json!({ "url": secure, "tls": ca }),
+            json!({ "url": secure, "tls": { "verify": false, "sni": "a" } }),
+            Some(vec![None]),
+        ),
+        (
+            "one more, secure",
+            json!({ "url": secure }),
+            json!({ "endpoints": [c, secure] }),
+            Some(vec![None, Some(0)]),
+        ),
+    ];
+    for (what, before, after, expected) in cases {
+        let before = build(&before, None);
+        let known = endpoints(&before);
+        let after = build(&after, Some(&before));
+        assert_eq!(Arc::ptr_eq(&before, &after), expected.is_none(), "{what}: the same targets");
+        let Some(expected) = expected else { continue };
+        assert_eq!(kept(&known, &endpoints(&after)), expected, "{what}");
+        let is_of: Vec<bool> = after.iter().map(|target| target.is_of(&before)).collect();
+        assert_eq!(is_of, expected.iter().map(Option::is_some).collect::<Vec<_>>(), "{what}");
+        // Building has changed nothing.
+        assert_eq!(
+            kept(&known, &endpoints(&before)),
+            (0..known.len()).map(Some).collect::<Vec<_>>(),
+            "{what}"
+        );
+        assert!(!known.iter().any(|endpoint| is_retired(endpoint)), "{what}");
+        before.leave_to(&[&after]);
+        let retired: Vec<bool> = known.iter().map(|endpoint| is_retired(endpoint)).collect();
+        let taken = (0..known.len()).map(|index| expected.contains(&Some(index)));
+        assert_eq!(retired, taken.map(|taken| !taken).collect::<Vec<_>>(), "{what}");
+        assert!(!endpoints(&after).iter().any(|endpoint| is_retired(endpoint)), "{what}");
+    }
+}
+
+#[test]
+fn a_tls_configuration_that_is_made_of_the_same_is_the_same() {
+    let written = |sni: &str, verify: bool| json!({ "url": "https://127.0.0.1:1", "tls": { "verify": verify, "sni": sni } });
+    let before = build(&written("a", false), None);
+    let config = |targets: &Targets| targets.targets[0].origin.tls.as_ref().unwrap().config().clone();
+    for (sni, verify, is_same) in [("b", false, true), ("a", true, false)] {
+        let after = build(&written(sni, verify), Some(&before));
+        assert_eq!(Arc::ptr_eq(&config(&before), &config(&after)), is_same, "{sni} {verify}");
+    }
+}
+
+#[test]
+fn targets_tell_what_they_are() {
+    let endpoints = json!({ "endpoints": ["http://a", { "url": "https://b:8443", "weight": 3 }] });
+    let targets = build(&endpoints, None);
+    let told: Vec<(&str, u32)> = targets.iter().map(|target| (target.url(), target.weight())).collect();
+    assert_eq!(told, [("http://a", 1), ("https://b:8443", 3)]);
+    assert_eq!(*targets.settings(), PoolSettings::default());
+}
+
+#[test]
+fn after_they_have_left_only_the_new_targets_act_on_dns() {
+    let old = named(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let new = build(&json!({ "url": "http://api", "resolve": "5s" }), Some(&old));
+    let known = endpoints(&old);
+    assert_eq!(kept(&known, &endpoints(&new)), [Some(0), Some(1)], "from the first request on");
+    assert!(old.leave_to(&[&new]).is_empty());
+    resolved(&old, &["10.0.0.9:80"]);
+    assert!(!known.iter().any(|endpoint| is_retired(endpoint)));
+    resolved(&new, &["10.0.0.2:80", "10.0.0.3:80"]);
+    assert_eq!(kept(&known, &endpoints(&new)), [Some(1), None]);
+    assert_eq!([is_retired(&known[0]), is_retired(&known[1])], [true, false]);
+    assert_eq!(
+        kept(&known, &endpoints(&old)),
+        [Some(0), Some(1)],
+        "requests under way go on with what there is"
+    );
+    // Nobody begins with what was left.
+    let again = build(&json!({ "url": "http://api" }), Some(&old));
+    assert!(endpoints(&again).is_empty());
+}
+
+#[tokio::test]
+async fn what_dns_says_between_building_and_leaving_is_not_lost() {
+    let old = named(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let [gone, _] = endpoints(&old).try_into().ok().unwrap();
+    let in_use = use_one(&gone).await;
+    let new = build(&json!({ "endpoints": ["http://api", "http://10.1.1.1"] }), Some(&old));
+    resolved(&old, &["10.0.0.2:80", "10.0.0.3:80"]);
+    let known = endpoints(&old);
+    let draining = old.leave_to(&[&new]);
+    assert_eq!(kept(&known, &endpoints(&new)), [Some(0), Some(1), None]);
+    assert_eq!(addresses(&new), ["10.0.0.2:80", "10.0.0.3:80", "10.1.1.1:80"]);
+    assert_eq!(kept(&[gone], &draining), [Some(0)], "it is still in use");
+    assert!(new.draining().is_empty(), "and reported once");
+    drop(in_use);
+}
+
+#[tokio::test]
+async fn what_nobody_took_drains_in_its_own_time() {
+    let old = named(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let known = endpoints(&old);
+    let (by_dns, by_reload) = (use_one(&known[0]).await, use_one(&known[2]).await);
+    resolved(&old, &["10.0.0.2:80", "10.0.0.3:80"]);
+    assert_eq!(kept(&known, &old.draining()), [Some(0)]);
+    assert!(old.draining()[0].report().draining);
+    let other = build(&json!({ "url": "http://10.1.1.1" }), Some(&old));
+    assert!(old.leave_to(&[&old, &other]).is_empty(), "they are still in force");
+    let draining = old.leave_to(&[&other]);
+    assert_eq!(kept(&known, &draining), [Some(0), Some(2)], "those with connections");
+    assert!(known.iter().all(|endpoint| is_retired(endpoint)));
+    drop((by_dns, by_reload));
+    assert!(draining.iter().all(|endpoint| endpoint.pool().is_drained()));
+    assert_eq!(addresses(&old), ["10.0.0.2:80", "10.0.0.3:80"], "requests under way have them still");
+}
+
+#[test]
+fn limits_are_those_of_all_endpoints_the_later_ones_too() {
+    let old = named(&["10.0.0.1:80"]);
+    let new = build(&json!({ "endpoints": ["http://api", "http://10.1.1.1"] }), Some(&old));
+    let limits = |targets: &Targets| -> Vec<usize> {
+        endpoints(targets).iter().map(|endpoint| endpoint.pool().settings().max_connections).collect()
+    };
+    new.apply(&with_limit(7));
+    old.leave_to(&[&new]);
+    resolved(&new, &["10.0.0.1:80", "10.0.0.2:80"]);
+    assert_eq!((limits(&new), new.settings().max_connections), (vec![7, 7, 7], 7));
+    // One that has nothing in common with them leaves theirs alone.
+    let other = build(&json!({ "url": "http://10.2.2.2" }), Some(&new));
+    other.apply(&with_limit(3));
+    assert_eq!((limits(&other), limits(&new)), (vec![3], vec![7, 7, 7]));
+}
+
+#[tokio::test]
+async fn greater_limits_reach_who_waits() {
+    let targets = named(&["10.0.0.1:80"]);
+    targets.apply(&with_limit(1));
+    let endpoint = endpoints(&targets).remove(0);
+    let _first = use_one(&endpoint).await;
+    let raise = async {
+        tokio::task::yield_now().await;
+        assert_eq!(endpoint.report().pending, 1);
+        targets.apply(&with_limit(2));
+    };
+    let (_second, ()) = tokio::join!(use_one(&endpoint), raise);
+}
+
+#[tokio::test]
+async fn new_names_are_looked_up_before_anybody_asks_and_a_failure_is_none_of_the_others() {
+    // Reserved never to exist (RFC 6761 §6.4).
+    let targets = build(&json!({ "endpoints": ["http://nowhere.invalid", "http://localhost"] }), None);
+    targets.resolve_new().await;
+    assert!(!addresses(&targets).is_empty());
+    assert!(endpoints(&targets).iter().all(|endpoint| endpoint.url() == "http://localhost"));
+}
+
+#[tokio::test]
+async fn names_are_watched_from_what_is_known_until_the_targets_leave() {
+    let old = build(&json!({ "url": "http://localhost", "resolve": "off" }), None);
+    watch_names(&old);
+    while endpoints(&old).is_empty() {
+        old.upstream().endpoints(None, &Timer::default()).await.ok().unwrap();
+    }
+    let known = endpoints(&old);
+    let new = build(&json!({ "url": "http://localhost", "resolve": "1h" }), Some(&old));
+    old.leave_to(&[&new]);
+    watch_names(&new);
+    watch_names(&new);
+    assert_eq!(new.lock().watching.len(), 1, "once");
+    assert_eq!(kept(&known, &endpoints(&new)), (0..known.len()).map(Some).collect::<Vec<_>>());
+    // Looked up once is enough.
+    let off = build(&json!({ "url": "http://localhost", "resolve": "off" }), Some(&new));
+    new.leave_to(&[&off]);
+    watch_names(&off);
+    assert!(off.lock().watching.is_empty());
+    let mut watching = std::mem::take(&mut new.lock().watching);
+    assert!(watching.join_next().await.unwrap().unwrap_err().is_cancelled());
+    watch_names(&new);
+    assert!(new.lock().watching.is_empty(), "those that have left do not begin again");
+}

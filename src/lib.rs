@@ -10,6 +10,7 @@ pub mod config;
 mod connection;
 mod downstream;
 pub mod error;
+pub mod files;
 pub mod forward;
 #[cfg(fuzzing)]
 pub mod fuzz;

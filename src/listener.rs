@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::{self, Protocol, ProxyProtocol, TlsVersion};
 use crate::downstream::Entrance;
+use crate::files::Files;
 use crate::http1::{HeadLimits, ServerOptions};
 use crate::metrics::ListenerStats;
 use crate::tls::{self, ServerTls, TlsError};
@@ -43,14 +44,22 @@ impl Listener {
     ///
     /// # Errors
     /// What is wrong with its certificates.
-    pub(crate) fn build(index: usize, config: &config::Listener, workers: usize) -> Result<Self, TlsError> {
+    pub(crate) fn build(
+        index: usize,
+        config: &config::Listener,
+        workers: usize,
+        files: &Files,
+    ) -> Result<Self, TlsError> {
         let name = config.name();
         let (limits, timeouts) = (&config.limits, &config.timeouts);
         let h1 = config.protocols.contains(&Protocol::H1);
         let h2 = config.protocols.contains(&Protocol::H2);
         let tls = match &config.tls {
             None => None,
-            Some(settings) => Some(TlsAcceptor::from(tls::server_config(&server_tls(settings, h1, h2))?)),
+            Some(settings) => {
+                let settings = server_tls(settings, h1, h2);
+                Some(TlsAcceptor::from(tls::server_config(&settings, files, None)?))
+            }
         };
         let length = |count: std::num::NonZeroU32| usize::try_from(count.get()).unwrap_or(usize::MAX);
         Ok(Self {

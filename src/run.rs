@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::files::Files;
 use crate::listener::{self, Listener};
 use crate::metrics::{ProcessStats, Scrape};
 use crate::path;
@@ -49,13 +50,14 @@ pub struct Prepared {
 /// # Errors
 /// All that is wrong with it.
 pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
-    let loaded = config::load(file)?;
+    let files = Files::new();
+    let loaded = config::load_with(file, &files)?;
     let workers = loaded.config.workers.count();
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LETTERS)).unzip();
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     for (index, written) in loaded.config.listeners.iter().enumerate() {
-        match Listener::build(index, written, workers) {
+        match Listener::build(index, written, workers, &files) {
             Ok(listener) => listeners.push(Arc::new(listener)),
             Err(error) => {
                 errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()))
@@ -64,7 +66,8 @@ pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     }
     let access_log = open_access_log(&loaded).map_err(|error| errors.push(error)).ok().flatten();
     let mailboxes_of_workers: Mailboxes = senders.into();
-    let environment = Environment { mailboxes: mailboxes_of_workers, access_log: access_log.clone() };
+    let environment =
+        Environment { mailboxes: mailboxes_of_workers, access_log: access_log.clone(), files: &files };
     let snapshot = Snapshot::build(&loaded, &environment);
     if let Err(more) = &snapshot {
         errors.extend(more.errors().iter().cloned());

@@ -12,6 +12,7 @@ use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
     Segment, UpstreamChoice, ValueMatch,
 };
+use crate::files::Files;
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
@@ -23,10 +24,12 @@ use crate::warn_limit::OccasionalByReason;
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// What a snapshot is built in.
-pub(crate) struct Environment {
+pub(crate) struct Environment<'a> {
     /// A mailbox for each worker.
     pub(crate) mailboxes: Mailboxes,
     pub(crate) access_log: Option<AccessLog>,
+    /// The files of this load.
+    pub(crate) files: &'a Files,
 }
 
 impl Snapshot {
@@ -34,7 +37,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Everything that is wrong with it and that the file alone did not show, each at its place.
-    pub(crate) fn build(loaded: &Loaded, environment: &Environment) -> Result<Snapshot, ConfigErrors> {
+    pub(crate) fn build(loaded: &Loaded, environment: &Environment<'_>) -> Result<Snapshot, ConfigErrors> {
         let mut builder =
             Builder { loaded, environment, shared: HashMap::new(), upstreams: vec![], errors: vec![] };
         let config = &loaded.config;
@@ -69,7 +72,7 @@ impl Snapshot {
 
 struct Builder<'a> {
     loaded: &'a Loaded,
-    environment: &'a Environment,
+    environment: &'a Environment<'a>,
     /// Named upstreams that were built already, by name: their position among all.
     shared: HashMap<&'a str, usize>,
     upstreams: Vec<NamedUpstream>,
@@ -200,7 +203,7 @@ impl<'a> Builder<'a> {
             known.routes.push(route_name.to_owned());
             return Some(known.targets.clone());
         }
-        let targets = Targets::build(upstream, pool, &self.environment.mailboxes);
+        let targets = Targets::build(upstream, pool, &self.environment.mailboxes, self.environment.files);
         let targets = Arc::new(self.check(&place, targets)?);
         if let Some(name) = shared {
             self.shared.insert(name, self.upstreams.len());

@@ -12,6 +12,7 @@ use super::endpoint::{Endpoint, EndpointSet, Origin, OriginTls, Upstream};
 use super::pool::{Mailboxes, Pool};
 use super::resolve::{Addresses, keep_resolved, literal};
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
+use crate::files::Files;
 use crate::tls;
 
 /// With `resolve: off`, how long after a failed look-up the next one comes at most.
@@ -54,10 +55,11 @@ impl Targets {
         upstream: &config::Upstream,
         pool: &PoolSettings,
         mailboxes: &Mailboxes,
+        files: &Files,
     ) -> Result<Self, Vec<tls::TlsError>> {
         let is_https = |(url, _): &(&EndpointUrl, _)| url.scheme == Scheme::Https;
         let config = if upstream.all_endpoints().any(|endpoint| is_https(&endpoint)) {
-            Some(client_tls(&upstream.tls).map_err(|error| vec![error])?)
+            Some(client_tls(&upstream.tls, files).map_err(|error| vec![error])?)
         } else {
             None
         };
@@ -147,10 +149,11 @@ pub(crate) fn watch_names(targets: &Arc<Targets>) {
     }
 }
 
-fn client_tls(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, tls::TlsError> {
+fn client_tls(settings: &config::UpstreamTls, files: &Files) -> Result<Arc<ClientConfig>, tls::TlsError> {
     let identity = settings
         .client
         .as_ref()
-        .map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
-    tls::client_config(&tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify })
+        .map(|paths| tls::IdentityFiles { cert: paths.cert.clone(), key: paths.key.clone() });
+    let tls = tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify };
+    tls::client_config(&tls, files)
 }

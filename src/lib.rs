@@ -30,4 +30,5 @@ pub mod tls;
 mod tunnel;
 mod upstream;
 pub mod warn_limit;
+pub mod watch;
 mod worker;

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub(crate) use tls::Tls;
 
 use crate::config::{self, Protocol, ProxyProtocol};
+use crate::files::Files;
 use crate::http1::{HeadLimits, ServerOptions};
 use crate::metrics::ListenerStats;
 use crate::tls::TlsError;
@@ -74,6 +75,7 @@ impl Entrance {
         config: &config::Listener,
         running: Option<&Entrance>,
         workers: usize,
+        files: &Files,
     ) -> Result<Self, TlsError> {
         let (limits, timeouts) = (&config.limits, &config.timeouts);
         let protocols = Protocols {
@@ -83,7 +85,7 @@ impl Entrance {
         let tls = match &config.tls {
             None => None,
             Some(settings) => {
-                Some(Tls::build(settings, protocols, running.and_then(|running| running.tls.as_ref()))?)
+                Some(Tls::build(settings, protocols, running.and_then(|running| running.tls.as_ref()), files)?)
             }
         };
         Ok(Self {

@@ -93,7 +93,7 @@ impl Next {
         drop(check_workers(&loaded, workers, running.is_some()).map_err(|error| keep(&error.into())));
         let none = Listeners::default();
         let listeners = running.map_or(&none, |running| &running.listeners);
-        let plan = listeners.plan(&loaded, files, workers).map_err(|errors| keep(&errors)).ok();
+        let plan = listeners.plan(&loaded, workers, files).map_err(|errors| keep(&errors)).ok();
         let access_log = access_log(&loaded, running).map_err(|error| keep(&error.into())).ok().flatten();
         let environment = Environment {
             mailboxes: &mailboxes,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use accept::accept;
-pub(crate) use bind::cannot_bind;
+pub(crate) use bind::{bind, cannot_bind};
 use per_client::PerClient;
 use permits::Permits;
 pub(crate) use plan::Plan;

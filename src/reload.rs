@@ -183,7 +183,7 @@ impl Reloader {
         let Ready { built, sockets } = ready;
         let Built { loaded, files, snapshot, handover, access_log, changes, .. } = built;
         let before = self.running.snapshot.swap(snapshot.clone());
-        let leaving = handover.complete(Some(&before), &snapshot);
+        let leaving = handover.complete(Some(&before));
         end_removed_routes(&before, &snapshot, &loaded.config.shutdown);
         let mut listeners = Listeners::default();
         for added in sockets.listeners.added() {

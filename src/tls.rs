@@ -1,7 +1,8 @@
 //! TLS on both sides: what listeners show and require, what upstreams are asked to show.
 //!
-//! Files in, rustls configurations out; nothing here knows the configuration file. A configuration is built on the control
-//! side, once a listener or upstream and reload, and then shared by all workers.
+//! Files in, through [`Files`](crate::files::Files), and rustls configurations out; nothing here knows the configuration
+//! file. A configuration is built on the control side, once a listener or upstream and reload, and then shared by all
+//! workers.
 
 mod client;
 mod error;

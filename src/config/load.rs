@@ -1,10 +1,6 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use super::{
     Config,
@@ -16,9 +12,7 @@ use super::{
     validate::validate,
     yaml,
 };
-
-/// The largest file that is read: far beyond ten thousand routes, and short of filling the memory by a slip.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+use crate::files::Files;
 
 /// A configuration that has nothing wrong that can be seen in the file alone.
 #[derive(Clone, Debug)]
@@ -35,8 +29,16 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong: a file that cannot be read, that is no YAML, or whose content is not a configuration.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    load_with(path, &Files::new())
+}
+
+/// As [`load`], through `files`, so that the configuration's file is among those that the load has seen.
+///
+/// # Errors
+/// All that is wrong, as with [`load`].
+pub fn load_with(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
     let name = path.display().to_string();
-    let text = read(path, &name)?;
+    let text = read(path, &name, files)?;
     parse(&text, &name, path.parent().unwrap_or(Path::new("")))
 }
 
@@ -83,27 +85,21 @@ pub fn parse_with(
     Ok(Loaded { config, source })
 }
 
-/// Reads a file into text, within the limit.
-fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
+/// Reads a file into text.
+fn read(path: &Path, name: &str, files: &Files) -> Result<String, ConfigError> {
     let cannot = |error: io::Error| {
         let help = match error.kind() {
+            io::ErrorKind::FileTooLarge => return ConfigError::new(format!("{name} is {error}")),
             io::ErrorKind::NotFound => "give the file's path with `--config`",
             io::ErrorKind::PermissionDenied => "let the gateway's user read it",
             _ => "give a readable file with `--config`",
         };
         ConfigError::new(format!("cannot read {name}: {error}")).help(help)
     };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(cannot)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-        return Err(ConfigError::new(format!("{name} is larger than {} MiB", FILE_BYTES_MAX >> 20)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes());
-        let index = text.char_indices().take_while(|(byte, _)| *byte < valid).count();
+    let bytes = files.read(path).map_err(cannot)?;
+    str::from_utf8(&bytes).map(str::to_owned).map_err(|error| {
+        let text = String::from_utf8_lossy(&bytes);
+        let index = text.char_indices().take_while(|(byte, _)| *byte < error.valid_up_to()).count();
         ConfigError::new("the file is not UTF-8").at(place(&name.into(), &text, index..index + 1))
     })
 }

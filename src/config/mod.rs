@@ -51,7 +51,7 @@ pub use self::{
         CertificateFiles, ClientAuth, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Protocol,
         ProxyProtocol, TlsVersion,
     },
-    load::{Loaded, load, parse, parse_with},
+    load::{Loaded, load, load_with, parse, parse_with},
     network::{Address, EndpointUrl, Network, Scheme, ServerName},
     path::{PathTemplate, Piece, RoutePath},
     pool::{Pool, PoolSettings},

@@ -126,6 +126,34 @@ impl Pool {
     }
 }
 
+impl PoolSettings {
+    /// The keys in which `now` differs, with both values: `max_idle 64 → 10`.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let limit = |limit: Option<time::Duration>| limit.map_or("off".to_owned(), |limit| format!("{limit:?}"));
+        let count = |count: Option<u64>| count.map_or("off".to_owned(), |count| count.to_string());
+        let values = |of: &Self| {
+            [
+                ("keep_alive", of.keep_alive.to_string()),
+                ("max_connections", of.max_connections.to_string()),
+                ("max_idle", of.max_idle.to_string()),
+                ("idle_timeout", limit(of.idle_timeout)),
+                ("max_lifetime", limit(of.max_lifetime)),
+                ("max_requests", count(of.max_requests)),
+                ("max_pending", of.max_pending.to_string()),
+                ("acquire_timeout", limit(of.acquire_timeout)),
+                ("max_connecting", of.max_connecting.to_string()),
+                ("min_idle", of.min_idle.to_string()),
+            ]
+        };
+        if self == now {
+            return Vec::new();
+        }
+        let pairs = values(self).into_iter().zip(values(now));
+        let differing = pairs.filter(|((_, was), (_, is))| was != is);
+        differing.map(|((key, was), (_, is))| format!("{key} {was} → {is}")).collect()
+    }
+}
+
 impl Default for PoolSettings {
     fn default() -> Self {
         Pool::resolve([])

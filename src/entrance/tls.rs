@@ -1,12 +1,10 @@
 //! TLS of a listener, and whether it is the same as before.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
-
 use tokio_rustls::TlsAcceptor;
 
 use super::Protocols;
 use crate::config::{self, TlsVersion};
+use crate::files::{FileMark, Files};
 use crate::tls::{self, ServerTls, TlsError};
 
 /// TLS as a listener runs it.
@@ -19,11 +17,9 @@ pub(crate) struct Tls {
 #[derive(Clone, PartialEq, Eq)]
 struct Identity {
     settings: ServerTls,
-    contents: Vec<FileMark>,
+    identities: Vec<[FileMark; 2]>,
+    authorities: Option<FileMark>,
 }
-
-/// A file's content, as far as it takes to tell that it is another; `None` where it cannot be read.
-type FileMark = Option<(usize, u64)>;
 
 impl Tls {
     /// What the settings say, or what runs where that is the same: sessions stay resumable with it.
@@ -34,13 +30,15 @@ impl Tls {
         settings: &config::ListenerTls,
         protocols: Protocols,
         running: Option<&Tls>,
+        files: &Files,
     ) -> Result<Self, TlsError> {
-        // Marked before they are read: files that change in between are found to have changed the next time.
-        let identity = Identity::of(server_tls(settings, protocols));
+        let identity = Identity::of(server_tls(settings, protocols), files);
         if let Some(running) = running.filter(|running| running.identity == identity) {
             return Ok(Self { acceptor: running.acceptor.clone(), identity });
         }
-        let acceptor = TlsAcceptor::from(tls::server_config(&identity.settings)?);
+        let sessions = running.filter(|running| running.identity.admits_the_same(&identity));
+        let sessions = sessions.map(|running| &**running.acceptor.config());
+        let acceptor = TlsAcceptor::from(tls::server_config(&identity.settings, files, sessions)?);
         Ok(Self { acceptor, identity })
     }
 
@@ -51,19 +49,19 @@ impl Tls {
 }
 
 impl Identity {
-    fn of(settings: ServerTls) -> Self {
-        let own = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-        let clients = settings.client_auth.iter().map(|auth| &auth.ca);
-        let contents = own.chain(clients).map(|path| mark(path)).collect();
-        Self { settings, contents }
+    fn of(settings: ServerTls, files: &Files) -> Self {
+        let pairs = settings.certificates.iter();
+        let identities = pairs.map(|pair| [files.mark(&pair.cert), files.mark(&pair.key)]).collect();
+        let authorities = settings.client_auth.as_ref().map(|auth| files.mark(&auth.ca));
+        Self { settings, identities, authorities }
     }
-}
 
-fn mark(path: &Path) -> FileMark {
-    let content = std::fs::read(path).ok()?;
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    Some((content.len(), hasher.finish()))
+    /// Whether who is let in does not differ: then sessions from the one are good for the other.
+    fn admits_the_same(&self, other: &Self) -> bool {
+        self.settings.client_auth == other.settings.client_auth
+            && self.authorities == other.authorities
+            && self.settings.min_version == other.settings.min_version
+    }
 }
 
 fn server_tls(settings: &config::ListenerTls, protocols: Protocols) -> ServerTls {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use super::bind::{bind, cannot_bind};
 use super::set::{Bound, Change, Running};
 use super::{Listen, Listener, Listeners};
+use crate::changes::{self, Section, differing_keys};
 use crate::config::{self, ConfigErrors, Loaded};
 use crate::entrance::Entrance;
+use crate::files::Files;
 use crate::path;
 
 /// The listeners of a configuration, checked and built but for the sockets of those that are new.
@@ -29,6 +31,8 @@ struct Planned {
     /// None where it is new.
     listener: Option<Arc<Listener>>,
     change: Change,
+    /// The keys that differ, where it is changed.
+    keys: Vec<String>,
 }
 
 impl Listeners {
@@ -36,7 +40,12 @@ impl Listeners {
     ///
     /// # Errors
     /// What is wrong with the certificates of any of them, each at its place in the file.
-    pub(crate) fn plan(&self, loaded: &Loaded, workers: usize) -> Result<Plan, ConfigErrors> {
+    pub(crate) fn plan(
+        &self,
+        loaded: &Loaded,
+        workers: usize,
+        files: &Files,
+    ) -> Result<Plan, ConfigErrors> {
         let written = &loaded.config.listeners;
         let names: Vec<String> = written.iter().map(config::Listener::name).collect();
         let wanted: Vec<_> =
@@ -47,7 +56,7 @@ impl Listeners {
         let (mut planned, mut errors) = (Vec::new(), Vec::new());
         for (index, (written, position)) in written.iter().zip(&matched).enumerate() {
             let running = position.and_then(|position| self.running.get(position));
-            match Planned::build(written, running, workers) {
+            match Planned::build(written, running, workers, files) {
                 Ok(one) => planned.push(one),
                 Err(error) => {
                     errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()));
@@ -92,13 +101,19 @@ impl Planned {
         written: &config::Listener,
         running: Option<&Running>,
         workers: usize,
+        files: &Files,
     ) -> Result<Self, crate::tls::TlsError> {
-        let built = Entrance::build(written, running.map(|running| &*running.entrance), workers)?;
+        let built = Entrance::build(written, running.map(|running| &*running.entrance), workers, files)?;
         let kept = running
             .filter(|running| running.written == *written && running.entrance.has_same_tls(&built))
             .map(|running| running.entrance.clone());
+        let mut keys = running.map(|running| differing_keys(&running.written, written)).unwrap_or_default();
+        if running.is_some() && kept.is_none() && keys.is_empty() {
+            keys.push("tls (content of its files)".to_owned());
+        }
         Ok(Self {
             written: written.clone(),
+            keys,
             change: match (running, &kept) {
                 (None, _) => Change::Added,
                 (Some(_), None) => Change::Changed,
@@ -116,20 +131,59 @@ impl Plan {
         self.planned.iter().map(|planned| planned.entrance.clone()).collect()
     }
 
-    /// Binds the listeners that are new, a socket for each worker. They listen from now on; nobody accepts yet.
+    /// What becomes of each listener, by name: those of the configuration in the order of the file, then those that go.
+    pub(crate) fn changes(&self) -> Section {
+        let mut section = Section::default();
+        for planned in &self.planned {
+            let name = planned.entrance.name.to_string();
+            match planned.change {
+                Change::Added => section.added.push(name),
+                Change::Changed => {
+                    section.changed.push(changes::Change { name, keys: planned.keys.clone() });
+                }
+                Change::Kept | Change::Removed => section.kept += 1,
+            }
+        }
+        section.drained = self.removed.iter().map(|running| running.name().to_owned()).collect();
+        section
+    }
+
+    /// The listeners as if they were bound, for comparing another configuration with them.
+    pub(crate) fn unbound(self) -> Listeners {
+        let planned = self.planned.into_iter().map(|Planned { written, entrance, listener, .. }| {
+            let address = written.socket_address();
+            let listener =
+                listener.unwrap_or_else(|| Arc::new(Listener::new(&entrance, address, address)));
+            Running { written, entrance, listener }
+        });
+        Listeners { running: planned.collect(), ending: Vec::new() }
+    }
+
+    /// What this process listens on already, and has not closed.
+    pub(crate) fn held(&self) -> impl Iterator<Item = SocketAddr> {
+        self.held.iter().copied()
+    }
+
+    /// Binds the listeners that are new, a socket for each worker. They listen from now on; nobody accepts yet. `ours` are the
+    /// addresses that this process itself holds.
     ///
     /// # Errors
     /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
-    pub(crate) fn bind(self, loaded: &Loaded, workers: usize) -> Result<Bound, ConfigErrors> {
+    pub(crate) fn bind(
+        self,
+        loaded: &Loaded,
+        workers: usize,
+        ours: &[SocketAddr],
+    ) -> Result<Bound, ConfigErrors> {
         let mut bound = Bound::new(self.ending, workers);
         let mut errors = Vec::new();
         for (index, planned) in self.planned.into_iter().enumerate() {
-            let Planned { written, entrance, listener, change } = planned;
+            let Planned { written, entrance, listener, change, .. } = planned;
             if let Some(listener) = listener {
                 bound.changes.push((change, Running { written, entrance, listener }));
                 continue;
             }
-            match bind(written.socket_address(), workers, &self.held) {
+            match bind(written.socket_address(), workers, ours) {
                 Ok((address, sockets)) => {
                     let listener = Arc::new(Listener::new(&entrance, written.socket_address(), address));
                     for (socket, of_worker) in sockets.into_iter().zip(&mut bound.listen) {

@@ -57,6 +57,12 @@ impl Running {
         &self.entrance.name
     }
 
+    /// What the start and a reload say of it: `listening on http://127.0.0.1:8080 (web)`.
+    pub(crate) fn announcement(&self) -> String {
+        let scheme = if self.entrance.tls.is_some() { "https" } else { "http" };
+        format!("listening on {scheme}://{} ({})", self.address(), self.name())
+    }
+
     /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.address
@@ -71,6 +77,11 @@ impl Bound {
     /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &Running)> {
         self.changes.iter().map(|(change, running)| (*change, running))
+    }
+
+    /// Those that are new.
+    pub(crate) fn added(&self) -> impl Iterator<Item = &Running> {
+        self.changes().filter(|(change, _)| *change == Change::Added).map(|(_, running)| running)
     }
 
     /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, what each worker

@@ -27,7 +27,7 @@ fn metrics(status: &Status) -> String {
     let generation = status.generation();
     let scrape = Scrape {
         process: status.stats().clone(),
-        listeners: generation.listeners.stats(),
+        listeners: generation.snapshot.listener_stats(),
         routes: generation.snapshot.route_stats(),
         // Not those that drain: they may have the labels of a pool that is in use.
         pools: generation.snapshot.pools(),

@@ -15,6 +15,7 @@ use crate::config::{
     Segment, UpstreamChoice, ValueMatch,
 };
 use crate::entrance::Entrance;
+use crate::files::Files;
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
@@ -32,6 +33,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) access_log: Option<AccessLog>,
     /// What serves now: of it the new snapshot takes over what did not change.
     pub(crate) previous: Option<&'a Snapshot>,
+    /// The files that the configuration names.
+    pub(crate) files: &'a Files,
     /// The settings of the listeners.
     pub(crate) listeners: Vec<Arc<Entrance>>,
 }
@@ -232,15 +235,16 @@ impl<'a> Builder<'a> {
             Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
             _ => [base, &path!["upstream"]].concat(),
         };
-        let targets = Targets::build(upstream, pool, self.environment.mailboxes, before);
+        let targets = Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
         let targets = self.check(&place, targets)?;
-        self.handover.add(&targets, pool, before);
-        self.upstreams.push(NamedUpstream {
+        let named = NamedUpstream {
             name: self.display_name(&owner),
             routes: vec![route_name.to_owned()],
             targets: targets.clone(),
             owner: owner.clone(),
-        });
+        };
+        self.handover.add(&named, pool, before);
+        self.upstreams.push(named);
         self.positions.insert(owner, self.upstreams.len() - 1);
         Some(targets)
     }

@@ -4,18 +4,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{NamedUpstream, Snapshot};
+use crate::changes::{Change, Section};
 use crate::config::PoolSettings;
-use crate::upstream::{Endpoint, Targets, watch_names};
+use crate::upstream::{Endpoint, Target, Targets, watch_names};
 
 /// The steps that a snapshot's build has put off, because nothing that runs may change before it is known to be good.
 #[derive(Default)]
 pub(crate) struct Handover {
-    /// Every upstream with the limits that its pools are to have.
-    limits: Vec<(Arc<Targets>, PoolSettings)>,
-    /// Those that were built anew: their names have yet to be watched.
-    fresh: Vec<Arc<Targets>>,
-    /// Who takes the place of which; perhaps the same.
-    heirs: HashMap<*const Targets, Arc<Targets>>,
+    successions: Vec<Succession>,
+    /// By which of the targets before: its place among the successions.
+    heirs: HashMap<*const Targets, usize>,
+}
+
+/// An upstream of the new snapshot.
+struct Succession {
+    owner: String,
+    targets: Arc<Targets>,
+    limits: PoolSettings,
+    /// In whose place it comes, which may be itself.
+    before: Option<Arc<Targets>>,
 }
 
 /// A pool that is no longer configured, and ends with the requests that use it.
@@ -29,25 +36,27 @@ impl Handover {
     /// Notes an upstream of the new snapshot, built in the place of `before`.
     pub(super) fn add(
         &mut self,
-        targets: &Arc<Targets>,
+        named: &NamedUpstream,
         limits: &PoolSettings,
         before: Option<&Arc<Targets>>,
     ) {
-        self.limits.push((targets.clone(), limits.clone()));
-        if before.is_none_or(|before| !Arc::ptr_eq(before, targets)) {
-            self.fresh.push(targets.clone());
-        }
         if let Some(before) = before {
-            self.heirs.insert(Arc::as_ptr(before), targets.clone());
+            self.heirs.insert(Arc::as_ptr(before), self.successions.len());
         }
+        self.successions.push(Succession {
+            owner: named.name.clone(),
+            targets: named.targets.clone(),
+            limits: limits.clone(),
+            before: before.cloned(),
+        });
     }
 
     /// Looks up the names that are new, so that no request has to wait for them. Bounded in time; a name that cannot
     /// be looked up is tried again later.
     pub(crate) async fn resolve(&self) {
         let mut lookups = tokio::task::JoinSet::new();
-        for targets in &self.fresh {
-            let targets = targets.clone();
+        for succession in self.fresh() {
+            let targets = succession.targets.clone();
             lookups.spawn(async move { targets.resolve_new().await });
         }
         while lookups.join_next().await.is_some() {}
@@ -56,19 +65,72 @@ impl Handover {
     /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken
     /// over. To be called once the new snapshot serves.
     pub(crate) fn complete(self, before: Option<&Snapshot>) -> Vec<Leaving> {
-        for (targets, limits) in &self.limits {
-            targets.apply(limits);
+        for succession in &self.successions {
+            succession.targets.apply(&succession.limits);
         }
         let upstreams = before.map_or(&[][..], |before| &before.upstreams);
         let leaving = upstreams.iter().flat_map(|named| self.leave(named)).collect();
-        self.fresh.iter().for_each(watch_names);
+        for succession in self.fresh() {
+            watch_names(&succession.targets);
+        }
         leaving
     }
 
     fn leave(&self, named: &NamedUpstream) -> Vec<Leaving> {
-        let heir = self.heirs.get(&Arc::as_ptr(&named.targets));
+        let heir = self.heir(named).map(|succession| &succession.targets);
         let retired = named.targets.leave_to(heir.as_slice());
         let leaving = retired.into_iter().map(|endpoint| Leaving { owner: named.name.clone(), endpoint });
         leaving.collect()
     }
+
+    /// Those that were built anew.
+    fn fresh(&self) -> impl Iterator<Item = &Succession> {
+        self.successions.iter().filter(|succession| !succession.is_as_before())
+    }
+
+    fn heir(&self, named: &NamedUpstream) -> Option<&Succession> {
+        self.successions.get(*self.heirs.get(&Arc::as_ptr(&named.targets))?)
+    }
+
+    /// What becomes of the pools of `before`, by owner and endpoint URL.
+    pub(crate) fn pool_changes(&self, before: &Snapshot) -> Section {
+        let mut section = Section::default();
+        for succession in &self.successions {
+            succession.targets.iter().for_each(|target| succession.note(target, &mut section));
+        }
+        for named in &before.upstreams {
+            let heir = self.heir(named);
+            let gone = named.targets.iter().filter(|target| heir.is_none_or(|heir| !target.is_of(&heir.targets)));
+            section.drained.extend(gone.map(|target| pool_name(&named.name, target)));
+        }
+        section
+    }
+}
+
+impl Succession {
+    fn is_as_before(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.targets))
+    }
+
+    /// Notes what becomes of one pool: that of all the addresses which a URL stands for.
+    fn note(&self, target: &Target, section: &mut Section) {
+        let name = pool_name(&self.owner, target);
+        let Some((before, was)) = self.before.as_ref().and_then(|before| Some((before, before.same(target)?)))
+        else {
+            return section.added.push(name);
+        };
+        let mut keys = before.settings().differences(&self.limits);
+        if was.weight() != target.weight() {
+            keys.push(format!("weight {} → {}", was.weight(), target.weight()));
+        }
+        if keys.is_empty() {
+            section.kept += 1;
+        } else {
+            section.changed.push(Change { name, keys });
+        }
+    }
+}
+
+fn pool_name(owner: &str, target: &Target) -> String {
+    format!("{owner} to {}", target.url())
 }

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use super::sessions::Sessions;
 use super::{ALPN_H1, IdentityFiles, TlsError, pem, provider};
+use crate::files::Files;
 
 /// The TLS of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,13 +33,13 @@ impl Default for ClientTls {
 }
 
 /// Builds the configuration of connections to an upstream: ALPN `http/1.1`, with a memory of sessions that lets as many
-/// connections as a pool has resume at once. Reads files, so it belongs on the control side.
+/// connections as a pool has resume at once. Reads `files`, so it belongs on the control side.
 ///
 /// # Errors
 /// For each file that can't be used, the `ca` of an upstream that does not verify among them.
-pub fn client_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match &tls.ca {
-        Some(path) => pem::authorities(path)?,
+        Some(path) => pem::authorities(path, files)?,
         None => system_roots(),
     };
     let verifier: Arc<dyn ServerCertVerifier> = if tls.verify {
@@ -53,8 +54,8 @@ pub fn client_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
         .with_custom_certificate_verifier(verifier);
     let mut config = match &tls.identity {
         None => builder.with_no_client_auth(),
-        Some(files) => {
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pem::identity(files)?)))
+        Some(paths) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pem::identity(paths, files)?)))
         }
     };
     config.alpn_protocols = vec![ALPN_H1.to_vec()];

@@ -1,6 +1,5 @@
 //! PEM files.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,10 +9,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::{IdentityFiles, TlsError, provider};
+use crate::files::Files;
 
 /// The certificates of a file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let content = read(path)?;
+fn certificates(path: &Path, files: &Files) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let content = read(path, files)?;
     let certificates = CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| invalid_pem(path, &error))?;
     if certificates.is_empty() {
@@ -22,20 +22,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(certificates)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+fn private_key(path: &Path, files: &Files) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(path, files)?).map_err(|error| match error {
         PemError::NoItemsFound => TlsError::NoKey { path: path.to_owned() },
         error => invalid_pem(path, &error),
     })
 }
 
 /// A chain and its key, which is checked to belong to it.
-pub(super) fn identity(files: &IdentityFiles) -> Result<Arc<CertifiedKey>, TlsError> {
-    let IdentityFiles { cert, key } = files;
-    let chain = certificates(cert)?;
+pub(super) fn identity(paths: &IdentityFiles, files: &Files) -> Result<Arc<CertifiedKey>, TlsError> {
+    let IdentityFiles { cert, key } = paths;
+    let chain = certificates(cert, files)?;
     let private = provider()
         .key_provider
-        .load_private_key(private_key(key)?)
+        .load_private_key(private_key(key, files)?)
         .map_err(|error| TlsError::InvalidKey { path: key.clone(), reason: error.to_string() })?;
     let identity = CertifiedKey::new(chain, private);
     match identity.keys_match() {
@@ -51,9 +51,9 @@ pub(super) fn identity(files: &IdentityFiles) -> Result<Arc<CertifiedKey>, TlsEr
 }
 
 /// The certificates of a file as trust anchors: every one has to be usable.
-pub(super) fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+pub(super) fn authorities(path: &Path, files: &Files) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(path, files)? {
         roots.add(certificate).map_err(|error| TlsError::InvalidCertificate {
             path: path.to_owned(),
             reason: error.to_string(),
@@ -62,8 +62,8 @@ pub(super) fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(roots))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+fn read(path: &Path, files: &Files) -> Result<Arc<[u8]>, TlsError> {
+    files.read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
 /// The library's own words show bytes as numbers. Its marker is the bare label.

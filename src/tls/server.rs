@@ -12,6 +12,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{IdentityFiles, TlsError, pem, provider};
+use crate::files::Files;
 
 /// How many sessions a listener remembers for TLS 1.2 clients without tickets; the others carry their state themselves.
 const SESSIONS_MAX: usize = 4096;
@@ -49,27 +50,44 @@ pub struct ClientAuth {
     pub required: bool,
 }
 
-/// Builds the configuration of a listener. Reads files, so it belongs on the control side.
+/// Builds the configuration of a listener. Reads `files`, so it belongs on the control side.
+///
+/// With a `previous` one it keeps that one's sessions: its ticket keys and its memory. Clients go on resuming although
+/// certificates were renewed. A session resumes without the client certificate being shown again and in the version that
+/// it began with, so that is only right where `client_auth`, the content of its `ca` included, and `min_version` are the
+/// same as before; otherwise what the new settings refuse would come in with an old session. The caller decides.
 ///
 /// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN: clients may accept it, and the
 /// rest of the listener should not go down with it.
 ///
 /// # Errors
 /// Without certificates, and for each file that can't be used.
-pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates = CertificatesByName::load(&tls.certificates)?;
+pub fn server_config(
+    tls: &ServerTls,
+    files: &Files,
+    previous: Option<&ServerConfig>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = CertificatesByName::load(&tls.certificates, files)?;
     let builder =
         ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions(tls.min_version))?;
     let builder = match &tls.client_auth {
         None => builder.with_no_client_auth(),
-        Some(client_auth) => builder.with_client_cert_verifier(client_verifier(client_auth)?),
+        Some(client_auth) => builder.with_client_cert_verifier(client_verifier(client_auth, files)?),
     };
     let mut config = builder.with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    // Each configuration has ticket keys and a memory of its own: a session resumes without showing a client certificate
-    // again, so one from a listener without `client_auth` must mean nothing to a listener with it.
-    config.ticketer = Ticketer::new()?;
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+    match previous {
+        Some(previous) => {
+            config.ticketer = Arc::clone(&previous.ticketer);
+            config.session_storage = Arc::clone(&previous.session_storage);
+        }
+        // Of its own, and not one for all listeners: a session from a listener without `client_auth` must mean nothing to
+        // a listener with it.
+        None => {
+            config.ticketer = Ticketer::new()?;
+            config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        }
+    }
     Ok(Arc::new(config))
 }
 
@@ -82,8 +100,9 @@ fn versions(min: MinVersion) -> Vec<&'static SupportedProtocolVersion> {
 
 fn client_verifier(
     client_auth: &ClientAuth,
+    files: &Files,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let roots = pem::authorities(&client_auth.ca)?;
+    let roots = pem::authorities(&client_auth.ca, files)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
     let verifier = if client_auth.required { verifier } else { verifier.allow_unauthenticated() };
     verifier.build().map_err(|error| TlsError::InvalidCertificate {
@@ -103,10 +122,10 @@ struct CertificatesByName {
 }
 
 impl CertificatesByName {
-    fn load(files: &[IdentityFiles]) -> Result<Self, TlsError> {
+    fn load(identities: &[IdentityFiles], files: &Files) -> Result<Self, TlsError> {
         let mut by_name = Self::default();
-        for files in files {
-            by_name.add(pem::identity(files)?, &files.cert)?;
+        for paths in identities {
+            by_name.add(pem::identity(paths, files)?, &paths.cert)?;
         }
         if by_name.all.is_empty() { Err(TlsError::NoIdentity) } else { Ok(by_name) }
     }

@@ -18,6 +18,7 @@ use rustls::{
 use support::{Certificates, Identity};
 
 use super::*;
+use crate::files::Files;
 
 fn files(identity: &Identity) -> IdentityFiles {
     IdentityFiles { cert: identity.cert.clone(), key: identity.key.clone() }
@@ -34,6 +35,24 @@ fn listener(identities: &[&Identity]) -> ServerTls {
 
 fn upstream(certificates: &Certificates) -> ClientTls {
     ClientTls { ca: Some(certificates.ca()), ..ClientTls::default() }
+}
+
+fn server_of(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config(tls, &Files::new(), None)
+}
+
+fn client_of(tls: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config(tls, &Files::new())
+}
+
+/// A client of one version, with a memory of sessions.
+fn client_with(
+    certificates: &Certificates,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
+    let roots = pem::authorities(&certificates.ca(), &Files::new()).unwrap();
+    with_own_sessions(&builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The two ends of a connection whose handshake has not begun.
@@ -98,8 +117,8 @@ fn resumed_at_once(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, count
 #[test]
 fn connections_made_at_once_all_resume() {
     let certificates = Certificates::new();
-    let server = server_config(&listener(&[&certificates.server(&["localhost"])])).unwrap();
-    let client = client_config(&upstream(&certificates)).unwrap();
+    let server = server_of(&listener(&[&certificates.server(&["localhost"])])).unwrap();
+    let client = client_of(&upstream(&certificates)).unwrap();
     assert_eq!(resumed_at_once(&client, &server, 64), 0, "nothing to resume yet");
     for _ in 0..3 {
         assert_eq!(resumed_at_once(&client, &server, 64), 64);
@@ -109,15 +128,8 @@ fn connections_made_at_once_all_resume() {
 #[test]
 fn tls_1_2_resumes_as_well() {
     let certificates = Certificates::new();
-    let server = server_config(&listener(&[&certificates.server(&["localhost"])])).unwrap();
-    let only_1_2 =
-        ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS12]);
-    let mut client = only_1_2
-        .unwrap()
-        .with_root_certificates(pem::authorities(&certificates.ca()).unwrap())
-        .with_no_client_auth();
-    client.resumption = with_own_sessions(&client).resumption.clone();
-    let client = Arc::new(client);
+    let server = server_of(&listener(&[&certificates.server(&["localhost"])])).unwrap();
+    let client = client_with(&certificates, &rustls::version::TLS12);
     assert!(!connect(&client, &server, "localhost").resumed());
     assert_eq!(resumed_at_once(&client, &server, 64), 64);
 }
@@ -126,19 +138,39 @@ fn tls_1_2_resumes_as_well() {
 fn a_server_that_lost_its_ticket_keys_costs_one_full_handshake_per_connection() {
     let certificates = Certificates::new();
     let tls = listener(&[&certificates.server(&["localhost"])]);
-    let client = client_config(&upstream(&certificates)).unwrap();
-    let before = server_config(&tls).unwrap();
+    let client = client_of(&upstream(&certificates)).unwrap();
+    let before = server_of(&tls).unwrap();
     resumed_at_once(&client, &before, 8);
-    let restarted = server_config(&tls).unwrap();
+    let restarted = server_of(&tls).unwrap();
     assert!(!connect(&client, &restarted, "localhost").resumed());
     assert!(connect(&client, &restarted, "localhost").resumed(), "the newest ticket goes first");
 }
 
 #[test]
+fn sessions_outlive_the_renewal_of_a_certificate() {
+    let certificates = Certificates::new();
+    let tls = listener(&[&certificates.server(&["localhost"])]);
+    let only_1_2 = client_with(&certificates, &rustls::version::TLS12);
+    let only_1_3 = client_with(&certificates, &rustls::version::TLS13);
+    let before = server_of(&tls).unwrap();
+    for client in [&only_1_2, &only_1_3] {
+        assert!(!connect(client, &before, "localhost").resumed());
+    }
+
+    let renewed = certificates.server(&["localhost"]);
+    let after = server_config(&listener(&[&renewed]), &Files::new(), Some(&before)).unwrap();
+    for client in [&only_1_2, &only_1_3] {
+        assert!(connect(client, &after, "localhost").resumed());
+    }
+    let pair = connect(&client_of(&upstream(&certificates)).unwrap(), &after, "localhost");
+    assert_eq!(pair.client.peer_certificates().unwrap()[0].as_ref(), renewed.certificate(), "the new one");
+}
+
+#[test]
 fn own_sessions_are_not_those_of_the_other_endpoint() {
     let certificates = Certificates::new();
-    let server = server_config(&listener(&[&certificates.server(&["localhost"])])).unwrap();
-    let one = client_config(&upstream(&certificates)).unwrap();
+    let server = server_of(&listener(&[&certificates.server(&["localhost"])])).unwrap();
+    let one = client_of(&upstream(&certificates)).unwrap();
     let other = with_own_sessions(&one);
     connect(&one, &server, "localhost");
     assert!(!connect(&other, &server, "localhost").resumed());
@@ -152,8 +184,8 @@ fn the_name_asked_for_chooses_the_certificate() {
     let default = certificates.server(&["default.test"]);
     let wildcard = certificates.server(&["*.shop.test"]);
     let exact = certificates.server(&["API.shop.test", "shop.test"]);
-    let server = server_config(&listener(&[&default, &wildcard, &exact])).unwrap();
-    let client = client_config(&ClientTls { verify: false, ..ClientTls::default() }).unwrap();
+    let server = server_of(&listener(&[&default, &wildcard, &exact])).unwrap();
+    let client = client_of(&ClientTls { verify: false, ..ClientTls::default() }).unwrap();
     for (name, chosen) in [
         ("default.test", &default),
         ("api.shop.test", &exact),
@@ -179,11 +211,11 @@ fn client_certificates_are_required_or_optional_and_always_checked() {
     let server = |required| {
         let mut tls = listener(&[&certificates.server(&["localhost"])]);
         tls.client_auth = Some(ClientAuth { ca: certificates.ca(), required });
-        server_config(&tls).unwrap()
+        server_of(&tls).unwrap()
     };
     let accepted = |server: &Arc<ServerConfig>, identity: Option<&Identity>| {
         let tls = ClientTls { identity: identity.map(files), ..upstream(&certificates) };
-        Pair::new(&client_config(&tls).unwrap(), server, "localhost").handshake().is_ok()
+        Pair::new(&client_of(&tls).unwrap(), server, "localhost").handshake().is_ok()
     };
     let (required, optional) = (server(true), server(false));
     assert!(accepted(&required, Some(&shown)));
@@ -198,10 +230,10 @@ fn client_certificates_are_required_or_optional_and_always_checked() {
 fn a_session_of_an_open_listener_does_not_open_one_with_client_certificates() {
     let certificates = Certificates::new();
     let mut tls = listener(&[&certificates.server(&["localhost"])]);
-    let open = server_config(&tls).unwrap();
+    let open = server_of(&tls).unwrap();
     tls.client_auth = Some(ClientAuth { ca: certificates.ca(), required: true });
-    let closed = server_config(&tls).unwrap();
-    let client = client_config(&upstream(&certificates)).unwrap();
+    let closed = server_of(&tls).unwrap();
+    let client = client_of(&upstream(&certificates)).unwrap();
     connect(&client, &open, "localhost");
     assert!(Pair::new(&client, &closed, "localhost").handshake().is_err());
 }
@@ -209,12 +241,12 @@ fn a_session_of_an_open_listener_does_not_open_one_with_client_certificates() {
 #[test]
 fn an_upstream_is_verified_unless_told_otherwise() {
     let certificates = Certificates::new();
-    let server = |identity: &Identity| server_config(&listener(&[identity])).unwrap();
+    let server = |identity: &Identity| server_of(&listener(&[identity])).unwrap();
     let valid = server(&certificates.server(&["localhost", "127.0.0.1"]));
     let expired = server(&certificates.expired(&["localhost"]));
-    let trusting = client_config(&upstream(&certificates)).unwrap();
-    let system = client_config(&ClientTls::default()).unwrap();
-    let careless = client_config(&ClientTls { verify: false, ..ClientTls::default() }).unwrap();
+    let trusting = client_of(&upstream(&certificates)).unwrap();
+    let system = client_of(&ClientTls::default()).unwrap();
+    let careless = client_of(&ClientTls { verify: false, ..ClientTls::default() }).unwrap();
     for (client, server, name, accepted) in [
         (&trusting, &valid, "localhost", true),
         (&trusting, &valid, "127.0.0.1", true),
@@ -232,22 +264,22 @@ fn an_upstream_is_verified_unless_told_otherwise() {
 fn versions_and_protocols_are_agreed_on() {
     let certificates = Certificates::new();
     let mut tls = listener(&[&certificates.server(&["localhost"])]);
-    let client = client_config(&upstream(&certificates)).unwrap();
-    let pair = connect(&client, &server_config(&tls).unwrap(), "localhost");
+    let client = client_of(&upstream(&certificates)).unwrap();
+    let pair = connect(&client, &server_of(&tls).unwrap(), "localhost");
     assert_eq!(pair.server.alpn_protocol(), Some(ALPN_H1));
     assert_eq!(pair.server.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     let both = certificates.client_config(&["http/1.1", "h2"]);
-    let pair = connect(&both, &server_config(&tls).unwrap(), "localhost");
+    let pair = connect(&both, &server_of(&tls).unwrap(), "localhost");
     assert_eq!(pair.server.alpn_protocol(), Some(ALPN_H2), "the listener's order counts");
 
     tls.min_version = MinVersion::Tls13;
     let only_1_2 =
         ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS12]);
-    let roots = pem::authorities(&certificates.ca()).unwrap();
+    let roots = pem::authorities(&certificates.ca(), &Files::new()).unwrap();
     let old = Arc::new(only_1_2.unwrap().with_root_certificates(roots).with_no_client_auth());
-    assert!(Pair::new(&old, &server_config(&tls).unwrap(), "localhost").handshake().is_err());
+    assert!(Pair::new(&old, &server_of(&tls).unwrap(), "localhost").handshake().is_err());
     tls.min_version = MinVersion::Tls12;
-    assert!(Pair::new(&old, &server_config(&tls).unwrap(), "localhost").handshake().is_ok());
+    assert!(Pair::new(&old, &server_of(&tls).unwrap(), "localhost").handshake().is_ok());
 }
 
 #[test]
@@ -259,7 +291,7 @@ fn an_expired_certificate_is_noticed_and_served() {
         let der = identity.certificate().to_vec().into();
         let certificate = webpki::EndEntityCert::try_from(&der).unwrap();
         assert_eq!(server::invalid_now(&certificate), text);
-        assert!(server_config(&listener(&[&identity])).is_ok());
+        assert!(server_of(&listener(&[&identity])).is_ok());
     }
 }
 
@@ -293,22 +325,20 @@ fn each_bad_file_is_one_sentence_with_the_file_and_what_to_change() {
     ] {
         let blamed = [&files.cert, &files.key].map(|path| format!("`{}`", path.display()));
         let tls = ServerTls { certificates: vec![files], ..listener(&[]) };
-        let error = server_config(&tls).unwrap_err().to_string();
+        let error = server_of(&tls).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
         assert!(blamed.iter().any(|path| error.contains(path)), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
-    assert!(matches!(server_config(&listener(&[])), Err(TlsError::NoIdentity)));
+    assert!(matches!(server_of(&listener(&[])), Err(TlsError::NoIdentity)));
 
     let mut no_authority = listener(&[&good]);
     no_authority.client_auth = Some(ClientAuth { ca: empty, required: true });
-    assert!(
-        server_config(&no_authority).unwrap_err().to_string().contains("empty.pem` holds no certificate")
-    );
+    assert!(server_of(&no_authority).unwrap_err().to_string().contains("empty.pem` holds no certificate"));
     let no_authority = ClientTls { ca: Some(missing), verify: false, ..ClientTls::default() };
-    assert!(client_config(&no_authority).unwrap_err().to_string().contains("missing.pem"));
+    assert!(client_of(&no_authority).unwrap_err().to_string().contains("missing.pem"));
     let wrong_key = ClientTls { identity: Some(self::files(&mismatched)), ..ClientTls::default() };
-    assert!(matches!(client_config(&wrong_key), Err(TlsError::KeyMismatch { .. })));
+    assert!(matches!(client_of(&wrong_key), Err(TlsError::KeyMismatch { .. })));
 }
 
 #[test]

@@ -18,4 +18,4 @@ pub(crate) use endpoint::{Endpoint, Upstream};
 pub(crate) use exchange::{Attempt, Received, Upgraded, send};
 pub(crate) use idle::{close_all as close_idle_connections, keep as keep_idle_connections};
 pub(crate) use pool::{Acquired, Letters, Mailboxes, mailbox};
-pub(crate) use targets::{Targets, watch_names};
+pub(crate) use targets::{Target, Targets, watch_names};

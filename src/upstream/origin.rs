@@ -7,6 +7,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::config::{self, EndpointUrl, Scheme};
+use crate::files::{FileMark, Files};
 use crate::tls;
 
 /// The server that an endpoint URL stands for, whatever its addresses are.
@@ -37,6 +38,8 @@ pub(super) struct SharedTls {
 #[derive(PartialEq)]
 struct TlsIdentity {
     settings: tls::ClientTls,
+    authorities: Option<FileMark>,
+    identity: Option<[FileMark; 2]>,
 }
 
 impl Origin {
@@ -89,20 +92,25 @@ impl SharedTls {
     pub(super) fn build(
         settings: &config::UpstreamTls,
         before: Option<&SharedTls>,
+        files: &Files,
     ) -> Result<Self, tls::TlsError> {
-        let identity = identity_of(settings);
+        let identity = identity_of(settings, files);
         match before.filter(|before| *before.identity == identity) {
             Some(same) => Ok(same.clone()),
             None => {
-                let config = tls::client_config(&identity.settings)?;
+                let config = tls::client_config(&identity.settings, files)?;
                 Ok(Self { config, identity: Arc::new(identity) })
             }
         }
     }
 }
 
-fn identity_of(settings: &config::UpstreamTls) -> TlsIdentity {
-    let files = settings.client.as_ref();
-    let identity = files.map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });
-    TlsIdentity { settings: tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify } }
+fn identity_of(settings: &config::UpstreamTls, files: &Files) -> TlsIdentity {
+    let pair = settings.client.as_ref();
+    let identity = pair.map(|pair| tls::IdentityFiles { cert: pair.cert.clone(), key: pair.key.clone() });
+    TlsIdentity {
+        settings: tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify },
+        authorities: settings.ca.as_ref().map(|path| files.mark(path)),
+        identity: pair.map(|pair| [files.mark(&pair.cert), files.mark(&pair.key)]),
+    }
 }

@@ -20,6 +20,7 @@ use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Mailboxes, Pool};
 use super::resolve::literal;
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
+use crate::files::Files;
 use crate::tls;
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
@@ -70,11 +71,12 @@ impl Targets {
         pool: &PoolSettings,
         mailboxes: &Mailboxes,
         previous: Option<&Arc<Targets>>,
+        files: &Files,
     ) -> Result<Arc<Self>, Vec<tls::TlsError>> {
         // Those that were left have given away what they had.
         let previous = previous.filter(|previous| !previous.lock().left);
         let before = previous.map_or(&[][..], |previous| &previous.targets);
-        let targets = build_targets(upstream, before).map_err(|error| vec![error])?;
+        let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
         let resolve = upstream.resolve.duration();
         if let Some(previous) = previous
             && previous.resolve == resolve
@@ -111,20 +113,27 @@ impl Targets {
     }
 
     /// The endpoint URLs, in the order of the file.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reports of what a reload changes"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
         self.targets.iter()
     }
 
+    /// The target that is the same as one of other targets.
+    pub(crate) fn same(&self, target: &Target) -> Option<&Target> {
+        self.targets.get(target.position_in(&self.targets)?)
+    }
+
+    /// The endpoint URLs alone.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.iter().map(|target| target.url().to_owned()).collect()
+    }
+
     /// The limits as of now.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reports of what a reload changes"))]
     pub(crate) fn settings(&self) -> Arc<PoolSettings> {
         self.limits.load_full()
     }
 
     /// Sets the limits: for new connections and requests at once, for those that exist as soon as each worker has
     /// heard of it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a reload commits it"))]
     pub(crate) fn apply(&self, settings: &PoolSettings) {
         if **self.limits.load() == *settings {
             return;
@@ -136,7 +145,6 @@ impl Targets {
     }
 
     /// Endpoints that are gone from DNS and whose pools still have connections or requests that wait.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reports of what drains"))]
     pub(crate) fn draining(&self) -> Vec<Arc<Endpoint>> {
         let mut state = self.lock();
         state.draining.retain(|endpoint| !endpoint.pool().is_drained());
@@ -195,8 +203,6 @@ impl State {
         self.endpoints.iter().any(|(_, held)| Arc::ptr_eq(held, endpoint))
     }
 }
-
-#[cfg_attr(not(test), expect(dead_code, reason = "for reports of what a reload changes"))]
 impl Target {
     /// Scheme, host and port.
     pub(crate) fn url(&self) -> &str {
@@ -222,11 +228,15 @@ impl Target {
 
 /// The targets of an upstream, each with the origin from `before` if that is the same. Of equal ones each has its
 /// own.
-fn build_targets(upstream: &config::Upstream, before: &[Target]) -> Result<Vec<Target>, tls::TlsError> {
+fn build_targets(
+    upstream: &config::Upstream,
+    before: &[Target],
+    files: &Files,
+) -> Result<Vec<Target>, tls::TlsError> {
     let is_https = |(url, _): (&EndpointUrl, _)| url.scheme == Scheme::Https;
     let tls = if upstream.all_endpoints().any(is_https) {
         let before = before.iter().find_map(|target| target.origin.tls.as_ref());
-        Some(SharedTls::build(&upstream.tls, before.map(OriginTls::shared))?)
+        Some(SharedTls::build(&upstream.tls, before.map(OriginTls::shared), files)?)
     } else {
         None
     };

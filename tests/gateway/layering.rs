@@ -109,6 +109,7 @@ fn foreign_types_stay_where_they_belong() {
         ("saphyr_parser", &["config"]),
         ("httparse", &["http1"]),
         ("hyper::", &["connection", "admin"]),
+        ("notify::", &["watch"]),
         ("anyhow", &["main"]),
     ] {
         for file in sources(&root().join("src")) {

@@ -29,7 +29,6 @@ impl Targets {
 
     /// Looks up, all at the same time, the names that nothing is known of yet, so that the first request has not to
     /// wait for DNS. Takes no longer than one lookup may. A failure is logged: [`watch_names`] tries again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a reload does it before it takes effect"))]
     pub(crate) async fn resolve_new(&self) {
         let unknown: Vec<Name> = {
             let state = self.lock();

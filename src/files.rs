@@ -1,0 +1,281 @@
+//! The files that a configuration names: read once per load, and remembered by their content.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+/// The largest file that is read: far beyond ten thousand routes, and short of filling the memory by a slip.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// The files of one load. Everything that is built from them sees the same content, even while they are being replaced.
+///
+/// It holds private keys: drop it when the load is done, and keep its [`Fingerprint`].
+#[derive(Default)]
+pub struct Files(Mutex<BTreeMap<PathBuf, Seen>>);
+
+/// What the one reading of a file brought.
+struct Seen {
+    content: Result<Arc<[u8]>, Failure>,
+    mark: FileMark,
+}
+
+/// An [`io::Error`] that can be answered more than once.
+enum Failure {
+    System(i32),
+    Other(io::ErrorKind, String),
+}
+
+/// What a path led to: a content, or nothing that could be read. Small, and good as part of an identity: "this CA file
+/// with this content".
+///
+/// The content is represented by its length and 64 bits of SipHash, under a key that this process drew: enough to tell
+/// versions of an operator's own file apart, and nothing from which a private key could be guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileMark(State);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum State {
+    Content { bytes: usize, hash: u64 },
+    Unreadable(io::ErrorKind),
+}
+
+/// Which paths were read and what each led to. Two are equal if the same paths had the same content; when it was written
+/// does not count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprint(BTreeMap<PathBuf, FileMark>);
+
+impl Files {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The content of a file, as it was when it was first asked for.
+    ///
+    /// # Errors
+    /// What the system says, the same for each asking; [`io::ErrorKind::FileTooLarge`] above 16 MiB.
+    pub fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
+        self.seen(path, |seen| match &seen.content {
+            Ok(content) => Ok(Arc::clone(content)),
+            Err(failure) => Err(failure.to_error()),
+        })
+    }
+
+    /// Has a path lead to `content`, whatever is on disk there.
+    pub fn give(&self, path: &Path, content: &[u8]) {
+        self.lock().insert(path.to_owned(), Seen::new(Ok(content.to_vec())));
+    }
+
+    /// What a path leads to; reads it if it was not read yet.
+    #[must_use]
+    pub fn mark(&self, path: &Path) -> FileMark {
+        self.seen(path, |seen| seen.mark)
+    }
+
+    /// All that was read so far.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(self.lock().iter().map(|(path, seen)| (path.clone(), seen.mark)).collect())
+    }
+
+    fn seen<T>(&self, path: &Path, answer: impl FnOnce(&Seen) -> T) -> T {
+        let mut files = self.lock();
+        if let Some(seen) = files.get(path) {
+            return answer(seen);
+        }
+        answer(files.entry(path.to_owned()).or_insert_with(|| Seen::take(path)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Seen>> {
+        // An entry is complete or not there, so what a panic left behind is sound.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn take(path: &Path) -> Self {
+        Self::new(read(path))
+    }
+
+    fn new(content: io::Result<Vec<u8>>) -> Self {
+        Self { mark: FileMark::of(&content), content: content.map(Arc::from).map_err(Failure::from) }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        error.raw_os_error().map_or_else(|| Self::Other(error.kind(), error.to_string()), Self::System)
+    }
+}
+
+impl Failure {
+    fn to_error(&self) -> io::Error {
+        match self {
+            Self::System(code) => io::Error::from_raw_os_error(*code),
+            Self::Other(kind, says) => io::Error::new(*kind, says.clone()),
+        }
+    }
+}
+
+impl FileMark {
+    fn of(content: &io::Result<Vec<u8>>) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(match content {
+            Ok(content) => State::Content { bytes: content.len(), hash: KEY.hash_one(content) },
+            Err(error) => State::Unreadable(error.kind()),
+        })
+    }
+}
+
+impl Fingerprint {
+    /// The paths that were read, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
+    /// What the same paths lead to now. Reads them all.
+    ///
+    /// A pipe or terminal is not read again, as there is nothing in it any more: it counts as unchanged.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let again = |(path, mark): (&PathBuf, &FileMark)| {
+            let mark = if gives_its_content_once(path) { *mark } else { FileMark::of(&read(path)) };
+            (path.clone(), mark)
+        };
+        Self(self.0.iter().map(again).collect())
+    }
+}
+
+fn gives_its_content_once(path: &Path) -> bool {
+    let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device() || kind.is_socket())
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    // Not by its length as the system has it: a file that grows or never ends, such as a device, has another.
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|length| length <= FILE_BYTES_MAX) {
+        return Ok(content);
+    }
+    let says = format!("larger than {} MiB", FILE_BYTES_MAX >> 20);
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, says))
+}
+
+// Contents may be secret: only what was read is shown.
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Files").field(&self.fingerprint()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark_of(path: &Path) -> FileMark {
+        Files::new().mark(path)
+    }
+
+    #[test]
+    fn a_file_is_read_once_whatever_becomes_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "first").unwrap();
+        let files = Files::new();
+        assert_eq!(*files.read(&path).unwrap(), *b"first");
+        let mark = files.mark(&path);
+        fs::write(&path, "other").unwrap();
+        assert_eq!(*files.read(&path).unwrap(), *b"first");
+        assert_eq!(files.mark(&path), mark);
+        assert_ne!(mark_of(&path), mark, "of the same length, and another all the same");
+    }
+
+    #[test]
+    fn a_failure_is_remembered_like_a_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let files = Files::new();
+        let first = files.read(&path).unwrap_err();
+        fs::write(&path, "now it is there").unwrap();
+        let again = files.read(&path).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::NotFound);
+        assert_eq!(again.to_string(), first.to_string());
+        assert_eq!(files.read(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    }
+
+    #[test]
+    fn a_file_above_the_limit_is_an_error_that_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let file = File::create(&path).unwrap();
+        file.set_len(FILE_BYTES_MAX).unwrap();
+        assert!(Files::new().read(&path).is_ok());
+        file.set_len(FILE_BYTES_MAX + 1).unwrap();
+        let files = Files::new();
+        for _ in 0..2 {
+            let error = files.read(&path).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (io::ErrorKind::FileTooLarge, "larger than 16 MiB")
+            );
+        }
+        assert_eq!(
+            Files::new().read(Path::new("/dev/zero")).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_tells_contents_apart_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        fs::write(&a, "one").unwrap();
+        let files = Files::new();
+        files.read(&a).unwrap();
+        files.read(&b).unwrap_err();
+        let before = files.fingerprint();
+        assert_eq!(before.paths().collect::<Vec<_>>(), [&a, &b]);
+        assert_eq!(before.again(), before);
+        fs::rename(&a, folder.path().join("c")).unwrap();
+        fs::write(&a, "one").unwrap();
+        assert_eq!(before.again(), before, "another file with the same content");
+        fs::write(&b, "").unwrap();
+        let appeared = before.again();
+        assert_ne!(appeared, before, "an empty file is not a missing one");
+        fs::write(&a, "two").unwrap();
+        let changed = appeared.again();
+        assert_ne!(changed, appeared);
+        assert_eq!(Files::new().fingerprint(), Fingerprint::default());
+        assert_ne!(changed, Fingerprint::default());
+    }
+
+    #[test]
+    fn what_gives_its_content_once_counts_as_unchanged() {
+        use std::os::fd::AsRawFd;
+        let (reader, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"listeners:").unwrap();
+        drop(writer);
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        let files = Files::new();
+        assert_eq!(*files.read(&path).unwrap(), *b"listeners:");
+        assert_eq!(files.fingerprint().again(), files.fingerprint());
+    }
+
+    #[test]
+    fn nothing_of_a_content_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "secret").unwrap();
+        let files = Files::new();
+        files.read(&path).unwrap();
+        let shown = format!("{files:?}");
+        assert!(shown.contains("/key") && !shown.contains("secret"), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", b"secret")), "{shown}");
+    }
+}

@@ -84,9 +84,12 @@ impl Entrance {
         };
         let tls = match &config.tls {
             None => None,
-            Some(settings) => {
-                Some(Tls::build(settings, protocols, running.and_then(|running| running.tls.as_ref()), files)?)
-            }
+            Some(settings) => Some(Tls::build(
+                settings,
+                protocols,
+                running.and_then(|running| running.tls.as_ref()),
+                files,
+            )?),
         };
         Ok(Self {
             id: running.map_or_else(ListenerId::next, |running| running.id),

@@ -87,14 +87,13 @@ impl Next {
     ) -> Result<Self, ConfigErrors> {
         let loaded = config::load_with(file, files)?;
         let mut errors = Vec::new();
-        let mut keep = |more: &ConfigErrors| errors.extend(more.errors().iter().cloned());
         let mailboxes = mailboxes(loaded.config.workers.count());
         let workers = mailboxes.len();
-        drop(check_workers(&loaded, workers, running.is_some()).map_err(|error| keep(&error.into())));
+        noted(check_workers(&loaded, workers, running.is_some()), &mut errors);
         let none = Listeners::default();
         let listeners = running.map_or(&none, |running| &running.listeners);
-        let plan = listeners.plan(&loaded, workers, files).map_err(|errors| keep(&errors)).ok();
-        let access_log = access_log(&loaded, running).map_err(|error| keep(&error.into())).ok().flatten();
+        let plan = noted(listeners.plan(&loaded, workers, files), &mut errors);
+        let access_log = noted(access_log(&loaded, running), &mut errors).flatten();
         let environment = Environment {
             mailboxes: &mailboxes,
             files,
@@ -102,7 +101,7 @@ impl Next {
             listeners: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
             previous: running.map(|running| &*running.snapshot),
         };
-        let snapshot = Snapshot::build(&loaded, &environment).map_err(|errors| keep(&errors)).ok();
+        let snapshot = noted(Snapshot::build(&loaded, &environment), &mut errors);
         ConfigErrors::check(errors)?;
         let (Some(plan), Some((snapshot, handover))) = (plan, snapshot) else {
             return Err(ConfigError::new("the configuration cannot be built").into());
@@ -119,6 +118,11 @@ impl Next {
         };
         Ok(Self { built, plan })
     }
+}
+
+/// Sets errors aside, so that all can be told together.
+fn noted<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
+    result.map_err(|more| errors.extend(more.into().errors().iter().cloned())).ok()
 }
 
 /// Their number is that of the threads and sockets that there are: a reload cannot change it.

@@ -66,8 +66,7 @@ pub fn prepare_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
 fn prepare_with(file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
     let mut mailboxes = Vec::new();
     let open = |workers| {
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| mailbox(MAILBOX_LETTERS)).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox(MAILBOX_LETTERS)).unzip();
         mailboxes = receivers;
         senders.into()
     };

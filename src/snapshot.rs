@@ -159,6 +159,15 @@ impl Snapshot {
         reports.collect()
     }
 
+    /// The pools of addresses that are gone from DNS, as long as they have connections.
+    pub(crate) fn draining_pools(&self) -> Vec<PoolReport> {
+        let reports = self.upstreams.iter().flat_map(|named| {
+            let draining = named.targets.draining().into_iter();
+            draining.map(|endpoint| PoolReport { pool: named.name.clone(), ..endpoint.report() })
+        });
+        reports.collect()
+    }
+
     /// The counts of every route, and of the requests that had none.
     pub(crate) fn route_stats(&self) -> Vec<Arc<RouteStats>> {
         let routes = self.router.routes().map(|(_, route)| route.stats.clone());

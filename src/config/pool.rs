@@ -129,7 +129,8 @@ impl Pool {
 impl PoolSettings {
     /// The keys in which `now` differs, with both values: `max_idle 64 → 10`.
     pub fn differences(&self, now: &Self) -> Vec<String> {
-        let limit = |limit: Option<time::Duration>| limit.map_or("off".to_owned(), |limit| format!("{limit:?}"));
+        let limit =
+            |limit: Option<time::Duration>| limit.map_or("off".to_owned(), |limit| format!("{limit:?}"));
         let count = |count: Option<u64>| count.map_or("off".to_owned(), |count| count.to_string());
         let values = |of: &Self| {
             [

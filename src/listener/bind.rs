@@ -19,7 +19,7 @@ pub(super) const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// The address is taken, is not this machine's, or may not be used.
-pub(super) fn bind(
+pub(crate) fn bind(
     address: SocketAddr,
     workers: usize,
     held: &[SocketAddr],

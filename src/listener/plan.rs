@@ -40,12 +40,7 @@ impl Listeners {
     ///
     /// # Errors
     /// What is wrong with the certificates of any of them, each at its place in the file.
-    pub(crate) fn plan(
-        &self,
-        loaded: &Loaded,
-        workers: usize,
-        files: &Files,
-    ) -> Result<Plan, ConfigErrors> {
+    pub(crate) fn plan(&self, loaded: &Loaded, workers: usize, files: &Files) -> Result<Plan, ConfigErrors> {
         let written = &loaded.config.listeners;
         let names: Vec<String> = written.iter().map(config::Listener::name).collect();
         let wanted: Vec<_> =
@@ -152,8 +147,7 @@ impl Plan {
     pub(crate) fn unbound(self) -> Listeners {
         let planned = self.planned.into_iter().map(|Planned { written, entrance, listener, .. }| {
             let address = written.socket_address();
-            let listener =
-                listener.unwrap_or_else(|| Arc::new(Listener::new(&entrance, address, address)));
+            let listener = listener.unwrap_or_else(|| Arc::new(Listener::new(&entrance, address, address)));
             Running { written, entrance, listener }
         });
         Listeners { running: planned.collect(), ending: Vec::new() }

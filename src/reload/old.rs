@@ -46,7 +46,9 @@ impl Old {
     pub(crate) fn pools(&self) -> Vec<PoolReport> {
         let left = self.lock();
         let draining = left.pools.iter().filter(|leaving| !leaving.endpoint.pool().is_drained());
-        draining.map(|leaving| PoolReport { pool: leaving.owner.clone(), ..leaving.endpoint.report() }).collect()
+        draining
+            .map(|leaving| PoolReport { pool: leaving.owner.clone(), ..leaving.endpoint.report() })
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Left> {

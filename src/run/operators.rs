@@ -13,7 +13,10 @@ pub(super) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequ
         (status.clone(), status.clone(), status.clone(), status.clone());
     AdminState {
         readiness: Readiness::default(),
-        pools: Box::new(move || [of_pools.generation().snapshot.pools(), old.pools()].concat()),
+        pools: Box::new(move || {
+            let snapshot = &of_pools.generation().snapshot;
+            [snapshot.pools(), snapshot.draining_pools(), old.pools()].concat()
+        }),
         metrics: Box::new(move || metrics(&of_metrics)),
         // As it is written: what came from the environment may be secret.
         config: Box::new(move || of_config.generation().loaded.source.text().to_owned()),

@@ -235,7 +235,8 @@ impl<'a> Builder<'a> {
             Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
             _ => [base, &path!["upstream"]].concat(),
         };
-        let targets = Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
+        let targets =
+            Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
         let targets = self.check(&place, targets)?;
         let named = NamedUpstream {
             name: self.display_name(&owner),

@@ -12,8 +12,8 @@ use crate::upstream::{Endpoint, Target, Targets, watch_names};
 #[derive(Default)]
 pub(crate) struct Handover {
     successions: Vec<Succession>,
-    /// By which of the targets before: its place among the successions.
-    heirs: HashMap<*const Targets, usize>,
+    /// By the address in memory of the targets before: the place of those that come after.
+    heirs: HashMap<usize, usize>,
 }
 
 /// An upstream of the new snapshot.
@@ -41,7 +41,7 @@ impl Handover {
         before: Option<&Arc<Targets>>,
     ) {
         if let Some(before) = before {
-            self.heirs.insert(Arc::as_ptr(before), self.successions.len());
+            self.heirs.insert(address(before), self.successions.len());
         }
         self.successions.push(Succession {
             owner: named.name.clone(),
@@ -89,7 +89,7 @@ impl Handover {
     }
 
     fn heir(&self, named: &NamedUpstream) -> Option<&Succession> {
-        self.successions.get(*self.heirs.get(&Arc::as_ptr(&named.targets))?)
+        self.successions.get(*self.heirs.get(&address(&named.targets))?)
     }
 
     /// What becomes of the pools of `before`, by owner and endpoint URL.
@@ -100,7 +100,8 @@ impl Handover {
         }
         for named in &before.upstreams {
             let heir = self.heir(named);
-            let gone = named.targets.iter().filter(|target| heir.is_none_or(|heir| !target.is_of(&heir.targets)));
+            let gone =
+                named.targets.iter().filter(|target| heir.is_none_or(|heir| !target.is_of(&heir.targets)));
             section.drained.extend(gone.map(|target| pool_name(&named.name, target)));
         }
         section
@@ -115,7 +116,8 @@ impl Succession {
     /// Notes what becomes of one pool: that of all the addresses which a URL stands for.
     fn note(&self, target: &Target, section: &mut Section) {
         let name = pool_name(&self.owner, target);
-        let Some((before, was)) = self.before.as_ref().and_then(|before| Some((before, before.same(target)?)))
+        let Some((before, was)) =
+            self.before.as_ref().and_then(|before| Some((before, before.same(target)?)))
         else {
             return section.added.push(name);
         };
@@ -133,4 +135,9 @@ impl Succession {
 
 fn pool_name(owner: &str, target: &Target) -> String {
     format!("{owner} to {}", target.url())
+}
+
+/// What tells two targets apart that are there at the same time.
+fn address(targets: &Arc<Targets>) -> usize {
+    Arc::as_ptr(targets).addr()
 }

@@ -39,10 +39,7 @@ impl Workers {
     ///
     /// # Errors
     /// The operating system has no threads or event queues to give.
-    pub(crate) fn start(
-        snapshot: &Arc<ArcSwap<Snapshot>>,
-        mailboxes: Vec<Letters>,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(snapshot: &Arc<ArcSwap<Snapshot>>, mailboxes: Vec<Letters>) -> io::Result<Self> {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
         for (number, mailbox) in mailboxes.into_iter().enumerate() {

@@ -67,7 +67,10 @@ async fn sniff(
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => early = join(&early, chunk),
                 Poll::Ready(_end_or_error) => return Poll::Ready(Err("client")),
                 Poll::Pending => {
-                    if early.is_empty() && seat.poll_draining(cx).is_ready() && !stream.has_arrived() {
+                    if early.is_empty()
+                        && seat.poll_draining_idle(cx, &timer, Some(began)).is_ready()
+                        && !stream.has_arrived()
+                    {
                         return Poll::Ready(Err("drain"));
                     }
                     // Whoever sends part of a preface and no more gets no answer: there is no protocol for one.

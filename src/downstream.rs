@@ -99,7 +99,7 @@ pub(crate) struct Begun {
 
 impl Downstream {
     /// A connection that came in by `entrance`, from `peer`, or from whom a PROXY header told of.
-    pub(crate) fn new(entrance: Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Rc<Self> {
+    pub(crate) fn new(entrance: &Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         let settings = Settings::new(entrance, &current.load(), peer, &scheme);
         Rc::new(Self { current, peer, scheme, settings: RefCell::new(Rc::new(settings)) })
@@ -110,9 +110,7 @@ impl Downstream {
         let snapshot = self.current.load();
         let mut settings = self.settings.borrow_mut();
         if settings.number != snapshot.number {
-            let last = &settings.entrance;
-            let entrance = snapshot.entrance(last.id).unwrap_or(last).clone();
-            *settings = Rc::new(Settings::new(entrance, &snapshot, self.peer, &self.scheme));
+            *settings = Rc::new(Settings::new(&settings.entrance, &snapshot, self.peer, &self.scheme));
         }
         let settings = settings.clone();
         Begun { snapshot, settings }
@@ -130,7 +128,8 @@ impl Downstream {
 }
 
 impl Settings {
-    fn new(entrance: Arc<Entrance>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
+    fn new(last: &Arc<Entrance>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
+        let entrance = snapshot.entrance(last).unwrap_or(last).clone();
         let trusted = forward::is_trusted(peer, &snapshot.trusted_proxies);
         Self { entrance, forwarding: Forwarding::new(peer, scheme, trusted), number: snapshot.number }
     }

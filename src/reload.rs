@@ -9,7 +9,6 @@ mod sockets;
 mod status;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -152,27 +151,22 @@ impl Reloader {
     /// All that can fail.
     async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Refused> {
         let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
-        let held = self.running.admin.address();
         let (built, building) = oneshot::channel();
         // A thread of its own: the admin listener and DNS go on meanwhile.
-        let build = move || drop(built.send(Self::build(&file, &mailboxes, &before, held)));
+        let build = move || {
+            // Whoever waits for it may be gone.
+            drop(built.send(Next::build(&file, &Files::new(), |_| mailboxes, Some(&before))));
+        };
         let started = std::thread::Builder::new().name("reload".to_owned()).spawn(build);
-        let ready = match started {
+        let next = match started {
             Ok(_thread) => building.await.map_err(|_panicked| cannot("the program has a fault"))?,
             Err(error) => Err(cannot(&format!("no thread to be had: {error}"))),
         }?;
-        ready.built.handover.resolve().await;
-        Ok(ready)
-    }
-
-    fn build(
-        file: &Path,
-        mailboxes: &Mailboxes,
-        running: &Generation,
-        admin: Option<SocketAddr>,
-    ) -> Result<Ready, Refused> {
-        let Next { built, plan } = Next::build(file, &Files::new(), |_| mailboxes.clone(), Some(running))?;
-        match Sockets::bind(plan, &built.loaded, mailboxes.len(), Some(running), admin) {
+        let Next { built, plan } = next;
+        built.handover.resolve().await;
+        // Last, because whoever comes in from now on waits until somebody accepts.
+        let held = self.running.admin.address();
+        match Sockets::bind(plan, &built.loaded, self.mailboxes.len(), Some(running), held) {
             Ok(sockets) => Ok(Ready { built, sockets }),
             Err(errors) => Err(Refused { errors, files: built.files }),
         }

@@ -2,7 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::timer::Timer;
+
+/// What a client that has just come may still take when draining begins, for its handshake, and then for the first bytes of
+/// its request: a few round trips.
+pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static IS_CUT_OFF: Cell<bool> = const { Cell::new(false) };
@@ -118,6 +127,21 @@ impl Seat {
         }
         Poll::Pending
     }
+
+    /// As [`Seat::poll_draining`], for a connection that waits for a request. Where that is its first, awaited since
+    /// `began`, the client has [`DRAIN_PATIENCE`] from then on: closed at once, it would have been let in for nothing.
+    pub(crate) fn poll_draining_idle(
+        &self,
+        cx: &mut Context<'_>,
+        timer: &Timer,
+        began: Option<Instant>,
+    ) -> Poll<()> {
+        ready!(self.poll_draining(cx));
+        let Some(until) = began.and_then(|began| began.checked_add(DRAIN_PATIENCE)) else {
+            return Poll::Ready(());
+        };
+        timer.poll_elapsed(cx, Some(until))
+    }
 }
 
 impl Drop for Seat {
@@ -154,5 +178,18 @@ mod tests {
         drain.empty().await;
         // A freed place is used again.
         assert_eq!(drain.seat().index, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_may_ask_and_who_is_idle_may_not() {
+        let (drain, timer) = (Drain::default(), Timer::default());
+        let seat = drain.seat();
+        drain.start();
+        let start = Instant::now();
+        std::future::poll_fn(|cx| seat.poll_draining_idle(cx, &timer, None)).await;
+        std::future::poll_fn(|cx| seat.poll_draining_idle(cx, &timer, Some(start - DRAIN_PATIENCE))).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        std::future::poll_fn(|cx| seat.poll_draining_idle(cx, &timer, Some(start))).await;
+        assert_eq!(start.elapsed(), DRAIN_PATIENCE);
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
 use crate::config::{RetrySettings, RouteTimeouts};
-use crate::entrance::{Entrance, ListenerId};
+use crate::entrance::Entrance;
 use crate::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::removal::Removal;
@@ -131,10 +131,12 @@ impl UpstreamRoute {
 }
 
 impl Snapshot {
-    /// The settings of a listener; `None` where it was removed.
-    pub(crate) fn entrance(&self, id: ListenerId) -> Option<&Arc<Entrance>> {
+    /// The settings of the listener that had `last` before, or of the one that has its name now: one that was moved to
+    /// another address is a new one, and its routes are those of the old one. `None` where it was removed.
+    pub(crate) fn entrance(&self, last: &Entrance) -> Option<&Arc<Entrance>> {
         // There are few listeners, and a connection asks once a snapshot.
-        self.listeners.iter().find(|entrance| entrance.id == id)
+        let same = self.listeners.iter().find(|entrance| entrance.id == last.id);
+        same.or_else(|| self.listeners.iter().find(|entrance| entrance.name == last.name))
     }
 
     /// The name of every listener, and its counts.

@@ -212,3 +212,6 @@ async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
         endpoint.pool().release(connection);
     }
 }
+
+#[cfg(test)]
+mod tests;

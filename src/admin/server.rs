@@ -190,7 +190,7 @@ mod tests {
         }
         let (status, _, _) = admin.ask("GET", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
-        drop(admin.reloads);
+        admin.reloads.close();
         let (status, _, _) = admin.ask("POST", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     }

@@ -42,7 +42,7 @@ mod tests {
             json!({ "name": "a", "pool": { "max_idle": 1, "min_idle": 0 }, "gone": 1, "list": [1, 2] });
         let after =
             json!({ "name": "a", "pool": { "max_idle": 2, "min_idle": 0 }, "new": {}, "list": [2, 1] });
-        assert_eq!(differing_keys(&before, &after), ["gone", "list", "new", "pool.max_idle"]);
+        assert_eq!(differing_keys(&before, &after), ["pool.max_idle", "gone", "list", "new"]);
         assert!(differing_keys(&before, &before).is_empty());
     }
 }

@@ -141,7 +141,8 @@ impl Streams {
     /// Why the connection is to take no further streams, if it is.
     fn why_end(&self, cx: &mut Context<'_>, seat: &Seat, timer: &Timer) -> Option<&'static str> {
         let (served, options) = (self.served.get(), self.options());
-        if seat.poll_draining(cx).is_ready() {
+        let first_awaited = self.idle_since.get().filter(|_| served == 0);
+        if seat.poll_draining_idle(cx, timer, first_awaited).is_ready() {
             return Some("drain");
         }
         if options.requests.is_some_and(|limit| served >= limit) {

@@ -85,3 +85,42 @@ fn server_tls(settings: &config::ListenerTls, protocols: Protocols) -> ServerTls
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use support::Certificates;
+
+    use super::*;
+
+    #[test]
+    fn tls_stays_the_same_until_a_setting_or_a_file_changes() {
+        const BOTH: Protocols = Protocols { h1: true, h2: true };
+        let certificates = Certificates::new();
+        let [identity, renewed] = [1, 2].map(|_| certificates.server(&["a.test"]));
+        let settings = |min_version| config::ListenerTls {
+            certificates: vec![config::CertificateFiles {
+                cert: identity.cert.clone(),
+                key: identity.key.clone(),
+            }],
+            min_version,
+            client_auth: None,
+        };
+        let old = settings(TlsVersion::Tls12);
+        let running = Tls::build(&old, BOTH, None, &Files::new()).unwrap();
+        let is_same = |settings: &config::ListenerTls, protocols| {
+            let built = Tls::build(settings, protocols, Some(&running), &Files::new()).unwrap();
+            let same = built.is_same(&running);
+            assert_eq!(same, Arc::ptr_eq(built.acceptor.config(), running.acceptor.config()));
+            same
+        };
+        assert!(is_same(&old, BOTH));
+        assert!(!is_same(&settings(TlsVersion::Tls13), BOTH));
+        assert!(!is_same(&old, Protocols { h1: true, h2: false }));
+        fs::copy(&renewed.cert, &identity.cert).unwrap();
+        fs::copy(&renewed.key, &identity.key).unwrap();
+        assert!(!is_same(&old, BOTH));
+    }
+}

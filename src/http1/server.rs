@@ -169,7 +169,10 @@ impl Connection<'_> {
                 Poll::Ready(_end_or_error) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
                     // Only now: a request that had arrived when draining began is one in flight.
-                    if idle && self.seat.poll_draining(cx).is_ready() && !inner.stream.has_arrived() {
+                    if idle
+                        && self.seat.poll_draining_idle(cx, &self.timer, self.request_began).is_ready()
+                        && !inner.stream.has_arrived()
+                    {
                         self.ended = "drain";
                         return Poll::Ready(Ok(None));
                     }

@@ -9,9 +9,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::bind::BACKLOG;
+use super::bind::{BACKLOG, keep_out};
 use super::per_client::Counted;
 use super::permits::Permit;
 use super::{Accepting, Listener};
@@ -20,20 +20,22 @@ use crate::downstream::{Current, Downstream};
 use crate::entrance::Entrance;
 use crate::forward;
 use crate::metrics::this_worker;
-use crate::shutdown::{Drain, Seat};
+use crate::shutdown::{DRAIN_PATIENCE, Drain, Seat};
 use crate::stream::{Socket, Stream};
 use crate::timer::{Elapsed, Timer, deadline, earlier};
 
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a socket that lets nobody in any more stays open for those that have sent the first packet of their handshake:
+/// a round trip.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+
 /// How long a PROXY header may take where neither timeout is on: a trusted proxy sends it at once.
 const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a client that is in its handshake when draining begins may still take: a few round trips.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Accepts connections until `drain` starts, and then those that the kernel has completed already. The drain is not over
+/// Accepts connections until `drain` starts, and then those that the kernel has begun with already: what is in its hands
+/// when the socket closes is reset. The drain is not over
 /// before these are in, however late the task of this future comes up.
 pub(crate) fn accept(accepting: Accepting, current: Rc<Current>, drain: Drain) -> impl Future<Output = ()> {
     let waiting = drain.seat();
@@ -53,6 +55,14 @@ async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: D
             None => break,
             Some(Err(error)) => door.pause(&error).await,
             Some(Ok((socket, peer))) => door.take_in(socket, peer).await,
+        }
+    }
+    keep_out(&socket);
+    let until = Instant::now() + LAST_HANDSHAKES;
+    while let Ok(accepted) = timeout_at(until, socket.accept()).await {
+        match accepted {
+            Err(error) => door.pause(&error).await,
+            Ok((socket, peer)) => door.take_in(socket, peer).await,
         }
     }
     // The kernel knows of connections that the reactor has yet to hear of.
@@ -80,9 +90,8 @@ impl Door {
     /// Starts the connection's task as soon as `limits.connections` lets it in.
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
-        if let Some(entrance) = self.current.load().entrance(self.listener.id) {
-            self.entrance.clone_from(entrance);
-        }
+        let present = self.current.load().entrance(&self.entrance).cloned();
+        self.entrance = present.unwrap_or_else(|| self.entrance.clone());
         let admitted = Admitted::new(self.listener.clone(), self.entrance.clone(), self.drain.seat(), permit);
         start(socket, peer, self.current.clone(), admitted);
     }
@@ -169,7 +178,7 @@ fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted
     if entrance.tls.is_some() || entrance.proxy_protocol {
         tokio::task::spawn_local(settle(socket, peer, accepted, current, admitted));
     } else if admitted.count(peer) {
-        let downstream = Downstream::new(entrance, current, peer, false);
+        let downstream = Downstream::new(&entrance, current, peer, false);
         tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, downstream, admitted));
     }
 }
@@ -204,7 +213,7 @@ async fn settle(
     match proxied(socket, peer, &current, &admitted, &mut opening).await {
         Err(ended) => admitted.ended = ended,
         Ok((socket, peer)) if admitted.count(peer) => {
-            let downstream = Downstream::new(entrance, current, peer, has_tls);
+            let downstream = Downstream::new(&entrance, current, peer, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
             match secured(socket, peer, &admitted, opening).await {
                 Err(ended) => admitted.ended = ended,

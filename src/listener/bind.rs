@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 
 use crate::config::{ConfigError, Loaded, Segment};
 
@@ -13,21 +15,21 @@ pub(super) const BACKLOG: i32 = 4096;
 /// Binds `address` once for each worker; port 0 is the same free port for all of them. An IPv6 address is IPv6
 /// only: `0.0.0.0:80` and `[::]:80` can be two listeners. Answers the address with the port that it has.
 ///
-/// `held` is what this process listens on already: where the address overlaps with one of those, as `0.0.0.0:80`
-/// does with `127.0.0.1:80`, both listen side by side until the other is closed, and connections come in to
-/// the more specific one.
+/// `going` is what this process still listens on and will close: where the address overlaps with one of those, as
+/// `0.0.0.0:80` does with `127.0.0.1:80`, both listen side by side until then, and connections come in to the more
+/// specific one.
 ///
 /// # Errors
 /// The address is taken, is not this machine's, or may not be used.
 pub(crate) fn bind(
     address: SocketAddr,
     workers: usize,
-    held: &[SocketAddr],
+    going: &[SocketAddr],
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     // Sockets with SO_REUSEPORT would silently share a port with another process of this user's. A socket
     // without it finds out, unless it is our own that is in its way: then only those programs are found that do
     // not share their port themselves, or are another user's.
-    if !held.iter().any(|held| overlaps(*held, address)) {
+    if !going.iter().any(|going| overlaps(*going, address)) {
         drop(open(address, false)?);
     }
     let first = open(address, true)?;
@@ -39,8 +41,33 @@ pub(crate) fn bind(
     Ok((address, sockets))
 }
 
+/// Lets no further client in at a socket that listens: the first packet of a handshake (SYN without ACK, RFC 9293 §3.5) is
+/// dropped, and all others pass. The client sends it again after a second, when the socket is closed, and gets to another
+/// one on this address, or is refused. Where the operating system can't do that, they come in until the socket is closed.
+pub(super) fn keep_out(socket: &tokio::net::TcpListener) {
+    #[cfg(target_os = "linux")]
+    {
+        /// Where the flags stand in a TCP header.
+        const FLAGS: u32 = 13;
+        const SYN: u32 = 0x02;
+        const SYN_OR_ACK: u32 = 0x12;
+        // Classic BPF (the kernel's networking/filter.rst): load a byte, mask it, compare it, drop or pass.
+        let filter = [
+            SockFilter::new(0x30, 0, 0, FLAGS),
+            SockFilter::new(0x54, 0, 0, SYN_OR_ACK),
+            SockFilter::new(0x15, 0, 1, SYN),
+            SockFilter::new(0x06, 0, 0, 0),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+        ];
+        // Best effort: without it a connection may be reset that comes in as the socket closes.
+        drop(SockRef::from(socket).attach_filter(&filter));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _not_possible = socket;
+}
+
 /// Whether a connection could come in to either of two addresses.
-fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip(), other.ip());
     one.port() == other.port()
         && a.is_ipv4() == b.is_ipv4()

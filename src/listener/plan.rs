@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::bind::{bind, cannot_bind};
+use super::bind::{bind, cannot_bind, overlaps};
 use super::set::{Bound, Change, Running};
 use super::{Listen, Listener, Listeners};
 use crate::changes::{self, Section, differing_keys};
@@ -19,8 +19,6 @@ pub(crate) struct Plan {
     /// In the order of the file.
     planned: Vec<Planned>,
     removed: Vec<Running>,
-    /// What this process listens on already, and has not closed.
-    held: Vec<SocketAddr>,
     /// Listeners that were removed before, and still have a socket open.
     ending: Vec<Arc<Listener>>,
 }
@@ -67,7 +65,6 @@ impl Listeners {
                 .filter(is_removed)
                 .filter_map(|position| self.running.get(position).cloned())
                 .collect(),
-            held: self.iter().map(|one| &one.listener).chain(&ending).map(|one| one.address).collect(),
             ending,
         })
     }
@@ -120,6 +117,13 @@ impl Planned {
     }
 }
 
+impl Planned {
+    /// The address of one that runs already.
+    fn stays(&self) -> Option<(SocketAddr, Arc<Entrance>)> {
+        Some((self.listener.as_ref()?.address, self.entrance.clone()))
+    }
+}
+
 impl Plan {
     /// The settings of all listeners, in the order of the file: part of the snapshot that goes with this plan.
     pub(crate) fn entrances(&self) -> Vec<Arc<Entrance>> {
@@ -153,13 +157,15 @@ impl Plan {
         Listeners { running: planned.collect(), ending: Vec::new() }
     }
 
-    /// What this process listens on already, and has not closed.
-    pub(crate) fn held(&self) -> impl Iterator<Item = SocketAddr> {
-        self.held.iter().copied()
+    /// The addresses that this process lets go of, and may hold for a moment yet.
+    pub(crate) fn going(&self) -> Vec<SocketAddr> {
+        let going = self.removed.iter().map(|removed| &removed.listener).chain(&self.ending);
+        going.map(|listener| listener.address).collect()
     }
 
-    /// Binds the listeners that are new, a socket for each worker. They listen from now on; nobody accepts yet. `ours` are the
-    /// addresses that this process itself holds.
+    /// Binds the listeners that are new, a socket for each worker. They listen from now on; nobody accepts yet. It should be
+    /// the last step that may fail, because clients that come in meanwhile wait for somebody to accept. `going` are
+    /// addresses that this process holds and lets go of: a new one may be part of such a one.
     ///
     /// # Errors
     /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
@@ -167,8 +173,10 @@ impl Plan {
         self,
         loaded: &Loaded,
         workers: usize,
-        ours: &[SocketAddr],
+        going: &[SocketAddr],
     ) -> Result<Bound, ConfigErrors> {
+        let mut staying: Vec<(SocketAddr, Arc<Entrance>)> =
+            self.planned.iter().filter_map(Planned::stays).collect();
         let mut bound = Bound::new(self.ending, workers);
         let mut errors = Vec::new();
         for (index, planned) in self.planned.into_iter().enumerate() {
@@ -177,15 +185,23 @@ impl Plan {
                 bound.changes.push((change, Running { written, entrance, listener }));
                 continue;
             }
-            match bind(written.socket_address(), workers, ours) {
+            let (address, place) = (written.socket_address(), path!["listeners", index, "address"]);
+            if let Some((_, other)) = staying.iter().find(|(other, _)| overlaps(*other, address)) {
+                let message = format!("the address `{address}` is a part of another listener's");
+                let help = format!("`{}` has it, or a part of it: write another port", other.name);
+                errors.push(loaded.source.error(&place, message).help(help));
+                continue;
+            }
+            match bind(address, workers, going) {
                 Ok((address, sockets)) => {
+                    staying.push((address, entrance.clone()));
                     let listener = Arc::new(Listener::new(&entrance, written.socket_address(), address));
                     for (socket, of_worker) in sockets.into_iter().zip(&mut bound.listen) {
                         of_worker.push(Listen::new(socket, &listener, &entrance));
                     }
                     bound.changes.push((change, Running { written, entrance, listener }));
                 }
-                Err(error) => errors.push(cannot_bind(loaded, &path!["listeners", index, "address"], &error)),
+                Err(error) => errors.push(cannot_bind(loaded, &place, &error)),
             }
         }
         ConfigErrors::check(errors)?;

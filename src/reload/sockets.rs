@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, ConfigErrors, Loaded};
+use crate::config::{Admin, ConfigErrors, Loaded, OrOff};
 use crate::generation::Generation;
 use crate::listener::{self, Bound, Plan, cannot_bind};
 use crate::path;
@@ -41,10 +41,14 @@ impl Sockets {
         held: Option<SocketAddr>,
     ) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
-        let ours: Vec<SocketAddr> = plan.held().chain(held).collect();
-        let admin = bind_admin(loaded, running.map(|running| &running.loaded.config), &ours);
+        let mut going = plan.going();
+        let admin = running.map(|running| &running.loaded.config.admin);
+        if admin.is_some_and(|admin| *admin != loaded.config.admin) {
+            going.extend(held);
+        }
+        let admin = bind_admin(loaded, admin, &going);
         let admin = admin.map_err(|more: ConfigErrors| errors.extend(more.errors().iter().cloned())).ok();
-        let listeners = plan.bind(loaded, workers, &ours);
+        let listeners = plan.bind(loaded, workers, &going);
         let listeners = listeners.map_err(|more| errors.extend(more.errors().iter().cloned())).ok();
         ConfigErrors::check(errors)?;
         match (listeners, admin) {
@@ -56,14 +60,14 @@ impl Sockets {
 
 fn bind_admin(
     loaded: &Loaded,
-    running: Option<&Config>,
-    ours: &[SocketAddr],
+    running: Option<&OrOff<Admin>>,
+    going: &[SocketAddr],
 ) -> Result<AdminChange, ConfigErrors> {
     let Some(wanted) = loaded.config.admin.as_on() else { return Ok(AdminChange::Off) };
-    if running.is_some_and(|running| running.admin == loaded.config.admin) {
+    if running == Some(&loaded.config.admin) {
         return Ok(AdminChange::Kept);
     }
-    let bound = listener::bind(wanted.address.into(), 1, ours);
+    let bound = listener::bind(wanted.address.into(), 1, going);
     let (_, sockets) = bound.map_err(|error| cannot_bind(loaded, &path!["admin", "address"], &error))?;
     Ok(sockets.into_iter().next().map_or(AdminChange::Off, AdminChange::On))
 }

@@ -12,7 +12,7 @@ use crate::upstream::pool::{Acquired, Slot, mailbox};
 fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {
     let upstream: config::Upstream = serde_json::from_value(written.clone()).unwrap();
     let mailboxes: Mailboxes = [mailbox(8).0].into();
-    Targets::build(&upstream, &PoolSettings::default(), &mailboxes, previous).unwrap()
+    Targets::build(&upstream, &PoolSettings::default(), &mailboxes, previous, &Files::new()).unwrap()
 }
 
 /// An upstream with one name, `api`, for which these addresses were found.

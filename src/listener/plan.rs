@@ -115,9 +115,7 @@ impl Planned {
             listener: running.map(|running| running.listener.clone()),
         })
     }
-}
 
-impl Planned {
     /// The address of one that runs already.
     fn stays(&self) -> Option<(SocketAddr, Arc<Entrance>)> {
         Some((self.listener.as_ref()?.address, self.entrance.clone()))

@@ -49,6 +49,12 @@ impl Listeners {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Running> {
         self.running.iter()
     }
+
+    /// Whether a listener that was removed has a socket open still.
+    #[cfg(test)]
+    pub(crate) fn is_one_closing(&self) -> bool {
+        self.ending.iter().any(|listener| listener.is_listening())
+    }
 }
 
 impl Running {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Command, Phase, WorkerParts, start};
 use crate::entrance::ListenerId;
-use crate::listener::{Bound, Listen, Listeners};
+use crate::listener::{Bound, Change, Listen, Listeners};
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
 
@@ -63,7 +63,7 @@ impl Workers {
     /// # Errors
     /// A worker could not watch a socket, for want of memory; it has written so into the log. All else is done.
     pub(crate) async fn commit(&self, listeners: &mut Listeners, bound: Bound) -> io::Result<()> {
-        for (change, listener) in bound.changes() {
+        for (change, listener) in bound.changes().filter(|(change, _)| *change != Change::Kept) {
             tracing::debug!(listener = listener.name(), address = %listener.address(), ?change, "listener");
         }
         let (now, listen, ended) = bound.commit();

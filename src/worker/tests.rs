@@ -166,7 +166,10 @@ async fn the_end_of_the_process_waits_for_listeners_that_ended_before() {
     gate.arrivals(1).await;
     process.reload(&format!("listeners: [{{ {} }}]{routes}", "address: '[::1]:0'")).await;
     process.reload(&format!("listeners: [{{ {} }}]{routes}", "address: '127.0.0.1:0'")).await;
+    let last = process.address("127.0.0.1:0");
     let drained = tokio::spawn(process.workers.drain(None, std::future::pending()));
+    wait_until("nobody listens", async || Client::try_connect(last).await.is_err()).await;
+    assert!(!client.is_closed());
     gate.release_all();
     assert_eq!(client.read_response().await.text(), "ok");
     drained.await.unwrap();
@@ -355,9 +358,10 @@ async fn an_address_widens_and_narrows_under_load() {
     let mut process = Process::start(&config(&[ONE], &["one"])).await;
     let address = process.address("one");
     let visitors = Visitors::to(address);
-    for ip in ["0.0.0.0", "127.0.0.1"].repeat(5) {
+    for ip in ["0.0.0.0", "127.0.0.1"].repeat(3) {
         let listener = format!("name: one, address: {ip}:{}", address.port());
         process.reload(&config(&[&listener], &["one"])).await;
+        wait_until("the old one is closed", async || !process.listeners.is_one_closing()).await;
     }
     assert!(visitors.leave() > 0);
 }

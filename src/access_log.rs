@@ -8,9 +8,11 @@ mod calendar;
 mod format;
 mod writer;
 
-use std::fs::OpenOptions;
+use std::fs::{self, Metadata, OpenOptions};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -64,11 +66,24 @@ pub struct Record<'a> {
     pub referer: Option<&'a [u8]>,
 }
 
-/// An open access log. Cheap to clone; all clones are one log.
+/// An open access log. Cheap to clone; all clones are one log, and with the last of them it ends by itself, once its lines
+/// are written.
 #[derive(Debug, Clone)]
-pub struct AccessLog {
+pub struct AccessLog(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
     format: LogFormat,
-    writer: Arc<Writer>,
+    writer: Writer,
+    /// None: an output that is not ours to open.
+    file: Option<OpenFile>,
+}
+
+/// Which file was opened, and under which name.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    id: (u64, u64),
 }
 
 impl AccessLog {
@@ -77,22 +92,39 @@ impl AccessLog {
     /// # Errors
     /// When the file can't be opened for appending, or the thread can't be started.
     pub fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
-        let sink: Box<dyn io::Write + Send> = match output {
-            LogOutput::Stdout => Box::new(io::stdout()),
-            LogOutput::Stderr => Box::new(io::stderr()),
-            LogOutput::File(path) => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
-        };
-        Self::to_sink(format, sink)
+        match output {
+            LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), None),
+            LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), None),
+            LogOutput::File(path) => {
+                let file = OpenOptions::new().append(true).create(true).open(path)?;
+                let open = OpenFile { path: path.clone(), id: file_id(&file.metadata()?) };
+                Self::to_sink(format, Box::new(file), Some(open))
+            }
+        }
     }
 
-    fn to_sink(format: LogFormat, sink: Box<dyn io::Write + Send>) -> io::Result<Self> {
-        Ok(Self { format, writer: Writer::start(sink)? })
+    fn to_sink(
+        format: LogFormat,
+        sink: Box<dyn io::Write + Send>,
+        file: Option<OpenFile>,
+    ) -> io::Result<Self> {
+        Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, file })))
+    }
+
+    /// Whether the path of the output still leads to the file that is written to. Not so after a rotation has moved or
+    /// removed it: then the log has to be opened anew. Always so for standard output and standard error.
+    ///
+    /// Asks the file system, so it belongs on the control side.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let Some(file) = &self.0.file else { return true };
+        fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == file.id)
     }
 
     /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
     /// closed, the line is dropped and counted.
     pub fn write(&self, record: &Record<'_>) {
-        self.writer.append(|lines, calendar| match self.format {
+        self.0.writer.append(|lines, calendar| match self.0.format {
             LogFormat::Json => format::json(lines, calendar, record),
             LogFormat::Common => format::common(lines, calendar, record),
         });
@@ -107,15 +139,21 @@ impl AccessLog {
     /// How many lines could not be written since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.writer.dropped()
+        self.0.writer.dropped()
     }
 
     /// Writes out what there is and ends the writer; answers whether that was done within `patience`.
     ///
-    /// Blocks the calling thread, so it belongs to the end of the process, after the last request.
+    /// Blocks the calling thread, so it belongs to the end of the process, after the last request; a log that another one
+    /// replaces is just dropped.
     pub fn close(&self, patience: Duration) -> bool {
-        self.writer.close(patience)
+        self.0.writer.close(patience)
     }
+}
+
+/// Which file it is, whatever it is called.
+fn file_id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(test)]

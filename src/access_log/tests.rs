@@ -1,5 +1,5 @@
 use std::net::Ipv4Addr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::UNIX_EPOCH;
 
 use super::*;
@@ -22,7 +22,7 @@ impl io::Write for Sink {
 
 fn log_to_sink(format: LogFormat) -> (AccessLog, Receiver<Vec<u8>>) {
     let (sender, receiver) = sync_channel(1000);
-    (AccessLog::to_sink(format, Box::new(Sink(sender))).unwrap(), receiver)
+    (AccessLog::to_sink(format, Box::new(Sink(sender)), None).unwrap(), receiver)
 }
 
 /// All that was written until the log was closed.
@@ -153,7 +153,7 @@ fn the_lines_of_all_threads_are_written_before_the_log_has_closed() {
 fn lines_that_find_their_buffer_full_are_dropped_and_counted() {
     // Nobody receives: the writer hangs with the first buffer, as at a pipe that nobody reads.
     let (sender, receiver) = sync_channel(0);
-    let log = AccessLog::to_sink(LogFormat::Json, Box::new(Sink(sender))).unwrap();
+    let log = AccessLog::to_sink(LogFormat::Json, Box::new(Sink(sender)), None).unwrap();
     while log.dropped() == 0 {
         log.write(&answered_from_upstream());
     }
@@ -185,4 +185,47 @@ fn a_file_is_appended_to_and_one_that_cannot_be_opened_is_an_error() {
     assert!(
         AccessLog::open(LogFormat::Json, &LogOutput::File(folder.path().join("none/access.log"))).is_err()
     );
+}
+
+#[test]
+fn the_last_clone_ends_the_writer_after_the_last_line() {
+    let (log, receiver) = log_to_sink(LogFormat::Json);
+    let clone = log.clone();
+    drop(log);
+    clone.write(&answered_from_upstream());
+    assert!(receiver.recv_timeout(PATIENCE).is_ok(), "one clone is enough to go on");
+    for _ in 0..100 {
+        clone.write(&answered_from_upstream());
+    }
+    drop(clone);
+    // Its end is that of the channel: the thread had the only sender.
+    let mut text = Vec::new();
+    loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(bytes) => text.extend(bytes),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => panic!("the writer's thread did not end"),
+        }
+    }
+    assert_eq!(String::from_utf8(text).unwrap().lines().count(), 100);
+}
+
+#[test]
+fn a_log_is_current_until_its_file_is_moved_replaced_or_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, moved] = ["access.log", "access.log.1"].map(|name| folder.path().join(name));
+    let open = || AccessLog::open(LogFormat::Json, &LogOutput::File(path.clone())).unwrap();
+    let log = open();
+    assert!(log.is_current());
+    std::fs::rename(&path, &moved).unwrap();
+    assert!(!log.is_current(), "moved");
+    let anew = open();
+    assert!(anew.is_current() && !log.is_current());
+    std::fs::rename(&moved, &path).unwrap();
+    assert!(log.is_current() && !anew.is_current(), "replaced");
+    std::fs::remove_file(&path).unwrap();
+    assert!(!log.is_current(), "removed");
+    for output in [LogOutput::Stdout, LogOutput::Stderr] {
+        assert!(AccessLog::open(LogFormat::Json, &output).unwrap().is_current());
+    }
 }

@@ -16,8 +16,12 @@ const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// in a write at ten thousand requests a second.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// The writing side of a log; its thread ends when this is dropped, after the last line.
+#[derive(Debug)]
+pub(super) struct Writer(Arc<Shared>);
+
 /// What the workers and the writer's thread share.
-pub(super) struct Writer {
+struct Shared {
     shards: Box<[Shard]>,
     /// Whether the thread has been told that there are lines; spares all workers but the first the telling.
     told: AtomicBool,
@@ -42,9 +46,9 @@ struct Lines {
 
 impl Writer {
     /// Starts the thread that writes to `sink`.
-    pub(super) fn start(sink: Box<dyn io::Write + Send>) -> io::Result<Arc<Self>> {
+    pub(super) fn start(sink: Box<dyn io::Write + Send>) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let writer = Arc::new(Self {
+        let shared = Arc::new(Shared {
             shards: (0..=threads).map(|_| Shard::default()).collect(),
             told: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -53,14 +57,40 @@ impl Writer {
             ended: Mutex::new(false),
             ended_now: Condvar::new(),
         });
-        let shared = Arc::clone(&writer);
-        let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || shared.run(sink))?;
-        writer.thread.get_or_init(|| thread.thread().clone());
-        Ok(writer)
+        let of_thread = Arc::clone(&shared);
+        let thread =
+            thread::Builder::new().name("access-log".to_owned()).spawn(move || of_thread.run(sink))?;
+        shared.thread.get_or_init(|| thread.thread().clone());
+        Ok(Self(shared))
     }
 
     /// Lets `format` append a line to this thread's buffer.
     pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendar) -> io::Result<()>) {
+        self.0.append(format);
+    }
+
+    /// How many lines could not be written.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped()
+    }
+
+    /// Takes no line any more; answers whether those there are were written within `patience`.
+    pub(super) fn close(&self, patience: Duration) -> bool {
+        self.0.end();
+        let ended = lock(&self.0.ended);
+        let waited = self.0.ended_now.wait_timeout_while(ended, patience, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Shared {
+    fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendar) -> io::Result<()>) {
         let shard = self.shards.get(own_number() % self.shards.len());
         let Some(shard) = shard.filter(|_| !self.closed.load(Ordering::Relaxed)) else {
             return self.drop_lines(1);
@@ -83,16 +113,15 @@ impl Writer {
         }
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    pub(super) fn close(&self, patience: Duration) -> bool {
-        self.closed.store(true, Ordering::Relaxed);
+    /// Has the thread write what there is and end.
+    fn end(&self) {
+        // Whoever sees this sees the lines that were appended before.
+        self.closed.store(true, Ordering::Release);
         self.wake();
-        let ended = lock(&self.ended);
-        let waited = self.ended_now.wait_timeout_while(ended, patience, |ended| !*ended);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn wake(&self) {
@@ -115,7 +144,7 @@ impl Writer {
                 thread::park();
             }
             self.gather();
-            let closed = self.closed.load(Ordering::Relaxed);
+            let closed = self.closed.load(Ordering::Acquire);
             self.told.store(false, Ordering::Relaxed);
             for shard in &self.shards {
                 std::mem::swap(&mut bytes, &mut lock(&shard.0).bytes);
@@ -161,9 +190,9 @@ impl Writer {
     }
 }
 
-impl std::fmt::Debug for Writer {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("Shared").field("dropped", &self.dropped).finish_non_exhaustive()
     }
 }
 

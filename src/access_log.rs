@@ -130,12 +130,6 @@ impl AccessLog {
         });
     }
 
-    /// placeholder
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        true
-    }
-
     /// How many lines could not be written since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {

@@ -6,6 +6,7 @@
 //! because a web page open in the operator's browser could otherwise read it under a name that it makes resolve to
 //! 127.0.0.1 (DNS rebinding).
 
+mod client;
 mod pages;
 mod reload;
 mod server;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::metrics::PoolReport;
 
+pub use client::{NoAnswer, running_config};
 pub use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub use server::serve;
 

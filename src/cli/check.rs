@@ -6,7 +6,8 @@ use std::{
     process::ExitCode,
 };
 
-use super::{fetch, output};
+use super::output;
+use crate::admin::running_config;
 use crate::config::ConfigErrors;
 use crate::run::{Prepared, prepare, prepare_text};
 
@@ -47,28 +48,29 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     match differences(args, &prepared) {
         Ok(differences) => output::print_to_end(&format!("{verdict}{differences}")),
         Err(error) => {
-            complain(&format!("{error:#}\n"));
+            complain(&format!("error: {error}\n"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn differences(args: &CheckArgs, prepared: &Prepared) -> anyhow::Result<String> {
+fn differences(args: &CheckArgs, prepared: &Prepared) -> Result<String, String> {
     let admin = || prepared.config().admin.as_on().map(|admin| format!("http://{}", admin.address));
-    let Some(against) = args.against.clone().or_else(admin) else {
-        anyhow::bail!("say what to compare with: --against FILE, or --against URL of an admin listener");
-    };
-    let cannot = |errors| anyhow::anyhow!("{against}, which is to be compared with:\n{errors}");
+    let against = args.against.clone().or_else(admin);
+    let against =
+        against.ok_or("say what to compare with: `--against` a file, or the URL of an admin listener")?;
+    let cannot = |errors| format!("{against}, which is to be compared with, is not good itself\n\n{errors}");
     let before = if against.starts_with("http://") {
-        let text = fetch::running_config(&against)?;
+        let text = running_config(&against).map_err(|error| error.to_string())?;
         let folder = args.config.parent().unwrap_or(Path::new(""));
         prepare_text(&text, &folder.join("what runs")).map_err(cannot)?
     } else {
         prepare(Path::new(&against)).map_err(cannot)?
     };
     // What it is compared with comes first; the file itself was found to be good.
-    let changes = before.changes_to(&args.config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    Ok(changes.listed())
+    let changes = before.changes_to(&args.config);
+    let cannot = |errors| format!("it cannot take the place of {against}\n\n{errors}");
+    changes.map(|changes| changes.listed()).map_err(cannot)
 }
 
 /// Prints errors of a configuration for people: on standard error, coloured where that is a terminal and

@@ -1,7 +1,6 @@
 //! The command line: a file a subcommand. `gateway --config gateway.yaml`, without a subcommand, runs.
 
 pub mod check;
-pub mod fetch;
 pub mod logging;
 pub mod output;
 pub mod run;

@@ -76,7 +76,8 @@ impl Gateway {
 
     fn printed_address(&self, url_of: impl Fn(&str) -> Option<&str>) -> Option<SocketAddr> {
         let lines = self.stdout.lines();
-        let url = lines.iter().find_map(|line| url_of(line))?;
+        // The latest: a reload may have moved it.
+        let url = lines.iter().rev().find_map(|line| url_of(line))?;
         let (_, address) = url.split_once("://")?;
         address.parse().ok()
     }
@@ -204,6 +205,27 @@ impl Gateway {
         let written = self.folder().join(".gateway.yaml.new");
         fs::write(&written, filled(config, &self.values)).unwrap();
         fs::rename(written, self.folder().join("gateway.yaml")).unwrap();
+    }
+
+    /// Replaces gateway.yaml as [`Self::rewrite_config`] does, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it doesn't within [`PATIENCE`], or is refused.
+    pub async fn reload(&self, config: &str) {
+        let next = self.generation().await + 1;
+        let refused = self.metric("gateway_config_reloads_refused_total").await;
+        self.rewrite_config(config);
+        wait_until("the reload", async || {
+            let now = self.metric("gateway_config_reloads_refused_total").await;
+            assert_eq!(now, refused, "the reload was refused\n{}", self.output());
+            self.generation().await >= next
+        })
+        .await;
+    }
+
+    /// The number of the configuration that serves; 1 at the start.
+    pub async fn generation(&self) -> u64 {
+        self.metric("gateway_config_generation").await.expect("the metric is there") as u64
     }
 
     /// The process id.

@@ -216,6 +216,7 @@ impl Watcher {
             if !right {
                 // Fails where the folder is gone, and the watch with it.
                 drop(system.unwatch(folder));
+                self.shared.lock().forget_writers(folder);
             }
             right
         });

@@ -119,6 +119,12 @@ impl Changes {
         self.touch(held, now)
     }
 
+    /// A folder is no longer watched: nobody will hear of the end of what is written there.
+    pub(super) fn forget_writers(&mut self, folder: &Path) {
+        self.writing.retain(|file, _| file.parent() != Some(folder));
+        self.created.retain(|file| file.parent() != Some(folder));
+    }
+
     /// Paths were added, of which nobody knows since when they are as they are.
     pub(super) fn note_new(&mut self, now: Instant) {
         self.touch(false, now);

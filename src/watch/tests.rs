@@ -252,6 +252,9 @@ async fn what_no_event_tells_is_told_by_the_poll() {
     // A folder above the file's own is in nobody's sight.
     fs::create_dir_all(root.join("new/conf")).unwrap();
     fs::write(root.join("new/conf/file"), "11").unwrap();
+    let mut writer = File::create(&path).unwrap();
+    writer.write_all(b"unfinished").unwrap();
+    wait_for_writer(&watcher, &path).await;
     fs::rename(root.join("above"), root.join("old")).unwrap();
     fs::rename(root.join("new"), root.join("above")).unwrap();
     tells(&mut watcher, &path, "11", "the poll").await;

@@ -101,6 +101,7 @@ impl SharedTls {
     }
 }
 
+/// All that decides what a configuration becomes, but for the name of the server.
 fn identity_of(settings: &config::UpstreamTls) -> TlsIdentity {
     let files = settings.client.as_ref();
     let identity = files.map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() });

@@ -18,8 +18,8 @@ pub struct PoolReport {
     pub endpoint: String,
     /// The socket address that its connections go to; empty before the name was resolved.
     pub address: String,
-    /// Whether the endpoint is gone, from DNS or from the configuration: what uses it still ends in its own time, and
-    /// nothing new begins.
+    /// Whether the endpoint is gone, from DNS or from the configuration: what still uses it ends in its
+    /// own time, and requests that come from then on go elsewhere.
     pub draining: bool,
     /// Connections open and unused.
     pub idle: u64,

@@ -105,6 +105,7 @@ impl SharedTls {
     }
 }
 
+/// All that decides what a configuration becomes, but for the name of the server.
 fn identity_of(settings: &config::UpstreamTls, files: &Files) -> TlsIdentity {
     let pair = settings.client.as_ref();
     let identity = pair.map(|pair| tls::IdentityFiles { cert: pair.cert.clone(), key: pair.key.clone() });

@@ -25,11 +25,11 @@ impl Targets {
             state.watching.abort_all();
             (state.endpoints.clone(), std::mem::take(&mut state.draining))
         };
-        for heir in current {
-            heir.take_over(self);
-        }
+        let is_heir = |targets: &Targets| targets.targets.iter().any(|target| target.is_of(self));
+        let heirs: Vec<_> = current.iter().filter(|targets| is_heir(targets)).collect();
+        heirs.iter().for_each(|heir| heir.take_over(self));
         for (_, endpoint) in endpoints {
-            if !current.iter().any(|targets| targets.lock().holds(&endpoint)) {
+            if !heirs.iter().any(|heir| heir.lock().holds(&endpoint)) {
                 endpoint.pool().retire();
                 draining.push(endpoint);
             }

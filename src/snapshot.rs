@@ -5,6 +5,7 @@ mod handover;
 mod previous;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -34,6 +35,15 @@ pub(crate) struct Snapshot {
     pub(crate) telemetry: Telemetry,
     /// Every upstream with the routes that use it.
     pub(crate) upstreams: Vec<NamedUpstream>,
+    /// Upstreams with connections that are opened before anybody asks for them.
+    pub(crate) warm: Vec<KeptWarm>,
+}
+
+/// An upstream whose pools have a `min_idle`.
+pub(crate) struct KeptWarm {
+    pub(crate) upstream: Arc<Upstream>,
+    /// How long opening a connection may take.
+    pub(crate) connect: Option<Duration>,
 }
 
 /// Where a request is counted and written down. A long stream holds this and its own route, and lets the rest of

@@ -19,7 +19,7 @@ use crate::entrance::ListenerId;
 use crate::listener::{Listen, accept};
 use crate::metrics::{enter_worker, this_worker};
 use crate::shutdown::{Drain, cut_off};
-use crate::snapshot::{Action, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::timer::Timer;
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
 
@@ -187,13 +187,10 @@ impl Doors {
 async fn keep_warm(current: Rc<Current>) {
     loop {
         let mut warming = JoinSet::new();
-        for (_, route) in current.load().router.routes() {
-            let Action::Upstream(upstream) = &route.action else { continue };
+        for kept in &current.load().warm {
             // Even where the route has no limit, the next look must come.
-            let limit = upstream.timeouts.connect.unwrap_or(WARM_LIMIT);
-            for endpoint in
-                upstream.upstream.current().iter().filter(|endpoint| endpoint.pool().is_kept_warm())
-            {
+            let limit = kept.connect.unwrap_or(WARM_LIMIT);
+            for endpoint in kept.upstream.current().iter() {
                 warming.spawn_local(warm(endpoint.clone(), limit));
             }
         }

@@ -6,7 +6,7 @@ use super::{
     Config,
     check::check,
     error::{ConfigError, ConfigErrors},
-    salvage::salvage,
+    salvage::{Salvaged, salvage},
     schema::json_schema,
     source::{Source, Value, place},
     validate::validate,
@@ -71,10 +71,10 @@ pub fn parse_with(
     }
     let mut report = check(&source, json_schema());
     errors.append(&mut report.errors);
-    let (readable, kept) = salvage(source.root(), &report);
-    let config = serde_yaml::from_value::<Config>(readable);
+    let salvaged = salvage(source.root(), &report);
+    let config = deserialize(&salvaged);
     match &config {
-        Ok(config) => errors.append(&mut validate(config, &kept, &source)),
+        Ok(config) => errors.append(&mut validate(config, &salvaged.kept, &source)),
         // What the check lets through deserialises; were it not so, this would say it.
         Err(error) if errors.is_empty() => errors.push(ConfigError::new(format!("{file}: {error}"))),
         Err(_) => {}
@@ -83,6 +83,12 @@ pub fn parse_with(
     let mut config = config.map_err(|error| ConfigError::new(format!("{file}: {error}")))?;
     config.anchor_paths(folder);
     Ok(Loaded { config, source })
+}
+
+fn deserialize(salvaged: &Salvaged<'_>) -> Result<Config, serde_yaml::Error> {
+    let mut config: Config = serde_yaml::from_value(salvaged.file.clone())?;
+    config.routes = salvaged.routes().map(serde_yaml::from_value).collect::<Result<_, _>>()?;
+    Ok(config)
 }
 
 /// Reads a file into text.

@@ -23,13 +23,30 @@ pub(super) struct Kept {
     pub(super) trusted_proxies_broken: bool,
 }
 
-/// The file without its unknown keys, and without the listeners, upstreams, routes and other sections in
-/// which anything else is wrong. A file without errors comes back whole.
-pub(super) fn salvage(root: &Node, report: &Report) -> (Yaml, Kept) {
+/// A file without its unknown keys, and without the listeners, upstreams, routes and other sections in which
+/// anything else is wrong. A file without errors is whole.
+pub(super) struct Salvaged<'n> {
+    /// All but the routes, which may be many: a tree of them all would fill the caches several times over.
+    pub(super) file: Yaml,
+    pub(super) kept: Kept,
+    routes: Vec<&'n Node>,
+    unknown: &'n HashSet<usize>,
+}
+
+impl Salvaged<'_> {
+    /// The routes, one by one.
+    pub(super) fn routes(&self) -> impl Iterator<Item = Yaml> {
+        self.routes.iter().map(|route| yaml(route, self.unknown))
+    }
+}
+
+/// What of a file can be deserialised.
+pub(super) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
     let broken: HashSet<&[Segment]> =
         report.broken.iter().flat_map(|path| [path.get(..1), path.get(..2)]).flatten().collect();
     let unknown = &report.unknown;
     let mut kept = Kept::default();
+    let mut routes = Vec::new();
     let mut file = Mapping::new();
     // Both are required; where they are missing or no lists, the check has said so.
     for list in ["listeners", "routes"] {
@@ -43,14 +60,15 @@ pub(super) fn salvage(root: &Node, report: &Report) -> (Yaml, Kept) {
                 let is_whole =
                     |index: &usize| !broken.contains([Segment::from(key), Segment::from(*index)].as_slice());
                 let indices: Vec<usize> = (0..items.len()).filter(is_whole).collect();
-                let values =
-                    indices.iter().filter_map(|index| items.get(*index)).map(|item| yaml(item, unknown));
-                let values = Yaml::Sequence(values.collect());
-                match key {
-                    "listeners" => kept.listeners = indices,
-                    _ => kept.routes = indices,
+                let whole = indices.iter().filter_map(|index| items.get(*index));
+                if key == "routes" {
+                    routes = whole.collect();
+                    kept.routes = indices;
+                    continue;
                 }
-                values
+                let listeners = whole.map(|item| yaml(item, unknown)).collect();
+                kept.listeners = indices;
+                Yaml::Sequence(listeners)
             }
             ("upstreams", Value::Mapping(upstreams)) => {
                 let is_whole = |upstream: &&Entry| {
@@ -65,7 +83,7 @@ pub(super) fn salvage(root: &Node, report: &Report) -> (Yaml, Kept) {
     }
     kept.listeners_broken = broken.contains([Segment::from("listeners")].as_slice());
     kept.trusted_proxies_broken = broken.contains([Segment::from("trusted_proxies")].as_slice());
-    (Yaml::Mapping(file), kept)
+    Salvaged { file: Yaml::Mapping(file), kept, routes, unknown }
 }
 
 /// The entries of a mapping that are no unknown keys.

@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::handover::Handover;
 use super::previous::{Previous, owner_of};
-use super::{Action, HostSent, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
+use super::{Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
 use crate::access_log::AccessLog;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
@@ -57,6 +57,7 @@ impl Snapshot {
             previous: previous.unwrap_or_default(),
             positions: HashMap::new(),
             upstreams: vec![],
+            warm: vec![],
             handover: Handover::default(),
             errors: vec![],
         };
@@ -86,6 +87,7 @@ impl Snapshot {
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
             telemetry: Telemetry { access_log: environment.access_log.clone(), unrouted, warned },
             upstreams: builder.upstreams,
+            warm: builder.warm,
         };
         Ok((snapshot, builder.handover))
     }
@@ -98,6 +100,7 @@ struct Builder<'a> {
     /// Upstreams that were built already: their position among all.
     positions: HashMap<Owner, usize>,
     upstreams: Vec<NamedUpstream>,
+    warm: Vec<KeptWarm>,
     handover: Handover,
     errors: Vec<ConfigError>,
 }
@@ -238,6 +241,10 @@ impl<'a> Builder<'a> {
         let targets =
             Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
         let targets = self.check(&place, targets)?;
+        if pool.keep_alive && pool.min_idle > 0 {
+            let connect = self.config().settings_of(route).timeouts.connect;
+            self.warm.push(KeptWarm { upstream: targets.upstream().clone(), connect });
+        }
         let named = NamedUpstream {
             name: self.display_name(&owner),
             routes: vec![route_name.to_owned()],

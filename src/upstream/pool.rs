@@ -302,12 +302,6 @@ impl Pool {
         usize::try_from(idle).unwrap_or(0)
     }
 
-    /// Whether connections are opened before anybody asks for them (`pool.min_idle`).
-    pub(crate) fn is_kept_warm(&self) -> bool {
-        let settings = self.settings();
-        settings.keep_alive && settings.min_idle > 0
-    }
-
     /// Leave to open a connection that nobody has asked for yet, if this worker's share of `min_idle` is not
     /// there and the limits allow it.
     pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {

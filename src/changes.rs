@@ -8,7 +8,7 @@ use std::hash::Hash;
 
 use serde::Serialize;
 
-use crate::config::{Config, Route};
+use crate::config::Config;
 
 pub use keys::differing_keys;
 
@@ -156,16 +156,15 @@ impl Display for Change {
 pub fn routes(before: &Config, after: &Config) -> Section {
     let before_routes = before.routes.iter().map(|route| (route.name(), route.name(), route));
     let after_routes = after.routes.iter().map(|route| (route.name(), route.name(), route));
-    Section::between(before_routes, after_routes, |was, is| route_keys(before, was, after, is))
-}
-
-fn route_keys(before: &Config, was: &Route, after: &Config, is: &Route) -> Vec<String> {
-    if was != is {
-        return differing_keys(was, is);
-    }
-    // What a route inherits may change while it says the same.
-    let inherits_the_same = before.settings_of(was) == after.settings_of(is);
-    if inherits_the_same { vec![] } else { vec!["inherited settings".to_owned()] }
+    let same_heritage = before.defaults == after.defaults && before.upstreams == after.upstreams;
+    Section::between(before_routes, after_routes, |was, is| {
+        if was != is {
+            return differing_keys(was, is);
+        }
+        // What a route inherits may change while it says the same.
+        let inherits_the_same = same_heritage || before.settings_of(was) == after.settings_of(is);
+        if inherits_the_same { vec![] } else { vec!["inherited settings".to_owned()] }
+    })
 }
 
 /// The keys of two configurations that are neither listeners nor routes nor upstreams.

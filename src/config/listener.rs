@@ -55,7 +55,7 @@ impl Listener {
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
     /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read
-    /// once, at the start.
+    /// again when the files change.
     #[schemars(length(min = 1))]
     pub certificates: Vec<CertificateFiles>,
     /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.

@@ -132,7 +132,7 @@ impl Plan {
     pub(crate) fn changes(&self) -> Section {
         let mut section = Section::default();
         for planned in &self.planned {
-            let name = planned.entrance.name.to_string();
+            let name = shown(&planned.entrance.name, planned.written.socket_address());
             match planned.change {
                 Change::Added => section.added.push(name),
                 Change::Changed => {
@@ -141,7 +141,8 @@ impl Plan {
                 Change::Kept | Change::Removed => section.kept += 1,
             }
         }
-        section.drained = self.removed.iter().map(|running| running.name().to_owned()).collect();
+        let removed = self.removed.iter();
+        section.drained = removed.map(|gone| shown(gone.name(), gone.written.socket_address())).collect();
         section
     }
 
@@ -206,6 +207,11 @@ impl Plan {
         bound.changes.extend(self.removed.into_iter().map(|removed| (Change::Removed, removed)));
         Ok(bound)
     }
+}
+
+/// A name and the address, if that is not its name.
+fn shown(name: &str, address: SocketAddr) -> String {
+    if name == address.to_string() { name.to_owned() } else { format!("{name} on {address}") }
 }
 
 #[cfg(test)]

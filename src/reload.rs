@@ -159,8 +159,8 @@ impl Reloader {
         };
         let started = std::thread::Builder::new().name("reload".to_owned()).spawn(build);
         let next = match started {
-            Ok(_thread) => building.await.map_err(|_panicked| cannot("the program has a fault"))?,
-            Err(error) => Err(cannot(&format!("no thread to be had: {error}"))),
+            Ok(_thread) => building.await.map_err(|_panicked| self.cannot("the program has a fault"))?,
+            Err(error) => Err(self.cannot(&format!("no thread to be had: {error}"))),
         }?;
         let Next { built, plan } = next;
         built.handover.resolve().await;
@@ -170,6 +170,12 @@ impl Reloader {
             Ok(sockets) => Ok(Ready { built, sockets }),
             Err(errors) => Err(Refused { errors, files: built.files }),
         }
+    }
+
+    /// No fault of the files: what was seen of them stays what it was, so that the next look tries again.
+    fn cannot(&self, why: &str) -> Refused {
+        let errors = ConfigError::new(format!("cannot reload: {why}")).into();
+        Refused { errors, files: self.seen.clone() }
     }
 
     /// From here on, the next generation serves.
@@ -227,11 +233,6 @@ impl Reloader {
             }
         }
     }
-}
-
-fn cannot(why: &str) -> Refused {
-    let errors = ConfigError::new(format!("cannot reload: {why}")).into();
-    Refused { errors, files: Fingerprint::default() }
 }
 
 /// Sets the streams of routes that are gone their limit, where the configuration has one for them.

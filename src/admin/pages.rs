@@ -44,7 +44,11 @@ impl Answer {
 }
 
 const PAGES: [Page; 8] = [
-    Page { path: "/", about: "this list", answer: |_| Answer::ok(TEXT, index()) },
+    Page {
+        path: "/",
+        about: "this list",
+        answer: |state| Answer::ok(TEXT, format!("{}\n{}", serving(state), index())),
+    },
     Page {
         path: "/live",
         about: "200 while the process runs",
@@ -107,6 +111,19 @@ pub(super) async fn respond<B>(state: &AdminState, request: &Request<B>, guarded
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
     response
+}
+
+/// What somebody who looks in has to know first.
+fn serving(state: &AdminState) -> String {
+    let report = (state.generation)();
+    let generation = &report["generation"];
+    if report["in_sync"] == true {
+        format!("Generation {generation} of the configuration serves. It is what is on disk.\n")
+    } else {
+        format!(
+            "Generation {generation} of the configuration serves. It is NOT what is on disk: that was refused, see {RELOAD}.\n"
+        )
+    }
 }
 
 fn index() -> String {

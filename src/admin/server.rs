@@ -97,7 +97,7 @@ mod tests {
                 metrics: Box::new(|| "# EOF\n".to_owned()),
                 config: Box::new(|| "routes: []\n".to_owned()),
                 routes: Box::new(|| json!({ "routes": ["spike"] })),
-                generation: Box::new(|| json!({ "generation": 1 })),
+                generation: Box::new(|| json!({ "generation": 1, "in_sync": false })),
                 reload,
             });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -190,6 +190,8 @@ mod tests {
         }
         let (status, _, _) = admin.ask("GET", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
+        let (_, index) = admin.get("/").await;
+        assert!(index.starts_with("Generation 1 of the configuration serves. It is NOT"), "{index}");
         admin.reloads.close();
         let (status, _, _) = admin.ask("POST", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::Value;
 
 use super::{AdminState, reload};
 use crate::metrics;
@@ -116,14 +117,12 @@ pub(super) async fn respond<B>(state: &AdminState, request: &Request<B>, guarded
 /// What somebody who looks in has to know first.
 fn serving(state: &AdminState) -> String {
     let report = (state.generation)();
-    let generation = &report["generation"];
-    if report["in_sync"] == true {
-        format!("Generation {generation} of the configuration serves. It is what is on disk.\n")
-    } else {
-        format!(
-            "Generation {generation} of the configuration serves. It is NOT what is on disk: that was refused, see {RELOAD}.\n"
-        )
-    }
+    let generation = report.get("generation").unwrap_or_default();
+    let on_disk = match report.get("in_sync").and_then(Value::as_bool) {
+        Some(true) => "It is what is on disk.".to_owned(),
+        _ => format!("It is NOT what is on disk: that was refused, see {RELOAD}."),
+    };
+    format!("Generation {generation} of the configuration serves. {on_disk}\n")
 }
 
 fn index() -> String {

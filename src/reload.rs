@@ -183,10 +183,11 @@ impl Reloader {
         for added in sockets.listeners.added() {
             announce(&added.announcement());
         }
+        // Before anybody accepts at what may have been its address.
+        self.running.admin.commit(sockets.admin, announce);
         if let Err(error) = self.running.workers.commit(&mut listeners, sockets.listeners).await {
             tracing::error!("not every worker listens everywhere: {error}");
         }
-        self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
         let took = began.elapsed();
         let summary = changes.to_string();

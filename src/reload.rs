@@ -116,11 +116,12 @@ impl Reloader {
     async fn reload(&mut self, announce: &mut impl FnMut(&str)) -> Outcome {
         let began = Instant::now();
         let generation = self.running.status.generation();
-        if self.read_again(&generation.files).await == generation.files && generation.is_log_current() {
-            self.seen = generation.files.clone();
+        let found = self.read_again(&generation.files).await;
+        if found == generation.files && generation.is_log_current() {
+            self.seen = found;
             return self.unchanged();
         }
-        let outcome = match self.prepare(&generation).await {
+        let outcome = match self.prepare(&generation, found).await {
             Ok(ready) => {
                 self.seen = ready.built.files.clone();
                 self.commit(ready, began, announce).await;
@@ -148,8 +149,8 @@ impl Reloader {
         tokio::task::spawn_blocking(move || files.again()).await.unwrap_or_default()
     }
 
-    /// All that can fail.
-    async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Refused> {
+    /// All that can fail. `found` is what the files that serve are on disk: seen, where the build has nothing to say.
+    async fn prepare(&self, running: &Arc<Generation>, found: Fingerprint) -> Result<Ready, Refused> {
         let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
         let (built, building) = oneshot::channel();
         // A thread of its own: the admin listener and DNS go on meanwhile.
@@ -159,8 +160,8 @@ impl Reloader {
         };
         let started = std::thread::Builder::new().name("reload".to_owned()).spawn(build);
         let next = match started {
-            Ok(_thread) => building.await.map_err(|_panicked| cannot("the program has a fault"))?,
-            Err(error) => Err(cannot(&format!("no thread to be had: {error}"))),
+            Ok(_thread) => building.await.map_err(|_panicked| cannot("the program has a fault", found))?,
+            Err(error) => Err(cannot(&format!("no thread to be had: {error}"), found)),
         }?;
         let Next { built, plan } = next;
         built.handover.resolve().await;
@@ -230,9 +231,9 @@ impl Reloader {
     }
 }
 
-fn cannot(why: &str) -> Refused {
+fn cannot(why: &str, files: Fingerprint) -> Refused {
     let errors = ConfigError::new(format!("cannot reload: {why}")).into();
-    Refused { errors, files: Fingerprint::default() }
+    Refused { errors, files }
 }
 
 /// Sets the streams of routes that are gone their limit, where the configuration has one for them.

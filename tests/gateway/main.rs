@@ -11,6 +11,7 @@
 mod access_log;
 mod admin;
 mod answers;
+mod check_diff;
 mod config;
 mod downstream_http2;
 mod expectations;

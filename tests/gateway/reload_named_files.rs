@@ -1,6 +1,7 @@
 //! The files that gateway.yaml names count as part of it: certificates, keys and authorities.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use support::{Certificates, Client, Gateway, GatewayBuilder, Identity, Origin, wait_until};
@@ -117,6 +118,31 @@ async fn other_client_authorities_end_the_sessions_of_those_that_were_let_in_bef
     refused.try_send_raw("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.ok();
     assert!(refused.try_read_response().await.is_err(), "it was let in");
     assert_eq!(open.get("/").await.text(), "hello", "who was let in stays");
+}
+
+#[tokio::test]
+async fn a_mounted_secret_is_one_reload_with_certificate_and_key() {
+    let certificates = Certificates::new();
+    let gateway = start(answering("first")).await;
+    let folder = gateway.folder();
+    let mount = |number: &str, identity: &Identity| {
+        fs::create_dir_all(folder.join(number)).unwrap();
+        fs::copy(&identity.cert, folder.join(number).join("server.pem")).unwrap();
+        fs::copy(&identity.key, folder.join(number).join("server.key")).unwrap();
+        symlink(number, folder.join("..new")).unwrap();
+        fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    };
+    let identities = [(); 3].map(|()| certificates.server(&[NAME]));
+    mount("..1", &identities[0]);
+    for name in ["server.pem", "server.key"] {
+        symlink(Path::new("..data").join(name), folder.join(name)).unwrap();
+    }
+    gateway.reload(&with_tls("")).await;
+    for (generation, identity) in (3..).zip(&identities[1..]) {
+        mount(&format!("..{generation}"), identity);
+        shows(&gateway, &certificates, identity).await;
+        assert_eq!((gateway.generation().await, refused(&gateway).await), (generation, 0));
+    }
 }
 
 /// A route to the origin whose authority is `ca.pem`, and whose client shows what `client.pem` has.

@@ -1,6 +1,7 @@
 //! What brings a reload about, what does not, and what who asks for one is told.
 
 use std::fs;
+use std::io::Write;
 
 use support::serde_json::{Value, from_slice, json};
 use support::{Client, Origin, Signal, wait_until};
@@ -8,7 +9,7 @@ use support::{Client, Origin, Signal, wait_until};
 use crate::pooled::number;
 use crate::reloading::{
     BASE, answering, check_errors, file, get, in_sync, post, post_with, refused, refused_times, replace,
-    report, serves, start, write_in_place,
+    report, serves, start, write_in_place, write_open,
 };
 
 #[tokio::test]
@@ -96,8 +97,9 @@ async fn post_reload_tells_what_came_of_it() {
     let same: Value = from_slice(&same.body).unwrap();
     assert_eq!((&same["changed"], &same["generation"]), (&json!(false), &json!(1)), "{same}");
 
-    gateway.rewrite_config(&answering("second"));
+    let open = write_open(&file(&gateway), answering("second"));
     let live = post(&gateway).await;
+    drop(open);
     assert_eq!(live.status, 200);
     // What it says is so: no waiting here.
     assert_eq!(get(&gateway, "/").await, "second");
@@ -142,13 +144,11 @@ async fn a_hangup_reloads_what_differs_and_says_so_where_nothing_does() {
     assert_eq!(gateway.generation().await, 1);
 
     // In the middle of writing nothing happens by itself; who asks gets what there is.
-    let text = answering("second") + "# more";
-    let mut open = fs::File::create(file(&gateway)).unwrap();
-    std::io::Write::write_all(&mut open, text.as_bytes()).unwrap();
+    let mut open = write_open(&file(&gateway), answering("second") + "# more");
     gateway.signal(Signal::HUP);
     serves(&gateway, "second").await;
 
-    std::io::Write::write_all(&mut open, b"\nnothing: [").unwrap();
+    open.write_all(b"\nnothing: [").unwrap();
     gateway.signal(Signal::HUP);
     refused_times(&gateway, 1).await;
     assert!(!in_sync(&gateway).await);
@@ -164,8 +164,7 @@ async fn a_hangup_reloads_what_differs_and_says_so_where_nothing_does() {
 async fn a_page_of_another_site_cannot_reload() {
     let gateway = start(answering("first")).await;
     // Held open, so that nothing but a request makes it live.
-    let mut open = fs::File::create(file(&gateway)).unwrap();
-    std::io::Write::write_all(&mut open, answering("second").as_bytes()).unwrap();
+    let _open = write_open(&file(&gateway), answering("second"));
     let foreign = [
         [("origin", "http://evil.test"), ("x", "")],
         [("origin", "null"), ("x", "")],
@@ -209,16 +208,12 @@ async fn reloads_that_are_asked_for_during_another_take_their_turn() {
     assert_eq!(report(&gateway).await["generation"], 1);
     gateway.rewrite_config(&answering("second"));
     let certificates = support::Certificates::new();
-    std::io::Write::write_all(&mut writer, &fs::read(certificates.ca()).unwrap()).unwrap();
+    writer.write_all(&fs::read(certificates.ca()).unwrap()).unwrap();
     drop(writer);
-    let mut changed = 0;
     for client in &mut asked {
         let answer = client.read_response().await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let answer: Value = from_slice(&answer.body).unwrap();
-        changed += u32::from(answer["changed"] == true);
     }
-    assert!((1..=2).contains(&changed), "{changed}");
     serves(&gateway, "second").await;
     wait_until("both to be counted", async || gateway.generation().await == 3).await;
     assert_eq!(refused(&gateway).await, 0, "{}", gateway.output());

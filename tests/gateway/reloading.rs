@@ -1,6 +1,7 @@
 //! Gateways whose configuration changes while they run, and what they say of it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -92,6 +93,13 @@ pub(crate) async fn check_errors(gateway: &Gateway) -> String {
 /// Writes into the file as it is there: the same inode, first emptied.
 pub(crate) fn write_in_place(path: &Path, content: impl AsRef<[u8]>) {
     fs::write(path, content).unwrap();
+}
+
+/// Writes a file and leaves it open: as long as it is, only those who ask for a reload bring one about.
+pub(crate) fn write_open(path: &Path, content: impl AsRef<[u8]>) -> File {
+    let mut open = File::create(path).unwrap();
+    open.write_all(content.as_ref()).unwrap();
+    open
 }
 
 /// Puts another file in its place.

@@ -21,6 +21,7 @@ pub(crate) use old::Old;
 pub(crate) use sockets::{AdminServer, Sockets};
 pub(crate) use status::Status;
 
+use crate::access_log::AccessLog;
 use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::{ConfigError, ConfigErrors, Shutdown};
 use crate::files::{Files, Fingerprint};
@@ -116,8 +117,9 @@ impl Reloader {
     async fn reload(&mut self, announce: &mut impl FnMut(&str)) -> Outcome {
         let began = Instant::now();
         let generation = self.running.status.generation();
+        reopen(generation.access_log.as_ref());
         let found = self.read_again(&generation.files).await;
-        if found == generation.files && generation.is_log_current() {
+        if found == generation.files {
             self.seen = found;
             return self.unchanged();
         }
@@ -228,6 +230,13 @@ impl Reloader {
                 ReloadOutcome::Live(report)
             }
         }
+    }
+}
+
+/// Opens a log anew that was moved away, whatever the configuration on disk is worth: who moves logs away wants to have them.
+fn reopen(log: Option<&AccessLog>) {
+    if let Some(Err(error)) = log.map(AccessLog::reopen) {
+        tracing::error!("the access log cannot be opened anew, and goes on where it is: {error}");
     }
 }
 

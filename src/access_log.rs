@@ -8,16 +8,16 @@ mod calendar;
 mod format;
 mod writer;
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::config::{LogFormat, LogOutput};
-use writer::Writer;
+use writer::{Sink, Writer};
 
 /// What the log says of one request. Optional fields are those that a request may not have come to.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ struct Open {
 #[derive(Debug)]
 struct OpenFile {
     path: PathBuf,
-    id: (u64, u64),
+    id: Mutex<FileId>,
 }
 
 impl AccessLog {
@@ -96,18 +96,14 @@ impl AccessLog {
             LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), None),
             LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), None),
             LogOutput::File(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path)?;
-                let open = OpenFile { path: path.clone(), id: file_id(&file.metadata()?) };
+                let (file, id) = open_file(path)?;
+                let open = OpenFile { path: path.clone(), id: Mutex::new(id) };
                 Self::to_sink(format, Box::new(file), Some(open))
             }
         }
     }
 
-    fn to_sink(
-        format: LogFormat,
-        sink: Box<dyn io::Write + Send>,
-        file: Option<OpenFile>,
-    ) -> io::Result<Self> {
+    fn to_sink(format: LogFormat, sink: Sink, file: Option<OpenFile>) -> io::Result<Self> {
         Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, file })))
     }
 
@@ -118,7 +114,21 @@ impl AccessLog {
     #[must_use]
     pub fn is_current(&self) -> bool {
         let Some(file) = &self.0.file else { return true };
-        fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == file.id)
+        let id = *file.id.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == id)
+    }
+
+    /// Where the log is not current any more, opens its file anew and writes there from now on. No line is lost meanwhile.
+    /// Belongs on the control side, as [`AccessLog::is_current`] does.
+    ///
+    /// # Errors
+    /// When the file can't be opened; lines go on going to where they went.
+    pub fn reopen(&self) -> io::Result<()> {
+        let Some(file) = self.0.file.as_ref().filter(|_| !self.is_current()) else { return Ok(()) };
+        let (sink, id) = open_file(&file.path)?;
+        self.0.writer.redirect(Box::new(sink));
+        *file.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
+        Ok(())
     }
 
     /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
@@ -145,8 +155,16 @@ impl AccessLog {
     }
 }
 
-/// Which file it is, whatever it is called.
-fn file_id(metadata: &Metadata) -> (u64, u64) {
+fn open_file(path: &Path) -> io::Result<(File, FileId)> {
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let id = file_id(&file.metadata()?);
+    Ok((file, id))
+}
+
+/// Which file it is, whatever it is called: its device and its number there.
+type FileId = (u64, u64);
+
+fn file_id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 

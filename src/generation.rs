@@ -22,13 +22,6 @@ pub(crate) struct Generation {
     pub(crate) access_log: Option<AccessLog>,
 }
 
-impl Generation {
-    /// Whether the access log writes to where its path leads.
-    pub(crate) fn is_log_current(&self) -> bool {
-        self.access_log.as_ref().is_none_or(AccessLog::is_current)
-    }
-}
-
 /// What is to serve next: checked and built, and nothing of it is in use. Dropped, it leaves no trace.
 pub(crate) struct Next {
     pub(crate) built: Built,

@@ -21,6 +21,7 @@ pub(crate) use old::Old;
 pub(crate) use sockets::{AdminServer, Sockets};
 pub(crate) use status::Status;
 
+use crate::access_log::AccessLog;
 use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::{ConfigError, ConfigErrors, Shutdown};
 use crate::files::{Files, Fingerprint};
@@ -116,11 +117,13 @@ impl Reloader {
     async fn reload(&mut self, announce: &mut impl FnMut(&str)) -> Outcome {
         let began = Instant::now();
         let generation = self.running.status.generation();
-        if self.read_again(&generation.files).await == generation.files && generation.is_log_current() {
-            self.seen = generation.files.clone();
+        reopen(generation.access_log.as_ref());
+        let found = self.read_again(&generation.files).await;
+        if found == generation.files {
+            self.seen = found;
             return self.unchanged();
         }
-        let outcome = match self.prepare(&generation).await {
+        let outcome = match self.prepare(&generation, found).await {
             Ok(ready) => {
                 self.seen = ready.built.files.clone();
                 self.commit(ready, began, announce).await;
@@ -148,8 +151,8 @@ impl Reloader {
         tokio::task::spawn_blocking(move || files.again()).await.unwrap_or_default()
     }
 
-    /// All that can fail.
-    async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Refused> {
+    /// All that can fail. `found` is what the files that serve are on disk: seen, where the build has nothing to say.
+    async fn prepare(&self, running: &Arc<Generation>, found: Fingerprint) -> Result<Ready, Refused> {
         let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
         let (built, building) = oneshot::channel();
         // A thread of its own: the admin listener and DNS go on meanwhile.
@@ -159,8 +162,8 @@ impl Reloader {
         };
         let started = std::thread::Builder::new().name("reload".to_owned()).spawn(build);
         let next = match started {
-            Ok(_thread) => building.await.map_err(|_panicked| self.cannot("the program has a fault"))?,
-            Err(error) => Err(self.cannot(&format!("no thread to be had: {error}"))),
+            Ok(_thread) => building.await.map_err(|_panicked| cannot("the program has a fault", found))?,
+            Err(error) => Err(cannot(&format!("no thread to be had: {error}"), found)),
         }?;
         let Next { built, plan } = next;
         built.handover.resolve().await;
@@ -170,12 +173,6 @@ impl Reloader {
             Ok(sockets) => Ok(Ready { built, sockets }),
             Err(errors) => Err(Refused { errors, files: built.files }),
         }
-    }
-
-    /// No fault of the files: what was seen of them stays what it was, so that the next look tries again.
-    fn cannot(&self, why: &str) -> Refused {
-        let errors = ConfigError::new(format!("cannot reload: {why}")).into();
-        Refused { errors, files: self.seen.clone() }
     }
 
     /// From here on, the next generation serves.
@@ -189,10 +186,11 @@ impl Reloader {
         for added in sockets.listeners.added() {
             announce(&added.announcement());
         }
+        // Before anybody accepts at what may have been its address.
+        self.running.admin.commit(sockets.admin, announce);
         if let Err(error) = self.running.workers.commit(&mut listeners, sockets.listeners).await {
             tracing::error!("not every worker listens everywhere: {error}");
         }
-        self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
         let took = began.elapsed();
         let summary = changes.to_string();
@@ -233,6 +231,18 @@ impl Reloader {
             }
         }
     }
+}
+
+/// Opens a log anew that was moved away, whatever the configuration on disk is worth: who moves logs away wants to have them.
+fn reopen(log: Option<&AccessLog>) {
+    if let Some(Err(error)) = log.map(AccessLog::reopen) {
+        tracing::error!("the access log cannot be opened anew, and goes on where it is: {error}");
+    }
+}
+
+fn cannot(why: &str, files: Fingerprint) -> Refused {
+    let errors = ConfigError::new(format!("cannot reload: {why}")).into();
+    Refused { errors, files }
 }
 
 /// Sets the streams of routes that are gone their limit, where the configuration has one for them.

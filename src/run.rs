@@ -120,14 +120,14 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
         () = reloader.run(&mut announce) => {}
     }
 
-    let Running { workers, status, admin, .. } = reloader.into_running();
+    let Running { workers, status, old, admin, .. } = reloader.into_running();
     let drain = status.generation().loaded.config.drain();
     tracing::info!(?drain, "stopping: no new connections; a second signal ends at once");
     operators.readiness.set_draining();
     workers.drain(drain, signals.stop()).await;
     drop(admin);
-    let log = status.generation().access_log.clone();
-    if let Some(log) = log {
+    // Requests from before a reload have written their lines into the logs of that time.
+    for log in old.access_logs().iter().chain(&status.generation().access_log) {
         log.close(LOG_PATIENCE);
     }
     tracing::info!("stopped");

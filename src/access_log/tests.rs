@@ -229,3 +229,25 @@ fn a_log_is_current_until_its_file_is_moved_replaced_or_removed() {
         assert!(AccessLog::open(LogFormat::Json, &output).unwrap().is_current());
     }
 }
+
+#[test]
+fn a_log_that_was_moved_away_goes_on_in_a_new_file_and_every_line_is_in_one_of_the_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, moved] = ["access.log", "access.log.1"].map(|name| folder.path().join(name));
+    let log = AccessLog::open(LogFormat::Json, &LogOutput::File(path.clone())).unwrap();
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    log.write(&answered_from_upstream());
+    std::fs::rename(&path, &moved).unwrap();
+    log.write(&answered_from_upstream());
+    log.reopen().unwrap();
+    assert!(log.is_current());
+    // Without a move there is nothing to do.
+    log.reopen().unwrap();
+    log.write(&answered_from_upstream());
+    assert!(log.close(PATIENCE));
+    let [after, before] = [&path, &moved].map(|path| read(path).lines().count());
+    assert!(after >= 1 && before + after == 3, "{before} and {after}");
+
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    assert!(log.reopen().is_err());
+}

@@ -16,6 +16,9 @@ const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// in a write at ten thousand requests a second.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Where the lines go.
+pub(super) type Sink = Box<dyn io::Write + Send>;
+
 /// The writing side of a log; its thread ends when this is dropped, after the last line.
 #[derive(Debug)]
 pub(super) struct Writer(Arc<Shared>);
@@ -28,6 +31,8 @@ struct Shared {
     /// No line is taken any more: the log was closed, or nobody reads it.
     closed: AtomicBool,
     dropped: AtomicU64,
+    /// What is to be written to from now on.
+    next_sink: Mutex<Option<Sink>>,
     thread: OnceLock<Thread>,
     ended: Mutex<bool>,
     ended_now: Condvar,
@@ -46,13 +51,14 @@ struct Lines {
 
 impl Writer {
     /// Starts the thread that writes to `sink`.
-    pub(super) fn start(sink: Box<dyn io::Write + Send>) -> io::Result<Self> {
+    pub(super) fn start(sink: Sink) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             shards: (0..=threads).map(|_| Shard::default()).collect(),
             told: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
+            next_sink: Mutex::new(None),
             thread: OnceLock::new(),
             ended: Mutex::new(false),
             ended_now: Condvar::new(),
@@ -67,6 +73,14 @@ impl Writer {
     /// Lets `format` append a line to this thread's buffer.
     pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendar) -> io::Result<()>) {
         self.0.append(format);
+    }
+
+    /// Writes to another sink, from the next lines that are written out.
+    pub(super) fn redirect(&self, sink: Sink) {
+        *lock(&self.0.next_sink) = Some(sink);
+        // At once, for whoever waits for the one before to be let go.
+        self.0.told.store(true, Ordering::Relaxed);
+        self.0.wake();
     }
 
     /// How many lines could not be written.
@@ -135,7 +149,7 @@ impl Shared {
     }
 
     /// The thread: waits for a line, lets more gather, writes them all.
-    fn run(&self, mut sink: Box<dyn io::Write + Send>) {
+    fn run(&self, mut sink: Sink) {
         let warnings = Occasional::every(Duration::from_secs(10));
         let mut bytes = Vec::new();
         let mut dropped = 0;
@@ -146,6 +160,9 @@ impl Shared {
             self.gather();
             let closed = self.closed.load(Ordering::Acquire);
             self.told.store(false, Ordering::Relaxed);
+            if let Some(next) = lock(&self.next_sink).take() {
+                sink = next;
+            }
             for shard in &self.shards {
                 std::mem::swap(&mut bytes, &mut lock(&shard.0).bytes);
                 self.write_out(&mut *sink, &bytes);

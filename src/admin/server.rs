@@ -26,16 +26,21 @@ const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(120);
 /// How long accepting pauses after it failed, as it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves admin requests until `shutdown` completes, then drops its connections.
+/// How long connections go on when nothing is accepted any more: whoever asked for the reload that brought this about
+/// gets the answer.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Serves admin requests until `shutdown` completes; then the socket is closed at once, and the connections a second later.
 ///
-/// HTTP/1.1 only. Let `shutdown` complete last, after the drain: `/ready` is to answer 503 while requests still end.
+/// HTTP/1.1 only. When the process stops, let `shutdown` complete last, after the drain: `/ready` is to answer 503 while
+/// requests still end.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
     let guarded = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
-            () = &mut shutdown => return,
+            () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
@@ -48,6 +53,10 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl
             },
         }
     }
+    // Somebody else may want the address.
+    drop(listener);
+    let last = async { while connections.join_next().await.is_some() {} };
+    drop(timeout(LAST_ANSWERS, last).await);
 }
 
 async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, guarded: bool) {
@@ -246,13 +255,37 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn it_ends_with_shutdown_though_a_client_is_connected() {
         let admin = Admin::start().await;
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        let begun = tokio::time::Instant::now();
         admin.stop.send(()).unwrap();
         admin.task.await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), LAST_ANSWERS.as_secs());
         let mut byte = [0];
         assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
+    }
+
+    #[tokio::test]
+    async fn a_request_from_before_shutdown_is_answered_and_the_address_is_free_at_once() {
+        let mut admin = Admin::start().await;
+        let head = "POST /reload HTTP/1.1\r\nHost: localhost\r\n";
+        let asked = Admin::ask_at(admin.address, head);
+        let address = admin.address;
+        let done = async {
+            let request = admin.reloads.recv().await.unwrap();
+            admin.stop.send(()).unwrap();
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            request.send(ReloadOutcome::Live(json!({}))).unwrap();
+        };
+        let ((status, _, _), ()) = tokio::join!(asked, done);
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        // With nobody left to answer, it does not wait.
+        admin.task.await.unwrap();
     }
 }

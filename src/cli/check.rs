@@ -60,7 +60,8 @@ fn differences(args: &CheckArgs, prepared: &Prepared) -> Result<String, String> 
     let against =
         against.ok_or("say what to compare with: `--against` a file, or the URL of an admin listener")?;
     let cannot = |errors| format!("{against}, which is to be compared with, is not good itself\n\n{errors}");
-    let before = if against.starts_with("http://") {
+    // What is no URL that can be asked is told so there: nobody has a file of such a name.
+    let before = if against.contains("://") {
         let text = running_config(&against).map_err(|error| error.to_string())?;
         let folder = args.config.parent().unwrap_or(Path::new(""));
         prepare_text(&text, &folder.join("what runs")).map_err(cannot)?

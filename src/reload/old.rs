@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::access_log::AccessLog;
 use crate::metrics::PoolReport;
 use crate::snapshot::{Leaving, Snapshot};
 
@@ -34,6 +35,11 @@ impl Old {
         left.pools.retain(|leaving| !leaving.endpoint.pool().is_drained());
         drop(left);
         drop(unused);
+    }
+
+    /// The access logs that requests still write to, whichever they are by now.
+    pub(crate) fn access_logs(&self) -> Vec<AccessLog> {
+        self.lock().snapshots.iter().filter_map(|snapshot| snapshot.telemetry.access_log.clone()).collect()
     }
 
     /// Whether there is nothing left.

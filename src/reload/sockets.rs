@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,9 +10,6 @@ use crate::config::{Admin, ConfigErrors, Loaded, OrOff};
 use crate::generation::Generation;
 use crate::listener::{self, Bound, Plan, cannot_bind};
 use crate::path;
-
-/// How long an admin listener goes on after another took its place: whoever asked it for the reload gets the answer.
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// What a generation listens on.
 pub(crate) struct Sockets {
@@ -89,7 +85,8 @@ impl AdminServer {
         self.serving.as_ref().map(|(address, _)| *address)
     }
 
-    /// Serves on another socket, or no more.
+    /// Serves on another socket, or no more. The one before is closed as soon as its task runs, so that neither a client
+    /// of whoever has the address next nor a later reload finds it there.
     pub(crate) fn commit(&mut self, change: AdminChange, announce: &mut impl FnMut(&str)) {
         let next = match change {
             AdminChange::Kept => return,
@@ -105,12 +102,7 @@ impl AdminServer {
                 }
             },
         };
-        if let Some((_, end)) = std::mem::replace(&mut self.serving, next) {
-            tokio::spawn(async move {
-                tokio::time::sleep(ADMIN_GRACE).await;
-                drop(end);
-            });
-        }
+        self.serving = next;
     }
 
     fn start(&self, socket: TcpListener) -> std::io::Result<(SocketAddr, oneshot::Sender<()>)> {

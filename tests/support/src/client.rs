@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -22,7 +22,15 @@ use crate::within;
 pub struct Client {
     wire: Wire,
     local: SocketAddr,
+    tls: Option<Agreed>,
+}
+
+/// What a TLS handshake came to.
+#[derive(Debug)]
+struct Agreed {
     alpn: Option<Vec<u8>>,
+    certificate: Vec<u8>,
+    resumed: bool,
 }
 
 impl Client {
@@ -85,13 +93,18 @@ impl Client {
 
     fn tls(tls: TlsStream<TcpStream>) -> io::Result<Self> {
         let local = tls.get_ref().0.local_addr()?;
-        let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-        Ok(Self { wire: Wire::new(Transport::Tls(Box::new(tls.into()))), local, alpn })
+        let session = tls.get_ref().1;
+        let agreed = Agreed {
+            alpn: session.alpn_protocol().map(<[u8]>::to_vec),
+            certificate: session.peer_certificates().and_then(<[_]>::first).unwrap().to_vec(),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        Ok(Self { wire: Wire::new(Transport::Tls(Box::new(tls.into()))), local, tls: Some(agreed) })
     }
 
     fn plain(tcp: TcpStream) -> Self {
         let local = tcp.local_addr().unwrap();
-        Self { wire: Wire::new(Transport::Plain(tcp)), local, alpn: None }
+        Self { wire: Wire::new(Transport::Plain(tcp)), local, tls: None }
     }
 
     /// The local address: how the server sees this client.
@@ -103,7 +116,22 @@ impl Client {
     /// The protocol that ALPN agreed on, if any.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.alpn.as_deref()
+        self.tls.as_ref()?.alpn.as_deref()
+    }
+
+    /// The server's certificate as it was shown; that of the session's first handshake where it was resumed.
+    ///
+    /// # Panics
+    /// Without TLS.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.tls.as_ref().expect("a connection with TLS").certificate
+    }
+
+    /// Whether TLS resumed a session of an earlier connection.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.resumed)
     }
 
     /// Sends bytes as they are.

@@ -19,6 +19,7 @@ use crate::files::Files;
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::removal::Removals;
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::upstream::{Mailboxes, Targets};
 use crate::warn_limit::OccasionalByReason;
@@ -58,6 +59,7 @@ impl Snapshot {
             positions: HashMap::new(),
             upstreams: vec![],
             handover: Handover::default(),
+            removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
             errors: vec![],
         };
         let routes: Vec<_> = config
@@ -86,6 +88,7 @@ impl Snapshot {
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
             telemetry: Telemetry { access_log: environment.access_log.clone(), unrouted, warned },
             upstreams: builder.upstreams,
+            removals: builder.removals,
         };
         Ok((snapshot, builder.handover))
     }
@@ -99,6 +102,7 @@ struct Builder<'a> {
     positions: HashMap<Owner, usize>,
     upstreams: Vec<NamedUpstream>,
     handover: Handover,
+    removals: Removals,
     errors: Vec<ConfigError>,
 }
 
@@ -210,7 +214,7 @@ impl<'a> Builder<'a> {
             retry: settings.retry.clone(),
             upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
             keep_alive: settings.pool.keep_alive,
-            removal: self.config().shutdown.drain_removed_routes.then(|| self.previous.removal(name)),
+            removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
         })
     }
 

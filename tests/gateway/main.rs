@@ -26,6 +26,7 @@ mod pool_limits;
 mod pooled;
 mod proxy_protocol;
 mod reload_in_flight;
+mod reload_listeners;
 mod reload_removed_routes;
 mod reloading;
 mod retries;

@@ -233,10 +233,10 @@ async fn where_they_have_a_limit_streams_and_tunnels_of_removed_routes_end_and_n
         assert!(client.ends_well(*path != "/length").await, "{path}, {}", client.kind);
     }
     gateway.wait_for_log("shutdown.drain_removed_routes").await;
-    let lines = gateway.stdout_lines();
-    let cut: Vec<_> = lines.iter().filter(|line| line.contains("shutdown.drain_removed_routes")).collect();
-    assert_eq!(cut.len(), gone.len() + gone_tunnels.len(), "{}", gateway.output());
-    assert!(cut.iter().all(|line| line.contains(r#""route":"gone""#)), "{cut:#?}");
+    let is_cut = |line: &String| line.contains(r#""error":"shutdown.drain_removed_routes""#);
+    let cut = || gateway.stdout_lines().into_iter().filter(is_cut).collect::<Vec<_>>();
+    wait_until("all lines of the log", async || cut().len() == gone.len() + gone_tunnels.len()).await;
+    assert!(cut().iter().all(|line| line.contains(r#""route":"gone""#)), "{:#?}", cut());
 }
 
 #[tokio::test]

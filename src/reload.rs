@@ -8,7 +8,6 @@ mod old;
 mod sockets;
 mod status;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ pub(crate) use status::Status;
 
 use crate::access_log::AccessLog;
 use crate::admin::{ReloadOutcome, ReloadRequest};
-use crate::config::{ConfigError, ConfigErrors, Shutdown};
+use crate::config::{ConfigError, ConfigErrors};
 use crate::files::{Files, Fingerprint};
 use crate::generation::{Built, Generation, Next, Refused};
 use crate::listener::Listeners;
@@ -181,7 +180,8 @@ impl Reloader {
         let Built { loaded, files, snapshot, handover, access_log, changes, .. } = built;
         let before = self.running.snapshot.swap(snapshot.clone());
         let leaving = handover.complete(Some(&before));
-        end_removed_routes(&before, &snapshot, &loaded.config.shutdown);
+        let shutdown = &loaded.config.shutdown;
+        snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
         let mut listeners = Listeners::default();
         for added in sockets.listeners.added() {
             announce(&added.announcement());
@@ -243,17 +243,4 @@ fn reopen(log: Option<&AccessLog>) {
 fn cannot(why: &str, files: Fingerprint) -> Refused {
     let errors = ConfigError::new(format!("cannot reload: {why}")).into();
     Refused { errors, files }
-}
-
-/// Sets the streams of routes that are gone their limit, where the configuration has one for them.
-fn end_removed_routes(before: &Snapshot, now: &Snapshot, shutdown: &Shutdown) {
-    let Some(limit) = shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes) else { return };
-    let kept: HashSet<&str> = now.router.routes().map(|(_, route)| &*route.name).collect();
-    let gone = before.router.routes().filter(|(_, route)| !kept.contains(&*route.name));
-    for removal in gone.filter_map(|(_, route)| route.removal().cloned()) {
-        tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
-            removal.end();
-        });
-    }
 }

@@ -1,40 +1,97 @@
 //! The end of what a removed route has left behind: streams and tunnels, where `shutdown.drain_removed_routes` sets
 //! them a limit.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 
-/// The word to the streams of one route that their time is over. Clones are the same word, so that it reaches the streams of
+/// What tells the streams of one route that their time is limited. Clones are the same, so that it reaches the streams of
 /// every snapshot that had the route.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Removal(Arc<watch::Sender<bool>>);
+pub(crate) struct Removal(Arc<watch::Sender<Option<Limit>>>);
+
+/// How long the streams of a removed route may go on.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    since: Instant,
+    time: Duration,
+}
 
 /// Becomes ready when the route's streams are to end.
 pub(crate) type Ended = Pin<Box<dyn Future<Output = ()>>>;
 
-impl Removal {
-    /// Ends what streams.
-    pub(crate) fn end(&self) {
-        self.0.send_replace(true);
+/// The [`Removal`]s of routes, by name: of those that a snapshot has, and of those that are gone but have streams yet.
+#[derive(Clone, Default)]
+pub(crate) struct Removals(HashMap<String, Weak<watch::Sender<Option<Limit>>>>);
+
+impl Removals {
+    /// Those that somebody still has.
+    pub(crate) fn living(&self) -> Self {
+        let living = self.0.iter().filter(|(_, removal)| removal.strong_count() > 0);
+        Self(living.map(|(name, removal)| (name.clone(), removal.clone())).collect())
     }
 
-    /// Waits for that.
+    /// The one of the route `name`. A route that comes back while it has streams finds the one that it had.
+    pub(crate) fn of(&mut self, name: &str) -> Removal {
+        if let Some(known) = self.0.get(name).and_then(Weak::upgrade) {
+            return Removal(known);
+        }
+        let new = Removal::default();
+        self.0.insert(name.to_owned(), Arc::downgrade(&new.0));
+        new
+    }
+
+    /// Limits the streams of routes of which `is_there` says no to this `time`, if any, and those of no others.
+    pub(crate) fn apply(&self, time: Option<Duration>, is_there: impl Fn(&str) -> bool) {
+        for (name, removal) in &self.0 {
+            if let Some(removal) = removal.upgrade().map(Removal) {
+                removal.set(time.filter(|_| !is_there(name)));
+            }
+        }
+    }
+}
+
+impl Removal {
+    /// Limits the route's streams to this time from now on, if they are not limited already; `None` lifts the limit.
+    fn set(&self, time: Option<Duration>) {
+        self.0.send_if_modified(|limit| {
+            let changes = limit.is_some() != time.is_some();
+            if changes {
+                *limit = time.map(|time| Limit { since: Instant::now(), time });
+            }
+            changes
+        });
+    }
+
+    /// Waits for the end of the time of a stream that begins now. One that begins after its route was removed, because its
+    /// upstream took so long, has all of it from now on.
     pub(crate) fn ended(&self) -> Ended {
-        let mut word = self.0.subscribe();
-        // Without a sender nobody will say it any more.
-        let said = async move { word.wait_for(|ended| *ended).await.is_ok() };
-        Box::pin(async {
-            if !said.await {
-                std::future::pending().await
+        let (began, removal) = (Instant::now(), self.clone());
+        Box::pin(async move {
+            let mut told = removal.0.subscribe();
+            loop {
+                let limit = *told.borrow_and_update();
+                let until = limit.and_then(|limit| began.max(limit.since).checked_add(limit.time));
+                // The sender is this future's own, so there is no other end to the waiting.
+                match until {
+                    None => drop(told.changed().await),
+                    Some(until) => {
+                        if timeout_at(until, told.changed()).await.is_err() {
+                            return;
+                        }
+                    }
+                }
             }
         })
     }
@@ -79,5 +136,50 @@ impl HttpBody for Bounded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(3);
+
+    /// After how many seconds it has ended, if it has within ten.
+    async fn seconds(ended: Ended) -> Option<u64> {
+        let began = Instant::now();
+        let within = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        within.is_ok().then(|| began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_have_their_time_from_the_removal_or_from_their_beginning() {
+        let mut removals = Removals::default();
+        let removal = removals.of("a");
+        let early = removal.ended();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        removals.apply(Some(TIME), |_| false);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Another reload does not prolong it.
+        removals.apply(Some(TIME), |_| false);
+        let late = removal.ended();
+        assert_eq!(tokio::join!(seconds(early), seconds(late)), (Some(1), Some(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_route_that_is_there_again_has_the_same_one_and_no_limit() {
+        let mut removals = Removals::default();
+        let stream = removals.of("a").ended();
+        removals.apply(Some(TIME), |_| false);
+        let mut next = removals.living();
+        next.of("a");
+        next.apply(Some(TIME), |name| name == "a");
+        assert_eq!(seconds(stream).await, None);
+        // Without a limit in the configuration there is none for those that are gone.
+        let stream = next.of("a").ended();
+        next.apply(Some(TIME), |_| false);
+        next.apply(None, |_| false);
+        assert_eq!(seconds(stream).await, None);
+        assert!(next.living().0.is_empty(), "nobody has it any more");
     }
 }

@@ -4,6 +4,7 @@ mod build;
 mod handover;
 mod previous;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::config::{RetrySettings, RouteTimeouts};
 use crate::entrance::Entrance;
 use crate::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
-use crate::removal::Removal;
+use crate::removal::{Removal, Removals};
 use crate::router::{Parameters, Router};
 use crate::upstream::{Targets, Upstream};
 use crate::warn_limit::OccasionalByReason;
@@ -37,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) upstreams: Vec<NamedUpstream>,
     /// Upstreams with connections that are opened before anybody asks for them.
     pub(crate) warm: Vec<KeptWarm>,
+    /// What ends the streams of routes when they are removed.
+    pub(crate) removals: Removals,
 }
 
 /// An upstream whose pools have a `min_idle`.
@@ -105,7 +108,7 @@ pub(crate) struct UpstreamRoute {
     /// Protocols that a client may upgrade to.
     pub(crate) upgrade: Vec<String>,
     pub(crate) keep_alive: bool,
-    /// Where streams are not let finish when a reload has removed the route: the word that ends them.
+    /// Where streams are not let finish when a reload has removed the route: what ends them.
     pub(crate) removal: Option<Removal>,
 }
 
@@ -114,16 +117,6 @@ pub(crate) enum HostSent {
     Upstream,
     Preserve,
     Literal(HeaderValue),
-}
-
-impl Route {
-    /// The word that ends its streams, if there is one.
-    pub(crate) fn removal(&self) -> Option<&Removal> {
-        match &self.action {
-            Action::Upstream(upstream) => upstream.removal.as_ref(),
-            Action::Respond(_) | Action::Redirect(_) => None,
-        }
-    }
 }
 
 impl UpstreamRoute {
@@ -152,6 +145,12 @@ impl Snapshot {
     /// The name of every listener, and its counts.
     pub(crate) fn listener_stats(&self) -> Vec<(Arc<str>, Arc<ListenerStats>)> {
         self.listeners.iter().map(|entrance| (entrance.name.clone(), entrance.stats.clone())).collect()
+    }
+
+    /// Limits the streams of routes that are not among these to this time, where there is one, and of no others.
+    pub(crate) fn limit_removed_routes(&self, time: Option<Duration>) {
+        let names: HashSet<&str> = self.router.routes().map(|(_, route)| &*route.name).collect();
+        self.removals.apply(time, |name| names.contains(name));
     }
 
     /// The pool of every endpoint.

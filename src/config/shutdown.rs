@@ -12,7 +12,9 @@ pub struct Shutdown {
     /// How long requests in flight may take to end; then they are cut off. `off` waits for the last of them.
     pub drain: OrOff<Duration>,
     /// Whether `drain` is a limit, too, for response streams and upgraded connections whose route a reload has
-    /// removed. It holds for those that began while it was on. Otherwise they are let finish.
+    /// removed: they have that time from then on, or from their beginning if that comes later. A route that is there
+    /// again in time, by its name, lifts the limit. It holds for those that began while this was on. Otherwise
+    /// they are let finish.
     pub drain_removed_routes: bool,
 }
 

@@ -56,6 +56,7 @@ pub(super) async fn serve(
         stall: Stall::new(streams.options().response_write),
         timer: Timer::default(),
         streams: streams.clone(),
+        goodbye: None,
     });
     let context = Rc::new(Streaming { downstream, streams: streams.clone() });
     let service = hyper::service::service_fn(move |request| context.clone().answer(request));
@@ -85,7 +86,7 @@ pub(super) async fn serve(
         if ending.is_none() || streams.open.get() > 0 {
             return Poll::Pending;
         }
-        if streams.wrote.take() || silent_until.is_none() {
+        if streams.moved.take() || silent_until.is_none() {
             silent_until = deadline(Some(GOODBYE));
         }
         timer.poll_elapsed(cx, silent_until)
@@ -108,8 +109,8 @@ struct Streams {
     served: Cell<u64>,
     /// Since when no stream is open.
     idle_since: Cell<Option<Instant>>,
-    /// Whether the connection wrote something since it was last asked.
-    wrote: Cell<bool>,
+    /// Whether the connection wrote something since it was last asked, or at its end read something.
+    moved: Cell<bool>,
     /// The connection's task: when the last stream ends, its idle time begins.
     connection: RefCell<Option<Waker>>,
 }
@@ -121,7 +122,7 @@ impl Streams {
             open: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Some(began)),
-            wrote: Cell::new(false),
+            moved: Cell::new(false),
             connection: RefCell::new(None),
         }
     }

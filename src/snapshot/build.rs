@@ -19,6 +19,7 @@ use crate::files::Files;
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::removal::Removals;
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::upstream::{Mailboxes, Targets};
 use crate::warn_limit::OccasionalByReason;
@@ -59,6 +60,7 @@ impl Snapshot {
             upstreams: vec![],
             warm: vec![],
             handover: Handover::default(),
+            removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
             errors: vec![],
         };
         let routes: Vec<_> = config
@@ -88,6 +90,7 @@ impl Snapshot {
             telemetry: Telemetry { access_log: environment.access_log.clone(), unrouted, warned },
             upstreams: builder.upstreams,
             warm: builder.warm,
+            removals: builder.removals,
         };
         Ok((snapshot, builder.handover))
     }
@@ -102,6 +105,7 @@ struct Builder<'a> {
     upstreams: Vec<NamedUpstream>,
     warm: Vec<KeptWarm>,
     handover: Handover,
+    removals: Removals,
     errors: Vec<ConfigError>,
 }
 
@@ -213,7 +217,7 @@ impl<'a> Builder<'a> {
             retry: settings.retry.clone(),
             upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
             keep_alive: settings.pool.keep_alive,
-            removal: self.config().shutdown.drain_removed_routes.then(|| self.previous.removal(name)),
+            removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
         })
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::{Owner, Route, Snapshot};
 use crate::config::{Config, Upstream, UpstreamChoice};
 use crate::metrics::RouteStats;
-use crate::removal::Removal;
 use crate::upstream::Targets;
 use crate::warn_limit::OccasionalByReason;
 
@@ -42,12 +41,6 @@ impl<'a> Previous<'a> {
     /// The counts of a route of this name, and what holds its warnings back.
     pub(super) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
         self.routes.get(name).map(|route| (route.stats.clone(), route.warned.clone()))
-    }
-
-    /// The word that ends the streams of a route of this name.
-    pub(super) fn removal(&self, name: &str) -> Removal {
-        let before = self.routes.get(name).and_then(|route| route.removal());
-        before.cloned().unwrap_or_default()
     }
 
     /// The same of the requests that no route takes.

@@ -27,6 +27,7 @@ mod pool_limits;
 mod pooled;
 mod proxy_protocol;
 mod reload_fields;
+mod reload_listener_limits;
 mod reload_pools;
 mod retries;
 mod routes;

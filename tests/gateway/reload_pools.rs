@@ -48,7 +48,9 @@ impl Changing {
     }
 
     async fn wait(&self, what: &str, count: u64) {
-        self.gateway.wait_for_pool(ROUTE, &format!("{count} {what}"), |pool| number(pool, what) == count).await;
+        self.gateway
+            .wait_for_pool(ROUTE, &format!("{count} {what}"), |pool| number(pool, what) == count)
+            .await;
     }
 
     async fn wait_closed(&self, reason: &str, count: u64) {
@@ -214,7 +216,8 @@ async fn max_pending_and_acquire_timeout_hold_for_whoever_comes_next() {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
         let changing =
-            Changing::start(workers, &origin, "max_connections: 1, max_pending: 1, acquire_timeout: 10s").await;
+            Changing::start(workers, &origin, "max_connections: 1, max_pending: 1, acquire_timeout: 10s")
+                .await;
         let mut asked = changing.ask(1).await;
         gate.arrivals(1).await;
         asked.extend(changing.ask(1).await);

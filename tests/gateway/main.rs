@@ -26,6 +26,7 @@ mod pool;
 mod pool_limits;
 mod pooled;
 mod proxy_protocol;
+mod reload_endpoints;
 mod reload_fields;
 mod reload_listener_limits;
 mod reload_pools;

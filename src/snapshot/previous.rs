@@ -1,6 +1,6 @@
 //! What a new snapshot takes over from the one before it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Owner, Route, Snapshot};
@@ -15,8 +15,9 @@ pub(super) struct Previous<'a> {
     snapshot: Option<&'a Snapshot>,
     routes: HashMap<&'a str, &'a Arc<Route>>,
     targets: HashMap<&'a Owner, &'a Arc<Targets>>,
-    /// Targets of owners that are gone, by their URLs: whoever has the same ones under another name takes them over.
-    orphans: HashMap<Vec<String>, Vec<&'a Arc<Targets>>>,
+    /// Targets of owners that are gone, by their URLs: whoever has the same ones under another name takes them over. Of
+    /// several, in the order of the file, so that routes which are renamed together keep their own.
+    orphans: HashMap<Vec<String>, VecDeque<&'a Arc<Targets>>>,
 }
 
 impl<'a> Previous<'a> {
@@ -32,7 +33,7 @@ impl<'a> Previous<'a> {
             if owners.contains(&named.owner) {
                 previous.targets.insert(&named.owner, &named.targets);
             } else {
-                previous.orphans.entry(named.targets.urls()).or_default().push(&named.targets);
+                previous.orphans.entry(named.targets.urls()).or_default().push_back(&named.targets);
             }
         }
         previous
@@ -57,7 +58,7 @@ impl<'a> Previous<'a> {
             return None;
         }
         let urls: Vec<String> = upstream.all_endpoints().map(|(url, _)| url.to_string()).collect();
-        self.orphans.get_mut(&urls)?.pop()
+        self.orphans.get_mut(&urls)?.pop_front()
     }
 }
 

@@ -1,0 +1,246 @@
+//! Every key of the configuration, an edit of it, and what it means for the pools.
+
+use support::serde_json::{Value, json};
+
+use super::Site;
+
+/// What becomes of the pools. Those that the edit does not concern must stay as they are, whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pools {
+    /// All are the same, with their connections and counts.
+    Same,
+    /// All are the same; those of these routes and upstreams close their connections.
+    Emptied(&'static [&'static str]),
+    /// Those of this route or upstream are new, under the same URLs.
+    New(&'static str),
+    /// Endpoints come or go; those that stay keep their pools.
+    Others,
+}
+
+/// One edit of one key.
+pub(crate) struct Edit {
+    /// As the schema has it.
+    pub(crate) key: String,
+    /// Where it is in the configuration.
+    pub(crate) pointer: String,
+    /// Absent where they are null.
+    pub(crate) old: Value,
+    pub(crate) new: Value,
+    pub(crate) pools: Pools,
+    /// Whether a client of the load sees it.
+    pub(crate) shows: bool,
+}
+
+/// An edit of `key` of a section that is written at `at`.
+fn edit(key: impl Into<String>, at: &str, old: impl Into<Value>, new: impl Into<Value>) -> Edit {
+    let key = key.into();
+    let sections = ["listeners[]", "routes[]", "upstreams.NAME"];
+    let below = sections.iter().find_map(|section| key.strip_prefix(section)).unwrap_or(&key);
+    let below = below.replace("certificates[]", "certificates.0").replace("endpoints[].", "endpoints.1.");
+    let path = format!("{at}.{}", below.replace("endpoints[]", "endpoints.0").trim_start_matches('.'));
+    let pointer = format!("/{}", path.trim_start_matches('.').replace('.', "/"));
+    Edit { key, pointer, old: old.into(), new: new.into(), pools: Pools::Same, shows: false }
+}
+
+impl Edit {
+    fn pools(self, pools: Pools) -> Self {
+        Self { pools, ..self }
+    }
+
+    fn shows(self) -> Self {
+        Self { shows: true, ..self }
+    }
+}
+
+/// All edits, in an order in which each can be done after the others.
+pub(crate) fn edits(site: &Site) -> Vec<Edit> {
+    let mut edits = whole();
+    edits.extend(listeners(site));
+    edits.extend(routes());
+    edits.extend(route("routes[]", "routes.1"));
+    edits.extend(route("defaults", ""));
+    for (upstream, at, owner) in
+        [("routes[].upstream", "routes.1", "own"), ("upstreams.NAME", "upstreams.named", "named")]
+    {
+        edits.extend(pool(&format!("{upstream}.pool"), at));
+        edits.extend(timeouts(&format!("{upstream}.timeouts"), at));
+        let (several, at_several) = match owner {
+            "own" => ("inline", "routes.3"),
+            _ => ("several", "upstreams.several"),
+        };
+        edits.extend([
+            edit(format!("{upstream}.balance"), at, Value::Null, "round_robin"),
+            edit(format!("{upstream}.resolve"), at, "30s", "31s"),
+            edit(format!("{upstream}.protocol"), at, "auto", "h1"),
+            edit(
+                format!("{upstream}.endpoints[]"),
+                at_several,
+                site.url(several),
+                json!({ "url": site.url(several) }),
+            ),
+            edit(format!("{upstream}.endpoints[].weight"), at_several, 1, 2),
+        ]);
+    }
+    for (pool, at, whose) in [
+        ("upstreams.NAME.pool", "upstreams.named", &["named"][..]),
+        // Its route says otherwise.
+        ("routes[].upstream.pool", "routes.1", &[]),
+        ("routes[].pool", "routes.1", &["own"]),
+        ("defaults.pool", "", &["inline", "several"]),
+    ] {
+        let key = format!("{pool}.keep_alive");
+        edits.extend(
+            [(true, false), (false, true)]
+                .map(|(old, new)| edit(&*key, at, old, new).pools(Pools::Emptied(whose))),
+        );
+    }
+    for (upstream, at, owner, other) in [
+        ("routes[].upstream", "routes.1", "own", "other"),
+        ("upstreams.NAME", "upstreams.named", "named", "other2"),
+    ] {
+        let new = |key: &str, old: Value, new: Value| {
+            edit(format!("{upstream}.{key}"), at, old, new).pools(Pools::New(owner))
+        };
+        edits.extend([
+            new("tls.sni", json!("localhost"), json!("other.test")),
+            new("tls.ca", json!(site.file("ca.pem")), json!(site.file("ca-copy.pem"))),
+            new("tls.client.cert", json!(site.file("client.pem")), json!(site.file("client-copy.pem"))),
+            new("tls.client.key", json!(site.file("client.key")), json!(site.file("client-copy.key"))),
+            new("tls.verify", json!(true), json!(false)),
+            new("url", json!(site.url(owner)), json!(site.url(other))).pools(Pools::Others).shows(),
+        ]);
+    }
+    edits.extend([
+        edit("routes[].upstream.endpoints[].url", "routes.3", site.url("inline2"), site.url("inline3"))
+            .pools(Pools::Others),
+        edit(
+            "upstreams.NAME.endpoints[].url",
+            "upstreams.several",
+            site.url("several2"),
+            site.url("several3"),
+        )
+        .pools(Pools::Others),
+        edit("routes[].upstream", "routes.4", "several", "named").pools(Pools::Others).shows(),
+    ]);
+    edits
+}
+
+fn whole() -> Vec<Edit> {
+    vec![
+        edit("trusted_proxies", "", json!([]), json!(["127.0.0.1"])).shows(),
+        edit("telemetry.access_log.format", "", "json", "common"),
+        edit("telemetry.access_log.output", "", "access.log", "other.log"),
+        edit("telemetry.access_log", "", json!({ "format": "common", "output": "other.log" }), "off"),
+        edit("shutdown.drain", "", "30s", "31s"),
+        edit("shutdown.drain_removed_routes", "", false, true),
+        edit("admin.address", "", "127.0.0.1:0", "127.0.0.2:0"),
+    ]
+}
+
+fn listeners(site: &Site) -> Vec<Edit> {
+    let edited = "listeners.1";
+    let of = |key: &str, old: Value, new: Value| edit(format!("listeners[].{key}"), edited, old, new);
+    let tls =
+        |key: &str, old: Value, new: Value| edit(format!("listeners[].tls.{key}"), "listeners.2", old, new);
+    let mut edits: Vec<Edit> =
+        ["tls_handshake", "request_header", "request_body", "response_write", "keep_alive"]
+            .map(|key| of(&format!("timeouts.{key}"), json!("30s"), json!("31s")))
+            .into();
+    edits.extend([
+        of("limits.connections", json!(100), json!(99)),
+        of("limits.connections_per_client", json!("off"), json!(99)),
+        of("limits.requests_per_connection", json!("off"), json!(1_000_000)),
+        of("limits.headers", json!(100), json!(99)),
+        of("limits.header_bytes", json!("32KiB"), json!("31KiB")),
+        of("limits.target_bytes", json!("8KiB"), json!("7KiB")),
+        of("limits.body", json!("off"), json!("1MiB")),
+        of("name", json!("edited"), json!("renamed")),
+        // Open connections go on as they began.
+        of("protocols", json!(["h1", "h2"]), json!(["h1"])),
+        of("proxy_protocol", json!("off"), json!("accept")),
+        edit("listeners[].address", "listeners.3", "127.0.0.1:0", "127.0.0.2:0"),
+        tls("certificates[].cert", json!(site.file("server.pem")), json!(site.file("server-copy.pem"))),
+        tls("certificates[].key", json!(site.file("server.key")), json!(site.file("server-copy.key"))),
+        tls("min_version", json!("1.2"), json!("1.3")),
+        tls("client_auth.ca", json!(site.file("ca.pem")), json!(site.file("ca-copy.pem"))),
+        tls("client_auth.required", json!(false), json!(true)),
+    ]);
+    edits
+}
+
+/// Keys that only routes have.
+fn routes() -> Vec<Edit> {
+    let of = |key: &str, at: usize, old: Value, new: Value| {
+        edit(format!("routes[].{key}"), &format!("routes.{at}"), old, new)
+    };
+    vec![
+        of("name", 1, json!("own"), json!("own (renamed)")),
+        of("name", 1, json!("own (renamed)"), json!("own")),
+        of("listeners", 5, json!(["web"]), json!(["web", "secure"])).shows(),
+        of("match.prefix", 1, json!("/own"), json!("/own/x")),
+        of("match.template", 3, json!("/inline/{a}"), json!("/inline/{b}")),
+        of("match.path", 4, json!("/several"), json!("/elsewhere")).shows(),
+        of("match.path", 4, json!("/elsewhere"), json!("/several")).shows(),
+        of("match.host", 1, json!("gateway.test"), json!("*.test")),
+        of("match.methods", 1, json!(["GET"]), json!(["GET", "POST"])),
+        of("match.headers", 1, json!({ "x-test": "present" }), json!({ "x-test": "1" })),
+        of("match.query", 1, json!({ "q": "present" }), json!({ "q": "1" })),
+        of("rewrite.strip_prefix", 1, json!("/own"), json!("/own/x")).shows(),
+        of("rewrite.template", 3, json!("/v1"), json!("/v2")).shows(),
+        of("rewrite.path", 4, json!("/v1"), json!("/v2")).shows(),
+        of("respond.status", 5, json!(200), json!(201)).shows(),
+        of("respond.headers", 5, json!({ "x-a": "1" }), json!({ "x-a": "2" })).shows(),
+        of("respond.body", 5, json!("old"), json!("new")).shows(),
+        of("redirect.to", 6, json!("/old"), json!("/new")).shows(),
+        of("redirect.status", 6, json!(308), json!(307)).shows(),
+    ]
+}
+
+/// Keys that routes and `defaults` have.
+fn route(section: &str, at: &str) -> Vec<Edit> {
+    let of = |key: &str, old: Value, new: Value| edit(format!("{section}.{key}"), at, old, new);
+    let mut edits = vec![
+        of("host", json!("upstream"), json!("preserve")).shows(),
+        of("retry.attempts", json!(1), json!(2)),
+        of("retry.on", json!(["connect", "stale"]), json!(["stale"])),
+        of("retry.backoff", json!("25ms"), json!("off")),
+        of("upgrade", json!(["websocket"]), json!([])),
+        of("limits.body", json!("1MiB"), json!("2MiB")),
+        of("headers.request.set", json!({ "x-set": "1" }), json!({ "x-set": "2" })).shows(),
+        of("headers.request.add", json!({ "x-add": "1" }), json!({ "x-add": "2" })).shows(),
+        of("headers.request.remove", json!([]), json!(["x-test"])).shows(),
+        of("headers.response.set", json!({ "x-set": "1" }), json!({ "x-set": "2" })).shows(),
+        of("headers.response.add", json!({ "x-add": "1" }), json!({ "x-add": "2" })).shows(),
+        of("headers.response.remove", json!([]), json!(["x-origin"])).shows(),
+    ];
+    edits.extend(pool(&format!("{section}.pool"), at));
+    edits.extend(timeouts(&format!("{section}.timeouts"), at));
+    edits
+}
+
+/// All but `keep_alive`.
+fn pool(section: &str, at: &str) -> Vec<Edit> {
+    let of = |key: &str, old: Value, new: Value| edit(format!("{section}.{key}"), at, old, new);
+    vec![
+        of("max_connections", json!(256), json!(255)),
+        of("max_idle", json!(64), json!(63)),
+        of("idle_timeout", json!("30s"), json!("31s")),
+        of("max_lifetime", json!("10m"), json!("off")),
+        of("max_requests", json!("off"), json!(1_000_000)),
+        of("max_pending", json!(1024), json!(1023)),
+        of("acquire_timeout", json!("2s"), json!("3s")),
+        of("max_connecting", json!(16), json!(15)),
+        of("min_idle", json!(1), json!(0)),
+    ]
+}
+
+fn timeouts(section: &str, at: &str) -> Vec<Edit> {
+    let of = |key: &str, old: Value, new: Value| edit(format!("{section}.{key}"), at, old, new);
+    vec![
+        of("connect", json!("3s"), json!("4s")),
+        of("response_header", json!("15s"), json!("16s")),
+        of("idle", json!("1m"), json!("2m")),
+        of("request", json!("off"), json!("1m")),
+        of("per_try", json!("off"), json!("15s")),
+    ]
+}

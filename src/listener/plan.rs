@@ -132,11 +132,12 @@ impl Plan {
     pub(crate) fn changes(&self) -> Section {
         let mut section = Section::default();
         for planned in &self.planned {
-            let name = shown(&planned.entrance.name, planned.written.socket_address());
+            let name = &*planned.entrance.name;
             match planned.change {
-                Change::Added => section.added.push(name),
+                Change::Added => section.added.push(shown(name, planned.written.socket_address())),
                 Change::Changed => {
-                    section.changed.push(changes::Change { name, keys: planned.keys.clone() });
+                    let keys = planned.keys.clone();
+                    section.changed.push(changes::Change { name: name.to_owned(), keys });
                 }
                 Change::Kept | Change::Removed => section.kept += 1,
             }

@@ -111,11 +111,11 @@ const EDITS: &[(&str, &str, &[&str])] = &[
         &["~ new: limits.connections", "= 1 kept"],
     ),
     ("name: new", "name: newer", &["~ newer: name", "= 1 kept"]),
-    ("address: '{new}'", "address: '{newer}'", &["+ newer", "- newer (drained)", "= 1 kept"]),
+    ("address: '{new}'", "address: '{newer}'", &["+ newer", "- newer on 127", "= 1 kept"]),
     (
         "{ name: newer, address: '{newer}', limits: { connections: 9 } }, ",
         "",
-        &["- newer (drained)", "= 1 kept"],
+        &["- newer on 127", "= 1 kept"],
     ),
     (
         "telemetry:",

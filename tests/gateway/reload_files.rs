@@ -90,6 +90,8 @@ async fn each_makes_it_live(gateway: &Gateway, ways: &[Way]) {
     for (number, (way, write)) in (2..).zip(ways) {
         write(gateway.folder(), &answering(way));
         serves(gateway, way).await;
+        // Counted once every worker has heard of it, which is a moment after it serves.
+        wait_until("it is counted", async || gateway.generation().await >= number).await;
         assert_eq!(gateway.generation().await, number, "{way}: one reload and no more");
     }
     assert_eq!(refused(gateway).await, 0, "{}", gateway.output());

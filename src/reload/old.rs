@@ -36,6 +36,11 @@ impl Old {
         drop(unused);
     }
 
+    /// How many snapshots requests still hold, or held a moment ago.
+    pub(crate) fn snapshots(&self) -> usize {
+        self.lock().snapshots.len()
+    }
+
     /// Whether there is nothing left.
     pub(crate) fn is_empty(&self) -> bool {
         let left = self.lock();

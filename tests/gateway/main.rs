@@ -29,6 +29,7 @@ mod proxy_protocol;
 mod reload_endpoints;
 mod reload_fields;
 mod reload_listener_limits;
+mod reload_many;
 mod reload_pools;
 mod retries;
 mod routes;

@@ -30,6 +30,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Scrape {
     /// The process as a whole.
     pub process: Arc<ProcessStats>,
+    /// Configurations that serve no more, and that requests may still use.
+    pub older_kept: u64,
     /// Every listener, by its present name.
     pub listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
     /// Every route.
@@ -87,6 +89,11 @@ impl Scrape {
             "gateway_config_in_sync",
             "1 while the files on disk are what serves, 0 after a reload of them was refused",
             &u64::from(process.is_in_sync()),
+        )?;
+        page.gauge_of_all(
+            "gateway_config_older_kept",
+            "Configurations before the one that serves, kept for requests that began with them",
+            &self.older_kept,
         )?;
         page.counter_of_all("gateway_config_reloads", "Reloads that took effect", process.reloads())?;
         page.gauge_of_all(

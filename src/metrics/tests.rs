@@ -33,6 +33,7 @@ fn scrape() -> Scrape {
     };
     Scrape {
         process,
+        older_kept: 3,
         listeners: vec![("web".into(), listener)],
         routes: vec![route],
         pools: vec![pool],
@@ -49,6 +50,7 @@ fn every_count_appears_under_its_name_and_labels() {
         "gateway_config_generation 3".to_owned(),
         "gateway_config_reloads_total 2".to_owned(),
         "gateway_config_in_sync 0".to_owned(),
+        "gateway_config_older_kept 3".to_owned(),
         "gateway_config_reload_duration_seconds 0.03".to_owned(),
         "gateway_access_log_dropped_lines_total 9".to_owned(),
         r#"gateway_listener_accepted_total{listener="web"} 2"#.to_owned(),

@@ -42,6 +42,11 @@ impl Old {
         self.lock().snapshots.iter().filter_map(|snapshot| snapshot.telemetry.access_log.clone()).collect()
     }
 
+    /// How many snapshots requests still hold, or held a moment ago.
+    pub(crate) fn snapshots(&self) -> usize {
+        self.lock().snapshots.len()
+    }
+
     /// Whether there is nothing left.
     pub(crate) fn is_empty(&self) -> bool {
         let left = self.lock();

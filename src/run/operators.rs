@@ -11,13 +11,14 @@ use crate::reload::{Old, Status};
 pub(super) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequests) -> AdminState {
     let (of_pools, of_metrics, of_config, of_routes) =
         (status.clone(), status.clone(), status.clone(), status.clone());
+    let old_pools = old.clone();
     AdminState {
         readiness: Readiness::default(),
         pools: Box::new(move || {
             let snapshot = &of_pools.generation().snapshot;
-            [snapshot.pools(), snapshot.draining_pools(), old.pools()].concat()
+            [snapshot.pools(), snapshot.draining_pools(), old_pools.pools()].concat()
         }),
-        metrics: Box::new(move || metrics(&of_metrics)),
+        metrics: Box::new(move || metrics(&of_metrics, &old)),
         // As it is written: what came from the environment may be secret.
         config: Box::new(move || of_config.generation().loaded.source.text().to_owned()),
         routes: Box::new(move || routes(&of_routes)),
@@ -26,10 +27,11 @@ pub(super) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequ
     }
 }
 
-fn metrics(status: &Status) -> String {
+fn metrics(status: &Status, old: &Old) -> String {
     let generation = status.generation();
     let scrape = Scrape {
         process: status.stats().clone(),
+        older_kept: old.snapshots() as u64,
         listeners: generation.snapshot.listener_stats(),
         routes: generation.snapshot.route_stats(),
         // Not those that drain: they may have the labels of a pool that is in use.

@@ -35,6 +35,7 @@ mod reload_files;
 mod reload_in_flight;
 mod reload_listener_limits;
 mod reload_listeners;
+mod reload_many;
 mod reload_named_files;
 mod reload_operators;
 mod reload_pools;

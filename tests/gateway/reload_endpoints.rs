@@ -7,7 +7,7 @@ use crate::load::{Connection, Load, post_reload, reload, told};
 use crate::pooled::number;
 
 /// A configuration with these upstreams and routes.
-fn config(upstreams: Value, routes: Value) -> Value {
+fn config(upstreams: &Value, routes: &Value) -> Value {
     json!({
         "workers": 2,
         "listeners": [{ "name": "web", "address": "127.0.0.1:0" }],
@@ -19,8 +19,8 @@ fn config(upstreams: Value, routes: Value) -> Value {
 }
 
 /// One route, `all`, to this upstream.
-fn to(upstream: Value) -> Value {
-    config(json!({}), json!([{ "name": "all", "upstream": upstream }]))
+fn to(upstream: &Value) -> Value {
+    config(&json!({}), &json!([{ "name": "all", "upstream": upstream }]))
 }
 
 async fn load(gateway: &Gateway, paths: &[&str]) -> Load {
@@ -74,13 +74,13 @@ async fn pool_at(gateway: &Gateway, origin: &Origin) -> Value {
 async fn a_moved_endpoint_serves_at_once_and_the_one_before_drains() {
     let gate = Gate::new();
     let (old, new) = (holding("old", &gate), origin("new"));
-    let gateway = crate::gateway(to(json!({ "url": old.url() })).to_string()).start().await;
+    let gateway = crate::gateway(to(&json!({ "url": old.url() })).to_string()).start().await;
     let mut load = load(&gateway, &["/"]).await;
     let mut answers = load.answers().await;
     let held = crate::pooled::ask(&gateway, "/held").await;
     gate.arrivals(1).await;
 
-    let moved = async { drop(reload(&gateway, &to(json!({ "url": new.url() })), 2).await) };
+    let moved = async { drop(reload(&gateway, &to(&json!({ "url": new.url() })), 2).await) };
     assert!(load.across(&mut answers, moved).await);
     assert!(answers.iter().all(|answer| answer.contains("new: GET")), "{answers:?}");
     // All but the one that is used.
@@ -91,7 +91,7 @@ async fn a_moved_endpoint_serves_at_once_and_the_one_before_drains() {
     assert_eq!(number(&pool_at(&gateway, &new).await, "opened") as usize, new.accepted());
 
     // Back again while it drains: with another pool.
-    let back = async { drop(reload(&gateway, &to(json!({ "url": old.url() })), 3).await) };
+    let back = async { drop(reload(&gateway, &to(&json!({ "url": old.url() })), 3).await) };
     assert!(load.across(&mut answers, back).await);
     new.wait_for_open(0).await;
     let [in_use, draining] = pools_at(&gateway, &old).await;
@@ -116,7 +116,7 @@ async fn endpoints_are_added_weighed_and_removed_while_the_others_go_on() {
     let endpoints = |weights: &[(&Origin, u32)]| {
         let endpoints: Vec<Value> =
             weights.iter().map(|(origin, weight)| json!({ "url": origin.url(), "weight": weight })).collect();
-        to(json!({ "endpoints": endpoints }))
+        to(&json!({ "endpoints": endpoints }))
     };
     let gateway = crate::gateway(endpoints(&[(&one, 1)]).to_string()).start().await;
     let mut client = gateway.client("web").await;
@@ -156,10 +156,10 @@ async fn endpoints_are_added_weighed_and_removed_while_the_others_go_on() {
 #[tokio::test]
 async fn nobody_waits_for_dns_after_an_address_became_a_name() {
     let origin = origin("origin");
-    let gateway = crate::gateway(to(json!({ "url": origin.url() })).to_string()).start().await;
+    let gateway = crate::gateway(to(&json!({ "url": origin.url() })).to_string()).start().await;
     let mut load = load(&gateway, &["/"]).await;
     let mut answers = load.answers().await;
-    let name = to(json!({ "url": format!("http://localhost:{}", origin.addr().port()) }));
+    let name = to(&json!({ "url": format!("http://localhost:{}", origin.addr().port()) }));
     let named = async {
         reload(&gateway, &name, 2).await;
         // It is known before anybody can have asked for it.
@@ -189,14 +189,14 @@ async fn a_pool_stays_the_same_when_the_route_or_the_upstream_gets_another_name(
     ]);
     // The same pool in each of them, under these names.
     let steps = [
-        ("a", config(json!({}), route("a", upstream.clone()))),
-        ("b", config(json!({}), route("b", upstream.clone()))),
-        ("u", config(named("u"), route("b", json!("u")))),
-        ("v", config(named("v"), route("b", json!("v")))),
-        ("b", config(named("v"), own)),
-        ("v", config(named("v"), shared)),
-        ("v", config(named("v"), apart)),
-        ("d", config(json!({}), route("d", upstream.clone()))),
+        ("a", config(&json!({}), &route("a", upstream.clone()))),
+        ("b", config(&json!({}), &route("b", upstream.clone()))),
+        ("u", config(&named("u"), &route("b", json!("u")))),
+        ("v", config(&named("v"), &route("b", json!("v")))),
+        ("b", config(&named("v"), &own)),
+        ("v", config(&named("v"), &shared)),
+        ("v", config(&named("v"), &apart)),
+        ("d", config(&json!({}), &route("d", upstream.clone()))),
     ];
     let gateway = crate::gateway(steps[0].1.to_string()).start().await;
     let mut load = load(&gateway, &["/"]).await;
@@ -216,7 +216,7 @@ async fn a_pool_stays_the_same_when_the_route_or_the_upstream_gets_another_name(
         before = after;
     }
     // Another name and another address: nothing is left of it.
-    let moved = config(json!({}), route("e", other_upstream));
+    let moved = config(&json!({}), &route("e", other_upstream));
     assert!(load.across(&mut answers, async { drop(reload(&gateway, &moved, 9).await) }).await);
     origin.wait_for_open(0).await;
     assert_eq!(number(&pool_at(&gateway, &other).await, "opened") as usize, other.accepted());
@@ -233,7 +233,7 @@ async fn of_routes_that_are_renamed_together_each_keeps_its_own_pool() {
                 json!({ "name": name, "match": matches, "upstream": { "url": origin.url() } })
             })
             .collect();
-        config(json!({}), json!(routes))
+        config(&json!({}), &json!(routes))
     };
     let gateway = crate::gateway(routes(["a", "b", "c"]).to_string()).start().await;
     let mut client = gateway.client("web").await;

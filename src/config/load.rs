@@ -1,6 +1,6 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
-use std::{io, path::Path};
+use std::{collections::HashSet, io, path::Path};
 
 use super::{
     Config,
@@ -82,7 +82,22 @@ pub fn parse_with(
     ConfigErrors::check(errors)?;
     let mut config = config.map_err(|error| ConfigError::new(format!("{file}: {error}")))?;
     config.anchor_paths(folder);
+    number_names(config.listeners.iter_mut().map(|one| (one.name(), &mut one.name)).collect());
+    number_names(config.routes.iter_mut().map(|one| (one.name(), &mut one.name)).collect());
     Ok(Loaded { config, source })
+}
+
+/// Numbers the names of those that have none written and would be called as another is.
+fn number_names(names: Vec<(String, &mut Option<String>)>) {
+    let mut taken: HashSet<String> = names.iter().filter_map(|(_, written)| (*written).clone()).collect();
+    for (short, written) in names.into_iter().filter(|(_, written)| written.is_none()) {
+        if taken.insert(short.clone()) {
+            continue;
+        }
+        let free = (2_u64..).map(|number| format!("{short} ({number})")).find(|name| !taken.contains(name));
+        taken.extend(free.clone());
+        *written = free;
+    }
 }
 
 /// Reads a file into text.

@@ -47,7 +47,8 @@ impl Scrape {
     ///
     /// # Errors
     /// None in practice: writing into a string does not fail; the encoder's signature says that it might.
-    pub fn render(self) -> Result<String, fmt::Error> {
+    pub fn render(mut self) -> Result<String, fmt::Error> {
+        self.pools = PoolReport::merged(self.pools);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
         let mut text = String::new();

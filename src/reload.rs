@@ -25,7 +25,6 @@ use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::files::{Files, Fingerprint};
 use crate::generation::{Built, Generation, Next, Refused};
-use crate::listener::Listeners;
 use crate::snapshot::Snapshot;
 use crate::upstream::Mailboxes;
 use crate::watch::Watcher;
@@ -182,20 +181,22 @@ impl Reloader {
         let leaving = handover.complete(Some(&before));
         let shutdown = &loaded.config.shutdown;
         snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
-        let mut listeners = Listeners::default();
         for added in sockets.listeners.added() {
             announce(&added.announcement());
         }
         // Before anybody accepts at what may have been its address.
         self.running.admin.commit(sockets.admin, announce);
-        if let Err(error) = self.running.workers.commit(&mut listeners, sockets.listeners).await {
-            tracing::error!("not every worker listens everywhere: {error}");
-        }
         self.running.old.add(before, leaving);
-        let took = began.elapsed();
         let summary = changes.to_string();
+        let (listeners, orders) = sockets.listeners.commit();
         let generation = Generation { loaded, files, listeners, snapshot, access_log };
         self.running.status.replace(generation, changes);
+        // Last, because a signal to stop may come while the workers are waited for: then the process ends as this
+        // generation says, and writes the last lines of its access log.
+        if let Err(error) = self.running.workers.obey(orders).await {
+            tracing::error!("not every worker listens everywhere: {error}");
+        }
+        let took = began.elapsed();
         let number = self.running.status.stats().reloaded(took);
         tracing::info!(generation = number, changed = %summary, ?took, "configuration reloaded");
     }

@@ -16,7 +16,6 @@ use crate::changes::Changes;
 use crate::config::{Config, ConfigErrors};
 use crate::files::Files;
 use crate::generation::{Built, Generation, Next};
-use crate::listener::Listeners;
 use crate::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
 use crate::upstream::{Letters, mailbox};
 use crate::worker::{MAILBOX_LETTERS, Workers};
@@ -147,8 +146,8 @@ async fn start(
     handover.complete(None);
     let count = mailboxes.len();
     let workers = Workers::start(&shared, mailboxes)?;
-    let mut listeners = Listeners::default();
-    workers.commit(&mut listeners, sockets.listeners).await?;
+    let (listeners, orders) = sockets.listeners.commit();
+    workers.obey(orders).await?;
     listeners.iter().for_each(|listener| announce(&listener.announcement()));
     let generation = Generation { loaded, files, listeners, snapshot, access_log };
     let status = Arc::new(Status::new(generation, count));

@@ -1,6 +1,10 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
-use std::{io, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+};
 
 use super::{
     Config,
@@ -82,6 +86,8 @@ pub fn parse_with(
     ConfigErrors::check(errors)?;
     let mut config = config.map_err(|error| ConfigError::new(format!("{file}: {error}")))?;
     config.anchor_paths(folder);
+    number_names(config.listeners.iter_mut().map(|one| (one.name(), &mut one.name)).collect());
+    number_names(config.routes.iter_mut().map(|one| (one.name(), &mut one.name)).collect());
     Ok(Loaded { config, source })
 }
 
@@ -89,6 +95,26 @@ fn deserialize(salvaged: &Salvaged<'_>) -> Result<Config, serde_yaml::Error> {
     let mut config: Config = serde_yaml::from_value(salvaged.file.clone())?;
     config.routes = salvaged.routes().map(serde_yaml::from_value).collect::<Result<_, _>>()?;
     Ok(config)
+}
+
+/// Numbers the names of those that have none written and would be called as another is.
+fn number_names(names: Vec<(String, &mut Option<String>)>) {
+    let mut taken: HashSet<String> = names.iter().filter_map(|(_, written)| (*written).clone()).collect();
+    let mut numbers: HashMap<String, u64> = HashMap::new();
+    for (short, written) in names.into_iter().filter(|(_, written)| written.is_none()) {
+        if taken.insert(short.clone()) {
+            continue;
+        }
+        let number = numbers.entry(short.clone()).or_insert(1);
+        let name = loop {
+            *number += 1;
+            let name = format!("{short} ({number})");
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
+        *written = Some(name);
+    }
 }
 
 /// Reads a file into text.

@@ -23,7 +23,8 @@ use super::{
     { "required": ["upstream"] }, { "required": ["respond"] }, { "required": ["redirect"] }
 ]))]
 pub struct Route {
-    /// Shows in logs, metrics and the admin listener. Default: its match.
+    /// Shows in logs, metrics and the admin listener. By it a reload knows the route again. Default: its match and
+    /// listeners in short, and a number where several are the same in that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Names of the listeners that the route is for. Default: all.
@@ -72,9 +73,15 @@ pub struct Route {
 
 impl Route {
     /// The name in logs, metrics and the admin listener: the one written, or the match in short, as in
-    /// `GET,POST api.example.com/users/{id}`.
+    /// `GET,POST api.example.com/users/{id} ?page x-version: on web,api`.
     pub fn name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.matches.to_string())
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        match &self.listeners {
+            None => self.matches.to_string(),
+            Some(listeners) => format!("{} on {}", self.matches, listeners.join(",")),
+        }
     }
 }
 
@@ -167,7 +174,8 @@ impl Match {
     }
 }
 
-/// The match in short: methods, host and path; a prefix ends in `/*`.
+/// The match in short: methods, host and path, where a prefix ends in `/*`, and the names of query parameters and
+/// headers. Their values may be secret.
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(methods) = &self.methods {
@@ -178,11 +186,13 @@ impl fmt::Display for Match {
             host.fmt(f)?;
         }
         match self.path_match() {
-            PathMatch::Any => f.write_str("/*"),
-            PathMatch::Exact(path) => path.fmt(f),
-            PathMatch::Prefix(prefix) => write!(f, "{}/*", prefix.as_str().trim_end_matches('/')),
-            PathMatch::Template(template) => template.fmt(f),
+            PathMatch::Any => f.write_str("/*")?,
+            PathMatch::Exact(path) => path.fmt(f)?,
+            PathMatch::Prefix(prefix) => write!(f, "{}/*", prefix.as_str().trim_end_matches('/'))?,
+            PathMatch::Template(template) => template.fmt(f)?,
         }
+        self.query.keys().try_for_each(|name| write!(f, " ?{name}"))?;
+        self.headers.keys().try_for_each(|name| write!(f, " {name}:"))
     }
 }
 

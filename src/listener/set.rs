@@ -44,6 +44,14 @@ pub(crate) struct Bound {
     pub(super) listen: Vec<Vec<Listen>>,
 }
 
+/// What the workers have to do for the listeners to be those of a configuration.
+pub(crate) struct Orders {
+    /// What each worker has to listen on.
+    pub(crate) listen: Vec<Vec<Listen>>,
+    /// Which listeners end.
+    pub(crate) end: Vec<ListenerId>,
+}
+
 impl Listeners {
     /// Those that run, in the order of the file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Running> {
@@ -90,15 +98,18 @@ impl Bound {
         self.changes().filter(|(change, _)| *change == Change::Added).map(|(_, running)| running)
     }
 
-    /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, what each worker
-    /// has to listen on, and which listeners end.
-    pub(crate) fn commit(self) -> (Listeners, Vec<Vec<Listen>>, Vec<ListenerId>) {
+    /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, and what the
+    /// workers have to do for that.
+    pub(crate) fn commit(self) -> (Listeners, Orders) {
         let Self { changes, mut ending, listen } = self;
-        let (mut running, mut ended) = (Vec::new(), Vec::new());
+        let (mut running, mut end) = (Vec::new(), Vec::new());
         for (change, one) in changes {
+            if change != Change::Kept {
+                tracing::debug!(listener = one.name(), address = %one.address(), ?change, "listener");
+            }
             match change {
                 Change::Removed => {
-                    ended.push(one.listener.id);
+                    end.push(one.listener.id);
                     ending.push(one.listener);
                 }
                 Change::Added | Change::Changed | Change::Kept => {
@@ -107,6 +118,6 @@ impl Bound {
                 }
             }
         }
-        (Listeners { running, ending }, listen, ended)
+        (Listeners { running, ending }, Orders { listen, end })
     }
 }

@@ -1,5 +1,6 @@
 //! What one pool says of its connections to one endpoint: the row of `/pools` and of the pool metrics.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -56,6 +57,54 @@ pub struct PoolReport {
     pub closed: Vec<(&'static str, u64)>,
 }
 
+impl PoolReport {
+    /// One report for all that have the same labels: an upstream may have an endpoint twice, for twice the connections.
+    #[must_use]
+    pub(super) fn merged(reports: Vec<Self>) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::with_capacity(reports.len());
+        let mut positions = HashMap::with_capacity(reports.len());
+        for report in reports {
+            let labels = (report.pool.clone(), report.endpoint.clone(), report.address.clone());
+            let position = *positions.entry(labels).or_insert(merged.len());
+            match merged.get_mut(position) {
+                Some(same) => same.add(report),
+                None => merged.push(report),
+            }
+        }
+        merged
+    }
+
+    fn add(&mut self, other: Self) {
+        let Self { idle, active, connecting, pending, max_connections, opened, .. } = other;
+        let Self { reused, acquired, acquire_wait, connect_failed, retried, .. } = other;
+        let Self { tls_handshakes, tls_resumed, refused, closed, .. } = other;
+        self.idle += idle;
+        self.active += active;
+        self.connecting += connecting;
+        self.pending += pending;
+        self.max_connections = self.max_connections.saturating_add(max_connections);
+        self.opened += opened;
+        self.reused += reused;
+        self.acquired += acquired;
+        self.acquire_wait += acquire_wait;
+        self.connect_failed += connect_failed;
+        self.retried += retried;
+        self.tls_handshakes += tls_handshakes;
+        self.tls_resumed += tls_resumed;
+        add_reasons(&mut self.refused, refused);
+        add_reasons(&mut self.closed, closed);
+    }
+}
+
+fn add_reasons(sums: &mut Vec<(&'static str, u64)>, counts: Vec<(&'static str, u64)>) {
+    for (reason, count) in counts {
+        match sums.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((reason, count)),
+        }
+    }
+}
+
 fn by_reason<S: Serializer>(counts: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(counts.iter().copied())
 }
@@ -67,6 +116,24 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reports_with_the_same_labels_are_one() {
+        let report = |pool: &str, opened, closed| PoolReport {
+            pool: pool.to_owned(),
+            opened,
+            closed: vec![(closed, opened)],
+            ..PoolReport::default()
+        };
+        let merged = PoolReport::merged(vec![
+            report("a", 1, "peer"),
+            report("b", 2, "peer"),
+            report("a", 4, "peer"),
+            report("a", 8, "error"),
+        ]);
+        let told: Vec<_> = merged.iter().map(|one| (&*one.pool, one.opened, one.closed.clone())).collect();
+        assert_eq!(told, [("a", 13, vec![("peer", 5), ("error", 8)]), ("b", 2, vec![("peer", 2)])]);
+    }
 
     #[test]
     fn counts_by_reason_are_a_json_object() {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Command, Phase, WorkerParts, start};
 use crate::entrance::ListenerId;
-use crate::listener::{Bound, Change, Listen, Listeners};
+use crate::listener::{Listen, Orders};
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
 
@@ -62,14 +62,10 @@ impl Workers {
     ///
     /// # Errors
     /// A worker could not watch a socket, for want of memory; it has written so into the log. All else is done.
-    pub(crate) async fn commit(&self, listeners: &mut Listeners, bound: Bound) -> io::Result<()> {
-        for (change, listener) in bound.changes().filter(|(change, _)| *change != Change::Kept) {
-            tracing::debug!(listener = listener.name(), address = %listener.address(), ?change, "listener");
-        }
-        let (now, listen, ended) = bound.commit();
-        *listeners = now;
+    pub(crate) async fn obey(&self, orders: Orders) -> io::Result<()> {
+        let Orders { listen, end } = orders;
         self.listen(listen).await;
-        self.end(&ended).await;
+        self.end(&end).await;
         self.refresh().await
     }
 
@@ -94,7 +90,7 @@ impl Workers {
     /// Waits until every worker has obeyed all that it was told, and has let go of the snapshot before the current one.
     ///
     /// # Errors
-    /// As those of [`Workers::commit`].
+    /// As those of [`Workers::obey`].
     pub(crate) async fn refresh(&self) -> io::Result<()> {
         let mut answers = Vec::new();
         for worker in &self.workers {

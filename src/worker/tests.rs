@@ -37,11 +37,12 @@ impl Process {
     async fn start(config: &str) -> Self {
         let (letters, mailboxes): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| mailbox(8)).unzip();
         let letters = letters.into();
-        let mut listeners = Listeners::default();
+        let listeners = Listeners::default();
         let (snapshot, bound) = build(config, &listeners, &letters).unwrap();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let workers = Workers::start(&snapshot, mailboxes).unwrap();
-        workers.commit(&mut listeners, bound).await.unwrap();
+        let (listeners, orders) = bound.commit();
+        workers.obey(orders).await.unwrap();
         Self { snapshot, workers, listeners, letters }
     }
 
@@ -49,7 +50,9 @@ impl Process {
         let (snapshot, bound) =
             build(config, &self.listeners, &self.letters).unwrap_or_else(|errors| panic!("{errors}"));
         self.snapshot.store(Arc::new(snapshot));
-        self.workers.commit(&mut self.listeners, bound).await.unwrap();
+        let (listeners, orders) = bound.commit();
+        self.listeners = listeners;
+        self.workers.obey(orders).await.unwrap();
     }
 
     fn address(&self, name: &str) -> SocketAddr {

@@ -149,6 +149,36 @@ routes:
 }
 
 #[test]
+fn every_route_has_a_name_of_its_own() {
+    let text = "
+listeners: [{ name: web, address: 127.0.0.1:8080 }, { name: api, address: 127.0.0.1:8081 }]
+routes:
+  - { match: { prefix: /a }, respond: {} }
+  - { match: { prefix: /a }, listeners: [web], respond: {} }
+  - { match: { prefix: /a }, listeners: [api, web], respond: {} }
+  - { match: { prefix: /a, headers: { x-key: secret } }, respond: {} }
+  - { match: { prefix: /a, headers: { x-key: other }, query: { b: present, c: d } }, respond: {} }
+  - { match: { prefix: /a, headers: { x-key: other } }, respond: {} }
+  - { match: { prefix: /a, headers: { x-key: third } }, respond: {} }
+  - { name: '/a/* x-key: (2)', match: { path: /b }, respond: {} }
+";
+    let names: Vec<String> = parse(text).unwrap().config.routes.iter().map(|route| route.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "/a/*",
+            "/a/* on web",
+            "/a/* on api,web",
+            "/a/* x-key:",
+            "/a/* ?b ?c x-key:",
+            "/a/* x-key: (3)",
+            "/a/* x-key: (4)",
+            "/a/* x-key: (2)",
+        ]
+    );
+}
+
+#[test]
 fn later_stages_report_at_a_place_in_the_file() {
     let text = "
 listeners:

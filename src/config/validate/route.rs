@@ -11,6 +11,9 @@ use crate::{
     path,
 };
 
+/// In logs and metrics, what no route took.
+const NO_ROUTE: &str = "-";
+
 /// Checks the routes.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let mut names: HashMap<&str, usize> = HashMap::new();
@@ -19,6 +22,10 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     let listeners: HashSet<String> = config.listeners.iter().map(|listener| listener.name()).collect();
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         let base = path!["routes", index];
+        if route.name.as_deref() == Some(NO_ROUTE) {
+            let message = format!("the route name `{NO_ROUTE}` stands for requests without a route");
+            findings.add(&base, &path!["name"], message, "write another name");
+        }
         if let Some(name) = &route.name
             && let Some(first) = first_with(&mut names, name.as_str(), index)
         {

@@ -1,6 +1,6 @@
 //! A client connection as its requests see it: where it came in, from whom, and which snapshot is current.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -78,6 +78,8 @@ pub(crate) struct Downstream {
     peer: IpAddr,
     scheme: Scheme,
     settings: RefCell<Rc<Settings>>,
+    /// What the request begins with whose head is coming in, on HTTP/1.
+    next: Cell<Option<Begun>>,
 }
 
 /// What a snapshot says of one connection. Made anew when the snapshot is another one; an idle connection keeps this,
@@ -102,11 +104,22 @@ impl Downstream {
     pub(crate) fn new(entrance: &Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         let settings = Settings::new(entrance, &current.load(), peer, &scheme);
-        Rc::new(Self { current, peer, scheme, settings: RefCell::new(Rc::new(settings)) })
+        Rc::new(Self {
+            current,
+            peer,
+            scheme,
+            settings: RefCell::new(Rc::new(settings)),
+            next: Cell::default(),
+        })
     }
 
-    /// The snapshot for a request that begins now, and what it says of this connection.
+    /// What a request begins with: as of now, or as of the first byte of its head.
     pub(crate) fn begin(&self) -> Begun {
+        self.next.take().unwrap_or_else(|| self.latest())
+    }
+
+    /// The present snapshot, and what it says of this connection.
+    fn latest(&self) -> Begun {
         let snapshot = self.current.load();
         let mut settings = self.settings.borrow_mut();
         if settings.number != snapshot.number {
@@ -118,7 +131,7 @@ impl Downstream {
 
     /// Limits and timeouts as of now.
     pub(crate) fn options(&self) -> Arc<ServerOptions> {
-        self.begin().settings.entrance.options.clone()
+        self.latest().settings.entrance.options.clone()
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
@@ -139,11 +152,12 @@ impl Service for Downstream {
     type Record = Record;
 
     fn refresh(&self, options: &mut Arc<ServerOptions>) {
-        let Begun { settings, .. } = self.begin();
-        let newest = &settings.entrance.options;
+        let begun = self.latest();
+        let newest = &begun.settings.entrance.options;
         if !Arc::ptr_eq(options, newest) {
             options.clone_from(newest);
         }
+        self.next.set(Some(begun));
     }
 
     fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Record>> {

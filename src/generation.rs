@@ -86,19 +86,20 @@ impl Next {
         let none = Listeners::default();
         let listeners = running.map_or(&none, |running| &running.listeners);
         let plan = noted(listeners.plan(&loaded, workers, files), &mut errors);
-        let access_log = noted(access_log(&loaded, running), &mut errors).flatten();
         let environment = Environment {
             mailboxes: &mailboxes,
             files,
-            access_log: access_log.clone(),
             listeners: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
             previous: running.map(|running| &*running.snapshot),
         };
         let snapshot = noted(Snapshot::build(&loaded, &environment), &mut errors);
         ConfigErrors::check(errors)?;
-        let (Some(plan), Some((snapshot, handover))) = (plan, snapshot) else {
+        let (Some(plan), Some((mut snapshot, handover))) = (plan, snapshot) else {
             return Err(ConfigError::new("the configuration cannot be built").into());
         };
+        // Last, since it may create a file.
+        let access_log = access_log(&loaded, running)?;
+        snapshot.telemetry.access_log = access_log.clone();
         let changes = running.map(|running| changes_against(running, &loaded.config, &plan, &handover));
         let built = Built {
             files: files.fingerprint(),

@@ -20,7 +20,7 @@ pub(crate) use bind::{bind, cannot_bind};
 use per_client::PerClient;
 use permits::Permits;
 pub(crate) use plan::Plan;
-pub(crate) use set::{Bound, Listeners, Orders};
+pub(crate) use set::{Bound, Listeners, Orders, Running as Listening};
 
 use crate::entrance::{Entrance, ListenerId};
 use crate::metrics::ListenerStats;

@@ -8,13 +8,15 @@ mod old;
 mod sockets;
 mod status;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
 pub(crate) use old::Old;
 pub(crate) use sockets::{AdminServer, Sockets};
@@ -25,24 +27,35 @@ use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::files::{Files, Fingerprint};
 use crate::generation::{Built, Generation, Next, Refused};
+use crate::listener::Listening;
 use crate::snapshot::Snapshot;
 use crate::upstream::Mailboxes;
-use crate::watch::Watcher;
+use crate::watch::WatcherAside;
 use crate::worker::Workers;
 
 /// How often what older snapshots have left behind is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// After how long a reload is tried again that failed for a reason outside of the files.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How long reading the files and building from them may take: ten thousand routes take a fifth of a second.
+const READING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Keeps what serves as the files on disk have it.
 pub(crate) struct Reloader {
     file: PathBuf,
     mailboxes: Mailboxes,
     running: Running,
-    watcher: Watcher,
+    watcher: WatcherAside,
     hangup: Signal,
     requests: mpsc::Receiver<ReloadRequest>,
     /// The files as they were when they were last read, for good or for bad.
     seen: Fingerprint,
+    /// When to try again what failed for a reason outside of the files.
+    retry_at: Option<Instant>,
+    /// Held by whoever reads files.
+    reading: Arc<()>,
 }
 
 /// What there is one of while the process serves.
@@ -61,6 +74,25 @@ struct Ready {
     sockets: Sockets,
 }
 
+/// Why the files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// They have changed.
+    Changed,
+    /// Somebody asks for it.
+    Asked,
+    /// What was in the way may be gone.
+    Retry,
+}
+
+/// What is in the way of the next generation.
+enum Obstacle {
+    /// Something in the files: until they change, nothing will become of it.
+    Files(Refused),
+    /// Something outside of them, such as an address that is taken, and the files as far as they were read.
+    Elsewhere(ConfigErrors, Option<Fingerprint>),
+}
+
 /// What came of an attempt.
 enum Outcome {
     /// The files are what serves already.
@@ -72,69 +104,85 @@ enum Outcome {
 
 impl Reloader {
     /// Watches the files of the generation that serves.
+    ///
+    /// # Errors
+    /// The operating system has no thread to give for that.
     pub(crate) fn new(
         file: PathBuf,
         mailboxes: Mailboxes,
         hangup: Signal,
         running: Running,
         requests: mpsc::Receiver<ReloadRequest>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let seen = running.status.generation().files.clone();
-        let mut watcher = Watcher::new();
-        watcher.watch(seen.paths().map(Path::to_owned));
-        Self { file, mailboxes, running, watcher, hangup, requests, seen }
+        let watcher = WatcherAside::start(seen.paths().map(Path::to_owned).collect())?;
+        let reading = Arc::default();
+        Ok(Self { file, mailboxes, running, watcher, hangup, requests, seen, retry_at: None, reading })
     }
 
-    /// Reloads whenever there is a reason to. Runs until it is dropped; between two awaits it leaves nothing half done.
+    /// Reloads whenever there is a reason to. Runs until it is dropped.
     pub(crate) async fn run(&mut self, announce: &mut impl FnMut(&str)) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let retry_at = self.retry_at;
+            let retry = async {
+                match retry_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.watcher.changed() => {
-                    if self.read_again(&self.seen).await != self.seen {
-                        self.reload(announce).await;
+                    if self.read_again(&self.seen).await.is_none_or(|found| found != self.seen) {
+                        self.reload(Reason::Changed, announce).await;
                     }
                 }
                 Some(()) = self.hangup.recv() => {
                     tracing::info!("SIGHUP: reading the configuration again");
-                    self.reload(announce).await;
+                    self.reload(Reason::Asked, announce).await;
                 }
                 Some(request) = self.requests.recv() => {
-                    let outcome = self.reload(announce).await;
+                    let outcome = self.reload(Reason::Asked, announce).await;
                     // Who asked may be gone.
                     drop(request.send(self.answer(outcome)));
                 }
+                () = retry => drop(self.reload(Reason::Retry, announce).await),
                 _ = sweep.tick(), if !self.running.old.is_empty() => self.running.old.sweep(),
             }
         }
     }
-}
 
-impl Reloader {
     /// Makes what is on disk serve, if it is good and differs from what does.
-    async fn reload(&mut self, announce: &mut impl FnMut(&str)) -> Outcome {
+    async fn reload(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
         let began = Instant::now();
+        self.retry_at = None;
         let generation = self.running.status.generation();
         reopen(generation.access_log.as_ref());
         let found = self.read_again(&generation.files).await;
-        if found == generation.files {
-            self.seen = found;
+        if found.as_ref() == Some(&generation.files) {
+            self.seen = generation.files.clone();
             return self.unchanged();
         }
-        let outcome = match self.prepare(&generation, found).await {
+        let outcome = match self.prepare(&generation).await {
             Ok(ready) => {
                 self.seen = ready.built.files.clone();
                 self.commit(ready, began, announce).await;
                 Outcome::Live
             }
-            Err(Refused { errors, files }) => {
+            Err(Obstacle::Files(Refused { errors, files })) => {
                 self.seen = files;
-                self.refuse(&errors)
+                self.refuse(&errors, reason)
+            }
+            Err(Obstacle::Elsewhere(errors, files)) => {
+                self.seen = files.or(found).unwrap_or_else(|| self.seen.clone());
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                self.refuse(&errors, reason)
             }
         };
         // Those of what serves, too: whoever puts them back as they were wants that to be noticed.
         let serving = self.running.status.generation();
-        self.watcher.watch(self.seen.paths().chain(serving.files.paths()).map(Path::to_owned));
+        self.watcher.watch(self.seen.paths().chain(serving.files.paths()).map(Path::to_owned).collect());
         outcome
     }
 
@@ -143,33 +191,53 @@ impl Reloader {
         self.running
     }
 
-    async fn read_again(&self, files: &Fingerprint) -> Fingerprint {
+    /// What the same files are now; `None` where the file system does not answer.
+    async fn read_again(&self, files: &Fingerprint) -> Option<Fingerprint> {
         let files = files.clone();
-        // Fails only with the runtime, which ends.
-        tokio::task::spawn_blocking(move || files.again()).await.unwrap_or_default()
+        self.aside(move || files.again()).await.ok()
     }
 
-    /// All that can fail. `found` is what the files that serve are on disk: seen, where the build has nothing to say.
-    async fn prepare(&self, running: &Arc<Generation>, found: Fingerprint) -> Result<Ready, Refused> {
+    /// All that can fail.
+    async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Obstacle> {
         let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
-        let (built, building) = oneshot::channel();
-        // A thread of its own: the admin listener and DNS go on meanwhile.
-        let build = move || {
-            // Whoever waits for it may be gone.
-            drop(built.send(Next::build(&file, &Files::new(), |_| mailboxes, Some(&before))));
-        };
-        let started = std::thread::Builder::new().name("reload".to_owned()).spawn(build);
-        let next = match started {
-            Ok(_thread) => building.await.map_err(|_panicked| cannot("the program has a fault", found))?,
-            Err(error) => Err(cannot(&format!("no thread to be had: {error}"), found)),
-        }?;
-        let Next { built, plan } = next;
-        built.handover.resolve().await;
+        let build = move || Next::build(&file, &Files::new(), |_| mailboxes, Some(&before));
+        let next = self.aside(build).await.map_err(|error| Obstacle::Elsewhere(error.into(), None))?;
+        let Next { built, plan } = next.map_err(Obstacle::Files)?;
+        let elsewhere = |errors, files: &Fingerprint| Obstacle::Elsewhere(errors, Some(files.clone()));
+        built.handover.resolve().await.map_err(|errors| elsewhere(errors, &built.files))?;
         // Last, because whoever comes in from now on waits until somebody accepts.
         let held = self.running.admin.address();
-        match Sockets::bind(plan, &built.loaded, self.mailboxes.len(), Some(running), held) {
-            Ok(sockets) => Ok(Ready { built, sockets }),
-            Err(errors) => Err(Refused { errors, files: built.files }),
+        let sockets = Sockets::bind(plan, &built.loaded, self.mailboxes.len(), Some(running), held);
+        let sockets = sockets.map_err(|errors| elsewhere(errors, &built.files))?;
+        Ok(Ready { built, sockets })
+    }
+
+    /// Does work on a thread of its own, so that the admin listener and DNS go on meanwhile, and a file system that
+    /// does not answer holds up nobody. One piece of work at a time.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ConfigError> {
+        let cannot = |why: &str| ConfigError::new(format!("cannot reload: {why}"));
+        let mine = self.reading.clone();
+        if Arc::strong_count(&mine) > 2 {
+            return Err(cannot("reading the files for an earlier reload has not ended yet"));
+        }
+        let (done, working) = oneshot::channel();
+        let work = move || {
+            let result = work();
+            drop(mine);
+            // Whoever waits for it may be gone.
+            drop(done.send(result));
+        };
+        let started = std::thread::Builder::new().name("reload".to_owned()).spawn(work);
+        started.map_err(|error| cannot(&format!("no thread to be had: {error}")))?;
+        match timeout(READING_LIMIT, working).await {
+            Ok(result) => result.map_err(|_panicked| cannot("the program has a fault")),
+            Err(_elapsed) => {
+                let limit = READING_LIMIT.as_secs();
+                Err(cannot(&format!("the files that it names could not be read within {limit} s")))
+            }
         }
     }
 
@@ -181,31 +249,36 @@ impl Reloader {
         let leaving = handover.complete(Some(&before));
         let shutdown = &loaded.config.shutdown;
         snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
-        for added in sockets.listeners.added() {
-            announce(&added.announcement());
-        }
+        let announcements: Vec<String> = sockets.listeners.added().map(Listening::announcement).collect();
         // Before anybody accepts at what may have been its address.
         self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
         let summary = changes.to_string();
         let (listeners, orders) = sockets.listeners.commit();
         let generation = Generation { loaded, files, listeners, snapshot, access_log };
-        self.running.status.replace(generation, changes);
+        let number = self.running.status.replace(generation, changes);
         // Last, because a signal to stop may come while the workers are waited for: then the process ends as this
         // generation says, and writes the last lines of its access log.
         if let Err(error) = self.running.workers.obey(orders).await {
             tracing::error!("not every worker listens everywhere: {error}");
         }
+        announcements.iter().for_each(|line| announce(line));
         let took = began.elapsed();
-        let number = self.running.status.stats().reloaded(took);
+        self.running.status.stats().reloaded(took);
         tracing::info!(generation = number, changed = %summary, ?took, "configuration reloaded");
     }
 
-    fn refuse(&self, errors: &ConfigErrors) -> Outcome {
+    fn refuse(&self, errors: &ConfigErrors, reason: Reason) -> Outcome {
         let text = errors.to_string();
         let generation = self.running.status.stats().generation();
-        self.running.status.refused(text.clone());
-        tracing::error!(generation, "configuration refused; generation {generation} goes on serving\n{text}");
+        let is_news = self.running.status.refused(&text);
+        if is_news || reason != Reason::Retry {
+            self.running.status.stats().reload_refused();
+            tracing::error!(
+                generation,
+                "configuration refused; generation {generation} goes on serving\n{text}"
+            );
+        }
         Outcome::Refused(text)
     }
 
@@ -239,9 +312,4 @@ fn reopen(log: Option<&AccessLog>) {
     if let Some(Err(error)) = log.map(AccessLog::reopen) {
         tracing::error!("the access log cannot be opened anew, and goes on where it is: {error}");
     }
-}
-
-fn cannot(why: &str, files: Fingerprint) -> Refused {
-    let errors = ConfigError::new(format!("cannot reload: {why}")).into();
-    Refused { errors, files }
 }

@@ -111,7 +111,7 @@ async fn control(prepared: Prepared, mut announce: impl FnMut(&str)) -> Result<(
     let (requests, reloads) = mpsc::channel(RELOADS_WAITING);
     let (file, mailboxes) = (prepared.file.clone(), prepared.next.built.mailboxes.clone());
     let (running, operators) = start(prepared, requests, &mut announce).await?;
-    let mut reloader = Reloader::new(file, mailboxes, hangup, running, reloads);
+    let mut reloader = Reloader::new(file, mailboxes, hangup, running, reloads)?;
     announce("ready");
     operators.readiness.set_serving();
     tokio::select! {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
 use crate::config::{RetrySettings, RouteTimeouts};
-use crate::entrance::Entrance;
+use crate::entrance::{Entrance, ListenerId};
 use crate::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::removal::{Removal, Removals};
@@ -137,9 +137,14 @@ impl Snapshot {
     /// The settings of the listener that had `last` before, or of the one that has its name now: one that was moved to
     /// another address is a new one, and its routes are those of the old one. `None` where it was removed.
     pub(crate) fn entrance(&self, last: &Entrance) -> Option<&Arc<Entrance>> {
+        self.entrance_of(last.id)
+            .or_else(|| self.listeners.iter().find(|entrance| entrance.name == last.name))
+    }
+
+    /// The settings of this very listener; `None` where it was removed.
+    pub(crate) fn entrance_of(&self, id: ListenerId) -> Option<&Arc<Entrance>> {
         // There are few listeners, and a connection asks once a snapshot.
-        let same = self.listeners.iter().find(|entrance| entrance.id == last.id);
-        same.or_else(|| self.listeners.iter().find(|entrance| entrance.name == last.name))
+        self.listeners.iter().find(|entrance| entrance.id == id)
     }
 
     /// The name of every listener, and its counts.

@@ -4,6 +4,7 @@
 //! symbolic link on the way to them is. Where events don't come (a network's file system, no inotify instances left) a
 //! slow look at each file's metadata finds changes as well.
 
+mod aside;
 mod changes;
 mod places;
 mod signature;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+pub use aside::WatcherAside;
 use changes::Changes;
 use places::places;
 use signature::{FolderId, Signature};

@@ -34,9 +34,9 @@ const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
 /// How long a PROXY header may take where neither timeout is on: a trusted proxy sends it at once.
 const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Accepts connections until `drain` starts, and then those that the kernel has begun with already: what is in its hands
-/// when the socket closes is reset. The drain is not over
-/// before these are in, however late the task of this future comes up.
+/// Accepts connections until `drain` starts, and then those that the kernel has begun with already, because it resets what
+/// it still holds when the socket closes. The drain is not over before those are in, however late this future is first
+/// polled.
 pub(crate) fn accept(accepting: Accepting, current: Rc<Current>, drain: Drain) -> impl Future<Output = ()> {
     let waiting = drain.seat();
     accept_until_drain(accepting, current, drain, waiting)
@@ -90,7 +90,8 @@ impl Door {
     /// Starts the connection's task as soon as `limits.connections` lets it in.
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
-        let present = self.current.load().entrance(&self.entrance).cloned();
+        // Of this listener alone: another one of its name may have TLS.
+        let present = self.current.load().entrance_of(self.entrance.id).cloned();
         self.entrance = present.unwrap_or_else(|| self.entrance.clone());
         let admitted = Admitted::new(self.listener.clone(), self.entrance.clone(), self.drain.seat(), permit);
         start(socket, peer, self.current.clone(), admitted);

@@ -45,13 +45,17 @@ impl ProcessStats {
         self.workers
     }
 
-    /// A new configuration serves from now on; it took so long from reading it until then. Answers its number.
-    pub fn reloaded(&self, took: Duration) -> u64 {
-        self.reloads.fetch_add(1, Ordering::Relaxed);
-        self.reload_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// A new configuration serves from now on. Answers its number.
+    pub fn next_generation(&self) -> u64 {
         self.live_since.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
         self.is_in_sync.store(true, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// All that a reload has to do is done; it took so long.
+    pub fn reloaded(&self, took: Duration) {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        self.reload_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A reload had errors and changed nothing: what is on disk is not what serves.

@@ -4,8 +4,10 @@ use super::*;
 
 fn scrape() -> Scrape {
     let process = Arc::new(ProcessStats::new(2));
-    process.reloaded(Duration::from_millis(20));
-    process.reloaded(Duration::from_millis(30));
+    for took in [20, 30] {
+        process.next_generation();
+        process.reloaded(Duration::from_millis(took));
+    }
     process.reload_refused();
     let route = Arc::new(RouteStats::new("users \"v2\"", 2));
     route.begin(0);

@@ -42,27 +42,25 @@ impl Status {
         &self.stats
     }
 
-    /// A new generation serves; the one before.
-    pub(super) fn replace(&self, generation: Generation, changes: Changes) -> Arc<Generation> {
-        self.set(Last { changes, errors: None });
-        self.generation.swap(Arc::new(generation))
+    /// A new generation serves. Answers its number.
+    pub(super) fn replace(&self, generation: Generation, changes: Changes) -> u64 {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { changes, errors: None };
+        self.generation.store(Arc::new(generation));
+        self.stats.next_generation()
     }
 
-    /// The files on disk are not what serves.
-    pub(super) fn refused(&self, errors: String) {
-        self.stats.reload_refused();
+    /// The files on disk are not what serves. Answers whether that is another reason than was known already.
+    pub(super) fn refused(&self, errors: &str) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.errors = Some(errors);
+        let is_news = last.errors.as_deref() != Some(errors);
+        last.errors = Some(errors.to_owned());
+        is_news
     }
 
     /// The files on disk are what serves, after all.
     pub(super) fn back_in_sync(&self) {
         self.stats.back_in_sync();
         self.last.lock().unwrap_or_else(PoisonError::into_inner).errors = None;
-    }
-
-    fn set(&self, last: Last) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
     }
 
     /// All of it as JSON.

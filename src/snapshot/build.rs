@@ -9,7 +9,6 @@ use http::HeaderValue;
 use super::handover::Handover;
 use super::previous::{Previous, owner_of};
 use super::{Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
-use crate::access_log::AccessLog;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
     Segment, UpstreamChoice, ValueMatch,
@@ -31,7 +30,6 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Environment<'a> {
     /// A mailbox for each worker.
     pub(crate) mailboxes: &'a Mailboxes,
-    pub(crate) access_log: Option<AccessLog>,
     /// What serves now: of it the new snapshot takes over what did not change.
     pub(crate) previous: Option<&'a Snapshot>,
     /// The files that the configuration names.
@@ -87,7 +85,7 @@ impl Snapshot {
             listeners: environment.listeners.clone(),
             router,
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
-            telemetry: Telemetry { access_log: environment.access_log.clone(), unrouted, warned },
+            telemetry: Telemetry { access_log: None, unrouted, warned },
             upstreams: builder.upstreams,
             warm: builder.warm,
             removals: builder.removals,

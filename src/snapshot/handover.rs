@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{NamedUpstream, Snapshot};
 use crate::changes::{Change, Section};
-use crate::config::PoolSettings;
+use crate::config::{ConfigError, ConfigErrors, PoolSettings};
 use crate::upstream::{Endpoint, Target, Targets, watch_names};
+
+/// How long the lookup of new names may hold a reload up.
+const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The steps that a snapshot's build has put off, because nothing that runs may change before it is known to be good.
 #[derive(Default)]
@@ -51,15 +55,32 @@ impl Handover {
         });
     }
 
-    /// Looks up the names that are new, so that no request has to wait for them. Bounded in time; a name that cannot
-    /// be looked up is tried again later.
-    pub(crate) async fn resolve(&self) {
+    /// Looks up the names that are new, so that no request has to wait for them. Bounded in time.
+    ///
+    /// # Errors
+    /// None of an upstream's names can be looked up, and it comes in the place of one that serves. A new one that cannot be
+    /// looked up does no harm: that is tried again later.
+    pub(crate) async fn resolve(&self) -> Result<(), ConfigErrors> {
         let mut lookups = tokio::task::JoinSet::new();
         for succession in self.fresh() {
             let targets = succession.targets.clone();
             lookups.spawn(async move { targets.resolve_new().await });
         }
-        while lookups.join_next().await.is_some() {}
+        let all = async { while lookups.join_next().await.is_some() {} };
+        // Those that take longer count as unknown.
+        drop(tokio::time::timeout(LOOKUPS_LIMIT, all).await);
+        let is_there = |targets: &Targets| targets.upstream().current().iter().next().is_some();
+        let dark = self.fresh().filter(|succession| {
+            succession.before.as_ref().is_some_and(|before| is_there(before))
+                && !is_there(&succession.targets)
+        });
+        let errors = dark.map(|succession| {
+            let urls = succession.targets.urls().join(", ");
+            let message =
+                format!("no address can be looked up for {urls}, where `{}` would go", succession.owner);
+            ConfigError::new(message).help("it goes on going where it does until there is one")
+        });
+        ConfigErrors::check(errors.collect())
     }
 
     /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 /// How long a lookup may take.
 pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Lookups at the same time, each of which is a thread.
+static LOOKUPS: Semaphore = Semaphore::const_new(32);
 
 /// The pause after the first failure; each further one doubles it, up to the interval of lookups.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -56,6 +59,8 @@ pub(super) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, Res
     if let Some(ip) = literal(host) {
         return Ok(Arc::new([SocketAddr::new(ip, port)]));
     }
+    // The wait for others does not count. Nobody closes the semaphore.
+    let _turn = LOOKUPS.acquire().await;
     let found = match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(found)) => routed(found.collect(), has_route),
         Ok(Err(source)) => return Err(ResolveError::Failed { host: host.to_owned(), source }),

@@ -7,7 +7,7 @@ mod succession;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -51,6 +51,8 @@ struct State {
     draining: Vec<Arc<Endpoint>>,
     /// What looks the names up.
     watching: JoinSet<()>,
+    /// Upstreams from before that had no endpoint when they were left: requests may wait for the first.
+    waited_for: Vec<Weak<Upstream>>,
     /// Other targets are in force: what DNS says is theirs to act on.
     left: bool,
 }
@@ -178,18 +180,32 @@ impl Targets {
     fn replace(&self, state: &mut State, mut endpoints: Vec<(usize, Arc<Endpoint>)>) {
         // In the order of the file, whichever name was looked up first.
         endpoints.sort_by_key(|(index, _)| *index);
-        let weighted = endpoints.iter().map(|(index, endpoint)| {
-            let weight = self.targets.get(*index).map_or(1, |target| target.weight);
-            (endpoint.clone(), weight)
-        });
-        self.upstream.replace(EndpointSet::new(weighted.collect()));
         let before = std::mem::replace(&mut state.endpoints, endpoints);
+        self.upstream.replace(self.set(state));
+        self.tell_who_waits(state);
         state.draining.retain(|endpoint| !endpoint.pool().is_drained());
         for (_, gone) in before {
             if !state.holds(&gone) && !gone.pool().is_retired() {
                 gone.pool().retire();
                 state.draining.push(gone);
             }
+        }
+    }
+
+    fn set(&self, state: &State) -> EndpointSet {
+        let weighted = state.endpoints.iter().map(|(index, endpoint)| {
+            let weight = self.targets.get(*index).map_or(1, |target| target.weight);
+            (endpoint.clone(), weight)
+        });
+        EndpointSet::new(weighted.collect())
+    }
+
+    fn tell_who_waits(&self, state: &mut State) {
+        if state.endpoints.is_empty() {
+            return;
+        }
+        for upstream in std::mem::take(&mut state.waited_for).iter().filter_map(Weak::upgrade) {
+            upstream.replace(self.set(state));
         }
     }
 

@@ -11,15 +11,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Command, Phase, WorkerParts, start};
-use crate::entrance::ListenerId;
-use crate::listener::{Listen, Orders};
+use crate::listener::Orders;
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
 
 /// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
 const COMMANDS: usize = 256;
 
-/// How long a worker may take to obey: far longer than one that is alive does.
+/// How long the workers may take to obey, all together: far longer than those that are alive do.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// All workers of the process.
@@ -64,41 +63,31 @@ impl Workers {
     /// A worker could not watch a socket, for want of memory; it has written so into the log. All else is done.
     pub(crate) async fn obey(&self, orders: Orders) -> io::Result<()> {
         let Orders { listen, end } = orders;
-        self.listen(listen).await;
-        self.end(&end).await;
-        self.refresh().await
-    }
-
-    /// Gives each worker its sockets.
-    async fn listen(&self, listen: Vec<Vec<Listen>>) {
+        let until = Instant::now() + COMMAND_PATIENCE;
         for (worker, listen) in self.workers.iter().zip(listen) {
             for listen in listen {
-                worker.tell(Command::Listen(listen)).await;
+                worker.tell(Command::Listen(listen), until).await;
             }
         }
-    }
-
-    /// Ends listeners: their sockets close, and their connections end with their present request.
-    async fn end(&self, listeners: &[ListenerId]) {
         for worker in &self.workers {
-            for id in listeners {
-                worker.tell(Command::End(*id)).await;
+            for id in &end {
+                worker.tell(Command::End(*id), until).await;
             }
         }
+        self.refresh(until).await
     }
 
     /// Waits until every worker has obeyed all that it was told, and has let go of the snapshot before the current one.
     ///
     /// # Errors
     /// As those of [`Workers::obey`].
-    pub(crate) async fn refresh(&self) -> io::Result<()> {
+    async fn refresh(&self, until: Instant) -> io::Result<()> {
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
-            worker.tell(Command::Refresh(done)).await;
+            worker.tell(Command::Refresh(done), until).await;
             answers.push((worker.number, answer));
         }
-        let until = Instant::now() + COMMAND_PATIENCE;
         let mut result = Ok(());
         for (worker, answer) in answers {
             match timeout_at(until, answer).await {
@@ -139,17 +128,10 @@ impl Workers {
 }
 
 impl Worker {
-    async fn tell(&self, command: Command) {
-        match self.commands.send_timeout(command, COMMAND_PATIENCE).await {
-            // One that has stopped serving has no use for commands.
-            Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => {}
-            Err(mpsc::error::SendTimeoutError::Timeout(command)) => {
-                let listener = match &command {
-                    Command::Listen(listen) => &*listen.entrance.name,
-                    Command::End(_) | Command::Refresh(_) => "-",
-                };
-                tracing::error!(worker = self.number, listener, "the worker takes no commands");
-            }
+    async fn tell(&self, command: Command, until: Instant) {
+        // One that has stopped serving has no use for commands.
+        if timeout_at(until, self.commands.send(command)).await.is_err() {
+            tracing::error!(worker = self.number, "the worker takes no commands");
         }
     }
 }

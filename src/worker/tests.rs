@@ -73,13 +73,8 @@ fn build(config: &str, running: &Listeners, letters: &Mailboxes) -> Result<(Snap
     let loaded = config::parse(config, "gateway.yaml", Path::new(""))?;
     let files = Files::new();
     let plan = running.plan(&loaded, WORKERS, &files)?;
-    let environment = Environment {
-        mailboxes: letters,
-        files: &files,
-        access_log: None,
-        listeners: plan.entrances(),
-        previous: None,
-    };
+    let environment =
+        Environment { mailboxes: letters, files: &files, listeners: plan.entrances(), previous: None };
     let (snapshot, _) = Snapshot::build(&loaded, &environment)?;
     let going = plan.going();
     Ok((snapshot, plan.bind(&loaded, WORKERS, &going)?))

@@ -80,6 +80,7 @@ pub(crate) fn watch_names(targets: &Arc<Targets>) {
 
 /// Looks a name up every `interval`, or until it is found once.
 async fn watch(targets: Weak<Targets>, name: Name, interval: Option<Duration>, known: Addresses) {
+    let first = if known.is_empty() { Duration::ZERO } else { interval.unwrap_or_default() };
     let (found, mut addresses) = watch::channel(known);
     let tell = async {
         while addresses.changed().await.is_ok() {
@@ -91,8 +92,13 @@ async fn watch(targets: Weak<Targets>, name: Name, interval: Option<Duration>, k
             }
         }
     };
+    let look_up = async {
+        // What is known was looked up a moment ago, or goes on from before a reload.
+        tokio::time::sleep(first).await;
+        keep_resolved(name.host, name.port, interval.unwrap_or(RETRY_AT_MOST), found).await;
+    };
     tokio::select! {
-        () = keep_resolved(name.host, name.port, interval.unwrap_or(RETRY_AT_MOST), found) => {}
+        () = look_up => {}
         () = tell => {}
     }
 }

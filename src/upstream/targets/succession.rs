@@ -1,9 +1,9 @@
 //! From the targets before a reload to those after it: who keeps which endpoints, and what ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{Target, Targets};
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, Upstream};
 
 impl Targets {
     /// Hands over to `current`, which has all the targets of the configuration that is in force now. If these are
@@ -19,15 +19,22 @@ impl Targets {
         if current.iter().any(|targets| std::ptr::eq(Arc::as_ptr(targets), self)) {
             return Vec::new();
         }
-        let (endpoints, mut draining) = {
+        let (endpoints, mut draining, mut waited_for) = {
             let mut state = self.lock();
             state.left = true;
             state.watching.abort_all();
-            (state.endpoints.clone(), std::mem::take(&mut state.draining))
+            let draining = std::mem::take(&mut state.draining);
+            (state.endpoints.clone(), draining, std::mem::take(&mut state.waited_for))
         };
         let is_heir = |targets: &Targets| targets.targets.iter().any(|target| target.is_of(self));
         let heirs: Vec<_> = current.iter().filter(|targets| is_heir(targets)).collect();
         heirs.iter().for_each(|heir| heir.take_over(self));
+        if endpoints.is_empty() {
+            waited_for.push(Arc::downgrade(&self.upstream));
+        }
+        if let Some(heir) = heirs.first() {
+            heir.tell_too(waited_for);
+        }
         for (_, endpoint) in endpoints {
             if !heirs.iter().any(|heir| heir.lock().holds(&endpoint)) {
                 endpoint.pool().retire();
@@ -36,6 +43,13 @@ impl Targets {
         }
         draining.retain(|endpoint| !endpoint.pool().is_drained());
         draining
+    }
+
+    /// Tells those who wait for the first endpoint of an upstream from before of those that there are here, now or later.
+    fn tell_too(&self, waited_for: Vec<Weak<Upstream>>) {
+        let mut state = self.lock();
+        state.waited_for.extend(waited_for);
+        self.tell_who_waits(&mut state);
     }
 
     /// The endpoints that `before` has of those targets that are the same here.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -288,4 +291,23 @@ async fn names_are_watched_from_what_is_known_until_the_targets_leave() {
     assert!(ended.unwrap().unwrap_err().is_cancelled());
     watch_names(&new);
     assert!(new.lock().watching.is_empty(), "those that have left do not begin again");
+}
+
+#[tokio::test]
+async fn who_waits_for_the_first_address_hears_of_it_from_those_that_took_over() {
+    let [old, between, new] = {
+        let old = build(&json!({ "url": "http://api" }), None);
+        let between = build(&json!({ "url": "http://api", "resolve": "5s" }), Some(&old));
+        let new = build(&json!({ "url": "http://api", "resolve": "6s" }), Some(&between));
+        [old, between, new]
+    };
+    let timer = Timer::default();
+    let mut waiting = pin!(old.upstream().endpoints(None, &timer));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    old.leave_to(&[&between]);
+    between.leave_to(&[&new]);
+    assert_eq!(endpoints(&old).len(), 0);
+    resolved(&new, &["10.0.0.1:80"]);
+    assert_eq!(kept(&endpoints(&new), &endpoints(&old)), [Some(0)]);
+    assert_eq!(waiting.await.unwrap().iter().count(), 1);
 }

@@ -212,13 +212,13 @@ impl Gateway {
     /// # Panics
     /// When it doesn't within [`PATIENCE`], or is refused.
     pub async fn reload(&self, config: &str) {
-        let next = self.generation().await + 1;
+        let reloads = self.metric("gateway_config_reloads_total").await;
         let refused = self.metric("gateway_config_reloads_refused_total").await;
         self.rewrite_config(config);
         wait_until("the reload", async || {
             let now = self.metric("gateway_config_reloads_refused_total").await;
             assert_eq!(now, refused, "the reload was refused\n{}", self.output());
-            self.generation().await >= next
+            self.metric("gateway_config_reloads_total").await > reloads
         })
         .await;
     }

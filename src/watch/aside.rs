@@ -1,0 +1,86 @@
+//! Watching on a thread of its own.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, watch};
+
+use super::Watcher;
+
+/// A [`Watcher`] on a thread of its own: it looks at files, and a file system that does not answer holds up whoever looks.
+pub struct WatcherAside {
+    paths: watch::Sender<Vec<PathBuf>>,
+    changes: mpsc::Receiver<()>,
+}
+
+impl WatcherAside {
+    /// Watches these paths.
+    ///
+    /// # Errors
+    /// The operating system has no thread or event queue to give.
+    pub fn start(paths: Vec<PathBuf>) -> io::Result<Self> {
+        // One telling that nobody has taken yet stands for all that come meanwhile.
+        let (tell, changes) = mpsc::channel(1);
+        let (sender, watched) = watch::channel(paths);
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let run = move || runtime.block_on(watch(watched, tell));
+        thread::Builder::new().name("watch".to_owned()).spawn(run)?;
+        Ok(Self { paths: sender, changes })
+    }
+
+    /// Watches these paths and no others.
+    pub fn watch(&self, paths: Vec<PathBuf>) {
+        self.paths.send_if_modified(|watched| {
+            let differs = *watched != paths;
+            *watched = paths;
+            differs
+        });
+    }
+
+    /// As [`Watcher::changed`].
+    pub async fn changed(&mut self) {
+        if self.changes.recv().await.is_none() {
+            // The thread has a fault, of which the log tells.
+            std::future::pending().await
+        }
+    }
+}
+
+/// Runs until nobody wants to know any more.
+async fn watch(mut watched: watch::Receiver<Vec<PathBuf>>, tell: mpsc::Sender<()>) {
+    let mut watcher = Watcher::new();
+    watcher.watch(watched.borrow_and_update().clone());
+    loop {
+        tokio::select! {
+            () = watcher.changed() => drop(tell.try_send(())),
+            more = watched.changed() => match more {
+                Ok(()) => watcher.watch(watched.borrow_and_update().clone()),
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_are_told_from_the_other_thread_of_paths_that_come_later_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let mut watcher = WatcherAside::start(vec![first.clone()]).unwrap();
+        // A path that is new counts as changed once.
+        watcher.changed().await;
+        fs::write(&first, "changed").unwrap();
+        watcher.changed().await;
+        watcher.watch(vec![first, second.clone()]);
+        watcher.changed().await;
+        fs::write(&second, "changed").unwrap();
+        watcher.changed().await;
+    }
+}

@@ -1,5 +1,7 @@
 //! Gateways that are reloaded while clients of every kind are connected.
 
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use support::bytes::Bytes;
@@ -226,6 +228,19 @@ impl AnyClient {
             Speaks::Http2 { client, .. } => client.closed().await.unwrap(),
         }
     }
+}
+
+/// Whether a socket listens on exactly this address.
+pub(crate) fn listens(address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else { panic!("not in this table: {address}") };
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    // The kernel's table has the bytes of an address in the machine's order.
+    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
+    table.lines().any(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        // LISTEN in include/net/tcp_states.h.
+        columns.get(1) == Some(&&*wanted) && columns.get(3) == Some(&"0A")
+    })
 }
 
 /// A tunnel to the origin of `path`, once the upstream has agreed.

@@ -1,6 +1,5 @@
 //! Listeners that come, go and change while clients are connected, without one reset.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,7 @@ use support::http::Request;
 use support::{Certificates, Client, Gate, Gateway, Http2Client, Origin, unused_address, wait_until};
 use tokio::task::JoinHandle;
 
-use crate::reload_clients::{ADMIN, SECURE, WEB, builder, clients, config, gated, named, reload};
+use crate::reload_clients::{ADMIN, SECURE, WEB, builder, clients, config, gated, listens, named, reload};
 
 /// A route to the origin below `/up`, and an answer elsewhere.
 const ROUTES: &str = "
@@ -42,19 +41,6 @@ async fn refuses(address: SocketAddr) {
     assert!(Client::try_connect(address).await.is_err());
 }
 
-/// Whether a socket listens on exactly this address.
-fn listens(address: SocketAddr) -> bool {
-    let IpAddr::V4(ip) = address.ip() else { panic!("not in this table: {address}") };
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    // The kernel's table has the bytes of an address in the machine's order.
-    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
-    table.lines().any(|line| {
-        let columns: Vec<_> = line.split_whitespace().collect();
-        // LISTEN in include/net/tcp_states.h.
-        columns.get(1) == Some(&&*wanted) && columns.get(3) == Some(&"0A")
-    })
-}
-
 /// Clients that connect, ask and leave, one after the other, and must always be answered.
 struct Visitors {
     stop: Arc<AtomicBool>,
@@ -64,7 +50,7 @@ struct Visitors {
 impl Visitors {
     fn to(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let visiting = (0..4).map(|_| tokio::spawn(Self::visit(address, stop.clone()))).collect();
+        let visiting = (0..24).map(|_| tokio::spawn(Self::visit(address, stop.clone()))).collect();
         Self { stop, visiting }
     }
 

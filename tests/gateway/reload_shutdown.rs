@@ -4,9 +4,9 @@ use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Certificates, Gate, Gateway, PATIENCE, Signal, wait_until};
+use support::{Certificates, Gate, Gateway, PATIENCE, Signal, unused_address, wait_until};
 
-use crate::reload_clients::{ADMIN, AnyClient, builder, clients, config, gated, reload};
+use crate::reload_clients::{ADMIN, AnyClient, builder, clients, config, gated, listens, reload};
 
 const DRAIN: Duration = Duration::from_millis(300);
 
@@ -63,16 +63,18 @@ async fn what_old_and_new_listeners_and_pools_have_in_flight_is_answered() {
     // The pool goes; then the listeners do.
     reload(&gateway, &up("60s").replace("{origin}", &other_origin.url())).await;
     waiting.extend(asked(&gateway, &certificates, &other_gate).await);
-    let moved = up("60s")
-        .replace("127.0.0.1:0, tls", "'[::1]:0', tls")
-        .replace("{ name: web, address: 127.0.0.1:0 }", "{ name: web, address: '[::1]:0' }");
-    reload(&gateway, &moved).await;
-    gateway.wait_for_stdout("(web)").await;
+    let new = unused_address();
+    let other = "routes: [{ respond: {} }]";
+    let elsewhere = format!("{ADMIN}listeners: [{{ name: new, address: {new} }}]\n{other}");
+    reload(&gateway, &elsewhere).await;
     gateway.signal(Signal::TERM);
     gateway.wait_for_log("stopping").await;
     // Nothing brings about a reload any more.
     gateway.rewrite_config(&up("1ms"));
     gateway.signal(Signal::HUP);
+    // What listened last has ended, and the process waits for what ended before.
+    wait_until("the new listener is closed", async || !listens(new)).await;
+    assert_eq!(gateway.admin("/ready").await.status, 503);
     gate.release_all();
     other_gate.release_all();
     for (index, mut client) in waiting.into_iter().enumerate() {

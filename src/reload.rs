@@ -186,8 +186,9 @@ impl Reloader {
         for added in sockets.listeners.added() {
             announce(&added.announcement());
         }
-        // Before anybody accepts at what may have been its address.
+        // Before anybody accepts at what may have been its address: its task has to run to let go of that.
         self.running.admin.commit(sockets.admin, announce);
+        tokio::task::yield_now().await;
         if let Err(error) = self.running.workers.commit(&mut listeners, sockets.listeners).await {
             tracing::error!("not every worker listens everywhere: {error}");
         }

@@ -259,6 +259,8 @@ impl Reloader {
         let number = self.running.status.replace(generation, changes);
         // Last, because a signal to stop may come while the workers are waited for: then the process ends as this
         // generation says, and writes the last lines of its access log.
+        // First the admin listener's task has to run, to let go of an address that somebody may accept at.
+        tokio::task::yield_now().await;
         if let Err(error) = self.running.workers.obey(orders).await {
             tracing::error!("not every worker listens everywhere: {error}");
         }

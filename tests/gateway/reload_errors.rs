@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use support::serde_json::{Value, json};
-use support::{Certificates, Client, Gateway, wait_until};
+use support::{Certificates, Client, Gateway, unused_address, wait_until};
 
 use crate::reloading::{
     BASE, answering, check_errors, file, get, in_sync, post, refused, refused_times, replace, report,
@@ -275,8 +275,8 @@ async fn a_file_that_is_gone_is_told_and_back_as_it_was_it_is_the_same_generatio
 #[tokio::test]
 async fn a_port_that_was_taken_is_had_when_asked_for_again() {
     let gateway = start().await;
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
+    let address = unused_address();
+    let taken = TcpListener::bind(address).unwrap();
     let config = answering("second")
         .replace("listeners: [", &format!("listeners: [{{ name: other, address: '{address}' }}, "));
     gateway.rewrite_config(&(config + "workers: 2\n"));

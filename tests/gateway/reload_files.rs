@@ -8,7 +8,9 @@ use std::process::Command;
 
 use support::{Gateway, wait_until};
 
-use crate::reloading::{BASE, answering, file, get, refused, replace, serves, start, write_in_place};
+use crate::reloading::{
+    BASE, Clock, answering, file, get, is_generation, refused, replace, serves, start, write_in_place,
+};
 
 /// Runs a program of the system's, as a person would.
 fn run(program: &str, arguments: &[&Path]) {
@@ -90,9 +92,8 @@ async fn each_makes_it_live(gateway: &Gateway, ways: &[Way]) {
     for (number, (way, write)) in (2..).zip(ways) {
         write(gateway.folder(), &answering(way));
         serves(gateway, way).await;
-        // Counted once every worker has heard of it, which is a moment after it serves.
-        wait_until("it is counted", async || gateway.generation().await >= number).await;
-        assert_eq!(gateway.generation().await, number, "{way}: one reload and no more");
+        // One reload and no more.
+        is_generation(gateway, number).await;
     }
     assert_eq!(refused(gateway).await, 0, "{}", gateway.output());
 }
@@ -152,20 +153,20 @@ fn two_routes(body: &str) -> String {
 #[tokio::test]
 async fn nothing_is_served_of_a_file_that_is_being_written_even_if_its_half_is_good() {
     let gateway = start(two_routes("old")).await;
-    // Another gateway is the clock: where a later change is live there, the half has had its time here.
-    let clock = start(answering("0")).await;
+    let mut clock = Clock::start().await;
     let text = two_routes("new");
     for (turn, cut) in [(1, "  - { name: second"), (2, "/second"), (3, "listeners")] {
+        // What was saved before is settled, so that nothing but the half is news.
+        clock.tick().await;
         let halves = Halves::begin(&file(&gateway), &text, cut);
-        replace(&file(&clock), answering(&turn.to_string()));
-        serves(&clock, &turn.to_string()).await;
+        clock.tick().await;
         for path in ["/first", "/second"] {
             assert_eq!(get(&gateway, path).await, "old", "{path} with all before {cut}");
         }
         halves.end();
         wait_until("the whole to be live", async || get(&gateway, "/first").await == "new").await;
         assert_eq!(get(&gateway, "/second").await, "new");
-        assert_eq!(gateway.generation().await, 2 * turn);
+        is_generation(&gateway, 2 * turn).await;
         gateway.reload(&two_routes("old")).await;
     }
     assert_eq!(refused(&gateway).await, 0, "{}", gateway.output());

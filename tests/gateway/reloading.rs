@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use support::serde_json::{Value, from_slice};
-use support::{Client, Gateway, Response, run_to_exit, wait_until};
+use support::{Client, Gateway, PATIENCE, Response, Signal, run_to_exit, wait_until};
 
 use crate::PROGRAM;
 
@@ -41,6 +41,12 @@ pub(crate) async fn get(gateway: &Gateway, path: &str) -> String {
 /// Waits until requests are answered with `body`.
 pub(crate) async fn serves(gateway: &Gateway, body: &str) {
     wait_until(&format!("`{body}` to be served"), async || get(gateway, "/").await == body).await;
+}
+
+/// Waits until this generation is counted, a moment after it serves; no later one may be there by then.
+pub(crate) async fn is_generation(gateway: &Gateway, number: u64) {
+    wait_until(&format!("generation {number}"), async || gateway.generation().await >= number).await;
+    assert_eq!(gateway.generation().await, number, "{}", gateway.output());
 }
 
 /// What `POST /reload` answers, with further fields of the request.
@@ -107,4 +113,30 @@ pub(crate) fn replace(path: &Path, content: impl AsRef<[u8]>) {
     let written = path.with_extension("being-written");
     fs::write(&written, content).unwrap();
     fs::rename(written, path).unwrap();
+}
+
+/// Another gateway, to tell how time passes: what it does after something was written elsewhere takes at least as long as any
+/// gateway needs to notice that.
+pub(crate) struct Clock {
+    gateway: Gateway,
+    ticks: u32,
+}
+
+impl Clock {
+    pub(crate) async fn start() -> Self {
+        Self { gateway: start(answering("0")).await, ticks: 0 }
+    }
+
+    /// Waits for as long as a file that is saved now takes to be live.
+    pub(crate) async fn tick(&mut self) {
+        self.ticks += 1;
+        replace(&file(&self.gateway), answering(&self.ticks.to_string()));
+        serves(&self.gateway, &self.ticks.to_string()).await;
+    }
+
+    /// Waits for as long as a program takes to end.
+    pub(crate) async fn stop(mut self) {
+        self.gateway.signal(Signal::TERM);
+        assert!(self.gateway.wait_exit(PATIENCE).await.success());
+    }
 }

@@ -1,5 +1,6 @@
 //! Clients that ask without pause while the configuration changes, and what they were answered.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -30,7 +31,7 @@ pub(crate) struct Load {
 }
 
 struct Running {
-    what: String,
+    name: &'static str,
     /// The answers since somebody looked, by path.
     answers: Arc<Mutex<Vec<Vec<Answer>>>>,
     /// The epoch in which its last complete round began.
@@ -93,7 +94,7 @@ impl Load {
     ) -> Self {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let epoch = Arc::new(AtomicU64::new(0));
-        let clients = clients.into_iter().map(|(what, mut connection)| {
+        let clients = clients.into_iter().map(|(name, mut connection)| {
             let answers = Arc::new(Mutex::new(vec![Vec::new(); paths.len()]));
             let (done, round) = watch::channel(0);
             let (paths, epoch, log) = (paths.clone(), epoch.clone(), answers.clone());
@@ -107,7 +108,7 @@ impl Load {
                     done.send_replace(began);
                 }
             });
-            Running { what: what.to_owned(), answers, round, task }
+            Running { name, answers, round, task }
         });
         let clients = clients.collect();
         Self { paths, clients, epoch }
@@ -119,10 +120,10 @@ impl Load {
         let epoch = self.epoch.fetch_add(1, SeqCst) + 1;
         let mut all = Vec::new();
         for client in &mut self.clients {
-            let settled = within(&client.what, client.round.wait_for(|began| *began >= epoch)).await.is_ok();
+            let settled = within(client.name, client.round.wait_for(|began| *began >= epoch)).await.is_ok();
             if !settled {
                 let ended = (&mut client.task).await;
-                panic!("the client {} failed: {ended:?}", client.what);
+                panic!("the client {} failed: {ended:?}", client.name);
             }
             for answers in client.answers.lock().unwrap().iter_mut() {
                 let mut seen = std::mem::take(answers);
@@ -134,21 +135,33 @@ impl Load {
     }
 
     /// Reloads, and settles. Every request was answered as before or as after, and none that came after the reload as
-    /// before. `now` has the answers of before, and of after in the end. Whether anything changed for any client.
-    pub(crate) async fn across(&mut self, now: &mut [Answer], reload: impl Future<Output = ()>) -> bool {
+    /// before. `now` has the answers of before, and of after in the end. Which clients were answered otherwise on any
+    /// path.
+    pub(crate) async fn across(
+        &mut self,
+        now: &mut [Answer],
+        reload: impl Future<Output = ()>,
+    ) -> BTreeSet<&'static str> {
         reload.await;
-        let (mut changed, paths) = (false, self.paths.len());
+        let (mut changed, paths) = (BTreeSet::new(), self.paths.len());
         for (index, seen) in self.settle().await.into_iter().enumerate() {
-            let (client, path) = (&self.clients[index / paths].what, &self.paths[index % paths]);
+            let (client, path) = (self.clients[index / paths].name, &self.paths[index % paths]);
             let before = &mut now[index];
             let after = seen.last().unwrap().clone();
             let expected: &[&Answer] = if *before == after { &[&after] } else { &[before, &after] };
             let is_expected = seen.iter().eq(expected.iter().copied()) || seen.iter().eq([&after]);
             assert!(is_expected, "{client} got, on {path}, after {before}: {seen:#?}");
-            changed |= *before != after;
+            if *before != after {
+                changed.insert(client);
+            }
             *before = after;
         }
         changed
+    }
+
+    /// The names of all clients.
+    pub(crate) fn everybody(&self) -> BTreeSet<&'static str> {
+        self.clients.iter().map(|client| client.name).collect()
     }
 
     /// The answers as of now.

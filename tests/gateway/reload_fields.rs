@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use support::serde_json::{Map, Value, json};
 use support::{Certificates, Gate, Gateway, Origin, Signal, wait_until};
-use table::{Edit, Pools, edits};
+use table::{Edit, Pools, Shows, edits};
 
 use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
@@ -262,9 +262,20 @@ async fn an_edit_of_any_key_fails_no_request_and_renews_only_the_pools_that_had_
         let shown = load.across(&mut answers, async {
             reload(&gateway, &config, generation).await;
         });
-        assert_eq!(shown.await, edit.shows, "whether {key} shows");
+        let shown = shown.await;
+        let expected = match edit.shows {
+            Shows::Nobody => BTreeSet::new(),
+            Shows::Everybody => load.everybody(),
+            Shows::Only(clients) => clients.iter().copied().collect(),
+        };
+        assert_eq!(shown, expected, "who sees {key}");
         ledger.check(&gateway, edit.pools, &accepted).await;
     }
+    // The one that got another address, and no other, has listened anew.
+    let lines = gateway.stdout_lines();
+    let listening = lines.iter().filter_map(|line| line.strip_prefix("listening on ")?.split_once(" ("));
+    let names: Vec<&str> = listening.map(|(_, name)| name.trim_end_matches(')')).collect();
+    assert_eq!(names, ["web", "edited", "secure", "moved", "moved"]);
 }
 
 #[tokio::test]
@@ -286,7 +297,7 @@ async fn the_number_of_workers_cannot_change_and_the_admin_listener_may_come_and
         config["workers"] = workers;
         gateway.rewrite_config(&config.to_string());
         let asked = async { assert_eq!(ask_for_reload(&gateway).await.status, status) };
-        assert!(!load.across(&mut answers, asked).await);
+        assert!(load.across(&mut answers, asked).await.is_empty());
     }
     let admin = config["admin"].take();
     config["admin"] = json!("off");
@@ -298,7 +309,7 @@ async fn the_number_of_workers_cannot_change_and_the_admin_listener_may_come_and
     gateway.rewrite_config(&config.to_string());
     gateway.signal(Signal::HUP);
     let again = async { wait_until("the admin listener", async || gateway.admin_addr() != before).await };
-    assert!(!load.across(&mut answers, again).await);
+    assert!(load.across(&mut answers, again).await.is_empty());
     assert_eq!(gateway.generation().await, 3);
     assert_eq!((origin.accepted(), number(&gateway.pool("all").await, "opened")), (1, 1));
 }

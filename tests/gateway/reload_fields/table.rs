@@ -17,6 +17,14 @@ pub(crate) enum Pools {
     Others,
 }
 
+/// Which clients are answered otherwise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Shows {
+    Nobody,
+    Everybody,
+    Only(&'static [&'static str]),
+}
+
 /// One edit of one key.
 pub(crate) struct Edit {
     /// As the schema has it.
@@ -27,8 +35,8 @@ pub(crate) struct Edit {
     pub(crate) old: Value,
     pub(crate) new: Value,
     pub(crate) pools: Pools,
-    /// Whether a client of the load sees it.
-    pub(crate) shows: bool,
+    /// Which clients of the load see it.
+    pub(crate) shows: Shows,
 }
 
 /// An edit of `key` of a section that is written at `at`.
@@ -39,7 +47,7 @@ fn edit(key: impl Into<String>, at: &str, old: impl Into<Value>, new: impl Into<
     let below = below.replace("certificates[]", "certificates.0").replace("endpoints[].", "endpoints.1.");
     let path = format!("{at}.{}", below.replace("endpoints[]", "endpoints.0").trim_start_matches('.'));
     let pointer = format!("/{}", path.trim_start_matches('.').replace('.', "/"));
-    Edit { key, pointer, old: old.into(), new: new.into(), pools: Pools::Same, shows: false }
+    Edit { key, pointer, old: old.into(), new: new.into(), pools: Pools::Same, shows: Shows::Nobody }
 }
 
 impl Edit {
@@ -47,8 +55,12 @@ impl Edit {
         Self { pools, ..self }
     }
 
+    fn shows_only(self, clients: &'static [&'static str]) -> Self {
+        Self { shows: Shows::Only(clients), ..self }
+    }
+
     fn shows(self) -> Self {
-        Self { shows: true, ..self }
+        Self { shows: Shows::Everybody, ..self }
     }
 }
 
@@ -176,7 +188,7 @@ fn routes() -> Vec<Edit> {
     vec![
         of("name", 1, json!("own"), json!("own (renamed)")),
         of("name", 1, json!("own (renamed)"), json!("own")),
-        of("listeners", 5, json!(["web"]), json!(["web", "secure"])).shows(),
+        of("listeners", 5, json!(["web"]), Value::Null).shows_only(&["h1 of edited", "h2 by TLS"]),
         of("match.prefix", 1, json!("/own"), json!("/own/x")),
         of("match.template", 3, json!("/inline/{a}"), json!("/inline/{b}")),
         of("match.path", 4, json!("/several"), json!("/elsewhere")).shows(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,18 +98,29 @@ impl Removal {
 
     /// A body that ends with [`Error::RouteRemoved`] when the time is over. What is in memory already is sent.
     pub(crate) fn bound(&self, body: Body) -> Body {
-        if matches!(body, Body::Boxed(_)) { Body::boxed(Bounded { body, ended: self.ended() }) } else { body }
+        if matches!(body, Body::Boxed(_)) {
+            Body::boxed(Bounded { body, ended: Some(self.ended()) })
+        } else {
+            body
+        }
     }
 }
 
 struct Bounded {
     body: Body,
-    ended: Ended,
+    /// None once the body is all there: what has yet to be written of it is the client's to wait for.
+    ended: Option<Ended>,
+}
+
+impl Bounded {
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        self.ended.as_mut().is_some_and(|ended| ended.as_mut().poll(cx).is_ready())
+    }
 }
 
 impl Streaming for Bounded {
     fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        if self.ended.as_mut().poll(cx).is_ready() {
+        if self.poll_ended(cx) {
             return Poll::Ready(Error::RouteRemoved);
         }
         self.body.poll_aside(cx)
@@ -124,10 +135,14 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.ended.as_mut().poll(cx).is_ready() {
+        if self.poll_ended(cx) {
             return Poll::Ready(Some(Err(Error::RouteRemoved)));
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.ended = None;
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

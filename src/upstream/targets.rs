@@ -54,7 +54,7 @@ struct State {
     /// Upstreams from before that had no endpoint when they were left: requests may wait for the first.
     waited_for: Vec<Weak<Upstream>>,
     /// Other targets are in force: what DNS says is theirs to act on.
-    left: bool,
+    superseded: bool,
 }
 
 impl Targets {
@@ -75,8 +75,8 @@ impl Targets {
         previous: Option<&Arc<Targets>>,
         files: &Files,
     ) -> Result<Arc<Self>, Vec<tls::TlsError>> {
-        // Those that were left have given away what they had.
-        let previous = previous.filter(|previous| !previous.lock().left);
+        // Superseded ones have given away what they had.
+        let previous = previous.filter(|previous| !previous.lock().superseded);
         let before = previous.map_or(&[][..], |previous| &previous.targets);
         let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
         let resolve = upstream.resolve.duration();
@@ -158,7 +158,7 @@ impl Targets {
     fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
         let Some(of) = self.targets.get(target) else { return };
         let mut state = self.lock();
-        if state.left {
+        if state.superseded {
             return;
         }
         let (had, mut endpoints): (Vec<_>, Vec<_>) =
@@ -219,6 +219,7 @@ impl State {
         self.endpoints.iter().any(|(_, held)| Arc::ptr_eq(held, endpoint))
     }
 }
+
 impl Target {
     /// Scheme, host and port.
     pub(crate) fn url(&self) -> &str {
@@ -229,9 +230,7 @@ impl Target {
     pub(crate) fn weight(&self) -> u32 {
         self.weight
     }
-}
 
-impl Target {
     /// Whether `targets` has this one, too: its endpoints and their pools are the same then.
     pub(crate) fn is_of(&self, targets: &Targets) -> bool {
         self.position_in(&targets.targets).is_some()

@@ -67,7 +67,7 @@ impl State {
 /// holds until then. Runs on the control side. Names that are watched already go on being so.
 pub(crate) fn watch_names(targets: &Arc<Targets>) {
     let mut state = targets.lock();
-    if state.left || !state.watching.is_empty() {
+    if state.superseded || !state.watching.is_empty() {
         return;
     }
     for name in targets.names() {

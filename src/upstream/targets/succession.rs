@@ -21,7 +21,7 @@ impl Targets {
         }
         let (endpoints, mut draining, mut waited_for) = {
             let mut state = self.lock();
-            state.left = true;
+            state.superseded = true;
             state.watching.abort_all();
             let draining = std::mem::take(&mut state.draining);
             (state.endpoints.clone(), draining, std::mem::take(&mut state.waited_for))

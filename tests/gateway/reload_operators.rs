@@ -82,6 +82,8 @@ async fn a_log_that_was_moved_away_is_opened_anew_and_no_line_is_lost() {
             assert_eq!(client.get(&path(number)).await.status, 200);
         }
         wait_until("the log to be there again", async || log.exists()).await;
+        // After this, that reload is over.
+        post(&gateway).await;
         client.get(&path(200)).await;
         is_logged(&log, &path(200)).await;
         let [now, before] = [&log, &moved].map(|log| fs::read_to_string(log).unwrap());

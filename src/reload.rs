@@ -164,7 +164,17 @@ impl Reloader {
             self.seen = generation.files.clone();
             return self.unchanged();
         }
-        let outcome = match self.prepare(&generation).await {
+        let prepared = self.prepare(&generation).await;
+        if reason == Reason::Changed && self.watcher.is_writing() {
+            // What was read may be half of what is to come: there will be word when it is whole.
+            return Outcome::Unchanged;
+        }
+        let outcome = match prepared {
+            // Put back since it was found to differ.
+            Ok(ready) if ready.built.files == generation.files => {
+                self.seen = ready.built.files;
+                return self.unchanged();
+            }
             Ok(ready) => {
                 self.seen = ready.built.files.clone();
                 self.commit(ready, began, announce).await;
@@ -277,8 +287,8 @@ impl Reloader {
         if is_news || reason != Reason::Retry {
             self.running.status.stats().reload_refused();
             tracing::error!(
-                generation,
-                "configuration refused; generation {generation} goes on serving\n{text}"
+                "configuration refused; generation {generation} goes on serving\n{}",
+                text.trim_end()
             );
         }
         Outcome::Refused(text)

@@ -72,6 +72,17 @@ pub struct Watcher {
 
 type Signatures = BTreeMap<PathBuf, Option<Signature>>;
 
+/// Tells whether somebody is writing one of a watcher's files, as far as the system has told.
+pub struct Writers(Arc<Shared>);
+
+impl Writers {
+    /// Whether one of the files is open for writing and has been changed since it was opened.
+    #[must_use]
+    pub fn are_at_work(&self) -> bool {
+        self.0.lock().is_anything_written()
+    }
+}
+
 /// What the thread of the system's events and the watcher share.
 struct Shared {
     changes: Mutex<Changes>,
@@ -121,6 +132,12 @@ impl Watcher {
             poll_at: Instant::now() + intervals.poll,
             warned: false,
         }
+    }
+
+    /// Who writes the files that it watches at the time.
+    #[must_use]
+    pub fn writers(&self) -> Writers {
+        Writers(Arc::clone(&self.shared))
     }
 
     /// Watches these paths and no others. Relative ones are meant from the working folder.

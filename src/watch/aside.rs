@@ -7,12 +7,13 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use super::Watcher;
+use super::{Watcher, Writers};
 
 /// A [`Watcher`] on a thread of its own: it looks at files, and a file system that does not answer holds up whoever looks.
 pub struct WatcherAside {
     paths: watch::Sender<Vec<PathBuf>>,
     changes: mpsc::Receiver<()>,
+    writers: Writers,
 }
 
 impl WatcherAside {
@@ -25,9 +26,11 @@ impl WatcherAside {
         let (tell, changes) = mpsc::channel(1);
         let (sender, watched) = watch::channel(paths);
         let runtime = Builder::new_current_thread().enable_time().build()?;
-        let run = move || runtime.block_on(watch(watched, tell));
+        let watcher = Watcher::new();
+        let writers = watcher.writers();
+        let run = move || runtime.block_on(watch(watcher, watched, tell));
         thread::Builder::new().name("watch".to_owned()).spawn(run)?;
-        Ok(Self { paths: sender, changes })
+        Ok(Self { paths: sender, changes, writers })
     }
 
     /// Watches these paths and no others.
@@ -37,6 +40,12 @@ impl WatcherAside {
             *watched = paths;
             differs
         });
+    }
+
+    /// Whether somebody is writing one of the files: what was read of it may be a half.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.writers.are_at_work()
     }
 
     /// As [`Watcher::changed`].
@@ -49,8 +58,7 @@ impl WatcherAside {
 }
 
 /// Runs until nobody wants to know any more.
-async fn watch(mut watched: watch::Receiver<Vec<PathBuf>>, tell: mpsc::Sender<()>) {
-    let mut watcher = Watcher::new();
+async fn watch(mut watcher: Watcher, mut watched: watch::Receiver<Vec<PathBuf>>, tell: mpsc::Sender<()>) {
     watcher.watch(watched.borrow_and_update().clone());
     loop {
         tokio::select! {

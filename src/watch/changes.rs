@@ -209,6 +209,11 @@ impl Changes {
         unwarned.map(|writing| writing.since + self.intervals.writing_warned).min()
     }
 
+    /// Whether any file is being written.
+    pub(super) fn is_anything_written(&self) -> bool {
+        !self.writing.is_empty()
+    }
+
     /// Warns of files that somebody has been writing for long, once each.
     pub(super) fn warn_of_writing(&mut self, now: Instant) {
         for (path, writing) in &mut self.writing {

@@ -273,7 +273,7 @@ async fn a_file_that_is_gone_is_told_and_back_as_it_was_it_is_the_same_generatio
 }
 
 #[tokio::test]
-async fn a_port_that_was_taken_is_had_when_asked_for_again() {
+async fn a_port_that_was_taken_is_had_when_asked_for_again_and_after_a_while_by_itself() {
     let gateway = start().await;
     let address = unused_address();
     let taken = TcpListener::bind(address).unwrap();
@@ -285,6 +285,19 @@ async fn a_port_that_was_taken_is_had_when_asked_for_again() {
     // No file tells that a port is free.
     assert_eq!(post(&gateway).await.status, 200);
     assert_eq!(Client::connect(address).await.get("/").await.text(), "second");
+
+    let address = unused_address();
+    let taken = TcpListener::bind(address).unwrap();
+    let third = answering("third");
+    gateway.rewrite_config(&third.replace(
+        "listeners: [",
+        &format!("workers: 2\nlisteners: [{{ name: other, address: '{address}' }}, "),
+    ));
+    refused_times(&gateway, 2).await;
+    drop(taken);
+    wait_until("the port to be had", async || Client::try_connect(address).await.is_ok()).await;
+    assert_eq!(Client::connect(address).await.get("/").await.text(), "third");
+    assert_eq!(refused(&gateway).await, 2, "a try that fails as the one before is not told again");
 }
 
 #[tokio::test]

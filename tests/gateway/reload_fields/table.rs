@@ -236,7 +236,7 @@ fn pool(section: &str, at: &str) -> Vec<Edit> {
     vec![
         of("max_connections", json!(256), json!(255)),
         of("max_idle", json!(64), json!(63)),
-        of("idle_timeout", json!("30s"), json!("31s")),
+        of("idle_timeout", json!("30m"), json!("31m")),
         of("max_lifetime", json!("10m"), json!("off")),
         of("max_requests", json!("off"), json!(1_000_000)),
         of("max_pending", json!(1024), json!(1023)),

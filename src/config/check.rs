@@ -4,14 +4,21 @@
 //! the types make of themselves: what this accepts, they deserialise. What only several values together can
 //! get wrong is [`super::validate`]'s.
 
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    rc::Rc,
+};
 
+use foldhash::fast::FixedState;
 use serde_json::Value as Json;
 
 use super::{
     error::ConfigError,
     format,
-    keyword::{array, choices, expected, is_word, list, string, takes_text, texts, words},
+    keyword::{
+        Presence, array, choices, expected, is_word, list, presence, string, takes_text, texts, words,
+    },
     source::{Entry, Node, Segment, Source, Value},
 };
 
@@ -31,7 +38,9 @@ pub(super) struct Report {
 
 /// Compares a file with the schema.
 pub(super) fn check(source: &Source, schema: &Json) -> Report {
-    let mut checker = Checker { source, schema, path: Vec::new(), report: Report::default() };
+    let (choices, presence) = (HashMap::default(), HashMap::default());
+    let mut checker =
+        Checker { source, schema, choices, presence, path: Vec::new(), report: Report::default() };
     checker.node(source.root(), schema);
     checker.report
 }
@@ -40,13 +49,24 @@ struct Checker<'a> {
     source: &'a Source,
     /// The whole schema, in which references are looked up.
     schema: &'a Json,
+    /// By the address of a schema, because each is asked for as often as there are values like it.
+    choices: HashMap<usize, Rc<[&'a Json]>, FixedState>,
+    /// Likewise.
+    presence: HashMap<usize, Rc<Presence<'a>>, FixedState>,
     path: Vec<Segment>,
     report: Report,
 }
 
+/// What tells two parts of one schema apart.
+fn address(schema: &Json) -> usize {
+    std::ptr::from_ref(schema).addr()
+}
+
 impl<'a> Checker<'a> {
     fn node(&mut self, node: &'a Node, schema: &'a Json) {
-        let choices = choices(self.schema, schema);
+        let root = self.schema;
+        let choices =
+            self.choices.entry(address(schema)).or_insert_with(|| choices(root, schema).into()).clone();
         let choice = |kind: &str| choices.iter().copied().find(|choice| string(choice, "type") == Some(kind));
         match &node.value {
             Value::Unknown => self.break_here(),
@@ -108,29 +128,27 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks which keys are there: `required`, `oneOf` of `required`, and pairs that exclude each other.
-    fn required(&mut self, node: &Node, schema: &Json) {
-        for key in array(schema, "required").filter_map(Json::as_str) {
+    fn required(&mut self, node: &Node, schema: &'a Json) {
+        let presence =
+            self.presence.entry(address(schema)).or_insert_with(|| Rc::new(presence(schema))).clone();
+        for key in &presence.required {
             if node.entry(key).is_none() {
                 self.missing(format!("the key `{key}` is missing"), None);
             }
         }
-        let one_of =
-            array(schema, "oneOf").flat_map(|choice| array(choice, "required")).filter_map(Json::as_str);
-        let one_of: Vec<&str> = one_of.collect();
+        let one_of = &presence.one_of;
         let present: Vec<&str> = one_of.iter().copied().filter(|key| node.entry(key).is_some()).collect();
         match present.as_slice() {
             [] if !one_of.is_empty() => {
-                self.missing(format!("one of {} is missing", list(&one_of, "or")), None)
+                self.missing(format!("one of {} is missing", list(one_of, "or")), None)
             }
             [] | [_] => {}
             [first, others @ ..] => {
                 others.iter().for_each(|other| self.exclude(node, first, other));
             }
         }
-        for pair in array(schema, "allOf").filter_map(|schema| schema.pointer("/not/required")?.as_array()) {
-            if let [Json::String(first), Json::String(second)] = pair.as_slice()
-                && node.entry(first).is_some()
-            {
+        for [first, second] in &presence.exclusive {
+            if node.entry(first).is_some() {
                 self.exclude(node, first, second);
             }
         }

@@ -19,6 +19,33 @@ pub(super) fn choices<'j>(root: &'j Json, schema: &'j Json) -> Vec<&'j Json> {
     nested.into_iter().flat_map(|choice| choices(root, choice)).collect()
 }
 
+/// What the schema of an object says of which keys there are to be.
+#[derive(Default)]
+pub(super) struct Presence<'j> {
+    /// All of these.
+    pub(super) required: Vec<&'j str>,
+    /// Exactly one of these, where there are any.
+    pub(super) one_of: Vec<&'j str>,
+    /// Not both of a pair.
+    pub(super) exclusive: Vec<[&'j str; 2]>,
+}
+
+/// `required`, `oneOf` of `required`, and `allOf` of `not` `required`.
+pub(super) fn presence(schema: &Json) -> Presence<'_> {
+    fn pair(schema: &Json) -> Option<[&str; 2]> {
+        match schema.pointer("/not/required")?.as_array()?.as_slice() {
+            [Json::String(first), Json::String(second)] => Some([first, second]),
+            _ => None,
+        }
+    }
+    let one_of = array(schema, "oneOf").flat_map(|choice| array(choice, "required"));
+    Presence {
+        required: array(schema, "required").filter_map(Json::as_str).collect(),
+        one_of: one_of.filter_map(Json::as_str).collect(),
+        exclusive: array(schema, "allOf").filter_map(pair).collect(),
+    }
+}
+
 /// The text of a keyword.
 pub(super) fn string<'j>(schema: &'j Json, key: &str) -> Option<&'j str> {
     schema.get(key)?.as_str()

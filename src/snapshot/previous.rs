@@ -1,7 +1,9 @@
 //! What a new snapshot takes over from the one before it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::{Owner, Route, Snapshot};
 use crate::config::{Config, Upstream, UpstreamChoice};

@@ -129,13 +129,14 @@ fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(),
     Err(loaded.source.error(&path!["workers"], message).help("restart it for that, or put the number back"))
 }
 
-/// The one that is open already, if it is what the configuration asks for and still where it was.
+/// The one that is open already, if it is what the configuration asks for. Whether its file was moved away is another
+/// question, and each reload's first.
 fn access_log(loaded: &Loaded, running: Option<&Generation>) -> Result<Option<AccessLog>, ConfigError> {
     let wanted = &loaded.config.telemetry.access_log;
     let Some(settings) = wanted.as_on() else { return Ok(None) };
     if let Some(running) = running
         && running.loaded.config.telemetry.access_log == *wanted
-        && let Some(open) = running.access_log.as_ref().filter(|open| open.is_current())
+        && let Some(open) = &running.access_log
     {
         return Ok(Some(open.clone()));
     }

@@ -1,23 +1,34 @@
 //! What the addresses of one endpoint URL have in common, and when it is the same as before a reload.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
 use crate::config::{self, EndpointUrl, Scheme};
 use crate::files::{FileMark, Files};
 use crate::tls;
 
 /// The server that an endpoint URL stands for, whatever its addresses are.
-#[derive(PartialEq)]
 pub(crate) struct Origin {
     /// Scheme, host and port: `https://api.example.com:8443`.
     pub(crate) url: String,
     /// `Host` as this origin expects it.
     pub(crate) host: HeaderValue,
     pub(crate) tls: Option<OriginTls>,
+    /// When a name whose addresses are known is looked up again, where that is still to come. Kept here, so that frequent
+    /// reloads do not put it off for ever.
+    next_lookup: Mutex<Option<Instant>>,
+}
+
+impl PartialEq for Origin {
+    /// Whether both stand for the same server, spoken to in the same way.
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url && self.host == other.host && self.tls == other.tls
+    }
 }
 
 /// How TLS is spoken to an origin.
@@ -63,7 +74,20 @@ impl Origin {
         // An authority that was parsed consists of what a field value may have.
         let host =
             HeaderValue::try_from(url.authority()).unwrap_or(const { HeaderValue::from_static("localhost") });
-        Ok(Self { url: url.to_string(), host, tls })
+        Ok(Self { url: url.to_string(), host, tls, next_lookup: Mutex::default() })
+    }
+
+    /// When the name is to be looked up whose addresses are known: `interval` from now, or when somebody else was to do
+    /// it. `None` for an interval beyond all clocks.
+    pub(super) fn next_lookup(&self, interval: Duration) -> Option<Instant> {
+        let mut next = self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = next.or_else(|| Instant::now().checked_add(interval));
+        *next
+    }
+
+    /// It is being looked up, now and then from now on.
+    pub(super) fn looks_up(&self) {
+        *self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{State, Targets};
+use crate::upstream::origin::Origin;
 use crate::upstream::resolve::{Addresses, keep_resolved, literal, resolve_once};
 
 /// With `resolve: off`, how long after a failed look-up the next one comes at most.
@@ -17,6 +18,7 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(60);
 struct Name {
     /// Which target it is of.
     target: usize,
+    origin: Arc<Origin>,
     host: String,
     port: u16,
 }
@@ -24,7 +26,12 @@ struct Name {
 impl Targets {
     fn names(&self) -> impl Iterator<Item = Name> {
         let named = self.targets.iter().enumerate().filter(|(_, target)| literal(&target.host).is_none());
-        named.map(|(index, target)| Name { target: index, host: target.host.clone(), port: target.port })
+        named.map(|(index, target)| Name {
+            target: index,
+            origin: target.origin.clone(),
+            host: target.host.clone(),
+            port: target.port,
+        })
     }
 
     /// Looks up, all at the same time, the names that nothing is known of yet, so that the first request has not to
@@ -80,7 +87,8 @@ pub(crate) fn watch_names(targets: &Arc<Targets>) {
 
 /// Looks a name up every `interval`, or until it is found once.
 async fn watch(targets: Weak<Targets>, name: Name, interval: Option<Duration>, known: Addresses) {
-    let first = if known.is_empty() { Duration::ZERO } else { interval.unwrap_or_default() };
+    let known_until =
+        interval.filter(|_| !known.is_empty()).and_then(|interval| name.origin.next_lookup(interval));
     let (found, mut addresses) = watch::channel(known);
     let tell = async {
         while addresses.changed().await.is_ok() {
@@ -94,7 +102,10 @@ async fn watch(targets: Weak<Targets>, name: Name, interval: Option<Duration>, k
     };
     let look_up = async {
         // What is known was looked up a moment ago, or goes on from before a reload.
-        tokio::time::sleep(first).await;
+        if let Some(until) = known_until {
+            tokio::time::sleep_until(until).await;
+        }
+        name.origin.looks_up();
         keep_resolved(name.host, name.port, interval.unwrap_or(RETRY_AT_MOST), found).await;
     };
     tokio::select! {

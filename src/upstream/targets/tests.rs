@@ -311,3 +311,17 @@ async fn who_waits_for_the_first_address_hears_of_it_from_those_that_took_over()
     assert_eq!(kept(&endpoints(&new), &endpoints(&old)), [Some(0)]);
     assert_eq!(waiting.await.unwrap().iter().count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn frequent_reloads_do_not_put_the_next_lookup_off() {
+    const INTERVAL: Duration = Duration::from_secs(30);
+    let old = build(&json!({ "endpoints": [{ "url": "http://api", "weight": 1 }] }), None);
+    let new = build(&json!({ "endpoints": [{ "url": "http://api", "weight": 2 }] }), Some(&old));
+    let [before, after] = [&old, &new].map(|targets| &targets.iter().next().unwrap().origin);
+    let first = before.next_lookup(INTERVAL);
+    tokio::time::advance(INTERVAL / 2).await;
+    assert_eq!(after.next_lookup(INTERVAL), first, "as those from before were to do it");
+    tokio::time::advance(INTERVAL / 2).await;
+    after.looks_up();
+    assert_eq!(after.next_lookup(INTERVAL), first.map(|first| first + INTERVAL));
+}

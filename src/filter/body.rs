@@ -1,0 +1,220 @@
+//! A body on its way through one filter.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::Direction;
+use super::member::Member;
+use crate::body::{Body, Streaming};
+use crate::error::Error;
+use crate::forward;
+use crate::timer::{Timer, deadline};
+
+/// A body as a filter lets it go on. Pulled like any other: a filter that holds nothing back adds nothing but its callback.
+pub(super) struct FilteredBody {
+    source: Body,
+    member: Rc<Member>,
+    direction: Direction,
+    timer: Timer,
+    /// What goes on next.
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+    /// The filter has seen the end of the data.
+    ended: bool,
+    /// What came behind the data, and was not given to the filter yet.
+    trailers_to_come: Option<HeaderMap>,
+    /// The filter has the trailers and holds them back.
+    trailers_held: bool,
+    /// When a pause has lasted too long, while nothing but the filter is waited for.
+    pause_ends: Option<Instant>,
+}
+
+impl FilteredBody {
+    pub(super) fn new(source: Body, member: Rc<Member>, direction: Direction, timer: Timer) -> Self {
+        Self {
+            source,
+            member,
+            direction,
+            timer,
+            data: Bytes::new(),
+            trailers: None,
+            ended: false,
+            trailers_to_come: None,
+            trailers_held: false,
+            pause_ends: None,
+        }
+    }
+
+    /// Ready when the head that the filter holds back may go on; its body callbacks come meanwhile.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            self.take_what_is_free()?;
+            if !self.member.holds_head(self.direction) {
+                return Poll::Ready(Ok(()));
+            }
+            std::task::ready!(self.poll_step(cx))?;
+        }
+    }
+
+    /// Whether the filter holds something of the body back.
+    fn holds(&self) -> bool {
+        self.member.holds_body(self.direction)
+    }
+
+    /// Looks for what was decided outside of the body's callbacks.
+    fn take_what_is_free(&mut self) -> Result<(), Error> {
+        let free = match self.member.take_released(self.direction) {
+            Some(free) => Some(free),
+            None => self.member.check(self.direction)?,
+        };
+        if let Some(free) = free {
+            self.let_go(free);
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, data: Bytes) {
+        self.pause_ends = None;
+        self.data = data;
+        if std::mem::take(&mut self.trailers_held) {
+            self.trailers = self.trailers_of_exchange().borrow().clone();
+            if let Some(trailers) = &mut self.trailers {
+                forward::filter_trailers(trailers);
+            }
+        }
+    }
+
+    fn trailers_of_exchange(&self) -> &std::cell::RefCell<Option<HeaderMap>> {
+        match self.direction {
+            Direction::Request => &self.member.exchange.request_trailers,
+            Direction::Response => &self.member.exchange.response_trailers,
+        }
+    }
+
+    /// Whether all that there was has gone on, or is about to.
+    fn is_over(&self) -> bool {
+        self.ended && self.trailers_to_come.is_none() && !self.holds()
+    }
+
+    /// Gives the filter the next frame, or waits: for the source, or for the filter where that is all there is.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.member.exchange.waits(cx);
+        if self.ended {
+            // The answer to the trailers must not let go of data that the filter has not decided about.
+            return match self.trailers_to_come.take_if(|_| !self.member.holds_body(self.direction)) {
+                Some(trailers) => Poll::Ready(self.give_trailers(trailers)),
+                None => self.poll_pause(cx),
+            };
+        }
+        match std::task::ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => self.give(Bytes::new(), true)?,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    let end = self.source.is_end_stream();
+                    if !data.is_empty() || end {
+                        self.give(data, end)?;
+                    }
+                }
+                Err(frame) => {
+                    self.trailers_to_come = frame.into_trailers().ok();
+                    // Whoever waits for the end of the body waits for this.
+                    self.give(Bytes::new(), true)?;
+                }
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn give(&mut self, data: Bytes, end: bool) -> Result<(), Error> {
+        self.ended = end;
+        let on = if self.member.interests().body(self.direction) {
+            self.member.on_body(self.direction, data, end)?
+        } else {
+            Some(data)
+        };
+        // It may have answered, or closed, in the callback: then nothing goes on.
+        self.member.check(self.direction)?;
+        if let Some(data) = on {
+            self.let_go(data);
+        }
+        Ok(())
+    }
+
+    fn give_trailers(&mut self, trailers: HeaderMap) -> Result<(), Error> {
+        *self.trailers_of_exchange().borrow_mut() = Some(trailers);
+        self.trailers_held = true;
+        let on = self.member.on_trailers(self.direction)?;
+        self.member.check(self.direction)?;
+        if let Some(data) = on {
+            self.let_go(data);
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes in: only the filter can let go of what it holds.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.pause_ends.is_none() {
+            self.pause_ends = deadline(Some(self.member.policy().pause));
+        }
+        std::task::ready!(self.timer.poll_elapsed(cx, self.pause_ends));
+        let held = self.member.pause_ended(self.direction)?;
+        self.let_go(held);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Streaming for FilteredBody {
+    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.source.poll_aside(cx)
+    }
+}
+
+impl HttpBody for FilteredBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        loop {
+            if !this.data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.data)))));
+            }
+            if let Some(trailers) = this.trailers.take() {
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            if this.is_over() {
+                return Poll::Ready(None);
+            }
+            if let Err(error) = this.take_what_is_free() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if !this.data.is_empty() || this.trailers.is_some() || this.is_over() {
+                continue;
+            }
+            if let Err(error) = std::task::ready!(this.poll_step(cx)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over() && self.data.is_empty() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_over() && self.trailers.is_none() {
+            return SizeHint::with_exact(self.data.len() as u64);
+        }
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,245 @@
+//! The filters of a route, and their way through one exchange.
+
+mod prefetch;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body as _;
+use prefetch::{Patience, begin};
+
+use super::body::FilteredBody;
+use super::coding::{Codings, decoded, head_of_changed, head_of_decoded};
+use super::exchange::{End, Exchange, Facts, RequestHead, ResponseHead};
+use super::fields::remove_framing;
+use super::member::Member;
+use super::{Direction, Filter};
+use crate::body::Body;
+use crate::error::Error;
+use crate::forward;
+use crate::http1::may_have_body;
+use crate::timer::{Timer, deadline};
+
+/// The filters of a route, at least one, in the order of the configuration: that in which they see requests. Responses pass
+/// them the other way round.
+pub(crate) struct Chain(Vec<Arc<dyn Filter>>);
+
+impl Chain {
+    /// `None` of no filters.
+    pub(crate) fn new(filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
+        (!filters.is_empty()).then_some(Self(filters))
+    }
+}
+
+/// A chain's work on one exchange. Told of its [`end`](Session::end) by whoever made it.
+pub(crate) struct Session {
+    pub(crate) exchange: Rc<Exchange>,
+    members: RefCell<Vec<Rc<Member>>>,
+}
+
+impl Session {
+    pub(crate) fn new(facts: Facts, request: RequestHead) -> Rc<Self> {
+        let exchange = Rc::new(Exchange::new(facts, request));
+        Rc::new(Self { exchange, members: RefCell::default() })
+    }
+
+    /// Takes the request through the filters. Its head is in the exchange; what becomes of its body is the answer.
+    ///
+    /// # Errors
+    /// A filter failed and fails closed, or has ended the exchange: see [`Session::answer`].
+    pub(crate) async fn request(&self, chain: &Chain, body: Body, timer: &Timer) -> Result<Body, Error> {
+        for filter in &chain.0 {
+            let member = Member::begin(filter, &self.exchange)?;
+            self.members.borrow_mut().push(member);
+        }
+        let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
+        let members = self.members.borrow().clone();
+        let passed = self.pass(Direction::Request, members, body, true, timer).await?;
+        remove_framing(&mut self.exchange.request.borrow_mut().headers);
+        // A client that waits for `100 Continue` gets it when the upstream wants the body.
+        if passed.changes && !asks_first { begin(passed.body, Patience::Short, timer).await } else { Ok(passed.body) }
+    }
+
+    /// Takes a response through the filters, the last one first.
+    ///
+    /// # Errors
+    /// As of [`Session::request`], or the response's body failed before anything of it went on.
+    pub(crate) async fn response(
+        &self,
+        response: Response<Body>,
+        method: &Method,
+        timer: &Timer,
+    ) -> Result<Response<Body>, Error> {
+        let (mut parts, body) = response.into_parts();
+        let kept = Kept::of(parts.status, &parts.headers);
+        let has_body = *method != Method::HEAD && may_have_body(parts.status);
+        let head = ResponseHead { status: parts.status, headers: std::mem::take(&mut parts.headers) };
+        *self.exchange.response.borrow_mut() = Some(head);
+        let mut members = self.members.borrow().clone();
+        members.reverse();
+        let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
+        if let Some(head) = &mut *self.exchange.response.borrow_mut() {
+            remove_framing(&mut head.headers);
+            kept.restore(&mut head.headers, passed.changes);
+            parts.status = head.status;
+            parts.headers = head.headers.clone();
+        }
+        let body = match () {
+            // By a filter's word there is none; that of a HEAD only tells the length.
+            () if has_body && !may_have_body(parts.status) => Body::Empty,
+            () if !has_body && passed.changes => Body::Empty,
+            () if passed.changes => begin(passed.body, Patience::of(&parts.headers), timer).await?,
+            () => passed.body,
+        };
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// What a filter has answered in place of the exchange's own response.
+    pub(crate) fn answer(&self) -> Option<Response<Body>> {
+        self.exchange.take_answer().map(|mut local| {
+            remove_framing(&mut local.headers);
+            local.into()
+        })
+    }
+
+    /// The exchange is over.
+    pub(crate) fn end(&self, end: End) {
+        self.exchange.ended(end);
+        for member in self.members.take() {
+            member.on_end();
+        }
+    }
+
+    /// Gives each filter the head, one after the other, and puts its part of the body's way behind that of those before.
+    async fn pass(
+        &self,
+        direction: Direction,
+        members: Vec<Rc<Member>>,
+        mut body: Body,
+        has_body: bool,
+        timer: &Timer,
+    ) -> Result<Passed, Error> {
+        let mut changes = false;
+        self.tell_length(direction, &body, has_body);
+        for member in members {
+            let interests = member.interests();
+            let end = !has_body || body.is_end_stream();
+            let reads = interests.body(direction);
+            if reads && member.policy().decode {
+                body = self.undo_coding(direction, body, end);
+            }
+            if reads && direction == Direction::Response && !changes {
+                self.with_headers(direction, head_of_changed);
+            }
+            changes |= reads;
+            member.on_head(direction, end)?;
+            member.check(direction)?;
+            if end || !(reads || interests.trailers(direction)) {
+                wait_for_head(&member, direction, &mut body, timer).await?;
+                continue;
+            }
+            let mut filtered = FilteredBody::new(body, member.clone(), direction, timer.clone());
+            if member.policy().body_while_head_held && reads {
+                std::future::poll_fn(|cx| filtered.poll_head(cx)).await?;
+                body = Body::boxed(filtered);
+            } else {
+                body = Body::boxed(filtered);
+                wait_for_head(&member, direction, &mut body, timer).await?;
+            }
+        }
+        Ok(Passed { body, changes })
+    }
+
+    fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut HeaderMap) -> T) -> Option<T> {
+        match direction {
+            Direction::Request => Some(edit(&mut self.exchange.request.borrow_mut().headers)),
+            Direction::Response => self.exchange.response.borrow_mut().as_mut().map(|head| edit(&mut head.headers)),
+        }
+    }
+
+    /// Filters look at the length as if it were a field like others; it is written anew from the body afterwards.
+    fn tell_length(&self, direction: Direction, body: &Body, has_body: bool) {
+        if let Some(length) = body.size_hint().exact().filter(|length| has_body && *length > 0) {
+            self.with_headers(direction, |headers| headers.insert(header::CONTENT_LENGTH, length.into()));
+        }
+    }
+
+    /// Gives the next filters the body as it is without its content coding, and a head that says so.
+    fn undo_coding(&self, direction: Direction, body: Body, end: bool) -> Body {
+        let failure = match direction {
+            Direction::Request => Error::RequestCoding,
+            Direction::Response => Error::ResponseCoding,
+        };
+        let undo = |headers: &mut HeaderMap| {
+            let codings = Codings::of(headers)?;
+            head_of_decoded(headers);
+            Some(codings)
+        };
+        match self.with_headers(direction, undo).flatten() {
+            Some(codings) if !end => decoded(body, &codings, failure),
+            _ => body,
+        }
+    }
+}
+
+struct Passed {
+    body: Body,
+    /// A filter may have made another body of it.
+    changes: bool,
+}
+
+/// Fields of a response in which filters have no say.
+struct Kept {
+    /// What a GET would be answered with, in the answer to a HEAD and in a 304.
+    content_length: Option<HeaderValue>,
+    upgrade: Option<HeaderValue>,
+}
+
+impl Kept {
+    fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        Self {
+            content_length: headers.get(header::CONTENT_LENGTH).cloned(),
+            upgrade: headers.get(header::UPGRADE).filter(|_| switches).cloned(),
+        }
+    }
+
+    fn restore(self, headers: &mut HeaderMap, changes: bool) {
+        if let Some(length) = self.content_length.filter(|_| !changes) {
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
+        if let Some(protocol) = self.upgrade {
+            forward::set_upgrade(headers, protocol);
+        }
+    }
+}
+
+/// Waits until a filter lets the head go on that it holds back, if it does. What must go on meanwhile goes on.
+async fn wait_for_head(
+    member: &Rc<Member>,
+    direction: Direction,
+    body: &mut Body,
+    timer: &Timer,
+) -> Result<(), Error> {
+    if !member.holds_head(direction) {
+        return Ok(());
+    }
+    let limit = deadline(Some(member.policy().pause));
+    std::future::poll_fn(|cx: &mut Context<'_>| {
+        member.exchange.waits(cx);
+        member.check(direction)?;
+        member.take_released(direction);
+        if !member.holds_head(direction) {
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(error) = body.poll_aside(cx) {
+            return Poll::Ready(Err(error));
+        }
+        std::task::ready!(timer.poll_elapsed(cx, limit));
+        Poll::Ready(member.pause_ended(direction).map(drop))
+    })
+    .await
+}

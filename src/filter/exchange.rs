@@ -1,0 +1,243 @@
+//! One request and its response, as filters see and change them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+
+use crate::body::Body;
+
+/// Names and values of a header section, together, as a filter may make it.
+pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of properties that filters set on one exchange.
+const PROPERTY_BYTES_MAX: usize = 64 * 1024;
+
+/// A request and its response.
+pub(crate) struct Exchange {
+    pub(crate) facts: Facts,
+    pub(crate) request: RefCell<RequestHead>,
+    /// From the moment it is there.
+    pub(crate) response: RefCell<Option<ResponseHead>>,
+    pub(crate) request_trailers: RefCell<Option<HeaderMap>>,
+    pub(crate) response_trailers: RefCell<Option<HeaderMap>>,
+    /// What filters have set, by path; for each other and for themselves.
+    properties: RefCell<BTreeMap<Box<[u8]>, Bytes>>,
+    property_bytes: Cell<usize>,
+    /// Which endpoint was tried last.
+    upstream: RefCell<Option<Arc<str>>>,
+    upstream_address: Cell<Option<SocketAddr>>,
+    /// A filter's own answer.
+    local: RefCell<Option<LocalResponse>>,
+    closed: Cell<bool>,
+    route_cleared: Cell<bool>,
+    end: Cell<Option<End>>,
+    /// Whoever polls the exchange.
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What does not change while a request is served.
+pub(crate) struct Facts {
+    pub(crate) client: IpAddr,
+    pub(crate) tls: bool,
+    pub(crate) version: Version,
+    pub(crate) listener: Arc<str>,
+    pub(crate) listener_address: Option<SocketAddr>,
+    pub(crate) route: Arc<str>,
+    pub(crate) started: SystemTime,
+}
+
+/// The head of a request.
+#[derive(Clone)]
+pub(crate) struct RequestHead {
+    pub(crate) method: Method,
+    /// As the client wrote it.
+    target: Uri,
+    /// Path and query, where a filter has changed them.
+    path: Option<String>,
+    /// The host that is asked, with its port.
+    pub(crate) authority: HeaderValue,
+    pub(crate) scheme: &'static str,
+    /// Without Host, which is the authority.
+    pub(crate) headers: HeaderMap,
+}
+
+/// The head of a response.
+#[derive(Clone)]
+pub(crate) struct ResponseHead {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+/// An answer that a filter gives in place of what there is.
+pub(crate) struct LocalResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    /// 0 where the client got none.
+    pub(crate) status: u16,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) duration: Duration,
+    /// The reason of a failure.
+    pub(crate) error: Option<&'static str>,
+}
+
+impl RequestHead {
+    pub(crate) fn new(
+        method: Method,
+        target: Uri,
+        authority: HeaderValue,
+        scheme: &'static str,
+        mut headers: HeaderMap,
+    ) -> Self {
+        headers.remove(header::HOST);
+        Self { method, target, path: None, authority, scheme, headers }
+    }
+
+    /// Path and query.
+    pub(crate) fn path(&self) -> &str {
+        match &self.path {
+            Some(path) => path,
+            None => self.target.path_and_query().map_or("/", |path| path.as_str()),
+        }
+    }
+
+    pub(crate) fn set_path(&mut self, path: String) {
+        self.path = Some(path);
+    }
+
+    /// Path and query where a filter has changed them.
+    pub(crate) fn changed_path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(facts: Facts, request: RequestHead) -> Self {
+        Self {
+            facts,
+            request: RefCell::new(request),
+            response: RefCell::default(),
+            request_trailers: RefCell::default(),
+            response_trailers: RefCell::default(),
+            properties: RefCell::default(),
+            property_bytes: Cell::new(0),
+            upstream: RefCell::default(),
+            upstream_address: Cell::new(None),
+            local: RefCell::default(),
+            closed: Cell::new(false),
+            route_cleared: Cell::new(false),
+            end: Cell::new(None),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// Answers in place of whatever was to come. The first one counts.
+    pub(crate) fn answer(&self, local: LocalResponse) {
+        self.local.borrow_mut().get_or_insert(local);
+        self.wake();
+    }
+
+    pub(super) fn take_answer(&self) -> Option<LocalResponse> {
+        self.local.borrow_mut().take()
+    }
+
+    /// Gives the exchange up without an answer.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether the filters' own decision has ended the exchange.
+    pub(super) fn is_decided(&self) -> bool {
+        self.closed.get() || self.local.borrow().is_some()
+    }
+
+    /// The route is to be looked for again once the request's filters are done.
+    pub(crate) fn clear_route(&self) {
+        self.route_cleared.set(true);
+    }
+
+    pub(crate) fn is_route_cleared(&self) -> bool {
+        self.route_cleared.get()
+    }
+
+    /// An endpoint is being tried.
+    pub(crate) fn tries(&self, url: &str, address: SocketAddr) {
+        *self.upstream.borrow_mut() = Some(url.into());
+        self.upstream_address.set(Some(address));
+    }
+
+    pub(crate) fn upstream(&self) -> Option<Arc<str>> {
+        self.upstream.borrow().clone()
+    }
+
+    pub(crate) fn upstream_address(&self) -> Option<SocketAddr> {
+        self.upstream_address.get()
+    }
+
+    /// What a filter has set at a path.
+    pub(crate) fn property(&self, path: &[u8]) -> Option<Bytes> {
+        self.properties.borrow().get(path).cloned()
+    }
+
+    /// Sets a property; whether there was room for it.
+    pub(crate) fn set_property(&self, path: &[u8], value: Bytes) -> bool {
+        let mut properties = self.properties.borrow_mut();
+        let before = properties.get(path).map_or(0, |before| before.len() + path.len());
+        let bytes = self.property_bytes.get() - before + path.len() + value.len();
+        if bytes > PROPERTY_BYTES_MAX {
+            return false;
+        }
+        self.property_bytes.set(bytes);
+        properties.insert(path.into(), value);
+        true
+    }
+
+    pub(super) fn ended(&self, end: End) {
+        self.end.set(Some(end));
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.get()
+    }
+
+    /// Remembers whom to wake.
+    pub(super) fn waits(&self, cx: &Context<'_>) {
+        match &mut *self.waker.borrow_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl From<LocalResponse> for http::Response<Body> {
+    fn from(local: LocalResponse) -> Self {
+        let mut response = http::Response::new(Body::full(local.body));
+        *response.status_mut() = local.status;
+        *response.headers_mut() = local.headers;
+        response
+    }
+}

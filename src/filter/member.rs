@@ -1,0 +1,365 @@
+//! One filter in one exchange: what it holds back, and what becomes of its failures.
+
+mod buffer;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+pub(crate) use buffer::Buffer;
+
+use super::exchange::{Exchange, LocalResponse};
+use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
+use crate::error::{Error, FilterError};
+
+/// Bytes that a filter may write into the log for one exchange.
+const LOG_BYTES_MAX: usize = 64 * 1024;
+
+/// What a body may grow by in one callback, beyond what the filter may hold back anyway.
+const GROWTH_BYTES: usize = 64 * 1024;
+
+/// Pseudo-headers of a request: `:authority`, `:method`, `:path`, `:scheme`.
+const REQUEST_PSEUDO: usize = 4;
+
+/// Pseudo-headers of a response: `:status`.
+const RESPONSE_PSEUDO: usize = 1;
+
+/// One filter's part in one exchange.
+pub(crate) struct Member {
+    pub(crate) exchange: Rc<Exchange>,
+    filter: Arc<dyn Filter>,
+    callbacks: OnceCell<Box<dyn Callbacks>>,
+    request: RefCell<Side>,
+    response: RefCell<Side>,
+    /// Calls of its own that were not answered yet.
+    calls_out: Cell<u32>,
+    /// It failed, and is left out from then on.
+    bypassed: Cell<bool>,
+    /// It failed while none of its callbacks for this exchange ran.
+    failed: Cell<Option<Fault>>,
+    log_bytes: Cell<usize>,
+}
+
+/// What a filter has of a message in one direction.
+#[derive(Default)]
+struct Side {
+    head_held: bool,
+    body_held: bool,
+    released: bool,
+    buffer: Buffer,
+    /// The buffer as it came, for a filter that fails open.
+    original: Buffer,
+    /// What the buffer may grow to.
+    bytes_max: usize,
+}
+
+impl Member {
+    /// A filter's part in an exchange; one that cannot be started and fails open takes no part.
+    ///
+    /// # Errors
+    /// It cannot be started, and fails closed.
+    pub(super) fn begin(filter: &Arc<dyn Filter>, exchange: &Rc<Exchange>) -> Result<Rc<Self>, Error> {
+        let member = Rc::new(Self {
+            exchange: exchange.clone(),
+            filter: filter.clone(),
+            callbacks: OnceCell::new(),
+            request: RefCell::default(),
+            response: RefCell::default(),
+            calls_out: Cell::new(0),
+            bypassed: Cell::new(false),
+            failed: Cell::new(None),
+            log_bytes: Cell::new(LOG_BYTES_MAX),
+        });
+        match filter.clone().begin(&member) {
+            Ok(callbacks) => drop(member.callbacks.set(callbacks)),
+            Err(fault) => member.give_up(fault)?,
+        }
+        Ok(member)
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        self.filter.policy()
+    }
+
+    /// Which of its callbacks there are; none of one that is left out.
+    pub(super) fn interests(&self) -> Interests {
+        if self.bypassed.get() { Interests::default() } else { self.filter.interests() }
+    }
+
+    fn side(&self, direction: Direction) -> &RefCell<Side> {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        }
+    }
+
+    /// Lets a message go on that is held back, or that the callback which runs is about to hold back.
+    pub(crate) fn release(&self, direction: Direction) {
+        self.side(direction).borrow_mut().released = true;
+        self.exchange.wake();
+    }
+
+    /// A call of the filter's own goes out; it holds the exchange's message until it is answered.
+    pub(crate) fn call_begins(&self) {
+        self.calls_out.set(self.calls_out.get().saturating_add(1));
+    }
+
+    /// It was answered, or never will be.
+    pub(crate) fn call_ends(&self) {
+        self.calls_out.set(self.calls_out.get().saturating_sub(1));
+        self.exchange.wake();
+    }
+
+    /// How many are not answered.
+    pub(crate) fn calls_out(&self) -> u32 {
+        self.calls_out.get()
+    }
+
+    /// What served the filter is gone, by no fault of this exchange.
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.failed.set(Some(fault));
+        self.exchange.wake();
+    }
+
+    /// Takes bytes of the log's budget; whether there were any left.
+    pub(crate) fn may_log(&self, bytes: usize) -> bool {
+        let left = self.log_bytes.get();
+        self.log_bytes.set(left.saturating_sub(bytes.max(1)));
+        left > 0
+    }
+
+    /// What the filter has of a body, for reading.
+    pub(crate) fn with_buffer<T>(&self, direction: Direction, read: impl FnOnce(&[u8]) -> T) -> T {
+        read(self.side(direction).borrow().buffer.as_slice())
+    }
+
+    /// Replaces a part of it; whether there was room.
+    pub(crate) fn splice(&self, direction: Direction, start: usize, length: usize, data: &[u8]) -> bool {
+        let mut side = self.side(direction).borrow_mut();
+        let bytes_max = side.bytes_max;
+        side.buffer.splice(start, length, data, bytes_max)
+    }
+
+    /// Whether a head of this direction is held back.
+    pub(super) fn holds_head(&self, direction: Direction) -> bool {
+        self.side(direction).borrow().head_held
+    }
+
+    pub(super) fn holds_body(&self, direction: Direction) -> bool {
+        self.side(direction).borrow().body_held
+    }
+
+    /// Gives the head of a message to the filter.
+    pub(super) fn on_head(&self, direction: Direction, end: bool) -> Result<(), Error> {
+        if !self.interests().head(direction) {
+            return Ok(());
+        }
+        let Some(callbacks) = self.callbacks.get() else { return Ok(()) };
+        let original = self.policy().fails_open.then(|| Original::of(&self.exchange, direction));
+        let fields = self.fields(direction);
+        self.side(direction).borrow_mut().released = false;
+        match callbacks.on_head(direction, fields, end) {
+            Ok(action) => {
+                let mut side = self.side(direction).borrow_mut();
+                side.head_held = action == Action::Pause && !std::mem::take(&mut side.released);
+                Ok(())
+            }
+            Err(fault) => {
+                if let Some(original) = original {
+                    original.put_back(&self.exchange);
+                }
+                self.give_up(fault)
+            }
+        }
+    }
+
+    fn fields(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Request => self.exchange.request.borrow().headers.len() + REQUEST_PSEUDO,
+            Direction::Response => {
+                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len()) + RESPONSE_PSEUDO
+            }
+        }
+    }
+
+    /// Gives bytes of a body to the filter, behind those that it holds back. Answers what goes on, if anything does.
+    pub(super) fn on_body(&self, direction: Direction, data: Bytes, end: bool) -> Result<Option<Bytes>, Error> {
+        if self.bypassed.get() {
+            return Ok(Some(data));
+        }
+        let Some(callbacks) = self.callbacks.get() else { return Ok(Some(data)) };
+        let policy = self.policy();
+        let length = {
+            let side = &mut *self.side(direction).borrow_mut();
+            if policy.fails_open {
+                side.original.append(data.clone());
+            }
+            side.buffer.append(data);
+            side.bytes_max = side.buffer.len().max(policy.body_bytes_max).saturating_add(GROWTH_BYTES);
+            side.released = false;
+            side.buffer.len()
+        };
+        match callbacks.on_body(direction, length, end) {
+            Ok(action) => self.after_body(direction, action),
+            Err(fault) => {
+                self.give_up(fault)?;
+                let mut side = self.side(direction).borrow_mut();
+                side.head_held = false;
+                side.body_held = false;
+                side.buffer = Buffer::default();
+                Ok(Some(side.original.take()))
+            }
+        }
+    }
+
+    fn after_body(&self, direction: Direction, action: Action) -> Result<Option<Bytes>, Error> {
+        let mut side = self.side(direction).borrow_mut();
+        let goes_on = action == Action::Continue || side.released;
+        // Its answer decides about the head as well: a body's default answer must not let an exchange through that the
+        // answer to a call may still forbid.
+        let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
+        side.released = false;
+        if goes_on && !awaits_call {
+            side.head_held = false;
+            side.body_held = false;
+            return Ok(Some(side.let_go()));
+        }
+        side.body_held = true;
+        let length = side.buffer.len();
+        drop(side);
+        if length <= self.policy().body_bytes_max { Ok(None) } else { Err(self.too_large(direction)) }
+    }
+
+    fn too_large(&self, direction: Direction) -> Error {
+        self.filter.failed(Fault::Body);
+        let status = match direction {
+            Direction::Request => StatusCode::PAYLOAD_TOO_LARGE,
+            Direction::Response => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        self.error(Fault::Body, status)
+    }
+
+    /// Gives the trailer section to the filter. The body before it has gone; whether the trailers go on, and what the filter
+    /// has put before them.
+    pub(super) fn on_trailers(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
+        let callbacks = self.callbacks.get().filter(|_| self.interests().trailers(direction));
+        let Some(callbacks) = callbacks else { return Ok(Some(Bytes::new())) };
+        let trailers = match direction {
+            Direction::Request => &self.exchange.request_trailers,
+            Direction::Response => &self.exchange.response_trailers,
+        };
+        let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
+        self.side(direction).borrow_mut().bytes_max = self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
+        let fields = trailers.borrow().as_ref().map_or(0, http::HeaderMap::len);
+        self.side(direction).borrow_mut().released = false;
+        match callbacks.on_trailers(direction, fields) {
+            Ok(action) => {
+                let mut side = self.side(direction).borrow_mut();
+                side.body_held = action == Action::Pause && !std::mem::take(&mut side.released);
+                if side.body_held { Ok(None) } else { Ok(Some(side.let_go())) }
+            }
+            Err(fault) => {
+                self.give_up(fault)?;
+                *trailers.borrow_mut() = original;
+                Ok(Some(Bytes::new()))
+            }
+        }
+    }
+
+    /// What was held back and may go on now, by the filter's own word.
+    pub(super) fn take_released(&self, direction: Direction) -> Option<Bytes> {
+        let mut side = self.side(direction).borrow_mut();
+        if !std::mem::take(&mut side.released) || !(side.head_held || side.body_held) {
+            return None;
+        }
+        side.head_held = false;
+        side.body_held = false;
+        Some(side.let_go())
+    }
+
+    /// Whether something happened, besides the callbacks, that ends the exchange or the filter's part in it. Answers what was
+    /// held back by a filter that is left out from now on.
+    ///
+    /// # Errors
+    /// The exchange is over: by [`Error::FilterAnswered`] where a filter has an answer.
+    pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
+        if self.exchange.is_decided() {
+            return Err(if self.exchange.is_closed() { Error::FilterClosed } else { Error::FilterAnswered });
+        }
+        let Some(fault) = self.failed.take().filter(|_| !self.bypassed.get()) else { return Ok(None) };
+        self.give_up(fault)?;
+        Ok(Some(self.leave_out(direction)))
+    }
+
+    /// It held a message back for too long. Answers what it held, where it is left out from now on.
+    pub(super) fn pause_ended(&self, direction: Direction) -> Result<Bytes, Error> {
+        self.filter.failed(Fault::Pause);
+        self.give_up(Fault::Pause)?;
+        Ok(self.leave_out(direction))
+    }
+
+    fn leave_out(&self, direction: Direction) -> Bytes {
+        let mut side = self.side(direction).borrow_mut();
+        side.head_held = false;
+        side.body_held = false;
+        side.buffer = Buffer::default();
+        side.original.take()
+    }
+
+    /// The filter failed: an error, or from now on the exchange goes on without it.
+    fn give_up(&self, fault: Fault) -> Result<(), Error> {
+        if !self.policy().fails_open {
+            return Err(self.error(fault, StatusCode::INTERNAL_SERVER_ERROR));
+        }
+        self.bypassed.set(true);
+        Ok(())
+    }
+
+    fn error(&self, fault: Fault, status: StatusCode) -> Error {
+        Error::Filter(FilterError { reason: self.filter.reason(fault), status: status.as_u16() })
+    }
+
+    /// The exchange is over.
+    pub(super) fn on_end(&self) {
+        if let Some(callbacks) = self.callbacks.get() {
+            callbacks.on_end();
+        }
+    }
+}
+
+impl Side {
+    fn let_go(&mut self) -> Bytes {
+        self.original = Buffer::default();
+        self.buffer.take()
+    }
+}
+
+/// A head as it was before a filter that fails open was given it.
+enum Original {
+    Request(Box<super::exchange::RequestHead>),
+    Response(Option<Box<super::exchange::ResponseHead>>),
+}
+
+impl Original {
+    fn of(exchange: &Exchange, direction: Direction) -> Self {
+        match direction {
+            Direction::Request => Self::Request(Box::new(exchange.request.borrow().clone())),
+            Direction::Response => Self::Response(exchange.response.borrow().clone().map(Box::new)),
+        }
+    }
+
+    fn put_back(self, exchange: &Exchange) {
+        match self {
+            Self::Request(head) => *exchange.request.borrow_mut() = *head,
+            Self::Response(head) => *exchange.response.borrow_mut() = head.map(|head| *head),
+        }
+    }
+}
+
+/// What [`Error::FilterAnswered`] stands for.
+pub(super) fn answered(exchange: &Exchange) -> Option<LocalResponse> {
+    exchange.take_answer()
+}

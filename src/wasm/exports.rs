@@ -1,0 +1,134 @@
+//! The callbacks of an instance, looked up once.
+
+use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
+
+use super::host::Host;
+use crate::filter::Direction;
+
+/// What the guest exports; `None` of what it does not.
+pub(super) struct Exports {
+    pub(super) context_create: Option<TypedFunc<(u32, u32), ()>>,
+    pub(super) vm_start: Option<TypedFunc<(u32, u32), u32>>,
+    pub(super) configure: Option<TypedFunc<(u32, u32), u32>>,
+    request_headers: Option<HeadCallback>,
+    response_headers: Option<HeadCallback>,
+    request_body: Option<BodyCallback>,
+    response_body: Option<BodyCallback>,
+    request_trailers: Option<TrailersCallback>,
+    response_trailers: Option<TrailersCallback>,
+    pub(super) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(super) tick: Option<TypedFunc<u32, ()>>,
+    pub(super) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
+    pub(super) done: Option<TypedFunc<u32, u32>>,
+    pub(super) log: Option<TypedFunc<u32, ()>>,
+    pub(super) delete: Option<TypedFunc<u32, ()>>,
+}
+
+type BodyCallback = TypedFunc<(u32, u32, u32), u32>;
+type TrailersCallback = TypedFunc<(u32, u32), u32>;
+
+/// ABI 0.1.0 does not say whether a body follows.
+#[derive(Clone)]
+pub(super) enum HeadCallback {
+    WithEnd(TypedFunc<(u32, u32, u32), u32>),
+    WithoutEnd(TypedFunc<(u32, u32), u32>),
+}
+
+impl Exports {
+    /// # Errors
+    /// A callback has another form than the ABI says.
+    pub(super) fn of(instance: &Instance, store: &mut Store<Host>) -> wasmtime::Result<Self> {
+        Ok(Self {
+            context_create: function(instance, store, "proxy_on_context_create")?,
+            vm_start: function(instance, store, "proxy_on_vm_start")?,
+            configure: function(instance, store, "proxy_on_configure")?,
+            request_headers: head(instance, store, "proxy_on_request_headers")?,
+            response_headers: head(instance, store, "proxy_on_response_headers")?,
+            request_body: function(instance, store, "proxy_on_request_body")?,
+            response_body: function(instance, store, "proxy_on_response_body")?,
+            request_trailers: function(instance, store, "proxy_on_request_trailers")?,
+            response_trailers: function(instance, store, "proxy_on_response_trailers")?,
+            http_call_response: function(instance, store, "proxy_on_http_call_response")?,
+            tick: function(instance, store, "proxy_on_tick")?,
+            queue_ready: function(instance, store, "proxy_on_queue_ready")?,
+            done: function(instance, store, "proxy_on_done")?,
+            log: function(instance, store, "proxy_on_log")?,
+            delete: function(instance, store, "proxy_on_delete")?,
+        })
+    }
+
+    /// The callback for a head.
+    pub(super) fn head(&self, direction: Direction) -> Option<&HeadCallback> {
+        match direction {
+            Direction::Request => self.request_headers.as_ref(),
+            Direction::Response => self.response_headers.as_ref(),
+        }
+    }
+
+    /// The callback for a body.
+    pub(super) fn body(&self, direction: Direction) -> Option<&BodyCallback> {
+        match direction {
+            Direction::Request => self.request_body.as_ref(),
+            Direction::Response => self.response_body.as_ref(),
+        }
+    }
+
+    /// The callback for trailers.
+    pub(super) fn trailers(&self, direction: Direction) -> Option<&TrailersCallback> {
+        match direction {
+            Direction::Request => self.request_trailers.as_ref(),
+            Direction::Response => self.response_trailers.as_ref(),
+        }
+    }
+}
+
+fn function<P: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    store: &mut Store<Host>,
+    name: &str,
+) -> wasmtime::Result<Option<TypedFunc<P, R>>> {
+    let Some(function) = instance.get_func(&mut *store, name) else { return Ok(None) };
+    match function.typed(&*store) {
+        Ok(function) => Ok(Some(function)),
+        Err(error) => Err(error.context(format!("its export `{name}` is not what proxy-wasm has under that name"))),
+    }
+}
+
+fn head(instance: &Instance, store: &mut Store<Host>, name: &str) -> wasmtime::Result<Option<HeadCallback>> {
+    let Some(callback) = instance.get_func(&mut *store, name) else { return Ok(None) };
+    if let Ok(callback) = callback.typed(&*store) {
+        return Ok(Some(HeadCallback::WithoutEnd(callback)));
+    }
+    Ok(function(instance, store, name)?.map(HeadCallback::WithEnd))
+}
+
+/// The guest's allocator: SDKs have it under one of two names.
+pub(super) fn allocator(
+    instance: &Instance,
+    store: &mut Store<Host>,
+) -> wasmtime::Result<Option<TypedFunc<u32, u32>>> {
+    match function(instance, store, "proxy_on_memory_allocate")? {
+        Some(allocate) => Ok(Some(allocate)),
+        None => function(instance, store, "malloc"),
+    }
+}
+
+/// Runs what initialises the guest: `_initialize` and then `main`, or `_start` where there is no `_initialize`.
+pub(super) fn initialize(instance: &Instance, store: &mut Store<Host>) -> wasmtime::Result<()> {
+    if let Some(initialize) = function::<(), ()>(instance, store, "_initialize")? {
+        initialize.call(&mut *store, ())?;
+        let Some(main) = instance.get_func(&mut *store, "main") else { return Ok(()) };
+        if let Ok(main) = main.typed::<(u32, u32), u32>(&*store) {
+            main.call(&mut *store, (0, 0))?;
+        } else if let Ok(main) = main.typed::<(), u32>(&*store) {
+            main.call(&mut *store, ())?;
+        } else if let Ok(main) = main.typed::<(), ()>(&*store) {
+            main.call(&mut *store, ())?;
+        }
+        return Ok(());
+    }
+    match function::<(), ()>(instance, store, "_start")? {
+        Some(start) => start.call(&mut *store, ()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,66 @@
+//! What went wrong in a guest, for the counts and for people.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use wasmtime::{Error, Trap, WasmBacktrace};
+
+use crate::filter::Fault;
+use crate::wasm::host::{Cause, Host};
+use crate::wasm::log::escaped;
+use crate::wasm::plugin::Plugin;
+
+/// Frames of a backtrace that are shown.
+const FRAMES: usize = 20;
+
+/// The kind of fault that an error is.
+pub(super) fn fault_of(error: &Error, host: &Host) -> Fault {
+    match (host.cause, error.downcast_ref::<Trap>()) {
+        (Some(Cause::Time), _) | (_, Some(Trap::Interrupt)) => Fault::Time,
+        (_, Some(Trap::StackOverflow)) => Fault::Stack,
+        // Allocators trap where there is nothing left to give.
+        _ if host.limit.was_refused => Fault::Memory,
+        _ => Fault::Trap,
+    }
+}
+
+/// What happened, and the functions of the guest that it happened in, with lines where the module has debug information.
+pub(super) fn describe(error: &Error, host: &Host) -> String {
+    let settings = &host.plugin.settings;
+    let mut text = match (host.cause, error.downcast_ref::<Trap>()) {
+        (Some(Cause::Time), _) => format!("it took more than {:?} of CPU time", host.time_max),
+        (Some(Cause::Exit(code)), _) => format!("it exited with code {code}"),
+        (None, Some(trap)) => trap.to_string(),
+        (None, None) => root_of(error),
+    };
+    if host.limit.was_refused {
+        let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
+    }
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        for (number, frame) in backtrace.frames().iter().take(FRAMES).enumerate() {
+            let name = frame.func_name().map_or("?".to_owned(), |name| {
+                escaped(&wasmtime_environ_demangle(name))
+            });
+            let _infallible = write!(text, "\n  {number}: {name}");
+            for symbol in frame.symbols() {
+                if let (Some(file), Some(line)) = (symbol.file(), symbol.line()) {
+                    let _infallible = write!(text, " at {}:{line}", escaped(file));
+                }
+            }
+        }
+    }
+    text
+}
+
+fn root_of(error: &Error) -> String {
+    escaped(&error.root_cause().to_string())
+}
+
+/// Counts a fault, and tells the log of it now and then.
+pub(super) fn tell(plugin: &Arc<Plugin>, callback: &str, fault: Fault, what: &str) {
+    plugin.stats.failed(fault.name());
+    if let Some(held_back) = plugin.warned.passes(fault.name()) {
+        let (filter, reason) = (&*plugin.settings.name, fault.name());
+        tracing::error!(filter, callback, reason, held_back, "filter failed: {what}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What plugins write into the log: escaped, so that no line can pretend to be another one, and bounded.
+
+use super::host::Host;
+
+/// Bytes of one line; what is beyond is cut off.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Lines that are kept for whoever started an instance.
+const LINES_KEPT_MAX: usize = 1000;
+
+/// The levels of proxy-wasm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl Level {
+    /// `None` of a number that is no level.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Trace,
+            1 => Self::Debug,
+            2 => Self::Info,
+            3 => Self::Warn,
+            // "Critical" is an error as well.
+            4 | 5 => Self::Error,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    /// The lowest level that is written, as its number.
+    pub(super) fn lowest() -> u32 {
+        use tracing::Level as L;
+        const LEVELS: [tracing::Level; 4] = [L::TRACE, L::DEBUG, L::INFO, L::WARN];
+        let lowest = LEVELS.iter().position(|level| match *level {
+            L::TRACE => tracing::enabled!(L::TRACE),
+            L::DEBUG => tracing::enabled!(L::DEBUG),
+            L::INFO => tracing::enabled!(L::INFO),
+            _ => tracing::enabled!(L::WARN),
+        });
+        u32::try_from(lowest.unwrap_or(LEVELS.len())).unwrap_or(4)
+    }
+}
+
+/// Where the lines of an instance go.
+pub(super) enum Sink {
+    /// Into the program's log.
+    Log,
+    /// To whoever started it, as `level: text`.
+    Kept(Vec<String>),
+}
+
+impl Sink {
+    /// What was kept.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        match self {
+            Sink::Log => Vec::new(),
+            Sink::Kept(lines) => std::mem::take(lines),
+        }
+    }
+}
+
+/// Writes a plugin's line to where its lines go.
+pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
+    if !host.may_log(text.len()) {
+        return;
+    }
+    let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
+    let text = escaped(&String::from_utf8_lossy(cut));
+    if let Sink::Kept(lines) = &mut host.log {
+        if lines.len() < LINES_KEPT_MAX {
+            lines.push(format!("{}: {text}", level.name()));
+        }
+        return;
+    }
+    let filter = &*host.plugin.settings.name;
+    match level {
+        Level::Trace => tracing::trace!(filter, "{text}"),
+        Level::Debug => tracing::debug!(filter, "{text}"),
+        Level::Info => tracing::info!(filter, "{text}"),
+        Level::Warn => tracing::warn!(filter, "{text}"),
+        Level::Error => tracing::error!(filter, "{text}"),
+    }
+    if !host.may_log(0) {
+        tracing::warn!(filter, "it has written as much as one exchange may: further lines are left out");
+    }
+}
+
+/// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`.
+pub(super) fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.trim_end().chars() {
+        if character.is_control() && character != '\t' {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line() {
+        for (written, is) in [
+            ("plain\tgrüezi", "plain\tgrüezi"),
+            ("a\nINFO forged", "a\\nINFO forged"),
+            ("a\r\n", "a"),
+            ("\u{1b}[2Ja\0\u{85}", "\\u{1b}[2Ja\\u{0}\\u{85}"),
+        ] {
+            assert_eq!(escaped(written), is);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Filters that are WebAssembly modules and speak proxy-wasm.
+//!
+//! [`Plugins`] makes them from the configuration, on the control side: read, compiled, linked, tried out. A [`Plugin`] is
+//! immutable and shared by all workers; each worker has an instance of it ([`local`]), reused from one request to the
+//! next. Callbacks run inline on the worker, as plain calls: nothing of a guest ever waits.
+//!
+//! wasmtime's types stay in here.
+
+mod bell;
+mod cache;
+mod engine;
+mod exports;
+mod host;
+mod instance;
+mod limit;
+mod local;
+mod log;
+mod memory;
+mod module;
+mod plugin;
+mod plugin_metrics;
+mod plugins;
+mod proxy_wasm;
+mod services;
+mod shared;
+mod wasi;
+
+pub(crate) use local::{end_instances, keep_instances};
+pub(crate) use plugin::Plugin;
+pub(crate) use plugins::{PluginError, Plugins};
+pub(crate) use services::{Callee, Callees, Services};

@@ -1,0 +1,83 @@
+//! What the plugins of a process share, from one configuration to the next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+use super::engine::Engines;
+use super::plugin_metrics::AllPluginMetrics;
+use super::shared::SharedVms;
+use crate::config::RouteTimeouts;
+use crate::metrics::{FilterStats, PluginMetricReport};
+use crate::upstream::Upstream;
+
+/// Engines, shared data, metrics, and the upstreams that plugins may call.
+#[derive(Default)]
+pub(crate) struct Services {
+    pub(super) engines: Engines,
+    pub(super) shared: SharedVms,
+    pub(super) metrics: AllPluginMetrics,
+    stats: Mutex<BTreeMap<String, Weak<FilterStats>>>,
+    callees: ArcSwap<Callees>,
+    workers: usize,
+    is_scratch: bool,
+}
+
+/// Upstreams by name.
+pub(crate) type Callees = HashMap<String, Callee>;
+
+/// An upstream that plugins may call, with its own pool and timeouts.
+#[derive(Clone)]
+pub(crate) struct Callee {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) timeouts: RouteTimeouts,
+    pub(crate) keep_alive: bool,
+}
+
+impl Services {
+    pub(crate) fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self { workers, ..Self::default() })
+    }
+
+    /// For an instance that is only tried: it may call whatever it likes, and nobody is called.
+    pub(super) fn scratch() -> Self {
+        Self { is_scratch: true, ..Self::default() }
+    }
+
+    pub(super) fn is_scratch(&self) -> bool {
+        self.is_scratch
+    }
+
+    /// Calls go to these from now on.
+    pub(crate) fn set_callees(&self, callees: Callees) {
+        self.callees.store(Arc::new(callees));
+    }
+
+    pub(super) fn callee(&self, name: &str) -> Option<Callee> {
+        self.callees.load().get(name).cloned()
+    }
+
+    /// The counts of a filter of this name. They last as long as anybody has them.
+    pub(super) fn stats_of(&self, name: &str) -> Arc<FilterStats> {
+        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, stats| stats.strong_count() > 0);
+        if let Some(stats) = all.get(name).and_then(Weak::upgrade) {
+            return stats;
+        }
+        let stats = Arc::new(FilterStats::new(name, self.workers));
+        all.insert(name.to_owned(), Arc::downgrade(&stats));
+        stats
+    }
+
+    /// The counts of every filter.
+    pub(crate) fn filter_stats(&self) -> Vec<Arc<FilterStats>> {
+        let all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The metrics that plugins have defined.
+    pub(crate) fn plugin_metrics(&self) -> Vec<PluginMetricReport> {
+        self.metrics.report()
+    }
+}

@@ -5,10 +5,12 @@ mod keys;
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::hash::Hash;
+use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, Route};
+use crate::files::Fingerprint;
 
 pub use keys::differing_keys;
 
@@ -22,6 +24,8 @@ pub struct Changes {
     pub listeners: Section,
     /// Routes, by name.
     pub routes: Section,
+    /// Filters that have a name, as the file has them.
+    pub filters: Section,
     /// Pools of upstream connections, by route or upstream, and endpoint.
     pub pools: Section,
     /// Keys of the file that belong to none of these, such as `trusted_proxies`.
@@ -51,8 +55,15 @@ pub struct Change {
 }
 
 impl Changes {
-    fn sections(&self) -> [(&'static str, &Section); 3] {
-        [("listeners", &self.listeners), ("routes", &self.routes), ("pools", &self.pools)]
+    fn sections(&self) -> impl Iterator<Item = (&'static str, &Section)> {
+        let sections = [
+            ("listeners", &self.listeners),
+            ("routes", &self.routes),
+            ("filters", &self.filters),
+            ("pools", &self.pools),
+        ];
+        // Who has no filters need not hear of them.
+        sections.into_iter().filter(|(title, section)| *title != "filters" || **section != Section::default())
     }
 
     /// All of it, a line each, for people.
@@ -79,7 +90,7 @@ impl Changes {
 impl Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<String> = Vec::new();
-        for (title, section) in self.sections().into_iter().filter(|(_, section)| !section.is_empty()) {
+        for (title, section) in self.sections().filter(|(_, section)| !section.is_empty()) {
             let changed: Vec<String> = section.changed.iter().map(ToString::to_string).collect();
             let kinds = [('+', &section.added), ('~', &changed), ('-', &section.drained)];
             let named: Vec<String> =
@@ -145,9 +156,26 @@ impl Display for Change {
     }
 }
 
+/// The files of two configurations, by what was in them.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// What was read for the one that serves.
+    pub before: &'a Fingerprint,
+    /// What was read for the one that is to serve.
+    pub after: &'a Fingerprint,
+}
+
+impl Contents<'_> {
+    /// Whether a file that both have read is another one. Which files they name is for their keys to say.
+    fn differ(self, path: &Path) -> bool {
+        let marks = self.before.mark(path).zip(self.after.mark(path));
+        marks.is_some_and(|(before, after)| before != after)
+    }
+}
+
 /// The routes of two configurations.
 #[must_use]
-pub fn routes(before: &Config, after: &Config) -> Section {
+pub fn routes(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_routes = before.routes.iter().map(|route| (route.name(), route.name(), route));
     let after_routes = after.routes.iter().map(|route| (route.name(), route.name(), route));
     let same_heritage = before.defaults == after.defaults && before.upstreams == after.upstreams;
@@ -156,16 +184,47 @@ pub fn routes(before: &Config, after: &Config) -> Section {
             return differing_keys(was, is);
         }
         // What a route inherits may change while it says the same.
-        let inherits_the_same = same_heritage || before.settings_of(was) == after.settings_of(is);
-        if inherits_the_same { vec![] } else { vec!["inherited settings".to_owned()] }
+        if !same_heritage && !inherit_the_same((before, was), (after, is)) {
+            return vec!["inherited settings".to_owned()];
+        }
+        let has_new_module = after.inline_modules(is).any(|path| contents.differ(path));
+        if has_new_module { vec!["filters (content of their files)".to_owned()] } else { vec![] }
     })
 }
 
-/// The keys of two configurations that are neither listeners nor routes nor upstreams.
+/// Filters with a name are left out: what changes about them is told once, and not for each route that has them.
+fn inherit_the_same((before, was): (&Config, &Route), (after, is): (&Config, &Route)) -> bool {
+    before.settings_of(was) == after.settings_of(is)
+        && before.filters_written(was) == after.filters_written(is)
+}
+
+/// The filters of two configurations, by name.
+#[must_use]
+pub fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
+    let before_filters = before.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
+    let after_filters = after.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
+    Section::between(before_filters, after_filters, |was, is| {
+        let mut keys = differing_keys(was, is);
+        // Its keys are the plugin's own and may be secret, as in a mapping from an API key to its owner.
+        for key in &mut keys {
+            if key.starts_with("config.") {
+                "config".clone_into(key);
+            }
+        }
+        keys.dedup();
+        if was.wasm == is.wasm && contents.differ(&is.wasm) {
+            keys.push("wasm (content of its file)".to_owned());
+        }
+        keys
+    })
+}
+
+/// The keys of two configurations that are neither listeners nor routes nor filters nor upstreams.
 #[must_use]
 pub fn settings(before: &Config, after: &Config) -> Vec<String> {
     let differs = [
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+        ("wasm", before.wasm != after.wasm),
         ("admin", before.admin != after.admin),
         ("telemetry", before.telemetry != after.telemetry),
         ("shutdown", before.shutdown != after.shutdown),
@@ -193,6 +252,92 @@ mod tests {
         assert_eq!(section.changed, [Change { name: "b".to_owned(), keys: vec!["1 → 2".to_owned()] }]);
         assert_eq!(section.drained, ["a", "c"]);
         assert_eq!(section.kept, 1);
+    }
+
+    fn config(filters: &str, routes: &str) -> Config {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:80 }}]\nfilters: {{ {filters} }}\nroutes: [{routes}]\n{DEFAULTS}"
+        );
+        crate::config::parse(&text, "gateway.yaml", "".as_ref()).unwrap().config
+    }
+
+    const DEFAULTS: &str = "defaults: { filters: [a] }";
+
+    /// The files of one load, with what is in them.
+    fn contents(files: &[(&str, &str)]) -> Fingerprint {
+        let load = crate::files::Files::new();
+        files.iter().for_each(|(path, content)| load.give(Path::new(path), content.as_bytes()));
+        load.fingerprint()
+    }
+
+    fn changed(section: &Section) -> Vec<String> {
+        section.changed.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_filter_tells_which_of_its_keys_differ_and_nothing_of_its_configuration() {
+        let before = config(
+            "a: { wasm: a }, b: { wasm: b, config: { key-1: x, key-2: y } }, c: { wasm: c }",
+            "{ respond: {} }",
+        );
+        let after = config(
+            "a: { wasm: a }, b: { wasm: b, config: { key-2: z, key-3: y }, limits: { time: 1s } }, d: { wasm: d }",
+            "{ respond: {} }",
+        );
+        let none = Fingerprint::default();
+        let filters = filters(&before, &after, Contents { before: &none, after: &none });
+        assert_eq!(
+            (&*filters.added, &*filters.drained, filters.kept),
+            (&["d".to_owned()][..], &["c".to_owned()][..], 1)
+        );
+        assert_eq!(changed(&filters), ["b: config, limits.time"]);
+    }
+
+    #[test]
+    fn a_new_content_of_a_module_is_a_change_of_whoever_names_its_file() {
+        let config = config(
+            "a: { wasm: a.wasm }, b: { wasm: b.wasm }",
+            "{ name: inline, filters: [{ wasm: c.wasm }], respond: {} }, { name: named, filters: [a], respond: {} }",
+        );
+        let before = contents(&[("a.wasm", "1"), ("b.wasm", "1"), ("c.wasm", "1")]);
+        for (after, of_filters, of_routes) in [
+            (contents(&[("a.wasm", "1"), ("b.wasm", "1"), ("c.wasm", "1")]), &[][..], &[][..]),
+            (contents(&[("a.wasm", "2"), ("c.wasm", "1")]), &["a: wasm (content of its file)"], &[]),
+            (
+                contents(&[("a.wasm", "1"), ("c.wasm", "2")]),
+                &[],
+                &["inline: filters (content of their files)"],
+            ),
+        ] {
+            let contents = Contents { before: &before, after: &after };
+            assert_eq!(changed(&filters(&config, &config, contents)), of_filters);
+            assert_eq!(changed(&routes(&config, &config, contents)), of_routes);
+        }
+    }
+
+    #[test]
+    fn a_route_tells_that_it_has_other_filters_be_they_its_own_or_inherited() {
+        let named = "a: { wasm: a }, b: { wasm: b }";
+        let routes_of = "{ name: own, filters: [b], respond: {} }, { name: inherits, respond: {} }";
+        let before = config(named, routes_of);
+        let none = Fingerprint::default();
+        let shown =
+            |after: &Config| changed(&routes(&before, after, Contents { before: &none, after: &none }));
+        assert_eq!(shown(&config(named, &routes_of.replace("[b]", "[b, a]"))), ["own: filters"]);
+        let mut other_defaults = before.clone();
+        other_defaults.defaults.filters = None;
+        assert_eq!(shown(&other_defaults), ["inherits: inherited settings"]);
+        // That is told once, of the filter.
+        assert!(shown(&config("a: { wasm: a, on_error: open }, b: { wasm: b }", routes_of)).is_empty());
+    }
+
+    #[test]
+    fn who_has_no_filters_does_not_hear_of_them() {
+        let mut changes = Changes::default();
+        assert!(!changes.listed().contains("filters"));
+        changes.filters.kept = 1;
+        assert!(changes.listed().contains("filters\n  = 1 kept\n"));
+        assert_eq!(changes.to_string(), "nothing");
     }
 
     #[test]

@@ -138,6 +138,12 @@ impl Fingerprint {
         self.0.keys().map(PathBuf::as_path)
     }
 
+    /// What a path led to, if it was read.
+    #[must_use]
+    pub fn mark(&self, path: &Path) -> Option<FileMark> {
+        self.0.get(path).copied()
+    }
+
     /// What the same paths lead to now. Reads them all.
     ///
     /// A pipe or terminal is not read again, as there is nothing in it any more: it counts as unchanged.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::access_log::AccessLog;
-use crate::changes::{self, Changes};
+use crate::changes::{self, Changes, Contents};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
 use crate::files::{Files, Fingerprint};
 use crate::listener::{Listeners, Plan};
@@ -100,9 +100,11 @@ impl Next {
         // Last, since it may create a file.
         let access_log = access_log(&loaded, running)?;
         snapshot.telemetry.access_log = access_log.clone();
-        let changes = running.map(|running| changes_against(running, &loaded.config, &plan, &handover));
+        let files = files.fingerprint();
+        let changes =
+            running.map(|running| changes_against(running, &loaded.config, &files, &plan, &handover));
         let built = Built {
-            files: files.fingerprint(),
+            files,
             changes: changes.unwrap_or_default(),
             loaded,
             snapshot: Arc::new(snapshot),
@@ -146,11 +148,19 @@ fn access_log(loaded: &Loaded, running: Option<&Generation>) -> Result<Option<Ac
     })
 }
 
-fn changes_against(running: &Generation, config: &Config, plan: &Plan, handover: &Handover) -> Changes {
+fn changes_against(
+    running: &Generation,
+    config: &Config,
+    files: &Fingerprint,
+    plan: &Plan,
+    handover: &Handover,
+) -> Changes {
     let before = &running.loaded.config;
+    let contents = Contents { before: &running.files, after: files };
     Changes {
         listeners: plan.changes(),
-        routes: changes::routes(before, config),
+        routes: changes::routes(before, config, contents),
+        filters: changes::filters(before, config, contents),
         pools: handover.pool_changes(&running.snapshot),
         settings: changes::settings(before, config),
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CertificateFiles, Config, LogOutput, OrOff, Upstream, UpstreamChoice};
+use super::{CertificateFiles, Config, FilterUse, LogOutput, OrOff, Upstream, UpstreamChoice, WasmCache};
 
 impl Config {
     /// Puts the folder before every path that is relative.
@@ -22,6 +22,17 @@ impl Config {
         if let OrOff::On(access_log) = &mut self.telemetry.access_log
             && let LogOutput::File(path) = &mut access_log.output
         {
+            anchor(path, folder);
+        }
+        let lists =
+            self.routes.iter_mut().map(|route| &mut route.filters).chain([&mut self.defaults.filters]);
+        for one in lists.flatten().flatten() {
+            if let FilterUse::Inline(filter) = one {
+                anchor(&mut filter.wasm, folder);
+            }
+        }
+        self.filters.values_mut().for_each(|filter| anchor(&mut filter.wasm, folder));
+        if let WasmCache::Folder(path) = &mut self.wasm.cache {
             anchor(path, folder);
         }
     }

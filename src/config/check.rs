@@ -17,13 +17,14 @@ use super::{
     error::ConfigError,
     format,
     keyword::{
-        Presence, array, choices, expected, is_word, list, presence, string, takes_text, texts, words,
+        Presence, array, choices, expected, is_anything, is_word, list, presence, required, string,
+        takes_text, texts, words,
     },
     source::{Entry, Node, Segment, Source, Value},
 };
 
 /// Keys that the documentation of the project speaks of, and that do nothing yet.
-const PLANNED: [&str; 7] = ["budget", "filters", "hash_on", "health", "hedge", "mirror", "traces"];
+const PLANNED: [&str; 6] = ["budget", "hash_on", "health", "hedge", "mirror", "traces"];
 
 /// What was found.
 #[derive(Default)]
@@ -67,16 +68,23 @@ impl<'a> Checker<'a> {
         let root = self.schema;
         let choices =
             self.choices.entry(address(schema)).or_insert_with(|| choices(root, schema).into()).clone();
-        let choice = |kind: &str| choices.iter().copied().find(|choice| string(choice, "type") == Some(kind));
+        if choices.iter().any(|choice| is_anything(choice)) {
+            return self.anything(node);
+        }
+        let of_kind = |kind: &'static str| {
+            choices.iter().copied().filter(move |choice| string(choice, "type") == Some(kind))
+        };
+        let choice = |kind| of_kind(kind).next();
         match &node.value {
             Value::Unknown => self.break_here(),
             Value::Null => self.wrong(
                 format!("{} has no value", self.subject()),
                 Some("give it one, or take the key out".to_owned()),
             ),
-            Value::Mapping(entries) => match choice("object") {
-                Some(object) => self.mapping(node, entries, object),
-                None => self.wrong_kind("a mapping", &choices, None),
+            Value::Mapping(entries) => match (choice("object"), of_kind("object").nth(1)) {
+                (None, _) => self.wrong_kind("a mapping", &choices, None),
+                (Some(object), None) => self.mapping(node, entries, object),
+                _ => self.one_of_mappings(node, entries, &of_kind("object").collect::<Vec<_>>()),
             },
             Value::Sequence(items) => match choice("array") {
                 Some(array) => self.sequence(items, array),
@@ -93,7 +101,76 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A value that may be anything that JSON can say: numbers have their limits there.
+    fn anything(&mut self, node: &'a Node) {
+        let help = || Some("put it in quotes".to_owned());
+        match &node.value {
+            Value::Unknown => self.break_here(),
+            Value::Integer(integer)
+                if i64::try_from(*integer).is_err() && u64::try_from(*integer).is_err() =>
+            {
+                self.wrong(format!("{integer} does not fit in 64 bits"), help());
+            }
+            // Digits alone are a float where even 128 bits were too few.
+            Value::Float(text) if !text.contains(['.', 'e', 'E']) => {
+                self.wrong(format!("{text} does not fit in 64 bits"), help());
+            }
+            Value::Float(text) if !text.parse().is_ok_and(f64::is_finite) => {
+                self.wrong(format!("{text} is too large for a number"), help());
+            }
+            Value::Mapping(entries) => {
+                for entry in entries {
+                    self.path.push(Segment::from(&entry.key));
+                    self.anything(&entry.node);
+                    self.path.pop();
+                }
+            }
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.path.push(Segment::from(index));
+                    self.anything(item);
+                    self.path.pop();
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => {}
+        }
+    }
+
+    /// A mapping that may be one of several, told apart by the key that each asks for.
+    fn one_of_mappings(&mut self, node: &'a Node, entries: &'a [Entry], schemas: &[&'a Json]) {
+        let is_key_of =
+            |schema: &Json, key: &str| schema.get("properties").is_some_and(|keys| keys.get(key).is_some());
+        let is_complete = |schema: &Json| required(schema).all(|key| node.entry(key).is_some());
+        let fit = |schema: &Json| {
+            let known = entries.iter().filter(|entry| is_key_of(schema, &entry.key)).count();
+            (is_complete(schema), known)
+        };
+        // Of equals, the first.
+        let Some(schema) = schemas.iter().copied().rev().max_by_key(|schema| fit(schema)) else { return };
+        let (mine, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| {
+            is_key_of(schema, &entry.key) || !schemas.iter().any(|schema| is_key_of(schema, &entry.key))
+        });
+        self.entries(mine.into_iter(), schema);
+        if !is_complete(schema) {
+            let keys: Vec<&str> = schemas.iter().copied().flat_map(required).collect();
+            self.missing(format!("one of {} is missing", list(&keys, "or")), None);
+            return;
+        }
+        for entry in others {
+            self.path.push(Segment::from(&entry.key));
+            let kind: Vec<&str> = required(schema).collect();
+            let message = format!("`{}` does not go with {}", entry.key, list(&kind, "and"));
+            self.push(Some(&entry.key_span), message, Some("take one of them out".to_owned()));
+            self.path.pop();
+        }
+    }
+
     fn mapping(&mut self, node: &'a Node, entries: &'a [Entry], schema: &'a Json) {
+        self.entries(entries.iter(), schema);
+        self.required(node, schema);
+    }
+
+    fn entries(&mut self, entries: impl Iterator<Item = &'a Entry>, schema: &'a Json) {
         let properties = schema.get("properties").and_then(Json::as_object);
         let pattern =
             schema.get("patternProperties").and_then(Json::as_object).and_then(|map| map.values().next());
@@ -124,7 +201,6 @@ impl<'a> Checker<'a> {
             self.node(&entry.node, property);
             self.path.pop();
         }
-        self.required(node, schema);
     }
 
     /// Checks which keys are there: `required`, `oneOf` of `required`, and pairs that exclude each other.
@@ -204,6 +280,11 @@ impl<'a> Checker<'a> {
         if items.is_empty() && schema.get("minItems").is_some_and(|min| min != 0) {
             self.wrong(format!("{} is empty", self.subject()), Some("it needs at least one item".to_owned()));
         }
+        let maximum = schema.get("maxItems").and_then(Json::as_u64);
+        if let Some(maximum) = maximum.filter(|&maximum| items.len() as u64 > maximum) {
+            let message = format!("{} has more than {maximum} items", self.subject());
+            self.wrong(message, Some(format!("there are {}", items.len())));
+        }
         let Some(item_schema) = schema.get("items") else { return };
         for (index, item) in items.iter().enumerate() {
             self.path.push(Segment::from(index));
@@ -249,6 +330,9 @@ impl<'a> Checker<'a> {
             return;
         }
         if let Some(choice) = texts(choices).next() {
+            if text.is_empty() && choice.get("minLength").is_some_and(|min| min != 0) {
+                self.wrong(format!("{} is empty", self.subject()), Some("take the key out".to_owned()));
+            }
             let format = string(choice, "format").and_then(format::find);
             if let Some(Err(malformed)) = format.map(|format| (format.check)(text)) {
                 self.malformed(malformed.message, malformed.help, choices);

@@ -11,6 +11,7 @@ use super::{
     telemetry::LogOutput,
     text::Malformed,
     units::{ByteSize, Duration},
+    wasm::WasmCache,
 };
 
 /// A format of texts.
@@ -45,6 +46,7 @@ pub(super) fn find(name: &str) -> Option<Format> {
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
+        "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
         "value-match" => of::<ValueMatch>("text or `present`", "text"),
         _ => return None,
     })

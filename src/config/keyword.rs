@@ -12,7 +12,8 @@ pub(super) fn choices<'j>(root: &'j Json, schema: &'j Json) -> Vec<&'j Json> {
     };
     let nested = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
     // A `oneOf` of nothing but `required` belongs to an object; it offers no choice of schemas.
-    let nested: Vec<&Json> = nested.flatten().filter(|choice| choice.get("required").is_none()).collect();
+    let is_choice = |choice: &&Json| choice.get("required").is_none() || choice.get("type").is_some();
+    let nested: Vec<&Json> = nested.flatten().filter(is_choice).collect();
     if nested.is_empty() {
         return vec![schema];
     }
@@ -40,7 +41,7 @@ pub(super) fn presence(schema: &Json) -> Presence<'_> {
     }
     let one_of = array(schema, "oneOf").flat_map(|choice| array(choice, "required"));
     Presence {
-        required: array(schema, "required").filter_map(Json::as_str).collect(),
+        required: required(schema).collect(),
         one_of: one_of.filter_map(Json::as_str).collect(),
         exclusive: array(schema, "allOf").filter_map(pair).collect(),
     }
@@ -54,6 +55,16 @@ pub(super) fn string<'j>(schema: &'j Json, key: &str) -> Option<&'j str> {
 /// The items of a keyword; none where it is not there.
 pub(super) fn array<'j>(schema: &'j Json, key: &str) -> impl Iterator<Item = &'j Json> + use<'j> {
     schema.get(key).and_then(Json::as_array).into_iter().flatten()
+}
+
+/// Whether a schema says nothing of a value: it may be anything.
+pub(super) fn is_anything(schema: &Json) -> bool {
+    ["type", "const", "enum"].iter().all(|key| schema.get(key).is_none())
+}
+
+/// The keys that a schema asks for.
+pub(super) fn required(schema: &Json) -> impl Iterator<Item = &str> {
+    array(schema, "required").filter_map(Json::as_str)
 }
 
 /// Whether a schema stands for fixed words only.
@@ -91,7 +102,15 @@ pub(super) fn expected(choices: &[&Json]) -> String {
         _ => string(choice, "format").and_then(format::find).map_or("text", |format| format.noun),
     });
     let kinds = kinds.map(str::to_owned).chain(words(choices).into_iter().map(|word| format!("`{word}`")));
-    kinds.collect::<Vec<_>>().join(" or ")
+    alternatives(kinds)
+}
+
+/// The kinds of what may stand somewhere, each once: "text or a mapping".
+pub(super) fn alternatives(kinds: impl Iterator<Item = String>) -> String {
+    let mut kinds: Vec<String> = kinds.collect();
+    // Different mappings are neighbours, and one kind.
+    kinds.dedup();
+    kinds.join(" or ")
 }
 
 /// "`a`, `b` and `c`".

@@ -8,6 +8,7 @@ mod admin;
 mod anchor;
 mod check;
 mod error;
+mod filter;
 mod format;
 mod http_text;
 mod keyword;
@@ -29,6 +30,7 @@ mod timeouts;
 mod units;
 mod upstream;
 mod validate;
+mod wasm;
 mod yaml;
 
 use std::{
@@ -44,6 +46,10 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use self::{
     admin::Admin,
     error::{ConfigError, ConfigErrors},
+    filter::{
+        Bodies, Decode, Filter, FilterConfig, FilterLimits, FilterSettings, FilterUse, Isolation, OnError,
+        OnHeadersPause,
+    },
     http_text::{
         HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
     },
@@ -68,6 +74,7 @@ pub use self::{
     timeouts::{Retry, RetryOn, RetrySettings, RouteTimeouts, Timeouts},
     units::{ByteSize, Duration, OrOff},
     upstream::{Balance, Endpoint, Upstream, UpstreamProtocol, UpstreamTls},
+    wasm::{Wasm, WasmCache},
 };
 
 /// A whole configuration file.
@@ -89,6 +96,14 @@ pub struct Config {
     /// Upstreams by name, to share between routes.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Plugins by name, for `filters` of routes. Names show in logs, metrics and `x-gateway-error`, and have letters,
+    /// digits, `-`, `_` and `.`, 64 at most.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,64}$" }))]
+    pub filters: BTreeMap<String, Filter>,
+    /// What holds for all plugins.
+    #[serde(default)]
+    pub wasm: Wasm,
     /// Which requests there are, and what answers them. Their order matters only between equally specific
     /// ones.
     #[schemars(length(min = 1))]

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::{
     format,
-    keyword::{array, choices, is_word, string, words},
+    keyword::{alternatives, array, choices, is_anything, is_word, required, string, words},
     schema::json_schema,
 };
 
@@ -80,7 +80,7 @@ impl Section<'_> {
             lines.push(format!("The same keys: {}.\n", others.join(", ")));
         }
         lines.push("| Key | Value | Default | Meaning |\n|---|---|---|---|".to_owned());
-        let required: Vec<&str> = array(self.schema, "required").filter_map(Json::as_str).collect();
+        let required: Vec<&str> = required(self.schema).collect();
         let properties = self.schema.get("properties").and_then(Json::as_object);
         for (key, property) in properties.into_iter().flatten() {
             let default = match property.get("default") {
@@ -103,6 +103,7 @@ fn value(root: &Json, schema: &Json) -> String {
     let kind = |choice: &&Json| {
         Some(match string(choice, "type") {
             _ if is_word(choice) => return None,
+            _ if is_anything(choice) => "anything".to_owned(),
             Some("array") => format!(
                 "list of {}",
                 choice.get("items").map_or_else(String::new, |items| value(root, items))
@@ -127,7 +128,7 @@ fn value(root: &Json, schema: &Json) -> String {
     };
     let kinds = choices.iter().filter_map(kind);
     let words = words(&choices).into_iter().map(|word| format!("`{word}`"));
-    kinds.chain(words).collect::<Vec<_>>().join(" or ")
+    alternatives(kinds.chain(words))
 }
 
 /// The description, with what each of the fixed words means.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    filter::FilterUse,
     http_text::{
         HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
     },
@@ -69,6 +70,13 @@ pub struct Route {
     /// Changes of headers, on the way up and on the way back.
     #[serde(default)]
     pub headers: Headers,
+    /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
+    /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
+    /// which is called as its file is: `shout` for `plugins/shout.wasm`.
+    /// Replaces the list of `defaults`; `[]` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<FilterUse>>,
 }
 
 impl Route {
@@ -112,6 +120,13 @@ pub struct Defaults {
     /// Changes of headers, on the way up and on the way back.
     #[serde(default)]
     pub headers: Headers,
+    /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
+    /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
+    /// which is called as its file is: `shout` for `plugins/shout.wasm`.
+    /// A route's own list replaces this one. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<FilterUse>>,
 }
 
 /// Which requests: all that is written here must hold. At most one of `path`, `prefix` and `template`.

@@ -23,7 +23,7 @@ pub(super) struct Kept {
     pub(super) trusted_proxies_broken: bool,
 }
 
-/// A file without its unknown keys, and without the listeners, upstreams, routes and other sections in which
+/// A file without its unknown keys, and without the listeners, upstreams, filters, routes and other sections in which
 /// anything else is wrong. A file without errors is whole.
 pub(super) struct Salvaged<'n> {
     /// All but the routes, which may be many: a tree of them all would fill the caches several times over.
@@ -70,11 +70,10 @@ pub(super) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
                 kept.listeners = indices;
                 Yaml::Sequence(listeners)
             }
-            ("upstreams", Value::Mapping(upstreams)) => {
-                let is_whole = |upstream: &&Entry| {
-                    !broken.contains([Segment::from(key), Segment::from(&upstream.key)].as_slice())
-                };
-                mapping(upstreams.iter().filter(is_whole), unknown)
+            ("filters" | "upstreams", Value::Mapping(named)) => {
+                let is_whole =
+                    |one: &&Entry| !broken.contains([Segment::from(key), Segment::from(&one.key)].as_slice());
+                mapping(named.iter().filter(is_whole), unknown)
             }
             _ if is_broken => continue,
             _ => yaml(&entry.node, unknown),
@@ -104,9 +103,14 @@ fn yaml(node: &Node, unknown: &HashSet<usize>) -> Yaml {
     match &node.value {
         Value::Null | Value::Unknown => Yaml::Null,
         Value::Bool(bool) => Yaml::Bool(*bool),
-        // The check lets no integer through that is not in the bounds of a u32.
-        Value::Integer(integer) => i64::try_from(*integer).map_or(Yaml::Null, Into::into),
-        Value::Float(text) | Value::String(text) => Yaml::String(text.clone()),
+        // The check lets no integer through that is not in the bounds of one of these.
+        Value::Integer(integer) => match i64::try_from(*integer) {
+            Ok(integer) => integer.into(),
+            Err(_) => u64::try_from(*integer).map_or(Yaml::Null, Into::into),
+        },
+        // Nor a float, but where anything may stand.
+        Value::Float(text) => text.parse::<f64>().map_or(Yaml::Null, Into::into),
+        Value::String(text) => Yaml::String(text.clone()),
         Value::Sequence(items) => Yaml::Sequence(items.iter().map(|item| yaml(item, unknown)).collect()),
         Value::Mapping(_) => mapping(known_entries(node, unknown), unknown),
     }

@@ -62,7 +62,7 @@ pub(super) enum Value {
     Null,
     Bool(bool),
     Integer(i128),
-    /// As written: no key takes one, it is only told what is wrong.
+    /// As written: most are errors, and told as such.
     Float(String),
     String(String),
     Sequence(Vec<Node>),
@@ -197,8 +197,9 @@ impl Source {
                 Segment::Key(key) => {
                     node = node.and_then(|node| node.entry(key)).map(|entry| &entry.node);
                     match (list, key.as_str()) {
+                        ("filters", name) => names.push(format!("filter \"{name}\"")),
                         ("upstreams", name) => names.push(format!("upstream \"{name}\"")),
-                        (_, "listeners" | "routes" | "upstreams") if names.is_empty() => {}
+                        (_, "filters" | "listeners" | "routes" | "upstreams") if names.is_empty() => {}
                         (_, key) => names.push(key.to_owned()),
                     }
                     list = if path.first() == Some(segment) { key } else { "" };

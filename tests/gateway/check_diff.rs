@@ -6,6 +6,7 @@ use std::path::Path;
 use support::serde_json::{Value, from_slice};
 use support::{Certificates, Gateway, unused_address};
 
+use crate::reload_fields::NOTHING;
 use crate::reloading::{BASE, answering, check, file, post, replace, start};
 
 /// What `check --diff` prints below its verdict.
@@ -21,9 +22,13 @@ async fn diff(file: &Path, against: &str) -> String {
 /// The same of the changes that a reload tells, in the same words.
 fn listed(changes: &Value) -> String {
     let mut text = String::new();
-    for section in ["listeners", "routes", "pools"] {
+    for section in ["listeners", "routes", "filters", "pools"] {
         let of = &changes[section];
         let names = |key: &str| of[key].as_array().unwrap().clone();
+        let is_empty = ["added", "changed", "drained"].iter().all(|key| names(key).is_empty());
+        if section == "filters" && is_empty && of["kept"] == 0 {
+            continue;
+        }
         text += &format!("{section}\n");
         for name in names("added") {
             text += &format!("  + {}\n", name.as_str().unwrap());
@@ -190,6 +195,30 @@ async fn between_two_files_the_content_of_certificates_counts() {
     }
     let [one, two] = ["one", "two"].map(|name| folder.path().join(name).join("gateway.yaml"));
     assert!(diff(&two, one.to_str().unwrap()).await.starts_with("listeners\n  ~ web: tls"));
+}
+
+#[tokio::test]
+async fn filters_and_the_routes_that_have_others_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("nothing.wasm"), wat::parse_str(NOTHING).unwrap()).unwrap();
+    let write = |name: &str, filters: &str, used: &str| {
+        let file = folder.path().join(name);
+        let config = format!("{}filters: {{ {filters} }}\n", answering("hello"));
+        let config = config.replace("routes: [{ ", &format!("routes: [{{ filters: [{used}], "));
+        assert!(config.contains(used), "{config}");
+        fs::write(&file, config).unwrap();
+        file
+    };
+    let one =
+        write("one.yaml", "a: { wasm: nothing.wasm, config: { b: 1 } }, gone: { wasm: nothing.wasm }", "a");
+    let two = write(
+        "two.yaml",
+        "a: { wasm: nothing.wasm, config: { c: 1 }, on_error: open }, new: { wasm: nothing.wasm }",
+        "a, new",
+    );
+    let told = diff(&two, one.to_str().unwrap()).await;
+    let filters = "filters\n  + new\n  ~ a: config, on_error\n  - gone (drained)\n  = 0 kept\n";
+    assert!(told.contains("~ all: filters\n") && told.contains(filters), "{told}");
 }
 
 #[tokio::test]

@@ -25,6 +25,12 @@ const PATHS: [&str; 7] = ["/unchanged", "/own/x?q=1", "/named", "/inline/a", "/s
 const ORIGINS: [&str; 9] =
     ["unchanged", "own", "named", "inline", "inline2", "inline3", "several", "several2", "several3"];
 
+/// A plugin that has no callbacks, and so lets all messages pass.
+pub(crate) const NOTHING: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) i32.const 1024))"#;
+
 /// The certificates and origins of the configuration that is edited.
 pub(crate) struct Site {
     certificates: Certificates,
@@ -50,6 +56,9 @@ impl Site {
         ] {
             fs::copy(&from, folder.join(to)).unwrap();
             fs::copy(&from, folder.join(to.replace('.', "-copy."))).unwrap();
+        }
+        for name in ["nothing.wasm", "nothing-copy.wasm"] {
+            fs::write(folder.join(name), wat::parse_str(NOTHING).unwrap()).unwrap();
         }
         let mut gates = Vec::new();
         let origins = ORIGINS.into_iter().chain(["other", "other2"]).map(|name| {
@@ -98,7 +107,8 @@ impl Site {
                 { "name": "secure", "address": "127.0.0.1:0", "tls": { "certificates": [{}] } },
                 { "name": "moved", "address": "127.0.0.1:0" },
             ],
-            "defaults": {},
+            "defaults": { "filters": ["", {}, {}] },
+            "filters": { "named": {}, "other": { "wasm": self.file("nothing.wasm") } },
             "upstreams": {
                 "named": {},
                 "several": { "endpoints": ["", { "url": self.url("several2") }] },
@@ -106,7 +116,7 @@ impl Site {
             "routes": [
                 { "name": "unchanged", "match": { "prefix": "/unchanged" },
                   "upstream": { "url": self.url("unchanged") }, "pool": { "min_idle": 0, "keep_alive": true, "idle_timeout": "off" } },
-                { "upstream": {} },
+                { "upstream": {}, "filters": ["", {}, {}] },
                 { "name": "named", "match": { "prefix": "/named" }, "upstream": "named" },
                 { "name": "inline", "match": {}, "upstream": { "endpoints": ["", {}] } },
                 { "name": "several", "match": {} },

@@ -57,7 +57,7 @@ fn a_mistake_in_a_route_is_told_with_its_remedy() {
         ("limits: { body: 10 }", "`10` has no unit", "1GiB; or `off`"),
         ("limits: { body: 10MB }", "`MB` is not a unit of a size", "10"),
         ("idle_timeout: 30s", "unknown key `idle_timeout` in route \"spike\"", "it belongs in `pool`"),
-        ("filters: []", "unknown key `filters`", "not supported yet"),
+        ("mirror: {}", "unknown key `mirror`", "not supported yet"),
         ("gibberish: 1", "unknown key `gibberish`", "the keys here are `name`,"),
         (
             "retry: { on: [conect] }",
@@ -210,6 +210,143 @@ fn a_mistake_elsewhere_is_told_with_its_remedy() {
         assert!(first.contains(message), "{text}\n{shown}");
         assert!(rest.contains(help), "{text}\n{shown}");
     }
+}
+
+#[test]
+fn a_mistake_in_a_filter_is_told_with_its_remedy() {
+    for (text, message, help) in [
+        (
+            "routes: [{ filters: [redcat], respond: {} }]",
+            "unknown filter `redcat` in route 1, filters",
+            "`redact`?",
+        ),
+        ("routes: [{ filters: [{ use: redcat }], respond: {} }]", "unknown filter `redcat`", "`redact`?"),
+        (
+            "defaults: { filters: [nobody] }",
+            "unknown filter `nobody` in defaults, filters",
+            "add it to `filters`",
+        ),
+        ("defaults: { filters: [a/b.wasm] }", "unknown filter `a/b.wasm`", "write `{ wasm: a/b.wasm }`"),
+        (
+            "defaults: { filters: [1] }",
+            "the item must be text or a mapping, not a number",
+            "put it in quotes",
+        ),
+        ("defaults: { filters: redact }", "`filters` must be a list, not `redact`", ""),
+        ("defaults: { filters: [{}] }", "one of `use` or `wasm` is missing in defaults, filters", ""),
+        ("defaults: { filters: [{ config: 1 }] }", "one of `use` or `wasm` is missing", ""),
+        (
+            "defaults: { filters: [{ use: redact, wasm: a }] }",
+            "`wasm` does not go with `use`",
+            "take one of them out",
+        ),
+        (
+            "defaults: { filters: [{ env: {}, use: redact }] }",
+            "`env` does not go with `use`",
+            "take one of them out",
+        ),
+        ("defaults: { filters: [{ use: redact, confg: 1 }] }", "unknown key `confg`", "`config`?"),
+        ("defaults: { filters: [{ wasm: a, nam: b }] }", "unknown key `nam`", "the keys here are `wasm`"),
+        (
+            "defaults: { filters: [{ wasm: 'my filter.wasm' }] }",
+            "`my filter`, as the file is called",
+            "under `filters`",
+        ),
+        ("defaults: { filters: [{ wasm: / }] }", "``, as the file is called", ""),
+        (
+            "defaults: { filters: [R, R, R, R, R, R, R, R, R, R, R, R, R, R, R, R, R] }",
+            "`filters` has more than 16 items in defaults",
+            "there are 17",
+        ),
+        ("filters: { 'a b': { wasm: a } }", "`a b` is not a name of a filter", "64 letters"),
+        ("filters: { '': { wasm: a } }", "`` is not a name of a filter", "64 letters"),
+        ("filters: { a: {} }", "the key `wasm` is missing in filter \"a\"", ""),
+        (
+            "filters: { a: { wasm: a, on_error: opne } }",
+            "`on_error` cannot be `opne` in filter \"a\"",
+            "`open`?",
+        ),
+        ("filters: { a: { wasm: a, vm_id: '' } }", "`vm_id` is empty", "take the key out"),
+        ("filters: { a: { wasm: a, decode: true } }", "`decode` must be `auto` or `off`, not `true`", ""),
+        (
+            "filters: { a: { wasm: a, limits: { time: off } } }",
+            "`off` is not a duration in filter \"a\", limits",
+            "500ms, 30s",
+        ),
+        ("filters: { a: { wasm: a, limits: { body: 1 } } }", "`1` has no unit", ""),
+        (
+            "filters: { a: { wasm: a, limits: { memory: 65535B } } }",
+            "`memory` must be at least 64KiB",
+            "4GiB",
+        ),
+        (
+            "filters: { a: { wasm: a, limits: { memory: 5GiB } } }",
+            "`memory` must be at most 4GiB in filter \"a\"",
+            "",
+        ),
+        (
+            "filters: { a: { wasm: a, env: { A=B: c } } }",
+            "`A=B` is not the name of an environment variable",
+            "without",
+        ),
+        ("filters: { a: { wasm: a, env: { '': c } } }", "`` is not the name of an environment variable", ""),
+        ("filters: { a: { wasm: a, env: { A: \"\\0\" } } }", "`A` has a zero byte in filter \"a\", env", ""),
+        ("filters: { a: { wasm: a, env: { A: 1 } } }", "`A` must be text, not a number", "`\"1\"`"),
+        (
+            "filters: { a: { wasm: a, config: [18446744073709551616] } }",
+            "18446744073709551616 does not fit in 64 bits in filter \"a\", config",
+            "put it in quotes",
+        ),
+        (
+            "filters: { a: { wasm: a, config: { n: 999999999999999999999999999999999999999999 } } }",
+            "does not fit in 64 bits",
+            "put it in quotes",
+        ),
+        ("filters: { a: { wasm: a, config: 1e999 } }", "1e999 is too large for a number", "put it in quotes"),
+        (
+            "filters: { a: { wasm: a, config: { b: '${NOPE}' } } }",
+            "variable `NOPE` is not set",
+            "`${NOPE:-…}`",
+        ),
+        ("filters: { a: { wasm: a, config: { b: 1, b: 2 } } }", "the key `b` appears twice", ""),
+        ("wasm: { cache: '' }", "the folder has no name in wasm", "`auto`, `off` or a path"),
+        ("wasm: { cach: off }", "unknown key `cach` in wasm", "`cache`?"),
+    ] {
+        let text = text.replace('R', "redact");
+        let mut whole = "listeners: [{ address: 127.0.0.1:80 }]\n".to_owned();
+        for (key, default) in
+            [("filters", "filters: { redact: { wasm: a } }\n"), ("routes", "routes: [{ respond: {} }]\n")]
+        {
+            if !text.starts_with(key) {
+                whole.push_str(default);
+            }
+        }
+        whole.push_str(&text);
+        let shown = shown(&whole);
+        let (first, rest) = shown.split_once('\n').unwrap_or_default();
+        assert!(first.contains(message), "{text}\n{shown}");
+        assert!(rest.contains(help), "{text}\n{shown}");
+        assert_eq!(shown.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{text}\n{shown}");
+    }
+}
+
+#[test]
+fn all_errors_of_filters_are_shown_together() {
+    let text = "\
+listeners: [{ address: 127.0.0.1:8080 }]
+filters:
+  a: { wasm: a.wasm, limits: { memory: 1KiB }, env: { '=': a } }
+  b: { wasm: b.wasm, limits: { memory: 1 } }
+  c d: { wasm: c.wasm }
+defaults:
+  filters: [a, b, e]
+routes:
+  - { respond: {}, filters: [b, { use: e }, { wasm: 'g h.wasm', limits: { memory: 8GiB } }] }
+  - { respond: {}, filters: [{ wasm: a.wasm, use: a }] }
+";
+    let errors = parse(text).unwrap_err();
+    let lines: Vec<usize> = errors.errors().iter().map(|error| error.position().unwrap().0).collect();
+    assert_eq!(lines, [3, 3, 4, 5, 7, 9, 9, 9, 10], "{errors}");
 }
 
 #[test]

@@ -78,6 +78,25 @@ fn the_schema_takes_what_the_parser_takes() {
         ("headers: { request: { set: { x-a: b } } }", true),
         ("headers: { request: { set: { x-a: 1 } } }", false),
         ("respond: {}", false),
+        ("filters: []", true),
+        ("filters: [{ wasm: a.wasm }, { wasm: b.wasm, on_error: open, config: [1, -1.5, null, {}] }]", true),
+        ("filters: [{ wasm: a.wasm, config: null }]", true),
+        ("filters: [{ wasm: a.wasm, config: 18446744073709551615 }]", true),
+        ("filters: [{ wasm: a.wasm, vm_id: '' }]", false),
+        ("filters: [{ wasm: a.wasm, env: { A: b } }]", true),
+        ("filters: [{ wasm: a.wasm, env: { A=: b } }]", false),
+        ("filters: [{ wasm: a.wasm, env: { '': b } }]", false),
+        ("filters: [{ wasm: a.wasm, use: a }]", false),
+        ("filters: [{ wasm: a.wasm, nonsense: a }]", false),
+        ("filters: [{ wasm: a.wasm, limits: { pause: off } }]", false),
+        ("filters: [{ wasm: a.wasm, limits: { memory: 4GiB, time: 1ms, body: 1B, pause: 24h } }]", true),
+        ("filters: [{ wasm: a.wasm, limits: null }]", false),
+        ("filters: [{ wasm: a.wasm, decode: off, bodies: off, isolation: request }]", true),
+        ("filters: [{ wasm: a.wasm, on_headers_pause: continue_body }]", true),
+        ("filters: [{ config: 1 }]", false),
+        ("filters: [1]", false),
+        ("filters: null", false),
+        ("filters: {}", false),
     ] {
         let text = MINIMAL.replace("routes: [{", &format!("routes: [{{ {keys},"));
         assert_eq!(parse(&text).is_ok(), is_good, "{keys}");
@@ -85,11 +104,80 @@ fn the_schema_takes_what_the_parser_takes() {
     }
 }
 
+/// The same of what stands beside the routes.
+#[test]
+fn the_schema_takes_the_filters_that_the_parser_takes() {
+    for (keys, is_good) in [
+        ("filters: {}", true),
+        (
+            "filters: { a: { wasm: a.wasm }, B-0_.x: { wasm: b.wasm } }\ndefaults: { filters: [a, { use: B-0_.x }] }",
+            true,
+        ),
+        (
+            "filters: { a: { wasm: a.wasm } }\ndefaults: { filters: [{ use: a, config: { b: [~, 1.5] } }] }",
+            true,
+        ),
+        ("filters: { a: { wasm: a.wasm } }\ndefaults: { filters: [{ use: a, config: ~ }] }", true),
+        ("filters: { a: { wasm: a.wasm } }\ndefaults: { filters: [{ use: a, limits: {} }] }", false),
+        ("filters: { a b: { wasm: a.wasm } }", false),
+        ("filters: { é: { wasm: a.wasm } }", false),
+        ("filters: { '': { wasm: a.wasm } }", false),
+        ("filters: { a: a.wasm }", false),
+        ("filters: { a: {} }", false),
+        ("filters: []", false),
+        ("wasm: {}", true),
+        ("wasm: { cache: auto }", true),
+        ("wasm: { cache: off }", true),
+        ("wasm: { cache: /var/cache/gateway }", true),
+        ("wasm: { cache: '' }", false),
+        ("wasm: { cache: 1 }", false),
+    ] {
+        let text = format!("{MINIMAL}{keys}\n");
+        assert_eq!(parse(&text).is_ok(), is_good, "{keys}");
+        assert_eq!(schema_accepts(&text), is_good, "{keys}");
+    }
+    for (length, is_good) in [(64, true), (65, false)] {
+        let text = format!("{MINIMAL}filters: {{ {}: {{ wasm: a.wasm }} }}\n", "a".repeat(length));
+        assert_eq!((parse(&text).is_ok(), schema_accepts(&text)), (is_good, is_good), "{length}");
+    }
+    for (count, is_good) in [(16, true), (17, false)] {
+        let list = "{ wasm: a.wasm }, ".repeat(count);
+        let text = format!("{MINIMAL}defaults: {{ filters: [{list}] }}\n");
+        assert_eq!((parse(&text).is_ok(), schema_accepts(&text)), (is_good, is_good), "{count}");
+    }
+}
+
+#[test]
+fn filters_that_are_loaded_can_be_written_and_loaded_again() {
+    let text = format!(
+        "{MINIMAL}\
+filters:
+  a:
+    wasm: a.wasm
+    config: {{ b: [1, -1, 1.0, 1e300, 18446744073709551615, true, ~, 'off', '1', '~', '.inf', 0x1F, '0x1F', ''] }}
+    env: {{ A: 'on' }}
+    bodies: off
+  text: {{ wasm: b.wasm, config: \"two\\nlines\" }}
+defaults: {{ filters: [a, {{ use: a, config: ~ }}, {{ use: a, config: 1.5 }}, {{ wasm: /c.wasm, vm_id: x }}] }}
+wasm: {{ cache: /var/cache }}
+"
+    );
+    let config = parse(&text).unwrap().config;
+    let written = serde_yaml::to_string(&config).unwrap();
+    let again = config::parse(&written, "written", "".as_ref()).unwrap().config;
+    assert_eq!(again, config, "{written}");
+    let settings = |config: &config::Config| config.filters_of(0, &config.routes[0]);
+    assert_eq!(settings(&again), settings(&config));
+}
+
 #[test]
 fn the_schema_has_descriptions_and_defaults() {
     let pool = &json_schema()["$defs"]["Pool"]["properties"];
     assert_eq!(pool["idle_timeout"]["default"], json!("30s"));
     assert_eq!(pool["max_requests"]["default"], json!("off"));
+    let filter = &json_schema()["$defs"]["Filter"]["properties"];
+    assert_eq!(filter["on_error"]["default"], json!("closed"));
+    assert_eq!(json_schema()["$defs"]["FilterLimits"]["properties"]["time"]["default"], json!("50ms"));
     let sections = json_schema()["$defs"].as_object().unwrap();
     for (name, section) in sections {
         for (key, property) in section["properties"].as_object().into_iter().flatten() {

@@ -9,6 +9,7 @@
 
 mod errors;
 mod examples;
+mod filters;
 mod meaning;
 mod robustness;
 

@@ -7,7 +7,17 @@ use proptest::prelude::*;
 use super::{MINIMAL, parse};
 use crate::config::load;
 
-const SAMPLE: &str = include_str!("../../../gateway.yaml");
+const SAMPLE: &str = concat!(
+    include_str!("../../../gateway.yaml"),
+    "filters: { a: { wasm: a.wasm, config: { b: [1.5, ~, 9223372036854775808, -1, '${PORT}'] }, env: { C: d } } }\n",
+    "defaults: { filters: [a, { use: a, config: ~ }, { wasm: b.wasm, limits: { memory: 64KiB } }] }\n",
+    "wasm: { cache: off }\n",
+);
+
+#[test]
+fn what_is_changed_below_is_a_good_file() {
+    parse(SAMPLE).unwrap();
+}
 
 proptest! {
     #[test]

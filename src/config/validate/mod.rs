@@ -1,6 +1,7 @@
 //! What several values of a file can only get wrong together: names that mean nothing, settings without
 //! effect.
 
+mod filter;
 mod listener;
 mod route;
 mod upstream;
@@ -9,6 +10,7 @@ use std::{collections::HashMap, hash::Hash};
 
 use super::{
     Config, Pool,
+    check::similar,
     error::ConfigError,
     salvage::Kept,
     source::{Segment, Source},
@@ -20,6 +22,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<Con
     let mut findings = Findings { source, errors: Vec::new() };
     listener::validate(config, kept, &mut findings);
     upstream::validate(config, kept, &mut findings);
+    filter::validate(config, kept, &mut findings);
     route::validate(config, kept, &mut findings);
     if let Some(pool) = &config.defaults.pool {
         validate_pool(pool, &path!["defaults", "pool"], &mut findings);
@@ -50,6 +53,14 @@ impl Findings<'_> {
     /// The line of a value, for messages that point at a second place.
     fn line(&self, base: &[Segment], keys: &[Segment]) -> usize {
         self.source.error(&[base, keys].concat(), "").position().map_or(0, |(line, _)| line)
+    }
+}
+
+/// What to write for a name that nothing has.
+fn advise_name<'n>(name: &str, known: impl Iterator<Item = &'n str>, section: &str) -> String {
+    match similar(name, known) {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None => format!("add it to `{section}`"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Findings, first_with, validate_pool};
+use super::{Findings, advise_name, first_with, validate_pool};
 use crate::{
     config::{
         Config, HeaderName, Headers, Match, PathMatch, Piece, Retry, RewriteForm, Route, Timeouts,
@@ -66,14 +66,6 @@ fn validate_upstream(route: &Route, known: &HashSet<&str>, base: &[Segment], fin
             advise_name(name, known.iter().copied(), "upstreams")
         };
         findings.add(base, &path!["upstream"], format!("unknown upstream `{name}`"), help);
-    }
-}
-
-/// What to write for a name that nothing has.
-fn advise_name<'n>(name: &str, known: impl Iterator<Item = &'n str>, section: &str) -> String {
-    match similar(name, known) {
-        Some(similar) => format!("did you mean `{similar}`?"),
-        None => format!("add it to `{section}`"),
     }
 }
 

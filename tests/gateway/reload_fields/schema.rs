@@ -48,7 +48,9 @@ fn choices<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
         return choices(root, root.pointer(reference.trim_start_matches('#')).unwrap());
     }
     let several = ["anyOf", "oneOf"].into_iter().find_map(|key| schema[key].as_array());
-    match several.filter(|several| several.iter().all(|choice| choice["required"].is_null())) {
+    // Those that only ask for keys are no choices.
+    let is_choice = |choice: &Value| choice["required"].is_null() || !choice["type"].is_null();
+    match several.filter(|several| several.iter().all(is_choice)) {
         Some(several) => several.iter().flat_map(|choice| choices(root, choice)).collect(),
         None => vec![schema],
     }

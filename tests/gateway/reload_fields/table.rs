@@ -46,7 +46,12 @@ fn edit(key: impl Into<String>, at: &str, old: impl Into<Value>, new: impl Into<
     let below = sections.iter().find_map(|section| key.strip_prefix(section)).unwrap_or(&key);
     let below = below.replace("certificates[]", "certificates.0").replace("endpoints[].", "endpoints.1.");
     let path = format!("{at}.{}", below.replace("endpoints[]", "endpoints.0").trim_start_matches('.'));
-    let pointer = format!("/{}", path.trim_start_matches('.').replace('.', "/"));
+    place(key, path.trim_start_matches('.'), old, new)
+}
+
+/// An edit of `key` at `path`.
+fn place(key: String, path: &str, old: impl Into<Value>, new: impl Into<Value>) -> Edit {
+    let pointer = format!("/{}", path.replace('.', "/"));
     Edit { key, pointer, old: old.into(), new: new.into(), pools: Pools::Same, shows: Shows::Nobody }
 }
 
@@ -69,6 +74,12 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
     let mut edits = whole();
     edits.extend(listeners(site));
     edits.extend(routes());
+    edits.extend(filter(site, "filters.NAME", "filters.named"));
+    for (list, at) in [("routes[].filters[]", "routes.1.filters"), ("defaults.filters[]", "defaults.filters")]
+    {
+        edits.extend(filter_uses(list, at));
+        edits.extend(filter(site, list, &format!("{at}.2")));
+    }
     edits.extend(route("routes[]", "routes.1"));
     edits.extend(route("defaults", ""));
     for (upstream, at, owner) in
@@ -144,6 +155,7 @@ fn whole() -> Vec<Edit> {
         edit("telemetry.access_log.output", "", "access.log", "other.log"),
         edit("telemetry.access_log", "", json!({ "format": "common", "output": "other.log" }), "off"),
         edit("shutdown.drain", "", "30s", "31s"),
+        edit("wasm.cache", "", "off", "compiled"),
         edit("shutdown.drain_removed_routes", "", false, true),
         edit("admin.address", "", "127.0.0.1:0", "127.0.0.2:0"),
     ]
@@ -228,6 +240,38 @@ fn route(section: &str, at: &str) -> Vec<Edit> {
     edits.extend(pool(&format!("{section}.pool"), at));
     edits.extend(timeouts(&format!("{section}.timeouts"), at));
     edits
+}
+
+/// The ways in which a list names a filter: its first item is a name, its second has `use`.
+fn filter_uses(list: &str, at: &str) -> Vec<Edit> {
+    vec![
+        place(list.to_owned(), &format!("{at}.0"), "named", "other"),
+        place(format!("{list}.use"), &format!("{at}.1.use"), "named", "other"),
+        place(format!("{list}.config"), &format!("{at}.1.config"), json!({ "a": 1 }), json!({ "a": 2 })),
+    ]
+}
+
+/// Keys of a filter. The plugin does nothing, so that nobody sees them.
+fn filter(site: &Site, section: &str, at: &str) -> Vec<Edit> {
+    let of = |key: &str, old: Value, new: Value| {
+        place(format!("{section}.{key}"), &format!("{at}.{key}"), old, new)
+    };
+    vec![
+        of("wasm", json!(site.file("nothing.wasm")), json!(site.file("nothing-copy.wasm"))),
+        of("config", json!({ "a": [1, null] }), json!("text")),
+        of("limits.memory", json!("32MiB"), json!("16MiB")),
+        of("limits.time", json!("1s"), json!("2s")),
+        of("limits.body", json!("1MiB"), json!("2MiB")),
+        of("limits.pause", json!("30s"), json!("31s")),
+        of("limits.shared_data", json!("1MiB"), json!("2MiB")),
+        of("on_error", json!("closed"), json!("open")),
+        of("isolation", json!("worker"), json!("request")),
+        of("decode", json!("auto"), json!("off")),
+        of("on_headers_pause", json!("stop_all"), json!("continue_body")),
+        of("bodies", json!("on"), json!("off")),
+        of("env", json!({}), json!({ "LEVEL": "info" })),
+        of("vm_id", json!("one"), json!("two")),
+    ]
 }
 
 /// All but `keep_alive`.

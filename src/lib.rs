@@ -13,6 +13,7 @@ mod downstream;
 mod entrance;
 pub mod error;
 pub mod files;
+mod filter;
 pub mod forward;
 #[cfg(fuzzing)]
 pub mod fuzz;

@@ -36,5 +36,6 @@ pub mod tls;
 mod tunnel;
 mod upstream;
 pub mod warn_limit;
+mod wasm;
 pub mod watch;
 mod worker;

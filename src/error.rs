@@ -124,6 +124,9 @@ pub enum Error {
     /// The response's body is not what its Content-Encoding says, and a filter reads it decoded.
     #[error("the response's body is not what its Content-Encoding says")]
     ResponseCoding,
+    /// The response to a request of the gateway's own is larger than it may be.
+    #[error("response body too large")]
+    ResponseTooLarge,
     /// No response header within `timeouts.response_header`.
     #[error("response header too late")]
     ResponseHeaderTimeout,
@@ -182,6 +185,7 @@ impl Error {
             Error::ResponseFraming(_) => (502, "upstream.framing"),
             Error::ResponseTruncated => (502, "upstream.truncated"),
             Error::ResponseCoding => (502, "upstream.coding"),
+            Error::ResponseTooLarge => (502, "upstream.body"),
             Error::UnexpectedUpgrade => (502, "upstream.upgrade"),
             Error::ResponseHeaderTimeout => (504, "timeouts.response_header"),
             Error::IdleTimeout => (504, "timeouts.idle"),

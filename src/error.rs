@@ -71,6 +71,9 @@ pub enum Error {
     /// A body larger than `limits.body`.
     #[error("request body too large")]
     BodyTooLarge,
+    /// The body is not what its Content-Encoding says, and a filter reads it decoded.
+    #[error("the request's body is not what its Content-Encoding says")]
+    RequestCoding,
     /// The head did not come within `timeouts.request_header`.
     #[error("request head too slow")]
     RequestHeaderTimeout,
@@ -118,6 +121,12 @@ pub enum Error {
     /// The response ended before its length, or its last chunk.
     #[error("response cut short")]
     ResponseTruncated,
+    /// The response's body is not what its Content-Encoding says, and a filter reads it decoded.
+    #[error("the response's body is not what its Content-Encoding says")]
+    ResponseCoding,
+    /// The response to a request of the gateway's own is larger than it may be.
+    #[error("response body too large")]
+    ResponseTooLarge,
     /// No response header within `timeouts.response_header`.
     #[error("response header too late")]
     ResponseHeaderTimeout,
@@ -159,6 +168,7 @@ impl Error {
             Error::HeadTooLarge => (431, "limits.header_bytes"),
             Error::TargetTooLong => (414, "limits.target_bytes"),
             Error::BodyTooLarge => (413, "limits.body"),
+            Error::RequestCoding => (400, "request.coding"),
             Error::RequestHeaderTimeout => (408, "timeouts.request_header"),
             Error::RequestBodyTimeout => (408, "timeouts.request_body"),
             Error::ClientClosed => (499, "client.closed"),
@@ -174,6 +184,8 @@ impl Error {
             Error::ResponseMalformed(_) => (502, "upstream.malformed"),
             Error::ResponseFraming(_) => (502, "upstream.framing"),
             Error::ResponseTruncated => (502, "upstream.truncated"),
+            Error::ResponseCoding => (502, "upstream.coding"),
+            Error::ResponseTooLarge => (502, "upstream.body"),
             Error::UnexpectedUpgrade => (502, "upstream.upgrade"),
             Error::ResponseHeaderTimeout => (504, "timeouts.response_header"),
             Error::IdleTimeout => (504, "timeouts.idle"),
@@ -224,7 +236,13 @@ impl Error {
     /// Whether the client's side caused it: then the upstream connection is not to blame.
     pub fn is_client_side(self) -> bool {
         self.closes_connection()
-            || matches!(self, Error::RequestHost(_) | Error::RequestPath(_) | Error::RequestExpectation)
+            || matches!(
+                self,
+                Error::RequestHost(_)
+                    | Error::RequestPath(_)
+                    | Error::RequestExpectation
+                    | Error::RequestCoding
+            )
     }
 }
 
@@ -238,11 +256,13 @@ mod tests {
             (Error::RequestFraming(FramingError::LengthAndEncoding), 400, "request.framing"),
             (Error::RequestHeaderTimeout, 408, "timeouts.request_header"),
             (Error::BodyTooLarge, 413, "limits.body"),
+            (Error::RequestCoding, 400, "request.coding"),
             (Error::TargetTooLong, 414, "limits.target_bytes"),
             (Error::HeadTooLarge, 431, "limits.header_bytes"),
             (Error::ConnectFailed, 503, "upstream.connect"),
             (Error::AcquireTimeout, 503, "pool.acquire_timeout"),
             (Error::UpstreamClosed, 502, "upstream.closed"),
+            (Error::ResponseCoding, 502, "upstream.coding"),
             (Error::ResponseHeaderTimeout, 504, "timeouts.response_header"),
         ] {
             assert_eq!((error.status().as_u16(), error.reason()), (status, reason), "{error:?}");

@@ -13,6 +13,7 @@ mod downstream;
 mod entrance;
 pub mod error;
 pub mod files;
+mod filter;
 pub mod forward;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -35,5 +36,6 @@ pub mod tls;
 mod tunnel;
 mod upstream;
 pub mod warn_limit;
+mod wasm;
 pub mod watch;
 mod worker;

@@ -2,26 +2,24 @@
 
 mod retry;
 
-use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
 use http_body::Body as _;
-use retry::{Failure, FailureKind, Retries};
-use tokio::time::Instant;
+use retry::Retries;
 
 use crate::body::{Body, Limited};
 use crate::downstream::{Begun, Downstream};
 use crate::error::Error;
 use crate::forward::{self, Forwarding};
-use crate::http1::{Call, ExchangeOptions, OutgoingHead, Reply, Tunnel, is_continue};
+use crate::http1::{Call, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::record::Record;
 use crate::removal::Removal;
 use crate::router::{RequestLine, normalise};
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
-use crate::timer::{deadline, earlier};
+use crate::timer::deadline;
 use crate::tunnel;
-use crate::upstream::{Acquired, Attempt, Connection, Endpoint, Received, dial, send};
+use crate::upstream::{Attempt, Endpoint, FailureKind, Received};
 
 /// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
@@ -103,8 +101,7 @@ async fn answer(
             let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
             let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
             outgoing.rewrite_headers(&settings.forwarding, version, route);
-            let context = Context { route: upstream, call, done_by: deadline(upstream.timeouts.request) };
-            forward_request(&context, outgoing, body, record).await?
+            forward_request(upstream, call, outgoing, body, record).await?
         }
     };
     route.response_headers.apply(answer.response.headers_mut());
@@ -156,22 +153,16 @@ struct Outgoing<'a> {
     upgrade: Option<HeaderValue>,
 }
 
-/// What all tries of a request have in common.
-struct Context<'a> {
-    route: &'a UpstreamRoute,
-    call: &'a Call,
-    /// When the whole exchange must be over (`timeouts.request`).
-    done_by: Option<Instant>,
-}
-
 /// Sends a request to one endpoint after the other until there is a response, or no further try is allowed.
 async fn forward_request(
-    context: &Context<'_>,
+    route: &UpstreamRoute,
+    call: &Call,
     mut outgoing: Outgoing<'_>,
     mut body: Body,
     record: &mut Record,
 ) -> Result<Answer, Error> {
-    let Context { route, call, done_by } = *context;
+    // When the whole exchange must be over.
+    let done_by = deadline(route.timeouts.request);
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
@@ -183,7 +174,16 @@ async fn forward_request(
         tracing::trace!(endpoint = endpoint.url(), target = outgoing.target, "trying an endpoint");
         record.attempt(endpoint);
         let again = body.replay();
-        match attempt(context, &outgoing, endpoint, body, retries.fresh, record).await {
+        let attempt = Attempt {
+            head: outgoing.head(route.keep_alive),
+            upgrade: outgoing.upgrade.is_some(),
+            interim: call.interim.as_ref(),
+            fresh: retries.fresh,
+            timeouts: &route.timeouts,
+            done_by,
+            timer: &call.timer,
+        };
+        match attempt.run(endpoint, body, record).await {
             Ok(received) => break received,
             Err(mut failure) => {
                 let kind = failure.kind;
@@ -219,6 +219,15 @@ impl Outgoing<'_> {
         }
     }
 
+    fn head(&self, keep_alive: bool) -> OutgoingHead<'_> {
+        OutgoingHead {
+            method: &self.method,
+            target: &self.target,
+            headers: &self.headers,
+            connection: self.connection_option(keep_alive),
+        }
+    }
+
     /// The `Connection` field: what concerns this hop alone. An upgrade has its own among the fields already.
     fn connection_option(&self, keep_alive: bool) -> Option<&'static str> {
         // Whoever sends TE says so (RFC 9110 §10.1.4); what is left of it is `trailers`.
@@ -245,88 +254,6 @@ impl Outgoing<'_> {
     }
 }
 
-/// One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
-async fn attempt(
-    context: &Context<'_>,
-    outgoing: &Outgoing<'_>,
-    endpoint: &Endpoint,
-    body: Body,
-    fresh: bool,
-    record: &mut Record,
-) -> Result<Received, Failure> {
-    let Context { route, call, done_by } = *context;
-    let (head_by, late) = head_deadline(deadline(route.timeouts.per_try), done_by);
-    let connecting = pin!(connect(context, endpoint, fresh, record));
-    let connected = call.timer.within(head_by, connecting).await;
-    // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
-    let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
-    let connection = match connected.unwrap_or(Err((late, late_kind))) {
-        Ok(connection) => connection,
-        Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
-    };
-    let kept = connection.is_kept();
-    let attempt = Attempt {
-        head: OutgoingHead {
-            method: &outgoing.method,
-            target: &outgoing.target,
-            headers: &outgoing.headers,
-            connection: outgoing.connection_option(route.keep_alive),
-        },
-        options: ExchangeOptions {
-            timer: call.timer.clone(),
-            response_header: route.timeouts.response_header,
-            idle: route.timeouts.idle,
-            expect_continue: outgoing.headers.contains_key(header::EXPECT),
-            upgrade: outgoing.upgrade.is_some(),
-        },
-        interim: call.interim.as_ref(),
-        head_by: head_by.map(|by| (by, late)),
-        done_by,
-    };
-    send(connection, attempt, body).await.map_err(|failure| {
-        // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
-        let repeatable = failure.unsent || outgoing.method.is_idempotent();
-        let stale = kept && failure.unanswered && repeatable;
-        if !stale && !failure.error.is_client_side() {
-            endpoint.warn_failure(&failure.error);
-        }
-        let kind = if stale { FailureKind::Stale } else { FailureKind::Final };
-        Failure { error: failure.error, kind, body: failure.body }
-    })
-}
-
-/// When the head of the response must be there, and what it is called if it is not.
-fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> (Option<Instant>, Error) {
-    let by = earlier(per_try, done_by);
-    (by, if by == per_try { Error::PerTryTimeout } else { Error::RequestTimeout })
-}
-
-/// A connection to `endpoint`: one that is idle, or, where there is none or it must be `fresh`, a new one.
-async fn connect(
-    context: &Context<'_>,
-    endpoint: &Endpoint,
-    fresh: bool,
-    record: &mut Record,
-) -> Result<Connection, (Error, FailureKind)> {
-    let Context { route, call, .. } = *context;
-    let pool = endpoint.pool();
-    let acquired =
-        if fresh { pool.acquire_fresh(&call.timer).await } else { pool.acquire(&call.timer).await };
-    match acquired.map_err(|error| (error, FailureKind::Final))? {
-        Acquired::Reused(connection) => {
-            record.reused();
-            Ok(connection)
-        }
-        Acquired::Dial(slot) => {
-            record.dialling();
-            // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
-            let connection = Box::pin(dial(endpoint, slot, route.timeouts.connect, &call.timer)).await;
-            record.connected();
-            connection.map_err(|error| (error, FailureKind::Connect))
-        }
-    }
-}
-
 /// The response as the client gets it.
 fn respond(
     mut received: Received,
@@ -350,18 +277,4 @@ fn respond(
     *response.version_mut() = Version::HTTP_11;
     *response.headers_mut() = received.headers;
     Ok(Answer { response, tunnel })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_earlier_of_two_deadlines_gives_its_name_to_the_error() {
-        let soon = Instant::now();
-        let late = soon + Duration::from_secs(9);
-        assert_eq!(head_deadline(Some(soon), Some(late)).1, Error::PerTryTimeout);
-        assert_eq!(head_deadline(Some(late), Some(soon)).1, Error::RequestTimeout);
-        assert_eq!(head_deadline(None, Some(soon)).1, Error::RequestTimeout);
-    }
 }

@@ -17,7 +17,7 @@ use crate::http1;
 use crate::metrics::this_worker;
 use crate::shutdown::is_cut_off;
 use crate::snapshot::{Route, Telemetry};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Progress};
 
 /// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
 /// it was [`abandoned`].
@@ -108,30 +108,6 @@ impl Record {
         }
     }
 
-    /// A kept connection was taken.
-    pub(crate) fn reused(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.reused = Some(true);
-            line.acquire = line.attempt_began.map(|began| began.elapsed());
-        }
-    }
-
-    /// A connection is being opened.
-    pub(crate) fn dialling(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.reused = Some(false);
-            line.acquire = line.attempt_began.map(|began| began.elapsed());
-            line.dial_began = Some(Instant::now());
-        }
-    }
-
-    /// It is open, or could not be opened.
-    pub(crate) fn connected(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.connect = line.dial_began.map(|began| began.elapsed());
-        }
-    }
-
     /// The head of the upstream's response is there.
     pub(crate) fn first_byte(&mut self) {
         if let Some(line) = &mut self.line {
@@ -159,6 +135,29 @@ impl Record {
             && let Some(held_back) = warned.passes(error.reason())
         {
             tracing::warn!(route = name, reason = error.reason(), held_back, "request failed: {error}");
+        }
+    }
+}
+
+impl Progress for Record {
+    fn reused(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.reused = Some(true);
+            line.acquire = line.attempt_began.map(|began| began.elapsed());
+        }
+    }
+
+    fn dialling(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.reused = Some(false);
+            line.acquire = line.attempt_began.map(|began| began.elapsed());
+            line.dial_began = Some(Instant::now());
+        }
+    }
+
+    fn connected(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.connect = line.dial_began.map(|began| began.elapsed());
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::config::RetrySettings;
 use crate::error::Error;
 use crate::timer::{Timer, earlier};
+use crate::upstream::{Failure, FailureKind};
 
 /// How many further tries a request has.
 pub(super) struct Retries<'a> {
@@ -65,22 +66,4 @@ impl<'a> Retries<'a> {
         let _elapsed = timer.within(until, std::future::pending::<()>()).await;
         Ok(())
     }
-}
-
-/// Why an attempt brought nothing, and what may be done about it.
-pub(super) struct Failure {
-    pub(super) error: Error,
-    pub(super) kind: FailureKind,
-    /// The request's body, where nothing was taken from it.
-    pub(super) body: Option<Body>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum FailureKind {
-    /// No connection could be opened: nothing was sent.
-    Connect,
-    /// A kept connection turned out to be closed; nothing was sent, or nothing that must not be sent twice.
-    Stale,
-    /// Anything else is final.
-    Final,
 }

@@ -9,26 +9,15 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::attempt::Attempt;
 use super::connection::{Age, CloseReason, Connection};
 use super::pool::{Pool, Slot};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward;
-use crate::http1::{Exchange, ExchangeFailure, ExchangeOptions, Interim, OutgoingHead, may_have_body};
+use crate::http1::{Exchange, ExchangeFailure, may_have_body};
 use crate::stream::Stream;
 use crate::timer::Timer;
-
-/// What one attempt sends, and how long it may take.
-pub(crate) struct Attempt<'a> {
-    pub(crate) head: OutgoingHead<'a>,
-    pub(crate) options: ExchangeOptions,
-    /// Where interim responses go.
-    pub(crate) interim: Option<&'a Interim>,
-    /// When the head of the response must be there, and the error if it is not.
-    pub(crate) head_by: Option<(Instant, Error)>,
-    /// When the whole exchange must be over (`timeouts.request`).
-    pub(crate) done_by: Option<Instant>,
-}
 
 /// What came back.
 pub(crate) struct Received {
@@ -57,18 +46,20 @@ impl Upgraded {
 }
 
 /// Sends a request on `connection` and waits for the head of the response. The connection goes back to its pool
-/// when the body has been read to its end, which for a small response is before this returns.
+/// when the body has been read to its end, which for a small response is before this returns. `head_by` is when the head
+/// must be there, and the error if it is not.
 ///
 /// # Errors
 /// No response; the connection is closed. The failure tells what a second try may assume.
-pub(crate) async fn send(
+pub(super) async fn send(
     connection: Connection,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
+    head_by: Option<(Instant, Error)>,
     body: Body,
 ) -> Result<Received, ExchangeFailure> {
     let Connection { stream, slot, served, age, .. } = connection;
-    let timer = attempt.options.timer.clone();
-    let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options);
+    let timer = attempt.timer.clone();
+    let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options());
     let mut interim = |status: StatusCode, mut headers: HeaderMap| {
         if let Some(interim) = attempt.interim
             && forward::clean_response(status, &mut headers, None).is_ok()
@@ -78,7 +69,7 @@ pub(crate) async fn send(
     };
     let head = {
         let head = std::future::poll_fn(|cx| exchange.poll_head(cx, &mut interim));
-        match attempt.head_by {
+        match head_by {
             None => head.await,
             Some((by, error)) => timer.within(Some(by), head).await.unwrap_or(Err(error)),
         }

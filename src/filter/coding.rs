@@ -1,0 +1,329 @@
+//! Content codings (RFC 9110 §8.4) undone, for filters that read bodies.
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, Entry, HeaderMap, HeaderValue,
+};
+use http_body::{Body as HttpBody, Frame};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
+
+use crate::body::{Body, Streaming};
+use crate::error::Error;
+
+/// The most codings that are undone: more than two have no use, and each has a window of its own.
+const CODINGS_MAX: usize = 3;
+
+/// The most that is decoded at once, however much more the input expands to.
+const FRAME_BYTES_MAX: usize = 32 * 1024;
+
+/// Frames below this are copied out of the buffer instead of keeping all of it alive.
+const COPY_BELOW: usize = 8 * 1024;
+
+/// The binary logarithm of the largest window of `zstd`: 8 MiB (RFC 9659 §3).
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Fields about the very bytes of a message: its digests (RFC 9530; `Digest` and `Content-MD5` are their predecessors).
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Gzip,
+    Brotli,
+    Zstd,
+    Deflate,
+}
+
+/// The codings of a message, in the order in which they must be undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Codings(Vec<Coding>);
+
+impl Codings {
+    /// The codings that `headers` tell of. `None` where nothing can be undone, so that the body goes as it came: there are
+    /// none, or one is unknown, or the body is a part of a coded representation (`Content-Range`).
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut codings = Vec::new();
+        for line in headers.get_all(CONTENT_ENCODING) {
+            for member in line.to_str().ok()?.split(',') {
+                match member.trim_matches([' ', '\t']).to_ascii_lowercase().as_str() {
+                    "" | "identity" => {}
+                    // RFC 9110 §8.4.1.3 has the two mean the same.
+                    "gzip" | "x-gzip" => codings.push(Coding::Gzip),
+                    "br" => codings.push(Coding::Brotli),
+                    "zstd" => codings.push(Coding::Zstd),
+                    "deflate" => codings.push(Coding::Deflate),
+                    _ => return None,
+                }
+            }
+        }
+        let is_part = headers.contains_key(CONTENT_RANGE);
+        if codings.is_empty() || codings.len() > CODINGS_MAX || is_part {
+            return None;
+        }
+        // They are listed as they were applied.
+        codings.reverse();
+        Some(Self(codings))
+    }
+}
+
+/// Changes the head of a message whose body is [`decoded`].
+pub(crate) fn head_of_decoded(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_ENCODING);
+    head_of_changed(headers);
+}
+
+/// Changes the head of a message whose body may be another one than it came with: its length is not known, and what was said
+/// of its very bytes no longer holds. A strong validator becomes a weak one (RFC 9110 §8.8.1), for ranges of one body must not
+/// be put together with those of another (§14.3).
+pub(crate) fn head_of_changed(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    for digest in DIGESTS {
+        headers.remove(digest);
+    }
+    if let Entry::Occupied(mut etag) = headers.entry(ETAG) {
+        match weak(etag.get()) {
+            Some(weak) => drop(etag.insert(weak)),
+            None => drop(etag.remove()),
+        }
+    }
+}
+
+/// The weak validator of a strong one; a malformed one has none.
+fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
+    match etag.as_bytes() {
+        [b'W', b'/', ..] => Some(etag.clone()),
+        strong @ [b'"', ..] => HeaderValue::from_bytes(&[b"W/", strong].concat()).ok(),
+        _ => None,
+    }
+}
+
+/// A body with its codings undone, as it comes: what can be decoded of what is there comes out at once, at most 32 KiB in a
+/// frame, and nothing is asked of `body` before all that it gave is decoded. No bytes at all are no error, whatever the codings.
+/// Trailers follow, without digests of the coded bytes.
+///
+/// # Errors
+/// Those of `body`; and `failure` where its bytes are not what the codings want, or end too early.
+pub(crate) fn decoded(body: Body, codings: &Codings, failure: Error) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let undo = |body, coding: &Coding| {
+        Body::boxed(Decoded {
+            decoder: Decoder::new(*coding, body),
+            output: BytesMut::new(),
+            stage: Stage::Begin,
+            failure,
+        })
+    };
+    codings.0.iter().fold(body, undo)
+}
+
+/// A body with one coding undone.
+struct Decoded {
+    decoder: Decoder,
+    output: BytesMut,
+    stage: Stage,
+    failure: Error,
+}
+
+enum Stage {
+    /// Nothing has come yet.
+    Begin,
+    Data,
+    /// All data is out; trailers may follow.
+    Trailers,
+    Over,
+}
+
+impl Decoded {
+    /// The next piece of decoded data; empty at its end.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        self.output.reserve(FRAME_BYTES_MAX);
+        let mut room = (&mut self.output).limit(FRAME_BYTES_MAX);
+        let length = ready!(pin!(self.decoder.read_buf(&mut room)).poll(cx))?;
+        if length < COPY_BELOW {
+            let data = Bytes::copy_from_slice(&self.output);
+            self.output.clear();
+            return Poll::Ready(Ok(data));
+        }
+        Poll::Ready(Ok(self.output.split().freeze()))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
+        loop {
+            match self.stage {
+                Stage::Begin => {
+                    let is_empty = ready!(self.decoder.coded().poll_bytes(cx)).is_empty();
+                    self.stage = if is_empty { Stage::Trailers } else { Stage::Data };
+                }
+                Stage::Data => match ready!(self.poll_data(cx)) {
+                    Ok(data) if data.is_empty() => self.stage = Stage::Trailers,
+                    Ok(data) => return Poll::Ready(Ok(Some(Frame::data(data)))),
+                    Err(_malformed) => {
+                        return Poll::Ready(Err(self.decoder.coded().failed.unwrap_or(self.failure)));
+                    }
+                },
+                Stage::Trailers => {
+                    let coded = self.decoder.coded();
+                    let has_more = !ready!(coded.poll_bytes(cx)).is_empty();
+                    if let Some(error) = coded.failed.or(has_more.then_some(self.failure)) {
+                        return Poll::Ready(Err(error));
+                    }
+                    let trailers = coded.trailers.take();
+                    self.stage = Stage::Over;
+                    return Poll::Ready(Ok(trailers.map(Frame::trailers)));
+                }
+                Stage::Over => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+}
+
+impl Streaming for Decoded {
+    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.decoder.coded().body.poll_aside(cx)
+    }
+}
+
+impl HttpBody for Decoded {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let next = ready!(self.poll_next(cx));
+        if next.is_err() {
+            self.stage = Stage::Over;
+        }
+        Poll::Ready(next.transpose())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+}
+
+/// What undoes one coding.
+enum Decoder {
+    Gzip(GzipDecoder<Coded>),
+    Brotli(BrotliDecoder<Coded>),
+    Zstd(ZstdDecoder<Coded>),
+    Deflate(ZlibDecoder<Coded>),
+}
+
+impl Decoder {
+    fn new(coding: Coding, body: Body) -> Self {
+        let coded = Coded { body, bytes: Bytes::new(), trailers: None, failed: None, is_over: false };
+        match coding {
+            Coding::Gzip => {
+                let mut decoder = GzipDecoder::new(coded);
+                // RFC 1952 §2.2: members follow one another.
+                decoder.multiple_members(true);
+                Decoder::Gzip(decoder)
+            }
+            Coding::Brotli => Decoder::Brotli(BrotliDecoder::new(coded)),
+            Coding::Zstd => {
+                let window = DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX);
+                let mut decoder = ZstdDecoder::with_params(coded, &[window]);
+                // RFC 8878 §3: so do frames.
+                decoder.multiple_members(true);
+                Decoder::Zstd(decoder)
+            }
+            // The name means zlib (RFC 9110 §8.4.1.2).
+            Coding::Deflate => Decoder::Deflate(ZlibDecoder::new(coded)),
+        }
+    }
+
+    fn coded(&mut self) -> &mut Coded {
+        match self {
+            Decoder::Gzip(decoder) => decoder.get_mut(),
+            Decoder::Brotli(decoder) => decoder.get_mut(),
+            Decoder::Zstd(decoder) => decoder.get_mut(),
+            Decoder::Deflate(decoder) => decoder.get_mut(),
+        }
+    }
+}
+
+impl AsyncRead for Decoder {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Decoder::Gzip(decoder) => Pin::new(decoder).poll_read(cx, buf),
+            Decoder::Brotli(decoder) => Pin::new(decoder).poll_read(cx, buf),
+            Decoder::Zstd(decoder) => Pin::new(decoder).poll_read(cx, buf),
+            Decoder::Deflate(decoder) => Pin::new(decoder).poll_read(cx, buf),
+        }
+    }
+}
+
+/// The coded bytes of a body, as a decoder reads them.
+struct Coded {
+    body: Body,
+    /// What came and was not decoded yet.
+    bytes: Bytes,
+    trailers: Option<HeaderMap>,
+    /// The error of the body. A decoder takes it for the end of the bytes, so that it gives first all that it has.
+    failed: Option<Error>,
+    is_over: bool,
+}
+
+impl Coded {
+    /// What came and was not decoded yet; empty at the end.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<&[u8]> {
+        while self.bytes.is_empty() && !self.is_over {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => self.is_over = true,
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.bytes = data,
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok().map(without_digests);
+                        self.is_over = true;
+                    }
+                },
+                Some(Err(error)) => {
+                    self.failed = Some(error);
+                    self.is_over = true;
+                }
+            }
+        }
+        Poll::Ready(&self.bytes)
+    }
+}
+
+fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
+    for digest in DIGESTS {
+        trailers.remove(digest);
+    }
+    trailers
+}
+
+impl AsyncBufRead for Coded {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().poll_bytes(cx).map(Ok)
+    }
+
+    fn consume(mut self: Pin<&mut Self>, length: usize) {
+        let length = length.min(self.bytes.len());
+        self.bytes.advance(length);
+    }
+}
+
+impl AsyncRead for Coded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let bytes = ready!(this.poll_bytes(cx));
+        let length = bytes.len().min(buf.remaining());
+        buf.put_slice(&this.bytes.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}

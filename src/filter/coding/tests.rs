@@ -1,0 +1,405 @@
+//! What comes out of coded bodies, however they are cut.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use async_compression::Level;
+use async_compression::tokio::write;
+use async_compression::zstd::CParameter;
+use http::HeaderName;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::*;
+
+const NAMES: [&str; 4] = ["gzip", "br", "zstd", "deflate"];
+const FAILURE: Error = Error::ResponseCoding;
+
+/// What a body does when it is asked.
+enum Step {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    Fail(Error),
+    /// Has nothing, and never will.
+    Wait,
+}
+
+struct Script(VecDeque<Step>);
+
+impl HttpBody for Script {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.0.pop_front() {
+            None => Poll::Ready(None),
+            Some(Step::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Step::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Some(Step::Fail(error)) => Poll::Ready(Some(Err(error))),
+            Some(Step::Wait) => {
+                self.0.push_front(Step::Wait);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Streaming for Script {
+    fn poll_aside(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
+        Poll::Ready(Error::IdleTimeout)
+    }
+}
+
+fn script(steps: impl IntoIterator<Item = Step>) -> Body {
+    Body::boxed(Script(steps.into_iter().collect()))
+}
+
+fn data(bytes: &[u8]) -> Step {
+    Step::Data(Bytes::copy_from_slice(bytes))
+}
+
+fn headers(lines: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':').unwrap();
+        headers.append(name.parse::<HeaderName>().unwrap(), value.trim().parse().unwrap());
+    }
+    headers
+}
+
+fn codings(written: &str) -> Codings {
+    Codings::of(&headers(&[&format!("content-encoding: {written}")])).unwrap()
+}
+
+/// What a body gave until it ended, or had nothing more to give.
+#[derive(Debug, Default, PartialEq)]
+struct Given {
+    data: Vec<u8>,
+    largest: usize,
+    frames: usize,
+    trailers: Option<HeaderMap>,
+    error: Option<Error>,
+    waits: bool,
+}
+
+fn take(mut body: Body) -> Given {
+    let mut given = Given::default();
+    let cx = &mut Context::from_waker(Waker::noop());
+    loop {
+        match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Pending => return Given { waits: true, ..given },
+            Poll::Ready(None) => {
+                assert!(body.is_end_stream());
+                return given;
+            }
+            Poll::Ready(Some(Err(error))) => {
+                assert!(given.error.replace(error).is_none(), "an error is the end");
+            }
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                let data = frame.into_data().unwrap();
+                assert!(given.trailers.is_none() && given.error.is_none() && !data.is_empty());
+                given.frames += 1;
+                given.largest = given.largest.max(data.len());
+                given.data.extend_from_slice(&data);
+            }
+            Poll::Ready(Some(Ok(frame))) => given.trailers = Some(frame.into_trailers().unwrap()),
+        }
+    }
+}
+
+/// The pieces coded by one encoder, which is flushed after each; the last piece has the end, too.
+async fn encode(name: &str, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+    async fn run<E: AsyncWrite + Unpin>(
+        mut encoder: E,
+        coded: impl Fn(&mut E) -> &mut Vec<u8>,
+        pieces: &[&[u8]],
+    ) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            encoder.write_all(piece).await.unwrap();
+            if index + 1 < pieces.len() {
+                encoder.flush().await.unwrap();
+            } else {
+                encoder.shutdown().await.unwrap();
+            }
+            out.push(std::mem::take(coded(&mut encoder)));
+        }
+        out
+    }
+    match name {
+        "gzip" => run(write::GzipEncoder::new(Vec::new()), |encoder| encoder.get_mut(), pieces).await,
+        "br" => {
+            let encoder = write::BrotliEncoder::with_quality(Vec::new(), Level::Fastest);
+            run(encoder, |encoder| encoder.get_mut(), pieces).await
+        }
+        "zstd" => run(write::ZstdEncoder::new(Vec::new()), |encoder| encoder.get_mut(), pieces).await,
+        "deflate" => run(write::ZlibEncoder::new(Vec::new()), |encoder| encoder.get_mut(), pieces).await,
+        _ => panic!("{name} is no coding"),
+    }
+}
+
+async fn encode_all(name: &str, plain: &[u8]) -> Vec<u8> {
+    encode(name, &[plain]).await.concat()
+}
+
+/// Compresses, but not to nothing.
+fn text(length: usize) -> Vec<u8> {
+    let words = (0_u32..).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761) >> 20).into_bytes());
+    words.take(length).collect()
+}
+
+#[test]
+fn codings_are_undone_in_the_reverse_order_and_only_if_all_are_known() {
+    use Coding::{Brotli, Deflate, Gzip, Zstd};
+    let cases: [(&[&str], Option<&[Coding]>); 15] = [
+        (&[], None),
+        (&["content-encoding: gzip"], Some(&[Gzip])),
+        (&["content-encoding: X-GZip"], Some(&[Gzip])),
+        (&["content-encoding: br"], Some(&[Brotli])),
+        (&["content-encoding: zstd"], Some(&[Zstd])),
+        (&["content-encoding: deflate"], Some(&[Deflate])),
+        (&["content-encoding: identity"], None),
+        (&["content-encoding: ,"], None),
+        (&["content-encoding: gzip, identity,, \tbr"], Some(&[Brotli, Gzip])),
+        (&["content-encoding: gzip", "content-encoding: br, zstd"], Some(&[Zstd, Brotli, Gzip])),
+        (&["content-encoding: gzip, gzip, gzip, gzip"], None),
+        (&["content-encoding: compress"], None),
+        (&["content-encoding: gzip", "content-encoding: aes128gcm"], None),
+        (&["content-encoding: gzip; q=1"], None),
+        (&["content-encoding: gzip", "content-range: bytes 0-9/100"], None),
+    ];
+    for (lines, expected) in cases {
+        let found = Codings::of(&headers(lines));
+        assert_eq!(found, expected.map(|codings| Codings(codings.to_vec())), "{lines:?}");
+    }
+    let mut unreadable = headers(&["content-encoding: gzip"]);
+    unreadable.append(CONTENT_ENCODING, HeaderValue::from_bytes(b"\xff").unwrap());
+    assert_eq!(Codings::of(&unreadable), None);
+}
+
+#[test]
+fn what_was_said_of_the_very_bytes_goes_from_the_head() {
+    let cases: [(&[&str], &[&str]); 8] = [
+        (&["server: s", "vary: accept-encoding"], &["server: s", "vary: accept-encoding"]),
+        (&["content-length: 7", "accept-ranges: bytes"], &[]),
+        (&["content-md5: a", "digest: b", "content-digest: c", "repr-digest: d"], &[]),
+        (&["etag: \"x\""], &["etag: W/\"x\""]),
+        (&["etag: W/\"x\""], &["etag: W/\"x\""]),
+        (&["etag: \"x\"", "etag: \"y\""], &["etag: W/\"x\""]),
+        (&["etag: x"], &[]),
+        (&["etag:"], &[]),
+    ];
+    for (before, after) in cases {
+        let (after, mut changed) = (headers(after), headers(before));
+        head_of_changed(&mut changed);
+        assert_eq!(changed, after, "{before:?}");
+        let mut decoded = headers(before);
+        decoded.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        head_of_decoded(&mut decoded);
+        assert_eq!(decoded, after, "{before:?}");
+    }
+    let mut coded = headers(&["content-encoding: gzip"]);
+    head_of_changed(&mut coded);
+    assert_eq!(coded, headers(&["content-encoding: gzip"]), "it is still coded");
+}
+
+#[tokio::test]
+async fn every_coding_is_undone_wherever_it_is_cut() {
+    let plain = text(600);
+    for name in NAMES {
+        let coded = encode_all(name, &plain).await;
+        assert!(coded.len() < plain.len());
+        for at in 0..=coded.len() {
+            let (first, second) = coded.split_at(at);
+            let given = take(decoded(script([data(first), data(second)]), &codings(name), FAILURE));
+            assert_eq!((given.data.as_slice(), given.error), (plain.as_slice(), None), "{name} at {at}");
+        }
+        let bytewise = script(coded.iter().flat_map(|byte| [data(&[*byte]), data(&[])]));
+        assert_eq!(take(decoded(bytewise, &codings(name), FAILURE)).data, plain, "{name}");
+        let whole = Body::full(coded);
+        assert_eq!(take(decoded(whole, &codings(name), FAILURE)).data, plain, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_come_in_frames_of_bounded_size() {
+    let plain = text(1_000_000);
+    for name in NAMES {
+        let coded = encode_all(name, &plain).await;
+        let body = script(coded.chunks(70_000).map(data));
+        let given = take(decoded(body, &codings(name), FAILURE));
+        assert!(given.data == plain && given.error.is_none(), "{name}");
+        assert_eq!(given.largest, FRAME_BYTES_MAX, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_bomb_goes_off_in_small_pieces_and_only_as_they_are_taken() {
+    const BOMB_BYTES: usize = 10 * 1024 * 1024;
+    let plain = vec![0; BOMB_BYTES];
+    for name in NAMES {
+        let coded = encode_all(name, &plain).await;
+        let mut body = decoded(Body::full(coded.clone()), &codings(name), FAILURE);
+        let mut total = 0;
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.len() <= FRAME_BYTES_MAX && data.iter().all(|byte| *byte == 0));
+            total += data.len();
+        }
+        assert_eq!(total, BOMB_BYTES, "{name}");
+        // A frame is there before the body was asked for its last byte.
+        let (most, last) = coded.split_at(coded.len() - 1);
+        let given = take(decoded(script([data(most), Step::Wait, data(last)]), &codings(name), FAILURE));
+        assert!(given.waits && given.frames > 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_flushed_comes_out_at_once() {
+    let events: [&[u8]; 4] = [b"data: 1\n\n", b"data: 2\n\n", b": \n", b"data: 3\n\n"];
+    for name in NAMES {
+        let coded = encode(name, &events).await;
+        for count in 1..events.len() {
+            let steps = coded.iter().take(count).map(|coded| data(coded)).chain([Step::Wait]);
+            let given = take(decoded(script(steps), &codings(name), FAILURE));
+            assert!(given.waits);
+            assert_eq!(given.data, events[..count].concat(), "{name}, {count} events");
+        }
+        let given = take(decoded(script(coded.iter().map(|coded| data(coded))), &codings(name), FAILURE));
+        assert_eq!((given.data, given.error), (events.concat(), None), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn stacked_codings_are_undone_together() {
+    let plain = text(3000);
+    for (first, second, third) in [("gzip", "br", "zstd"), ("deflate", "zstd", "gzip"), ("br", "br", "br")] {
+        let mut coded = plain.clone();
+        for name in [first, second, third] {
+            coded = encode_all(name, &coded).await;
+        }
+        let all = codings(&format!("{first}, {second}, {third}"));
+        for size in [1, 7, coded.len()] {
+            let trailers = Step::Trailers(headers(&["x-checksum: y"]));
+            let body = script(coded.chunks(size).map(data).chain([trailers]));
+            let given = take(decoded(body, &all, FAILURE));
+            assert_eq!(
+                (given.data, given.error),
+                (plain.clone(), None),
+                "{first} {second} {third} by {size}"
+            );
+            assert_eq!(given.trailers, Some(headers(&["x-checksum: y"])));
+        }
+    }
+}
+
+#[tokio::test]
+async fn members_and_frames_may_follow_one_another() {
+    for name in ["gzip", "zstd"] {
+        let coded =
+            [encode_all(name, b"one").await, encode_all(name, b"").await, encode_all(name, b"two").await];
+        let apart = take(decoded(script(coded.iter().map(|coded| data(coded))), &codings(name), FAILURE));
+        assert_eq!((apart.data.as_slice(), apart.error), (&b"onetwo"[..], None), "{name}");
+        let together = take(decoded(Body::full(coded.concat()), &codings(name), FAILURE));
+        assert_eq!((together.data.as_slice(), together.error), (&b"onetwo"[..], None), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_cut_short_gives_what_it_has_and_fails() {
+    let plain = text(600);
+    for name in NAMES {
+        let coded = encode_all(name, &plain).await;
+        for length in 1..coded.len() {
+            let given = take(decoded(Body::full(coded[..length].to_vec()), &codings(name), FAILURE));
+            assert_eq!(given.error, Some(FAILURE), "{name}, {length} of {}", coded.len());
+            assert!(plain.starts_with(&given.data), "{name}, {length}");
+        }
+        let flushed = encode(name, &[&plain, b"more"]).await;
+        let given = take(decoded(Body::full(flushed[0].clone()), &codings(name), FAILURE));
+        assert_eq!((given.data.as_slice(), given.error), (plain.as_slice(), Some(FAILURE)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_of_the_coding_fail() {
+    for name in NAMES {
+        let garbage = Body::full(&b"{\"neither\": \"compressed\", \"nor\": \"empty\"}"[..]);
+        let given = take(decoded(garbage, &codings(name), Error::RequestCoding));
+        assert_eq!(given.error, Some(Error::RequestCoding), "{name}");
+        let followed = [encode_all(name, b"a").await, b"behind the end".to_vec()];
+        for body in [Body::full(followed.concat()), script(followed.iter().map(|bytes| data(bytes)))] {
+            let given = take(decoded(body, &codings(name), FAILURE));
+            assert_eq!((given.data.as_slice(), given.error), (&b"a"[..], Some(FAILURE)), "{name}");
+        }
+    }
+    let mut damaged = encode_all("gzip", &text(600)).await;
+    let crc = damaged.len() - 8;
+    damaged[crc] ^= 1;
+    assert_eq!(take(decoded(Body::full(damaged), &codings("gzip"), FAILURE)).error, Some(FAILURE));
+}
+
+#[tokio::test]
+async fn a_window_beyond_what_http_allows_fails() {
+    for (log, error) in [(23, None), (24, Some(FAILURE))] {
+        let window = CParameter::window_log(log);
+        let mut encoder = write::ZstdEncoder::with_quality_and_params(Vec::new(), Level::Fastest, &[window]);
+        encoder.write_all(&text(600)).await.unwrap();
+        // Flushed before its end, a frame tells its window and not its length.
+        encoder.flush().await.unwrap();
+        encoder.shutdown().await.unwrap();
+        let given = take(decoded(Body::full(encoder.into_inner()), &codings("zstd"), FAILURE));
+        assert_eq!(given.error, error, "2^{log}");
+    }
+}
+
+#[tokio::test]
+async fn no_bytes_at_all_stay_none() {
+    for name in NAMES.into_iter().chain(["gzip, br, zstd"]) {
+        assert!(matches!(decoded(Body::Empty, &codings(name), FAILURE), Body::Empty));
+        assert_eq!(take(decoded(script([]), &codings(name), FAILURE)), Given::default(), "{name}");
+        let trailers = headers(&["a: b"]);
+        let empty = script([data(b""), Step::Trailers(trailers.clone())]);
+        let expected = Given { trailers: Some(trailers), ..Given::default() };
+        assert_eq!(take(decoded(empty, &codings(name), FAILURE)), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_follow_without_digests_and_errors_of_the_body_stay_what_they_are() {
+    for name in NAMES {
+        let [coded, end] = <[Vec<u8>; 2]>::try_from(encode(name, &[b"some", b"more"]).await).unwrap();
+        let trailers =
+            headers(&["grpc-status: 0", "content-digest: sha-256=:a:", "repr-digest: sha-256=:b:"]);
+        let whole = script([data(&coded), data(&end), Step::Trailers(trailers)]);
+        let given = take(decoded(whole, &codings(name), FAILURE));
+        assert_eq!(given.trailers, Some(headers(&["grpc-status: 0"])), "{name}");
+        assert_eq!((given.data.as_slice(), given.error), (&b"somemore"[..], None), "{name}");
+
+        let error = Some(Error::ResponseTruncated);
+        let fails = || Step::Fail(Error::ResponseTruncated);
+        for (steps, came) in [
+            (vec![fails()], &b""[..]),
+            (vec![data(&coded), fails()], b"some"),
+            (vec![data(&coded), data(&end), fails()], b"somemore"),
+        ] {
+            let given = take(decoded(script(steps), &codings(name), FAILURE));
+            assert_eq!((given.data.as_slice(), given.error), (came, error), "{name}");
+        }
+        // Trailers are the end, also of what has none yet.
+        let short = script([data(&coded), Step::Trailers(HeaderMap::new())]);
+        assert_eq!(take(decoded(short, &codings(name), FAILURE)).error, Some(FAILURE), "{name}");
+    }
+}
+
+#[test]
+fn what_goes_on_aside_goes_on_through_all_layers() {
+    let mut body = decoded(script([Step::Wait]), &codings("gzip, br"), FAILURE);
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut body).poll_frame(cx).is_pending());
+    assert_eq!(body.poll_aside(cx), Poll::Ready(Error::IdleTimeout));
+}

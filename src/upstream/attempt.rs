@@ -1,0 +1,152 @@
+//! One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
+
+use std::pin::pin;
+
+use http::header;
+use tokio::time::Instant;
+
+use super::connect::dial;
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::exchange::{Received, send};
+use super::pool::Acquired;
+use crate::body::Body;
+use crate::config::RouteTimeouts;
+use crate::error::Error;
+use crate::http1::{ExchangeOptions, Interim, OutgoingHead};
+use crate::timer::{Timer, deadline, earlier};
+
+/// What one try sends, and how long it may take.
+pub(crate) struct Attempt<'a> {
+    pub(crate) head: OutgoingHead<'a>,
+    /// The request asks for a protocol upgrade.
+    pub(crate) upgrade: bool,
+    /// Where interim responses go.
+    pub(crate) interim: Option<&'a Interim>,
+    /// A connection that was kept must not be trusted.
+    pub(crate) fresh: bool,
+    pub(crate) timeouts: &'a RouteTimeouts,
+    /// When the whole exchange must be over (`timeouts.request`).
+    pub(crate) done_by: Option<Instant>,
+    /// The timer of the task that this runs in, and that polls the response's body.
+    pub(crate) timer: &'a Timer,
+}
+
+/// Who is told how a try comes by its connection.
+pub(crate) trait Progress {
+    /// A kept connection was taken.
+    fn reused(&mut self);
+    /// A connection is being opened.
+    fn dialling(&mut self);
+    /// It is open, or could not be opened.
+    fn connected(&mut self);
+}
+
+/// Why a try brought nothing, and what may be done about it.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) kind: FailureKind,
+    /// The request's body, where nothing was taken from it.
+    pub(crate) body: Option<Body>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// No connection could be opened: nothing was sent.
+    Connect,
+    /// A kept connection turned out to be closed; nothing was sent, or nothing that must not be sent twice.
+    Stale,
+    /// Anything else is final.
+    Final,
+}
+
+impl Attempt<'_> {
+    /// Makes the try.
+    ///
+    /// # Errors
+    /// No response; whether there may be another try is in the failure.
+    pub(crate) async fn run(
+        &self,
+        endpoint: &Endpoint,
+        body: Body,
+        progress: &mut impl Progress,
+    ) -> Result<Received, Failure> {
+        let (head_by, late) = head_deadline(deadline(self.timeouts.per_try), self.done_by);
+        let connecting = pin!(self.connect(endpoint, progress));
+        let connected = self.timer.within(head_by, connecting).await;
+        // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
+        let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
+        let connection = match connected.unwrap_or(Err((late, late_kind))) {
+            Ok(connection) => connection,
+            Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
+        };
+        let kept = connection.is_kept();
+        let method = self.head.method;
+        send(connection, self, head_by.map(|by| (by, late)), body).await.map_err(|failure| {
+            // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
+            let repeatable = failure.unsent || method.is_idempotent();
+            let stale = kept && failure.unanswered && repeatable;
+            if !stale && !failure.error.is_client_side() {
+                endpoint.warn_failure(&failure.error);
+            }
+            let kind = if stale { FailureKind::Stale } else { FailureKind::Final };
+            Failure { error: failure.error, kind, body: failure.body }
+        })
+    }
+
+    /// A connection to `endpoint`: one that is idle, or, where there is none or it must be fresh, a new one.
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        progress: &mut impl Progress,
+    ) -> Result<Connection, (Error, FailureKind)> {
+        let (pool, timer) = (endpoint.pool(), self.timer);
+        let acquired = if self.fresh { pool.acquire_fresh(timer).await } else { pool.acquire(timer).await };
+        match acquired.map_err(|error| (error, FailureKind::Final))? {
+            Acquired::Reused(connection) => {
+                progress.reused();
+                Ok(connection)
+            }
+            Acquired::Dial(slot) => {
+                progress.dialling();
+                // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
+                let connection = Box::pin(dial(endpoint, slot, self.timeouts.connect, timer)).await;
+                progress.connected();
+                connection.map_err(|error| (error, FailureKind::Connect))
+            }
+        }
+    }
+
+    /// What the exchange needs to know of all this.
+    pub(super) fn options(&self) -> ExchangeOptions {
+        ExchangeOptions {
+            timer: self.timer.clone(),
+            response_header: self.timeouts.response_header,
+            idle: self.timeouts.idle,
+            expect_continue: self.head.headers.contains_key(header::EXPECT),
+            upgrade: self.upgrade,
+        }
+    }
+}
+
+/// When the head of the response must be there, and what it is called if it is not.
+fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> (Option<Instant>, Error) {
+    let by = earlier(per_try, done_by);
+    (by, if by == per_try { Error::PerTryTimeout } else { Error::RequestTimeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_earlier_of_two_deadlines_gives_its_name_to_the_error() {
+        let soon = Instant::now();
+        let late = soon + Duration::from_secs(9);
+        assert_eq!(head_deadline(Some(soon), Some(late)).1, Error::PerTryTimeout);
+        assert_eq!(head_deadline(Some(late), Some(soon)).1, Error::RequestTimeout);
+        assert_eq!(head_deadline(None, Some(soon)).1, Error::RequestTimeout);
+    }
+}

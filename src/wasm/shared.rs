@@ -1,0 +1,504 @@
+//! What all virtual machines of one `vm_id` share, in whichever worker: data with compare-and-swap, and queues.
+//!
+//! A lock is held for a look-up, a change and the copy of a [`Bytes`], which shares its memory; nothing is called under it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+
+/// The most queues of one `vm_id`: names that are made up as they go would be a leak.
+const QUEUES_MAX: usize = 1024;
+
+/// The longest name of a queue.
+const QUEUE_NAME_BYTES_MAX: usize = 1024;
+
+/// What an entry costs besides its bytes: many empty ones are not for free.
+const ENTRY_BYTES: usize = 64;
+
+/// Is told that a queue has something: a worker that registered it.
+pub(crate) trait QueueListener: Send + Sync {
+    /// `queue` has one entry more, which may be gone by the time that this is acted on. Called by whoever enqueues, in any
+    /// worker: it must not wait.
+    fn ready(&self, queue: u32);
+}
+
+/// Why a value was not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetError {
+    /// It was changed meanwhile.
+    CasMismatch,
+    /// There would be more bytes than there may be.
+    Full,
+}
+
+/// Why nothing was enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EnqueueError {
+    /// As [`NotFound`].
+    NotFound,
+    /// There would be more bytes than there may be.
+    Full,
+}
+
+/// There is no such queue, or none any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotFound;
+
+/// What is shared in this process, by `vm_id`.
+#[derive(Default)]
+pub(crate) struct SharedVms {
+    vms: Mutex<HashMap<String, Weak<SharedVm>>>,
+    queues: Arc<Mutex<QueueIds>>,
+}
+
+/// Whose queue has which number.
+#[derive(Default)]
+struct QueueIds {
+    last: u32,
+    owners: HashMap<u32, Weak<SharedVm>>,
+}
+
+/// What the virtual machines of one `vm_id` share. It is gone with the last one that holds it.
+pub(crate) struct SharedVm {
+    state: Mutex<State>,
+    queues: Arc<Mutex<QueueIds>>,
+}
+
+#[derive(Default)]
+struct State {
+    data: HashMap<Bytes, Value>,
+    queues: HashMap<u32, Queue>,
+    queue_names: HashMap<Bytes, u32>,
+    /// Of all keys, values and queue entries, with what they cost besides.
+    bytes: usize,
+}
+
+struct Value {
+    bytes: Bytes,
+    cas: u32,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: VecDeque<Bytes>,
+    /// In the order of their turns.
+    listeners: VecDeque<Weak<dyn QueueListener>>,
+}
+
+impl SharedVms {
+    /// What the virtual machines of `id` share: what is there already, as long as anybody holds it.
+    pub(crate) fn vm(&self, id: &str) -> Arc<SharedVm> {
+        let mut vms = lock(&self.vms);
+        if let Some(vm) = vms.get(id).and_then(Weak::upgrade) {
+            return vm;
+        }
+        vms.retain(|_, vm| vm.strong_count() > 0);
+        let vm = Arc::new(SharedVm { state: Mutex::default(), queues: self.queues.clone() });
+        vms.insert(id.to_owned(), Arc::downgrade(&vm));
+        vm
+    }
+
+    /// The queue that a virtual machine of `vm_id` has registered by this name.
+    pub(crate) fn resolve_queue(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+        let vm = lock(&self.vms).get(vm_id).and_then(Weak::upgrade)?;
+        lock(&vm.state).queue_names.get(name).copied()
+    }
+
+    /// Puts `entry` at the end of a queue, whoever's it is, and tells one of those who listen to it, each in its turn.
+    /// `bytes_max` is for all that its virtual machine shares. The memory of `entry` should be its own.
+    ///
+    /// # Errors
+    /// Nothing was enqueued.
+    pub(crate) fn enqueue(&self, queue: u32, entry: Bytes, bytes_max: usize) -> Result<(), EnqueueError> {
+        let vm = self.owner(queue).ok_or(EnqueueError::NotFound)?;
+        let listener = lock(&vm.state).enqueue(queue, entry, bytes_max)?;
+        if let Some(listener) = listener {
+            listener.ready(queue);
+        }
+        Ok(())
+    }
+
+    /// Takes the first entry of a queue, whoever's it is; `None` where it is empty.
+    ///
+    /// # Errors
+    /// There is no such queue.
+    pub(crate) fn dequeue(&self, queue: u32) -> Result<Option<Bytes>, NotFound> {
+        let vm = self.owner(queue).ok_or(NotFound)?;
+        lock(&vm.state).dequeue(queue)
+    }
+
+    fn owner(&self, queue: u32) -> Option<Arc<SharedVm>> {
+        lock(&self.queues).owners.get(&queue).and_then(Weak::upgrade)
+    }
+}
+
+impl SharedVm {
+    /// A value, and the number of its version for [`SharedVm::set`], which is never 0.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<(Bytes, u32)> {
+        lock(&self.state).data.get(key).map(|value| (value.bytes.clone(), value.cas))
+    }
+
+    /// Sets a value, if its version is still `cas`; 0 is any. A key that is not there has no version that could differ.
+    /// `bytes_max` is for all keys, values and queue entries together, each with 64 bytes on top. The memory of `value` should
+    /// be its own.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub(crate) fn set(&self, key: &[u8], value: Bytes, cas: u32, bytes_max: usize) -> Result<(), SetError> {
+        // What it replaces is freed only after the lock is.
+        let _replaced = lock(&self.state).set(key, value, cas, bytes_max)?;
+        Ok(())
+    }
+
+    /// The number of the queue of this name, which is made if need be; it is unique in the process. `listener` is one more to be
+    /// told of entries, for as long as it lives. `None` where there are 1024 queues, or the name has more than 1024 bytes.
+    pub(crate) fn register_queue(
+        self: &Arc<Self>,
+        name: &[u8],
+        listener: Weak<dyn QueueListener>,
+    ) -> Option<u32> {
+        let mut state = lock(&self.state);
+        let id = match state.queue_names.get(name) {
+            Some(id) => *id,
+            None if state.queues.len() >= QUEUES_MAX || name.len() > QUEUE_NAME_BYTES_MAX => return None,
+            None => {
+                // Always the queues' lock within the state's, and never the other way round.
+                let id = lock(&self.queues).assign(self);
+                state.queue_names.insert(Bytes::copy_from_slice(name), id);
+                id
+            }
+        };
+        state.queues.entry(id).or_default().listen(listener);
+        Some(id)
+    }
+}
+
+impl Drop for SharedVm {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = lock(&self.queues);
+        for id in state.queues.keys() {
+            ids.owners.remove(id);
+        }
+    }
+}
+
+impl QueueIds {
+    fn assign(&mut self, owner: &Arc<SharedVm>) -> u32 {
+        loop {
+            // After four thousand million of them, those in use are skipped; 0 is none.
+            self.last = self.last.checked_add(1).unwrap_or(1);
+            if !self.owners.contains_key(&self.last) {
+                self.owners.insert(self.last, Arc::downgrade(owner));
+                return self.last;
+            }
+        }
+    }
+}
+
+impl State {
+    fn set(
+        &mut self,
+        key: &[u8],
+        value: Bytes,
+        cas: u32,
+        bytes_max: usize,
+    ) -> Result<Option<Bytes>, SetError> {
+        let before = self.data.get(key);
+        if before.is_some_and(|before| cas != 0 && before.cas != cas) {
+            return Err(SetError::CasMismatch);
+        }
+        let freed = before.map_or(0, |before| cost(key.len(), &before.bytes));
+        let bytes = self.bytes.saturating_sub(freed).saturating_add(cost(key.len(), &value));
+        if bytes > bytes_max {
+            return Err(SetError::Full);
+        }
+        self.bytes = bytes;
+        match self.data.get_mut(key) {
+            Some(present) => {
+                present.cas = present.cas.checked_add(1).unwrap_or(1);
+                Ok(Some(std::mem::replace(&mut present.bytes, value)))
+            }
+            None => {
+                self.data.insert(Bytes::copy_from_slice(key), Value { bytes: value, cas: 1 });
+                Ok(None)
+            }
+        }
+    }
+
+    /// The listener whose turn it is, if any lives.
+    fn enqueue(
+        &mut self,
+        queue: u32,
+        entry: Bytes,
+        bytes_max: usize,
+    ) -> Result<Option<Arc<dyn QueueListener>>, EnqueueError> {
+        let queue = self.queues.get_mut(&queue).ok_or(EnqueueError::NotFound)?;
+        let bytes = self.bytes.saturating_add(cost(0, &entry));
+        if bytes > bytes_max {
+            return Err(EnqueueError::Full);
+        }
+        self.bytes = bytes;
+        queue.entries.push_back(entry);
+        Ok(queue.next_listener())
+    }
+
+    fn dequeue(&mut self, queue: u32) -> Result<Option<Bytes>, NotFound> {
+        let entry = self.queues.get_mut(&queue).ok_or(NotFound)?.entries.pop_front();
+        let freed = entry.as_ref().map_or(0, |entry| cost(0, entry));
+        self.bytes = self.bytes.saturating_sub(freed);
+        Ok(entry)
+    }
+}
+
+impl Queue {
+    fn listen(&mut self, listener: Weak<dyn QueueListener>) {
+        self.listeners.retain(|known| known.strong_count() > 0);
+        if !self.listeners.iter().any(|known| known.ptr_eq(&listener)) {
+            self.listeners.push_back(listener);
+        }
+    }
+
+    fn next_listener(&mut self) -> Option<Arc<dyn QueueListener>> {
+        // Each that is found dead is out.
+        while let Some(next) = self.listeners.pop_front() {
+            if let Some(living) = next.upgrade() {
+                self.listeners.push_back(next);
+                return Some(living);
+            }
+        }
+        None
+    }
+}
+
+/// What an entry counts.
+fn cost(key_bytes: usize, value: &Bytes) -> usize {
+    key_bytes.saturating_add(value.len()).saturating_add(ENTRY_BYTES)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const PLENTY: usize = 1 << 20;
+
+    /// Counts how often it was told.
+    #[derive(Default)]
+    struct Told(AtomicU32);
+
+    impl QueueListener for Told {
+        fn ready(&self, _: u32) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Told {
+        fn times(&self) -> u32 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn weak(listener: &Arc<Told>) -> Weak<dyn QueueListener> {
+        let listener: Arc<dyn QueueListener> = listener.clone();
+        Arc::downgrade(&listener)
+    }
+
+    /// A listener that is there no more.
+    fn nobody() -> Weak<dyn QueueListener> {
+        weak(&Arc::default())
+    }
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn a_value_is_shared_by_those_of_one_id() {
+        let vms = SharedVms::default();
+        let (one, same, other) = (vms.vm("a"), vms.vm("a"), vms.vm(""));
+        assert_eq!(one.get(b"key"), None);
+        one.set(b"key", bytes("value"), 0, PLENTY).unwrap();
+        assert_eq!(same.get(b"key"), Some((bytes("value"), 1)));
+        assert_eq!(other.get(b"key"), None);
+    }
+
+    #[test]
+    fn a_value_that_was_changed_meanwhile_is_not_overwritten() {
+        let vm = SharedVms::default().vm("a");
+        assert_eq!(vm.set(b"k", bytes("1"), 7, PLENTY), Ok(()), "there is nothing that could have changed");
+        for (value, cas, result, version) in [
+            ("2", 0, Ok(()), 2),
+            ("3", 1, Err(SetError::CasMismatch), 2),
+            ("3", 2, Ok(()), 3),
+            ("4", 2, Err(SetError::CasMismatch), 3),
+            ("5", 0, Ok(()), 4),
+        ] {
+            assert_eq!(vm.set(b"k", bytes(value), cas, PLENTY), result, "{value}");
+            assert_eq!(vm.get(b"k").unwrap().1, version, "{value}");
+        }
+        lock(&vm.state).data.get_mut(&b"k"[..]).unwrap().cas = u32::MAX;
+        vm.set(b"k", bytes("6"), u32::MAX, PLENTY).unwrap();
+        assert_eq!(vm.get(b"k"), Some((bytes("6"), 1)), "0 is no version");
+    }
+
+    #[test]
+    fn increments_by_several_threads_are_all_counted() {
+        let vm = SharedVms::default().vm("a");
+        vm.set(b"n", bytes("0"), 0, PLENTY).unwrap();
+        let increment = || {
+            for _ in 0..200 {
+                loop {
+                    let (value, cas) = vm.get(b"n").unwrap();
+                    let number: u32 = std::str::from_utf8(&value).unwrap().parse().unwrap();
+                    if vm.set(b"n", Bytes::from((number + 1).to_string()), cas, PLENTY).is_ok() {
+                        break;
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(increment);
+            }
+        });
+        assert_eq!(vm.get(b"n"), Some((bytes("800"), 801)));
+    }
+
+    #[test]
+    fn values_and_entries_together_have_a_limit() {
+        let vms = SharedVms::default();
+        let vm = vms.vm("a");
+        let queue = vm.register_queue(b"q", nobody()).unwrap();
+        let limit = 2 * (ENTRY_BYTES + 5);
+        assert_eq!(vm.set(b"k", bytes("vvvvv"), 0, ENTRY_BYTES + 5), Err(SetError::Full));
+        assert_eq!(vm.get(b"k"), None);
+        vm.set(b"k", bytes("vvvv"), 0, limit).unwrap();
+        vms.enqueue(queue, bytes("eeeee"), limit).unwrap();
+        assert_eq!(vms.enqueue(queue, bytes(""), limit), Err(EnqueueError::Full));
+        assert_eq!(vm.set(b"k", bytes("vvvvv"), 0, limit), Err(SetError::Full), "one byte more");
+        assert_eq!(vm.get(b"k"), Some((bytes("vvvv"), 1)), "it is as it was");
+        vm.set(b"k", bytes("v"), 0, limit).unwrap();
+        vm.set(b"k", bytes("wwww"), 0, limit).unwrap();
+        assert_eq!(vms.dequeue(queue), Ok(Some(bytes("eeeee"))));
+        vms.enqueue(queue, bytes("fffff"), limit).unwrap();
+        assert_eq!((vms.dequeue(queue), vms.dequeue(queue)), (Ok(Some(bytes("fffff"))), Ok(None)));
+        vm.set(b"l", bytes("llll"), 0, limit).unwrap();
+        assert_eq!(vm.set(b"", bytes(""), 0, limit), Err(SetError::Full), "not even nothing is for free");
+        assert_eq!(lock(&vm.state).bytes, limit);
+    }
+
+    #[test]
+    fn queues_are_found_by_name_and_first_in_is_first_out() {
+        let vms = SharedVms::default();
+        let (one, other) = (vms.vm("one"), vms.vm("other"));
+        let queue = one.register_queue(b"q", nobody()).unwrap();
+        assert_eq!(one.register_queue(b"q", nobody()), Some(queue));
+        let same_name = other.register_queue(b"q", nobody()).unwrap();
+        let same_owner = one.register_queue(b"r", nobody()).unwrap();
+        assert!(queue != same_name && queue != same_owner && same_name != same_owner);
+        assert_eq!(vms.resolve_queue("one", b"q"), Some(queue));
+        assert_eq!(vms.resolve_queue("other", b"q"), Some(same_name));
+        assert_eq!(vms.resolve_queue("other", b"r"), None);
+        assert_eq!(vms.resolve_queue("third", b"q"), None);
+        for entry in ["1", "", "3"] {
+            vms.enqueue(queue, bytes(entry), PLENTY).unwrap();
+        }
+        assert_eq!(vms.dequeue(same_name), Ok(None));
+        for entry in [Some("1"), Some(""), Some("3"), None] {
+            assert_eq!(vms.dequeue(queue), Ok(entry.map(bytes)));
+        }
+        assert_eq!(vms.dequeue(0), Err(NotFound));
+        assert_eq!(vms.enqueue(99, bytes("x"), PLENTY), Err(EnqueueError::NotFound));
+    }
+
+    #[test]
+    fn listeners_take_turns_as_long_as_they_live() {
+        let vms = SharedVms::default();
+        let vm = vms.vm("a");
+        let [first, second, third] = [(); 3].map(|()| Arc::<Told>::default());
+        let mut queue = 0;
+        for listener in [&first, &second, &first, &third] {
+            queue = vm.register_queue(b"q", weak(listener)).unwrap();
+        }
+        let enqueue = |times| (0..times).for_each(|_| vms.enqueue(queue, bytes("x"), PLENTY).unwrap());
+        enqueue(4);
+        assert_eq!((first.times(), second.times(), third.times()), (2, 1, 1));
+        drop(second);
+        enqueue(4);
+        assert_eq!((first.times(), third.times()), (4, 3));
+        drop((first, third));
+        enqueue(1);
+        assert_eq!(lock(&vm.state).queues[&queue].entries.len(), 9, "entries wait for whoever comes");
+        for _ in 0..3 {
+            vm.register_queue(b"q", nobody());
+        }
+        assert_eq!(lock(&vm.state).queues[&queue].listeners.len(), 1, "the dead do not add up");
+    }
+
+    /// Asks for all that there is as it is told.
+    struct Asks(Arc<SharedVms>, Arc<SharedVm>);
+
+    impl QueueListener for Asks {
+        fn ready(&self, queue: u32) {
+            let entry = self.0.dequeue(queue).unwrap().unwrap();
+            self.1.set(b"told", entry, 0, PLENTY).unwrap();
+            assert!(self.0.vm("b").register_queue(b"r", nobody()).is_some());
+        }
+    }
+
+    #[test]
+    fn a_listener_is_told_under_no_lock() {
+        let vms = Arc::new(SharedVms::default());
+        let vm = vms.vm("a");
+        let listener: Arc<dyn QueueListener> = Arc::new(Asks(vms.clone(), vm.clone()));
+        let queue = vm.register_queue(b"q", Arc::downgrade(&listener)).unwrap();
+        vms.enqueue(queue, bytes("entry"), PLENTY).unwrap();
+        assert_eq!(vm.get(b"told"), Some((bytes("entry"), 1)));
+    }
+
+    #[test]
+    fn queues_have_a_limit_in_number_and_name() {
+        let vm = SharedVms::default().vm("a");
+        for number in 0..QUEUES_MAX {
+            assert!(vm.register_queue(number.to_string().as_bytes(), nobody()).is_some());
+        }
+        assert_eq!(vm.register_queue(b"another", nobody()), None);
+        assert!(vm.register_queue(b"7", nobody()).is_some(), "it is there already");
+        let other = SharedVms::default().vm("a");
+        assert_eq!(other.register_queue(&[b'x'; QUEUE_NAME_BYTES_MAX + 1], nobody()), None);
+        assert!(other.register_queue(&[b'x'; QUEUE_NAME_BYTES_MAX], nobody()).is_some());
+    }
+
+    #[test]
+    fn what_nobody_holds_is_gone_and_so_are_its_queues() {
+        let vms = SharedVms::default();
+        let vm = vms.vm("a");
+        vm.set(b"k", bytes("v"), 0, PLENTY).unwrap();
+        let queue = vm.register_queue(b"q", nobody()).unwrap();
+        let held = vm.clone();
+        drop(vm);
+        assert!(vms.vm("a").get(b"k").is_some());
+        drop(held);
+        assert_eq!(vms.resolve_queue("a", b"q"), None);
+        assert_eq!(vms.dequeue(queue), Err(NotFound));
+        assert!(lock(&vms.queues).owners.is_empty());
+        let other = vms.vm("b");
+        assert_eq!(lock(&vms.vms).len(), 1, "the entry is gone, too");
+        let again = vms.vm("a");
+        assert_eq!(again.get(b"k"), None);
+        assert_ne!(again.register_queue(b"q", nobody()), Some(queue));
+        // However many there were before.
+        lock(&vms.queues).last = u32::MAX - 1;
+        let next = [b"q", b"r", b"s"].map(|name| other.register_queue(name, nobody()).unwrap());
+        assert_eq!(next, [u32::MAX, 1, 3], "2 is in use");
+    }
+}

@@ -30,6 +30,11 @@ pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
     fn poll_aside(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
         Poll::Pending
     }
+
+    /// Whether a filter holds something of it back, so that there is more to come than the source's next frame.
+    fn is_held_back(&self) -> bool {
+        false
+    }
 }
 
 impl Body {
@@ -43,6 +48,14 @@ impl Body {
         match self {
             Body::Boxed(body) => body.as_mut().poll_aside(cx),
             Body::Empty | Body::Full(_) | Body::Request(_) => Poll::Pending,
+        }
+    }
+
+    /// As [`Streaming::is_held_back`].
+    pub(crate) fn is_held_back(&self) -> bool {
+        match self {
+            Body::Boxed(body) => body.is_held_back(),
+            Body::Empty | Body::Full(_) | Body::Request(_) => false,
         }
     }
 

@@ -2,17 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use http::Version;
 use http::uri::Scheme;
 
 use crate::body::Body;
 use crate::entrance::Entrance;
 use crate::error::Error;
+use crate::filter::Facts;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, Reply, ServerOptions, Service};
 use crate::proxy;
@@ -72,10 +75,19 @@ impl Current {
     }
 }
 
+thread_local! {
+    /// How many connections this worker has had.
+    static CONNECTIONS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// One client connection.
 pub(crate) struct Downstream {
     current: Rc<Current>,
-    peer: IpAddr,
+    peer: SocketAddr,
+    /// The listener's own address.
+    local: SocketAddr,
+    /// No other one's of this worker.
+    number: u64,
     scheme: Scheme,
     settings: RefCell<Rc<Settings>>,
     /// What the request begins with whose head is coming in, on HTTP/1.
@@ -100,12 +112,22 @@ pub(crate) struct Begun {
 }
 
 impl Downstream {
-    /// A connection that came in by `entrance`, from `peer`, or from whom a PROXY header told of.
-    pub(crate) fn new(entrance: &Arc<Entrance>, current: Rc<Current>, peer: IpAddr, tls: bool) -> Rc<Self> {
+    /// A connection that came in by `entrance`, from `peer`, or from whom a PROXY header told of, to the listener's address.
+    pub(crate) fn new(
+        entrance: &Arc<Entrance>,
+        current: Rc<Current>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: bool,
+    ) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
-        let settings = Settings::new(entrance, &current.load(), peer, &scheme);
+        let settings = Settings::new(entrance, &current.load(), peer.ip(), &scheme);
+        let number = CONNECTIONS.get();
+        CONNECTIONS.set(number + 1);
         Rc::new(Self {
             current,
+            number,
+            local,
             peer,
             scheme,
             settings: RefCell::new(Rc::new(settings)),
@@ -123,7 +145,7 @@ impl Downstream {
         let snapshot = self.current.load();
         let mut settings = self.settings.borrow_mut();
         if settings.number != snapshot.number {
-            *settings = Rc::new(Settings::new(&settings.entrance, &snapshot, self.peer, &self.scheme));
+            *settings = Rc::new(Settings::new(&settings.entrance, &snapshot, self.peer.ip(), &self.scheme));
         }
         let settings = settings.clone();
         Begun { snapshot, settings }
@@ -135,8 +157,27 @@ impl Downstream {
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
-    pub(crate) fn peer(&self) -> IpAddr {
+    pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// What does not change while a request is served, for its filters.
+    pub(crate) fn facts(&self, version: Version, settings: &Settings, route: &Arc<str>) -> Facts {
+        Facts {
+            client: self.peer,
+            local: self.local,
+            connection: self.number,
+            tls: self.scheme == Scheme::HTTPS,
+            version,
+            listener: settings.entrance.name.clone(),
+            route: route.clone(),
+            started: SystemTime::now(),
+        }
+    }
+
+    /// How the client came in.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.scheme == Scheme::HTTPS { "https" } else { "http" }
     }
 }
 

@@ -35,6 +35,15 @@ pub enum FramingError {
     Trailers,
 }
 
+/// The failure of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilterError {
+    /// `filter.NAME.trap` and the like.
+    pub reason: &'static str,
+    /// The status code of the answer.
+    pub status: u16,
+}
+
 /// The failure of a request, by who caused it and which limit it met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -142,6 +151,15 @@ pub enum Error {
     /// The upstream switched protocols unasked, or to something else than was asked for.
     #[error("unasked-for protocol switch")]
     UnexpectedUpgrade,
+    /// A filter failed, and the route is to fail with it.
+    #[error("a filter failed")]
+    Filter(FilterError),
+    /// A filter has answered in place of what was under way: no failure, but its end.
+    #[error("answered by a filter")]
+    FilterAnswered,
+    /// A filter has given the request up without an answer.
+    #[error("closed by a filter")]
+    FilterClosed,
     /// The process is shutting down and its drain time is over.
     #[error("shutting down")]
     ShuttingDown,
@@ -191,6 +209,10 @@ impl Error {
             Error::IdleTimeout => (504, "timeouts.idle"),
             Error::PerTryTimeout => (504, "timeouts.per_try"),
             Error::RequestTimeout => (504, "timeouts.request"),
+            Error::Filter(failure) => (failure.status, failure.reason),
+            // Never sent: the answer is the filter's own.
+            Error::FilterAnswered => (500, "filter.answered"),
+            Error::FilterClosed => (499, "filter.closed"),
             Error::ShuttingDown => (503, "shutdown.drain"),
             Error::RouteRemoved => (503, "shutdown.drain_removed_routes"),
             Error::Internal => (500, "internal"),
@@ -222,6 +244,7 @@ impl Error {
                 | Error::RequestBodyTimeout
                 | Error::ClientClosed
                 | Error::ResponseWriteTimeout
+                | Error::FilterClosed
         )
     }
 
@@ -233,7 +256,7 @@ impl Error {
         is_limit || (self.status().is_server_error() && !is_request)
     }
 
-    /// Whether the client's side caused it: then the upstream connection is not to blame.
+    /// Whether the client's side caused it, or a filter between it and the upstream: then the upstream connection is not to blame.
     pub fn is_client_side(self) -> bool {
         self.closes_connection()
             || matches!(
@@ -242,6 +265,9 @@ impl Error {
                     | Error::RequestPath(_)
                     | Error::RequestExpectation
                     | Error::RequestCoding
+                    | Error::Filter(_)
+                    | Error::FilterAnswered
+                    | Error::FilterClosed
             )
     }
 }

@@ -3,6 +3,7 @@
 //! The request path counts into slots of its own worker ([`RouteStats`], [`ListenerStats`]); nothing is shared and nothing
 //! is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
+mod filter;
 mod pool_report;
 mod process;
 mod sharded;
@@ -17,6 +18,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLab
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+pub use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
 pub use pool_report::PoolReport;
 pub use process::ProcessStats;
 pub use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
@@ -38,6 +40,10 @@ pub struct Scrape {
     pub routes: Vec<Arc<RouteStats>>,
     /// Every pool and endpoint.
     pub pools: Vec<PoolReport>,
+    /// Every filter.
+    pub filters: Vec<Arc<FilterStats>>,
+    /// The metrics that filters have defined.
+    pub plugin_metrics: Vec<PluginMetricReport>,
     /// Access log lines that could not be written.
     pub access_log_dropped: u64,
 }
@@ -63,7 +69,8 @@ impl Collector for Scrape {
         self.encode_process(&mut page)?;
         self.encode_listeners(&mut page)?;
         self.encode_routes(&mut page)?;
-        self.encode_pools(&mut page)
+        self.encode_pools(&mut page)?;
+        self.encode_filters(&mut page)
     }
 }
 

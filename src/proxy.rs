@@ -1,5 +1,6 @@
 //! The life of a request, top to bottom.
 
+mod filtered;
 mod retry;
 
 use std::time::Duration;
@@ -9,13 +10,13 @@ use http_body::Body as _;
 use retry::Retries;
 
 use crate::body::{Body, Limited};
-use crate::downstream::{Begun, Downstream};
+use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::record::Record;
 use crate::removal::Removal;
-use crate::router::{RequestLine, normalise};
+use crate::router::{Parameters, RequestLine, normalise};
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
 use crate::timer::deadline;
 use crate::tunnel;
@@ -32,10 +33,10 @@ pub(crate) async fn serve(
 ) -> Reply<Record> {
     let begun = downstream.begin();
     let mut record = Record::begin(downstream, &begun, &request);
-    match answer(&begun, request, &call, &mut record).await {
-        Ok(answer) => {
-            record.answered(answer.response.status());
-            Reply { response: answer.response, record, close: false, tunnel: answer.tunnel }
+    match answer(downstream, &begun, request, &call, &mut record).await {
+        Ok(Answer { response, tunnel, close }) => {
+            record.answered(response.status());
+            Reply { response, record, close, tunnel }
         }
         Err(error) => refuse(error, record),
     }
@@ -44,27 +45,50 @@ pub(crate) async fn serve(
 /// The answer to a request that failed.
 pub(crate) fn refuse(error: Error, mut record: Record) -> Reply<Record> {
     record.failed(error);
+    let Answer { response, close, .. } = Answer::from(error);
+    Reply { response, record, close, tunnel: None }
+}
+
+struct Answer {
+    response: http::Response<Body>,
+    tunnel: Option<Tunnel>,
+    /// The client's connection cannot be used any more.
+    close: bool,
+}
+
+impl From<http::Response<Body>> for Answer {
+    fn from(response: http::Response<Body>) -> Self {
+        Answer { response, tunnel: None, close: false }
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
     let text = format!("{}: {error}\n", error.reason());
     let mut response = http::Response::new(Body::full(text));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
     headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
-    Reply { response, record, close: error.closes_connection(), tunnel: None }
-}
-
-struct Answer {
-    response: http::Response<Body>,
-    tunnel: Option<Tunnel>,
-}
-
-impl From<http::Response<Body>> for Answer {
-    fn from(response: http::Response<Body>) -> Self {
-        Answer { response, tunnel: None }
+    Answer { response, tunnel: None, close: error.closes_connection() }
     }
 }
 
+/// A request on its way through its route.
+struct Incoming<'a> {
+    method: Method,
+    version: Version,
+    /// Normalised.
+    path: &'a str,
+    query: Option<&'a str>,
+    /// The host that was asked for, with its port.
+    authority: &'a str,
+    headers: HeaderMap,
+    body: Body,
+}
+
 async fn answer(
+    downstream: &Downstream,
     begun: &Begun,
     request: http::Request<Body>,
     call: &Call,
@@ -92,20 +116,41 @@ async fn answer(
     tracing::trace!(route = &*route.name, path = &*path, "route found");
     let body = limit_body(body, route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max))?;
 
-    let mut answer = match &route.action {
-        Action::Respond(respond) => Answer::from(respond.response().map(Body::full)),
-        Action::Redirect(redirect) => Answer::from(redirect.response(&found.parameters).map(Body::full)),
-        Action::Upstream(upstream) => {
-            let target = upstream.target(&path, uri.query(), &found.parameters);
-            let authority = authority(&uri, host_field.as_ref());
-            let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
-            let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
-            outgoing.rewrite_headers(&settings.forwarding, version, route);
-            forward_request(upstream, call, outgoing, body, record).await?
+    let authority = authority(&uri, host_field.as_ref());
+    let incoming = Incoming { method, version, path: &path, query: uri.query(), authority, headers, body };
+    let mut answer = match &route.filters {
+        None => act(settings, route, &found.parameters, incoming, call, record).await?,
+        // Boxed, as is all that few requests do.
+        Some(chain) => {
+            let filtered = filtered::Filtered { downstream, begun, chain, found: &found, uri: &uri, call };
+            Box::pin(filtered.answer(incoming, record)).await?
         }
     };
     route.response_headers.apply(answer.response.headers_mut());
     Ok(answer)
+}
+
+/// Does what the route says.
+async fn act(
+    settings: &Settings,
+    route: &Route,
+    parameters: &Parameters<'_, '_>,
+    incoming: Incoming<'_>,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Answer, Error> {
+    match &route.action {
+        Action::Respond(respond) => Ok(respond.response().map(Body::full).into()),
+        Action::Redirect(redirect) => Ok(redirect.response(parameters).map(Body::full).into()),
+        Action::Upstream(upstream) => {
+            let Incoming { method, version, path, query, authority, headers, body } = incoming;
+            let target = upstream.target(path, query, parameters);
+            let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
+            let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
+            outgoing.rewrite_headers(&settings.forwarding, version, route);
+            forward_request(upstream, call, outgoing, body, record).await
+        }
+    }
 }
 
 /// What no route could make good.
@@ -276,5 +321,5 @@ fn respond(
     *response.status_mut() = status;
     *response.version_mut() = Version::HTTP_11;
     *response.headers_mut() = received.headers;
-    Ok(Answer { response, tunnel })
+    Ok(Answer { response, tunnel, close: false })
 }

@@ -12,6 +12,7 @@ use crate::access_log;
 use crate::body::Body;
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
+use crate::filter::{End, Session};
 use crate::forward;
 use crate::http1;
 use crate::metrics::this_worker;
@@ -31,6 +32,8 @@ pub(crate) struct Record {
     received: u64,
     sent: u64,
     ended: bool,
+    /// The filters that it goes through.
+    filters: Option<Rc<Session>>,
     /// Only where there is an access log.
     line: Option<Box<Line>>,
 }
@@ -61,7 +64,7 @@ impl Record {
         let mut record = Self::new(begun);
         let (uri, headers) = (request.uri(), request.headers());
         record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
-            let client = forward::client_ip(headers, downstream.peer(), &begun.snapshot.trusted_proxies);
+            let client = forward::client_ip(headers, downstream.peer().ip(), &begun.snapshot.trusted_proxies);
             Box::new(Line::new(client, request.method().clone(), uri.clone(), request.version(), headers))
         });
         record
@@ -73,7 +76,7 @@ impl Record {
         record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
             let headers = HeaderMap::new();
-            Box::new(Line::new(downstream.peer(), method, Uri::default(), Version::HTTP_11, &headers))
+            Box::new(Line::new(downstream.peer().ip(), method, Uri::default(), Version::HTTP_11, &headers))
         });
         record
     }
@@ -89,6 +92,7 @@ impl Record {
             received: 0,
             sent: 0,
             ended: false,
+            filters: None,
             line: None,
         }
     }
@@ -99,8 +103,16 @@ impl Record {
         self.route = Some(route.clone());
     }
 
+    /// It goes through filters: they are told of its end.
+    pub(crate) fn filtered(&mut self, filters: &Rc<Session>) {
+        self.filters = Some(filters.clone());
+    }
+
     /// An attempt at an endpoint begins.
     pub(crate) fn attempt(&mut self, endpoint: &Endpoint) {
+        if let Some(filters) = &self.filters {
+            filters.exchange.tries(endpoint.url(), endpoint.address());
+        }
         if let Some(line) = &mut self.line {
             line.endpoint = Some(endpoint.url().into());
             line.attempts += 1;
@@ -224,6 +236,10 @@ impl Drop for Record {
             stats.begin(this_worker());
         }
         stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+        if let Some(filters) = self.filters.take() {
+            let (received, sent) = (self.received, self.sent);
+            filters.end(End { status: self.status, received, sent, duration: total, error: reason });
+        }
         if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());
             log.write(&access_log::Record {

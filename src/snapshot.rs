@@ -14,12 +14,14 @@ use ipnet::IpNet;
 use crate::access_log::AccessLog;
 use crate::config::{RetrySettings, RouteTimeouts};
 use crate::entrance::{Entrance, ListenerId};
+use crate::filter::Chain;
 use crate::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::removal::{Removal, Removals};
 use crate::router::{Parameters, Router};
 use crate::upstream::{Targets, Upstream};
 use crate::warn_limit::OccasionalByReason;
+use crate::wasm::{Plugin, Services};
 
 pub(crate) use build::Environment;
 pub(crate) use handover::{Handover, Leaving};
@@ -40,6 +42,10 @@ pub(crate) struct Snapshot {
     pub(crate) warm: Vec<KeptWarm>,
     /// What ends the streams of routes when they are removed.
     pub(crate) removals: Removals,
+    /// Every plugin that a route uses.
+    pub(crate) plugins: Vec<Arc<Plugin>>,
+    /// What plugins share, from one snapshot to the next.
+    pub(crate) services: Arc<Services>,
 }
 
 /// An upstream whose pools have a `min_idle`.
@@ -87,6 +93,7 @@ pub(crate) struct Route {
     pub(crate) action: Action,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
+    pub(crate) filters: Option<Chain>,
     /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
     pub(crate) body_bytes_max: Option<Option<u64>>,
 }

@@ -5,7 +5,6 @@ mod io;
 mod task;
 
 use std::cell::{Cell, Ref, RefCell};
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -186,7 +185,7 @@ impl Streaming {
     async fn answer(
         self: Rc<Self>,
         request: http::Request<Incoming>,
-    ) -> Result<http::Response<ResponseBody>, Infallible> {
+    ) -> Result<http::Response<ResponseBody>, Error> {
         let stream = OpenStream::new(self.streams.clone());
         self.downstream.refresh(&mut self.streams.options.borrow_mut());
         let (request_body, response_write) = {
@@ -214,6 +213,10 @@ impl Streaming {
             }
         };
         let Reply { response, record, .. } = reply;
+        if response.status() == Error::FilterClosed.status() {
+            // A status that is never sent: the stream is reset. The record, dropped, says why.
+            return Err(Error::FilterClosed);
+        }
         let (mut parts, mut body) = response.into_parts();
         if is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             if let Some(length) = body.size_hint().exact().filter(|length| is_head && *length > 0) {

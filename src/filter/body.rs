@@ -174,6 +174,10 @@ impl Streaming for FilteredBody {
     fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         self.source.poll_aside(cx)
     }
+
+    fn is_held_back(&self) -> bool {
+        self.holds() || self.source.is_held_back()
+    }
 }
 
 impl HttpBody for FilteredBody {

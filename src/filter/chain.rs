@@ -55,10 +55,16 @@ impl Session {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }
+        // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
+        let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
         let members = self.members.borrow().clone();
         let passed = self.pass(Direction::Request, members, body, true, timer).await?;
-        remove_framing(&mut self.exchange.request.borrow_mut().headers);
+        {
+            let headers = &mut self.exchange.request.borrow_mut().headers;
+            headers.remove(header::CONTENT_LENGTH);
+            forward::replace_hop_by_hop(headers, own);
+        }
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
         if passed.changes && !asks_first { begin(passed.body, Patience::Short, timer).await } else { Ok(passed.body) }
     }

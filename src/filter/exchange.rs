@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
@@ -43,11 +43,14 @@ pub(crate) struct Exchange {
 
 /// What does not change while a request is served.
 pub(crate) struct Facts {
-    pub(crate) client: IpAddr,
+    pub(crate) client: SocketAddr,
+    /// The listener's address.
+    pub(crate) local: SocketAddr,
+    /// The number of the connection.
+    pub(crate) connection: u64,
     pub(crate) tls: bool,
     pub(crate) version: Version,
     pub(crate) listener: Arc<str>,
-    pub(crate) listener_address: Option<SocketAddr>,
     pub(crate) route: Arc<str>,
     pub(crate) started: SystemTime,
 }

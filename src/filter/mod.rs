@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use chain::{Chain, Session, Started};
-pub(crate) use exchange::{End, Exchange, Facts, LocalResponse, MAP_BYTES_MAX, ResponseHead};
+pub(crate) use chain::{Chain, Session};
+pub(crate) use exchange::{End, Exchange, Facts, LocalResponse, MAP_BYTES_MAX, RequestHead, ResponseHead};
 pub(crate) use fields::{FieldError, field_name, field_value};
 pub(crate) use member::{Buffer, Member};
 

@@ -71,6 +71,26 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Copies of the fields that are for one connection only, as they came.
+pub(crate) fn hop_by_hop(headers: &HeaderMap) -> HeaderMap {
+    let mut copies = HeaderMap::new();
+    let copied = headers.iter().filter(|(name, _)| is_hop_by_hop(name));
+    copied.for_each(|(name, value)| {
+        copies.append(name.clone(), value.clone());
+    });
+    copies
+}
+
+/// Puts such fields in place of those that there are by now.
+pub(crate) fn replace_hop_by_hop(headers: &mut HeaderMap, copies: HeaderMap) {
+    super::remove_where(headers, is_hop_by_hop);
+    headers.extend(copies);
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
+}
+
 /// The fields that `Connection` names besides those that are removed in any case; rarely any.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let is_hop_by_hop = |option: &&str| HOP_BY_HOP.iter().any(|name| name.eq_ignore_ascii_case(option));

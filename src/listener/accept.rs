@@ -175,13 +175,18 @@ fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted
     let accepted = Instant::now();
     let entrance = admitted.entrance.clone();
     tracing::debug!(listener = &*entrance.name, %peer, "client connection accepted");
-    let peer = peer.ip().to_canonical();
+    let peer = canonical(peer);
     if entrance.tls.is_some() || entrance.proxy_protocol {
         tokio::task::spawn_local(settle(socket, peer, accepted, current, admitted));
-    } else if admitted.count(peer) {
-        let downstream = Downstream::new(&entrance, current, peer, false);
+    } else if admitted.count(peer.ip()) {
+        let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, false);
         tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, downstream, admitted));
     }
+}
+
+/// An address of IPv4 in its own form.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// HTTP until the connection ends. The first request's header is awaited since `began`.
@@ -201,7 +206,7 @@ async fn speak(
 /// never awaited for ever: where its limit is off the other one holds, and [`PROXY_HEADER_PATIENCE`] where both are.
 async fn settle(
     socket: TcpStream,
-    peer: IpAddr,
+    peer: SocketAddr,
     accepted: Instant,
     current: Rc<Current>,
     mut admitted: Admitted,
@@ -213,8 +218,8 @@ async fn settle(
     let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
     match proxied(socket, peer, &current, &admitted, &mut opening).await {
         Err(ended) => admitted.ended = ended,
-        Ok((socket, peer)) if admitted.count(peer) => {
-            let downstream = Downstream::new(&entrance, current, peer, has_tls);
+        Ok((socket, peer)) if admitted.count(peer.ip()) => {
+            let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
             match secured(socket, peer, &admitted, opening).await {
                 Err(ended) => admitted.ended = ended,
@@ -258,12 +263,12 @@ impl Opening {
 /// Why the connection ends.
 async fn proxied(
     mut socket: TcpStream,
-    peer: IpAddr,
+    peer: SocketAddr,
     current: &Current,
     admitted: &Admitted,
     opening: &mut Opening,
-) -> Result<(Socket, IpAddr), &'static str> {
-    if !admitted.entrance.proxy_protocol || !forward::is_trusted(peer, &current.load().trusted_proxies) {
+) -> Result<(Socket, SocketAddr), &'static str> {
+    if !admitted.entrance.proxy_protocol || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies) {
         return Ok((Socket::new(socket), peer));
     }
     let Ok(Ok((client, early))) =
@@ -274,7 +279,7 @@ async fn proxied(
     };
     let mut socket = Socket::new(socket);
     socket.unread(early);
-    Ok((socket, client.map_or(peer, |client| client.to_canonical())))
+    Ok((socket, client.map_or(peer, canonical)))
 }
 
 /// The TLS handshake, where the listener has TLS, and whether it settled on HTTP/2.
@@ -283,7 +288,7 @@ async fn proxied(
 /// Why the connection ends.
 async fn secured(
     socket: Socket,
-    peer: IpAddr,
+    peer: SocketAddr,
     admitted: &Admitted,
     mut opening: Opening,
 ) -> Result<(Stream, Option<bool>), &'static str> {

@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: a load balancer in front tells whom it speaks for.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use ppp::{HeaderResult, PartialResult, v1, v2};
@@ -19,7 +19,7 @@ const LINE_BYTES_MAX: usize = 107;
 ///
 /// # Errors
 /// The connection does not begin with a whole and valid header.
-pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<IpAddr>, Bytes)> {
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
     let mut bytes = BytesMut::with_capacity(256);
     loop {
         if socket.read_buf(&mut bytes).await? == 0 {
@@ -45,12 +45,12 @@ fn is_unfinished(bytes: &[u8], header: &HeaderResult<'_>) -> bool {
     bytes.len() < HEADER_BYTES_MAX && header.is_incomplete()
 }
 
-fn client(header: &HeaderResult<'_>) -> Option<(Option<IpAddr>, usize)> {
+fn client(header: &HeaderResult<'_>) -> Option<(Option<SocketAddr>, usize)> {
     match header {
         HeaderResult::V1(Ok(header)) => {
             let client = match header.addresses {
-                v1::Addresses::Tcp4(addresses) => Some(addresses.source_address.into()),
-                v1::Addresses::Tcp6(addresses) => Some(addresses.source_address.into()),
+                v1::Addresses::Tcp4(addresses) => Some((addresses.source_address, addresses.source_port).into()),
+                v1::Addresses::Tcp6(addresses) => Some((addresses.source_address, addresses.source_port).into()),
                 v1::Addresses::Unknown => None,
             };
             Some((client, header.header.len()))
@@ -58,8 +58,8 @@ fn client(header: &HeaderResult<'_>) -> Option<(Option<IpAddr>, usize)> {
         HeaderResult::V2(Ok(header)) => {
             let client = match header.addresses {
                 _ if header.command == v2::Command::Local => None,
-                v2::Addresses::IPv4(addresses) => Some(addresses.source_address.into()),
-                v2::Addresses::IPv6(addresses) => Some(addresses.source_address.into()),
+                v2::Addresses::IPv4(addresses) => Some((addresses.source_address, addresses.source_port).into()),
+                v2::Addresses::IPv6(addresses) => Some((addresses.source_address, addresses.source_port).into()),
                 v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
             };
             Some((client, header.len()))
@@ -82,10 +82,10 @@ mod tests {
     async fn a_header_may_come_byte_by_byte() {
         let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice();
         let version_2 = [start, &[192, 0, 2, 7, 0, 0, 0, 0, 0, 1, 0, 2]].concat();
-        for header in [
-            b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 80\r\n",
-            b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 8080\r\n".as_slice(),
-            &version_2,
+        for (header, port) in [
+            (b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 80\r\n".as_slice(), 4660),
+            (b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 8080\r\n", 4660),
+            (&version_2, 1),
         ] {
             // Room for one byte at a time.
             let (mut proxy, mut socket) = tokio::io::duplex(1);
@@ -93,7 +93,7 @@ mod tests {
             let ((), read) = tokio::join!(sending, read(&mut socket));
             assert_eq!(
                 read.unwrap(),
-                (Some([192, 0, 2, 7].into()), Bytes::new()),
+                (Some(([192, 0, 2, 7], port).into()), Bytes::new()),
                 "{}",
                 header.escape_ascii()
             );

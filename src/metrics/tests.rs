@@ -39,6 +39,8 @@ fn scrape() -> Scrape {
         listeners: vec![("web".into(), listener)],
         routes: vec![route],
         pools: vec![pool],
+        filters: vec![],
+        plugin_metrics: vec![],
         access_log_dropped: 9,
     }
 }

@@ -36,6 +36,8 @@ fn metrics(status: &Status, old: &Old) -> String {
         routes: generation.snapshot.route_stats(),
         // Not those that drain: they may have the labels of a pool that is in use.
         pools: generation.snapshot.pools(),
+        filters: generation.snapshot.services.filter_stats(),
+        plugin_metrics: generation.snapshot.services.plugin_metrics(),
         access_log_dropped: generation.access_log.as_ref().map_or(0, AccessLog::dropped),
     };
     scrape.render().unwrap_or_default()

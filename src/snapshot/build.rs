@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::entrance::Entrance;
 use crate::files::Files;
+use crate::filter::{Chain, Filter};
 use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
@@ -22,6 +23,7 @@ use crate::removal::Removals;
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::upstream::{Mailboxes, Targets};
 use crate::warn_limit::OccasionalByReason;
+use crate::wasm::{Callee, Callees, Plugins, Services};
 
 /// How often the log says that a route refuses requests.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -50,7 +52,11 @@ impl Snapshot {
     ) -> Result<(Snapshot, Handover), ConfigErrors> {
         let config = &loaded.config;
         let previous = environment.previous.map(|snapshot| Previous::new(snapshot, config));
+        let services = environment.previous.map(|previous| previous.services.clone());
+        let services = services.unwrap_or_else(|| Services::new(environment.mailboxes.len()));
+        let running = environment.previous.map_or(&[][..], |previous| &previous.plugins);
         let mut builder = Builder {
+            plugins: Plugins::new(&services, environment.files, running, &config.wasm.cache),
             loaded,
             environment,
             previous: previous.unwrap_or_default(),
@@ -70,6 +76,7 @@ impl Snapshot {
                 Some((builder.route_match(route), Arc::new(built)))
             })
             .collect();
+        let callees = builder.callees();
         let complete = routes.len() == config.routes.len();
         let router = Router::build(routes);
         if let (Err(errors), true) = (&router, complete) {
@@ -89,7 +96,10 @@ impl Snapshot {
             upstreams: builder.upstreams,
             warm: builder.warm,
             removals: builder.removals,
+            plugins: builder.plugins.into_made(),
+            services: services.clone(),
         };
+        builder.handover.call(callees);
         Ok((snapshot, builder.handover))
     }
 }
@@ -104,6 +114,7 @@ struct Builder<'a> {
     warm: Vec<KeptWarm>,
     handover: Handover,
     removals: Removals,
+    plugins: Plugins<'a>,
     errors: Vec<ConfigError>,
 }
 
@@ -167,8 +178,10 @@ impl<'a> Builder<'a> {
         let request_headers = self.check(&[&base[..], &path!["headers", "request"]].concat(), request);
         let response = edits(&settings.headers.response);
         let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
+        let filters = self.filters(index, route);
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         Some(Route {
+            filters: Chain::new(filters?),
             name,
             stats,
             warned,
@@ -177,6 +190,37 @@ impl<'a> Builder<'a> {
             response_headers: response_headers?,
             body_bytes_max: settings.body_bytes_max,
         })
+    }
+
+    /// The filters of a route, in its order.
+    fn filters(&mut self, index: usize, route: &config::Route) -> Option<Vec<Arc<dyn Filter>>> {
+        let mut filters: Vec<Arc<dyn Filter>> = Vec::new();
+        let mut complete = true;
+        for (settings, place) in self.config().filters_of(index, route) {
+            match self.plugins.make(settings) {
+                Ok(plugin) => filters.push(plugin),
+                Err(error) => {
+                    self.error(&place, &error);
+                    complete = false;
+                }
+            }
+        }
+        complete.then_some(filters)
+    }
+
+    /// The upstreams that plugins may call: all that have a name, whether or not a route uses them.
+    fn callees(&mut self) -> Callees {
+        let config = self.config();
+        if self.plugins.is_empty() {
+            return Callees::default();
+        }
+        let callees = config.upstreams.iter().filter_map(|(name, upstream)| {
+            let (pool, timeouts) = config.settings_of_upstream(upstream);
+            let targets = self.shared_targets(name, upstream, &pool)?;
+            let callee = Callee { upstream: targets.upstream().clone(), timeouts, keep_alive: pool.keep_alive };
+            Some((name.clone(), callee))
+        });
+        callees.collect()
     }
 
     fn upstream_route(

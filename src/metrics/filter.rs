@@ -1,0 +1,171 @@
+//! What the program counts per filter, and what filters count for themselves.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::NoLabelSet;
+use prometheus_client::metrics::MetricType;
+
+use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
+use super::{Page, Scrape, reasons};
+
+/// The counts of one filter.
+#[derive(Debug)]
+pub struct FilterStats {
+    filter: String,
+    shards: Sharded<FilterShard>,
+    instances: AtomicI64,
+    memory_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct FilterShard {
+    calls: Counter,
+    nanos: Counter,
+    failures: ReasonCounts,
+}
+
+impl FilterStats {
+    /// Counts for the filter of this name, with a slot per worker and one for other threads.
+    #[must_use]
+    pub fn new(filter: &str, workers: usize) -> Self {
+        Self {
+            filter: filter.to_owned(),
+            shards: Sharded::new(workers),
+            instances: AtomicI64::new(0),
+            memory_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// A callback has run for this long.
+    pub fn called(&self, took: Duration) {
+        if let Some(shard) = self.shards.mine() {
+            shard.calls.add(1);
+            shard.nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// It failed, for this reason.
+    pub fn failed(&self, reason: &'static str) {
+        if let Some(shard) = self.shards.mine() {
+            shard.failures.add(reason);
+        }
+    }
+
+    /// There is one more instance.
+    pub fn instance_started(&self) {
+        self.instances.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is one less.
+    pub fn instance_ended(&self) {
+        self.instances.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An instance's linear memory has another size.
+    pub fn memory_changes(&self, before: usize, now: usize) {
+        let change = (now as u64).wrapping_sub(before as u64);
+        // As two's complement, a change to less is an addition, too.
+        self.memory_bytes.fetch_add(change, Ordering::Relaxed);
+    }
+}
+
+/// A metric that a filter has defined.
+#[derive(Debug, Clone)]
+pub struct PluginMetricReport {
+    /// The filter's name.
+    pub filter: String,
+    /// The name that the filter has given it.
+    pub name: String,
+    /// Its value.
+    pub value: PluginMetricValue,
+}
+
+/// The value of such a metric.
+#[derive(Debug, Clone)]
+pub enum PluginMetricValue {
+    /// A count.
+    Counter(u64),
+    /// A level.
+    Gauge(i64),
+    /// Observations: their sum, and how many fell into each bucket, with its upper bound.
+    Histogram {
+        /// Of all values.
+        sum: u64,
+        /// Not cumulated.
+        buckets: Vec<(f64, u64)>,
+    },
+}
+
+impl Scrape {
+    pub(super) fn encode_filters(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rows: Vec<_> = self.filters.iter().map(|stats| ([("filter", &*stats.filter)], stats)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        page.counter(
+            "gateway_filter_calls",
+            "Callbacks of the filter that have run",
+            rows.iter().map(|(labels, stats)| (*labels, stats.shards.sum(|shard| shard.calls.value()))),
+        )?;
+        page.counter_seconds(
+            "gateway_filter_seconds",
+            "Time spent in them",
+            rows.iter().map(|(labels, stats)| {
+                (*labels, Duration::from_nanos(stats.shards.sum(|shard| shard.nanos.value())).as_secs_f64())
+            }),
+        )?;
+        let failures: Vec<_> = rows
+            .iter()
+            .map(|(labels, stats)| (*labels, sum_reasons(stats.shards.iter().map(|shard| &shard.failures))))
+            .collect();
+        page.counter(
+            "gateway_filter_failures",
+            "Failures of the filter, by reason",
+            failures.iter().flat_map(|(labels, counts)| reasons(*labels, counts)),
+        )?;
+        page.gauge(
+            "gateway_filter_instances",
+            "Instances that run",
+            rows.iter().map(|(labels, stats)| (*labels, stats.instances.load(Ordering::Relaxed))),
+        )?;
+        page.gauge(
+            "gateway_filter_memory_bytes",
+            "Linear memory of all instances together",
+            rows.iter().map(|(labels, stats)| (*labels, stats.memory_bytes.load(Ordering::Relaxed))),
+        )?;
+        self.encode_plugin_metrics(page)
+    }
+
+    /// What filters have defined. The names are theirs, so they are labels: no filter can take the name of a metric of the
+    /// gateway, or break the page.
+    fn encode_plugin_metrics(&self, page: &mut Page<'_>) -> fmt::Result {
+        let labels = |metric: &PluginMetricReport| [("filter", metric.filter.clone()), ("name", metric.name.clone())];
+        let counters = self.plugin_metrics.iter().filter_map(|metric| match metric.value {
+            PluginMetricValue::Counter(value) => Some((labels(metric), value)),
+            _ => None,
+        });
+        page.counter("gateway_plugin_counter", "Counters that filters have defined", counters)?;
+        let gauges = self.plugin_metrics.iter().filter_map(|metric| match metric.value {
+            PluginMetricValue::Gauge(value) => Some((labels(metric), value)),
+            _ => None,
+        });
+        page.gauge("gateway_plugin_gauge", "Gauges that filters have defined", gauges)?;
+        let help = "Histograms that filters have defined";
+        let mut histograms =
+            page.0.encode_descriptor("gateway_plugin_histogram", help, None, MetricType::Histogram)?;
+        for metric in &self.plugin_metrics {
+            if let PluginMetricValue::Histogram { sum, buckets } = &metric.value {
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                histograms.encode_family(&labels(metric))?.encode_histogram::<NoLabelSet>(
+                    *sum as f64,
+                    count,
+                    buckets,
+                    None,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

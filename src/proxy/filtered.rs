@@ -1,0 +1,149 @@
+//! A request whose route has filters: through them, on its way, and back through them.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Uri, header};
+
+use super::{Answer, Incoming, act};
+use crate::body::Body;
+use crate::downstream::{Begun, Downstream};
+use crate::error::Error;
+use crate::filter::{Chain, RequestHead, Session};
+use crate::forward;
+use crate::http1::Call;
+use crate::record::Record;
+use crate::router::{Found, Parameters, RequestLine, normalise};
+use crate::snapshot::Route;
+
+/// What a request has found before its filters see it.
+pub(super) struct Filtered<'a, 'r, 'p> {
+    pub(super) downstream: &'a Downstream,
+    pub(super) begun: &'a Begun,
+    pub(super) chain: &'a Chain,
+    pub(super) found: &'a Found<'r, 'p, Arc<Route>>,
+    pub(super) uri: &'a Uri,
+    pub(super) call: &'a Call,
+}
+
+impl Filtered<'_, '_, '_> {
+    /// Request filters, the route's action, response filters. The gateway's own errors pass the latter as any response does.
+    pub(super) async fn answer(&self, incoming: Incoming<'_>, record: &mut Record) -> Result<Answer, Error> {
+        let timer = &self.call.timer;
+        let (session, incoming) = self.begin(incoming, record);
+        let method = incoming.method.clone();
+        let body = match session.request(self.chain, incoming.body, timer).await {
+            Ok(body) => body,
+            Err(error) => return ended(&session, error),
+        };
+        let answer = match self.act(&session, Incoming { body, ..incoming }, record).await {
+            Ok(answer) => answer,
+            Err(error) => match ended(&session, error) {
+                // Whoever has left, or was sent away by a filter, is not to be answered by another one.
+                Err(error) if is_final(error) => return Err(error),
+                Err(error) => {
+                    record.failed(error);
+                    error.into()
+                }
+                Ok(answer) => return Ok(answer),
+            },
+        };
+        let Answer { response, tunnel, close } = answer;
+        match session.response(response, &method, timer).await {
+            Ok(response) => Ok(Answer { response, tunnel, close }),
+            Err(error) => ended(&session, error),
+        }
+    }
+
+    /// Hands the head to the filters.
+    fn begin<'i>(
+        &self,
+        incoming: Incoming<'i>,
+        record: &mut Record,
+    ) -> (std::rc::Rc<Session>, Incoming<'i>) {
+        let facts = self.downstream.facts(incoming.version, &self.begun.settings, &self.found.value.name);
+        let authority = HeaderValue::from_str(incoming.authority).unwrap_or(const { HeaderValue::from_static("") });
+        let scheme = self.downstream.scheme();
+        let head =
+            RequestHead::new(incoming.method.clone(), self.uri.clone(), authority, scheme, incoming.headers);
+        let session = Session::new(facts, head);
+        record.filtered(&session);
+        (session, Incoming { headers: http::HeaderMap::new(), ..incoming })
+    }
+
+    /// Does what the route says with the request as the filters have left it.
+    async fn act(
+        &self,
+        session: &Session,
+        incoming: Incoming<'_>,
+        record: &mut Record,
+    ) -> Result<Answer, Error> {
+        let (method, mut headers, authority, changed_path) = {
+            let head = session.exchange.request.borrow();
+            // The filters go on seeing it, whatever is made of it on its way upstream.
+            let changed_path = head.changed_path().map(str::to_owned);
+            (head.method.clone(), head.headers.clone(), head.authority.clone(), changed_path)
+        };
+        if !authority.is_empty() {
+            headers.insert(header::HOST, authority.clone());
+        }
+        let authority = authority.to_str().map_err(|_| Error::RequestHost("host.malformed"))?;
+        let Begun { settings, .. } = self.begun;
+        let (found, call) = (self.found, self.call);
+        let is_cleared = session.exchange.is_route_cleared();
+        if changed_path.is_none() && !is_cleared {
+            let incoming = Incoming { method, headers, authority, ..incoming };
+            return act(settings, found.value, &found.parameters, incoming, call, record).await;
+        }
+        let uri = match changed_path {
+            None => self.uri.clone(),
+            Some(path) => path.parse().map_err(|_| Error::RequestPath("path.malformed"))?,
+        };
+        let path = normalise(uri.path()).map_err(|error| Error::RequestPath(error.reason()))?;
+        let again = self.find(&uri, &path, &method, &headers)?;
+        let (route, parameters) = match &again {
+            Some(again) if is_cleared || Arc::ptr_eq(again.value, found.value) => {
+                (again.value, &again.parameters)
+            }
+            None if is_cleared => return Err(Error::NoRoute),
+            _ => (found.value, &Parameters::none()),
+        };
+        let incoming = Incoming { method, headers, authority, path: &path, query: uri.query(), ..incoming };
+        act(settings, route, parameters, incoming, call, record).await
+    }
+
+    /// The route that the request has as it is now.
+    fn find<'s, 'p>(
+        &'s self,
+        uri: &Uri,
+        path: &'p str,
+        method: &Method,
+        headers: &http::HeaderMap,
+    ) -> Result<Option<Found<'s, 'p, Arc<Route>>>, Error> {
+        // The target's authority is the filters' to change, and is the Host by now.
+        let version = http::Version::HTTP_10;
+        let host = forward::request_host(&Uri::default(), headers, version)
+            .map_err(|error| Error::RequestHost(error.reason()))?;
+        Ok(self.begun.snapshot.router.find(&RequestLine {
+            listener: self.begun.settings.entrance.id.number(),
+            host: host.host,
+            path,
+            query: uri.query(),
+            method,
+            headers,
+        }))
+    }
+}
+
+/// The end of an exchange by a filter's answer, or by the error.
+fn ended(session: &Session, error: Error) -> Result<Answer, Error> {
+    match (session.answer(), error) {
+        (Some(response), _) => Ok(response.into()),
+        // It was taken already.
+        (None, Error::FilterAnswered) => Err(Error::Internal),
+        (None, error) => Err(error),
+    }
+}
+
+fn is_final(error: Error) -> bool {
+    matches!(error, Error::Filter(_) | Error::FilterClosed | Error::ClientClosed | Error::ShuttingDown)
+}

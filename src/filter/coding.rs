@@ -107,8 +107,8 @@ fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// A body with its codings undone, as it comes: what can be decoded of what is there comes out at once, at most 32 KiB in a
-/// frame, and nothing is asked of `body` before all that it gave is decoded. No bytes at all are no error, whatever the codings.
-/// Trailers follow, without digests of the coded bytes.
+/// frame, and nothing is asked of `body` before all that it gave is decoded. No bytes at all are no error,
+/// whatever the codings. Trailers follow, without digests of the coded bytes.
 ///
 /// # Errors
 /// Those of `body`; and `failure` where its bytes are not what the codings want, or end too early.

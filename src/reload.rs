@@ -256,7 +256,7 @@ impl Reloader {
         let Ready { built, sockets } = ready;
         let Built { loaded, files, snapshot, handover, access_log, changes, .. } = built;
         let before = self.running.snapshot.swap(snapshot.clone());
-        let leaving = handover.complete(Some(&before));
+        let leaving = handover.complete(Some(&before), &snapshot);
         let shutdown = &loaded.config.shutdown;
         snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
         let announcements: Vec<String> = sockets.listeners.added().map(Listening::announcement).collect();

@@ -143,7 +143,7 @@ async fn start(
     let sockets = Sockets::bind(plan, &built.loaded, mailboxes.len(), None, None)?;
     let Built { loaded, files, snapshot, handover, access_log, .. } = built;
     let shared = Arc::new(ArcSwap::new(snapshot.clone()));
-    handover.complete(None);
+    handover.complete(None, &snapshot);
     let count = mailboxes.len();
     let workers = Workers::start(&shared, mailboxes)?;
     let (listeners, orders) = sockets.listeners.commit();

@@ -21,6 +21,7 @@ use crate::metrics::{enter_worker, this_worker};
 use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
+use crate::wasm::{end_instances, keep_instances};
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
 
 /// Letters that a worker's mailbox holds.
@@ -84,6 +85,7 @@ fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
         drop(runtime);
         // What cut-off requests gave back last; a thread's own destructors come too late for that.
         close_idle_connections();
+        end_instances();
     })?;
     starts.recv().map_err(|_panicked| io::Error::other("a worker ended as it started"))??;
     Ok(thread)
@@ -98,6 +100,7 @@ async fn run(
     let current = Current::new(snapshot);
     tokio::task::spawn_local(keep_idle_connections());
     tokio::task::spawn_local(mailbox.open());
+    tokio::task::spawn_local(keep_filters(current.clone()));
     let warming = tokio::task::spawn_local(keep_warm(current.clone()));
     let mut doors = Doors { current, drains: Vec::new(), failed: Ok(()) };
     doors.obey_while_serving(commands, &mut phase).await;
@@ -144,6 +147,7 @@ impl Doors {
             }
             Command::Refresh(done) => {
                 self.current.load();
+                tokio::task::spawn_local(keep_filters(self.current.clone()));
                 self.drains.retain(|(_, drain)| !drain.is_started() || drain.open() > 0);
                 // Whoever asked may have given up.
                 drop(done.send(std::mem::replace(&mut self.failed, Ok(()))));
@@ -181,6 +185,12 @@ impl Doors {
     fn open(&self) -> usize {
         self.drains.iter().map(|(_, drain)| drain.open()).sum()
     }
+}
+
+/// Starts the filters of the present snapshot, and ends those of earlier ones.
+async fn keep_filters(current: Rc<Current>) {
+    let snapshot = current.load();
+    keep_instances(&snapshot.plugins).await;
 }
 
 /// Keeps this worker's share of `pool.min_idle` connections open. Is ended when draining begins.

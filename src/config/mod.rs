@@ -246,6 +246,14 @@ impl Config {
         }
     }
 
+    /// What holds for a named upstream where no route has a say: its own keys over `defaults` over the built-in values.
+    pub fn settings_of_upstream(&self, upstream: &Upstream) -> (PoolSettings, RouteTimeouts) {
+        let defaults = &self.defaults;
+        let pools = [upstream.pool.as_ref(), defaults.pool.as_ref()];
+        let timeouts = [&upstream.timeouts, &defaults.timeouts];
+        (Pool::resolve(pools.into_iter().flatten()), Timeouts::resolve(timeouts))
+    }
+
     /// How long requests in flight may take when the program stops; `None` for no limit.
     pub fn drain(&self) -> Option<time::Duration> {
         self.shutdown.drain.duration()

@@ -83,10 +83,9 @@ impl FilteredBody {
         self.pause_ends = None;
         self.data = data;
         if std::mem::take(&mut self.trailers_held) {
-            self.trailers = self.trailers_of_exchange().borrow().clone();
-            if let Some(trailers) = &mut self.trailers {
-                forward::filter_trailers(trailers);
-            }
+            let mut trailers = self.trailers_of_exchange().borrow().clone();
+            trailers.iter_mut().for_each(forward::filter_trailers);
+            self.trailers = trailers;
         }
     }
 

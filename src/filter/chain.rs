@@ -139,6 +139,7 @@ impl Session {
             }
             if reads && direction == Direction::Response && !changes {
                 self.with_headers(direction, head_of_changed);
+                self.tell_length(direction, &body, has_body);
             }
             changes |= reads;
             member.on_head(direction, end)?;

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 pub(crate) use buffer::Buffer;
 
-use super::exchange::{Exchange, LocalResponse};
+use super::exchange::Exchange;
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
 use crate::error::{Error, FilterError};
 
@@ -113,22 +113,15 @@ impl Member {
         self.exchange.wake();
     }
 
-    /// How many are not answered.
-    pub(crate) fn calls_out(&self) -> u32 {
-        self.calls_out.get()
-    }
-
     /// What served the filter is gone, by no fault of this exchange.
     pub(crate) fn fail(&self, fault: Fault) {
         self.failed.set(Some(fault));
         self.exchange.wake();
     }
 
-    /// Takes bytes of the log's budget; whether there were any left.
-    pub(crate) fn may_log(&self, bytes: usize) -> bool {
-        let left = self.log_bytes.get();
-        self.log_bytes.set(left.saturating_sub(bytes.max(1)));
-        left > 0
+    /// What it may still write into the log.
+    pub(crate) fn log_bytes(&self) -> &Cell<usize> {
+        &self.log_bytes
     }
 
     /// What the filter has of a body, for reading.
@@ -357,9 +350,4 @@ impl Original {
             Self::Response(head) => *exchange.response.borrow_mut() = head.map(|head| *head),
         }
     }
-}
-
-/// What [`Error::FilterAnswered`] stands for.
-pub(super) fn answered(exchange: &Exchange) -> Option<LocalResponse> {
-    exchange.take_answer()
 }

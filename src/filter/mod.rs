@@ -17,8 +17,8 @@ use std::time::Duration;
 
 pub(crate) use chain::{Chain, Session};
 pub(crate) use exchange::{End, Exchange, Facts, LocalResponse, MAP_BYTES_MAX, RequestHead, ResponseHead};
-pub(crate) use fields::{FieldError, field_name, field_value};
-pub(crate) use member::{Buffer, Member};
+pub(crate) use fields::{field_name, field_value};
+pub(crate) use member::Member;
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +132,6 @@ impl Interests {
 
 /// A filter, as a route has it. Each ABI is one of these.
 pub(crate) trait Filter: Send + Sync {
-    /// Its name in the configuration.
-    fn name(&self) -> &str;
-
     /// How it is to be treated.
     fn policy(&self) -> &Policy;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Uri, header};
 
 use super::{Answer, Incoming, act};
-use crate::body::Body;
 use crate::downstream::{Begun, Downstream};
 use crate::error::Error;
 use crate::filter::{Chain, RequestHead, Session};
@@ -120,8 +119,8 @@ impl Filtered<'_, '_, '_> {
         headers: &http::HeaderMap,
     ) -> Result<Option<Found<'s, 'p, Arc<Route>>>, Error> {
         // The target's authority is the filters' to change, and is the Host by now.
-        let version = http::Version::HTTP_10;
-        let host = forward::request_host(&Uri::default(), headers, version)
+        let (origin_form, version) = (Uri::default(), http::Version::HTTP_10);
+        let host = forward::request_host(&origin_form, headers, version)
             .map_err(|error| Error::RequestHost(error.reason()))?;
         Ok(self.begun.snapshot.router.find(&RequestLine {
             listener: self.begun.settings.entrance.id.number(),

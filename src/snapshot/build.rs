@@ -216,7 +216,14 @@ impl<'a> Builder<'a> {
         }
         let callees = config.upstreams.iter().filter_map(|(name, upstream)| {
             let (pool, timeouts) = config.settings_of_upstream(upstream);
-            let targets = self.shared_targets(name, upstream, &pool)?;
+            let owner = Owner::Upstream(name.clone());
+            let targets = match self.known(&owner) {
+                Some(known) => known.targets.clone(),
+                None => {
+                    let place = path!["upstreams", name];
+                    self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
+                }
+            };
             let callee = Callee { upstream: targets.upstream().clone(), timeouts, keep_alive: pool.keep_alive };
             Some((name.clone(), callee))
         });
@@ -273,27 +280,43 @@ impl<'a> Builder<'a> {
     ) -> Option<Arc<Targets>> {
         let (upstream, owner) = (self.config().upstream_of(route)?, owner_of(route)?);
         if let Owner::Upstream(_) = owner
-            && let Some(index) = self.positions.get(&owner)
-            && let Some(known) = self.upstreams.get_mut(*index)
+            && let Some(known) = self.known(&owner)
         {
             known.routes.push(route_name.to_owned());
             return Some(known.targets.clone());
         }
-        let before = self.previous.targets(&owner, upstream);
         let place = match &route.upstream {
             Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
             _ => [base, &path!["upstream"]].concat(),
         };
+        let connect = self.config().settings_of(route).timeouts.connect;
+        self.build_targets(&place, owner, upstream, pool, connect, vec![route_name.to_owned()])
+    }
+
+    fn known(&mut self, owner: &Owner) -> Option<&mut NamedUpstream> {
+        self.upstreams.get_mut(*self.positions.get(owner)?)
+    }
+
+    /// An upstream that nobody has asked for yet. `connect` is for the connections that are kept warm.
+    fn build_targets(
+        &mut self,
+        place: &[Segment],
+        owner: Owner,
+        upstream: &config::Upstream,
+        pool: &PoolSettings,
+        connect: Option<Duration>,
+        routes: Vec<String>,
+    ) -> Option<Arc<Targets>> {
+        let before = self.previous.targets(&owner, upstream);
         let targets =
             Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
-        let targets = self.check(&place, targets)?;
+        let targets = self.check(place, targets)?;
         if pool.keep_alive && pool.min_idle > 0 {
-            let connect = self.config().settings_of(route).timeouts.connect;
             self.warm.push(KeptWarm { upstream: targets.upstream().clone(), connect });
         }
         let named = NamedUpstream {
             name: self.display_name(&owner),
-            routes: vec![route_name.to_owned()],
+            routes,
             targets: targets.clone(),
             owner: owner.clone(),
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{NamedUpstream, Snapshot};
 use crate::changes::{Change, Section};
 use crate::config::{ConfigError, ConfigErrors, PoolSettings};
+use crate::wasm::Callees;
 use crate::upstream::{Endpoint, Target, Targets, watch_names};
 
 /// How long the lookup of new names may hold a reload up.
@@ -18,6 +19,8 @@ pub(crate) struct Handover {
     successions: Vec<Succession>,
     /// By the address in memory of the targets before: the place of those that come after.
     heirs: HashMap<usize, usize>,
+    /// The upstreams that plugins may call.
+    callees: Callees,
 }
 
 /// An upstream of the new snapshot.
@@ -55,6 +58,11 @@ impl Handover {
         });
     }
 
+    /// Notes which upstreams plugins may call.
+    pub(super) fn call(&mut self, callees: Callees) {
+        self.callees = callees;
+    }
+
     /// Looks up the names that are new, so that no request has to wait for them. Bounded in time.
     ///
     /// # Errors
@@ -84,8 +92,14 @@ impl Handover {
     }
 
     /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken
-    /// over. To be called once the new snapshot serves.
-    pub(crate) fn complete(self, before: Option<&Snapshot>) -> Vec<Leaving> {
+    /// over. To be called once the new snapshot, `now`, serves.
+    pub(crate) fn complete(mut self, before: Option<&Snapshot>, now: &Snapshot) -> Vec<Leaving> {
+        now.services.set_callees(std::mem::take(&mut self.callees));
+        for plugin in before.iter().flat_map(|before| &before.plugins) {
+            if !now.plugins.iter().any(|still| Arc::ptr_eq(still, plugin)) {
+                plugin.retire();
+            }
+        }
         for succession in &self.successions {
             succession.targets.apply(&succession.limits);
         }

@@ -2,7 +2,6 @@
 
 mod attempt;
 mod balance;
-#[cfg_attr(not(test), expect(dead_code, reason = "filters come with the next change"))]
 mod call;
 mod connect;
 mod connection;
@@ -16,6 +15,7 @@ mod resolve;
 mod targets;
 
 pub(crate) use attempt::{Attempt, Failure, FailureKind, Progress};
+pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, call};
 pub(crate) use connect::dial;
 pub(crate) use endpoint::{Endpoint, Upstream};
 pub(crate) use exchange::{Received, Upgraded};

@@ -1,5 +1,6 @@
 //! What a running instance has on the host's side: its contexts, and what its callbacks leave to be done.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::bell::Bell;
@@ -17,6 +18,7 @@ use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
 use super::wasi::Wasi;
 use crate::filter::Member;
+use crate::upstream::OwnRequest;
 
 /// The root context of every instance.
 pub(super) const ROOT: u32 = 1;
@@ -40,6 +42,8 @@ pub(super) struct Host {
     pub(super) log: Sink,
     /// Is rung when one of its queues has something.
     pub(super) bell: Arc<Bell>,
+    /// Whether it serves, on a worker; one that is only tried does not.
+    pub(super) is_live: bool,
     /// CPU time that the call which runs may take.
     pub(super) time_max: Duration,
     /// The exchanges that it takes part in, by the number of their context.
@@ -59,7 +63,7 @@ pub(super) struct Host {
     next_call: u32,
     calls_under_way: usize,
     effects: Vec<Effect>,
-    root_log_bytes: usize,
+    root_log_bytes: Cell<usize>,
     /// When its CPU time began to be counted, in the call that runs.
     pub(super) cpu_since: Option<Duration>,
     /// Why it was ended, where the trap itself does not say.
@@ -93,10 +97,7 @@ pub(super) enum Effect {
 pub(super) struct OutgoingCall {
     pub(super) token: u32,
     pub(super) upstream: String,
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(super) request: OwnRequest,
     pub(super) timeout: Duration,
     /// The exchange that waits for it, where it is one's.
     pub(super) member: Option<Rc<Member>>,
@@ -117,6 +118,7 @@ impl Host {
         Self {
             log,
             bell: Arc::default(),
+            is_live: !plugin.services().is_scratch(),
             time_max: plugin.settings.time,
             memory: None,
             allocate: None,
@@ -133,7 +135,7 @@ impl Host {
             next_call: 1,
             calls_under_way: 0,
             effects: Vec::new(),
-            root_log_bytes: ROOT_LOG_BYTES_MAX,
+            root_log_bytes: Cell::new(ROOT_LOG_BYTES_MAX),
             cpu_since: None,
             cause: None,
             plugin: plugin.clone(),
@@ -146,7 +148,7 @@ impl Host {
         self.effective = context;
         self.callback = callback;
         self.cpu_since = None;
-        self.root_log_bytes = ROOT_LOG_BYTES_MAX;
+        self.root_log_bytes.set(ROOT_LOG_BYTES_MAX);
         self.limit.was_refused = false;
     }
 
@@ -231,14 +233,10 @@ impl Host {
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes bytes of the log's budget, which is the exchange's, or the callback's of a root context.
-    pub(super) fn may_log(&mut self, bytes: usize) -> bool {
-        if let Some(context) = self.contexts.get(&self.effective) {
-            return context.member.may_log(bytes);
-        }
-        let left = self.root_log_bytes;
-        self.root_log_bytes = left.saturating_sub(bytes.max(1));
-        left > 0
+    /// Bytes that may still be written into the log: for the exchange, or for the callback of a root context.
+    pub(super) fn log_bytes(&self) -> &Cell<usize> {
+        let context = self.contexts.get(&self.effective);
+        context.map_or(&self.root_log_bytes, |context| context.member.log_bytes())
     }
 }
 

@@ -17,7 +17,6 @@ use super::log::Sink;
 use super::plugin::Plugin;
 use super::proxy_wasm::abi::ACTION_PAUSE;
 use crate::filter::{Action, Callbacks, Direction, Fault, Member};
-use crate::metrics::this_worker;
 use fault::{describe, fault_of, tell};
 use tasks::Tasks;
 
@@ -113,7 +112,7 @@ impl Instance {
         running.store.data_mut().enter(context, callback);
         let began = Instant::now();
         let result = call(&mut running.store, &exports);
-        self.plugin.stats.called(this_worker(), began.elapsed());
+        self.plugin.stats.called(began.elapsed());
         let error = match result {
             Ok(answer) => {
                 let has_effects = running.store.data().has_effects();
@@ -197,10 +196,10 @@ impl Instance {
         });
         if logged.is_ok() {
             // A trap ends the instance, context and all.
-            drop(self.call(context, "proxy_on_delete", |store, exports| match &exports.delete {
+            let _ended = self.call(context, "proxy_on_delete", |store, exports| match &exports.delete {
                 Some(delete) => delete.call(store, context),
                 None => Ok(()),
-            }));
+            });
         }
         if let Some(running) = &mut *self.running.borrow_mut() {
             running.store.data_mut().remove_context(context);
@@ -240,7 +239,8 @@ impl Instance {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let fields = response.status.map_or(0, |_| count(response.headers.len() + 1));
         let (body, trailers) = (count(response.body.len()), count(response.trailers.len()));
-        let answered = self.call(ROOT, "proxy_on_http_call_response", |store, exports| {
+        // What a trap means for its exchanges, they know already.
+        let _ended = self.call(ROOT, "proxy_on_http_call_response", |store, exports| {
             store.data_mut().end_call();
             store.data_mut().call_response = Some(response);
             let result = match &exports.http_call_response {
@@ -250,8 +250,6 @@ impl Instance {
             store.data_mut().call_response = None;
             result
         });
-        // What a trap means for its exchanges, they know already.
-        drop(answered);
     }
 }
 

@@ -76,9 +76,12 @@ impl Sink {
 
 /// Writes a plugin's line to where its lines go.
 pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
-    if !host.may_log(text.len()) {
+    let left = host.log_bytes().get();
+    if left == 0 {
         return;
     }
+    let left = left.saturating_sub(text.len().max(1));
+    host.log_bytes().set(left);
     let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
     let text = escaped(&String::from_utf8_lossy(cut));
     if let Sink::Kept(lines) = &mut host.log {
@@ -95,7 +98,7 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
         Level::Warn => tracing::warn!(filter, "{text}"),
         Level::Error => tracing::error!(filter, "{text}"),
     }
-    if !host.may_log(0) {
+    if left == 0 {
         tracing::warn!(filter, "it has written as much as one exchange may: further lines are left out");
     }
 }

@@ -27,5 +27,5 @@ mod wasi;
 
 pub(crate) use local::{end_instances, keep_instances};
 pub(crate) use plugin::Plugin;
-pub(crate) use plugins::{PluginError, Plugins};
+pub(crate) use plugins::Plugins;
 pub(crate) use services::{Callee, Callees, Services};

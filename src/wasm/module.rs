@@ -58,7 +58,7 @@ pub(super) fn link(
 }
 
 fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) -> Result<Module, ModuleError> {
-    let key = cache.map(|cache| (cache, CacheKey::new(wasm, &engine_key(engine))));
+    let key = cache.map(|cache| (cache, CacheKey::new(wasm, &engine.precompile_compatibility_hash())));
     if let Some(module) = key.as_ref().and_then(|(cache, key)| from_cache(engine, cache, key)) {
         return Ok(module);
     }
@@ -71,14 +71,6 @@ fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) ->
         }
     }
     Ok(module)
-}
-
-/// What has to be the same for compiled code to be of use.
-fn engine_key(engine: &wasmtime::Engine) -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{}-{:016x}", env!("CARGO_PKG_VERSION"), hasher.finish())
 }
 
 fn from_cache(engine: &wasmtime::Engine, cache: &CodeCache, key: &CacheKey) -> Option<Module> {

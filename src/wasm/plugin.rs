@@ -109,7 +109,8 @@ impl Plugin {
         })
     }
 
-    pub(super) fn retire(&self) {
+    /// No configuration has it any more.
+    pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
 
@@ -119,10 +120,6 @@ impl Plugin {
 }
 
 impl Filter for Plugin {
-    fn name(&self) -> &str {
-        &self.settings.name
-    }
-
     fn policy(&self) -> &Policy {
         &self.policy
     }

@@ -65,6 +65,11 @@ impl<'a> Plugins<'a> {
         Ok(plugin)
     }
 
+    /// Whether none was made.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
     /// All that were made.
     pub(crate) fn into_made(self) -> Vec<Arc<Plugin>> {
         self.made

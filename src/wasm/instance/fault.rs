@@ -10,8 +10,8 @@ use crate::wasm::host::{Cause, Host};
 use crate::wasm::log::escaped;
 use crate::wasm::plugin::Plugin;
 
-/// Frames of a backtrace that are shown.
-const FRAMES: usize = 20;
+/// Lines of a backtrace that are shown: two a frame where lines of the source are known.
+const BACKTRACE_LINES: usize = 40;
 
 /// The kind of fault that an error is.
 pub(super) fn fault_of(error: &Error, host: &Host) -> Fault {
@@ -37,16 +37,8 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
         let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        for (number, frame) in backtrace.frames().iter().take(FRAMES).enumerate() {
-            let name = frame.func_name().map_or("?".to_owned(), |name| {
-                escaped(&wasmtime_environ_demangle(name))
-            });
-            let _infallible = write!(text, "\n  {number}: {name}");
-            for symbol in frame.symbols() {
-                if let (Some(file), Some(line)) = (symbol.file(), symbol.line()) {
-                    let _infallible = write!(text, " at {}:{line}", escaped(file));
-                }
-            }
+        for line in backtrace.to_string().lines().take(BACKTRACE_LINES) {
+            let _infallible = write!(text, "\n{}", escaped(line));
         }
     }
     text

@@ -7,9 +7,8 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Instance;
-use crate::upstream::{OwnRequest, OwnResponse, own_call};
+use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
-use crate::wasm::log::Sink;
 
 /// Tasks that end with their instance.
 #[derive(Default)]
@@ -126,11 +125,13 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
         let plugin = &instance.plugin;
         (plugin.services().callee(&call.upstream)?, plugin.settings.body_bytes_max, plugin.settings.name.clone())
     };
-    let request = OwnRequest { method: call.method, target: call.target, headers: call.headers, body: call.body };
-    let deadline = Instant::now() + call.timeout;
-    let called =
-        own_call(&callee.upstream, request, &callee.timeouts, callee.keep_alive, body_bytes_max, deadline).await;
-    match called {
+    let limits = CallLimits {
+        timeouts: &callee.timeouts,
+        done_by: Instant::now() + call.timeout,
+        body_bytes_max,
+        keep_alive: callee.keep_alive,
+    };
+    match upstream::call(&callee.upstream, &call.request, limits).await {
         Ok(OwnResponse { status, headers, body, trailers }) => Some(CallResponse {
             status: Some(status),
             headers,

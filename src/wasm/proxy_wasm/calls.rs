@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer};
 use super::{maps, pairs};
 use crate::filter::MAP_BYTES_MAX;
+use crate::upstream::OwnRequest;
 use crate::wasm::host::{Effect, Host, OutgoingCall};
 use crate::wasm::memory::{slice, split, write_u32};
 
@@ -72,7 +73,7 @@ struct Parts {
 }
 
 fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
-    let call = {
+    let (upstream, request, member) = {
         let (memory, host) = split(caller)?;
         let upstream = slice(memory, parts.upstream.0, parts.upstream.1)?;
         let upstream = std::str::from_utf8(upstream).map_err(|_| Status::BadArgument)?;
@@ -86,43 +87,28 @@ fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
             return Err(Status::BadArgument.into());
         }
         let pairs = pairs::read(headers).ok_or(Status::BadArgument)?;
-        let mut call = request(&pairs).ok_or(Status::BadArgument)?;
-        call.upstream = upstream.to_owned();
-        call.body = Bytes::copy_from_slice(body);
-        call.timeout = if parts.timeout.is_zero() { TIMEOUT_MAX } else { parts.timeout.min(TIMEOUT_MAX) };
-        call.member = host.member().cloned();
-        call
+        let request = request(&pairs, Bytes::copy_from_slice(body)).ok_or(Status::BadArgument)?;
+        (upstream.to_owned(), request, host.member().cloned())
     };
-    // Where it cannot be told its token, the guest would never know of the answer.
+    // Where it cannot be told the token, the guest would never know of the answer.
     write_u32(caller, token_at, 0)?;
     let token = caller.data_mut().begin_call().ok_or(Status::InternalFailure)?;
     write_u32(caller, token_at, token)?;
-    if let Some(member) = &call.member {
+    if let Some(member) = &member {
         member.call_begins();
     }
-    caller.data_mut().leave(Effect::Call(OutgoingCall { token, ..call }));
+    let timeout = if parts.timeout.is_zero() { TIMEOUT_MAX } else { parts.timeout.min(TIMEOUT_MAX) };
+    caller.data_mut().leave(Effect::Call(OutgoingCall { token, upstream, request, timeout, member }));
     Ok(())
 }
 
-/// A call by its fields, of which `:method`, `:path` and `:authority` must be there.
-fn request(pairs: &[(&[u8], &[u8])]) -> Option<OutgoingCall> {
+/// A request by its fields, of which `:method`, `:path` and `:authority` must be there.
+fn request(pairs: &[(&[u8], &[u8])], body: Bytes) -> Option<OwnRequest> {
     let find = |wanted: &[u8]| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-    let method = Method::from_bytes(find(b":method")?).ok().filter(|method| *method != Method::CONNECT)?;
+    let method = Method::from_bytes(find(b":method")?).ok()?;
     let path = std::str::from_utf8(find(b":path")?).ok()?;
-    let is_sendable = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
     let authority = HeaderValue::from_bytes(find(b":authority")?).ok()?;
-    let mut headers: HeaderMap = maps::fields(pairs)?;
-    crate::forward::remove_hop_by_hop(&mut headers);
-    headers.remove(header::CONTENT_LENGTH);
+    let mut headers = maps::fields(pairs)?;
     headers.insert(header::HOST, authority);
-    is_sendable.then(|| OutgoingCall {
-        token: 0,
-        upstream: String::new(),
-        method,
-        target: path.to_owned(),
-        headers,
-        body: Bytes::new(),
-        timeout: TIMEOUT_MAX,
-        member: None,
-    })
+    OwnRequest::new(method, path.to_owned(), headers, body)
 }

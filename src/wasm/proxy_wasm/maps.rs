@@ -77,7 +77,7 @@ impl View<'_> {
         self.pseudo.len() + self.headers.map_or(0, HeaderMap::len)
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let pseudo = self.pseudo.iter().map(|(name, value)| (name.as_bytes(), *value));
         let fields = self.headers.into_iter().flatten();
         pseudo.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
@@ -141,7 +141,7 @@ fn pairs_of(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> An
     // Of no pairs there are no bytes.
     let length = view(caller.data(), kind, |view| if view.count() == 0 { 0 } else { pairs::length(view.pairs()) });
     give_with(caller, length, data, size, |host, room| {
-        view(host, kind, |view| pairs::write(room, view.count(), view.pairs()));
+        view(host, kind, |view| pairs::write(room, view.count(), || view.pairs()));
     })
 }
 

@@ -6,19 +6,19 @@ pub(crate) fn length<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> u
     pairs.fold(4, |length, (name, value)| length + 8 + name.len() + 1 + value.len() + 1)
 }
 
-/// Writes `count` pairs into exactly as many bytes as [`length`] says.
-pub(crate) fn write<'a>(
+/// Writes the `count` pairs that `pairs` answers, twice the same, into exactly as many bytes as [`length`] says.
+pub(crate) fn write<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     room: &mut [u8],
     count: usize,
-    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    pairs: impl Fn() -> I,
 ) {
     let mut room = Room(room);
     room.number(count);
-    for (name, value) in pairs.clone() {
+    for (name, value) in pairs() {
         room.number(name.len());
         room.number(value.len());
     }
-    for (name, value) in pairs {
+    for (name, value) in pairs() {
         for bytes in [name, value] {
             room.bytes(bytes);
             room.bytes(&[0]);
@@ -81,7 +81,7 @@ mod tests {
 
     fn written(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
         let mut room = vec![0xff; length(pairs.iter().copied())];
-        write(&mut room, pairs.len(), pairs.iter().copied());
+        write(&mut room, pairs.len(), || pairs.iter().copied());
         room
     }
 

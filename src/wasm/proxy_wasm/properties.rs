@@ -153,8 +153,8 @@ fn field_of(headers: &HeaderMap, name: &str) -> Option<Bytes> {
 }
 
 fn map(headers: &HeaderMap) -> Bytes {
-    let fields = headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-    let mut bytes = vec![0; pairs::length(fields.clone())];
+    let fields = || headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let mut bytes = vec![0; pairs::length(fields())];
     pairs::write(&mut bytes, headers.len(), fields);
     bytes.into()
 }

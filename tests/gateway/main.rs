@@ -16,6 +16,8 @@ mod config;
 mod downstream_http2;
 mod expectations;
 mod forwarding;
+mod filtering;
+mod filters;
 mod framing;
 mod layering;
 mod listener_limits;

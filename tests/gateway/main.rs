@@ -16,6 +16,8 @@ mod config;
 mod downstream_http2;
 mod expectations;
 mod forwarding;
+mod filter_pauses;
+mod filter_script;
 mod filtering;
 mod filters;
 mod framing;

@@ -80,7 +80,7 @@ impl Session {
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         let (mut parts, body) = response.into_parts();
-        let kept = Kept::of(parts.status, &parts.headers);
+        let kept = Kept::of(method, &body, parts.status, &parts.headers);
         let has_body = *method != Method::HEAD && may_have_body(parts.status);
         let head = ResponseHead { status: parts.status, headers: std::mem::take(&mut parts.headers) };
         *self.exchange.response.borrow_mut() = Some(head);
@@ -89,7 +89,7 @@ impl Session {
         let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
             remove_framing(&mut head.headers);
-            kept.restore(&mut head.headers, passed.changes);
+            kept.restore(head, passed.changes);
             parts.status = head.status;
             parts.headers = head.headers.clone();
         }
@@ -200,26 +200,32 @@ struct Passed {
 
 /// Fields of a response in which filters have no say.
 struct Kept {
-    /// What a GET would be answered with, in the answer to a HEAD and in a 304.
+    status: StatusCode,
+    /// That of the body that follows; or what a GET would be answered with, in the answer to a HEAD and in a 304.
     content_length: Option<HeaderValue>,
     upgrade: Option<HeaderValue>,
 }
 
 impl Kept {
-    fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+    fn of(method: &Method, body: &Body, status: StatusCode, headers: &HeaderMap) -> Self {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        // Where a filter has made a HEAD of another request, its answer tells of a body that does not follow.
+        let is_true = *method == Method::HEAD || !may_have_body(status) || !body.is_end_stream();
         Self {
-            content_length: headers.get(header::CONTENT_LENGTH).cloned(),
+            status,
+            content_length: headers.get(header::CONTENT_LENGTH).filter(|_| is_true).cloned(),
             upgrade: headers.get(header::UPGRADE).filter(|_| switches).cloned(),
         }
     }
 
-    fn restore(self, headers: &mut HeaderMap, changes: bool) {
-        if let Some(length) = self.content_length.filter(|_| !changes) {
-            headers.insert(header::CONTENT_LENGTH, length);
+    fn restore(self, head: &mut ResponseHead, changes: bool) {
+        // A filter's status may have another body than the one that came, or none (RFC 9110 §8.6).
+        let is_true = head.status == self.status || may_have_body(head.status) && may_have_body(self.status);
+        if let Some(length) = self.content_length.filter(|_| is_true && !changes) {
+            head.headers.insert(header::CONTENT_LENGTH, length);
         }
         if let Some(protocol) = self.upgrade {
-            forward::set_upgrade(headers, protocol);
+            forward::set_upgrade(&mut head.headers, protocol);
         }
     }
 }

@@ -18,6 +18,7 @@ mod expectations;
 mod forwarding;
 mod filter_pauses;
 mod filter_script;
+mod filter_framing;
 mod filtering;
 mod filters;
 mod framing;

@@ -55,6 +55,8 @@ impl Session {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }
+        // First of all, or a client could take away what a filter says about it.
+        forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
         // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
         let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);

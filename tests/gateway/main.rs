@@ -19,6 +19,7 @@ mod forwarding;
 mod filter_pauses;
 mod filter_script;
 mod filter_framing;
+mod filter_fields;
 mod filtering;
 mod filters;
 mod framing;

@@ -187,6 +187,11 @@ impl Session {
             head_of_decoded(headers);
             Some(codings)
         };
+        // A part is one of the coded representation: with several of them, only the status tells.
+        let status = self.exchange.response.borrow().as_ref().map(|head| head.status);
+        if direction == Direction::Response && status == Some(StatusCode::PARTIAL_CONTENT) {
+            return body;
+        }
         match self.with_headers(direction, undo).flatten() {
             Some(codings) if !end => decoded(body, &codings, failure),
             _ => body,

@@ -20,6 +20,7 @@ mod filter_pauses;
 mod filter_script;
 mod filter_framing;
 mod filter_fields;
+mod filter_codings;
 mod filtering;
 mod filters;
 mod framing;

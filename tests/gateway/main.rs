@@ -21,6 +21,7 @@ mod filter_script;
 mod filter_framing;
 mod filter_fields;
 mod filter_codings;
+mod filter_bodies;
 mod filtering;
 mod filters;
 mod framing;

@@ -58,6 +58,10 @@ pub(super) fn link(
 }
 
 fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) -> Result<Module, ModuleError> {
+    // The parser shows the bytes that it expects, one a line.
+    if !wasm.starts_with(b"\0asm") {
+        return Err(ModuleError::Invalid("it does not begin with `\\0asm`".to_owned()));
+    }
     let key = cache.map(|cache| (cache, CacheKey::new(wasm, &engine.precompile_compatibility_hash())));
     if let Some(module) = key.as_ref().and_then(|(cache, key)| from_cache(engine, cache, key)) {
         return Ok(module);

@@ -47,6 +47,8 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Side {
     head_held: bool,
+    /// The head that is held back as it was before, for a filter that fails open. What is behind has not seen it yet.
+    head: Option<Original>,
     body_held: bool,
     released: bool,
     buffer: Buffer,
@@ -158,6 +160,7 @@ impl Member {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
                 side.head_held = action == Action::Pause && !std::mem::take(&mut side.released);
+                side.head = original.filter(|_| side.head_held);
                 Ok(())
             }
             Err(fault) => {
@@ -173,13 +176,19 @@ impl Member {
         match direction {
             Direction::Request => self.exchange.request.borrow().headers.len() + REQUEST_PSEUDO,
             Direction::Response => {
-                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len()) + RESPONSE_PSEUDO
+                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len())
+                    + RESPONSE_PSEUDO
             }
         }
     }
 
     /// Gives bytes of a body to the filter, behind those that it holds back. Answers what goes on, if anything does.
-    pub(super) fn on_body(&self, direction: Direction, data: Bytes, end: bool) -> Result<Option<Bytes>, Error> {
+    pub(super) fn on_body(
+        &self,
+        direction: Direction,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Option<Bytes>, Error> {
         if self.bypassed.get() {
             return Ok(Some(data));
         }
@@ -199,11 +208,7 @@ impl Member {
             Ok(action) => self.after_body(direction, action),
             Err(fault) => {
                 self.give_up(fault)?;
-                let mut side = self.side(direction).borrow_mut();
-                side.head_held = false;
-                side.body_held = false;
-                side.buffer = Buffer::default();
-                Ok(Some(side.original.take()))
+                Ok(Some(self.leave_out(direction)))
             }
         }
     }
@@ -245,7 +250,8 @@ impl Member {
             Direction::Response => &self.exchange.response_trailers,
         };
         let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
-        self.side(direction).borrow_mut().bytes_max = self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
+        self.side(direction).borrow_mut().bytes_max =
+            self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
         let fields = trailers.borrow().as_ref().map_or(0, http::HeaderMap::len);
         self.side(direction).borrow_mut().released = false;
         match callbacks.on_trailers(direction, fields) {
@@ -294,8 +300,12 @@ impl Member {
         Ok(self.leave_out(direction))
     }
 
+    /// What it holds goes on as it came.
     fn leave_out(&self, direction: Direction) -> Bytes {
         let mut side = self.side(direction).borrow_mut();
+        if let Some(original) = side.head.take().filter(|_| side.head_held) {
+            original.put_back(&self.exchange);
+        }
         side.head_held = false;
         side.body_held = false;
         side.buffer = Buffer::default();
@@ -325,6 +335,7 @@ impl Member {
 
 impl Side {
     fn let_go(&mut self) -> Bytes {
+        self.head = None;
         self.original = Buffer::default();
         self.buffer.take()
     }

@@ -82,6 +82,15 @@ pub(crate) fn respond(status: u16, text: &str) -> String {
     )
 }
 
+/// Keeps the context of an exchange for callbacks that are not about one.
+pub(crate) const KEPT: &str = "(global $kept (mut i32) (i32.const 0))";
+pub(crate) const KEEP: &str = "(global.set $kept (local.get $context))";
+
+/// Goes on with a stream of the exchange that was kept: 0 is the request, 1 the response.
+pub(crate) fn resume(stream: u32) -> String {
+    format!("(drop (call $set_context (global.get $kept))) (drop (call $continue (i32.const {stream})))")
+}
+
 /// Calls the upstream `side` for a path, within a time in milliseconds.
 pub(crate) fn call(path: &str, timeout: u32) -> String {
     let pairs = [(":method", "GET"), (":path", path), (":authority", "side")];

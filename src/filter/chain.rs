@@ -146,7 +146,8 @@ impl Session {
             changes |= reads;
             member.on_head(direction, end)?;
             member.check(direction)?;
-            if end || !(reads || interests.trailers(direction)) {
+            let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
+            if end || !(reads || has_trailers) {
                 wait_for_head(&member, direction, &mut body, timer).await?;
                 continue;
             }
@@ -235,6 +236,13 @@ impl Kept {
             forward::set_upgrade(&mut head.headers, protocol);
         }
     }
+}
+
+/// Whether trailers may follow a body. In HTTP/1 only chunks are followed by some (RFC 9112 §7.1.2): where the length is
+/// known, it can be told without waiting for them. A request of HTTP/2 may have both.
+fn may_have_trailers(direction: Direction, body: &Body) -> bool {
+    let may_be_http2 = direction == Direction::Request && matches!(body, Body::Boxed(_));
+    may_be_http2 || body.size_hint().exact().is_none()
 }
 
 /// Waits until a filter lets the head go on that it holds back, if it does. What must go on meanwhile goes on.

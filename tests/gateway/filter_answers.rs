@@ -186,3 +186,33 @@ async fn a_stream_that_a_filter_closes_is_answered_by_nobody() {
         assert!(error.is_reset(), "{callback}: {error}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_to_head_has_the_length_of_a_body_and_no_body() {
+    for callback in ["request_headers", "response_headers"] {
+        let module = script(&on(callback, &format!("{} {CONTINUE}", respond(403, "no"))));
+        let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+        let gateway = filtered(&origin, &module, "").await;
+        let mut client = gateway.client("web").await;
+        for _ in 0..2 {
+            let response = client.request("HEAD", "/", &[], b"").await;
+            assert_eq!(
+                (response.status, response.headers.all("content-length")),
+                (403, vec!["2"]),
+                "{callback}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_by_its_status_has_none() {
+    let module = script(&on("request_headers", &format!("{} {CONTINUE}", respond(204, "ignored"))));
+    let origin = Origin::echo();
+    let gateway = filtered(&origin, &module, "").await;
+    let mut client = gateway.client("web").await;
+    for _ in 0..2 {
+        let response = client.get("/").await;
+        assert_eq!((response.status, response.header("content-length"), response.body.len()), (204, None, 0));
+    }
+}

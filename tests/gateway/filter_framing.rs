@@ -321,3 +321,40 @@ async fn what_is_held_back_of_a_head_does_not_change_its_length() {
     }
     assert_eq!(origin.requests()[1].headers.all("content-length"), ["3"]);
 }
+
+#[tokio::test]
+async fn an_empty_message_with_an_end_of_its_own_can_be_given_a_body() {
+    // Nothing tells from the head that nothing comes; where something does, there is no callback.
+    let add = |buffer: &str| {
+        format!(
+            "(call $note 'body' (local.get $size) (local.get $end)) {} {CONTINUE}",
+            replace(buffer, "new")
+        )
+    };
+    let module =
+        script(&[on("request_body", &add(REQUEST_BODY)), on("response_body", &add(RESPONSE_BODY))].concat());
+    let origin = Origin::respond(|request| match &*request.target {
+        "/none" => b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+    });
+    let gateway = filtered(&origin, &module, "").await;
+    let mut client = gateway.client("web").await;
+    for (path, framing, sent, answered) in [
+        ("/none", "content-length: 0\r\n\r\n", "", ""),
+        ("/", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n", "new", "new"),
+        ("/none", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n", "new", ""),
+    ] {
+        client.send_raw(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{framing}")).await;
+        let response = client.read_response().await;
+        assert_eq!(
+            (response.text().as_str(), response.headers.all("content-length")),
+            (answered, vec![&*answered.len().to_string()])
+        );
+        let request = origin.requests().pop().unwrap();
+        assert_eq!(
+            (&request.body[..], request.headers.all("content-length")),
+            (sent.as_bytes(), vec![&*sent.len().to_string()])
+        );
+    }
+    assert_eq!(notes(&gateway, 3).await, ["body 0 1"; 3]);
+}

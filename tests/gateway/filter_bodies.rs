@@ -3,7 +3,7 @@
 use support::bytes::Bytes;
 use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http};
 
-use crate::filter_script::{CONTINUE, PAUSE, notes, on, script, tracing, when};
+use crate::filter_script::{CONTINUE, KEEP, PAUSE, notes, on, resumed_by_tick, script, tracing};
 use crate::filtering::filtered;
 
 /// What tells the length of a message: its head's field, how a piece is written, what comes behind the last piece.
@@ -205,18 +205,8 @@ async fn every_piece_of_an_http2_request_comes_once() {
 
 /// Holds all of a body back, and lets it go a moment after its end.
 fn holder(kind: &str, stream: u32) -> Vec<u8> {
-    let keep = "(if (local.get $end) (then (global.set $kept (local.get $context))))";
-    script(&format!(
-        "(global $kept (mut i32) (i32.const 0))
-         (func (export \"proxy_on_configure\") (param i32 i32) (result i32) (drop (call $set_tick (i32.const 5))) (i32.const 1))
-         {} {}",
-        on(&format!("{kind}_body"), &format!("{keep} {PAUSE}")),
-        when("tick", 1, &format!(
-            "(if (global.get $kept) (then
-               (drop (call $set_context (global.get $kept))) (drop (call $continue (i32.const {stream})))
-               (global.set $kept (i32.const 0))))"
-        ))
-    ))
+    let code = on(&format!("{kind}_body"), &format!("(if (local.get $end) (then {KEEP})) {PAUSE}"));
+    script(&(code + &resumed_by_tick(stream, "")))
 }
 
 #[tokio::test]
@@ -311,20 +301,12 @@ async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_held_back() 
 
 #[tokio::test]
 async fn what_is_held_back_goes_on_when_another_callback_says_so_while_more_is_to_come() {
-    let keep = "(global.set $kept (local.get $context))";
-    let code = format!(
-        "(global $kept (mut i32) (i32.const 0))
-         (func (export \"proxy_on_configure\") (param i32 i32) (result i32) (drop (call $set_tick (i32.const 5))) (i32.const 1))
-         {} {}",
-        on("response_body", &format!("(call $note 'response_body' (local.get $size) (local.get $end)) {keep} {PAUSE}")),
-        when("tick", 1, "(if (global.get $kept) (then
-            (drop (call $set_context (global.get $kept))) (drop (call $continue (i32.const 1)))
-            (global.set $kept (i32.const 0))))"),
-    );
+    let note = "(call $note 'response_body' (local.get $size) (local.get $end))";
+    let module = script(&(on("response_body", &format!("{note} {KEEP} {PAUSE}")) + &resumed_by_tick(1, "")));
     for framed in [Length, Chunked, Close] {
         let gate = Gate::new();
         let origin = in_pieces(framed, &gate);
-        let gateway = filtered(&origin, &script(&code), "").await;
+        let gateway = filtered(&origin, &module, "").await;
         let mut client = gateway.client("web").await;
         client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         client.read_head().await;

@@ -91,6 +91,17 @@ pub(crate) fn resume(stream: u32) -> String {
     format!("(drop (call $set_context (global.get $kept))) (drop (call $continue (i32.const {stream})))")
 }
 
+/// A plugin's tick, which does this and [resumes](resume) a stream a moment after one was kept.
+pub(crate) fn resumed_by_tick(stream: u32, also: &str) -> String {
+    let tick =
+        format!("(if (global.get $kept) (then {also} {} (global.set $kept (i32.const 0))))", resume(stream));
+    format!(
+        r#"{KEPT} (func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (call $set_tick (i32.const 5))) (i32.const 1)) {}"#,
+        when("tick", 1, &tick)
+    )
+}
+
 /// Calls the upstream `side` for a path, within a time in milliseconds.
 pub(crate) fn call(path: &str, timeout: u32) -> String {
     let pairs = [(":method", "GET"), (":path", path), (":authority", "side")];

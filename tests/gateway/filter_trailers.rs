@@ -3,7 +3,7 @@
 use support::bytes::Bytes;
 use support::{Http2Client, Origin, http};
 
-use crate::filter_script::{CONTINUE, KEEP, KEPT, PAUSE, notes, on, resume, script, tracing, when};
+use crate::filter_script::{CONTINUE, KEEP, PAUSE, notes, on, resumed_by_tick, script, tracing};
 use crate::filtering::filtered;
 
 #[tokio::test]
@@ -36,20 +36,9 @@ async fn trailers_can_be_changed_and_added_to_in_both_directions() {
 
 #[tokio::test]
 async fn trailers_are_held_back_until_the_filter_lets_them_go() {
-    let keep = "(global.set $kept (local.get $context))";
     for (callback, stream) in [("request_trailers", 0), ("response_trailers", 1)] {
-        let tick = when(
-            "tick",
-            1,
-            &format!(
-                "(if (global.get $kept) (then (call $note 'tick' (i32.const 0) (i32.const 0))
-              (drop (call $set_context (global.get $kept))) (drop (call $continue (i32.const {stream})))
-              (global.set $kept (i32.const 0))))"
-            ),
-        );
-        let start = "(global $kept (mut i32) (i32.const 0))
-            (func (export \"proxy_on_configure\") (param i32 i32) (result i32) (drop (call $set_tick (i32.const 5))) (i32.const 1))";
-        let module = tracing(&[(callback, &format!("{keep} {PAUSE}")), ("more", &format!("{start} {tick}"))]);
+        let tick = resumed_by_tick(stream, "(call $note 'tick' (i32.const 0) (i32.const 0))");
+        let module = tracing(&[(callback, &format!("{KEEP} {PAUSE}")), ("more", &tick)]);
         let origin = Origin::answer(
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
         );

@@ -126,7 +126,7 @@ mod tests {
             ("plain\tgrüezi", "plain\tgrüezi"),
             ("a\nINFO forged", "a\\nINFO forged"),
             ("a\r\n", "a"),
-            ("\u{1b}[2Ja\0\u{85}", "\\u{1b}[2Ja\\u{0}\\u{85}"),
+            ("\u{1b}[2Ja\0\u{85}b", "\\u{1b}[2Ja\\u{0}\\u{85}b"),
         ] {
             assert_eq!(escaped(written), is);
         }

@@ -7,6 +7,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Instance;
+use crate::shutdown::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
 
@@ -31,9 +32,10 @@ impl Drop for Tasks {
     }
 }
 
-/// Whether there is a worker that tasks could run on. An instance that is only tried has none.
+/// Whether there is a worker that tasks could run on: an instance that is only tried has none, and a worker that ends has
+/// no task that would still be polled.
 fn is_live(instance: &Instance) -> bool {
-    instance.running.borrow().as_ref().is_some_and(|running| running.store.data().is_live)
+    !is_cut_off() && instance.running.borrow().as_ref().is_some_and(|running| running.store.data().is_live)
 }
 
 /// Ticks in an interval from now on.

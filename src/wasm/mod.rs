@@ -8,6 +8,7 @@
 
 mod bell;
 mod cache;
+mod compiler;
 mod engine;
 mod exports;
 mod host;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
 use super::cache::{CacheKey, CodeCache};
+use super::compiler::in_background;
 use super::engine::{Allocation, Engines};
 use super::host::Host;
 use super::proxy_wasm::abi::VERSION_EXPORTS;
@@ -62,7 +63,8 @@ fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) ->
     if let Some(module) = key.as_ref().and_then(|(cache, key)| from_cache(engine, cache, key)) {
         return Ok(module);
     }
-    let module = Module::from_binary(engine, wasm).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+    let module = in_background(|| Module::from_binary(engine, wasm));
+    let module = module.map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
     if let Some((cache, key)) = key {
         let stored = module.serialize().map_err(|error| error.to_string());
         let stored = stored.and_then(|code| cache.store(&key, &code).map_err(|error| error.to_string()));

@@ -5,6 +5,9 @@ use super::host::Host;
 /// Bytes of one line; what is beyond is cut off.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// What a line counts besides its text: about what the log writes around it.
+const LINE_BYTES: usize = 64;
+
 /// Lines that are kept for whoever started an instance.
 const LINES_KEPT_MAX: usize = 1000;
 
@@ -42,17 +45,21 @@ impl Level {
         }
     }
 
+    /// Whether the program's log has lines of this level.
+    fn is_written(self) -> bool {
+        match self {
+            Self::Trace => tracing::enabled!(tracing::Level::TRACE),
+            Self::Debug => tracing::enabled!(tracing::Level::DEBUG),
+            Self::Info => tracing::enabled!(tracing::Level::INFO),
+            Self::Warn => tracing::enabled!(tracing::Level::WARN),
+            Self::Error => true,
+        }
+    }
+
     /// The lowest level that is written, as its number.
     pub(super) fn lowest() -> u32 {
-        use tracing::Level as L;
-        const LEVELS: [tracing::Level; 4] = [L::TRACE, L::DEBUG, L::INFO, L::WARN];
-        let lowest = LEVELS.iter().position(|level| match *level {
-            L::TRACE => tracing::enabled!(L::TRACE),
-            L::DEBUG => tracing::enabled!(L::DEBUG),
-            L::INFO => tracing::enabled!(L::INFO),
-            _ => tracing::enabled!(L::WARN),
-        });
-        u32::try_from(lowest.unwrap_or(LEVELS.len())).unwrap_or(4)
+        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn].into_iter().take_while(|level| !level.is_written());
+        u32::try_from(below.count()).unwrap_or(4)
     }
 }
 
@@ -77,13 +84,14 @@ impl Sink {
 /// Writes a plugin's line to where its lines go.
 pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
     let left = host.log_bytes().get();
-    if left == 0 {
+    if left == 0 || (matches!(host.log, Sink::Log) && !level.is_written()) {
         return;
     }
-    let left = left.saturating_sub(text.len().max(1));
-    host.log_bytes().set(left);
     let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
+    let text_bytes = text.len();
     let text = escaped(&String::from_utf8_lossy(cut));
+    let left = left.saturating_sub(text.len().max(text_bytes).saturating_add(LINE_BYTES));
+    host.log_bytes().set(left);
     if let Sink::Kept(lines) = &mut host.log {
         if lines.len() < LINES_KEPT_MAX {
             lines.push(format!("{}: {text}", level.name()));
@@ -103,10 +111,14 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
     }
 }
 
-/// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`.
+/// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`. What this makes too
+/// long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.trim_end().chars() {
+        if line.len() >= LINE_BYTES_MAX {
+            break;
+        }
         if character.is_control() && character != '\t' {
             line.extend(character.escape_default());
         } else {

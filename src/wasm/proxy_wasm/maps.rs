@@ -10,6 +10,7 @@ use wasmtime::{Caller, Linker};
 use super::abi::{Answer, MapKind, Status, answer};
 use super::pairs;
 use crate::filter::{Direction, Exchange, MAP_BYTES_MAX, ResponseHead, field_name, field_value};
+use crate::forward;
 use crate::wasm::host::{CallResponse, Host};
 use crate::wasm::memory::{give, give_with, slice, split, write_u32};
 
@@ -18,6 +19,9 @@ const FIELDS_MAX: usize = 1000;
 
 /// A path and query as a filter may set it.
 const PATH_BYTES_MAX: usize = 64 * 1024;
+
+/// A method as a filter may set it.
+const METHOD_BYTES_MAX: usize = 64;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap("env", "proxy_get_header_map_size", |mut caller: Caller<'_, Host>, map: u32, at: u32| {
@@ -77,6 +81,11 @@ impl View<'_> {
         self.pseudo.len() + self.headers.map_or(0, HeaderMap::len)
     }
 
+    /// The bytes that all pairs take; of no pairs there are none.
+    fn length(&self) -> usize {
+        if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let pseudo = self.pseudo.iter().map(|(name, value)| (name.as_bytes(), *value));
         let fields = self.headers.into_iter().flatten();
@@ -132,14 +141,13 @@ fn kind_of(map: u32) -> Answer<MapKind> {
 }
 
 fn size(caller: &mut Caller<'_, Host>, map: u32, at: u32) -> Answer {
-    let length = view(caller.data(), kind_of(map)?, |view| pairs::length(view.pairs()));
+    let length = view(caller.data(), kind_of(map)?, |view| view.length());
     write_u32(caller, at, u32::try_from(length).unwrap_or(u32::MAX))
 }
 
 fn pairs_of(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> Answer {
     let kind = kind_of(map)?;
-    // Of no pairs there are no bytes.
-    let length = view(caller.data(), kind, |view| if view.count() == 0 { 0 } else { pairs::length(view.pairs()) });
+    let length = view(caller.data(), kind, |view| view.length());
     give_with(caller, length, data, size, |host, room| {
         view(host, kind, |view| pairs::write(room, view.count(), || view.pairs()));
     })
@@ -271,18 +279,19 @@ fn set_pseudo(target: &mut Target<'_>, name: &[u8], value: &[u8]) -> Result<(), 
     let bad = Status::BadArgument;
     match (target, name) {
         (Target::Request(head), b":method") => {
-            let method = Method::from_bytes(value).map_err(|_| bad)?;
-            if method == Method::CONNECT {
-                return Err(bad);
-            }
-            head.method = method;
+            let method = Method::from_bytes(value).ok().filter(|_| value.len() <= METHOD_BYTES_MAX);
+            head.method = method.filter(|method| *method != Method::CONNECT).ok_or(bad)?;
         }
         (Target::Request(head), b":path") => {
             // What a request line can hold (RFC 9112 §3.2.1); the gateway looks at the path again as at any other.
             let path = std::str::from_utf8(value).ok().filter(|path| is_target(path)).ok_or(bad)?;
             head.set_path(path.to_owned());
         }
-        (Target::Request(head), b":authority") => head.authority = HeaderValue::from_bytes(value).map_err(|_| bad)?,
+        (Target::Request(head), b":authority") => {
+            // What goes upstream as its Host.
+            let is_host = std::str::from_utf8(value).is_ok_and(|host| forward::is_authority(host));
+            head.authority = HeaderValue::from_bytes(value).ok().filter(|_| is_host).ok_or(bad)?;
+        }
         // How the client came in is not for a filter to say.
         (Target::Request(_), b":scheme" | b":protocol") => {}
         (Target::Response(head), b":status") => head.status = status(value, head.status).ok_or(bad)?,
@@ -311,7 +320,7 @@ fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> A
     if bytes.len() > MAP_BYTES_MAX {
         return Err(Status::BadArgument.into());
     }
-    let pairs = pairs::read(bytes).filter(|pairs| pairs.len() <= FIELDS_MAX).ok_or(Status::BadArgument)?;
+    let pairs = pairs::read(bytes).ok_or(Status::BadArgument)?;
     let Some(member) = host.member() else { return Err(Status::BadArgument.into()) };
     let mut target = target(&member.exchange, kind)?;
     // All names are looked at before anything is changed.
@@ -327,8 +336,12 @@ fn is_pseudo(name: &[u8]) -> bool {
     name.starts_with(b":") || name.eq_ignore_ascii_case(b"host")
 }
 
-/// The fields among pairs; `None` where a name is none.
+/// The fields among pairs; `None` where a name is none, or there are more than a head may have.
 pub(super) fn fields(pairs: &[(&[u8], &[u8])]) -> Option<HeaderMap> {
+    // A `HeaderMap` that is to hold too many panics.
+    if pairs.len() > FIELDS_MAX {
+        return None;
+    }
     let mut headers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs.iter().filter(|(name, _)| !is_pseudo(name)) {
         headers.append(field_name(name).ok()?, field_value(value));

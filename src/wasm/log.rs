@@ -106,7 +106,7 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
 /// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim_end().chars() {
+    for character in text.trim_end_matches(|end: char| end.is_ascii_whitespace()).chars() {
         if character.is_control() && character != '\t' {
             line.extend(character.escape_default());
         } else {

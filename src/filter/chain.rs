@@ -66,7 +66,11 @@ impl Session {
             forward::replace_hop_by_hop(headers, own);
         }
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
-        if passed.changes && !asks_first { begin(passed.body, Patience::Short, timer).await } else { Ok(passed.body) }
+        if passed.changes && !asks_first {
+            begin(passed.body, Patience::Short, timer).await
+        } else {
+            Ok(passed.body)
+        }
     }
 
     /// Takes a response through the filters, the last one first.
@@ -163,7 +167,9 @@ impl Session {
     fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut HeaderMap) -> T) -> Option<T> {
         match direction {
             Direction::Request => Some(edit(&mut self.exchange.request.borrow_mut().headers)),
-            Direction::Response => self.exchange.response.borrow_mut().as_mut().map(|head| edit(&mut head.headers)),
+            Direction::Response => {
+                self.exchange.response.borrow_mut().as_mut().map(|head| edit(&mut head.headers))
+            }
         }
     }
 

@@ -141,7 +141,8 @@ impl Scrape {
     /// What filters have defined. The names are theirs, so they are labels: no filter can take the name of a metric of the
     /// gateway, or break the page.
     fn encode_plugin_metrics(&self, page: &mut Page<'_>) -> fmt::Result {
-        let labels = |metric: &PluginMetricReport| [("filter", metric.filter.clone()), ("name", metric.name.clone())];
+        let labels =
+            |metric: &PluginMetricReport| [("filter", metric.filter.clone()), ("name", metric.name.clone())];
         let counters = self.plugin_metrics.iter().filter_map(|metric| match metric.value {
             PluginMetricValue::Counter(value) => Some((labels(metric), value)),
             _ => None,

@@ -118,7 +118,7 @@ impl Host {
         Self {
             log,
             bell: Arc::default(),
-            is_live: !plugin.services().is_scratch(),
+            is_live: !plugin.services().is_trial(),
             time_max: plugin.settings.time,
             memory: None,
             allocate: None,
@@ -147,6 +147,11 @@ impl Host {
         self.active = context;
         self.effective = context;
         self.callback = callback;
+        if let Some(journal) = self.log.journal()
+            && self.plugin.module.has(callback)
+        {
+            journal.enters(callback);
+        }
         self.cpu_since = None;
         self.root_log_bytes.set(ROOT_LOG_BYTES_MAX);
         self.limit.was_refused = false;
@@ -159,6 +164,13 @@ impl Host {
         self.next_context = self.next_context.checked_add(1).unwrap_or(ROOT + 1);
         self.contexts.insert(id, Context { member: member.clone(), lingers: false });
         id
+    }
+
+    /// The callback is over.
+    pub(super) fn leaves_callback(&self) {
+        if let Some(journal) = self.log.journal() {
+            journal.leaves(Some(self.limit.granted()));
+        }
     }
 
     pub(super) fn remove_context(&mut self, context: u32) {

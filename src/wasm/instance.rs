@@ -13,6 +13,7 @@ use wasmtime::{Store, UpdateDeadline};
 use super::engine::EPOCH;
 use super::exports::{Exports, HeadCallback, allocator, initialize};
 use super::host::{CallResponse, Cause, Effect, Host, ROOT, limiter};
+use super::journal::{Journal, Part};
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::proxy_wasm::abi::ACTION_PAUSE;
@@ -30,6 +31,8 @@ pub(super) struct Instance {
     /// Why it was ended.
     dead: Cell<Option<Fault>>,
     tasks: RefCell<Tasks>,
+    /// What it does, where that is kept.
+    journal: Option<Rc<Journal>>,
 }
 
 struct Running {
@@ -42,8 +45,6 @@ struct Running {
 pub(super) struct StartError {
     pub(super) fault: Fault,
     pub(super) what: String,
-    /// What it wrote into the log meanwhile, where that was kept.
-    pub(super) said: Vec<String>,
 }
 
 impl Instance {
@@ -63,19 +64,27 @@ impl Instance {
         let (exports, refused) = match started {
             Ok(started) => started,
             Err(error) => {
+                store.data().leaves_callback();
                 let what = describe(&error, store.data());
-                return Err(StartError { fault: fault_of(&error, store.data()), what, said: store.data_mut().log.take() });
+                return Err(StartError { fault: fault_of(&error, store.data()), what });
             }
         };
+        store.data().leaves_callback();
         if let Some(callback) = refused {
             let what = format!("`{callback}` answers that it cannot work like this");
-            return Err(StartError { fault: Fault::Start, what, said: store.data_mut().log.take() });
+            return Err(StartError { fault: Fault::Start, what });
         }
         store.data_mut().time_max = plugin.settings.time;
+        let journal = store.data().log.journal().cloned();
         plugin.stats.instance_started();
         let running = RefCell::new(Some(Running { store, exports: Rc::new(exports) }));
-        let instance =
-            Rc::new(Self { plugin: plugin.clone(), running, dead: Cell::new(None), tasks: RefCell::default() });
+        let instance = Rc::new(Self {
+            plugin: plugin.clone(),
+            running,
+            dead: Cell::new(None),
+            tasks: RefCell::default(),
+            journal,
+        });
         instance.see_to_effects();
         tasks::listen(&instance);
         Ok(instance)
@@ -86,14 +95,9 @@ impl Instance {
         self.dead.get().is_some()
     }
 
-    /// Bytes of linear memory.
-    pub(super) fn memory(&self) -> usize {
-        self.running.borrow().as_ref().map_or(0, |running| running.store.data().limit.granted())
-    }
-
-    /// What it wrote into the log, where that is kept.
-    pub(super) fn take_log(&self) -> Vec<String> {
-        self.running.borrow_mut().as_mut().map(|running| running.store.data_mut().log.take()).unwrap_or_default()
+    /// What it does, where that is kept.
+    pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
+        self.journal.as_ref()
     }
 
     /// Calls into the guest. A trap ends the instance, and with it the part of it in all of its exchanges.
@@ -113,6 +117,7 @@ impl Instance {
         let began = Instant::now();
         let result = call(&mut running.store, &exports);
         self.plugin.stats.called(began.elapsed());
+        running.store.data().leaves_callback();
         let error = match result {
             Ok(answer) => {
                 let has_effects = running.store.data().has_effects();
@@ -125,7 +130,7 @@ impl Instance {
             Err(error) => error,
         };
         let fault = fault_of(&error, running.store.data());
-        tell(&self.plugin, callback, fault, &describe(&error, running.store.data()));
+        tell(running.store.data(), fault, &describe(&error, running.store.data()));
         let members = running.store.data_mut().take_members();
         self.end(&mut slot, fault);
         drop(slot);
@@ -329,14 +334,19 @@ impl Stream {
         let context = instance.begin(member)?;
         Ok(Self { instance, context })
     }
+
+    /// What a callback for a part of a message has answered.
+    fn answered(&self, size: u32, end: u32, answer: u32) -> Action {
+        let action = if answer == ACTION_PAUSE { Action::Pause } else { Action::Continue };
+        if let Some(journal) = self.instance.journal() {
+            journal.was_about(Part { size, end: end != 0, action });
+        }
+        action
+    }
 }
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn action(number: u32) -> Action {
-    if number == ACTION_PAUSE { Action::Pause } else { Action::Continue }
 }
 
 fn name_of(direction: Direction, names: [&'static str; 2]) -> &'static str {
@@ -355,7 +365,7 @@ impl Callbacks for Stream {
             Some(HeadCallback::WithoutEnd(callback)) => callback.call(store, (context, fields)),
             None => Ok(0),
         });
-        answer.map(action)
+        answer.map(|answer| self.answered(fields, end, answer))
     }
 
     fn on_body(&self, direction: Direction, bytes: usize, end: bool) -> Result<Action, Fault> {
@@ -365,7 +375,7 @@ impl Callbacks for Stream {
             Some(callback) => callback.call(store, (context, bytes, end)),
             None => Ok(0),
         });
-        answer.map(action)
+        answer.map(|answer| self.answered(bytes, end, answer))
     }
 
     fn on_trailers(&self, direction: Direction, fields: usize) -> Result<Action, Fault> {
@@ -375,7 +385,7 @@ impl Callbacks for Stream {
             Some(callback) => callback.call(store, (context, fields)),
             None => Ok(0),
         });
-        answer.map(action)
+        answer.map(|answer| self.answered(fields, 1, answer))
     }
 
     fn on_end(&self) {

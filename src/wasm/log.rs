@@ -1,6 +1,9 @@
 //! What plugins write into the log: escaped, so that no line can pretend to be another one, and bounded.
 
+use std::rc::Rc;
+
 use super::host::Host;
+use super::journal::Journal;
 
 /// Bytes of one line; what is beyond is cut off.
 const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -8,8 +11,7 @@ const LINE_BYTES_MAX: usize = 8 * 1024;
 /// What a line counts besides its text: about what the log writes around it.
 const LINE_BYTES: usize = 64;
 
-/// Lines that are kept for whoever started an instance.
-const LINES_KEPT_MAX: usize = 1000;
+const CUT_OFF: &str = "it has written as much as one exchange may: further lines are left out";
 
 /// The levels of proxy-wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl Level {
         })
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Trace => "trace",
             Self::Debug => "debug",
@@ -56,33 +58,38 @@ impl Level {
         }
     }
 
-    /// The lowest level that is written, as its number.
-    pub(super) fn lowest() -> u32 {
-        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn].into_iter().take_while(|level| !level.is_written());
+    /// The lowest level that is written to there, as its number.
+    pub(super) fn lowest(sink: &Sink) -> u32 {
+        if sink.journal().is_some() {
+            return 0;
+        }
+        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn]
+            .into_iter()
+            .take_while(|level| !level.is_written());
         u32::try_from(below.count()).unwrap_or(4)
     }
 }
 
-/// Where the lines of an instance go.
+/// Where it goes what an instance writes, and what there is to say of it.
 pub(super) enum Sink {
     /// Into the program's log.
     Log,
-    /// To whoever started it, as `level: text`.
-    Kept(Vec<String>),
+    /// To whoever started it, along with everything else that it does.
+    Kept(Rc<Journal>),
 }
 
 impl Sink {
-    /// What was kept.
-    pub(super) fn take(&mut self) -> Vec<String> {
+    /// What is kept, where it is.
+    pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
         match self {
-            Sink::Log => Vec::new(),
-            Sink::Kept(lines) => std::mem::take(lines),
+            Sink::Log => None,
+            Sink::Kept(journal) => Some(journal),
         }
     }
 }
 
 /// Writes a plugin's line to where its lines go.
-pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
+pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
     let left = host.log_bytes().get();
     if left == 0 || (matches!(host.log, Sink::Log) && !level.is_written()) {
         return;
@@ -92,9 +99,10 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
     let text = escaped(&String::from_utf8_lossy(cut));
     let left = left.saturating_sub(text.len().max(text_bytes).saturating_add(LINE_BYTES));
     host.log_bytes().set(left);
-    if let Sink::Kept(lines) = &mut host.log {
-        if lines.len() < LINES_KEPT_MAX {
-            lines.push(format!("{}: {text}", level.name()));
+    if let Some(journal) = host.log.journal() {
+        journal.line(level, text);
+        if left == 0 {
+            journal.note(CUT_OFF);
         }
         return;
     }
@@ -107,7 +115,7 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
         Level::Error => tracing::error!(filter, "{text}"),
     }
     if left == 0 {
-        tracing::warn!(filter, "it has written as much as one exchange may: further lines are left out");
+        tracing::warn!(filter, "{CUT_OFF}");
     }
 }
 
@@ -115,7 +123,7 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
 /// long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim_end().chars() {
+    for character in text.trim_end_matches(|end: char| end.is_ascii_whitespace()).chars() {
         if line.len() >= LINE_BYTES_MAX {
             break;
         }

@@ -1,14 +1,12 @@
 //! What went wrong in a guest, for the counts and for people.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use wasmtime::{Error, Trap, WasmBacktrace};
 
 use crate::filter::Fault;
 use crate::wasm::host::{Cause, Host};
 use crate::wasm::log::escaped;
-use crate::wasm::plugin::Plugin;
 
 /// Lines of a backtrace that are shown: two a frame where lines of the source are known.
 const BACKTRACE_LINES: usize = 40;
@@ -34,7 +32,11 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
         (None, None) => root_of(error),
     };
     if host.limit.was_refused {
-        let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
+        let _infallible = write!(
+            text,
+            " (it had asked for more memory than `limits.memory`, {} bytes)",
+            settings.memory_bytes_max
+        );
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         for line in backtrace.to_string().lines().take(BACKTRACE_LINES) {
@@ -49,9 +51,12 @@ fn root_of(error: &Error) -> String {
 }
 
 /// Counts a fault, and tells the log of it now and then.
-pub(super) fn tell(plugin: &Arc<Plugin>, callback: &str, fault: Fault, what: &str) {
+pub(super) fn tell(host: &Host, fault: Fault, what: &str) {
+    let (plugin, callback) = (&host.plugin, host.callback);
     plugin.stats.failed(fault.name());
-    if let Some(held_back) = plugin.warned.passes(fault.name()) {
+    if let Some(journal) = host.log.journal() {
+        journal.fault(fault, format!("in {callback}: {what}"));
+    } else if let Some(held_back) = plugin.warned.passes(fault.name()) {
         let (filter, reason) = (&*plugin.settings.name, fault.name());
         tracing::error!(filter, callback, reason, held_back, "filter failed: {what}");
     }

@@ -105,6 +105,11 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
     if !is_live(instance) {
         return;
     }
+    if let Some(journal) = instance.journal() {
+        let (upstream, request) = (&call.upstream, call.request.line());
+        journal
+            .note(format!("calls upstream `{upstream}`: {request}; there is none here, so the call fails"));
+    }
     let weak = Rc::downgrade(instance);
     spawn_local(async move {
         let (token, member) = (call.token, call.member.clone());
@@ -125,7 +130,11 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
     let (callee, body_bytes_max, filter) = {
         let instance = instance.upgrade()?;
         let plugin = &instance.plugin;
-        (plugin.services().callee(&call.upstream)?, plugin.settings.body_bytes_max, plugin.settings.name.clone())
+        (
+            plugin.services().callee(&call.upstream)?,
+            plugin.settings.body_bytes_max,
+            plugin.settings.name.clone(),
+        )
     };
     let limits = CallLimits {
         timeouts: &callee.timeouts,
@@ -134,12 +143,9 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
         keep_alive: callee.keep_alive,
     };
     match upstream::call(&callee.upstream, &call.request, limits).await {
-        Ok(OwnResponse { status, headers, body, trailers }) => Some(CallResponse {
-            status: Some(status),
-            headers,
-            body,
-            trailers: trailers.unwrap_or_default(),
-        }),
+        Ok(OwnResponse { status, headers, body, trailers }) => {
+            Some(CallResponse { status: Some(status), headers, body, trailers: trailers.unwrap_or_default() })
+        }
         Err(error) => {
             tracing::debug!(filter, upstream = call.upstream, "a filter's call failed: {error}");
             None

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 pub(crate) use buffer::Buffer;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
 use crate::error::{Error, FilterError};
 
@@ -171,10 +171,14 @@ impl Member {
 
     fn fields(&self, direction: Direction) -> usize {
         match direction {
-            Direction::Request => self.exchange.request.borrow().headers.len() + REQUEST_PSEUDO,
+            Direction::Request => {
+                let head = self.exchange.request.borrow();
+                head.headers.len() + REQUEST_PSEUDO + usize::from(head.length.is_some())
+            }
             Direction::Response => {
-                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len())
-                    + RESPONSE_PSEUDO
+                let head = self.exchange.response.borrow();
+                let fields = |head: &ResponseHead| head.headers.len() + usize::from(head.length.is_some());
+                head.as_ref().map_or(0, fields) + RESPONSE_PSEUDO
             }
         }
     }

@@ -35,7 +35,7 @@ impl Drop for Tasks {
 /// Whether there is a worker that tasks could run on: an instance that is only tried has none, and a worker that ends has
 /// no task that would still be polled.
 fn is_live(instance: &Instance) -> bool {
-    !is_cut_off() && instance.running.borrow().as_ref().is_some_and(|running| running.store.data().is_live)
+    !is_cut_off() && instance.host(|host| host.is_live) == Some(true)
 }
 
 /// Ticks in an interval from now on.
@@ -65,13 +65,10 @@ pub(super) fn tick(instance: &Rc<Instance>, period: Option<Duration>) {
 
 /// Tells the instance of what comes into the queues that it has registered.
 pub(super) fn listen(instance: &Rc<Instance>) {
-    let bell = match &*instance.running.borrow() {
-        Some(running) if running.exports.queue_ready.is_some() => running.store.data().bell.clone(),
-        _ => return,
-    };
-    if !is_live(instance) {
+    if instance.exports.queue_ready.is_none() || !is_live(instance) {
         return;
     }
+    let Some(bell) = instance.host(|host| host.bell.clone()) else { return };
     let waiting = Rc::downgrade(instance);
     let listening = async move {
         loop {

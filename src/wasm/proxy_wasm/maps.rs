@@ -4,7 +4,7 @@
 
 use std::cell::RefMut;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MapKind, Status, answer};
@@ -83,15 +83,29 @@ enum Edit {
     Remove,
 }
 
-/// The pseudo-headers and the fields of a map, for reading.
+/// What a map has besides its fields: pseudo-headers, and the length of the body.
+const BESIDES: usize = 5;
+
+type Pair<'a> = (&'static str, &'a [u8]);
+
+/// A map, for reading.
+#[derive(Default)]
 struct View<'a> {
-    pseudo: Vec<(&'static str, &'a [u8])>,
+    besides: [Option<Pair<'a>>; BESIDES],
     headers: Option<&'a HeaderMap>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn of(headers: Option<&'a HeaderMap>) -> Self {
+        Self { headers, ..Self::default() }
+    }
+
+    fn besides(&self) -> impl Iterator<Item = Pair<'a>> {
+        self.besides.iter().copied().flatten()
+    }
+
     fn count(&self) -> usize {
-        self.pseudo.len() + self.headers.map_or(0, HeaderMap::len)
+        self.besides().count() + self.headers.map_or(0, HeaderMap::len)
     }
 
     /// The bytes that all pairs take; of no pairs there are none.
@@ -100,22 +114,22 @@ impl View<'_> {
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let pseudo = self.pseudo.iter().map(|(name, value)| (name.as_bytes(), *value));
+        let besides = self.besides().map(|(name, value)| (name.as_bytes(), value));
         let fields = self.headers.into_iter().flatten();
-        pseudo.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+        besides.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
     }
 }
 
 /// Reads a map; one that is not there has no fields.
 fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
-    let empty = View { pseudo: vec![], headers: None };
+    let empty = View::default();
     if let Some(CallResponse { status, headers, trailers, .. }) = &host.call_response {
         match kind {
             MapKind::CallResponseHead => {
-                let pseudo = status.iter().map(|status| (":status", status.as_str().as_bytes())).collect();
-                return read(&View { pseudo, headers: Some(headers) });
+                let status = status.as_ref().map(|status| (":status", status.as_str().as_bytes()));
+                return read(&View { besides: [status, None, None, None, None], headers: Some(headers) });
             }
-            MapKind::CallResponseTrailers => return read(&View { pseudo: vec![], headers: Some(trailers) }),
+            MapKind::CallResponseTrailers => return read(&View::of(Some(trailers))),
             _ => {}
         }
     }
@@ -124,29 +138,34 @@ fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     match kind {
         MapKind::Head(Direction::Request) => {
             let head = exchange.request.borrow();
-            let pseudo = vec![
-                (":authority", head.authority.as_bytes()),
-                (":path", head.path().as_bytes()),
-                (":method", head.method.as_str().as_bytes()),
-                (":scheme", head.scheme.as_bytes()),
+            let besides = [
+                Some((":authority", head.authority.as_bytes())),
+                Some((":path", head.path().as_bytes())),
+                Some((":method", head.method.as_str().as_bytes())),
+                Some((":scheme", head.scheme.as_bytes())),
+                length_of(head.length.as_ref()),
             ];
-            read(&View { pseudo, headers: Some(&head.headers) })
+            read(&View { besides, headers: Some(&head.headers) })
         }
         MapKind::Head(Direction::Response) => match &*exchange.response.borrow() {
             None => read(&empty),
             Some(head) => {
-                let pseudo = vec![(":status", head.status.as_str().as_bytes())];
-                read(&View { pseudo, headers: Some(&head.headers) })
+                let status = Some((":status", head.status.as_str().as_bytes()));
+                let besides = [status, length_of(head.length.as_ref()), None, None, None];
+                read(&View { besides, headers: Some(&head.headers) })
             }
         },
-        MapKind::Trailers(Direction::Request) => {
-            read(&View { pseudo: vec![], headers: exchange.request_trailers.borrow().as_ref() })
-        }
+        MapKind::Trailers(Direction::Request) => read(&View::of(exchange.request_trailers.borrow().as_ref())),
         MapKind::Trailers(Direction::Response) => {
-            read(&View { pseudo: vec![], headers: exchange.response_trailers.borrow().as_ref() })
+            read(&View::of(exchange.response_trailers.borrow().as_ref()))
         }
         MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
     }
+}
+
+/// The length of a body, as if it were a field.
+fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
+    length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
 }
 
 fn kind_of(map: u32) -> Answer<MapKind> {
@@ -176,24 +195,19 @@ fn value_of(
     let kind = kind_of(map)?;
     let (memory, host) = split(caller)?;
     let name = slice(memory, name, name_size)?;
-    let value = view(host, kind, |view| match name {
-        [b':', ..] => {
-            let found = view.pseudo.iter().find(|(pseudo, _)| pseudo.as_bytes().eq_ignore_ascii_case(name));
-            found.and_then(|(_, value)| HeaderValue::from_bytes(value).ok())
+    let value = view(host, kind, |view| {
+        let wanted = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
+        match view.besides().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted)) {
+            Some((_, value)) => HeaderValue::from_bytes(value).ok(),
+            // A copy shares the value's bytes.
+            None => field_named(view, name),
         }
-        // A copy shares the value's bytes.
-        _ => field_named(view, name),
     });
     give(caller, value.ok_or(Status::NotFound)?.as_bytes(), data, size)
 }
 
-/// The value of a field; several lines are one list (RFC 9110 §5.3). `host` is the authority.
+/// The value of a field; several lines are one list (RFC 9110 §5.3).
 fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
-    let is_host = name.eq_ignore_ascii_case(b"host");
-    if let Some((_, authority)) = view.pseudo.first().filter(|(pseudo, _)| is_host && *pseudo == ":authority")
-    {
-        return HeaderValue::from_bytes(authority).ok();
-    }
     let name = field_name(name).ok()?;
     let mut values = view.headers?.get_all(name).iter();
     let first = values.next()?;
@@ -215,6 +229,15 @@ impl Target<'_> {
             Target::Request(head) => &mut head.headers,
             Target::Response(head) => &mut head.headers,
             Target::Trailers(headers) => headers,
+        }
+    }
+
+    /// Where the length of the body is written, of a head.
+    fn length(&mut self) -> Option<&mut Option<HeaderValue>> {
+        match self {
+            Target::Request(head) => Some(&mut head.length),
+            Target::Response(head) => Some(&mut head.length),
+            Target::Trailers(_) => None,
         }
     }
 }
@@ -259,6 +282,13 @@ fn change(
         return changed;
     }
     let name = field_name(name).map_err(|_| Status::BadArgument)?;
+    if name == header::CONTENT_LENGTH
+        && let Some(length) = target.length()
+    {
+        // Shown to the filters behind this one; what is sent is another matter.
+        *length = (edit != Edit::Remove).then(|| field_value(value));
+        return Ok(());
+    }
     if edit == Edit::Remove {
         target.headers().remove(name);
         return Ok(());
@@ -343,9 +373,12 @@ fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> A
     let Some(member) = host.member() else { return Err(Status::BadArgument.into()) };
     let mut target = target(&member.exchange, kind)?;
     // All names are looked at before anything is changed.
-    let fields = fields(&pairs).ok_or(Status::BadArgument)?;
+    let mut fields = fields(&pairs).ok_or(Status::BadArgument)?;
     for (name, value) in pairs.iter().filter(|(name, _)| is_pseudo(name)) {
         change_pseudo(&mut target, name, value, Edit::Set).unwrap_or(Ok(()))?;
+    }
+    if let Some(length) = target.length() {
+        *length = fields.remove(header::CONTENT_LENGTH);
     }
     *target.headers() = fields;
     Ok(())

@@ -31,7 +31,7 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
         (Some(Cause::Time), _) => format!("it took more than {:?} of CPU time", host.time_max),
         (Some(Cause::Exit(code)), _) => format!("it exited with code {code}"),
         (None, Some(trap)) => trap.to_string(),
-        (None, None) => root_of(error),
+        (None, None) => said_of(error),
     };
     if host.limit.was_refused {
         let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
@@ -44,8 +44,10 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
     text
 }
 
-fn root_of(error: &Error) -> String {
-    escaped(&error.root_cause().to_string())
+/// What the host says of it: of an error in a call, only what brought it about, for the rest is the backtrace.
+fn said_of(error: &Error) -> String {
+    let is_in_call = error.downcast_ref::<WasmBacktrace>().is_some();
+    escaped(&if is_in_call { error.root_cause().to_string() } else { format!("{error:#}") })
 }
 
 /// Counts a fault, and tells the log of it now and then.

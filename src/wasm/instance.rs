@@ -12,7 +12,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use super::engine::EPOCH;
 use super::exports::{Exports, HeadCallback, allocator, initialize};
-use super::host::{CallResponse, Cause, Effect, Host, ROOT, limiter};
+use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limiter};
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::proxy_wasm::abi::ACTION_PAUSE;
@@ -163,7 +163,7 @@ impl Instance {
             Some(running) => running.store.data_mut().add_context(member),
             None => return Err(self.dead.get().unwrap_or(Fault::Trap)),
         };
-        self.call(context, "proxy_on_context_create", |store, exports| match &exports.context_create {
+        self.call(context, CONTEXT_CREATE, |store, exports| match &exports.context_create {
             Some(create) => create.call(store, (context, ROOT)),
             None => Ok(()),
         })?;
@@ -282,7 +282,7 @@ fn launch(store: &mut Store<Host>) -> wasmtime::Result<Exports> {
 
 /// Creates the root context and gives it its configuration; answers the callback that refuses.
 fn configure(store: &mut Store<Host>, exports: &Exports) -> wasmtime::Result<Option<&'static str>> {
-    store.data_mut().enter(ROOT, "proxy_on_context_create");
+    store.data_mut().enter(ROOT, CONTEXT_CREATE);
     if let Some(create) = &exports.context_create {
         create.call(&mut *store, (ROOT, 0))?;
     }

@@ -36,6 +36,10 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
     if host.limit.was_refused {
         let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
     }
+    if host.creates_context() {
+        // Some SDKs abort for want of a kind of context: no other sign of it comes out of them.
+        text.push_str(" (it was given the context of an exchange: a plugin that has only a root context can be no filter)");
+    }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         for line in backtrace.to_string().lines().take(BACKTRACE_LINES) {
             let _infallible = write!(text, "\n{}", escaped(line));
@@ -55,6 +59,7 @@ pub(super) fn tell(plugin: &Arc<Plugin>, callback: &str, fault: Fault, what: &st
     plugin.stats.failed(fault.name());
     if let Some(held_back) = plugin.warned.passes(fault.name()) {
         let (filter, reason) = (&*plugin.settings.name, fault.name());
-        tracing::error!(filter, callback, reason, held_back, "filter failed: {what}");
+        // In the text as well: a backtrace moves the fields far away from it.
+        tracing::error!(filter, callback, reason, held_back, "filter `{filter}` failed in `{callback}`: {what}");
     }
 }

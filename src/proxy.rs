@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     match answer(downstream, &begun, request, &call, &mut record).await {
         Ok(Answer { response, tunnel, close }) => {
             record.answered(response.status());
-            Reply { response, record, close, tunnel }
+            Reply { response, record, close, unsent: None, tunnel }
         }
         Err(error) => refuse(error, record),
     }
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
 pub(crate) fn refuse(error: Error, mut record: Record) -> Reply<Record> {
     record.failed(error);
     let Answer { response, close, .. } = Answer::from(error);
-    Reply { response, record, close, tunnel: None }
+    Reply { response, record, close, unsent: error.is_unsent().then_some(error), tunnel: None }
 }
 
 struct Answer {

@@ -23,6 +23,9 @@ use crate::upstream::OwnRequest;
 /// The root context of every instance.
 pub(super) const ROOT: u32 = 1;
 
+/// The callback by which a context is made.
+pub(super) const CONTEXT_CREATE: &str = "proxy_on_context_create";
+
 /// Bytes that a root context may write into the log in one callback.
 const ROOT_LOG_BYTES_MAX: usize = 64 * 1024;
 
@@ -155,6 +158,11 @@ impl Host {
         self.cpu_since = None;
         self.root_log_bytes.set(ROOT_LOG_BYTES_MAX);
         self.limit.was_refused = false;
+    }
+
+    /// Whether an exchange's context is being made: the filter was not given anything of the exchange yet.
+    pub(super) fn creates_context(&self) -> bool {
+        self.active != ROOT && self.callback == CONTEXT_CREATE
     }
 
     /// A context for an exchange; its number is never that of another one.

@@ -12,7 +12,7 @@ use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
 use super::engine::EPOCH;
 use super::exports::{Exports, HeadCallback, allocator, initialize};
-use super::host::{CallResponse, Cause, Effect, Host, ROOT, limiter};
+use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limiter};
 use super::journal::{Journal, Part};
 use super::log::Sink;
 use super::plugin::Plugin;
@@ -183,7 +183,7 @@ impl Instance {
         let context = self.host(|host| host.add_context(member));
         let context = context.ok_or(self.dead.get().unwrap_or(Fault::Trap))?;
         let create = self.exports.context_create.as_ref();
-        self.call_or((), context, "proxy_on_context_create", create, (context, ROOT))?;
+        self.call_or((), context, CONTEXT_CREATE, create, (context, ROOT))?;
         Ok(context)
     }
 
@@ -271,7 +271,7 @@ fn launch(store: &mut Store<Host>) -> wasmtime::Result<Exports> {
 
 /// Creates the root context and gives it its configuration; answers the callback that refuses.
 fn configure(store: &mut Store<Host>, exports: &Exports) -> wasmtime::Result<Option<&'static str>> {
-    store.data_mut().enter(ROOT, "proxy_on_context_create");
+    store.data_mut().enter(ROOT, CONTEXT_CREATE);
     if let Some(create) = &exports.context_create {
         create.call(&mut *store, (ROOT, 0))?;
     }

@@ -74,9 +74,16 @@ pub(super) fn listen(instance: &Rc<Instance>) {
         loop {
             let queues = bell.rung().await;
             let Some(instance) = waiting.upgrade() else { return };
-            for queue in queues {
-                if instance.on_queue_ready(queue).is_err() {
-                    return;
+            for (queue, entries) in queues {
+                // Once for each, as in other hosts: guests take one at a time.
+                for _ in 0..entries {
+                    if !instance.plugin.services().shared.has_entries(queue) {
+                        break;
+                    }
+                    if instance.on_queue_ready(queue).is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
                 }
             }
         }

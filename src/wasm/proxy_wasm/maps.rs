@@ -9,7 +9,7 @@ use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MapKind, Status, answer};
 use super::pairs;
-use crate::filter::{Direction, Exchange, MAP_BYTES_MAX, ResponseHead, field_name, field_value};
+use crate::filter::{Direction, MAP_BYTES_MAX, ResponseHead, field_name, field_value};
 use crate::forward;
 use crate::wasm::host::{CallResponse, Host};
 use crate::wasm::memory::{give, give_with, slice, split, write_u32};
@@ -242,7 +242,10 @@ impl Target<'_> {
     }
 }
 
-fn target(exchange: &Exchange, kind: MapKind) -> Answer<Target<'_>> {
+fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
+    // What is not the filter's to look at yet is not its to change: should it fail, the message is as it was.
+    let member = host.member().filter(|_| !host.creates_context()).ok_or(Status::BadArgument)?;
+    let exchange = &member.exchange;
     let present = |cell| RefMut::filter_map(cell, Option::as_mut).map_err(|_| Status::BadArgument);
     Ok(match kind {
         MapKind::Head(Direction::Request) => Target::Request(exchange.request.borrow_mut()),
@@ -272,8 +275,7 @@ fn change(
     let (memory, host) = split(caller)?;
     let name = slice(memory, name, name_size)?;
     let value = slice(memory, value, value_size)?;
-    let Some(member) = host.member() else { return Err(Status::BadArgument.into()) };
-    let mut target = match target(&member.exchange, kind) {
+    let mut target = match target(host, kind) {
         // What is not there need not be taken out.
         Err(_) if edit == Edit::Remove => return Ok(()),
         target => target?,
@@ -370,8 +372,7 @@ fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> A
         return Err(Status::BadArgument.into());
     }
     let pairs = pairs::read(bytes).ok_or(Status::BadArgument)?;
-    let Some(member) = host.member() else { return Err(Status::BadArgument.into()) };
-    let mut target = target(&member.exchange, kind)?;
+    let mut target = target(host, kind)?;
     // All names are looked at before anything is changed.
     let mut fields = fields(&pairs).ok_or(Status::BadArgument)?;
     for (name, value) in pairs.iter().filter(|(name, _)| is_pseudo(name)) {

@@ -116,6 +116,9 @@ fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) 
 }
 
 fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) -> Answer {
+    // First, so that nothing is taken of which the guest would not get to know.
+    write_u32(caller, data, 0)?;
+    write_u32(caller, size, 0)?;
     let taken = caller.data().plugin.services().shared.dequeue(queue).map_err(|_| Status::NotFound)?;
     give(caller, &taken.ok_or(Status::Empty)?, data, size)
 }

@@ -69,9 +69,10 @@ impl FilteredBody {
 
     /// Looks for what was decided outside of the body's callbacks.
     fn take_what_is_free(&mut self) -> Result<(), Error> {
-        let free = match self.member.take_released(self.direction) {
+        // First whether the exchange is over: nothing that a filter has forbidden may go on.
+        let free = match self.member.check(self.direction)? {
             Some(free) => Some(free),
-            None => self.member.check(self.direction)?,
+            None => self.member.take_released(self.direction),
         };
         if let Some(free) = free {
             self.let_go(free);

@@ -55,6 +55,8 @@ impl Session {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }
+        // First of all, or a client could take away what a filter says about it.
+        forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
         // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
         let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
@@ -80,7 +82,7 @@ impl Session {
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         let (mut parts, body) = response.into_parts();
-        let kept = Kept::of(parts.status, &mut parts.headers);
+        let kept = Kept::of(method, &body, parts.status, &mut parts.headers);
         let has_body = *method != Method::HEAD && may_have_body(parts.status);
         let (headers, length) = (std::mem::take(&mut parts.headers), kept.content_length.clone());
         *self.exchange.response.borrow_mut() = Some(ResponseHead { status: parts.status, headers, length });
@@ -91,7 +93,7 @@ impl Session {
         let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
             remove_framing(&mut head.headers);
-            kept.restore(&mut head.headers, passed.changes);
+            kept.restore(head, passed.changes);
             parts.status = head.status;
             parts.headers = head.headers.clone();
         }
@@ -145,7 +147,8 @@ impl Session {
             changes |= reads;
             member.on_head(direction, end)?;
             member.check(direction)?;
-            if end || !(reads || interests.trailers(direction)) {
+            let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
+            if end || !(reads || has_trailers) {
                 wait_for_head(&member, direction, &mut body, timer).await?;
                 continue;
             }
@@ -194,6 +197,11 @@ impl Session {
             head_of_decoded(headers);
             Some(codings)
         };
+        // A part is one of the coded representation: with several of them, only the status tells.
+        let status = self.exchange.response.borrow().as_ref().map(|head| head.status);
+        if direction == Direction::Response && status == Some(StatusCode::PARTIAL_CONTENT) {
+            return body;
+        }
         match self.with_headers(direction, undo).flatten() {
             Some(codings) if !end => {
                 let body = decoded(body, &codings, failure);
@@ -213,29 +221,42 @@ struct Passed {
 
 /// Fields of a response in which filters have no say.
 struct Kept {
-    /// What a GET would be answered with, in the answer to a HEAD and in a 304.
+    status: StatusCode,
+    /// That of the body that follows; or what a GET would be answered with, in the answer to a HEAD and in a 304.
     content_length: Option<HeaderValue>,
     upgrade: Option<HeaderValue>,
 }
 
 impl Kept {
     /// Takes the length out of the fields, where it stands only if no body follows.
-    fn of(status: StatusCode, headers: &mut HeaderMap) -> Self {
+    fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut HeaderMap) -> Self {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        // Where a filter has made a HEAD of another request, its answer tells of a body that does not follow.
+        let is_true = *method == Method::HEAD || !may_have_body(status) || !body.is_end_stream();
         Self {
-            content_length: headers.remove(header::CONTENT_LENGTH),
+            status,
+            content_length: headers.remove(header::CONTENT_LENGTH).filter(|_| is_true),
             upgrade: headers.get(header::UPGRADE).filter(|_| switches).cloned(),
         }
     }
 
-    fn restore(self, headers: &mut HeaderMap, changes: bool) {
-        if let Some(length) = self.content_length.filter(|_| !changes) {
-            headers.insert(header::CONTENT_LENGTH, length);
+    fn restore(self, head: &mut ResponseHead, changes: bool) {
+        // A filter's status may have another body than the one that came, or none (RFC 9110 §8.6).
+        let is_true = head.status == self.status || may_have_body(head.status) && may_have_body(self.status);
+        if let Some(length) = self.content_length.filter(|_| is_true && !changes) {
+            head.headers.insert(header::CONTENT_LENGTH, length);
         }
         if let Some(protocol) = self.upgrade {
-            forward::set_upgrade(headers, protocol);
+            forward::set_upgrade(&mut head.headers, protocol);
         }
     }
+}
+
+/// Whether trailers may follow a body. In HTTP/1 only chunks are followed by some (RFC 9112 §7.1.2): where the length is
+/// known, it can be told without waiting for them. A request of HTTP/2 may have both.
+fn may_have_trailers(direction: Direction, body: &Body) -> bool {
+    let may_be_http2 = direction == Direction::Request && matches!(body, Body::Boxed(_));
+    may_be_http2 || body.size_hint().exact().is_none()
 }
 
 /// Waits until a filter lets the head go on that it holds back, if it does. What must go on meanwhile goes on.

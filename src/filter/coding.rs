@@ -192,6 +192,10 @@ impl Streaming for Decoded {
     fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         self.decoder.coded().body.poll_aside(cx)
     }
+
+    fn is_held_back(&self) -> bool {
+        self.decoder.coded_ref().body.is_held_back()
+    }
 }
 
 impl HttpBody for Decoded {
@@ -242,6 +246,15 @@ impl Decoder {
             }
             // The name means zlib (RFC 9110 §8.4.1.2).
             Coding::Deflate => Decoder::Deflate(ZlibDecoder::new(coded)),
+        }
+    }
+
+    fn coded_ref(&self) -> &Coded {
+        match self {
+            Decoder::Gzip(decoder) => decoder.get_ref(),
+            Decoder::Brotli(decoder) => decoder.get_ref(),
+            Decoder::Zstd(decoder) => decoder.get_ref(),
+            Decoder::Deflate(decoder) => decoder.get_ref(),
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) fn field_value(bytes: &[u8]) -> HeaderValue {
 /// is written from the body itself.
 pub(super) fn remove_framing(headers: &mut HeaderMap) {
     forward::remove_hop_by_hop(headers);
+    // What is left of it on a request has no meaning on a response.
+    headers.remove(header::TE);
     headers.remove(header::CONTENT_LENGTH);
 }
 

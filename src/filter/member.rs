@@ -315,7 +315,7 @@ impl Member {
     fn leave_out(&self, direction: Direction) -> Bytes {
         let mut side = self.side(direction).borrow_mut();
         let original = side.original.take();
-        if let Some(head) = side.head_original.take() {
+        if let Some(head) = side.head_original.take().filter(|_| side.head_held) {
             head.put_back(&self.exchange);
         }
         side.let_go();

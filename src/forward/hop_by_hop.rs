@@ -71,6 +71,25 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes the fields that `Connection` names, and their names from it: what comes under such a name later is not the
+/// client's to take away.
+pub(crate) fn remove_named(headers: &mut HeaderMap) {
+    let named = named_by_connection(headers);
+    if named.is_empty() {
+        return;
+    }
+    let is_named = |option: &&str| named.iter().any(|name| name.as_str().eq_ignore_ascii_case(option));
+    let left: Vec<&str> = list_members(headers, CONNECTION).filter(|option| !is_named(option)).collect();
+    // The members were a field's value before.
+    match HeaderValue::from_str(&left.join(", ")).ok().filter(|_| !left.is_empty()) {
+        Some(left) => drop(headers.insert(CONNECTION, left)),
+        None => drop(headers.remove(CONNECTION)),
+    }
+    for name in named {
+        headers.remove(name);
+    }
+}
+
 /// Copies of the fields that are for one connection only, as they came.
 pub(crate) fn hop_by_hop(headers: &HeaderMap) -> HeaderMap {
     let mut copies = HeaderMap::new();
@@ -147,6 +166,23 @@ mod tests {
         ];
         assert_eq!(after(&before), ["x: 3"]);
         assert_eq!(after(&["connection: not a name, @", "x: 3"]), ["x: 3"]);
+    }
+
+    #[test]
+    fn what_connection_names_goes_before_the_rest_does() {
+        let cases: [(&[&str], &[&str]); 3] = [
+            (&["connection: X-A, upgrade", "upgrade: b", "x-a: 1"], &["connection: upgrade", "upgrade: b"]),
+            (&["connection: x-a", "connection: x-b", "x-a: 1", "x-c: 2"], &["x-c: 2"]),
+            (
+                &["connection: close, host", "host: a", "x-a: 1"],
+                &["connection: close, host", "host: a", "x-a: 1"],
+            ),
+        ];
+        for (before, after) in cases {
+            let mut headers = headers(before);
+            remove_named(&mut headers);
+            assert_eq!(lines(&headers), after, "{before:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Hundreds of reloads, one after the other, under load: nobody notices, and nothing is left of them.
 
-mod heap;
+pub(crate) mod heap;
 
 use std::fs;
 

@@ -12,13 +12,13 @@ use crate::one_route::{forwarding_to, forwarding_with};
 
 /// What the kernel and the gateway may hold of a body that nobody reads. Socket buffers grow to a few MiB each, on two
 /// connections, for reading and for writing.
-const IN_FLIGHT_MAX: u64 = 40 << 20;
+pub(crate) const IN_FLIGHT_MAX: u64 = 40 << 20;
 
 /// What the gateway's own memory may grow by, where a body is far larger.
-const MEMORY_MAX: u64 = 16 << 20;
+pub(crate) const MEMORY_MAX: u64 = 16 << 20;
 
 /// Bytes of memory that the gateway has in use.
-fn memory(gateway: &Gateway) -> u64 {
+pub(crate) fn memory(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
@@ -26,7 +26,7 @@ fn memory(gateway: &Gateway) -> u64 {
 }
 
 /// Waits until `counter` has stopped: its writer is blocked for good, because it hasn't moved in many looks.
-async fn wait_until_stalled(counter: &AtomicU64) -> u64 {
+pub(crate) async fn wait_until_stalled(counter: &AtomicU64) -> u64 {
     let (last, looks) = (Cell::new(0), Cell::new(0));
     wait_until("the sender to be held up", async || {
         let now = counter.load(Ordering::Relaxed);
@@ -38,7 +38,7 @@ async fn wait_until_stalled(counter: &AtomicU64) -> u64 {
 }
 
 /// An origin that answers with a body without an end, and counts what it could send.
-fn endless(framing: &'static str) -> (Origin, Arc<AtomicU64>) {
+pub(crate) fn endless(framing: &'static str) -> (Origin, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
     let origin = Origin::script(move |mut connection| {
@@ -249,7 +249,7 @@ async fn each_part_of_a_request_arrives_before_the_next_is_sent() {
 }
 
 /// An origin that sends each piece of the request's body back as it comes.
-fn duplex() -> Origin {
+pub(crate) fn duplex() -> Origin {
     Origin::script(|mut connection| async move {
         while let Some(head) = connection.read_head().await {
             connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
@@ -293,9 +293,13 @@ async fn echo_chunks(connection: &mut Connection) -> bool {
 
 #[tokio::test]
 async fn a_large_body_is_echoed_while_it_is_sent() {
-    const SIZE: usize = 16 << 20;
     let origin = duplex();
-    let gateway = forwarding_to(&origin).await;
+    echoes_while_it_is_sent(&forwarding_to(&origin).await).await;
+}
+
+/// Sends large bodies to a gateway before a [`duplex`] origin, and reads what comes back meanwhile.
+pub(crate) async fn echoes_while_it_is_sent(gateway: &Gateway) {
+    const SIZE: usize = 16 << 20;
     let body: Arc<Vec<u8>> = Arc::new((0..SIZE).map(|byte| (byte / 7) as u8).collect());
 
     // Two sockets in one: the test writes and reads at once, as the gateway has to.

@@ -6,7 +6,7 @@ use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer, direction_from_number};
 use super::{maps, pairs};
-use crate::filter::{Direction, LocalResponse, MAP_BYTES_MAX, Member, field_value};
+use crate::filter::{LocalResponse, MAP_BYTES_MAX, Member, field_value};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, slice, split, write_u32};
 
@@ -117,10 +117,6 @@ fn respond(caller: &mut Caller<'_, Host>, parts: &Local, (headers, headers_size)
         local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain") });
     }
     member.exchange.answer(local);
-    // Whichever of them waits: its wait is over.
-    for direction in [Direction::Request, Direction::Response] {
-        member.release(direction);
-    }
     Ok(())
 }
 

@@ -1,0 +1,124 @@
+//! What comes behind a body, as filters see and change it.
+
+use support::bytes::Bytes;
+use support::{Http2Client, Origin, http};
+
+use crate::filter_script::{CONTINUE, KEEP, KEPT, PAUSE, notes, on, resume, script, tracing, when};
+use crate::filtering::filtered;
+
+#[tokio::test]
+async fn trailers_can_be_changed_and_added_to_in_both_directions() {
+    let change = |map: u32| {
+        format!(
+            "(call $note 'trailers' (local.get $size) (i32.const 0))
+             (drop (call $set_field (i32.const {map}) 'x-sum' '2')) (drop (call $add_field (i32.const {map}) 'x-more' 'yes'))
+             (drop (call $add_field (i32.const {map}) 'content-length' '7'))
+             {CONTINUE}"
+        )
+    };
+    let module = script(&[on("request_trailers", &change(1)), on("response_trailers", &change(3))].concat());
+    let origin = Origin::answer(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+    );
+    let gateway = filtered(&origin, &module, "").await;
+    let mut client = gateway.client("web").await;
+    for _ in 0..2 {
+        client.send_raw("POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n").await;
+        let response = client.read_response().await;
+        assert_eq!(response.text(), "hello");
+        let expected = [("x-sum".to_owned(), "2".to_owned()), ("x-more".to_owned(), "yes".to_owned())];
+        assert_eq!(response.trailers.0, expected);
+        let sent = origin.requests().pop().unwrap();
+        assert_eq!((&sent.body[..], &sent.trailers.0[..]), (&b"hi"[..], &expected[..]));
+    }
+    assert_eq!(notes(&gateway, 4).await, ["trailers 1 0"; 4]);
+}
+
+#[tokio::test]
+async fn trailers_are_held_back_until_the_filter_lets_them_go() {
+    let keep = "(global.set $kept (local.get $context))";
+    for (callback, stream) in [("request_trailers", 0), ("response_trailers", 1)] {
+        let tick = when(
+            "tick",
+            1,
+            &format!(
+                "(if (global.get $kept) (then (call $note 'tick' (i32.const 0) (i32.const 0))
+              (drop (call $set_context (global.get $kept))) (drop (call $continue (i32.const {stream})))
+              (global.set $kept (i32.const 0))))"
+            ),
+        );
+        let start = "(global $kept (mut i32) (i32.const 0))
+            (func (export \"proxy_on_configure\") (param i32 i32) (result i32) (drop (call $set_tick (i32.const 5))) (i32.const 1))";
+        let module = tracing(&[(callback, &format!("{keep} {PAUSE}")), ("more", &format!("{start} {tick}"))]);
+        let origin = Origin::answer(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+        );
+        let gateway = filtered(&origin, &module, "").await;
+        let mut client = gateway.client("web").await;
+        client.send_raw("POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n").await;
+        let response = client.read_response().await;
+        assert_eq!(
+            (response.text().as_str(), response.trailers.get("x-sum")),
+            ("hello", Some("1")),
+            "{callback}"
+        );
+        let sent = &origin.requests()[0];
+        assert_eq!((&sent.body[..], sent.trailers.get("x-sum")), (&b"hi"[..], Some("1")), "{callback}");
+        let seen = notes(&gateway, 9).await;
+        let at = |note: &str| seen.iter().position(|seen| seen.starts_with(note)).unwrap();
+        assert_eq!(at("tick"), at(callback) + 1, "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_before_trailers_is_the_end_of_the_body() {
+    let add = |buffer: u32| {
+        format!("(drop (call $set_buffer (i32.const {buffer}) (i32.const -1) (i32.const 0) '!')) {CONTINUE}")
+    };
+    let reads = [on("request_body", CONTINUE), on("response_body", CONTINUE)].concat();
+    for reads in ["", &*reads] {
+        let module = script(
+            &[on("request_trailers", &add(0)), on("response_trailers", &add(1)), reads.to_owned()].concat(),
+        );
+        let origin = Origin::answer(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+        );
+        let gateway = filtered(&origin, &module, "").await;
+        let mut client = Http2Client::connect(gateway.addr("web")).await;
+        for length in [None, Some(2)] {
+            let mut head = http::Request::post("http://gateway.test/");
+            if let Some(length) = length {
+                head = head.header("content-length", length);
+            }
+            let (response, mut stream) = client.open(head.body(()).unwrap(), false).await.unwrap();
+            stream.send_data(Bytes::from_static(b"hi"), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+            stream.send_trailers(trailers).unwrap();
+            let response = Http2Client::read(response).await.unwrap();
+            assert_eq!(
+                (&response.body[..], &response.trailers["x-sum"]),
+                (&b"hello!"[..], &http::HeaderValue::from_static("1"))
+            );
+            let request = origin.requests().pop().unwrap();
+            assert_eq!(
+                (&request.body[..], request.trailers.get("x-sum")),
+                (&b"hi!"[..], Some("1")),
+                "{length:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_filter_of_trailers_leaves_the_length_of_a_message_without_them() {
+    let module = script(&[on("request_trailers", CONTINUE), on("response_trailers", CONTINUE)].concat());
+    let origin = Origin::echo();
+    let gateway = filtered(&origin, &module, "").await;
+    let mut client = gateway.client("web").await;
+    for _ in 0..2 {
+        let response = client.request("POST", "/", &[], b"hello").await;
+        assert_eq!((response.text().as_str(), response.headers.all("content-length")), ("hello", vec!["5"]));
+        assert_eq!(origin.requests().pop().unwrap().body, b"hello");
+    }
+}

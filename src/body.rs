@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::error::Error;
@@ -72,6 +74,19 @@ impl Body {
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),
             Body::Request(_) | Body::Boxed(_) => None,
         }
+    }
+}
+
+impl From<Error> for http::Response<Body> {
+    /// The answer that tells a client of a failure.
+    fn from(error: Error) -> Self {
+        let text = format!("{}: {error}\n", error.reason());
+        let mut response = http::Response::new(Body::full(text));
+        *response.status_mut() = error.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
+        headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
+        response
     }
 }
 

@@ -248,6 +248,11 @@ impl Error {
         )
     }
 
+    /// Whether there is nobody to be answered. A status does not tell: an upstream may answer with 499.
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Error::ClientClosed | Error::ResponseWriteTimeout | Error::FilterClosed)
+    }
+
     /// Whether an operator should hear of it: a limit that refuses, or a fault behind the gateway.
     pub fn is_worth_a_warning(self) -> bool {
         let is_limit =

@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     match answer(downstream, &begun, request, &call, &mut record).await {
         Ok(Answer { response, tunnel, close }) => {
             record.answered(response.status());
-            Reply { response, record, close, tunnel }
+            Reply { response, record, close, unsent: None, tunnel }
         }
         Err(error) => refuse(error, record),
     }
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
 pub(crate) fn refuse(error: Error, mut record: Record) -> Reply<Record> {
     record.failed(error);
     let Answer { response, close, .. } = Answer::from(error);
-    Reply { response, record, close, tunnel: None }
+    Reply { response, record, close, unsent: error.is_unsent().then_some(error), tunnel: None }
 }
 
 struct Answer {
@@ -64,13 +64,7 @@ impl From<http::Response<Body>> for Answer {
 
 impl From<Error> for Answer {
     fn from(error: Error) -> Self {
-    let text = format!("{}: {error}\n", error.reason());
-    let mut response = http::Response::new(Body::full(text));
-    *response.status_mut() = error.status();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
-    headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
-    Answer { response, tunnel: None, close: error.closes_connection() }
+        Answer { response: error.into(), tunnel: None, close: error.closes_connection() }
     }
 }
 

@@ -21,8 +21,8 @@ use crate::metrics::{enter_worker, this_worker};
 use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
-use crate::wasm::{end_instances, keep_instances};
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
+use crate::wasm::{end_instances, keep_instances};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;

@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand. `gateway --config gateway.yaml`, without a subcommand, runs.
 
 pub mod check;
+pub mod filter;
 pub mod logging;
 pub mod output;
 pub mod run;
@@ -31,6 +32,8 @@ pub struct Cli {
 enum Command {
     /// Say all that is wrong with a configuration file, or what it would change, without starting
     Check(check::CheckArgs),
+    /// Make a filter of one's own, or run one on a message without a gateway
+    Filter(filter::FilterArgs),
     /// Print the JSON Schema of the configuration file, for editors
     Schema(schema::SchemaArgs),
 }
@@ -42,6 +45,7 @@ impl Cli {
         match &self.command {
             None => run::run(&self.run),
             Some(Command::Check(args)) => check::run(args),
+            Some(Command::Filter(args)) => filter::run(args),
             Some(Command::Schema(args)) => schema::run(args),
         }
     }

@@ -222,6 +222,29 @@ impl Filter {
         self.wasm.file_stem().unwrap_or_default().to_string_lossy()
     }
 
+    /// A filter that is in no configuration file. `keys` is a mapping in YAML of what it has besides its module and its
+    /// configuration, as [`Filter`] has it; `config` is JSON, or a text that is handed to it as it is.
+    ///
+    /// # Errors
+    /// What is wrong with the keys.
+    pub fn alone(wasm: &Path, config: Option<&str>, keys: Option<&str>) -> Result<FilterSettings, String> {
+        let mut mapping = serde_json::Map::new();
+        if let Some(keys) = keys {
+            mapping = serde_yaml::from_str(keys).map_err(|error| error.to_string())?;
+        }
+        if let Some(key) = ["wasm", "config"].into_iter().find(|key| mapping.contains_key(*key)) {
+            return Err(format!("`{key}` is given elsewhere"));
+        }
+        mapping.insert("wasm".to_owned(), wasm.to_string_lossy().into());
+        let mut filter: Self = serde_json::from_value(mapping.into()).map_err(|error| error.to_string())?;
+        filter.wasm = wasm.to_owned();
+        let json = config.map(|text| {
+            serde_json::from_str(text)
+                .unwrap_or_else(|_| FilterConfig(serde_json::Value::String(text.to_owned())))
+        });
+        Ok(filter.settings(&filter.stem(), &json.unwrap_or_default()))
+    }
+
     /// The filter as it runs, under a name.
     fn settings(&self, name: &str, config: &FilterConfig) -> FilterSettings {
         let limits = &self.limits;

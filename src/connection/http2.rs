@@ -212,10 +212,10 @@ impl Streaming {
                 proxy::refuse(error, Record::begin(&self.downstream, &begun, &request))
             }
         };
-        let Reply { response, record, .. } = reply;
-        if response.status() == Error::FilterClosed.status() {
-            // A status that is never sent: the stream is reset. The record, dropped, says why.
-            return Err(Error::FilterClosed);
+        let Reply { response, record, unsent, .. } = reply;
+        if let Some(error) = unsent {
+            // The stream is reset. The record, dropped, says why.
+            return Err(error);
         }
         let (mut parts, mut body) = response.into_parts();
         if is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {

@@ -60,15 +60,15 @@ impl Session {
         // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
         let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
-        let members = self.members.borrow().clone();
-        let passed = self.pass(Direction::Request, members, body, true, timer).await?;
-        {
-            let headers = &mut self.exchange.request.borrow_mut().headers;
-            headers.remove(header::CONTENT_LENGTH);
-            forward::replace_hop_by_hop(headers, own);
-        }
+        self.tell_length(Direction::Request, &body);
+        let passed = self.pass(Direction::Request, 0..chain.0.len(), body, true, timer).await?;
+        forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
-        if passed.changes && !asks_first { begin(passed.body, Patience::Short, timer).await } else { Ok(passed.body) }
+        if passed.changes && !asks_first {
+            begin(passed.body, Patience::Short, timer).await
+        } else {
+            Ok(passed.body)
+        }
     }
 
     /// Takes a response through the filters, the last one first.
@@ -82,12 +82,14 @@ impl Session {
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         let (mut parts, body) = response.into_parts();
-        let kept = Kept::of(method, &body, parts.status, &parts.headers);
+        let kept = Kept::of(method, &body, parts.status, &mut parts.headers);
         let has_body = *method != Method::HEAD && may_have_body(parts.status);
-        let head = ResponseHead { status: parts.status, headers: std::mem::take(&mut parts.headers) };
-        *self.exchange.response.borrow_mut() = Some(head);
-        let mut members = self.members.borrow().clone();
-        members.reverse();
+        let (headers, length) = (std::mem::take(&mut parts.headers), kept.content_length.clone());
+        *self.exchange.response.borrow_mut() = Some(ResponseHead { status: parts.status, headers, length });
+        if has_body {
+            self.tell_length(Direction::Response, &body);
+        }
+        let members = (0..self.members.borrow().len()).rev();
         let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
             remove_framing(&mut head.headers);
@@ -125,14 +127,14 @@ impl Session {
     async fn pass(
         &self,
         direction: Direction,
-        members: Vec<Rc<Member>>,
+        members: impl Iterator<Item = usize>,
         mut body: Body,
         has_body: bool,
         timer: &Timer,
     ) -> Result<Passed, Error> {
         let mut changes = false;
-        self.tell_length(direction, &body, has_body);
-        for member in members {
+        for position in members {
+            let Some(member) = self.members.borrow().get(position).cloned() else { continue };
             let interests = member.interests();
             let end = !has_body || body.is_end_stream();
             let reads = interests.body(direction);
@@ -141,7 +143,6 @@ impl Session {
             }
             if reads && direction == Direction::Response && !changes {
                 self.with_headers(direction, head_of_changed);
-                self.tell_length(direction, &body, has_body);
             }
             changes |= reads;
             member.on_head(direction, end)?;
@@ -166,14 +167,22 @@ impl Session {
     fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut HeaderMap) -> T) -> Option<T> {
         match direction {
             Direction::Request => Some(edit(&mut self.exchange.request.borrow_mut().headers)),
-            Direction::Response => self.exchange.response.borrow_mut().as_mut().map(|head| edit(&mut head.headers)),
+            Direction::Response => {
+                self.exchange.response.borrow_mut().as_mut().map(|head| edit(&mut head.headers))
+            }
         }
     }
 
     /// Filters look at the length as if it were a field like others; it is written anew from the body afterwards.
-    fn tell_length(&self, direction: Direction, body: &Body, has_body: bool) {
-        if let Some(length) = body.size_hint().exact().filter(|length| has_body && *length > 0) {
-            self.with_headers(direction, |headers| headers.insert(header::CONTENT_LENGTH, length.into()));
+    fn tell_length(&self, direction: Direction, body: &Body) {
+        let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);
+        match direction {
+            Direction::Request => self.exchange.request.borrow_mut().length = length,
+            Direction::Response => {
+                if let Some(head) = &mut *self.exchange.response.borrow_mut() {
+                    head.length = length;
+                }
+            }
         }
     }
 
@@ -194,7 +203,11 @@ impl Session {
             return body;
         }
         match self.with_headers(direction, undo).flatten() {
-            Some(codings) if !end => decoded(body, &codings, failure),
+            Some(codings) if !end => {
+                let body = decoded(body, &codings, failure);
+                self.tell_length(direction, &body);
+                body
+            }
             _ => body,
         }
     }
@@ -215,13 +228,14 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(method: &Method, body: &Body, status: StatusCode, headers: &HeaderMap) -> Self {
+    /// Takes the length out of the fields, where it stands only if no body follows.
+    fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut HeaderMap) -> Self {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         // Where a filter has made a HEAD of another request, its answer tells of a body that does not follow.
         let is_true = *method == Method::HEAD || !may_have_body(status) || !body.is_end_stream();
         Self {
             status,
-            content_length: headers.get(header::CONTENT_LENGTH).filter(|_| is_true).cloned(),
+            content_length: headers.remove(header::CONTENT_LENGTH).filter(|_| is_true),
             upgrade: headers.get(header::UPGRADE).filter(|_| switches).cloned(),
         }
     }

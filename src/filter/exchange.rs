@@ -66,15 +66,20 @@ pub(crate) struct RequestHead {
     /// The host that is asked, with its port.
     pub(crate) authority: HeaderValue,
     pub(crate) scheme: &'static str,
-    /// Without Host, which is the authority.
+    /// Without Host, which is the authority, and without Content-Length.
     pub(crate) headers: HeaderMap,
+    /// Content-Length as filters see it: what is sent is written from the body.
+    pub(crate) length: Option<HeaderValue>,
 }
 
 /// The head of a response.
 #[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
+    /// Without Content-Length.
     pub(crate) headers: HeaderMap,
+    /// Content-Length as filters see it.
+    pub(crate) length: Option<HeaderValue>,
 }
 
 /// An answer that a filter gives in place of what there is.
@@ -105,7 +110,7 @@ impl RequestHead {
         mut headers: HeaderMap,
     ) -> Self {
         headers.remove(header::HOST);
-        Self { method, target, path: None, authority, scheme, headers }
+        Self { method, target, path: None, authority, scheme, headers, length: None }
     }
 
     /// Path and query.

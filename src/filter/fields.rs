@@ -21,8 +21,10 @@ pub(crate) fn field_name(bytes: &[u8]) -> Result<HeaderName, FieldError> {
 pub(crate) fn field_value(bytes: &[u8]) -> HeaderValue {
     let trimmed = bytes.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| {
-        let clean: Vec<u8> =
-            trimmed.iter().map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte }).collect();
+        let clean: Vec<u8> = trimmed
+            .iter()
+            .map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte })
+            .collect();
         HeaderValue::from_bytes(clean.trim_ascii()).unwrap_or(const { HeaderValue::from_static("") })
     })
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 pub(crate) use buffer::Buffer;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
 use crate::error::{Error, FilterError};
 
@@ -47,8 +47,8 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Side {
     head_held: bool,
-    /// The head that is held back as it was before, for a filter that fails open. What is behind has not seen it yet.
-    head: Option<Original>,
+    /// The head as it came, while it is held back by a filter that fails open.
+    head_original: Option<Original>,
     body_held: bool,
     released: bool,
     buffer: Buffer,
@@ -160,7 +160,7 @@ impl Member {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
                 side.head_held = action == Action::Pause && !std::mem::take(&mut side.released);
-                side.head = original.filter(|_| side.head_held);
+                side.head_original = original.filter(|_| side.head_held);
                 Ok(())
             }
             Err(fault) => {
@@ -174,10 +174,14 @@ impl Member {
 
     fn fields(&self, direction: Direction) -> usize {
         match direction {
-            Direction::Request => self.exchange.request.borrow().headers.len() + REQUEST_PSEUDO,
+            Direction::Request => {
+                let head = self.exchange.request.borrow();
+                head.headers.len() + REQUEST_PSEUDO + usize::from(head.length.is_some())
+            }
             Direction::Response => {
-                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len())
-                    + RESPONSE_PSEUDO
+                let head = self.exchange.response.borrow();
+                let fields = |head: &ResponseHead| head.headers.len() + usize::from(head.length.is_some());
+                head.as_ref().map_or(0, fields) + RESPONSE_PSEUDO
             }
         }
     }
@@ -221,8 +225,6 @@ impl Member {
         let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
         side.released = false;
         if goes_on && !awaits_call {
-            side.head_held = false;
-            side.body_held = false;
             return Ok(Some(side.let_go()));
         }
         side.body_held = true;
@@ -274,8 +276,6 @@ impl Member {
         if !std::mem::take(&mut side.released) || !(side.head_held || side.body_held) {
             return None;
         }
-        side.head_held = false;
-        side.body_held = false;
         Some(side.let_go())
     }
 
@@ -288,9 +288,20 @@ impl Member {
         if self.exchange.is_decided() {
             return Err(if self.exchange.is_closed() { Error::FilterClosed } else { Error::FilterAnswered });
         }
+        // A filter that is done with this direction cannot fail in it: what became of its instance is nothing to this message.
+        if !self.has_part_in(direction) {
+            return Ok(None);
+        }
         let Some(fault) = self.failed.take().filter(|_| !self.bypassed.get()) else { return Ok(None) };
         self.give_up(fault)?;
         Ok(Some(self.leave_out(direction)))
+    }
+
+    /// Whether it has a say in a message of this direction, or holds one back.
+    fn has_part_in(&self, direction: Direction) -> bool {
+        let interests = self.interests();
+        let is_called = interests.head(direction) || interests.body(direction) || interests.trailers(direction);
+        is_called || self.holds_head(direction) || self.holds_body(direction)
     }
 
     /// It held a message back for too long. Answers what it held, where it is left out from now on.
@@ -300,16 +311,15 @@ impl Member {
         Ok(self.leave_out(direction))
     }
 
-    /// What it holds goes on as it came.
+    /// What it held back, as that came: its own changes are those of a filter that failed.
     fn leave_out(&self, direction: Direction) -> Bytes {
         let mut side = self.side(direction).borrow_mut();
-        if let Some(original) = side.head.take().filter(|_| side.head_held) {
-            original.put_back(&self.exchange);
+        let original = side.original.take();
+        if let Some(head) = side.head_original.take().filter(|_| side.head_held) {
+            head.put_back(&self.exchange);
         }
-        side.head_held = false;
-        side.body_held = false;
-        side.buffer = Buffer::default();
-        side.original.take()
+        side.let_go();
+        original
     }
 
     /// The filter failed: an error, or from now on the exchange goes on without it.
@@ -335,7 +345,9 @@ impl Member {
 
 impl Side {
     fn let_go(&mut self) -> Bytes {
-        self.head = None;
+        self.head_held = false;
+        self.body_held = false;
+        self.head_original = None;
         self.original = Buffer::default();
         self.buffer.take()
     }

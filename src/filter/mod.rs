@@ -57,15 +57,8 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Fault; 7] = [
-        Fault::Start,
-        Fault::Trap,
-        Fault::Time,
-        Fault::Memory,
-        Fault::Stack,
-        Fault::Pause,
-        Fault::Body,
-    ];
+    pub(crate) const ALL: [Fault; 7] =
+        [Fault::Start, Fault::Trap, Fault::Time, Fault::Memory, Fault::Stack, Fault::Pause, Fault::Body];
 
     /// Its name in reasons and metrics.
     pub(crate) fn name(self) -> &'static str {

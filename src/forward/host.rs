@@ -84,6 +84,11 @@ pub fn request_host<'a>(
     }
 }
 
+/// Whether a text is a host, with or without a port: what a Host field may say.
+pub(crate) fn is_authority(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 fn host_field(headers: &HeaderMap) -> Result<Option<RequestHost<'_>>, HostError> {
     let mut values = headers.get_all(HOST).iter();
     let Some(value) = values.next() else { return Ok(None) };

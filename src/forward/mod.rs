@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName};
 pub use forwarded::{Forwarding, client_ip, is_trusted};
 pub use hop_by_hop::remove_hop_by_hop;
 pub(crate) use hop_by_hop::{hop_by_hop, remove_named, replace_hop_by_hop};
-pub(crate) use host::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
+pub(crate) use host::{HOST_BYTES_MAX, is_authority, is_host_name, is_ipv6_literal};
 pub use host::{HostError, RequestHost, request_host};
 pub use response::{UnaskedUpgrade, clean_response};
 pub use trailers::filter_trailers;

@@ -227,10 +227,9 @@ impl Connection<'_> {
         }
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
-        // A status that is never sent: the client is gone, or a filter has given the request up.
-        if reply.response.status() == Error::ClientClosed.status() {
+        if let Some(unsent) = reply.unsent {
             let error = self.inner.borrow().body_error;
-            self.ended = error.unwrap_or(Error::FilterClosed).reason();
+            self.ended = error.unwrap_or(unsent).reason();
             return After::Abort; // its record, dropped, says that nobody was answered
         }
         let draining = self.seat.is_draining();

@@ -49,8 +49,12 @@ fn client(header: &HeaderResult<'_>) -> Option<(Option<SocketAddr>, usize)> {
     match header {
         HeaderResult::V1(Ok(header)) => {
             let client = match header.addresses {
-                v1::Addresses::Tcp4(addresses) => Some((addresses.source_address, addresses.source_port).into()),
-                v1::Addresses::Tcp6(addresses) => Some((addresses.source_address, addresses.source_port).into()),
+                v1::Addresses::Tcp4(addresses) => {
+                    Some((addresses.source_address, addresses.source_port).into())
+                }
+                v1::Addresses::Tcp6(addresses) => {
+                    Some((addresses.source_address, addresses.source_port).into())
+                }
                 v1::Addresses::Unknown => None,
             };
             Some((client, header.header.len()))
@@ -58,8 +62,12 @@ fn client(header: &HeaderResult<'_>) -> Option<(Option<SocketAddr>, usize)> {
         HeaderResult::V2(Ok(header)) => {
             let client = match header.addresses {
                 _ if header.command == v2::Command::Local => None,
-                v2::Addresses::IPv4(addresses) => Some((addresses.source_address, addresses.source_port).into()),
-                v2::Addresses::IPv6(addresses) => Some((addresses.source_address, addresses.source_port).into()),
+                v2::Addresses::IPv4(addresses) => {
+                    Some((addresses.source_address, addresses.source_port).into())
+                }
+                v2::Addresses::IPv6(addresses) => {
+                    Some((addresses.source_address, addresses.source_port).into())
+                }
                 v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
             };
             Some((client, header.len()))

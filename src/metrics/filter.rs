@@ -38,10 +38,11 @@ impl FilterStats {
         }
     }
 
-    /// A callback has run for this long.
-    pub fn called(&self, took: Duration) {
-        if let Some(shard) = self.shards.mine() {
-            shard.calls.add(1);
+    /// A callback has run. `took` is what is to be added to the time of all of them, where this one was timed.
+    pub fn called(&self, took: Option<Duration>) {
+        let Some(shard) = self.shards.mine() else { return };
+        shard.calls.add(1);
+        if let Some(took) = took {
             shard.nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         }
     }
@@ -111,7 +112,7 @@ impl Scrape {
         )?;
         page.counter_seconds(
             "gateway_filter_seconds",
-            "Time spent in them",
+            "Time spent in them, of which every eighth is timed",
             rows.iter().map(|(labels, stats)| {
                 (*labels, Duration::from_nanos(stats.shards.sum(|shard| shard.nanos.value())).as_secs_f64())
             }),
@@ -141,7 +142,8 @@ impl Scrape {
     /// What filters have defined. The names are theirs, so they are labels: no filter can take the name of a metric of the
     /// gateway, or break the page.
     fn encode_plugin_metrics(&self, page: &mut Page<'_>) -> fmt::Result {
-        let labels = |metric: &PluginMetricReport| [("filter", metric.filter.clone()), ("name", metric.name.clone())];
+        let labels =
+            |metric: &PluginMetricReport| [("filter", metric.filter.clone()), ("name", metric.name.clone())];
         let counters = self.plugin_metrics.iter().filter_map(|metric| match metric.value {
             PluginMetricValue::Counter(value) => Some((labels(metric), value)),
             _ => None,

@@ -54,13 +54,10 @@ impl Filtered<'_, '_, '_> {
     }
 
     /// Hands the head to the filters.
-    fn begin<'i>(
-        &self,
-        incoming: Incoming<'i>,
-        record: &mut Record,
-    ) -> (std::rc::Rc<Session>, Incoming<'i>) {
+    fn begin<'i>(&self, incoming: Incoming<'i>, record: &mut Record) -> (std::rc::Rc<Session>, Incoming<'i>) {
         let facts = self.downstream.facts(incoming.version, &self.begun.settings, &self.found.value.name);
-        let authority = HeaderValue::from_str(incoming.authority).unwrap_or(const { HeaderValue::from_static("") });
+        let authority =
+            HeaderValue::from_str(incoming.authority).unwrap_or(const { HeaderValue::from_static("") });
         let scheme = self.downstream.scheme();
         let head =
             RequestHead::new(incoming.method.clone(), self.uri.clone(), authority, scheme, incoming.headers);

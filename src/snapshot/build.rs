@@ -224,7 +224,8 @@ impl<'a> Builder<'a> {
                     self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
                 }
             };
-            let callee = Callee { upstream: targets.upstream().clone(), timeouts, keep_alive: pool.keep_alive };
+            let callee =
+                Callee { upstream: targets.upstream().clone(), timeouts, keep_alive: pool.keep_alive };
             Some((name.clone(), callee))
         });
         callees.collect()

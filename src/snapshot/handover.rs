@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{NamedUpstream, Snapshot};
 use crate::changes::{Change, Section};
 use crate::config::{ConfigError, ConfigErrors, PoolSettings};
-use crate::wasm::Callees;
 use crate::upstream::{Endpoint, Target, Targets, watch_names};
+use crate::wasm::Callees;
 
 /// How long the lookup of new names may hold a reload up.
 const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);

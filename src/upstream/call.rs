@@ -76,6 +76,11 @@ impl OwnRequest {
         Some(Self { method, target, headers, body })
     }
 
+    /// Method and target, for people.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
     fn headers_for(&self, endpoint: &Endpoint) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.entry(header::HOST).or_insert_with(|| HeaderValue::clone(endpoint.host()));

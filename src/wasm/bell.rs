@@ -1,22 +1,23 @@
 //! What tells an instance, from any thread, that one of its queues has something.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::shared::QueueListener;
 
-/// The queues that have something, until the instance looks. There are never more of them than queues.
+/// The queues that have something, and how many entries came into each, until the instance looks. There are never more of
+/// them than queues.
 #[derive(Default)]
 pub(super) struct Bell {
-    queues: Mutex<BTreeSet<u32>>,
+    queues: Mutex<BTreeMap<u32, usize>>,
     rung: Notify,
 }
 
 impl Bell {
-    /// Waits until there is something, and answers where.
-    pub(super) async fn rung(&self) -> BTreeSet<u32> {
+    /// Waits until there is something, and answers where, and how many entries.
+    pub(super) async fn rung(&self) -> BTreeMap<u32, usize> {
         self.rung.notified().await;
         std::mem::take(&mut *self.queues.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -24,7 +25,10 @@ impl Bell {
 
 impl QueueListener for Bell {
     fn ready(&self, queue: u32) {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = queues.entry(queue).or_default();
+        *entries = entries.saturating_add(1);
+        drop(queues);
         self.rung.notify_one();
     }
 }

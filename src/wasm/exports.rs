@@ -90,7 +90,9 @@ fn function<P: WasmParams, R: WasmResults>(
     let Some(function) = instance.get_func(&mut *store, name) else { return Ok(None) };
     match function.typed(&*store) {
         Ok(function) => Ok(Some(function)),
-        Err(error) => Err(error.context(format!("its export `{name}` is not what proxy-wasm has under that name"))),
+        Err(error) => {
+            Err(error.context(format!("its export `{name}` is not what proxy-wasm has under that name")))
+        }
     }
 }
 

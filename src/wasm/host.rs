@@ -23,6 +23,9 @@ use crate::upstream::OwnRequest;
 /// The root context of every instance.
 pub(super) const ROOT: u32 = 1;
 
+/// The callback by which a context is made.
+pub(super) const CONTEXT_CREATE: &str = "proxy_on_context_create";
+
 /// Bytes that a root context may write into the log in one callback.
 const ROOT_LOG_BYTES_MAX: usize = 64 * 1024;
 
@@ -118,7 +121,7 @@ impl Host {
         Self {
             log,
             bell: Arc::default(),
-            is_live: !plugin.services().is_scratch(),
+            is_live: !plugin.services().is_trial(),
             time_max: plugin.settings.time,
             memory: None,
             allocate: None,
@@ -147,9 +150,19 @@ impl Host {
         self.active = context;
         self.effective = context;
         self.callback = callback;
+        if let Some(journal) = self.log.journal()
+            && self.plugin.module.has(callback)
+        {
+            journal.enters(callback);
+        }
         self.cpu_since = None;
         self.root_log_bytes.set(ROOT_LOG_BYTES_MAX);
         self.limit.was_refused = false;
+    }
+
+    /// Whether an exchange's context is being made: the filter was not given anything of the exchange yet.
+    pub(super) fn creates_context(&self) -> bool {
+        self.active != ROOT && self.callback == CONTEXT_CREATE
     }
 
     /// A context for an exchange; its number is never that of another one.
@@ -159,6 +172,13 @@ impl Host {
         self.next_context = self.next_context.checked_add(1).unwrap_or(ROOT + 1);
         self.contexts.insert(id, Context { member: member.clone(), lingers: false });
         id
+    }
+
+    /// The callback is over.
+    pub(super) fn leaves_callback(&self) {
+        if let Some(journal) = self.log.journal() {
+            journal.leaves(Some(self.limit.granted()));
+        }
     }
 
     pub(super) fn remove_context(&mut self, context: u32) {

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
 use super::engine::EPOCH;
 use super::exports::{Exports, HeadCallback, allocator, initialize};
-use super::host::{CallResponse, Cause, Effect, Host, ROOT, limiter};
+use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limiter};
+use super::journal::{Journal, Part};
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::proxy_wasm::abi::ACTION_PAUSE;
@@ -23,18 +24,22 @@ use tasks::Tasks;
 /// How many times the time of one call its start may take: SDKs build their tables in it, and it comes once.
 const START_TIMES: u32 = 10;
 
+/// Of how many callbacks one is timed: two looks at the clock cost as much as the call itself.
+const TIMED_EVERY: u32 = 8;
+
 /// An instance, or what is left of one that was ended.
 pub(super) struct Instance {
     pub(super) plugin: Arc<Plugin>,
-    running: RefCell<Option<Running>>,
+    exports: Exports,
+    /// Its memory and what the host has of it; `None` once it was ended.
+    store: RefCell<Option<Store<Host>>>,
     /// Why it was ended.
     dead: Cell<Option<Fault>>,
+    /// Callbacks so far, of which every eighth is timed.
+    calls: Cell<u32>,
     tasks: RefCell<Tasks>,
-}
-
-struct Running {
-    store: Store<Host>,
-    exports: Rc<Exports>,
+    /// What it does, where that is kept.
+    journal: Option<Rc<Journal>>,
 }
 
 /// Why an instance could not be started, for whoever reads it.
@@ -42,8 +47,6 @@ struct Running {
 pub(super) struct StartError {
     pub(super) fault: Fault,
     pub(super) what: String,
-    /// What it wrote into the log meanwhile, where that was kept.
-    pub(super) said: Vec<String>,
 }
 
 impl Instance {
@@ -63,19 +66,28 @@ impl Instance {
         let (exports, refused) = match started {
             Ok(started) => started,
             Err(error) => {
+                store.data().leaves_callback();
                 let what = describe(&error, store.data());
-                return Err(StartError { fault: fault_of(&error, store.data()), what, said: store.data_mut().log.take() });
+                return Err(StartError { fault: fault_of(&error, store.data()), what });
             }
         };
+        store.data().leaves_callback();
         if let Some(callback) = refused {
             let what = format!("`{callback}` answers that it cannot work like this");
-            return Err(StartError { fault: Fault::Start, what, said: store.data_mut().log.take() });
+            return Err(StartError { fault: Fault::Start, what });
         }
         store.data_mut().time_max = plugin.settings.time;
+        let journal = store.data().log.journal().cloned();
         plugin.stats.instance_started();
-        let running = RefCell::new(Some(Running { store, exports: Rc::new(exports) }));
-        let instance =
-            Rc::new(Self { plugin: plugin.clone(), running, dead: Cell::new(None), tasks: RefCell::default() });
+        let instance = Rc::new(Self {
+            plugin: plugin.clone(),
+            exports,
+            store: RefCell::new(Some(store)),
+            dead: Cell::new(None),
+            calls: Cell::new(0),
+            tasks: RefCell::default(),
+            journal,
+        });
         instance.see_to_effects();
         tasks::listen(&instance);
         Ok(instance)
@@ -86,36 +98,37 @@ impl Instance {
         self.dead.get().is_some()
     }
 
-    /// Bytes of linear memory.
-    pub(super) fn memory(&self) -> usize {
-        self.running.borrow().as_ref().map_or(0, |running| running.store.data().limit.granted())
+    /// What it does, where that is kept.
+    pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
+        self.journal.as_ref()
     }
 
-    /// What it wrote into the log, where that is kept.
-    pub(super) fn take_log(&self) -> Vec<String> {
-        self.running.borrow_mut().as_mut().map(|running| running.store.data_mut().log.take()).unwrap_or_default()
+    /// What the host has of it; `None` once it was ended.
+    fn host<T>(&self, look: impl FnOnce(&mut Host) -> T) -> Option<T> {
+        self.store.borrow_mut().as_mut().map(|store| look(store.data_mut()))
     }
 
     /// Calls into the guest. A trap ends the instance, and with it the part of it in all of its exchanges.
-    fn call<T>(
+    fn call<P: WasmParams, R: WasmResults>(
         self: &Rc<Self>,
         context: u32,
         callback: &'static str,
-        call: impl FnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<T>,
-    ) -> Result<T, Fault> {
-        let dead = || self.dead.get().unwrap_or(Fault::Trap);
+        function: &TypedFunc<P, R>,
+        parameters: P,
+    ) -> Result<R, Fault> {
         // A guest's callback never runs within another one's: only a fault of the gateway could bring that about.
-        let mut slot = self.running.try_borrow_mut().map_err(|_| Fault::Trap)?;
-        let Some(running) = &mut *slot else { return Err(dead()) };
-        let exports = running.exports.clone();
-        running.store.set_epoch_deadline(1);
-        running.store.data_mut().enter(context, callback);
-        let began = Instant::now();
-        let result = call(&mut running.store, &exports);
-        self.plugin.stats.called(began.elapsed());
+        let mut slot = self.store.try_borrow_mut().map_err(|_| Fault::Trap)?;
+        let Some(store) = &mut *slot else { return Err(self.dead.get().unwrap_or(Fault::Trap)) };
+        store.set_epoch_deadline(1);
+        store.data_mut().enter(context, callback);
+        let timed = self.calls.replace(self.calls.get().wrapping_add(1)) % TIMED_EVERY == 0;
+        let began = timed.then(Instant::now);
+        let result = function.call(&mut *store, parameters);
+        self.plugin.stats.called(began.map(|began| began.elapsed() * TIMED_EVERY));
+        store.data().leaves_callback();
         let error = match result {
             Ok(answer) => {
-                let has_effects = running.store.data().has_effects();
+                let has_effects = store.data().has_effects();
                 drop(slot);
                 if has_effects {
                     self.see_to_effects();
@@ -124,9 +137,9 @@ impl Instance {
             }
             Err(error) => error,
         };
-        let fault = fault_of(&error, running.store.data());
-        tell(&self.plugin, callback, fault, &describe(&error, running.store.data()));
-        let members = running.store.data_mut().take_members();
+        let fault = fault_of(&error, store.data());
+        tell(store.data(), fault, &describe(&error, store.data()));
+        let members = store.data_mut().take_members();
         self.end(&mut slot, fault);
         drop(slot);
         for member in members {
@@ -135,7 +148,19 @@ impl Instance {
         Err(fault)
     }
 
-    fn end(&self, slot: &mut Option<Running>, fault: Fault) {
+    /// As [`Instance::call`]; where the guest has no such callback, this is its answer.
+    fn call_or<P: WasmParams, R: WasmResults>(
+        self: &Rc<Self>,
+        answer: R,
+        context: u32,
+        callback: &'static str,
+        function: Option<&TypedFunc<P, R>>,
+        parameters: P,
+    ) -> Result<R, Fault> {
+        function.map_or(Ok(answer), |function| self.call(context, callback, function, parameters))
+    }
+
+    fn end(&self, slot: &mut Option<Store<Host>>, fault: Fault) {
         self.dead.set(Some(fault));
         *slot = None;
         self.tasks.borrow_mut().end();
@@ -144,11 +169,7 @@ impl Instance {
 
     /// Does what the guest has asked for in its callbacks.
     fn see_to_effects(self: &Rc<Self>) {
-        let effects = match &mut *self.running.borrow_mut() {
-            Some(running) => running.store.data_mut().take_effects(),
-            None => return,
-        };
-        for effect in effects {
+        for effect in self.host(Host::take_effects).unwrap_or_default() {
             match effect {
                 Effect::Tick(period) => tasks::tick(self, period),
                 Effect::Call(call) => tasks::call(self, call),
@@ -159,29 +180,19 @@ impl Instance {
 
     /// A context for an exchange.
     pub(super) fn begin(self: &Rc<Self>, member: &Rc<Member>) -> Result<u32, Fault> {
-        let context = match &mut *self.running.borrow_mut() {
-            Some(running) => running.store.data_mut().add_context(member),
-            None => return Err(self.dead.get().unwrap_or(Fault::Trap)),
-        };
-        self.call(context, "proxy_on_context_create", |store, exports| match &exports.context_create {
-            Some(create) => create.call(store, (context, ROOT)),
-            None => Ok(()),
-        })?;
+        let context = self.host(|host| host.add_context(member));
+        let context = context.ok_or(self.dead.get().unwrap_or(Fault::Trap))?;
+        let create = self.exports.context_create.as_ref();
+        self.call_or((), context, CONTEXT_CREATE, create, (context, ROOT))?;
         Ok(context)
     }
 
     /// The exchange of a context is over: it may take its time to be done with it.
     fn leave(self: &Rc<Self>, context: u32) {
-        let done = self.call(context, "proxy_on_done", |store, exports| match &exports.done {
-            Some(done) => done.call(store, context),
-            None => Ok(1),
-        });
-        match done {
+        match self.call_or(1, context, "proxy_on_done", self.exports.done.as_ref(), context) {
             Err(_ended) => {}
             Ok(0) => {
-                if let Some(running) = &mut *self.running.borrow_mut() {
-                    running.store.data_mut().linger(context);
-                }
+                self.host(|host| host.linger(context));
                 tasks::finish_later(self, context);
             }
             Ok(_) => self.finish(context),
@@ -190,45 +201,26 @@ impl Instance {
 
     /// The last words of a context.
     fn finish(self: &Rc<Self>, context: u32) {
-        let logged = self.call(context, "proxy_on_log", |store, exports| match &exports.log {
-            Some(log) => log.call(store, context),
-            None => Ok(()),
-        });
-        if logged.is_ok() {
+        if self.call_or((), context, "proxy_on_log", self.exports.log.as_ref(), context).is_ok() {
             // A trap ends the instance, context and all.
-            let _ended = self.call(context, "proxy_on_delete", |store, exports| match &exports.delete {
-                Some(delete) => delete.call(store, context),
-                None => Ok(()),
-            });
+            let _ended = self.call_or((), context, "proxy_on_delete", self.exports.delete.as_ref(), context);
         }
-        if let Some(running) = &mut *self.running.borrow_mut() {
-            running.store.data_mut().remove_context(context);
-        }
+        self.host(|host| host.remove_context(context));
     }
 
     /// Finishes a context that has lingered for long enough.
     fn finish_lingering(self: &Rc<Self>, context: u32) {
-        let lingers = match &*self.running.borrow() {
-            Some(running) => running.store.data().lingers(context),
-            None => false,
-        };
-        if lingers {
+        if self.host(|host| host.lingers(context)) == Some(true) {
             self.finish(context);
         }
     }
 
     fn on_tick(self: &Rc<Self>) -> Result<(), Fault> {
-        self.call(ROOT, "proxy_on_tick", |store, exports| match &exports.tick {
-            Some(tick) => tick.call(store, ROOT),
-            None => Ok(()),
-        })
+        self.call_or((), ROOT, "proxy_on_tick", self.exports.tick.as_ref(), ROOT)
     }
 
     fn on_queue_ready(self: &Rc<Self>, queue: u32) -> Result<(), Fault> {
-        self.call(ROOT, "proxy_on_queue_ready", |store, exports| match &exports.queue_ready {
-            Some(ready) => ready.call(store, (ROOT, queue)),
-            None => Ok(()),
-        })
+        self.call_or((), ROOT, "proxy_on_queue_ready", self.exports.queue_ready.as_ref(), (ROOT, queue))
     }
 
     /// What came of a call of its own.
@@ -236,26 +228,23 @@ impl Instance {
         if let Some(member) = member {
             member.call_ends();
         }
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let fields = response.status.map_or(0, |_| count(response.headers.len() + 1));
         let (body, trailers) = (count(response.body.len()), count(response.trailers.len()));
-        // What a trap means for its exchanges, they know already.
-        let _ended = self.call(ROOT, "proxy_on_http_call_response", |store, exports| {
-            store.data_mut().end_call();
-            store.data_mut().call_response = Some(response);
-            let result = match &exports.http_call_response {
-                Some(callback) => callback.call(&mut *store, (ROOT, token, fields, body, trailers)),
-                None => Ok(()),
-            };
-            store.data_mut().call_response = None;
-            result
+        self.host(|host| {
+            host.end_call();
+            host.call_response = Some(response);
         });
+        let callback = self.exports.http_call_response.as_ref();
+        let parameters = (ROOT, token, fields, body, trailers);
+        // What a trap means for its exchanges, they know already.
+        let _ended = self.call_or((), ROOT, "proxy_on_http_call_response", callback, parameters);
+        self.host(|host| host.call_response = None);
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if self.running.get_mut().is_some() {
+        if self.store.get_mut().is_some() {
             self.plugin.stats.instance_ended();
         }
     }
@@ -282,7 +271,7 @@ fn launch(store: &mut Store<Host>) -> wasmtime::Result<Exports> {
 
 /// Creates the root context and gives it its configuration; answers the callback that refuses.
 fn configure(store: &mut Store<Host>, exports: &Exports) -> wasmtime::Result<Option<&'static str>> {
-    store.data_mut().enter(ROOT, "proxy_on_context_create");
+    store.data_mut().enter(ROOT, CONTEXT_CREATE);
     if let Some(create) = &exports.context_create {
         create.call(&mut *store, (ROOT, 0))?;
     }
@@ -329,14 +318,19 @@ impl Stream {
         let context = instance.begin(member)?;
         Ok(Self { instance, context })
     }
+
+    /// What a callback for a part of a message has answered.
+    fn answered(&self, size: u32, end: u32, answer: u32) -> Action {
+        let action = if answer == ACTION_PAUSE { Action::Pause } else { Action::Continue };
+        if let Some(journal) = self.instance.journal() {
+            journal.was_about(Part { size, end: end != 0, action });
+        }
+        action
+    }
 }
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn action(number: u32) -> Action {
-    if number == ACTION_PAUSE { Action::Pause } else { Action::Continue }
 }
 
 fn name_of(direction: Direction, names: [&'static str; 2]) -> &'static str {
@@ -348,34 +342,34 @@ fn name_of(direction: Direction, names: [&'static str; 2]) -> &'static str {
 
 impl Callbacks for Stream {
     fn on_head(&self, direction: Direction, fields: usize, end: bool) -> Result<Action, Fault> {
-        let (context, fields, end) = (self.context, count(fields), u32::from(end));
+        let (instance, context, fields, end) = (&self.instance, self.context, count(fields), u32::from(end));
         let name = name_of(direction, ["proxy_on_request_headers", "proxy_on_response_headers"]);
-        let answer = self.instance.call(context, name, |store, exports| match exports.head(direction) {
-            Some(HeadCallback::WithEnd(callback)) => callback.call(store, (context, fields, end)),
-            Some(HeadCallback::WithoutEnd(callback)) => callback.call(store, (context, fields)),
+        let answer = match instance.exports.head(direction) {
+            Some(HeadCallback::WithEnd(callback)) => {
+                instance.call(context, name, callback, (context, fields, end))
+            }
+            Some(HeadCallback::WithoutEnd(callback)) => {
+                instance.call(context, name, callback, (context, fields))
+            }
             None => Ok(0),
-        });
-        answer.map(action)
+        };
+        answer.map(|answer| self.answered(fields, end, answer))
     }
 
     fn on_body(&self, direction: Direction, bytes: usize, end: bool) -> Result<Action, Fault> {
-        let (context, bytes, end) = (self.context, count(bytes), u32::from(end));
+        let (instance, context, bytes, end) = (&self.instance, self.context, count(bytes), u32::from(end));
         let name = name_of(direction, ["proxy_on_request_body", "proxy_on_response_body"]);
-        let answer = self.instance.call(context, name, |store, exports| match exports.body(direction) {
-            Some(callback) => callback.call(store, (context, bytes, end)),
-            None => Ok(0),
-        });
-        answer.map(action)
+        let callback = instance.exports.body(direction);
+        let answer = instance.call_or(0, context, name, callback, (context, bytes, end));
+        answer.map(|answer| self.answered(bytes, end, answer))
     }
 
     fn on_trailers(&self, direction: Direction, fields: usize) -> Result<Action, Fault> {
-        let (context, fields) = (self.context, count(fields));
+        let (instance, context, fields) = (&self.instance, self.context, count(fields));
         let name = name_of(direction, ["proxy_on_request_trailers", "proxy_on_response_trailers"]);
-        let answer = self.instance.call(context, name, |store, exports| match exports.trailers(direction) {
-            Some(callback) => callback.call(store, (context, fields)),
-            None => Ok(0),
-        });
-        answer.map(action)
+        let callback = instance.exports.trailers(direction);
+        let answer = instance.call_or(0, context, name, callback, (context, fields));
+        answer.map(|answer| self.answered(fields, 1, answer))
     }
 
     fn on_end(&self) {

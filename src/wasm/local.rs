@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use super::instance::Instance;
+use super::journal::Journal;
 use super::log::Sink;
 use super::plugin::Plugin;
 use crate::config::Isolation;
@@ -25,7 +26,10 @@ thread_local! {
 enum Slot {
     Running(Rc<Instance>),
     /// No start is tried before then.
-    Failed { until: Instant, wait: Duration },
+    Failed {
+        until: Instant,
+        wait: Duration,
+    },
 }
 
 /// The instance for the next exchange: the one that this worker has, or a new one.
@@ -57,6 +61,26 @@ pub(super) fn instance_of(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
                 Err(Fault::Start)
             }
         }
+    })
+}
+
+/// Has this thread serve a plugin by an instance that somebody else started.
+pub(super) fn place(instance: &Rc<Instance>) {
+    INSTANCES
+        .with_borrow_mut(|instances| instances.insert(instance.plugin.id, Slot::Running(instance.clone())));
+}
+
+/// Lets go of the instance of a plugin.
+pub(super) fn forget(plugin: &Plugin) {
+    drop(INSTANCES.with_borrow_mut(|instances| instances.remove(&plugin.id)));
+}
+
+/// What is kept of what the instance of a plugin does, where that is.
+pub(super) fn journal_of(plugin: &Plugin) -> Option<Rc<Journal>> {
+    // Instances of a worker, which are borrowed while one starts, have none.
+    INSTANCES.with(|instances| match instances.try_borrow().ok()?.get(&plugin.id) {
+        Some(Slot::Running(instance)) => instance.journal().cloned(),
+        _ => None,
     })
 }
 

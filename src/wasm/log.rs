@@ -1,12 +1,17 @@
 //! What plugins write into the log: escaped, so that no line can pretend to be another one, and bounded.
 
+use std::rc::Rc;
+
 use super::host::Host;
+use super::journal::Journal;
 
 /// Bytes of one line; what is beyond is cut off.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// Lines that are kept for whoever started an instance.
-const LINES_KEPT_MAX: usize = 1000;
+/// What a line counts besides its text: about what the log writes around it.
+const LINE_BYTES: usize = 64;
+
+const CUT_OFF: &str = "it has written as much as one exchange may: further lines are left out";
 
 /// The levels of proxy-wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +37,7 @@ impl Level {
         })
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Trace => "trace",
             Self::Debug => "debug",
@@ -42,51 +47,62 @@ impl Level {
         }
     }
 
-    /// The lowest level that is written, as its number.
-    pub(super) fn lowest() -> u32 {
-        use tracing::Level as L;
-        const LEVELS: [tracing::Level; 4] = [L::TRACE, L::DEBUG, L::INFO, L::WARN];
-        let lowest = LEVELS.iter().position(|level| match *level {
-            L::TRACE => tracing::enabled!(L::TRACE),
-            L::DEBUG => tracing::enabled!(L::DEBUG),
-            L::INFO => tracing::enabled!(L::INFO),
-            _ => tracing::enabled!(L::WARN),
-        });
-        u32::try_from(lowest.unwrap_or(LEVELS.len())).unwrap_or(4)
+    /// Whether the program's log has lines of this level.
+    fn is_written(self) -> bool {
+        match self {
+            Self::Trace => tracing::enabled!(tracing::Level::TRACE),
+            Self::Debug => tracing::enabled!(tracing::Level::DEBUG),
+            Self::Info => tracing::enabled!(tracing::Level::INFO),
+            Self::Warn => tracing::enabled!(tracing::Level::WARN),
+            Self::Error => true,
+        }
+    }
+
+    /// The lowest level that is written to there, as its number.
+    pub(super) fn lowest(sink: &Sink) -> u32 {
+        if sink.journal().is_some() {
+            return 0;
+        }
+        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn]
+            .into_iter()
+            .take_while(|level| !level.is_written());
+        u32::try_from(below.count()).unwrap_or(4)
     }
 }
 
-/// Where the lines of an instance go.
+/// Where it goes what an instance writes, and what there is to say of it.
 pub(super) enum Sink {
     /// Into the program's log.
     Log,
-    /// To whoever started it, as `level: text`.
-    Kept(Vec<String>),
+    /// To whoever started it, along with everything else that it does.
+    Kept(Rc<Journal>),
 }
 
 impl Sink {
-    /// What was kept.
-    pub(super) fn take(&mut self) -> Vec<String> {
+    /// What is kept, where it is.
+    pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
         match self {
-            Sink::Log => Vec::new(),
-            Sink::Kept(lines) => std::mem::take(lines),
+            Sink::Log => None,
+            Sink::Kept(journal) => Some(journal),
         }
     }
 }
 
 /// Writes a plugin's line to where its lines go.
-pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
+pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
     let left = host.log_bytes().get();
-    if left == 0 {
+    if left == 0 || (matches!(host.log, Sink::Log) && !level.is_written()) {
         return;
     }
-    let left = left.saturating_sub(text.len().max(1));
-    host.log_bytes().set(left);
     let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
+    let text_bytes = text.len();
     let text = escaped(&String::from_utf8_lossy(cut));
-    if let Sink::Kept(lines) = &mut host.log {
-        if lines.len() < LINES_KEPT_MAX {
-            lines.push(format!("{}: {text}", level.name()));
+    let left = left.saturating_sub(text.len().max(text_bytes).saturating_add(LINE_BYTES));
+    host.log_bytes().set(left);
+    if let Some(journal) = host.log.journal() {
+        journal.line(level, text);
+        if left == 0 {
+            journal.note(CUT_OFF);
         }
         return;
     }
@@ -99,14 +115,18 @@ pub(super) fn write(host: &mut Host, level: Level, text: &[u8]) {
         Level::Error => tracing::error!(filter, "{text}"),
     }
     if left == 0 {
-        tracing::warn!(filter, "it has written as much as one exchange may: further lines are left out");
+        tracing::warn!(filter, "{CUT_OFF}");
     }
 }
 
-/// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`.
+/// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`. What this makes too
+/// long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim_end().chars() {
+    for character in text.trim_end_matches(|end: char| end.is_ascii_whitespace()).chars() {
+        if line.len() >= LINE_BYTES_MAX {
+            break;
+        }
         if character.is_control() && character != '\t' {
             line.extend(character.escape_default());
         } else {
@@ -126,7 +146,7 @@ mod tests {
             ("plain\tgrüezi", "plain\tgrüezi"),
             ("a\nINFO forged", "a\\nINFO forged"),
             ("a\r\n", "a"),
-            ("\u{1b}[2Ja\0\u{85}", "\\u{1b}[2Ja\\u{0}\\u{85}"),
+            ("\u{1b}[2Ja\0\u{85}b", "\\u{1b}[2Ja\\u{0}\\u{85}b"),
         ] {
             assert_eq!(escaped(written), is);
         }

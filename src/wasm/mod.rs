@@ -8,15 +8,18 @@
 
 mod bell;
 mod cache;
+mod compiler;
 mod engine;
 mod exports;
 mod host;
 mod instance;
+mod journal;
 mod limit;
 mod local;
 mod log;
 mod memory;
 mod module;
+mod offline;
 mod plugin;
 mod plugin_metrics;
 mod plugins;
@@ -25,7 +28,9 @@ mod services;
 mod shared;
 mod wasi;
 
+pub(crate) use journal::{Call, Entry, Journal};
 pub(crate) use local::{end_instances, keep_instances};
+pub(crate) use offline::{Given, OfflineModule, Outcome, Pieces};
 pub(crate) use plugin::Plugin;
 pub(crate) use plugins::Plugins;
 pub(crate) use services::{Callee, Callees, Services};

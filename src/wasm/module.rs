@@ -5,17 +5,28 @@ use std::sync::Arc;
 use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
 use super::cache::{CacheKey, CodeCache};
+use super::compiler::in_background;
 use super::engine::{Allocation, Engines};
 use super::host::Host;
 use super::proxy_wasm::abi::VERSION_EXPORTS;
 use super::{proxy_wasm, wasi};
 use crate::filter::Interests;
 
+/// What a module begins with.
+const MAGIC: &[u8] = b"\0asm";
+
 /// A compiled module with everything that it imports.
 pub(super) struct LinkedModule {
     pub(super) pre: InstancePre<Host>,
     /// Which callbacks of an exchange it has.
     pub(super) interests: Interests,
+}
+
+impl LinkedModule {
+    /// Whether it has a callback. Some way of being initialised it always has.
+    pub(super) fn has(&self, callback: &str) -> bool {
+        callback == "_initialize" || self.pre.module().get_export(callback).is_some()
+    }
 }
 
 /// Why a module cannot be used. What it says is for whoever wrote the configuration.
@@ -31,7 +42,9 @@ pub(super) enum ModuleError {
     NoVersion,
     #[error("it exports no memory under the name `memory`")]
     NoMemory,
-    #[error("it has no allocator for what it is to be given: neither `proxy_on_memory_allocate` nor `malloc`")]
+    #[error(
+        "it has no allocator for what it is to be given: neither `proxy_on_memory_allocate` nor `malloc`"
+    )]
     NoAllocator,
     #[error("this machine cannot run it: {0}")]
     Engine(String),
@@ -58,15 +71,16 @@ pub(super) fn link(
 }
 
 fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) -> Result<Module, ModuleError> {
-    // The parser shows the bytes that it expects, one a line.
-    if !wasm.starts_with(b"\0asm") {
-        return Err(ModuleError::Invalid("it does not begin with `\\0asm`".to_owned()));
+    // In place of the compiler's own words, which are many.
+    if !wasm.starts_with(MAGIC) {
+        return Err(ModuleError::Invalid("it begins with other bytes".to_owned()));
     }
     let key = cache.map(|cache| (cache, CacheKey::new(wasm, &engine.precompile_compatibility_hash())));
     if let Some(module) = key.as_ref().and_then(|(cache, key)| from_cache(engine, cache, key)) {
         return Ok(module);
     }
-    let module = Module::from_binary(engine, wasm).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+    let module = in_background(|| Module::from_binary(engine, wasm));
+    let module = module.map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
     if let Some((cache, key)) = key {
         let stored = module.serialize().map_err(|error| error.to_string());
         let stored = stored.and_then(|code| cache.store(&key, &code).map_err(|error| error.to_string()));

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::instance::{Instance, Stream};
-use super::local::instance_of;
+use super::journal::Journal;
+use super::local::{instance_of, journal_of};
 use super::log::Sink;
 use super::module::LinkedModule;
 use super::plugin_metrics::PluginMetrics;
@@ -92,7 +93,7 @@ impl Plugin {
 
     /// Whether there is an upstream of this name.
     pub(super) fn can_call(&self, upstream: &str) -> bool {
-        self.services.is_scratch() || self.services.callee(upstream).is_some()
+        self.services.can_call(upstream)
     }
 
     /// Starts it once, beside everything that serves: whatever it shares, it shares with nobody.
@@ -100,11 +101,12 @@ impl Plugin {
     /// # Errors
     /// Why it does not start, and what it has to say about that.
     pub(super) fn try_out(&self) -> Result<(), String> {
-        let scratch = Arc::new(Services::scratch());
+        let scratch = Arc::new(Services::trial());
         let trial = Self::new(self.settings.clone(), self.mark, self.module.clone(), &scratch);
-        Instance::start(&trial, Sink::Kept(Vec::new())).map(drop).map_err(|error| {
+        let journal = Rc::new(Journal::default());
+        Instance::start(&trial, Sink::Kept(journal.clone())).map(drop).map_err(|error| {
             let mut lines = vec![error.what];
-            lines.extend(error.said.into_iter().map(|said| format!("it said: {said}")));
+            lines.extend(journal.lines().into_iter().map(|said| format!("it said: {said}")));
             lines.join("\n")
         })
     }
@@ -134,15 +136,19 @@ impl Filter for Plugin {
 
     fn failed(&self, fault: Fault) {
         self.stats.failed(fault.name());
-        if let Some(held_back) = self.warned.passes(fault.name()) {
-            let (filter, reason) = (&*self.settings.name, fault.name());
-            let limit = match fault {
-                Fault::Pause => format!("held a message back for longer than `limits.pause`, {:?}", self.settings.pause),
-                Fault::Body => {
-                    format!("held back more of a body than `limits.body`, {} bytes", self.settings.body_bytes_max)
-                }
-                fault => fault.name().to_owned(),
-            };
+        let limit = || match fault {
+            Fault::Pause => {
+                format!("held a message back for longer than `limits.pause`, {:?}", self.settings.pause)
+            }
+            Fault::Body => {
+                format!("held back more of a body than `limits.body`, {} bytes", self.settings.body_bytes_max)
+            }
+            fault => fault.name().to_owned(),
+        };
+        if let Some(journal) = journal_of(self) {
+            journal.fault(fault, limit());
+        } else if let Some(held_back) = self.warned.passes(fault.name()) {
+            let (filter, reason, limit) = (&*self.settings.name, fault.name(), limit());
             tracing::error!(filter, reason, held_back, "filter failed: {limit}");
         }
     }

@@ -49,7 +49,8 @@ impl<'a> Plugins<'a> {
     /// What is wrong with it.
     pub(crate) fn make(&mut self, settings: FilterSettings) -> Result<Arc<Plugin>, PluginError> {
         let mark = self.files.mark(&settings.wasm);
-        let known = self.made.iter().chain(self.previous).find(|plugin| plugin.is_of(&settings, mark)).cloned();
+        let known =
+            self.made.iter().chain(self.previous).find(|plugin| plugin.is_of(&settings, mark)).cloned();
         let plugin = match known {
             Some(plugin) => plugin,
             None => {
@@ -76,19 +77,25 @@ impl<'a> Plugins<'a> {
     }
 
     /// The compiled module: one for all plugins of the same file.
-    fn module(&mut self, settings: &FilterSettings, mark: FileMark) -> Result<Arc<LinkedModule>, PluginError> {
+    fn module(
+        &mut self,
+        settings: &FilterSettings,
+        mark: FileMark,
+    ) -> Result<Arc<LinkedModule>, PluginError> {
         let allocation = match settings.isolation {
             Isolation::Worker => Allocation::OnDemand,
             Isolation::Request => Allocation::Pooled,
         };
-        let same = |plugin: &&Arc<Plugin>| plugin.mark() == mark && plugin.settings.isolation == settings.isolation;
+        let same =
+            |plugin: &&Arc<Plugin>| plugin.mark() == mark && plugin.settings.isolation == settings.isolation;
         if let Some(plugin) = self.previous.iter().find(same) {
             return Ok(plugin.module.clone());
         }
         if let Some(module) = self.modules.get(&(mark, allocation)) {
             return module.clone();
         }
-        let wasm = self.files.read(&settings.wasm).map_err(|error| PluginError::Unreadable(error.to_string()))?;
+        let wasm =
+            self.files.read(&settings.wasm).map_err(|error| PluginError::Unreadable(error.to_string()))?;
         let module = link(&wasm, allocation, &self.services.engines, self.cache.as_ref());
         let module = module.map_err(|error: ModuleError| PluginError::Module(error.to_string()));
         self.modules.insert((mark, allocation), module.clone());
@@ -97,7 +104,7 @@ impl<'a> Plugins<'a> {
 }
 
 /// The cache of compiled code. Without one the next start takes longer, and that is all.
-fn open(cache: &WasmCache) -> Option<CodeCache> {
+pub(super) fn open(cache: &WasmCache) -> Option<CodeCache> {
     let (folder, is_asked_for) = match cache {
         WasmCache::Off => return None,
         WasmCache::Auto => (default_folder()?, false),

@@ -21,7 +21,18 @@ pub(crate) struct Services {
     stats: Mutex<BTreeMap<String, Weak<FilterStats>>>,
     callees: ArcSwap<Callees>,
     workers: usize,
-    is_scratch: bool,
+    purpose: Purpose,
+}
+
+/// What instances are there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Purpose {
+    #[default]
+    Serve,
+    /// To be started once: it may call whatever it likes, and nobody is called.
+    Trial,
+    /// To be run without a gateway: whatever it calls does not answer.
+    Offline,
 }
 
 /// Upstreams by name.
@@ -41,12 +52,22 @@ impl Services {
     }
 
     /// For an instance that is only tried: it may call whatever it likes, and nobody is called.
-    pub(super) fn scratch() -> Self {
-        Self { is_scratch: true, ..Self::default() }
+    pub(super) fn trial() -> Self {
+        Self { purpose: Purpose::Trial, ..Self::default() }
     }
 
-    pub(super) fn is_scratch(&self) -> bool {
-        self.is_scratch
+    /// For instances that run without a gateway: whatever they call does not answer.
+    pub(super) fn offline() -> Self {
+        Self { purpose: Purpose::Offline, ..Self::default() }
+    }
+
+    pub(super) fn is_trial(&self) -> bool {
+        self.purpose == Purpose::Trial
+    }
+
+    /// Whether a call to an upstream of this name can begin.
+    pub(super) fn can_call(&self, upstream: &str) -> bool {
+        self.purpose != Purpose::Serve || self.callee(upstream).is_some()
     }
 
     /// Calls go to these from now on.

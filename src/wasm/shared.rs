@@ -131,6 +131,12 @@ impl SharedVms {
         lock(&vm.state).dequeue(queue)
     }
 
+    /// Whether a queue has anything.
+    pub(crate) fn has_entries(&self, queue: u32) -> bool {
+        let Some(vm) = self.owner(queue) else { return false };
+        lock(&vm.state).queues.get(&queue).is_some_and(|queue| !queue.entries.is_empty())
+    }
+
     fn owner(&self, queue: u32) -> Option<Arc<SharedVm>> {
         lock(&self.queues).owners.get(&queue).and_then(Weak::upgrade)
     }

@@ -23,11 +23,23 @@ const RANDOM_BYTES_MAX: u32 = 65_536;
 /// Slices in one write.
 const SLICES_MAX: u32 = 1024;
 
+/// Events that are waited for at once.
+const SUBSCRIPTIONS_MAX: u32 = 64;
+
+/// The size of what is waited for, and of what came of it.
+const SUBSCRIPTION_BYTES: u32 = 48;
+const EVENT_BYTES: usize = 32;
+
+/// Bytes that one write takes; the guest learns how many those were, and writes the rest. No call of the host may last, for
+/// nothing interrupts it.
+const WRITE_BYTES_MAX: u32 = 64 * 1024;
+
 const SUCCESS: i32 = 0;
 const BAD_DESCRIPTOR: i32 = 8;
 const FAULT: i32 = 21;
 const INVALID: i32 = 28;
-const NOT_SUPPORTED: i32 = 58;
+const NOT_SUPPORTED: i32 = NOT_SUPPORTED_BYTE as i32;
+const NOT_SUPPORTED_BYTE: u8 = 58;
 
 /// One instance's part of it.
 pub(super) struct Wasi {
@@ -69,14 +81,22 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 fn link_environment(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
-    linker.func_wrap(module, "environ_sizes_get", |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
-        errno(environ_sizes(&mut caller, count, bytes))
-    })?;
+    linker.func_wrap(
+        module,
+        "environ_sizes_get",
+        |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
+            errno(environ_sizes(&mut caller, count, bytes))
+        },
+    )?;
     linker.func_wrap(module, "environ_get", |mut caller: Caller<'_, Host>, pointers: u32, bytes: u32| {
         errno(environ(&mut caller, pointers, bytes))
     })?;
     linker.func_wrap(module, "args_sizes_get", |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
-        errno(write_u32(&mut caller, count, 0).and_then(|()| write_u32(&mut caller, bytes, 0)).map(|()| SUCCESS))
+        errno(
+            write_u32(&mut caller, count, 0)
+                .and_then(|()| write_u32(&mut caller, bytes, 0))
+                .map(|()| SUCCESS),
+        )
     })?;
     linker.func_wrap(module, "args_get", |_: u32, _: u32| SUCCESS)?;
     linker.func_wrap(module, "random_get", |mut caller: Caller<'_, Host>, pointer: u32, length: u32| {
@@ -141,9 +161,45 @@ fn link_clocks(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
     linker.func_wrap(module, "clock_res_get", |mut caller: Caller<'_, Host>, clock: u32, at: u32| {
         if clock > 3 { Ok(INVALID) } else { errno(write_u64(&mut caller, at, 1).map(|()| SUCCESS)) }
     })?;
-    // Waiting would hold up every request of the worker.
-    linker.func_wrap(module, "poll_oneoff", |_: u32, _: u32, _: u32, _: u32| NOT_SUPPORTED)?;
+    linker.func_wrap(
+        module,
+        "poll_oneoff",
+        |mut caller: Caller<'_, Host>, subscriptions: u32, events: u32, count: u32, at: u32| {
+            errno(poll(&mut caller, subscriptions, events, count, at))
+        },
+    )?;
     Ok(())
+}
+
+/// Answers every clock as if its time had come: waiting would hold up every request of the worker, and runtimes that wait a
+/// moment abort where they can't. Files and sockets, of which there are none, answer that they are not supported.
+fn poll(
+    caller: &mut Caller<'_, Host>,
+    subscriptions: u32,
+    events: u32,
+    count: u32,
+    at: u32,
+) -> Answer<i32> {
+    const CLOCK: u8 = 0;
+    if count == 0 || count > SUBSCRIPTIONS_MAX {
+        return Ok(INVALID);
+    }
+    for number in 0..count {
+        let subscription = subscriptions.saturating_add(number.saturating_mul(SUBSCRIPTION_BYTES));
+        let (memory, _) = split(caller)?;
+        let wanted = slice(memory, subscription, SUBSCRIPTION_BYTES)?;
+        let (user_data, kind) = (wanted.first_chunk::<8>().copied(), wanted.get(8).copied());
+        let mut event = [0_u8; EVENT_BYTES];
+        if let (Some(user_data), Some(kind)) = (user_data, kind) {
+            let error: u8 = if kind == CLOCK { 0 } else { NOT_SUPPORTED_BYTE };
+            event[..8].copy_from_slice(&user_data);
+            (event[8], event[10]) = (error, kind);
+        }
+        let length = u32::try_from(EVENT_BYTES).unwrap_or(u32::MAX);
+        write(caller, events.saturating_add(number.saturating_mul(length)), &event)?;
+    }
+    write_u32(caller, at, count)?;
+    Ok(SUCCESS)
 }
 
 fn link_output(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
@@ -171,7 +227,11 @@ fn link_output(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
     )?;
     linker.func_wrap(module, "fd_prestat_get", |_: u32, _: u32| BAD_DESCRIPTOR)?;
     linker.func_wrap(module, "fd_prestat_dir_name", |_: u32, _: u32, _: u32| BAD_DESCRIPTOR)?;
-    linker.func_wrap(module, "fd_close", |descriptor: u32| if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR })?;
+    linker.func_wrap(
+        module,
+        "fd_close",
+        |descriptor: u32| if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR },
+    )?;
     linker.func_wrap(module, "fd_seek", |_: u32, _: u64, _: u32, _: u32| NOT_SUPPORTED)?;
     Ok(())
 }
@@ -184,7 +244,9 @@ fn fd_write(
     count: u32,
     written: u32,
 ) -> Answer<i32> {
-    let Some(index) = [1, 2].iter().position(|output| *output == descriptor) else { return Ok(BAD_DESCRIPTOR) };
+    let Some(index) = [1, 2].iter().position(|output| *output == descriptor) else {
+        return Ok(BAD_DESCRIPTOR);
+    };
     if count > SLICES_MAX {
         return Ok(INVALID);
     }
@@ -195,11 +257,14 @@ fn fd_write(
         let entry = slice(memory, slices.saturating_add(number.saturating_mul(8)), 8)?;
         let (pointer, length) = entry.split_at(4);
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap_or_default());
-        let data = slice(memory, number(pointer), number(length))?;
+        // What is not there is a fault, whether or not it is taken.
+        slice(memory, number(pointer), number(length))?;
+        let taken = number(length).min(WRITE_BYTES_MAX - total);
+        let data = slice(memory, number(pointer), taken)?;
         if let Some(line) = host.wasi.lines.get_mut(index) {
             gather(line, data, &mut lines);
         }
-        total = total.saturating_add(number(length));
+        total += taken;
     }
     let level = if index == 0 { log::Level::Info } else { log::Level::Error };
     for line in lines {

@@ -1,209 +1,279 @@
-//! Requests of a filter's own, and the messages that wait for their answers.
+//! Calls: what plugins ask of upstreams while an exchange waits, or from a tick.
 
-use support::{Client, Gate, Http2Client, Origin};
+use support::{Gate, Gateway, Origin, wait_until};
 
-use crate::filter_script::{
-    CONTINUE, KEEP, KEPT, PAUSE, call, notes, on, respond, resume, script, tracing, when, with_side,
-};
-use crate::pooled::gated;
+use crate::filtering::{OK, configured};
+use crate::scripted::{pairs, scripted, scripted_with};
 
-#[tokio::test]
-async fn nothing_goes_on_of_a_request_whose_head_is_held_back_until_a_call_is_answered() {
-    let (origin, gate) = (Origin::echo(), Gate::new());
-    let side = gated(&gate);
-    let answered = when(
-        "http_call_response",
-        5,
-        &format!("(call $note 'answered' (local.get 2) (i32.const 0)) {}", resume(0)),
-    );
-    let module = tracing(&[
-        ("request_headers", &format!("{KEEP} {} {PAUSE}", call("/check", 5000))),
-        ("more", &format!("{KEPT} {answered}")),
-    ]);
-    let gateway = with_side(&origin, &side, &module, "").await;
-    let mut client = gateway.client("web").await;
-    client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
-    gate.arrivals(1).await;
-    assert_eq!(notes(&gateway, 1).await, ["request_headers 0 0"]);
-    assert_eq!(origin.accepted(), 0);
-    gate.release();
-    assert_eq!(client.read_response().await.text(), "hello");
-    let expected = [
-        "request_headers 0 0",
-        "answered 1 0",
-        "request_body 5 1",
-        "response_headers 0 0",
-        "response_body 5 1",
-    ];
-    assert_eq!(notes(&gateway, 5).await, expected);
+const CONFIG: &str = "
+workers: 1
+upstreams:
+  side: { url: '{side}', pool: { max_connections: 7 } }
+filters: { test: { wasm: test.wasm{keys} } }
+routes: [{ name: all, upstream: { url: '{origin}' }, filters: [test] }]";
+
+async fn gateway(origin: &Origin, side: &str, module: &[u8], keys: &str) -> Gateway {
+    let builder = configured(CONFIG, &[("test", module)]);
+    builder.set("origin", origin.url()).set("side", side).set("keys", keys).start().await
+}
+
+fn fields(more: &[(&str, &str)]) -> String {
+    pairs(&[&[(":method", "POST"), (":path", "/check?a=1"), (":authority", "side.test")], more].concat())
+}
+
+/// A request that waits for the answer to a call, and is answered with what is known of that.
+fn asking(call: &str) -> Vec<u8> {
+    scripted_with(
+        "",
+        "(global $waiting (mut i32) (i32.const 0))",
+        &[
+            (
+                "proxy_on_request_headers",
+                &format!("(global.set $waiting (local.get 0))\n{call}\n(global.set $end (i32.const 0x10000))\nreturn 1"),
+            ),
+            (
+                "proxy_on_http_call_response",
+                "number $0
+                number $1
+                number $2
+                number $3
+                number $4
+                get_field 6 :status -> bytes
+                get_field 6 x-side -> bytes
+                get_field 7 x-trailer -> bytes
+                get_buffer 4 0 100 -> bytes
+                get_buffer_status 4 -> u32 u32
+                set_field 6 x-side changed
+                get_field 0 :path -> bytes
+                (drop (call $set_context (global.get $waiting)))
+                get_field 0 :path -> bytes
+                answer",
+            ),
+        ],
+    )
 }
 
 #[tokio::test]
-async fn nothing_goes_on_of_a_response_whose_head_is_held_back_until_a_call_is_answered() {
-    let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
-    let gate = Gate::new();
-    let side = gated(&gate);
-    let answered = when(
-        "http_call_response",
-        5,
-        &format!("(call $note 'answered' (local.get 2) (i32.const 0)) {}", resume(1)),
+async fn an_upstream_is_asked_and_its_answer_is_all_there() {
+    let side = Origin::answer(
+        "HTTP/1.1 203 Fine\r\nx-side: yes\r\ntransfer-encoding: chunked\r\n\r\n4\r\nside\r\n0\r\nx-trailer: t\r\n\r\n",
     );
-    let module = tracing(&[
-        ("response_headers", &format!("{KEEP} {} {PAUSE}", call("/check", 5000))),
-        ("more", &format!("{KEPT} {answered}")),
-    ]);
-    let gateway = with_side(&origin, &side, &module, "").await;
+    let origin = Origin::answer(OK);
+    let more = [("x-a", "1"), ("x-a", "2"), ("te", "gzip"), ("content-length", "99"), ("x-evil", "a\u{b}b")];
+    let call = format!("http_call side '{}' 'the body' '' 5000 -> u32", fields(&more));
+    let gateway = gateway(&origin, &side.url(), &asking(&call), "").await;
+    let mut client = gateway.client("web").await;
+    let expected = |token: u32, path: &str| {
+        format!("1\n{token}\n4\n4\n1\n0 203\n0 yes\n0 t\n0 side\n0 4 0\n2\n1 \n0 {path}\n")
+    };
+    let text = client.get("/first").await.text();
+    let (head, rest) = text.split_once("\n0 203").unwrap();
+    assert_eq!(format!("0 203{rest}"), expected(1, "/first").split_once("1\n0 203").map(|(_, rest)| format!("0 203{rest}")).unwrap());
+    let numbers: Vec<u32> = head.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!((numbers[0], numbers[1], numbers[3], numbers[4]), (1, 1, 4, 1), "root, token, body, trailers");
+    assert!(numbers[2] >= 2, "status and fields");
+    assert!(client.get("/second").await.text().starts_with("1\n2\n"));
+    let request = &side.requests()[0];
+    assert_eq!((request.method.as_str(), request.target.as_str(), &*request.body), ("POST", "/check?a=1", &b"the body"[..]));
+    assert_eq!(request.headers.all("host"), ["side.test"]);
+    assert_eq!(request.headers.all("x-a"), ["1", "2"]);
+    assert_eq!(request.headers.all("x-evil"), ["a b"]);
+    assert_eq!(request.headers.all("content-length"), ["8"]);
+    assert!(!request.headers.has("te"));
+    assert_eq!((side.accepted(), origin.accepted()), (1, 0), "its connection is kept");
+}
+
+#[tokio::test]
+async fn an_upstream_that_no_route_uses_has_its_pool() {
+    let side = Origin::answer(OK);
+    let origin = Origin::answer(OK);
+    let call = format!("http_call side '{}' '' '' 5000 -> u32", fields(&[]));
+    let gateway = gateway(&origin, &side.url(), &asking(&call), "").await;
+    gateway.client("web").await.get("/").await;
+    let address = side.addr().to_string();
+    let pools = gateway.pools().await;
+    let pool = pools.iter().find(|pool| pool["address"] == *address).unwrap_or_else(|| panic!("{pools:#?}"));
+    assert_eq!(pool["max_connections"], 7, "{pool}");
+    assert_eq!((&pool["opened"], &pool["idle"]), (&1.into(), &1.into()), "{pool}");
+}
+
+#[tokio::test]
+async fn a_call_that_comes_to_nothing_arrives_with_no_fields() {
+    let gate = Gate::new();
+    let silent = {
+        let gate = gate.clone();
+        Origin::script(move |mut connection| {
+            let gate = gate.clone();
+            async move {
+                connection.read_request().await;
+                gate.pass().await;
+            }
+        })
+    };
+    let refused = support::unused_address();
+    let large = Origin::answer(format!("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n{}", "x".repeat(2000)));
+    let endless = Origin::answer(format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
+        "x".repeat(2000)
+    ));
+    let cut = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\ncut");
+    let garbage = Origin::answer("no HTTP at all\r\n\r\n");
+    for (what, side, timeout) in [
+        ("time-out", silent.url(), 50),
+        ("refused", format!("http://{refused}"), 5000),
+        ("too large", large.url(), 5000),
+        ("too large, in chunks", endless.url(), 5000),
+        ("cut", cut.url(), 5000),
+        ("garbage", garbage.url(), 5000),
+    ] {
+        let origin = Origin::answer(OK);
+        let call = format!("http_call side '{}' '' '' {timeout} -> u32", fields(&[]));
+        let gateway = gateway(&origin, &side, &asking(&call), ", limits: { body: 1KiB }").await;
+        let answer = gateway.client("web").await.get("/").await.text();
+        assert_eq!(answer, "1\n1\n0\n0\n0\n1 \n1 \n1 \n0 \n0 0 0\n2\n1 \n0 /\n", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_made_is_refused_at_once() {
+    let good = fields(&[]);
+    let without = |name: &str| {
+        let all = [(":method", "POST"), (":path", "/c"), (":authority", "side.test")];
+        pairs(&all.into_iter().filter(|(field, _)| *field != name).collect::<Vec<_>>())
+    };
+    let mut script = format!("http_call nobody '{good}' '' '' 100 -> u32\nhttp_call '' '{good}' '' '' 100 -> u32\n");
+    for name in [":method", ":path", ":authority"] {
+        script += &format!("http_call side '{}' '' '' 100 -> u32\n", without(name));
+    }
+    for pseudo in [[("method", "CONNECT"), ("path", "/c")], [("method", "G T"), ("path", "/c")], [("method", "GET"), ("path", "c")], [("method", "GET"), ("path", "/c d")]] {
+        let written: Vec<(String, &str)> = pseudo.iter().map(|(name, value)| (format!(":{name}"), *value)).collect();
+        let mut written: Vec<(&str, &str)> = written.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        written.push((":authority", "a"));
+        script += &format!("http_call side '{}' '' '' 100 -> u32\n", pairs(&written));
+    }
+    script += &format!("http_call side '{}' '' '' 100 -> u32\n", fields(&[("a b", "1")]));
+    script += &format!("http_call side '{}' '' '' 100 -> u32\nanswer", &good[..12]);
+    let (origin, side) = (Origin::answer(OK), Origin::answer(OK));
+    let module = scripted(&[("proxy_on_request_headers", &script)]);
+    let gateway = gateway(&origin, &side.url(), &module, "").await;
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "2 0\n".repeat(11));
+    assert_eq!(side.accepted(), 0);
+}
+
+#[tokio::test]
+async fn several_calls_at_once_are_answered_each_by_itself() {
+    let gate = Gate::new();
+    let side = {
+        let gate = gate.clone();
+        Origin::script(move |mut connection| {
+            let gate = gate.clone();
+            async move {
+                let Some(request) = connection.read_request().await else { return };
+                gate.pass().await;
+                let body = request.target;
+                connection.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+                connection.wait_closed().await;
+            }
+        })
+    };
+    let to = |path: &str| pairs(&[(":method", "GET"), (":path", path), (":authority", "a")]);
+    let module = scripted_with(
+        "",
+        "(global $waiting (mut i32) (i32.const 0)) (global $out (mut i32) (i32.const 3))",
+        &[
+            (
+                "proxy_on_request_headers",
+                &format!(
+                    "(global.set $waiting (local.get 0))
+                    http_call side '{}' '' '' 5000 -> u32
+                    http_call side '{}' '' '' 5000 -> u32
+                    http_call side '{}' '' '' 5000 -> u32
+                    say
+                    return 1",
+                    to("/one"),
+                    to("/two"),
+                    to("/three")
+                ),
+            ),
+            (
+                "proxy_on_http_call_response",
+                "number $1
+                get_buffer 4 0 100 -> bytes
+                say
+                (global.set $out (i32.sub (global.get $out) (i32.const 1)))
+                (if (i32.eqz (global.get $out)) (then
+                  (drop (call $set_context (global.get $waiting)))
+                  (drop (call $continue (i32.const 0)))))",
+            ),
+        ],
+    );
+    let origin = Origin::answer(OK);
+    let gateway = gateway(&origin, &side.url(), &module, "").await;
     let mut client = gateway.client("web").await;
     client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    gate.arrivals(1).await;
-    assert_eq!(notes(&gateway, 2).await, ["request_headers 0 1", "response_headers 0 0"]);
-    gate.release();
-    assert_eq!(client.read_response().await.text(), "hello");
-    let expected = ["request_headers 0 1", "response_headers 0 0", "answered 1 0", "response_body 5 1"];
-    assert_eq!(notes(&gateway, 4).await, expected);
-    assert_eq!(client.get("/").await.text(), "hello", "the connection is as good as before");
-    assert_eq!(origin.accepted(), 1);
-}
-
-#[tokio::test]
-async fn a_body_does_not_let_a_head_through_whose_authorisation_was_not_answered_yet() {
-    let keys = ", on_headers_pause: continue_body";
-    let answers = [("forbidden", respond(403, "no"), 403, "no", 0), ("allowed", resume(0), 200, "hello", 1)];
-    for (name, answer, status, text, connections) in answers {
-        let (origin, gate) = (Origin::echo(), Gate::new());
-        let side = gated(&gate);
-        let answered = format!(
-            "(call $note 'answered' (local.get 2) (i32.const 0)) (drop (call $set_context (global.get $kept))) {answer}"
-        );
-        let module = tracing(&[
-            ("request_headers", &format!("{KEEP} {} {PAUSE}", call("/check", 5000))),
-            ("more", &format!("{KEPT} {}", when("http_call_response", 5, &answered))),
-        ]);
-        let gateway = with_side(&origin, &side, &module, keys).await;
-        let mut client = gateway.client("web").await;
-        client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
-        gate.arrivals(1).await;
-        // The filter has had all of it, and said "go on".
-        assert_eq!(notes(&gateway, 2).await, ["request_headers 0 0", "request_body 5 1"], "{name}");
-        assert_eq!(origin.accepted(), 0, "{name}");
-        gate.release();
-        let response = client.read_response().await;
-        assert_eq!((response.status, response.text().as_str()), (status, text), "{name}");
-        assert_eq!(origin.accepted(), connections, "{name}");
-        assert_eq!(notes(&gateway, 3).await[2], "answered 1 0");
-    }
-}
-
-#[tokio::test]
-async fn once_the_call_is_answered_the_rest_of_the_body_can_let_the_head_go() {
-    let (origin, gate) = (Origin::echo(), Gate::new());
-    let side = gated(&gate);
-    let answered = when("http_call_response", 5, "(call $note 'answered' (local.get 2) (i32.const 0))");
-    let module =
-        tracing(&[("request_headers", &format!("{} {PAUSE}", call("/check", 5000))), ("more", &answered)]);
-    let gateway = with_side(&origin, &side, &module, ", on_headers_pause: continue_body").await;
-    let mut client = gateway.client("web").await;
-    client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello").await;
-    gate.arrivals(1).await;
-    notes(&gateway, 2).await;
-    gate.release();
-    assert_eq!(notes(&gateway, 3).await[2], "answered 1 0");
+    gate.arrivals(3).await;
+    gateway.wait_for_log("0 1|0 2|0 3|").await;
     assert_eq!(origin.accepted(), 0);
-    client.send_raw("world").await;
-    assert_eq!(client.read_response().await.text(), "helloworld");
-    assert_eq!(notes(&gateway, 4).await[3], "request_body 10 1");
-}
-
-#[tokio::test]
-async fn a_body_does_not_let_a_response_through_that_the_answer_to_a_call_may_forbid() {
-    let keys = ", on_headers_pause: continue_body";
-    for (name, answer, status) in [("forbidden", respond(451, "no"), 451), ("allowed", resume(1), 200)] {
-        let (origin, gate) =
-            (Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"), Gate::new());
-        let side = gated(&gate);
-        let answered = format!("(drop (call $set_context (global.get $kept))) {answer}");
-        let module = tracing(&[
-            ("response_headers", &format!("{KEEP} {} {PAUSE}", call("/check", 5000))),
-            ("more", &format!("{KEPT} {}", when("http_call_response", 5, &answered))),
-        ]);
-        let gateway = with_side(&origin, &side, &module, keys).await;
-        for http2 in [false, true] {
-            let address = gateway.addr("web");
-            let asking = tokio::spawn(async move {
-                if http2 {
-                    let response = Http2Client::connect(address).await.get("http://gateway.test/").await;
-                    (response.status.as_u16(), response.body)
-                } else {
-                    let response = Client::connect(address).await.get("/").await;
-                    (response.status, response.body)
-                }
-            });
-            gate.arrivals(1 + usize::from(http2)).await;
-            let seen = ["request_headers 0 1", "response_headers 0 0", "response_body 5 1"];
-            let count = 3 * (1 + usize::from(http2));
-            assert_eq!(notes(&gateway, count).await[count - 3..], seen, "{name}");
-            assert!(!asking.is_finished(), "{name}");
-            gate.release();
-            let expected = if status == 200 { "hello" } else { "no" };
-            assert_eq!(
-                asking.await.unwrap(),
-                (status, expected.as_bytes().to_vec()),
-                "{name}, HTTP/2: {http2}"
-            );
-        }
+    gate.release_all();
+    assert_eq!(client.read_response().await.text(), "ok");
+    for (token, path) in [(1, "/one"), (2, "/two"), (3, "/three")] {
+        gateway.wait_for_log(&format!("{token}|0 {path}|")).await;
     }
 }
 
 #[tokio::test]
-async fn a_call_that_fails_or_is_late_arrives_without_fields() {
+async fn a_tick_may_call_as_well() {
+    let call = format!("http_call side '{}' '' '' 5000 -> u32", fields(&[]));
+    let module = scripted(&[
+        ("proxy_on_configure", "set_tick 10\n(global.set $end (i32.const 0x10000))"),
+        ("proxy_on_tick", &format!("set_tick 0\n{call}\nsay")),
+        ("proxy_on_http_call_response", "get_buffer 4 0 100 -> bytes\ntext came\nsay"),
+    ]);
+    let (origin, side) = (Origin::answer(OK), Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nto-root"));
+    let gateway = gateway(&origin, &side.url(), &module, "").await;
+    gateway.wait_for_log("0 to-root|came|").await;
+    assert_eq!(side.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_any_more_does_no_harm() {
     let gate = Gate::new();
-    let stalls = gated(&gate);
-    let refuses = Origin::script(|connection| async move { connection.reset() });
-    for (name, side, timeout) in [("late", &stalls, 100), ("failed", &refuses, 5000)] {
-        let origin = Origin::echo();
-        let answered = when(
-            "http_call_response",
-            5,
-            &format!("(call $note 'answered' (local.get 2) (i32.const 0)) {}", resume(0)),
-        );
-        let module = tracing(&[
-            ("request_headers", &format!("{KEEP} {} {PAUSE}", call("/check", timeout))),
-            ("more", &format!("{KEPT} {answered}")),
-        ]);
-        let gateway = with_side(&origin, side, &module, "").await;
-        let mut client = gateway.client("web").await;
-        assert_eq!(client.get("/").await.status, 200, "{name}");
-        assert_eq!(notes(&gateway, 2).await[1], "answered 0 0", "{name}");
-    }
-}
-
-#[tokio::test]
-async fn a_call_whose_exchange_is_over_is_answered_all_the_same() {
-    let (origin, gate) = (Origin::echo(), Gate::new());
-    let side = gated(&gate);
-    // The context is no more: its number is no argument then.
-    let answered = "(call $note 'answered' (local.get 2) (call $set_context (global.get $kept))) (drop (call $continue (i32.const 0)))";
-    let code = format!(
-        "{KEPT} (global $seen (mut i32) (i32.const 0)) {} {}",
-        on("request_headers", &format!(
-            "(global.set $seen (i32.add (global.get $seen) (i32.const 1))) (call $note 'seen' (global.get $seen) (i32.const 0))
-             (if (result i32) (i32.eq (global.get $seen) (i32.const 1)) (then {KEEP} {} {PAUSE}) (else {CONTINUE}))",
-            call("/check", 5000)
-        )),
-        when("http_call_response", 5, answered)
+    let side = {
+        let gate = gate.clone();
+        Origin::script(move |mut connection| {
+            let gate = gate.clone();
+            async move {
+                connection.read_request().await;
+                gate.pass().await;
+                connection.write(OK).await;
+                connection.wait_closed().await;
+            }
+        })
+    };
+    let call = format!("http_call side '{}' '' '' 5000 -> u32", fields(&[]));
+    let module = scripted_with(
+        "",
+        "(global $waiting (mut i32) (i32.const 0))",
+        &[
+            ("proxy_on_request_headers", &format!("(global.set $waiting (local.get 0))\n{call}\nsay\nreturn 1")),
+            ("proxy_on_delete", "text deleted\nsay"),
+            (
+                "proxy_on_http_call_response",
+                "(local.set 0 (call $set_context (global.get $waiting)))\nnumber $0\ncontinue 0\ntext came\nsay",
+            ),
+        ],
     );
-    let gateway = with_side(&origin, &side, &script(&code), "").await;
+    let origin = Origin::answer(OK);
+    let gateway = gateway(&origin, &side.url(), &module, "").await;
     let mut client = gateway.client("web").await;
     client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     gate.arrivals(1).await;
     drop(client);
-    gateway.wait_for_stdout("client.closed").await;
-    gate.release();
-    assert_eq!(notes(&gateway, 2).await[1], "answered 1 2");
-    assert_eq!(gateway.client("web").await.get("/").await.status, 200);
-    assert_eq!(notes(&gateway, 3).await[2], "seen 2 0", "the instance is the same");
-    assert_eq!(
-        gateway.metric(r#"gateway_filter_failures_total{filter="test",reason="trap"}"#).await.unwrap_or(0.0),
-        0.0
-    );
+    gateway.wait_for_log("deleted|").await;
+    gate.release_all();
+    gateway.wait_for_log("2|2|came|").await;
+    wait_until("nothing failed", async || {
+        gateway.metric("gateway_filter_failures_total{filter=\"test\"").await.is_none()
+    })
+    .await;
 }

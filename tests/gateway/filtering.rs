@@ -5,6 +5,7 @@
 use support::{Gateway, GatewayBuilder, Origin};
 
 use crate::PROGRAM;
+use crate::scripted::scripted;
 
 /// Everything that the ABI offers, under the names `$log`, `$get_buffer` and so on.
 const IMPORTS: &str = r#"
@@ -45,7 +46,6 @@ const IMPORTS: &str = r#"
 "#;
 
 /// A memory of one megabyte, whose upper half is handed out by the allocator, over and over again.
-
 const BASE: &str = r#"
 (memory (export "memory") 16)
 (global $heap (mut i32) (i32.const 524288))
@@ -61,12 +61,17 @@ const BASE: &str = r#"
 ///
 /// Data of the test belongs below 1024; from there to 524288 the memory is free.
 pub(crate) fn plugin(declarations: &str) -> Vec<u8> {
+    plugin_with("", declarations)
+}
+
+/// As [`plugin`], with imports besides those that the ABI offers.
+pub(crate) fn plugin_with(imports: &str, declarations: &str) -> Vec<u8> {
     let version = if declarations.contains("proxy_abi_version_") {
         ""
     } else {
         r#"(func (export "proxy_abi_version_0_2_1"))"#
     };
-    let text = format!("(module {IMPORTS} {BASE} {version} {declarations})");
+    let text = format!("(module {IMPORTS} {imports} {BASE} {version} {declarations})");
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -91,3 +96,28 @@ routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [test] }}]",
 pub(crate) async fn filtered(origin: &Origin, module: &[u8], filter_keys: &str) -> Gateway {
     builder(origin, module, filter_keys).start().await
 }
+
+/// What every configuration with filters has, before `filters` and `routes`.
+const CONFIG: &str = "
+listeners: [{ name: web, address: 127.0.0.1:0 }]
+admin: { address: 127.0.0.1:0 }
+telemetry: { access_log: off }
+wasm: { cache: off }
+";
+
+/// A gateway with this configuration, which says how many workers there are, and these modules: `a` is the file `a.wasm`.
+pub(crate) fn configured(config: &str, modules: &[(&str, &[u8])]) -> GatewayBuilder {
+    let builder = Gateway::builder(PROGRAM, format!("{CONFIG}{config}"));
+    modules.iter().fold(builder, |builder, (name, module)| builder.file(&format!("{name}.wasm"), module))
+}
+
+/// What a plugin reports of a request for `/` whose head it is given: see [`scripted`](crate::scripted).
+pub(crate) async fn reported(script: &str) -> String {
+    let origin = Origin::answer(OK);
+    let module = scripted(&[("proxy_on_request_headers", &format!("{script}\nanswer"))]);
+    let gateway = filtered(&origin, &module, "").await;
+    gateway.client("web").await.get("/").await.text()
+}
+
+/// A plain answer.
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

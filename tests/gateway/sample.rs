@@ -1,26 +1,35 @@
 //! The gateway.yaml that newcomers start with.
 
-use support::{Origin, unused_address, wait_until};
+use support::{GatewayBuilder, Origin, unused_address, wait_until};
 
 use crate::gateway;
 
 const SAMPLE: &str = include_str!("../../gateway.yaml");
+
+/// The plugin that it names, as it is kept.
+const PLUGIN: (&str, &[u8]) =
+    ("plugins/prebuilt/uppercase.wasm", include_bytes!("../../plugins/prebuilt/uppercase.wasm"));
+
+fn sample(text: String) -> GatewayBuilder {
+    let (path, module) = PLUGIN;
+    gateway(text).file(path, module)
+}
 
 #[tokio::test]
 async fn the_sample_serves_spike_through_a_kept_connection() {
     // Its ports are fixed. The upstream's has to be known beforehand, the others need not be.
     let upstream = unused_address();
     let mut text = SAMPLE.to_owned();
-    for (written, here) in [
-        ("address: 127.0.0.1:9901", "address: 127.0.0.1:0".to_owned()),
-        ("address: 127.0.0.1:8080", "address: 127.0.0.1:0".to_owned()),
-        ("address: 127.0.0.1:8081", format!("address: {upstream}")),
-        ("http://127.0.0.1:8081", format!("http://{upstream}")),
+    for (written, times, here) in [
+        ("address: 127.0.0.1:9901", 1, "address: 127.0.0.1:0".to_owned()),
+        ("address: 127.0.0.1:8080", 1, "address: 127.0.0.1:0".to_owned()),
+        ("address: 127.0.0.1:8081", 1, format!("address: {upstream}")),
+        ("http://127.0.0.1:8081", 2, format!("http://{upstream}")),
     ] {
-        assert_eq!(text.matches(written).count(), 1, "{written}");
+        assert_eq!(text.matches(written).count(), times, "{written}");
         text = text.replace(written, &here);
     }
-    let gateway = gateway(text).start().await;
+    let gateway = sample(text).start().await;
     let mut client = gateway.client("web").await;
     for _ in 0..3 {
         let response = client.get("/spike").await;
@@ -32,6 +41,8 @@ async fn the_sample_serves_spike_through_a_kept_connection() {
     wait_until("one connection was accepted", async || gateway.metric(accepted).await == Some(1.0)).await;
     assert!(gateway.stdout_lines().iter().any(|line| line == &format!("route spike: http://{upstream}")));
     assert_eq!(gateway.client("web").await.get("/").await.status, 404);
+    let shouted = client.get("/shout").await;
+    assert_eq!((shouted.status, shouted.text().as_str()), (200, "HELLO FROM THE UPSTREAM\n"));
 }
 
 #[tokio::test]
@@ -43,7 +54,7 @@ async fn the_https_route_of_the_sample_is_rewritten_as_it_says() {
         .replace("127.0.0.1:8080", "127.0.0.1:0")
         .replace("address: 127.0.0.1:8081", "address: 127.0.0.1:0")
         .replace("https://example.com", &origin.url());
-    let gateway = gateway(text).start().await;
+    let gateway = sample(text).start().await;
     assert_eq!(gateway.client("web").await.get("/example").await.status, 200);
     assert_eq!(origin.requests()[0].target, "/");
 }

@@ -30,7 +30,9 @@ impl Patience {
     /// Whoever reads an event stream waits for its head.
     pub(super) fn of(response: &HeaderMap) -> Self {
         let kind = response.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-        let is_event_stream = kind.and_then(|kind| kind.get(..17)).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+        let is_event_stream = kind
+            .and_then(|kind| kind.get(..17))
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
         if is_event_stream { Patience::None } else { Patience::Short }
     }
 }

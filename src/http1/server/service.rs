@@ -50,6 +50,8 @@ pub(crate) struct Reply<R> {
     pub(crate) record: R,
     /// Close the connection after it.
     pub(crate) close: bool,
+    /// Nothing is sent, for this reason: the client is gone, or a filter has given the request up.
+    pub(crate) unsent: Option<Error>,
     /// What becomes of the connection after a 101.
     pub(crate) tunnel: Option<Tunnel>,
 }

@@ -1,14 +1,12 @@
 //! What went wrong in a guest, for the counts and for people.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use wasmtime::{Error, Trap, WasmBacktrace};
 
 use crate::filter::Fault;
 use crate::wasm::host::{Cause, Host};
 use crate::wasm::log::escaped;
-use crate::wasm::plugin::Plugin;
 
 /// Lines of a backtrace that are shown: two a frame where lines of the source are known.
 const BACKTRACE_LINES: usize = 40;
@@ -31,10 +29,18 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
         (Some(Cause::Time), _) => format!("it took more than {:?} of CPU time", host.time_max),
         (Some(Cause::Exit(code)), _) => format!("it exited with code {code}"),
         (None, Some(trap)) => trap.to_string(),
-        (None, None) => root_of(error),
+        (None, None) => said_of(error),
     };
     if host.limit.was_refused {
-        let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
+        let _infallible = write!(
+            text,
+            " (it had asked for more memory than `limits.memory`, {} bytes)",
+            settings.memory_bytes_max
+        );
+    }
+    if host.creates_context() {
+        // Some SDKs abort for want of a kind of context: no other sign of it comes out of them.
+        text.push_str(" (it was given the context of an exchange: a plugin that has only a root context can be no filter)");
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         for line in backtrace.to_string().lines().take(BACKTRACE_LINES) {
@@ -44,15 +50,21 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
     text
 }
 
-fn root_of(error: &Error) -> String {
-    escaped(&error.root_cause().to_string())
+/// What the host says of it: of an error in a call, only what brought it about, for the rest is the backtrace.
+fn said_of(error: &Error) -> String {
+    let is_in_call = error.downcast_ref::<WasmBacktrace>().is_some();
+    escaped(&if is_in_call { error.root_cause().to_string() } else { format!("{error:#}") })
 }
 
 /// Counts a fault, and tells the log of it now and then.
-pub(super) fn tell(plugin: &Arc<Plugin>, callback: &str, fault: Fault, what: &str) {
+pub(super) fn tell(host: &Host, fault: Fault, what: &str) {
+    let (plugin, callback) = (&host.plugin, host.callback);
     plugin.stats.failed(fault.name());
-    if let Some(held_back) = plugin.warned.passes(fault.name()) {
+    if let Some(journal) = host.log.journal() {
+        journal.fault(fault, format!("in {callback}: {what}"));
+    } else if let Some(held_back) = plugin.warned.passes(fault.name()) {
         let (filter, reason) = (&*plugin.settings.name, fault.name());
-        tracing::error!(filter, callback, reason, held_back, "filter failed: {what}");
+        // In the text as well: a backtrace moves the fields far away from it.
+        tracing::error!(filter, callback, reason, held_back, "filter `{filter}` failed in `{callback}`: {what}");
     }
 }

@@ -7,6 +7,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Instance;
+use crate::shutdown::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
 
@@ -31,9 +32,10 @@ impl Drop for Tasks {
     }
 }
 
-/// Whether there is a worker that tasks could run on. An instance that is only tried has none.
+/// Whether there is a worker that tasks could run on: an instance that is only tried has none, and a worker that ends has
+/// no task that would still be polled.
 fn is_live(instance: &Instance) -> bool {
-    instance.running.borrow().as_ref().is_some_and(|running| running.store.data().is_live)
+    !is_cut_off() && instance.host(|host| host.is_live) == Some(true)
 }
 
 /// Ticks in an interval from now on.
@@ -63,21 +65,25 @@ pub(super) fn tick(instance: &Rc<Instance>, period: Option<Duration>) {
 
 /// Tells the instance of what comes into the queues that it has registered.
 pub(super) fn listen(instance: &Rc<Instance>) {
-    let bell = match &*instance.running.borrow() {
-        Some(running) if running.exports.queue_ready.is_some() => running.store.data().bell.clone(),
-        _ => return,
-    };
-    if !is_live(instance) {
+    if instance.exports.queue_ready.is_none() || !is_live(instance) {
         return;
     }
+    let Some(bell) = instance.host(|host| host.bell.clone()) else { return };
     let waiting = Rc::downgrade(instance);
     let listening = async move {
         loop {
             let queues = bell.rung().await;
             let Some(instance) = waiting.upgrade() else { return };
-            for queue in queues {
-                if instance.on_queue_ready(queue).is_err() {
-                    return;
+            for (queue, entries) in queues {
+                // Once for each, as in other hosts: guests take one at a time.
+                for _ in 0..entries {
+                    if !instance.plugin.services().shared.has_entries(queue) {
+                        break;
+                    }
+                    if instance.on_queue_ready(queue).is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
                 }
             }
         }
@@ -103,6 +109,11 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
     if !is_live(instance) {
         return;
     }
+    if let Some(journal) = instance.journal() {
+        let (upstream, request) = (&call.upstream, call.request.line());
+        journal
+            .note(format!("calls upstream `{upstream}`: {request}; there is none here, so the call fails"));
+    }
     let weak = Rc::downgrade(instance);
     spawn_local(async move {
         let (token, member) = (call.token, call.member.clone());
@@ -123,7 +134,11 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
     let (callee, body_bytes_max, filter) = {
         let instance = instance.upgrade()?;
         let plugin = &instance.plugin;
-        (plugin.services().callee(&call.upstream)?, plugin.settings.body_bytes_max, plugin.settings.name.clone())
+        (
+            plugin.services().callee(&call.upstream)?,
+            plugin.settings.body_bytes_max,
+            plugin.settings.name.clone(),
+        )
     };
     let limits = CallLimits {
         timeouts: &callee.timeouts,
@@ -132,12 +147,9 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
         keep_alive: callee.keep_alive,
     };
     match upstream::call(&callee.upstream, &call.request, limits).await {
-        Ok(OwnResponse { status, headers, body, trailers }) => Some(CallResponse {
-            status: Some(status),
-            headers,
-            body,
-            trailers: trailers.unwrap_or_default(),
-        }),
+        Ok(OwnResponse { status, headers, body, trailers }) => {
+            Some(CallResponse { status: Some(status), headers, body, trailers: trailers.unwrap_or_default() })
+        }
         Err(error) => {
             tracing::debug!(filter, upstream = call.upstream, "a filter's call failed: {error}");
             None

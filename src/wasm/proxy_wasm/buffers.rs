@@ -30,10 +30,14 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         },
     )?;
     // ABI 0.1.0.
-    linker.func_wrap("env", "proxy_get_configuration", |mut caller: Caller<'_, Host>, data: u32, size: u32| {
-        let configuration = caller.data().plugin.configuration();
-        answer(give(&mut caller, &configuration, data, size))
-    })?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_configuration",
+        |mut caller: Caller<'_, Host>, data: u32, size: u32| {
+            let configuration = caller.data().plugin.configuration();
+            answer(give(&mut caller, &configuration, data, size))
+        },
+    )?;
     Ok(())
 }
 
@@ -64,13 +68,7 @@ fn part(length: usize, start: u32, max: u32) -> Answer<std::ops::Range<usize>> {
     Ok(start..start.saturating_add(number(max)).min(length))
 }
 
-fn get(
-    caller: &mut Caller<'_, Host>,
-    buffer: u32,
-    (start, max): (u32, u32),
-    data: u32,
-    size: u32,
-) -> Answer {
+fn get(caller: &mut Caller<'_, Host>, buffer: u32, (start, max): (u32, u32), data: u32, size: u32) -> Answer {
     let kind = kind_of(buffer)?;
     let BufferKind::Body(direction) = kind else {
         let bytes = in_memory(caller.data(), kind)?;
@@ -123,7 +121,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_cut_to_what_there_is() {
-        for (start, max, expected) in [(0, 99, 0..10), (3, 4, 3..7), (9, u32::MAX - 9, 9..10), (10, 1, 10..10), (99, 1, 10..10)] {
+        for (start, max, expected) in
+            [(0, 99, 0..10), (3, 4, 3..7), (9, u32::MAX - 9, 9..10), (10, 1, 10..10), (99, 1, 10..10)]
+        {
             assert_eq!(part(10, start, max).unwrap(), expected);
         }
         assert!(part(10, 1, u32::MAX).is_err());

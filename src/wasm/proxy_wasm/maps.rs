@@ -4,12 +4,13 @@
 
 use std::cell::RefMut;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MapKind, Status, answer};
 use super::pairs;
-use crate::filter::{Direction, Exchange, MAP_BYTES_MAX, ResponseHead, field_name, field_value};
+use crate::filter::{Direction, MAP_BYTES_MAX, ResponseHead, field_name, field_value};
+use crate::forward;
 use crate::wasm::host::{CallResponse, Host};
 use crate::wasm::memory::{give, give_with, slice, split, write_u32};
 
@@ -19,19 +20,28 @@ const FIELDS_MAX: usize = 1000;
 /// A path and query as a filter may set it.
 const PATH_BYTES_MAX: usize = 64 * 1024;
 
+/// A method as a filter may set it.
+const METHOD_BYTES_MAX: usize = 64;
+
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "proxy_get_header_map_size", |mut caller: Caller<'_, Host>, map: u32, at: u32| {
-        answer(size(&mut caller, map, at))
-    })?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_size",
+        |mut caller: Caller<'_, Host>, map: u32, at: u32| answer(size(&mut caller, map, at)),
+    )?;
     linker.func_wrap(
         "env",
         "proxy_get_header_map_pairs",
-        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| answer(pairs_of(&mut caller, map, data, size)),
+        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
+            answer(pairs_of(&mut caller, map, data, size))
+        },
     )?;
     linker.func_wrap(
         "env",
         "proxy_set_header_map_pairs",
-        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| answer(set_pairs(&mut caller, map, data, size)),
+        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
+            answer(set_pairs(&mut caller, map, data, size))
+        },
     )?;
     linker.func_wrap(
         "env",
@@ -40,11 +50,18 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             answer(value_of(&mut caller, map, (name, name_size), data, size))
         },
     )?;
-    for (function, edit) in [("proxy_add_header_map_value", Edit::Add), ("proxy_replace_header_map_value", Edit::Set)] {
+    for (function, edit) in
+        [("proxy_add_header_map_value", Edit::Add), ("proxy_replace_header_map_value", Edit::Set)]
+    {
         linker.func_wrap(
             "env",
             function,
-            move |mut caller: Caller<'_, Host>, map: u32, name: u32, name_size: u32, value: u32, value_size: u32| {
+            move |mut caller: Caller<'_, Host>,
+                  map: u32,
+                  name: u32,
+                  name_size: u32,
+                  value: u32,
+                  value_size: u32| {
                 answer(change(&mut caller, map, (name, name_size), (value, value_size), edit))
             },
         )?;
@@ -66,34 +83,53 @@ enum Edit {
     Remove,
 }
 
-/// The pseudo-headers and the fields of a map, for reading.
+/// What a map has besides its fields: pseudo-headers, and the length of the body.
+const BESIDES: usize = 5;
+
+type Pair<'a> = (&'static str, &'a [u8]);
+
+/// A map, for reading.
+#[derive(Default)]
 struct View<'a> {
-    pseudo: Vec<(&'static str, &'a [u8])>,
+    besides: [Option<Pair<'a>>; BESIDES],
     headers: Option<&'a HeaderMap>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn of(headers: Option<&'a HeaderMap>) -> Self {
+        Self { headers, ..Self::default() }
+    }
+
+    fn besides(&self) -> impl Iterator<Item = Pair<'a>> {
+        self.besides.iter().copied().flatten()
+    }
+
     fn count(&self) -> usize {
-        self.pseudo.len() + self.headers.map_or(0, HeaderMap::len)
+        self.besides().count() + self.headers.map_or(0, HeaderMap::len)
+    }
+
+    /// The bytes that all pairs take; of no pairs there are none.
+    fn length(&self) -> usize {
+        if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let pseudo = self.pseudo.iter().map(|(name, value)| (name.as_bytes(), *value));
+        let besides = self.besides().map(|(name, value)| (name.as_bytes(), value));
         let fields = self.headers.into_iter().flatten();
-        pseudo.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+        besides.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
     }
 }
 
 /// Reads a map; one that is not there has no fields.
 fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
-    let empty = View { pseudo: vec![], headers: None };
+    let empty = View::default();
     if let Some(CallResponse { status, headers, trailers, .. }) = &host.call_response {
         match kind {
             MapKind::CallResponseHead => {
-                let pseudo = status.iter().map(|status| (":status", status.as_str().as_bytes())).collect();
-                return read(&View { pseudo, headers: Some(headers) });
+                let status = status.as_ref().map(|status| (":status", status.as_str().as_bytes()));
+                return read(&View { besides: [status, None, None, None, None], headers: Some(headers) });
             }
-            MapKind::CallResponseTrailers => return read(&View { pseudo: vec![], headers: Some(trailers) }),
+            MapKind::CallResponseTrailers => return read(&View::of(Some(trailers))),
             _ => {}
         }
     }
@@ -102,29 +138,34 @@ fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     match kind {
         MapKind::Head(Direction::Request) => {
             let head = exchange.request.borrow();
-            let pseudo = vec![
-                (":authority", head.authority.as_bytes()),
-                (":path", head.path().as_bytes()),
-                (":method", head.method.as_str().as_bytes()),
-                (":scheme", head.scheme.as_bytes()),
+            let besides = [
+                Some((":authority", head.authority.as_bytes())),
+                Some((":path", head.path().as_bytes())),
+                Some((":method", head.method.as_str().as_bytes())),
+                Some((":scheme", head.scheme.as_bytes())),
+                length_of(head.length.as_ref()),
             ];
-            read(&View { pseudo, headers: Some(&head.headers) })
+            read(&View { besides, headers: Some(&head.headers) })
         }
         MapKind::Head(Direction::Response) => match &*exchange.response.borrow() {
             None => read(&empty),
             Some(head) => {
-                let pseudo = vec![(":status", head.status.as_str().as_bytes())];
-                read(&View { pseudo, headers: Some(&head.headers) })
+                let status = Some((":status", head.status.as_str().as_bytes()));
+                let besides = [status, length_of(head.length.as_ref()), None, None, None];
+                read(&View { besides, headers: Some(&head.headers) })
             }
         },
-        MapKind::Trailers(Direction::Request) => {
-            read(&View { pseudo: vec![], headers: exchange.request_trailers.borrow().as_ref() })
-        }
+        MapKind::Trailers(Direction::Request) => read(&View::of(exchange.request_trailers.borrow().as_ref())),
         MapKind::Trailers(Direction::Response) => {
-            read(&View { pseudo: vec![], headers: exchange.response_trailers.borrow().as_ref() })
+            read(&View::of(exchange.response_trailers.borrow().as_ref()))
         }
         MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
     }
+}
+
+/// The length of a body, as if it were a field.
+fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
+    length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
 }
 
 fn kind_of(map: u32) -> Answer<MapKind> {
@@ -132,14 +173,13 @@ fn kind_of(map: u32) -> Answer<MapKind> {
 }
 
 fn size(caller: &mut Caller<'_, Host>, map: u32, at: u32) -> Answer {
-    let length = view(caller.data(), kind_of(map)?, |view| pairs::length(view.pairs()));
+    let length = view(caller.data(), kind_of(map)?, |view| view.length());
     write_u32(caller, at, u32::try_from(length).unwrap_or(u32::MAX))
 }
 
 fn pairs_of(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> Answer {
     let kind = kind_of(map)?;
-    // Of no pairs there are no bytes.
-    let length = view(caller.data(), kind, |view| if view.count() == 0 { 0 } else { pairs::length(view.pairs()) });
+    let length = view(caller.data(), kind, |view| view.length());
     give_with(caller, length, data, size, |host, room| {
         view(host, kind, |view| pairs::write(room, view.count(), || view.pairs()));
     })
@@ -155,23 +195,19 @@ fn value_of(
     let kind = kind_of(map)?;
     let (memory, host) = split(caller)?;
     let name = slice(memory, name, name_size)?;
-    let value = view(host, kind, |view| match name {
-        [b':', ..] => {
-            let found = view.pseudo.iter().find(|(pseudo, _)| pseudo.as_bytes().eq_ignore_ascii_case(name));
-            found.and_then(|(_, value)| HeaderValue::from_bytes(value).ok())
+    let value = view(host, kind, |view| {
+        let wanted = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
+        match view.besides().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted)) {
+            Some((_, value)) => HeaderValue::from_bytes(value).ok(),
+            // A copy shares the value's bytes.
+            None => field_named(view, name),
         }
-        // A copy shares the value's bytes.
-        _ => field_named(view, name),
     });
     give(caller, value.ok_or(Status::NotFound)?.as_bytes(), data, size)
 }
 
-/// The value of a field; several lines are one list (RFC 9110 §5.3). `host` is the authority.
+/// The value of a field; several lines are one list (RFC 9110 §5.3).
 fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
-    let is_host = name.eq_ignore_ascii_case(b"host");
-    if let Some((_, authority)) = view.pseudo.first().filter(|(pseudo, _)| is_host && *pseudo == ":authority") {
-        return HeaderValue::from_bytes(authority).ok();
-    }
     let name = field_name(name).ok()?;
     let mut values = view.headers?.get_all(name).iter();
     let first = values.next()?;
@@ -195,9 +231,21 @@ impl Target<'_> {
             Target::Trailers(headers) => headers,
         }
     }
+
+    /// Where the length of the body is written, of a head.
+    fn length(&mut self) -> Option<&mut Option<HeaderValue>> {
+        match self {
+            Target::Request(head) => Some(&mut head.length),
+            Target::Response(head) => Some(&mut head.length),
+            Target::Trailers(_) => None,
+        }
+    }
 }
 
-fn target(exchange: &Exchange, kind: MapKind) -> Answer<Target<'_>> {
+fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
+    // What is not the filter's to look at yet is not its to change: should it fail, the message is as it was.
+    let member = host.member().filter(|_| !host.creates_context()).ok_or(Status::BadArgument)?;
+    let exchange = &member.exchange;
     let present = |cell| RefMut::filter_map(cell, Option::as_mut).map_err(|_| Status::BadArgument);
     Ok(match kind {
         MapKind::Head(Direction::Request) => Target::Request(exchange.request.borrow_mut()),
@@ -205,8 +253,12 @@ fn target(exchange: &Exchange, kind: MapKind) -> Answer<Target<'_>> {
             let head = RefMut::filter_map(exchange.response.borrow_mut(), Option::as_mut);
             Target::Response(head.map_err(|_| Status::BadArgument)?)
         }
-        MapKind::Trailers(Direction::Request) => Target::Trailers(present(exchange.request_trailers.borrow_mut())?),
-        MapKind::Trailers(Direction::Response) => Target::Trailers(present(exchange.response_trailers.borrow_mut())?),
+        MapKind::Trailers(Direction::Request) => {
+            Target::Trailers(present(exchange.request_trailers.borrow_mut())?)
+        }
+        MapKind::Trailers(Direction::Response) => {
+            Target::Trailers(present(exchange.response_trailers.borrow_mut())?)
+        }
         // What a call was answered with is there to be read.
         _ => return Err(Status::BadArgument.into()),
     })
@@ -223,8 +275,7 @@ fn change(
     let (memory, host) = split(caller)?;
     let name = slice(memory, name, name_size)?;
     let value = slice(memory, value, value_size)?;
-    let Some(member) = host.member() else { return Err(Status::BadArgument.into()) };
-    let mut target = match target(&member.exchange, kind) {
+    let mut target = match target(host, kind) {
         // What is not there need not be taken out.
         Err(_) if edit == Edit::Remove => return Ok(()),
         target => target?,
@@ -233,6 +284,13 @@ fn change(
         return changed;
     }
     let name = field_name(name).map_err(|_| Status::BadArgument)?;
+    if name == header::CONTENT_LENGTH
+        && let Some(length) = target.length()
+    {
+        // Shown to the filters behind this one; what is sent is another matter.
+        *length = (edit != Edit::Remove).then(|| field_value(value));
+        return Ok(());
+    }
     if edit == Edit::Remove {
         target.headers().remove(name);
         return Ok(());
@@ -271,18 +329,19 @@ fn set_pseudo(target: &mut Target<'_>, name: &[u8], value: &[u8]) -> Result<(), 
     let bad = Status::BadArgument;
     match (target, name) {
         (Target::Request(head), b":method") => {
-            let method = Method::from_bytes(value).map_err(|_| bad)?;
-            if method == Method::CONNECT {
-                return Err(bad);
-            }
-            head.method = method;
+            let method = Method::from_bytes(value).ok().filter(|_| value.len() <= METHOD_BYTES_MAX);
+            head.method = method.filter(|method| *method != Method::CONNECT).ok_or(bad)?;
         }
         (Target::Request(head), b":path") => {
             // What a request line can hold (RFC 9112 §3.2.1); the gateway looks at the path again as at any other.
             let path = std::str::from_utf8(value).ok().filter(|path| is_target(path)).ok_or(bad)?;
             head.set_path(path.to_owned());
         }
-        (Target::Request(head), b":authority") => head.authority = HeaderValue::from_bytes(value).map_err(|_| bad)?,
+        (Target::Request(head), b":authority") => {
+            // What goes upstream as its Host.
+            let is_host = std::str::from_utf8(value).is_ok_and(|host| forward::is_authority(host));
+            head.authority = HeaderValue::from_bytes(value).ok().filter(|_| is_host).ok_or(bad)?;
+        }
         // How the client came in is not for a filter to say.
         (Target::Request(_), b":scheme" | b":protocol") => {}
         (Target::Response(head), b":status") => head.status = status(value, head.status).ok_or(bad)?,
@@ -299,7 +358,8 @@ fn is_target(path: &str) -> bool {
 
 /// A status that a final response may have, in place of one that is no switch of protocols.
 fn status(value: &[u8], before: StatusCode) -> Option<StatusCode> {
-    let status = StatusCode::from_bytes(value).ok().filter(|status| (200..=599).contains(&status.as_u16()))?;
+    let status =
+        StatusCode::from_bytes(value).ok().filter(|status| (200..=599).contains(&status.as_u16()))?;
     (before != StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
@@ -311,13 +371,15 @@ fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> A
     if bytes.len() > MAP_BYTES_MAX {
         return Err(Status::BadArgument.into());
     }
-    let pairs = pairs::read(bytes).filter(|pairs| pairs.len() <= FIELDS_MAX).ok_or(Status::BadArgument)?;
-    let Some(member) = host.member() else { return Err(Status::BadArgument.into()) };
-    let mut target = target(&member.exchange, kind)?;
+    let pairs = pairs::read(bytes).ok_or(Status::BadArgument)?;
+    let mut target = target(host, kind)?;
     // All names are looked at before anything is changed.
-    let fields = fields(&pairs).ok_or(Status::BadArgument)?;
+    let mut fields = fields(&pairs).ok_or(Status::BadArgument)?;
     for (name, value) in pairs.iter().filter(|(name, _)| is_pseudo(name)) {
         change_pseudo(&mut target, name, value, Edit::Set).unwrap_or(Ok(()))?;
+    }
+    if let Some(length) = target.length() {
+        *length = fields.remove(header::CONTENT_LENGTH);
     }
     *target.headers() = fields;
     Ok(())
@@ -327,8 +389,12 @@ fn is_pseudo(name: &[u8]) -> bool {
     name.starts_with(b":") || name.eq_ignore_ascii_case(b"host")
 }
 
-/// The fields among pairs; `None` where a name is none.
+/// The fields among pairs; `None` where a name is none, or there are more than a head may have.
 pub(super) fn fields(pairs: &[(&[u8], &[u8])]) -> Option<HeaderMap> {
+    // A `HeaderMap` that is to hold too many panics.
+    if pairs.len() > FIELDS_MAX {
+        return None;
+    }
     let mut headers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs.iter().filter(|(name, _)| !is_pseudo(name)) {
         headers.append(field_name(name).ok()?, field_value(value));
@@ -343,7 +409,15 @@ mod tests {
     #[test]
     fn a_status_is_that_of_a_final_response() {
         let ok = StatusCode::OK;
-        for (written, is) in [("200", true), ("599", true), ("199", false), ("101", false), ("600", false), ("2x0", false), ("", false)] {
+        for (written, is) in [
+            ("200", true),
+            ("599", true),
+            ("199", false),
+            ("101", false),
+            ("600", false),
+            ("2x0", false),
+            ("", false),
+        ] {
             assert_eq!(status(written.as_bytes(), ok).is_some(), is, "{written}");
         }
         assert_eq!(status(b"200", StatusCode::SWITCHING_PROTOCOLS), None);
@@ -351,7 +425,16 @@ mod tests {
 
     #[test]
     fn a_path_is_what_a_request_line_can_hold() {
-        for (path, is) in [("/", true), ("/a?b=c%20", true), ("", false), ("a", false), ("/a b", false), ("/a#b", false), ("/a\r\n", false), ("/ä", false)] {
+        for (path, is) in [
+            ("/", true),
+            ("/a?b=c%20", true),
+            ("", false),
+            ("a", false),
+            ("/a b", false),
+            ("/a#b", false),
+            ("/a\r\n", false),
+            ("/ä", false),
+        ] {
             assert_eq!(is_target(path), is, "{path:?}");
         }
     }

@@ -4,7 +4,7 @@ use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MetricKind, Status, answer};
 use crate::wasm::host::Host;
-use crate::wasm::memory::{read, write_u64, write_u32};
+use crate::wasm::memory::{read, write_u32, write_u64};
 
 /// The name of a metric.
 const NAME_BYTES_MAX: usize = 256;
@@ -24,7 +24,8 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         answer(metric_of(caller.data(), metric, |metric| metric.record(value)))
     })?;
     linker.func_wrap("env", "proxy_get_metric", |mut caller: Caller<'_, Host>, metric: u32, at: u32| {
-        let value = find(caller.data(), metric).and_then(|metric| Ok(metric.value().ok_or(Status::BadArgument)?));
+        let value =
+            find(caller.data(), metric).and_then(|metric| Ok(metric.value().ok_or(Status::BadArgument)?));
         answer(value.and_then(|value| write_u64(&mut caller, at, value)))
     })?;
     Ok(())

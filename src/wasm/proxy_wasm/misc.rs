@@ -13,25 +13,46 @@ use crate::wasm::memory::{give, slice, split, write_u32, write_u64};
 const TICK_MIN: Duration = Duration::from_millis(10);
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "proxy_log", |mut caller: Caller<'_, Host>, level: u32, text: u32, size: u32| {
-        answer(write_log(&mut caller, level, text, size))
-    })?;
+    linker.func_wrap(
+        "env",
+        "proxy_log",
+        |mut caller: Caller<'_, Host>, level: u32, text: u32, size: u32| {
+            answer(write_log(&mut caller, level, text, size))
+        },
+    )?;
     linker.func_wrap("env", "proxy_get_log_level", |mut caller: Caller<'_, Host>, at: u32| {
-        answer(write_u32(&mut caller, at, log::Level::lowest()))
-    })?;
-    linker.func_wrap("env", "proxy_get_current_time_nanoseconds", |mut caller: Caller<'_, Host>, at: u32| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        answer(write_u64(&mut caller, at, u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
-    })?;
-    linker.func_wrap("env", "proxy_set_tick_period_milliseconds", |mut caller: Caller<'_, Host>, millis: u32| {
-        let period = (millis > 0).then(|| Duration::from_millis(millis.into()).max(TICK_MIN));
-        caller.data_mut().leave(Effect::Tick(period));
-        Status::Ok as i32
+        answer({
+            let lowest = log::Level::lowest(&caller.data().log);
+            write_u32(&mut caller, at, lowest)
+        })
     })?;
     linker.func_wrap(
         "env",
+        "proxy_get_current_time_nanoseconds",
+        |mut caller: Caller<'_, Host>, at: u32| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            answer(write_u64(&mut caller, at, u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_tick_period_milliseconds",
+        |mut caller: Caller<'_, Host>, millis: u32| {
+            let period = (millis > 0).then(|| Duration::from_millis(millis.into()).max(TICK_MIN));
+            caller.data_mut().leave(Effect::Tick(period));
+            Status::Ok as i32
+        },
+    )?;
+    linker.func_wrap(
+        "env",
         "proxy_call_foreign_function",
-        |mut caller: Caller<'_, Host>, name: u32, name_size: u32, data: u32, size: u32, at: u32, size_at: u32| {
+        |mut caller: Caller<'_, Host>,
+         name: u32,
+         name_size: u32,
+         data: u32,
+         size: u32,
+         at: u32,
+         size_at: u32| {
             answer(call_foreign(&mut caller, (name, name_size), (data, size), (at, size_at)))
         },
     )?;

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let cases: [&[(&[u8], &[u8])]; 3] = [&[], &[(b"a", b"")], &[(b":path", b"/x"), (b"", b"\0v"), (b"n", b"v")]];
+        let cases: [&[(&[u8], &[u8])]; 3] =
+            [&[], &[(b"a", b"")], &[(b":path", b"/x"), (b"", b"\0v"), (b"n", b"v")]];
         for pairs in cases {
             assert_eq!(read(&written(pairs)).unwrap(), pairs);
         }
@@ -101,7 +102,8 @@ mod tests {
         for length in 2..whole.len() - 1 {
             assert!(read(&whole[..length]).is_none(), "{length}");
         }
-        for lie in [&b"\xff\xff\xff\xff"[..], b"\x01\0\0\0\xff\xff\xff\xff\0\0\0\0", b"\xff\xff\xff\x1f\0\0"] {
+        for lie in [&b"\xff\xff\xff\xff"[..], b"\x01\0\0\0\xff\xff\xff\xff\0\0\0\0", b"\xff\xff\xff\x1f\0\0"]
+        {
             assert!(read(lie).is_none());
         }
         assert_eq!(read(b""), Some(vec![]));

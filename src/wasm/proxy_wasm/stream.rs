@@ -18,8 +18,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         answer(proceed(caller.data(), stream))
     })?;
     // ABI 0.1.0.
-    linker.func_wrap("env", "proxy_continue_request", |caller: Caller<'_, Host>| answer(proceed(caller.data(), 0)))?;
-    linker.func_wrap("env", "proxy_continue_response", |caller: Caller<'_, Host>| answer(proceed(caller.data(), 1)))?;
+    linker.func_wrap("env", "proxy_continue_request", |caller: Caller<'_, Host>| {
+        answer(proceed(caller.data(), 0))
+    })?;
+    linker.func_wrap("env", "proxy_continue_response", |caller: Caller<'_, Host>| {
+        answer(proceed(caller.data(), 1))
+    })?;
     linker.func_wrap("env", "proxy_close_stream", |caller: Caller<'_, Host>, stream: u32| {
         answer(close(caller.data(), stream))
     })?;
@@ -35,13 +39,22 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
          headers: u32,
          headers_size: u32,
          grpc_status: i32| {
-            let parts = Local { status, details: (details, details_size), body: (body, body_size), grpc_status };
+            let parts =
+                Local { status, details: (details, details_size), body: (body, body_size), grpc_status };
             answer(respond(&mut caller, &parts, (headers, headers_size)))
         },
     )?;
-    linker.func_wrap("env", "proxy_set_effective_context", |mut caller: Caller<'_, Host>, context: u32| {
-        answer(if caller.data_mut().set_effective(context) { Ok(()) } else { Err(Status::BadArgument.into()) })
-    })?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_effective_context",
+        |mut caller: Caller<'_, Host>, context: u32| {
+            answer(if caller.data_mut().set_effective(context) {
+                Ok(())
+            } else {
+                Err(Status::BadArgument.into())
+            })
+        },
+    )?;
     linker.func_wrap("env", "proxy_done", |mut caller: Caller<'_, Host>| {
         answer(if caller.data_mut().done() { Ok(()) } else { Err(Status::NotFound.into()) })
     })?;
@@ -50,7 +63,10 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "proxy_get_status",
         |mut caller: Caller<'_, Host>, code_at: u32, message: u32, message_size: u32| {
             // The status of a gRPC call, of which there are none.
-            answer(write_u32(&mut caller, code_at, 0).and_then(|()| give(&mut caller, &[], message, message_size)))
+            answer(
+                write_u32(&mut caller, code_at, 0)
+                    .and_then(|()| give(&mut caller, &[], message, message_size)),
+            )
         },
     )?;
     Ok(())
@@ -88,7 +104,8 @@ fn respond(caller: &mut Caller<'_, Host>, parts: &Local, (headers, headers_size)
     let details = slice(memory, parts.details.0, parts.details.1)?;
     let body = slice(memory, parts.body.0, parts.body.1)?;
     let fields = slice(memory, headers, headers_size)?;
-    if fields.len() > MAP_BYTES_MAX || body.len() > host.plugin.settings.body_bytes_max.max(LOCAL_BODY_BYTES) {
+    if fields.len() > MAP_BYTES_MAX || body.len() > host.plugin.settings.body_bytes_max.max(LOCAL_BODY_BYTES)
+    {
         return Err(Status::BadArgument.into());
     }
     let fields = pairs::read(fields).and_then(|pairs| maps::fields(&pairs)).ok_or(Status::BadArgument)?;

@@ -1,0 +1,229 @@
+//! `gateway filter new`: a filter to begin with.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::refuse;
+use crate::cli::output;
+
+/// The files of `plugins/template`, in which the filter is called `NAME`.
+const TEMPLATE: [(&str, &str); 8] = [
+    (".cargo/config.toml", include_str!("../../../plugins/template/.cargo/config.toml")),
+    (".gitignore", include_str!("../../../plugins/template/.gitignore")),
+    ("Cargo.toml", include_str!("../../../plugins/template/Cargo.toml")),
+    ("README.md", include_str!("../../../plugins/template/README.md")),
+    ("clippy.toml", include_str!("../../../plugins/template/clippy.toml")),
+    ("gateway.yaml", include_str!("../../../plugins/template/gateway.yaml")),
+    ("src/lib.rs", include_str!("../../../plugins/template/src/lib.rs")),
+    ("src/word.rs", include_str!("../../../plugins/template/src/word.rs")),
+];
+
+/// The longest name: filters of a gateway have no longer ones.
+const NAME_LENGTH_MAX: usize = 64;
+
+/// Names that cargo or rustc want for themselves, or that the filter's own dependencies have.
+const TAKEN: [&str; 62] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "build",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "deps",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "examples",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "incremental",
+    "let",
+    "log",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "proxy-wasm",
+    "pub",
+    "ref",
+    "return",
+    "serde",
+    "serde-json",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+];
+
+/// What to make, and where.
+#[derive(Debug, Clone, Args)]
+pub(super) struct NewArgs {
+    /// What the filter is called, and its folder: small letters, digits, `-` and `_`
+    name: String,
+
+    /// The folder to put its folder into
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    path: PathBuf,
+}
+
+/// Makes the folder, and says what to do next.
+pub(super) fn run(args: &NewArgs) -> ExitCode {
+    if let Err(error) = check_name(&args.name) {
+        return refuse(&error);
+    }
+    let folder = if args.path == Path::new(".") { (&args.name).into() } else { args.path.join(&args.name) };
+    if let Err(error) = make(&folder, &args.name) {
+        return refuse(&error);
+    }
+    let shown = folder.display();
+    output::print_to_end(&format!(
+        "{shown} has a filter, its test and a configuration. To build and run it:
+
+    rustup target add wasm32-wasip1
+    cd {shown} && cargo build --release --target wasm32-wasip1
+    gateway --config gateway.yaml
+
+Its README.md says how to go on.\n"
+    ))
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let is_inner =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    if !begins_well || !name.bytes().all(is_inner) || name.len() > NAME_LENGTH_MAX {
+        return Err(format!(
+            "`{}` is not a name for a filter: write a small letter and then small letters, digits, `-` and `_`, \
+             {NAME_LENGTH_MAX} at most",
+            name.escape_debug()
+        ));
+    }
+    if TAKEN.contains(&&*name.replace('_', "-")) {
+        return Err(format!("no crate of one's own can be called `{name}`: choose another name"));
+    }
+    Ok(())
+}
+
+fn make(folder: &Path, name: &str) -> Result<(), String> {
+    let failed = |path: &Path, error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{} exists already; nothing was changed", path.display()),
+        _ => format!("cannot make {}: {error}", path.display()),
+    };
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+    }
+    // Not `create_dir_all`: what is there is somebody's.
+    fs::create_dir(folder).map_err(|error| failed(folder, error))?;
+    for (path, text) in TEMPLATE {
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+        fs::write(&path, named(text, name)).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
+/// The template's text for a filter of this name. Cargo calls the module by another name where that has a `-`.
+fn named(text: &str, name: &str) -> String {
+    text.replace("NAME.wasm", &format!("{}.wasm", name.replace('-', "_"))).replace("NAME", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files in a folder, by their paths, without what is built.
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.file_name().unwrap().to_str().unwrap() {
+                "target" | "Cargo.lock" => {}
+                _ if path.is_dir() => found.extend(files(&path)),
+                _ => found.push(path),
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_new_filter_is_the_template_with_its_name() {
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/template");
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("not/there/yet/my-filter");
+        make(&folder, "my-filter").unwrap();
+        let expected = files(&template);
+        let relative = |files: &[PathBuf], folder: &Path| -> Vec<PathBuf> {
+            files.iter().map(|path| path.strip_prefix(folder).unwrap().to_owned()).collect()
+        };
+        assert_eq!(relative(&files(&folder), &folder), relative(&expected, &template));
+        for path in expected {
+            let written = fs::read_to_string(folder.join(path.strip_prefix(&template).unwrap())).unwrap();
+            let mut original = fs::read_to_string(&path).unwrap();
+            original = original.replace("NAME.wasm", "my_filter.wasm").replace("NAME", "my-filter");
+            assert_eq!(written, original, "{}", path.display());
+            assert!(!written.contains("NAME"), "{}", path.display());
+        }
+        let yaml = fs::read_to_string(folder.join("gateway.yaml")).unwrap();
+        assert!(yaml.contains("release/my_filter.wasm") && yaml.contains("filters: [my-filter]"), "{yaml}");
+    }
+
+    #[test]
+    fn what_exists_is_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("mine");
+        fs::create_dir(&folder).unwrap();
+        let error = make(&folder, "mine").unwrap_err();
+        assert!(error.contains("exists already"), "{error}");
+        assert!(files(&folder).is_empty());
+    }
+
+    #[test]
+    fn a_name_is_one_that_cargo_and_the_gateway_take() {
+        for good in ["a", "my-filter", "my_filter2", "hello"] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        let long = "a".repeat(NAME_LENGTH_MAX + 1);
+        for bad in ["", "1a", "-a", "A", "a b", "a.b", "a/b", "..", "ä", "match", "serde_json", "test", &long]
+        {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

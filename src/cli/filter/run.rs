@@ -1,0 +1,300 @@
+//! `gateway filter run`: a filter on a message, without a gateway.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use tokio::runtime::{Builder, LocalOptions};
+
+use super::message::{field, request_head, response, response_head};
+use super::report::report;
+use super::{refuse, tell};
+use crate::config::{Filter, FilterSettings, WasmCache};
+use crate::wasm::{Given, Journal, OfflineModule, Outcome, Pieces};
+
+/// The longest pause: but for a tick, nothing is to come that could end it.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The filter, and the messages to run it on.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunArgs {
+    /// The filter's module
+    #[arg(value_name = "FILE.wasm")]
+    module: PathBuf,
+
+    /// The filter's configuration: JSON, a text that is handed to it as it is, or a file with either
+    #[arg(long, value_name = "JSON|@FILE")]
+    config: Option<String>,
+
+    /// What else a gateway.yaml may say of a filter, in YAML: '{ on_error: open, limits: { body: 4KiB } }'
+    #[arg(long, value_name = "KEYS")]
+    keys: Option<String>,
+
+    /// The response, as `curl -i` prints it: head, empty line, body; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "body")]
+    response: Option<PathBuf>,
+
+    /// The body of the response; `-` for standard input [default: none]
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+
+    /// The status of the response [default: that of --response, or 200]
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    status: Option<StatusCode>,
+
+    /// A field of the response, in place of those of that name in --response; may be repeated
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+
+    /// Cut each body into so many pieces, which come one after the other
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    chunks: usize,
+
+    /// The method of the request
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    method: Method,
+
+    /// The path of the request, with its query
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    path: Uri,
+
+    /// A field of the request; may be repeated
+    #[arg(long, value_name = "NAME: VALUE")]
+    request_header: Vec<String>,
+
+    /// The body of the request; `-` for standard input [default: none]
+    #[arg(long, value_name = "FILE")]
+    request_body: Option<PathBuf>,
+
+    /// When to print the request as it goes upstream, before the response
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    show_request: ShowRequest,
+
+    /// Print nothing but the body of the response
+    #[arg(long)]
+    body_only: bool,
+}
+
+/// When to print the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum ShowRequest {
+    /// If the filter has changed it
+    #[default]
+    Changed,
+    /// If it goes upstream
+    Always,
+    /// Never
+    Never,
+}
+
+fn status(text: &str) -> Result<StatusCode, String> {
+    let status = text.parse().ok().filter(|status: &StatusCode| (200..=599).contains(&status.as_u16()));
+    status.ok_or_else(|| "a final response has a status from 200 to 599".to_owned())
+}
+
+/// Runs the filter.
+pub(super) fn run(args: &RunArgs) -> ExitCode {
+    let (settings, wasm, messages) = match prepare(args) {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(&error),
+    };
+    let module = match OfflineModule::new(&wasm, &WasmCache::Auto) {
+        Ok(module) => module,
+        Err(error) => {
+            tell(&format!("error: {}: {error}\n", args.module.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let journal = Rc::new(Journal::default());
+    let outcome = match exchange(&module, settings, messages.given(args), &journal) {
+        Ok(outcome) => outcome,
+        Err(error) => return refuse(&format!("there is no runtime: {error}")),
+    };
+    tell(&report(&journal));
+    let Some(outcome) = outcome else { return ExitCode::FAILURE };
+    if let Some(error) = outcome.error {
+        tell(&format!("{:>10}  the exchange ended by {}: {error}\n", "", error.reason()));
+    }
+    let is_written = print(args, &messages.request, &outcome);
+    if is_written && outcome.error.is_none() && !journal.has_fault() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Both messages, before the filter.
+struct Messages {
+    request: Request<Bytes>,
+    response: Response<Bytes>,
+}
+
+impl Messages {
+    fn given(&self, args: &RunArgs) -> Given {
+        let pieces = |body: &Bytes| Pieces::of(body, args.chunks);
+        Given {
+            request: self.request.clone().map(|body| pieces(&body)),
+            response: self.response.clone().map(|body| pieces(&body)),
+        }
+    }
+}
+
+fn prepare(args: &RunArgs) -> Result<(FilterSettings, Vec<u8>, Messages), String> {
+    let inputs = [&args.response, &args.body, &args.request_body];
+    if inputs.into_iter().flatten().filter(|path| is_stdin(path)).count() > 1 {
+        return Err("standard input is there once: only one option can be `-`".to_owned());
+    }
+    let config = match args.config.as_deref().map(|config| (config, config.strip_prefix('@'))) {
+        Some((_, Some(path))) => Some(text_of(Path::new(path))?),
+        Some((config, None)) => Some(config.to_owned()),
+        None => None,
+    };
+    let settings = Filter::alone(&args.module, config.as_deref(), args.keys.as_deref());
+    let mut settings = settings.map_err(|error| format!("--keys: {error}"))?;
+    settings.pause = settings.pause.min(PAUSE_MAX);
+    let wasm = contents(&args.module)?;
+    Ok((settings, wasm, Messages { request: request_of(args)?, response: response_of(args)? }))
+}
+
+fn request_of(args: &RunArgs) -> Result<Request<Bytes>, String> {
+    if args.path.scheme().is_some() || !args.path.path().starts_with('/') {
+        return Err(format!("--path: `{}` is not a path such as `/a?b=c`", args.path));
+    }
+    let mut request = Request::new(file(args.request_body.as_deref())?);
+    *request.method_mut() = args.method.clone();
+    *request.uri_mut() = args.path.clone();
+    for text in &args.request_header {
+        let (name, value) = field(text).map_err(|error| format!("--request-header: {error}"))?;
+        request.headers_mut().append(name, value);
+    }
+    request
+        .headers_mut()
+        .entry(header::HOST)
+        .or_insert(const { http::HeaderValue::from_static("localhost") });
+    // It is known from the body.
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    Ok(request)
+}
+
+fn response_of(args: &RunArgs) -> Result<Response<Bytes>, String> {
+    let mut made = match &args.response {
+        Some(path) => response(&file(Some(path))?)
+            .map_err(|error| format!("{} is no response: {error}", path.display()))?,
+        None => Response::new(file(args.body.as_deref())?),
+    };
+    if let Some(status) = args.status {
+        *made.status_mut() = status;
+    }
+    let fields: Result<Vec<_>, String> = args.header.iter().map(|text| field(text)).collect();
+    let fields = fields.map_err(|error| format!("--header: {error}"))?;
+    for (name, _) in &fields {
+        made.headers_mut().remove(name);
+    }
+    made.headers_mut().extend(fields.into_iter().map(|(name, value)| (Some(name), value)));
+    Ok(made)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn file(path: Option<&Path>) -> Result<Bytes, String> {
+    let Some(path) = path else { return Ok(Bytes::new()) };
+    if !is_stdin(path) {
+        return contents(path).map(Bytes::from);
+    }
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot read standard input: {error}"))?;
+    Ok(bytes.into())
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    String::from_utf8(contents(path)?).map_err(|_| format!("{} is not UTF-8", path.display()))
+}
+
+/// `None` of a filter that does not start.
+fn exchange(
+    module: &OfflineModule,
+    settings: FilterSettings,
+    given: Given,
+    journal: &Rc<Journal>,
+) -> io::Result<Option<Outcome>> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    Ok(runtime.block_on(async {
+        match module.start(settings, journal) {
+            Ok(offline) => Some(offline.exchange(given).await),
+            Err(()) => None,
+        }
+    }))
+}
+
+/// Prints what came out; whether that could be done.
+fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> bool {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let sent = outcome.request.as_ref().filter(|sent| match args.show_request {
+        _ if args.body_only => false,
+        ShowRequest::Changed => is_changed(before, sent),
+        ShowRequest::Always => true,
+        ShowRequest::Never => false,
+    });
+    let sent_head = sent.map(request_head).unwrap_or_default();
+    if let Some(sent) = sent {
+        let gap: &[u8] = if sent.body().is_empty() { b"" } else { b"\n\n" };
+        parts.extend([&*sent_head, sent.body(), gap]);
+    }
+    let head = response_head(&outcome.response, before.method());
+    if !args.body_only {
+        parts.push(&head);
+    }
+    let body = outcome.response.body();
+    match io::stdout().is_terminal() {
+        true if is_binary(body) => {
+            let text = format!("[{} bytes that are no text: send them to a file or a program]\n", body.len());
+            return write(&parts) && write(&[text.as_bytes()]);
+        }
+        true if !body.is_empty() && !body.ends_with(b"\n") => parts.extend([&**body, b"\n"]),
+        _ => parts.push(body),
+    }
+    write(&parts)
+}
+
+fn write(parts: &[&[u8]]) -> bool {
+    let mut output = io::stdout().lock();
+    let written = parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush());
+    // A reader that is gone has seen what it wanted.
+    written.is_ok() || written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn is_changed(before: &Request<Bytes>, after: &Request<Bytes>) -> bool {
+    before.method() != after.method()
+        || before.uri() != after.uri()
+        || before.headers() != after.headers()
+        || before.body() != after.body()
+}
+
+/// Whether a terminal would take something of it for a command.
+fn is_binary(body: &[u8]) -> bool {
+    let is_text = |character: char| !character.is_control() || matches!(character, '\n' | '\r' | '\t');
+    str::from_utf8(body).map_or(true, |text| !text.chars().all(is_text))
+}

@@ -1,0 +1,197 @@
+//! Properties: what a filter may ask of an exchange besides its fields, and what filters tell each other.
+
+use support::http::Request;
+use support::{Http2Client, Origin, wait_until};
+
+use crate::filtering::{OK, configured, filtered, reported};
+use crate::scripted::{scripted, scripted_with};
+
+/// A script that asks for these properties, and shows numbers and flags as such.
+fn ask(paths: &[&str]) -> String {
+    let lines = paths.iter().map(|path| {
+        let numeric = ["port", "id", "size", "total_size", "code", "tls", "mtls", "flags", "time", "duration"];
+        let last = path.rsplit("\\0").next().unwrap();
+        if numeric.contains(&last) && *path != "request\\0id" {
+            // Where it is found, and the number there, of as many bytes as it has.
+            format!(
+                "get_property '{path}' -> u32 u32
+                (if (i32.eq (i32.load (i32.const 0x8008)) (i32.const 8))
+                  (then (call $show_number (i64.load (i32.load (i32.const 0x8000))))))
+                (if (i32.eq (i32.load (i32.const 0x8008)) (i32.const 1))
+                  (then (call $show_number (i64.load8_u (i32.load (i32.const 0x8000))))))
+                (call $line)\n"
+            )
+        } else {
+            format!("get_property '{path}' -> bytes\n")
+        }
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn a_root_context_knows_what_it_is_and_nothing_of_exchanges() {
+    let names = ["plugin_name", "plugin_root_id", "plugin_vm_id", "plugin_name\\0", "request\\0path", "source\\0address", "route_name", "unknown", ""];
+    let script = format!("{}set_property own value\nget_property own -> bytes\nsay", ask(&names));
+    let config = "
+workers: 1
+filters: { test: { wasm: test.wasm, vm_id: common } }
+routes: [{ name: all, respond: { body: own }, filters: [test] }]";
+    let module = scripted(&[("proxy_on_context_create", &script)]);
+    let gateway = configured(config, &[("test", &module)]).start().await;
+    gateway.wait_for_log("0 test|0 |0 common|0 test|1 |1 |1 |1 |1 |1|1 |").await;
+}
+
+#[tokio::test]
+async fn a_requests_properties_are_what_came() {
+    let paths = [
+        "request\\0path",
+        "request\\0url_path",
+        "request\\0query",
+        "request\\0host",
+        "request\\0scheme",
+        "request\\0method",
+        "request\\0protocol",
+        "request\\0referer",
+        "request\\0useragent",
+        "request\\0id",
+        "request\\0headers\\0x-own",
+        "request\\0headers\\0X-OWN",
+        "request\\0headers\\0x-none",
+        "request\\0nothing",
+        "response\\0code",
+        "response\\0headers\\0x",
+        "upstream\\0address",
+        "request\\0duration",
+        "route_name",
+        "xds\\0route_name",
+        "listener_name",
+    ];
+    let script = format!("{}answer", ask(&paths));
+    let origin = Origin::answer(OK);
+    let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", &script)]), "").await;
+    let fields = [("host", "a.test:81"), ("referer", "http://b/"), ("user-agent", "test/1"), ("x-request-id", "id-1"), ("x-own", "1")];
+    let answer = gateway.client("web").await.request("PUT", "/p/a?q=1&r", &fields, b"").await.text();
+    let expected = "0 /p/a?q=1&r\n0 /p/a\n0 q=1&r\n0 a.test:81\n0 http\n0 PUT\n0 HTTP/1.1\n0 http://b/\n0 test/1\n0 id-1\n\
+        0 1\n0 1\n1 \n1 \n1 0 0\n\n1 \n1 \n1 0 0\n\n0 all\n0 all\n0 web\n";
+    assert_eq!(answer, expected);
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    let request = Request::get("http://c.test/other").body(support::bytes::Bytes::new()).unwrap();
+    let answer = String::from_utf8(client.request(request).await.body).unwrap();
+    assert!(answer.starts_with("0 /other\n0 /other\n0 \n0 c.test\n0 http\n0 GET\n0 HTTP/2\n1 \n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connections_properties_are_its_addresses() {
+    let numbers = ask(&["source\\0port", "destination\\0port", "connection\\0tls", "connection\\0mtls", "request\\0time"]);
+    let script = format!("get_property source\\0address -> bytes\nget_property destination\\0address -> bytes\n{numbers}answer");
+    let origin = Origin::answer(OK);
+    let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", &script)]), "").await;
+    let mut client = gateway.client("web").await;
+    let (source, destination) = (client.local_addr(), gateway.addr("web"));
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let answer = client.get("/").await.text();
+    // A number's line has its status and where it is before it.
+    let value = |line: &str| line.rsplit(' ').next().unwrap().to_owned();
+    let lines: Vec<String> = answer.lines().map(str::to_owned).collect();
+    assert_eq!(lines[..2], [format!("0 {source}"), format!("0 {destination}")]);
+    let numbers: Vec<String> = lines[2..].iter().skip(1).step_by(2).map(|line| value(line)).collect();
+    assert_eq!(numbers[..4], [source.port().to_string(), destination.port().to_string(), "0".to_owned(), "0".to_owned()]);
+    let time: u128 = numbers[4].parse().unwrap();
+    assert!(time.abs_diff(before) < 10_000_000_000, "{time}");
+}
+
+#[tokio::test]
+async fn a_responses_properties_are_there_with_it_and_the_outcome_after_the_end() {
+    let at_head = ["response\\0headers\\0x-own", "upstream\\0address", "upstream\\0url", "cluster_name", "response\\0code"];
+    let at_end = ["response\\0code", "response\\0size", "request\\0size", "request\\0duration", "response\\0code_details"];
+    let module = scripted(&[
+        ("proxy_on_response_headers", &format!("{}say", ask(&at_head))),
+        ("proxy_on_log", &format!("{}text end\nsay", ask(&at_end))),
+    ]);
+    let origin = Origin::answer("HTTP/1.1 201 Created\r\ncontent-length: 7\r\nx-own: 1\r\n\r\nseventy");
+    let gateway = filtered(&origin, &module, "").await;
+    gateway.client("web").await.request("POST", "/", &[], b"four").await;
+    let (address, url) = (origin.addr(), origin.url());
+    gateway.wait_for_log(&format!("0 1|0 {address}|0 {url}|0 {url}|0 ")).await;
+    let line = gateway.wait_for_log("end|").await;
+    let (report, _) = line.split_once("end|").unwrap();
+    let report = report.rsplit_once("INFO ").unwrap().1;
+    let lines: Vec<&str> = report.split('|').collect();
+    assert_eq!((lines[1], lines[3], lines[5]), ("201", "7", "4"), "{line}");
+    let duration: u64 = lines[7].parse().unwrap();
+    assert!(duration > 0 && duration < 10_000_000_000, "{line}");
+    assert_eq!(lines[8], "0 via_upstream", "{line}");
+    let head = gateway.wait_for_log(&format!("0 {url}|0 {url}|")).await;
+    assert!(head.contains("|201|"), "{head}");
+}
+
+#[tokio::test]
+async fn the_outcome_of_a_failed_request_has_its_reason() {
+    let module = scripted(&[("proxy_on_log", &format!("{}say", ask(&["response\\0code_details", "response\\0code"])))]);
+    let origin = Origin::script(|_connection| async {});
+    let gateway = filtered(&origin, &module, "").await;
+    let status = gateway.client("web").await.get("/").await.status;
+    let line = gateway.wait_for_log("0 upstream.closed|").await;
+    assert!(line.contains(&format!("|{status}|")), "{line}");
+}
+
+#[tokio::test]
+async fn a_filter_tells_another_one_of_the_same_route_what_it_knows() {
+    let config = "
+workers: 1
+filters: { first: { wasm: first.wasm }, second: { wasm: second.wasm } }
+routes: [{ name: all, upstream: { url: '{origin}' }, filters: [first, second] }]";
+    let first = scripted(&[
+        ("proxy_on_request_headers", "get_property user -> bytes\nset_property user ann\nset_property deep\\0path 'b c'\nsay"),
+        ("proxy_on_response_headers", "get_property user -> bytes\nfield x-user"),
+    ]);
+    let second = scripted(&[(
+        "proxy_on_request_headers",
+        "get_property user -> bytes
+        get_property deep\\0path -> bytes
+        set_property user bob
+        set_property user ''
+        get_property user -> bytes
+        set_property user eve
+        say",
+    )]);
+    let origin = Origin::answer(OK);
+    let gateway =
+        configured(config, &[("first", &first), ("second", &second)]).set("origin", origin.url()).start().await;
+    let mut client = gateway.client("web").await;
+    for _ in 0..2 {
+        // The next request begins without.
+        assert_eq!(client.get("/").await.header("x-user"), Some("0 eve|"));
+    }
+    gateway.wait_for_log("0 ann|0 b c|0|0|0 |0|").await;
+    assert_eq!(gateway.logs().iter().filter(|line| line.contains("1 |0|0|")).count(), 2);
+}
+
+#[tokio::test]
+async fn what_the_gateway_says_cannot_be_changed_and_what_filters_say_has_a_limit() {
+    let answer = reported(
+        "set_property request\\0path /other
+        set_property plugin_name other
+        set_property route_name other
+        get_property request\\0path -> bytes
+        set_property own value",
+    )
+    .await;
+    assert_eq!(answer, "2\n2\n2\n0 /\n0\n");
+    let script = "
+        (local.set 0 (call $set_property (i32.const 0) (i32.const 3) (i32.const 0x10000) (i32.const 65533)))
+        (local.set 1 (call $set_property (i32.const 0) (i32.const 3) (i32.const 0x10000) (i32.const 65534)))
+        (local.set 2 (call $set_property (i32.const 0) (i32.const 1025) (i32.const 0x10000) (i32.const 1)))
+        number $0
+        number $1
+        number $2
+        set_property other one
+        set_property key small
+        set_property other one
+        answer";
+    let module = scripted_with("", r#"(data (i32.const 0) "key")"#, &[("proxy_on_request_headers", &script.replace("property key", "property 0 3"))]);
+    let origin = Origin::answer(OK);
+    let gateway = filtered(&origin, &module, "").await;
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "0\n10\n2\n10\n0\n0\n");
+    wait_until("the gateway goes on", async || gateway.client("web").await.get("/").await.status == 200).await;
+}

@@ -1,0 +1,256 @@
+//! How plugins start: which modules can be used, what they export and import, and what is said of those that cannot.
+
+use std::process::Output;
+
+use support::Origin;
+
+use crate::filtering::{OK, configured, filtered};
+use crate::scripted::{scripted, scripted_with};
+
+const CONFIG: &str = "
+workers: 1
+filters: { test: { wasm: test.wasm{keys} } }
+routes: [{ name: all, respond: { body: own }, filters: [test] }]";
+
+/// The smallest module that can be used, with further imports and declarations.
+fn smallest(imports: &str, declarations: &str) -> String {
+    format!(
+        r#"(module {imports} (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 8)) {declarations})"#
+    )
+}
+
+/// What `gateway check` says of a filter with this module, which it refuses.
+async fn refused(module: &[u8], keys: &str) -> String {
+    let Output { status, stderr, .. } = configured(CONFIG, &[("test", module)])
+        .set("keys", keys)
+        .arg("--log")
+        .arg("info")
+        .run_to_exit()
+        .await;
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("gateway.yaml:"), "its place in the configuration: {said}");
+    said
+}
+
+/// As [`refused`], of a module in text form.
+async fn refused_text(text: &str) -> String {
+    refused(&wat::parse_str(text).unwrap_or_else(|error| panic!("{error}")), "").await
+}
+
+#[tokio::test]
+async fn what_is_no_module_is_refused() {
+    let component = wat::parse_str("(component)").unwrap();
+    let cut = &scripted(&[])[..500];
+    for bytes in [&b""[..], b"\0asm", b"no module at all", b"\x7fELF\x02\x01\x01\0\0\0", cut, &component] {
+        let said = refused(bytes, "").await;
+        assert!(said.contains("it is no WebAssembly module"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn all_imports_that_nobody_offers_are_named() {
+    let imports = r#"
+        (import "env" "proxy_log" (func (param i32 i32 i32) (result i32)))
+        (import "env" "proxy_future" (func (param i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_teleport" (func (param i32) (result i32)))
+        (import "host" "anything" (func))"#;
+    let said = refused_text(&smallest(imports, "")).await;
+    for name in ["`env.proxy_future`", "`wasi_snapshot_preview1.fd_teleport`", "`host.anything`"] {
+        assert!(said.contains(name), "{name} in {said}");
+    }
+    assert!(!said.contains("proxy_log"), "{said}");
+}
+
+#[tokio::test]
+async fn what_every_plugin_must_have_is_asked_for() {
+    let version = r#"(func (export "proxy_abi_version_0_2_1"))"#;
+    let memory = r#"(memory (export "memory") 1)"#;
+    let malloc = r#"(func (export "malloc") (param i32) (result i32) (i32.const 8))"#;
+    for (text, reason) in [
+        (format!("(module {memory} {malloc})"), "it exports none of proxy_abi_version_0_2_1"),
+        (format!("(module {version} {malloc})"), "it exports no memory under the name `memory`"),
+        (format!("(module {version} {memory})"), "it has no allocator"),
+        (
+            format!(r#"(module {version} {memory} (func (export "malloc")))"#),
+            "its export `malloc` is not what proxy-wasm has under that name",
+        ),
+        (
+            format!(r#"(module {version} {malloc} (global (export "memory") i32 (i32.const 0)))"#),
+            "it exports no memory",
+        ),
+        (
+            smallest(r#"(import "env" "proxy_log" (func (param i64)))"#, ""),
+            "proxy_log",
+        ),
+    ] {
+        let said = refused_text(&text).await;
+        assert!(said.contains(reason), "{reason} in {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_callback_of_another_form_than_the_abi_has_is_named() {
+    for (name, form) in [
+        ("proxy_on_context_create", "(param i32)"),
+        ("proxy_on_vm_start", "(param i32 i32)"),
+        ("proxy_on_configure", "(param i32 i32) (result i64)"),
+        ("proxy_on_request_headers", "(param i32) (result i32)"),
+        ("proxy_on_response_headers", "(param i32 i32 i32 i32) (result i32)"),
+        ("proxy_on_request_body", "(param i32 i32) (result i32)"),
+        ("proxy_on_response_trailers", "(param i32 i32 i32) (result i32)"),
+        ("proxy_on_http_call_response", "(param i32 i32)"),
+        ("proxy_on_tick", "(param i64)"),
+        ("proxy_on_queue_ready", "(param i32)"),
+        ("proxy_on_done", "(param i32)"),
+        ("proxy_on_log", "(param i32) (result i32)"),
+        ("proxy_on_delete", ""),
+        ("_initialize", "(param i32)"),
+        ("_start", "(result i32)"),
+    ] {
+        let said = refused_text(&smallest("", &format!(r#"(func (export "{name}") {form} unreachable)"#))).await;
+        let reason = format!("its export `{name}` is not what proxy-wasm has under that name");
+        assert!(said.contains(&reason), "{reason} in {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_with_nothing_but_the_necessary_lets_everything_pass() {
+    for exported in ["malloc", "proxy_on_memory_allocate"] {
+        for version in ["0_1_0", "0_2_0", "0_2_1"] {
+            let text = smallest("", "").replace("malloc", exported).replace("0_2_1", version);
+            let origin = Origin::answer(OK);
+            let gateway = filtered(&origin, &wat::parse_str(&text).unwrap(), "").await;
+            assert_eq!(gateway.client("web").await.get("/").await.text(), "ok", "{exported} {version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_initialises_a_module_runs_before_its_contexts() {
+    let order = "(global $order (mut i32) (i32.const 0))";
+    // Each step appends its number: 3 at 123.
+    let step = |number: u32| {
+        format!("(global.set $order (i32.add (i32.mul (global.get $order) (i32.const 10)) (i32.const {number})))\n")
+    };
+    let show = "(call $show_number (i64.extend_i32_u (global.get $order)))\nanswer";
+    let common = [
+        ("proxy_on_context_create", step(4)),
+        ("proxy_on_vm_start", step(5)),
+        ("proxy_on_configure", step(6)),
+        ("proxy_on_request_headers", show.to_owned()),
+    ];
+    let init = [("_initialize", step(1)), ("main", step(2)), ("_start", step(3))];
+    // With the context of the request.
+    for (present, expected) in [
+        (vec![0], "14564"),
+        (vec![0, 1], "124564"),
+        (vec![0, 1, 2], "124564"),
+        (vec![0, 2], "14564"),
+        (vec![2], "34564"),
+        (vec![1, 2], "34564"),
+        (vec![1], "4564"),
+        (vec![], "4564"),
+    ] {
+        let callbacks: Vec<(&str, &str)> = present
+            .iter()
+            .map(|index| &init[*index])
+            .chain(&common)
+            .map(|(name, script)| (*name, script.as_str()))
+            .collect();
+        let module = scripted_with("", order, &callbacks);
+        let origin = Origin::answer(OK);
+        let gateway = filtered(&origin, &module, "").await;
+        assert_eq!(gateway.client("web").await.get("/").await.text(), expected, "{present:?}");
+    }
+}
+
+#[tokio::test]
+async fn contexts_have_numbers_of_their_own_and_the_root_is_the_parent_of_all() {
+    let module = scripted(&[
+        ("proxy_on_context_create", "number $0\nnumber $1\nsay"),
+        ("proxy_on_vm_start", "number $0\ntext vm\nsay"),
+        ("proxy_on_delete", "number $0\ntext deleted\nsay"),
+    ]);
+    let origin = Origin::answer(OK);
+    let gateway = filtered(&origin, &module, "").await;
+    let mut client = gateway.client("web").await;
+    client.get("/").await;
+    client.get("/").await;
+    for text in ["1|0|", "1|vm|", "2|1|", "2|deleted|", "3|1|", "3|deleted|"] {
+        gateway.wait_for_log(text).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_refuses_its_configuration_is_an_error_with_what_it_said() {
+    for (callback, name) in [("proxy_on_configure", "`proxy_on_configure`"), ("proxy_on_vm_start", "`proxy_on_vm_start`")] {
+        let script = "log 4 'the key `mode` is missing\\nERROR forged'\nlog 2 'as it is in the manual'\nreturn 0";
+        let said = refused(&scripted(&[(callback, script)]), ", config: { a: 1 }").await;
+        assert!(said.contains("in filter \"test\""), "{said}");
+        assert!(said.contains(&format!("{name} answers that it cannot work like this")), "{said}");
+        assert!(said.contains(r"it said: error: the key `mode` is missing\nERROR forged"), "{said}");
+        assert!(said.contains("it said: info: as it is in the manual"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_fails_at_its_start_is_an_error_with_the_reason_and_the_place() {
+    let looping = "(loop $again (br $again))";
+    let grow = "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
+    for (callback, script, reason) in [
+        ("_initialize", "(unreachable)", "unreachable"),
+        ("_start", looping, "it took more than 500ms of CPU time"),
+        ("proxy_on_context_create", "(unreachable)", "unreachable"),
+        ("proxy_on_vm_start", looping, "it took more than 500ms of CPU time"),
+        ("proxy_on_configure", grow, "it had asked for more memory than `limits.memory`, 33554432 bytes"),
+    ] {
+        let module = scripted(&[(callback, &format!("log 2 'so far so good'\n{script}"))]);
+        let said = refused(&module, "").await;
+        assert!(said.contains(reason), "{reason} in {said}");
+        assert!(said.contains(callback.trim_start_matches('_')), "the function's name in {said}");
+        assert!(said.contains("it said: info: so far so good"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_whose_memory_is_beyond_its_limit_from_the_start_is_refused() {
+    let text = smallest("", "").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 513)"#);
+    let said = refused(&wat::parse_str(&text).unwrap(), "").await;
+    assert!(said.contains("limits.memory"), "{said}");
+    let module = wat::parse_str(text.replace("513", "512")).unwrap();
+    let origin = Origin::answer(OK);
+    filtered(&origin, &module, "").await;
+}
+
+#[tokio::test]
+async fn abi_0_1_0_has_its_own_functions_and_heads_without_an_end() {
+    let imports = r#"
+(import "env" "proxy_get_configuration" (func $get_configuration (param i32 i32) (result i32)))
+(import "env" "proxy_continue_request" (func $continue_request (result i32)))
+(import "env" "proxy_continue_response" (func $continue_response (result i32)))
+(import "env" "proxy_clear_route_cache" (func $clear_route_cache (result i32)))"#;
+    // The script language knows the callbacks of later versions: these two are written out.
+    let declarations = r#"
+(func (export "proxy_abi_version_0_1_0"))
+(func (export "proxy_on_request_headers") (param i32 i32) (result i32)
+  (call $show_number (i64.extend_i32_u (local.get 1)))
+  (drop (call $continue_request))
+  (drop (call $clear_route_cache))
+  (i32.const 1))
+(func (export "proxy_on_response_headers") (param i32 i32) (result i32)
+  (call $show_number (i64.extend_i32_u (local.get 1)))
+  (drop (call $set_field (i32.const 2) (i32.const 0) (i32.const 5) (i32.const 0x10000) (call $report_length)))
+  (drop (call $continue_response))
+  (i32.const 1))
+(data (i32.const 0) "x-old")"#;
+    let configure = "get_configuration -> bytes\nsay";
+    let module = scripted_with(imports, declarations, &[("proxy_on_configure", configure)]);
+    let origin = Origin::answer(OK);
+    let gateway = filtered(&origin, &module, ", config: { old: true }").await;
+    gateway.wait_for_log(r#"0 {"old":true}|"#).await;
+    let response = gateway.client("web").await.get("/").await;
+    // The request has its pseudo-headers only; a response has a status and a length, and a date by now.
+    assert_eq!((response.text().as_str(), response.header("x-old")), ("ok", Some("43")));
+}

@@ -64,13 +64,13 @@ impl From<http::Response<Body>> for Answer {
 
 impl From<Error> for Answer {
     fn from(error: Error) -> Self {
-    let text = format!("{}: {error}\n", error.reason());
-    let mut response = http::Response::new(Body::full(text));
-    *response.status_mut() = error.status();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
-    headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
-    Answer { response, tunnel: None, close: error.closes_connection() }
+        let text = format!("{}: {error}\n", error.reason());
+        let mut response = http::Response::new(Body::full(text));
+        *response.status_mut() = error.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
+        headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
+        Answer { response, tunnel: None, close: error.closes_connection() }
     }
 }
 

@@ -176,13 +176,19 @@ impl Member {
         match direction {
             Direction::Request => self.exchange.request.borrow().headers.len() + REQUEST_PSEUDO,
             Direction::Response => {
-                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len()) + RESPONSE_PSEUDO
+                self.exchange.response.borrow().as_ref().map_or(0, |head| head.headers.len())
+                    + RESPONSE_PSEUDO
             }
         }
     }
 
     /// Gives bytes of a body to the filter, behind those that it holds back. Answers what goes on, if anything does.
-    pub(super) fn on_body(&self, direction: Direction, data: Bytes, end: bool) -> Result<Option<Bytes>, Error> {
+    pub(super) fn on_body(
+        &self,
+        direction: Direction,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Option<Bytes>, Error> {
         if self.bypassed.get() {
             return Ok(Some(data));
         }
@@ -242,7 +248,8 @@ impl Member {
             Direction::Response => &self.exchange.response_trailers,
         };
         let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
-        self.side(direction).borrow_mut().bytes_max = self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
+        self.side(direction).borrow_mut().bytes_max =
+            self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
         let fields = trailers.borrow().as_ref().map_or(0, http::HeaderMap::len);
         self.side(direction).borrow_mut().released = false;
         match callbacks.on_trailers(direction, fields) {
@@ -289,7 +296,8 @@ impl Member {
     /// Whether it has a say in a message of this direction, or holds one back.
     fn has_part_in(&self, direction: Direction) -> bool {
         let interests = self.interests();
-        let is_called = interests.head(direction) || interests.body(direction) || interests.trailers(direction);
+        let is_called =
+            interests.head(direction) || interests.body(direction) || interests.trailers(direction);
         is_called || self.holds_head(direction) || self.holds_body(direction)
     }
 

@@ -64,7 +64,11 @@ impl Instance {
             Ok(started) => started,
             Err(error) => {
                 let what = describe(&error, store.data());
-                return Err(StartError { fault: fault_of(&error, store.data()), what, said: store.data_mut().log.take() });
+                return Err(StartError {
+                    fault: fault_of(&error, store.data()),
+                    what,
+                    said: store.data_mut().log.take(),
+                });
             }
         };
         if let Some(callback) = refused {
@@ -74,8 +78,12 @@ impl Instance {
         store.data_mut().time_max = plugin.settings.time;
         plugin.stats.instance_started();
         let running = RefCell::new(Some(Running { store, exports: Rc::new(exports) }));
-        let instance =
-            Rc::new(Self { plugin: plugin.clone(), running, dead: Cell::new(None), tasks: RefCell::default() });
+        let instance = Rc::new(Self {
+            plugin: plugin.clone(),
+            running,
+            dead: Cell::new(None),
+            tasks: RefCell::default(),
+        });
         instance.see_to_effects();
         tasks::listen(&instance);
         Ok(instance)
@@ -93,7 +101,11 @@ impl Instance {
 
     /// What it wrote into the log, where that is kept.
     pub(super) fn take_log(&self) -> Vec<String> {
-        self.running.borrow_mut().as_mut().map(|running| running.store.data_mut().log.take()).unwrap_or_default()
+        self.running
+            .borrow_mut()
+            .as_mut()
+            .map(|running| running.store.data_mut().log.take())
+            .unwrap_or_default()
     }
 
     /// Calls into the guest. A trap ends the instance, and with it the part of it in all of its exchanges.
@@ -151,7 +163,7 @@ impl Instance {
         for effect in effects {
             match effect {
                 Effect::Tick(period) => tasks::tick(self, period),
-                Effect::Call(call) => tasks::call(self, call),
+                Effect::Call(call) => tasks::call(self, *call),
                 Effect::Done(context) => self.finish(context),
             }
         }

@@ -58,7 +58,9 @@ impl Level {
 
     /// The lowest level that is written, as its number.
     pub(super) fn lowest() -> u32 {
-        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn].into_iter().take_while(|level| !level.is_written());
+        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn]
+            .into_iter()
+            .take_while(|level| !level.is_written());
         u32::try_from(below.count()).unwrap_or(4)
     }
 }

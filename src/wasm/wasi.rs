@@ -73,14 +73,22 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 fn link_environment(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
-    linker.func_wrap(module, "environ_sizes_get", |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
-        errno(environ_sizes(&mut caller, count, bytes))
-    })?;
+    linker.func_wrap(
+        module,
+        "environ_sizes_get",
+        |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
+            errno(environ_sizes(&mut caller, count, bytes))
+        },
+    )?;
     linker.func_wrap(module, "environ_get", |mut caller: Caller<'_, Host>, pointers: u32, bytes: u32| {
         errno(environ(&mut caller, pointers, bytes))
     })?;
     linker.func_wrap(module, "args_sizes_get", |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
-        errno(write_u32(&mut caller, count, 0).and_then(|()| write_u32(&mut caller, bytes, 0)).map(|()| SUCCESS))
+        errno(
+            write_u32(&mut caller, count, 0)
+                .and_then(|()| write_u32(&mut caller, bytes, 0))
+                .map(|()| SUCCESS),
+        )
     })?;
     linker.func_wrap(module, "args_get", |_: u32, _: u32| SUCCESS)?;
     linker.func_wrap(module, "random_get", |mut caller: Caller<'_, Host>, pointer: u32, length: u32| {
@@ -175,7 +183,11 @@ fn link_output(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
     )?;
     linker.func_wrap(module, "fd_prestat_get", |_: u32, _: u32| BAD_DESCRIPTOR)?;
     linker.func_wrap(module, "fd_prestat_dir_name", |_: u32, _: u32, _: u32| BAD_DESCRIPTOR)?;
-    linker.func_wrap(module, "fd_close", |descriptor: u32| if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR })?;
+    linker.func_wrap(
+        module,
+        "fd_close",
+        |descriptor: u32| if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR },
+    )?;
     linker.func_wrap(module, "fd_seek", |_: u32, _: u64, _: u32, _: u32| NOT_SUPPORTED)?;
     Ok(())
 }
@@ -188,7 +200,9 @@ fn fd_write(
     count: u32,
     written: u32,
 ) -> Answer<i32> {
-    let Some(index) = [1, 2].iter().position(|output| *output == descriptor) else { return Ok(BAD_DESCRIPTOR) };
+    let Some(index) = [1, 2].iter().position(|output| *output == descriptor) else {
+        return Ok(BAD_DESCRIPTOR);
+    };
     if count > SLICES_MAX {
         return Ok(INVALID);
     }

@@ -34,7 +34,11 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
         (None, None) => said_of(error),
     };
     if host.limit.was_refused {
-        let _infallible = write!(text, " (it had asked for more memory than `limits.memory`, {} bytes)", settings.memory_bytes_max);
+        let _infallible = write!(
+            text,
+            " (it had asked for more memory than `limits.memory`, {} bytes)",
+            settings.memory_bytes_max
+        );
     }
     if host.creates_context() {
         // Some SDKs abort for want of a kind of context: no other sign of it comes out of them.
@@ -60,6 +64,12 @@ pub(super) fn tell(plugin: &Arc<Plugin>, callback: &str, fault: Fault, what: &st
     if let Some(held_back) = plugin.warned.passes(fault.name()) {
         let (filter, reason) = (&*plugin.settings.name, fault.name());
         // In the text as well: a backtrace moves the fields far away from it.
-        tracing::error!(filter, callback, reason, held_back, "filter `{filter}` failed in `{callback}`: {what}");
+        tracing::error!(
+            filter,
+            callback,
+            reason,
+            held_back,
+            "filter `{filter}` failed in `{callback}`: {what}"
+        );
     }
 }

@@ -130,7 +130,11 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
     let (callee, body_bytes_max, filter) = {
         let instance = instance.upgrade()?;
         let plugin = &instance.plugin;
-        (plugin.services().callee(&call.upstream)?, plugin.settings.body_bytes_max, plugin.settings.name.clone())
+        (
+            plugin.services().callee(&call.upstream)?,
+            plugin.settings.body_bytes_max,
+            plugin.settings.name.clone(),
+        )
     };
     let limits = CallLimits {
         timeouts: &callee.timeouts,
@@ -139,12 +143,9 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
         keep_alive: callee.keep_alive,
     };
     match upstream::call(&callee.upstream, &call.request, limits).await {
-        Ok(OwnResponse { status, headers, body, trailers }) => Some(CallResponse {
-            status: Some(status),
-            headers,
-            body,
-            trailers: trailers.unwrap_or_default(),
-        }),
+        Ok(OwnResponse { status, headers, body, trailers }) => {
+            Some(CallResponse { status: Some(status), headers, body, trailers: trailers.unwrap_or_default() })
+        }
         Err(error) => {
             tracing::debug!(filter, upstream = call.upstream, "a filter's call failed: {error}");
             None

@@ -24,18 +24,24 @@ const PATH_BYTES_MAX: usize = 64 * 1024;
 const METHOD_BYTES_MAX: usize = 64;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "proxy_get_header_map_size", |mut caller: Caller<'_, Host>, map: u32, at: u32| {
-        answer(size(&mut caller, map, at))
-    })?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_size",
+        |mut caller: Caller<'_, Host>, map: u32, at: u32| answer(size(&mut caller, map, at)),
+    )?;
     linker.func_wrap(
         "env",
         "proxy_get_header_map_pairs",
-        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| answer(pairs_of(&mut caller, map, data, size)),
+        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
+            answer(pairs_of(&mut caller, map, data, size))
+        },
     )?;
     linker.func_wrap(
         "env",
         "proxy_set_header_map_pairs",
-        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| answer(set_pairs(&mut caller, map, data, size)),
+        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
+            answer(set_pairs(&mut caller, map, data, size))
+        },
     )?;
     linker.func_wrap(
         "env",
@@ -44,11 +50,18 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             answer(value_of(&mut caller, map, (name, name_size), data, size))
         },
     )?;
-    for (function, edit) in [("proxy_add_header_map_value", Edit::Add), ("proxy_replace_header_map_value", Edit::Set)] {
+    for (function, edit) in
+        [("proxy_add_header_map_value", Edit::Add), ("proxy_replace_header_map_value", Edit::Set)]
+    {
         linker.func_wrap(
             "env",
             function,
-            move |mut caller: Caller<'_, Host>, map: u32, name: u32, name_size: u32, value: u32, value_size: u32| {
+            move |mut caller: Caller<'_, Host>,
+                  map: u32,
+                  name: u32,
+                  name_size: u32,
+                  value: u32,
+                  value_size: u32| {
                 answer(change(&mut caller, map, (name, name_size), (value, value_size), edit))
             },
         )?;
@@ -177,7 +190,8 @@ fn value_of(
 /// The value of a field; several lines are one list (RFC 9110 §5.3). `host` is the authority.
 fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
     let is_host = name.eq_ignore_ascii_case(b"host");
-    if let Some((_, authority)) = view.pseudo.first().filter(|(pseudo, _)| is_host && *pseudo == ":authority") {
+    if let Some((_, authority)) = view.pseudo.first().filter(|(pseudo, _)| is_host && *pseudo == ":authority")
+    {
         return HeaderValue::from_bytes(authority).ok();
     }
     let name = field_name(name).ok()?;
@@ -216,8 +230,12 @@ fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
             let head = RefMut::filter_map(exchange.response.borrow_mut(), Option::as_mut);
             Target::Response(head.map_err(|_| Status::BadArgument)?)
         }
-        MapKind::Trailers(Direction::Request) => Target::Trailers(present(exchange.request_trailers.borrow_mut())?),
-        MapKind::Trailers(Direction::Response) => Target::Trailers(present(exchange.response_trailers.borrow_mut())?),
+        MapKind::Trailers(Direction::Request) => {
+            Target::Trailers(present(exchange.request_trailers.borrow_mut())?)
+        }
+        MapKind::Trailers(Direction::Response) => {
+            Target::Trailers(present(exchange.response_trailers.borrow_mut())?)
+        }
         // What a call was answered with is there to be read.
         _ => return Err(Status::BadArgument.into()),
     })
@@ -291,7 +309,7 @@ fn set_pseudo(target: &mut Target<'_>, name: &[u8], value: &[u8]) -> Result<(), 
         }
         (Target::Request(head), b":authority") => {
             // What goes upstream as its Host.
-            let is_host = std::str::from_utf8(value).is_ok_and(|host| forward::is_authority(host));
+            let is_host = std::str::from_utf8(value).is_ok_and(forward::is_authority);
             head.authority = HeaderValue::from_bytes(value).ok().filter(|_| is_host).ok_or(bad)?;
         }
         // How the client came in is not for a filter to say.
@@ -310,7 +328,8 @@ fn is_target(path: &str) -> bool {
 
 /// A status that a final response may have, in place of one that is no switch of protocols.
 fn status(value: &[u8], before: StatusCode) -> Option<StatusCode> {
-    let status = StatusCode::from_bytes(value).ok().filter(|status| (200..=599).contains(&status.as_u16()))?;
+    let status =
+        StatusCode::from_bytes(value).ok().filter(|status| (200..=599).contains(&status.as_u16()))?;
     (before != StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
@@ -357,7 +376,15 @@ mod tests {
     #[test]
     fn a_status_is_that_of_a_final_response() {
         let ok = StatusCode::OK;
-        for (written, is) in [("200", true), ("599", true), ("199", false), ("101", false), ("600", false), ("2x0", false), ("", false)] {
+        for (written, is) in [
+            ("200", true),
+            ("599", true),
+            ("199", false),
+            ("101", false),
+            ("600", false),
+            ("2x0", false),
+            ("", false),
+        ] {
             assert_eq!(status(written.as_bytes(), ok).is_some(), is, "{written}");
         }
         assert_eq!(status(b"200", StatusCode::SWITCHING_PROTOCOLS), None);
@@ -365,7 +392,16 @@ mod tests {
 
     #[test]
     fn a_path_is_what_a_request_line_can_hold() {
-        for (path, is) in [("/", true), ("/a?b=c%20", true), ("", false), ("a", false), ("/a b", false), ("/a#b", false), ("/a\r\n", false), ("/ä", false)] {
+        for (path, is) in [
+            ("/", true),
+            ("/a?b=c%20", true),
+            ("", false),
+            ("a", false),
+            ("/a b", false),
+            ("/a#b", false),
+            ("/a\r\n", false),
+            ("/ä", false),
+        ] {
             assert_eq!(is_target(path), is, "{path:?}");
         }
     }

@@ -95,7 +95,8 @@ fn resolve(caller: &mut Caller<'_, Host>, vm: (u32, u32), name: (u32, u32), at: 
     let name = read(caller, name.0, name.1, KEY_BYTES_MAX)?;
     let plugin = &caller.data().plugin;
     // SDKs leave the name out where it is their own.
-    let vm = if vm.is_empty() { plugin.settings.vm_id.clone() } else { String::from_utf8_lossy(&vm).into_owned() };
+    let vm =
+        if vm.is_empty() { plugin.settings.vm_id.clone() } else { String::from_utf8_lossy(&vm).into_owned() };
     let queue = plugin.services().shared.resolve_queue(&vm, &name).ok_or(Status::NotFound)?;
     write_u32(caller, at, queue)
 }

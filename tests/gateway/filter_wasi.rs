@@ -41,7 +41,10 @@ async fn started(module: &str, script: &str, keys: &str) -> Gateway {
     let module = scripted_with(
         &format!("{}{exit}", functions.concat()),
         "",
-        &[("proxy_on_configure", &format!("{script}\nsay")), ("proxy_on_request_headers", "text serves\nanswer")],
+        &[
+            ("proxy_on_configure", &format!("{script}\nsay")),
+            ("proxy_on_request_headers", "text serves\nanswer"),
+        ],
     );
     let gateway = filtered(&Origin::answer(OK), &module, keys).await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "serves\n");
@@ -220,7 +223,8 @@ async fn a_program_may_end_well_in_its_start_and_is_called_all_the_same() {
     let imports = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))"#;
     for name in ["_start", "_initialize"] {
         let exit = "(call $proc_exit (i32.const 0))\ntext never\nsay";
-        let module = scripted_with(imports, "", &[(name, exit), ("proxy_on_request_headers", "text serves\nanswer")]);
+        let module =
+            scripted_with(imports, "", &[(name, exit), ("proxy_on_request_headers", "text serves\nanswer")]);
         let gateway = filtered(&Origin::answer(OK), &module, "").await;
         assert_eq!(gateway.client("web").await.get("/").await.text(), "serves\n");
         assert!(!gateway.logs().iter().any(|line| line.contains("never")));

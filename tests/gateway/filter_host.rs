@@ -1,6 +1,6 @@
 //! What plugins ask of the host besides messages: the log, time, ticks, foreign functions, whose context is meant.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{Gateway, Origin, wait_until};
 
@@ -68,7 +68,7 @@ async fn what_a_plugin_logs_of_one_exchange_is_bounded_and_the_next_one_has_its_
         text 'log line'
         number $1
         answer";
-    for (length, lines_max) in [(8, 1000), (1, 1100), (0, 1100), (60_000, 4)] {
+    for (length, lines) in [(8, 850..1000), (1, 900..1100), (0, 900..1100), (60_000, 3..4)] {
         let module = scripted_with(
             "",
             "(global $written (mut i32) (i32.const 0))",
@@ -85,7 +85,7 @@ async fn what_a_plugin_logs_of_one_exchange_is_bounded_and_the_next_one_has_its_
             logs.iter().filter(|line| line.contains("filter=\"test\"")).count()
         };
         let first = written(&gateway);
-        assert!(first > 1 && first < lines_max, "{first} lines of {length} bytes");
+        assert!(lines.contains(&first), "{first} lines of {length} bytes");
         client.get("/").await;
         wait_until("as much of the next one", async || written(&gateway) == 2 * first).await;
     }
@@ -159,12 +159,17 @@ async fn a_period_is_not_shorter_than_a_worker_can_bear() {
         ],
     );
     let origin = Origin::answer(OK);
-    let began = std::time::Instant::now();
     let gateway = filtered(&origin, &module, "").await;
     let ticks = async || gateway.client("web").await.get("/").await.text().parse::<u32>().unwrap();
-    wait_until("some ticks", async || ticks().await > 5).await;
-    let ticks = ticks().await;
-    assert!(began.elapsed() >= Duration::from_millis(10) * ticks, "{ticks} ticks in {:?}", began.elapsed());
+    let (began, first) = (Instant::now(), ticks().await);
+    wait_until("some ticks", async || ticks().await > first + 20).await;
+    let more = ticks().await - first;
+    // The first may have been about to come.
+    assert!(
+        began.elapsed() >= Duration::from_millis(10) * (more - 1),
+        "{more} ticks in {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ pub(super) enum Cause {
 pub(super) enum Effect {
     /// Tick in this interval; `None` for no more.
     Tick(Option<Duration>),
-    Call(OutgoingCall),
+    Call(Box<OutgoingCall>),
     /// A context that lingered is done.
     Done(u32),
 }
@@ -242,6 +242,10 @@ impl Host {
     }
 
     pub(super) fn leave(&mut self, effect: Effect) {
+        // Of ticks only the last word counts: a guest may say it as often as it likes.
+        if matches!(effect, Effect::Tick(_)) {
+            self.effects.retain(|effect| !matches!(effect, Effect::Tick(_)));
+        }
         self.effects.push(effect);
     }
 

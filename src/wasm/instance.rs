@@ -172,7 +172,7 @@ impl Instance {
         for effect in self.host(Host::take_effects).unwrap_or_default() {
             match effect {
                 Effect::Tick(period) => tasks::tick(self, period),
-                Effect::Call(call) => tasks::call(self, call),
+                Effect::Call(call) => tasks::call(self, *call),
                 Effect::Done(context) => self.finish(context),
             }
         }

@@ -126,7 +126,8 @@ async fn buffers_that_are_not_there_are_not_found_and_those_that_nobody_has_are_
     let body = "0 \n0 0 0\n0\n";
     let unknown = "2 \n2 0 0\n2\n";
     let (call, readable) = ("1 \n1 0 0\n2\n", "0 \n0 0 0\n2\n");
-    let expected = [body, body, unknown, unknown, call, unknown, readable, readable, readable, unknown, unknown];
+    let expected =
+        [body, body, unknown, unknown, call, unknown, readable, readable, readable, unknown, unknown];
     assert_eq!(reported(&script).await, expected.concat());
 }
 
@@ -197,7 +198,9 @@ routes: [{ name: all, upstream: { url: '{origin}' }, filters: [first, second] }]
     };
     let (first, second) = (adds("1"), adds("2"));
     let origin = Origin::echo();
-    let gateway =
-        configured(config, &[("first", &first), ("second", &second)]).set("origin", origin.url()).start().await;
+    let gateway = configured(config, &[("first", &first), ("second", &second)])
+        .set("origin", origin.url())
+        .start()
+        .await;
     assert_eq!(gateway.client("web").await.request("POST", "/", &[], b"-").await.text(), "-1221");
 }

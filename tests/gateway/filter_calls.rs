@@ -29,7 +29,9 @@ fn asking(call: &str) -> Vec<u8> {
         &[
             (
                 "proxy_on_request_headers",
-                &format!("(global.set $waiting (local.get 0))\n{call}\n(global.set $end (i32.const 0x10000))\nreturn 1"),
+                &format!(
+                    "(global.set $waiting (local.get 0))\n{call}\n(global.set $end (i32.const 0x10000))\nreturn 1"
+                ),
             ),
             (
                 "proxy_on_http_call_response",
@@ -68,13 +70,19 @@ async fn an_upstream_is_asked_and_its_answer_is_all_there() {
     };
     let text = client.get("/first").await.text();
     let (head, rest) = text.split_once("\n0 203").unwrap();
-    assert_eq!(format!("0 203{rest}"), expected(1, "/first").split_once("1\n0 203").map(|(_, rest)| format!("0 203{rest}")).unwrap());
+    assert_eq!(
+        format!("0 203{rest}"),
+        expected(1, "/first").split_once("1\n0 203").map(|(_, rest)| format!("0 203{rest}")).unwrap()
+    );
     let numbers: Vec<u32> = head.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!((numbers[0], numbers[1], numbers[3], numbers[4]), (1, 1, 4, 1), "root, token, body, trailers");
     assert!(numbers[2] >= 2, "status and fields");
     assert!(client.get("/second").await.text().starts_with("1\n2\n"));
     let request = &side.requests()[0];
-    assert_eq!((request.method.as_str(), request.target.as_str(), &*request.body), ("POST", "/check?a=1", &b"the body"[..]));
+    assert_eq!(
+        (request.method.as_str(), request.target.as_str(), &*request.body),
+        ("POST", "/check?a=1", &b"the body"[..])
+    );
     assert_eq!(request.headers.all("host"), ["side.test"]);
     assert_eq!(request.headers.all("x-a"), ["1", "2"]);
     assert_eq!(request.headers.all("x-evil"), ["a b"]);
@@ -111,7 +119,8 @@ async fn a_call_that_comes_to_nothing_arrives_with_no_fields() {
         })
     };
     let refused = support::unused_address();
-    let large = Origin::answer(format!("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n{}", "x".repeat(2000)));
+    let large =
+        Origin::answer(format!("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n{}", "x".repeat(2000)));
     let endless = Origin::answer(format!(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
         "x".repeat(2000)
@@ -141,13 +150,21 @@ async fn a_call_that_cannot_be_made_is_refused_at_once() {
         let all = [(":method", "POST"), (":path", "/c"), (":authority", "side.test")];
         pairs(&all.into_iter().filter(|(field, _)| *field != name).collect::<Vec<_>>())
     };
-    let mut script = format!("http_call nobody '{good}' '' '' 100 -> u32\nhttp_call '' '{good}' '' '' 100 -> u32\n");
+    let mut script =
+        format!("http_call nobody '{good}' '' '' 100 -> u32\nhttp_call '' '{good}' '' '' 100 -> u32\n");
     for name in [":method", ":path", ":authority"] {
         script += &format!("http_call side '{}' '' '' 100 -> u32\n", without(name));
     }
-    for pseudo in [[("method", "CONNECT"), ("path", "/c")], [("method", "G T"), ("path", "/c")], [("method", "GET"), ("path", "c")], [("method", "GET"), ("path", "/c d")]] {
-        let written: Vec<(String, &str)> = pseudo.iter().map(|(name, value)| (format!(":{name}"), *value)).collect();
-        let mut written: Vec<(&str, &str)> = written.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    for pseudo in [
+        [("method", "CONNECT"), ("path", "/c")],
+        [("method", "G T"), ("path", "/c")],
+        [("method", "GET"), ("path", "c")],
+        [("method", "GET"), ("path", "/c d")],
+    ] {
+        let written: Vec<(String, &str)> =
+            pseudo.iter().map(|(name, value)| (format!(":{name}"), *value)).collect();
+        let mut written: Vec<(&str, &str)> =
+            written.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         written.push((":authority", "a"));
         script += &format!("http_call side '{}' '' '' 100 -> u32\n", pairs(&written));
     }
@@ -171,7 +188,9 @@ async fn several_calls_at_once_are_answered_each_by_itself() {
                 let Some(request) = connection.read_request().await else { return };
                 gate.pass().await;
                 let body = request.target;
-                connection.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+                connection
+                    .write(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+                    .await;
                 connection.wait_closed().await;
             }
         })
@@ -229,7 +248,8 @@ async fn a_tick_may_call_as_well() {
         ("proxy_on_tick", &format!("set_tick 0\n{call}\nsay")),
         ("proxy_on_http_call_response", "get_buffer 4 0 100 -> bytes\ntext came\nsay"),
     ]);
-    let (origin, side) = (Origin::answer(OK), Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nto-root"));
+    let (origin, side) =
+        (Origin::answer(OK), Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nto-root"));
     let gateway = gateway(&origin, &side.url(), &module, "").await;
     gateway.wait_for_log("0 to-root|came|").await;
     assert_eq!(side.requests().len(), 1);
@@ -255,7 +275,10 @@ async fn an_answer_that_nobody_waits_for_any_more_does_no_harm() {
         "",
         "(global $waiting (mut i32) (i32.const 0))",
         &[
-            ("proxy_on_request_headers", &format!("(global.set $waiting (local.get 0))\n{call}\nsay\nreturn 1")),
+            (
+                "proxy_on_request_headers",
+                &format!("(global.set $waiting (local.get 0))\n{call}\nsay\nreturn 1"),
+            ),
             ("proxy_on_delete", "text deleted\nsay"),
             (
                 "proxy_on_http_call_response",

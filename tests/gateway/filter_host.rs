@@ -1,6 +1,6 @@
 //! What plugins ask of the host besides messages: the log, time, ticks, foreign functions, whose context is meant.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{Gateway, Origin, wait_until};
 
@@ -19,7 +19,9 @@ async fn what_a_plugin_logs_has_its_level_and_its_filters_name() {
         log 6 'at none'
         get_log_level -> u32
         answer";
-    for (level, number, first) in [("trace", 0, 0), ("debug", 1, 1), ("info", 2, 2), ("warn", 3, 3), ("error", 4, 4)] {
+    for (level, number, first) in
+        [("trace", 0, 0), ("debug", 1, 1), ("info", 2, 2), ("warn", 3, 3), ("error", 4, 4)]
+    {
         let origin = Origin::answer(OK);
         let module = scripted(&[("proxy_on_request_headers", script)]);
         let gateway = builder(&origin, &module, "").arg("--log").arg(level).start().await;
@@ -27,11 +29,15 @@ async fn what_a_plugin_logs_has_its_level_and_its_filters_name() {
         assert_eq!(answer, format!("0\n0\n0\n0\n0\n0\n2\n0 {number}\n"), "{level}");
         gateway.wait_for_log("at critical").await;
         let logs = gateway.logs();
-        let lines = [("TRACE", "trace"), ("DEBUG", "debug"), ("INFO", "info"), ("WARN", "warn"), ("ERROR", "error")];
+        let lines =
+            [("TRACE", "trace"), ("DEBUG", "debug"), ("INFO", "info"), ("WARN", "warn"), ("ERROR", "error")];
         for (index, (name, text)) in lines.iter().enumerate() {
             let line = logs.iter().find(|line| line.contains(&format!("at {text}")));
             assert_eq!(line.is_some(), index >= first, "{text} at {level}: {logs:?}");
-            assert!(line.is_none_or(|line| line.contains(name) && line.contains("filter=\"test\"")), "{line:?}");
+            assert!(
+                line.is_none_or(|line| line.contains(name) && line.contains("filter=\"test\"")),
+                "{line:?}"
+            );
         }
         assert!(!logs.iter().any(|line| line.contains("at none")));
     }
@@ -39,10 +45,8 @@ async fn what_a_plugin_logs_has_its_level_and_its_filters_name() {
 
 #[tokio::test]
 async fn no_log_line_of_a_plugin_can_pretend_to_be_another_one() {
-    let module = scripted(&[(
-        "proxy_on_request_headers",
-        "log 2 'first\\nERROR forged=1\\r\\n\u{1b}[2Jlast\\0'",
-    )]);
+    let module =
+        scripted(&[("proxy_on_request_headers", "log 2 'first\\nERROR forged=1\\r\\n\u{1b}[2Jlast\\0'")]);
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &module, "").await;
     gateway.client("web").await.get("/").await;
@@ -64,7 +68,7 @@ async fn what_a_plugin_logs_of_one_exchange_is_bounded_and_the_next_one_has_its_
         text 'log line'
         number $1
         answer";
-    for (length, lines_max) in [(8, 1000), (1, 1100), (0, 1100), (60_000, 4)] {
+    for (length, lines) in [(8, 850..1000), (1, 900..1100), (0, 900..1100), (60_000, 3..4)] {
         let module = scripted_with(
             "",
             "(global $written (mut i32) (i32.const 0))",
@@ -81,7 +85,7 @@ async fn what_a_plugin_logs_of_one_exchange_is_bounded_and_the_next_one_has_its_
             logs.iter().filter(|line| line.contains("filter=\"test\"")).count()
         };
         let first = written(&gateway);
-        assert!(first > 1 && first < lines_max, "{first} lines of {length} bytes");
+        assert!(lines.contains(&first), "{first} lines of {length} bytes");
         client.get("/").await;
         wait_until("as much of the next one", async || written(&gateway) == 2 * first).await;
     }
@@ -92,7 +96,8 @@ async fn the_time_is_that_of_the_system_and_goes_on() {
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let times = reported("get_time -> u64\nget_time -> u64").await;
     let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-    let times: Vec<u128> = times.lines().map(|line| line.strip_prefix("0 ").unwrap().parse().unwrap()).collect();
+    let times: Vec<u128> =
+        times.lines().map(|line| line.strip_prefix("0 ").unwrap().parse().unwrap()).collect();
     assert!(before <= times[0] && times[0] <= times[1] && times[1] <= after, "{before} {times:?} {after}");
 }
 
@@ -147,16 +152,24 @@ async fn a_period_is_not_shorter_than_a_worker_can_bear() {
         &[
             ("proxy_on_configure", "set_tick 1\n(global.set $end (i32.const 0x10000))"),
             ("proxy_on_tick", "(global.set $ticks (i32.add (global.get $ticks) (i32.const 1)))"),
-            ("proxy_on_request_headers", "(call $show_number (i64.extend_i32_u (global.get $ticks)))\nanswer"),
+            (
+                "proxy_on_request_headers",
+                "(call $show_number (i64.extend_i32_u (global.get $ticks)))\nanswer",
+            ),
         ],
     );
     let origin = Origin::answer(OK);
-    let began = std::time::Instant::now();
     let gateway = filtered(&origin, &module, "").await;
     let ticks = async || gateway.client("web").await.get("/").await.text().parse::<u32>().unwrap();
-    wait_until("some ticks", async || ticks().await > 5).await;
-    let ticks = ticks().await;
-    assert!(began.elapsed() >= Duration::from_millis(10) * ticks, "{ticks} ticks in {:?}", began.elapsed());
+    let (began, first) = (Instant::now(), ticks().await);
+    wait_until("some ticks", async || ticks().await > first + 20).await;
+    let more = ticks().await - first;
+    // The first may have been about to come.
+    assert!(
+        began.elapsed() >= Duration::from_millis(10) * (more - 1),
+        "{more} ticks in {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -184,7 +197,8 @@ routes:
   - { name: clears, match: { prefix: /clears }, upstream: { url: '{first}' }, filters: [clears] }
   - { name: keeps, match: { prefix: /keeps }, upstream: { url: '{first}' }, filters: [keeps] }";
     let change = "set_field 0 x-group beta";
-    let clears = scripted(&[("proxy_on_request_headers", &format!("{change}\nforeign clear_route_cache '' 0 0"))]);
+    let clears =
+        scripted(&[("proxy_on_request_headers", &format!("{change}\nforeign clear_route_cache '' 0 0"))]);
     let keeps = scripted(&[("proxy_on_request_headers", change)]);
     let gateway = configured(config, &[("clears", &clears), ("keeps", &keeps)])
         .set("first", first.url())

@@ -282,7 +282,10 @@ async fn a_head_has_a_thousand_fields_and_a_megabyte_at_most() {
     let declarations = r#"(global $added (mut i32) (i32.const 0)) (data (i32.const 0) "x")"#;
     // One field more is the client's: `x-own: 1`.
     for (value_bytes, fields) in [(10, 999), (100_000, 10)] {
-        let script = fill(value_bytes).replace("number (global.get $added)", "(call $show_number (i64.extend_i32_u (global.get $added)))");
+        let script = fill(value_bytes).replace(
+            "number (global.get $added)",
+            "(call $show_number (i64.extend_i32_u (global.get $added)))",
+        );
         let module = scripted_with("", declarations, &[("proxy_on_request_headers", &script)]);
         let origin = Origin::answer(OK);
         let gateway = filtered(&origin, &module, ", limits: { time: 10s }").await;
@@ -333,11 +336,17 @@ routes: [{ name: all, upstream: up, filters: [test] }]";
 
 #[tokio::test]
 async fn a_changed_path_is_looked_at_as_any_other() {
-    for (path, status, sent) in [("/a/../b", 200, Some("/b")), ("/../../etc", 400, None), ("/a%00b", 400, None)] {
+    for (path, status, sent) in
+        [("/a/../b", 200, Some("/b")), ("/../../etc", 400, None), ("/a%00b", 400, None)]
+    {
         let module = scripted(&[("proxy_on_request_headers", &format!("set_field 0 :path {path}"))]);
         let origin = Origin::answer(OK);
         let gateway = filtered(&origin, &module, "").await;
         assert_eq!(gateway.client("web").await.get("/").await.status, status, "{path}");
-        assert_eq!(origin.requests().first().map(|request| request.target.clone()).as_deref(), sent, "{path}");
+        assert_eq!(
+            origin.requests().first().map(|request| request.target.clone()).as_deref(),
+            sent,
+            "{path}"
+        );
     }
 }

@@ -167,7 +167,10 @@ async fn no_name_of_a_plugins_metric_can_break_the_page() {
     }
     assert_eq!(page.lines().filter(|line| *line == "# EOF").count(), 1);
     assert!(!page.lines().any(|line| line.starts_with("gateway_requests_total") && line.ends_with("999999")));
-    assert_eq!(page.lines().filter(|line| line.starts_with("gateway_plugin_counter_total{")).count(), names.len());
+    assert_eq!(
+        page.lines().filter(|line| line.starts_with("gateway_plugin_counter_total{")).count(),
+        names.len()
+    );
 }
 
 #[tokio::test]
@@ -182,7 +185,11 @@ async fn a_plugin_has_a_thousand_metrics_at_most() {
           (br $next)))
         (call $show_number (i64.extend_i32_u (global.get $defined)))
         answer";
-    let module = scripted_with("", "(global $defined (mut i32) (i32.const 0))", &[("proxy_on_request_headers", script)]);
+    let module = scripted_with(
+        "",
+        "(global $defined (mut i32) (i32.const 0))",
+        &[("proxy_on_request_headers", script)],
+    );
     let config = CONFIG.replace("wasm: test.wasm", "wasm: test.wasm, limits: { time: 10s }");
     let gateway = configured(&config, &[("test", &module)]).set("workers", 1).start().await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "1000");

@@ -9,7 +9,8 @@ use crate::scripted::{scripted, scripted_with};
 /// A script that asks for these properties, and shows numbers and flags as such.
 fn ask(paths: &[&str]) -> String {
     let lines = paths.iter().map(|path| {
-        let numeric = ["port", "id", "size", "total_size", "code", "tls", "mtls", "flags", "time", "duration"];
+        let numeric =
+            ["port", "id", "size", "total_size", "code", "tls", "mtls", "flags", "time", "duration"];
         let last = path.rsplit("\\0").next().unwrap();
         if numeric.contains(&last) && *path != "request\\0id" {
             // Where it is found, and the number there, of as many bytes as it has.
@@ -30,7 +31,17 @@ fn ask(paths: &[&str]) -> String {
 
 #[tokio::test]
 async fn a_root_context_knows_what_it_is_and_nothing_of_exchanges() {
-    let names = ["plugin_name", "plugin_root_id", "plugin_vm_id", "plugin_name\\0", "request\\0path", "source\\0address", "route_name", "unknown", ""];
+    let names = [
+        "plugin_name",
+        "plugin_root_id",
+        "plugin_vm_id",
+        "plugin_name\\0",
+        "request\\0path",
+        "source\\0address",
+        "route_name",
+        "unknown",
+        "",
+    ];
     let script = format!("{}set_property own value\nget_property own -> bytes\nsay", ask(&names));
     let config = "
 workers: 1
@@ -69,7 +80,13 @@ async fn a_requests_properties_are_what_came() {
     let script = format!("{}answer", ask(&paths));
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", &script)]), "").await;
-    let fields = [("host", "a.test:81"), ("referer", "http://b/"), ("user-agent", "test/1"), ("x-request-id", "id-1"), ("x-own", "1")];
+    let fields = [
+        ("host", "a.test:81"),
+        ("referer", "http://b/"),
+        ("user-agent", "test/1"),
+        ("x-request-id", "id-1"),
+        ("x-own", "1"),
+    ];
     let answer = gateway.client("web").await.request("PUT", "/p/a?q=1&r", &fields, b"").await.text();
     let expected = "0 /p/a?q=1&r\n0 /p/a\n0 q=1&r\n0 a.test:81\n0 http\n0 PUT\n0 HTTP/1.1\n0 http://b/\n0 test/1\n0 id-1\n\
         0 1\n0 1\n1 \n1 \n1 0 0\n\n1 \n1 \n1 0 0\n\n0 all\n0 all\n0 web\n";
@@ -77,13 +94,24 @@ async fn a_requests_properties_are_what_came() {
     let mut client = Http2Client::connect(gateway.addr("web")).await;
     let request = Request::get("http://c.test/other").body(support::bytes::Bytes::new()).unwrap();
     let answer = String::from_utf8(client.request(request).await.body).unwrap();
-    assert!(answer.starts_with("0 /other\n0 /other\n0 \n0 c.test\n0 http\n0 GET\n0 HTTP/2\n1 \n"), "{answer}");
+    assert!(
+        answer.starts_with("0 /other\n0 /other\n0 \n0 c.test\n0 http\n0 GET\n0 HTTP/2\n1 \n"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn a_connections_properties_are_its_addresses() {
-    let numbers = ask(&["source\\0port", "destination\\0port", "connection\\0tls", "connection\\0mtls", "request\\0time"]);
-    let script = format!("get_property source\\0address -> bytes\nget_property destination\\0address -> bytes\n{numbers}answer");
+    let numbers = ask(&[
+        "source\\0port",
+        "destination\\0port",
+        "connection\\0tls",
+        "connection\\0mtls",
+        "request\\0time",
+    ]);
+    let script = format!(
+        "get_property source\\0address -> bytes\nget_property destination\\0address -> bytes\n{numbers}answer"
+    );
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", &script)]), "").await;
     let mut client = gateway.client("web").await;
@@ -95,15 +123,30 @@ async fn a_connections_properties_are_its_addresses() {
     let lines: Vec<String> = answer.lines().map(str::to_owned).collect();
     assert_eq!(lines[..2], [format!("0 {source}"), format!("0 {destination}")]);
     let numbers: Vec<String> = lines[2..].iter().skip(1).step_by(2).map(|line| value(line)).collect();
-    assert_eq!(numbers[..4], [source.port().to_string(), destination.port().to_string(), "0".to_owned(), "0".to_owned()]);
+    assert_eq!(
+        numbers[..4],
+        [source.port().to_string(), destination.port().to_string(), "0".to_owned(), "0".to_owned()]
+    );
     let time: u128 = numbers[4].parse().unwrap();
     assert!(time.abs_diff(before) < 10_000_000_000, "{time}");
 }
 
 #[tokio::test]
 async fn a_responses_properties_are_there_with_it_and_the_outcome_after_the_end() {
-    let at_head = ["response\\0headers\\0x-own", "upstream\\0address", "upstream\\0url", "cluster_name", "response\\0code"];
-    let at_end = ["response\\0code", "response\\0size", "request\\0size", "request\\0duration", "response\\0code_details"];
+    let at_head = [
+        "response\\0headers\\0x-own",
+        "upstream\\0address",
+        "upstream\\0url",
+        "cluster_name",
+        "response\\0code",
+    ];
+    let at_end = [
+        "response\\0code",
+        "response\\0size",
+        "request\\0size",
+        "request\\0duration",
+        "response\\0code_details",
+    ];
     let module = scripted(&[
         ("proxy_on_response_headers", &format!("{}say", ask(&at_head))),
         ("proxy_on_log", &format!("{}text end\nsay", ask(&at_end))),
@@ -127,7 +170,10 @@ async fn a_responses_properties_are_there_with_it_and_the_outcome_after_the_end(
 
 #[tokio::test]
 async fn the_outcome_of_a_failed_request_has_its_reason() {
-    let module = scripted(&[("proxy_on_log", &format!("{}say", ask(&["response\\0code_details", "response\\0code"])))]);
+    let module = scripted(&[(
+        "proxy_on_log",
+        &format!("{}say", ask(&["response\\0code_details", "response\\0code"])),
+    )]);
     let origin = Origin::script(|_connection| async {});
     let gateway = filtered(&origin, &module, "").await;
     let status = gateway.client("web").await.get("/").await.status;
@@ -142,7 +188,10 @@ workers: 1
 filters: { first: { wasm: first.wasm }, second: { wasm: second.wasm } }
 routes: [{ name: all, upstream: { url: '{origin}' }, filters: [first, second] }]";
     let first = scripted(&[
-        ("proxy_on_request_headers", "get_property user -> bytes\nset_property user ann\nset_property deep\\0path 'b c'\nsay"),
+        (
+            "proxy_on_request_headers",
+            "get_property user -> bytes\nset_property user ann\nset_property deep\\0path 'b c'\nsay",
+        ),
         ("proxy_on_response_headers", "get_property user -> bytes\nfield x-user"),
     ]);
     let second = scripted(&[(
@@ -156,8 +205,10 @@ routes: [{ name: all, upstream: { url: '{origin}' }, filters: [first, second] }]
         say",
     )]);
     let origin = Origin::answer(OK);
-    let gateway =
-        configured(config, &[("first", &first), ("second", &second)]).set("origin", origin.url()).start().await;
+    let gateway = configured(config, &[("first", &first), ("second", &second)])
+        .set("origin", origin.url())
+        .start()
+        .await;
     let mut client = gateway.client("web").await;
     for _ in 0..2 {
         // The next request begins without.
@@ -189,9 +240,14 @@ async fn what_the_gateway_says_cannot_be_changed_and_what_filters_say_has_a_limi
         set_property key small
         set_property other one
         answer";
-    let module = scripted_with("", r#"(data (i32.const 0) "key")"#, &[("proxy_on_request_headers", &script.replace("property key", "property 0 3"))]);
+    let module = scripted_with(
+        "",
+        r#"(data (i32.const 0) "key")"#,
+        &[("proxy_on_request_headers", &script.replace("property key", "property 0 3"))],
+    );
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &module, "").await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "0\n10\n2\n10\n0\n0\n");
-    wait_until("the gateway goes on", async || gateway.client("web").await.get("/").await.status == 200).await;
+    wait_until("the gateway goes on", async || gateway.client("web").await.get("/").await.status == 200)
+        .await;
 }

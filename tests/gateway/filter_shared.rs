@@ -54,7 +54,8 @@ routes: [{ name: all, respond: { body: own }, filters: [test] }]";
         (local.set 1 (call $enqueue (local.get 2) (i32.const 0x10000) (i32.const 1000)))
         number $1
         answer";
-    let gateway = configured(config, &[("test", &scripted(&[("proxy_on_request_headers", script)]))]).start().await;
+    let gateway =
+        configured(config, &[("test", &scripted(&[("proxy_on_request_headers", script)]))]).start().await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "key\n0\n10\n10\n0\n0\n0 1\n0\n10\n");
 }
 
@@ -121,7 +122,9 @@ routes:
   - { name: c, match: { path: /alone }, respond: { body: own }, filters: [alone] }";
     let module = scripted_with("", COUNT_DATA, &[("proxy_on_request_headers", COUNT)]);
     let gateway = configured(config, &[("test", &module)]).start().await;
-    for (path, expected) in [("/one", (1, 1)), ("/two", (2, 1)), ("/alone", (1, 1)), ("/one", (3, 2)), ("/alone", (2, 2))] {
+    for (path, expected) in
+        [("/one", (1, 1)), ("/two", (2, 1)), ("/alone", (1, 1)), ("/one", (3, 2)), ("/alone", (2, 2))]
+    {
         assert_eq!(count(&gateway, path).await, expected, "{path}");
     }
 }
@@ -186,6 +189,10 @@ routes:
     }
     // Both workers have the queue; none of them leaves anything behind.
     gateway.client("web").await.get("/producer").await;
-    let taken = |entry: &str| gateway.logs().iter().filter(|line| line.contains(&format!("1|0 {entry}|"))).count();
-    wait_until("all entries once more", async || ["one", "two", "three", "four", "five"].iter().all(|entry| taken(entry) == 2)).await;
+    let taken =
+        |entry: &str| gateway.logs().iter().filter(|line| line.contains(&format!("1|0 {entry}|"))).count();
+    wait_until("all entries once more", async || {
+        ["one", "two", "three", "four", "five"].iter().all(|entry| taken(entry) == 2)
+    })
+    .await;
 }

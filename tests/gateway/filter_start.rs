@@ -80,10 +80,7 @@ async fn what_every_plugin_must_have_is_asked_for() {
             format!(r#"(module {version} {malloc} (global (export "memory") i32 (i32.const 0)))"#),
             "it exports no memory",
         ),
-        (
-            smallest(r#"(import "env" "proxy_log" (func (param i64)))"#, ""),
-            "proxy_log",
-        ),
+        (smallest(r#"(import "env" "proxy_log" (func (param i64)))"#, ""), "proxy_log"),
     ] {
         let said = refused_text(&text).await;
         assert!(said.contains(reason), "{reason} in {said}");
@@ -109,7 +106,8 @@ async fn a_callback_of_another_form_than_the_abi_has_is_named() {
         ("_initialize", "(param i32)"),
         ("_start", "(result i32)"),
     ] {
-        let said = refused_text(&smallest("", &format!(r#"(func (export "{name}") {form} unreachable)"#))).await;
+        let said =
+            refused_text(&smallest("", &format!(r#"(func (export "{name}") {form} unreachable)"#))).await;
         let reason = format!("its export `{name}` is not what proxy-wasm has under that name");
         assert!(said.contains(&reason), "{reason} in {said}");
     }
@@ -128,11 +126,29 @@ async fn a_module_with_nothing_but_the_necessary_lets_everything_pass() {
 }
 
 #[tokio::test]
+async fn malloc_gives_memory_where_there_is_nothing_better() {
+    let allocator = |name: &str, at: u32| {
+        format!(r#"(func (export "{name}") (param i32) (result i32) (i32.const {at}))"#)
+    };
+    let (malloc, better) = (allocator("malloc", 0x90000), allocator("proxy_on_memory_allocate", 0xa0000));
+    for (declarations, at) in
+        [(malloc.clone(), 0x90000), (better.clone(), 0xa0000), (malloc + &better, 0xa0000)]
+    {
+        let script = "get_field 0 :path -> bytes\nget_field 0 :path -> u32 u32\nanswer";
+        let module = scripted_with("", &declarations, &[("proxy_on_request_headers", script)]);
+        let gateway = filtered(&Origin::answer(OK), &module, "").await;
+        assert_eq!(gateway.client("web").await.get("/").await.text(), format!("0 /\n0 {at} 1\n"));
+    }
+}
+
+#[tokio::test]
 async fn what_initialises_a_module_runs_before_its_contexts() {
     let order = "(global $order (mut i32) (i32.const 0))";
     // Each step appends its number: 3 at 123.
     let step = |number: u32| {
-        format!("(global.set $order (i32.add (i32.mul (global.get $order) (i32.const 10)) (i32.const {number})))\n")
+        format!(
+            "(global.set $order (i32.add (i32.mul (global.get $order) (i32.const 10)) (i32.const {number})))\n"
+        )
     };
     let show = "(call $show_number (i64.extend_i32_u (global.get $order)))\nanswer";
     let common = [
@@ -185,8 +201,11 @@ async fn contexts_have_numbers_of_their_own_and_the_root_is_the_parent_of_all() 
 
 #[tokio::test]
 async fn a_plugin_that_refuses_its_configuration_is_an_error_with_what_it_said() {
-    for (callback, name) in [("proxy_on_configure", "`proxy_on_configure`"), ("proxy_on_vm_start", "`proxy_on_vm_start`")] {
-        let script = "log 4 'the key `mode` is missing\\nERROR forged'\nlog 2 'as it is in the manual'\nreturn 0";
+    for (callback, name) in
+        [("proxy_on_configure", "`proxy_on_configure`"), ("proxy_on_vm_start", "`proxy_on_vm_start`")]
+    {
+        let script =
+            "log 4 'the key `mode` is missing\\nERROR forged'\nlog 2 'as it is in the manual'\nreturn 0";
         let said = refused(&scripted(&[(callback, script)]), ", config: { a: 1 }").await;
         assert!(said.contains("in filter \"test\""), "{said}");
         assert!(said.contains(&format!("{name} answers that it cannot work like this")), "{said}");
@@ -198,7 +217,8 @@ async fn a_plugin_that_refuses_its_configuration_is_an_error_with_what_it_said()
 #[tokio::test]
 async fn a_plugin_that_fails_at_its_start_is_an_error_with_the_reason_and_the_place() {
     let looping = "(loop $again (br $again))";
-    let grow = "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
+    let grow =
+        "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
     for (callback, script, reason) in [
         ("_initialize", "(unreachable)", "unreachable"),
         ("_start", looping, "it took more than 500ms of CPU time"),
@@ -216,7 +236,8 @@ async fn a_plugin_that_fails_at_its_start_is_an_error_with_the_reason_and_the_pl
 
 #[tokio::test]
 async fn a_module_whose_memory_is_beyond_its_limit_from_the_start_is_refused() {
-    let text = smallest("", "").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 513)"#);
+    let text =
+        smallest("", "").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 513)"#);
     let said = refused(&wat::parse_str(&text).unwrap(), "").await;
     assert!(said.contains("limits.memory"), "{said}");
     let module = wat::parse_str(text.replace("513", "512")).unwrap();

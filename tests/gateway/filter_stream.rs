@@ -53,7 +53,7 @@ async fn a_local_response_that_cannot_be_is_refused() {
     for status in ["0", "100", "101", "199", "600", "999", "65736", "-1"] {
         script += &format!("respond {status} '' '' '' -1\n");
     }
-    script += "respond 200 '' '' '\u{1}\0\0\0\u{3}\0\0\0\u{1}\0\0\0a b\01\0' -1\n";
+    script += &format!("respond 200 '' '' '{}' -1\n", pairs(&[("a b", "1")]));
     script += "respond 200 '' '' '\u{1}\0\0' -1\n";
     script += "answer";
     let origin = Origin::answer(OK);
@@ -87,7 +87,8 @@ async fn only_streams_of_http_can_go_on_or_be_closed_and_a_root_context_has_none
         close 2
         close 3
         close 9";
-    let root = format!("{statuses}\ncontinue 0\ncontinue 1\nclose 0\nclose 1\nrespond 200 '' '' '' -1\ndone\nsay");
+    let root =
+        format!("{statuses}\ncontinue 0\ncontinue 1\nclose 0\nclose 1\nrespond 200 '' '' '' -1\ndone\nsay");
     let module = scripted(&[
         ("proxy_on_configure", &root),
         ("proxy_on_request_headers", &format!("{statuses}\ncontinue 0\ncontinue 1\nanswer")),
@@ -125,18 +126,23 @@ async fn a_closed_request_has_no_answer_and_its_http1_connection_ends() {
         client.send_raw("POST /close HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx").await;
         client.expect_closed().await;
         assert_eq!(gateway.client("web").await.get("/other-one").await.text(), "ok", "{callback}");
-        let errors = gateway.metric("gateway_request_errors_total{route=\"all\",reason=\"filter.closed\"").await;
+        let errors =
+            gateway.metric("gateway_request_errors_total{route=\"all\",reason=\"filter.closed\"").await;
         assert_eq!(errors, Some(1.0), "{callback}\n{}", gateway.metrics().await);
     }
 }
 
 #[tokio::test]
 async fn a_closed_request_resets_its_http2_stream_and_no_other() {
-    for (callback, stream) in [("proxy_on_request_headers", 0), ("proxy_on_response_headers", 1), ("proxy_on_response_body", 1)] {
+    for (callback, stream) in
+        [("proxy_on_request_headers", 0), ("proxy_on_response_headers", 1), ("proxy_on_response_body", 1)]
+    {
         let origin = Origin::answer(OK);
         let gateway = closing(&origin, callback, stream).await;
         let mut client = Http2Client::connect(gateway.addr("web")).await;
-        let request = |path: &str| Request::get(format!("http://gateway.test{path}")).body(support::bytes::Bytes::new()).unwrap();
+        let request = |path: &str| {
+            Request::get(format!("http://gateway.test{path}")).body(support::bytes::Bytes::new()).unwrap()
+        };
         let error = client.try_request(request("/close")).await.expect_err("a reset");
         assert!(error.is_reset(), "{callback}: {error}");
         assert_eq!(client.request(request("/other-one")).await.body, b"ok", "{callback}");

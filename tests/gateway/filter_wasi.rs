@@ -41,7 +41,10 @@ async fn started(module: &str, script: &str, keys: &str) -> Gateway {
     let module = scripted_with(
         &format!("{}{exit}", functions.concat()),
         "",
-        &[("proxy_on_configure", &format!("{script}\nsay")), ("proxy_on_request_headers", "text serves\nanswer")],
+        &[
+            ("proxy_on_configure", &format!("{script}\nsay")),
+            ("proxy_on_request_headers", "text serves\nanswer"),
+        ],
     );
     let gateway = filtered(&Origin::answer(OK), &module, keys).await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "serves\n");
@@ -168,7 +171,7 @@ async fn output_becomes_log_lines_as_soon_as_they_end() {
 
 #[tokio::test]
 async fn a_write_takes_so_much_and_says_how_much_and_keeps_the_worker_no_longer() {
-    // Half a megabyte of line ends, thirty-two times.
+    // Half a megabyte of line ends, thirty-two times; then what is not memory, though it would not all be taken.
     let script = "
         (memory.fill (i32.const 0x80000) (i32.const 10) (i32.const 0x70000))
         (local.set 0 (i32.const 0))
@@ -179,9 +182,12 @@ async fn a_write_takes_so_much_and_says_how_much_and_keeps_the_worker_no_longer(
           (br_if $next (i32.lt_u (local.get 0) (i32.const 32))))
         fd_write 1 0x100 32 -> u32
         (i32.store (i32.const 0x104) (i32.const 0x7fffffff))
-        fd_write 1 0x100 1 -> u32";
-    let gateway = started(MODULES[0], script, "").await;
-    // What is not memory is a fault, though it would not be taken.
+        fd_write 1 0x100 1 -> u32
+        answer";
+    let import = r#"(import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))"#;
+    let module = scripted_with(import, "", &[("proxy_on_request_headers", script)]);
+    let gateway = filtered(&Origin::answer(OK), &module, ", limits: { time: 10s }").await;
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "0 65536\n21 0\n");
     gateway.wait_for_log("further lines are left out").await;
     assert!(gateway.logs().len() < 1100, "{} lines", gateway.logs().len());
 }
@@ -220,7 +226,8 @@ async fn a_program_may_end_well_in_its_start_and_is_called_all_the_same() {
     let imports = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))"#;
     for name in ["_start", "_initialize"] {
         let exit = "(call $proc_exit (i32.const 0))\ntext never\nsay";
-        let module = scripted_with(imports, "", &[(name, exit), ("proxy_on_request_headers", "text serves\nanswer")]);
+        let module =
+            scripted_with(imports, "", &[(name, exit), ("proxy_on_request_headers", "text serves\nanswer")]);
         let gateway = filtered(&Origin::answer(OK), &module, "").await;
         assert_eq!(gateway.client("web").await.get("/").await.text(), "serves\n");
         assert!(!gateway.logs().iter().any(|line| line.contains("never")));

@@ -71,7 +71,14 @@ pub(crate) fn plugin_with(imports: &str, declarations: &str) -> Vec<u8> {
     } else {
         r#"(func (export "proxy_abi_version_0_2_1"))"#
     };
-    let text = format!("(module {IMPORTS} {imports} {BASE} {version} {declarations})");
+    // A test of allocators has its own.
+    let allocators = ["proxy_on_memory_allocate", "malloc"].map(|name| format!("(export \"{name}\")"));
+    let base = if allocators.iter().any(|export| declarations.contains(export)) {
+        BASE.replace(r#" (export "proxy_on_memory_allocate")"#, "")
+    } else {
+        BASE.to_owned()
+    };
+    let text = format!("(module {IMPORTS} {imports} {base} {version} {declarations})");
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }
 

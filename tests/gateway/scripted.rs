@@ -16,7 +16,7 @@
 //! - `answer`: a local response whose body is the report
 //! - `field NAME`: the report becomes the value of this field of the response
 //! - `return N`: what the callback answers; 0 without it, or what means "all is well" where that is another number
-//! - `(…)`: WAT as it is; memory below 512 is the test's
+//! - `(…`, `)…`: WAT as it is; memory below 512 is the test's
 
 use std::fmt::Write as _;
 
@@ -150,7 +150,7 @@ impl Texts {
     }
 
     fn statement(&mut self, line: &str) -> String {
-        if line.is_empty() || line.starts_with('(') {
+        if line.is_empty() || line.starts_with(['(', ')']) {
             return format!("{line}\n");
         }
         let (call, outputs) = line.split_once("->").unwrap_or((line, ""));
@@ -211,7 +211,9 @@ fn call_of(function: &str, arguments: &str, outputs: &str) -> String {
         (SLOTS..slot).step_by(8).map(|at| format!("(i64.store (i32.const {at}) (i64.const 0))")).collect();
     let separated = shown.replace(")(call", ") (call $byte (i32.const 32)) (call");
     let space = if shown.is_empty() { "" } else { "(call $byte (i32.const 32))" };
-    format!("{cleared} (call $show_status (call ${function} {arguments} {pointers})) {space} {separated} (call $line)\n")
+    format!(
+        "{cleared} (call $show_status (call ${function} {arguments} {pointers})) {space} {separated} (call $line)\n"
+    )
 }
 
 struct Word {

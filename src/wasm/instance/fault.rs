@@ -65,6 +65,12 @@ pub(super) fn tell(host: &Host, fault: Fault, what: &str) {
     } else if let Some(held_back) = plugin.warned.passes(fault.name()) {
         let (filter, reason) = (&*plugin.settings.name, fault.name());
         // In the text as well: a backtrace moves the fields far away from it.
-        tracing::error!(filter, callback, reason, held_back, "filter `{filter}` failed in `{callback}`: {what}");
+        tracing::error!(
+            filter,
+            callback,
+            reason,
+            held_back,
+            "filter `{filter}` failed in `{callback}`: {what}"
+        );
     }
 }

@@ -339,7 +339,7 @@ fn set_pseudo(target: &mut Target<'_>, name: &[u8], value: &[u8]) -> Result<(), 
         }
         (Target::Request(head), b":authority") => {
             // What goes upstream as its Host.
-            let is_host = std::str::from_utf8(value).is_ok_and(|host| forward::is_authority(host));
+            let is_host = std::str::from_utf8(value).is_ok_and(forward::is_authority);
             head.authority = HeaderValue::from_bytes(value).ok().filter(|_| is_host).ok_or(bad)?;
         }
         // How the client came in is not for a filter to say.

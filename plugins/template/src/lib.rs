@@ -69,7 +69,7 @@ impl HttpContext for Exchange {
         Action::Continue
     }
 
-    /// A body that has trailers behind it ends here.
+    /// In some hosts a body that has trailers behind it has no chunk with `end_of_stream`: it ends here.
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         self.replace_in_body();
         Action::Continue

@@ -55,7 +55,7 @@ impl Engines {
         if slot.set(engine.clone()).is_ok() {
             run_clock(&engine)?;
         }
-        Ok(slot.get().unwrap_or(&slot.get_or_init(|| engine)))
+        Ok(slot.get_or_init(|| engine))
     }
 }
 

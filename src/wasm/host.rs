@@ -88,7 +88,7 @@ pub(super) enum Cause {
 pub(super) enum Effect {
     /// Tick in this interval; `None` for no more.
     Tick(Option<Duration>),
-    Call(OutgoingCall),
+    Call(Box<OutgoingCall>),
     /// A context that lingered is done.
     Done(u32),
 }

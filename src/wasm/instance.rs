@@ -156,7 +156,7 @@ impl Instance {
         for effect in effects {
             match effect {
                 Effect::Tick(period) => tasks::tick(self, period),
-                Effect::Call(call) => tasks::call(self, call),
+                Effect::Call(call) => tasks::call(self, *call),
                 Effect::Done(context) => self.finish(context),
             }
         }

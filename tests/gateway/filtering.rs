@@ -45,7 +45,6 @@ const IMPORTS: &str = r#"
 "#;
 
 /// A memory of one megabyte, whose upper half is handed out by the allocator, over and over again.
-
 const BASE: &str = r#"
 (memory (export "memory") 16)
 (global $heap (mut i32) (i32.const 524288))

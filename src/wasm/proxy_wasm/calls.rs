@@ -98,7 +98,8 @@ fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
         member.call_begins();
     }
     let timeout = if parts.timeout.is_zero() { TIMEOUT_MAX } else { parts.timeout.min(TIMEOUT_MAX) };
-    caller.data_mut().leave(Effect::Call(OutgoingCall { token, upstream, request, timeout, member }));
+    let call = OutgoingCall { token, upstream, request, timeout, member };
+    caller.data_mut().leave(Effect::Call(Box::new(call)));
     Ok(())
 }
 

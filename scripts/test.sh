@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests. Needs Rust; installs the C compiler, where it is missing, on Debian and its kin.
-# Arguments go to cargo: scripts/test.sh --test gateway pool
+# Runs all tests: builds the filters in plugins/ from source, runs their own tests, then the gateway's. Needs Rust;
+# installs its target for WebAssembly, and on Debian and its kin C compilers, where they are missing.
+# Arguments go to cargo, and the gateway's tests alone are run: scripts/test.sh --test gateway pool
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,14 +17,27 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
-if ! command -v cc >/dev/null; then
-    if command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
-        as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends gcc libc6-dev
-    else
-        echo "there is no C compiler, which Rust links with, and no apt-get to install one" >&2
+# Installs packages, unless there is a command that they bring.
+need() {
+    local command=$1 what=$2
+    shift 2
+    if command -v "$command" >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        echo "there is no $command, $what, and no apt-get to install it" >&2
         exit 1
     fi
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends "$@"
+}
+
+need cc "which Rust links with" gcc libc6-dev
+need clang "which compiles the filter that is written in C" clang
+need wasm-ld "which links the filter that is written in C" lld
+need make "which builds the filter that is written in C" make
+
+bash plugins/build.sh
+if [ $# = 0 ]; then
+    (cd plugins && cargo test --locked)
 fi
 
 exec cargo test --workspace --locked "$@"

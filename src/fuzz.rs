@@ -2,6 +2,7 @@
 //! gateway would be wrong. Compiled for fuzzing only.
 #![allow(clippy::panic, reason = "a panic is how a fuzz target reports")]
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use http::Method;
@@ -9,6 +10,7 @@ use http::Method;
 use crate::config;
 use crate::http1::pieces::{self, Reading};
 use crate::router::{normalise, normalise_written};
+use crate::wasm::scripted::{self, Scripted};
 
 /// Request heads and bodies: whole and cut up, they have to mean the same.
 pub fn requests(data: &[u8]) {
@@ -45,6 +47,19 @@ pub fn config(data: &[u8]) {
     if let Err(errors) = config::parse_with(text, "gateway.yaml", Path::new(""), &|_| None) {
         assert!(!errors.to_string().is_empty(), "an error without a word");
     }
+}
+
+/// A filter that calls host functions with whatever arguments, and bytes that it gives as a header map. `compile` makes a
+/// module of its text form.
+pub fn filter_abi(data: &[u8], compile: fn(&str) -> Vec<u8>) {
+    thread_local! {
+        static SCRIPTED: OnceCell<Scripted> = const { OnceCell::new() };
+    }
+    assert!(scripted::read_pairs(data), "what is read as fields is not written as the same");
+    SCRIPTED.with(|scripted| {
+        let made = || Scripted::new(&compile(&scripted::module_text()));
+        scripted.get_or_init(|| made().unwrap_or_else(|error| panic!("{error}"))).run(data);
+    });
 }
 
 /// Reads `data` at once, byte by byte, and in pieces whose size the first byte gives.

@@ -197,6 +197,11 @@ impl Host {
         self.contexts.get(&context).is_some_and(|context| context.lingers)
     }
 
+    /// The contexts that do.
+    pub(super) fn lingering(&self) -> Vec<u32> {
+        self.contexts.iter().filter(|(_, context)| context.lingers).map(|(id, _)| *id).collect()
+    }
+
     /// The guest says that the effective context is done; whether it was waited for.
     pub(super) fn done(&mut self) -> bool {
         let id = self.effective;

@@ -215,6 +215,17 @@ impl Instance {
         }
     }
 
+    /// Finishes all contexts that linger.
+    pub(super) fn finish_all(self: &Rc<Self>) {
+        let lingering = match &*self.running.borrow() {
+            Some(running) => running.store.data().lingering(),
+            None => return,
+        };
+        for context in lingering {
+            self.finish(context);
+        }
+    }
+
     fn on_tick(self: &Rc<Self>) -> Result<(), Fault> {
         self.call_or((), ROOT, "proxy_on_tick", self.exports.tick.as_ref(), ROOT)
     }

@@ -24,6 +24,8 @@ mod plugin;
 mod plugin_metrics;
 mod plugins;
 mod proxy_wasm;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 mod services;
 mod shared;
 mod wasi;

@@ -45,7 +45,7 @@ pub(crate) struct OfflineModule {
 
 /// A running plugin, of this thread. The thread must be in a `LocalRuntime`.
 pub(crate) struct Offline {
-    plugin: Arc<Plugin>,
+    instance: Rc<Instance>,
     journal: Rc<Journal>,
 }
 
@@ -88,13 +88,13 @@ impl OfflineModule {
         let instance = instance.map_err(|error| journal.fault(error.fault, error.what))?;
         place(&instance);
         journal.started();
-        Ok(Offline { plugin, journal: journal.clone() })
+        Ok(Offline { instance, journal: journal.clone() })
     }
 }
 
 impl Drop for Offline {
     fn drop(&mut self) {
-        forget(&self.plugin);
+        forget(&self.instance.plugin);
     }
 }
 
@@ -107,7 +107,7 @@ impl Offline {
         let mut outcome = Outcome { request: None, response: Response::new(Bytes::new()), error: None };
         let received = body.left();
         // One filter, so there is a chain.
-        if let Some(chain) = Chain::new(vec![self.plugin.clone()]) {
+        if let Some(chain) = Chain::new(vec![self.instance.plugin.clone()]) {
             let passed = pass(&session, &chain, body, given.response, &mut outcome).await;
             if let Err(error) = passed {
                 outcome.error = (error != Error::FilterAnswered).then_some(error);
@@ -124,6 +124,8 @@ impl Offline {
             error: outcome.error.map(Error::reason),
         });
         take_turns().await;
+        // A context that waits for something else would be let go in time, and hold its instance until then.
+        self.instance.finish_all();
         self.journal.leaves(None);
         outcome
     }

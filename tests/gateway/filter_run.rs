@@ -233,6 +233,20 @@ async fn a_call_of_the_filter_is_shown_and_fails() {
 }
 
 #[tokio::test]
+async fn a_context_that_is_not_done_is_finished_at_the_end() {
+    let filter = Filter::new(
+        r#"
+(func (export "proxy_on_done") (param i32) (result i32) (i32.const 0))
+(func (export "proxy_on_log") (param i32))
+(func (export "proxy_on_delete") (param i32))"#,
+    );
+    let ran = filter.run(&[]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let called: Vec<_> = ran.stderr.lines().filter_map(|line| line.split("proxy_on_").nth(1)).collect();
+    assert_eq!(called, ["done", "log", "delete"], "{}", ran.stderr);
+}
+
+#[tokio::test]
 async fn what_cannot_be_run_is_said_with_exit_code_2_and_what_is_no_filter_with_1() {
     let filter =
         Filter::new("(func (export \"proxy_on_configure\") (param i32 i32) (result i32) (i32.const 0))");

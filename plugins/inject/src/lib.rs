@@ -69,7 +69,8 @@ impl HttpContext for Page {
         Action::Continue
     }
 
-    /// The end of a page that has trailers behind it: what is still held belongs to its body.
+    /// The end of a page that has trailers behind it, in hosts that do not say `end_of_stream` before them: what is still
+    /// held belongs to its body.
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         let held = self.insertion.take().map(Insertion::into_held).unwrap_or_default();
         if !held.is_empty() {

@@ -69,7 +69,7 @@ impl HttpContext for Response {
         Action::Continue
     }
 
-    /// The end of a body that has trailers behind it.
+    /// The end of a body that has trailers behind it, in hosts that do not say `end_of_stream` before them.
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         self.redact_body();
         Action::Continue

@@ -36,7 +36,10 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Exchange { replacement: Rc::clone(&self.0), is_text: false }))
+        Some(Box::new(Exchange {
+            replacement: Rc::clone(&self.0),
+            is_text: false,
+        }))
     }
 }
 
@@ -52,7 +55,9 @@ impl HttpContext for Exchange {
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         self.set_http_response_header("x-filter", Some("NAME"));
         // The functions that end in `_bytes` take any value; the others panic at what is not UTF-8.
-        let media_type = self.get_http_response_header_bytes("content-type").unwrap_or_default();
+        let media_type = self
+            .get_http_response_header_bytes("content-type")
+            .unwrap_or_default();
         self.is_text = media_type.starts_with(b"text/") && !end_of_stream;
         if self.is_text {
             self.set_http_response_header("content-length", None);
@@ -69,7 +74,7 @@ impl HttpContext for Exchange {
         Action::Continue
     }
 
-    /// A body that has trailers behind it ends here.
+    /// In some hosts a body that has trailers behind it has no chunk with `end_of_stream`: it ends here.
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         self.replace_in_body();
         Action::Continue

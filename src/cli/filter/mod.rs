@@ -34,7 +34,7 @@ enum Command {
     /// failure with a backtrace.
     ///
     /// Exit code: 1 when the filter failed, 2 when it was not run.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
 }
 
 /// Does it.

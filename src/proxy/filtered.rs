@@ -83,28 +83,31 @@ impl Filtered<'_, '_, '_> {
             headers.insert(header::HOST, authority.clone());
         }
         let authority = authority.to_str().map_err(|_| Error::RequestHost("host.malformed"))?;
-        let Begun { settings, .. } = self.begun;
-        let (found, call) = (self.found, self.call);
         let is_cleared = session.exchange.is_route_cleared();
-        if changed_path.is_none() && !is_cleared {
-            let incoming = Incoming { method, headers, authority, ..incoming };
-            return act(settings, found.value, &found.parameters, incoming, call, record).await;
-        }
-        let uri = match changed_path {
-            None => self.uri.clone(),
-            Some(path) => path.parse().map_err(|_| Error::RequestPath("path.malformed"))?,
+        let changed = match changed_path {
+            Some(path) => Some(path.parse().map_err(|_| Error::RequestPath("path.malformed"))?),
+            None => is_cleared.then(|| self.uri.clone()),
         };
-        let path = normalise(uri.path()).map_err(|error| Error::RequestPath(error.reason()))?;
-        let again = self.find(&uri, &path, &method, &headers)?;
+        let normalised = changed.as_ref().map(|uri: &Uri| normalise(uri.path())).transpose();
+        let normalised = normalised.map_err(|error| Error::RequestPath(error.reason()))?;
+        let again = match (&changed, &normalised) {
+            (Some(uri), Some(path)) => self.find(uri, path, &method, &headers)?,
+            _ => None,
+        };
+        let none = Parameters::none();
         let (route, parameters) = match &again {
-            Some(again) if is_cleared || Arc::ptr_eq(again.value, found.value) => {
+            Some(again) if is_cleared || Arc::ptr_eq(again.value, self.found.value) => {
                 (again.value, &again.parameters)
             }
             None if is_cleared => return Err(Error::NoRoute),
-            _ => (found.value, &Parameters::none()),
+            // The path is none of the route's own: there is nothing that its template could find in it.
+            _ if changed.is_some() => (self.found.value, &none),
+            _ => (self.found.value, &self.found.parameters),
         };
-        let incoming = Incoming { method, headers, authority, path: &path, query: uri.query(), ..incoming };
-        act(settings, route, parameters, incoming, call, record).await
+        let path = normalised.as_deref().unwrap_or(incoming.path);
+        let query = changed.as_ref().map_or(incoming.query, Uri::query);
+        let incoming = Incoming { method, headers, authority, path, query, ..incoming };
+        act(&self.begun.settings, route, parameters, incoming, self.call, record).await
     }
 
     /// The route that the request has as it is now.

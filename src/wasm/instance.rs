@@ -217,11 +217,7 @@ impl Instance {
 
     /// Finishes all contexts that linger.
     pub(super) fn finish_all(self: &Rc<Self>) {
-        let lingering = match &*self.running.borrow() {
-            Some(running) => running.store.data().lingering(),
-            None => return,
-        };
-        for context in lingering {
+        for context in self.host(|host| host.lingering()).unwrap_or_default() {
             self.finish(context);
         }
     }

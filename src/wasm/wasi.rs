@@ -173,13 +173,7 @@ fn link_clocks(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
 
 /// Answers every clock as if its time had come: waiting would hold up every request of the worker, and runtimes that wait a
 /// moment abort where they can't. Files and sockets, of which there are none, answer that they are not supported.
-fn poll(
-    caller: &mut Caller<'_, Host>,
-    subscriptions: u32,
-    events: u32,
-    count: u32,
-    at: u32,
-) -> Answer<i32> {
+fn poll(caller: &mut Caller<'_, Host>, subscriptions: u32, events: u32, count: u32, at: u32) -> Answer<i32> {
     const CLOCK: u8 = 0;
     if count == 0 || count > SUBSCRIPTIONS_MAX {
         return Ok(INVALID);

@@ -217,6 +217,7 @@ async fn failures_are_counted_each_and_told_now_and_then() {
         assert_eq!(client.get("/fault").await.status, 500);
     }
     assert_eq!(failures(&gateway, "trap").await, Some(20.0));
+    gateway.wait_for_log("filter `test` failed").await;
     assert_eq!(gateway.logs().iter().filter(|line| line.contains("filter `test` failed")).count(), 1);
     assert_eq!(
         gateway.metric("gateway_request_errors_total{route=\"all\",reason=\"filter.test.trap\"").await,

@@ -46,11 +46,11 @@ impl Session {
         Rc::new(Self { exchange, members: RefCell::default() })
     }
 
-    /// Takes the request through the filters. Its head is in the exchange; what becomes of its body is the answer.
+    /// Takes the request through the filters. Its head is in the exchange; the answer is what goes on of it, and of its body.
     ///
     /// # Errors
     /// A filter failed and fails closed, or has ended the exchange: see [`Session::answer`].
-    pub(crate) async fn request(&self, chain: &Chain, body: Body, timer: &Timer) -> Result<Body, Error> {
+    pub(crate) async fn request(&self, chain: &Chain, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
         for filter in &chain.0 {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
@@ -63,12 +63,13 @@ impl Session {
         self.tell_length(Direction::Request, &body);
         let passed = self.pass(Direction::Request, 0..chain.0.len(), body, true, timer).await?;
         forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
+        // The filters go on seeing it, whatever is made of it on its way upstream; and what they change of it from here on, as
+        // pieces of the body come, is too late, however soon those come.
+        let head = self.exchange.request.borrow().clone();
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
-        if passed.changes && !asks_first {
-            begin(passed.body, Patience::Short, timer).await
-        } else {
-            Ok(passed.body)
-        }
+        let begins = passed.changes && !asks_first;
+        let body = if begins { begin(passed.body, Patience::Short, timer).await? } else { passed.body };
+        Ok((head, body))
     }
 
     /// Takes a response through the filters, the last one first.

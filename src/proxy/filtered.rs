@@ -30,11 +30,11 @@ impl Filtered<'_, '_, '_> {
         let timer = &self.call.timer;
         let (session, incoming) = self.begin(incoming, record);
         let method = incoming.method.clone();
-        let body = match session.request(self.chain, incoming.body, timer).await {
-            Ok(body) => body,
+        let (head, body) = match session.request(self.chain, incoming.body, timer).await {
+            Ok(passed) => passed,
             Err(error) => return ended(&session, error),
         };
-        let answer = match self.act(&session, Incoming { body, ..incoming }, record).await {
+        let answer = match self.act(&session, head, Incoming { body, ..incoming }, record).await {
             Ok(answer) => answer,
             Err(error) => match ended(&session, error) {
                 // Whoever has left, or was sent away by a filter, is not to be answered by another one.
@@ -70,15 +70,12 @@ impl Filtered<'_, '_, '_> {
     async fn act(
         &self,
         session: &Session,
+        head: RequestHead,
         incoming: Incoming<'_>,
         record: &mut Record,
     ) -> Result<Answer, Error> {
-        let (method, mut headers, authority, changed_path) = {
-            let head = session.exchange.request.borrow();
-            // The filters go on seeing it, whatever is made of it on its way upstream.
-            let changed_path = head.changed_path().map(str::to_owned);
-            (head.method.clone(), head.headers.clone(), head.authority.clone(), changed_path)
-        };
+        let changed_path = head.changed_path().map(str::to_owned);
+        let RequestHead { method, mut headers, authority, .. } = head;
         if !authority.is_empty() {
             headers.insert(header::HOST, authority.clone());
         }

@@ -163,7 +163,10 @@ impl Instance {
     fn end(&self, slot: &mut Option<Store<Host>>, fault: Fault) {
         self.dead.set(Some(fault));
         *slot = None;
-        self.tasks.borrow_mut().end();
+        if self.tasks.borrow_mut().end() {
+            // What it does in the background goes on without a request to start another one.
+            tasks::restart_later(&self.plugin);
+        }
         self.plugin.stats.instance_ended();
     }
 

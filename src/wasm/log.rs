@@ -123,7 +123,7 @@ pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
 /// long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim_end_matches(|end: char| end.is_ascii_whitespace()).chars() {
+    for character in text.trim_ascii_end().chars() {
         if line.len() >= LINE_BYTES_MAX {
             break;
         }

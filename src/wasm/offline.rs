@@ -141,10 +141,10 @@ async fn pass(
 ) -> Result<(), Error> {
     let timer = Timer::default();
     let method = session.exchange.request.borrow().method.clone();
-    let mut body = session.request(chain, body.into(), &timer).await?;
+    let (head, mut body) = session.request(chain, body.into(), &timer).await?;
     let mut sent = BytesMut::new();
     read(&mut body, &mut sent).await?;
-    outcome.request = Some(as_sent(&session.exchange.request.borrow(), sent.freeze()));
+    outcome.request = Some(as_sent(&head, sent.freeze()));
     let (mut parts, mut body) = response.into_parts();
     body.has_length &= !parts.headers.contains_key(header::TRANSFER_ENCODING);
     forward::remove_hop_by_hop(&mut parts.headers);

@@ -217,6 +217,7 @@ async fn failures_are_counted_each_and_told_now_and_then() {
         assert_eq!(client.get("/fault").await.status, 500);
     }
     assert_eq!(failures(&gateway, "trap").await, Some(20.0));
+    gateway.wait_for_log("filter `test` failed").await;
     assert_eq!(gateway.logs().iter().filter(|line| line.contains("filter `test` failed")).count(), 1);
     assert_eq!(
         gateway.metric("gateway_request_errors_total{route=\"all\",reason=\"filter.test.trap\"").await,
@@ -294,7 +295,7 @@ async fn a_request_that_the_ended_instance_holds_fails_as_the_filter_is_to_fail(
         let mut client = gateway.client("web").await;
         client.send_raw("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let calls = async || gateway.metric("gateway_filter_calls_total{filter=\"test\"").await;
-        wait_until("the pause", async || calls().await == Some(2.0)).await;
+        wait_until("the pause", async || calls().await == Some(1.0)).await;
         assert_eq!(gateway.client("web").await.get("/fault").await.status, status);
         assert_eq!(client.read_response().await.status, status, "{keys}");
         // What the filter has made of it until then is not what it was.

@@ -198,7 +198,6 @@ async fn there_are_no_files_and_no_sockets() {
         path_open 3 0 0x1000 4 0 0L 0L 0 0x100
         path_unlink_file 3 0x1000 4
         sock_send 3 0x100 1 0 0x100
-        poll_oneoff 0x100 0x200 1 0x300
         fd_seek 1 0L 0 0x100
         fd_prestat_get 3 0x100
         fd_prestat_dir_name 3 0x100 10
@@ -217,7 +216,36 @@ async fn there_are_no_files_and_no_sockets() {
         text over";
     for module in MODULES {
         let gateway = started(module, script, "").await;
-        gateway.wait_for_log("58|58|58|58|58|8|8|0 0|8 0|0|8|0|2|8|21|0|8|0|over|").await;
+        gateway.wait_for_log("58|58|58|58|8|8|0 0|8 0|0|8|0|2|8|21|0|8|0|over|").await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_waited_for_has_struck_and_nothing_else_is_waited_for() {
+    // Subscriptions of 48 bytes: a clock with user data 7, and a file with user data 9. Events of 32 bytes.
+    let script = "
+        (i64.store (i32.const 0x1000) (i64.const 7))
+        (i64.store (i32.const 0x1030) (i64.const 9))
+        (i32.store8 (i32.const 0x1038) (i32.const 1))
+        poll_oneoff 0x1000 0x2000 2 0x3000
+        (call $show_number (i64.load32_u (i32.const 0x3000)))
+        (call $line)
+        (call $show_number (i64.load32_u (i32.const 0x2000)))
+        (call $line)
+        (call $show_number (i64.load16_u (i32.const 0x2008)))
+        (call $line)
+        (call $show_number (i64.load32_u (i32.const 0x2020)))
+        (call $line)
+        (call $show_number (i64.load16_u (i32.const 0x2028)))
+        (call $line)
+        poll_oneoff 0x1000 0x2000 0 0x3000
+        poll_oneoff 0x1000 0x2000 1000000 0x3000
+        poll_oneoff -8 0x2000 1 0x3000
+        poll_oneoff 0x1000 -8 1 0x3000
+        text over";
+    for module in MODULES {
+        let gateway = started(module, script, "").await;
+        gateway.wait_for_log("0|2|7|0|9|58|28|28|21|21|over|").await;
     }
 }
 

@@ -14,7 +14,7 @@ fn schema_accepts(text: &str) -> bool {
 fn the_sample_is_a_good_file() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
     let loaded = config::load(&path).unwrap();
-    assert_eq!((loaded.config.listeners.len(), loaded.config.routes.len()), (2, 3));
+    assert_eq!((loaded.config.listeners.len(), loaded.config.routes.len()), (2, 4));
     assert!(schema_accepts(&std::fs::read_to_string(&path).unwrap()));
 }
 

@@ -9,8 +9,11 @@ use crate::config::load;
 
 const SAMPLE: &str = concat!(
     include_str!("../../../gateway.yaml"),
-    "filters: { a: { wasm: a.wasm, config: { b: [1.5, ~, 9223372036854775808, -1, '${PORT}'] }, env: { C: d } } }\n",
-    "defaults: { filters: [a, { use: a, config: ~ }, { wasm: b.wasm, limits: { memory: 64KiB } }] }\n",
+    "defaults:\n",
+    "  filters:\n",
+    "    - uppercase\n",
+    "    - { use: uppercase, config: { b: [1.5, ~, 9223372036854775808, -1, '${PORT}'] } }\n",
+    "    - { wasm: b.wasm, env: { C: d }, limits: { memory: 64KiB } }\n",
     "wasm: { cache: off }\n",
 );
 

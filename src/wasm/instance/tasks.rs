@@ -1,15 +1,19 @@
 //! What an instance has under way besides its callbacks: ticks, queues, calls, contexts that are not done yet.
 
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Instance;
+use crate::config::Isolation;
 use crate::shutdown::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
+use crate::wasm::local::instance_of;
+use crate::wasm::plugin::Plugin;
 
 /// Tasks that end with their instance.
 #[derive(Default)]
@@ -19,17 +23,37 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn end(&mut self) {
-        for task in self.ticks.take().into_iter().chain(self.queues.take()) {
-            task.abort();
-        }
+    /// Ends them; whether there were any.
+    pub(super) fn end(&mut self) -> bool {
+        let tasks: Vec<AbortHandle> = self.ticks.take().into_iter().chain(self.queues.take()).collect();
+        tasks.iter().for_each(AbortHandle::abort);
+        !tasks.is_empty()
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.end();
+        let _had_any = self.end();
     }
+}
+
+/// How long after its end an instance with ticks or queues has a successor, where no request has needed one before.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Starts an instance in place of one that ended, in a while.
+pub(super) fn restart_later(plugin: &Arc<Plugin>) {
+    let is_kept = plugin.settings.isolation == Isolation::Worker && !plugin.is_retired();
+    if is_cut_off() || !is_kept {
+        return;
+    }
+    let plugin = Arc::downgrade(plugin);
+    spawn_local(async move {
+        tokio::time::sleep(RESTART_AFTER).await;
+        if let Some(plugin) = plugin.upgrade().filter(|plugin| !plugin.is_retired()) {
+            // Where that fails, it is in the log, and the next request tries again.
+            drop(instance_of(&plugin));
+        }
+    });
 }
 
 /// Whether there is a worker that tasks could run on: an instance that is only tried has none, and a worker that ends has

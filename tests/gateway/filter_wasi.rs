@@ -224,24 +224,24 @@ async fn there_are_no_files_and_no_sockets() {
 async fn a_clock_that_is_waited_for_has_struck_and_nothing_else_is_waited_for() {
     // Subscriptions of 48 bytes: a clock with user data 7, and a file with user data 9. Events of 32 bytes.
     let script = "
-        (i64.store (i32.const 0x1000) (i64.const 7))
-        (i64.store (i32.const 0x1030) (i64.const 9))
-        (i32.store8 (i32.const 0x1038) (i32.const 1))
-        poll_oneoff 0x1000 0x2000 2 0x3000
-        (call $show_number (i64.load32_u (i32.const 0x3000)))
+        (i64.store (i32.const 0x60000) (i64.const 7))
+        (i64.store (i32.const 0x60030) (i64.const 9))
+        (i32.store8 (i32.const 0x60038) (i32.const 1))
+        poll_oneoff 0x60000 0x61000 2 0x62000
+        (call $show_number (i64.load32_u (i32.const 0x62000)))
         (call $line)
-        (call $show_number (i64.load32_u (i32.const 0x2000)))
+        (call $show_number (i64.load32_u (i32.const 0x61000)))
         (call $line)
-        (call $show_number (i64.load16_u (i32.const 0x2008)))
+        (call $show_number (i64.load16_u (i32.const 0x61008)))
         (call $line)
-        (call $show_number (i64.load32_u (i32.const 0x2020)))
+        (call $show_number (i64.load32_u (i32.const 0x61020)))
         (call $line)
-        (call $show_number (i64.load16_u (i32.const 0x2028)))
+        (call $show_number (i64.load16_u (i32.const 0x61028)))
         (call $line)
-        poll_oneoff 0x1000 0x2000 0 0x3000
-        poll_oneoff 0x1000 0x2000 1000000 0x3000
-        poll_oneoff -8 0x2000 1 0x3000
-        poll_oneoff 0x1000 -8 1 0x3000
+        poll_oneoff 0x60000 0x61000 0 0x62000
+        poll_oneoff 0x60000 0x61000 1000000 0x62000
+        poll_oneoff -8 0x61000 1 0x62000
+        poll_oneoff 0x60000 -8 1 0x62000
         text over";
     for module in MODULES {
         let gateway = started(module, script, "").await;

@@ -370,11 +370,12 @@ mod tests {
                 _ => None,
             }));
         }
-        // All but those that nobody calls, and the tick, which takes its time.
+        // All but those that nobody calls, and the tick, for which there is seldom time.
         let expected = CALLBACKS.iter().map(|(name, ..)| *name).chain(["proxy_on_context_create"]);
         let rare = ["proxy_on_tick", "proxy_on_foreign_function", "proxy_on_grpc_close"];
-        let expected: BTreeSet<_> = expected.filter(|name| !rare.contains(name)).collect();
-        assert_eq!(callbacks, expected);
+        let missing: Vec<_> =
+            expected.filter(|name| !rare.contains(name) && !callbacks.contains(name)).collect();
+        assert_eq!(missing, [""; 0]);
     }
 
     #[test]

@@ -114,10 +114,9 @@ async fn answer(
     let incoming = Incoming { method, version, path: &path, query: uri.query(), authority, headers, body };
     let mut answer = match &route.filters {
         None => act(settings, route, &found.parameters, incoming, call, record).await?,
-        // Boxed, as is all that few requests do.
         Some(chain) => {
             let filtered = filtered::Filtered { downstream, begun, chain, found: &found, uri: &uri, call };
-            Box::pin(filtered.answer(incoming, record)).await?
+            filtered.answer(incoming, record).await?
         }
     };
     route.response_headers.apply(answer.response.headers_mut());

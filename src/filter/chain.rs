@@ -50,7 +50,12 @@ impl Session {
     ///
     /// # Errors
     /// A filter failed and fails closed, or has ended the exchange: see [`Session::answer`].
-    pub(crate) async fn request(&self, chain: &Chain, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
+    pub(crate) async fn request(
+        &self,
+        chain: &Chain,
+        body: Body,
+        timer: &Timer,
+    ) -> Result<(RequestHead, Body), Error> {
         for filter in &chain.0 {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
@@ -65,7 +70,8 @@ impl Session {
         forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
         // The filters go on seeing it, whatever is made of it on its way upstream; and what they change of it from here on, as
         // pieces of the body come, is too late, however soon those come.
-        let head = self.exchange.request.borrow().clone();
+        let keeps = self.is_looked_at();
+        let head = self.exchange.request.borrow_mut().hand_on(keeps);
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
         let begins = passed.changes && !asks_first;
         let body = if begins { begin(passed.body, Patience::Short, timer).await? } else { passed.body };
@@ -92,11 +98,12 @@ impl Session {
         }
         let members = (0..self.members.borrow().len()).rev();
         let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
+        let keeps = self.is_looked_at();
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
             remove_framing(&mut head.headers);
             kept.restore(head, passed.changes);
             parts.status = head.status;
-            parts.headers = head.headers.clone();
+            parts.headers = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
         }
         let body = match () {
             // By a filter's word there is none; that of a HEAD only tells the length.
@@ -106,6 +113,11 @@ impl Session {
             () => passed.body,
         };
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// Whether a filter can look at a head once that has gone on.
+    fn is_looked_at(&self) -> bool {
+        self.members.borrow().iter().any(|member| member.looks_at_heads())
     }
 
     /// What a filter has answered in place of the exchange's own response.

@@ -121,6 +121,20 @@ impl RequestHead {
         }
     }
 
+    /// The head for whoever sends the request. The fields stay here as well where somebody will look at them.
+    pub(super) fn hand_on(&mut self, keeps: bool) -> Self {
+        let headers = if keeps { self.headers.clone() } else { std::mem::take(&mut self.headers) };
+        Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            path: self.path.clone(),
+            authority: self.authority.clone(),
+            scheme: self.scheme,
+            headers,
+            length: self.length.clone(),
+        }
+    }
+
     pub(crate) fn set_path(&mut self, path: String) {
         self.path = Some(path);
     }

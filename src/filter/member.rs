@@ -91,6 +91,11 @@ impl Member {
         if self.bypassed.get() { Interests::default() } else { self.filter.interests() }
     }
 
+    /// Whether it can look at a head, be it in its last callback.
+    pub(super) fn looks_at_heads(&self) -> bool {
+        self.filter.interests().looks_at_heads
+    }
+
     fn side(&self, direction: Direction) -> &RefCell<Side> {
         match direction {
             Direction::Request => &self.request,

@@ -98,6 +98,8 @@ pub(crate) struct Interests {
     pub(crate) response_head: bool,
     pub(crate) response_body: bool,
     pub(crate) response_trailers: bool,
+    /// It can look at a head, also after that has gone on.
+    pub(crate) looks_at_heads: bool,
 }
 
 impl Interests {

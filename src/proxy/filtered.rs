@@ -30,7 +30,8 @@ impl Filtered<'_, '_, '_> {
         let timer = &self.call.timer;
         let (session, incoming) = self.begin(incoming, record);
         let method = incoming.method.clone();
-        let (head, body) = match session.request(self.chain, incoming.body, timer).await {
+        // Boxed, as is what other requests should hold no room for.
+        let (head, body) = match Box::pin(session.request(self.chain, incoming.body, timer)).await {
             Ok(passed) => passed,
             Err(error) => return ended(&session, error),
         };
@@ -47,7 +48,7 @@ impl Filtered<'_, '_, '_> {
             },
         };
         let Answer { response, tunnel, close } = answer;
-        match session.response(response, &method, timer).await {
+        match Box::pin(session.response(response, &method, timer)).await {
             Ok(response) => Ok(Answer { response, tunnel, close }),
             Err(error) => ended(&session, error),
         }

@@ -15,6 +15,9 @@ use crate::filter::Interests;
 /// What a module begins with.
 const MAGIC: &[u8] = b"\0asm";
 
+/// How the functions are called by which a module looks at heads.
+const LOOKS: [&str; 3] = ["proxy_get_header_map", "proxy_set_header_map", "proxy_get_property"];
+
 /// A compiled module with everything that it imports.
 pub(super) struct LinkedModule {
     pub(super) pre: InstancePre<Host>,
@@ -147,5 +150,8 @@ fn interests(module: &Module) -> Interests {
         response_head: has("proxy_on_response_headers"),
         response_body: has("proxy_on_response_body"),
         response_trailers: has("proxy_on_response_trailers"),
+        looks_at_heads: module
+            .imports()
+            .any(|import| LOOKS.iter().any(|name| import.name().starts_with(name))),
     }
 }

@@ -121,7 +121,8 @@ impl Instance {
         let Some(store) = &mut *slot else { return Err(self.dead.get().unwrap_or(Fault::Trap)) };
         store.set_epoch_deadline(1);
         store.data_mut().enter(context, callback);
-        let timed = self.calls.replace(self.calls.get().wrapping_add(1)) % TIMED_EVERY == 0;
+        let calls = self.calls.replace(self.calls.get().wrapping_add(1));
+        let timed = calls.is_multiple_of(TIMED_EVERY);
         let began = timed.then(Instant::now);
         let result = function.call(&mut *store, parameters);
         self.plugin.stats.called(began.map(|began| began.elapsed() * TIMED_EVERY));

@@ -20,7 +20,7 @@ use crate::forward::{self, Forwarding};
 use crate::http1::{Call, Reply, ServerOptions, Service};
 use crate::proxy;
 use crate::record::Record;
-use crate::snapshot::{Snapshot, Telemetry};
+use crate::snapshot::{Route, Snapshot, Telemetry};
 
 /// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
 pub(crate) struct LocalSnapshot {
@@ -162,7 +162,7 @@ impl Downstream {
     }
 
     /// What does not change while a request is served, for its filters.
-    pub(crate) fn facts(&self, version: Version, settings: &Settings, route: &Arc<str>) -> Facts {
+    pub(crate) fn facts(&self, version: Version, settings: &Settings, route: &Route) -> Facts {
         Facts {
             client: self.peer,
             local: self.local,
@@ -170,7 +170,8 @@ impl Downstream {
             tls: self.scheme == Scheme::HTTPS,
             version,
             listener: settings.entrance.name.clone(),
-            route: route.clone(),
+            route: route.name.clone(),
+            request_bytes_max: route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max),
             started: SystemTime::now(),
         }
     }

@@ -154,6 +154,9 @@ pub enum Error {
     /// A filter failed, and the route is to fail with it.
     #[error("a filter failed")]
     Filter(FilterError),
+    /// A filter had the route chosen again, and it has filters that the request does not go through.
+    #[error("the route that was chosen again has other filters")]
+    RouteFilters,
     /// A filter has answered in place of what was under way: no failure, but its end.
     #[error("answered by a filter")]
     FilterAnswered,
@@ -210,6 +213,7 @@ impl Error {
             Error::PerTryTimeout => (504, "timeouts.per_try"),
             Error::RequestTimeout => (504, "timeouts.request"),
             Error::Filter(failure) => (failure.status, failure.reason),
+            Error::RouteFilters => (500, "route.filters"),
             // Never sent: the answer is the filter's own.
             Error::FilterAnswered => (500, "filter.answered"),
             Error::FilterClosed => (499, "filter.closed"),

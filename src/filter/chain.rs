@@ -17,7 +17,7 @@ use super::exchange::{End, Exchange, Facts, RequestHead, ResponseHead};
 use super::fields::remove_framing;
 use super::member::Member;
 use super::{Direction, Filter};
-use crate::body::Body;
+use crate::body::{Body, Limited};
 use crate::error::Error;
 use crate::forward;
 use crate::http1::may_have_body;
@@ -31,6 +31,11 @@ impl Chain {
     /// `None` of no filters.
     pub(crate) fn new(filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
         (!filters.is_empty()).then_some(Self(filters))
+    }
+
+    /// Whether all of these are among the others.
+    pub(crate) fn is_within(&self, others: &Self) -> bool {
+        self.0.iter().all(|one| others.0.iter().any(|other| Arc::ptr_eq(one, other)))
     }
 }
 
@@ -115,6 +120,17 @@ impl Session {
         Ok(Response::from_parts(parts, body))
     }
 
+    /// Whether a filter waits for the answer to a call of its own, and may decide about the exchange when that comes.
+    pub(crate) fn may_decide_later(&self) -> bool {
+        self.members.borrow().iter().any(|member| member.has_calls_out())
+    }
+
+    /// Ready when a filter has ended the exchange outside of the callbacks that are given it.
+    pub(crate) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.exchange.waits(cx);
+        if self.exchange.is_decided() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Whether a filter can look at a head once that has gone on.
     fn is_looked_at(&self) -> bool {
         self.members.borrow().iter().any(|member| member.looks_at_heads())
@@ -158,6 +174,8 @@ impl Session {
                 self.with_headers(direction, head_of_changed);
             }
             changes |= reads;
+            // Before as well: what a filter has decided elsewhere, no other one is to see.
+            member.check(direction)?;
             member.on_head(direction, end)?;
             member.check(direction)?;
             let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
@@ -206,7 +224,7 @@ impl Session {
             Direction::Response => Error::ResponseCoding,
         };
         let undo = |headers: &mut HeaderMap| {
-            let codings = Codings::of(headers)?;
+            let codings = Codings::of(direction, headers)?;
             head_of_decoded(headers);
             Some(codings)
         };
@@ -217,7 +235,12 @@ impl Session {
         }
         match self.with_headers(direction, undo).flatten() {
             Some(codings) if !end => {
-                let body = decoded(body, &codings, failure);
+                let mut body = decoded(body, &codings, failure);
+                // What a client may send is limited as it is, not only as it comes.
+                if let (Direction::Request, Some(limit)) = (direction, self.exchange.facts.request_bytes_max)
+                {
+                    body = Body::boxed(Limited::new(body, limit));
+                }
                 self.tell_length(direction, &body);
                 body
             }

@@ -16,6 +16,7 @@ use http::header::{
 use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::Direction;
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 
@@ -48,8 +49,9 @@ pub(crate) struct Codings(Vec<Coding>);
 
 impl Codings {
     /// The codings that `headers` tell of. `None` where nothing can be undone, so that the body goes as it came: there are
-    /// none, or one is unknown, or the body is a part of a coded representation (`Content-Range`).
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// none, or one is unknown, or a response is a part of a coded representation (`Content-Range`). What a request says of
+    /// parts is not believed: upstreams that know nothing of it would decode what no filter has seen.
+    pub(crate) fn of(direction: Direction, headers: &HeaderMap) -> Option<Self> {
         let mut codings = Vec::new();
         for line in headers.get_all(CONTENT_ENCODING) {
             for member in line.to_str().ok()?.split(',') {
@@ -64,7 +66,7 @@ impl Codings {
                 }
             }
         }
-        let is_part = headers.contains_key(CONTENT_RANGE);
+        let is_part = direction == Direction::Response && headers.contains_key(CONTENT_RANGE);
         if codings.is_empty() || codings.len() > CODINGS_MAX || is_part {
             return None;
         }

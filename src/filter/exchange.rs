@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) version: Version,
     pub(crate) listener: Arc<str>,
     pub(crate) route: Arc<str>,
+    /// Bytes of the request's body; `None` for no limit.
+    pub(crate) request_bytes_max: Option<u64>,
     pub(crate) started: SystemTime,
 }
 

@@ -77,6 +77,10 @@ impl Member {
         });
         match filter.clone().begin(&member) {
             Ok(callbacks) => drop(member.callbacks.set(callbacks)),
+            // A limit is not a fault of the filter: whoever uses it up must not get past the filter by that.
+            Err(Fault::Instances) => {
+                return Err(member.error(Fault::Instances, StatusCode::SERVICE_UNAVAILABLE));
+            }
             Err(fault) => member.give_up(fault)?,
         }
         Ok(member)
@@ -89,6 +93,11 @@ impl Member {
     /// Which of its callbacks there are; none of one that is left out.
     pub(super) fn interests(&self) -> Interests {
         if self.bypassed.get() { Interests::default() } else { self.filter.interests() }
+    }
+
+    /// Whether calls of its own are to be answered yet.
+    pub(super) fn has_calls_out(&self) -> bool {
+        self.calls_out.get() > 0
     }
 
     /// Whether it can look at a head, be it in its last callback.

@@ -53,12 +53,22 @@ pub(crate) enum Fault {
     Pause,
     /// It held more of a body back than `limits.body`.
     Body,
+    /// As many instances are at work as there may be.
+    Instances,
 }
 
 impl Fault {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Fault; 7] =
-        [Fault::Start, Fault::Trap, Fault::Time, Fault::Memory, Fault::Stack, Fault::Pause, Fault::Body];
+    pub(crate) const ALL: [Fault; 8] = [
+        Fault::Start,
+        Fault::Trap,
+        Fault::Time,
+        Fault::Memory,
+        Fault::Stack,
+        Fault::Pause,
+        Fault::Body,
+        Fault::Instances,
+    ];
 
     /// Its name in reasons and metrics.
     pub(crate) fn name(self) -> &'static str {
@@ -70,6 +80,7 @@ impl Fault {
             Fault::Stack => "stack",
             Fault::Pause => "pause",
             Fault::Body => "body",
+            Fault::Instances => "instances",
         }
     }
 }

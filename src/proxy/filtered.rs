@@ -1,6 +1,7 @@
 //! A request whose route has filters: through them, on its way, and back through them.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::{HeaderValue, Method, Uri, header};
 
@@ -35,7 +36,9 @@ impl Filtered<'_, '_, '_> {
             Ok(passed) => passed,
             Err(error) => return ended(&session, error),
         };
-        let answer = match self.act(&session, head, Incoming { body, ..incoming }, record).await {
+        let acting = self.act(&session, head, Incoming { body, ..incoming }, record);
+        let acted = if session.may_decide_later() { undecided(&session, acting).await } else { acting.await };
+        let answer = match acted {
             Ok(answer) => answer,
             Err(error) => match ended(&session, error) {
                 // Whoever has left, or was sent away by a filter, is not to be answered by another one.
@@ -56,7 +59,7 @@ impl Filtered<'_, '_, '_> {
 
     /// Hands the head to the filters.
     fn begin<'i>(&self, incoming: Incoming<'i>, record: &mut Record) -> (std::rc::Rc<Session>, Incoming<'i>) {
-        let facts = self.downstream.facts(incoming.version, &self.begun.settings, &self.found.value.name);
+        let facts = self.downstream.facts(incoming.version, &self.begun.settings, self.found.value);
         let authority =
             HeaderValue::from_str(incoming.authority).unwrap_or(const { HeaderValue::from_static("") });
         let scheme = self.downstream.scheme();
@@ -94,6 +97,10 @@ impl Filtered<'_, '_, '_> {
         };
         let none = Parameters::none();
         let (route, parameters) = match &again {
+            // Its filters have not seen the request, and those that have are not its own.
+            Some(again) if is_cleared && !self.has_same_filters(again.value) => {
+                return Err(Error::RouteFilters);
+            }
             Some(again) if is_cleared || Arc::ptr_eq(again.value, self.found.value) => {
                 (again.value, &again.parameters)
             }
@@ -105,7 +112,17 @@ impl Filtered<'_, '_, '_> {
         let path = normalised.as_deref().unwrap_or(incoming.path);
         let query = changed.as_ref().map_or(incoming.query, Uri::query);
         let incoming = Incoming { method, headers, authority, path, query, ..incoming };
-        act(&self.begun.settings, route, parameters, incoming, self.call, record).await
+        let mut answer = act(&self.begun.settings, route, parameters, incoming, self.call, record).await?;
+        if !Arc::ptr_eq(route, self.found.value) {
+            // Those of the route that was found first are applied at the end, as to every answer.
+            route.response_headers.apply(answer.response.headers_mut());
+        }
+        Ok(answer)
+    }
+
+    /// Whether a route has no filters but those that the request goes through.
+    fn has_same_filters(&self, route: &Route) -> bool {
+        route.filters.as_ref().is_none_or(|filters| filters.is_within(self.chain))
     }
 
     /// The route that the request has as it is now.
@@ -131,12 +148,27 @@ impl Filtered<'_, '_, '_> {
     }
 }
 
+/// Goes on until a filter decides otherwise.
+async fn undecided(
+    session: &Session,
+    acting: impl Future<Output = Result<Answer, Error>>,
+) -> Result<Answer, Error> {
+    let mut acting = Box::pin(acting);
+    std::future::poll_fn(|cx| {
+        if session.poll_decided(cx).is_ready() {
+            return Poll::Ready(Err(Error::FilterAnswered));
+        }
+        acting.as_mut().poll(cx)
+    })
+    .await
+}
+
 /// The end of an exchange by a filter's answer, or by the error.
 fn ended(session: &Session, error: Error) -> Result<Answer, Error> {
     match (session.answer(), error) {
         (Some(response), _) => Ok(response.into()),
-        // It was taken already.
-        (None, Error::FilterAnswered) => Err(Error::Internal),
+        // It has closed it, and answered nothing.
+        (None, Error::FilterAnswered) => Err(Error::FilterClosed),
         (None, error) => Err(error),
     }
 }

@@ -15,7 +15,7 @@ pub(super) const EPOCH: Duration = Duration::from_millis(5);
 const STACK_BYTES: usize = 512 * 1024;
 
 /// Instances of `isolation: request` that may be at work at once, in the whole process.
-const POOLED_INSTANCES: u32 = 1000;
+const POOLED_INSTANCES: u32 = 4000;
 
 /// Of a pooled instance's memory, what stays resident between two requests: more is given back to the system.
 const POOLED_KEEP_RESIDENT: usize = 128 * 1024;

@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use http::HeaderMap;
+use tokio::task::AbortHandle;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::bell::Bell;
@@ -78,6 +79,17 @@ struct Context {
     member: Rc<Member>,
     /// Its `proxy_on_done` has answered "not yet".
     lingers: bool,
+    /// What ends the waiting for it.
+    ends: Option<Ends>,
+}
+
+/// A task that is not needed any more when this is gone.
+struct Ends(AbortHandle);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Why the host ended a call.
@@ -103,7 +115,7 @@ pub(super) struct OutgoingCall {
     pub(super) request: OwnRequest,
     pub(super) timeout: Duration,
     /// The exchange that waits for it, where it is one's.
-    pub(super) member: Option<Rc<Member>>,
+    pub(super) member: Option<Weak<Member>>,
 }
 
 /// What came of one.
@@ -170,7 +182,7 @@ impl Host {
         let id = self.next_context;
         // After four billion requests, those that are still open are few.
         self.next_context = self.next_context.checked_add(1).unwrap_or(ROOT + 1);
-        self.contexts.insert(id, Context { member: member.clone(), lingers: false });
+        self.contexts.insert(id, Context { member: member.clone(), lingers: false, ends: None });
         id
     }
 
@@ -189,6 +201,14 @@ impl Host {
     pub(super) fn linger(&mut self, context: u32) {
         if let Some(context) = self.contexts.get_mut(&context) {
             context.lingers = true;
+        }
+    }
+
+    /// This task ends it where the guest says nothing.
+    pub(super) fn ends_by(&mut self, context: u32, task: AbortHandle) {
+        match self.contexts.get_mut(&context) {
+            Some(context) => context.ends = Some(Ends(task)),
+            None => task.abort(),
         }
     }
 

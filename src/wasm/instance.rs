@@ -139,7 +139,7 @@ impl Instance {
             Err(error) => error,
         };
         let fault = fault_of(&error, store.data());
-        tell(store.data(), fault, &describe(&error, store.data()));
+        tell(store.data(), fault, &error);
         let members = store.data_mut().take_members();
         self.end(&mut slot, fault);
         drop(slot);

@@ -39,7 +39,7 @@ enum Slot {
 /// nothing that a request does brings it about.
 pub(super) fn instance_of(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     if plugin.settings.isolation == Isolation::Request || plugin.is_retired() {
-        return existing(plugin).map_or_else(|| start(plugin).map_err(|()| Fault::Start), Ok);
+        return existing(plugin).map_or_else(|| start(plugin), Ok);
     }
     INSTANCES.with_borrow_mut(|instances| {
         let wait = match instances.get(&plugin.id) {
@@ -56,9 +56,9 @@ pub(super) fn instance_of(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
                 instances.insert(plugin.id, Slot::Running(instance.clone()));
                 Ok(instance)
             }
-            Err(()) => {
+            Err(fault) => {
                 instances.insert(plugin.id, Slot::Failed { until: Instant::now() + wait, wait });
-                Err(Fault::Start)
+                Err(fault)
             }
         }
     })
@@ -92,13 +92,15 @@ fn existing(plugin: &Plugin) -> Option<Rc<Instance>> {
     })
 }
 
-fn start(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, ()> {
+fn start(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     Instance::start(plugin, Sink::Log).map_err(|error| {
-        plugin.stats.failed(Fault::Start.name());
-        if let Some(held_back) = plugin.warned.passes(Fault::Start.name()) {
+        let fault = if error.fault == Fault::Instances { Fault::Instances } else { Fault::Start };
+        plugin.stats.failed(fault.name());
+        if let Some(held_back) = plugin.warned.passes(fault.name()) {
             let filter = &*plugin.settings.name;
             tracing::error!(filter, held_back, "the filter cannot be started: {}", error.what);
         }
+        fault
     })
 }
 
@@ -120,5 +122,10 @@ pub(crate) async fn keep_instances(plugins: &[Arc<Plugin>]) {
 
 /// Ends this worker's instances, which have an end to come to as long as the worker's own things are there.
 pub(crate) fn end_instances() {
-    drop(INSTANCES.take());
+    for slot in INSTANCES.take().into_values() {
+        if let Slot::Running(instance) = slot {
+            // Contexts that are waited for have their last word now.
+            instance.finish_all();
+        }
+    }
 }

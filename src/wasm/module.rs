@@ -16,7 +16,9 @@ use crate::filter::Interests;
 const MAGIC: &[u8] = b"\0asm";
 
 /// How the functions are called by which a module looks at heads.
-const LOOKS: [&str; 3] = ["proxy_get_header_map", "proxy_set_header_map", "proxy_get_property"];
+/// For an answer the gateway looks itself, whether the client speaks gRPC.
+const LOOKS: [&str; 4] =
+    ["proxy_get_header_map", "proxy_set_header_map", "proxy_get_property", "proxy_send_local_response"];
 
 /// A compiled module with everything that it imports.
 pub(super) struct LinkedModule {

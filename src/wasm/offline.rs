@@ -175,6 +175,7 @@ fn facts() -> Facts {
         tls: false,
         version: Version::HTTP_11,
         listener: "offline".into(),
+        request_bytes_max: None,
         route: "offline".into(),
         started: SystemTime::now(),
     }

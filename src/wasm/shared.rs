@@ -178,7 +178,11 @@ impl SharedVm {
                 id
             }
         };
-        state.queues.entry(id).or_default().listen(listener);
+        let waiting = state.queues.entry(id).or_default().listen(listener.clone());
+        drop(state);
+        if let Some(listener) = listener.upgrade() {
+            (0..waiting).for_each(|_| listener.ready(id));
+        }
         Some(id)
     }
 }
@@ -262,11 +266,15 @@ impl State {
 }
 
 impl Queue {
-    fn listen(&mut self, listener: Weak<dyn QueueListener>) {
+    /// Answers of how many entries the listener is to be told at once: those that are there, if nobody else was told of them,
+    /// as after the end of the only one who was.
+    fn listen(&mut self, listener: Weak<dyn QueueListener>) -> usize {
         self.listeners.retain(|known| known.strong_count() > 0);
+        let is_first = self.listeners.is_empty();
         if !self.listeners.iter().any(|known| known.ptr_eq(&listener)) {
             self.listeners.push_back(listener);
         }
+        if is_first { self.entries.len() } else { 0 }
     }
 
     fn next_listener(&mut self) -> Option<Arc<dyn QueueListener>> {

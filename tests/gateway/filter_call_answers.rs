@@ -66,6 +66,26 @@ async fn nothing_goes_on_of_a_response_whose_head_is_held_back_until_a_call_is_a
 }
 
 #[tokio::test]
+async fn the_answer_to_a_call_may_end_an_exchange_that_waits_for_its_upstream() {
+    let (upstream, gate) = (Gate::new(), Gate::new());
+    let (origin, side) = (gated(&upstream), gated(&gate));
+    let refuse = format!("(drop (call $set_context (global.get $kept))) {}", respond(403, "no"));
+    let module = tracing(&[
+        ("request_headers", &format!("{KEEP} {} {CONTINUE}", call("/check", 5000))),
+        ("more", &format!("{KEPT} {}", when("http_call_response", 5, &refuse))),
+    ]);
+    let gateway = with_side(&origin, &side, &module, "").await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    upstream.arrivals(1).await;
+    gate.arrivals(1).await;
+    gate.release();
+    let response = client.read_response().await;
+    assert_eq!((response.status, response.text().as_str()), (403, "no"), "the upstream has said nothing yet");
+    assert_eq!(notes(&gateway, 1).await, ["request_headers 0 1"]);
+}
+
+#[tokio::test]
 async fn a_body_does_not_let_a_head_through_whose_authorisation_was_not_answered_yet() {
     let keys = ", on_headers_pause: continue_body";
     let answers = [("forbidden", respond(403, "no"), 403, "no", 0), ("allowed", resume(0), 200, "hello", 1)];

@@ -5,7 +5,7 @@ use support::{Gate, Origin, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::filter_script::{CONTINUE, REQUEST_BODY, RESPONSE_BODY, notes, on, script};
-use crate::filtering::filtered;
+use crate::filtering::{configured, filtered};
 
 const PLAIN: &str = "hello, hello, hello, hello";
 
@@ -194,6 +194,37 @@ async fn damage_behind_the_beginning_cuts_the_response() {
     assert_eq!(client.read_exact(10).await, b"5\r\nhello\r\n");
     gate.release();
     client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_request_that_says_it_is_a_part_is_decoded_all_the_same() {
+    let origin = Origin::echo();
+    let gateway = filtered(&origin, &shouter(), "").await;
+    let body = coded("gzip", PLAIN.as_bytes()).await;
+    let fields = [("content-encoding", "gzip"), ("content-range", "bytes 0-1/2")];
+    let answer = gateway.client("web").await.request("POST", "/", &fields, &body).await;
+    assert_eq!(answer.text(), format!("{PLAIN}!!"), "once on its way up, once on its way back");
+}
+
+#[tokio::test]
+async fn a_coded_request_is_no_larger_than_a_route_allows_once_it_is_decoded() {
+    let origin = Origin::echo();
+    let config = format!(
+        "
+workers: 1
+filters: {{ test: {{ wasm: test.wasm, limits: {{ body: 10MiB }} }} }}
+routes: [{{ name: all, upstream: {{ url: '{}' }}, limits: {{ body: 64KiB }}, filters: [test] }}]",
+        origin.url()
+    );
+    let gateway = configured(&config, &[("test", &shouter())]).start().await;
+    let bomb = coded("gzip", &vec![b'a'; 1 << 20]).await;
+    assert!(bomb.len() < 64 * 1024);
+    let fields = [("content-encoding", "gzip")];
+    let answer = gateway.client("web").await.request("POST", "/", &fields, &bomb).await;
+    assert_eq!((answer.status, answer.header("x-gateway-error")), (413, Some("limits.body")));
+    let small = coded("gzip", PLAIN.as_bytes()).await;
+    let answer = gateway.client("web").await.request("POST", "/", &fields, &small).await;
+    assert_eq!((answer.status, answer.text()), (200, format!("{PLAIN}!!")));
 }
 
 #[tokio::test]

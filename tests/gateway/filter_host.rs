@@ -213,6 +213,31 @@ routes:
 }
 
 #[tokio::test]
+async fn a_cleared_route_leads_past_no_filters() {
+    let config = "
+workers: 1
+filters: { moves: { wasm: moves.wasm }, guards: { wasm: guards.wasm } }
+routes:
+  - { name: guarded, match: { path: /guarded }, respond: { body: secret }, filters: [guards] }
+  - { name: own, match: { path: /own }, respond: { body: fine }, headers: { response: { set: { x-own: '1' } } }, filters: [moves] }
+  - { name: open, match: { prefix: / }, respond: { body: open }, filters: [moves] }";
+    let to = |path: &str| {
+        let script = format!("set_field 0 :path {path}\nforeign clear_route_cache '' 0 0");
+        scripted(&[("proxy_on_request_headers", &script)])
+    };
+    let guards = scripted(&[("proxy_on_request_headers", "text stop\nanswer")]);
+    for (path, status, reason, own) in
+        [("/guarded", 500, Some("route.filters"), None), ("/own", 200, None, Some("1"))]
+    {
+        let gateway = configured(config, &[("moves", &to(path)), ("guards", &guards)]).start().await;
+        let response = gateway.client("web").await.get("/").await;
+        assert_eq!((response.status, response.header("x-gateway-error")), (status, reason), "{path}");
+        assert!(!response.text().contains("secret"));
+        assert_eq!(response.header("x-own"), own, "the edits of the route that serves");
+    }
+}
+
+#[tokio::test]
 async fn a_request_whose_cleared_route_is_gone_is_not_found() {
     let config = "
 workers: 1

@@ -72,7 +72,7 @@ fn headers(lines: &[&str]) -> HeaderMap {
 }
 
 fn codings(written: &str) -> Codings {
-    Codings::of(&headers(&[&format!("content-encoding: {written}")])).unwrap()
+    Codings::of(Direction::Response, &headers(&[&format!("content-encoding: {written}")])).unwrap()
 }
 
 /// What a body gave until it ended, or had nothing more to give.
@@ -173,12 +173,12 @@ fn codings_are_undone_in_the_reverse_order_and_only_if_all_are_known() {
         (&["content-encoding: gzip", "content-range: bytes 0-9/100"], None),
     ];
     for (lines, expected) in cases {
-        let found = Codings::of(&headers(lines));
+        let found = Codings::of(Direction::Response, &headers(lines));
         assert_eq!(found, expected.map(|codings| Codings(codings.to_vec())), "{lines:?}");
     }
     let mut unreadable = headers(&["content-encoding: gzip"]);
     unreadable.append(CONTENT_ENCODING, HeaderValue::from_bytes(b"\xff").unwrap());
-    assert_eq!(Codings::of(&unreadable), None);
+    assert_eq!(Codings::of(Direction::Response, &unreadable), None);
 }
 
 #[test]

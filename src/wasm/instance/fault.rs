@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use crate::filter::Fault;
 use crate::wasm::host::{Cause, Host};
@@ -14,6 +14,7 @@ const BACKTRACE_LINES: usize = 40;
 /// The kind of fault that an error is.
 pub(super) fn fault_of(error: &Error, host: &Host) -> Fault {
     match (host.cause, error.downcast_ref::<Trap>()) {
+        _ if error.is::<PoolConcurrencyLimitError>() => Fault::Instances,
         (Some(Cause::Time), _) | (_, Some(Trap::Interrupt)) => Fault::Time,
         (_, Some(Trap::StackOverflow)) => Fault::Stack,
         // Allocators trap where there is nothing left to give.
@@ -57,12 +58,14 @@ fn said_of(error: &Error) -> String {
 }
 
 /// Counts a fault, and tells the log of it now and then.
-pub(super) fn tell(host: &Host, fault: Fault, what: &str) {
+pub(super) fn tell(host: &Host, fault: Fault, error: &Error) {
     let (plugin, callback) = (&host.plugin, host.callback);
     plugin.stats.failed(fault.name());
     if let Some(journal) = host.log.journal() {
-        journal.fault(fault, format!("in {callback}: {what}"));
+        journal.fault(fault, format!("in {callback}: {}", describe(error, host)));
     } else if let Some(held_back) = plugin.warned.passes(fault.name()) {
+        // Only now: to find the names of functions takes longer than most requests.
+        let what = describe(error, host);
         let (filter, reason) = (&*plugin.settings.name, fault.name());
         // In the text as well: a backtrace moves the fields far away from it.
         tracing::error!(

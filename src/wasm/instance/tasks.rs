@@ -1,6 +1,6 @@
 //! What an instance has under way besides its callbacks: ticks, queues, calls, contexts that are not done yet.
 
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
 use crate::wasm::local::instance_of;
 use crate::wasm::plugin::Plugin;
+use crate::wasm::services::Callee;
 
 /// Tasks that end with their instance.
 #[derive(Default)]
@@ -120,12 +121,15 @@ pub(super) fn finish_later(instance: &Rc<Instance>, context: u32) {
     if !is_live(instance) {
         return instance.finish_lingering(context);
     }
-    let (patience, waiting) = (instance.plugin.settings.pause, instance.clone());
-    // It holds the instance: the context has a word to say yet.
-    spawn_local(async move {
+    // The context holds the instance, as it has a word to say yet; and this task ends with the context.
+    let (patience, waiting) = (instance.plugin.settings.pause, Rc::downgrade(instance));
+    let task = spawn_local(async move {
         tokio::time::sleep(patience).await;
-        waiting.finish_lingering(context);
+        if let Some(instance) = waiting.upgrade() {
+            instance.finish_lingering(context);
+        }
     });
+    instance.host(|host| host.ends_by(context, task.abort_handle()));
 }
 
 /// Makes a request of the guest's own. The answer comes in any case, be it that there is none.
@@ -138,36 +142,28 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
         journal
             .note(format!("calls upstream `{upstream}`: {request}; there is none here, so the call fails"));
     }
-    let weak = Rc::downgrade(instance);
+    let plugin = instance.plugin.clone();
+    let (weak, callee) = (Rc::downgrade(instance), plugin.services().callee(&call.upstream));
     spawn_local(async move {
-        let (token, member) = (call.token, call.member.clone());
-        let response = send(&weak, call).await.unwrap_or_default();
-        match weak.upgrade() {
-            Some(instance) => instance.on_call_response(token, response, member.as_ref()),
-            // The exchange waits for nobody any more.
-            None => {
-                if let Some(member) = member {
-                    member.call_ends();
-                }
-            }
+        let response = match callee {
+            Some(callee) => send(&plugin, &callee, &call).await.unwrap_or_default(),
+            None => CallResponse::default(),
+        };
+        // Neither is kept for the sake of the answer: an exchange that is over waits for none.
+        let member = call.member.and_then(|member| member.upgrade());
+        match (weak.upgrade(), member) {
+            (Some(instance), member) => instance.on_call_response(call.token, response, member.as_ref()),
+            (None, Some(member)) => member.call_ends(),
+            (None, None) => {}
         }
     });
 }
 
-async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallResponse> {
-    let (callee, body_bytes_max, filter) = {
-        let instance = instance.upgrade()?;
-        let plugin = &instance.plugin;
-        (
-            plugin.services().callee(&call.upstream)?,
-            plugin.settings.body_bytes_max,
-            plugin.settings.name.clone(),
-        )
-    };
+async fn send(plugin: &Plugin, callee: &Callee, call: &OutgoingCall) -> Option<CallResponse> {
     let limits = CallLimits {
         timeouts: &callee.timeouts,
         done_by: Instant::now() + call.timeout,
-        body_bytes_max,
+        body_bytes_max: plugin.settings.body_bytes_max,
         keep_alive: callee.keep_alive,
     };
     match upstream::call(&callee.upstream, &call.request, limits).await {
@@ -175,6 +171,7 @@ async fn send(instance: &Weak<Instance>, call: OutgoingCall) -> Option<CallRespo
             Some(CallResponse { status: Some(status), headers, body, trailers: trailers.unwrap_or_default() })
         }
         Err(error) => {
+            let filter = &*plugin.settings.name;
             tracing::debug!(filter, upstream = call.upstream, "a filter's call failed: {error}");
             None
         }

@@ -1,5 +1,6 @@
 //! Requests of a plugin's own, to upstreams of the configuration. gRPC calls are not there yet.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,7 +99,7 @@ fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
         member.call_begins();
     }
     let timeout = if parts.timeout.is_zero() { TIMEOUT_MAX } else { parts.timeout.min(TIMEOUT_MAX) };
-    let call = OutgoingCall { token, upstream, request, timeout, member };
+    let call = OutgoingCall { token, upstream, request, timeout, member: member.as_ref().map(Rc::downgrade) };
     caller.data_mut().leave(Effect::Call(Box::new(call)));
     Ok(())
 }

@@ -178,9 +178,10 @@ impl SharedVm {
                 id
             }
         };
-        let waiting = state.queues.entry(id).or_default().listen(listener.clone());
+        let living = listener.upgrade();
+        let waiting = state.queues.entry(id).or_default().listen(listener);
         drop(state);
-        if let Some(listener) = listener.upgrade() {
+        if let Some(listener) = living {
             (0..waiting).for_each(|_| listener.ready(id));
         }
         Some(id)

@@ -162,6 +162,25 @@ fn listeners_take_turns_as_long_as_they_live() {
 }
 
 /// Asks for all that there is as it is told.
+#[test]
+fn who_comes_after_the_only_listener_is_told_of_what_that_one_left() {
+    let vms = SharedVms::default();
+    let vm = vms.vm("a");
+    let first = Arc::<Told>::default();
+    let queue = vm.register_queue(b"q", weak(&first)).unwrap();
+    for entry in ["1", "2", "3"] {
+        vms.enqueue(queue, bytes(entry), PLENTY).unwrap();
+    }
+    vms.dequeue(queue).unwrap();
+    let beside = Arc::<Told>::default();
+    vm.register_queue(b"q", weak(&beside)).unwrap();
+    assert_eq!((first.times(), beside.times()), (3, 0), "the first still has them to look at");
+    drop((first, beside));
+    let after = Arc::<Told>::default();
+    vm.register_queue(b"q", weak(&after)).unwrap();
+    assert_eq!(after.times(), 2);
+}
+
 struct Asks(Arc<SharedVms>, Arc<SharedVm>);
 
 impl QueueListener for Asks {

@@ -5,8 +5,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use gateway::fields::Fields;
 use gateway::router::{PathPattern, RequestLine, RouteMatch, Router, normalise};
-use http::{HeaderMap, Method};
+use http::Method;
 
 const ROUTE_COUNTS: [usize; 3] = [10, 1_000, 10_000];
 
@@ -45,7 +46,7 @@ fn path(path: PathPattern) -> RouteMatch {
 }
 
 fn find(criterion: &mut Criterion) {
-    let headers = HeaderMap::new();
+    let headers = Fields::new();
     for (kind, route, request) in KINDS {
         let mut group = criterion.benchmark_group(format!("find/{kind}"));
         for count in ROUTE_COUNTS {

@@ -4,12 +4,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::http1::RequestBody;
+use crate::message::Response;
+
+/// Tells why the gateway itself answers as it does.
+const X_GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
 
 /// A body that comes frame by frame, within the limits of whoever made it.
 #[derive(Default)]
@@ -77,16 +82,14 @@ impl Body {
     }
 }
 
-impl From<Error> for http::Response<Body> {
+impl From<Error> for Response<Body> {
     /// The answer that tells a client of a failure.
     fn from(error: Error) -> Self {
         let text = format!("{}: {error}\n", error.reason());
-        let mut response = http::Response::new(Body::full(text));
-        *response.status_mut() = error.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
-        headers.insert("x-gateway-error", HeaderValue::from_static(error.reason()));
-        response
+        let mut headers = Fields::with_capacity(4);
+        headers.append(CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
+        headers.append(X_GATEWAY_ERROR, HeaderValue::from_static(error.reason()));
+        Response { status: error.status(), headers, body: Body::full(text) }
     }
 }
 

@@ -12,12 +12,12 @@ use arc_swap::ArcSwap;
 use http::Version;
 use http::uri::Scheme;
 
-use crate::body::Body;
 use crate::entrance::Entrance;
 use crate::error::Error;
 use crate::filter::Facts;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, Reply, ServerOptions, Service};
+use crate::message::Request;
 use crate::proxy;
 use crate::record::Record;
 use crate::snapshot::{Route, Snapshot, Telemetry};
@@ -202,7 +202,7 @@ impl Service for Downstream {
         self.next.set(Some(begun));
     }
 
-    fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Record>> {
+    fn call(&self, request: Request, call: Call) -> impl Future<Output = Reply<Record>> {
         proxy::serve(self, request, call)
     }
 

@@ -5,7 +5,8 @@ mod retry;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
+use crate::fields::Fields;
+use http::{HeaderValue, Method, Uri, Version, header};
 use http_body::Body as _;
 use retry::Retries;
 
@@ -14,6 +15,7 @@ use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, OutgoingHead, Reply, Tunnel, is_continue};
+use crate::message::{Request, Response};
 use crate::record::Record;
 use crate::removal::Removal;
 use crate::router::{Parameters, RequestLine, normalise};
@@ -26,16 +28,12 @@ use crate::upstream::{Attempt, Endpoint, FailureKind, Received};
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers a request: whatever goes wrong becomes an answer, too.
-pub(crate) async fn serve(
-    downstream: &Downstream,
-    request: http::Request<Body>,
-    call: Call,
-) -> Reply<Record> {
+pub(crate) async fn serve(downstream: &Downstream, request: Request, call: Call) -> Reply<Record> {
     let begun = downstream.begin();
     let mut record = Record::begin(downstream, &begun, &request);
     match answer(downstream, &begun, request, &call, &mut record).await {
         Ok(Answer { response, tunnel, close }) => {
-            record.answered(response.status());
+            record.answered(response.status);
             Reply { response, record, close, unsent: None, tunnel }
         }
         Err(error) => refuse(error, record),
@@ -50,14 +48,14 @@ pub(crate) fn refuse(error: Error, mut record: Record) -> Reply<Record> {
 }
 
 struct Answer {
-    response: http::Response<Body>,
+    response: Response<Body>,
     tunnel: Option<Tunnel>,
     /// The client's connection cannot be used any more.
     close: bool,
 }
 
-impl From<http::Response<Body>> for Answer {
-    fn from(response: http::Response<Body>) -> Self {
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
         Answer { response, tunnel: None, close: false }
     }
 }
@@ -77,19 +75,19 @@ struct Incoming<'a> {
     query: Option<&'a str>,
     /// The host that was asked for, with its port.
     authority: &'a str,
-    headers: HeaderMap,
+    headers: Fields,
     body: Body,
 }
 
 async fn answer(
     downstream: &Downstream,
     begun: &Begun,
-    request: http::Request<Body>,
+    request: Request,
     call: &Call,
     record: &mut Record,
 ) -> Result<Answer, Error> {
     let Begun { snapshot, settings } = begun;
-    let (request::Parts { method, uri, version, headers, .. }, body) = request.into_parts();
+    let Request { method, target: uri, version, headers, body } = request;
     check(&method, &uri, &headers)?;
     // A copy shares its bytes; the fields themselves are about to change.
     let host_field = headers.get(header::HOST).cloned();
@@ -119,7 +117,7 @@ async fn answer(
             filtered.answer(incoming, record).await?
         }
     };
-    route.response_headers.apply(answer.response.headers_mut());
+    route.response_headers.apply(&mut answer.response.headers);
     Ok(answer)
 }
 
@@ -147,7 +145,7 @@ async fn act(
 }
 
 /// What no route could make good.
-fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+fn check(method: &Method, uri: &Uri, headers: &Fields) -> Result<(), Error> {
     if *method == Method::CONNECT {
         return Err(Error::RequestMethod);
     }
@@ -185,7 +183,7 @@ fn limit_body(body: Body, limit: Option<u64>) -> Result<Body, Error> {
 struct Outgoing<'a> {
     method: Method,
     target: String,
-    headers: HeaderMap,
+    headers: Fields,
     /// The client's Host.
     authority: &'a str,
     upgrade: Option<HeaderValue>,
@@ -310,9 +308,6 @@ fn respond(
         None => received.body,
         Some(removal) => removal.bound(received.body),
     };
-    let mut response = http::Response::new(body);
-    *response.status_mut() = status;
-    *response.version_mut() = Version::HTTP_11;
-    *response.headers_mut() = received.headers;
+    let response = Response { status, headers: received.headers, body };
     Ok(Answer { response, tunnel, close: false })
 }

@@ -5,16 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use crate::fields::Fields;
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::access_log;
-use crate::body::Body;
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::filter::{End, Session};
 use crate::forward;
 use crate::http1;
+use crate::message::Request;
 use crate::metrics::this_worker;
 use crate::shutdown::is_cut_off;
 use crate::snapshot::{Route, Telemetry};
@@ -60,12 +61,13 @@ struct Line {
 
 impl Record {
     /// A request has begun.
-    pub(crate) fn begin(downstream: &Downstream, begun: &Begun, request: &http::Request<Body>) -> Self {
+    pub(crate) fn begin(downstream: &Downstream, begun: &Begun, request: &Request) -> Self {
         let mut record = Self::new(begun);
-        let (uri, headers) = (request.uri(), request.headers());
         record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
-            let client = forward::client_ip(headers, downstream.peer().ip(), &begun.snapshot.trusted_proxies);
-            Box::new(Line::new(client, request.method().clone(), uri.clone(), request.version(), headers))
+            let client =
+                forward::client_ip(&request.headers, downstream.peer().ip(), &begun.snapshot.trusted_proxies);
+            let Request { method, target, version, headers, .. } = request;
+            Box::new(Line::new(client, method.clone(), target.clone(), *version, headers))
         });
         record
     }
@@ -75,7 +77,7 @@ impl Record {
         let mut record = Self::new(begun);
         record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
-            let headers = HeaderMap::new();
+            let headers = Fields::new();
             Box::new(Line::new(downstream.peer().ip(), method, Uri::default(), Version::HTTP_11, &headers))
         });
         record
@@ -180,7 +182,7 @@ pub(crate) fn abandoned() -> Error {
 }
 
 impl Line {
-    fn new(client: IpAddr, method: Method, target: Uri, version: Version, headers: &HeaderMap) -> Self {
+    fn new(client: IpAddr, method: Method, target: Uri, version: Version, headers: &Fields) -> Self {
         Self {
             started: SystemTime::now(),
             client,
@@ -203,7 +205,7 @@ impl Line {
 }
 
 /// The host as the client named it: HTTP/2 and absolute targets have it in the target.
-fn host_of(target: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
     let authority = target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     authority.or_else(|| headers.get(header::HOST).cloned())
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use body::{RequestBody, ResponseBody};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,7 +25,9 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::downstream::Downstream;
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::http1::{Call, Reply, ServerOptions, Service};
+use crate::message::{Request, Response};
 use crate::proxy;
 use crate::record::Record;
 use crate::shutdown::Seat;
@@ -197,14 +199,20 @@ impl Streaming {
         let timer = task.timer.clone();
         let received = Rc::new(Cell::new(0));
         let is_head = request.method() == Method::HEAD;
-        let mut request = request.map(|body| {
-            if body.is_end_stream() {
-                return Body::Empty;
-            }
+        let (parts, body) = request.into_parts();
+        let body = if body.is_end_stream() {
+            Body::Empty
+        } else {
             let stall = Stall::new(request_body);
             Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
-        });
-        as_http1_has_them(request.headers_mut());
+        };
+        let request = Request {
+            method: parts.method,
+            target: parts.uri,
+            version: parts.version,
+            headers: as_http1_has_them(parts.headers.into()),
+            body,
+        };
         let reply = match self.check(&request) {
             Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
             Err(error) => {
@@ -217,39 +225,42 @@ impl Streaming {
             // The stream is reset. The record, dropped, says why.
             return Err(error);
         }
-        let (mut parts, mut body) = response.into_parts();
-        if is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            if let Some(length) = body.size_hint().exact().filter(|length| is_head && *length > 0) {
-                parts.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+        let Response { status, mut headers, mut body } = response;
+        if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            if let Some(length) = body.size_hint().exact().filter(|length| is_head && *length > 0)
+                && !headers.contains_key(header::CONTENT_LENGTH)
+            {
+                headers.append(header::CONTENT_LENGTH, length.into());
             }
             body = Body::Empty;
         }
         let rest = Bytes::new();
         let body =
             ResponseBody { body, rest, record: Some(record), sent: 0, received, task, _stream: stream };
-        Ok(http::Response::from_parts(parts, body))
+        Ok(Response { status, headers, body }.into())
     }
 
     /// The listener's limits that hyper does not know.
-    fn check(&self, request: &http::Request<Body>) -> Result<(), Error> {
+    fn check(&self, request: &Request) -> Result<(), Error> {
         let options = self.streams.options();
         let limits = &options.limits;
-        if request.headers().len() > limits.headers {
+        if request.headers.len() > limits.headers {
             return Err(Error::TooManyHeaders);
         }
-        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        let target = request.target.path_and_query().map_or(0, |target| target.as_str().len());
         if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
     }
 }
 
 /// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from
 /// that; cookies, which may come in several fields, are one (RFC 9113 §8.2.3).
-fn as_http1_has_them(headers: &mut HeaderMap) {
+fn as_http1_has_them(mut headers: Fields) -> Fields {
     headers.remove(header::CONTENT_LENGTH);
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1
         && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
         headers.insert(header::COOKIE, cookie);
     }
+    headers
 }

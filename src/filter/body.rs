@@ -13,6 +13,7 @@ use super::Direction;
 use super::member::Member;
 use crate::body::{Body, Streaming};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::forward;
 use crate::timer::{Timer, deadline};
 
@@ -28,7 +29,7 @@ pub(super) struct FilteredBody {
     /// The filter has seen the end of the data.
     ended: bool,
     /// What came behind the data, and was not given to the filter yet.
-    trailers_to_come: Option<HeaderMap>,
+    trailers_to_come: Option<Fields>,
     /// The filter has the trailers and holds them back.
     trailers_held: bool,
     /// When a pause has lasted too long, while nothing but the filter is waited for.
@@ -84,13 +85,13 @@ impl FilteredBody {
         self.pause_ends = None;
         self.data = data;
         if std::mem::take(&mut self.trailers_held) {
-            let mut trailers = self.trailers_of_exchange().borrow().clone();
+            let mut trailers = self.trailers_of_exchange().borrow().clone().map(HeaderMap::from);
             trailers.iter_mut().for_each(forward::filter_trailers);
             self.trailers = trailers;
         }
     }
 
-    fn trailers_of_exchange(&self) -> &std::cell::RefCell<Option<HeaderMap>> {
+    fn trailers_of_exchange(&self) -> &std::cell::RefCell<Option<Fields>> {
         match self.direction {
             Direction::Request => &self.member.exchange.request_trailers,
             Direction::Response => &self.member.exchange.response_trailers,
@@ -123,7 +124,7 @@ impl FilteredBody {
                     }
                 }
                 Err(frame) => {
-                    self.trailers_to_come = frame.into_trailers().ok();
+                    self.trailers_to_come = frame.into_trailers().ok().map(Fields::from);
                     // Whoever waits for the end of the body waits for this.
                     self.give(Bytes::new(), true)?;
                 }
@@ -147,7 +148,7 @@ impl FilteredBody {
         Ok(())
     }
 
-    fn give_trailers(&mut self, trailers: HeaderMap) -> Result<(), Error> {
+    fn give_trailers(&mut self, trailers: Fields) -> Result<(), Error> {
         *self.trailers_of_exchange().borrow_mut() = Some(trailers);
         self.trailers_held = true;
         let on = self.member.on_trailers(self.direction)?;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use prefetch::{Patience, begin};
 
@@ -19,8 +19,10 @@ use super::member::Member;
 use super::{Direction, Filter};
 use crate::body::{Body, Limited};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::forward;
 use crate::http1::may_have_body;
+use crate::message::Response;
 use crate::timer::{Timer, deadline};
 
 /// The filters of a route, at least one, in the order of the configuration: that in which they see requests. Responses pass
@@ -93,31 +95,32 @@ impl Session {
         method: &Method,
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
-        let (mut parts, body) = response.into_parts();
-        let kept = Kept::of(method, &body, parts.status, &mut parts.headers);
-        let has_body = *method != Method::HEAD && may_have_body(parts.status);
-        let (headers, length) = (std::mem::take(&mut parts.headers), kept.content_length.clone());
-        *self.exchange.response.borrow_mut() = Some(ResponseHead { status: parts.status, headers, length });
+        let Response { mut status, mut headers, body } = response;
+        let kept = Kept::of(method, &body, status, &mut headers);
+        let has_body = *method != Method::HEAD && may_have_body(status);
+        let length = kept.content_length.clone();
+        *self.exchange.response.borrow_mut() = Some(ResponseHead { status, headers, length });
         if has_body {
             self.tell_length(Direction::Response, &body);
         }
         let members = (0..self.members.borrow().len()).rev();
         let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
         let keeps = self.is_looked_at();
+        let mut headers = Fields::new();
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
             remove_framing(&mut head.headers);
             kept.restore(head, passed.changes);
-            parts.status = head.status;
-            parts.headers = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+            status = head.status;
+            headers = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
         }
         let body = match () {
             // By a filter's word there is none; that of a HEAD only tells the length.
-            () if has_body && !may_have_body(parts.status) => Body::Empty,
+            () if has_body && !may_have_body(status) => Body::Empty,
             () if !has_body && passed.changes => Body::Empty,
-            () if passed.changes => begin(passed.body, Patience::of(&parts.headers), timer).await?,
+            () if passed.changes => begin(passed.body, Patience::of(&headers), timer).await?,
             () => passed.body,
         };
-        Ok(Response::from_parts(parts, body))
+        Ok(Response { status, headers, body })
     }
 
     /// Whether a filter waits for the answer to a call of its own, and may decide about the exchange when that comes.
@@ -195,7 +198,7 @@ impl Session {
         Ok(Passed { body, changes })
     }
 
-    fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut HeaderMap) -> T) -> Option<T> {
+    fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut Fields) -> T) -> Option<T> {
         match direction {
             Direction::Request => Some(edit(&mut self.exchange.request.borrow_mut().headers)),
             Direction::Response => {
@@ -223,7 +226,7 @@ impl Session {
             Direction::Request => Error::RequestCoding,
             Direction::Response => Error::ResponseCoding,
         };
-        let undo = |headers: &mut HeaderMap| {
+        let undo = |headers: &mut Fields| {
             let codings = Codings::of(direction, headers)?;
             head_of_decoded(headers);
             Some(codings)
@@ -265,7 +268,7 @@ struct Kept {
 
 impl Kept {
     /// Takes the length out of the fields, where it stands only if no body follows.
-    fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut HeaderMap) -> Self {
+    fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut Fields) -> Self {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         // Where a filter has made a HEAD of another request, its answer tells of a body that does not follow.
         let is_true = *method == Method::HEAD || !may_have_body(status) || !body.is_end_stream();

@@ -11,7 +11,7 @@ use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder,
 use async_compression::zstd::DParameter;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, Entry, HeaderMap, HeaderValue,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue,
 };
 use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 use super::Direction;
 use crate::body::{Body, Streaming};
 use crate::error::Error;
+use crate::fields::Fields;
 
 /// The most codings that are undone: more than two have no use, and each has a window of its own.
 const CODINGS_MAX: usize = 3;
@@ -51,7 +52,7 @@ impl Codings {
     /// The codings that `headers` tell of. `None` where nothing can be undone, so that the body goes as it came: there are
     /// none, or one is unknown, or a response is a part of a coded representation (`Content-Range`). What a request says of
     /// parts is not believed: upstreams that know nothing of it would decode what no filter has seen.
-    pub(crate) fn of(direction: Direction, headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(direction: Direction, headers: &Fields) -> Option<Self> {
         let mut codings = Vec::new();
         for line in headers.get_all(CONTENT_ENCODING) {
             for member in line.to_str().ok()?.split(',') {
@@ -77,7 +78,7 @@ impl Codings {
 }
 
 /// Changes the head of a message whose body is [`decoded`].
-pub(crate) fn head_of_decoded(headers: &mut HeaderMap) {
+pub(crate) fn head_of_decoded(headers: &mut Fields) {
     headers.remove(CONTENT_ENCODING);
     head_of_changed(headers);
 }
@@ -85,17 +86,16 @@ pub(crate) fn head_of_decoded(headers: &mut HeaderMap) {
 /// Changes the head of a message whose body may be another one than it came with: its length is not known, and what was said
 /// of its very bytes no longer holds. A strong validator becomes a weak one (RFC 9110 §8.8.1), for ranges of one body must not
 /// be put together with those of another (§14.3).
-pub(crate) fn head_of_changed(headers: &mut HeaderMap) {
+pub(crate) fn head_of_changed(headers: &mut Fields) {
     headers.remove(CONTENT_LENGTH);
     headers.remove(ACCEPT_RANGES);
     for digest in DIGESTS {
         headers.remove(digest);
     }
-    if let Entry::Occupied(mut etag) = headers.entry(ETAG) {
-        match weak(etag.get()) {
-            Some(weak) => drop(etag.insert(weak)),
-            None => drop(etag.remove()),
-        }
+    match headers.get(ETAG).map(weak) {
+        Some(Some(weak)) => headers.insert(ETAG, weak),
+        Some(None) => drop(headers.remove(ETAG)),
+        None => {}
     }
 }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use crate::body::Body;
+use crate::message::Response;
 
 /// Names and values of a header section, together, as a filter may make it.
 pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
@@ -24,8 +26,8 @@ pub(crate) struct Exchange {
     pub(crate) request: RefCell<RequestHead>,
     /// From the moment it is there.
     pub(crate) response: RefCell<Option<ResponseHead>>,
-    pub(crate) request_trailers: RefCell<Option<HeaderMap>>,
-    pub(crate) response_trailers: RefCell<Option<HeaderMap>>,
+    pub(crate) request_trailers: RefCell<Option<Fields>>,
+    pub(crate) response_trailers: RefCell<Option<Fields>>,
     /// What filters have set, by path; for each other and for themselves.
     properties: RefCell<BTreeMap<Box<[u8]>, Bytes>>,
     property_bytes: Cell<usize>,
@@ -69,7 +71,7 @@ pub(crate) struct RequestHead {
     pub(crate) authority: HeaderValue,
     pub(crate) scheme: &'static str,
     /// Without Host, which is the authority, and without Content-Length.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     /// Content-Length as filters see it: what is sent is written from the body.
     pub(crate) length: Option<HeaderValue>,
 }
@@ -79,7 +81,7 @@ pub(crate) struct RequestHead {
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     /// Without Content-Length.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     /// Content-Length as filters see it.
     pub(crate) length: Option<HeaderValue>,
 }
@@ -87,7 +89,7 @@ pub(crate) struct ResponseHead {
 /// An answer that a filter gives in place of what there is.
 pub(crate) struct LocalResponse {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Bytes,
 }
 
@@ -109,7 +111,7 @@ impl RequestHead {
         target: Uri,
         authority: HeaderValue,
         scheme: &'static str,
-        mut headers: HeaderMap,
+        mut headers: Fields,
     ) -> Self {
         headers.remove(header::HOST);
         Self { method, target, path: None, authority, scheme, headers, length: None }
@@ -257,11 +259,8 @@ impl Exchange {
     }
 }
 
-impl From<LocalResponse> for http::Response<Body> {
+impl From<LocalResponse> for Response<Body> {
     fn from(local: LocalResponse) -> Self {
-        let mut response = http::Response::new(Body::full(local.body));
-        *response.status_mut() = local.status;
-        *response.headers_mut() = local.headers;
-        response
+        Response { status: local.status, headers: local.headers, body: Body::full(local.body) }
     }
 }

@@ -1,6 +1,7 @@
 //! What a filter may put into a header section.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use crate::fields::Fields;
+use http::{HeaderName, HeaderValue, header};
 
 use crate::forward;
 
@@ -31,7 +32,7 @@ pub(crate) fn field_value(bytes: &[u8]) -> HeaderValue {
 
 /// Takes out what a filter has no say in: the fields of one connection (RFC 9110 §7.6.1), and the length of the body, which
 /// is written from the body itself.
-pub(super) fn remove_framing(headers: &mut HeaderMap) {
+pub(super) fn remove_framing(headers: &mut Fields) {
     forward::remove_hop_by_hop(headers);
     // What is left of it on a request has no meaning on a response.
     headers.remove(header::TE);

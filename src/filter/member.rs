@@ -14,6 +14,7 @@ pub(crate) use buffer::Buffer;
 use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
 use crate::error::{Error, FilterError};
+use crate::fields::Fields;
 
 /// Bytes that a filter may write into the log for one exchange.
 const LOG_BYTES_MAX: usize = 64 * 1024;
@@ -268,7 +269,7 @@ impl Member {
         let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
         self.side(direction).borrow_mut().bytes_max =
             self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
-        let fields = trailers.borrow().as_ref().map_or(0, http::HeaderMap::len);
+        let fields = trailers.borrow().as_ref().map_or(0, Fields::len);
         self.side(direction).borrow_mut().released = false;
         match callbacks.on_trailers(direction, fields) {
             Ok(action) => {

@@ -5,12 +5,13 @@
 
 use std::net::IpAddr;
 
+use crate::fields::Fields;
 use http::header::{FORWARDED, HOST};
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::{list_members, remove_where};
+use super::list_members;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -44,16 +45,18 @@ impl Forwarding {
     /// upstream might believe (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed.
     ///
     /// `host` is the request's host with its port, empty where it has none.
-    pub fn apply(&self, headers: &mut HeaderMap, host: &str) {
+    pub fn apply(&self, headers: &mut Fields, host: &str) {
         if self.is_trusted {
             let chain = append_to_chain(headers, &self.peer);
             headers.insert(X_FORWARDED_FOR, chain);
-            headers.entry(X_FORWARDED_PROTO).or_insert_with(|| self.scheme.clone());
+            if !headers.contains_key(X_FORWARDED_PROTO) {
+                headers.append(X_FORWARDED_PROTO, self.scheme.clone());
+            }
             if !headers.contains_key(X_FORWARDED_HOST) {
                 set_host(headers, host);
             }
         } else {
-            remove_where(headers, is_believed_by_upstreams);
+            headers.retain(|name, _| !is_believed_by_upstreams(name));
             headers.insert(X_FORWARDED_FOR, self.peer.clone());
             headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
             set_host(headers, host);
@@ -67,7 +70,7 @@ fn is_believed_by_upstreams(name: &HeaderName) -> bool {
     name == FORWARDED || name == X_REAL_IP || (name.as_str().starts_with("x-forwarded-") && is_other())
 }
 
-fn set_host(headers: &mut HeaderMap, host: &str) {
+fn set_host(headers: &mut Fields, host: &str) {
     // Most often it is the Host field's own value, which is shared instead of copied.
     let shared = headers.get(HOST).filter(|value| value.as_bytes() == host.as_bytes()).cloned();
     if let Some(value) = shared.or_else(|| HeaderValue::from_str(host).ok()).filter(|value| !value.is_empty())
@@ -78,7 +81,7 @@ fn set_host(headers: &mut HeaderMap, host: &str) {
 
 /// The addresses so far and the peer's. Upstreams that read only the first line have to find all of them
 /// there.
-fn append_to_chain(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
+fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
     if !headers.contains_key(X_FORWARDED_FOR) {
         return peer.clone();
     }
@@ -106,12 +109,12 @@ pub fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 /// address of the proxy that passed it on. Entries may have ports and brackets. Called before
 /// [`Forwarding::apply`].
 #[must_use]
-pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
+pub fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     if !is_trusted(client, trusted_proxies) {
         return client;
     }
-    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+    for line in headers.get_all(X_FORWARDED_FOR).rev() {
         for entry in line.to_str().unwrap_or("?").rsplit(',').map(str::trim).filter(|entry| !entry.is_empty())
         {
             let Some(address) = parse_address(entry) else { return client };

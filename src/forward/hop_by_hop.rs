@@ -1,27 +1,34 @@
 //! Removal of the fields that are for one connection only.
 
+use std::collections::HashSet;
+
+use crate::fields::Fields;
 use http::header::{CONNECTION, TE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::list_members;
 
-/// Fields that are for one connection only, whether `Connection` names them or not (RFC 9110 §7.6.1).
+/// Whether a field is for one connection only, whether `Connection` names it or not (RFC 9110 §7.6.1). `name` is in lower
+/// case.
 ///
 /// Beyond the section's list: what speaks to a proxy (§11.7), which credentials for the gateway's own place
 /// in the chain are; and `HTTP2-Settings`, which belongs to the h2c upgrade that is never forwarded.
 /// `Trailer` is not among them: it stays with the trailers, which are forwarded.
-const HOP_BY_HOP: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    // By their lengths first, because every field of every message is asked.
+    match name.len() {
+        2 => name == "te",
+        7 => name == "upgrade",
+        10 => matches!(name, "connection" | "keep-alive"),
+        14 => name == "http2-settings",
+        16 => name == "proxy-connection",
+        17 => name == "transfer-encoding",
+        18 => name == "proxy-authenticate",
+        19 => name == "proxy-authorization",
+        25 => name == "proxy-authentication-info",
+        _ => false,
+    }
+}
 
 /// Fields that stay even where `Connection` names them. RFC 9110 §7.6.1 forbids naming a field that is meant
 /// for all recipients; a client that does it anyway wants the upstream to see a request without what a proxy
@@ -46,26 +53,18 @@ const END_TO_END_PREFIX: &str = "x-forwarded-";
 ///
 /// `TE: trailers` is what remains of a `TE` that offers trailers (§10.1.4): the gateway forwards trailers, so
 /// the offer is its own, too.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let mut present = 0_u16;
-    for name in headers.keys() {
-        if let Some(position) = HOP_BY_HOP.iter().position(|hop| *hop == name.as_str()) {
-            present |= 1 << position;
-        }
-    }
-    if present == 0 {
+pub fn remove_hop_by_hop(headers: &mut Fields) {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         return;
     }
-    let named = named_by_connection(headers);
+    let mut named: Vec<HeaderName> = Vec::new();
+    for option in list_members(headers, CONNECTION).filter(|option| !is_usual(option)) {
+        // Only what is there can go: that bounds the list, however many names a client writes.
+        let found = headers.keys().find(|name| name.as_str().eq_ignore_ascii_case(option));
+        named.extend(found.filter(|name| !is_end_to_end(name) && !named.contains(name)).cloned());
+    }
     let offers_trailers = list_members(headers, TE).any(is_trailers);
-    for (position, name) in HOP_BY_HOP.iter().enumerate() {
-        if present & 1 << position != 0 {
-            headers.remove(*name);
-        }
-    }
-    for name in named {
-        headers.remove(name);
-    }
+    headers.retain(|name, _| !is_hop_by_hop(name.as_str()) && !named.contains(name));
     if offers_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -73,51 +72,48 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes the fields that `Connection` names, and their names from it: what comes under such a name later is not the
 /// client's to take away.
-pub(crate) fn remove_named(headers: &mut HeaderMap) {
-    let named = named_by_connection(headers);
+pub(crate) fn remove_named(headers: &mut Fields) {
+    let (named, left): (Vec<&str>, Vec<&str>) =
+        list_members(headers, CONNECTION).partition(|option| is_named(option));
     if named.is_empty() {
         return;
     }
-    let is_named = |option: &&str| named.iter().any(|name| name.as_str().eq_ignore_ascii_case(option));
-    let left: Vec<&str> = list_members(headers, CONNECTION).filter(|option| !is_named(option)).collect();
     // The members were a field's value before.
-    match HeaderValue::from_str(&left.join(", ")).ok().filter(|_| !left.is_empty()) {
-        Some(left) => drop(headers.insert(CONNECTION, left)),
+    let left = HeaderValue::from_str(&left.join(", ")).ok().filter(|_| !left.is_empty());
+    let named: HashSet<HeaderName> =
+        named.into_iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
+    match left {
+        Some(left) => headers.insert(CONNECTION, left),
         None => drop(headers.remove(CONNECTION)),
     }
-    for name in named {
-        headers.remove(name);
-    }
+    headers.retain(|name, _| !named.contains(name));
 }
 
 /// Copies of the fields that are for one connection only, as they came.
-pub(crate) fn hop_by_hop(headers: &HeaderMap) -> HeaderMap {
-    let mut copies = HeaderMap::new();
-    let copied = headers.iter().filter(|(name, _)| is_hop_by_hop(name));
-    copied.for_each(|(name, value)| {
-        copies.append(name.clone(), value.clone());
-    });
-    copies
+pub(crate) fn hop_by_hop(headers: &Fields) -> Fields {
+    let copied = headers.iter().filter(|(name, _)| is_hop_by_hop(name.as_str()));
+    copied.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Puts such fields in place of those that there are by now.
-pub(crate) fn replace_hop_by_hop(headers: &mut HeaderMap, copies: HeaderMap) {
-    super::remove_where(headers, is_hop_by_hop);
+pub(crate) fn replace_hop_by_hop(headers: &mut Fields, copies: Fields) {
+    headers.retain(|name, _| !is_hop_by_hop(name.as_str()));
     headers.extend(copies);
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+/// The options of most connections.
+fn is_usual(option: &str) -> bool {
+    option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("keep-alive")
 }
 
-/// The fields that `Connection` names besides those that are removed in any case; rarely any.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let is_hop_by_hop = |option: &&str| HOP_BY_HOP.iter().any(|name| name.eq_ignore_ascii_case(option));
-    list_members(headers, CONNECTION)
-        .filter(|option| !option.eq_ignore_ascii_case("close") && !is_hop_by_hop(option))
-        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-        .filter(|name| !END_TO_END.contains(&name.as_str()) && !name.as_str().starts_with(END_TO_END_PREFIX))
-        .collect()
+/// Whether an option of `Connection` is a field's name with which that field goes, besides those that go in any case.
+fn is_named(option: &str) -> bool {
+    let name = || HeaderName::from_bytes(option.as_bytes()).ok();
+    !is_usual(option) && name().is_some_and(|name| !is_hop_by_hop(name.as_str()) && !is_end_to_end(&name))
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    END_TO_END.contains(&name.as_str()) || name.as_str().starts_with(END_TO_END_PREFIX)
 }
 
 /// Whether a member of `TE` offers trailers. They have no weight by the grammar; one of zero is taken at its
@@ -142,6 +138,19 @@ mod tests {
         remove_hop_by_hop(&mut headers);
         lines(&headers)
     }
+
+    const HOP_BY_HOP: [&str; 10] = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    ];
 
     #[test]
     fn every_hop_by_hop_field_goes_and_the_others_stay() {

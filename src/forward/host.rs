@@ -2,8 +2,9 @@
 
 use std::net::Ipv6Addr;
 
+use crate::fields::Fields;
 use http::header::HOST;
-use http::{HeaderMap, Uri, Version};
+use http::{Uri, Version};
 
 /// The longest host name that there can be (RFC 1035 §2.3.4).
 pub(crate) const HOST_BYTES_MAX: usize = 255;
@@ -63,7 +64,7 @@ pub struct RequestHost<'a> {
 /// [`HostError`], one for each way in which that can fail.
 pub fn request_host<'a>(
     uri: &'a Uri,
-    headers: &'a HeaderMap,
+    headers: &'a Fields,
     version: Version,
 ) -> Result<RequestHost<'a>, HostError> {
     let field = host_field(headers)?;
@@ -89,8 +90,8 @@ pub(crate) fn is_authority(text: &str) -> bool {
     parse(text).is_ok()
 }
 
-fn host_field(headers: &HeaderMap) -> Result<Option<RequestHost<'_>>, HostError> {
-    let mut values = headers.get_all(HOST).iter();
+fn host_field(headers: &Fields) -> Result<Option<RequestHost<'_>>, HostError> {
+    let mut values = headers.get_all(HOST);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(HostError::Repeated);

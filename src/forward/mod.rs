@@ -1,5 +1,5 @@
 //! What changes in a message's header fields on its way through the gateway: the rules of RFC 9110 §7.6 and
-//! §7.8 and the `X-Forwarded-*` fields. Pure functions on [`HeaderMap`]; nothing here allocates for a message
+//! §7.8 and the `X-Forwarded-*` fields. Pure functions on [`Fields`]; nothing here allocates for a message
 //! that has nothing unusual.
 //!
 //! For a request, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`],
@@ -15,8 +15,8 @@ mod trailers;
 mod upgrade;
 mod via;
 
-use http::header::AsHeaderName;
-use http::{HeaderMap, HeaderName};
+use crate::fields::Fields;
+use http::HeaderName;
 
 pub use forwarded::{Forwarding, client_ip, is_trusted};
 pub use hop_by_hop::remove_hop_by_hop;
@@ -28,20 +28,11 @@ pub use trailers::filter_trailers;
 pub use upgrade::{set_upgrade, upgrade_requested};
 pub use via::via;
 
-/// Removes the fields that `is_unwanted` names. Allocates only where there are such.
-fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
-    for name in unwanted {
-        headers.remove(name);
-    }
-}
-
 /// The members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
 /// §5.6.1). Lines with octets outside of visible ASCII have none: no list here can hold them.
-fn list_members<K: AsHeaderName>(headers: &HeaderMap, name: K) -> impl Iterator<Item = &str> {
+fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
-        .into_iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|member| member.trim_matches([' ', '\t']))
@@ -53,11 +44,12 @@ mod tests {
     //! What the tables of this module's files are written with.
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use http::{HeaderMap, HeaderName, HeaderValue};
+    use crate::fields::Fields;
+    use http::{HeaderName, HeaderValue};
 
     /// Fields, each written `name: value`.
-    pub(super) fn headers(lines: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    pub(super) fn headers(lines: &[&str]) -> Fields {
+        let mut headers = Fields::new();
         for line in lines {
             let (name, value) = line.split_once(':').unwrap();
             headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap());
@@ -66,7 +58,7 @@ mod tests {
     }
 
     /// Fields as [`headers`] takes them, by name; the lines of one name stay in order.
-    pub(super) fn lines(headers: &HeaderMap) -> Vec<String> {
+    pub(super) fn lines(headers: &Fields) -> Vec<String> {
         let line =
             |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
         let mut lines: Vec<(HeaderName, String)> =

@@ -1,7 +1,8 @@
 //! Cleans the head of an upstream's response.
 
+use crate::fields::Fields;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::hop_by_hop::remove_hop_by_hop;
 use super::upgrade::{is_confirmed, set_upgrade};
@@ -19,7 +20,7 @@ pub struct UnaskedUpgrade;
 /// [`UnaskedUpgrade`]; the fields are left as they were.
 pub fn clean_response(
     status: StatusCode,
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     upgrade: Option<&HeaderValue>,
 ) -> Result<(), UnaskedUpgrade> {
     let upgrade = if status == StatusCode::SWITCHING_PROTOCOLS {

@@ -2,13 +2,14 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::remove_where;
-
 /// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before
 /// the body, and those that would change what has been decided by the header. Allocates only where there are
 /// such.
 pub fn filter_trailers(trailers: &mut HeaderMap) {
-    remove_where(trailers, is_forbidden);
+    let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
 }
 
 fn is_forbidden(name: &HeaderName) -> bool {
@@ -41,6 +42,12 @@ mod tests {
     use super::super::tests::{headers, lines};
     use super::*;
 
+    fn after(before: &[&str]) -> Vec<String> {
+        let mut trailers = headers(before).into();
+        filter_trailers(&mut trailers);
+        lines(&trailers.into())
+    }
+
     #[test]
     fn what_has_to_be_known_before_the_body_does_not_come_after_it() {
         let forbidden = [
@@ -62,9 +69,8 @@ mod tests {
             "te",
         ];
         for name in forbidden {
-            let mut trailers = headers(&[&format!("{name}: 1"), "grpc-status: 0", &format!("{name}: 2")]);
-            filter_trailers(&mut trailers);
-            assert_eq!(lines(&trailers), ["grpc-status: 0"], "{name}");
+            let before = [&format!("{name}: 1"), "grpc-status: 0", &format!("{name}: 2")];
+            assert_eq!(after(&before), ["grpc-status: 0"], "{name}");
         }
     }
 
@@ -78,8 +84,6 @@ mod tests {
             "server-timing: x",
             "x-checksum: y",
         ];
-        let mut trailers = headers(&usual);
-        filter_trailers(&mut trailers);
-        assert_eq!(lines(&trailers), usual);
+        assert_eq!(after(&usual), usual);
     }
 }

@@ -1,7 +1,8 @@
 //! Upgrades of a connection to another protocol (RFC 9110 §7.8).
 
+use crate::fields::Fields;
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderValue, Version};
 
 use super::list_members;
 
@@ -15,7 +16,7 @@ const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 ///
 /// Only HTTP/1.1 has upgrades, and only where `Connection` names `Upgrade` (RFC 9110 §7.8).
 #[must_use]
-pub fn upgrade_requested(headers: &HeaderMap, version: Version, allowed: &[String]) -> Option<HeaderValue> {
+pub fn upgrade_requested(headers: &Fields, version: Version, allowed: &[String]) -> Option<HeaderValue> {
     if version != Version::HTTP_11 || !headers.contains_key(UPGRADE) || !names_upgrade(headers) {
         return None;
     }
@@ -30,12 +31,12 @@ fn is_allowed(protocol: &str, allowed: &[String]) -> bool {
     !is_never && allowed.iter().any(is)
 }
 
-fn names_upgrade(headers: &HeaderMap) -> bool {
+fn names_upgrade(headers: &Fields) -> bool {
     list_members(headers, CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
 /// Whether a 101 switches to exactly the protocol that was asked for.
-pub(super) fn is_confirmed(headers: &HeaderMap, requested: &HeaderValue) -> bool {
+pub(super) fn is_confirmed(headers: &Fields, requested: &HeaderValue) -> bool {
     let mut protocols = list_members(headers, UPGRADE);
     let same = protocols.next().is_some_and(|protocol| {
         protocol.as_bytes().eq_ignore_ascii_case(requested.as_bytes()) && protocols.next().is_none()
@@ -44,7 +45,7 @@ pub(super) fn is_confirmed(headers: &HeaderMap, requested: &HeaderValue) -> bool
 }
 
 /// Asks for, or confirms, a switch to `protocol`; after [`remove_hop_by_hop`](super::remove_hop_by_hop).
-pub fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub fn set_upgrade(headers: &mut Fields, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
 }

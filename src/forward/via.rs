@@ -1,11 +1,12 @@
 //! The gateway's mark in `Via`.
 
+use crate::fields::Fields;
 use http::header::VIA;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderValue, Version};
 
 /// Appends the gateway to `Via`, for a message that came in `version` of HTTP (RFC 9110 §7.6.3); for requests
 /// and responses. The name is a pseudonym: who runs where is not told.
-pub fn via(headers: &mut HeaderMap, version: Version) {
+pub fn via(headers: &mut Fields, version: Version) {
     let value = match version {
         Version::HTTP_2 => "2 gateway",
         Version::HTTP_3 => "3 gateway",

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ pub(crate) struct OutgoingHead<'a> {
     /// Path and query, as sent.
     pub(crate) target: &'a str,
     /// Without framing fields; with exactly one Host.
-    pub(crate) headers: &'a HeaderMap,
+    pub(crate) headers: &'a Fields,
     /// The `Connection` field: `close`, or `upgrade`.
     pub(crate) connection: Option<&'a str>,
 }
@@ -136,7 +137,7 @@ impl Exchange {
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        interim: &mut dyn FnMut(StatusCode, HeaderMap),
+        interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
         loop {
             if let Poll::Ready(result) = self.poll_upload(cx) {
@@ -169,7 +170,7 @@ impl Exchange {
     fn accept_head(
         &mut self,
         head: ResponseHead,
-        interim: &mut dyn FnMut(StatusCode, HeaderMap),
+        interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Result<Option<ResponseHead>, Error> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Before the whole request is out, its rest would be taken for the new protocol.

@@ -1,6 +1,7 @@
 //! Where a message ends (RFC 9112 §6), read strictly: what two parsers could read in two ways is refused.
 
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use crate::fields::Fields;
+use http::{Method, StatusCode, Version, header};
 
 use crate::error::FramingError;
 
@@ -105,7 +106,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// Whether the connection may serve another message after this one (RFC 9112 §9.3).
-pub(crate) fn persists(version: Version, headers: &HeaderMap) -> bool {
+pub(crate) fn persists(version: Version, headers: &Fields) -> bool {
     let mut persists = version >= Version::HTTP_11;
     for value in headers.get_all(header::CONNECTION) {
         for option in value.as_bytes().split(|byte| *byte == b',') {
@@ -197,7 +198,7 @@ mod tests {
             (Version::HTTP_10, "Keep-Alive", true),
             (Version::HTTP_10, "keep-alive, close", false),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             headers.insert(header::CONNECTION, connection.parse().unwrap());
             assert_eq!(persists(version, &headers), expected, "{version:?} {connection}");
         }

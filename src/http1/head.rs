@@ -4,8 +4,9 @@
 
 use std::mem::MaybeUninit;
 
+use crate::fields::Fields;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use httparse::{Header, Status};
 
 use super::framing::{Framing, FramingFields, persists};
@@ -32,7 +33,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: Method,
     pub(crate) target: Uri,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) framing: Framing,
     /// Whether the client would send another request on this connection.
     pub(crate) persists: bool,
@@ -43,7 +44,7 @@ pub(crate) struct RequestHead {
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) framing: Framing,
     /// Whether the upstream would take another request on this connection.
     pub(crate) persists: bool,
@@ -288,9 +289,9 @@ fn build_headers(
     fields: &[Header<'_>],
     bytes: &Bytes,
     framing: &mut FramingFields,
-) -> Result<HeaderMap, FieldError> {
+) -> Result<Fields, FieldError> {
     // A few more than there are: the gateway adds its own.
-    let mut headers = HeaderMap::with_capacity(fields.len() + 6);
+    let mut headers = Fields::with_capacity(fields.len() + 6);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| FieldError::Malformed("bad field name"))?;
@@ -330,7 +331,7 @@ mod tests {
         let head = input.request_head(&LIMITS).unwrap().unwrap();
         assert_eq!((head.method, head.target.to_string().as_str()), (Method::POST, "/a?b=c"));
         assert_eq!((head.framing, head.persists), (Framing::Length(3), true));
-        assert_eq!(head.headers.get_all("x-a").iter().count(), 2);
+        assert_eq!(head.headers.get_all("x-a").count(), 2);
         assert!(!head.headers.contains_key(header::CONTENT_LENGTH));
         assert_eq!(input.bytes().as_ref(), b"abc");
     }

@@ -5,8 +5,9 @@ use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::fields::Fields;
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
@@ -62,10 +63,10 @@ impl Output {
     }
 
     /// An interim response (RFC 9110 §15.2).
-    pub(crate) fn push_informational(&mut self, status: StatusCode, headers: &HeaderMap) {
+    pub(crate) fn push_informational(&mut self, status: StatusCode, headers: &Fields) {
         let head = self.head();
         status_line(head, status);
-        fields(head, headers);
+        fields(head, headers.iter());
         head.extend_from_slice(b"\r\n");
     }
 
@@ -73,13 +74,13 @@ impl Output {
     pub(crate) fn push_response(
         &mut self,
         status: StatusCode,
-        headers: &HeaderMap,
+        headers: &Fields,
         framing: Framing,
         connection: Option<&'static str>,
     ) {
         let head = self.head();
         status_line(head, status);
-        fields(head, headers);
+        fields(head, headers.iter());
         if !headers.contains_key(header::DATE) && status != StatusCode::SWITCHING_PROTOCOLS {
             date(head);
         }
@@ -92,7 +93,7 @@ impl Output {
         &mut self,
         method: &Method,
         target: &str,
-        headers: &HeaderMap,
+        headers: &Fields,
         framing: Framing,
         connection: Option<&str>,
     ) {
@@ -103,7 +104,7 @@ impl Output {
         head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         head.extend_from_slice(headers.get(header::HOST).map_or(b"" as &[u8], HeaderValue::as_bytes));
         head.extend_from_slice(b"\r\n");
-        for (name, value) in headers {
+        for (name, value) in headers.iter() {
             if name != header::HOST {
                 field(head, name, value);
             }
@@ -212,8 +213,8 @@ fn field(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     head.extend_from_slice(b"\r\n");
 }
 
-fn fields(head: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
+fn fields<'a>(head: &mut Vec<u8>, fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
+    for (name, value) in fields {
         field(head, name, value);
     }
 }
@@ -276,9 +277,9 @@ mod tests {
 
     #[test]
     fn a_request_has_one_host_and_one_framing() {
-        let mut headers = HeaderMap::new();
-        headers.insert("accept", HeaderValue::from_static("*/*"));
-        headers.insert("host", HeaderValue::from_static("a.example"));
+        let mut headers = Fields::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(header::HOST, HeaderValue::from_static("a.example"));
         let mut output = Output::default();
         output.push_request(&Method::POST, "/x?y", &headers, Framing::None, Some("close"));
         assert_eq!(
@@ -299,7 +300,7 @@ mod tests {
         let mut output = Output::default();
         output.push_frame(Framing::Chunked, Frame::data(Bytes::new()), true);
         assert_eq!(bytes(&output), b"0\r\n\r\n");
-        let mut trailers = HeaderMap::new();
+        let mut trailers = http::HeaderMap::new();
         trailers.insert("x-t", HeaderValue::from_static("1"));
         let mut output = Output::default();
         output.push_frame(Framing::Chunked, Frame::trailers(trailers), true);

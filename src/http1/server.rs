@@ -28,6 +28,7 @@ use super::head::{HeadLimits, Input, RequestHead};
 use super::output::{Output, connection_option};
 use crate::body::Body;
 use crate::error::Error;
+use crate::message::{Request, Response};
 use crate::shutdown::Seat;
 use crate::stream::Stream;
 use crate::timer::{Stall, Timer, deadline};
@@ -220,8 +221,7 @@ impl Connection<'_> {
             .await
         };
         let Some(mut reply) = reply else { return After::Abort };
-        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) =
-            (reply.response.status(), reply.tunnel.take())
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) = (reply.response.status, reply.tunnel.take())
         {
             return self.upgrade(reply, tunnel).await;
         }
@@ -249,7 +249,7 @@ impl Connection<'_> {
     }
 
     /// Prepares the connection for the request's body.
-    fn begin(&mut self, head: RequestHead) -> http::Request<Body> {
+    fn begin(&mut self, head: RequestHead) -> Request {
         let mut inner = self.inner.borrow_mut();
         inner.request += 1;
         inner.received = 0;
@@ -264,12 +264,8 @@ impl Connection<'_> {
             Framing::None => Body::Empty,
             _ => Body::Request(RequestBody { inner: self.inner.clone(), request: inner.request }),
         };
-        let mut request = http::Request::new(body);
-        *request.method_mut() = head.method;
-        *request.uri_mut() = head.target;
-        *request.version_mut() = head.version;
-        *request.headers_mut() = head.headers;
-        request
+        let RequestHead { method, target, version, headers, .. } = head;
+        Request { method, target, version, headers, body }
     }
 
     /// Answers bytes that are no request, and gives the connection up.
@@ -288,16 +284,16 @@ impl Connection<'_> {
         version: Version,
         mut close: bool,
     ) -> After {
-        let (parts, mut body) = reply.response.into_parts();
-        let framing = response_framing(method, version, &parts, &body);
+        let framing = response_framing(method, version, &reply.response);
+        let Response { status, headers, mut body } = reply.response;
         close |= framing == Framing::UntilClose;
         {
             let mut inner = self.inner.borrow_mut();
             inner.is_answered = true;
             let option = connection_option(version, close);
-            inner.output.push_response(parts.status, &parts.headers, framing, option);
+            inner.output.push_response(status, &headers, framing, option);
         }
-        if method == Method::HEAD || !may_have_body(parts.status) {
+        if method == Method::HEAD || !may_have_body(status) {
             body = Body::Empty;
         }
         let mut transfer = Transfer {
@@ -346,7 +342,7 @@ impl Connection<'_> {
     async fn upgrade<R: Record>(&mut self, reply: Reply<R>, tunnel: Tunnel) -> After {
         {
             let mut inner = self.inner.borrow_mut();
-            let headers = reply.response.headers();
+            let headers = &reply.response.headers;
             inner.output.push_response(StatusCode::SWITCHING_PROTOCOLS, headers, Framing::None, None);
         }
         let written = {

@@ -1,6 +1,7 @@
 //! Edits of header fields.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use crate::fields::Fields;
+use http::{HeaderName, HeaderValue};
 
 /// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and
 /// an edit could only make two readers disagree on where a message ends.
@@ -65,15 +66,15 @@ impl HeaderEdits {
     }
 
     /// Removes, then sets, then adds: what is set is there however often it came, what is added comes on top.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub fn apply(&self, headers: &mut Fields) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name, value.clone());
+            headers.insert(name.clone(), value.clone());
         }
         for (name, value) in &self.add {
-            headers.append(name, value.clone());
+            headers.append(name.clone(), value.clone());
         }
     }
 }
@@ -103,8 +104,8 @@ mod tests {
         fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn values<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
-        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    fn values<'h>(headers: &'h Fields, name: &str) -> Vec<&'h str> {
+        headers.get_all(name).map(|value| value.to_str().unwrap()).collect()
     }
 
     #[test]
@@ -114,12 +115,13 @@ mod tests {
             &fields(&[("x-set", "more"), ("x-add", "2"), ("x-add", "3")]),
             &["X-Gone".into(), "x-none".into()],
         );
-        let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("x-set", "a"), ("x-set", "b"), ("x-gone", "a"), ("x-add", "1"), ("x-kept", "k")]
-        {
-            headers.append(name, HeaderValue::from_static(value));
-        }
+        let mut headers = Fields::written(&[
+            ("x-set", "a"),
+            ("x-set", "b"),
+            ("x-gone", "a"),
+            ("x-add", "1"),
+            ("x-kept", "k"),
+        ]);
         edits.unwrap().apply(&mut headers);
         assert_eq!(values(&headers, "x-set"), ["new", "more"]);
         assert_eq!(values(&headers, "x-gone"), ["back"]);

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use http::header::LOCATION;
-use http::{HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 
 use super::template::{Template, TemplateError};
+use crate::fields::Fields;
+use crate::message::Response;
 use crate::router::Parameters;
 
 /// An answer that sends the client elsewhere.
@@ -77,10 +79,8 @@ impl Redirect {
             Location::Template(template) => HeaderValue::try_from(template.expand(parameters))
                 .unwrap_or(const { HeaderValue::from_static("/") }),
         };
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(LOCATION, location);
-        response
+        let headers = Fields::from_iter([(LOCATION, location)]);
+        Response { status: self.status, headers, body: Bytes::new() }
     }
 }
 
@@ -103,7 +103,8 @@ fn is_target(to: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use http::{HeaderMap, Method};
+    use crate::fields::Fields;
+    use http::Method;
 
     use super::*;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
@@ -112,8 +113,8 @@ mod tests {
     fn a_fixed_target_is_as_written() {
         for to in ["https://example.com/new?a=b#c", "http://[::1]:8080", "/new/", "/"] {
             let response = Redirect::new(to, 308, &[]).unwrap().response(&Parameters::none());
-            assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
-            assert_eq!(response.headers().get(LOCATION).unwrap(), to);
+            assert_eq!(response.status, StatusCode::PERMANENT_REDIRECT);
+            assert_eq!(response.headers.get(LOCATION).unwrap(), to);
         }
     }
 
@@ -122,10 +123,10 @@ mod tests {
         let path = PathPattern::Template("/old/{id}".into());
         let redirect = Redirect::new("https://a.b/new/{id}?id={id}", 302, &path.parameter_names()).unwrap();
         let router = Router::build(vec![(RouteMatch { path, ..RouteMatch::default() }, ())]).unwrap();
-        let (path, method, headers) = ("/old/a%20b", &Method::GET, &HeaderMap::new());
+        let (path, method, headers) = ("/old/a%20b", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
         let response = redirect.response(&router.find(&request).unwrap().parameters);
-        assert_eq!(response.headers().get(LOCATION).unwrap(), "https://a.b/new/a%20b?id=a%20b");
+        assert_eq!(response.headers.get(LOCATION).unwrap(), "https://a.b/new/a%20b?id=a%20b");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A fixed answer.
 
+use crate::fields::Fields;
+use crate::message::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::StatusCode;
 
 use super::headers::{HeaderEditError, parse_field};
 
@@ -9,7 +11,7 @@ use super::headers::{HeaderEditError, parse_field};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Respond {
     status: StatusCode,
-    headers: HeaderMap,
+    headers: Fields,
     body: Bytes,
 }
 
@@ -46,10 +48,10 @@ impl Respond {
         if matches!(status, 204 | 205 | 304) && !body.is_empty() {
             errors.push(RespondError::Body(status));
         }
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for (name, value) in headers {
             match parse_field(name, value) {
-                Ok((name, value)) => _ = fields.append(name, value),
+                Ok((name, value)) => fields.append(name, value),
                 Err(error) => errors.push(error.into()),
             }
         }
@@ -63,10 +65,7 @@ impl Respond {
     /// sends it.
     #[must_use]
     pub fn response(&self) -> Response<Bytes> {
-        let mut response = Response::new(self.body.clone());
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        response
+        Response { status: self.status, headers: self.headers.clone(), body: self.body.clone() }
     }
 }
 
@@ -81,10 +80,10 @@ mod tests {
         let headers = [("Content-Type", "text/plain"), ("set-cookie", "a"), ("set-cookie", "b")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let response = Respond::new(418, &headers, "hello").unwrap().response();
-        assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
-        assert_eq!(response.headers().get("content-type").unwrap(), "text/plain");
-        assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
-        assert_eq!(response.body(), "hello");
+        assert_eq!(response.status, StatusCode::IM_A_TEAPOT);
+        assert_eq!(response.headers.get("content-type").unwrap(), "text/plain");
+        assert_eq!(response.headers.get_all("set-cookie").count(), 2);
+        assert_eq!(response.body, "hello");
     }
 
     #[test]

@@ -102,7 +102,8 @@ fn normalise_for(written: &str) -> Result<String, RewriteError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use http::{HeaderMap, Method};
+    use crate::fields::Fields;
+    use http::Method;
 
     use super::*;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
@@ -139,7 +140,7 @@ mod tests {
         let path = PathPattern::Template("/users/{id}/{order}".into());
         let rewrite = Rewrite::template("/v2/{order}/of-{id}", &path.parameter_names()).unwrap();
         let router = Router::build(vec![(RouteMatch { path, ..RouteMatch::default() }, ())]).unwrap();
-        let (path, method, headers) = ("/users/a%20b/%C3%A9", &Method::GET, &HeaderMap::new());
+        let (path, method, headers) = ("/users/a%20b/%C3%A9", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
         let found = router.find(&request).unwrap();
         assert_eq!(rewrite.apply(path, &found.parameters), "/v2/%C3%A9/of-a%20b");

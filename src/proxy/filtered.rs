@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, Uri, header};
 use super::{Answer, Incoming, act};
 use crate::downstream::{Begun, Downstream};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::filter::{Chain, RequestHead, Session};
 use crate::forward;
 use crate::http1::Call;
@@ -67,7 +68,7 @@ impl Filtered<'_, '_, '_> {
             RequestHead::new(incoming.method.clone(), self.uri.clone(), authority, scheme, incoming.headers);
         let session = Session::new(facts, head);
         record.filtered(&session);
-        (session, Incoming { headers: http::HeaderMap::new(), ..incoming })
+        (session, Incoming { headers: Fields::new(), ..incoming })
     }
 
     /// Does what the route says with the request as the filters have left it.
@@ -115,7 +116,7 @@ impl Filtered<'_, '_, '_> {
         let mut answer = act(&self.begun.settings, route, parameters, incoming, self.call, record).await?;
         if !Arc::ptr_eq(route, self.found.value) {
             // Those of the route that was found first are applied at the end, as to every answer.
-            route.response_headers.apply(answer.response.headers_mut());
+            route.response_headers.apply(&mut answer.response.headers);
         }
         Ok(answer)
     }
@@ -131,7 +132,7 @@ impl Filtered<'_, '_, '_> {
         uri: &Uri,
         path: &'p str,
         method: &Method,
-        headers: &http::HeaderMap,
+        headers: &Fields,
     ) -> Result<Option<Found<'s, 'p, Arc<Route>>>, Error> {
         // The target's authority is the filters' to change, and is the Host by now.
         let (origin_form, version) = (Uri::default(), http::Version::HTTP_10);

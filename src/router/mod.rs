@@ -23,7 +23,8 @@ mod template;
 
 use std::cmp::Reverse;
 
-use http::{HeaderMap, Method};
+use crate::fields::Fields;
+use http::Method;
 
 pub use error::{MatchError, RouterError};
 pub use normalise::{PathError, normalise, normalise_written};
@@ -79,7 +80,7 @@ pub struct RequestLine<'a, 'p> {
     /// The method.
     pub method: &'a Method,
     /// The header fields.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
 }
 
 /// The route of a request.

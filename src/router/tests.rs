@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
 
-use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
@@ -23,14 +22,14 @@ fn route(host: Option<&str>, path: PathPattern) -> RouteMatch {
     RouteMatch { host: host.map(str::to_owned), path, ..RouteMatch::default() }
 }
 
-fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> RequestLine<'a, 'a> {
+fn request<'a>(host: &'a str, path: &'a str, headers: &'a Fields) -> RequestLine<'a, 'a> {
     RequestLine { listener: 0, host, path, query: None, method: &Method::GET, headers }
 }
 
 fn find(routes: &[RouteMatch], host: &str, path: &str) -> Option<usize> {
     let routes = routes.iter().cloned().enumerate().map(|(position, written)| (written, position)).collect();
     let router = Router::build(routes).unwrap();
-    router.find(&request(host, path, &HeaderMap::new())).map(|found| *found.value)
+    router.find(&request(host, path, &Fields::new())).map(|found| *found.value)
 }
 
 #[test]
@@ -85,7 +84,7 @@ fn equals_are_tried_in_the_order_of_the_file() {
 #[test]
 fn a_template_answers_with_its_parameters() {
     let router = Router::build(vec![(route(None, template("/users/{id}/orders/{order}")), ())]).unwrap();
-    let headers = HeaderMap::new();
+    let headers = Fields::new();
     let found = router.find(&request("", "/users/7/orders/%C3%A9", &headers)).unwrap();
     assert_eq!(found.parameters.iter().collect::<Vec<_>>(), [("id", "7"), ("order", "%C3%A9")]);
     let router = Router::build(vec![(route(None, prefix("/users")), ())]).unwrap();
@@ -105,9 +104,8 @@ fn more_conditions_win_and_conditions_that_fail_fall_through() {
     let routes = [fallback, plain, post, canary, second, listener];
     let router = Router::build(routes.into_iter().zip(0..).collect()).unwrap();
 
-    let mut headers = HeaderMap::new();
-    headers.insert("x-canary", HeaderValue::from_static("1"));
-    let none = HeaderMap::new();
+    let headers = Fields::written(&[("x-canary", "1")]);
+    let none = Fields::new();
     let all = RequestLine {
         listener: 2,
         host: "",
@@ -230,7 +228,7 @@ proptest! {
         let mut sorted: Vec<_> = routes.iter().enumerate().collect();
         sorted.sort_by_key(|(_, written)| Reverse(parse(written).unwrap().specificity()));
         let router = Router::build(routes.iter().cloned().zip(0..).collect()).unwrap();
-        let headers = HeaderMap::new();
+        let headers = Fields::new();
         for (host, path) in &requests {
             let expected = sorted.iter().find(|(_, written)| {
                 matches_plainly(written, host, path) && !written.methods.contains(&"POST".to_owned())

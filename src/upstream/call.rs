@@ -5,8 +5,9 @@ mod tests;
 
 use std::pin::Pin;
 
+use crate::fields::Fields;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -25,7 +26,7 @@ use crate::timer::{Timer, deadline, earlier};
 pub(crate) struct OwnRequest {
     method: Method,
     target: String,
-    headers: HeaderMap,
+    headers: Fields,
     body: Bytes,
 }
 
@@ -33,9 +34,9 @@ pub(crate) struct OwnRequest {
 #[derive(Debug)]
 pub(crate) struct OwnResponse {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Bytes,
-    pub(crate) trailers: Option<HeaderMap>,
+    pub(crate) trailers: Option<Fields>,
 }
 
 /// What holds for all tries of a call.
@@ -57,7 +58,7 @@ impl OwnRequest {
     ///
     /// `None` for what cannot be sent: CONNECT, or a target that does not begin with `/`, or has a fragment, or
     /// anything but visible ASCII in it.
-    pub(crate) fn new(method: Method, target: String, mut headers: HeaderMap, body: Bytes) -> Option<Self> {
+    pub(crate) fn new(method: Method, target: String, mut headers: Fields, body: Bytes) -> Option<Self> {
         let is_sendable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
         let is_target = target.starts_with('/') && target.bytes().all(is_sendable);
         if method == Method::CONNECT || !is_target {
@@ -81,9 +82,11 @@ impl OwnRequest {
         format!("{} {}", self.method, self.target)
     }
 
-    fn headers_for(&self, endpoint: &Endpoint) -> HeaderMap {
+    fn headers_for(&self, endpoint: &Endpoint) -> Fields {
         let mut headers = self.headers.clone();
-        headers.entry(header::HOST).or_insert_with(|| HeaderValue::clone(endpoint.host()));
+        if !headers.contains_key(header::HOST) {
+            headers.append(header::HOST, HeaderValue::clone(endpoint.host()));
+        }
         headers
     }
 }
@@ -174,7 +177,7 @@ async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnRespons
     if let Some(trailers) = &mut trailers {
         forward::filter_trailers(trailers);
     }
-    Ok(OwnResponse { status, headers, body: bytes.freeze(), trailers })
+    Ok(OwnResponse { status, headers, body: bytes.freeze(), trailers: trailers.map(Fields::from) })
 }
 
 /// There is no access log line for what nobody asked of the gateway.

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ use crate::timer::Timer;
 pub(crate) struct Received {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Body,
     /// After a 101: the upgraded connection.
     pub(crate) upgraded: Option<Upgraded>,
@@ -60,7 +61,7 @@ pub(super) async fn send(
     let Connection { stream, slot, served, age, .. } = connection;
     let timer = attempt.timer.clone();
     let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options());
-    let mut interim = |status: StatusCode, mut headers: HeaderMap| {
+    let mut interim = |status: StatusCode, mut headers: Fields| {
         if let Some(interim) = attempt.interim
             && forward::clean_response(status, &mut headers, None).is_ok()
         {
@@ -124,7 +125,7 @@ fn close_reason(error: Error) -> CloseReason {
 }
 
 /// `timeout=N` of a Keep-Alive field, less a second so that the gateway is the first to close.
-fn server_keeps(headers: &HeaderMap) -> Option<Duration> {
+fn server_keeps(headers: &Fields) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = value.split(',').find_map(|parameter| {
         let (name, seconds) = parameter.split_once('=')?;
@@ -135,7 +136,7 @@ fn server_keeps(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(u64::from(seconds.saturating_sub(1))))
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+fn is_event_stream(headers: &Fields) -> bool {
     let essence = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     essence.is_some_and(|value| {
         value.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
@@ -258,8 +259,7 @@ mod tests {
             ("timeout=0", Some(0)),
             ("x", None),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("keep-alive", value.parse().unwrap());
+            let headers = Fields::written(&[("keep-alive", value)]);
             assert_eq!(server_keeps(&headers).map(|keeps| keeps.as_secs()), expected, "{value}");
         }
     }

@@ -6,9 +6,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fields::Fields;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use http::HeaderMap;
 use tokio::task::AbortHandle;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
@@ -123,9 +123,9 @@ pub(super) struct OutgoingCall {
 pub(super) struct CallResponse {
     /// `None` where nothing came.
     pub(super) status: Option<http::StatusCode>,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Fields,
     pub(super) body: Bytes,
-    pub(super) trailers: HeaderMap,
+    pub(super) trailers: Fields,
 }
 
 impl Host {

@@ -26,10 +26,12 @@ use super::services::Services;
 use crate::body::{Body, Streaming};
 use crate::config::{FilterSettings, WasmCache};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::files::{FileMark, Files};
 use crate::filter::{Chain, End, Facts, RequestHead, Session};
 use crate::forward;
 use crate::http1::may_have_body;
+use crate::message;
 use crate::timer::Timer;
 
 /// How often what the plugin has under way gets its turn at the end of an exchange: for calls that nothing waits for, and for
@@ -145,16 +147,17 @@ async fn pass(
     let mut sent = BytesMut::new();
     read(&mut body, &mut sent).await?;
     outcome.request = Some(as_sent(&head, sent.freeze()));
-    let (mut parts, mut body) = response.into_parts();
-    body.has_length &= !parts.headers.contains_key(header::TRANSFER_ENCODING);
-    forward::remove_hop_by_hop(&mut parts.headers);
-    if method == Method::HEAD || !may_have_body(parts.status) {
+    let (parts, mut body) = response.into_parts();
+    let (status, mut headers) = (parts.status, Fields::from(parts.headers));
+    body.has_length &= !headers.contains_key(header::TRANSFER_ENCODING);
+    forward::remove_hop_by_hop(&mut headers);
+    if method == Method::HEAD || !may_have_body(status) {
         body = Pieces::default();
     } else {
         // The body itself says.
-        parts.headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_LENGTH);
     }
-    let response = Response::from_parts(parts, body.into());
+    let response = message::Response { status, headers, body: body.into() };
     let response = session.response(response, &method, &timer).await?;
     outcome.response = collected(response, &mut outcome.error).await;
     Ok(())
@@ -184,7 +187,7 @@ fn facts() -> Facts {
 fn head_of(parts: &http::request::Parts) -> RequestHead {
     let authority = parts.headers.get(header::HOST).cloned();
     let authority = authority.unwrap_or(const { HeaderValue::from_static("localhost") });
-    RequestHead::new(parts.method.clone(), parts.uri.clone(), authority, "http", parts.headers.clone())
+    RequestHead::new(parts.method.clone(), parts.uri.clone(), authority, "http", parts.headers.clone().into())
 }
 
 /// A request as it goes upstream.
@@ -194,16 +197,16 @@ fn as_sent(head: &RequestHead, body: Bytes) -> Request<Bytes> {
     // Filters cannot set what is no target.
     *request.uri_mut() = head.path().parse().unwrap_or_default();
     request.headers_mut().insert(header::HOST, head.authority.clone());
-    request.headers_mut().extend(head.headers.clone());
+    request.headers_mut().extend(HeaderMap::from(head.headers.clone()));
     request
 }
 
 /// A response with all of its body that comes, and the error that ends it.
-async fn collected(response: Response<Body>, error: &mut Option<Error>) -> Response<Bytes> {
-    let (parts, mut body) = response.into_parts();
+async fn collected(response: message::Response<Body>, error: &mut Option<Error>) -> Response<Bytes> {
+    let message::Response { status, headers, mut body } = response;
     let mut data = BytesMut::new();
     *error = read(&mut body, &mut data).await.err().or(*error);
-    Response::from_parts(parts, data.freeze())
+    message::Response { status, headers, body: data.freeze() }.into()
 }
 
 async fn read(body: &mut Body, into: &mut BytesMut) -> Result<(), Error> {

@@ -88,7 +88,7 @@ async fn a_response_is_taken_as_curl_prints_it_and_can_come_from_another_run() {
     let written = "HTTP/1.1 404 Not Found\r\nA: b\r\nX: y\r\ntransfer-encoding: chunked\r\n\r\nhello";
     let response = filter.file("response", written);
     let once = filter.run(&["--response", &response, "--header", "a: c", "--status", "410"]).await;
-    assert_eq!(once.stdout, "HTTP/1.1 410 Gone\na: c\nx: y\ncontent-length: 6\n\n|hello");
+    assert_eq!(once.stdout, "HTTP/1.1 410 Gone\nx: y\na: c\ncontent-length: 6\n\n|hello");
     let again = filter.file("again", &once.stdout);
     let piped = format!(
         "XDG_CACHE_HOME={} {PROGRAM} filter run {} --response - <{again}",

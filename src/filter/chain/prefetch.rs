@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, Streaming};
@@ -28,7 +29,7 @@ pub(super) enum Patience {
 
 impl Patience {
     /// Whoever reads an event stream waits for its head.
-    pub(super) fn of(response: &HeaderMap) -> Self {
+    pub(super) fn of(response: &Fields) -> Self {
         let kind = response.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         let is_event_stream = kind
             .and_then(|kind| kind.get(..17))

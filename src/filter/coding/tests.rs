@@ -62,13 +62,17 @@ fn data(bytes: &[u8]) -> Step {
     Step::Data(Bytes::copy_from_slice(bytes))
 }
 
-fn headers(lines: &[&str]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn headers(lines: &[&str]) -> Fields {
+    let mut headers = Fields::new();
     for line in lines {
         let (name, value) = line.split_once(':').unwrap();
         headers.append(name.parse::<HeaderName>().unwrap(), value.trim().parse().unwrap());
     }
     headers
+}
+
+fn trailers(lines: &[&str]) -> HeaderMap {
+    headers(lines).into()
 }
 
 fn codings(written: &str) -> Codings {
@@ -284,15 +288,15 @@ async fn stacked_codings_are_undone_together() {
         }
         let all = codings(&format!("{first}, {second}, {third}"));
         for size in [1, 7, coded.len()] {
-            let trailers = Step::Trailers(headers(&["x-checksum: y"]));
-            let body = script(coded.chunks(size).map(data).chain([trailers]));
+            let end = Step::Trailers(trailers(&["x-checksum: y"]));
+            let body = script(coded.chunks(size).map(data).chain([end]));
             let given = take(decoded(body, &all, FAILURE));
             assert_eq!(
                 (given.data, given.error),
                 (plain.clone(), None),
                 "{first} {second} {third} by {size}"
             );
-            assert_eq!(given.trailers, Some(headers(&["x-checksum: y"])));
+            assert_eq!(given.trailers, Some(trailers(&["x-checksum: y"])));
         }
     }
 }
@@ -362,9 +366,8 @@ async fn no_bytes_at_all_stay_none() {
     for name in NAMES.into_iter().chain(["gzip, br, zstd"]) {
         assert!(matches!(decoded(Body::Empty, &codings(name), FAILURE), Body::Empty));
         assert_eq!(take(decoded(script([]), &codings(name), FAILURE)), Given::default(), "{name}");
-        let trailers = headers(&["a: b"]);
-        let empty = script([data(b""), Step::Trailers(trailers.clone())]);
-        let expected = Given { trailers: Some(trailers), ..Given::default() };
+        let empty = script([data(b""), Step::Trailers(trailers(&["a: b"]))]);
+        let expected = Given { trailers: Some(trailers(&["a: b"])), ..Given::default() };
         assert_eq!(take(decoded(empty, &codings(name), FAILURE)), expected, "{name}");
     }
 }
@@ -373,11 +376,11 @@ async fn no_bytes_at_all_stay_none() {
 async fn trailers_follow_without_digests_and_errors_of_the_body_stay_what_they_are() {
     for name in NAMES {
         let [coded, end] = <[Vec<u8>; 2]>::try_from(encode(name, &[b"some", b"more"]).await).unwrap();
-        let trailers =
-            headers(&["grpc-status: 0", "content-digest: sha-256=:a:", "repr-digest: sha-256=:b:"]);
-        let whole = script([data(&coded), data(&end), Step::Trailers(trailers)]);
+        let with_digests =
+            trailers(&["grpc-status: 0", "content-digest: sha-256=:a:", "repr-digest: sha-256=:b:"]);
+        let whole = script([data(&coded), data(&end), Step::Trailers(with_digests)]);
         let given = take(decoded(whole, &codings(name), FAILURE));
-        assert_eq!(given.trailers, Some(headers(&["grpc-status: 0"])), "{name}");
+        assert_eq!(given.trailers, Some(trailers(&["grpc-status: 0"])), "{name}");
         assert_eq!((given.data.as_slice(), given.error), (&b"somemore"[..], None), "{name}");
 
         let error = Some(Error::ResponseTruncated);

@@ -10,6 +10,7 @@ use super::ServerOptions;
 use super::shared::Interim;
 use crate::body::Body;
 use crate::error::Error;
+use crate::message::{Request, Response};
 use crate::stream::Stream;
 use crate::timer::Timer;
 
@@ -22,7 +23,7 @@ pub(crate) trait Service {
     fn refresh(&self, options: &mut Arc<ServerOptions>);
 
     /// Answers one request.
-    fn call(&self, request: http::Request<Body>, call: Call) -> impl Future<Output = Reply<Self::Record>>;
+    fn call(&self, request: Request, call: Call) -> impl Future<Output = Reply<Self::Record>>;
 
     /// Answers a request whose head could not be read.
     fn refuse(&self, error: Error) -> Reply<Self::Record>;
@@ -46,7 +47,7 @@ pub(crate) struct Call {
 
 /// An answer.
 pub(crate) struct Reply<R> {
-    pub(crate) response: http::Response<Body>,
+    pub(crate) response: Response<Body>,
     pub(crate) record: R,
     /// Close the connection after it.
     pub(crate) close: bool,

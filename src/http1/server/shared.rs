@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::{Frame, SizeHint};
 
 use crate::error::Error;
@@ -24,7 +25,7 @@ pub(crate) struct Interim(pub(super) Rc<RefCell<Inner>>);
 
 impl Interim {
     /// Queues an interim response; it goes out with the next write.
-    pub(crate) fn send(&self, status: StatusCode, headers: &HeaderMap) {
+    pub(crate) fn send(&self, status: StatusCode, headers: &Fields) {
         self.0.borrow_mut().output.push_informational(status, headers);
     }
 }
@@ -79,7 +80,7 @@ impl Inner {
         }
         if self.continue_awaited && !self.is_answered {
             self.continue_awaited = false;
-            self.output.push_informational(StatusCode::CONTINUE, &HeaderMap::new());
+            self.output.push_informational(StatusCode::CONTINUE, &Fields::new());
         }
         if let Poll::Ready(Err(_gone)) = self.poll_flush(cx) {
             return self.fail_body(Error::ClientClosed);

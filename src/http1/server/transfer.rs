@@ -11,6 +11,7 @@ use super::shared::Inner;
 use crate::body::Body;
 use crate::error::Error;
 use crate::http1::framing::{Framing, may_have_body};
+use crate::message::Response;
 use crate::timer::{Stall, Timer};
 
 /// A response's body on its way to the client.
@@ -83,16 +84,11 @@ impl Transfer<'_> {
 }
 
 /// How the length of a response is told to this client.
-pub(super) fn response_framing(
-    method: &Method,
-    version: Version,
-    parts: &http::response::Parts,
-    body: &Body,
-) -> Framing {
-    if !may_have_body(parts.status) || parts.headers.contains_key(header::CONTENT_LENGTH) {
+pub(super) fn response_framing(method: &Method, version: Version, response: &Response<Body>) -> Framing {
+    if !may_have_body(response.status) || response.headers.contains_key(header::CONTENT_LENGTH) {
         return Framing::None;
     }
-    match body.size_hint().exact() {
+    match response.body.size_hint().exact() {
         // What a GET would have been answered with is not known.
         Some(0) if method == Method::HEAD => Framing::None,
         Some(length) => Framing::Length(length),

@@ -66,17 +66,9 @@ impl Caller {
     }
 }
 
-fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in lines {
-        headers.append(*name, HeaderValue::from_static(value));
-    }
-    headers
-}
-
 fn request(method: &str, lines: &[(&'static str, &'static str)], body: &'static [u8]) -> OwnRequest {
     let method = method.parse().unwrap();
-    OwnRequest::new(method, "/a?b".to_owned(), headers(lines), Bytes::from_static(body)).unwrap()
+    OwnRequest::new(method, "/a?b".to_owned(), Fields::written(lines), Bytes::from_static(body)).unwrap()
 }
 
 #[test]
@@ -95,8 +87,7 @@ fn only_what_can_be_sent_is_a_request() {
         ("GET", "/ä", false),
         ("GET", "/\0", false),
     ] {
-        let made =
-            OwnRequest::new(method.parse().unwrap(), target.to_owned(), HeaderMap::new(), Bytes::new());
+        let made = OwnRequest::new(method.parse().unwrap(), target.to_owned(), Fields::new(), Bytes::new());
         assert_eq!(made.is_some(), is_request, "{method} {target:?}");
     }
 }
@@ -151,8 +142,8 @@ async fn a_response_comes_as_a_whole_with_its_trailers_and_without_what_was_for_
     );
     let response = Caller::of(&origin).call(&request("GET", &[], b"")).await.unwrap();
     assert_eq!((response.status.as_u16(), &response.body[..]), (418, &b"abcdefg"[..]));
-    assert_eq!(response.headers, headers(&[("x-a", "1")]));
-    assert_eq!(response.trailers, Some(headers(&[("x-sum", "7")])));
+    assert_eq!(response.headers, Fields::written(&[("x-a", "1")]));
+    assert_eq!(response.trailers, Some(Fields::written(&[("x-sum", "7")])));
 }
 
 #[tokio::test]

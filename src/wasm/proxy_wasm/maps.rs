@@ -4,7 +4,8 @@
 
 use std::cell::RefMut;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use crate::fields::Fields;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MapKind, Status, answer};
@@ -92,11 +93,11 @@ type Pair<'a> = (&'static str, &'a [u8]);
 #[derive(Default)]
 struct View<'a> {
     besides: [Option<Pair<'a>>; BESIDES],
-    headers: Option<&'a HeaderMap>,
+    headers: Option<&'a Fields>,
 }
 
 impl<'a> View<'a> {
-    fn of(headers: Option<&'a HeaderMap>) -> Self {
+    fn of(headers: Option<&'a Fields>) -> Self {
         Self { headers, ..Self::default() }
     }
 
@@ -105,7 +106,7 @@ impl<'a> View<'a> {
     }
 
     fn count(&self) -> usize {
-        self.besides().count() + self.headers.map_or(0, HeaderMap::len)
+        self.besides().count() + self.headers.map_or(0, Fields::len)
     }
 
     /// The bytes that all pairs take; of no pairs there are none.
@@ -115,7 +116,7 @@ impl<'a> View<'a> {
 
     fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let besides = self.besides().map(|(name, value)| (name.as_bytes(), value));
-        let fields = self.headers.into_iter().flatten();
+        let fields = self.headers.into_iter().flat_map(Fields::iter);
         besides.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
     }
 }
@@ -209,7 +210,7 @@ fn value_of(
 /// The value of a field; several lines are one list (RFC 9110 §5.3).
 fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
     let name = field_name(name).ok()?;
-    let mut values = view.headers?.get_all(name).iter();
+    let mut values = view.headers?.get_all(name);
     let first = values.next()?;
     let Some(second) = values.next() else { return Some(first.clone()) };
     let lines: Vec<&[u8]> = [first, second].into_iter().chain(values).map(HeaderValue::as_bytes).collect();
@@ -220,11 +221,11 @@ fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
 enum Target<'a> {
     Request(RefMut<'a, crate::filter::RequestHead>),
     Response(RefMut<'a, ResponseHead>),
-    Trailers(RefMut<'a, HeaderMap>),
+    Trailers(RefMut<'a, Fields>),
 }
 
 impl Target<'_> {
-    fn headers(&mut self) -> &mut HeaderMap {
+    fn headers(&mut self) -> &mut Fields {
         match self {
             Target::Request(head) => &mut head.headers,
             Target::Response(head) => &mut head.headers,
@@ -305,7 +306,7 @@ fn change(
     Ok(())
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue, edit: Edit) {
+fn put(headers: &mut Fields, name: HeaderName, value: HeaderValue, edit: Edit) {
     if edit == Edit::Add {
         headers.append(name, value);
     } else {
@@ -390,12 +391,12 @@ fn is_pseudo(name: &[u8]) -> bool {
 }
 
 /// The fields among pairs; `None` where a name is none, or there are more than a head may have.
-pub(super) fn fields(pairs: &[(&[u8], &[u8])]) -> Option<HeaderMap> {
-    // A `HeaderMap` that is to hold too many panics.
+pub(super) fn fields(pairs: &[(&[u8], &[u8])]) -> Option<Fields> {
+    // A `Fields` that is to hold too many panics.
     if pairs.len() > FIELDS_MAX {
         return None;
     }
-    let mut headers = HeaderMap::with_capacity(pairs.len());
+    let mut headers = Fields::with_capacity(pairs.len());
     for (name, value) in pairs.iter().filter(|(name, _)| !is_pseudo(name)) {
         headers.append(field_name(name).ok()?, field_value(value));
     }

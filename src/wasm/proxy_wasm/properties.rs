@@ -5,8 +5,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::Version;
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer};
@@ -147,12 +148,12 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-fn field_of(headers: &HeaderMap, name: &str) -> Option<Bytes> {
+fn field_of(headers: &Fields, name: &str) -> Option<Bytes> {
     let name = field_name(name.as_bytes()).ok()?;
     headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()))
 }
 
-fn map(headers: &HeaderMap) -> Bytes {
+fn map(headers: &Fields) -> Bytes {
     let fields = || headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
     let mut bytes = vec![0; pairs::length(fields())];
     pairs::write(&mut bytes, headers.len(), fields);

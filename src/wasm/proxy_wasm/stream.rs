@@ -1,7 +1,8 @@
 //! What becomes of an exchange: going on, ending it, answering in its place; and whose exchange it is.
 
+use crate::fields::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer, direction_from_number};
@@ -9,6 +10,9 @@ use super::{maps, pairs};
 use crate::filter::{LocalResponse, MAP_BYTES_MAX, Member, field_value};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, slice, split, write_u32};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What a local response's body may have besides what the filter may hold back of others.
 const LOCAL_BODY_BYTES: usize = 1 << 20;
@@ -120,7 +124,7 @@ fn respond(caller: &mut Caller<'_, Host>, parts: &Local, (headers, headers_size)
     Ok(())
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+fn is_grpc(headers: &Fields) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
@@ -129,9 +133,9 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 fn as_grpc(local: &mut LocalResponse, grpc_status: i32, message: &[u8]) {
     local.status = StatusCode::OK;
     local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/grpc") });
-    local.headers.insert("grpc-status", HeaderValue::from(grpc_status));
+    local.headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status));
     if !message.is_empty() {
-        local.headers.insert("grpc-message", field_value(message));
+        local.headers.insert(GRPC_MESSAGE, field_value(message));
     }
     local.body = Bytes::new();
 }

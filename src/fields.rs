@@ -1,0 +1,264 @@
+//! The fields of a message's head, in the order in which they came.
+//!
+//! [`http::HeaderMap`] hashes every name and keeps an index beside its fields, which pays for itself in maps of hundreds.
+//! Heads have a dozen fields, are read once, changed in a few places and written once: here that is a list, and looking
+//! for a name is a walk along it. How long a list can grow is bounded by whoever fills it (`limits.headers`, HTTP/2's header
+//! list size, what a filter may set). The methods are named as those of `HeaderMap` and mean the same, but for one thing: the
+//! order of fields stays as it is, whatever is removed.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Header fields (RFC 9110 §6.3), in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fields(Vec<(HeaderName, HeaderValue)>);
+
+/// What a field can be looked for by: its name, or the name in lower case.
+pub trait Name {
+    /// Whether it is this one.
+    fn is(&self, name: &HeaderName) -> bool;
+}
+
+impl Name for HeaderName {
+    fn is(&self, name: &HeaderName) -> bool {
+        self == name
+    }
+}
+
+impl Name for str {
+    fn is(&self, name: &HeaderName) -> bool {
+        self == name.as_str()
+    }
+}
+
+impl<N: Name + ?Sized> Name for &N {
+    fn is(&self, name: &HeaderName) -> bool {
+        (**self).is(name)
+    }
+}
+
+impl Fields {
+    /// No fields.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// No fields, and room for `capacity` of them.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// How many fields there are; a name that comes twice counts twice.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first value under `name`.
+    #[must_use]
+    pub fn get(&self, name: impl Name) -> Option<&HeaderValue> {
+        self.0.iter().find(|field| name.is(&field.0)).map(|field| &field.1)
+    }
+
+    /// All values under `name`, in order.
+    pub fn get_all(&self, name: impl Name) -> impl DoubleEndedIterator<Item = &HeaderValue> {
+        self.0.iter().filter(move |field| name.is(&field.0)).map(|field| &field.1)
+    }
+
+    /// Whether there is a field of this name.
+    #[must_use]
+    pub fn contains_key(&self, name: impl Name) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Puts a field at the end, whatever there is under its name.
+    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    /// Makes `value` the only one under `name`, in the place of the first one so far, or at the end.
+    pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+        let Some(first) = self.0.iter().position(|field| field.0 == name) else {
+            return self.append(name, value);
+        };
+        let mut index = 0;
+        self.0.retain(|field| {
+            index += 1;
+            index <= first + 1 || field.0 != name
+        });
+        if let Some(field) = self.0.get_mut(first) {
+            field.1 = value;
+        }
+    }
+
+    /// Removes all fields of this name; answers the value of the first.
+    pub fn remove(&mut self, name: impl Name) -> Option<HeaderValue> {
+        let first = self.0.iter().position(|field| name.is(&field.0))?;
+        let removed = self.0.remove(first).1;
+        self.0.retain(|field| !name.is(&field.0));
+        Some(removed)
+    }
+
+    /// Keeps the fields that `keep` says yes to.
+    pub fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
+        self.0.retain(|(name, value)| keep(name, value));
+    }
+
+    /// Name and value of every field, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// The name of every field, in order; a name that comes twice is there twice.
+    pub fn keys(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().map(|field| &field.0)
+    }
+}
+
+#[cfg(test)]
+impl Fields {
+    /// Fields as a test writes them, names in lower case.
+    pub(crate) fn written(lines: &[(&'static str, &'static str)]) -> Self {
+        let lines = lines.iter();
+        lines.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+}
+
+impl Extend<(HeaderName, HeaderValue)> for Fields {
+    fn extend<T: IntoIterator<Item = (HeaderName, HeaderValue)>>(&mut self, fields: T) {
+        self.0.extend(fields);
+    }
+}
+
+impl FromIterator<(HeaderName, HeaderValue)> for Fields {
+    fn from_iter<T: IntoIterator<Item = (HeaderName, HeaderValue)>>(fields: T) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Fields {
+    type Item = (HeaderName, HeaderValue);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl From<HeaderMap> for Fields {
+    /// Fields of one name come together; that is all that a map knows of their order.
+    fn from(map: HeaderMap) -> Self {
+        let mut fields = Self::with_capacity(map.len());
+        let mut last = None;
+        for (name, value) in map {
+            // A name is only said with its first value.
+            let Some(name) = name.or_else(|| last.clone()) else { continue };
+            last = Some(name.clone());
+            fields.append(name, value);
+        }
+        fields
+    }
+}
+
+impl From<Fields> for HeaderMap {
+    fn from(fields: Fields) -> Self {
+        let mut map = HeaderMap::with_capacity(fields.len());
+        for (name, value) in fields {
+            map.append(name, value);
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use http::header::{ACCEPT, HOST};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> HeaderValue {
+        HeaderValue::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn fields_stay_in_order_whatever_goes_and_comes() {
+        let mut fields = Fields::written(&[("a", "1"), ("host", "x"), ("b", "2"), ("a", "3"), ("c", "4")]);
+        fields.insert(HOST, value("y"));
+        assert_eq!(fields.remove("b"), Some(value("2")));
+        fields.append(ACCEPT, value("5"));
+        let expected = Fields::written(&[("a", "1"), ("host", "y"), ("a", "3"), ("c", "4"), ("accept", "5")]);
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_value_that_is_inserted_is_the_only_one() {
+        let mut fields = Fields::written(&[("x", "1"), ("a", "1"), ("x", "2"), ("b", "1"), ("x", "3")]);
+        fields.insert("x".parse().unwrap(), value("4"));
+        assert_eq!(fields, Fields::written(&[("x", "4"), ("a", "1"), ("b", "1")]));
+    }
+
+    #[test]
+    fn all_fields_of_a_name_are_removed_and_the_first_is_told() {
+        let mut fields = Fields::written(&[("x", "1"), ("a", "1"), ("x", "2")]);
+        assert_eq!(fields.remove("x"), Some(value("1")));
+        assert_eq!(fields.remove("x"), None);
+        assert_eq!(fields, Fields::written(&[("a", "1")]));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Append(u8, u8),
+        Insert(u8, u8),
+        Remove(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (name, number) = (0..4u8, any::<u8>());
+        prop_oneof![
+            (name.clone(), number.clone()).prop_map(|(name, number)| Step::Append(name, number)),
+            (name.clone(), number).prop_map(|(name, number)| Step::Insert(name, number)),
+            name.prop_map(Step::Remove),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn names_have_the_values_that_they_have_in_a_header_map(steps in prop::collection::vec(step(), 0..30)) {
+            let name = |number: u8| -> HeaderName { format!("x-{number}").parse().unwrap() };
+            let (mut fields, mut map) = (Fields::new(), HeaderMap::new());
+            for step in steps {
+                match step {
+                    Step::Append(number, content) => {
+                        fields.append(name(number), u16::from(content).into());
+                        map.append(name(number), u16::from(content).into());
+                    }
+                    Step::Insert(number, content) => {
+                        fields.insert(name(number), u16::from(content).into());
+                        map.insert(name(number), u16::from(content).into());
+                    }
+                    Step::Remove(number) => {
+                        prop_assert_eq!(fields.remove(name(number)), map.remove(name(number)));
+                    }
+                }
+                for number in 0..4 {
+                    let (one, other) = (fields.get_all(name(number)), map.get_all(name(number)).iter());
+                    prop_assert!(one.eq(other));
+                    prop_assert_eq!(fields.get(name(number)), map.get(name(number)));
+                }
+            }
+            prop_assert_eq!(fields.len(), map.len());
+            prop_assert_eq!(HeaderMap::from(Fields::from(map.clone())), map.clone());
+            prop_assert_eq!(HeaderMap::from(fields), map);
+        }
+    }
+}

@@ -96,7 +96,7 @@ async fn a_response_is_taken_as_curl_prints_it_and_can_come_from_another_run() {
         filter.0.path().join("test.wasm").display()
     );
     let output = run_to_exit("sh", &["-c", &piped]).await;
-    let expected = "HTTP/1.1 410 Gone\na: c\nx: y\ncontent-length: 7\n\n||hello";
+    let expected = "HTTP/1.1 410 Gone\nx: y\na: c\ncontent-length: 7\n\n||hello";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
 

@@ -9,6 +9,7 @@ use crate::fields::Fields;
 use http::{HeaderValue, Method, Uri, Version, header};
 use http_body::Body as _;
 use retry::Retries;
+use tokio::time::Instant;
 
 use crate::body::{Body, Limited};
 use crate::downstream::{Begun, Downstream, Settings};
@@ -20,7 +21,6 @@ use crate::record::Record;
 use crate::removal::Removal;
 use crate::router::{Parameters, RequestLine, normalise};
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
-use crate::timer::deadline;
 use crate::tunnel;
 use crate::upstream::{Attempt, Endpoint, FailureKind, Received};
 
@@ -111,23 +111,28 @@ async fn answer(
     let authority = authority(&uri, host_field.as_ref());
     let incoming = Incoming { method, version, path: &path, query: uri.query(), authority, headers, body };
     let mut answer = match &route.filters {
-        None => act(settings, route, &found.parameters, incoming, call, record).await?,
+        None => {
+            let now = record.began();
+            act(settings, route, &found.parameters, incoming, call, now, record).await?
+        }
         Some(chain) => {
             let filtered = filtered::Filtered { downstream, begun, chain, found: &found, uri: &uri, call };
-            filtered.answer(incoming, record).await?
+            // Boxed, so that requests without filters hold no room for it.
+            Box::pin(filtered.answer(incoming, record)).await?
         }
     };
     route.response_headers.apply(&mut answer.response.headers);
     Ok(answer)
 }
 
-/// Does what the route says.
+/// Does what the route says, at the time `now`.
 async fn act(
     settings: &Settings,
     route: &Route,
     parameters: &Parameters<'_, '_>,
     incoming: Incoming<'_>,
     call: &Call,
+    now: Instant,
     record: &mut Record,
 ) -> Result<Answer, Error> {
     match &route.action {
@@ -139,7 +144,7 @@ async fn act(
             let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
             let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
             outgoing.rewrite_headers(&settings.forwarding, version, route);
-            forward_request(upstream, call, outgoing, body, record).await
+            forward_request(upstream, call, &mut outgoing, body, now, record).await
         }
     }
 }
@@ -193,12 +198,13 @@ struct Outgoing<'a> {
 async fn forward_request(
     route: &UpstreamRoute,
     call: &Call,
-    mut outgoing: Outgoing<'_>,
+    outgoing: &mut Outgoing<'_>,
     mut body: Body,
+    mut now: Instant,
     record: &mut Record,
 ) -> Result<Answer, Error> {
     // When the whole exchange must be over.
-    let done_by = deadline(route.timeouts.request);
+    let done_by = route.timeouts.request.and_then(|limit| now.checked_add(limit));
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
@@ -215,6 +221,7 @@ async fn forward_request(
             upgrade: outgoing.upgrade.is_some(),
             interim: call.interim.as_ref(),
             fresh: retries.fresh,
+            now,
             timeouts: &route.timeouts,
             done_by,
             timer: &call.timer,
@@ -234,6 +241,7 @@ async fn forward_request(
                     endpoint = next;
                 }
                 retries.back_off(&call.timer, done_by, error).await?;
+                now = Instant::now();
             }
         }
     };

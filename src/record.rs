@@ -32,7 +32,8 @@ pub(crate) struct Record {
     error: Option<Error>,
     received: u64,
     sent: u64,
-    ended: bool,
+    /// When, if it was told of its end.
+    ended: Option<Instant>,
     /// The filters that it goes through.
     filters: Option<Rc<Session>>,
     /// Only where there is an access log.
@@ -93,10 +94,15 @@ impl Record {
             error: None,
             received: 0,
             sent: 0,
-            ended: false,
+            ended: None,
             filters: None,
             line: None,
         }
+    }
+
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Its route is found.
@@ -211,27 +217,27 @@ fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
 }
 
 impl http1::Record for Record {
-    fn end(mut self, received: u64, sent: u64, error: Option<Error>) {
+    fn end(mut self, now: Instant, received: u64, sent: u64, error: Option<Error>) {
         self.received = received;
         self.sent = sent;
         if let Some(error) = error {
             self.error = Some(error);
             self.warn(error);
         }
-        self.ended = true;
+        self.ended = Some(now);
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let mut logged_status = self.status;
-        if !self.ended {
+        if self.ended.is_none() {
             let error = *self.error.get_or_insert_with(abandoned);
             if error != Error::ShuttingDown {
                 (self.status, logged_status) = (0, Error::ClientClosed.status().as_u16());
             }
         }
-        let total = self.began.elapsed();
+        let total = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
         let reason = self.error.map(Error::reason);
         let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
         if self.route.is_none() {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::fields::Fields;
-use http::header::{FORWARDED, HOST};
+use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -16,7 +16,6 @@ use super::list_members;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What a downstream connection adds to each of its requests; made once for the connection.
 #[derive(Debug, Clone)]
@@ -56,26 +55,29 @@ impl Forwarding {
                 set_host(headers, host);
             }
         } else {
-            headers.retain(|name, _| !is_believed_by_upstreams(name));
-            headers.insert(X_FORWARDED_FOR, self.peer.clone());
-            headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
+            headers.retain(|name, _| !is_believed_by_upstreams(name.as_str()));
+            headers.append(X_FORWARDED_FOR, self.peer.clone());
+            headers.append(X_FORWARDED_PROTO, self.scheme.clone());
             set_host(headers, host);
         }
     }
 }
 
-/// Fields by which a client could pass for another, but for those that are overwritten anyway.
-fn is_believed_by_upstreams(name: &HeaderName) -> bool {
-    let is_other = || name != X_FORWARDED_FOR && name != X_FORWARDED_PROTO;
-    name == FORWARDED || name == X_REAL_IP || (name.as_str().starts_with("x-forwarded-") && is_other())
+/// Fields by which a client could pass for another. `name` is in lower case.
+fn is_believed_by_upstreams(name: &str) -> bool {
+    match name.strip_prefix("x-") {
+        Some(name) => name.starts_with("forwarded-") || name == "real-ip",
+        None => name == "forwarded",
+    }
 }
 
+/// Puts `X-Forwarded-Host`, of which there is none.
 fn set_host(headers: &mut Fields, host: &str) {
     // Most often it is the Host field's own value, which is shared instead of copied.
     let shared = headers.get(HOST).filter(|value| value.as_bytes() == host.as_bytes()).cloned();
     if let Some(value) = shared.or_else(|| HeaderValue::from_str(host).ok()).filter(|value| !value.is_empty())
     {
-        headers.insert(X_FORWARDED_HOST, value);
+        headers.append(X_FORWARDED_HOST, value);
     }
 }
 

@@ -54,9 +54,21 @@ const END_TO_END_PREFIX: &str = "x-forwarded-";
 /// `TE: trailers` is what remains of a `TE` that offers trailers (§10.1.4): the gateway forwards trailers, so
 /// the offer is its own, too.
 pub fn remove_hop_by_hop(headers: &mut Fields) {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
-        return;
+    let (mut has_any, mut has_lists) = (false, false);
+    for (name, value) in headers.iter().filter(|(name, _)| is_hop_by_hop(name.as_str())) {
+        has_any = true;
+        has_lists |= name == TE || (name == CONNECTION && !value.to_str().is_ok_and(is_usual));
     }
+    if has_lists {
+        return remove_with_lists(headers);
+    }
+    if has_any {
+        headers.retain(|name, _| !is_hop_by_hop(name.as_str()));
+    }
+}
+
+/// As [`remove_hop_by_hop`], where `Connection` or `TE` have to be read for it.
+fn remove_with_lists(headers: &mut Fields) {
     let mut named: Vec<HeaderName> = Vec::new();
     for option in list_members(headers, CONNECTION).filter(|option| !is_usual(option)) {
         // Only what is there can go: that bounds the list, however many names a client writes.

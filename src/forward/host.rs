@@ -110,7 +110,7 @@ fn is_same(target: RequestHost<'_>, field: RequestHost<'_>, uri: &Uri) -> bool {
 fn parse(text: &str) -> Result<RequestHost<'_>, HostError> {
     let host_bytes = match text.strip_prefix('[') {
         Some(rest) => rest.find(']').map(|at| at + 2),
-        None => Some(text.find(':').unwrap_or(text.len())),
+        None => Some(text.bytes().position(|byte| byte == b':').unwrap_or(text.len())),
     };
     let (host, rest) = host_bytes.and_then(|at| text.split_at_checked(at)).ok_or(HostError::Malformed)?;
     if !is_ipv6_literal(host) && !is_host_name(host) {

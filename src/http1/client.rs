@@ -31,6 +31,8 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a request may take, and how it is sent.
 #[derive(Clone)]
 pub(crate) struct ExchangeOptions {
+    /// When the request begins to be sent.
+    pub(crate) now: Instant,
     /// The timer of the task that polls the exchange.
     pub(crate) timer: Timer,
     /// From the last byte of the request to the head of the response.
@@ -85,6 +87,8 @@ pub(crate) struct Exchange {
     options: ExchangeOptions,
     method: Method,
     body: Body,
+    /// The time, as long as nothing was waited for.
+    now: Option<Instant>,
     upload: Framing,
     upload_done: bool,
     upload_failed: bool,
@@ -114,6 +118,7 @@ impl Exchange {
             continue_deadline: expects.then(|| deadline(Some(CONTINUE_TIMEOUT))).flatten(),
             stall: Stall::new(options.idle),
             method: head.method.clone(),
+            now: Some(options.now),
             stream,
             input: Input::default(),
             output,
@@ -135,6 +140,18 @@ impl Exchange {
     /// Sends the request and waits for the head of its final response, or of a 101 that was asked for. Other
     /// interim responses go to `interim`.
     pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: &mut dyn FnMut(StatusCode, Fields),
+    ) -> Poll<Result<ResponseHead, Error>> {
+        let polled = self.poll_head_now(cx, interim);
+        if polled.is_pending() {
+            self.now = None;
+        }
+        polled
+    }
+
+    fn poll_head_now(
         &mut self,
         cx: &mut Context<'_>,
         interim: &mut dyn FnMut(StatusCode, Fields),
@@ -241,7 +258,8 @@ impl Exchange {
                 }
             }
             if self.upload_done {
-                self.head_deadline = deadline(self.options.response_header);
+                let now = self.now.unwrap_or_else(Instant::now);
+                self.head_deadline = self.options.response_header.and_then(|limit| now.checked_add(limit));
                 return Poll::Ready(Ok(()));
             }
             if body_waits {
@@ -289,13 +307,14 @@ impl Exchange {
         Ok(false)
     }
 
-    /// The failure of [`Exchange::poll_head`], with what a retry has to know.
-    pub(crate) fn fail(self, error: Error) -> ExchangeFailure {
+    /// The failure of [`Exchange::poll_head`], with what a retry has to know. The connection is closed by now.
+    pub(crate) fn fail(&mut self, error: Error) -> ExchangeFailure {
+        self.stream = Stream::closed();
         ExchangeFailure {
             error,
             unanswered: !self.answered && error == Error::UpstreamClosed,
             unsent: self.written == 0,
-            body: (!self.body_touched).then_some(self.body),
+            body: (!self.body_touched).then(|| std::mem::take(&mut self.body)),
         }
     }
 
@@ -360,21 +379,27 @@ impl Exchange {
         self.decoder.size_hint()
     }
 
-    /// Ends the exchange: the connection, if it can serve another one.
-    pub(crate) fn finish(mut self) -> Result<Stream, Unusable> {
+    /// The timer of the task that polls it.
+    pub(crate) fn timer(&self) -> &Timer {
+        &self.options.timer
+    }
+
+    /// Ends the exchange: the connection, if it can serve another one; else it is closed by now.
+    pub(crate) fn finish(&mut self) -> Result<Stream, Unusable> {
+        let stream = std::mem::replace(&mut self.stream, Stream::closed());
         let sent = self.upload_done && !self.upload_failed && self.output.is_empty();
         if !sent || !self.decoder.is_done() {
             return Err(Unusable::Unfinished);
         }
-        if !self.input.bytes().is_empty() {
+        if !self.input.is_empty() {
             return Err(Unusable::UnexpectedBytes);
         }
-        if self.persists { Ok(self.stream) } else { Err(Unusable::NotPersistent) }
+        if self.persists { Ok(stream) } else { Err(Unusable::NotPersistent) }
     }
 
     /// The raw stream after a 101, and what came on it already.
-    pub(crate) fn into_upgraded(mut self) -> (Stream, Bytes) {
+    pub(crate) fn take_upgraded(&mut self) -> (Stream, Bytes) {
         let early = std::mem::take(self.input.bytes());
-        (self.stream, early)
+        (std::mem::replace(&mut self.stream, Stream::closed()), early)
     }
 }

@@ -1,7 +1,6 @@
 //! Where a message ends (RFC 9112 §6), read strictly: what two parsers could read in two ways is refused.
 
-use crate::fields::Fields;
-use http::{Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 
 use crate::error::FramingError;
 
@@ -18,11 +17,13 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// What the framing fields of a head say, collected while its lines are read.
+/// What a head says of where its message and its connection end, collected while its lines are read.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct FramingFields {
     length: Option<u64>,
     chunked: bool,
+    close: bool,
+    keep_alive: bool,
 }
 
 impl FramingFields {
@@ -42,6 +43,19 @@ impl FramingFields {
         }
         self.chunked = true;
         Ok(())
+    }
+
+    /// Takes note of a Connection line.
+    pub(crate) fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// Whether the connection may serve another message after this one (RFC 9112 §9.3).
+    pub(crate) fn persists(self, version: Version) -> bool {
+        !self.close && (version >= Version::HTTP_11 || self.keep_alive)
     }
 
     /// The framing of a request (RFC 9112 §6.3).
@@ -103,21 +117,6 @@ fn parse_length(value: &[u8]) -> Option<u64> {
         b'0'..=b'9' => Some(length * 10 + u64::from(digit - b'0')),
         _ => None,
     })
-}
-
-/// Whether the connection may serve another message after this one (RFC 9112 §9.3).
-pub(crate) fn persists(version: Version, headers: &Fields) -> bool {
-    let mut persists = version >= Version::HTTP_11;
-    for value in headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',') {
-            let option = option.trim_ascii();
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            persists |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    persists
 }
 
 #[cfg(test)]
@@ -198,9 +197,9 @@ mod tests {
             (Version::HTTP_10, "Keep-Alive", true),
             (Version::HTTP_10, "keep-alive, close", false),
         ] {
-            let mut headers = Fields::new();
-            headers.insert(header::CONNECTION, connection.parse().unwrap());
-            assert_eq!(persists(version, &headers), expected, "{version:?} {connection}");
+            let mut fields = FramingFields::default();
+            fields.connection(connection.as_bytes());
+            assert_eq!(fields.persists(version), expected, "{version:?} {connection}");
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use httparse::{Header, Status};
 
-use super::framing::{Framing, FramingFields, persists};
+use super::framing::{Framing, FramingFields};
 use crate::error::{Error, FramingError};
 
 /// Fields that are parsed on the stack; a limit above it costs an allocation for a head that has more.
@@ -229,7 +229,7 @@ fn build_request(
     Ok(RequestHead {
         target: build_target(target, bytes)?,
         framing: fields.of_request(version).map_err(Error::RequestFraming)?,
-        persists: persists(version, &headers),
+        persists: fields.persists(version),
         method,
         version,
         headers,
@@ -263,7 +263,7 @@ fn build_response(
     {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    Ok(ResponseHead { persists: persists(version, &headers), status, version, headers, framing })
+    Ok(ResponseHead { persists: fields.persists(version), status, version, headers, framing })
 }
 
 fn version(minor: Option<u8>) -> Version {
@@ -284,7 +284,7 @@ impl FieldError {
     }
 }
 
-/// Fills a header map with slices of `bytes`, and takes the framing fields out.
+/// The fields, as slices of `bytes`, without those of framing, which are taken note of.
 fn build_headers(
     fields: &[Header<'_>],
     bytes: &Bytes,
@@ -301,6 +301,9 @@ fn build_headers(
                 framing.transfer_encoding(field.value).map_err(FieldError::Framing)?;
             }
             _ => {
+                if name == header::CONNECTION {
+                    framing.connection(field.value);
+                }
                 let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
                     .map_err(|_| FieldError::Malformed("bad field value"))?;
                 headers.append(name, value);

@@ -17,6 +17,6 @@ mod server;
 
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
 pub(crate) use framing::may_have_body;
-pub(crate) use head::HeadLimits;
+pub(crate) use head::{HeadLimits, ResponseHead};
 pub(crate) use server::RequestBody;
 pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, is_continue, serve};

@@ -81,7 +81,7 @@ pub(crate) async fn serve<S: Service>(
         timer,
         head_has_begun: false,
         request_began: Some(began),
-        idle_until: None,
+        idle_since: None,
         ended: "client",
     };
     connection.run(service).await
@@ -96,8 +96,8 @@ struct Connection<'a> {
     head_has_begun: bool,
     /// When the head that is being read began to come; the first one begins with the connection.
     request_began: Option<Instant>,
-    /// When a connection between two requests is closed.
-    idle_until: Option<Instant>,
+    /// When the last request was over.
+    idle_since: Option<Instant>,
     /// Why it ended, if it has.
     ended: &'static str,
 }
@@ -150,10 +150,7 @@ impl Connection<'_> {
     ) -> Poll<Result<Option<RequestHead>, Error>> {
         let inner = &mut *self.inner.borrow_mut();
         loop {
-            let had_bytes = !inner.input.is_empty();
-            if had_bytes {
-                let began = *self.request_began.get_or_insert_with(Instant::now);
-                self.idle_until = None;
+            if !inner.input.is_empty() {
                 if !std::mem::replace(&mut self.head_has_begun, true) {
                     service.refresh(&mut self.options);
                 }
@@ -162,7 +159,8 @@ impl Connection<'_> {
                     self.head_has_begun = false;
                     return Poll::Ready(Ok(Some(head)));
                 }
-                self.request_began = Some(began);
+                // Most heads come as a whole, and ask for no time.
+                self.request_began.get_or_insert_with(Instant::now);
             }
             let idle = inner.input.is_empty();
             match inner.stream.poll_read_chunk(cx) {
@@ -180,8 +178,8 @@ impl Connection<'_> {
                     let limit = match self.request_began {
                         Some(began) => self.options.request_header.and_then(|limit| began.checked_add(limit)),
                         None => {
-                            self.idle_until = self.idle_until.or_else(|| deadline(self.options.keep_alive));
-                            self.idle_until
+                            let since = *self.idle_since.get_or_insert_with(Instant::now);
+                            self.options.keep_alive.and_then(|limit| since.checked_add(limit))
                         }
                     };
                     return match self.timer.poll_elapsed(cx, limit) {
@@ -200,16 +198,16 @@ impl Connection<'_> {
         }
     }
 
-    /// Answers one request.
-    async fn exchange<S: Service>(&mut self, head: RequestHead, service: &S) -> After {
+    /// Answers one request. A function that makes the future, and not an async one: that would keep its arguments' room.
+    fn exchange<S: Service>(&mut self, head: RequestHead, service: &S) -> impl Future<Output = After> {
         let (method, version, persists) = (head.method.clone(), head.version, head.persists);
         let request = self.begin(head);
         let interim = (version >= Version::HTTP_11).then(|| Interim(self.inner.clone()));
-        let reply = {
-            // Boxed once more, because a future that is pinned in place takes its room twice.
-            let mut reply = Box::pin(service.call(request, Call { timer: self.timer.clone(), interim }));
-            std::future::poll_fn(|cx| {
-                if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
+        // Boxed once more, because a future that is pinned in place takes its room twice.
+        let mut answering = Box::pin(service.call(request, Call { timer: self.timer.clone(), interim }));
+        async move {
+            let reply = std::future::poll_fn(|cx| {
+                if let Poll::Ready(reply) = answering.as_mut().poll(cx) {
                     return Poll::Ready(Some(reply));
                 }
                 let mut inner = self.inner.borrow_mut();
@@ -218,20 +216,28 @@ impl Connection<'_> {
                 }
                 inner.poll_gone(cx).map(|()| None)
             })
-            .await
-        };
-        let Some(mut reply) = reply else { return After::Abort };
-        if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) = (reply.response.status, reply.tunnel.take())
-        {
-            return self.upgrade(reply, tunnel).await;
+            .await;
+            drop(answering);
+            let Some(mut reply) = reply else { return After::Abort };
+            if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) =
+                (reply.response.status, reply.tunnel.take())
+            {
+                return Box::pin(self.upgrade(reply, tunnel)).await;
+            }
+            if let Some(unsent) = reply.unsent {
+                let error = self.inner.borrow().body_error;
+                self.ended = error.unwrap_or(unsent).reason();
+                return After::Abort; // its record, dropped, says that nobody was answered
+            }
+            let close = self.is_last(&reply, persists);
+            self.respond(reply, &method, version, close).await
         }
+    }
+
+    /// Whether the connection ends with this answer, and why.
+    fn is_last<R>(&mut self, reply: &Reply<R>, persists: bool) -> bool {
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
-        if let Some(unsent) = reply.unsent {
-            let error = self.inner.borrow().body_error;
-            self.ended = error.unwrap_or(unsent).reason();
-            return After::Abort; // its record, dropped, says that nobody was answered
-        }
         let draining = self.seat.is_draining();
         let close = !persists || reply.close || full || !drainable || draining;
         self.ended = match () {
@@ -240,7 +246,7 @@ impl Connection<'_> {
             () if close && persists => "error",
             () => "client",
         };
-        self.respond(reply, &method, version, close).await
+        close
     }
 
     fn has_unread(&self) -> bool {
@@ -276,17 +282,17 @@ impl Connection<'_> {
         }
     }
 
-    /// Writes a response, head and body.
-    async fn respond<R: Record>(
+    /// Writes a response, head and body. As [`Connection::exchange`], a function for the sake of room.
+    fn respond<R: Record>(
         &mut self,
         reply: Reply<R>,
         method: &Method,
         version: Version,
-        mut close: bool,
-    ) -> After {
+        close: bool,
+    ) -> impl Future<Output = After> {
         let framing = response_framing(method, version, &reply.response);
         let Response { status, headers, mut body } = reply.response;
-        close |= framing == Framing::UntilClose;
+        let close = close || framing == Framing::UntilClose;
         {
             let mut inner = self.inner.borrow_mut();
             inner.is_answered = true;
@@ -296,45 +302,41 @@ impl Connection<'_> {
         if method == Method::HEAD || !may_have_body(status) {
             body = Body::Empty;
         }
-        let mut transfer = Transfer {
-            inner: &self.inner,
-            body,
-            framing,
-            done: false,
-            sent: 0,
-            written: 0,
-            stall: Stall::new(self.options.response_write),
-            timer: &self.timer,
-        };
-        let result = std::future::poll_fn(|cx| transfer.poll(cx)).await;
-        let sent = transfer.sent;
-        drop(transfer);
-        let received = std::mem::take(&mut self.inner.borrow_mut().received);
-        reply.record.end(received, sent, result.err());
-        if let Err(error) = result {
-            self.ended = error.reason();
-            return After::Abort;
-        }
-        let after = self.drain_request().await;
-        self.inner.borrow_mut().output.release();
-        match after {
-            After::KeepAlive if close => After::Close,
-            after => after,
+        let mut transfer = Transfer::new(body, framing, self.options.response_write);
+        let record = reply.record;
+        async move {
+            let result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
+            let sent = transfer.sent;
+            drop(transfer);
+            let received = std::mem::take(&mut self.inner.borrow_mut().received);
+            let now = Instant::now();
+            record.end(now, received, sent, result.err());
+            if let Err(error) = result {
+                self.ended = error.reason();
+                return After::Abort;
+            }
+            let after = self.drain_request(now).await;
+            self.inner.borrow_mut().output.release();
+            match after {
+                After::KeepAlive if close => After::Close,
+                after => after,
+            }
         }
     }
 
     /// Reads what is left of the request's body within bounds, so that the next request can be told from it.
-    async fn drain_request(&mut self) -> After {
+    async fn drain_request(&mut self, now: Instant) -> After {
         if !self.inner.borrow().is_drainable() || self.inner.borrow().body_error.is_some() {
             return After::Linger;
         }
-        let limit = deadline(Some(LINGER));
+        let limit = now.checked_add(LINGER);
         while !self.inner.borrow().decoder.is_done() {
             let frame = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_body(cx));
             if !matches!(self.timer.within(limit, frame).await, Ok(Some(Ok(_)))) {
                 return After::Linger;
             }
         }
+        self.idle_since = Some(now);
         After::KeepAlive
     }
 
@@ -350,7 +352,7 @@ impl Connection<'_> {
             self.timer.within(deadline(self.options.response_write), flush).await
         };
         if !matches!(written, Ok(Ok(()))) {
-            reply.record.end(0, 0, Some(Error::ClientClosed));
+            reply.record.end(Instant::now(), 0, 0, Some(Error::ClientClosed));
             return After::Abort;
         }
         let (stream, early) = {
@@ -358,7 +360,7 @@ impl Connection<'_> {
             (std::mem::replace(&mut inner.stream, Stream::closed()), std::mem::take(inner.input.bytes()))
         };
         let (received, sent, error) = tunnel(stream, early).await;
-        reply.record.end(received, sent, error);
+        reply.record.end(Instant::now(), received, sent, error);
         After::Upgraded
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::{HeaderValue, Method, Uri, header};
+use tokio::time::Instant;
 
 use super::{Answer, Incoming, act};
 use crate::downstream::{Begun, Downstream};
@@ -113,7 +114,8 @@ impl Filtered<'_, '_, '_> {
         let path = normalised.as_deref().unwrap_or(incoming.path);
         let query = changed.as_ref().map_or(incoming.query, Uri::query);
         let incoming = Incoming { method, headers, authority, path, query, ..incoming };
-        let mut answer = act(&self.begun.settings, route, parameters, incoming, self.call, record).await?;
+        let mut answer =
+            act(&self.begun.settings, route, parameters, incoming, self.call, Instant::now(), record).await?;
         if !Arc::ptr_eq(route, self.found.value) {
             // Those of the route that was found first are applied at the end, as to every answer.
             route.response_headers.apply(&mut answer.response.headers);

@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::config::RouteTimeouts;
 use crate::error::Error;
 use crate::http1::{ExchangeOptions, Interim, OutgoingHead};
-use crate::timer::{Timer, deadline, earlier};
+use crate::timer::{Timer, earlier};
 
 /// What one try sends, and how long it may take.
 pub(crate) struct Attempt<'a> {
@@ -26,6 +26,8 @@ pub(crate) struct Attempt<'a> {
     /// A connection that was kept must not be trusted.
     pub(crate) fresh: bool,
     pub(crate) timeouts: &'a RouteTimeouts,
+    /// When the try begins.
+    pub(crate) now: Instant,
     /// When the whole exchange must be over (`timeouts.request`).
     pub(crate) done_by: Option<Instant>,
     /// The timer of the task that this runs in, and that polls the response's body.
@@ -71,18 +73,23 @@ impl Attempt<'_> {
         body: Body,
         progress: &mut impl Progress,
     ) -> Result<Received, Failure> {
-        let (head_by, late) = head_deadline(deadline(self.timeouts.per_try), self.done_by);
-        let connecting = pin!(self.connect(endpoint, progress));
-        let connected = self.timer.within(head_by, connecting).await;
-        // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
-        let late_kind = if late == Error::PerTryTimeout { FailureKind::Connect } else { FailureKind::Final };
-        let connection = match connected.unwrap_or(Err((late, late_kind))) {
-            Ok(connection) => connection,
-            Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
+        let per_try = self.timeouts.per_try.and_then(|limit| self.now.checked_add(limit));
+        let head_by = head_deadline(per_try, self.done_by);
+        let idle = if self.fresh { None } else { endpoint.pool().acquire_idle(self.now) };
+        let (connection, now) = match idle {
+            Some(connection) => {
+                progress.reused();
+                (connection, self.now)
+            }
+            // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
+            None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
+                Ok(connection) => (connection, Instant::now()),
+                Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
+            },
         };
         let kept = connection.is_kept();
         let method = self.head.method;
-        send(connection, self, head_by.map(|by| (by, late)), body).await.map_err(|failure| {
+        send(connection, self, now, head_by, body).await.map_err(|failure| {
             // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
             let repeatable = failure.unsent || method.is_idempotent();
             let stale = kept && failure.unanswered && repeatable;
@@ -94,8 +101,25 @@ impl Attempt<'_> {
         })
     }
 
-    /// A connection to `endpoint`: one that is idle, or, where there is none or it must be fresh, a new one.
+    /// A connection to `endpoint` as soon as its pool allows it, within `head_by`: one that becomes idle, unless it must be
+    /// fresh, or a new one.
     async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        head_by: Option<(Instant, Error)>,
+        progress: &mut impl Progress,
+    ) -> Result<Connection, (Error, FailureKind)> {
+        let connecting = pin!(self.acquire(endpoint, progress));
+        let connected = self.timer.within(head_by.map(|(by, _)| by), connecting).await;
+        connected.unwrap_or_else(|_elapsed| {
+            let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
+            // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
+            let others = late == Error::PerTryTimeout;
+            Err((late, if others { FailureKind::Connect } else { FailureKind::Final }))
+        })
+    }
+
+    async fn acquire(
         &self,
         endpoint: &Endpoint,
         progress: &mut impl Progress,
@@ -109,8 +133,7 @@ impl Attempt<'_> {
             }
             Acquired::Dial(slot) => {
                 progress.dialling();
-                // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
-                let connection = Box::pin(dial(endpoint, slot, self.timeouts.connect, timer)).await;
+                let connection = dial(endpoint, slot, self.timeouts.connect, timer).await;
                 progress.connected();
                 connection.map_err(|error| (error, FailureKind::Connect))
             }
@@ -118,8 +141,9 @@ impl Attempt<'_> {
     }
 
     /// What the exchange needs to know of all this.
-    pub(super) fn options(&self) -> ExchangeOptions {
+    pub(super) fn options(&self, now: Instant) -> ExchangeOptions {
         ExchangeOptions {
+            now,
             timer: self.timer.clone(),
             response_header: self.timeouts.response_header,
             idle: self.timeouts.idle,
@@ -130,9 +154,9 @@ impl Attempt<'_> {
 }
 
 /// When the head of the response must be there, and what it is called if it is not.
-fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> (Option<Instant>, Error) {
-    let by = earlier(per_try, done_by);
-    (by, if by == per_try { Error::PerTryTimeout } else { Error::RequestTimeout })
+fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> Option<(Instant, Error)> {
+    let by = earlier(per_try, done_by)?;
+    Some((by, if Some(by) == per_try { Error::PerTryTimeout } else { Error::RequestTimeout }))
 }
 
 #[cfg(test)]
@@ -145,8 +169,9 @@ mod tests {
     fn the_earlier_of_two_deadlines_gives_its_name_to_the_error() {
         let soon = Instant::now();
         let late = soon + Duration::from_secs(9);
-        assert_eq!(head_deadline(Some(soon), Some(late)).1, Error::PerTryTimeout);
-        assert_eq!(head_deadline(Some(late), Some(soon)).1, Error::RequestTimeout);
-        assert_eq!(head_deadline(None, Some(soon)).1, Error::RequestTimeout);
+        assert_eq!(head_deadline(Some(soon), Some(late)), Some((soon, Error::PerTryTimeout)));
+        assert_eq!(head_deadline(Some(late), Some(soon)), Some((soon, Error::RequestTimeout)));
+        assert_eq!(head_deadline(None, Some(soon)), Some((soon, Error::RequestTimeout)));
+        assert_eq!(head_deadline(None, None), None);
     }
 }

@@ -136,6 +136,7 @@ async fn receive(
             upgrade: false,
             interim: None,
             fresh,
+            now: Instant::now(),
             timeouts: limits.timeouts,
             done_by,
             timer,

@@ -16,9 +16,8 @@ use super::pool::{Pool, Slot};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward;
-use crate::http1::{Exchange, ExchangeFailure, may_have_body};
+use crate::http1::{Exchange, ExchangeFailure, Interim, ResponseHead, may_have_body};
 use crate::stream::Stream;
-use crate::timer::Timer;
 
 /// What came back.
 pub(crate) struct Received {
@@ -55,62 +54,50 @@ impl Upgraded {
 pub(super) async fn send(
     connection: Connection,
     attempt: &Attempt<'_>,
+    now: Instant,
     head_by: Option<(Instant, Error)>,
     body: Body,
 ) -> Result<Received, ExchangeFailure> {
     let Connection { stream, slot, served, age, .. } = connection;
-    let timer = attempt.timer.clone();
-    let mut exchange = Exchange::new(stream, &attempt.head, body, attempt.options());
-    let mut interim = |status: StatusCode, mut headers: Fields| {
-        if let Some(interim) = attempt.interim
-            && forward::clean_response(status, &mut headers, None).is_ok()
-        {
-            interim.send(status, &headers);
-        }
-    };
+    // In the place that it has as the response's body: it is large, and would be moved from one to the other.
+    let mut response = Box::pin(ResponseBody {
+        exchange: Exchange::new(stream, &attempt.head, body, attempt.options(now)),
+        lease: Some(Lease { slot, served: served + 1, bodiless: false, age, server_keeps: None }),
+        complete: None,
+        done_by: None,
+    });
     let head = {
-        let head = std::future::poll_fn(|cx| exchange.poll_head(cx, &mut interim));
+        let head = std::future::poll_fn(|cx| response.poll_head(cx, attempt.interim));
         match head_by {
             None => head.await,
-            Some((by, error)) => timer.within(Some(by), head).await.unwrap_or(Err(error)),
+            Some((by, error)) => attempt.timer.within(Some(by), head).await.unwrap_or(Err(error)),
         }
     };
     let head = match head {
         Ok(head) => head,
-        Err(error) => {
-            let failure = exchange.fail(error);
-            slot.close(close_reason(error));
-            return Err(failure);
-        }
+        Err(error) => return Err(response.fail(error)),
     };
-    let mut received = Received {
-        status: head.status,
-        version: head.version,
-        headers: head.headers,
-        body: Body::Empty,
-        upgraded: None,
-    };
-    if received.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (stream, early) = exchange.into_upgraded();
-        received.upgraded = Some(Upgraded { stream, early, slot });
-        return Ok(received);
+    let ResponseHead { status, version, headers, .. } = head;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        let upgraded = response.upgraded();
+        return Ok(Received { status, version, headers, body: Body::Empty, upgraded });
     }
-    let server_keeps = server_keeps(&received.headers);
-    let bodiless = *attempt.head.method == Method::HEAD || !may_have_body(received.status);
-    let lease = Lease { slot, served: served + 1, bodiless, age, server_keeps };
-    received.body = match exchange.complete_body() {
-        Some(bytes) if exchange.is_sent() => {
-            lease.end(exchange.finish().map_err(CloseReason::from));
+    if let Some(lease) = &mut response.lease {
+        lease.server_keeps = server_keeps(&headers);
+        lease.bodiless = *attempt.head.method == Method::HEAD || !may_have_body(status);
+    }
+    let body = match response.exchange.complete_body() {
+        Some(bytes) if response.exchange.is_sent() => {
+            response.settle(None);
             Body::full(bytes)
         }
-        complete => Body::boxed(ResponseBody {
-            done_by: attempt.done_by.filter(|_| !is_event_stream(&received.headers)),
-            exchange: Some((exchange, lease)),
-            complete,
-            timer,
-        }),
+        complete => {
+            response.complete = complete;
+            response.done_by = attempt.done_by.filter(|_| !is_event_stream(&headers));
+            Body::Boxed(response)
+        }
     };
-    Ok(received)
+    Ok(Received { status, version, headers, body, upgraded: None })
 }
 
 fn close_reason(error: Error) -> CloseReason {
@@ -170,34 +157,72 @@ impl Lease {
     }
 }
 
-/// A response's body. Read to its end, its connection goes back to the pool; dropped before, it is closed.
+/// A response: its head first, then its body. Read to its end, its connection goes back to the pool; dropped before, it is
+/// closed.
 struct ResponseBody {
-    exchange: Option<(Exchange, Lease)>,
+    exchange: Exchange,
+    /// Until it is settled what becomes of the connection.
+    lease: Option<Lease>,
     /// All of the body, where only the rest of the request is still to be sent.
     complete: Option<Bytes>,
     done_by: Option<Instant>,
-    timer: Timer,
 }
 
 impl ResponseBody {
-    fn settle(&mut self, error: Option<Error>) {
-        if let Some((exchange, lease)) = self.exchange.take() {
-            let stream = exchange.finish().map_err(CloseReason::from);
-            lease.end(match error {
-                None => stream,
-                Some(error) => Err(close_reason(error)),
-            });
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: Option<&Interim>,
+    ) -> Poll<Result<ResponseHead, Error>> {
+        self.exchange.poll_head(cx, &mut |status, mut headers| {
+            if let Some(interim) = interim
+                && forward::clean_response(status, &mut headers, None).is_ok()
+            {
+                interim.send(status, &headers);
+            }
+        })
+    }
+
+    /// There is no head, and none will come.
+    fn fail(&mut self, error: Error) -> ExchangeFailure {
+        let failure = self.exchange.fail(error);
+        if let Some(lease) = self.lease.take() {
+            lease.slot.close(close_reason(error));
         }
+        failure
+    }
+
+    /// The connection after a 101.
+    fn upgraded(&mut self) -> Option<Upgraded> {
+        let Lease { slot, .. } = self.lease.take()?;
+        let (stream, early) = self.exchange.take_upgraded();
+        Some(Upgraded { stream, early, slot })
+    }
+
+    /// The exchange is over: its connection is given back, or closed, and only then its place.
+    fn settle(&mut self, error: Option<Error>) {
+        let Some(lease) = self.lease.take() else { return };
+        let stream = self.exchange.finish();
+        lease.end(match error {
+            None => stream.map_err(CloseReason::from),
+            Some(error) => {
+                drop(stream);
+                Err(close_reason(error))
+            }
+        });
     }
 }
 
 impl Streaming for ResponseBody {
     fn poll_aside(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         let this = self.get_mut();
-        let error = match &mut this.exchange {
-            _ if this.timer.poll_elapsed(cx, this.done_by).is_ready() => Error::RequestTimeout,
-            Some((exchange, _)) => std::task::ready!(exchange.poll_aside(cx)),
-            None => return Poll::Pending,
+        if this.lease.is_none() {
+            return Poll::Pending;
+        }
+        let error = if this.exchange.timer().poll_elapsed(cx, this.done_by).is_ready() {
+            Error::RequestTimeout
+        } else {
+            std::task::ready!(this.exchange.poll_aside(cx))
         };
         this.settle(Some(error));
         Poll::Ready(error)
@@ -210,38 +235,36 @@ impl HttpBody for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let Some((exchange, _)) = &mut this.exchange else { return Poll::Ready(None) };
+        if this.lease.is_none() {
+            return Poll::Ready(None);
+        }
         if let Some(bytes) = this.complete.take().filter(|bytes| !bytes.is_empty()) {
             this.settle(None);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         // First, because a client that reads slowly finds a frame ready each time.
-        if this.timer.poll_elapsed(cx, this.done_by).is_ready() {
+        if this.exchange.timer().poll_elapsed(cx, this.done_by).is_ready() {
             this.settle(Some(Error::RequestTimeout));
             return Poll::Ready(Some(Err(Error::RequestTimeout)));
         }
-        match exchange.poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(frame) => {
-                match &frame {
-                    Some(Err(error)) => this.settle(Some(*error)),
-                    Some(Ok(_)) if !exchange.is_end_stream() => {}
-                    Some(Ok(_)) | None => this.settle(None),
-                }
-                Poll::Ready(frame)
-            }
+        let frame = std::task::ready!(this.exchange.poll_frame(cx));
+        match &frame {
+            Some(Err(error)) => this.settle(Some(*error)),
+            Some(Ok(_)) if !this.exchange.is_end_stream() => {}
+            Some(Ok(_)) | None => this.settle(None),
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.is_none()
+        self.lease.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.complete, &self.exchange) {
-            (Some(bytes), _) => SizeHint::with_exact(bytes.len() as u64),
-            (None, Some((exchange, _))) => exchange.size_hint(),
-            (None, None) => SizeHint::with_exact(0),
+        match &self.complete {
+            Some(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            None if self.lease.is_some() => self.exchange.size_hint(),
+            None => SizeHint::with_exact(0),
         }
     }
 }

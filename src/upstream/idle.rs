@@ -134,15 +134,13 @@ pub(super) fn pools() -> Vec<Arc<Pool>> {
     })
 }
 
-/// The newest idle connection of this worker that still lives.
-pub(super) fn take(pool: &Pool) -> Option<Connection> {
+/// The newest idle connection of this worker that still lives, as of `now`.
+pub(super) fn take(pool: &Pool, now: Instant) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
         let idle = store.pools.get_mut(&pool.number())?;
         let mut cx = Context::from_waker(Waker::noop());
-        let mut now = None;
         while let Some(mut newest) = idle.pop_back() {
             pool.count_idle(-1);
-            let now = *now.get_or_insert_with(Instant::now);
             match newest.ended(now, &mut cx) {
                 None => return Some(newest.connection),
                 Some(reason) => newest.connection.close(reason),
@@ -253,7 +251,7 @@ mod tests {
                 bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
             }
             // Since the connection was given back, the reactor has not had its turn.
-            let taken = take(&bench.pool);
+            let taken = take(&bench.pool, Instant::now());
             assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
         }
     }

@@ -82,24 +82,24 @@ impl Pool {
     /// # Errors
     /// [`Error::PoolFull`] when too many wait already, [`Error::AcquireTimeout`] when it took too long.
     pub(crate) async fn acquire(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        if let Some(acquired) = self.acquire_now() {
-            return Ok(acquired);
+        match self.acquire_idle(Instant::now()) {
+            Some(connection) => Ok(Acquired::Reused(connection)),
+            None => self.acquire_later(timer, false).await,
         }
-        // Boxed: it is rare, and would make every request's future larger.
-        Box::pin(self.acquire_later(timer, false)).await
     }
 
-    fn acquire_now(&self) -> Option<Acquired> {
+    /// An idle connection of this worker, if there is one as of `now` and nobody waits for it: what most requests find.
+    pub(crate) fn acquire_idle(&self, now: Instant) -> Option<Connection> {
         // Whoever waits was here first.
         if self.waiting.load(SeqCst) > 0 {
             return None;
         }
-        let connection = idle::take(self)?;
+        let connection = idle::take(self, now)?;
         self.count(|counts| {
             counts.acquired.add(1);
             counts.reused.add(1);
         });
-        Some(Acquired::Reused(connection))
+        Some(connection)
     }
 
     /// Leave to open a new connection, for a request that must not trust one that was kept.
@@ -107,7 +107,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::acquire`].
     pub(crate) async fn acquire_fresh(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        Box::pin(self.acquire_later(timer, true)).await
+        self.acquire_later(timer, true).await
     }
 
     async fn acquire_later(self: &Arc<Self>, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
@@ -232,7 +232,7 @@ impl Pool {
     /// Hands this worker's idle connections to those who wait.
     pub(crate) fn offer_idle(&self) {
         while self.waiting.load(SeqCst) > 0
-            && let Some(connection) = idle::take(self)
+            && let Some(connection) = idle::take(self, Instant::now())
         {
             // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             let settings = self.settings();

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::OpenStream;
 use super::task::StreamTask;
@@ -84,7 +85,7 @@ pub(super) struct ResponseBody {
 impl ResponseBody {
     fn end(&mut self, error: Option<Error>) {
         if let Some(record) = self.record.take() {
-            record.end(self.received.get(), self.sent, error);
+            record.end(Instant::now(), self.received.get(), self.sent, error);
         }
     }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::ServerOptions;
 use super::shared::Interim;
@@ -32,8 +33,8 @@ pub(crate) trait Service {
 /// Is told how an exchange ended. Dropped without a word, the client went away before its answer was
 /// there, or the worker ended first.
 pub(crate) trait Record {
-    /// The exchange is over: bytes of body received and sent, and what cut it short.
-    fn end(self, received: u64, sent: u64, error: Option<Error>);
+    /// The exchange is over at the time `now`: bytes of body received and sent, and what cut it short.
+    fn end(self, now: Instant, received: u64, sent: u64, error: Option<Error>);
 }
 
 /// What a request comes with.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, Version, header};
 use http_body::Body as HttpBody;
@@ -15,28 +16,36 @@ use crate::message::Response;
 use crate::timer::{Stall, Timer};
 
 /// A response's body on its way to the client.
-pub(super) struct Transfer<'a> {
-    pub(super) inner: &'a RefCell<Inner>,
-    pub(super) body: Body,
-    pub(super) framing: Framing,
-    pub(super) done: bool,
+pub(super) struct Transfer {
+    body: Body,
+    framing: Framing,
+    done: bool,
     /// Bytes of body, without framing.
     pub(super) sent: u64,
     /// Bytes on the wire, head and framing included.
-    pub(super) written: u64,
-    pub(super) stall: Stall,
-    pub(super) timer: &'a Timer,
+    written: u64,
+    stall: Stall,
 }
 
-impl Transfer<'_> {
+impl Transfer {
+    /// The head is in the connection's output already. `write_limit` is for one step of writing.
+    pub(super) fn new(body: Body, framing: Framing, write_limit: Option<Duration>) -> Self {
+        Self { body, framing, done: false, sent: 0, written: 0, stall: Stall::new(write_limit) }
+    }
+
     /// Moves frames from the body to the stream: one large or a few small ones at a time, and no further one
     /// before those are written.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(super) fn poll(
+        &mut self,
+        inner: &RefCell<Inner>,
+        timer: &Timer,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
         loop {
-            let body_waits = self.gather(cx)?;
+            let body_waits = self.gather(inner, cx)?;
             let before = self.written;
             let written = {
-                let inner = &mut *self.inner.borrow_mut();
+                let inner = &mut *inner.borrow_mut();
                 inner.output.poll_write(&mut inner.stream, cx, &mut self.written)
             };
             if self.written > before {
@@ -47,7 +56,7 @@ impl Transfer<'_> {
                 Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
                 // An upstream that is silent for long, as event streams are, must not be kept for nobody.
                 Poll::Ready(Ok(())) if body_waits => {
-                    return self.inner.borrow_mut().poll_gone(cx).map(|()| Err(Error::ClientClosed));
+                    return inner.borrow_mut().poll_gone(cx).map(|()| Err(Error::ClientClosed));
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
@@ -55,7 +64,7 @@ impl Transfer<'_> {
                     if let Poll::Ready(error) = self.body.poll_aside(cx) {
                         return Poll::Ready(Err(error));
                     }
-                    let late = self.stall.poll_waiting(cx, self.timer);
+                    let late = self.stall.poll_waiting(cx, timer);
                     return late.map(|()| Err(Error::ResponseWriteTimeout));
                 }
             }
@@ -63,19 +72,19 @@ impl Transfer<'_> {
     }
 
     /// Takes frames as long as they fit; whether the body has to be waited for.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
-        while !self.done && self.inner.borrow().output.takes_more() {
+    fn gather(&mut self, inner: &RefCell<Inner>, cx: &mut Context<'_>) -> Result<bool, Error> {
+        while !self.done && inner.borrow().output.takes_more() {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(None) => {
-                    self.inner.borrow_mut().output.push_end(self.framing);
+                    inner.borrow_mut().output.push_end(self.framing);
                     self.done = true;
                 }
                 Poll::Ready(Some(frame)) => {
                     let frame = frame?;
                     self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                     self.done = frame.is_trailers() || self.body.is_end_stream();
-                    self.inner.borrow_mut().output.push_frame(self.framing, frame, self.done);
+                    inner.borrow_mut().output.push_frame(self.framing, frame, self.done);
                 }
             }
         }

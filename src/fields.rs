@@ -225,7 +225,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let (name, number) = (0..4u8, any::<u8>());
         prop_oneof![
-            (name.clone(), number.clone()).prop_map(|(name, number)| Step::Append(name, number)),
+            (name.clone(), number).prop_map(|(name, number)| Step::Append(name, number)),
             (name.clone(), number).prop_map(|(name, number)| Step::Insert(name, number)),
             name.prop_map(Step::Remove),
         ]

@@ -8,13 +8,13 @@ use http::{HeaderValue, Version};
 /// and responses. The name is a pseudonym: who runs where is not told.
 pub fn via(headers: &mut Fields, version: Version) {
     let value = match version {
-        Version::HTTP_2 => "2 gateway",
-        Version::HTTP_3 => "3 gateway",
-        Version::HTTP_10 | Version::HTTP_09 => "1.0 gateway",
-        _ => "1.1 gateway",
+        Version::HTTP_2 => const { HeaderValue::from_static("2 gateway") },
+        Version::HTTP_3 => const { HeaderValue::from_static("3 gateway") },
+        Version::HTTP_10 | Version::HTTP_09 => const { HeaderValue::from_static("1.0 gateway") },
+        _ => const { HeaderValue::from_static("1.1 gateway") },
     };
     // A line of its own means the same as a member at the end of the line before (RFC 9110 §5.3).
-    headers.append(VIA, HeaderValue::from_static(value));
+    headers.append(VIA, value);
 }
 
 #[cfg(test)]

@@ -78,7 +78,13 @@ impl Output {
         framing: Framing,
         connection: Option<&'static str>,
     ) {
-        let head = self.head();
+        // A small body goes out behind its head, in the same place.
+        let body = match framing {
+            Framing::Length(length) => usize::try_from(length).ok().filter(|length| *length < COPY_BELOW),
+            _ => None,
+        };
+        self.head.reserve(HEAD_BYTES + body.unwrap_or(0));
+        let head = &mut self.head;
         status_line(head, status);
         fields(head, headers.iter());
         if !headers.contains_key(header::DATE) && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -207,7 +213,9 @@ fn status_line(head: &mut Vec<u8>, status: StatusCode) {
 }
 
 fn field(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    head.extend_from_slice(name.as_str().as_bytes());
+    let name = name.as_str().as_bytes();
+    head.reserve(name.len() + value.len() + 4);
+    head.extend_from_slice(name);
     head.extend_from_slice(b": ");
     head.extend_from_slice(value.as_bytes());
     head.extend_from_slice(b"\r\n");

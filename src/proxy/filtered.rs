@@ -1,5 +1,6 @@
 //! A request whose route has filters: through them, on its way, and back through them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -33,12 +34,12 @@ impl Filtered<'_, '_, '_> {
         let timer = &self.call.timer;
         let (session, incoming) = self.begin(incoming, record);
         let method = incoming.method.clone();
-        // Boxed, as is what other requests should hold no room for.
-        let (head, body) = match Box::pin(session.request(self.chain, incoming.body, timer)).await {
+        let (head, body) = match session.request(self.chain, incoming.body, timer).await {
             Ok(passed) => passed,
             Err(error) => return ended(&session, error),
         };
-        let acting = self.act(&session, head, Incoming { body, ..incoming }, record);
+        // Boxed, because it is large, and either of two things is done with it.
+        let acting = Box::pin(self.act(&session, head, Incoming { body, ..incoming }, record));
         let acted = if session.may_decide_later() { undecided(&session, acting).await } else { acting.await };
         let answer = match acted {
             Ok(answer) => answer,
@@ -53,7 +54,7 @@ impl Filtered<'_, '_, '_> {
             },
         };
         let Answer { response, tunnel, close } = answer;
-        match Box::pin(session.response(response, &method, timer)).await {
+        match session.response(response, &method, timer).await {
             Ok(response) => Ok(Answer { response, tunnel, close }),
             Err(error) => ended(&session, error),
         }
@@ -154,9 +155,8 @@ impl Filtered<'_, '_, '_> {
 /// Goes on until a filter decides otherwise.
 async fn undecided(
     session: &Session,
-    acting: impl Future<Output = Result<Answer, Error>>,
+    mut acting: Pin<Box<impl Future<Output = Result<Answer, Error>>>>,
 ) -> Result<Answer, Error> {
-    let mut acting = Box::pin(acting);
     std::future::poll_fn(|cx| {
         if session.poll_decided(cx).is_ready() {
             return Poll::Ready(Err(Error::FilterAnswered));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::connect::dial;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
-use super::exchange::{Received, send};
+use super::exchange::{Received, begin, receive};
 use super::pool::Acquired;
 use crate::body::Body;
 use crate::config::RouteTimeouts;
@@ -76,20 +76,19 @@ impl Attempt<'_> {
         let per_try = self.timeouts.per_try.and_then(|limit| self.now.checked_add(limit));
         let head_by = head_deadline(per_try, self.done_by);
         let idle = if self.fresh { None } else { endpoint.pool().acquire_idle(self.now) };
-        let (connection, now) = match idle {
+        let (kept, response) = match idle {
             Some(connection) => {
                 progress.reused();
-                (connection, self.now)
+                (true, begin(connection, self, self.now, body))
             }
             // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
             None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
-                Ok(connection) => (connection, Instant::now()),
+                Ok(connection) => (connection.is_kept(), begin(connection, self, Instant::now(), body)),
                 Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
             },
         };
-        let kept = connection.is_kept();
         let method = self.head.method;
-        send(connection, self, now, head_by, body).await.map_err(|failure| {
+        receive(response, self, head_by).await.map_err(|failure| {
             // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
             let repeatable = failure.unsent || method.is_idempotent();
             let stale = kept && failure.unanswered && repeatable;

@@ -45,27 +45,34 @@ impl Upgraded {
     }
 }
 
-/// Sends a request on `connection` and waits for the head of the response. The connection goes back to its pool
-/// when the body has been read to its end, which for a small response is before this returns. `head_by` is when the head
-/// must be there, and the error if it is not.
-///
-/// # Errors
-/// No response; the connection is closed. The failure tells what a second try may assume.
-pub(super) async fn send(
+/// Prepares to send a request on `connection` at the time `now`.
+pub(super) fn begin(
     connection: Connection,
     attempt: &Attempt<'_>,
     now: Instant,
-    head_by: Option<(Instant, Error)>,
     body: Body,
-) -> Result<Received, ExchangeFailure> {
+) -> Pin<Box<ResponseBody>> {
     let Connection { stream, slot, served, age, .. } = connection;
     // In the place that it has as the response's body: it is large, and would be moved from one to the other.
-    let mut response = Box::pin(ResponseBody {
+    Box::pin(ResponseBody {
         exchange: Exchange::new(stream, &attempt.head, body, attempt.options(now)),
         lease: Some(Lease { slot, served: served + 1, bodiless: false, age, server_keeps: None }),
         complete: None,
         done_by: None,
-    });
+    })
+}
+
+/// Sends the request and waits for the head of the response. The connection goes back to its pool when the body has been
+/// read to its end, which for a small response is before this returns. `head_by` is when the head must be there, and the
+/// error if it is not.
+///
+/// # Errors
+/// No response; the connection is closed. The failure tells what a second try may assume.
+pub(super) async fn receive(
+    mut response: Pin<Box<ResponseBody>>,
+    attempt: &Attempt<'_>,
+    head_by: Option<(Instant, Error)>,
+) -> Result<Received, ExchangeFailure> {
     let head = {
         let head = std::future::poll_fn(|cx| response.poll_head(cx, attempt.interim));
         match head_by {
@@ -159,7 +166,7 @@ impl Lease {
 
 /// A response: its head first, then its body. Read to its end, its connection goes back to the pool; dropped before, it is
 /// closed.
-struct ResponseBody {
+pub(super) struct ResponseBody {
     exchange: Exchange,
     /// Until it is settled what becomes of the connection.
     lease: Option<Lease>,

@@ -43,12 +43,15 @@ impl Patience {
 /// # Errors
 /// Of the body, where that is what comes first.
 pub(super) async fn begin(mut body: Body, patience: Patience, timer: &Timer) -> Result<Body, Error> {
-    let limit = deadline(Some(PATIENCE));
+    let mut limit = None;
     let first = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
         Poll::Ready(first) => Poll::Ready(Some(first)),
         Poll::Pending if patience == Patience::None => Poll::Ready(None),
         Poll::Pending if body.is_held_back() => Poll::Pending,
-        Poll::Pending => timer.poll_elapsed(cx, limit).map(|()| None),
+        Poll::Pending => {
+            limit = limit.or_else(|| deadline(Some(PATIENCE)));
+            timer.poll_elapsed(cx, limit).map(|()| None)
+        }
     })
     .await;
     let frame = match first {

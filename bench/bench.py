@@ -16,7 +16,8 @@ from pathlib import Path
 
 from lib import check, cpu, report, results
 from lib.arena import Arena
-from lib.contestants import GATEWAY, Contestant, contestants
+from lib.contestants import Contestant
+from lib.peers import GATEWAY, contestants
 from lib.processes import LOAD_CPU, PROXY_CPU, BenchError
 from lib.scenarios import SCENARIOS, Scenario
 

@@ -1,4 +1,4 @@
-"""The contestants: how each is configured and started, and what it takes part in."""
+"""What a contestant is: a proxy in one configuration, and what it takes part in."""
 
 import re
 import shutil
@@ -15,7 +15,6 @@ ROOT = BENCH.parent
 INSTALLED = BENCH / ".peers"
 """Where setup.sh puts what no package brings to its place."""
 FILTERS = INSTALLED / "filters"
-GATEWAY = ROOT / "target/release/gateway"
 
 
 @dataclass(frozen=True)
@@ -67,75 +66,3 @@ class Contestant:
 def fill(text: str, values: Mapping[str, object]) -> str:
     """Puts values in their places. An unknown name is an error."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: str(values[found[1]]), text)
-
-
-FORWARDED = """
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_set_header X-Forwarded-Host $http_host;
-    proxy_set_header Via "1.1 nginx";
-"""
-"""nginx inherits such lines only where a block has none of its own."""
-
-
-def gateway(family: str, program: Path, kind: str, upper: Path) -> Contestant:
-    """The gateway, with the module that writes in capitals; only the one without a kind takes part where there are no filters."""
-    plain = not kind
-    return Contestant(
-        f"{family}-{kind}" if kind else family, family, f"{family}, {kind}" if kind else family,
-        (str(program), "--config", "{{folder}}/gateway.yaml", "--log", "warn"), "gateway.yaml",
-        route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
-        values={"upper": str(upper)}, plain=plain, reload=signal.SIGHUP,
-        filters=frozenset({"upper", "heads", "nothing"} if plain else {"upper"}),
-    )
-
-
-def _nginx(name: str, title: str, modules: str = "", http: str = "", filters: str = "", names: str = "") -> Contestant:
-    loaded = "\n".join(f"load_module /usr/lib/nginx/modules/{module}.so;" for module in modules.split())
-    return Contestant(
-        name, "nginx", title, ("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"), "nginx.conf",
-        route="        location /route-{{number}}/ { proxy_pass http://kept; }",
-        values={"modules": loaded, "http": http, "filters": filters, "forwarded": FORWARDED},
-        version=("nginx", "-v"), plain=not names, filters=frozenset(names.split()), reload=signal.SIGHUP,
-    )
-
-
-def _haproxy(name: str, title: str, start: str = "", upper: str = "", names: str = "") -> Contestant:
-    return Contestant(
-        name, "haproxy", title, ("haproxy", "-W", "-f", "{{folder}}/haproxy.cfg"), "haproxy.cfg",
-        route="    use_backend kept if { path_beg /route-{{number}}/ }",
-        values={"global": start, "upper": upper}, version=("haproxy", "-v"),
-        plain=not names, filters=frozenset(names.split()), reload=signal.SIGUSR2,
-        walls={"s8-10000": "it tries one rule after the other, 2.6 ms a request; its maps are for exact paths or one lookup"},
-    )
-
-
-LUA = """
-        location /heads/ {
-            access_by_lua_block { local path = ngx.var.request_uri }
-            header_filter_by_lua_block { ngx.header["x-filtered"] = "yes" }
-            proxy_pass http://kept;
-        }
-        location /upper/ {
-            body_filter_by_lua_block { ngx.arg[1] = string.upper(ngx.arg[1]) }
-            proxy_pass http://kept;
-        }
-"""
-NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kept; }"
-
-PEERS = (
-    _nginx("nginx", "nginx"),
-    _nginx("nginx-lua", "nginx, Lua", "ndk_http_module ngx_http_lua_module", filters=LUA, names="upper heads"),
-    _nginx("nginx-njs", "nginx, njs", "ngx_http_js_module", "js_path {{here}}; js_import upper from upper.js;", NJS, "upper"),
-    _haproxy("haproxy", "HAProxy"),
-    _haproxy("haproxy-lua", "HAProxy, Lua", "lua-load {{here}}/upper.lua", "filter lua.upper", "upper"),
-)
-
-
-def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
-    """All there are; each program of the gateway is one, and one more with the filter written in Rust."""
-    ours = []
-    for name, program in gateways.items():
-        ours.append(gateway(name, program, "", FILTERS / "upper.wasm"))
-        ours.append(gateway(name, program, "rust", ROOT / "plugins/prebuilt/uppercase.wasm"))
-    return [*ours, *PEERS]

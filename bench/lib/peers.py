@@ -1,0 +1,153 @@
+"""All contestants there are. Their configurations are in peers/; what differs between those of one proxy is here."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from .contestants import FILTERS, ROOT, Contestant
+
+GATEWAY = ROOT / "target/release/gateway"
+PREBUILT = ROOT / "plugins/prebuilt/uppercase.wasm"
+"""The same filter as FILTERS / "upper.wasm", written in Rust with the SDK."""
+
+
+def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
+    """All there are; each program of the gateway is two, for the filter in C and the one in Rust."""
+    ours = []
+    for family, program in gateways.items():
+        ours.append(_gateway(family, program, family, FILTERS / "upper.wasm", "nothing heads upper", plain=True))
+        ours.append(_gateway(family, program, f"{family}-rust", PREBUILT, "upper", plain=False))
+    return [*ours, *PEERS]
+
+
+def _gateway(family: str, program: Path, name: str, upper: Path, filters: str, plain: bool) -> Contestant:
+    return Contestant(
+        name, family, f"{family}, wasm from Rust" if not plain else family,
+        (str(program), "--config", "{{folder}}/gateway.yaml", "--log", "warn"), "gateway.yaml",
+        route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
+        values={"upper": str(upper)}, plain=plain, filters=frozenset(filters.split()), reload=signal.SIGHUP,
+    )
+
+
+# -- nginx: it inherits such lines only where a block has none of its own
+
+FORWARDED = """
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $http_host;
+    proxy_set_header Via "1.1 nginx";
+"""
+NGINX_LUA = """
+        location /heads/ {
+            access_by_lua_block { local path = ngx.var.request_uri }
+            header_filter_by_lua_block { ngx.header["x-filtered"] = "yes" }
+            proxy_pass http://kept;
+        }
+        location /upper/ {
+            body_filter_by_lua_block { ngx.arg[1] = string.upper(ngx.arg[1]) }
+            proxy_pass http://kept;
+        }
+"""
+NGINX_NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kept; }"
+
+
+def _nginx(name: str, title: str, modules: str = "", http: str = "", locations: str = "", filters: str = "") -> Contestant:
+    loaded = "\n".join(f"load_module /usr/lib/nginx/modules/{module}.so;" for module in modules.split())
+    return Contestant(
+        name, "nginx", title, ("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"), "nginx.conf",
+        route="        location /route-{{number}}/ { proxy_pass http://kept; }",
+        values={"modules": loaded, "http": http, "filters": locations, "forwarded": FORWARDED},
+        version=("nginx", "-v"), plain=not filters, filters=frozenset(filters.split()), reload=signal.SIGHUP,
+    )
+
+
+# -- HAProxy
+
+def _haproxy(name: str, title: str, start: str = "", upper: str = "", filters: str = "") -> Contestant:
+    return Contestant(
+        name, "haproxy", title, ("haproxy", "-W", "-f", "{{folder}}/haproxy.cfg"), "haproxy.cfg",
+        route="    use_backend kept if { path_beg /route-{{number}}/ }",
+        values={"global": start, "upper": upper}, version=("haproxy", "-v"),
+        plain=not filters, filters=frozenset(filters.split()), reload=signal.SIGUSR2,
+        walls={"s8-10000": "it tries one rule after the other, which takes milliseconds"},
+    )
+
+
+# -- Envoy: filters are off but for the routes that switch them on
+
+ENVOY_WASM = """
+          - name: {{name}}
+            disabled: true
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config: { vm_config: { vm_id: {{name}}, runtime: envoy.wasm.runtime.v8, code: { local: { filename: "{{module}}" } } } }
+"""
+ENVOY_LUA = """
+          - name: upper
+            disabled: true
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+              default_source_code:
+                inline_string: |
+                  function envoy_on_response(handle)
+                    local body = handle:body(true)
+                    body:setBytes(body:getBytes(0, body:length()):upper())
+                  end
+"""
+ENVOY_ROUTE = """
+              - match: { prefix: "/{{name}}/" }
+                route: { cluster: kept }
+                typed_per_filter_config:
+                  {{name}}: { "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {} }
+"""
+
+
+def _envoy(name: str, title: str, filters: Mapping[str, str]) -> Contestant:
+    """Envoy with filters by name."""
+    return Contestant(
+        name, "envoy", title,
+        ("{{installed}}/envoy", "-c", "{{folder}}/envoy.yaml", "--concurrency", "1", "-l", "error", "--disable-hot-restart"),
+        "envoy.yaml",
+        route='              - { match: { prefix: "/route-{{number}}/" }, route: { cluster: kept } }',
+        values={"filters": "".join(filters.values()),
+                "filtered": "".join(ENVOY_ROUTE.replace("{{name}}", one) for one in filters)},
+        version=("{{installed}}/envoy", "--version"), plain=not filters, filters=frozenset(filters),
+        walls={"s8-10000": "it tries one route after the other, which takes half a millisecond"},
+    )
+
+
+def _envoy_wasm(modules: Mapping[str, Path]) -> dict[str, str]:
+    return {one: ENVOY_WASM.replace("{{name}}", one).replace("{{module}}", str(module)) for one, module in modules.items()}
+
+
+# -- Caddy and Pingora
+
+CADDY = Contestant(
+    "caddy", "caddy", "Caddy", ("{{installed}}/caddy", "run", "--adapter", "caddyfile", "--config", "{{folder}}/Caddyfile"),
+    "Caddyfile", route="\thandle /route-{{number}}/* {\n\t\timport kept\n\t}",
+    environment={"GOMAXPROCS": "1", "HOME": "{{folder}}"}, version=("{{installed}}/caddy", "version"),
+    walls={"s8-10000": "it takes minutes to start, and tries one route after the other"},
+)
+PINGORA = Contestant(
+    "pingora", "pingora", "Pingora", (
+        str(ROOT / "bench/pingora/target/release/bench-pingora"),
+        "--port", "{{port}}", "--tls-port", "{{tls_port}}", "--origin", "{{origin}}", "--origin-tls", "{{origin_tls}}",
+        "--certificate", "{{certificate}}", "--key", "{{key}}", "--routes", "{{routes_count}}", "--idle", "256",
+    ),
+    version=("cat", str(ROOT / "bench/pingora/Cargo.lock")), filters=frozenset({"upper"}),
+    walls={"s8-10000": "routes are the program's own affair"},
+)
+
+PEERS = (
+    _nginx("nginx", "nginx"),
+    _nginx("nginx-lua", "nginx, Lua", "ndk_http_module ngx_http_lua_module", locations=NGINX_LUA, filters="upper heads"),
+    _nginx("nginx-njs", "nginx, njs", "ngx_http_js_module", "js_path {{here}}; js_import upper from upper.js;", NGINX_NJS, "upper"),
+    _haproxy("haproxy", "HAProxy"),
+    _haproxy("haproxy-lua", "HAProxy, Lua", "lua-load {{here}}/upper.lua", "filter lua.upper", "upper"),
+    _envoy("envoy", "Envoy", {}),
+    _envoy("envoy-lua", "Envoy, Lua", {"upper": ENVOY_LUA}),
+    _envoy("envoy-wasm", "Envoy, wasm", _envoy_wasm({one: FILTERS / f"{one}.wasm" for one in ("nothing", "heads", "upper")})),
+    _envoy("envoy-rust", "Envoy, wasm from Rust", _envoy_wasm({"upper": PREBUILT})),
+    CADDY,
+    PINGORA,
+)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The gateway beside other proxies: CPU time per request, latency, memory, reloads. bench/README.md says how and what for.
+"""The gateway beside other proxies: CPU time per request, latency, memory, reloads. README.md says what is measured and how.
 
-    bench/setup.sh                                              installs and builds what it takes
-    bench/bench.py all                                          everything, with a table, JSON and a chart
+    bench/setup.sh                                  installs and builds what it takes
+    bench/bench.py all                              everything: tables, JSON and a chart in bench/results
     bench/bench.py cpu --scenarios s1,s2 --contestants gateway,nginx --rounds 3 --seconds 2
     bench/bench.py cpu --scenarios s1 --gateway old=PROGRAM --gateway new=PROGRAM
+    bench/bench.py report FILE                      the tables and the chart once more
 """
 
 import argparse
@@ -12,56 +13,78 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
-from lib import check, cpu, report, results
+from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets
 from lib.arena import Arena
-from lib.contestants import Contestant
+from lib.contestants import Contestant, Pairs
 from lib.peers import GATEWAY, contestants
 from lib.processes import LOAD_CPU, PROXY_CPU, BenchError
-from lib.scenarios import SCENARIOS, Scenario
+from lib.scenarios import SCENARIOS
 
 LOAD_MAX = 0.5
 TOOLS = ("openssl", "taskset", "wrk", "h2load", "nghttp")
-
-Pairs = list[tuple[Scenario, list[Contestant]]]
+STEPS = {
+    "check": "whether all answer alike, and keep their upstream connections or not, as the scenario has it",
+    "cpu": "CPU time per request, as much load as comes back",
+    "latency": "latency at a fixed rate; of s1, unless --scenarios names others",
+    "memory": "memory after the start, and per idle client connection",
+    "reload": "failed requests and latency with reloads and without",
+    "founding": "an HTTPS upstream with its connections kept, and not kept",
+}
 
 
 def main() -> None:
     """Does what the command line says."""
     arguments = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         arguments.run(arguments)
     except BenchError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
 
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--scenarios", type=names, help=f"of {', '.join(SCENARIOS)} (default: all)", metavar="NAME,…")
-    chosen.add_argument("--contestants", type=names, metavar="NAME,…",
-                        help="`nginx` is nginx-lua, too, and `gateway` every program of it (default: all)")
-    chosen.add_argument("--gateway", action="append", default=[], metavar="[NAME=]PROGRAM,…",
-                        help="programs of the gateway to compare (default: target/release/gateway)")
-    chosen.add_argument("--rounds", type=int, default=5, help="of each measurement (default: %(default)s)")
-    chosen.add_argument("--seconds", type=int, default=3, help="of a round (default: %(default)s)")
-    chosen.add_argument("--connections", type=int, default=64, help="of the load generator (default: %(default)s)")
-    chosen.add_argument("--walls", action="store_true", help="with contestants where they are known to hit a wall")
-    chosen.add_argument("--unchecked", action="store_true", help="measure without a check before")
-    chosen.add_argument("--output", type=Path, default=results.LAST, metavar="FILE", help="where results go, as JSON")
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    options = measuring_options()
+    for name, text in {"all": "all of the following", **STEPS}.items():
+        command = commands.add_parser(name, parents=[options], help=text, description=text)
+        command.set_defaults(run=run_steps, steps=list(STEPS) if name == "all" else [name])
     for name, run, text in (
-        ("check", run_check, "whether all answer alike and keep their connections"),
-        ("cpu", run_cpu, "CPU time per request"),
+        ("report", run_report, "print the tables of a file of results, and draw its chart"),
+        ("targets", run_targets, "print which targets the results of a file meet"),
     ):
-        commands.add_parser(name, parents=[chosen], help=text, description=text).set_defaults(run=run)
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("file", type=Path)
+        command.set_defaults(run=run)
     return parser.parse_args()
+
+
+def measuring_options() -> argparse.ArgumentParser:
+    """What all commands that measure understand."""
+    options = argparse.ArgumentParser(add_help=False)
+    add = options.add_argument
+    add("--scenarios", type=names, metavar="NAME,…", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    add("--contestants", type=names, metavar="NAME,…",
+        help="`nginx` is nginx-lua, too, and `gateway` every program of it (default: all)")
+    add("--gateway", action="append", default=[], metavar="[NAME=]PROGRAM,…",
+        help="programs of the gateway to compare (default: target/release/gateway)")
+    add("--rounds", type=positive, default=5, help="of each measurement (default: %(default)s)")
+    add("--seconds", type=positive, default=3, help="of a round (default: %(default)s)")
+    add("--connections", type=positive, default=64, help="of the load generator (default: %(default)s)")
+    add("--rate", type=positive, default=5000, help="requests per second where that is fixed (default: %(default)s)")
+    add("--idle", type=positive, default=5000, help="idle connections, for memory (default: %(default)s)")
+    add("--reloads", type=positive, default=10, help="in each window with reloads, one a second (default: %(default)s)")
+    add("--walls", action="store_true", help="have contestants take part where they are known to hit a wall")
+    add("--unchecked", action="store_true", help="measure without the check that comes first otherwise")
+    add("--output", type=Path, metavar="FILE",
+        help="where results go, as JSON (default: results/DATE.json of `all`, results/last.json of single steps)")
+    return options
 
 
 def names(text: str) -> list[str]:
@@ -69,27 +92,77 @@ def names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def run_check(arguments: argparse.Namespace) -> None:
-    """bench.py check"""
-    with Arena() as arena:
-        check.check_all(arena, choose(arguments)[1], say)
+def positive(text: str) -> int:
+    """A number from 1."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
-def run_cpu(arguments: argparse.Namespace) -> None:
-    """bench.py cpu"""
-    found, pairs = choose(arguments)
-    with Arena() as arena:
-        if not arguments.unchecked:
-            check.check_all(arena, pairs, say)
-        found["cpu"] = cpu.run(arena, pairs, arguments.rounds, arguments.connections, arguments.seconds, say)
-    results.save(found, arguments.output)
-    print(f"\n{report.heading(found)}\n\n{report.cpu(found)}")
-
-
-def choose(arguments: argparse.Namespace) -> tuple[results.Results, Pairs]:
-    """What is to be measured, and results that have nothing but that yet."""
+def run_steps(arguments: argparse.Namespace) -> None:
+    """Measures, keeps the results after each step, and shows them in the end."""
     look_around()
+    os.sched_setaffinity(0, {LOAD_CPU})  # What this program does is no work of the proxy's CPU.
     programs = gateways(arguments.gateway)
+    pairs = choose(arguments, programs)
+    chosen = list({one.name: one for _, able in pairs for one in able}.values())
+    settings = {name: getattr(arguments, name) for name in ("rounds", "seconds", "connections")}
+    more = {name: getattr(arguments, name) for name in ("rate", "idle", "reloads")}
+    found = results.begin(chosen, list(programs), {**settings, **more})
+    whole = len(arguments.steps) > 1
+    output = arguments.output or (results.FOLDER / time.strftime("%Y-%m-%d.json") if whole else results.LAST)
+    for name, samples in measure(arguments, pairs, settings):
+        found[name] = samples
+        results.save(found, output)
+    if any(name in found for name in STEPS):
+        show(found, output)
+
+
+def measure(arguments: argparse.Namespace, pairs: Pairs, settings: dict[str, int]):
+    """The samples of each step that is wanted, as soon as they are there."""
+    steps = arguments.steps
+    plain = list({one.name: one for _, able in pairs for one in able if one.plain}.values())
+    with Arena() as arena:
+        if "check" in steps or not arguments.unchecked:
+            check.run(arena, pairs, say)
+        if "cpu" in steps:
+            yield "cpu", cpu.run(arena, pairs, settings, say)
+        if "latency" in steps:
+            wanted = [(scenario, able) for scenario, able in pairs
+                      if latency.can_pace(scenario) and (arguments.scenarios or scenario.name == "s1")]
+            yield "latency", latency.run(arena, wanted, arguments.rate, settings, say)
+    if "memory" in steps:
+        yield "memory", memory.run(plain, arguments.idle, settings, say)
+    if "reload" in steps:
+        able = [one for one in plain if one.reload]
+        yield "reload", reload.run(able, arguments.reloads, arguments.rate, settings, say)
+    if "founding" in steps:
+        yield "founding", founding.run(plain, settings, say)
+
+
+def run_report(arguments: argparse.Namespace) -> None:
+    """bench.py report"""
+    show(results.load(arguments.file), arguments.file)
+
+
+def run_targets(arguments: argparse.Namespace) -> None:
+    """bench.py targets"""
+    print(targets.table(results.load(arguments.file)))
+
+
+def show(found: results.Results, file: Path) -> None:
+    """Prints all tables, and draws the chart beside the file."""
+    print(report.document(found))
+    print(f"\n## Targets\n\n{targets.table(found)}")
+    say(f"kept in {file}")
+    if "cpu" in found:
+        picture = file.with_suffix(".svg")
+        picture.write_text(chart.draw(found))
+        say(f"drawn in {picture}")
+
+
+def choose(arguments: argparse.Namespace, programs: dict[str, Path]) -> Pairs:
+    """Who is measured in what."""
     everybody = contestants(programs)
     known = {one.name for one in everybody} | {"gateway"}
     if unknown := set(arguments.contestants or ()) - known:
@@ -103,17 +176,15 @@ def choose(arguments: argparse.Namespace) -> tuple[results.Results, Pairs]:
 
     pairs = []
     for name in arguments.scenarios or SCENARIOS:
-        scenario = SCENARIOS[name]
-        able = [one for one in everybody if wanted(one) and one.takes_part(scenario)]
+        able = [one for one in everybody if wanted(one) and one.takes_part(SCENARIOS[name])]
         if able := [one for one in able if arguments.walls or name not in one.walls]:
-            pairs.append((scenario, able))
+            pairs.append((SCENARIOS[name], able))
     if not pairs:
         raise BenchError("none of these contestants takes part in any of these scenarios")
-    chosen = list({one.name: one for _, able in pairs for one in able}.values())
-    if missing := list(filter(None, (one.missing() for one in chosen))):
-        raise BenchError("\n".join([*missing, "bench/setup.sh installs what it takes"]))
-    settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "connections": arguments.connections}
-    return results.begin(chosen, list(programs), settings), pairs
+    missing = {problem for _, able in pairs for one in able if (problem := one.missing())}
+    if missing:
+        raise BenchError("\n".join([*sorted(missing), "bench/setup.sh installs and builds what it takes"]))
+    return pairs
 
 
 def gateways(given: list[str]) -> dict[str, Path]:
@@ -129,7 +200,7 @@ def gateways(given: list[str]) -> dict[str, Path]:
 def look_around() -> None:
     """Ends where this machine cannot measure, and warns where it had better not."""
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
-        raise BenchError(f"not installed: {', '.join(missing)}; bench/setup.sh installs what it takes")
+        raise BenchError(f"not installed: {', '.join(missing)}; bench/setup.sh installs and builds what it takes")
     if not {PROXY_CPU, LOAD_CPU} <= os.sched_getaffinity(0):
         raise BenchError(f"CPUs {PROXY_CPU} and {LOAD_CPU} are needed, one for the proxy and one for load and origin")
     if (load := os.getloadavg()[0]) > LOAD_MAX:

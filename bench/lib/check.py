@@ -4,9 +4,11 @@ import http.client
 import re
 import ssl
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .arena import Arena, Running
+from .contestants import Pairs
 from .processes import BenchError
 from .scenarios import Scenario
 
@@ -115,7 +117,7 @@ def _difference(answer: Answer, expected: Answer) -> str:
     return "its filter leaves no mark" if expected.filtered else "it has a mark of a filter"
 
 
-def check_all(arena: Arena, pairs, say) -> None:
+def run(arena: Arena, pairs: Pairs, say: Callable[[str], None]) -> None:
     """Checks all pairs; ends the run where one is wrong, once all have been looked at."""
     problems = []
     for scenario, contestants in pairs:
@@ -124,4 +126,4 @@ def check_all(arena: Arena, pairs, say) -> None:
                 problems.append(f"{scenario.name} {contestant.name}: {problem}")
         say(f"checked {scenario.name}: {', '.join(contestant.name for contestant in contestants)}")
     if problems:
-        raise BenchError("\n".join([*problems, "Measuring these would compare different things; --contestants leaves them out."]))
+        raise BenchError("\n".join([*problems, "figures would not compare; --contestants and --scenarios leave some out"]))

@@ -25,6 +25,8 @@ class Contestant:
     family: str
     """The name of the same proxy without filters."""
     title: str
+    filter_kind: str
+    """What its filters are made of."""
     command: tuple[str, ...]
     config: str = ""
     """Its file in peers/, which is filled in and put into the working folder."""
@@ -66,3 +68,7 @@ class Contestant:
 def fill(text: str, values: Mapping[str, object]) -> str:
     """Puts values in their places. An unknown name is an error."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: str(values[found[1]]), text)
+
+
+Pairs = list[tuple[Scenario, list[Contestant]]]
+"""Scenarios, and who takes part in each."""

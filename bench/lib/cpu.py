@@ -1,13 +1,16 @@
 """The main figure: CPU time of the proxy per request, in a closed loop."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from . import load
 from .arena import Arena, Running
-from .contestants import Contestant
+from .contestants import Pairs
 from .scenarios import Scenario
 
+WARM_SECONDS = 1
 SETTLE_SECONDS = 0.2
 """For requests that an earlier load has left under way."""
 
@@ -55,14 +58,15 @@ def measure(arena: Arena, running: Running, scenario: Scenario, number: int, con
     )
 
 
-def run(arena: Arena, pairs: list[tuple[Scenario, list[Contestant]]], rounds: int, connections: int, seconds: int, say):
+def run(arena: Arena, pairs: Pairs, settings: dict[str, int], say: Callable[[str], None]) -> list[dict[str, Any]]:
     """All pairs in several rounds. Those of a scenario follow one another, every other round backwards, so that what else the
     machine does hits all of them and none always follows the same other."""
+    connections, seconds = settings["connections"], settings["seconds"]
     samples = []
     for scenario, contestants in pairs:
         for contestant in contestants:
-            load.run(arena.get(contestant, scenario.routes), scenario, connections, 1)
-    for number in range(rounds):
+            load.run(arena.get(contestant, scenario.routes), scenario, connections, WARM_SECONDS)
+    for number in range(settings["rounds"]):
         for scenario, contestants in pairs:
             for contestant in contestants if number % 2 == 0 else contestants[::-1]:
                 running = arena.get(contestant, scenario.routes)

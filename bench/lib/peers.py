@@ -15,17 +15,17 @@ def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
     """All there are; each program of the gateway is two, for the filter in C and the one in Rust."""
     ours = []
     for family, program in gateways.items():
-        ours.append(_gateway(family, program, family, FILTERS / "upper.wasm", "nothing heads upper", plain=True))
-        ours.append(_gateway(family, program, f"{family}-rust", PREBUILT, "upper", plain=False))
+        ours.append(_gateway(family, program, FILTERS / "upper.wasm", "nothing heads upper"))
+        ours.append(_gateway(family, program, PREBUILT, "upper", "rust"))
     return [*ours, *PEERS]
 
 
-def _gateway(family: str, program: Path, name: str, upper: Path, filters: str, plain: bool) -> Contestant:
+def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = "") -> Contestant:
     return Contestant(
-        name, family, f"{family}, wasm from Rust" if not plain else family,
+        f"{family}-{kind}" if kind else family, family, family, "wasm from Rust" if kind else "wasm from C",
         (str(program), "--config", "{{folder}}/gateway.yaml", "--log", "warn"), "gateway.yaml",
         route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
-        values={"upper": str(upper)}, plain=plain, filters=frozenset(filters.split()), reload=signal.SIGHUP,
+        values={"upper": str(upper)}, plain=not kind, filters=frozenset(filters.split()), reload=signal.SIGHUP,
     )
 
 
@@ -51,10 +51,10 @@ NGINX_LUA = """
 NGINX_NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kept; }"
 
 
-def _nginx(name: str, title: str, modules: str = "", http: str = "", locations: str = "", filters: str = "") -> Contestant:
+def _nginx(name: str, kind: str = "", modules: str = "", http: str = "", locations: str = "", filters: str = "") -> Contestant:
     loaded = "\n".join(f"load_module /usr/lib/nginx/modules/{module}.so;" for module in modules.split())
     return Contestant(
-        name, "nginx", title, ("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"), "nginx.conf",
+        name, "nginx", "nginx", kind, ("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"), "nginx.conf",
         route="        location /route-{{number}}/ { proxy_pass http://kept; }",
         values={"modules": loaded, "http": http, "filters": locations, "forwarded": FORWARDED},
         version=("nginx", "-v"), plain=not filters, filters=frozenset(filters.split()), reload=signal.SIGHUP,
@@ -63,9 +63,9 @@ def _nginx(name: str, title: str, modules: str = "", http: str = "", locations: 
 
 # -- HAProxy
 
-def _haproxy(name: str, title: str, start: str = "", upper: str = "", filters: str = "") -> Contestant:
+def _haproxy(name: str, kind: str = "", start: str = "", upper: str = "", filters: str = "") -> Contestant:
     return Contestant(
-        name, "haproxy", title, ("haproxy", "-W", "-f", "{{folder}}/haproxy.cfg"), "haproxy.cfg",
+        name, "haproxy", "HAProxy", kind, ("haproxy", "-W", "-f", "{{folder}}/haproxy.cfg"), "haproxy.cfg",
         route="    use_backend kept if { path_beg /route-{{number}}/ }",
         values={"global": start, "upper": upper}, version=("haproxy", "-v"),
         plain=not filters, filters=frozenset(filters.split()), reload=signal.SIGUSR2,
@@ -102,10 +102,10 @@ ENVOY_ROUTE = """
 """
 
 
-def _envoy(name: str, title: str, filters: Mapping[str, str]) -> Contestant:
+def _envoy(name: str, kind: str, filters: Mapping[str, str]) -> Contestant:
     """Envoy with filters by name."""
     return Contestant(
-        name, "envoy", title,
+        name, "envoy", "Envoy", kind,
         ("{{installed}}/envoy", "-c", "{{folder}}/envoy.yaml", "--concurrency", "1", "-l", "error", "--disable-hot-restart"),
         "envoy.yaml",
         route='              - { match: { prefix: "/route-{{number}}/" }, route: { cluster: kept } }',
@@ -123,13 +123,13 @@ def _envoy_wasm(modules: Mapping[str, Path]) -> dict[str, str]:
 # -- Caddy and Pingora
 
 CADDY = Contestant(
-    "caddy", "caddy", "Caddy", ("{{installed}}/caddy", "run", "--adapter", "caddyfile", "--config", "{{folder}}/Caddyfile"),
+    "caddy", "caddy", "Caddy", "", ("{{installed}}/caddy", "run", "--adapter", "caddyfile", "--config", "{{folder}}/Caddyfile"),
     "Caddyfile", route="\thandle /route-{{number}}/* {\n\t\timport kept\n\t}",
     environment={"GOMAXPROCS": "1", "HOME": "{{folder}}"}, version=("{{installed}}/caddy", "version"),
     walls={"s8-10000": "it takes minutes to start, and tries one route after the other"},
 )
 PINGORA = Contestant(
-    "pingora", "pingora", "Pingora", (
+    "pingora", "pingora", "Pingora", "native", (
         str(ROOT / "bench/pingora/target/release/bench-pingora"),
         "--port", "{{port}}", "--tls-port", "{{tls_port}}", "--origin", "{{origin}}", "--origin-tls", "{{origin_tls}}",
         "--certificate", "{{certificate}}", "--key", "{{key}}", "--routes", "{{routes_count}}", "--idle", "256",
@@ -139,15 +139,15 @@ PINGORA = Contestant(
 )
 
 PEERS = (
-    _nginx("nginx", "nginx"),
-    _nginx("nginx-lua", "nginx, Lua", "ndk_http_module ngx_http_lua_module", locations=NGINX_LUA, filters="upper heads"),
-    _nginx("nginx-njs", "nginx, njs", "ngx_http_js_module", "js_path {{here}}; js_import upper from upper.js;", NGINX_NJS, "upper"),
-    _haproxy("haproxy", "HAProxy"),
-    _haproxy("haproxy-lua", "HAProxy, Lua", "lua-load {{here}}/upper.lua", "filter lua.upper", "upper"),
-    _envoy("envoy", "Envoy", {}),
-    _envoy("envoy-lua", "Envoy, Lua", {"upper": ENVOY_LUA}),
-    _envoy("envoy-wasm", "Envoy, wasm", _envoy_wasm({one: FILTERS / f"{one}.wasm" for one in ("nothing", "heads", "upper")})),
-    _envoy("envoy-rust", "Envoy, wasm from Rust", _envoy_wasm({"upper": PREBUILT})),
+    _nginx("nginx"),
+    _nginx("nginx-lua", "Lua", "ndk_http_module ngx_http_lua_module", locations=NGINX_LUA, filters="upper heads"),
+    _nginx("nginx-njs", "njs", "ngx_http_js_module", "js_path {{here}}; js_import upper from upper.js;", NGINX_NJS, "upper"),
+    _haproxy("haproxy"),
+    _haproxy("haproxy-lua", "Lua", "lua-load {{here}}/upper.lua", "filter lua.upper", "upper"),
+    _envoy("envoy", "", {}),
+    _envoy("envoy-lua", "Lua", {"upper": ENVOY_LUA}),
+    _envoy("envoy-wasm", "wasm from C", _envoy_wasm({one: FILTERS / f"{one}.wasm" for one in ("nothing", "heads", "upper")})),
+    _envoy("envoy-rust", "wasm from Rust", _envoy_wasm({"upper": PREBUILT})),
     CADDY,
     PINGORA,
 )

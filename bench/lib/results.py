@@ -31,7 +31,9 @@ def begin(chosen: list[Contestant], gateways: list[str], settings: dict[str, Any
             },
             "commit": _git("describe", "--always", "--dirty", "--exclude=*"),
             "gateways": gateways,
-            "contestants": {one.name: {"title": one.title, "version": one.version_text()} for one in chosen},
+            "contestants": {
+                one.name: {"title": one.title, "version": one.version_text(), "filter_kind": one.filter_kind} for one in chosen
+            },
             "settings": settings,
         },
     }

@@ -105,7 +105,8 @@ def run_steps(arguments: argparse.Namespace) -> None:
     os.sched_setaffinity(0, {LOAD_CPU})  # What this program does is no work of the proxy's CPU.
     programs = gateways(arguments.gateway)
     pairs = choose(arguments, programs)
-    chosen = list({one.name: one for _, able in pairs for one in able}.values())
+    taking_part = {one.name for _, able in pairs for one in able}
+    chosen = [one for one in contestants(programs) if one.name in taking_part]
     settings = {name: getattr(arguments, name) for name in ("rounds", "seconds", "connections")}
     more = {name: getattr(arguments, name) for name in ("rate", "idle", "reloads")}
     found = results.begin(chosen, list(programs), {**settings, **more})

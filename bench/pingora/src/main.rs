@@ -55,6 +55,11 @@ impl Proxy {
     }
 }
 
+/// Whether the connection to the origin is for this request alone.
+fn is_once(path: &str) -> bool {
+    path.starts_with("/off/") || path.starts_with("/tls-off/")
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = ();
@@ -63,9 +68,12 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
         let path = session.req_header().uri.path();
-        let tls = !self.is_route(path) && (path.starts_with("/tls/") || path.starts_with("/tls-off/"));
+        let route = self.is_route(path);
+        let tls = !route && (path.starts_with("/tls/") || path.starts_with("/tls-off/"));
         let address = if tls { &self.origin_tls } else { &self.origin };
         let mut peer = HttpPeer::new(address.as_str(), tls, "localhost".to_owned());
+        // Connections that are not kept are none that were kept for others.
+        peer.group_key = u64::from(!route && is_once(path));
         peer.options.verify_cert = false;
         peer.options.verify_hostname = false;
         peer.options.connection_timeout = Some(Duration::from_secs(5));
@@ -86,8 +94,7 @@ impl ProxyHttp for Proxy {
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         request.insert_header("X-Forwarded-Proto", if tls { "https" } else { "http" })?;
         request.insert_header("Via", "1.1 pingora")?;
-        let path = session.req_header().uri.path();
-        if path.starts_with("/off/") || path.starts_with("/tls-off/") {
+        if is_once(session.req_header().uri.path()) {
             request.insert_header("Connection", "close")?;
         }
         Ok(())

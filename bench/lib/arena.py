@@ -6,16 +6,21 @@ import resource
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from .contestants import BENCH, FILTERS, INSTALLED, Contestant, fill
 from .processes import LOAD_CPU, PROXY_CPU, BenchError, Process, free_port
 
 ORIGIN = BENCH / "tools/target/release/origin"
-START_SECONDS = 30
+START_SECONDS, ROUTE_SECONDS = 30, 0.02
+"""How long a contestant may take to start, and for each of many routes besides."""
 FILES_MAX = 20_000
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -95,9 +100,10 @@ class Arena(ExitStack):
         command = [str(ORIGIN), "--certificate", str(self.folder / "cert.pem"), "--key", str(self.folder / "key.pem")]
         origin = Process(command, LOAD_CPU, folder)
         self.callback(origin.stop)
-        told = _wait_for(lambda: "\n" in origin.messages.read_text() and json.loads(origin.messages.read_text()), origin)
+        told = _wait_for(lambda: _first_line(origin), origin, START_SECONDS)
         if not told:
             raise BenchError(f"the origin does not start:\n{origin.said()}")
+        told = json.loads(told)
         self.origin_port, self.origin_tls_port = told["plain"], told["tls"]
         self._counts = http.client.HTTPConnection("127.0.0.1", told["counts"], timeout=10)
 
@@ -116,7 +122,7 @@ class Arena(ExitStack):
         running.configure(0)
         running.process = Process(command, PROXY_CPU, folder, environment)
         self.callback(running.process.stop)
-        if not _wait_for(lambda: answers(running.port, "/1k"), running.process):
+        if not _wait_for(lambda: answers(running.port, "/1k"), running.process, START_SECONDS + routes * ROUTE_SECONDS):
             raise BenchError(f"{contestant.name} does not start:\n{running.process.said()}")
         return running
 
@@ -135,9 +141,15 @@ def answers(port: int, path: str) -> bytes | None:
         connection.close()
 
 
-def _wait_for(condition, process: Process):
+def _first_line(process: Process) -> str:
+    """What a process says first, once that is whole."""
+    line, end, _ = process.messages.read_text().partition("\n")
+    return line if end else ""
+
+
+def _wait_for(condition: Callable[[], T], process: Process, seconds: float) -> T | None:
     """What the condition answers once it is true; None when that takes too long or the process has ended."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.running():
         if result := condition():
             return result

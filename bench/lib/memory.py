@@ -13,7 +13,6 @@ from .processes import BenchError
 from .scenarios import SCENARIOS
 
 SETTLE_SECONDS = 1.0
-REQUEST = b"GET /1k HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def run(contestants: list[Contestant], idle: int, settings: dict[str, int], say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -52,7 +51,7 @@ def _measure(running: Running, idle: int, connections: int) -> dict[str, float]:
 def _ask(port: int) -> socket.socket:
     """A connection on which one request was answered."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    connection.sendall(REQUEST)
+    connection.sendall(f"GET /1k HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
     answer = b""
     # The rest is the body, whose length the check has looked at.
     while len(answer.partition(b"\r\n\r\n")[2]) < 1024:

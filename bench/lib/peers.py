@@ -69,7 +69,7 @@ def _haproxy(name: str, kind: str = "", start: str = "", upper: str = "", filter
         route="    use_backend kept if { path_beg /route-{{number}}/ }",
         values={"global": start, "upper": upper}, version=("haproxy", "-v"),
         plain=not filters, filters=frozenset(filters.split()), reload=signal.SIGUSR2,
-        walls={"s8-10000": "it tries one rule after the other, which takes milliseconds"},
+        walls={"s8-10000": "one rule a route is tried after the other, which takes milliseconds; a map would be the way"},
     )
 
 
@@ -112,7 +112,7 @@ def _envoy(name: str, kind: str, filters: Mapping[str, str]) -> Contestant:
         values={"filters": "".join(filters.values()),
                 "filtered": "".join(ENVOY_ROUTE.replace("{{name}}", one) for one in filters)},
         version=("{{installed}}/envoy", "--version"), plain=not filters, filters=frozenset(filters),
-        walls={"s8-10000": "it tries one route after the other, which takes half a millisecond"},
+        walls={"s8-10000": "one route is tried after the other, which takes half a millisecond; a matcher would be the way"},
     )
 
 
@@ -126,7 +126,7 @@ CADDY = Contestant(
     "caddy", "caddy", "Caddy", "", ("{{installed}}/caddy", "run", "--adapter", "caddyfile", "--config", "{{folder}}/Caddyfile"),
     "Caddyfile", route="\thandle /route-{{number}}/* {\n\t\timport kept\n\t}",
     environment={"GOMAXPROCS": "1", "HOME": "{{folder}}"}, version=("{{installed}}/caddy", "version"),
-    walls={"s8-10000": "it takes minutes to start, and tries one route after the other"},
+    walls={"s8-10000": "it takes minutes to start"},
 )
 PINGORA = Contestant(
     "pingora", "pingora", "Pingora", "native", (
@@ -134,8 +134,8 @@ PINGORA = Contestant(
         "--port", "{{port}}", "--tls-port", "{{tls_port}}", "--origin", "{{origin}}", "--origin-tls", "{{origin_tls}}",
         "--certificate", "{{certificate}}", "--key", "{{key}}", "--routes", "{{routes_count}}", "--idle", "256",
     ),
-    version=("cat", str(ROOT / "bench/pingora/Cargo.lock")), filters=frozenset({"upper"}),
-    walls={"s8-10000": "routes are the program's own affair"},
+    version=("sed", "-n", '/^name = "pingora"$/{n;p}', str(ROOT / "bench/pingora/Cargo.lock")), filters=frozenset({"upper"}),
+    walls={"s8-10000": "routes are its program's own affair, here a plain loop"},
 )
 
 PEERS = (

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .report import ratio, rounds
+from .report import markdown, ratio, rounds
 from .results import Results
 
 SCRIPTED = ("nginx-lua", "nginx-njs", "haproxy-lua", "envoy-lua", "envoy-wasm", "envoy-rust")
@@ -86,16 +86,14 @@ TARGETS = (
 
 
 def table(results: Results) -> str:
-    """Which targets are met, for each program of the gateway."""
-    lines = ["| target | | measured | |", "|---|---|---|---|"]
+    """Which targets are met, for each program of the gateway; nothing where none was measured."""
+    rows = []
     for gateway in results["run"]["gateways"]:
-        name = f" ({gateway})" if len(results["run"]["gateways"]) > 1 else ""
+        of = f" ({gateway})" if len(results["run"]["gateways"]) > 1 else ""
         for target in TARGETS:
-            measured = target.measured(results, gateway)
-            limit = f"{'≥' if target.at_least else '≤'} {target.limit:g} {target.unit}".strip()
-            if measured is None:
-                lines.append(f"| {target.name}{name} | {limit} | – | not measured |")
+            if (measured := target.measured(results, gateway)) is None:
                 continue
             met = measured >= target.limit if target.at_least else measured <= target.limit
-            lines.append(f"| {target.name}{name} | {limit} | {measured:.2f} | {'met' if met else '**missed**'} |")
-    return "\n".join(lines)
+            limit = f"{'≥' if target.at_least else '≤'} {target.limit:g} {target.unit}".strip()
+            rows.append([target.name + of, limit, f"{measured:.2f}", "met" if met else "**missed**"])
+    return markdown("target | | measured | ", rows) if rows else ""

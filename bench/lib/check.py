@@ -39,10 +39,10 @@ def check(arena: Arena, running: Running, scenario: Scenario) -> str:
     if problem:
         return problem
     more = {name: count - before[name] for name, count in arena.counts().items()}
-    return _connections(more, scenario)
+    return connections(more, scenario)
 
 
-def _connections(more: dict[str, int], scenario: Scenario) -> str:
+def connections(more: dict[str, int], scenario: Scenario) -> str:
     """What is wrong with the connections that the origin counted."""
     sent = REQUESTS + (1 if scenario.http2 else 0)
     opened, other = more["plain_connections"], more["tls_connections"]

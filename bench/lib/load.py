@@ -38,7 +38,7 @@ def run(running: Running, scenario: Scenario, connections: int, seconds: int) ->
     finally:
         child.kill()
         child.wait()
-    return _read_h2load(output, seconds) if scenario.http2 else _read_wrk(output)
+    return read_h2load(output, seconds) if scenario.http2 else read_wrk(output)
 
 
 def _wrk(running: Running, scenario: Scenario, connections: int, seconds: int) -> list[str]:
@@ -54,7 +54,8 @@ def _h2load(running: Running, scenario: Scenario, seconds: int) -> list[str]:
     return ["h2load", *size, running.url(scenario.path, scenario.tls)]
 
 
-def _read_wrk(output: str) -> Load:
+def read_wrk(output: str) -> Load:
+    """What wrk tells by its script."""
     found = re.search(r"^JSON (.*)$", output, re.MULTILINE)
     if not found:
         raise BenchError(f"wrk: {output.strip()}")
@@ -62,7 +63,8 @@ def _read_wrk(output: str) -> Load:
     return Load(told["requests"] - min(told["failed"], told["requests"]), told["failed"], told["seconds"])
 
 
-def _read_h2load(output: str, seconds: int) -> Load:
+def read_h2load(output: str, seconds: int) -> Load:
+    """What h2load tells of a run that was to take so long."""
     found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
     if not found:
         raise BenchError(f"h2load: {output.strip()}")

@@ -114,7 +114,7 @@ def _details(results: Results, scenario: str) -> str:
         if SCENARIOS[scenario].upstream_tls:
             row.append(_resumed(mine))
         rows.append(row)
-    header = f"| CPU µs per request | of it system | × {reference} | requests/s | CPU used | origin connections | origin requests"
+    header = f"| CPU µs per request | of it system | × {reference} | requests/s | CPU used | origin connections | origin counted"
     header += " | beyond no filter" if filtered else ""
     header += " | TLS resumed" if SCENARIOS[scenario].upstream_tls else ""
     return markdown(header, rows)

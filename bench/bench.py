@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The gateway beside other proxies: CPU time per request, latency, memory, reloads. README.md says what is measured and how.
+"""The gateway beside other proxies: CPU time per request, latency, memory, reloads. README.md says how it is measured.
 
-    bench/setup.sh                                  installs and builds what it takes
-    bench/bench.py all                              everything: tables, JSON and a chart in bench/results
-    bench/bench.py cpu --scenarios s1,s2 --contestants gateway,nginx --rounds 3 --seconds 2
-    bench/bench.py cpu --scenarios s1 --gateway old=PROGRAM --gateway new=PROGRAM
-    bench/bench.py report FILE                      the tables and the chart once more
+bench/setup.sh                                  installs and builds what it takes
+bench/bench.py all                              everything: tables, JSON and a chart in bench/results
+bench/bench.py cpu --scenarios s1,s2 --contestants gateway,nginx --rounds 3 --seconds 2
+bench/bench.py cpu --scenarios s1 --gateway old=PROGRAM --gateway new=PROGRAM
+bench/bench.py report FILE                      the tables and the chart once more
 """
 
 import argparse
@@ -14,7 +14,9 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets
 from lib.arena import Arena
@@ -49,7 +51,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     options = measuring_options()
     for name, text in {"all": "all of the following", **STEPS}.items():
@@ -70,20 +74,43 @@ def measuring_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     add = options.add_argument
     add("--scenarios", type=names, metavar="NAME,…", help=f"of {', '.join(SCENARIOS)} (default: all)")
-    add("--contestants", type=names, metavar="NAME,…",
-        help="`nginx` is nginx-lua, too, and `gateway` every program of it (default: all)")
-    add("--gateway", action="append", default=[], metavar="[NAME=]PROGRAM,…",
-        help="programs of the gateway to compare (default: target/release/gateway)")
+    add(
+        "--contestants",
+        type=names,
+        metavar="NAME,…",
+        help="`nginx` is nginx-lua, too, and `gateway` every program of it (default: all)",
+    )
+    add(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="[NAME=]PROGRAM,…",
+        help="programs of the gateway to compare (default: target/release/gateway)",
+    )
     add("--rounds", type=positive, default=5, help="of each measurement (default: %(default)s)")
     add("--seconds", type=positive, default=3, help="of a round (default: %(default)s)")
     add("--connections", type=positive, default=64, help="of the load generator (default: %(default)s)")
-    add("--rate", type=positive, default=5000, help="requests per second where that is fixed (default: %(default)s)")
+    add(
+        "--rate",
+        type=positive,
+        default=5000,
+        help="requests per second where that is fixed (default: %(default)s)",
+    )
     add("--idle", type=positive, default=5000, help="idle connections, for memory (default: %(default)s)")
-    add("--reloads", type=positive, default=10, help="in each window with reloads, one a second (default: %(default)s)")
+    add(
+        "--reloads",
+        type=positive,
+        default=10,
+        help="in each window with reloads, one a second (default: %(default)s)",
+    )
     add("--walls", action="store_true", help="have contestants take part where they are known to hit a wall")
     add("--unchecked", action="store_true", help="measure without the check that comes first otherwise")
-    add("--output", type=Path, metavar="FILE",
-        help="where results go, as JSON (default: results/DATE.json of `all`, results/last.json of single steps)")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where results go, as JSON (default: results/DATE.json of `all`, results/last.json of single steps)",
+    )
     return options
 
 
@@ -115,11 +142,14 @@ def run_steps(arguments: argparse.Namespace) -> None:
     for name, samples in measure(arguments, pairs, settings):
         found[name] = samples
         results.save(found, output)
+        say(f"kept in {output}")
     if any(name in found for name in STEPS):
         show(found, output)
 
 
-def measure(arguments: argparse.Namespace, pairs: Pairs, settings: dict[str, int]):
+def measure(
+    arguments: argparse.Namespace, pairs: Pairs, settings: dict[str, int]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The samples of each step that is wanted, as soon as they are there."""
     steps = arguments.steps
     plain = list({one.name: one for _, able in pairs for one in able if one.plain}.values())
@@ -129,8 +159,11 @@ def measure(arguments: argparse.Namespace, pairs: Pairs, settings: dict[str, int
         if "cpu" in steps:
             yield "cpu", cpu.run(arena, pairs, settings, say)
         if "latency" in steps:
-            wanted = [(scenario, able) for scenario, able in pairs
-                      if latency.can_pace(scenario) and (arguments.scenarios or scenario.name == "s1")]
+            wanted = [
+                (scenario, able)
+                for scenario, able in pairs
+                if latency.can_pace(scenario) and (arguments.scenarios or scenario.name == "s1")
+            ]
             yield "latency", latency.run(arena, wanted, arguments.rate, settings, say)
     if "memory" in steps:
         yield "memory", memory.run(plain, arguments.idle, settings, say)
@@ -156,7 +189,6 @@ def show(found: results.Results, file: Path) -> None:
     print(report.document(found))
     if reached := targets.table(found):
         print(f"\n## Targets\n\n{reached}")
-    say(f"kept in {file}")
     if "cpu" in found:
         picture = file.with_suffix(".svg")
         picture.write_text(chart.draw(found))
@@ -202,11 +234,17 @@ def gateways(given: list[str]) -> dict[str, Path]:
 def look_around() -> None:
     """Ends where this machine cannot measure, and warns where it had better not."""
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
-        raise BenchError(f"not installed: {', '.join(missing)}; bench/setup.sh installs and builds what it takes")
+        raise BenchError(
+            f"not installed: {', '.join(missing)}; bench/setup.sh installs and builds what it takes"
+        )
     if not {PROXY_CPU, LOAD_CPU} <= os.sched_getaffinity(0):
-        raise BenchError(f"CPUs {PROXY_CPU} and {LOAD_CPU} are needed, one for the proxy and one for load and origin")
+        raise BenchError(
+            f"CPUs {PROXY_CPU} and {LOAD_CPU} are needed, one for the proxy and one for load and origin"
+        )
     if (load := os.getloadavg()[0]) > LOAD_MAX:
-        say(f"warning: the machine has a load of {load:.1f}; for figures to keep, wait until it is under {LOAD_MAX}")
+        say(
+            f"warning: the machine has a load of {load:.1f}; for figures to keep, wait until it is under {LOAD_MAX}"
+        )
 
 
 def say(text: str) -> None:

@@ -39,34 +39,29 @@ class Running:
         return f"https://127.0.0.1:{self.tls_port}{path}" if tls else f"http://127.0.0.1:{self.port}{path}"
 
     def configure(self, version: int) -> None:
-        """Writes its configuration, in which /version answers this number."""
-        if self.contestant.config:
-            self.values["version"] = version
-            # Values hold further names, so it takes two goes.
-            text = fill(fill((BENCH / "peers" / self.contestant.config).read_text(), self.values), self.values)
-            part = self.folder / "new"
-            part.write_text(text)
-            part.rename(self.folder / self.contestant.config)
+        """Writes its configuration anew, in which /version answers this number."""
+        self.values["version"] = version
+        _configure(self.contestant, self.folder, self.values)
 
 
 class Arena(ExitStack):
     """Starts contestants when they are asked for, and ends all of them with itself."""
 
     def __enter__(self) -> "Arena":
+        """Makes the folder and the certificate, and starts the origin."""
         super().__enter__()
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES_MAX, most), most))
-        self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        self.folder.chmod(0o755)  # nginx's workers are somebody else.
-        self._running: dict[tuple[str, int], Running] = {}
-        _make_certificate(self.folder)
-        self._start_origin()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def counts(self) -> dict[str, int]:
         """What the origin has counted so far."""
         self._counts.request("GET", "/")
-        return json.loads(self._counts.getresponse().read())
+        counts: dict[str, int] = json.loads(self._counts.getresponse().read())
+        return counts
 
     def get(self, contestant: Contestant, routes: int = 0) -> Running:
         """The contestant with so many routes besides the usual ones, started if need be."""
@@ -75,29 +70,48 @@ class Arena(ExitStack):
             self._running[key] = self._start(contestant, routes)
         return self._running[key]
 
-    def end(self, running: Running) -> None:
-        """Ends a contestant, which starts anew when it is asked for again."""
-        running.process.stop()
-        self._running = {key: one for key, one in self._running.items() if one is not running}
-
     def values(self, routes: int, folder: Path) -> dict[str, object]:
         """What {{name}} stands for in commands and configurations."""
         return {
-            "port": free_port(), "tls_port": free_port(), "admin_port": free_port(),
-            "origin": f"127.0.0.1:{self.origin_port}", "origin_port": self.origin_port,
-            "origin_tls": f"127.0.0.1:{self.origin_tls_port}", "origin_tls_port": self.origin_tls_port,
-            "certificate": self.folder / "cert.pem", "key": self.folder / "key.pem",
+            "port": free_port(),
+            "tls_port": free_port(),
+            "admin_port": free_port(),
+            "origin": f"127.0.0.1:{self.origin_port}",
+            "origin_port": self.origin_port,
+            "origin_tls": f"127.0.0.1:{self.origin_tls_port}",
+            "origin_tls_port": self.origin_tls_port,
+            "certificate": self.folder / "cert.pem",
+            "key": self.folder / "key.pem",
             "certificate_and_key": self.folder / "both.pem",
-            "folder": folder, "here": BENCH / "peers", "installed": INSTALLED, "built": FILTERS,
-            "routes_count": routes, "version": 0,
+            "folder": folder,
+            "here": BENCH / "peers",
+            "installed": INSTALLED,
+            "built": FILTERS,
+            "routes_count": routes,
+            "version": 0,
         }
+
+    def _prepare(self) -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES_MAX, most), most))
+        self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        self.folder.chmod(0o755)  # nginx's workers are somebody else.
+        self._running: dict[tuple[str, int], Running] = {}
+        _make_certificate(self.folder)
+        self._start_origin()
 
     def _start_origin(self) -> None:
         if not ORIGIN.exists():
             raise BenchError(f"there is no {ORIGIN}: run bench/setup.sh")
         folder = self.folder / "origin"
         folder.mkdir()
-        command = [str(ORIGIN), "--certificate", str(self.folder / "cert.pem"), "--key", str(self.folder / "key.pem")]
+        command = [
+            str(ORIGIN),
+            "--certificate",
+            str(self.folder / "cert.pem"),
+            "--key",
+            str(self.folder / "key.pem"),
+        ]
         origin = Process(command, LOAD_CPU, folder)
         self.callback(origin.stop)
         told = _wait_for(lambda: _first_line(origin), origin, START_SECONDS)
@@ -114,17 +128,26 @@ class Arena(ExitStack):
         folder.chmod(0o755)
         values = self.values(routes, folder)
         lines = (fill(contestant.route, {"number": number}) for number in range(routes))
-        values |= contestant.values | {"routes": "\n".join(lines)}
+        values |= {**contestant.values, "routes": "\n".join(lines)}
         command = [fill(part, values) for part in contestant.command]
         environment = {name: fill(value, values) for name, value in contestant.environment.items()}
+        _configure(contestant, folder, values)
+        process = Process(command, PROXY_CPU, folder, environment)
+        self.callback(process.stop)
         port, tls_port = int(str(values["port"])), int(str(values["tls_port"]))
-        running = Running(contestant, None, folder, port, tls_port, values)  # type: ignore[arg-type]
-        running.configure(0)
-        running.process = Process(command, PROXY_CPU, folder, environment)
-        self.callback(running.process.stop)
-        if not _wait_for(lambda: answers(running.port, "/1k"), running.process, START_SECONDS + routes * ROUTE_SECONDS):
-            raise BenchError(f"{contestant.name} does not start:\n{running.process.said()}")
-        return running
+        if not _wait_for(lambda: answers(port, "/1k"), process, START_SECONDS + routes * ROUTE_SECONDS):
+            raise BenchError(f"{contestant.name} does not start:\n{process.said()}")
+        return Running(contestant, process, folder, port, tls_port, values)
+
+
+def _configure(contestant: Contestant, folder: Path, values: dict[str, object]) -> None:
+    """Writes a contestant's configuration, which is there whole or as it was."""
+    if contestant.config:
+        # Values hold further names, so it takes two goes.
+        text = fill(fill((BENCH / "peers" / contestant.config).read_text(), values), values)
+        part = folder / "new"
+        part.write_text(text)
+        part.rename(folder / contestant.config)
 
 
 def answers(port: int, path: str) -> bytes | None:
@@ -159,9 +182,24 @@ def _wait_for(condition: Callable[[], T], process: Process, seconds: float) -> T
 
 def _make_certificate(folder: Path) -> None:
     command = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"),
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout",
+        str(folder / "key.pem"),
+        "-out",
+        str(folder / "cert.pem"),
     ]
     subprocess.run(command, check=True, capture_output=True)
     (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())

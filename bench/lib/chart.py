@@ -81,19 +81,25 @@ def draw(results: Results) -> str:
     for grid, filtered in ((PLAIN, False), (FILTERED, True)):
         names = [name for name in scenarios if bool(SCENARIOS[name].filter) == filtered]
         for start in range(0, len(names), grid.columns):
-            row = names[start:start + grid.columns]
+            row = names[start : start + grid.columns]
             bars = [bars_of(results, name) for name in row]
-            for column, (name, some) in enumerate(zip(row, bars)):
+            for column, (name, some) in enumerate(zip(row, bars, strict=True)):
                 parts += _panel(name, some, MARGIN + column * (grid.panel_width + GUTTER), top, grid)
             top += PANEL_HEAD + max(map(len, bars)) * STEP + PANEL_FOOT
     footer, height = _footer(results, top)
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" viewBox="0 0 {WIDTH} {height:.0f}" '
-        'role="img" aria-label="CPU time per request, by scenario and proxy">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="8"/>',
-        *_header(results), *parts, *footer, "</svg>\n",
-    ])
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
+            f'viewBox="0 0 {WIDTH} {height:.0f}" '
+            'role="img" aria-label="CPU time per request, by scenario and proxy">',
+            f"<style>{STYLE}</style>",
+            f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="8"/>',
+            *_header(results),
+            *parts,
+            *footer,
+            "</svg>\n",
+        ]
+    )
 
 
 def bars_of(results: Results, scenario: str) -> list[Bar]:
@@ -112,13 +118,19 @@ def bars_of(results: Results, scenario: str) -> list[Bar]:
 def _header(results: Results) -> list[str]:
     settings = results["run"]["settings"]
     line = (
-        f"One worker on one core, load generator and origin on another, {settings['connections']} connections, all on loopback. "
+        "One worker on one core, load generator and origin on another, "
+        f"{settings['connections']} connections, all on loopback. "
         "Less is better."
     )
     return [
         _text(MARGIN, 38, "CPU time per request, in microseconds", "heading"),
         _text(MARGIN, 58, line, "muted"),
-        _text(MARGIN, 74, f"Median of {settings['rounds']} rounds; the thin line goes from the lowest to the highest.", "muted"),
+        _text(
+            MARGIN,
+            74,
+            f"Median of {settings['rounds']} rounds; the thin line goes from the lowest to the highest.",
+            "muted",
+        ),
     ]
 
 
@@ -133,7 +145,9 @@ def _panel(scenario: str, bars: list[Bar], left: float, top: float, grid: Grid) 
         f'<line class="axis" x1="{start:.1f}" x2="{start:.1f}" y1="{top + PANEL_HEAD - 4:.1f}" y2="{bottom + 4:.1f}"/>',
     ]
     for number, bar in enumerate(bars):
-        parts += _bar(bar, left + grid.label_width, start, top + PANEL_HEAD + number * STEP, room / longest, longest)
+        parts += _bar(
+            bar, left + grid.label_width, start, top + PANEL_HEAD + number * STEP, room / longest, longest
+        )
     return parts
 
 
@@ -142,7 +156,8 @@ def _bar(bar: Bar, label_end: float, start: float, top: float, scale: float, lon
     end = start + min(bar.middle, longest) * scale
     parts = [
         _text(label_end, base, bar.label, "end strong" if bar.ours else "end"),
-        f'<rect class="{"ours" if bar.ours else "bar"}" x="{start:.1f}" y="{top:.1f}" width="{end - start:.1f}" height="{BAR}"/>',
+        f'<rect class="{"ours" if bar.ours else "bar"}" x="{start:.1f}" y="{top:.1f}" '
+        f'width="{end - start:.1f}" height="{BAR}"/>',
     ]
     if cut:
         parts.append(f'<path class="cut" d="M{end - 16:.1f} {top + BAR + 1:.1f} l6 {-BAR - 2}"/>')
@@ -150,7 +165,8 @@ def _bar(bar: Bar, label_end: float, start: float, top: float, scale: float, lon
     else:
         after = start + min(bar.high, longest) * scale
         parts.append(
-            f'<line class="spread" x1="{start + bar.low * scale:.1f}" x2="{after:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>'
+            f'<line class="spread" x1="{start + bar.low * scale:.1f}" x2="{after:.1f}" '
+            f'y1="{middle:.1f}" y2="{middle:.1f}"/>'
         )
     digits = 1 if bar.middle < 100 else 0
     parts.append(_text(max(after, end) + 5, base, f"{bar.middle:,.{digits}f}", "strong" if bar.ours else ""))
@@ -165,11 +181,15 @@ def _footer(results: Results, top: float) -> tuple[list[str], float]:
         versions[one["title"]] = one["version"] or run["commit"]
     lines = [
         f"Bars with a gap are cut: they are more than {BEYOND} times as long as the shortest.",
-        f"{run['date']} · {machine['cores']} × {machine['cpu']}, Linux {machine['kernel']}, load before {machine['load_before']:.1f}",
+        f"{run['date']} · {machine['cores']} × {machine['cpu']}, Linux {machine['kernel']}, "
+        f"load before {machine['load_before']:.1f}",
         " · ".join(f"{title} {version}" for title, version in versions.items()),
     ]
     wrapped = [piece for line in lines for piece in _wrap(line, (WIDTH - 2 * MARGIN) / CHARACTER)]
-    texts = [_text(MARGIN, top + 12 + number * FOOTER_LINE, line, "muted small") for number, line in enumerate(wrapped)]
+    texts = [
+        _text(MARGIN, top + 12 + number * FOOTER_LINE, line, "muted small")
+        for number, line in enumerate(wrapped)
+    ]
     return texts, top + 12 + len(wrapped) * FOOTER_LINE + 8
 
 

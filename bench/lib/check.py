@@ -69,7 +69,9 @@ def _expected(arena: Arena, scenario: Scenario) -> Answer:
 
 
 def _ask(connection: http.client.HTTPConnection, scenario: Scenario, path: str) -> Answer:
-    method, body = ("POST", TEXT * (scenario.post_bytes // len(TEXT))) if scenario.post_bytes else ("GET", None)
+    method, body = (
+        ("POST", TEXT * (scenario.post_bytes // len(TEXT))) if scenario.post_bytes else ("GET", None)
+    )
     connection.request(method, path, body, {"Connection": "close"} if scenario.client_close else {})
     response = connection.getresponse()
     return Answer(response.status, response.read(), response.getheader("x-filtered") is not None)
@@ -113,7 +115,8 @@ def _difference(answer: Answer, expected: Answer) -> str:
     if answer.status != expected.status:
         return f"it answers {answer.status}: {answer.body[:100]!r}"
     if answer.body != expected.body:
-        return f"its body is not the expected one: {len(answer.body)} bytes instead of {len(expected.body)}, {answer.body[:40]!r}"
+        lengths = f"{len(answer.body)} bytes instead of {len(expected.body)}"
+        return f"its body is not the expected one: {lengths}, {answer.body[:40]!r}"
     return "its filter leaves no mark" if expected.filtered else "it has a mark of a filter"
 
 
@@ -126,4 +129,6 @@ def run(arena: Arena, pairs: Pairs, say: Callable[[str], None]) -> None:
                 problems.append(f"{scenario.name} {contestant.name}: {problem}")
         say(f"checked {scenario.name}: {', '.join(contestant.name for contestant in contestants)}")
     if problems:
-        raise BenchError("\n".join([*problems, "figures would not compare; --contestants and --scenarios leave some out"]))
+        raise BenchError(
+            "\n".join([*problems, "figures would not compare; --contestants and --scenarios leave some out"])
+        )

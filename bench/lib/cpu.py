@@ -40,7 +40,9 @@ class Sample:
     """TLS sessions among them that were resumed."""
 
 
-def measure(arena: Arena, running: Running, scenario: Scenario, number: int, connections: int, seconds: int) -> Sample:
+def measure(
+    arena: Arena, running: Running, scenario: Scenario, number: int, connections: int, seconds: int
+) -> Sample:
     """Loads a contestant and looks what it took."""
     time.sleep(SETTLE_SECONDS)
     counts, used, began = arena.counts(), running.process.cpu_time(), time.monotonic()
@@ -50,17 +52,29 @@ def measure(arena: Arena, running: Running, scenario: Scenario, number: int, con
     more = {name: after[name] - count for name, count in counts.items()}
     requests = max(done.requests, 1)
     return Sample(
-        scenario.name, running.contestant.name, number,
-        cpu_us=used.total / requests * 1e6, system_us=used.system / requests * 1e6, busy=used.total / took,
-        requests=done.requests, failed=done.failed, requests_per_second=done.requests / done.seconds,
-        origin_requests=more["requests"], origin_connections=more["plain_connections"] + more["tls_connections"],
+        scenario.name,
+        running.contestant.name,
+        number,
+        cpu_us=used.total / requests * 1e6,
+        system_us=used.system / requests * 1e6,
+        busy=used.total / took,
+        requests=done.requests,
+        failed=done.failed,
+        requests_per_second=done.requests / done.seconds,
+        origin_requests=more["requests"],
+        origin_connections=more["plain_connections"] + more["tls_connections"],
         tls_resumed=more["tls_resumed"],
     )
 
 
-def run(arena: Arena, pairs: Pairs, settings: dict[str, int], say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All pairs in several rounds. Those of a scenario follow one another, every other round backwards, so that what else the
-    machine does hits all of them and none always follows the same other."""
+def run(
+    arena: Arena, pairs: Pairs, settings: dict[str, int], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """All pairs in several rounds.
+
+    Those of a scenario follow one another, every other round backwards: what else the machine does hits all of them, and
+    none always follows the same other.
+    """
     connections, seconds = settings["connections"], settings["seconds"]
     samples = []
     for scenario, contestants in pairs:
@@ -73,6 +87,8 @@ def run(arena: Arena, pairs: Pairs, settings: dict[str, int], say: Callable[[str
                 sample = measure(arena, running, scenario, number, connections, seconds)
                 samples.append(asdict(sample))
                 failed = f", {sample.failed} failed" if sample.failed else ""
-                say(f"round {number + 1}: {scenario.name} {contestant.name} {sample.cpu_us:.1f} µs, "
-                    f"{sample.requests_per_second:,.0f}/s{failed}")
+                say(
+                    f"round {number + 1}: {scenario.name} {contestant.name} {sample.cpu_us:.1f} µs, "
+                    f"{sample.requests_per_second:,.0f}/s{failed}"
+                )
     return samples

@@ -16,7 +16,9 @@ SOCKETS_AT = 0.8
 """When sockets are counted: this part of the load is done."""
 
 
-def run(contestants: list[Contestant], settings: dict[str, int], say: Callable[[str], None]) -> list[dict[str, Any]]:
+def run(
+    contestants: list[Contestant], settings: dict[str, int], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Both ways in turn. Each time has an origin, and so a port, of its own: no socket of an earlier one is counted."""
     samples = []
     for number in range(settings["rounds"]):
@@ -25,12 +27,16 @@ def run(contestants: list[Contestant], settings: dict[str, int], say: Callable[[
                 with Arena() as arena:
                     sample = _measure(arena, contestant, name, number, settings)
                 samples.append(sample)
-                say(f"round {number + 1}: {name} {contestant.name} {sample['requests_per_second']:,.0f}/s, "
-                    f"{sample['cpu_us']:.1f} µs, {sample['established']} ESTABLISHED, {sample['time_wait']} TIME_WAIT")
+                say(
+                    f"round {number + 1}: {name} {contestant.name} {sample['requests_per_second']:,.0f}/s, "
+                    f"{sample['cpu_us']:.1f} µs, {sample['established']} ESTABLISHED, {sample['time_wait']} TIME_WAIT"
+                )
     return samples
 
 
-def _measure(arena: Arena, contestant: Contestant, name: str, number: int, settings: dict[str, int]) -> dict[str, Any]:
+def _measure(
+    arena: Arena, contestant: Contestant, name: str, number: int, settings: dict[str, int]
+) -> dict[str, Any]:
     running, scenario = arena.get(contestant), SCENARIOS[name]
     connections, seconds = settings["connections"], settings["seconds"]
     load.run(running, scenario, connections, 1)

@@ -19,10 +19,13 @@ def pace(url: str, rate: int, connections: int, seconds: int) -> dict[str, Any]:
     """What the load generator tells of requests at this rate, in microseconds."""
     command = ["taskset", "-c", str(LOAD_CPU), str(PACE), url]
     command += ["--rate", str(rate), "--connections", str(connections), "--seconds", str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False, start_new_session=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds + 60, check=False, start_new_session=True
+    )
     if done.returncode:
         raise BenchError(f"pace: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def can_pace(scenario: Scenario) -> bool:
@@ -30,15 +33,22 @@ def can_pace(scenario: Scenario) -> bool:
     return not (scenario.http2 or scenario.post_bytes or scenario.client_close)
 
 
-def run(arena: Arena, pairs: Pairs, rate: int, settings: dict[str, int], say: Callable[[str], None]) -> list[dict[str, Any]]:
+def run(
+    arena: Arena, pairs: Pairs, rate: int, settings: dict[str, int], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """All pairs in several rounds, and the origin by itself."""
     samples = []
 
     def measure(scenario: str, contestant: str, url: str, number: int) -> None:
         told = pace(url, rate, settings["connections"], settings["seconds"])
-        samples.append({"scenario": scenario, "contestant": contestant, "round": number, "rate": rate, **told})
-        say(f"round {number + 1}: {scenario} {contestant} at {rate:,}/s: p50 {told['p50']} µs, p99.9 {told['p99_9']} µs, "
-            f"{told['failed']} failed")
+        samples.append(
+            {"scenario": scenario, "contestant": contestant, "round": number, "rate": rate, **told}
+        )
+        say(
+            f"round {number + 1}: {scenario} {contestant} at {rate:,}/s: "
+            f"p50 {told['p50']} µs, p99.9 {told['p99_9']} µs, "
+            f"{told['failed']} failed"
+        )
 
     for number in range(settings["rounds"]):
         for scenario, contestants in pairs:

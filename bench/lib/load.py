@@ -26,10 +26,17 @@ class Load:
 
 def run(running: Running, scenario: Scenario, connections: int, seconds: int) -> Load:
     """Loads a contestant for some seconds."""
-    command = _h2load(running, scenario, seconds) if scenario.http2 else _wrk(running, scenario, connections, seconds)
+    command = (
+        _h2load(running, scenario, seconds)
+        if scenario.http2
+        else _wrk(running, scenario, connections, seconds)
+    )
     child = subprocess.Popen(
         ["taskset", "-c", str(LOAD_CPU), *command],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         output, _ = child.communicate(timeout=3 * seconds + 30)
@@ -44,8 +51,16 @@ def run(running: Running, scenario: Scenario, connections: int, seconds: int) ->
 def _wrk(running: Running, scenario: Scenario, connections: int, seconds: int) -> list[str]:
     close = ["-H", "Connection: close"] if scenario.client_close else []
     return [
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT), *close,
-        running.url(scenario.path, scenario.tls), "--", str(scenario.post_bytes),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "-s",
+        str(SCRIPT),
+        *close,
+        running.url(scenario.path, scenario.tls),
+        "--",
+        str(scenario.post_bytes),
     ]
 
 

@@ -15,7 +15,9 @@ from .scenarios import SCENARIOS
 SETTLE_SECONDS = 1.0
 
 
-def run(contestants: list[Contestant], idle: int, settings: dict[str, int], say: Callable[[str], None]) -> list[dict[str, Any]]:
+def run(
+    contestants: list[Contestant], idle: int, settings: dict[str, int], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Each contestant by itself, fresh from its start."""
     samples = []
     for contestant in contestants:
@@ -23,8 +25,10 @@ def run(contestants: list[Contestant], idle: int, settings: dict[str, int], say:
             running = arena.get(contestant)
             sample = _measure(running, idle, settings["connections"])
         samples.append({"contestant": contestant.name, "idle_connections": idle, **sample})
-        say(f"{contestant.name}: {sample['started_kib'] / 1024:.1f} MiB after the start, "
-            f"{sample['kib_per_connection']:.2f} KiB per idle connection")
+        say(
+            f"{contestant.name}: {sample['started_kib'] / 1024:.1f} MiB after the start, "
+            f"{sample['kib_per_connection']:.2f} KiB per idle connection"
+        )
     return samples
 
 
@@ -39,11 +43,16 @@ def _measure(running: Running, idle: int, connections: int) -> dict[str, float]:
             try:
                 open_connections.enter_context(_ask(running.port))
             except OSError as error:
-                raise BenchError(f"{running.contestant.name}: connection {number + 1} of {idle}: {error}") from None
+                raise BenchError(
+                    f"{running.contestant.name}: connection {number + 1} of {idle}: {error}"
+                ) from None
         time.sleep(SETTLE_SECONDS)
         full = running.process.memory()
     return {
-        "started_kib": started, "warm_kib": warm, "idle_kib": full.pss, "peak_rss_kib": full.peak_rss,
+        "started_kib": started,
+        "warm_kib": warm,
+        "idle_kib": full.pss,
+        "peak_rss_kib": full.peak_rss,
         "kib_per_connection": (full.pss - warm) / idle,
     }
 

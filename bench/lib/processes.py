@@ -29,11 +29,12 @@ class CpuTime:
     """CPU time of a process and its descendants so far, in seconds."""
 
     total: float
-    """By the processes' CPU clocks, which count nanoseconds; user + system of /proc/PID/stat is this, cut to ticks of 10 ms."""
+    """By the processes' CPU clocks, in nanoseconds. User and system of /proc/PID/stat are this in ticks of 10 ms."""
     system: float
     """By /proc/PID/stat, in ticks."""
 
     def __sub__(self, earlier: "CpuTime") -> "CpuTime":
+        """What was used since."""
         return CpuTime(self.total - earlier.total, self.system - earlier.system)
 
 
@@ -55,8 +56,13 @@ class Process:
         with open(self.messages, "ab") as messages:
             # In a session of its own: Ctrl-C is for the bench, which then ends its processes one by one.
             self._child = subprocess.Popen(
-                ["taskset", "-c", str(cpu), *command], cwd=folder, env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, start_new_session=True,
+                ["taskset", "-c", str(cpu), *command],
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=messages,
+                start_new_session=True,
             )
         self.pid = self._child.pid
 
@@ -148,7 +154,7 @@ def free_port() -> int:
             port = server.getsockname()[1]
         if port not in _given_ports:
             _given_ports.add(port)
-            return port
+            return int(port)
 
 
 def _cpu_clock(pid: int) -> int:

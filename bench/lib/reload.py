@@ -1,8 +1,10 @@
 """Reloads under load: requests that fail, and what becomes of the latency.
 
-Each reload writes a configuration that differs from the one before and tells the proxy; it is done when the proxy answers by it.
+Each reload writes a configuration that differs from the one before and tells the proxy, and is over when the proxy
+answers by it.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from .contestants import Contestant
 from .processes import BenchError
 from .scenarios import SCENARIOS
 
+RATE, FULL = "rate", "full"
+"""The kinds of load: a fixed rate, or as much as comes back."""
 SECONDS_EACH = 1
 """One reload in each second of a window."""
 LIVE_SECONDS = 10
@@ -27,6 +31,7 @@ class Reloads(threading.Thread):
     def __init__(self, running: Running, number: int):
         super().__init__(daemon=True)
         self._running, self._number = running, number
+        self._signal = running.contestant.reload or signal.SIGHUP
         self.took_ms: list[float] = []
         """How long each took from the signal until it was live."""
         self.problem = ""
@@ -44,7 +49,7 @@ class Reloads(threading.Thread):
         version = int(str(self._running.values["version"])) + 1
         began = time.monotonic()
         self._running.configure(version)
-        self._running.process.signal(self._running.contestant.reload)
+        self._running.process.signal(self._signal)
         while answers(self._running.port, "/version") != str(version).encode():
             if time.monotonic() > began + LIVE_SECONDS:
                 return False
@@ -53,35 +58,46 @@ class Reloads(threading.Thread):
         return True
 
 
-def run(contestants: list[Contestant], number: int, rate: int, settings: dict[str, int], say: Callable[[str], None]):
+def run(
+    contestants: list[Contestant],
+    number: int,
+    rate: int,
+    settings: dict[str, int],
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
     """Windows at a fixed rate without and with reloads, and one with reloads under as much load as comes back."""
-    samples: list[dict[str, Any]] = []
-    seconds = number * SECONDS_EACH
+    samples = []
     with Arena() as arena:
         for turn in range(settings["rounds"]):
             for contestant in contestants if turn % 2 == 0 else contestants[::-1]:
-                running = arena.get(contestant)
-                url = running.url("/1k")
-                for kind, reloads, send in (
-                    ("rate", 0, lambda: latency.pace(url, rate, settings["connections"], seconds)),
-                    ("rate", number, lambda: latency.pace(url, rate, settings["connections"], seconds)),
-                    ("full", number, lambda: _full(running, settings["connections"], seconds)),
-                ):
-                    thread = Reloads(running, reloads)
-                    thread.start()
-                    told = send()
-                    thread.join()
-                    if thread.problem:
-                        raise BenchError(thread.problem)
-                    samples.append({
-                        "contestant": contestant.name, "round": turn, "load": kind, "reloads": reloads,
-                        "took_ms": thread.took_ms, **told,
-                    })
-                    say(f"round {turn + 1}: {contestant.name}, {reloads} reloads, {kind}: {told['failed']} failed"
-                        + (f", p99.9 {told['p99_9']} µs" if kind == "rate" else ""))
+                for kind, reloads in ((RATE, 0), (RATE, number), (FULL, number)):
+                    told = _window(
+                        arena.get(contestant), kind, reloads, number * SECONDS_EACH, rate, settings
+                    )
+                    samples.append({"contestant": contestant.name, "round": turn, **told})
+                    say(
+                        f"round {turn + 1}: {contestant.name}, {reloads} reloads, load {kind}: {told['failed']} failed"
+                        + (f", p99.9 {told['p99_9']} µs" if kind == RATE else "")
+                    )
     return samples
 
 
-def _full(running: Running, connections: int, seconds: int) -> dict[str, Any]:
-    done = load.run(running, SCENARIOS["s1"], connections, seconds)
-    return {"done": done.requests, "failed": done.failed, "requests_per_second": done.requests / done.seconds}
+def _window(
+    running: Running, kind: str, reloads: int, seconds: int, rate: int, settings: dict[str, int]
+) -> dict[str, Any]:
+    """What becomes of requests while it is reloaded so many times."""
+    thread = Reloads(running, reloads)
+    thread.start()
+    if kind == RATE:
+        told = latency.pace(running.url("/1k"), rate, settings["connections"], seconds)
+    else:
+        done = load.run(running, SCENARIOS["s1"], settings["connections"], seconds)
+        told = {
+            "done": done.requests,
+            "failed": done.failed,
+            "requests_per_second": done.requests / done.seconds,
+        }
+    thread.join()
+    if thread.problem:
+        raise BenchError(thread.problem)
+    return {"load": kind, "reloads": reloads, "took_ms": thread.took_ms, **told}

@@ -3,6 +3,7 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from .results import Results
 from .scenarios import PLAIN, SCENARIOS
@@ -10,11 +11,12 @@ from .scenarios import PLAIN, SCENARIOS
 REFERENCE = "nginx"
 FILTER_REFERENCE = "nginx-lua"
 
+Sample = dict[str, Any]
 Rounds = dict[int, float]
 """A figure of each round."""
 
 
-def rounds(samples: Iterable[dict], figure: str) -> dict[tuple[str, str], Rounds]:
+def rounds(samples: Iterable[Sample], figure: str) -> dict[tuple[str, str], Rounds]:
     """A figure by scenario and contestant, round by round."""
     table: dict[tuple[str, str], Rounds] = defaultdict(dict)
     for sample in samples:
@@ -38,7 +40,7 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
 def titles(results: Results, filtered: bool = False, versions: bool = True) -> dict[str, str]:
     """What contestants are called, where there are filters with what these are made of."""
     return {
-        name: " ".join(filter(None, [one["title"], versions and one["version"]]))
+        name: " ".join(filter(None, [one["title"], one["version"] if versions else ""]))
         + (f", {one['filter_kind']}" if filtered and one["filter_kind"] else "")
         for name, one in results["run"]["contestants"].items()
     }
@@ -56,7 +58,9 @@ def heading(results: Results) -> str:
 def document(results: Results) -> str:
     """Everything that was measured."""
     sections = {"cpu": cpu, "latency": latency, "memory": memory, "reload": reload, "founding": founding}
-    return "\n\n".join([heading(results), *(section(results) for step, section in sections.items() if step in results)])
+    return "\n\n".join(
+        [heading(results), *(section(results) for step, section in sections.items() if step in results)]
+    )
 
 
 def markdown(header: str, rows: Iterable[Iterable[str]]) -> str:
@@ -87,11 +91,19 @@ def _overview(results: Results, scenarios: list[str]) -> str:
     contestants = [name for name in names if any((scenario, name) in micros for scenario in scenarios)]
     if not contestants:
         return ""
-    return markdown(" | ".join(["", *(names[name] for name in contestants)]), (
-        [f"{scenario}: {SCENARIOS[scenario].title}", *(
-            spread(micros[scenario, name].values()) if (scenario, name) in micros else "–" for name in contestants
-        )] for scenario in scenarios
-    ))
+    return markdown(
+        " | ".join(["", *(names[name] for name in contestants)]),
+        (
+            [
+                f"{scenario}: {SCENARIOS[scenario].title}",
+                *(
+                    spread(micros[scenario, name].values()) if (scenario, name) in micros else "–"
+                    for name in contestants
+                ),
+            ]
+            for scenario in scenarios
+        ),
+    )
 
 
 def _details(results: Results, scenario: str) -> str:
@@ -105,16 +117,22 @@ def _details(results: Results, scenario: str) -> str:
         mine = [sample for sample in samples if sample["contestant"] == key[1]]
         times = ratio(micros[key], micros.get((scenario, reference), {}))
         row = [
-            names.get(key[1], key[1]) + _mark(mine), spread(micros[key].values()), _median(mine, "system_us", ".1f"),
-            f"{times:.2f}" if times else "–", spread(per_second[key].values(), 0), _median(mine, "busy", ".0%"),
-            _median(mine, "origin_connections", ",.0f"), f"{_counted(mine):+.2%}",
+            names.get(key[1], key[1]) + _mark(mine),
+            spread(micros[key].values()),
+            _median(mine, "system_us", ".1f"),
+            f"{times:.2f}" if times else "–",
+            spread(per_second[key].values(), 0),
+            _median(mine, "busy", ".0%"),
+            _median(mine, "origin_connections", ",.0f"),
+            f"{_counted(mine):+.2%}",
         ]
         if filtered:
             row.append(_beyond(micros, key))
         if SCENARIOS[scenario].upstream_tls:
             row.append(_resumed(mine))
         rows.append(row)
-    header = f"| CPU µs per request | of it system | × {reference} | requests/s | CPU used | origin connections | origin counted"
+    header = f"| CPU µs per request | of it system | × {reference} | requests/s | CPU used"
+    header += " | origin connections | origin counted"
     header += " | beyond no filter" if filtered else ""
     header += " | TLS resumed" if SCENARIOS[scenario].upstream_tls else ""
     return markdown(header, rows)
@@ -123,25 +141,34 @@ def _details(results: Results, scenario: str) -> str:
 def latency(results: Results) -> str:
     """Latencies at a fixed rate, a table a scenario."""
     samples = results["latency"]
-    parts = [f"## Latency at {samples[0]['rate']:,} requests/s", "µs from the time at which each request was due."]
+    parts = [
+        f"## Latency at {samples[0]['rate']:,} requests/s",
+        "µs from the time at which each request was due.",
+    ]
     for scenario in dict.fromkeys(sample["scenario"] for sample in samples):
         mine, rows = [sample for sample in samples if sample["scenario"] == scenario], []
         names = {**titles(results, bool(SCENARIOS[scenario].filter)), "origin": "no proxy"}
         for name in dict.fromkeys(sample["contestant"] for sample in mine):
             some = [sample for sample in mine if sample["contestant"] == name]
-            rows.append([names.get(name, name), *_latencies(some), f"{sum(sample['failed'] for sample in some):,}"])
-        parts.append(f"### {scenario}: {SCENARIOS[scenario].title}\n\n" + markdown("| p50 | p99 | p99.9 | longest | failed", rows))
+            rows.append(
+                [names.get(name, name), *_latencies(some), f"{sum(sample['failed'] for sample in some):,}"]
+            )
+        table = markdown("| p50 | p99 | p99.9 | longest | failed", rows)
+        parts.append(f"### {scenario}: {SCENARIOS[scenario].title}\n\n{table}")
     return "\n\n".join(parts)
 
 
 def memory(results: Results) -> str:
     """Memory of each contestant."""
-    names, idle = titles(results), results["memory"][0]["idle_connections"]
-    rows = ([
-        names[sample["contestant"]], *(f"{sample[key] / 1024:,.1f}" for key in ("started_kib", "warm_kib", "idle_kib", "peak_rss_kib")),
-        f"{sample['kib_per_connection']:.2f}",
-    ] for sample in results["memory"])
-    header = f"| MiB after the start | after some requests | with {idle:,} idle connections | most resident | KiB per idle connection"
+    names, idle, rows = titles(results), results["memory"][0]["idle_connections"], []
+    for sample in results["memory"]:
+        totals = [sample[figure] / 1024 for figure in ("started_kib", "warm_kib", "idle_kib", "peak_rss_kib")]
+        each = f"{sample['kib_per_connection']:.2f}"
+        rows.append([names[sample["contestant"]], *(f"{total:,.1f}" for total in totals), each])
+    header = (
+        f"| MiB after the start | after some requests | with {idle:,} idle connections | most resident "
+        "| KiB per idle connection"
+    )
     return f"## Memory (PSS)\n\n{markdown(header, rows)}"
 
 
@@ -151,11 +178,12 @@ def reload(results: Results) -> str:
     for key in dict.fromkeys((one["contestant"], one["load"], one["reloads"]) for one in results["reload"]):
         mine = [one for one in results["reload"] if (one["contestant"], one["load"], one["reloads"]) == key]
         took = [millis for one in mine for millis in one["took_ms"]]
-        rows.append([
-            names[key[0]], "fixed rate" if key[1] == "rate" else "all it takes", f"{key[2]}", f"{sum(one['done'] for one in mine):,}",
-            f"{sum(one['failed'] for one in mine):,}", *(_latencies(mine) if key[1] == "rate" else ["–"] * 4),
-            spread(took, 0) if took else "–",
-        ])
+        done, failed = (sum(one[figure] for one in mine) for figure in ("done", "failed"))
+        load, latencies = (
+            ("fixed rate", _latencies(mine)) if key[1] == "rate" else ("all it takes", ["–"] * 4)
+        )
+        live = spread(took, 0) if took else "–"
+        rows.append([names[key[0]], load, f"{key[2]}", f"{done:,}", f"{failed:,}", *latencies, live])
     header = "| load | reloads a window | requests | failed | p50 µs | p99 | p99.9 | longest | ms until live"
     return f"## Reloads\n\n{markdown(header, rows)}"
 
@@ -168,35 +196,44 @@ def founding(results: Results) -> str:
         for scenario in ("s7", "s7-off"):
             mine = [one for one in samples if (one["scenario"], one["contestant"]) == (scenario, name)]
             times = ratio(per_second["s7", name], per_second["s7-off", name])
-            rows.append([
-                names[name] + _mark(mine), "kept" if scenario == "s7" else "not kept",
-                spread(per_second[scenario, name].values(), 0), f"{times:.1f}" if scenario == "s7" and times else "",
-                spread(micros[scenario, name].values()), _resumed(mine), _median(mine, "established", ",.0f"),
-                _median(mine, "time_wait", ",.0f"),
-            ])
+            rows.append(
+                [
+                    names[name] + _mark(mine),
+                    "kept" if scenario == "s7" else "not kept",
+                    spread(per_second[scenario, name].values(), 0),
+                    f"{times:.1f}" if scenario == "s7" and times else "",
+                    spread(micros[scenario, name].values()),
+                    _resumed(mine),
+                    _median(mine, "established", ",.0f"),
+                    _median(mine, "time_wait", ",.0f"),
+                ]
+            )
     header = "| connections | requests/s | times | CPU µs per request | TLS resumed | ESTABLISHED | TIME_WAIT"
     return f"## The founding experiment\n\n{markdown(header, rows)}"
 
 
-def _latencies(samples: list[dict]) -> list[str]:
+def _latencies(samples: list[Sample]) -> list[str]:
     return [spread([sample[figure] for sample in samples], 0) for figure in ("p50", "p99", "p99_9", "max")]
 
 
-def _median(samples: list[dict], figure: str, form: str) -> str:
+def _median(samples: list[Sample], figure: str, form: str) -> str:
     return format(statistics.median(sample[figure] for sample in samples), form)
 
 
-def _counted(samples: list[dict]) -> float:
+def _counted(samples: list[Sample]) -> float:
     """How many more requests the origin counted than the load generator: those that were under way at the end."""
-    return sum(sample["origin_requests"] for sample in samples) / max(1, sum(sample["requests"] for sample in samples)) - 1
+    counted, done = (
+        sum(int(sample[figure]) for sample in samples) for figure in ("origin_requests", "requests")
+    )
+    return counted / max(1, done) - 1
 
 
-def _mark(samples: list[dict]) -> str:
+def _mark(samples: list[Sample]) -> str:
     failed = sum(sample["failed"] for sample in samples)
     return f" (!) {failed:,} failed" if failed else ""
 
 
-def _resumed(samples: list[dict]) -> str:
+def _resumed(samples: list[Sample]) -> str:
     opened = sum(sample["origin_connections"] for sample in samples)
     return f"{sum(sample['tls_resumed'] for sample in samples) / opened:.0%}" if opened else "–"
 
@@ -205,9 +242,15 @@ def _beyond(micros: dict[tuple[str, str], Rounds], key: tuple[str, str]) -> str:
     """What a filter costs: the difference from the same proxy without one, in the same round."""
     scenario, contestant = key
     # A contestant with another filter is called after the one without: nginx-lua, gateway-rust.
-    bases = [name for name in (contestant, contestant.rpartition("-")[0]) if (PLAIN[scenario], name) in micros]
+    bases = [
+        name for name in (contestant, contestant.rpartition("-")[0]) if (PLAIN[scenario], name) in micros
+    ]
     if not bases:
         return "–"
     plain = micros[PLAIN[scenario], bases[0]]
     shared = micros[key].keys() & plain.keys()
-    return f"{statistics.median(micros[key][number] - plain[number] for number in shared):+.1f}" if shared else "–"
+    return (
+        f"{statistics.median(micros[key][number] - plain[number] for number in shared):+.1f}"
+        if shared
+        else "–"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .contestants import BENCH, ROOT, Contestant
+from .processes import BenchError
 
 FOLDER = BENCH / "results"
 LAST = FOLDER / "last.json"
@@ -27,12 +28,16 @@ def begin(chosen: list[Contestant], gateways: list[str], settings: dict[str, Any
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "machine": {
-                "cpu": _cpu_model(), "cores": os.cpu_count(), "kernel": platform.release(), "load_before": os.getloadavg()[0],
+                "cpu": _cpu_model(),
+                "cores": os.cpu_count(),
+                "kernel": platform.release(),
+                "load_before": os.getloadavg()[0],
             },
             "commit": _git("describe", "--always", "--dirty", "--exclude=*"),
             "gateways": gateways,
             "contestants": {
-                one.name: {"title": one.title, "version": one.version_text(), "filter_kind": one.filter_kind} for one in chosen
+                one.name: {"title": one.title, "version": one.version_text(), "filter_kind": one.filter_kind}
+                for one in chosen
             },
             "settings": settings,
         },
@@ -41,9 +46,12 @@ def begin(chosen: list[Contestant], gateways: list[str], settings: dict[str, Any
 
 def load(path: Path) -> Results:
     """Reads what was kept."""
-    results = json.loads(path.read_text())
+    try:
+        results: Results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: {error}") from None
     if results.get("format") != FORMAT:
-        raise ValueError(f"{path} is of format {results.get('format')}, this program reads {FORMAT}")
+        raise BenchError(f"{path} is of format {results.get('format')}, this program reads {FORMAT}")
     return results
 
 

@@ -22,8 +22,8 @@ class Scenario:
     """Whether connections to the origin are kept for later requests."""
     upstream_tls: bool = False
     filter: str = ""
-    """What filters do on the way: `upper` writes the response's body in capitals, `heads` looks at a field of the request and
-    sets one of the response, `nothing` has callbacks for both heads and does nothing in them."""
+    """What filters do: `upper` writes the response's body in capitals, `heads` looks at a field of the request and sets
+    one of the response, `nothing` has callbacks for both heads and does nothing in them."""
     routes: int = 0
     """Prefix routes that there are besides; the request is for the last of them."""
 

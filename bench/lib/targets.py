@@ -23,12 +23,18 @@ class Target:
     unit: str = "×"
 
 
-def cpu(ours: str, theirs: tuple[str, ...], reference: str = "", suffix: str = "") -> Callable[[Results, str], float | None]:
+def cpu(
+    ours: str, theirs: tuple[str, ...], reference: str = "", suffix: str = ""
+) -> Callable[[Results, str], float | None]:
     """CPU time per request in a scenario, against the cheapest of these in each round, maybe in another scenario."""
 
     def measured(results: Results, gateway: str) -> float | None:
         table = rounds(results.get("cpu", ()), "cpu_us")
-        others = [table[reference or ours, name or gateway] for name in theirs if (reference or ours, name or gateway) in table]
+        others = [
+            table[reference or ours, name or gateway]
+            for name in theirs
+            if (reference or ours, name or gateway) in table
+        ]
         cheapest = {
             number: min(other[number] for other in others if number in other)
             for number in set().union(*others)
@@ -40,7 +46,9 @@ def cpu(ours: str, theirs: tuple[str, ...], reference: str = "", suffix: str = "
 
 def idle_connection(results: Results, gateway: str) -> float | None:
     """KiB per idle client connection."""
-    return next((one["kib_per_connection"] for one in results.get("memory", ()) if one["contestant"] == gateway), None)
+    return next(
+        (one["kib_per_connection"] for one in results.get("memory", ()) if one["contestant"] == gateway), None
+    )
 
 
 def failed(results: Results, gateway: str) -> float | None:
@@ -51,7 +59,9 @@ def failed(results: Results, gateway: str) -> float | None:
 
 def reload_latency(results: Results, gateway: str) -> float | None:
     """p99.9 with reloads, median of the windows, against the worst window without."""
-    windows = [one for one in results.get("reload", ()) if one["contestant"] == gateway and one["load"] == "rate"]
+    windows = [
+        one for one in results.get("reload", ()) if one["contestant"] == gateway and one["load"] == "rate"
+    ]
     with_reloads = [one["p99_9"] for one in windows if one["reloads"]]
     without = [one["p99_9"] for one in windows if not one["reloads"]]
     return statistics.median(with_reloads) / max(without) if with_reloads and without else None
@@ -77,7 +87,9 @@ TARGETS = (
     Target("s9a against nginx with Lua", cpu("s9a", ("nginx-lua",)), 1.0),
     Target("s9a against nginx with Lua, filter in Rust", cpu("s9a", ("nginx-lua",), suffix="-rust"), 1.0),
     Target("s9b against the best script or module", cpu("s9b", SCRIPTED), 0.65),
-    Target("s9b against the best script or module, filter in Rust", cpu("s9b", SCRIPTED, suffix="-rust"), 0.65),
+    Target(
+        "s9b against the best script or module, filter in Rust", cpu("s9b", SCRIPTED, suffix="-rust"), 0.65
+    ),
     Target("memory of an idle client connection", idle_connection, 4, unit="KiB"),
     Target("requests that fail over all reloads", failed, 0, unit=""),
     Target("p99.9 with reloads against the worst window without", reload_latency, 1.0),

@@ -16,10 +16,23 @@ from lib.scenarios import PLAIN, SCENARIOS
 def sample(scenario: str, contestant: str, number: int, cpu_us: float, **more) -> dict:
     """What a round of `cpu` leaves."""
     usual = {
-        "system_us": 1.0, "busy": 0.9, "requests": 1000, "failed": 0, "requests_per_second": 50_000.0,
-        "origin_requests": 1064, "origin_connections": 64, "tls_resumed": 0,
+        "system_us": 1.0,
+        "busy": 0.9,
+        "requests": 1000,
+        "failed": 0,
+        "requests_per_second": 50_000.0,
+        "origin_requests": 1064,
+        "origin_connections": 64,
+        "tls_resumed": 0,
     }
-    return {"scenario": scenario, "contestant": contestant, "round": number, "cpu_us": cpu_us, **usual, **more}
+    return {
+        "scenario": scenario,
+        "contestant": contestant,
+        "round": number,
+        "cpu_us": cpu_us,
+        **usual,
+        **more,
+    }
 
 
 def results(**steps) -> dict:
@@ -30,17 +43,25 @@ def results(**steps) -> dict:
     }
     machine = {"cpu": "a <CPU>", "cores": 2, "kernel": "6.1", "load_before": 0.1}
     run = {
-        "date": "2026-11-24 09:00", "command": "bench.py all", "machine": machine, "commit": "abc", "gateways": ["gateway"],
-        "contestants": told, "settings": {"rounds": 3, "seconds": 2, "connections": 64},
+        "date": "2026-11-24 09:00",
+        "command": "bench.py all",
+        "machine": machine,
+        "commit": "abc",
+        "gateways": ["gateway"],
+        "contestants": told,
+        "settings": {"rounds": 3, "seconds": 2, "connections": 64},
     }
     return {"format": 1, "run": run, **steps}
 
 
 CPU = [
-    sample("s1", "nginx", 0, 10.0), sample("s1", "gateway", 0, 11.0),
+    sample("s1", "nginx", 0, 10.0),
+    sample("s1", "gateway", 0, 11.0),
     # A slow round of the machine: the ratio stays.
-    sample("s1", "nginx", 1, 20.0), sample("s1", "gateway", 1, 22.0),
-    sample("s1", "nginx", 2, 12.0), sample("s1", "gateway", 2, 11.4),
+    sample("s1", "nginx", 1, 20.0),
+    sample("s1", "gateway", 1, 22.0),
+    sample("s1", "nginx", 2, 12.0),
+    sample("s1", "gateway", 2, 11.4),
 ]
 
 
@@ -59,21 +80,46 @@ class Reports(unittest.TestCase):
         self.assertNotIn("(!)", report.cpu(results(cpu=CPU)))
 
     def test_a_filter_is_compared_with_the_same_proxy_without_one(self):
-        page = report.cpu(results(cpu=[*CPU, sample("s9a", "gateway-rust", 1, 25.0), sample("s9a", "nginx-lua", 2, 15.0)]))
+        page = report.cpu(
+            results(cpu=[*CPU, sample("s9a", "gateway-rust", 1, 25.0), sample("s9a", "nginx-lua", 2, 15.0)])
+        )
         self.assertIn("| gateway 1.2, wasm from Rust | 25.0 (25.0–25.0) |", page)
         self.assertIn("| +3.0 |", page)
 
     def test_every_step_has_its_section(self):
-        window = {"contestant": "nginx", "round": 0, "load": "rate", "took_ms": [12.0], "done": 9, "failed": 1}
+        window = {
+            "contestant": "nginx",
+            "round": 0,
+            "load": "rate",
+            "took_ms": [12.0],
+            "done": 9,
+            "failed": 1,
+        }
         paced = {"p50": 1, "p99": 2, "p99_9": 3, "max": 4}
-        page = report.document(results(
-            cpu=CPU,
-            latency=[{"scenario": "s1", "contestant": "origin", "round": 0, "rate": 5000, "failed": 0, **paced}],
-            memory=[{"contestant": "nginx", "idle_connections": 9, "started_kib": 1024, "warm_kib": 1, "idle_kib": 1,
-                     "peak_rss_kib": 1, "kib_per_connection": 0.5}],
-            reload=[{**window, "reloads": 3, **paced}, {**window, "load": "full", "reloads": 3}],
-            founding=[{**sample(name, "nginx", 0, 1.0), "established": 64, "time_wait": 0} for name in ("s7", "s7-off")],
-        ))
+        page = report.document(
+            results(
+                cpu=CPU,
+                latency=[
+                    {"scenario": "s1", "contestant": "origin", "round": 0, "rate": 5000, "failed": 0, **paced}
+                ],
+                memory=[
+                    {
+                        "contestant": "nginx",
+                        "idle_connections": 9,
+                        "started_kib": 1024,
+                        "warm_kib": 1,
+                        "idle_kib": 1,
+                        "peak_rss_kib": 1,
+                        "kib_per_connection": 0.5,
+                    }
+                ],
+                reload=[{**window, "reloads": 3, **paced}, {**window, "load": "full", "reloads": 3}],
+                founding=[
+                    {**sample(name, "nginx", 0, 1.0), "established": 64, "time_wait": 0}
+                    for name in ("s7", "s7-off")
+                ],
+            )
+        )
         for words in ("no proxy", "KiB per idle connection", "all it takes", "TIME_WAIT", "| 0.0 | 0.50 |"):
             self.assertIn(words, page)
 
@@ -82,7 +128,9 @@ class Targets(unittest.TestCase):
     def test_a_target_is_met_or_missed(self):
         self.assertIn("| s1 against nginx | ≤ 1.1 × | 1.10 | met |", targets.table(results(cpu=CPU)))
         dearer = [sample("s1", "nginx", 0, 10.0), sample("s1", "gateway", 0, 11.2)]
-        self.assertIn("| s1 against nginx | ≤ 1.1 × | 1.12 | **missed** |", targets.table(results(cpu=dearer)))
+        self.assertIn(
+            "| s1 against nginx | ≤ 1.1 × | 1.12 | **missed** |", targets.table(results(cpu=dearer))
+        )
 
     def test_what_was_not_measured_has_no_row(self):
         self.assertEqual(targets.table(results()), "")
@@ -95,12 +143,22 @@ class Targets(unittest.TestCase):
         self.assertIn("| 0.75 | **missed** |", page)
 
     def test_many_routes_are_compared_with_few(self):
-        page = targets.table(results(cpu=[sample("s8-10", "gateway", 0, 10.0), sample("s8-10000", "gateway", 0, 10.2)]))
+        page = targets.table(
+            results(cpu=[sample("s8-10", "gateway", 0, 10.0), sample("s8-10000", "gateway", 0, 10.2)])
+        )
         self.assertIn("| s8-10000 against s8-10 | ≤ 1.03 × | 1.02 | met |", page)
 
     def test_reloads_may_fail_nothing(self):
-        windows = [{"contestant": "gateway", "load": "rate", "reloads": reloads, "failed": failed, "p99_9": 900 + reloads}
-                   for reloads, failed in ((0, 5), (10, 1))]
+        windows = [
+            {
+                "contestant": "gateway",
+                "load": "rate",
+                "reloads": reloads,
+                "failed": failed,
+                "p99_9": 900 + reloads,
+            }
+            for reloads, failed in ((0, 5), (10, 1))
+        ]
         page = targets.table(results(reload=windows))
         self.assertIn("| requests that fail over all reloads | ≤ 0 | 1.00 | **missed** |", page)
         self.assertIn("| 1.01 | **missed** |", page)
@@ -108,7 +166,9 @@ class Targets(unittest.TestCase):
 
 class Charts(unittest.TestCase):
     def test_every_scenario_has_a_panel_and_every_contestant_a_bar(self):
-        picture = ElementTree.fromstring(chart.draw(results(cpu=[*CPU, sample("s9a", "envoy-wasm", 0, 1234.5)])))
+        picture = ElementTree.fromstring(
+            chart.draw(results(cpu=[*CPU, sample("s9a", "envoy-wasm", 0, 1234.5)]))
+        )
         text = [line for part in picture.iter() for line in [part.text or ""]]
         for words in ("1 KiB, keep-alive", "s1", "gateway", "nginx", "Envoy, wasm from C", "1,234", "11.4"):
             self.assertIn(words, text)

@@ -136,7 +136,7 @@ def run_steps(arguments: argparse.Namespace) -> None:
     chosen = [one for one in contestants(programs) if one.name in taking_part]
     settings = {name: getattr(arguments, name) for name in ("rounds", "seconds", "connections")}
     more = {name: getattr(arguments, name) for name in ("rate", "idle", "reloads")}
-    found = results.begin(chosen, list(programs), {**settings, **more})
+    found = results.begin(chosen, programs, {**settings, **more})
     whole = len(arguments.steps) > 1
     output = arguments.output or (results.FOLDER / time.strftime("%Y-%m-%d.json") if whole else results.LAST)
     for name, samples in measure(arguments, pairs, settings):

@@ -1,11 +1,13 @@
 """What a run has found, as it is kept in a file of JSON."""
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ Results = dict[str, Any]
 """The run itself under `run`, and the samples of each step under its name."""
 
 
-def begin(chosen: list[Contestant], gateways: list[str], settings: dict[str, Any]) -> Results:
+def begin(chosen: list[Contestant], programs: Mapping[str, Path], settings: dict[str, Any]) -> Results:
     """The results of a run that has measured nothing yet."""
     return {
         "format": FORMAT,
@@ -34,7 +36,8 @@ def begin(chosen: list[Contestant], gateways: list[str], settings: dict[str, Any
                 "load_before": os.getloadavg()[0],
             },
             "commit": _git("describe", "--always", "--dirty", "--exclude=*"),
-            "gateways": gateways,
+            "gateways": list(programs),
+            "programs": {name: _digest(program) for name, program in programs.items()},
             "contestants": {
                 one.name: {"title": one.title, "version": one.version_text(), "filter_kind": one.filter_kind}
                 for one in chosen
@@ -61,6 +64,14 @@ def save(results: Results, path: Path) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     part.rename(path)
+
+
+def _digest(program: Path) -> str:
+    """By which a program is known again: the commit is that of the folder, not of what was built elsewhere."""
+    if not program.exists():
+        return ""
+    with open(program, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cpu_model() -> str:

@@ -86,6 +86,11 @@ class Reports(unittest.TestCase):
         self.assertIn("| gateway 1.2, wasm from Rust | 25.0 (25.0–25.0) |", page)
         self.assertIn("| +3.0 |", page)
 
+    def test_without_nginx_programs_of_the_gateway_are_compared_with_the_first(self):
+        page = report.cpu(results(cpu=[sample("s1", "gateway", 0, 10.0), sample("s1", "haproxy", 0, 12.0)]))
+        self.assertIn("× gateway", page)
+        self.assertIn("| 1.20 |", page)
+
     def test_every_step_has_its_section(self):
         window = {
             "contestant": "nginx",

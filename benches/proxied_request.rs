@@ -1,6 +1,6 @@
 //! A whole proxied request, over loopback sockets: client, gateway with one worker, and an upstream that is a second listener
 //! of the same worker. It shows changes of the request path, not what a proxy costs beside others: for that there is
-//! `benches/cpu_per_request.py`.
+//! `bench/`.
 //!
 //! ```text
 //! cargo bench --bench proxied_request

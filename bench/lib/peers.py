@@ -1,0 +1,238 @@
+"""All contestants there are. Their configurations are in peers/; what differs between those of one proxy is here."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from .contestants import FILTERS, ROOT, Contestant
+
+GATEWAY = ROOT / "target/release/gateway"
+PREBUILT = ROOT / "plugins/prebuilt/uppercase.wasm"
+"""The same filter as FILTERS / "upper.wasm", written in Rust with the SDK."""
+
+
+def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
+    """All there are; each program of the gateway is two, for the filter in C and the one in Rust."""
+    ours = []
+    for family, program in gateways.items():
+        ours.append(_gateway(family, program, FILTERS / "upper.wasm", "nothing heads upper"))
+        ours.append(_gateway(family, program, PREBUILT, "upper", "rust"))
+    return [*ours, *PEERS]
+
+
+def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = "") -> Contestant:
+    return Contestant(
+        name=f"{family}-{kind}" if kind else family,
+        family=family,
+        title=family,
+        filter_kind="wasm from Rust" if kind else "wasm from C",
+        command=(str(program), "--config", "{{folder}}/gateway.yaml", "--log", "warn"),
+        config="gateway.yaml",
+        route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
+        values={"upper": str(upper)},
+        plain=not kind,
+        filters=frozenset(filters.split()),
+        reload=signal.SIGHUP,
+    )
+
+
+# -- nginx
+
+# A block that has such lines of its own does not inherit those around it.
+FORWARDED = """
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $http_host;
+    proxy_set_header Via "1.1 nginx";
+"""
+NGINX_LUA = """
+        location /heads/ {
+            access_by_lua_block { local path = ngx.var.request_uri }
+            header_filter_by_lua_block { ngx.header["x-filtered"] = "yes" }
+            proxy_pass http://kept;
+        }
+        location /upper/ {
+            body_filter_by_lua_block { ngx.arg[1] = string.upper(ngx.arg[1]) }
+            proxy_pass http://kept;
+        }
+"""
+NGINX_NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kept; }"
+
+
+def _nginx(
+    name: str, kind: str = "", modules: str = "", http: str = "", locations: str = "", filters: str = ""
+) -> Contestant:
+    loaded = "\n".join(f"load_module /usr/lib/nginx/modules/{module}.so;" for module in modules.split())
+    return Contestant(
+        name=name,
+        family="nginx",
+        title="nginx",
+        filter_kind=kind,
+        command=("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"),
+        config="nginx.conf",
+        route="        location /route-{{number}}/ { proxy_pass http://kept; }",
+        values={"modules": loaded, "http": http, "filters": locations, "forwarded": FORWARDED},
+        version=("nginx", "-v"),
+        plain=not filters,
+        filters=frozenset(filters.split()),
+        reload=signal.SIGHUP,
+    )
+
+
+# -- HAProxy
+
+
+def _haproxy(name: str, kind: str = "", start: str = "", upper: str = "", filters: str = "") -> Contestant:
+    return Contestant(
+        name=name,
+        family="haproxy",
+        title="HAProxy",
+        filter_kind=kind,
+        command=("haproxy", "-W", "-f", "{{folder}}/haproxy.cfg"),
+        config="haproxy.cfg",
+        route="    use_backend kept if { path_beg /route-{{number}}/ }",
+        values={"global": start, "upper": upper},
+        version=("haproxy", "-v"),
+        plain=not filters,
+        filters=frozenset(filters.split()),
+        reload=signal.SIGUSR2,
+        walls={
+            "s8-10000": "one rule a route is tried after the other, which takes milliseconds; a map would be the way"
+        },
+    )
+
+
+# -- Envoy: filters are off but for the routes that switch them on
+
+ENVOY_WASM = """
+          - name: {{name}}
+            disabled: true
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                vm_config:
+                  vm_id: {{name}}
+                  runtime: envoy.wasm.runtime.v8
+                  code: { local: { filename: "{{module}}" } }
+"""
+ENVOY_LUA = """
+          - name: upper
+            disabled: true
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+              default_source_code:
+                inline_string: |
+                  function envoy_on_response(handle)
+                    local body = handle:body(true)
+                    body:setBytes(body:getBytes(0, body:length()):upper())
+                  end
+"""
+ENVOY_ROUTE = """
+              - match: { prefix: "/{{name}}/" }
+                route: { cluster: kept }
+                typed_per_filter_config:
+                  {{name}}: { "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {} }
+"""
+
+
+def _envoy(name: str, kind: str, filters: Mapping[str, str]) -> Contestant:
+    """Envoy with filters by name."""
+    return Contestant(
+        name=name,
+        family="envoy",
+        title="Envoy",
+        filter_kind=kind,
+        command=(
+            "{{installed}}/envoy",
+            "-c",
+            "{{folder}}/envoy.yaml",
+            "--concurrency",
+            "1",
+            "-l",
+            "error",
+            "--disable-hot-restart",
+        ),
+        config="envoy.yaml",
+        route='              - { match: { prefix: "/route-{{number}}/" }, route: { cluster: kept } }',
+        values={
+            "filters": "".join(filters.values()),
+            "filtered": "".join(ENVOY_ROUTE.replace("{{name}}", one) for one in filters),
+        },
+        version=("{{installed}}/envoy", "--version"),
+        plain=not filters,
+        filters=frozenset(filters),
+        walls={
+            "s8-10000": "one route is tried after the other, which takes half a millisecond; a matcher would be the way"
+        },
+    )
+
+
+def _envoy_wasm(modules: Mapping[str, Path]) -> dict[str, str]:
+    return {
+        name: ENVOY_WASM.replace("{{name}}", name).replace("{{module}}", str(module))
+        for name, module in modules.items()
+    }
+
+
+# -- Caddy and Pingora
+
+CADDY = Contestant(
+    name="caddy",
+    family="caddy",
+    title="Caddy",
+    filter_kind="",
+    command=("{{installed}}/caddy", "run", "--adapter", "caddyfile", "--config", "{{folder}}/Caddyfile"),
+    config="Caddyfile",
+    route="\thandle /route-{{number}}/* {\n\t\timport kept\n\t}",
+    environment={"GOMAXPROCS": "1", "HOME": "{{folder}}"},
+    version=("{{installed}}/caddy", "version"),
+    walls={"s8-10000": "it takes minutes to start"},
+)
+PINGORA = Contestant(
+    name="pingora",
+    family="pingora",
+    title="Pingora",
+    filter_kind="native",
+    command=(
+        str(ROOT / "bench/pingora/target/release/bench-pingora"),
+        *("--port={{port}}", "--tls-port={{tls_port}}", "--origin={{origin}}", "--origin-tls={{origin_tls}}"),
+        *("--certificate={{certificate}}", "--key={{key}}", "--routes={{routes_count}}", "--idle=256"),
+    ),
+    version=("sed", "-n", '/^name = "pingora"$/{n;p}', str(ROOT / "bench/pingora/Cargo.lock")),
+    filters=frozenset({"upper"}),
+    walls={"s8-10000": "routes are its program's own affair, here a plain loop"},
+)
+
+C_MODULES = {name: FILTERS / f"{name}.wasm" for name in ("nothing", "heads", "upper")}
+PEERS = (
+    _nginx("nginx"),
+    _nginx(
+        "nginx-lua",
+        kind="Lua",
+        modules="ndk_http_module ngx_http_lua_module",
+        locations=NGINX_LUA,
+        filters="upper heads",
+    ),
+    _nginx(
+        "nginx-njs",
+        kind="njs",
+        modules="ngx_http_js_module",
+        http="js_path {{here}}; js_import upper from upper.js;",
+        locations=NGINX_NJS,
+        filters="upper",
+    ),
+    _haproxy("haproxy"),
+    _haproxy(
+        "haproxy-lua",
+        kind="Lua",
+        start="lua-load {{here}}/upper.lua",
+        upper="filter lua.upper",
+        filters="upper",
+    ),
+    _envoy("envoy", kind="", filters={}),
+    _envoy("envoy-lua", kind="Lua", filters={"upper": ENVOY_LUA}),
+    _envoy("envoy-wasm", kind="wasm from C", filters=_envoy_wasm(C_MODULES)),
+    _envoy("envoy-rust", kind="wasm from Rust", filters=_envoy_wasm({"upper": PREBUILT})),
+    CADDY,
+    PINGORA,
+)

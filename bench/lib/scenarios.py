@@ -1,0 +1,53 @@
+"""The scenarios: what clients ask, and what the proxy has to do with it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of request. Proxies tell by the path's first segment what to do; the origin answers by the last."""
+
+    name: str
+    title: str
+    path: str = "/1k"
+    tls: bool = False
+    """Whether clients speak TLS."""
+    http2: bool = False
+    """Whether clients speak HTTP/2: 16 connections of 8 streams each."""
+    post_bytes: int = 0
+    """The body of a POST; 0 for a GET."""
+    client_close: bool = False
+    """Whether each request comes on a connection of its own."""
+    kept: bool = True
+    """Whether connections to the origin are kept for later requests."""
+    upstream_tls: bool = False
+    filter: str = ""
+    """What filters do: `upper` writes the response's body in capitals, `heads` looks at a field of the request and sets
+    one of the response, `nothing` has callbacks for both heads and does nothing in them."""
+    routes: int = 0
+    """Prefix routes that there are besides; the request is for the last of them."""
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("s1", "1 KiB, keep-alive"),
+        Scenario("s2", "64 KiB", "/64k"),
+        Scenario("s3", "POST of 16 KiB, echoed", "/echo", post_bytes=16 * 1024),
+        Scenario("s4", "1 KiB, new client connections", client_close=True),
+        Scenario("s5", "1 KiB, TLS client", tls=True),
+        Scenario("s6", "1 KiB, TLS client, HTTP/2", tls=True, http2=True),
+        Scenario("s7", "1 KiB, HTTPS upstream, kept", "/tls/1k", upstream_tls=True),
+        Scenario("s7-off", "1 KiB, HTTPS upstream, not kept", "/tls-off/1k", kept=False, upstream_tls=True),
+        Scenario("off", "1 KiB, plain upstream, not kept", "/off/1k", kept=False),
+        Scenario("s8-10", "1 KiB, last of 10 routes", "/route-9/1k", routes=10),
+        Scenario("s8-10000", "1 KiB, last of 10,000 routes", "/route-9999/1k", routes=10_000),
+        Scenario("f-nothing", "1 KiB, a filter that does nothing", "/nothing/1k", filter="nothing"),
+        Scenario("f-heads", "1 KiB, a filter that looks at heads", "/heads/1k", filter="heads"),
+        Scenario("s9a", "1 KiB in capitals by a filter", "/upper/1k", filter="upper"),
+        Scenario("s9b", "64 KiB in capitals by a filter", "/upper/64k", filter="upper"),
+    )
+}
+
+PLAIN = {"s9a": "s1", "s9b": "s2", "f-nothing": "s1", "f-heads": "s1"}
+"""The scenario without a filter that one with a filter is compared with."""

@@ -1,0 +1,306 @@
+//! The server behind the proxies: cheap, since it shares a CPU with the load generator, and it counts what comes in.
+//!
+//! HTTP/1.1, plain and over TLS 1.3 with session tickets. The last segment of the path says what is wanted: `1k` and `64k`
+//! are texts of that size, `echo` answers with the body of the request, all else is 404. A third port answers every
+//! request with the counts as JSON and is not counted itself. The ports are free ones, told as JSON in the first line.
+
+use std::cell::Cell;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{HandshakeKind, ServerConfig};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime;
+use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
+
+/// Connections that wait to be accepted: more than any proxy opens at once.
+const BACKLOG: u32 = 4096;
+/// Bytes of a request's head; and of its body.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Room for a request at once, so that the usual ones are read by one system call.
+const READ_BYTES: usize = 20 * 1024;
+const FIELDS_MAX: usize = 64;
+/// What bodies are made of: letters of both cases and others, for filters that change case.
+const TEXT: &[u8; 16] = b"hello, World 123";
+
+/// Serves until it is killed.
+#[derive(Parser)]
+struct Arguments {
+    /// The certificate, PEM
+    #[arg(long)]
+    certificate: PathBuf,
+    /// Its key, PEM
+    #[arg(long)]
+    key: PathBuf,
+}
+
+/// What has come in so far.
+#[derive(Default)]
+struct Counts {
+    plain_connections: Cell<u64>,
+    tls_connections: Cell<u64>,
+    tls_resumed: Cell<u64>,
+    requests: Cell<u64>,
+    open: Cell<u64>,
+}
+
+/// A connection that counts as open for as long as this lives.
+struct Open(Rc<Counts>);
+
+/// Whole responses, the first for connections that stay, the second for those that end.
+struct Answers {
+    small: [Vec<u8>; 2],
+    large: [Vec<u8>; 2],
+    not_found: [Vec<u8>; 2],
+}
+
+enum Wanted {
+    Small,
+    Large,
+    Echo,
+    Other,
+}
+
+/// What there is to know of a request's head.
+struct Head {
+    bytes: usize,
+    body_bytes: usize,
+    wanted: Wanted,
+    close: bool,
+}
+
+#[allow(clippy::print_stdout, reason = "whoever starts it reads the ports there")]
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let acceptor = TlsAcceptor::from(Arc::new(tls(&arguments)?));
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let (plain, tls, counts) = (listen()?, listen()?, listen()?);
+        println!(
+            "{}",
+            json!({
+                "plain": plain.local_addr()?.port(),
+                "tls": tls.local_addr()?.port(),
+                "counts": counts.local_addr()?.port(),
+            })
+        );
+        let answers = Rc::new(Answers::new());
+        let counted = Rc::new(Counts::default());
+        spawn_local(accept_tls(tls, acceptor, Rc::clone(&answers), Rc::clone(&counted)));
+        spawn_local(tell(counts, Rc::clone(&counted)));
+        accept_plain(plain, answers, counted).await
+    })
+}
+
+fn tls(arguments: &Arguments) -> Result<ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(&arguments.certificate).context("the certificate")?;
+    let key = PrivateKeyDer::from_pem_file(&arguments.key).context("the key")?;
+    let mut config = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept_plain(listener: TcpListener, answers: Rc<Answers>, counts: Rc<Counts>) -> Result<()> {
+    loop {
+        let stream = accept(&listener).await;
+        add(&counts.plain_connections);
+        let (answers, open) = (Rc::clone(&answers), Open::new(&counts));
+        // A connection that breaks is the proxy's to tell.
+        spawn_local(async move { drop(serve(stream, &answers, &open.0).await) });
+    }
+}
+
+async fn accept_tls(listener: TcpListener, acceptor: TlsAcceptor, answers: Rc<Answers>, counts: Rc<Counts>) {
+    loop {
+        let stream = accept(&listener).await;
+        add(&counts.tls_connections);
+        let (acceptor, answers, open) = (acceptor.clone(), Rc::clone(&answers), Open::new(&counts));
+        spawn_local(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                add(&open.0.tls_resumed);
+            }
+            drop(serve(stream, &answers, &open.0).await);
+        });
+    }
+}
+
+/// The next connection. Those that end before they are accepted are passed over.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        if let Ok((stream, _)) = listener.accept().await
+            && stream.set_nodelay(true).is_ok()
+        {
+            return stream;
+        }
+    }
+}
+
+/// Answers every request with the counts.
+async fn tell(listener: TcpListener, counts: Rc<Counts>) {
+    loop {
+        let mut stream = accept(&listener).await;
+        let counts = Rc::clone(&counts);
+        spawn_local(async move {
+            let mut buffer = Vec::new();
+            while let Ok(Some(head)) = read_head(&mut stream, &mut buffer).await {
+                buffer.drain(..head.bytes);
+                let text = counts.json();
+                if stream.write_all(&answer("200 OK", text.as_bytes(), false)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// The requests of one connection.
+async fn serve<S>(mut stream: S, answers: &Answers, counts: &Counts) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = Vec::with_capacity(READ_BYTES);
+    while let Some(head) = read_head(&mut stream, &mut buffer).await? {
+        let end = head.bytes + head.body_bytes;
+        while buffer.len() < end {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        add(&counts.requests);
+        match head.wanted {
+            Wanted::Small => stream.write_all(choose(&answers.small, head.close)).await?,
+            Wanted::Large => stream.write_all(choose(&answers.large, head.close)).await?,
+            Wanted::Other => stream.write_all(choose(&answers.not_found, head.close)).await?,
+            Wanted::Echo => {
+                let body = buffer.get(head.bytes..end).unwrap_or_default();
+                stream.write_all(&answer("200 OK", body, head.close)).await?;
+            }
+        }
+        stream.flush().await?;
+        if head.close {
+            return stream.shutdown().await;
+        }
+        buffer.drain(..end);
+    }
+    Ok(())
+}
+
+/// Reads to the end of a request's head; `None` where the stream ends, or holds no request that this server takes.
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Option<Head>> {
+    loop {
+        match Head::parse(buffer) {
+            Ok(Some(head)) => return Ok(Some(head)),
+            Ok(None) if buffer.len() < HEAD_BYTES_MAX => {}
+            Ok(None) | Err(_) => return Ok(None),
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+impl Head {
+    /// The head that the buffer begins with, once it is all there.
+    fn parse(buffer: &[u8]) -> Result<Option<Self>> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut fields);
+        let httparse::Status::Complete(bytes) = request.parse(buffer)? else { return Ok(None) };
+        let (mut body_bytes, mut close) = (0, request.version == Some(0));
+        for field in request.headers.iter() {
+            if field.name.eq_ignore_ascii_case("content-length") {
+                body_bytes = std::str::from_utf8(field.value)?.parse()?;
+            } else if field.name.eq_ignore_ascii_case("connection") {
+                close |= field.value.eq_ignore_ascii_case(b"close");
+            }
+            anyhow::ensure!(!field.name.eq_ignore_ascii_case("transfer-encoding"), "it is not needed here");
+        }
+        anyhow::ensure!(body_bytes <= BODY_BYTES_MAX, "a body too long");
+        let wanted = match request.path.and_then(|path| path.rsplit('/').next()) {
+            Some("1k") => Wanted::Small,
+            Some("64k") => Wanted::Large,
+            Some("echo") => Wanted::Echo,
+            _ => Wanted::Other,
+        };
+        Ok(Some(Self { bytes, body_bytes, wanted, close }))
+    }
+}
+
+impl Answers {
+    fn new() -> Self {
+        let both = |status: &str, bytes: usize| {
+            let body = TEXT.repeat(bytes / TEXT.len());
+            [answer(status, &body, false), answer(status, &body, true)]
+        };
+        Self {
+            small: both("200 OK", 1024),
+            large: both("200 OK", 64 * 1024),
+            not_found: both("404 Not Found", TEXT.len()),
+        }
+    }
+}
+
+/// A response as servers usually send them.
+fn answer(status: &str, body: &[u8], close: bool) -> Vec<u8> {
+    let connection = if close { "Connection: close\r\n" } else { "" };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nServer: origin\r\nDate: Tue, 24 Nov 2026 09:00:00 GMT\r\n\
+         Content-Type: text/plain\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{connection}\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn choose(both: &[Vec<u8>; 2], close: bool) -> &[u8] {
+    let [stays, ends] = both;
+    if close { ends } else { stays }
+}
+
+fn add(count: &Cell<u64>) {
+    count.set(count.get() + 1);
+}
+
+impl Counts {
+    fn json(&self) -> String {
+        json!({
+            "plain_connections": self.plain_connections.get(),
+            "tls_connections": self.tls_connections.get(),
+            "tls_resumed": self.tls_resumed.get(),
+            "requests": self.requests.get(),
+            "open": self.open.get(),
+        })
+        .to_string()
+    }
+}
+
+impl Open {
+    fn new(counts: &Rc<Counts>) -> Self {
+        add(&counts.open);
+        Self(Rc::clone(counts))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}

@@ -60,7 +60,8 @@ pub(super) async fn serve(
         goodbye: None,
     });
     let context = Rc::new(Streaming { downstream, streams: streams.clone() });
-    let service = hyper::service::service_fn(move |request| context.clone().answer(request));
+    // Boxed, because hyper and the stream's task hand it on several times before it is polled.
+    let service = hyper::service::service_fn(move |request| Box::pin(context.clone().answer(request)));
     let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS)

@@ -32,6 +32,18 @@ pub(crate) struct Socket {
     inner: Inner,
     /// Bytes that were read to find out what they are, and that are to be read again.
     unread: Bytes,
+    written: Written,
+}
+
+/// How often a socket was written to. Nagle's algorithm has the second write wait for the acknowledgement of the first,
+/// which the peer may delay: it is switched off then, and not for sockets that are written to once. (Of one write, Linux
+/// sends all at once, its small end too.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Never,
+    Once,
+    /// Nagle's algorithm is off.
+    Again,
 }
 
 #[derive(Debug)]
@@ -43,7 +55,7 @@ enum Inner {
 
 impl Socket {
     pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { inner: Inner::Attached(socket), unread: Bytes::new() }
+        Self { inner: Inner::Attached(socket), unread: Bytes::new(), written: Written::Never }
     }
 
     /// Puts bytes back in front of those to come.
@@ -61,6 +73,26 @@ impl Socket {
             Inner::Attached(socket) => Ok(socket),
             Inner::Detached(_) | Inner::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Writes by `write`, and without delay from the second time on.
+    fn poll_written(
+        &mut self,
+        write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let is_second = self.written == Written::Once;
+        let socket = self.attached()?;
+        if is_second {
+            // Nothing but speed depends on it.
+            drop(socket.set_nodelay(true));
+        }
+        let polled = write(Pin::new(socket));
+        match self.written {
+            Written::Never if polled.is_ready() => self.written = Written::Once,
+            Written::Once => self.written = Written::Again,
+            Written::Never | Written::Again => {}
+        }
+        polled
     }
 
     fn detach(&mut self) -> io::Result<()> {
@@ -112,7 +144,7 @@ impl Stream {
 
     /// A stream that is no more: what stays behind when another owner takes one over.
     pub(crate) fn closed() -> Self {
-        Stream::Plain(Socket { inner: Inner::Gone, unread: Bytes::new() })
+        Stream::Plain(Socket { inner: Inner::Gone, unread: Bytes::new(), written: Written::Never })
     }
 
     fn socket(&mut self) -> &mut Socket {
@@ -169,7 +201,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.get_mut().attached()?).poll_write(cx, buf)
+        self.get_mut().poll_written(|socket| socket.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -177,7 +209,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.get_mut().attached()?).poll_write_vectored(cx, bufs)
+        self.get_mut().poll_written(|socket| socket.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -237,5 +269,28 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_that_is_written_waits_for_the_acknowledgement_of_what_was_written_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = Socket::new(stream);
+        let mut is_without_delay = Vec::new();
+        for _ in 0..3 {
+            socket.write_all(b"a").await.unwrap();
+            is_without_delay.push(socket.attached().unwrap().nodelay().unwrap());
+        }
+        assert_eq!(is_without_delay, [false, true, true]);
     }
 }

@@ -170,8 +170,6 @@ impl Drop for Admitted {
 /// Starts the task of a connection. One that has something to settle first gets a task for that, and another
 /// for HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
 fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
-    // Without it the last part of a response can wait for the client's delayed acknowledgement.
-    drop(socket.set_nodelay(true));
     let accepted = Instant::now();
     let entrance = admitted.entrance.clone();
     tracing::debug!(listener = &*entrance.name, %peer, "client connection accepted");

@@ -46,8 +46,6 @@ async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
         endpoint.warn_failure(&error);
         Error::ConnectFailed
     })?;
-    // Without it a small request can wait for the peer's delayed acknowledgement; nothing else depends on it.
-    drop(socket.set_nodelay(true));
     match endpoint.tls() {
         None => Ok(Stream::plain(socket)),
         Some((connector, name)) => handshake(endpoint, connector, name.clone(), socket).await,

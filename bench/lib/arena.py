@@ -119,6 +119,7 @@ class Arena(ExitStack):
             raise BenchError(f"the origin does not start:\n{origin.said()}")
         told = json.loads(told)
         self.origin_port, self.origin_tls_port = told["plain"], told["tls"]
+        self.origin_tls12_port = told["tls12"]
         self._counts = http.client.HTTPConnection("127.0.0.1", told["counts"], timeout=10)
 
     def _start(self, contestant: Contestant, routes: int) -> Running:
@@ -127,6 +128,8 @@ class Arena(ExitStack):
         folder = Path(tempfile.mkdtemp(prefix=f"{contestant.name}-", dir=self.folder))
         folder.chmod(0o755)
         values = self.values(routes, folder)
+        if contestant.upstream_tls12:
+            values["origin_tls"] = f"127.0.0.1:{self.origin_tls12_port}"
         lines = (fill(contestant.route, {"number": number}) for number in range(routes))
         values |= {**contestant.values, "routes": "\n".join(lines)}
         command = [fill(part, values) for part in contestant.command]

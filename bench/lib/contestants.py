@@ -39,6 +39,8 @@ class Contestant:
     """The command that tells the version."""
     plain: bool = True
     """Whether it takes part where there are no filters."""
+    upstream_tls12: bool = False
+    """Whether it speaks TLS 1.2 to the origin and not 1.3, and takes part for that alone."""
     filters: frozenset[str] = frozenset()
     """What it has filters for."""
     walls: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +50,9 @@ class Contestant:
 
     def takes_part(self, scenario: Scenario) -> bool:
         """Whether it can do what the scenario asks for."""
-        return scenario.filter in self.filters if scenario.filter else self.plain
+        if scenario.filter:
+            return scenario.filter in self.filters
+        return self.plain and (scenario.upstream_tls or not self.upstream_tls12)
 
     def missing(self) -> str:
         """What has to be installed first, or nothing."""

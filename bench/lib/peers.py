@@ -60,20 +60,28 @@ NGINX_NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kep
 
 
 def _nginx(
-    name: str, kind: str = "", modules: str = "", http: str = "", locations: str = "", filters: str = ""
+    name: str,
+    kind: str = "",
+    modules: str = "",
+    http: str = "",
+    locations: str = "",
+    filters: str = "",
+    upstream_tls12: bool = False,
 ) -> Contestant:
     loaded = "\n".join(f"load_module /usr/lib/nginx/modules/{module}.so;" for module in modules.split())
     return Contestant(
         name=name,
         family="nginx",
-        title="nginx",
+        title="nginx with TLS 1.2," if upstream_tls12 else "nginx",
         filter_kind=kind,
         command=("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"),
         config="nginx.conf",
         route="        location /route-{{number}}/ { proxy_pass http://kept; }",
-        values={"modules": loaded, "http": http, "filters": locations, "forwarded": FORWARDED},
+        values={"modules": loaded, "http": http, "filters": locations, "forwarded": FORWARDED}
+        | {"upstream_tls": "TLSv1.2" if upstream_tls12 else "TLSv1.3"},
         version=("nginx", "-v"),
         plain=not filters,
+        upstream_tls12=upstream_tls12,
         filters=frozenset(filters.split()),
         reload=signal.SIGHUP,
     )
@@ -206,6 +214,8 @@ PINGORA = Contestant(
 C_MODULES = {name: FILTERS / f"{name}.wasm" for name in ("nothing", "heads", "upper")}
 PEERS = (
     _nginx("nginx"),
+    # As it is without being told: resuming a session of TLS 1.2 takes no key exchange.
+    _nginx("nginx-tls12", upstream_tls12=True),
     _nginx(
         "nginx-lua",
         kind="Lua",

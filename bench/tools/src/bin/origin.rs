@@ -1,7 +1,7 @@
 //! The server behind the proxies: cheap, since it shares a CPU with the load generator, and it counts what comes in.
 //!
-//! HTTP/1.1, plain and over TLS 1.3 with session tickets. The last segment of the path says what is wanted: `1k` and `64k`
-//! are texts of that size, `echo` answers with the body of the request, all else is 404. A third port answers every
+//! HTTP/1.1, plain and over TLS: 1.3, and 1.2 on a port of its own. The last segment of the path says what is wanted: `1k` and
+//! `64k` are texts of that size, `echo` answers with the body of the request, all else is 404. Another port answers every
 //! request with the counts as JSON and is not counted itself. The ports are free ones, told as JSON in the first line.
 
 use std::cell::Cell;
@@ -14,7 +14,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::server::ServerSessionMemoryCache;
+use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -24,6 +25,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// Connections that wait to be accepted: more than any proxy opens at once.
 const BACKLOG: u32 = 4096;
+/// Sessions that clients may resume.
+const SESSIONS: usize = 16 * 1024;
 /// Bytes of a request's head; and of its body.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -82,33 +85,41 @@ struct Head {
 #[allow(clippy::print_stdout, reason = "whoever starts it reads the ports there")]
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let acceptor = TlsAcceptor::from(Arc::new(tls(&arguments)?));
+    let mut tls13 = tls(&arguments, &rustls::version::TLS13)?;
+    // Tickets that hold all: there are clients that use the same one again and again.
+    tls13.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    // Of TLS 1.2, clients resume sessions that the server remembers more often than those of tickets.
+    let mut tls12 = tls(&arguments, &rustls::version::TLS12)?;
+    tls12.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    let acceptors = [tls13, tls12].map(|config| TlsAcceptor::from(Arc::new(config)));
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let (plain, tls, counts) = (listen()?, listen()?, listen()?);
+        let (plain, tls13, tls12, counts) = (listen()?, listen()?, listen()?, listen()?);
         println!(
             "{}",
             json!({
                 "plain": plain.local_addr()?.port(),
-                "tls": tls.local_addr()?.port(),
+                "tls": tls13.local_addr()?.port(),
+                "tls12": tls12.local_addr()?.port(),
                 "counts": counts.local_addr()?.port(),
             })
         );
         let answers = Rc::new(Answers::new());
         let counted = Rc::new(Counts::default());
-        spawn_local(accept_tls(tls, acceptor, Rc::clone(&answers), Rc::clone(&counted)));
+        for (listener, acceptor) in [tls13, tls12].into_iter().zip(acceptors) {
+            spawn_local(accept_tls(listener, acceptor, Rc::clone(&answers), Rc::clone(&counted)));
+        }
         spawn_local(tell(counts, Rc::clone(&counted)));
         accept_plain(plain, answers, counted).await
     })
 }
 
-fn tls(arguments: &Arguments) -> Result<ServerConfig> {
+fn tls(arguments: &Arguments, version: &'static SupportedProtocolVersion) -> Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_file(&arguments.certificate).context("the certificate")?;
     let key = PrivateKeyDer::from_pem_file(&arguments.key).context("the key")?;
-    let mut config = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+    let mut config = ServerConfig::builder_with_protocol_versions(&[version])
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

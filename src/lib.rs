@@ -4,6 +4,9 @@
 
 pub mod access_log;
 pub mod admin;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench;
 mod body;
 pub mod changes;
 pub mod cli;

@@ -58,6 +58,10 @@ impl Socket {
         Self { inner: Inner::Attached(socket), unread: Bytes::new(), written: Written::Never }
     }
 
+    fn closed() -> Self {
+        Self { inner: Inner::Gone, unread: Bytes::new(), written: Written::Never }
+    }
+
     /// Puts bytes back in front of those to come.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
         self.unread = bytes;
@@ -127,6 +131,9 @@ pub(crate) enum Stream {
     Plain(Socket),
     /// rustls on top; boxed, because its state is some 1.5 KiB.
     Tls(Box<TlsStream<Socket>>),
+    /// A pipe without system calls, for `bench`; and a closed socket, for what only a socket does.
+    #[cfg(feature = "bench-internals")]
+    Memory(Box<(tokio::io::DuplexStream, Socket)>),
 }
 
 impl Stream {
@@ -142,15 +149,23 @@ impl Stream {
         Stream::Plain(Socket::new(socket))
     }
 
+    /// One end of a pipe in memory.
+    #[cfg(feature = "bench-internals")]
+    pub(crate) fn memory(pipe: tokio::io::DuplexStream) -> Self {
+        Stream::Memory(Box::new((pipe, Socket::closed())))
+    }
+
     /// A stream that is no more: what stays behind when another owner takes one over.
     pub(crate) fn closed() -> Self {
-        Stream::Plain(Socket { inner: Inner::Gone, unread: Bytes::new(), written: Written::Never })
+        Stream::Plain(Socket::closed())
     }
 
     fn socket(&mut self) -> &mut Socket {
         match self {
             Stream::Plain(socket) => socket,
             Stream::Tls(stream) => stream.get_mut().0,
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => &mut memory.1,
         }
     }
 
@@ -230,6 +245,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_read(cx, buf),
         }
     }
 }
@@ -239,6 +256,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_write(cx, buf),
         }
     }
 
@@ -250,6 +269,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -261,6 +282,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_flush(cx),
         }
     }
 
@@ -268,6 +291,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_shutdown(cx),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::Hashing;
 use super::error::MatchError;
 use super::paths::PathIndex;
 use super::specificity::HostSpecificity;
@@ -54,8 +55,8 @@ fn check_name(name: &str, written: &str) -> Result<(), MatchError> {
 /// The paths of every host, found by one look-up for the whole name and one for each of its suffixes.
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
-    exact: HashMap<Box<str>, PathIndex, foldhash::fast::RandomState>,
-    wildcards: HashMap<Box<str>, PathIndex, foldhash::fast::RandomState>,
+    exact: HashMap<Box<str>, PathIndex, Hashing>,
+    wildcards: HashMap<Box<str>, PathIndex, Hashing>,
     any: PathIndex,
 }
 

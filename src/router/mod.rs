@@ -39,6 +39,13 @@ use path::PathMatch;
 use paths::Rank;
 use template::Template;
 
+/// How names and segments are hashed: by another seed in each process, except where look-ups are counted for
+/// comparison, which would find more or fewer entries in each other's way.
+#[cfg(not(feature = "bench-internals"))]
+type Hashing = foldhash::fast::RandomState;
+#[cfg(feature = "bench-internals")]
+type Hashing = foldhash::fast::FixedState;
+
 /// Which requests a route is for, as written. The default is every request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteMatch {

@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 
+use super::Hashing;
 use super::path::PathMatch;
 use super::template::{Segment, Template, path_segments, split_segment};
 
 /// A route's place in the order of precedence: 0 is the most specific.
 pub(super) type Rank = usize;
 
-type Children<N> = HashMap<Box<str>, N, foldhash::fast::RandomState>;
+type Children<N> = HashMap<Box<str>, N, Hashing>;
 
 /// The routes under one host, by path.
 #[derive(Debug, Default)]

@@ -20,17 +20,13 @@ use crate::timer::{Timer, deadline};
 /// [`Error::ConnectFailed`], [`Error::TlsFailed`] or [`Error::ConnectTimeout`]; the place is given back.
 pub(crate) async fn dial(
     endpoint: &Endpoint,
-    mut slot: Slot,
+    slot: Slot,
     timeout: Option<Duration>,
     timer: &Timer,
 ) -> Result<Connection, Error> {
     let opened = timer.within(deadline(timeout), pin!(open(endpoint))).await;
     match opened.unwrap_or(Err(Error::ConnectTimeout)) {
-        Ok(stream) => {
-            slot.opened();
-            let (served, kept, bodiless, server_keeps) = (0, false, false, None);
-            Ok(Connection { stream, slot, served, kept, bodiless, age: Age::begin(), server_keeps })
-        }
+        Ok(stream) => Ok(adopt(slot, stream)),
         Err(error) => {
             if error == Error::ConnectTimeout {
                 endpoint.warn_failure(&error); // the others have said more of themselves
@@ -39,6 +35,13 @@ pub(crate) async fn dial(
             Err(error)
         }
     }
+}
+
+/// The connection that a stream is from now on, in the place that `slot` keeps for it.
+pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> Connection {
+    slot.opened();
+    let (served, kept, bodiless, server_keeps) = (0, false, false, None);
+    Connection { stream, slot, served, kept, bodiless, age: Age::begin(), server_keeps }
 }
 
 async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {

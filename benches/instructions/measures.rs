@@ -1,0 +1,260 @@
+//! What is counted.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use gateway::bench::{Filtered, Pooled, Proxied};
+use gateway::fields::Fields;
+use gateway::forward::{self, Forwarding};
+use gateway::router::{PathPattern, RequestLine, RouteMatch, Router};
+use http::uri::Scheme;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::unconstrained;
+
+use crate::counted;
+
+/// How often a thing is done before it counts: until pools, buffers and instances are there.
+const WARM_UP: u64 = 32;
+
+/// How often it is done then. Of a filter's callbacks, one in eight is timed.
+pub(crate) const ROUNDS: u64 = 256;
+
+/// The measures by name, in the order in which they are shown.
+pub(crate) const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
+    ("router/first of 10", || find_route(10, 0)),
+    ("router/last of 10", || find_route(10, 9)),
+    ("router/first of 10000", || find_route(10_000, 0)),
+    ("router/last of 10000", || find_route(10_000, 9_999)),
+    ("pool/acquire and release", acquire_and_release),
+    ("forward/request head", request_head),
+    ("forward/response head", response_head),
+    ("filter/heads", || filter(HEADS, 0)),
+    ("filter/uppercase 1 KiB", || filter(UPPERCASE, 1024)),
+    ("proxied/GET 1 KiB", || proxied(PLAIN, 0, 1024)),
+    ("proxied/GET 64 KiB", || proxied(PLAIN, 0, 65_536)),
+    ("proxied/POST 16 KiB", || proxied(PLAIN, 16_384, 64)),
+    ("proxied/filter heads", || proxied(HEADS, 0, 1024)),
+    ("proxied/filter uppercase 1 KiB", || proxied(UPPERCASE, 0, 1024)),
+];
+
+/// Does what a measure is about, often.
+pub(crate) fn perform(name: &str) -> anyhow::Result<()> {
+    let (_, measure) =
+        MEASURES.iter().find(|(known, _)| *known == name).context("there is no such measure")?;
+    let runtime = Builder::new_current_thread().enable_time().build_local(LocalOptions::default())?;
+    // As of one poll, which a task would have to end after so many reads and writes.
+    runtime.block_on(unconstrained(async { measure() }))
+}
+
+/// Whether what is done counts.
+#[derive(Clone, Copy)]
+struct Counting(bool);
+
+impl Counting {
+    fn count<T>(self, work: impl FnOnce() -> T) -> T {
+        if self.0 { counted(work) } else { work() }
+    }
+}
+
+fn repeat(mut round: impl FnMut(Counting) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    (0..WARM_UP + ROUNDS).try_for_each(|number| round(Counting(number >= WARM_UP)))
+}
+
+fn find_route(routes: usize, wanted: usize) -> anyhow::Result<()> {
+    let prefix = |number| format!("/api/v1/service-{number:05}");
+    let route = |number| {
+        let path = PathPattern::Prefix(prefix(number));
+        (RouteMatch { path, ..RouteMatch::default() }, number)
+    };
+    let router = Router::build((0..routes).map(route).collect());
+    let router = router.ok().context("the routes are in each other's way")?;
+    let (path, headers) = (prefix(wanted) + "/items/7", Fields::new());
+    let line = RequestLine {
+        listener: 0,
+        host: "api.example.com",
+        path: &path,
+        query: None,
+        method: &Method::GET,
+        headers: &headers,
+    };
+    repeat(|counting| {
+        let found = counting.count(|| router.find(black_box(&line)).map(|found| *found.value));
+        ensure!(found == Some(wanted), "another route was found");
+        Ok(())
+    })
+}
+
+fn acquire_and_release() -> anyhow::Result<()> {
+    let pooled = Pooled::new(&config(PLAIN), folder());
+    repeat(|counting| {
+        counting.count(|| pooled.acquire_and_release());
+        Ok(())
+    })
+}
+
+/// All that a request's head goes through, in the order that `forward` prescribes.
+fn request_head() -> anyhow::Result<()> {
+    let headers = headers(&REQUEST_FIELDS);
+    let uri = Uri::from_static("/api/v1/items/7");
+    let forwarding = Forwarding::new([192, 0, 2, 7].into(), &Scheme::HTTP, false);
+    repeat(|counting| {
+        let mut headers = headers.clone();
+        let version = black_box(Version::HTTP_11);
+        let host = counting.count(|| {
+            let host = forward::request_host(&uri, &headers, version).map(|host| host.host.len());
+            let upgrade = forward::upgrade_requested(&headers, version, &[]);
+            forward::remove_hop_by_hop(&mut headers);
+            forwarding.apply(&mut headers, black_box("api.example.com"));
+            forward::via(&mut headers, version);
+            host.ok().filter(|_| upgrade.is_none())
+        });
+        ensure!(host.is_some() && headers.contains_key("x-forwarded-for"), "{headers:?}");
+        Ok(())
+    })
+}
+
+fn response_head() -> anyhow::Result<()> {
+    let headers = headers(&RESPONSE_FIELDS);
+    repeat(|counting| {
+        let mut headers = headers.clone();
+        let cleaned = counting.count(|| {
+            let cleaned = forward::clean_response(black_box(StatusCode::OK), &mut headers, None);
+            forward::via(&mut headers, black_box(Version::HTTP_11));
+            cleaned
+        });
+        ensure!(cleaned.is_ok() && !headers.contains_key("keep-alive"), "{headers:?}");
+        Ok(())
+    })
+}
+
+/// A filter with both heads of an exchange, and a response's body.
+fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
+    let filtered = Filtered::new(&config(filter), folder());
+    let body = Bytes::from(vec![b'x'; body_bytes]);
+    repeat(|counting| {
+        let message = filtered.message(headers(&REQUEST_FIELDS), headers(&RESPONSE_FIELDS), body.clone());
+        let passed = counting.count(|| filtered.pass(message));
+        ensure!(passed == body.len() as u64, "the filter has let another body pass");
+        Ok(())
+    })
+}
+
+/// A whole request, from the bytes that a client has sent to those that it gets.
+fn proxied(filter: &str, request_bytes: usize, response_bytes: usize) -> anyhow::Result<()> {
+    let mut gateway = Proxied::new(&config(filter), folder());
+    let method = if request_bytes == 0 { "GET" } else { "POST" };
+    let request = message(&format!("{method} /api/v1/items/7 HTTP/1.1"), &REQUEST_FIELDS, request_bytes);
+    let response = message("HTTP/1.1 200 OK", &RESPONSE_FIELDS, response_bytes);
+    let body = vec![if filter == UPPERCASE { b'X' } else { b'x' }; response_bytes];
+    let mut buffer = vec![0; 1 << 20];
+    repeat(|counting| {
+        write(&mut gateway.client, &request)?;
+        counting.count(|| gateway.work());
+        let sent = read(&mut gateway.upstream, &mut buffer)?;
+        ensure!(sent.starts_with(method.as_bytes()) && sent.len() > request_bytes, "no request came");
+        write(&mut gateway.upstream, &response)?;
+        counting.count(|| gateway.work());
+        let answer = read(&mut gateway.client, &mut buffer)?;
+        ensure!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&body), "no such answer came");
+        Ok(())
+    })
+}
+
+/// No filter.
+const PLAIN: &str = "";
+
+/// Adds a field to each response.
+const HEADS: &str = r#"{ wasm: c-header.wasm, config: "x-served-by: gateway" }"#;
+
+/// Writes each response's body in capitals.
+const UPPERCASE: &str = "{ wasm: uppercase.wasm }";
+
+/// A gateway with one route, and the filter on it.
+fn config(filter: &str) -> String {
+    let filters = if filter == PLAIN { "{}".to_owned() } else { format!("{{ it: {filter} }}") };
+    let used = if filter == PLAIN { "" } else { "it" };
+    format!(
+        r#"
+workers: 1
+telemetry: {{ access_log: off }}
+wasm: {{ cache: off }}
+listeners: [{{ name: web, address: "127.0.0.1:80" }}]
+filters: {filters}
+routes:
+  - name: api
+    match: {{ prefix: /api }}
+    upstream: {{ url: "http://127.0.0.1:81" }}
+    filters: [{used}]
+"#
+    )
+}
+
+/// Where the modules are.
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/prebuilt"))
+}
+
+/// As a browser's, more or less.
+const REQUEST_FIELDS: [(&str, &str); 7] = [
+    ("host", "api.example.com"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"),
+    ("accept", "application/json, */*;q=0.8"),
+    ("accept-language", "en-US,en;q=0.5"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("cookie", "session=0123456789abcdef0123456789abcdef"),
+    ("connection", "keep-alive"),
+];
+
+const RESPONSE_FIELDS: [(&str, &str); 7] = [
+    ("date", "Tue, 24 Nov 2026 10:00:00 GMT"),
+    ("server", "origin"),
+    ("content-type", "application/json"),
+    ("cache-control", "private, max-age=60"),
+    ("etag", "\"0123456789abcdef\""),
+    ("connection", "keep-alive"),
+    ("keep-alive", "timeout=60"),
+];
+
+fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
+    let field = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    fields.iter().map(field).collect()
+}
+
+fn message(first_line: &str, fields: &[(&str, &str)], body_bytes: usize) -> Vec<u8> {
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = if body_bytes == 0 { String::new() } else { format!("content-length: {body_bytes}\r\n") };
+    let mut message = format!("{first_line}\r\n{fields}{length}\r\n").into_bytes();
+    message.resize(message.len() + body_bytes, b'x');
+    message
+}
+
+fn write(pipe: &mut DuplexStream, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = pin!(pipe.write_all(bytes)).poll(&mut Context::from_waker(Waker::noop()));
+    ensure!(written.is_ready(), "the pipe is full");
+    Ok(())
+}
+
+/// All that is there by now.
+fn read<'b>(pipe: &mut DuplexStream, buffer: &'b mut [u8]) -> anyhow::Result<&'b [u8]> {
+    let mut read = ReadBuf::new(buffer);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        let before = read.filled().len();
+        match Pin::new(&mut *pipe).poll_read(&mut cx, &mut read) {
+            Poll::Pending => break,
+            Poll::Ready(result) => result?,
+        }
+        ensure!(read.filled().len() > before, "the pipe has ended");
+    }
+    let length = read.filled().len();
+    buffer.get(..length).context("more than there is room for")
+}

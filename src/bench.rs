@@ -139,7 +139,8 @@ impl Filtered {
         let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
         let request = RequestHead::new(Method::GET, target, authority, "http", request);
         let response = Response { headers: response, ..Response::new(Body::full(body)) };
-        let facts = self.downstream.facts(Version::HTTP_11, &self.begun.settings, &self.route);
+        let facts =
+            self.downstream.facts(Version::HTTP_11, &self.begun.settings, &self.route, Instant::now());
         Message { facts, request, response }
     }
 

@@ -6,11 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use http::Version;
 use http::uri::Scheme;
+use tokio::time::Instant;
 
 use crate::entrance::Entrance;
 use crate::error::Error;
@@ -162,7 +162,13 @@ impl Downstream {
     }
 
     /// What does not change while a request is served, for its filters.
-    pub(crate) fn facts(&self, version: Version, settings: &Settings, route: &Route) -> Facts {
+    pub(crate) fn facts(
+        &self,
+        version: Version,
+        settings: &Settings,
+        route: &Route,
+        began: Instant,
+    ) -> Facts {
         Facts {
             client: self.peer,
             local: self.local,
@@ -172,7 +178,7 @@ impl Downstream {
             listener: settings.entrance.name.clone(),
             route: route.name.clone(),
             request_bytes_max: route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max),
-            started: SystemTime::now(),
+            began,
         }
     }
 

@@ -117,8 +117,7 @@ async fn answer(
         }
         Some(chain) => {
             let filtered = filtered::Filtered { downstream, begun, chain, found: &found, uri: &uri, call };
-            // Boxed, so that requests without filters hold no room for it.
-            Box::pin(filtered.answer(incoming, record)).await?
+            filtered.answer(incoming, record).await?
         }
     };
     route.response_headers.apply(&mut answer.response.headers);

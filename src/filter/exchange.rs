@@ -1,6 +1,6 @@
 //! One request and its response, as filters see and change them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::fields::Fields;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::message::Response;
@@ -36,6 +37,8 @@ pub(crate) struct Exchange {
     upstream_address: Cell<Option<SocketAddr>>,
     /// A filter's own answer.
     local: RefCell<Option<LocalResponse>>,
+    /// When the request began, once somebody has asked.
+    started: OnceCell<SystemTime>,
     closed: Cell<bool>,
     route_cleared: Cell<bool>,
     end: Cell<Option<End>>,
@@ -56,7 +59,8 @@ pub(crate) struct Facts {
     pub(crate) route: Arc<str>,
     /// Bytes of the request's body; `None` for no limit.
     pub(crate) request_bytes_max: Option<u64>,
-    pub(crate) started: SystemTime,
+    /// When the request began.
+    pub(crate) began: Instant,
 }
 
 /// The head of a request.
@@ -125,18 +129,21 @@ impl RequestHead {
         }
     }
 
-    /// The head for whoever sends the request. The fields stay here as well where somebody will look at them.
+    /// The head for whoever sends the request. It stays here as well where somebody will look at it.
     pub(super) fn hand_on(&mut self, keeps: bool) -> Self {
-        let headers = if keeps { self.headers.clone() } else { std::mem::take(&mut self.headers) };
-        Self {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            path: self.path.clone(),
-            authority: self.authority.clone(),
-            scheme: self.scheme,
-            headers,
-            length: self.length.clone(),
+        if keeps {
+            return self.clone();
         }
+        let nothing = Self {
+            method: self.method.clone(),
+            target: Uri::default(),
+            path: None,
+            authority: const { HeaderValue::from_static("") },
+            scheme: self.scheme,
+            headers: Fields::new(),
+            length: None,
+        };
+        std::mem::replace(self, nothing)
     }
 
     pub(crate) fn set_path(&mut self, path: String) {
@@ -162,11 +169,17 @@ impl Exchange {
             upstream: RefCell::default(),
             upstream_address: Cell::new(None),
             local: RefCell::default(),
+            started: OnceCell::new(),
             closed: Cell::new(false),
             route_cleared: Cell::new(false),
             end: Cell::new(None),
             waker: RefCell::default(),
         }
+    }
+
+    /// When the request began, by the wall's clock.
+    pub(crate) fn started(&self) -> SystemTime {
+        *self.started.get_or_init(|| SystemTime::now() - self.facts.began.elapsed())
     }
 
     /// Answers in place of whatever was to come. The first one counts.

@@ -62,7 +62,8 @@ impl Filtered<'_, '_, '_> {
 
     /// Hands the head to the filters.
     fn begin<'i>(&self, incoming: Incoming<'i>, record: &mut Record) -> (std::rc::Rc<Session>, Incoming<'i>) {
-        let facts = self.downstream.facts(incoming.version, &self.begun.settings, self.found.value);
+        let facts =
+            self.downstream.facts(incoming.version, &self.begun.settings, self.found.value, record.began());
         let authority =
             HeaderValue::from_str(incoming.authority).unwrap_or(const { HeaderValue::from_static("") });
         let scheme = self.downstream.scheme();

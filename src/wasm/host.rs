@@ -39,7 +39,7 @@ pub(super) struct Host {
     /// Of the instance, from its start on.
     pub(super) memory: Option<Memory>,
     /// The guest's own allocator, by which it is given data.
-    pub(super) allocate: Option<TypedFunc<u32, u32>>,
+    pub(super) allocate: Option<Rc<TypedFunc<u32, u32>>>,
     pub(super) limit: MemoryLimit,
     pub(super) wasi: Wasi,
     /// Where its log lines go.

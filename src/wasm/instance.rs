@@ -270,7 +270,7 @@ fn launch(store: &mut Store<Host>) -> wasmtime::Result<Exports> {
     let allocate = allocator(&instance, store)?;
     let memory = instance.get_memory(&mut *store, "memory");
     store.data_mut().memory = memory;
-    store.data_mut().allocate = allocate;
+    store.data_mut().allocate = allocate.map(Rc::new);
     let exports = Exports::of(&instance, store)?;
     match initialize(&instance, store) {
         // Programs end like this when all is well.

@@ -72,6 +72,7 @@ pub(super) fn give_with(
     if length == 0 {
         return Ok(());
     }
+    // A clone of the function itself would count its type's users, in a place that all threads share.
     let allocate = caller.data().allocate.clone().ok_or(Status::Unimplemented)?;
     let pointer = allocate.call(caller.as_context_mut(), length_of_it)?;
     if pointer == 0 {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
@@ -180,7 +180,7 @@ fn facts() -> Facts {
         listener: "offline".into(),
         request_bytes_max: None,
         route: "offline".into(),
-        started: SystemTime::now(),
+        began: tokio::time::Instant::now(),
     }
 }
 

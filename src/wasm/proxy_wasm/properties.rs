@@ -111,7 +111,7 @@ fn of_request(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
         ["referer"] => field("referer"),
         ["useragent"] => field("user-agent"),
         ["id"] => field("x-request-id"),
-        ["time"] => Some(time(exchange.facts.started)),
+        ["time"] => Some(time(exchange.started())),
         ["headers"] => Some(map(&head.headers)),
         ["headers", name] => field_of(&head.headers, name),
         ["duration"] => Some(duration(end?.duration)),

@@ -70,7 +70,7 @@ class Grid:
         return (WIDTH - 2 * MARGIN - (self.columns - 1) * GUTTER) / self.columns
 
 
-PLAIN, FILTERED = Grid(3, 62), Grid(2, 178)
+PLAIN, FILTERED = Grid(3, 86), Grid(2, 178)
 """Those with filters have longer labels."""
 
 

@@ -72,7 +72,7 @@ def _nginx(
     return Contestant(
         name=name,
         family="nginx",
-        title="nginx with TLS 1.2," if upstream_tls12 else "nginx",
+        title="nginx, TLS 1.2" if upstream_tls12 else "nginx",
         filter_kind=kind,
         command=("nginx", "-e", "stderr", "-p", "{{folder}}", "-c", "{{folder}}/nginx.conf"),
         config="nginx.conf",

@@ -153,6 +153,7 @@ def measure(
     """The samples of each step that is wanted, as soon as they are there."""
     steps = arguments.steps
     plain = list({one.name: one for _, able in pairs for one in able if one.plain}.values())
+    usual = [one for one in plain if not one.upstream_tls12]
     with Arena() as arena:
         if "check" in steps or not arguments.unchecked:
             check.run(arena, pairs, say)
@@ -166,9 +167,9 @@ def measure(
             ]
             yield "latency", latency.run(arena, wanted, arguments.rate, settings, say)
     if "memory" in steps:
-        yield "memory", memory.run(plain, arguments.idle, settings, say)
+        yield "memory", memory.run(usual, arguments.idle, settings, say)
     if "reload" in steps:
-        able = [one for one in plain if one.reload]
+        able = [one for one in usual if one.reload]
         yield "reload", reload.run(able, arguments.reloads, arguments.rate, settings, say)
     if "founding" in steps:
         yield "founding", founding.run(plain, settings, say)

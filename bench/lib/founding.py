@@ -41,7 +41,8 @@ def _measure(
     connections, seconds = settings["connections"], settings["seconds"]
     load.run(running, scenario, connections, 1)
     sockets: dict[str, int] = {}
-    timer = threading.Timer(seconds * SOCKETS_AT, lambda: sockets.update(sockets_to(arena.origin_tls_port)))
+    port = int(str(running.values["origin_tls"]).rpartition(":")[2])
+    timer = threading.Timer(seconds * SOCKETS_AT, lambda: sockets.update(sockets_to(port)))
     timer.start()
     sample = cpu.measure(arena, running, scenario, number, connections, seconds)
     timer.join()

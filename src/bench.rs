@@ -1,4 +1,4 @@
-//! What `benches/instructions.rs` counts: parts of the request path, each with all that it needs and nothing that
+//! What `benches/instructions` counts: parts of the request path, each with all that it needs and nothing that
 //! varies from run to run. Compiled for that alone.
 #![allow(clippy::panic, clippy::expect_used, reason = "a benchmark that cannot run may panic")]
 

@@ -5,7 +5,6 @@ mod retry;
 
 use std::time::Duration;
 
-use crate::fields::Fields;
 use http::{HeaderValue, Method, Uri, Version, header};
 use http_body::Body as _;
 use retry::Retries;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use crate::body::{Body, Limited};
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::forward::{self, Forwarding};
 use crate::http1::{Call, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::message::{Request, Response};

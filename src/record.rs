@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::fields::Fields;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::access_log;
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::filter::{End, Session};
 use crate::forward;
 use crate::http1;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::body::Body;
+use crate::fields::Fields;
 use crate::message::Response;
 
 /// Names and values of a header section, together, as a filter may make it.

@@ -1,8 +1,8 @@
 //! What a filter may put into a header section.
 
-use crate::fields::Fields;
 use http::{HeaderName, HeaderValue, header};
 
+use crate::fields::Fields;
 use crate::forward;
 
 /// A field that cannot be.

@@ -5,13 +5,13 @@
 
 use std::net::IpAddr;
 
-use crate::fields::Fields;
 use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::list_members;
+use crate::fields::Fields;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::fields::Fields;
 use http::header::{CONNECTION, TE};
 use http::{HeaderName, HeaderValue};
 
 use super::list_members;
+use crate::fields::Fields;
 
 /// Whether a field is for one connection only, whether `Connection` names it or not (RFC 9110 §7.6.1). `name` is in lower
 /// case.

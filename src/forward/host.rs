@@ -2,9 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use crate::fields::Fields;
 use http::header::HOST;
 use http::{Uri, Version};
+
+use crate::fields::Fields;
 
 /// The longest host name that there can be (RFC 1035 §2.3.4).
 pub(crate) const HOST_BYTES_MAX: usize = 255;

@@ -15,8 +15,9 @@ mod trailers;
 mod upgrade;
 mod via;
 
-use crate::fields::Fields;
 use http::HeaderName;
+
+use crate::fields::Fields;
 
 pub use forwarded::{Forwarding, client_ip, is_trusted};
 pub use hop_by_hop::remove_hop_by_hop;
@@ -44,8 +45,9 @@ mod tests {
     //! What the tables of this module's files are written with.
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use crate::fields::Fields;
     use http::{HeaderName, HeaderValue};
+
+    use crate::fields::Fields;
 
     /// Fields, each written `name: value`.
     pub(super) fn headers(lines: &[&str]) -> Fields {

@@ -1,11 +1,11 @@
 //! Cleans the head of an upstream's response.
 
-use crate::fields::Fields;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, StatusCode};
 
 use super::hop_by_hop::remove_hop_by_hop;
 use super::upgrade::{is_confirmed, set_upgrade};
+use crate::fields::Fields;
 
 /// A 101 that no request asked for, or to another protocol than it asked for (RFC 9110 §15.2.2). The answer is 502, and
 /// the connection is not used again.

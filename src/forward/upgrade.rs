@@ -1,10 +1,10 @@
 //! Upgrades of a connection to another protocol (RFC 9110 §7.8).
 
-use crate::fields::Fields;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Version};
 
 use super::list_members;
+use crate::fields::Fields;
 
 /// Protocols that are never switched to, whatever a route allows: behind a tunnel of HTTP or TLS, requests
 /// would pass that no route has seen.

@@ -1,8 +1,9 @@
 //! The gateway's mark in `Via`.
 
-use crate::fields::Fields;
 use http::header::VIA;
 use http::{HeaderValue, Version};
+
+use crate::fields::Fields;
 
 /// Appends the gateway to `Via`, for a message that came in `version` of HTTP (RFC 9110 §7.6.3); for requests
 /// and responses. The name is a pseudonym: who runs where is not told.

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -16,6 +15,7 @@ use super::head::{HeadLimits, Input, ResponseHead};
 use super::output::Output;
 use crate::body::Body;
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::stream::Stream;
 use crate::timer::{Stall, Timer, deadline};
 
@@ -31,8 +31,8 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a request may take, and how it is sent.
 #[derive(Clone)]
 pub(crate) struct ExchangeOptions {
-    /// When the request begins to be sent.
-    pub(crate) now: Instant,
+    /// The time, as long as nothing was waited for.
+    pub(crate) now: Option<Instant>,
     /// The timer of the task that polls the exchange.
     pub(crate) timer: Timer,
     /// From the last byte of the request to the head of the response.
@@ -87,8 +87,6 @@ pub(crate) struct Exchange {
     options: ExchangeOptions,
     method: Method,
     body: Body,
-    /// The time, as long as nothing was waited for.
-    now: Option<Instant>,
     upload: Framing,
     upload_done: bool,
     upload_failed: bool,
@@ -118,7 +116,6 @@ impl Exchange {
             continue_deadline: expects.then(|| deadline(Some(CONTINUE_TIMEOUT))).flatten(),
             stall: Stall::new(options.idle),
             method: head.method.clone(),
-            now: Some(options.now),
             stream,
             input: Input::default(),
             output,
@@ -146,7 +143,7 @@ impl Exchange {
     ) -> Poll<Result<ResponseHead, Error>> {
         let polled = self.poll_head_now(cx, interim);
         if polled.is_pending() {
-            self.now = None;
+            self.options.now = None;
         }
         polled
     }
@@ -258,7 +255,7 @@ impl Exchange {
                 }
             }
             if self.upload_done {
-                let now = self.now.unwrap_or_else(Instant::now);
+                let now = self.options.now.unwrap_or_else(Instant::now);
                 self.head_deadline = self.options.response_header.and_then(|limit| now.checked_add(limit));
                 return Poll::Ready(Ok(()));
             }

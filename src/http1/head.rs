@@ -4,13 +4,13 @@
 
 use std::mem::MaybeUninit;
 
-use crate::fields::Fields;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use httparse::{Header, Status};
 
 use super::framing::{Framing, FramingFields};
 use crate::error::{Error, FramingError};
+use crate::fields::Fields;
 
 /// Fields that are parsed on the stack; a limit above it costs an allocation for a head that has more.
 const FIELDS_INLINE: usize = 100;

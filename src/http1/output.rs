@@ -5,13 +5,13 @@ use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::fields::Fields;
 use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
 use super::framing::Framing;
+use crate::fields::Fields;
 use crate::stream::Stream;
 
 /// Data below this is copied next to its head: one slice is cheaper to write than two.
@@ -213,9 +213,7 @@ fn status_line(head: &mut Vec<u8>, status: StatusCode) {
 }
 
 fn field(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    let name = name.as_str().as_bytes();
-    head.reserve(name.len() + value.len() + 4);
-    head.extend_from_slice(name);
+    head.extend_from_slice(name.as_str().as_bytes());
     head.extend_from_slice(b": ");
     head.extend_from_slice(value.as_bytes());
     head.extend_from_slice(b"\r\n");

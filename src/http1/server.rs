@@ -315,6 +315,7 @@ impl Connection<'_> {
                 self.ended = error.reason();
                 return After::Abort;
             }
+            self.idle_since = Some(now);
             let after = self.drain_request(now).await;
             self.inner.borrow_mut().output.release();
             match after {
@@ -336,7 +337,6 @@ impl Connection<'_> {
                 return After::Linger;
             }
         }
-        self.idle_since = Some(now);
         After::KeepAlive
     }
 

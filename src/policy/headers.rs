@@ -1,7 +1,8 @@
 //! Edits of header fields.
 
-use crate::fields::Fields;
 use http::{HeaderName, HeaderValue};
+
+use crate::fields::Fields;
 
 /// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and
 /// an edit could only make two readers disagree on where a message ends.

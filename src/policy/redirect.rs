@@ -103,8 +103,9 @@ fn is_target(to: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use crate::fields::Fields;
     use http::Method;
+
+    use crate::fields::Fields;
 
     use super::*;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};

@@ -1,11 +1,11 @@
 //! A fixed answer.
 
-use crate::fields::Fields;
-use crate::message::Response;
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::headers::{HeaderEditError, parse_field};
+use crate::fields::Fields;
+use crate::message::Response;
 
 /// The answer of a route that asks no upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -102,8 +102,9 @@ fn normalise_for(written: &str) -> Result<String, RewriteError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use crate::fields::Fields;
     use http::Method;
+
+    use crate::fields::Fields;
 
     use super::*;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};

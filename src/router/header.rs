@@ -1,10 +1,10 @@
 //! Which headers a route asks for.
 
-use crate::fields::Fields;
 use http::{HeaderName, HeaderValue};
 
 use super::Expected;
 use super::error::MatchError;
+use crate::fields::Fields;
 
 /// A header that has to be there, or has to have a value. A header that comes several times matches if one of
 /// its values does; values are compared whole and with their case.

@@ -23,8 +23,9 @@ mod template;
 
 use std::cmp::Reverse;
 
-use crate::fields::Fields;
 use http::Method;
+
+use crate::fields::Fields;
 
 pub use error::{MatchError, RouterError};
 pub use normalise::{PathError, normalise, normalise_written};

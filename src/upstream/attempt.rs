@@ -142,7 +142,7 @@ impl Attempt<'_> {
     /// What the exchange needs to know of all this.
     pub(super) fn options(&self, now: Instant) -> ExchangeOptions {
         ExchangeOptions {
-            now,
+            now: Some(now),
             timer: self.timer.clone(),
             response_header: self.timeouts.response_header,
             idle: self.timeouts.idle,

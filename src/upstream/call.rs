@@ -5,7 +5,6 @@ mod tests;
 
 use std::pin::Pin;
 
-use crate::fields::Fields;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
@@ -17,6 +16,7 @@ use super::exchange::Received;
 use crate::body::Body;
 use crate::config::RouteTimeouts;
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::forward;
 use crate::http1::OutgoingHead;
 use crate::timer::{Timer, deadline, earlier};

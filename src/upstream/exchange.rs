@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -15,6 +14,7 @@ use super::connection::{Age, CloseReason, Connection};
 use super::pool::{Pool, Slot};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::forward;
 use crate::http1::{Exchange, ExchangeFailure, Interim, ResponseHead, may_have_body};
 use crate::stream::Stream;

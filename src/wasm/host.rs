@@ -6,7 +6,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use tokio::task::AbortHandle;
@@ -18,6 +17,7 @@ use super::log::Sink;
 use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
 use super::wasi::Wasi;
+use crate::fields::Fields;
 use crate::filter::Member;
 use crate::upstream::OwnRequest;
 

@@ -10,6 +10,9 @@ use std::time::Instant;
 
 use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
+use fault::{describe, fault_of, tell};
+use tasks::Tasks;
+
 use super::engine::EPOCH;
 use super::exports::{Exports, HeadCallback, allocator, initialize};
 use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limiter};
@@ -18,8 +21,6 @@ use super::log::Sink;
 use super::plugin::Plugin;
 use super::proxy_wasm::abi::ACTION_PAUSE;
 use crate::filter::{Action, Callbacks, Direction, Fault, Member};
-use fault::{describe, fault_of, tell};
-use tasks::Tasks;
 
 /// How many times the time of one call its start may take: SDKs build their tables in it, and it comes once.
 const START_TIMES: u32 = 10;

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, Streaming};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::timer::{Timer, deadline};
 
 /// How long a head waits for the first of its body, where no filter holds that back: long enough for a body that comes

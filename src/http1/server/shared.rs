@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::http1::decoder::Decoder;
 use crate::http1::head::Input;
 use crate::http1::output::Output;

@@ -4,12 +4,12 @@
 
 use std::cell::RefMut;
 
-use crate::fields::Fields;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MapKind, Status, answer};
 use super::pairs;
+use crate::fields::Fields;
 use crate::filter::{Direction, MAP_BYTES_MAX, ResponseHead, field_name, field_value};
 use crate::forward;
 use crate::wasm::host::{CallResponse, Host};

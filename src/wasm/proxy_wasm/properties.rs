@@ -5,13 +5,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::Version;
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer};
 use super::pairs;
+use crate::fields::Fields;
 use crate::filter::{Exchange, field_name};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, read, slice, split};

@@ -1,12 +1,12 @@
 //! What becomes of an exchange: going on, ending it, answering in its place; and whose exchange it is.
 
-use crate::fields::Fields;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer, direction_from_number};
 use super::{maps, pairs};
+use crate::fields::Fields;
 use crate::filter::{LocalResponse, MAP_BYTES_MAX, Member, field_value};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, slice, split, write_u32};

@@ -39,6 +39,7 @@ mod stream;
 mod timer;
 pub mod tls;
 mod tunnel;
+mod turn;
 mod upstream;
 pub mod warn_limit;
 mod wasm;

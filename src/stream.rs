@@ -160,6 +160,11 @@ impl Stream {
         Stream::Plain(Socket::closed())
     }
 
+    /// Whether its bytes are those on the wire.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Stream::Plain(_))
+    }
+
     fn socket(&mut self) -> &mut Socket {
         match self {
             Stream::Plain(socket) => socket,

@@ -21,6 +21,7 @@ use crate::metrics::{enter_worker, this_worker};
 use crate::shutdown::{Drain, cut_off};
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
+use crate::turn;
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
 use crate::wasm::{end_instances, keep_instances};
 
@@ -73,7 +74,11 @@ fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let (started, starts) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         enter_worker(parts.number);
-        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(turn::sleeps)
+            .build_local(LocalOptions::default());
+        let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(error))),
         };

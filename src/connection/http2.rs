@@ -18,7 +18,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use io::TimedWrites;
+use io::{Gathered, TimedWrites};
 use task::{OnThisWorker, STREAM};
 use tokio::time::Instant;
 
@@ -57,6 +57,7 @@ pub(super) async fn serve(
         stall: Stall::new(streams.options().response_write),
         timer: Timer::default(),
         streams: streams.clone(),
+        gathered: Gathered::default(),
         goodbye: None,
     });
     let context = Rc::new(Streaming { downstream, streams: streams.clone() });

@@ -1,7 +1,7 @@
 //! One exchange on an upstream connection: a request out, a response in, both at once.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::decoder::Decoder;
 use super::framing::Framing;
 use super::head::{HeadLimits, Input, ResponseHead};
-use super::output::Output;
+use super::output::{COPY_BELOW, Output};
 use crate::body::Body;
 use crate::error::Error;
 use crate::fields::Fields;
@@ -141,11 +141,24 @@ impl Exchange {
         cx: &mut Context<'_>,
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
+        if self.is_small() {
+            // Of the same turn, `now` still is the time.
+            ready!(self.output.poll_turn(cx));
+        }
         let polled = self.poll_head_now(cx, interim);
         if polled.is_pending() {
             self.options.now = None;
         }
         polled
+    }
+
+    /// Whether the whole request goes out in one small write.
+    fn is_small(&self) -> bool {
+        match self.upload {
+            Framing::None => true,
+            Framing::Length(length) => length < COPY_BELOW as u64,
+            Framing::Chunked | Framing::UntilClose => false,
+        }
     }
 
     fn poll_head_now(

@@ -13,9 +13,10 @@ use tokio::io::AsyncWrite;
 use super::framing::Framing;
 use crate::fields::Fields;
 use crate::stream::Stream;
+use crate::turn;
 
 /// Data below this is copied next to its head: one slice is cheaper to write than two.
-const COPY_BELOW: usize = 2 * 1024;
+pub(super) const COPY_BELOW: usize = 2 * 1024;
 
 /// Small frames are gathered into one write up to here.
 const GATHER_BYTES: usize = 16 * 1024;
@@ -32,6 +33,8 @@ pub(crate) struct Output {
     tail: &'static [u8],
     /// Whether TLS holds bytes that were written but not sent.
     unflushed: bool,
+    /// Whether the worker's turn was awaited with what waits here.
+    turn_awaited: bool,
 }
 
 impl Output {
@@ -165,6 +168,16 @@ impl Output {
         }
     }
 
+    /// Pending until the end of the worker's turn, once, with a small message. A large one takes long enough to write as it
+    /// is, and would be out of the processor's caches by then.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn_awaited || self.is_taken() || !self.chunk.is_empty() {
+            return Poll::Ready(());
+        }
+        self.turn_awaited = true;
+        turn::poll_end(cx)
+    }
+
     /// Writes all there is. How many bytes went out is added to `written`.
     pub(crate) fn poll_write(
         &mut self,
@@ -196,6 +209,7 @@ impl Output {
         self.head.clear();
         self.head_written = 0;
         self.chunk = Bytes::new();
+        self.turn_awaited = false;
         if self.unflushed {
             ready!(Pin::new(stream).poll_flush(cx))?;
             self.unflushed = false;

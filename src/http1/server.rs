@@ -366,6 +366,10 @@ impl Connection<'_> {
 
     /// Closes in good order: the client sees the end of the stream after all that was sent.
     async fn close(&self, linger: bool) {
+        // Closing a socket tells the end of its stream; only TLS has a word of its own for it.
+        if !linger && self.inner.borrow().stream.is_plain() {
+            return;
+        }
         let limit = deadline(Some(LINGER));
         let shutdown = std::future::poll_fn(|cx| {
             let mut inner = self.inner.borrow_mut();

@@ -13,6 +13,7 @@ use super::pool::Slot;
 use crate::error::Error;
 use crate::stream::{Socket, Stream};
 use crate::timer::{Timer, deadline};
+use crate::turn;
 
 /// Opens a connection to `endpoint` in the place that `slot` keeps for it.
 ///
@@ -45,6 +46,7 @@ pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> Connection {
 }
 
 async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
+    turn::end().await;
     let socket = TcpStream::connect(endpoint.address()).await.map_err(|error| {
         endpoint.warn_failure(&error);
         Error::ConnectFailed

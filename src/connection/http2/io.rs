@@ -12,18 +12,34 @@ use tokio::time::Instant;
 use super::{GOODBYE, Streams};
 use crate::stream::Stream;
 use crate::timer::{Stall, Timer, deadline, earlier};
+use crate::turn;
 
 /// How long a client may take, however slowly it reads, to close a connection on which all was sent.
 const GOODBYE_AT_MOST: Duration = Duration::from_secs(30);
 
-/// A stream whose writes may not stall for longer than `timeouts.response_write`.
+/// Small writes are gathered up to here: one record of TLS.
+const GATHER_BYTES: usize = 16 * 1024;
+
+/// A stream whose writes may not stall for longer than `timeouts.response_write`. Small ones are gathered until the end of the
+/// worker's turn, so that responses which come together go out in one record and one write.
 pub(super) struct TimedWrites {
     pub(super) stream: Stream,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
     pub(super) streams: Rc<Streams>,
+    pub(super) gathered: Gathered,
     /// Once all is sent.
     pub(super) goodbye: Option<Goodbye>,
+}
+
+/// Small writes that the stream does not have yet.
+#[derive(Default)]
+pub(super) struct Gathered {
+    bytes: Vec<u8>,
+    /// How many of them it has.
+    written: usize,
+    /// Whether the worker's turn was awaited with them.
+    turn_awaited: bool,
 }
 
 /// How long the connection still waits for the client to close its side.
@@ -32,6 +48,26 @@ pub(super) struct Goodbye {
     at_most: Option<Instant>,
     /// If it says nothing more.
     silent: Option<Instant>,
+}
+
+impl Gathered {
+    /// Takes in what is small, and says how much that is; `None` where it does not fit.
+    fn take(&mut self, pieces: &[IoSlice<'_>]) -> Option<usize> {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        if self.bytes.len().saturating_add(length) > GATHER_BYTES {
+            return None;
+        }
+        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
+        Some(length)
+    }
+
+    /// Pending until the end of the worker's turn, once.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.bytes.is_empty() || std::mem::replace(&mut self.turn_awaited, true) {
+            return Poll::Ready(());
+        }
+        turn::poll_end(cx)
+    }
 }
 
 impl TimedWrites {
@@ -55,6 +91,22 @@ impl TimedWrites {
         self.timer.poll_elapsed(cx, earlier(goodbye.at_most, goodbye.silent))
     }
 
+    /// Hands on what was gathered.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest @ [_, ..]) = self.gathered.bytes.get(self.gathered.written..) {
+            let polled = Pin::new(&mut self.stream).poll_write(cx, rest);
+            let length = ready!(self.timed(cx, polled))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.streams.moved.set(true);
+            self.gathered.written += length;
+        }
+        // An idle connection holds no buffer.
+        self.gathered = Gathered::default();
+        Poll::Ready(Ok(()))
+    }
+
     fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             // As `Stall::progress`, with the limit of now.
@@ -73,6 +125,10 @@ impl AsyncRead for TimedWrites {
 
 impl AsyncWrite for TimedWrites {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(length) = self.gathered.take(&[IoSlice::new(buf)]) {
+            return Poll::Ready(Ok(length));
+        }
+        ready!(self.poll_gathered(cx))?;
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.streams.moved.set(self.streams.moved.get() || polled.is_ready());
         self.timed(cx, polled)
@@ -83,6 +139,10 @@ impl AsyncWrite for TimedWrites {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(length) = self.gathered.take(bufs) {
+            return Poll::Ready(Ok(length));
+        }
+        ready!(self.poll_gathered(cx))?;
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.streams.moved.set(self.streams.moved.get() || polled.is_ready());
         self.timed(cx, polled)
@@ -93,14 +153,31 @@ impl AsyncWrite for TimedWrites {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.gathered.poll_turn(cx));
+        ready!(self.poll_gathered(cx))?;
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         self.timed(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
         if self.goodbye.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
         self.poll_goodbye(cx).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_writes_are_gathered_as_long_as_they_fit() {
+        let mut gathered = Gathered::default();
+        let (frame, data) = ([1; 9], vec![2; GATHER_BYTES - 9]);
+        assert_eq!(gathered.take(&[IoSlice::new(&frame), IoSlice::new(&data)]), Some(GATHER_BYTES));
+        assert_eq!(gathered.take(&[IoSlice::new(&frame)]), None);
+        assert_eq!(gathered.bytes, [&frame[..], &data].concat());
     }
 }

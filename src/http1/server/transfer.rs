@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Method, Version, header};
@@ -43,6 +43,7 @@ impl Transfer {
     ) -> Poll<Result<(), Error>> {
         loop {
             let body_waits = self.gather(inner, cx)?;
+            ready!(inner.borrow_mut().output.poll_turn(cx));
             let before = self.written;
             let written = {
                 let inner = &mut *inner.borrow_mut();

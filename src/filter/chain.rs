@@ -35,6 +35,16 @@ impl Chain {
         (!filters.is_empty()).then_some(Self(filters))
     }
 
+    /// Whether one of them looks at requests, or may change them.
+    pub(crate) fn sees_requests(&self) -> bool {
+        self.0.iter().map(|filter| filter.interests()).any(|interests| {
+            interests.looks_at_heads
+                || interests.request_head
+                || interests.request_body
+                || interests.request_trailers
+        })
+    }
+
     /// Whether all of these are among the others.
     pub(crate) fn is_within(&self, others: &Self) -> bool {
         self.0.iter().all(|one| others.0.iter().any(|other| Arc::ptr_eq(one, other)))
@@ -53,27 +63,31 @@ impl Session {
         Rc::new(Self { exchange, members: RefCell::default() })
     }
 
-    /// Takes the request through the filters. Its head is in the exchange; the answer is what goes on of it, and of its body.
+    /// The filters prepare for the exchange.
     ///
     /// # Errors
-    /// A filter failed and fails closed, or has ended the exchange: see [`Session::answer`].
-    pub(crate) async fn request(
-        &self,
-        chain: &Chain,
-        body: Body,
-        timer: &Timer,
-    ) -> Result<(RequestHead, Body), Error> {
+    /// As of [`Session::request`].
+    pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
         for filter in &chain.0 {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }
+        self.exchange.goes_on()
+    }
+
+    /// Takes the request through the filters. Its head is in the exchange; the answer is what goes on of it, and of its body.
+    ///
+    /// # Errors
+    /// A filter failed and fails closed, or has ended the exchange: see [`Session::answer`].
+    pub(crate) async fn request(&self, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
         // First of all, or a client could take away what a filter says about it.
         forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
         // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
         let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
         self.tell_length(Direction::Request, &body);
-        let passed = self.pass(Direction::Request, 0..chain.0.len(), body, true, timer).await?;
+        let members = 0..self.members.borrow().len();
+        let passed = self.pass(Direction::Request, members, body, true, timer).await?;
         forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
         // The filters go on seeing it, whatever is made of it on its way upstream; and what they change of it from here on, as
         // pieces of the body come, is too late, however soon those come.
@@ -209,6 +223,9 @@ impl Session {
 
     /// Filters look at the length as if it were a field like others; it is written anew from the body afterwards.
     fn tell_length(&self, direction: Direction, body: &Body) {
+        if !self.members.borrow().iter().any(|member| member.knows_heads(direction)) {
+            return;
+        }
         let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);
         match direction {
             Direction::Request => self.exchange.request.borrow_mut().length = length,

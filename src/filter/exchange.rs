@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::body::Body;
+use crate::error::Error;
 use crate::fields::Fields;
 use crate::message::Response;
 
@@ -121,6 +122,13 @@ impl RequestHead {
         Self { method, target, path: None, authority, scheme, headers, length: None }
     }
 
+    /// In the place of a head that no filter looks at, or that has gone on.
+    pub(crate) fn unseen(method: Method, scheme: &'static str) -> Self {
+        let authority = const { HeaderValue::from_static("") };
+        let (target, headers) = (Uri::default(), Fields::new());
+        Self { method, target, path: None, authority, scheme, headers, length: None }
+    }
+
     /// Path and query.
     pub(crate) fn path(&self) -> &str {
         match &self.path {
@@ -134,16 +142,8 @@ impl RequestHead {
         if keeps {
             return self.clone();
         }
-        let nothing = Self {
-            method: self.method.clone(),
-            target: Uri::default(),
-            path: None,
-            authority: const { HeaderValue::from_static("") },
-            scheme: self.scheme,
-            headers: Fields::new(),
-            length: None,
-        };
-        std::mem::replace(self, nothing)
+        let unseen = Self::unseen(self.method.clone(), self.scheme);
+        std::mem::replace(self, unseen)
     }
 
     pub(crate) fn set_path(&mut self, path: String) {
@@ -198,13 +198,19 @@ impl Exchange {
         self.wake();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
     /// Whether the filters' own decision has ended the exchange.
     pub(super) fn is_decided(&self) -> bool {
         self.closed.get() || self.local.borrow().is_some()
+    }
+
+    /// # Errors
+    /// It is decided: by [`Error::FilterAnswered`] where a filter has an answer.
+    pub(super) fn goes_on(&self) -> Result<(), Error> {
+        match () {
+            () if self.closed.get() => Err(Error::FilterClosed),
+            () if self.is_decided() => Err(Error::FilterAnswered),
+            () => Ok(()),
+        }
     }
 
     /// The route is to be looked for again once the request's filters are done.

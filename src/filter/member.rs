@@ -106,6 +106,12 @@ impl Member {
         self.filter.interests().looks_at_heads
     }
 
+    /// Whether it is given heads of this direction, or can look at one.
+    pub(super) fn knows_heads(&self, direction: Direction) -> bool {
+        let interests = self.filter.interests();
+        interests.looks_at_heads || interests.head(direction)
+    }
+
     fn side(&self, direction: Direction) -> &RefCell<Side> {
         match direction {
             Direction::Request => &self.request,
@@ -300,14 +306,13 @@ impl Member {
     /// # Errors
     /// The exchange is over: by [`Error::FilterAnswered`] where a filter has an answer.
     pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
-        if self.exchange.is_decided() {
-            return Err(if self.exchange.is_closed() { Error::FilterClosed } else { Error::FilterAnswered });
-        }
+        self.exchange.goes_on()?;
+        let Some(fault) = self.failed.get() else { return Ok(None) };
         // A filter that is done with this direction cannot fail in it: what became of its instance is nothing to this message.
-        if !self.has_part_in(direction) {
+        if self.bypassed.get() || !self.has_part_in(direction) {
             return Ok(None);
         }
-        let Some(fault) = self.failed.take().filter(|_| !self.bypassed.get()) else { return Ok(None) };
+        self.failed.set(None);
         self.give_up(fault)?;
         Ok(Some(self.leave_out(direction)))
     }

@@ -1,6 +1,7 @@
 //! A request whose route has filters: through them, on its way, and back through them.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -34,12 +35,19 @@ impl Filtered<'_, '_, '_> {
         let timer = &self.call.timer;
         let (session, incoming) = self.begin(incoming, record);
         let method = incoming.method.clone();
-        let (head, body) = match session.request(self.chain, incoming.body, timer).await {
-            Ok(passed) => passed,
-            Err(error) => return ended(&session, error),
+        if let Err(error) = session.begin(self.chain) {
+            return ended(&session, error);
+        }
+        let (head, incoming) = if self.chain.sees_requests() {
+            match session.request(incoming.body, timer).await {
+                Ok((head, body)) => (Some(head), Incoming { body, ..incoming }),
+                Err(error) => return ended(&session, error),
+            }
+        } else {
+            (None, incoming)
         };
         // Boxed, because it is large, and either of two things is done with it.
-        let acting = Box::pin(self.act(&session, head, Incoming { body, ..incoming }, record));
+        let acting = Box::pin(self.act(&session, head, incoming, record));
         let acted = if session.may_decide_later() { undecided(&session, acting).await } else { acting.await };
         let answer = match acted {
             Ok(answer) => answer,
@@ -60,28 +68,37 @@ impl Filtered<'_, '_, '_> {
         }
     }
 
-    /// Hands the head to the filters.
-    fn begin<'i>(&self, incoming: Incoming<'i>, record: &mut Record) -> (std::rc::Rc<Session>, Incoming<'i>) {
+    /// Hands the head to the filters, if they look at it.
+    fn begin<'i>(&self, incoming: Incoming<'i>, record: &mut Record) -> (Rc<Session>, Incoming<'i>) {
         let facts =
             self.downstream.facts(incoming.version, &self.begun.settings, self.found.value, record.began());
-        let authority =
-            HeaderValue::from_str(incoming.authority).unwrap_or(const { HeaderValue::from_static("") });
-        let scheme = self.downstream.scheme();
-        let head =
-            RequestHead::new(incoming.method.clone(), self.uri.clone(), authority, scheme, incoming.headers);
+        let (method, scheme) = (incoming.method.clone(), self.downstream.scheme());
+        let (head, incoming) = if self.chain.sees_requests() {
+            let authority = HeaderValue::from_str(incoming.authority);
+            let authority = authority.unwrap_or(const { HeaderValue::from_static("") });
+            let head = RequestHead::new(method, self.uri.clone(), authority, scheme, incoming.headers);
+            (head, Incoming { headers: Fields::new(), ..incoming })
+        } else {
+            (RequestHead::unseen(method, scheme), incoming)
+        };
         let session = Session::new(facts, head);
         record.filtered(&session);
-        (session, Incoming { headers: Fields::new(), ..incoming })
+        (session, incoming)
     }
 
-    /// Does what the route says with the request as the filters have left it.
+    /// Does what the route says with the request as the filters have left it; without a `head`, as it came.
     async fn act(
         &self,
         session: &Session,
-        head: RequestHead,
+        head: Option<RequestHead>,
         incoming: Incoming<'_>,
         record: &mut Record,
     ) -> Result<Answer, Error> {
+        let Some(head) = head else {
+            let (route, parameters) = (self.found.value, &self.found.parameters);
+            return act(&self.begun.settings, route, parameters, incoming, self.call, Instant::now(), record)
+                .await;
+        };
         let changed_path = head.changed_path().map(str::to_owned);
         let RequestHead { method, mut headers, authority, .. } = head;
         if !authority.is_empty() {

@@ -143,7 +143,8 @@ async fn pass(
 ) -> Result<(), Error> {
     let timer = Timer::default();
     let method = session.exchange.request.borrow().method.clone();
-    let (head, mut body) = session.request(chain, body.into(), &timer).await?;
+    session.begin(chain)?;
+    let (head, mut body) = session.request(body.into(), &timer).await?;
     let mut sent = BytesMut::new();
     read(&mut body, &mut sent).await?;
     outcome.request = Some(as_sent(&head, sent.freeze()));

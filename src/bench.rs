@@ -32,6 +32,7 @@ use crate::shutdown::Drain;
 use crate::snapshot::{Route, Snapshot};
 use crate::stream::Stream;
 use crate::timer::Timer;
+use crate::turn;
 use crate::upstream::{Acquired, Endpoint, adopt, mailbox};
 use crate::worker::MAILBOX_LETTERS;
 
@@ -69,8 +70,9 @@ impl Proxied {
         Self { serving, woken, waker, client, upstream }
     }
 
-    /// Lets the gateway do what there is to do.
+    /// Lets the gateway do what there is to do, as a worker that has slept before.
     pub fn work(&mut self) {
+        turn::sleeps();
         let mut cx = Context::from_waker(&self.waker);
         loop {
             self.woken.0.store(false, Ordering::Relaxed);
@@ -148,8 +150,11 @@ impl Filtered {
     pub fn pass(&self, message: Message) -> u64 {
         let chain = self.route.filters.as_ref().expect("the route has a filter");
         let session = Session::new(message.facts, message.request);
-        let request = once(session.request(chain, Body::Empty, &self.timer));
-        assert!(matches!(request, Poll::Ready(Ok(_))), "a filter does not let the request go on");
+        session.begin(chain).expect("a filter takes part");
+        if chain.sees_requests() {
+            let request = once(session.request(Body::Empty, &self.timer));
+            assert!(matches!(request, Poll::Ready(Ok(_))), "a filter does not let the request go on");
+        }
         let response = once(session.response(message.response, &Method::GET, &self.timer));
         let Poll::Ready(Ok(response)) = response else { panic!("a filter does not let the response go on") };
         let (mut body, mut sent) = (response.body, 0);

@@ -28,9 +28,10 @@ pub(crate) async fn end() {
     }
 }
 
-/// As [`end`], for whoever asks once: where it is pending, the task is woken at the end of the turn.
-pub(crate) fn poll_end(cx: &mut Context<'_>) -> Poll<()> {
-    pin!(end()).poll(cx)
+/// As [`end`], for what is polled: pending once at the most, and the task is woken at the end of the turn. Whether that was
+/// `awaited` is remembered by the caller, with what it sends.
+pub(crate) fn poll_end(awaited: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
+    if std::mem::replace(awaited, true) { Poll::Ready(()) } else { pin!(end()).poll(cx) }
 }
 
 #[cfg(test)]

@@ -27,27 +27,27 @@ use crate::timer::{Timer, deadline};
 
 /// The filters of a route, at least one, in the order of the configuration: that in which they see requests. Responses pass
 /// them the other way round.
-pub(crate) struct Chain(Vec<Arc<dyn Filter>>);
+pub(crate) struct Chain {
+    filters: Vec<Arc<dyn Filter>>,
+    sees_requests: bool,
+}
 
 impl Chain {
     /// `None` of no filters.
     pub(crate) fn new(filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
-        (!filters.is_empty()).then_some(Self(filters))
+        let mut interests = filters.iter().map(|filter| filter.interests());
+        let sees_requests = interests.any(|one| one.looks_at_heads || one.any(Direction::Request));
+        (!filters.is_empty()).then_some(Self { filters, sees_requests })
     }
 
     /// Whether one of them looks at requests, or may change them.
     pub(crate) fn sees_requests(&self) -> bool {
-        self.0.iter().map(|filter| filter.interests()).any(|interests| {
-            interests.looks_at_heads
-                || interests.request_head
-                || interests.request_body
-                || interests.request_trailers
-        })
+        self.sees_requests
     }
 
     /// Whether all of these are among the others.
     pub(crate) fn is_within(&self, others: &Self) -> bool {
-        self.0.iter().all(|one| others.0.iter().any(|other| Arc::ptr_eq(one, other)))
+        self.filters.iter().all(|one| others.filters.iter().any(|other| Arc::ptr_eq(one, other)))
     }
 }
 
@@ -68,7 +68,7 @@ impl Session {
     /// # Errors
     /// As of [`Session::request`].
     pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
-        for filter in &chain.0 {
+        for filter in &chain.filters {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }

@@ -319,10 +319,7 @@ impl Member {
 
     /// Whether it has a say in a message of this direction, or holds one back.
     fn has_part_in(&self, direction: Direction) -> bool {
-        let interests = self.interests();
-        let is_called =
-            interests.head(direction) || interests.body(direction) || interests.trailers(direction);
-        is_called || self.holds_head(direction) || self.holds_body(direction)
+        self.interests().any(direction) || self.holds_head(direction) || self.holds_body(direction)
     }
 
     /// It held a message back for too long. Answers what it held, where it is left out from now on.

@@ -114,6 +114,11 @@ pub(crate) struct Interests {
 }
 
 impl Interests {
+    /// Whether it has a say in a message of this direction.
+    pub(crate) fn any(self, direction: Direction) -> bool {
+        self.head(direction) || self.body(direction) || self.trailers(direction)
+    }
+
     pub(crate) fn head(self, direction: Direction) -> bool {
         match direction {
             Direction::Request => self.request_head,

@@ -171,11 +171,10 @@ impl Output {
     /// Pending until the end of the worker's turn, once, with a small message. A large one takes long enough to write as it
     /// is, and would be out of the processor's caches by then.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.turn_awaited || self.is_taken() || !self.chunk.is_empty() {
+        if self.is_taken() || !self.chunk.is_empty() {
             return Poll::Ready(());
         }
-        self.turn_awaited = true;
-        turn::poll_end(cx)
+        turn::poll_end(&mut self.turn_awaited, cx)
     }
 
     /// Writes all there is. How many bytes went out is added to `written`.

@@ -63,10 +63,7 @@ impl Gathered {
 
     /// Pending until the end of the worker's turn, once.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bytes.is_empty() || std::mem::replace(&mut self.turn_awaited, true) {
-            return Poll::Ready(());
-        }
-        turn::poll_end(cx)
+        if self.bytes.is_empty() { Poll::Ready(()) } else { turn::poll_end(&mut self.turn_awaited, cx) }
     }
 }
 
@@ -124,14 +121,8 @@ impl AsyncRead for TimedWrites {
 }
 
 impl AsyncWrite for TimedWrites {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(length) = self.gathered.take(&[IoSlice::new(buf)]) {
-            return Poll::Ready(Ok(length));
-        }
-        ready!(self.poll_gathered(cx))?;
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.streams.moved.set(self.streams.moved.get() || polled.is_ready());
-        self.timed(cx, polled)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(

@@ -85,7 +85,7 @@ def measuring_options() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[NAME=]PROGRAM,…",
-        help="programs of the gateway to compare (default: target/release/gateway)",
+        help="programs of the gateway to compare (default: target/dist/gateway)",
     )
     add("--rounds", type=positive, default=5, help="of each measurement (default: %(default)s)")
     add("--seconds", type=positive, default=3, help="of a round (default: %(default)s)")

@@ -43,7 +43,9 @@ fn start(body_bytes: usize) -> SocketAddr {
     std::fs::write(&file, config).unwrap();
     let prepared = run::prepare(&file).unwrap();
     let (announce, announced) = mpsc::sync_channel(16);
-    std::thread::spawn(move || run::run(prepared, |line| drop(announce.send(line.to_owned()))).unwrap());
+    std::thread::spawn(move || {
+        run::run(|| Ok(prepared), |line| drop(announce.send(line.to_owned()))).unwrap()
+    });
     let lines = std::iter::from_fn(|| announced.recv_timeout(Duration::from_secs(10)).ok());
     let web = lines.take_while(|line| line != "ready").find(|line| line.ends_with("(web)")).unwrap();
     web.split(['/', ' ']).find_map(|word| word.parse().ok()).unwrap()

@@ -2,7 +2,7 @@
 //! with a new one for each request.
 //!
 //! ```text
-//! cargo build --release && cargo run --release --example founding_experiment
+//! cargo build --profile dist && cargo run --profile dist --example founding_experiment
 //! ```
 //!
 //! Everything is on loopback: an HTTPS origin and a client in this process, the gateway as a process of its own between
@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Parser)]
 struct Arguments {
     /// The program to measure
-    #[arg(long, default_value = "target/release/gateway")]
+    #[arg(long, default_value = "target/dist/gateway")]
     gateway: PathBuf,
     /// Requests in each round
     #[arg(long, default_value_t = 5000)]
@@ -280,7 +280,7 @@ impl Gateway {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| {
-                format!("{} does not start; cargo build --release makes it", program.display())
+                format!("{} does not start; cargo build --profile dist makes it", program.display())
             })?;
         let lines = process.stdout.take().map(BufReader::new).context("no standard output")?.lines();
         let mut gateway = Self { process, port: 0 };

@@ -1,7 +1,7 @@
 //! Whether a reload is noticed: latencies with ten reloads in ten seconds against none, and how long one takes.
 //!
 //! ```text
-//! cargo build --release && cargo run --release --example unnoticed_reload
+//! cargo build --profile dist && cargo run --profile dist --example unnoticed_reload
 //! ```
 //!
 //! Requests are sent at a fixed rate, each at its time whatever became of those before, and latencies count from
@@ -26,7 +26,7 @@ use tokio::runtime;
 #[derive(Parser)]
 struct Arguments {
     /// The program to measure
-    #[arg(long, default_value = "target/release/gateway")]
+    #[arg(long, default_value = "target/dist/gateway")]
     gateway: PathBuf,
     /// Requests per second
     #[arg(long, default_value_t = 2000)]

@@ -1,10 +1,20 @@
-# For scripts that need Rust and packages: finds cargo, and gives them `need`.
+# shellcheck shell=bash
+# For scripts that need Rust and packages: finds cargo, and defines `as_root`, `need` and `install_packages`.
 
+# Runs a command as root, by sudo where that is necessary.
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "this needs root, and there is no sudo: $*" >&2
+        return 1
+    fi
 }
 
 if ! command -v cargo >/dev/null && [ -r "$HOME/.cargo/env" ]; then
+    # shellcheck source=/dev/null
     . "$HOME/.cargo/env"
 fi
 if ! command -v cargo >/dev/null; then
@@ -12,15 +22,24 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
-# Installs packages, unless there is a command that they bring.
+# install_packages WHAT PACKAGE…: installs Debian packages. If that fails, says what is missing and ends the script.
+install_packages() {
+    local what=$1
+    shift
+    if ! command -v apt-get >/dev/null; then
+        echo "missing: $what; there is no apt-get to install it (Debian: $*)" >&2
+        exit 1
+    fi
+    if ! as_root apt-get update -qq ||
+        ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; then
+        echo "missing: $what; install it as root and run this again: apt-get update && apt-get install $*" >&2
+        exit 1
+    fi
+}
+
+# need COMMAND WHAT PACKAGE…: installs packages, unless the command that they bring exists.
 need() {
     local command=$1 what=$2
     shift 2
-    if command -v "$command" >/dev/null; then return; fi
-    if ! command -v apt-get >/dev/null; then
-        echo "there is no $command, $what, and no apt-get to install it" >&2
-        exit 1
-    fi
-    export DEBIAN_FRONTEND=noninteractive
-    as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends "$@"
+    if ! command -v "$command" >/dev/null; then install_packages "$command, $what" "$@"; fi
 }

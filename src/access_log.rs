@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Access, access};
+
 use crate::config::{LogFormat, LogOutput};
 use writer::{Sink, Writer};
 
@@ -75,8 +77,26 @@ pub struct AccessLog(Arc<Open>);
 struct Open {
     format: LogFormat,
     writer: Writer,
-    /// None: an output that is not ours to open.
-    file: Option<OpenFile>,
+    output: Output,
+}
+
+/// Where the lines go.
+#[derive(Debug)]
+enum Output {
+    /// A stream that was open when the process began, by its name.
+    Stream(&'static str),
+    File(OpenFile),
+}
+
+/// Outcome of [`AccessLog::reopen`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reopened {
+    /// The file was moved or removed, and a new one has its name.
+    Anew,
+    /// The file is where it was.
+    Same,
+    /// The log goes to standard output or standard error.
+    Stream,
 }
 
 /// Which file was opened, and under which name.
@@ -93,18 +113,18 @@ impl AccessLog {
     /// When the file can't be opened for appending, or the thread can't be started.
     pub fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
         match output {
-            LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), None),
-            LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), None),
+            LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), Output::Stream("stdout")),
+            LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), Output::Stream("stderr")),
             LogOutput::File(path) => {
                 let (file, id) = open_file(path)?;
                 let open = OpenFile { path: path.clone(), id: Mutex::new(id) };
-                Self::to_sink(format, Box::new(file), Some(open))
+                Self::to_sink(format, Box::new(file), Output::File(open))
             }
         }
     }
 
-    fn to_sink(format: LogFormat, sink: Sink, file: Option<OpenFile>) -> io::Result<Self> {
-        Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, file })))
+    fn to_sink(format: LogFormat, sink: Sink, output: Output) -> io::Result<Self> {
+        Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, output })))
     }
 
     /// Whether the path of the output still leads to the file that is written to. Not so after a rotation has moved or
@@ -113,22 +133,40 @@ impl AccessLog {
     /// Asks the file system, so it belongs on the control side.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        let Some(file) = &self.0.file else { return true };
+        let Output::File(file) = &self.0.output else { return true };
         let id = *file.id.lock().unwrap_or_else(PoisonError::into_inner);
         fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == id)
     }
 
-    /// Where the log is not current any more, opens its file anew and writes there from now on. No line is lost meanwhile.
+    /// Reopens the log's file where it was moved or removed, and writes there from now on. No line is lost meanwhile.
     /// Belongs on the control side, as [`AccessLog::is_current`] does.
     ///
     /// # Errors
-    /// When the file can't be opened; lines go on going to where they went.
-    pub fn reopen(&self) -> io::Result<()> {
-        let Some(file) = self.0.file.as_ref().filter(|_| !self.is_current()) else { return Ok(()) };
+    /// The file can't be opened; lines still go to the old one.
+    pub fn reopen(&self) -> io::Result<Reopened> {
+        let Output::File(file) = &self.0.output else { return Ok(Reopened::Stream) };
+        if self.is_current() {
+            return Ok(Reopened::Same);
+        }
         let (sink, id) = open_file(&file.path)?;
         self.0.writer.redirect(Box::new(sink));
         *file.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
-        Ok(())
+        Ok(Reopened::Anew)
+    }
+
+    /// Returns the output as the configuration writes it: a path, `stdout` or `stderr`.
+    #[must_use]
+    pub fn output(&self) -> String {
+        match &self.0.output {
+            Output::File(file) => file.path.display().to_string(),
+            Output::Stream(name) => (*name).to_owned(),
+        }
+    }
+
+    /// Returns true if both are the same log: clones of one another.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
@@ -152,6 +190,27 @@ impl AccessLog {
     /// replaces is just dropped.
     pub fn close(&self, patience: Duration) -> bool {
         self.0.writer.close(patience)
+    }
+}
+
+/// Checks that an output could be opened, and creates nothing.
+///
+/// # Errors
+/// Why it could not be.
+pub fn check_output(output: &LogOutput) -> io::Result<()> {
+    let LogOutput::File(path) = output else { return Ok(()) };
+    match fs::metadata(path) {
+        // Opening a FIFO for writing blocks until it has a reader.
+        Ok(found) if found.is_file() || found.is_dir() => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::downstream::{Begun, Current, Downstream};
 use crate::fields::Fields;
 use crate::files::Files;
 use crate::filter::{End, Facts, RequestHead, Session};
-use crate::generation::Next;
+use crate::generation::{Next, Purpose};
 use crate::message::Response;
 use crate::metrics::enter_worker;
 use crate::shutdown::Drain;
@@ -33,7 +33,7 @@ use crate::snapshot::{Route, Snapshot};
 use crate::stream::Stream;
 use crate::timer::Timer;
 use crate::turn;
-use crate::upstream::{Acquired, Endpoint, adopt, mailbox};
+use crate::upstream::{Acquired, Endpoint, Patience, Wanted, adopt, mailbox};
 use crate::worker::MAILBOX_LETTERS;
 
 /// What a pipe holds: more than any message here, so that nobody waits for room.
@@ -104,7 +104,9 @@ impl Pooled {
     /// Takes the connection and gives it back.
     pub fn acquire_and_release(&self) {
         let pool = self.endpoint.pool();
-        let Poll::Ready(Ok(Acquired::Reused(connection))) = once(pool.acquire(&self.timer)) else {
+        let Poll::Ready(Ok(Acquired::Reused(connection))) =
+            once(pool.acquire(&self.timer, Wanted::Any, Patience::default()))
+        else {
             panic!("the pool has kept no connection");
         };
         pool.release(connection);
@@ -189,7 +191,7 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     files.give(&file, config.as_bytes());
     // Nobody asks for the letters of the only worker.
     let mailboxes = |workers| (0..workers).map(|_| mailbox(MAILBOX_LETTERS).0).collect();
-    match Next::build(&file, &files, mailboxes, None) {
+    match Next::build(Purpose::Serve, &file, &files, mailboxes, None) {
         Ok(next) => next.built.snapshot,
         Err(refused) => panic!("{}", refused.errors),
     }
@@ -213,7 +215,8 @@ fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
 fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
     let (pool, timer) = (endpoint.pool(), Timer::default());
     let (upstream, stream) = duplex(PIPE_BYTES);
-    let Poll::Ready(Ok(Acquired::Dial(slot))) = once(pool.acquire(&timer)) else {
+    let Poll::Ready(Ok(Acquired::Dial(slot))) = once(pool.acquire(&timer, Wanted::Any, Patience::default()))
+    else {
         panic!("the pool has no room for a first connection");
     };
     pool.release(adopt(slot, Stream::memory(stream)));

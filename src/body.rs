@@ -1,5 +1,7 @@
 //! The body of a message, in either direction and of any origin.
 
+mod kept;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -7,6 +9,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+pub(crate) use kept::{Keeping, KeptBodies, KeptBody};
 
 use crate::error::Error;
 use crate::fields::Fields;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Route};
 use crate::files::Fingerprint;
+use crate::printable::printable;
 
 pub use keys::differing_keys;
 
@@ -72,9 +73,9 @@ impl Changes {
         let mut text = String::new();
         for (title, section) in self.sections() {
             text.push_str(&format!("{title}\n"));
-            let added = section.added.iter().map(|name| format!("  + {name}\n"));
+            let added = section.added.iter().map(|name| format!("  + {}\n", printable(name)));
             let changed = section.changed.iter().map(|change| format!("  ~ {change}\n"));
-            let drained = section.drained.iter().map(|name| format!("  - {name} (drained)\n"));
+            let drained = section.drained.iter().map(|name| format!("  - {} (drained)\n", printable(name)));
             text.extend(added.chain(changed).chain(drained));
             text.push_str(&format!("  = {} kept\n", section.kept));
         }
@@ -108,7 +109,7 @@ fn named(sign: char, names: &[String]) -> Option<String> {
     if names.is_empty() {
         return None;
     }
-    let shown: Vec<&str> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
+    let shown: Vec<_> = names.iter().take(NAMED_MAX).map(|name| printable(name)).collect();
     let more = names.len().saturating_sub(NAMED_MAX);
     let more = if more > 0 { format!(", {more} more") } else { String::new() };
     Some(format!("{sign}{} ({}{more})", names.len(), shown.join(", ")))
@@ -152,7 +153,7 @@ impl Section {
 
 impl Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.keys.join(", "))
+        write!(f, "{}: {}", printable(&self.name), printable(&self.keys.join(", ")))
     }
 }
 

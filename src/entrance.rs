@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use tls::Tls;
 
-use crate::config::{self, Protocol, ProxyProtocol};
+use crate::config::{self, HalfClose, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores};
 use crate::files::Files;
 use crate::http1::{HeadLimits, ServerOptions};
 use crate::metrics::ListenerStats;
@@ -50,6 +50,8 @@ pub(crate) struct Entrance {
     pub(crate) tls: Option<Tls>,
     pub(crate) tls_handshake: Option<Duration>,
     pub(crate) protocols: Protocols,
+    /// Probes of TCP on its connections.
+    pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
     /// Whether connections of trusted proxies begin with a PROXY header.
     pub(crate) proxy_protocol: bool,
     /// `limits.connections`.
@@ -106,12 +108,15 @@ impl Entrance {
                 request_body: timeouts.request_body.duration(),
                 response_write: timeouts.response_write.duration(),
                 keep_alive: timeouts.keep_alive.duration(),
+                drops_unusual_fields: config.headers.underscores == Underscores::Drop,
+                allows_half_close: config.half_close == HalfClose::Allow,
                 requests: limits.requests_per_connection.on().map(|count| count.get().into()),
             }),
             body_bytes_max: limits.body.bytes(),
             tls,
             tls_handshake: timeouts.tls_handshake.duration(),
             protocols,
+            tcp_keepalive: config.tcp_keepalive.on().map(TcpKeepalive::settings),
             proxy_protocol: config.proxy_protocol == ProxyProtocol::Accept,
             connections: limits.connections.on(),
             connections_per_client: limits.connections_per_client.on(),

@@ -6,11 +6,24 @@
 //! list size, what a filter may set). The methods are named as those of `HeaderMap` and mean the same, but for one thing: the
 //! order of fields stays as it is, whatever is removed.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Header fields (RFC 9110 §6.3), in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fields(Vec<(HeaderName, HeaderValue)>);
+/// Header fields (RFC 9110 §6.3), in order. Two lists of the same fields are equal, whatever heads they were read from.
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    list: Vec<(HeaderName, HeaderValue)>,
+    /// The head that was read. Names are in lower case, and only it knows their letter case (`header_case: preserve`).
+    received: Option<Bytes>,
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Fields {}
 
 /// What a field can be looked for by: its name, or the name in lower case.
 pub trait Name {
@@ -40,36 +53,51 @@ impl Fields {
     /// No fields.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { list: Vec::new(), received: None }
     }
 
     /// No fields, and room for `capacity` of them.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        Self { list: Vec::with_capacity(capacity), received: None }
+    }
+
+    /// Returns the head that the fields were read from, if it is remembered.
+    pub(crate) fn received(&self) -> Option<&Bytes> {
+        self.received.as_ref()
+    }
+
+    /// Remembers the head that the fields were read from. It costs no memory as long as the values are slices of it.
+    pub(crate) fn remember(&mut self, head: Bytes) {
+        self.received = Some(head);
+    }
+
+    /// Replaces all fields. The head that the previous ones were read from stays remembered.
+    pub(crate) fn replace_all(&mut self, fields: Fields) {
+        self.list = fields.list;
     }
 
     /// How many fields there are; a name that comes twice counts twice.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// The first value under `name`.
     #[must_use]
     pub fn get(&self, name: impl Name) -> Option<&HeaderValue> {
-        self.0.iter().find(|field| name.is(&field.0)).map(|field| &field.1)
+        self.list.iter().find(|field| name.is(&field.0)).map(|field| &field.1)
     }
 
     /// All values under `name`, in order.
     pub fn get_all(&self, name: impl Name) -> impl DoubleEndedIterator<Item = &HeaderValue> {
-        self.0.iter().filter(move |field| name.is(&field.0)).map(|field| &field.1)
+        self.list.iter().filter(move |field| name.is(&field.0)).map(|field| &field.1)
     }
 
     /// Whether there is a field of this name.
@@ -80,45 +108,54 @@ impl Fields {
 
     /// Puts a field at the end, whatever there is under its name.
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push((name, value));
+        self.list.push((name, value));
     }
 
     /// Makes `value` the only one under `name`, in the place of the first one so far, or at the end.
     pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
-        let Some(first) = self.0.iter().position(|field| field.0 == name) else {
+        let Some(first) = self.list.iter().position(|field| field.0 == name) else {
             return self.append(name, value);
         };
         let mut index = 0;
-        self.0.retain(|field| {
+        self.list.retain(|field| {
             index += 1;
             index <= first + 1 || field.0 != name
         });
-        if let Some(field) = self.0.get_mut(first) {
+        if let Some(field) = self.list.get_mut(first) {
             field.1 = value;
         }
     }
 
     /// Removes all fields of this name; answers the value of the first.
     pub fn remove(&mut self, name: impl Name) -> Option<HeaderValue> {
-        let first = self.0.iter().position(|field| name.is(&field.0))?;
-        let removed = self.0.remove(first).1;
-        self.0.retain(|field| !name.is(&field.0));
+        let first = self.list.iter().position(|field| name.is(&field.0))?;
+        let removed = self.list.remove(first).1;
+        self.list.retain(|field| !name.is(&field.0));
         Some(removed)
     }
 
     /// Keeps the fields that `keep` says yes to.
     pub fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
-        self.0.retain(|(name, value)| keep(name, value));
+        self.list.retain(|(name, value)| keep(name, value));
+    }
+
+    /// Replaces each value under `name` for which `change` returns another one.
+    pub fn replace(&mut self, name: impl Name, mut change: impl FnMut(&HeaderValue) -> Option<HeaderValue>) {
+        for (_, value) in self.list.iter_mut().filter(|field| name.is(&field.0)) {
+            if let Some(changed) = change(value) {
+                *value = changed;
+            }
+        }
     }
 
     /// Name and value of every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.list.iter().map(|(name, value)| (name, value))
     }
 
     /// The name of every field, in order; a name that comes twice is there twice.
     pub fn keys(&self) -> impl Iterator<Item = &HeaderName> {
-        self.0.iter().map(|field| &field.0)
+        self.list.iter().map(|field| &field.0)
     }
 }
 
@@ -133,13 +170,13 @@ impl Fields {
 
 impl Extend<(HeaderName, HeaderValue)> for Fields {
     fn extend<T: IntoIterator<Item = (HeaderName, HeaderValue)>>(&mut self, fields: T) {
-        self.0.extend(fields);
+        self.list.extend(fields);
     }
 }
 
 impl FromIterator<(HeaderName, HeaderValue)> for Fields {
     fn from_iter<T: IntoIterator<Item = (HeaderName, HeaderValue)>>(fields: T) -> Self {
-        Self(fields.into_iter().collect())
+        Self { list: fields.into_iter().collect(), received: None }
     }
 }
 
@@ -148,7 +185,7 @@ impl IntoIterator for Fields {
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.list.into_iter()
     }
 }
 

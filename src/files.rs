@@ -20,7 +20,14 @@ pub struct Files(Mutex<BTreeMap<PathBuf, Seen>>);
 /// What the one reading of a file brought.
 struct Seen {
     content: Result<Arc<[u8]>, Failure>,
+    known: Known,
+}
+
+/// A file as it was read: what was there, within which limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
     mark: FileMark,
+    bytes_max: u64,
 }
 
 /// An [`io::Error`] that can be answered more than once.
@@ -43,10 +50,10 @@ enum State {
     Unreadable(io::ErrorKind),
 }
 
-/// Which paths were read and what each led to. Two are equal if the same paths had the same content; when it was written
-/// does not count.
+/// The paths that were read and what each led to. Two are equal if the same paths had the same content, read within the same
+/// limits; the time of writing does not count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fingerprint(BTreeMap<PathBuf, FileMark>);
+pub struct Fingerprint(BTreeMap<PathBuf, Known>);
 
 impl Files {
     /// Nothing read yet.
@@ -60,7 +67,15 @@ impl Files {
     /// # Errors
     /// What the system says, the same for each asking; [`io::ErrorKind::FileTooLarge`] above 16 MiB.
     pub fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
-        self.seen(path, |seen| match &seen.content {
+        self.read_within(path, FILE_BYTES_MAX)
+    }
+
+    /// Returns the content of a file of at most `bytes_max` bytes. The limit holds where the file was not read before.
+    ///
+    /// # Errors
+    /// As [`Files::read`], with that limit.
+    pub fn read_within(&self, path: &Path, bytes_max: u64) -> io::Result<Arc<[u8]>> {
+        self.seen(path, bytes_max, |seen| match &seen.content {
             Ok(content) => Ok(Arc::clone(content)),
             Err(failure) => Err(failure.to_error()),
         })
@@ -68,27 +83,33 @@ impl Files {
 
     /// Has a path lead to `content`, whatever is on disk there.
     pub fn give(&self, path: &Path, content: &[u8]) {
-        self.lock().insert(path.to_owned(), Seen::new(Ok(content.to_vec())));
+        self.lock().insert(path.to_owned(), Seen::new(Ok(content.to_vec()), FILE_BYTES_MAX));
     }
 
     /// What a path leads to; reads it if it was not read yet.
     #[must_use]
     pub fn mark(&self, path: &Path) -> FileMark {
-        self.seen(path, |seen| seen.mark)
+        self.mark_within(path, FILE_BYTES_MAX)
+    }
+
+    /// Returns the mark of a file of at most `bytes_max` bytes, as [`Files::read_within`] reads it.
+    #[must_use]
+    pub fn mark_within(&self, path: &Path, bytes_max: u64) -> FileMark {
+        self.seen(path, bytes_max, |seen| seen.known.mark)
     }
 
     /// All that was read so far.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(self.lock().iter().map(|(path, seen)| (path.clone(), seen.mark)).collect())
+        Fingerprint(self.lock().iter().map(|(path, seen)| (path.clone(), seen.known)).collect())
     }
 
-    fn seen<T>(&self, path: &Path, answer: impl FnOnce(&Seen) -> T) -> T {
+    fn seen<T>(&self, path: &Path, bytes_max: u64, answer: impl FnOnce(&Seen) -> T) -> T {
         let mut files = self.lock();
         if let Some(seen) = files.get(path) {
             return answer(seen);
         }
-        answer(files.entry(path.to_owned()).or_insert_with(|| Seen::take(path)))
+        answer(files.entry(path.to_owned()).or_insert_with(|| Seen::new(read(path, bytes_max), bytes_max)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Seen>> {
@@ -98,12 +119,9 @@ impl Files {
 }
 
 impl Seen {
-    fn take(path: &Path) -> Self {
-        Self::new(read(path))
-    }
-
-    fn new(content: io::Result<Vec<u8>>) -> Self {
-        Self { mark: FileMark::of(&content), content: content.map(Arc::from).map_err(Failure::from) }
+    fn new(content: io::Result<Vec<u8>>, bytes_max: u64) -> Self {
+        let known = Known { mark: FileMark::of(&content), bytes_max };
+        Self { known, content: content.map(Arc::from).map_err(Failure::from) }
     }
 }
 
@@ -141,7 +159,7 @@ impl Fingerprint {
     /// What a path led to, if it was read.
     #[must_use]
     pub fn mark(&self, path: &Path) -> Option<FileMark> {
-        self.0.get(path).copied()
+        self.0.get(path).map(|known| known.mark)
     }
 
     /// What the same paths lead to now. Reads them all.
@@ -149,9 +167,12 @@ impl Fingerprint {
     /// A pipe or terminal is not read again, as there is nothing in it any more: it counts as unchanged.
     #[must_use]
     pub fn again(&self) -> Self {
-        let again = |(path, mark): (&PathBuf, &FileMark)| {
-            let mark = if gives_its_content_once(path) { *mark } else { FileMark::of(&read(path)) };
-            (path.clone(), mark)
+        let again = |(path, known): (&PathBuf, &Known)| {
+            let mark = match gives_its_content_once(path) {
+                true => known.mark,
+                false => FileMark::of(&read(path, known.bytes_max)),
+            };
+            (path.clone(), Known { mark, ..*known })
         };
         Self(self.0.iter().map(again).collect())
     }
@@ -162,14 +183,17 @@ fn gives_its_content_once(path: &Path) -> bool {
     kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device() || kind.is_socket())
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     // Not by its length as the system has it: a file that grows or never ends, such as a device, has another.
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
-    if u64::try_from(content.len()).is_ok_and(|length| length <= FILE_BYTES_MAX) {
+    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|length| length <= bytes_max) {
         return Ok(content);
     }
-    let says = format!("larger than {} MiB", FILE_BYTES_MAX >> 20);
+    let says = match bytes_max >> 20 {
+        0 => format!("larger than {bytes_max} bytes"),
+        mebibytes => format!("larger than {mebibytes} MiB"),
+    };
     Err(io::Error::new(io::ErrorKind::FileTooLarge, says))
 }
 
@@ -186,6 +210,10 @@ mod tests {
 
     fn mark_of(path: &Path) -> FileMark {
         Files::new().mark(path)
+    }
+
+    fn mark_within(path: &Path, bytes_max: u64) -> FileMark {
+        Files::new().mark_within(path, bytes_max)
     }
 
     #[test]
@@ -235,6 +263,19 @@ mod tests {
             Files::new().read(Path::new("/dev/zero")).unwrap_err().kind(),
             io::ErrorKind::FileTooLarge
         );
+    }
+
+    #[test]
+    fn fingerprint_of_a_file_read_within_another_limit_stays_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("module");
+        File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+        let files = Files::new();
+        assert_eq!(files.mark_within(&path, FILE_BYTES_MAX + 1), mark_within(&path, FILE_BYTES_MAX + 1));
+        assert!(files.read(&path).is_ok(), "it was read before, within its own limit");
+        assert_eq!(files.fingerprint().again(), files.fingerprint());
+        let error = Files::new().read_within(&path, 3).unwrap_err();
+        assert_eq!(error.to_string(), "larger than 3 bytes");
     }
 
     #[test]

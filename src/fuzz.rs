@@ -9,7 +9,7 @@ use http::Method;
 
 use crate::config;
 use crate::http1::pieces::{self, Reading};
-use crate::router::{normalise, normalise_written};
+use crate::router::{EncodedSlash, normalise, normalise_written};
 use crate::wasm::scripted::{self, Scripted};
 
 /// Request heads and bodies: whole and cut up, they have to mean the same.
@@ -32,13 +32,20 @@ pub fn chunked(data: &[u8]) {
 /// The path of a request, and of a configuration.
 pub fn path(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else { return };
-    if let Ok(written) = normalise_written(path) {
-        assert_eq!(normalise(&written).as_deref(), Ok(&*written));
+    for slashes in [EncodedSlash::Reject, EncodedSlash::Keep] {
+        // Braces are for templates, and no request's path has any.
+        if let Ok(written) = normalise_written(path, slashes)
+            && !written.contains(['{', '}'])
+        {
+            assert_eq!(normalise(&written, slashes).as_deref(), Ok(&*written));
+        }
+        let Ok(once) = normalise(path, slashes) else { continue };
+        assert_eq!(normalise(&once, slashes).as_deref(), Ok(&*once), "normalising again changed it");
+        assert!(once.starts_with('/') && !once.contains(['\\', '{', '"']), "{once}");
+        assert!(slashes == EncodedSlash::Keep || !once.contains("%2F"), "{once}");
+        let decoded = once.replace("%2F", "/");
+        assert!(!decoded.split('/').any(|segment| matches!(segment, "." | "..")), "{once}");
     }
-    let Ok(once) = normalise(path) else { return };
-    assert_eq!(normalise(&once).as_deref(), Ok(&*once), "normalising again changed it");
-    assert!(once.starts_with('/') && !once.contains('\\'), "{once}");
-    assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")), "{once}");
 }
 
 /// The text of a configuration file.
@@ -47,6 +54,11 @@ pub fn config(data: &[u8]) {
     if let Err(errors) = config::parse_with(text, "gateway.yaml", Path::new(""), &|_| None) {
         assert!(!errors.to_string().is_empty(), "an error without a word");
     }
+}
+
+/// A certificate that an upstream shows without being verified, and a PEM file.
+pub fn certificate(data: &[u8]) {
+    crate::tls::fuzz(data);
 }
 
 /// A filter that calls host functions with whatever arguments, and bytes that it gives as a header map. `compile` makes a

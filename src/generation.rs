@@ -1,9 +1,14 @@
 //! A configuration with all that was built from it: at first beside what serves, then in its place.
 
+mod open_files;
+mod redirect_loops;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::access_log::AccessLog;
+pub(crate) use open_files::{OpenFiles, raise_limit};
+
+use crate::access_log::{self, AccessLog};
 use crate::changes::{self, Changes, Contents};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
 use crate::files::{Files, Fingerprint};
@@ -20,6 +25,13 @@ pub(crate) struct Generation {
     pub(crate) listeners: Listeners,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) access_log: Option<AccessLog>,
+}
+
+impl Generation {
+    /// Returns a sentence for each thing that the configuration declares in vain, and for each redirect that leads to itself.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        warnings(&self.loaded, &self.snapshot)
+    }
 }
 
 /// What is to serve next: checked and built, and nothing of it is in use. Dropped, it leaves no trace.
@@ -43,11 +55,25 @@ pub(crate) struct Built {
 }
 
 impl Built {
+    /// Returns what [`Generation::warnings`] will.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        warnings(&self.loaded, &self.snapshot)
+    }
+
     /// What serves once this does.
     pub(crate) fn into_generation(self, listeners: Listeners) -> Generation {
         let Self { loaded, files, snapshot, access_log, .. } = self;
         Generation { loaded, files, listeners, snapshot, access_log }
     }
+}
+
+/// Why a generation is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It will serve.
+    Serve,
+    /// The question is whether it could: no log file is created.
+    Check,
 }
 
 /// What was wrong, and with which files.
@@ -63,16 +89,18 @@ impl Next {
     /// # Errors
     /// All that is wrong with it.
     pub(crate) fn build(
+        purpose: Purpose,
         file: &Path,
         files: &Files,
         mailboxes: impl FnOnce(usize) -> Mailboxes,
         running: Option<&Generation>,
     ) -> Result<Self, Refused> {
-        Self::read(file, files, mailboxes, running)
+        Self::read(purpose, file, files, mailboxes, running)
             .map_err(|errors| Refused { errors, files: files.fingerprint() })
     }
 
     fn read(
+        purpose: Purpose,
         file: &Path,
         files: &Files,
         mailboxes: impl FnOnce(usize) -> Mailboxes,
@@ -98,7 +126,7 @@ impl Next {
             return Err(ConfigError::new("the configuration cannot be built").into());
         };
         // Last, since it may create a file.
-        let access_log = access_log(&loaded, running)?;
+        let access_log = access_log(purpose, &loaded, running)?;
         snapshot.telemetry.access_log = access_log.clone();
         let files = files.fingerprint();
         let changes =
@@ -116,6 +144,12 @@ impl Next {
     }
 }
 
+fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
+    let mut warnings = config::warnings(loaded);
+    warnings.extend(redirect_loops::warnings(loaded, snapshot));
+    warnings
+}
+
 /// Sets errors aside, so that all can be told together.
 fn noted<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
     result.map_err(|more| errors.extend(more.into().errors().iter().cloned())).ok()
@@ -127,13 +161,19 @@ fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(),
     if !is_reload || wanted == running {
         return Ok(());
     }
+    let place = path!["workers"];
+    let wanted = loaded.source.shown(&place, &wanted.to_string());
     let message = format!("`workers` cannot change from {running} to {wanted} while the gateway runs");
-    Err(loaded.source.error(&path!["workers"], message).help("restart it for that, or put the number back"))
+    Err(loaded.source.error(&place, message).help("restart it for that, or put the number back"))
 }
 
 /// The one that is open already, if it is what the configuration asks for. Whether its file was moved away is another
 /// question, and each reload's first.
-fn access_log(loaded: &Loaded, running: Option<&Generation>) -> Result<Option<AccessLog>, ConfigError> {
+fn access_log(
+    purpose: Purpose,
+    loaded: &Loaded,
+    running: Option<&Generation>,
+) -> Result<Option<AccessLog>, ConfigError> {
     let wanted = &loaded.config.telemetry.access_log;
     let Some(settings) = wanted.as_on() else { return Ok(None) };
     if let Some(running) = running
@@ -142,7 +182,11 @@ fn access_log(loaded: &Loaded, running: Option<&Generation>) -> Result<Option<Ac
     {
         return Ok(Some(open.clone()));
     }
-    AccessLog::open(settings.format, &settings.output).map(Some).map_err(|error| {
+    let opened = match purpose {
+        Purpose::Serve => AccessLog::open(settings.format, &settings.output).map(Some),
+        Purpose::Check => access_log::check_output(&settings.output).map(|()| None),
+    };
+    opened.map_err(|error| {
         let place = path!["telemetry", "access_log", "output"];
         loaded.source.error(&place, format!("cannot write the access log: {error}"))
     })

@@ -16,14 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use accept::accept;
-pub(crate) use bind::{bind, cannot_bind};
+pub(crate) use bind::{bind, cannot_bind, listen};
+use socket2::SockRef;
+
 use per_client::PerClient;
 use permits::Permits;
 pub(crate) use plan::Plan;
-pub(crate) use set::{Bound, Listeners, Orders, Running as Listening};
+pub(crate) use set::{Bound, Listeners, Orders};
 
 use crate::entrance::{Entrance, ListenerId};
 use crate::metrics::ListenerStats;
+use crate::stream::set_keepalive;
 use crate::warn_limit::OccasionalByReason;
 
 /// A listener as it runs, shared by the workers: its limits hold for the whole process. It stays the same when its
@@ -90,6 +93,8 @@ pub(crate) struct Accepting {
 impl Listen {
     fn new(socket: TcpListener, listener: &Arc<Listener>, entrance: &Arc<Entrance>) -> Self {
         let listening = listener.listening.clone();
+        // Its connections inherit them, at no cost of their own.
+        set_keepalive(&SockRef::from(&socket), entrance.tcp_keepalive);
         Self { socket, listener: listener.clone(), entrance: entrance.clone(), listening }
     }
 

@@ -44,6 +44,10 @@ pub struct Scrape {
     pub filters: Vec<Arc<FilterStats>>,
     /// The metrics that filters have defined.
     pub plugin_metrics: Vec<PluginMetricReport>,
+    /// Bytes of request bodies that are kept for another try.
+    pub kept_body_bytes: u64,
+    /// Request bodies that were not kept, for want of room.
+    pub unkept_bodies: u64,
     /// Access log lines that could not be written.
     pub access_log_dropped: u64,
 }
@@ -113,6 +117,16 @@ impl Scrape {
             "gateway_config_reloads_refused",
             "Reloads that had errors and changed nothing",
             process.reloads_refused(),
+        )?;
+        page.gauge_of_all(
+            "gateway_retry_kept_body_bytes",
+            "Bytes of request bodies that are kept until a response begins",
+            &self.kept_body_bytes,
+        )?;
+        page.counter_of_all(
+            "gateway_retry_unkept_bodies",
+            "Request bodies that were not kept because retry.keep_body_total was reached",
+            self.unkept_bodies,
         )?;
         page.counter_of_all(
             "gateway_access_log_dropped_lines",

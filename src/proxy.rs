@@ -1,8 +1,12 @@
 //! The life of a request, top to bottom.
 
+mod addresses;
+mod delay;
 mod filtered;
 mod retry;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri, Version, header};
@@ -11,18 +15,19 @@ use retry::Retries;
 use tokio::time::Instant;
 
 use crate::body::{Body, Limited};
+use crate::config::Scheme;
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::forward::{self, Forwarding};
+use crate::forward::{self, ClientOrigin, Forwarding};
 use crate::http1::{Call, OutgoingHead, Reply, Tunnel, is_continue};
 use crate::message::{Request, Response};
 use crate::record::Record;
 use crate::removal::Removal;
-use crate::router::{Parameters, RequestLine, normalise};
+use crate::router::{EncodedSlash, Parameters, PathError, RequestLine, has_encoded_slash, normalise};
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
 use crate::tunnel;
-use crate::upstream::{Attempt, Endpoint, FailureKind, Received};
+use crate::upstream::{Attempt, Endpoint, Received};
 
 /// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
@@ -92,7 +97,9 @@ async fn answer(
     // A copy shares its bytes; the fields themselves are about to change.
     let host_field = headers.get(header::HOST).cloned();
     let host = forward::request_host(&uri, &headers, version).map_err(|e| Error::RequestHost(e.reason()))?;
-    let path = normalise(uri.path()).map_err(|error| Error::RequestPath(error.reason()))?;
+    // Which route it is decides about encoded slashes.
+    let path =
+        normalise(uri.path(), EncodedSlash::Keep).map_err(|error| Error::RequestPath(error.reason()))?;
 
     let found = snapshot.router.find(&RequestLine {
         listener: settings.entrance.id.number(),
@@ -102,6 +109,7 @@ async fn answer(
         method: &method,
         headers: &headers,
     });
+    check_slashes(&path, found.as_ref().map(|found| &**found.value))?;
     let found = found.ok_or(Error::NoRoute)?;
     let route: &Route = found.value;
     record.routed(found.value);
@@ -135,13 +143,24 @@ async fn act(
     record: &mut Record,
 ) -> Result<Answer, Error> {
     match &route.action {
-        Action::Respond(respond) => Ok(respond.response().map(Body::full).into()),
-        Action::Redirect(redirect) => Ok(redirect.response(parameters).map(Body::full).into()),
+        Action::Respond(respond) => {
+            if let Some(delay) = respond.delay() {
+                delay::pass(now.checked_add(delay), incoming.body, &call.timer).await?;
+            }
+            Ok(respond.response().map(Body::full).into())
+        }
+        Action::Redirect(redirect) => {
+            let Incoming { path, query, authority, headers, .. } = &incoming;
+            let client = || ClientOrigin::new(settings.forwarding.client_scheme(headers), authority);
+            Ok(redirect.response(parameters, path, *query, client)?.map(Body::full).into())
+        }
         Action::Upstream(upstream) => {
             let Incoming { method, version, path, query, authority, headers, body } = incoming;
             let target = upstream.target(path, query, parameters);
             let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
-            let mut outgoing = Outgoing { method, target, headers, authority, upgrade };
+            // Before the route changes the fields.
+            let client_scheme = settings.forwarding.client_scheme(&headers);
+            let mut outgoing = Outgoing { method, target, headers, authority, client_scheme, path, upgrade };
             outgoing.rewrite_headers(&settings.forwarding, version, route);
             forward_request(upstream, call, &mut outgoing, body, now, record).await
         }
@@ -160,6 +179,15 @@ fn check(method: &Method, uri: &Uri, headers: &Fields) -> Result<(), Error> {
     let expect = headers.get(header::EXPECT);
     if expect.is_some_and(|expect| !is_continue(expect.as_bytes())) {
         return Err(Error::RequestExpectation);
+    }
+    Ok(())
+}
+
+/// Refuses encoded slashes in a path, unless it is a route's that keeps them.
+#[allow(clippy::ptr_arg, reason = "a borrowed path needs no search: it has no escape")]
+fn check_slashes(path: &Cow<'_, str>, route: Option<&Route>) -> Result<(), Error> {
+    if has_encoded_slash(path) && route.is_none_or(|route| route.encoded_slash == EncodedSlash::Reject) {
+        return Err(Error::RequestPath(PathError::EncodedSlash.reason()));
     }
     Ok(())
 }
@@ -186,10 +214,14 @@ fn limit_body(body: Body, limit: Option<u64>) -> Result<Body, Error> {
 /// A request as it goes upstream, but for what depends on the endpoint.
 struct Outgoing<'a> {
     method: Method,
+    /// Path and query, without the base path of an endpoint.
     target: String,
     headers: Fields,
     /// The client's Host.
     authority: &'a str,
+    client_scheme: Scheme,
+    /// The normalised path that the client asked for.
+    path: &'a str,
     upgrade: Option<HeaderValue>,
 }
 
@@ -209,36 +241,35 @@ async fn forward_request(
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
     let mut candidates = endpoints.candidates();
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut retries = Retries::new(&route.retry);
+    let mut retries = Retries::new(&route.retry, route.timeouts.connect, endpoints.len());
+    let queued = Cell::new(Duration::ZERO);
     let received = loop {
         outgoing.set_host(route, endpoint)?;
-        tracing::trace!(endpoint = endpoint.url(), target = outgoing.target, "trying an endpoint");
+        let target = endpoint.target(&outgoing.target);
+        tracing::trace!(endpoint = endpoint.url(), target = &*target, "trying an endpoint");
         record.attempt(endpoint);
         let again = body.replay();
         let attempt = Attempt {
-            head: outgoing.head(route.keep_alive),
+            head: outgoing.head(&target, route),
             upgrade: outgoing.upgrade.is_some(),
             interim: call.interim.as_ref(),
             fresh: retries.fresh,
+            moves_on: retries.moves_on(now),
+            keeping: route.keeping.as_ref(),
             now,
             timeouts: &route.timeouts,
             done_by,
+            queued: &queued,
             timer: &call.timer,
         };
         match attempt.run(endpoint, body, record).await {
             Ok(received) => break received,
             Err(mut failure) => {
-                let kind = failure.kind;
                 failure.body = failure.body.or(again);
-                let error = failure.error;
-                body = retries.allow(failure)?;
-                tracing::debug!(endpoint = endpoint.url(), "trying again: {error}");
-                endpoint.pool().count_retry();
-                if kind == FailureKind::Connect
-                    && let Some(next) = candidates.next()
-                {
-                    endpoint = next;
-                }
+                let (error, failed) = (failure.error, endpoint);
+                (body, endpoint) = retries.next(failure, failed, &mut candidates)?;
+                tracing::debug!(endpoint = failed.url(), "trying again: {error}");
+                failed.pool().count_retry();
                 retries.back_off(&call.timer, done_by, error).await?;
                 now = Instant::now();
             }
@@ -246,7 +277,7 @@ async fn forward_request(
     };
     record.first_byte();
     tracing::trace!(status = received.status.as_u16(), "response begins");
-    respond(received, outgoing.upgrade.as_ref(), route, call)
+    respond(received, outgoing, endpoint, route, call, record)
 }
 
 impl Outgoing<'_> {
@@ -256,18 +287,19 @@ impl Outgoing<'_> {
         forward::remove_hop_by_hop(headers);
         forwarding.apply(headers, self.authority);
         forward::via(headers, version);
-        route.request_headers.apply(headers);
+        route.request_headers.apply_to_request(headers);
         if let Some(protocol) = &self.upgrade {
             forward::set_upgrade(headers, protocol.clone());
         }
     }
 
-    fn head(&self, keep_alive: bool) -> OutgoingHead<'_> {
+    fn head<'h>(&'h self, target: &'h str, route: &UpstreamRoute) -> OutgoingHead<'h> {
         OutgoingHead {
             method: &self.method,
-            target: &self.target,
+            target,
             headers: &self.headers,
-            connection: self.connection_option(keep_alive),
+            connection: self.connection_option(route.keep_alive),
+            case: route.header_case,
         }
     }
 
@@ -300,13 +332,19 @@ impl Outgoing<'_> {
 /// The response as the client gets it.
 fn respond(
     mut received: Received,
-    upgrade: Option<&HeaderValue>,
+    outgoing: &Outgoing<'_>,
+    endpoint: &Endpoint,
     route: &UpstreamRoute,
     call: &Call,
+    record: &Record,
 ) -> Result<Answer, Error> {
     let status = received.status;
+    let upgrade = outgoing.upgrade.as_ref();
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
     forward::via(&mut received.headers, received.version);
+    if addresses::may_be_in(status, route, &received.headers) {
+        addresses::rewrite(&mut received, outgoing, endpoint, route, record);
+    }
     let tunnel = received.upgraded.map(|upgraded| {
         let removed = route.removal.as_ref().map(Removal::ended);
         tunnel::open(upgraded, route.timeouts.idle, call.timer.clone(), removed)

@@ -9,13 +9,14 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::access_log;
+use crate::body::Body;
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::{End, Session};
 use crate::forward;
 use crate::http1;
-use crate::message::Request;
+use crate::message::{Request, Response};
 use crate::metrics::this_worker;
 use crate::shutdown::is_cut_off;
 use crate::snapshot::{Route, Telemetry};
@@ -147,6 +148,27 @@ impl Record {
         self.warn(error);
     }
 
+    /// Warns, at most once in ten seconds for a route, of an upstream on plain HTTP that redirects an HTTPS request to the same URL.
+    /// `proto` is the `X-Forwarded-Proto` that it was sent.
+    pub(crate) fn redirected_back(&self, endpoint: &str, proto: Option<&HeaderValue>) {
+        let Some(route) = &self.route else { return };
+        let Some(held_back) = route.warned.passes("location") else { return };
+        let cure = match proto.map(HeaderValue::as_bytes) {
+            Some(proto) if proto.eq_ignore_ascii_case(b"https") => {
+                "configure it to trust the `X-Forwarded-Proto: https` that it is sent"
+            }
+            _ => {
+                "it is not sent `X-Forwarded-Proto: https` because the route's `headers.request` changes that field"
+            }
+        };
+        tracing::warn!(
+            route = &*route.name,
+            endpoint,
+            held_back,
+            "redirect loop: the upstream takes HTTPS requests for plain HTTP and redirects them to their own URL; {cure}"
+        );
+    }
+
     /// Says in the log, now and then, what an operator should hear of.
     fn warn(&self, error: Error) {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
@@ -217,6 +239,23 @@ fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
 }
 
 impl http1::Record for Record {
+    fn replace(&mut self, error: Error) -> Option<Response<Body>> {
+        if error == Error::FilterAnswered {
+            let mut response = self.filters.as_ref()?.take_local()?;
+            if let Some(route) = &self.route {
+                // As to every answer of a route with filters.
+                route.response_headers.apply(&mut response.headers);
+            }
+            self.answered(response.status);
+            return Some(response);
+        }
+        if error.is_unsent() {
+            return None;
+        }
+        self.failed(error);
+        Some(error.into())
+    }
+
     fn end(mut self, now: Instant, received: u64, sent: u64, error: Option<Error>) {
         self.received = received;
         self.sent = sent;

@@ -26,8 +26,8 @@ use crate::access_log::AccessLog;
 use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::files::{Files, Fingerprint};
-use crate::generation::{Built, Generation, Next, Refused};
-use crate::listener::Listening;
+use crate::generation::{Built, Generation, Next, OpenFiles, Purpose, Refused};
+use crate::service::ServiceManager;
 use crate::snapshot::Snapshot;
 use crate::upstream::Mailboxes;
 use crate::watch::WatcherAside;
@@ -39,8 +39,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// After how long a reload is tried again that failed for a reason outside of the files.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How long reading the files and building from them may take: ten thousand routes take a fifth of a second.
-const READING_LIMIT: Duration = Duration::from_secs(30);
+/// How long named files may be in disorder before the log says so: whoever renews a certificate writes it and its key one after
+/// the other, or removes both first.
+const RENEWAL: Duration = Duration::from_secs(2);
+
+/// How long a renewal may go on, if files keep changing.
+const RENEWAL_MAX: Duration = Duration::from_secs(10);
+
+/// How long reading the files and building from them may take: ten thousand routes take a fifth of a second, and a module of
+/// 25 MiB some twenty seconds of CPU time to compile, with what the workers leave.
+const READING_LIMIT: Duration = Duration::from_secs(120);
 
 /// Keeps what serves as the files on disk have it.
 pub(crate) struct Reloader {
@@ -54,6 +62,8 @@ pub(crate) struct Reloader {
     seen: Fingerprint,
     /// When to try again what failed for a reason outside of the files.
     retry_at: Option<Instant>,
+    /// The first change of what may be a renewal of named files.
+    renewing_since: Option<Instant>,
     /// Held by whoever reads files.
     reading: Arc<()>,
 }
@@ -66,9 +76,10 @@ pub(crate) struct Running {
     pub(crate) status: Arc<Status>,
     pub(crate) old: Arc<Old>,
     pub(crate) admin: AdminServer,
+    pub(crate) manager: Arc<ServiceManager>,
 }
 
-/// A next generation with its sockets: nothing can be in its way any more.
+/// A next generation with its sockets, which are bound.
 struct Ready {
     built: Built,
     sockets: Sockets,
@@ -91,6 +102,15 @@ enum Obstacle {
     Files(Refused),
     /// Something outside of them, such as an address that is taken, and the files as far as they were read.
     Elsewhere(ConfigErrors, Option<Fingerprint>),
+}
+
+impl Obstacle {
+    fn of(refused: Refused) -> Self {
+        match refused {
+            Refused { errors, files } if errors.is_transient() => Self::Elsewhere(errors, Some(files)),
+            refused => Self::Files(refused),
+        }
+    }
 }
 
 /// What came of an attempt.
@@ -117,7 +137,18 @@ impl Reloader {
         let seen = running.status.generation().files.clone();
         let watcher = WatcherAside::start(seen.paths().map(Path::to_owned).collect())?;
         let reading = Arc::default();
-        Ok(Self { file, mailboxes, running, watcher, hangup, requests, seen, retry_at: None, reading })
+        Ok(Self {
+            file,
+            mailboxes,
+            running,
+            watcher,
+            hangup,
+            requests,
+            seen,
+            retry_at: None,
+            renewing_since: None,
+            reading,
+        })
     }
 
     /// Reloads whenever there is a reason to. Runs until it is dropped.
@@ -153,38 +184,75 @@ impl Reloader {
         }
     }
 
-    /// Makes what is on disk serve, if it is good and differs from what does.
+    /// Reloads, and notifies the service manager of the begin and the end. A retry is no state of its own: there may be one every
+    /// few seconds until an address is free.
     async fn reload(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
+        if reason != Reason::Retry {
+            self.running.manager.reloading();
+        }
+        let outcome = self.load_and_swap(reason, announce).await;
+        let sentence = self.running.status.sentence();
+        if reason == Reason::Retry {
+            self.running.manager.status(&sentence);
+        } else {
+            self.running.manager.ready(&sentence);
+        }
+        outcome
+    }
+
+    /// Makes what is on disk serve, if it is good and differs from what does.
+    async fn load_and_swap(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
         let began = Instant::now();
-        self.retry_at = None;
+        let retry_at = self.retry_at.take();
         let generation = self.running.status.generation();
         reopen(generation.access_log.as_ref());
         let found = self.read_again(&generation.files).await;
         if found.as_ref() == Some(&generation.files) {
             self.seen = generation.files.clone();
-            return self.unchanged();
+            self.renewing_since = None;
+            return self.unchanged(reason);
         }
         let prepared = self.prepare(&generation).await;
         if reason == Reason::Changed && self.watcher.is_writing() {
-            // What was read may be half of what is to come: there will be word when it is whole.
+            // What was read may be half of what is to come. The watcher reports the end of the writing; should the files then be
+            // as they were seen last, only the retry is left.
+            self.retry_at = retry_at;
             return Outcome::Unchanged;
         }
-        let outcome = match prepared {
+        let started = match prepared {
             // Put back since it was found to differ.
             Ok(ready) if ready.built.files == generation.files => {
                 self.seen = ready.built.files;
-                return self.unchanged();
+                self.renewing_since = None;
+                return self.unchanged(reason);
             }
+            Ok(ready) => self.start(ready).await,
+            Err(obstacle) => Err(obstacle),
+        };
+        let outcome = match started {
             Ok(ready) => {
+                self.renewing_since = None;
                 self.seen = ready.built.files.clone();
                 self.commit(ready, began, announce).await;
                 Outcome::Live
             }
+            Err(Obstacle::Files(Refused { files, .. }))
+                if self.may_be_renewal(reason, &files, &generation) =>
+            {
+                tracing::debug!(
+                    "files that the configuration names may be about to be renewed: waiting for the rest"
+                );
+                self.seen = files;
+                self.retry_at = Some(Instant::now() + RENEWAL);
+                Outcome::Unchanged
+            }
             Err(Obstacle::Files(Refused { errors, files })) => {
+                self.renewing_since = None;
                 self.seen = files;
                 self.refuse(&errors, reason)
             }
             Err(Obstacle::Elsewhere(errors, files)) => {
+                self.renewing_since = None;
                 self.seen = files.or(found).unwrap_or_else(|| self.seen.clone());
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
                 self.refuse(&errors, reason)
@@ -194,6 +262,15 @@ impl Reloader {
         let serving = self.running.status.generation();
         self.watcher.watch(self.seen.paths().chain(serving.files.paths()).map(Path::to_owned).collect());
         outcome
+    }
+
+    /// Returns true if only files that the configuration names have changed, and not for long: what is wrong with them may be that
+    /// they are half renewed.
+    fn may_be_renewal(&mut self, reason: Reason, files: &Fingerprint, serving: &Generation) -> bool {
+        if reason != Reason::Changed || files.mark(&self.file) != serving.files.mark(&self.file) {
+            return false;
+        }
+        self.renewing_since.get_or_insert_with(Instant::now).elapsed() < RENEWAL_MAX
     }
 
     /// What runs on when nothing is reloaded any more.
@@ -207,19 +284,36 @@ impl Reloader {
         self.aside(move || files.again()).await.ok()
     }
 
-    /// All that can fail.
+    /// Builds, resolves and binds: nearly all that can fail. It leaves nothing behind when its result is dropped.
     async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Obstacle> {
         let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
-        let build = move || Next::build(&file, &Files::new(), |_| mailboxes, Some(&before));
+        let build = move || Next::build(Purpose::Serve, &file, &Files::new(), |_| mailboxes, Some(&before));
         let next = self.aside(build).await.map_err(|error| Obstacle::Elsewhere(error.into(), None))?;
-        let Next { built, plan } = next.map_err(Obstacle::Files)?;
+        let Next { built, plan } = next.map_err(Obstacle::of)?;
         let elsewhere = |errors, files: &Fingerprint| Obstacle::Elsewhere(errors, Some(files.clone()));
-        built.handover.resolve().await.map_err(|errors| elsewhere(errors, &built.files))?;
-        // Last, because whoever comes in from now on waits until somebody accepts.
+        built
+            .handover
+            .resolve(&built.loaded.source)
+            .await
+            .map_err(|errors| elsewhere(errors, &built.files))?;
         let held = self.running.admin.address();
         let sockets = Sockets::bind(plan, &built.loaded, self.mailboxes.len(), Some(running), held);
         let sockets = sockets.map_err(|errors| elsewhere(errors, &built.files))?;
         Ok(Ready { built, sockets })
+    }
+
+    /// Starts the filters, and then lets clients in at the new sockets: a start of filters may take long, and a client that
+    /// connects before it would wait for that.
+    async fn start(&self, ready: Ready) -> Result<Ready, Obstacle> {
+        let Ready { built, sockets } = &ready;
+        let workers = &self.running.workers;
+        built.handover.introduce(&built.snapshot);
+        workers.start_filters(&built.snapshot.plugins).await;
+        if let Err(errors) = sockets.listen(&built.loaded) {
+            workers.end_other_filters().await;
+            return Err(Obstacle::Elsewhere(errors, Some(built.files.clone())));
+        }
+        Ok(ready)
     }
 
     /// Does work on a thread of its own, so that the admin listener and DNS go on meanwhile, and a file system that
@@ -243,7 +337,9 @@ impl Reloader {
         let started = std::thread::Builder::new().name("reload".to_owned()).spawn(work);
         started.map_err(|error| cannot(&format!("no thread to be had: {error}")))?;
         match timeout(READING_LIMIT, working).await {
-            Ok(result) => result.map_err(|_panicked| cannot("the program has a fault")),
+            Ok(result) => {
+                result.map_err(|_panicked| cannot("internal error: the thread that reads the files panicked"))
+            }
             Err(_elapsed) => {
                 let limit = READING_LIMIT.as_secs();
                 Err(cannot(&format!("the files that it names could not be read within {limit} s")))
@@ -259,13 +355,20 @@ impl Reloader {
         let leaving = handover.complete(Some(&before), &snapshot);
         let shutdown = &loaded.config.shutdown;
         snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
-        let announcements: Vec<String> = sockets.listeners.added().map(Listening::announcement).collect();
+        let announcements = sockets.listeners.announcements(&loaded);
         // Before anybody accepts at what may have been its address.
         self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
         let summary = changes.to_string();
         let (listeners, orders) = sockets.listeners.commit();
         let generation = Generation { loaded, files, listeners, snapshot, access_log };
+        let known = self.running.status.generation().warnings();
+        for warning in generation.warnings().iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        let workers = self.mailboxes.len();
+        let needed_before = OpenFiles::of(&self.running.status.generation(), workers);
+        OpenFiles::of(&generation, workers).tell_if_too_many(Some(needed_before));
         let number = self.running.status.replace(generation, changes);
         // Last, because a signal to stop may come while the workers are waited for: then the process ends as this
         // generation says, and writes the last lines of its access log.
@@ -294,10 +397,12 @@ impl Reloader {
         Outcome::Refused(text)
     }
 
-    fn unchanged(&self) -> Outcome {
+    fn unchanged(&self, reason: Reason) -> Outcome {
         let generation = self.running.status.stats().generation();
         if self.running.status.stats().is_in_sync() {
-            tracing::info!(generation, "the configuration is what serves already");
+            if reason == Reason::Asked {
+                tracing::info!(generation, "the configuration is what serves already");
+            }
         } else {
             self.running.status.back_in_sync();
             tracing::info!(generation, "the configuration is again what serves");
@@ -319,9 +424,9 @@ impl Reloader {
     }
 }
 
-/// Opens a log anew that was moved away, whatever the configuration on disk is worth: who moves logs away wants to have them.
+/// Reopens a log whose file was moved away, even if the configuration on disk turns out to be bad: a rotation must not depend on it.
 fn reopen(log: Option<&AccessLog>) {
     if let Some(Err(error)) = log.map(AccessLog::reopen) {
-        tracing::error!("the access log cannot be opened anew, and goes on where it is: {error}");
+        tracing::error!("the access log cannot be reopened and stays in its old file: {error}");
     }
 }

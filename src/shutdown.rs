@@ -44,6 +44,8 @@ struct Seats {
     wakers: Vec<Option<Waker>>,
     free: Vec<usize>,
     taken: usize,
+    /// Those of them that accept; all others are connections.
+    acceptors: usize,
     /// Woken when the last connection has gone.
     waiting: Option<Waker>,
 }
@@ -52,7 +54,16 @@ struct Seats {
 pub(crate) struct Seat {
     drain: Drain,
     index: usize,
-    counted: bool,
+    kind: Kind,
+}
+
+/// What a seat is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Connection,
+    Acceptor,
+    /// A task that the drain does not wait for.
+    Uncounted,
 }
 
 impl Drain {
@@ -73,25 +84,39 @@ impl Drain {
 
     /// Counts a connection.
     pub(crate) fn seat(&self) -> Seat {
-        self.0.seats.borrow_mut().taken += 1;
-        let mut seat = self.seat_uncounted();
-        seat.counted = true;
-        seat
+        self.seat_of(Kind::Connection)
+    }
+
+    /// Returns a seat for a task that accepts: the drain waits for it as for a connection.
+    pub(crate) fn seat_of_acceptor(&self) -> Seat {
+        self.seat_of(Kind::Acceptor)
     }
 
     /// A place for a task that is no connection: it hears of the drain, and holds nothing up.
     pub(crate) fn seat_uncounted(&self) -> Seat {
+        self.seat_of(Kind::Uncounted)
+    }
+
+    fn seat_of(&self, kind: Kind) -> Seat {
         let mut seats = self.0.seats.borrow_mut();
+        seats.taken += usize::from(kind != Kind::Uncounted);
+        seats.acceptors += usize::from(kind == Kind::Acceptor);
         let index = seats.free.pop().unwrap_or_else(|| {
             seats.wakers.push(None);
             seats.wakers.len() - 1
         });
-        Seat { drain: self.clone(), index, counted: false }
+        Seat { drain: self.clone(), index, kind }
     }
 
     /// How many connections are open.
     pub(crate) fn open(&self) -> usize {
         self.0.seats.borrow().taken
+    }
+
+    /// Returns the number of open connections, without the tasks that accept.
+    pub(crate) fn connections(&self) -> usize {
+        let seats = self.0.seats.borrow();
+        seats.taken.saturating_sub(seats.acceptors)
     }
 
     /// Waits until no connection is open. One task at a time may wait.
@@ -151,7 +176,8 @@ impl Drop for Seat {
             *seat = None;
         }
         seats.free.push(self.index);
-        seats.taken -= usize::from(self.counted);
+        seats.taken -= usize::from(self.kind != Kind::Uncounted);
+        seats.acceptors -= usize::from(self.kind == Kind::Acceptor);
         if seats.taken == 0
             && let Some(waiting) = seats.waiting.take()
         {

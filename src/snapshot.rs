@@ -12,18 +12,21 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
-use crate::config::{RetrySettings, RouteTimeouts};
+use crate::body::{Keeping, KeptBodies};
+use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
 use crate::entrance::{Entrance, ListenerId};
 use crate::filter::Chain;
 use crate::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::removal::{Removal, Removals};
-use crate::router::{Parameters, Router};
+use crate::router::{EncodedSlash, Parameters, Router};
 use crate::upstream::{Targets, Upstream};
 use crate::warn_limit::OccasionalByReason;
 use crate::wasm::{Plugin, Services};
 
-pub(crate) use build::Environment;
+#[cfg(test)]
+pub(crate) use build::route_match;
+pub(crate) use build::{Environment, path_pattern};
 pub(crate) use handover::{Handover, Leaving};
 
 /// Everything that a request may need to know.
@@ -46,6 +49,8 @@ pub(crate) struct Snapshot {
     pub(crate) plugins: Vec<Arc<Plugin>>,
     /// What plugins share, from one snapshot to the next.
     pub(crate) services: Arc<Services>,
+    /// Room for the bodies of requests that may go again, from one snapshot to the next.
+    pub(crate) kept_bodies: KeptBodies,
 }
 
 /// An upstream whose pools have a `min_idle`.
@@ -96,6 +101,8 @@ pub(crate) struct Route {
     pub(crate) filters: Option<Chain>,
     /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
     pub(crate) body_bytes_max: Option<Option<u64>>,
+    /// The choice about `%2F` in the path.
+    pub(crate) encoded_slash: EncodedSlash,
 }
 
 /// What answers the requests of a route.
@@ -110,11 +117,19 @@ pub(crate) struct UpstreamRoute {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) host: HostSent,
+    /// True if a `Location` that names the upstream is rewritten for the client.
+    pub(crate) rewrite_location: bool,
+    /// True if domains and paths of cookies are.
+    pub(crate) rewrite_cookies: bool,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) retry: RetrySettings,
+    /// How request bodies are kept, if requests go again on another connection.
+    pub(crate) keeping: Option<Keeping>,
     /// Protocols that a client may upgrade to.
     pub(crate) upgrade: Vec<String>,
     pub(crate) keep_alive: bool,
+    /// The letter case of field names, of requests and of their responses.
+    pub(crate) header_case: HeaderCase,
     /// Where streams are not let finish when a reload has removed the route: what ends them.
     pub(crate) removal: Option<Removal>,
 }

@@ -1,5 +1,7 @@
 //! A byte stream to a peer, plain or TLS, on either side.
 
+mod keepalive;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+pub(crate) use keepalive::set_keepalive;
 use tokio_rustls::TlsStream;
 
 /// What one read asks for: a 64 KiB body together with its head.
@@ -46,6 +50,14 @@ enum Written {
     Again,
 }
 
+/// What a socket has to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    Bytes,
+    /// The peer has closed its sending side.
+    End,
+}
+
 #[derive(Debug)]
 enum Inner {
     Attached(TcpStream),
@@ -65,6 +77,15 @@ impl Socket {
     /// Puts bytes back in front of those to come.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
         self.unread = bytes;
+    }
+
+    /// Waits for the first byte and leaves it where it is. Returns false if the peer closes or resets the connection before.
+    pub(crate) async fn has_first_byte(&mut self) -> bool {
+        if !self.unread.is_empty() {
+            return true;
+        }
+        let Ok(socket) = self.attached() else { return false };
+        socket.peek(&mut [0]).await.is_ok_and(|length| length > 0)
     }
 
     fn attached(&mut self) -> io::Result<&mut TcpStream> {
@@ -107,13 +128,21 @@ impl Socket {
         Ok(())
     }
 
-    /// Asks the kernel, and not the reactor, which may not have heard of them yet.
-    fn has_arrived(&mut self) -> bool {
+    /// Asks the kernel, and not the reactor, which may not have heard of it yet.
+    fn arrived(&mut self) -> Option<Arrived> {
+        if !self.unread.is_empty() {
+            return Some(Arrived::Bytes);
+        }
         let mut byte = [MaybeUninit::uninit()];
-        !self.unread.is_empty()
-            || self.attached().is_ok_and(|socket| {
-                socket2::SockRef::from(&*socket).peek(&mut byte).is_ok_and(|length| length > 0)
-            })
+        let socket = self.attached().ok()?;
+        match socket2::SockRef::from(&*socket).peek(&mut byte).ok()? {
+            0 => Some(Arrived::End),
+            _ => Some(Arrived::Bytes),
+        }
+    }
+
+    fn end_abruptly(&mut self) -> io::Result<()> {
+        socket2::SockRef::from(&*self.attached()?).shutdown(std::net::Shutdown::Write)
     }
 
     fn abort_on_close(&mut self) {
@@ -187,9 +216,22 @@ impl Stream {
         self.socket().abort_on_close();
     }
 
-    /// Whether bytes wait to be read: by now, or by what the reactor has yet to say.
+    /// Ends the sending side. On TLS the peer sees the missing close_notify.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(crate) fn end_abruptly(&mut self) -> io::Result<()> {
+        self.socket().end_abruptly()
+    }
+
+    /// Returns true if bytes wait to be read, even if the reactor does not know of them yet.
     pub(crate) fn has_arrived(&mut self) -> bool {
-        self.socket().has_arrived()
+        self.arrived() == Some(Arrived::Bytes)
+    }
+
+    /// Returns what waits to be read, even if the reactor does not know of it yet.
+    pub(crate) fn arrived(&mut self) -> Option<Arrived> {
+        self.socket().arrived()
     }
 
     /// Reads what is there, up to 68 KiB; an empty chunk is the end of the stream.

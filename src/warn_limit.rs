@@ -115,16 +115,18 @@ mod tests {
     #[test]
     fn exactly_one_of_many_threads_passes() {
         let limit = Occasional::every(SECOND);
-        let passed = AtomicU64::new(0);
+        let passed = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let count = (0..100).filter_map(|_| limit.passes_at(SECOND)).count();
-                    passed.fetch_add(count as u64, Ordering::Relaxed);
+                    let counts: Vec<_> = (0..100).filter_map(|_| limit.passes_at(SECOND)).collect();
+                    passed.lock().unwrap().extend(counts);
                 });
             }
         });
-        assert_eq!(passed.into_inner(), 1);
-        assert_eq!(limit.passes_at(2 * SECOND), Some(399));
+        let passed = passed.into_inner().unwrap();
+        assert_eq!(passed.len(), 1);
+        // Threads that lost the race may have been counted before the winner took the count: none is lost, none is told twice.
+        assert_eq!(passed[0] + limit.passes_at(2 * SECOND).unwrap(), 399);
     }
 }

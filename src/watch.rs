@@ -111,9 +111,9 @@ impl Watcher {
         match notify::recommended_watcher(move |event| shared.note(event)) {
             Ok(system) => watcher.system = Some(system),
             Err(error) => tracing::warn!(
-                %error,
-                poll = ?intervals.poll,
-                "the system tells no changes of files; they are noticed later, by looking at the files now and then"
+                "file change notifications are unavailable ({}); polling every {:?} instead",
+                reason(&error),
+                intervals.poll
             ),
         }
         watcher
@@ -264,10 +264,19 @@ impl Watcher {
 fn warn_of_unwatched(folder: &Path, error: &notify::Error, poll: Duration) {
     tracing::warn!(
         folder = %folder.display(),
-        %error,
-        ?poll,
-        "a folder cannot be watched; changes in it are noticed later, by looking at the files now and then"
+        "file change notifications are unavailable for a folder ({}); polling it every {poll:?} instead",
+        reason(error)
     );
+}
+
+/// Returns why the operating system sends no notifications.
+fn reason(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => "fs.inotify.max_user_watches is used up".to_owned(),
+        notify::ErrorKind::Io(error) => error.to_string(),
+        notify::ErrorKind::PathNotFound => "it is gone".to_owned(),
+        _ => "the operating system has none to give".to_owned(),
+    }
 }
 
 impl Shared {

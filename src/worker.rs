@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-pub(crate) use control::Workers;
+pub(crate) use control::{Pulse, Workers};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::timer::Timer;
 use crate::turn;
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
-use crate::wasm::{end_instances, keep_instances};
+use crate::wasm::{Plugin, end_instances, keep_instances, start_instances};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;
@@ -50,6 +50,10 @@ enum Command {
     Listen(Listen),
     /// Accept no more on a listener's socket; its connections end with their present request.
     End(ListenerId),
+    /// Start the instances of plugins that there are none of yet, and say when that is done.
+    StartFilters(Arc<[Arc<Plugin>]>, oneshot::Sender<()>),
+    /// Report that the worker takes commands.
+    Ping(oneshot::Sender<()>),
     /// Let go of the snapshot before the present one, and say whether all commands since the last such one could be
     /// obeyed.
     Refresh(oneshot::Sender<io::Result<()>>),
@@ -115,7 +119,12 @@ async fn run(
         async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
     tokio::select! {
         () = doors.empty() => {}
-        () = ended => tracing::warn!(open = doors.open(), "drain time is over: connections are cut off"),
+        () = ended => {
+            let connections = doors.connections();
+            if connections > 0 {
+                tracing::warn!(worker = this_worker(), connections, "connections did not end in time and are cut off");
+            }
+        }
     }
 }
 
@@ -150,6 +159,15 @@ impl Doors {
             Command::End(id) => {
                 self.drains.iter().filter(|(of, _)| *of == id).for_each(|(_, drain)| drain.start());
             }
+            Command::StartFilters(plugins, done) => {
+                tokio::task::spawn_local(async move {
+                    start_instances(&plugins).await;
+                    // The sender may have given up.
+                    done.send(()).ok();
+                });
+            }
+            // The watchdog may have given up.
+            Command::Ping(done) => drop(done.send(())),
             Command::Refresh(done) => {
                 self.current.load();
                 tokio::task::spawn_local(keep_filters(self.current.clone()));
@@ -187,8 +205,8 @@ impl Doors {
         }
     }
 
-    fn open(&self) -> usize {
-        self.drains.iter().map(|(_, drain)| drain.open()).sum()
+    fn connections(&self) -> usize {
+        self.drains.iter().map(|(_, drain)| drain.connections()).sum()
     }
 }
 

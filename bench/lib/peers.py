@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .contestants import FILTERS, ROOT, Contestant
 
-GATEWAY = ROOT / "target/release/gateway"
+GATEWAY = ROOT / "target/dist/gateway"
 PREBUILT = ROOT / "plugins/prebuilt/uppercase.wasm"
 """The same filter as FILTERS / "upper.wasm", written in Rust with the SDK."""
 

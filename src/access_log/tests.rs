@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sink that hands over what is written to it, and fails when the receiver is gone.
 struct Sink(SyncSender<Vec<u8>>);
@@ -22,7 +22,7 @@ impl io::Write for Sink {
 
 fn log_to_sink(format: LogFormat) -> (AccessLog, Receiver<Vec<u8>>) {
     let (sender, receiver) = sync_channel(1000);
-    (AccessLog::to_sink(format, Box::new(Sink(sender)), None).unwrap(), receiver)
+    (AccessLog::to_sink(format, Box::new(Sink(sender)), Output::Stream("stdout")).unwrap(), receiver)
 }
 
 /// All that was written until the log was closed.
@@ -153,7 +153,7 @@ fn the_lines_of_all_threads_are_written_before_the_log_has_closed() {
 fn lines_that_find_their_buffer_full_are_dropped_and_counted() {
     // Nobody receives: the writer hangs with the first buffer, as at a pipe that nobody reads.
     let (sender, receiver) = sync_channel(0);
-    let log = AccessLog::to_sink(LogFormat::Json, Box::new(Sink(sender)), None).unwrap();
+    let log = AccessLog::to_sink(LogFormat::Json, Box::new(Sink(sender)), Output::Stream("stdout")).unwrap();
     while log.dropped() == 0 {
         log.write(&answered_from_upstream());
     }

@@ -1,10 +1,10 @@
-//! Asking the admin listener of another gateway.
+//! The client of an admin listener: what the subcommands ask of a gateway that runs.
 
 use std::fmt::Display;
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::{Request, Uri, header};
+use http::{Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -12,8 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long the gateway may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the gateway may take to send its configuration.
+const CONFIG_LIMIT: Duration = Duration::from_secs(10);
 
 /// The largest configuration there can be.
 const BYTES_MAX: usize = 16 << 20;
@@ -22,42 +22,69 @@ const BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {reason}")]
 pub struct NoAnswer {
-    /// Who was asked.
     url: String,
     reason: String,
 }
 
-/// What the gateway whose admin listener is at `url`, such as `http://127.0.0.1:9901`, runs: YAML, as it was written.
-/// Blocks the calling thread, for ten seconds at most.
+/// Returns the configuration that serves at the gateway whose admin listener is at `url`, such as `http://127.0.0.1:9901`: YAML, as
+/// it was written. Blocks the calling thread, for ten seconds at most.
 ///
 /// # Errors
-/// Nobody answers there, or it is no gateway.
+/// No gateway answers there.
 pub fn running_config(url: &str) -> Result<String, NoAnswer> {
+    ask(url, "/config", CONFIG_LIMIT, |status, text| {
+        if status.is_success() { Ok(text) } else { Err(format!("it answers {status} to /config")) }
+    })
+}
+
+/// Returns the word of the gateway whose admin listener is at `url`, if it is ready for new requests. Blocks the calling thread, for
+/// `limit` at most.
+///
+/// # Errors
+/// It is not ready, or no gateway answers there within the limit.
+pub fn ready(url: &str, limit: Duration) -> Result<String, NoAnswer> {
+    ask(url, "/ready", limit, |status, text| {
+        // Another program than the gateway may answer with a page of any length.
+        let word: String = text.lines().next().unwrap_or_default().chars().take(100).collect();
+        match status {
+            StatusCode::OK if word == super::READY => Ok(word),
+            StatusCode::OK => Err(format!("it answers `{word}` to /ready, which no gateway does")),
+            StatusCode::SERVICE_UNAVAILABLE => Err(format!("not ready: {word}")),
+            status => Err(format!("it answers {status} to /ready")),
+        }
+    })
+}
+
+fn ask(
+    url: &str,
+    path: &str,
+    limit: Duration,
+    judge: impl FnOnce(StatusCode, String) -> Result<String, String>,
+) -> Result<String, NoAnswer> {
     let because = |reason: &dyn Display| NoAnswer { url: url.to_owned(), reason: reason.to_string() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| because(&error))?;
-    let fetched = runtime.block_on(async { timeout(PATIENCE, fetch(url)).await });
+    let fetched = runtime.block_on(async { timeout(limit, fetch(url, path)).await });
+    // A lookup that hangs in the resolver must not hold the exit up.
+    runtime.shutdown_background();
     fetched
-        .unwrap_or_else(|_elapsed| Err(format!("no answer within {PATIENCE:?}")))
+        .unwrap_or_else(|_elapsed| Err(format!("no answer within {limit:?}")))
+        .and_then(|(status, text)| judge(status, text))
         .map_err(|reason| because(&reason))
 }
 
-async fn fetch(url: &str) -> Result<String, String> {
+async fn fetch(url: &str, path: &str) -> Result<(StatusCode, String), String> {
     let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
     let authority = authority.ok_or("write http://, and the address of an admin listener")?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(told)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(told)?;
-    let request = Request::get("/config").header(header::HOST, authority.as_str());
+    let request = Request::get(path).header(header::HOST, authority.as_str());
     let request = request.body(String::new()).map_err(told)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(told)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(format!("it answers {status} to /config"));
-        }
-        read(response.into_body()).await
+        Ok((response.status(), read(response.into_body()).await?))
     };
     tokio::select! {
         answer = answer => answer,
@@ -75,7 +102,7 @@ async fn read(mut body: Incoming) -> Result<String, String> {
             return Err(format!("it answers more than {} MiB", BYTES_MAX >> 20));
         }
     }
-    String::from_utf8(text).map_err(|_| "its answer is no configuration".to_owned())
+    String::from_utf8(text).map_err(|_| "its answer is not text".to_owned())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::metrics::PoolReport;
 
-pub use client::{NoAnswer, running_config};
+pub use client::{NoAnswer, ready, running_config};
 pub use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub use server::serve;
 
@@ -46,6 +46,9 @@ impl std::fmt::Debug for AdminState {
     }
 }
 
+/// The word of `/ready` while new requests are welcome.
+const READY: &str = "ready";
+
 /// Whether new requests are welcome: `/ready` answers 200 only between [`set_serving`](Self::set_serving) and
 /// [`set_draining`](Self::set_draining).
 #[derive(Debug, Default)]
@@ -69,9 +72,9 @@ impl Readiness {
     /// Whether new requests are welcome, and the word that `/ready` says.
     fn as_word(&self) -> (bool, &'static str) {
         match self.0.load(Ordering::Relaxed) {
-            Self::STARTING => (false, "starting\n"),
-            Self::SERVING => (true, "ready\n"),
-            _ => (false, "draining\n"),
+            Self::STARTING => (false, "starting"),
+            Self::SERVING => (true, READY),
+            _ => (false, "draining"),
         }
     }
 }

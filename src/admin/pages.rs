@@ -131,7 +131,7 @@ fn index() -> String {
 
 fn ready(state: &AdminState) -> Answer {
     let (ready, word) = state.readiness.as_word();
-    Answer::text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, word)
+    Answer::text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, format!("{word}\n"))
 }
 
 fn pools(state: &AdminState) -> Answer {

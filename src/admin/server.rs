@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{AdminState, pages};
+use crate::warn_limit::Occasional;
 
 /// Connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person need a handful.
 const CONNECTIONS_MAX: usize = 64;
@@ -25,6 +26,9 @@ const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(120);
 
 /// How long accepting pauses after it failed, as it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Limits the warnings about it.
+static WARNED: Occasional = Occasional::every(Duration::from_secs(10));
 
 /// How long connections go on when nothing is accepted any more: whoever asked for the reload that brought this about
 /// gets the answer.
@@ -47,7 +51,9 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl
                     connections.spawn(serve_connection(stream, Arc::clone(&state), guarded));
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the admin listener could not accept");
+                    if let Some(held_back) = WARNED.passes() {
+                        tracing::warn!(held_back, "the admin listener cannot accept: {error}");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -69,7 +75,13 @@ async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, guarded: bo
         .serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION_LIFETIME_MAX, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended early"),
+        Ok(Err(error)) if error.is_timeout() => {
+            tracing::debug!("an admin connection sent no whole request in time")
+        }
+        Ok(Err(error)) if error.is_parse() => {
+            tracing::debug!("an admin connection sent something else than HTTP/1")
+        }
+        Ok(Err(_)) => tracing::debug!("an admin connection ended in the midst of a request"),
         Err(_) => tracing::debug!("an admin connection reached its maximum lifetime"),
     }
 }
@@ -255,12 +267,14 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_ends_with_shutdown_though_a_client_is_connected() {
         let admin = Admin::start().await;
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
         stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        // Not before: a paused clock runs ahead while nothing but the network is waited for.
+        tokio::time::pause();
         let begun = tokio::time::Instant::now();
         admin.stop.send(()).unwrap();
         admin.task.await.unwrap();

@@ -1,22 +1,28 @@
 //! `gateway check`: says what is wrong with a configuration, or what it would change, without starting.
 
 use std::{
-    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use super::output;
+use serde_json::{Value, json};
+
+use super::messages;
 use crate::admin::running_config;
-use crate::config::ConfigErrors;
-use crate::run::{Prepared, prepare, prepare_text};
+use crate::changes::Changes;
+use crate::config;
+use crate::run::{Prepared, examine, examine_text};
 
 /// Checks a configuration file without starting.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "gateway.yaml")]
-    pub config: PathBuf,
+    /// The configuration file; `-` for the standard input [default: gateway.yaml]
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+
+    /// The same as an option
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Say what it would change: which listeners, routes and pools are added, changed, drained or kept
     #[arg(long)]
@@ -31,30 +37,33 @@ pub struct CheckArgs {
 /// Does all that a start would do with the file, short of binding an address. All errors go to standard error; a
 /// good file makes one line on standard output, and below it what it would change, if that was asked for.
 /// Exit code 1 for a bad file, or where there is nothing to compare with.
-pub fn run(args: &CheckArgs) -> ExitCode {
-    let prepared = match prepare(&args.config) {
+pub fn run(args: &CheckArgs, file: &Path) -> ExitCode {
+    let prepared = match examine(file) {
         Ok(prepared) => prepared,
         Err(errors) => {
-            report(&errors);
+            messages::config_errors(&errors);
             return ExitCode::FAILURE;
         }
     };
+    prepared.warnings().iter().for_each(|warning| messages::warning(warning));
     let listeners = counted(prepared.config().listeners.len(), "listener");
     let routes = counted(prepared.config().routes.len(), "route");
-    let verdict = format!("{}: ok, {listeners}, {routes}\n", args.config.display());
+    let verdict = format!("{}: ok, {listeners}, {routes}", config::display_name(file));
     if !args.diff {
-        return output::print_to_end(&verdict);
+        return messages::result(&verdict, &Value::Null);
     }
-    match differences(args, &prepared) {
-        Ok(differences) => output::print_to_end(&format!("{verdict}{differences}")),
+    match differences(args, file, &prepared) {
+        Ok(changes) => {
+            messages::result(&format!("{verdict}\n{}", changes.listed()), &json!({ "changes": changes }))
+        }
         Err(error) => {
-            complain(&format!("error: {error}\n"));
+            messages::error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn differences(args: &CheckArgs, prepared: &Prepared) -> Result<String, String> {
+fn differences(args: &CheckArgs, file: &Path, prepared: &Prepared) -> Result<Changes, String> {
     let admin = || prepared.config().admin.as_on().map(|admin| format!("http://{}", admin.address));
     let against = args.against.clone().or_else(admin);
     let against =
@@ -63,30 +72,15 @@ fn differences(args: &CheckArgs, prepared: &Prepared) -> Result<String, String> 
     // What is no URL that can be asked is told so there: nobody has a file of such a name.
     let before = if against.contains("://") {
         let text = running_config(&against).map_err(|error| error.to_string())?;
-        let folder = args.config.parent().unwrap_or(Path::new(""));
-        prepare_text(&text, &folder.join("what runs")).map_err(cannot)?
+        let folder = file.parent().unwrap_or(Path::new(""));
+        examine_text(&text, &folder.join("what runs")).map_err(cannot)?
     } else {
-        prepare(Path::new(&against)).map_err(cannot)?
+        examine(Path::new(&against)).map_err(cannot)?
     };
     // What it is compared with comes first; the file itself was found to be good.
-    let changes = before.changes_to(&args.config);
+    let changes = before.changes_to(file);
     let cannot = |errors| format!("it cannot take the place of {against}\n\n{errors}");
-    changes.map(|changes| changes.listed()).map_err(cannot)
-}
-
-/// Prints errors of a configuration for people: on standard error, coloured where that is a terminal and
-/// `NO_COLOR` is not set.
-pub fn report(errors: &ConfigErrors) {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    complain(&errors.render(io::stderr().is_terminal() && !no_color));
-}
-
-fn complain(text: &str) {
-    #[expect(
-        clippy::let_underscore_must_use,
-        reason = "with standard error closed, only the exit code is left"
-    )]
-    let _: io::Result<()> = io::stderr().lock().write_all(text.as_bytes());
+    changes.map_err(cannot)
 }
 
 /// "1 route", "2 routes".

@@ -1,8 +1,9 @@
 //! The program's messages on the standard error; requests have the access log instead.
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The environment variable that says more than `--log` can: levels per module, as `warn,gateway::upstream=debug`.
@@ -69,27 +70,36 @@ impl LoggingArgs {
         // Internal errors are not to be reported: the report goes to the standard error as well, and panics when the
         // message failed because nobody reads that.
         let subscriber = fmt()
-            .with_env_filter(filter)
+            .with_max_level(LevelFilter::TRACE)
             .with_writer(std::io::stderr)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .log_internal_errors(false);
         let started = match self.log_format {
-            Format::Text => subscriber.with_target(false).finish().try_init(),
-            Format::Json => subscriber.json().flatten_event(true).finish().try_init(),
+            Format::Text => subscriber.with_target(false).finish().with(filter).try_init(),
+            Format::Json => subscriber.json().flatten_event(true).finish().with(filter).try_init(),
         };
         debug_assert!(started.is_ok(), "logging was started twice");
         Ok(())
     }
 
-    /// `--log` sets our own level, and leaves to the libraries their warnings; `RUST_LOG` is taken as it is.
-    fn filter(&self, variable: Option<&str>) -> Result<EnvFilter, ParseError> {
+    /// Returns the filter of `--log`, else that of `RUST_LOG`, else that of `info`. Libraries log nothing unless `RUST_LOG` names them:
+    /// their messages are about their own insides, and a compiler at `debug` writes a thousand lines a second.
+    fn filter(&self, variable: Option<&str>) -> Result<Targets, ParseError> {
         match (self.log, variable.filter(|text| !text.trim().is_empty())) {
-            (None, Some(text)) => EnvFilter::try_new(text),
-            (Some(Level::Off), _) => EnvFilter::try_new("off"),
-            (Some(Level::Error), _) => EnvFilter::try_new("error"),
-            (level, _) => EnvFilter::try_new(format!("warn,gateway={}", level.unwrap_or(Level::Info).name())),
+            (None, Some(text)) => of_gateway(text).parse(),
+            (level, _) => format!("gateway={}", level.unwrap_or(Level::Info).name()).parse(),
         }
     }
+}
+
+/// Turns each level without a target into one of the gateway's own: `debug,hyper=trace` into `gateway=debug,hyper=trace`.
+fn of_gateway(directives: &str) -> String {
+    let directives = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    let directives = directives.map(|directive| match directive.parse::<LevelFilter>() {
+        Ok(level) => format!("gateway={level}"),
+        Err(_) => directive.to_owned(),
+    });
+    directives.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -103,17 +113,25 @@ mod tests {
 
     #[test]
     fn the_option_wins_over_the_variable_and_info_is_the_default() {
-        let parts = |text: &str| {
-            let mut parts: Vec<_> = text.split(',').map(str::to_owned).collect();
-            parts.sort();
-            parts
-        };
-        assert_eq!(parts(&filter(None, None).unwrap()), ["gateway=info", "warn"]);
-        assert_eq!(parts(&filter(None, Some(" ")).unwrap()), ["gateway=info", "warn"]);
-        assert_eq!(filter(None, Some("trace")).unwrap(), "trace");
-        assert_eq!(parts(&filter(Some(Level::Debug), Some("trace")).unwrap()), ["gateway=debug", "warn"]);
-        assert_eq!(filter(Some(Level::Error), None).unwrap(), "error");
+        assert_eq!(filter(None, None).unwrap(), "gateway=info");
+        assert_eq!(filter(None, Some(" ")).unwrap(), "gateway=info");
+        assert_eq!(filter(None, Some("trace")).unwrap(), "gateway=trace");
+        assert_eq!(filter(None, Some("gateway::upstream=debug")).unwrap(), "gateway::upstream=debug");
+        assert_eq!(filter(Some(Level::Debug), Some("trace")).unwrap(), "gateway=debug");
+        assert_eq!(filter(Some(Level::Error), None).unwrap(), "gateway=error");
         assert!(filter(None, Some("gateway=loud")).is_err());
+    }
+
+    #[test]
+    fn levels_without_a_target_are_those_of_the_gateway() {
+        for (written, expected) in [
+            ("debug", "gateway=debug"),
+            ("WARN", "gateway=warn"),
+            ("info, hyper=trace,", "gateway=info,hyper=trace"),
+            ("hyper=debug,off", "hyper=debug,gateway=off"),
+        ] {
+            assert_eq!(of_gateway(written), expected, "{written}");
+        }
     }
 
     #[test]

@@ -1,21 +1,38 @@
 //! The command line: a file a subcommand. `gateway --config gateway.yaml`, without a subcommand, runs.
 
 pub mod check;
+pub mod completions;
 pub mod filter;
+pub mod health;
 pub mod logging;
+pub mod man;
+pub mod messages;
+pub mod new;
 pub mod output;
 pub mod run;
 pub mod schema;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::wasm::{SUBCOMMAND, compile_for_parent, compile_in_children};
+
+/// The end of `gateway --help`.
+const SIGNALS: &str = "\
+Signals:
+  TERM, INT, QUIT  Stop: wait for shutdown.delay, then drain. The next one ends the delay, a further one the drain
+  HUP              Read the configuration again
+  USR1             Reopen the access log, after its file was moved
+  USR2             Reserved; does nothing";
 
 /// An API gateway: YAML routes, upstream connection pools per route.
 ///
-/// Without a command it runs until SIGTERM or SIGINT.
+/// Without a command it serves until SIGTERM, SIGINT or SIGQUIT.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, after_long_help = SIGNALS)]
 pub struct Cli {
     /// How the program's messages look.
     #[command(flatten)]
@@ -32,20 +49,112 @@ pub struct Cli {
 enum Command {
     /// Say all that is wrong with a configuration file, or what it would change, without starting
     Check(check::CheckArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Compile a module for the gateway that runs this
+    #[command(name = SUBCOMMAND, hide = true)]
+    Compile,
     /// Make a filter of one's own, or run one on a message without a gateway
     Filter(filter::FilterArgs),
+    /// Ask a gateway that runs whether it is ready for new requests; exit status 0 or 1
+    Health(health::HealthArgs),
+    /// Write the manual pages into a folder
+    Man(man::ManArgs),
+    /// Write a configuration file to begin with, for one upstream
+    New(new::NewArgs),
     /// Print the JSON Schema of the configuration file, for editors
     Schema(schema::SchemaArgs),
 }
 
+/// The commands by which other servers serve.
+const COMMANDS_OF_OTHERS: [&str; 4] = ["run", "serve", "server", "start"];
+
+/// Names the option for a configuration file that stands where a command should, and for a command that other servers have.
+fn advise(error: clap::Error) -> clap::Error {
+    let word = error.get(ContextKind::InvalidSubcommand).map(ToString::to_string);
+    if let Some(word) = word.as_deref().filter(|word| COMMANDS_OF_OTHERS.contains(word)) {
+        let message = format!(
+            "`{word}` is not a command: the gateway serves without one: `gateway --config {DEFAULT_FILE}`"
+        );
+        return Cli::command().error(ErrorKind::InvalidSubcommand, message);
+    }
+    let is_file =
+        |word: &String| word.ends_with(".yaml") || word.ends_with(".yml") || Path::new(word).is_file();
+    match word.filter(is_file) {
+        Some(file) => {
+            let message =
+                format!("`{file}` is not a command: to serve a configuration file, write `--config {file}`");
+            Cli::command().error(ErrorKind::InvalidSubcommand, message)
+        }
+        None => error,
+    }
+}
+
+/// The configuration file if none is named.
+const DEFAULT_FILE: &str = "gateway.yaml";
+
 impl Cli {
+    /// Reads the command line of the process.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for `--help` or `--version`.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(advise).and_then(Self::checked)
+    }
+
+    /// Refuses a configuration file that is named twice, or for a command that reads none.
+    fn checked(self) -> Result<Self, clap::Error> {
+        let Some(command) = &self.command else { return Ok(self) };
+        let takes_no_other = match command {
+            Command::Check(args) => args.file.is_some() || args.config.is_some(),
+            Command::Health(args) => args.config.is_some() || args.admin.is_some(),
+            Command::Compile
+            | Command::Completions(_)
+            | Command::Filter(_)
+            | Command::Man(_)
+            | Command::New(_)
+            | Command::Schema(_) => true,
+        };
+        if self.run.config.is_some() && takes_no_other {
+            let message = match command {
+                Command::Check(_) => "the configuration file is named twice",
+                Command::Health(args) if args.config.is_some() => "the configuration file is named twice",
+                Command::Health(_) => "with `--admin` no configuration file is read: leave `--config` out",
+                _ => "this command reads no configuration file: leave `--config` out",
+            };
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(self)
+    }
+
+    /// Returns the configuration file that the command line names, wherever it does.
+    fn file(&self) -> &Path {
+        let named = match &self.command {
+            Some(Command::Check(args)) => args.file.as_deref().or(args.config.as_deref()),
+            Some(Command::Health(args)) => args.config.as_deref(),
+            _ => None,
+        };
+        named.or(self.run.config.as_deref()).unwrap_or(Path::new(DEFAULT_FILE))
+    }
+
+    /// Has filters compiled in child processes, which run the file of this process with a command of this command line. Only a
+    /// program that hands its arguments to [`Cli::read`] may ask for it: what runs a gateway inside itself compiles there.
+    pub fn compile_in_children() {
+        compile_in_children();
+    }
+
     /// Does what the command line asks for, to its end.
     #[must_use]
     pub fn execute(&self) -> ExitCode {
         match &self.command {
-            None => run::run(&self.run),
-            Some(Command::Check(args)) => check::run(args),
+            None => run::run(self.file()),
+            Some(Command::Check(args)) => check::run(args, self.file()),
+            Some(Command::Compile) => compile_for_parent(),
+            Some(Command::Completions(args)) => completions::run(args, &Self::command()),
             Some(Command::Filter(args)) => filter::run(args),
+            Some(Command::Health(args)) => health::run(args, self.file()),
+            Some(Command::Man(args)) => man::run(args, Self::command()),
+            Some(Command::New(args)) => new::run(args),
             Some(Command::Schema(args)) => schema::run(args),
         }
     }
@@ -53,10 +162,11 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
     use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["gateway"], args].concat()).and_then(Cli::checked)
+    }
 
     #[test]
     fn the_definition_is_consistent() {
@@ -64,12 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn without_a_command_it_runs_the_named_file() {
-        let cli = Cli::try_parse_from(["gateway", "--config", "other.yaml"]).unwrap();
-        assert!(cli.command.is_none());
-        assert_eq!(cli.run.config.as_os_str(), "other.yaml");
-        let cli = Cli::try_parse_from(["gateway"]).unwrap();
-        assert_eq!(cli.run.config.as_os_str(), "gateway.yaml");
+    fn the_configuration_file_may_be_named_before_and_after_a_command() {
+        for (args, file) in [
+            (&[][..], "gateway.yaml"),
+            (&["--config", "a.yaml"], "a.yaml"),
+            (&["-c", "-"], "-"),
+            (&["check"], "gateway.yaml"),
+            (&["check", "a.yaml"], "a.yaml"),
+            (&["check", "-"], "-"),
+            (&["check", "--config", "a.yaml"], "a.yaml"),
+            (&["check", "-c", "-", "--diff"], "-"),
+            (&["-c", "a.yaml", "check"], "a.yaml"),
+            (&["-c", "a.yaml", "health"], "a.yaml"),
+            (&["health", "--config", "a.yaml"], "a.yaml"),
+            (&["health"], "gateway.yaml"),
+            (&["--config", "a.yaml", "check", "--diff", "--against", "b.yaml"], "a.yaml"),
+        ] {
+            assert_eq!(parse(args).unwrap().file(), Path::new(file), "{args:?}");
+        }
     }
 
     #[test]
@@ -80,9 +202,20 @@ mod tests {
     }
 
     #[test]
-    fn options_of_a_run_before_a_command_are_refused_rather_than_ignored() {
-        let error = Cli::try_parse_from(["gateway", "--config", "g.yaml", "check"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    fn a_configuration_file_that_is_named_twice_or_in_vain_is_refused() {
+        for args in [
+            &["-c", "a.yaml", "check", "b.yaml"][..],
+            &["-c", "a.yaml", "check", "-c", "b.yaml"],
+            &["check", "a.yaml", "-c", "b.yaml"],
+            &["-c", "a.yaml", "schema"],
+            &["-c", "a.yaml", "completions", "bash"],
+            &["-c", "a.yaml", "man", "folder"],
+            &["-c", "a.yaml", "health", "-c", "b.yaml"],
+            &["-c", "a.yaml", "health", "--admin", "127.0.0.1:9901"],
+            &["-c", "a.yaml", "filter", "new", "a"],
+        ] {
+            assert_eq!(parse(args).unwrap_err().kind(), ErrorKind::ArgumentConflict, "{args:?}");
+        }
     }
 
     #[test]

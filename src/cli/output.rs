@@ -1,47 +1,40 @@
-//! Writing to the standard output, where a reader may leave early (`gateway schema | head`).
+//! Writing to the standard output, which may be full, or a pipe whose reader leaves early (`gateway schema | head`).
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-/// Writes the text at once; a reader that is gone is no error, since it has seen what it wanted.
+use super::messages;
+
+/// The exit code of a program whose reader has left: 128 and the number of SIGPIPE, as a shell reports it for the usual tools.
+const READER_GONE: u8 = 141;
+
+/// Writes the text at once.
 ///
 /// # Errors
-/// When the output can't be written for another reason, such as a full disk.
+/// The output cannot be written: its reader is gone ([`ErrorKind::BrokenPipe`]), or the disk is full.
 pub fn print(text: &str) -> io::Result<()> {
-    print_to(&mut io::stdout().lock(), text)
+    print_parts(&[text.as_bytes()])
 }
 
-/// Writes all that a command has to say: failure when it can't.
+/// As [`print()`], for bytes in several parts.
+///
+/// # Errors
+/// As those of [`print()`].
+pub fn print_parts(parts: &[&[u8]]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush())
+}
+
+/// Writes all that a command has to say, and returns its exit code: as [`exit_code`] if that fails.
 pub fn print_to_end(text: &str) -> ExitCode {
-    if print(text).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print(text).map_or_else(|error| exit_code(&error), |()| ExitCode::SUCCESS)
 }
 
-fn print_to(output: &mut impl Write, text: &str) -> io::Result<()> {
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+/// Returns the exit code for output that cannot be written, and says why: 1, or 141 without a word if the reader is gone.
+pub fn exit_code(error: &io::Error) -> ExitCode {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return ExitCode::from(READER_GONE);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Failing(ErrorKind);
-
-    impl Write for Failing {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(self.0.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn only_a_reader_that_is_gone_is_no_error() {
-        assert!(print_to(&mut Failing(ErrorKind::BrokenPipe), "text").is_ok());
-        assert!(print_to(&mut Failing(ErrorKind::StorageFull), "text").is_err());
-    }
+    messages::error(&format!("cannot write to the standard output: {error}"));
+    ExitCode::FAILURE
 }

@@ -1,31 +1,29 @@
 //! `gateway --config FILE`: serves until it is told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{check, output};
+use super::messages;
 use crate::run::{StartError, prepare};
 
 /// What to run.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// The configuration file
-    #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml")]
-    pub config: PathBuf,
+    /// The configuration file; `-` for the standard input [default: gateway.yaml]
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
-/// Serves until SIGTERM or SIGINT: 0 after an orderly end, 1 when it could not start.
+/// Serves until SIGTERM, SIGINT or SIGQUIT. Returns 0 after an orderly end and 1 if the start failed.
 #[must_use]
-pub fn run(args: &RunArgs) -> ExitCode {
-    let ended = prepare(&args.config)
-        .map_err(StartError::from)
-        .and_then(|prepared| crate::run::run(prepared, |line| drop(output::print(&format!("{line}\n")))));
-    match ended {
+pub fn run(file: &Path) -> ExitCode {
+    let file = file.to_owned();
+    match crate::run::run(move || prepare(&file), messages::announce) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(errors)) => {
-            check::report(&errors);
+            messages::config_errors(&errors);
             ExitCode::FAILURE
         }
         Err(error @ StartError::Io(_)) => {

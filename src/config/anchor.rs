@@ -12,6 +12,7 @@ impl Config {
             tls.certificates.iter_mut().for_each(|files| files.anchor_paths(folder));
             if let Some(client_auth) = &mut tls.client_auth {
                 anchor(&mut client_auth.ca, folder);
+                client_auth.crl.iter_mut().for_each(|path| anchor(path, folder));
             }
         }
         let inline = self.routes.iter_mut().filter_map(|route| match &mut route.upstream {

@@ -20,6 +20,8 @@ use super::{
         Presence, array, choices, expected, is_anything, is_word, list, presence, required, string,
         takes_text, texts, words,
     },
+    look_alike,
+    similar::Similar,
     source::{Entry, Node, Segment, Source, Value},
 };
 
@@ -31,17 +33,25 @@ const PLANNED: [&str; 6] = ["budget", "hash_on", "health", "hedge", "mirror", "t
 pub(super) struct Report {
     /// In no particular order.
     pub(super) errors: Vec<ConfigError>,
-    /// The values that cannot be deserialised, by their paths.
+    /// The values that cannot be deserialised, by the first two segments of their paths: more is not asked for, and a path may be
+    /// long.
     pub(super) broken: HashSet<Vec<Segment>>,
-    /// Where unknown keys begin; without them, their mappings can be deserialised.
+    /// Where unknown and ignored keys begin; without them, their mappings can be deserialised.
     pub(super) unknown: HashSet<usize>,
 }
 
 /// Compares a file with the schema.
 pub(super) fn check(source: &Source, schema: &Json) -> Report {
-    let (choices, presence) = (HashMap::default(), HashMap::default());
-    let mut checker =
-        Checker { source, schema, choices, presence, path: Vec::new(), report: Report::default() };
+    let mut checker = Checker {
+        source,
+        schema,
+        choices: HashMap::default(),
+        presence: HashMap::default(),
+        advice: HashMap::default(),
+        similar: Similar::default(),
+        path: Vec::new(),
+        report: Report::default(),
+    };
     checker.node(source.root(), schema);
     checker.report
 }
@@ -54,6 +64,9 @@ struct Checker<'a> {
     choices: HashMap<usize, Rc<[&'a Json]>, FixedState>,
     /// Likewise.
     presence: HashMap<usize, Rc<Presence<'a>>, FixedState>,
+    /// The advice for unknown keys, by schema and key: the same mistake is often made in every route.
+    advice: HashMap<(usize, &'a str), String, FixedState>,
+    similar: Similar,
     path: Vec<Segment>,
     report: Report,
 }
@@ -91,12 +104,13 @@ impl<'a> Checker<'a> {
                 None => self.wrong_kind("a list", &choices, None),
             },
             Value::Integer(integer) => match choice("integer") {
-                Some(schema) => self.integer(*integer, schema, &choices),
-                None => self.bare(&integer.to_string(), "a number", &choices),
+                Some(schema) => self.integer(*integer, node, schema, &choices),
+                None => self.bare(node, "a number", &choices),
             },
             Value::Bool(_) if choice("boolean").is_some() => {}
-            Value::Bool(bool) => self.bare(&bool.to_string(), &format!("`{bool}`"), &choices),
-            Value::Float(text) => self.bare(text, "a number", &choices),
+            Value::Bool(bool) => self.bare(node, &format!("`{bool}`"), &choices),
+            Value::Float(_) => self.bare(node, "a number", &choices),
+            Value::String(text) if node.written.is_some() => self.substituted(text, node, &choices),
             Value::String(text) => self.text(text, &choices),
         }
     }
@@ -109,17 +123,17 @@ impl<'a> Checker<'a> {
             Value::Integer(integer)
                 if i64::try_from(*integer).is_err() && u64::try_from(*integer).is_err() =>
             {
-                self.wrong(format!("{integer} does not fit in 64 bits"), help());
+                self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
             }
             // Digits alone are a float where even 128 bits were too few.
-            Value::Float(text) if !text.contains(['.', 'e', 'E']) => {
-                self.wrong(format!("{text} does not fit in 64 bits"), help());
+            Value::Float(text) if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte)) => {
+                self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
             }
-            Value::Float(text) if !text.parse().is_ok_and(f64::is_finite) => {
-                self.wrong(format!("{text} is too large for a number"), help());
+            Value::Float(text) if text.parse().is_ok_and(|number: f64| !number.is_finite()) => {
+                self.wrong(format!("{} is too large for a number", self.source.written(node)), help());
             }
             Value::Mapping(entries) => {
-                for entry in entries {
+                for entry in entries.iter() {
                     self.path.push(Segment::from(&entry.key));
                     self.anything(&entry.node);
                     self.path.pop();
@@ -172,14 +186,19 @@ impl<'a> Checker<'a> {
 
     fn entries(&mut self, entries: impl Iterator<Item = &'a Entry>, schema: &'a Json) {
         let properties = schema.get("properties").and_then(Json::as_object);
-        let pattern =
-            schema.get("patternProperties").and_then(Json::as_object).and_then(|map| map.values().next());
+        // A mapping by name has a pattern for its keys, and no properties.
+        let by_name = if properties.is_none() { schema.get("patternProperties") } else { None };
+        let pattern = by_name.and_then(Json::as_object).and_then(|map| map.values().next());
         let others =
             pattern.or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()));
         let key_format =
             schema.pointer("/propertyNames/format").and_then(Json::as_str).and_then(format::find);
         let mut names = HashSet::new();
         for entry in entries {
+            if self.path.is_empty() && entry.key.starts_with("x-") {
+                self.report.unknown.insert(entry.key_span.start);
+                continue;
+            }
             let property = properties.and_then(|properties| properties.get(&entry.key)).or(others);
             let Some(property) = property else {
                 self.unknown_key(entry, schema);
@@ -203,7 +222,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks which keys are there: `required`, `oneOf` of `required`, and pairs that exclude each other.
+    /// Checks which keys are there: `required`, `oneOf` and `anyOf` of `required`, and pairs that exclude each other.
     fn required(&mut self, node: &Node, schema: &'a Json) {
         let presence =
             self.presence.entry(address(schema)).or_insert_with(|| Rc::new(presence(schema))).clone();
@@ -220,21 +239,26 @@ impl<'a> Checker<'a> {
             }
             [] | [_] => {}
             [first, others @ ..] => {
-                others.iter().for_each(|other| self.exclude(node, first, other));
+                others.iter().for_each(|other| self.exclude(node, [first, other], None));
             }
         }
-        for [first, second] in &presence.exclusive {
-            if node.entry(first).is_some() {
-                self.exclude(node, first, second);
+        let any_of = &presence.any_of;
+        if !any_of.is_empty() && any_of.iter().all(|key| node.entry(key).is_none()) {
+            self.missing(format!("one of {} is missing", list(any_of, "or")), None);
+        }
+        for exclusive in &presence.exclusive {
+            if node.entry(exclusive.pair[0]).is_some() {
+                self.exclude(node, exclusive.pair, exclusive.help);
             }
         }
     }
 
-    fn exclude(&mut self, node: &Node, first: &str, second: &str) {
+    fn exclude(&mut self, node: &Node, [first, second]: [&str; 2], help: Option<&str>) {
         if let Some(entry) = node.entry(second) {
             self.path.push(Segment::from(second));
             let message = format!("`{second}` and `{first}` exclude each other");
-            self.push(Some(&entry.key_span), message, Some("take one of them out".to_owned()));
+            let help = help.unwrap_or("take one of them out");
+            self.push(Some(&entry.key_span), message, Some(help.to_owned()));
             self.path.pop();
         }
     }
@@ -246,8 +270,16 @@ impl<'a> Checker<'a> {
         self.path.pop();
     }
 
-    fn unknown_key(&mut self, entry: &Entry, schema: &Json) {
-        let help = self.advise_key(&entry.key, schema);
+    fn unknown_key(&mut self, entry: &'a Entry, schema: &'a Json) {
+        let known = (address(schema), entry.key.as_str());
+        let help = match self.advice.get(&known) {
+            Some(help) => help.clone(),
+            None => {
+                let help = self.advise_key(&entry.key, schema);
+                self.advice.insert(known, help.clone());
+                help
+            }
+        };
         let message = format!("unknown key `{}`", entry.key);
         let error = self.source.key_error(&self.path, &entry.key_span, message);
         self.report.errors.push(error.help(help));
@@ -256,6 +288,9 @@ impl<'a> Checker<'a> {
 
     /// What to write in place of an unknown key: a similar one, or the section that it belongs to.
     fn advise_key(&self, key: &str, schema: &Json) -> String {
+        if let Some(found) = look_alike::find(key) {
+            return found.advice();
+        }
         let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
             return "take it out".to_owned();
         };
@@ -266,7 +301,7 @@ impl<'a> Checker<'a> {
         if let Some((owner, _)) = owner {
             return format!("it belongs in `{owner}`");
         }
-        if let Some(similar) = similar(key, properties.keys().map(String::as_str)) {
+        if let Some(similar) = self.similar.find(key, properties.keys().map(String::as_str)) {
             return format!("did you mean `{similar}`?");
         }
         if PLANNED.contains(&key) {
@@ -293,7 +328,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn integer(&mut self, integer: i128, schema: &Json, choices: &[&Json]) {
+    fn integer(&mut self, integer: i128, node: &Node, schema: &Json, choices: &[&Json]) {
         let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);
         let allowed: Vec<String> = array(schema, "enum").map(Json::to_string).collect();
         let help = if words(choices).is_empty() { None } else { Some(expected(choices)) };
@@ -301,7 +336,7 @@ impl<'a> Checker<'a> {
         if !allowed.is_empty() && !allowed.contains(&integer.to_string()) {
             let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
             self.wrong(
-                format!("{} cannot be {integer}", self.subject()),
+                format!("{} cannot be {}", self.subject(), self.source.written(node)),
                 Some(format!("it is one of {}", list(&allowed, "and"))),
             );
         } else if let Some(minimum) = bound("minimum").filter(|&minimum| integer < minimum) {
@@ -312,7 +347,13 @@ impl<'a> Checker<'a> {
     }
 
     /// A number or a switch where neither belongs: a text of which the quotes or the unit are missing.
-    fn bare(&mut self, text: &str, found: &str, choices: &[&Json]) {
+    fn bare(&mut self, node: &Node, found: &str, choices: &[&Json]) {
+        let text = self.source.written(node);
+        if node.written.is_some() {
+            let quote = if text.contains('"') { '\'' } else { '"' };
+            let help = takes_text(choices, text).then(|| format!("put it in quotes: `{quote}{text}{quote}`"));
+            return self.wrong_value(text, choices, help);
+        }
         let format = texts(choices).find_map(|choice| format::find(string(choice, "format")?));
         let problem = format.and_then(|format| (format.check)(text).err());
         match problem {
@@ -322,6 +363,29 @@ impl<'a> Checker<'a> {
             }
             None => self.wrong_kind(found, choices, None),
         }
+    }
+
+    /// A text with variables, of whose value nothing is shown.
+    fn substituted(&mut self, text: &str, node: &Node, choices: &[&Json]) {
+        let is_good = words(choices).contains(&text)
+            || texts(choices).next().is_some_and(|choice| {
+                let is_missing = text.is_empty() && choice.get("minLength").is_some_and(|min| min != 0);
+                let format = string(choice, "format").and_then(format::find);
+                !is_missing && format.is_none_or(|format| (format.check)(text).is_ok())
+            });
+        if !is_good {
+            self.wrong_value(self.source.written(node), choices, None);
+        }
+    }
+
+    /// The value of a variable is wrong. It may be secret, so the error shows the variable.
+    fn wrong_value(&mut self, written: &str, choices: &[&Json], help: Option<String>) {
+        let message =
+            format!("{} must be {}, not the value of `{written}`", self.subject(), expected(choices));
+        let help = help.unwrap_or_else(|| {
+            "look at the variable: values are not shown, as they may be secret".to_owned()
+        });
+        self.wrong(message, Some(help));
     }
 
     fn text(&mut self, text: &str, choices: &[&Json]) {
@@ -335,12 +399,18 @@ impl<'a> Checker<'a> {
             }
             let format = string(choice, "format").and_then(format::find);
             if let Some(Err(malformed)) = format.map(|format| (format.check)(text)) {
-                self.malformed(malformed.message, malformed.help, choices);
+                match look_alike::find(text) {
+                    Some(found) => self.wrong(malformed.message, Some(found.advice())),
+                    None => self.malformed(malformed.message, malformed.help, choices),
+                }
             }
             return;
         }
+        if let Some(found) = look_alike::find(text) {
+            return self.wrong_kind(&format!("`{text}`"), choices, Some(found.advice()));
+        }
         let only_words = choices.iter().all(|choice| is_word(choice));
-        if let Some(similar) = similar(text, words.iter().copied()) {
+        if let Some(similar) = self.similar.find(text, words.iter().copied()) {
             self.wrong(
                 format!("{} cannot be `{text}`", self.subject()),
                 Some(format!("did you mean `{similar}`?")),
@@ -407,15 +477,6 @@ impl<'a> Checker<'a> {
     }
 
     fn break_here(&mut self) {
-        self.report.broken.insert(self.path.clone());
+        self.report.broken.insert(self.path.iter().take(2).cloned().collect());
     }
-}
-
-/// The name that was probably meant.
-pub(super) fn similar<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    // A third of the letters may differ, as in `idle_timout`; long texts are not names.
-    let distance_max = (name.chars().take(64).count() / 3).max(1);
-    let distances = names.into_iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
-    let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= distance_max && name.len() <= 64).then_some(known)
 }

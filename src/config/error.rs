@@ -1,75 +1,107 @@
 //! What is wrong with a configuration: message, place in the file, and what to write instead.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::Range, sync::Arc};
 
-/// How many errors are shown; who made more of them has one cause, and wants to see the first.
+use super::shortened::shortened;
+use super::text_file::{Place, TextFile};
+use crate::printable::printable;
+
+/// The number of errors that are printed. More of them nearly always have one cause, and the first ones show it.
 const SHOWN_MAX: usize = 100;
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// An error carries its place as a range of bytes. Line, column and excerpt are computed for the errors that are printed
+/// only, so that an error costs the same in a file of any length.
+#[derive(Clone, Debug)]
 pub struct ConfigError {
-    /// Where in the file. First, so that errors sort by their place.
-    place: Option<Box<Place>>,
+    place: Option<(Arc<TextFile>, Range<usize>)>,
     message: String,
     help: Option<String>,
-}
-
-/// A stretch of one line of a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// The file's name, as the user gave it.
-    pub(super) file: Arc<str>,
-    /// From 1.
-    pub(super) line: usize,
-    /// From 1, in characters.
-    pub(super) column: usize,
-    /// What to show of the line: text before the stretch, the stretch itself, text after it.
-    pub(super) excerpt: [String; 3],
+    is_transient: bool,
 }
 
 impl ConfigError {
     /// An error without a place, such as a file that cannot be read.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { place: None, message: message.into(), help: None }
+        Self { place: None, message: message.into(), help: None, is_transient: false }
     }
 
-    /// Adds what to do about it: a few words, beginning in lower case.
+    /// Adds what to do about it: a few words, beginning in lower case. What it quotes is cut if it is long.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shortened(help.into()));
         self
     }
 
-    pub(super) fn at(mut self, place: Place) -> Self {
-        self.place = Some(Box::new(place));
+    /// Marks an error that the files are not to blame for: the same files may be good the next time.
+    #[must_use]
+    pub(crate) fn transient(mut self) -> Self {
+        self.is_transient = true;
         self
     }
 
-    /// What is wrong, in one line.
+    /// Adds the place: a range of bytes of a file. What the message quotes of it is cut if it is long.
+    pub(super) fn at(mut self, file: &Arc<TextFile>, span: Range<usize>) -> Self {
+        self.message = shortened(self.message);
+        self.place = Some((Arc::clone(file), span));
+        self
+    }
+
+    /// Returns the mistake in one line.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Line and column, both from 1, where the error has a place.
+    /// Returns the name of the file that the error is in.
+    pub fn file(&self) -> Option<&str> {
+        self.place.as_ref().map(|(file, _)| file.name())
+    }
+
+    /// Returns what to do about it.
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Returns line and column, both from 1, if the error has a place.
     pub fn position(&self) -> Option<(usize, usize)> {
-        self.place.as_ref().map(|place| (place.line, place.column))
+        let (file, span) = self.place.as_ref()?;
+        let place = file.locate(span);
+        Some((place.line, place.column))
+    }
+
+    /// Returns how many places of the error's file were located so far.
+    #[cfg(test)]
+    pub(super) fn located(&self) -> usize {
+        let file = self.place.as_ref().map(|(file, _)| file);
+        file.map_or(0, |file| file.located.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Returns the order of errors: those without a place, then those with one as they stand in the file.
+    fn key(&self) -> (Option<(&str, usize, usize)>, &str, Option<&str>) {
+        let place = self.place.as_ref().map(|(file, span)| (file.name(), span.start, span.end));
+        (place, &self.message, self.help.as_deref())
     }
 
     fn render(&self, style: &Style) -> String {
         let Style { error, frame, plain } = style;
-        let title = format!("{error}error{plain}: {}\n", self.message);
-        let Some(place) = &self.place else {
+        // All of it may have come from the file, its name or a variable.
+        let title = format!("{error}error{plain}: {}\n", printable(&self.message));
+        let Some((text, span)) = &self.place else {
             return match &self.help {
-                Some(help) => format!("{title}  {frame}={plain} {help}\n"),
+                Some(help) => format!("{title}  {frame}={plain} {}\n", printable(help)),
                 None => title,
             };
         };
-        let Place { file, line, column, excerpt: [before, marked, after] } = &**place;
-        let margin = " ".repeat(line.to_string().len());
+        let Place { line, column, excerpt } = text.locate(span);
         // Tabs stay tabs, so that the carets stand below what they mean.
+        let [before, marked, after] =
+            excerpt.map(|part| part.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
+        let file = printable(text.name());
+        let margin = " ".repeat(line.to_string().len());
         let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let carets = "^".repeat(marked.chars().count().max(1));
-        let help = self.help.as_deref().map(|help| format!(" {help}")).unwrap_or_default();
+        let help = self.help.as_deref().map(|help| format!(" {}", printable(help))).unwrap_or_default();
         [
             title,
             format!("{margin}{frame}-->{plain} {file}:{line}:{column}\n"),
@@ -77,6 +109,26 @@ impl ConfigError {
             format!("{margin} {frame}|{plain} {indent}{error}{carets}{help}{plain}\n"),
         ]
         .concat()
+    }
+}
+
+impl PartialEq for ConfigError {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for ConfigError {}
+
+impl PartialOrd for ConfigError {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ConfigError {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
     }
 }
 
@@ -114,21 +166,43 @@ impl ConfigErrors {
         Err(Self(errors))
     }
 
+    /// Returns true if the files are to blame for none of the errors.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.0.iter().all(|error| error.is_transient)
+    }
+
     /// The errors, in the order of the file.
     pub fn errors(&self) -> &[ConfigError] {
         &self.0
     }
 
+    /// Returns the errors that are worth printing, and the number of those that are left out.
+    pub fn shown(&self) -> (&[ConfigError], usize) {
+        let (shown, more) = self.0.split_at(self.0.len().min(SHOWN_MAX));
+        (shown, more.len())
+    }
+
     /// All errors as text, for people; with terminal colours or without.
     pub fn render(&self, colour: bool) -> String {
         let style = if colour { Style::COLOUR } else { Style::PLAIN };
-        let shown: Vec<String> = self.0.iter().take(SHOWN_MAX).map(|error| error.render(&style)).collect();
+        let (shown, more) = self.shown();
+        let shown: Vec<String> = shown.iter().map(|error| error.render(&style)).collect();
         let mut text = shown.join("\n");
-        if let Some(more) = self.0.len().checked_sub(SHOWN_MAX).filter(|&more| more > 0) {
-            text.push_str(&format!("\nand {more} more errors\n"));
+        if more > 0 {
+            text.push_str(&format!("\nand {} more errors\n", grouped(more)));
         }
         text
     }
+}
+
+/// Returns a number with its thousands set apart: `19,900`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let head = digits.len() % 3;
+    let groups = digits.as_bytes().split_at(head).1.chunks(3);
+    let groups = groups.map(|group| String::from_utf8_lossy(group).into_owned());
+    let head = digits.get(..head).filter(|head| !head.is_empty()).map(str::to_owned);
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
 }
 
 impl From<ConfigError> for ConfigErrors {

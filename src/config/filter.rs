@@ -44,14 +44,25 @@ pub struct Filter {
     /// Whether bodies go through the plugin.
     #[serde(default)]
     pub bodies: Bodies,
+    /// Whether local responses, which plugins send in place of an upstream's, go through the plugin's response callbacks.
+    #[serde(default)]
+    pub local_responses: LocalResponses,
     /// Environment variables, the only ones that the plugin sees. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("propertyNames" = { "pattern": "^[^=\\u0000]+$" }))]
+    #[schemars(extend(
+        "propertyNames" = { "pattern": "^[^=\\u0000]+$" },
+        "additionalProperties" = { "type": "string", "pattern": "^[^\\u0000]*$" },
+    ))]
     pub env: BTreeMap<String, String>,
     /// Plugins with the same `vm_id` share data and queues. Default: the filter's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub vm_id: Option<String>,
+    /// Name of the root context that the plugin creates, as its code registers it: the property `plugin_root_id`. Modules that
+    /// register their contexts by name, as those in AssemblyScript and some in C++ do, start with one of their names only;
+    /// all others ignore it. Default: empty, the name under which C++ modules register without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub root_id: String,
 }
 
 /// What a plugin is configured with: anything that YAML can say.
@@ -94,9 +105,13 @@ impl JsonSchema for FilterConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct FilterLimits {
     /// Linear memory of one instance, from 64KiB to 4GiB. A plugin that asks for more gets none.
+    #[schemars(extend("pattern" = ByteSize::pattern(Self::MEMORY_MIN.bytes(), Self::MEMORY_MAX.bytes())))]
     pub memory: ByteSize,
     /// CPU time of one call into the plugin; over it, the plugin has failed.
     pub time: Duration,
+    /// CPU time of a start of the plugin: all of its calls until it is configured, during which it builds its tables. Over
+    /// it, the plugin cannot be used. A start holds up the other requests of its worker.
+    pub start: Duration,
     /// Bytes of a body that are held back while the plugin pauses; over it, 413 for a request and 500 for a
     /// response.
     pub body: ByteSize,
@@ -104,6 +119,10 @@ pub struct FilterLimits {
     pub pause: Duration,
     /// Bytes of the shared data and queues under its `vm_id`.
     pub shared_data: ByteSize,
+    /// Bytes that the plugin makes for one exchange and the gateway holds at one time: of bodies, fields, calls, a local
+    /// response, properties, and what one callback shares. Over it, the exchange ends with 500. Default: that of `memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<ByteSize>,
 }
 
 impl FilterLimits {
@@ -119,9 +138,12 @@ impl Default for FilterLimits {
         Self {
             memory: ByteSize::from_bytes(32 << 20),
             time: Duration::from_millis(50),
+            // Firewalls in Go with their rules take 0.4 to 0.7 seconds; nothing else that is known takes a tenth of that.
+            start: Duration::from_secs(1),
             body: ByteSize::from_bytes(1 << 20),
             pause: Duration::from_secs(30),
             shared_data: ByteSize::from_bytes(1 << 20),
+            output: None,
         }
     }
 }
@@ -178,6 +200,17 @@ pub enum Bodies {
     #[default]
     On,
     /// They pass it untouched, with their length: its callbacks for bodies and trailers are never called.
+    Off,
+}
+
+/// Whether local responses go through a plugin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalResponses {
+    /// They do, if the request went through the plugin before: as any response does.
+    #[default]
+    On,
+    /// They pass it untouched, its own ones as well.
     Off,
 }
 
@@ -246,7 +279,7 @@ impl Filter {
     }
 
     /// The filter as it runs, under a name.
-    fn settings(&self, name: &str, config: &FilterConfig) -> FilterSettings {
+    pub(super) fn settings(&self, name: &str, config: &FilterConfig) -> FilterSettings {
         let limits = &self.limits;
         FilterSettings {
             name: name.to_owned(),
@@ -254,16 +287,21 @@ impl Filter {
             config: config.bytes(),
             memory_bytes_max: limits.memory.length(),
             time: limits.time.into(),
+            start: limits.start.into(),
             body_bytes_max: limits.body.length(),
             pause: limits.pause.into(),
             shared_data_bytes_max: limits.shared_data.length(),
+            // What a plugin makes at once it mostly has in its own memory before.
+            output_bytes_max: limits.output.unwrap_or(limits.memory).length(),
             on_error: self.on_error,
             isolation: self.isolation,
             decode: self.decode == Decode::Auto,
             bodies: self.bodies == Bodies::On,
             on_headers_pause: self.on_headers_pause,
+            local_responses: self.local_responses == LocalResponses::On,
             env: self.env.clone(),
             vm_id: self.vm_id.clone().unwrap_or_else(|| name.to_owned()),
+            root_id: self.root_id.clone(),
         }
     }
 }
@@ -281,12 +319,16 @@ pub struct FilterSettings {
     pub memory_bytes_max: usize,
     /// CPU time of one call.
     pub time: time::Duration,
+    /// CPU time of a start.
+    pub start: time::Duration,
     /// Bytes of a body held back.
     pub body_bytes_max: usize,
     /// How long a message is held back.
     pub pause: time::Duration,
     /// Shared data and queues under the `vm_id`.
     pub shared_data_bytes_max: usize,
+    /// Bytes that it makes for one exchange.
+    pub output_bytes_max: usize,
     /// What becomes of a message when the plugin fails.
     pub on_error: OnError,
     /// Which requests share an instance.
@@ -297,10 +339,14 @@ pub struct FilterSettings {
     pub bodies: bool,
     /// What still comes while the plugin holds back a head.
     pub on_headers_pause: OnHeadersPause,
+    /// Whether local responses go through it.
+    pub local_responses: bool,
     /// All environment variables.
     pub env: BTreeMap<String, String>,
-    /// With whom it shares data and queues.
+    /// The plugins with which it shares data and queues.
     pub vm_id: String,
+    /// The name of its root context; empty for none.
+    pub root_id: String,
 }
 
 impl Config {

@@ -32,7 +32,7 @@ pub(super) fn find(name: &str) -> Option<Format> {
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
         "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
-        "header-value" => of::<HeaderValue>("text", "text"),
+        "header-value" => of::<HeaderValue>("text", "text of printable ASCII"),
         "host-header" => {
             of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
         }

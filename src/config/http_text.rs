@@ -1,14 +1,30 @@
 //! Pieces of HTTP messages, as the file writes them: methods, header names and values, hosts.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{borrow::Cow, cmp::Ordering, fmt, str::FromStr};
 
-use super::text::{Malformed, text_type};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    pattern, punycode,
+    text::{Malformed, text_type},
+};
 
 /// A method; case matters (RFC 9110 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Method(http::Method);
 
-text_type!(Method, format: "method", pattern: "^[0-9A-Za-z!#$%&'*+.^_`|~-]+$");
+text_type!(Method, format: "method", pattern: method_pattern());
+
+/// Matches tokens, but of the methods that everyone writes in upper case no other spelling.
+fn method_pattern() -> String {
+    let in_any_case = |method: &&str| -> String {
+        method.chars().map(|letter| format!("[{letter}{}]", letter.to_ascii_lowercase())).collect()
+    };
+    let standard = pattern::any(STANDARD_METHODS.iter().map(in_any_case));
+    let forwarded = STANDARD_METHODS.iter().filter(|method| **method != "CONNECT");
+    pattern::whole(&format!("{}|(?!{standard}$){}", pattern::any(forwarded), pattern::TOKEN))
+}
 
 impl Method {
     /// The method as the `http` crate has it.
@@ -50,7 +66,7 @@ const STANDARD_METHODS: [&str; 9] =
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeaderName(http::HeaderName);
 
-text_type!(HeaderName, format: "header-name", pattern: "^[0-9A-Za-z!#$%&'*+.^_`|~-]+$");
+text_type!(HeaderName, format: "header-name", pattern: pattern::whole(pattern::TOKEN));
 
 impl HeaderName {
     /// The name as the `http` crate has it.
@@ -82,8 +98,12 @@ impl FromStr for HeaderName {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         text.parse().map(Self).map_err(|_| {
-            Malformed::new(format!("`{text}` is not a header name"))
-                .help("write only the name, as in `x-request-id`")
+            let name = text.split(':').next().unwrap_or(text).trim_end();
+            let help = match name.parse::<http::HeaderName>() {
+                Ok(_) => format!("write only the name: `{name}`"),
+                Err(_) => "write only the name, as in `x-request-id`".to_owned(),
+            };
+            Malformed::new(format!("`{text}` is not a header name")).help(help)
         })
     }
 }
@@ -120,6 +140,60 @@ impl FromStr for HeaderValue {
     }
 }
 
+/// The values of a header that the configuration writes, at least one: a text, or a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(from = "HeaderValuesForm", into = "HeaderValuesForm")]
+pub struct HeaderValues(Vec<HeaderValue>);
+
+impl HeaderValues {
+    /// Returns the values in the order of the file, which is the order of their lines in a message.
+    pub fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.0.iter()
+    }
+}
+
+impl JsonSchema for HeaderValues {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HeaderValues".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        HeaderValuesForm::json_schema(generator)
+    }
+}
+
+/// The two ways to write the values of a header.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum HeaderValuesForm {
+    /// One.
+    One(HeaderValue),
+    /// Several.
+    Several(#[schemars(length(min = 1))] Vec<HeaderValue>),
+}
+
+impl From<HeaderValuesForm> for HeaderValues {
+    fn from(form: HeaderValuesForm) -> Self {
+        match form {
+            HeaderValuesForm::One(value) => Self(vec![value]),
+            HeaderValuesForm::Several(values) => Self(values),
+        }
+    }
+}
+
+impl From<HeaderValues> for HeaderValuesForm {
+    fn from(HeaderValues(values): HeaderValues) -> Self {
+        match <[HeaderValue; 1]>::try_from(values) {
+            Ok([value]) => Self::One(value),
+            Err(values) => Self::Several(values),
+        }
+    }
+}
+
 /// Which hosts a route is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
@@ -129,7 +203,9 @@ pub enum HostPattern {
     Below(String),
 }
 
-text_type!(HostPattern, format: "host-pattern", pattern: "^(\\*\\.)?[0-9A-Za-z_.\\[\\]:-]+$");
+text_type!(HostPattern, format: "host-pattern", pattern: {
+    pattern::whole(&format!("(?:\\*\\.)?{}|\\[{}\\]", pattern::host_name(), pattern::ipv6()))
+});
 
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,10 +221,7 @@ impl FromStr for HostPattern {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let lower = text.to_ascii_lowercase();
-        let malformed = || {
-            Malformed::new(format!("`{text}` is not a host"))
-                .help("write only a name: `api.example.com`, or `*.example.com` for all below it")
-        };
+        let malformed = || Malformed::new(format!("`{text}` is not a host")).help(advise_host(text));
         if let Some(domain) = lower.strip_prefix("*.") {
             return if is_host_name(domain) {
                 Ok(Self::Below(format!(".{domain}")))
@@ -165,9 +238,40 @@ impl FromStr for HostPattern {
     }
 }
 
+/// Returns what to write for something that is not a host.
+fn advise_host(text: &str) -> String {
+    let form = "write only a name: `api.example.com`, or `*.example.com` for all below it";
+    if let Some(ascii) = punycode::to_ascii(text) {
+        return format!("write the name as DNS has it: `{ascii}`");
+    }
+    let is_good = |host: &&str| host.parse::<HostPattern>().is_ok();
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':', '?']).next().unwrap_or(rest);
+        return Some(host)
+            .filter(is_good)
+            .map_or(form.to_owned(), |host| format!("write only the name: `{host}`"));
+    }
+    if let Some(host) = text.split('/').next().filter(|host| *host != text).filter(is_good) {
+        return format!("write `{host}`, and the path with `path` or `prefix`");
+    }
+    if let Some((host, _)) = text.rsplit_once(':').filter(|(host, _)| is_good(host)) {
+        return format!("write `{host}`: the port does not matter");
+    }
+    if let Some(host) = text.strip_suffix('.').filter(is_good) {
+        return format!("write `{host}`, without the dot at its end");
+    }
+    match text {
+        "*" | "" => "leave `host` out for all hosts".to_owned(),
+        _ if text.contains('*') => {
+            "a `*` stands only for whole labels at the beginning: `*.example.com`".to_owned()
+        }
+        _ => form.to_owned(),
+    }
+}
+
 /// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
 /// `_`).
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -188,7 +292,10 @@ pub enum HostHeader {
     Literal(String),
 }
 
-text_type!(HostHeader, format: "host-header", pattern: "^[0-9A-Za-z_.\\[\\]:-]+$");
+text_type!(HostHeader, format: "host-header", pattern: {
+    let host = format!("(?:{}|\\[{}\\])", pattern::host_name(), pattern::ipv6());
+    pattern::whole(&format!("{host}(?::{})?", pattern::port()))
+});
 
 impl fmt::Display for HostHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -213,11 +320,19 @@ impl FromStr for HostHeader {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (text, None),
         };
-        let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        let is_port = |port: &str| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        let is_port = port.is_none_or(is_port);
         match host.parse() {
             Ok(HostPattern::Exact(_)) if is_port => Ok(Self::Literal(text.to_ascii_lowercase())),
-            _ => Err(Malformed::new(format!("`{text}` is not a host"))
-                .help("write `upstream`, `preserve`, or a host with or without port: `api.example.com`")),
+            _ => {
+                let form = "write `upstream`, `preserve`, or a host with or without port: `api.example.com`";
+                let help =
+                    punycode::to_ascii(host).map(|host| format!("write the name as DNS has it: `{host}`"));
+                Err(Malformed::new(format!("`{text}` is not a host"))
+                    .help(help.unwrap_or_else(|| form.to_owned())))
+            }
         }
     }
 }
@@ -254,7 +369,16 @@ impl FromStr for ValueMatch {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedirectTarget(String);
 
-text_type!(RedirectTarget, format: "redirect-target", pattern: "^(https?://[^/]|/)[\\x21-\\x7e]*$");
+text_type!(RedirectTarget, format: "redirect-target", pattern: redirect_pattern());
+
+/// Matches a URL or a path of the characters that `http::Uri` takes.
+fn redirect_pattern() -> String {
+    let path = "[!$-;=@-_a-~\"]*(?:[?][!$-;=?-~\"]*)?(?:#[!-~]*)?";
+    let host = "[0-9A-Za-z._~!$&'()*+,;=%-]";
+    pattern::whole(&format!(
+        "/{path}|https?://(?:[0-9A-Za-z._~!$&'()*+,;=%:-]*@)?(?:{host}+|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]*)?(?:[/?#]{path})?"
+    ))
+}
 
 impl RedirectTarget {
     /// The value of the `location` field.
@@ -288,7 +412,10 @@ impl FromStr for RedirectTarget {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpgradeProtocol(String);
 
-text_type!(UpgradeProtocol, format: "upgrade-protocol", pattern: "^[0-9A-Za-z!#$%&'*+.^_`|~/-]+$");
+text_type!(UpgradeProtocol, format: "upgrade-protocol", pattern: {
+    let refused = "(?:[hH]2[cC]$|[hH][tT][tT][pP]/|[tT][lL][sS]/)";
+    pattern::whole(&format!("(?!{refused}){token}(?:/{token})?", token = pattern::TOKEN))
+});
 
 impl UpgradeProtocol {
     /// `websocket` (RFC 6455), what a route allows where nothing is written.
@@ -369,13 +496,32 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_is_none_gets_the_nearest_form() {
+        for (text, help) in [
+            ("bücher.example", "`xn--bcher-kva.example`"),
+            ("http://api.example/x", "write only the name: `api.example`"),
+            ("a.example/x", "write `a.example`, and the path with `path` or `prefix`"),
+            ("a.example:80", "write `a.example`: the port does not matter"),
+            ("a.example.", "without the dot at its end"),
+            ("*", "leave `host` out"),
+            ("api.*", "whole labels at the beginning"),
+            ("a b", "write only a name"),
+        ] {
+            let given = text.parse::<HostPattern>().unwrap_err().help.unwrap();
+            assert!(given.contains(help), "{text}: {given}");
+        }
+        assert!("ü:80".parse::<HostHeader>().unwrap_err().help.unwrap().contains("xn--tda"));
+        assert_eq!("x-a: b".parse::<HeaderName>().unwrap_err().help.unwrap(), "write only the name: `x-a`");
+    }
+
+    #[test]
     fn the_host_sent_may_have_a_port() {
         assert_eq!("upstream".parse(), Ok(HostHeader::Upstream));
         assert_eq!("preserve".parse(), Ok(HostHeader::Preserve));
         for text in ["a.example", "a.example:8080", "[::1]:80", "[::1]"] {
             assert_eq!(text.parse(), Ok(HostHeader::Literal(text.to_owned())));
         }
-        for text in ["", "a:0", "a:x", "a:", "*.a", "http://a", "a b"] {
+        for text in ["", "a:0", "a:x", "a:", "a:+80", "*.a", "http://a", "a b"] {
             assert!(text.parse::<HostHeader>().is_err(), "{text}");
         }
     }

@@ -27,22 +27,37 @@ pub(super) struct Presence<'j> {
     pub(super) required: Vec<&'j str>,
     /// Exactly one of these, where there are any.
     pub(super) one_of: Vec<&'j str>,
+    /// At least one of these, where there are any.
+    pub(super) any_of: Vec<&'j str>,
     /// Not both of a pair.
-    pub(super) exclusive: Vec<[&'j str; 2]>,
+    pub(super) exclusive: Vec<Exclusive<'j>>,
 }
 
-/// `required`, `oneOf` of `required`, and `allOf` of `not` `required`.
+/// Two keys that exclude each other.
+pub(super) struct Exclusive<'j> {
+    pub(super) pair: [&'j str; 2],
+    /// The advice in the schema's `$comment`, for a pair of which more can be said than to take one out.
+    pub(super) help: Option<&'j str>,
+}
+
+/// Reads `required`, `oneOf` and `anyOf` of `required`, and `allOf` of `not` `required`.
 pub(super) fn presence(schema: &Json) -> Presence<'_> {
-    fn pair(schema: &Json) -> Option<[&str; 2]> {
+    fn pair(schema: &Json) -> Option<Exclusive<'_>> {
         match schema.pointer("/not/required")?.as_array()?.as_slice() {
-            [Json::String(first), Json::String(second)] => Some([first, second]),
+            [Json::String(first), Json::String(second)] => {
+                Some(Exclusive { pair: [first, second], help: string(schema, "$comment") })
+            }
             _ => None,
         }
     }
-    let one_of = array(schema, "oneOf").flat_map(|choice| array(choice, "required"));
+    let keys = |keyword: &str| -> Vec<&str> {
+        let choices = array(schema, keyword).flat_map(|choice| array(choice, "required"));
+        choices.filter_map(Json::as_str).collect()
+    };
     Presence {
         required: required(schema).collect(),
-        one_of: one_of.filter_map(Json::as_str).collect(),
+        one_of: keys("oneOf"),
+        any_of: keys("anyOf"),
         exclusive: array(schema, "allOf").filter_map(pair).collect(),
     }
 }

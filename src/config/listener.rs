@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    keepalive::TcpKeepalive,
     network::Address,
     units::{ByteSize, Duration, OrOff},
 };
@@ -33,9 +34,19 @@ pub struct Listener {
     /// How much a client may take.
     #[serde(default)]
     pub limits: ListenerLimits,
+    /// Which header fields requests may bring.
+    #[serde(default)]
+    pub headers: ListenerHeaders,
+    /// Probes on connections of clients on which nothing moves, so that a client that has vanished is found.
+    #[serde(default = "TcpKeepalive::on")]
+    pub tcp_keepalive: OrOff<TcpKeepalive>,
     /// Whether connections begin with a PROXY protocol header (v1 or v2).
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
+    /// The fate of a client that ends its sending half (FIN, on TLS close_notify) while it waits for a response, on HTTP/1.
+    /// On HTTP/2 requests end by themselves, and tunnels always carry the end of each half on.
+    #[serde(default)]
+    pub half_close: HalfClose,
 }
 
 impl Listener {
@@ -96,6 +107,12 @@ pub struct ClientAuth {
     /// File with the authorities that client certificates must come from, PEM. Relative to the folder of the
     /// configuration file.
     pub ca: PathBuf,
+    /// Files with certificate revocation lists, PEM. With any, a client is let in only if each certificate of its
+    /// chain, but for the authority itself, is covered by a list of its issuer that has not expired and does not
+    /// name it. Relative to the folder of the configuration file. Read again when the files change; then no TLS
+    /// session from before is resumed. Default: nothing is revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crl: Vec<PathBuf>,
     /// Whether a client without a certificate is refused.
     #[serde(default = "super::yes")]
     pub required: bool,
@@ -186,6 +203,45 @@ impl Default for ListenerLimits {
             body: OrOff::Off,
         }
     }
+}
+
+/// Header fields of requests. Another spelling of a header field that the gateway, a route or a filter sets or removes, such as
+/// `X_Real_IP` for `X-Real-IP`, never reaches an upstream: CGI, PHP and WSGI programs take the one for the other. Trailers are
+/// checked only for the fields that the gateway itself sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerHeaders {
+    /// What becomes of fields, trailers included, whose names have an underscore, or another character than letters, digits
+    /// and dashes.
+    pub underscores: Underscores,
+}
+
+/// Fields whose names some upstreams take for others.
+// `pass` by default: APIs have such fields (`api_key`), and Envoy, HAProxy and the gateways made of nginx pass them. nginx itself
+// drops them for the sake of programs that mistake them, which the rule on spellings is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Underscores {
+    /// They go on as they are.
+    #[default]
+    Pass,
+    /// They are removed before routes and filters see them, as nginx does.
+    Drop,
+}
+
+/// A client that has ended its sending half.
+// `abort` by default, as nginx does it: nearly every such client has left, and its request holds an upstream connection for
+// nothing. HAProxy and Envoy allow it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HalfClose {
+    /// It counts as gone: its request is given up.
+    #[default]
+    Abort,
+    /// It gets the responses to all requests that it has sent as a whole; then the connection is closed. A client that is gone
+    /// altogether is noticed only when the gateway writes to it, or when a timeout passes. On TLS, a FIN without close_notify
+    /// still counts as gone.
+    Allow,
 }
 
 /// PROXY protocol of a listener.

@@ -6,28 +6,38 @@
 
 mod admin;
 mod anchor;
+mod as_written;
+mod base_path;
 mod check;
 mod error;
 mod filter;
 mod format;
 mod http_text;
+mod keepalive;
 mod keyword;
 mod listener;
 mod load;
+mod look_alike;
 mod network;
 mod path;
+mod pattern;
 mod pool;
+mod punycode;
 mod reference;
 mod route;
 mod salvage;
 mod schema;
+mod shortened;
 mod shutdown;
+mod similar;
 mod source;
 mod substitute;
 mod telemetry;
 mod text;
+mod text_file;
 mod timeouts;
 mod units;
+mod unused;
 mod upstream;
 mod validate;
 mod wasm;
@@ -51,40 +61,45 @@ pub use self::{
         OnHeadersPause,
     },
     http_text::{
-        HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+        HeaderName, HeaderValue, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget,
+        UpgradeProtocol, ValueMatch,
     },
+    keepalive::{KeepaliveSettings, TcpKeepalive},
     listener::{
-        CertificateFiles, ClientAuth, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Protocol,
-        ProxyProtocol, TlsVersion,
+        CertificateFiles, ClientAuth, HalfClose, Listener, ListenerHeaders, ListenerLimits, ListenerTimeouts,
+        ListenerTls, Protocol, ProxyProtocol, TlsVersion, Underscores,
     },
-    load::{Loaded, load, load_with, parse, parse_with},
+    load::{Loaded, display_name, load, load_admin, load_with, parse, parse_with},
     network::{Address, EndpointUrl, Network, Scheme, ServerName},
     path::{PathTemplate, Piece, RoutePath},
     pool::{Pool, PoolSettings},
     reference::markdown,
     route::{
-        Defaults, HeaderEdits, Headers, Match, PathMatch, Redirect, Respond, Rewrite, RewriteForm, Route,
-        RouteLimits, UpstreamChoice,
+        Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, Paths, Redirect, RedirectForm,
+        Respond, Rewrite, RewriteCookies, RewriteForm, RewriteLocation, Route, RouteLimits, UpstreamChoice,
     },
     schema::json_schema,
     shutdown::Shutdown,
     source::{Segment, Source},
     telemetry::{AccessLog, LogFormat, LogOutput, Telemetry},
     text::Malformed,
-    timeouts::{Retry, RetryOn, RetrySettings, RouteTimeouts, Timeouts},
+    timeouts::{Retry, RetryOn, RetrySettings, RetryTotals, RouteTimeouts, Timeouts},
     units::{ByteSize, Duration, OrOff},
-    upstream::{Balance, Endpoint, Upstream, UpstreamProtocol, UpstreamTls},
+    unused::warnings,
+    upstream::{Balance, Endpoint, HeaderCase, Upstream, UpstreamProtocol, UpstreamTls},
     wasm::{Wasm, WasmCache},
 };
 
-/// A whole configuration file.
+/// A whole configuration file. Keys that begin with `x-` are ignored here: a place for anchors.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("patternProperties" = { "^x-": {} }))]
 pub struct Config {
     /// Where requests come in.
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
-    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are believed. Default: nobody's.
+    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are believed. Of several
+    /// members of `X-Forwarded-Proto`, which a chain of proxies makes, the first is the client's scheme. Default: nobody's.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
     /// Threads that serve requests: a number, or `auto` for one per core.
@@ -104,6 +119,9 @@ pub struct Config {
     /// What holds for all plugins.
     #[serde(default)]
     pub wasm: Wasm,
+    /// What holds for the retries of all routes together.
+    #[serde(default)]
+    pub retry: RetryTotals,
     /// Which requests there are, and what answers them. Their order matters only between equally specific
     /// ones.
     #[schemars(length(min = 1))]
@@ -207,6 +225,12 @@ pub struct RouteSettings {
     pub body_bytes_max: Option<Option<u64>>,
     /// Changes of headers.
     pub headers: Headers,
+    /// What becomes of `%2F` in a path.
+    pub encoded_slash: EncodedSlash,
+    /// True if the upstream's own `Location` becomes the client's.
+    pub rewrite_location: bool,
+    /// True if the cookies of the upstream become the client's.
+    pub rewrite_cookies: bool,
 }
 
 impl Config {
@@ -232,8 +256,13 @@ impl Config {
         let timeouts =
             [Some(&route.timeouts), upstream.map(|upstream| &upstream.timeouts), Some(&defaults.timeouts)];
         let upgrade = route.upgrade.as_ref().or(defaults.upgrade.as_ref());
+        let host = route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default();
+        let location = route.rewrite_location.or(defaults.rewrite_location).unwrap_or_default();
+        let cookies = route.rewrite_cookies.or(defaults.rewrite_cookies).unwrap_or_default();
         RouteSettings {
-            host: route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default(),
+            rewrite_location: location == RewriteLocation::Auto,
+            rewrite_cookies: cookies == RewriteCookies::Auto,
+            host,
             pool: Pool::resolve(pools.into_iter().flatten()),
             timeouts: Timeouts::resolve(timeouts.into_iter().flatten()),
             retry: Retry::resolve([&route.retry, &defaults.retry]),
@@ -243,7 +272,13 @@ impl Config {
                 request: route.headers.request.over(&defaults.headers.request),
                 response: route.headers.response.over(&defaults.headers.response),
             },
+            encoded_slash: self.encoded_slash_of(route),
         }
+    }
+
+    /// Returns what becomes of `%2F` in the path of a route's requests.
+    pub fn encoded_slash_of(&self, route: &Route) -> EncodedSlash {
+        route.paths.encoded_slash.or(self.defaults.paths.encoded_slash).unwrap_or_default()
     }
 
     /// What holds for a named upstream where no route has a say: its own keys over `defaults` over the built-in values.
@@ -252,6 +287,11 @@ impl Config {
         let pools = [upstream.pool.as_ref(), defaults.pool.as_ref()];
         let timeouts = [&upstream.timeouts, &defaults.timeouts];
         (Pool::resolve(pools.into_iter().flatten()), Timeouts::resolve(timeouts))
+    }
+
+    /// Returns the time for which the program continues to accept after it was told to stop; `None` for none.
+    pub fn shutdown_delay(&self) -> Option<time::Duration> {
+        self.shutdown.delay.duration()
     }
 
     /// How long requests in flight may take when the program stops; `None` for no limit.

@@ -1,20 +1,40 @@
 //! Addresses, networks, hosts and URLs, as the file writes them.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::text::{Malformed, text_type};
+use super::{
+    base_path::{self, BasePath},
+    http_text::is_host_name,
+    pattern, punycode,
+    text::{Malformed, text_type},
+};
 
 /// An IP address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address(SocketAddr);
 
-text_type!(Address, format: "socket-address", pattern: "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]+$");
+text_type!(Address, format: "socket-address", pattern: {
+    let (ipv4, ipv6, port) = (pattern::ipv4(), pattern::ipv6(), pattern::number(0, u16::MAX.into()));
+    let scope = pattern::number(0, u32::MAX.into());
+    pattern::whole(&format!("(?:{ipv4}|\\[{ipv6}(?:%{scope})?\\]):{port}"))
+});
 
+/// Returns the address to bind: one of IPv4 that is written as IPv6 (`[::ffff:127.0.0.1]:80`, RFC 4291 §2.5.5.2) in its own form, because
+/// a socket for IPv6 is for IPv6 alone.
 impl From<Address> for SocketAddr {
     fn from(address: Address) -> Self {
-        address.0
+        match address.0.ip().to_canonical() {
+            IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.0.port()),
+            IpAddr::V6(_) => address.0,
+        }
     }
 }
 
@@ -41,6 +61,11 @@ fn advise_address(text: &str) -> String {
         let authority = rest.split('/').next().unwrap_or(rest);
         return format!("a URL does not belong here, write only the address: `{authority}`");
     }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!(
+            "write the address too: `127.0.0.1:{text}`, or `0.0.0.0:{text}` for all IPv4 addresses"
+        );
+    }
     if text.parse::<std::net::Ipv4Addr>().is_ok() {
         return format!("the port is missing: `{text}:8080`");
     }
@@ -60,7 +85,11 @@ fn advise_address(text: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpNet);
 
-text_type!(Network, format: "network", pattern: "^[0-9A-Fa-f:.]+(/[0-9]+)?$");
+text_type!(Network, format: "network", pattern: {
+    let (ipv4, ipv6) = (pattern::ipv4(), pattern::ipv6());
+    let length = "(?:0{0,2}[0-9]|0?[1-9][0-9]|1[01][0-9]|12[0-8])";
+    pattern::whole(&format!("{ipv4}(?:/(?:[0-2]?[0-9]|3[0-2]))?|{ipv6}(?:/{length})?"))
+});
 
 impl Network {
     /// The network; a single address is a network of its own.
@@ -93,8 +122,9 @@ impl FromStr for Network {
     }
 }
 
-/// The schemes an endpoint can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The scheme of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Scheme {
     /// Plain TCP.
     Http,
@@ -120,7 +150,7 @@ impl Scheme {
     }
 }
 
-/// The URL of an endpoint: scheme, host and port, nothing else.
+/// The URL of an endpoint: scheme, host and port, and a base path that goes before the path of each request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointUrl {
     /// How to connect.
@@ -129,9 +159,14 @@ pub struct EndpointUrl {
     pub host: String,
     /// The port written, or the scheme's.
     pub port: u16,
+    /// The base path.
+    pub base: BasePath,
 }
 
-text_type!(EndpointUrl, format: "endpoint-url", pattern: "^https?://[^/?#@]+$");
+text_type!(EndpointUrl, format: "endpoint-url", pattern: {
+    let host = format!("(?:{}\\.?|\\[{}\\])", pattern::host_name(), pattern::ipv6());
+    pattern::whole(&format!("https?://{host}(?::{})?{}", pattern::port(), base_path::pattern()))
+});
 
 impl EndpointUrl {
     /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110
@@ -144,7 +179,7 @@ impl EndpointUrl {
 
 impl fmt::Display for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.base.as_str())
     }
 }
 
@@ -153,53 +188,99 @@ impl FromStr for EndpointUrl {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let malformed = |message: &str| Malformed::new(format!("`{text}` {message}"));
-        let form =
-            "write scheme, host and, where needed, port: `http://127.0.0.1:3000`, `https://example.com`";
+        let form = "write scheme, host and, where needed, port and path: `http://127.0.0.1:3000`, `https://example.com/v2`";
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(malformed("is not a URL").help(form));
+            let help = advise_endpoint(text).map_or(form.to_owned(), |url| format!("write `{url}`"));
+            return Err(malformed("is not a URL").help(help));
         };
         let scheme = match scheme {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            _ => return Err(malformed("has an unknown scheme").help("the schemes are `http` and `https`")),
+            _ => {
+                let url = match scheme.to_ascii_lowercase().as_str() {
+                    "http" | "ws" | "h2c" | "grpc" => format!("http://{rest}"),
+                    "https" | "wss" | "grpcs" => format!("https://{rest}"),
+                    _ => String::new(),
+                };
+                let help = match url.parse::<Self>() {
+                    Ok(_) => format!("write `{url}`"),
+                    Err(_) => "the schemes are `http` and `https`".to_owned(),
+                };
+                return Err(malformed("has an unknown scheme").help(help));
+            }
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
-        if !tail.is_empty() {
-            return Err(malformed("has a path or query, an endpoint is only scheme, host and port").help(
-                format!(
-                    "write `{}://{authority}`, and change the path with the route's `rewrite`",
-                    scheme.as_str()
-                ),
-            ));
+        let path = tail.split(['?', '#']).next().unwrap_or(tail);
+        if path.len() < tail.len() {
+            let help = format!("write `{}://{authority}{path}`", scheme.as_str());
+            return Err(malformed("has a query or a fragment, which no endpoint has").help(help));
         }
         if authority.contains('@') {
             return Err(
                 malformed("has a user name").help("set an `authorization` header with the route's `headers`")
             );
         }
-        let parsed: http::uri::Authority =
-            authority.parse().map_err(|_| malformed("has no valid host").help(form))?;
-        let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
         if host.is_empty() {
             return Err(malformed("has no host").help(form));
         }
-        let port = match parsed.port_u16() {
-            None if authority == parsed.host() => scheme.default_port(),
-            None | Some(0) => {
-                return Err(malformed("has no valid port").help("write a number from 1 to 65535"));
-            }
-            Some(port) => port,
+        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            // A dot at the end makes the name absolute.
+            None => is_host_name(host.strip_suffix('.').unwrap_or(host)),
         };
-        Ok(Self { scheme, host, port })
+        if !is_host {
+            let help = match punycode::to_ascii(host) {
+                Some(ascii) => format!("write the host as DNS has it: `{ascii}`"),
+                None if host.contains('*') => {
+                    "an endpoint is one host: list several under `endpoints`".to_owned()
+                }
+                None => form.to_owned(),
+            };
+            return Err(malformed("has no valid host").help(help));
+        }
+        let port = match port {
+            None => scheme.default_port(),
+            Some(port) => match port.parse::<u16>() {
+                Ok(number) if number > 0 && !port.starts_with('+') => number,
+                _ => return Err(malformed("has no valid port").help("write a number from 1 to 65535")),
+            },
+        };
+        let base = BasePath::parse(path).map_err(|problem| {
+            let told = malformed(&format!("has a path that no endpoint can have: {}", problem.message));
+            Malformed { help: problem.help, ..told }
+        })?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        Ok(Self { scheme, host, port, base })
     }
+}
+
+/// Returns the URL that was probably meant by a text without `://`.
+fn advise_endpoint(text: &str) -> Option<String> {
+    let written = [("https", "https"), ("http", "http")].into_iter().find_map(|(start, scheme)| {
+        let rest = text.strip_prefix(start)?;
+        // `https//a`, `https:/a` and `https:a`
+        let host = rest.trim_start_matches([':', '/']);
+        (host.len() < rest.len()).then(|| format!("{scheme}://{host}"))
+    });
+    let url = written.unwrap_or_else(|| format!("http://{}", text.trim_start_matches('/')));
+    url.parse::<EndpointUrl>().is_ok().then_some(url)
 }
 
 /// A DNS name or an IP address that a certificate can be for (RFC 6125 §6.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerName(String);
 
-text_type!(ServerName, format: "server-name", pattern: "^[0-9A-Za-z_.:-]+$");
+text_type!(ServerName, format: "server-name", pattern: {
+    let label = "[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?";
+    // A name whose last label is a number would be an address.
+    let name = format!("(?!(?:.*\\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\\.?$)(?=.{{1,253}}$){label}(?:\\.{label})*\\.?");
+    pattern::whole(&pattern::any([pattern::ipv4(), pattern::ipv6(), name]))
+});
 
 impl ServerName {
     /// The name, in lower case.
@@ -220,8 +301,13 @@ impl FromStr for ServerName {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match rustls::pki_types::ServerName::try_from(text) {
             Ok(_) => Ok(Self(text.to_ascii_lowercase())),
-            Err(_) => Err(Malformed::new(format!("`{text}` is not a host name"))
-                .help("write only the name: `api.internal`, without scheme, port or path")),
+            Err(_) => {
+                let form = "write only the name: `api.internal`, without scheme, port or path";
+                let help =
+                    punycode::to_ascii(text).map(|name| format!("write the name as DNS has it: `{name}`"));
+                Err(Malformed::new(format!("`{text}` is not a host name"))
+                    .help(help.unwrap_or_else(|| form.to_owned())))
+            }
         }
     }
 }
@@ -242,6 +328,7 @@ mod tests {
             ("127.0.0.1", "the port is missing: `127.0.0.1:8080`"),
             ("::1", "the port is missing: `\"[::1]:8080\"`"),
             (":80", "write `0.0.0.0:80`"),
+            ("8080", "write the address too: `127.0.0.1:8080`"),
             ("localhost:80", "`127.0.0.1:80`"),
             ("example.com", "write an address and a port"),
         ] {
@@ -258,6 +345,9 @@ mod tests {
             ("http://Example.com:80", "example.com", 80, "http://example.com"),
             ("http://[::1]:3000", "::1", 3000, "http://[::1]:3000"),
             ("https://[2001:db8::1]", "2001:db8::1", 443, "https://[2001:db8::1]"),
+            ("http://a/", "a", 80, "http://a"),
+            ("http://a:3000/v2/", "a", 3000, "http://a:3000/v2"),
+            ("http://a/%7Ev2/x%c3%a9", "a", 80, "http://a/~v2/x%C3%A9"),
         ] {
             let url: EndpointUrl = text.parse().unwrap();
             assert_eq!((url.host.as_str(), url.port, url.to_string().as_str()), (host, port, printed));
@@ -268,8 +358,11 @@ mod tests {
             "ftp://a",
             "http://",
             "http:///x",
-            "http://a/",
-            "http://a/x",
+            "http://a/x?y",
+            "http://a/?",
+            "http://a//",
+            "http://a/../b",
+            "http://a/x%2Fy",
             "http://a?x",
             "http://a#x",
             "http://u@a",
@@ -284,6 +377,35 @@ mod tests {
         ] {
             assert!(text.parse::<EndpointUrl>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_url_gets_the_nearest_one() {
+        for (text, help) in [
+            ("localhost:3000", "write `http://localhost:3000`"),
+            ("127.0.0.1", "write `http://127.0.0.1`"),
+            ("//a", "write `http://a`"),
+            ("https//a", "write `https://a`"),
+            ("http:/a", "write `http://a`"),
+            ("https:a:8443", "write `https://a:8443`"),
+            ("HTTP://a", "write `http://a`"),
+            ("ws://a:80", "write `http://a:80`"),
+            ("wss://a", "write `https://a`"),
+            ("ftp://a", "the schemes are `http` and `https`"),
+            ("http://a/b?c=d", "write `http://a/b`"),
+            ("http://a/b#c", "write `http://a/b`"),
+            ("http://a/b/../c", "write `/c`"),
+            ("http://a/b//c", "write `/b/c`"),
+            ("http://a/b%2Fc", "without `%2F`"),
+            ("a:80/b", "write `http://a:80/b`"),
+            ("http://bücher.example:80", "write the host as DNS has it: `xn--bcher-kva.example`"),
+            ("http://*.a", "an endpoint is one host"),
+            ("", "write scheme, host and, where needed, port"),
+        ] {
+            let help_given = text.parse::<EndpointUrl>().unwrap_err().help.unwrap();
+            assert!(help_given.contains(help), "{text}: {help_given}");
+        }
+        assert!("bücher.example".parse::<ServerName>().unwrap_err().help.unwrap().contains("xn--bcher-kva"));
     }
 
     #[test]

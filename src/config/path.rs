@@ -2,20 +2,73 @@
 
 use std::{fmt, str::FromStr};
 
-use super::text::{Malformed, text_type};
+use super::{
+    pattern,
+    text::{Malformed, text_type},
+};
 
 /// A path that requests are compared with, or sent to: absolute, without query, in the one form that a
 /// request's path has after normalising (RFC 3986 §6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoutePath(String);
 
-text_type!(RoutePath, format: "path", pattern: "^/[^?#\\s\\\\]*$");
+text_type!(RoutePath, format: "path", pattern: pattern::whole(&format!("{NO_DOTS}(?:/{SEGMENT})+")));
+
+/// Matches the characters of a segment of a path.
+const SEGMENT: &str = "(?:[0-9A-Za-z._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*";
+
+/// Looks ahead for a segment that is `.` or `..`, with or without escapes.
+const NO_DOTS: &str = "(?!(?:.*/)?(?:\\.|%2[Ee]){1,2}(?:/|$))";
 
 impl RoutePath {
     /// The path, beginning with `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the path in the form in which it is compared with those of requests.
+    pub(super) fn normal(&self) -> String {
+        normal(&self.0)
+    }
+}
+
+/// Decodes the escapes of unreserved characters in a well-formed path, and writes the digits of the others in upper case
+/// (RFC 3986 §6.2.2): `/%7euser/%c3` becomes `/~user/%C3`.
+pub(super) fn normal(path: &str) -> String {
+    let mut pieces = path.split('%');
+    let mut normal = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2).unwrap_or((piece, ""));
+        match u8::from_str_radix(digits, 16).map(char::from) {
+            Ok(character) if character.is_ascii_alphanumeric() || "-._~".contains(character) => {
+                normal.push(character);
+            }
+            _ => normal.extend(["%", &digits.to_ascii_uppercase()]),
+        }
+        normal.push_str(rest);
+    }
+    normal
+}
+
+/// Removes dot segments (RFC 3986 §5.2.4). `None` if the path climbs above its root.
+fn without_dot_segments(path: &str) -> Option<String> {
+    let mut kept = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()?),
+            name => {
+                kept.push(name);
+                continue;
+            }
+        }
+        // A dot segment at the end names a folder: `/a/b/..` is `/a/`.
+        if segments.peek().is_none() {
+            kept.push("");
+        }
+    }
+    Some(format!("/{}", kept.join("/")))
 }
 
 impl fmt::Display for RoutePath {
@@ -28,7 +81,8 @@ impl FromStr for RoutePath {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        check_path(text)?;
+        check_form(text)?;
+        check_dots(text)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -49,7 +103,10 @@ pub enum Piece {
     Parameter(String),
 }
 
-text_type!(PathTemplate, format: "path-template", pattern: "^/[^?#\\s\\\\]*$");
+text_type!(PathTemplate, format: "path-template", pattern: {
+    let parameter = "\\{[A-Za-z_][0-9A-Za-z_]*\\}";
+    pattern::whole(&format!("{NO_DOTS}(?:/(?:{parameter}|{SEGMENT}))+"))
+});
 
 impl PathTemplate {
     /// The template as written.
@@ -103,7 +160,8 @@ impl FromStr for PathTemplate {
             pieces.push(Piece::Literal(rest.to_owned()));
         }
         let template = Self { text: text.to_owned(), pieces };
-        check_path(&template.with_parameters_filled())?;
+        check_form(&template.with_parameters_filled())?;
+        check_dots(text)?;
         Ok(template)
     }
 }
@@ -126,8 +184,8 @@ fn is_parameter_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Checks that a path is absolute, without query, and written as requests' paths are compared.
-fn check_path(path: &str) -> Result<(), Malformed> {
+/// Checks that a path is absolute, without query, and has no characters that a path cannot have.
+fn check_form(path: &str) -> Result<(), Malformed> {
     if !path.starts_with('/') {
         let advice = if path.contains("://") {
             "write only the path of the URL".to_owned()
@@ -139,12 +197,6 @@ fn check_path(path: &str) -> Result<(), Malformed> {
     if path.contains(['?', '#']) {
         return Err(Malformed::new(format!("`{path}` is more than a path"))
             .help("take out `?` or `#` and what follows"));
-    }
-    if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(Malformed::new(format!(
-            "`{path}` has dot segments, which requests' paths lose before they are compared"
-        ))
-        .help("write the path without `.` and `..`"));
     }
     if let Some(bad) = path.chars().find(|&c| !is_path_character(c)) {
         let escaped: String = bad.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -159,7 +211,21 @@ fn check_path(path: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Whether a character may stand in a path as it is (RFC 3986 §3.3), `%` among them.
+/// Checks that a path has no dot segments, which no request's path has when it is compared.
+fn check_dots(path: &str) -> Result<(), Malformed> {
+    let compared = normal(path);
+    if compared.split('/').any(|segment| segment == "." || segment == "..") {
+        let help = without_dot_segments(&compared).map(|path| format!("write `{path}`"));
+        let help = help.unwrap_or_else(|| "write the path without `.` and `..`".to_owned());
+        return Err(Malformed::new(format!(
+            "`{path}` has dot segments, which requests' paths lose before they are compared"
+        ))
+        .help(help));
+    }
+    Ok(())
+}
+
+/// Returns true for a character that may stand in a path as it is (RFC 3986 §3.3), `%` among them.
 fn is_path_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c)
 }
@@ -184,6 +250,10 @@ mod tests {
             "/a/../b",
             "/./a",
             "/..",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/%2e",
+            "/[a]",
             "/a b",
             "/a\\b",
             "/a%2",
@@ -192,7 +262,32 @@ mod tests {
         ] {
             assert!(text.parse::<RoutePath>().is_err(), "{text}");
         }
-        assert_eq!("/é".parse::<RoutePath>().unwrap_err().help.unwrap(), "write it as `%C3%A9`");
+        for (text, help) in [
+            ("/é", "write it as `%C3%A9`"),
+            ("/[a]", "write it as `%5B`"),
+            ("/a/../b", "write `/b`"),
+            ("/a/%2e%2E/b/%2e", "write `/b/`"),
+            ("/a/b/..", "write `/a/`"),
+            ("/%2e%2e", "write the path without `.` and `..`"),
+        ] {
+            assert_eq!(text.parse::<RoutePath>().unwrap_err().help.unwrap(), help, "{text}");
+        }
+        assert!("/{a}/%2e%2e/b".parse::<PathTemplate>().is_err());
+    }
+
+    #[test]
+    fn a_path_in_normal_form_has_no_escape_of_an_unreserved_character() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/a//b/", "/a//b/"),
+            ("/%7Euser/%41%2d%5f", "/~user/A-_"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/a%20b%25", "/a%20b%25"),
+            ("/%2561/%3a:%2f", "/%2561/%3A:%2F"),
+            ("/%5ba%5D", "/%5Ba%5D"),
+        ] {
+            assert_eq!(path.parse::<RoutePath>().unwrap().normal(), expected);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::keepalive::{KeepaliveSettings, TcpKeepalive};
 use super::units::{Duration, OrOff};
 
 /// The upstream connections of a route, or of a named upstream. Keys that are left out come from the
@@ -35,7 +36,9 @@ pub struct Pool {
     /// Requests waiting for a connection to one endpoint; 503 over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending: Option<u32>,
-    /// How long a request waits for a connection; then 503.
+    /// How long a request waits for a connection, in all of its tries together; then 503. At an endpoint without an open
+    /// connection it waits for half of the time that is left, and no longer than `timeouts.connect`, before it goes to an
+    /// endpoint that it has not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acquire_timeout: Option<OrOff<Duration>>,
     /// Connections to one endpoint being opened at once.
@@ -44,6 +47,10 @@ pub struct Pool {
     /// Connections to one endpoint kept open even when nothing asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_idle: Option<u32>,
+    /// Probes on connections on which nothing moves, so that an upstream that has vanished is found. A change holds for new
+    /// connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_keepalive: Option<OrOff<TcpKeepalive>>,
 }
 
 /// A complete pool: every key of [`Pool`] decided. Counts are per endpoint and for the whole process.
@@ -69,6 +76,8 @@ pub struct PoolSettings {
     pub max_connecting: usize,
     /// Connections kept open without need; at most `max_idle`.
     pub min_idle: usize,
+    /// Probes of TCP on new connections; `None` for none.
+    pub tcp_keepalive: Option<KeepaliveSettings>,
 }
 
 impl Pool {
@@ -85,6 +94,7 @@ impl Pool {
             acquire_timeout: Some(OrOff::On(Duration::from_secs(2))),
             max_connecting: Some(super::count(16)),
             min_idle: Some(0),
+            tcp_keepalive: Some(TcpKeepalive::on()),
         }
     }
 
@@ -106,6 +116,7 @@ impl Pool {
             acquire_timeout: pool.acquire_timeout.unwrap_or_default().duration(),
             max_connecting: size(pool.max_connecting.map_or(1, NonZeroU32::get)),
             min_idle: size(pool.min_idle.unwrap_or_default()).min(max_idle),
+            tcp_keepalive: pool.tcp_keepalive.and_then(OrOff::on).map(TcpKeepalive::settings),
         }
     }
 
@@ -122,6 +133,7 @@ impl Pool {
             acquire_timeout: self.acquire_timeout.or(lower.acquire_timeout),
             max_connecting: self.max_connecting.or(lower.max_connecting),
             min_idle: self.min_idle.or(lower.min_idle),
+            tcp_keepalive: self.tcp_keepalive.or(lower.tcp_keepalive),
         }
     }
 }
@@ -144,6 +156,7 @@ impl PoolSettings {
                 ("acquire_timeout", limit(of.acquire_timeout)),
                 ("max_connecting", of.max_connecting.to_string()),
                 ("min_idle", of.min_idle.to_string()),
+                ("tcp_keepalive", of.tcp_keepalive.map_or("off".to_owned(), |probes| probes.to_string())),
             ]
         };
         if self == now {

@@ -5,12 +5,12 @@ use serde_json::Value as Json;
 use super::{
     format,
     keyword::{alternatives, array, choices, is_anything, is_word, required, string, words},
-    schema::json_schema,
+    schema::rules,
 };
 
 /// The reference of all keys, a table for each section: value, default and meaning.
 pub fn markdown() -> String {
-    let root = json_schema();
+    let root = rules();
     let mut sections = Vec::new();
     collect(root, root, "", &mut sections);
     let sections: Vec<String> = sections.iter().map(|section| section.markdown(root)).collect();
@@ -24,12 +24,35 @@ const PREFACE: &str = "\
 
 One YAML file, `gateway.yaml`. Unknown keys are errors; `gateway check --config gateway.yaml` shows all errors at once.
 
-- A **duration** has a unit: `500ms`, `30s`, `10m`, `1h`. A **size** has one too: `512B`, `64KiB`, `1MiB`, `1GiB`.
+- A **duration** has a unit: `500ms`, `30s`, `10m`, `1h`, `1d`. It may have several, the largest first: `1m30s`. The longest is 24h.
+- A **size** has a unit too: `512B`, `64KiB`, `1MiB`, `1GiB`. Decimal units such as `MB` are refused; the error names both readings.
 - `off` switches off what it is listed for.
 - Paths are relative to the folder of the file.
-- `${NAME}` in a text is the environment variable, `${NAME:-default}` has a default, `$${` is `${` itself.
-- Anchors, aliases and `<<` work as YAML has them.
+- `${NAME}` is the environment variable, in any text, number or switch. `${NAME:-default}` has a default for a variable that is
+  not set or empty; it may have variables of its own: `${A:-${B:-80}}`. `$${` is `${` itself.
+- Errors, warnings and hints of `check`, of the start and of a reload show `${NAME}` as it is written, not its value. There are three
+  exceptions, so keep secrets out of them. The path of a file that was tried, such as a module, a certificate or a log, is shown
+  in full. The names, addresses and limits in use appear in the log, in the metrics, in the answers of the admin listener and in
+  `check --diff`. A value that is the name of a key looks like that key.
+- What a plugin says when it does not start is searched for the values of its filter. A value of 8 characters, or of 4 with a
+  digit, is replaced anywhere, and a shorter one in quotes.
+- Anchors, aliases and `<<` work as YAML has them. Keys at the top that begin with `x-` are ignored: a place for anchors.
 - Counts are for the whole process, not for each worker.
+
+The [JSON Schema](gateway.schema.json) accepts every file that the program accepts, and refuses every unknown or missing key and
+every value of a wrong type, form, unit or range. `gateway check` finds what a schema cannot see:
+
+- names of upstreams, filters and listeners that do not exist, and names, addresses and keys that appear twice (names of headers in
+  any case);
+- values that contradict each other, such as `max_idle` above `max_connections`, `rewrite` without a matching path, a
+  `proxy_protocol` without `trusted_proxies`, a body for status 204, a network with address bits beyond its prefix, and keys without
+  effect, such as `pool` on a route that answers itself;
+- headers that belong to the gateway, such as `connection`;
+- variables: whether they are set, and what their values are;
+- what JSON cannot tell apart or hold: `8.0` in place of `8`, quotes around a number's variable, YAML tags, and numbers in a
+  plugin's `config` that do not fit in 64 bits;
+- the sizes of the file, of its keys and of what aliases copy;
+- the files that it names.
 ";
 
 /// A mapping with fixed keys, and everywhere it may stand.

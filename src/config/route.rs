@@ -1,6 +1,6 @@
 //! `routes`: which requests there are, and what answers them.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, num::NonZeroU16};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     filter::FilterUse,
     http_text::{
-        HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+        HeaderName, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol,
+        ValueMatch,
     },
+    network::{Scheme, ServerName},
     path::{PathTemplate, RoutePath},
     pool::Pool,
+    source::Segment,
     timeouts::{Retry, Timeouts},
-    units::{ByteSize, OrOff},
+    units::{ByteSize, Duration, OrOff},
     upstream::Upstream,
 };
+use crate::path;
 
 /// Which requests, and what answers them: exactly one of `upstream`, `respond` and `redirect`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -47,10 +51,19 @@ pub struct Route {
     /// Changes the path before it is forwarded. Default: it is forwarded as it was matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
+    /// Which paths are taken that others could read differently.
+    #[serde(default)]
+    pub paths: Paths,
     /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
     /// a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostHeader>,
+    /// Turns a `Location` that names the upstream itself into the one that the client can use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_location: Option<RewriteLocation>,
+    /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_cookies: Option<RewriteCookies>,
     /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
     /// that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,13 +96,17 @@ impl Route {
     /// The name in logs, metrics and the admin listener: the one written, or the match in short, as in
     /// `GET,POST api.example.com/users/{id} ?page x-version: on web,api`.
     pub fn name(&self) -> String {
-        if let Some(name) = &self.name {
-            return name.clone();
-        }
-        match &self.listeners {
-            None => self.matches.to_string(),
-            Some(listeners) => format!("{} on {}", self.matches, listeners.join(",")),
-        }
+        self.name.clone().unwrap_or_else(|| self.in_short(&|_, value| value))
+    }
+
+    /// Returns the match and the listeners in short, with what `shown` returns for a value and its path in the route.
+    pub fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        let matches = self.matches.in_short(shown);
+        let Some(listeners) = &self.listeners else { return matches };
+        let listeners = listeners.iter().enumerate();
+        let names: Vec<String> =
+            listeners.map(|(index, name)| shown(&path!["listeners", index], name.clone())).collect();
+        format!("{matches} on {}", names.join(","))
     }
 }
 
@@ -97,10 +114,19 @@ impl Route {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
+    /// Which paths are taken that others could read differently.
+    #[serde(default)]
+    pub paths: Paths,
     /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
     /// a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostHeader>,
+    /// Turns a `Location` that names the upstream itself into the one that the client can use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_location: Option<RewriteLocation>,
+    /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_cookies: Option<RewriteCookies>,
     /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
     /// that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +153,53 @@ pub struct Defaults {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub filters: Option<Vec<FilterUse>>,
+}
+
+/// The treatment of `Location` in responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RewriteLocation {
+    /// A location that names the upstream's own scheme, host and port, or a path behind its base path and `add_prefix`, becomes
+    /// the client's URL of the same thing. With `host: preserve`, one that names the client's host keeps scheme and host, and
+    /// only its path changes. Locations of other sites and relative ones stay.
+    #[default]
+    Auto,
+    /// It stays as it is.
+    Off,
+}
+
+/// The treatment of `Set-Cookie` in responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RewriteCookies {
+    /// A `Domain` that is the upstream's and not the client's is removed, which leaves the cookie to the host that the client
+    /// asked for. A `Path` behind the base path and `add_prefix` becomes the client's path.
+    Auto,
+    /// They stay as they are.
+    #[default]
+    Off,
+}
+
+/// Paths that an upstream could read differently than the routes do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// What becomes of a request with `%2F` in its path. `reject`: 400, because many upstreams take it for a slash,
+    /// and then serve what another route is for. `keep`: it is part of its segment, to the routes and on its way up, as
+    /// RabbitMQ, npm and GitLab need it. Default: `reject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoded_slash: Option<EncodedSlash>,
+}
+
+/// What becomes of `%2F` in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlash {
+    /// The request is refused with 400.
+    #[default]
+    Reject,
+    /// It stays as it is, part of its segment.
+    Keep,
 }
 
 /// Which requests: all that is written here must hold. At most one of `path`, `prefix` and `template`.
@@ -189,25 +262,31 @@ impl Match {
     }
 }
 
-/// The match in short: methods, host and path, where a prefix ends in `/*`, and the names of query parameters and
-/// headers. Their values may be secret.
-impl fmt::Display for Match {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(methods) = &self.methods {
-            let methods: Vec<String> = methods.iter().map(Method::to_string).collect();
-            write!(f, "{} ", methods.join(","))?;
+impl Match {
+    /// Returns methods, host and path, where a prefix ends in `/*`, and the names of query parameters and headers. Their values
+    /// may be secret.
+    fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        let methods = self.methods.iter().flatten().enumerate();
+        let methods: Vec<String> = methods
+            .map(|(index, method)| shown(&path!["match", "methods", index], method.to_string()))
+            .collect();
+        let shown = |key: &str, value: String| shown(&path!["match", key], value);
+        let mut short = methods.join(",");
+        if !methods.is_empty() {
+            short.push(' ');
         }
-        if let Some(host) = &self.host {
-            host.fmt(f)?;
-        }
+        short.extend(self.host.as_ref().map(|host| shown("host", host.to_string())));
         match self.path_match() {
-            PathMatch::Any => f.write_str("/*")?,
-            PathMatch::Exact(path) => path.fmt(f)?,
-            PathMatch::Prefix(prefix) => write!(f, "{}/*", prefix.as_str().trim_end_matches('/'))?,
-            PathMatch::Template(template) => template.fmt(f)?,
+            PathMatch::Any => short.push_str("/*"),
+            PathMatch::Exact(path) => short.push_str(&shown("path", path.to_string())),
+            PathMatch::Prefix(prefix) => {
+                short.extend([shown("prefix", prefix.to_string()).trim_end_matches('/'), "/*"]);
+            }
+            PathMatch::Template(template) => short.push_str(&shown("template", template.to_string())),
         }
-        self.query.keys().try_for_each(|name| write!(f, " ?{name}"))?;
-        self.headers.keys().try_for_each(|name| write!(f, " {name}:"))
+        self.query.keys().for_each(|name| short.extend([" ?", name]));
+        self.headers.keys().for_each(|name| short.extend([" ", &name.to_string(), ":"]));
+        short
     }
 }
 
@@ -228,46 +307,132 @@ pub struct Respond {
     /// Status code, 200 to 599.
     #[schemars(range(min = 200, max = 599))]
     pub status: u16,
-    /// Header fields; the length is set from the body.
+    /// Header fields, each with a value or a list of values, which makes a line of each. The length is set from the body.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub headers: BTreeMap<HeaderName, HeaderValue>,
+    pub headers: BTreeMap<HeaderName, HeaderValues>,
     /// The body.
     pub body: String,
+    /// The time from the end of the request's header until the response, at most 60s. What the client sends meanwhile is read and
+    /// discarded; a client that leaves ends the wait. It plays a slow upstream. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = Duration::pattern_to_a_minute()))]
+    pub delay: Option<Duration>,
+}
+
+impl Respond {
+    /// The longest delay: every delayed request holds a connection or a stream.
+    pub(super) const DELAY_MAX: Duration = Duration::from_secs(60);
 }
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 200, headers: BTreeMap::new(), body: String::new() }
+        Self { status: 200, headers: BTreeMap::new(), body: String::new(), delay: None }
     }
 }
 
-/// A redirect.
+/// A redirect: to a place that is written here (`to`), or to the same path and query with another scheme, host or port.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "anyOf" = [{ "required": ["to"] }, { "required": ["scheme"] }, { "required": ["host"] }, { "required": ["port"] }],
+    "allOf" = [
+        { "not": { "required": ["to", "scheme"] }, "$comment": INSTEAD_OF_TO },
+        { "not": { "required": ["to", "host"] }, "$comment": INSTEAD_OF_TO },
+        { "not": { "required": ["to", "port"] }, "$comment": INSTEAD_OF_TO }
+    ]
+))]
 pub struct Redirect {
     /// Where to: an absolute URL, or a path on the same host. Sent as the `location` field (RFC 9110
-    /// §10.2.2).
-    pub to: RedirectTarget,
-    /// Status code. 307 and 308 keep the method, 301 and 308 are remembered by clients.
+    /// §10.2.2). The request's query is not carried over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<RedirectTarget>,
+    /// The scheme to go to; host, path and query stay, and the port is the scheme's unless `port` is written. Default: the
+    /// scheme that the client used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host to go to; path and query stay. Default: the host that the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<ServerName>,
+    /// The port to go to. Default: with `scheme`, the one of the scheme; without, the one that the client used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<NonZeroU16>,
+    /// Status code. 307 and 308 keep method and body, 303 makes a GET of every request, and 301 and 302 make one of a POST.
+    /// 301 and 308 are remembered by clients.
     #[serde(default = "Redirect::status_built_in")]
     #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     pub status: u16,
 }
 
+const INSTEAD_OF_TO: &str = "write it into the URL of `to`, or take `to` out: path and query stay then";
+
+/// The one form of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectForm<'a> {
+    /// To a place that the configuration has.
+    To(&'a RedirectTarget),
+    /// To the same path and query, with these in place of the client's.
+    Elsewhere {
+        /// The scheme.
+        scheme: Option<Scheme>,
+        /// The host.
+        host: Option<&'a ServerName>,
+        /// The port.
+        port: Option<NonZeroU16>,
+    },
+}
+
 impl Redirect {
+    /// The form that is written.
+    pub fn form(&self) -> RedirectForm<'_> {
+        match &self.to {
+            Some(to) => RedirectForm::To(to),
+            None => {
+                RedirectForm::Elsewhere { scheme: self.scheme, host: self.host.as_ref(), port: self.port }
+            }
+        }
+    }
+
+    /// Returns the target, or what takes the place of the client's: `scheme https, port 8443`. `shown` returns the text for a
+    /// value and its path in the redirect.
+    pub fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        let shown = |key: &str, value: String| shown(&path![key], value);
+        match self.form() {
+            RedirectForm::To(to) => shown("to", to.to_string()),
+            RedirectForm::Elsewhere { scheme, host, port } => {
+                let scheme = scheme.map(|scheme| ("scheme", scheme.as_str().to_owned()));
+                let host = host.map(|host| ("host", host.to_string()));
+                let port = port.map(|port| ("port", port.to_string()));
+                let parts = [scheme, host, port].into_iter().flatten();
+                let parts: Vec<String> =
+                    parts.map(|(key, value)| format!("{key} {}", shown(key, value))).collect();
+                parts.join(", ")
+            }
+        }
+    }
+
     fn status_built_in() -> u16 {
         308
     }
 }
 
-/// The path that an upstream is asked for. Exactly one of `path`, `strip_prefix` and `template`. The query
-/// stays.
+/// The path that an upstream is asked for: `path`, `template`, or `strip_prefix` and `add_prefix`, alone or together. The query
+/// stays. The path in the URL of an endpoint goes before the result.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [
-    { "required": ["path"] }, { "required": ["strip_prefix"] }, { "required": ["template"] }
-]))]
+#[schemars(extend(
+    "anyOf" = [
+        { "required": ["path"] }, { "required": ["strip_prefix"] }, { "required": ["add_prefix"] },
+        { "required": ["template"] }
+    ],
+    "allOf" = [
+        { "not": { "required": ["path", "strip_prefix"] } },
+        { "not": { "required": ["path", "template"] } },
+        { "not": { "required": ["strip_prefix", "template"] } },
+        { "not": { "required": ["path", "add_prefix"] }, "$comment": "write the whole path under `path`, prefix included" },
+        { "not": { "required": ["template", "add_prefix"] }, "$comment": "begin `template` with the prefix" }
+    ]
+))]
 pub struct Rewrite {
     /// Always this path.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -275,6 +440,10 @@ pub struct Rewrite {
     /// The path without this beginning; `/` where nothing is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strip_prefix: Option<RoutePath>,
+    /// The path with this before it. With `strip_prefix` the one takes the place of the other: `/api` and `/api/x` become
+    /// `/v2` and `/v2/x`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_prefix: Option<RoutePath>,
     /// A path with parameters of the route's `match.template`: `/v2/users/{id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<PathTemplate>,
@@ -285,8 +454,13 @@ pub struct Rewrite {
 pub enum RewriteForm<'a> {
     /// Always this path.
     Path(&'a RoutePath),
-    /// The path without this beginning.
-    StripPrefix(&'a RoutePath),
+    /// The path without one beginning, and with another.
+    Prefix {
+        /// The beginning to take away.
+        strip: Option<&'a RoutePath>,
+        /// The beginning to put before what is left.
+        add: Option<&'a RoutePath>,
+    },
     /// A path with parameters of the match.
     Template(&'a PathTemplate),
 }
@@ -295,8 +469,10 @@ impl Rewrite {
     /// The form that is written; in a validated configuration there is one.
     pub fn form(&self) -> Option<RewriteForm<'_>> {
         let path = self.path.as_ref().map(RewriteForm::Path);
-        let strip_prefix = self.strip_prefix.as_ref().map(RewriteForm::StripPrefix);
-        path.or(strip_prefix).or(self.template.as_ref().map(RewriteForm::Template))
+        let template = self.template.as_ref().map(RewriteForm::Template);
+        let (strip, add) = (self.strip_prefix.as_ref(), self.add_prefix.as_ref());
+        let has_prefix = strip.is_some() || add.is_some();
+        path.or(template).or(has_prefix.then_some(RewriteForm::Prefix { strip, add }))
     }
 }
 
@@ -323,14 +499,14 @@ pub struct Headers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderEdits {
-    /// Fields to have exactly once, with this value.
+    /// Fields to have with this value and no other, or with a list of values: `set-cookie: [a=1, b=2]` makes two lines.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub set: BTreeMap<HeaderName, HeaderValue>,
-    /// Fields to add to those that are there.
+    pub set: BTreeMap<HeaderName, HeaderValues>,
+    /// Fields to add to those that are there, each with a value or a list of values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub add: BTreeMap<HeaderName, HeaderValue>,
+    pub add: BTreeMap<HeaderName, HeaderValues>,
     /// Fields to take out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<HeaderName>,

@@ -88,8 +88,8 @@ pub(super) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
 /// The entries of a mapping that are no unknown keys.
 fn known_entries<'n>(node: &'n Node, unknown: &HashSet<usize>) -> impl Iterator<Item = &'n Entry> {
     let entries = match &node.value {
-        Value::Mapping(entries) => entries.as_slice(),
-        _ => &[],
+        Value::Mapping(entries) => entries,
+        _ => &[][..],
     };
     entries.iter().filter(|entry| !unknown.contains(&entry.key_span.start))
 }
@@ -108,8 +108,8 @@ fn yaml(node: &Node, unknown: &HashSet<usize>) -> Yaml {
             Ok(integer) => integer.into(),
             Err(_) => u64::try_from(*integer).map_or(Yaml::Null, Into::into),
         },
-        // Nor a float, but where anything may stand.
-        Value::Float(text) => text.parse::<f64>().map_or(Yaml::Null, Into::into),
+        // Nor a float, but where anything may stand. There, `.inf` and `.nan` are texts, since JSON has no such numbers.
+        Value::Float(text) => text.parse::<f64>().map_or_else(|_| text.as_str().into(), Into::into),
         Value::String(text) => Yaml::String(text.clone()),
         Value::Sequence(items) => Yaml::Sequence(items.iter().map(|item| yaml(item, unknown)).collect()),
         Value::Mapping(_) => mapping(known_entries(node, unknown), unknown),

@@ -1,17 +1,17 @@
 //! A configuration file as a tree in which everything knows its place.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::HashMap,
+    ops::{Deref, Range},
+    sync::Arc,
+};
 
-use super::error::{ConfigError, Place};
-
-/// How much of a long line is shown on either side of an error, in characters.
-const EXCERPT_MAX: usize = 100;
+use super::{as_written::Substituted, error::ConfigError, shortened::shown, text_file::TextFile};
 
 /// A file that was read, for reporting errors at places in it.
 #[derive(Clone, Debug)]
 pub struct Source {
-    file: Arc<str>,
-    text: Arc<str>,
+    file: Arc<TextFile>,
     root: Node,
 }
 
@@ -42,7 +42,7 @@ impl From<usize> for Segment {
     }
 }
 
-/// The way to a value from the top of the file: `path!["routes", 3, "pool", "max_idle"]`.
+/// Makes the path to a value from the top of the file: `path!["routes", 3, "pool", "max_idle"]`.
 #[macro_export]
 macro_rules! path {
     ($($segment:expr),* $(,)?) => { [$($crate::config::Segment::from($segment)),*] };
@@ -52,11 +52,14 @@ macro_rules! path {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
-    /// In characters of the file.
+    /// In bytes of the file.
     pub(super) span: Range<usize>,
+    /// The text of a scalar before its variables were replaced, if it has any. Values of variables may be secret, so errors
+    /// show this in their place.
+    pub(super) written: Option<Box<str>>,
 }
 
-/// What YAML can say, keys being text.
+/// A value of YAML, with texts as keys.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -66,8 +69,8 @@ pub(super) enum Value {
     Float(String),
     String(String),
     Sequence(Vec<Node>),
-    Mapping(Vec<Entry>),
-    /// What an error that was reported left unknown; no second error comes of it.
+    Mapping(Mapping),
+    /// A value that a reported error left unknown; it causes no second error.
     Unknown,
 }
 
@@ -79,11 +82,63 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
+/// The entries of a mapping, in the order of the file; each key is there once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mapping {
+    entries: Vec<Entry>,
+    /// Positions by key, if there are more entries than [`SCANNED_MAX`].
+    positions: HashMap<String, usize>,
+}
+
+/// The largest mapping whose entries are compared one by one: an index costs more than it saves below that.
+const SCANNED_MAX: usize = 16;
+
+impl Mapping {
+    /// Returns the entry of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        if self.entries.len() <= SCANNED_MAX {
+            return self.entries.iter().find(|entry| entry.key == key);
+        }
+        self.entries.get(*self.positions.get(key)?)
+    }
+
+    /// Adds an entry at the end.
+    ///
+    /// # Errors
+    /// The place of the key that is already there, if there is one.
+    pub(super) fn insert(&mut self, entry: Entry) -> Result<(), Range<usize>> {
+        if let Some(first) = self.get(&entry.key) {
+            return Err(first.key_span.clone());
+        }
+        self.entries.push(entry);
+        let indexed = if self.entries.len() == SCANNED_MAX + 1 { 0 } else { self.entries.len() - 1 };
+        if self.entries.len() > SCANNED_MAX {
+            let entries = self.entries.iter().enumerate().skip(indexed);
+            self.positions.extend(entries.map(|(position, entry)| (entry.key.clone(), position)));
+        }
+        Ok(())
+    }
+}
+
+impl From<Mapping> for Vec<Entry> {
+    fn from(mapping: Mapping) -> Self {
+        mapping.entries
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
 impl Node {
     /// The entry of a key, where this is a mapping that has it.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
-            Value::Mapping(entries) => entries.iter().find(|entry| entry.key == key),
+            Value::Mapping(entries) => entries.get(key),
             _ => None,
         }
     }
@@ -96,10 +151,11 @@ impl Node {
         }
     }
 
-    /// The text of a key, where this is a mapping that has it with a text.
+    /// Returns the text of a key as errors may show it, if this is a mapping that has it with a text.
     fn text(&self, key: &str) -> Option<&str> {
-        match &self.entry(key)?.node.value {
-            Value::String(text) => Some(text),
+        let node = &self.entry(key)?.node;
+        match &node.value {
+            Value::String(text) => Some(node.written.as_deref().unwrap_or(text)),
             _ => None,
         }
     }
@@ -118,18 +174,56 @@ impl Node {
 }
 
 impl Source {
-    pub(super) fn new(file: &str, text: &str, root: Node) -> Self {
-        Self { file: file.into(), text: text.into(), root }
+    pub(super) fn new(file: Arc<TextFile>, root: Node) -> Self {
+        Self { file, root }
     }
 
     /// The name of the file, as the user gave it.
     pub fn file(&self) -> &str {
-        &self.file
+        self.file.name()
     }
 
     /// The text of the file as it was read, before variables were filled in.
     pub fn text(&self) -> &str {
-        &self.text
+        self.file.text()
+    }
+
+    /// Returns a scalar as it stands in the file: with its variables, and a number with its zeros.
+    pub(super) fn written<'n>(&'n self, node: &'n Node) -> &'n str {
+        match (&node.written, &node.value) {
+            (Some(written), _) => written,
+            (None, Value::String(text)) => text,
+            (None, _) => self.file.slice(&node.span).trim_end(),
+        }
+    }
+
+    /// Returns what an error may show in place of a value at a path: the value, or what is written if it has variables.
+    pub fn shown(&self, path: &[Segment], value: &str) -> String {
+        self.with_variables(path).unwrap_or(value).to_owned()
+    }
+
+    /// Returns the scalar at a path as it is written, if it has variables.
+    pub fn with_variables(&self, path: &[Segment]) -> Option<&str> {
+        let (node, found, _) = self.find(path);
+        node.written.as_deref().filter(|_| found == path.len())
+    }
+
+    /// Returns true if the file has a value at a path.
+    pub fn has(&self, path: &[Segment]) -> bool {
+        self.find(path).1 == path.len()
+    }
+
+    /// Returns the URLs of the upstream at a path, as they are written.
+    pub fn urls(&self, path: &[Segment]) -> Vec<&str> {
+        let upstream = self.find(path).0;
+        let url = upstream.entry("url").map(|entry| &entry.node);
+        let endpoints = match upstream.entry("endpoints").map(|entry| &entry.node.value) {
+            Some(Value::Sequence(items)) => &items[..],
+            _ => &[],
+        };
+        let endpoints =
+            endpoints.iter().map(|endpoint| endpoint.entry("url").map_or(endpoint, |entry| &entry.node));
+        url.into_iter().chain(endpoints).map(|node| self.written(node)).collect()
     }
 
     pub(super) fn root(&self) -> &Node {
@@ -140,8 +234,8 @@ impl Source {
     pub(super) fn keys(&self, path: &[Segment]) -> impl Iterator<Item = &str> {
         let (node, found, _) = self.find(path);
         let entries = match &node.value {
-            Value::Mapping(entries) if found == path.len() => entries.as_slice(),
-            _ => &[],
+            Value::Mapping(entries) if found == path.len() => entries,
+            _ => &[][..],
         };
         entries.iter().map(|entry| entry.key.as_str())
     }
@@ -168,13 +262,34 @@ impl Source {
     /// a list; where the path leads further than the file, at the last part that is there. The message is
     /// given the names of the parts: `… in route "spike", pool`.
     pub fn error(&self, path: &[Segment], message: impl Into<String>) -> ConfigError {
-        let (node, _, key_span) = self.find(path);
-        let span = match (&node.value, key_span) {
-            (Value::Mapping(_) | Value::Sequence(_) | Value::Null, Some(key)) => key.clone(),
-            _ => node.head(),
-        };
+        let span = self.span(path);
         let around = path.split_last().map_or(path, |(_, around)| around);
         self.error_at(span, self.message_in(around, message.into()))
+    }
+
+    /// Returns an error of a stage that knows only values: of the value at the path and those below it, it shows what is
+    /// written.
+    pub fn error_as_written(&self, path: &[Segment], message: &str) -> ConfigError {
+        self.error(path, self.as_written(&[path], message))
+    }
+
+    /// Returns a message of a stage that knows only values, with what is written in place of the values at some paths and
+    /// below them.
+    pub fn as_written(&self, paths: &[&[Segment]], message: &str) -> String {
+        Substituted::of(paths.iter().map(|path| self.find(path).0)).as_written(message)
+    }
+
+    /// Returns the line of what an error about the value at a path points at, from 1.
+    pub(super) fn line(&self, path: &[Segment]) -> usize {
+        self.file.line(self.span(path).start)
+    }
+
+    fn span(&self, path: &[Segment]) -> Range<usize> {
+        let (node, _, key_span) = self.find(path);
+        match (&node.value, key_span) {
+            (Value::Mapping(_) | Value::Sequence(_) | Value::Null, Some(key)) => key.clone(),
+            _ => node.head(),
+        }
     }
 
     /// An error about a key that stands in the mapping at `around`.
@@ -184,7 +299,7 @@ impl Source {
 
     /// An error at a stretch of the file.
     pub(super) fn error_at(&self, span: Range<usize>, message: String) -> ConfigError {
-        ConfigError::new(message).at(place(&self.file, &self.text, span))
+        ConfigError::new(message).at(&self.file, span)
     }
 
     /// Adds the parts that lead to `path`, the innermost last: `… in route "spike", pool`.
@@ -218,8 +333,7 @@ impl Source {
     }
 }
 
-/// What an item of a list is called in messages. Items of short lists are found by their line, and have no
-/// name.
+/// Returns the name of an item of a list in messages. Items of short lists are found by their line, and have none.
 fn name_of_item(list: &str, item: Option<&Node>, index: usize) -> Option<String> {
     let number = index + 1;
     match list {
@@ -229,37 +343,17 @@ fn name_of_item(list: &str, item: Option<&Node>, index: usize) -> Option<String>
                 ["path", "prefix", "template"].iter().find_map(|key| matches.text(key))
             });
             let name = item.and_then(|item| item.text("name")).or(path);
-            Some(name.map_or_else(|| format!("route {number}"), |name| format!("route \"{name}\"")))
+            Some(name.map_or_else(|| format!("route {number}"), |name| format!("route \"{}\"", shown(name))))
         }
         "listeners" => {
             let name = item.and_then(|item| item.text("name").or_else(|| item.text("address")));
-            Some(name.map_or_else(|| format!("listener {number}"), |name| format!("listener \"{name}\"")))
+            Some(
+                name.map_or_else(
+                    || format!("listener {number}"),
+                    |name| format!("listener \"{}\"", shown(name)),
+                ),
+            )
         }
         _ => None,
-    }
-}
-
-/// The place of a stretch of characters: clipped to its first line, and with a bounded part of that line
-/// around it.
-pub(super) fn place(file: &Arc<str>, text: &str, span: Range<usize>) -> Place {
-    let byte = text.char_indices().nth(span.start).map_or(text.len(), |(byte, _)| byte);
-    let (before, rest) = text.split_at_checked(byte).unwrap_or((text, ""));
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let before_in_line = before.get(line_start..).unwrap_or_default();
-    let rest_of_line = rest.split(['\n', '\r']).next().unwrap_or_default();
-    let column = before_in_line.chars().count() + 1;
-    let skipped = column.saturating_sub(EXCERPT_MAX + 1);
-    let marked = rest_of_line.chars().take(span.len().min(EXCERPT_MAX)).collect::<String>();
-    let marked = marked.trim_end().to_owned();
-    let after = rest_of_line.strip_prefix(marked.as_str()).unwrap_or_default();
-    Place {
-        file: Arc::clone(file),
-        line: before.matches('\n').count() + 1,
-        column,
-        excerpt: [
-            before_in_line.chars().skip(skipped).collect(),
-            marked,
-            after.trim_end().chars().take(EXCERPT_MAX).collect(),
-        ],
     }
 }

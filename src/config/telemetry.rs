@@ -1,11 +1,14 @@
 //! `telemetry`: what the program tells about its work.
 
-use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{text::text_type, units::OrOff};
+use super::{
+    text::{Malformed, text_type},
+    units::OrOff,
+};
 
 /// What the program tells about its work.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -54,17 +57,18 @@ pub enum LogOutput {
     File(PathBuf),
 }
 
-text_type!(LogOutput, format: "log-output", pattern: "^.+$");
+text_type!(LogOutput, format: "log-output", pattern: "^[\\s\\S]");
 
 impl FromStr for LogOutput {
-    type Err = Infallible;
+    type Err = Malformed;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "stdout" => Self::Stdout,
-            "stderr" => Self::Stderr,
-            path => Self::File(path.into()),
-        })
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "stdout" => Ok(Self::Stdout),
+            "stderr" => Ok(Self::Stderr),
+            "" => Err(Malformed::new("the file has no name").help("write `stdout`, `stderr` or a path")),
+            path => Ok(Self::File(path.into())),
+        }
     }
 }
 

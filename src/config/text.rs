@@ -4,9 +4,10 @@
 /// Schema of the given format and pattern.
 ///
 /// The format's name is what [`super::format::find`] looks up to say what is wrong with a value, so each type
-/// made here has a line there. The pattern is for editors; it may be wider than the parser, never narrower.
+/// made here has a line there. The pattern matches the texts that the parser takes, and no others, so that editors refuse
+/// what the program refuses.
 macro_rules! text_type {
-    ($type:ident, format: $format:literal, pattern: $pattern:literal) => {
+    ($type:ident, format: $format:literal, pattern: $pattern:expr) => {
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -30,7 +31,7 @@ macro_rules! text_type {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "format": $format, "pattern": $pattern })
+                schemars::json_schema!({ "type": "string", "format": $format, "pattern": String::from($pattern) })
             }
         }
     };

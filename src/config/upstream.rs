@@ -18,7 +18,8 @@ use super::{
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
 pub struct Upstream {
-    /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`.
+    /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`. A path in it goes
+    /// before the path of each request: to `http://app:3000/v2` a request for `/users` goes as `/v2/users`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<EndpointUrl>,
     /// Several endpoints, each a URL or `{ url, weight }`.
@@ -38,6 +39,10 @@ pub struct Upstream {
     /// The HTTP version spoken.
     #[serde(default)]
     pub protocol: UpstreamProtocol,
+    /// The letter case of field names in HTTP/1: of requests to the upstream, and of its responses to clients. Recipients must
+    /// not care (RFC 9110 §5.1); `preserve` is for those that do.
+    #[serde(default)]
+    pub header_case: HeaderCase,
     /// Connections, shared by the routes that name this upstream and set no `pool` of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
@@ -133,15 +138,16 @@ pub struct UpstreamTls {
     /// endpoint's URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sni: Option<ServerName>,
-    /// File with the authorities to trust, PEM, in place of the system's. Relative to the folder of the
+    /// File with the certificates to trust, PEM, in place of the system's authorities: those of authorities, and
+    /// those that upstreams show themselves, such as self-signed ones. Relative to the folder of the
     /// configuration file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
     /// The certificate to show when the upstream asks for one. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<CertificateFiles>,
-    /// Whether the upstream's certificate is checked. `false` lets anybody answer in its place: for
-    /// experiments only.
+    /// Whether the upstream's certificate is checked. `false` accepts any, even a broken one, and lets anybody answer
+    /// in the upstream's place: for experiments only. To trust a self-signed certificate, name it under `ca`.
     pub verify: bool,
 }
 
@@ -160,4 +166,16 @@ pub enum UpstreamProtocol {
     Auto,
     /// HTTP/1.1 (RFC 9112).
     H1,
+}
+
+/// The letter cases that field names can be sent in by HTTP/1; HTTP/2 has lower case alone (RFC 9113 §8.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderCase {
+    /// As in HTTP/2: `content-type`.
+    #[default]
+    Lower,
+    /// As the sender wrote it. Names that the message did not have, and those of HTTP/2 and of trailers, begin their words with
+    /// capitals: `X-Forwarded-For`, `ETag`.
+    Preserve,
 }

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Malformed, text_type};
+use super::units::ByteSize;
 
 /// What holds for all plugins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wasm {
     /// Where compiled modules are kept from one start to the next: a folder, relative to the folder of the
@@ -16,6 +17,15 @@ pub struct Wasm {
     /// `$HOME/.cache/gateway`, else nowhere; `off` for nowhere. What is in it is run as code: nobody else may be
     /// allowed to write there.
     pub cache: WasmCache,
+    /// Largest file of a module. Compiling one takes many times its size in memory, and a second of CPU time a megabyte.
+    pub module_bytes: ByteSize,
+}
+
+impl Default for Wasm {
+    fn default() -> Self {
+        // Twice the largest plugins that are known: firewalls in Go with their rules, of 25 MiB.
+        Self { cache: WasmCache::default(), module_bytes: ByteSize::from_bytes(64 << 20) }
+    }
 }
 
 /// Where compiled modules are kept.
@@ -30,7 +40,7 @@ pub enum WasmCache {
     Folder(PathBuf),
 }
 
-text_type!(WasmCache, format: "wasm-cache", pattern: "^.+$");
+text_type!(WasmCache, format: "wasm-cache", pattern: "^[\\s\\S]");
 
 impl FromStr for WasmCache {
     type Err = Malformed;

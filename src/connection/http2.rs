@@ -15,18 +15,20 @@ use std::time::Duration;
 use body::{RequestBody, ResponseBody};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body::Body as HttpBody;
+use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use io::{Gathered, TimedWrites};
 use task::{OnThisWorker, STREAM};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::downstream::Downstream;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::http1::{Call, Reply, ServerOptions, Service};
+use crate::forward;
+use crate::http1::{Call, Record as _, Reply, ServerOptions, Service};
 use crate::message::{Request, Response};
 use crate::proxy;
 use crate::record::Record;
@@ -81,11 +83,14 @@ pub(super) async fn serve(
             }
         }
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-            if let Err(error) = result {
-                tracing::debug!(%error, "HTTP/2 connection ended");
+            if result.is_err() {
+                tracing::debug!(
+                    "an HTTP/2 connection ended early: the client broke the protocol, or the network broke"
+                );
             }
             return Poll::Ready(());
         }
+        streams.flushed();
         if ending.is_none() || streams.open.get() > 0 {
             return Poll::Pending;
         }
@@ -116,6 +121,10 @@ struct Streams {
     moved: Cell<bool>,
     /// The connection's task: when the last stream ends, its idle time begins.
     connection: RefCell<Option<Waker>>,
+    /// Whether hyper wrote something since it last flushed.
+    unflushed: Cell<bool>,
+    /// Streams that wait until all that they have sent so far is written.
+    flush_awaited: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
 impl Streams {
@@ -127,6 +136,28 @@ impl Streams {
             idle_since: Cell::new(Some(began)),
             moved: Cell::new(false),
             connection: RefCell::new(None),
+            unflushed: Cell::new(false),
+            flush_awaited: RefCell::default(),
+        }
+    }
+
+    /// Returns what is ready once all that streams have sent so far is written, or the connection has ended. The
+    /// connection's task sees to it.
+    fn flush(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.flush_awaited.borrow_mut().push(sender);
+        if let Some(connection) = &*self.connection.borrow() {
+            connection.wake_by_ref();
+        }
+        receiver
+    }
+
+    /// Notifies the streams that wait for it that all is written. Called when hyper can do no more.
+    fn flushed(&self) {
+        if !self.unflushed.get() && !self.flush_awaited.borrow().is_empty() {
+            for awaiting in self.flush_awaited.take() {
+                let _stream_may_be_gone = awaiting.send(());
+            }
         }
     }
 
@@ -192,9 +223,9 @@ impl Streaming {
     ) -> Result<http::Response<ResponseBody>, Error> {
         let stream = OpenStream::new(self.streams.clone());
         self.downstream.refresh(&mut self.streams.options.borrow_mut());
-        let (request_body, response_write) = {
+        let (request_body, response_write, drops_unusual_fields) = {
             let options = self.streams.options();
-            (options.request_body, options.response_write)
+            (options.request_body, options.response_write, options.drops_unusual_fields)
         };
         let task = STREAM.try_with(Rc::clone).unwrap_or_default();
         task.response_write.set(response_write);
@@ -206,15 +237,19 @@ impl Streaming {
             Body::Empty
         } else {
             let stall = Stall::new(request_body);
-            Body::boxed(RequestBody { body, stall, timer: timer.clone(), received: received.clone() })
+            let (timer, received) = (timer.clone(), received.clone());
+            Body::boxed(RequestBody { body, stall, timer, received, drops_unusual_fields })
         };
-        let request = Request {
+        let mut request = Request {
             method: parts.method,
             target: parts.uri,
             version: parts.version,
             headers: as_http1_has_them(parts.headers.into()),
             body,
         };
+        if drops_unusual_fields {
+            request.headers.retain(|name, _| !forward::is_unusual(name));
+        }
         let reply = match self.check(&request) {
             Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
             Err(error) => {
@@ -222,10 +257,18 @@ impl Streaming {
                 proxy::refuse(error, Record::begin(&self.downstream, &begun, &request))
             }
         };
-        let Reply { response, record, unsent, .. } = reply;
+        let Reply { mut response, mut record, unsent, .. } = reply;
         if let Some(error) = unsent {
             // The stream is reset. The record, dropped, says why.
             return Err(error);
+        }
+        let mut first = first_frame(&mut response.body).await;
+        if let Some(Err(error)) = first {
+            let Some(replacement) = record.replace(error) else {
+                record.end(Instant::now(), received.get(), 0, Some(error));
+                return Err(error);
+            };
+            (response, first) = (replacement, None);
         }
         let Response { status, mut headers, mut body } = response;
         if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -234,11 +277,10 @@ impl Streaming {
             {
                 headers.append(header::CONTENT_LENGTH, length.into());
             }
-            body = Body::Empty;
+            (body, first) = (Body::Empty, None);
         }
-        let rest = Bytes::new();
-        let body =
-            ResponseBody { body, rest, record: Some(record), sent: 0, received, task, _stream: stream };
+        let first = first.and_then(Result::ok);
+        let body = ResponseBody::new(body, first, record, received, task, stream);
         Ok(Response { status, headers, body }.into())
     }
 
@@ -252,6 +294,19 @@ impl Streaming {
         let target = request.target.path_and_query().map_or(0, |target| target.as_str().len());
         if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
     }
+}
+
+/// Takes the first frame of a body that streams, if it is there. A body that breaks with it can still be answered with the
+/// reason.
+async fn first_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, Error>> {
+    let Body::Boxed(body) = body else { return None };
+    std::future::poll_fn(|cx| {
+        Poll::Ready(match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from

@@ -19,6 +19,7 @@ struct Identity {
     settings: ServerTls,
     identities: Vec<[FileMark; 2]>,
     authorities: Option<FileMark>,
+    revocation_lists: Vec<FileMark>,
 }
 
 impl Tls {
@@ -52,14 +53,19 @@ impl Identity {
     fn of(settings: ServerTls, files: &Files) -> Self {
         let pairs = settings.certificates.iter();
         let identities = pairs.map(|pair| [files.mark(&pair.cert), files.mark(&pair.key)]).collect();
-        let authorities = settings.client_auth.as_ref().map(|auth| files.mark(&auth.ca));
-        Self { settings, identities, authorities }
+        let client_auth = settings.client_auth.as_ref();
+        let authorities = client_auth.map(|auth| files.mark(&auth.ca));
+        let lists = client_auth.map(|auth| &auth.crl).into_iter().flatten();
+        let revocation_lists = lists.map(|path| files.mark(path)).collect();
+        Self { settings, identities, authorities, revocation_lists }
     }
 
-    /// Whether who is let in does not differ: then sessions from the one are good for the other.
+    /// Returns true if both admit the same clients. Then sessions from the one are good for the other: a session resumes
+    /// without its client certificate, so one from before a revocation would get round it.
     fn admits_the_same(&self, other: &Self) -> bool {
         self.settings.client_auth == other.settings.client_auth
             && self.authorities == other.authorities
+            && self.revocation_lists == other.revocation_lists
             && self.settings.min_version == other.settings.min_version
     }
 }
@@ -75,14 +81,20 @@ fn server_tls(settings: &config::ListenerTls, protocols: Protocols) -> ServerTls
             TlsVersion::Tls12 => tls::MinVersion::Tls12,
             TlsVersion::Tls13 => tls::MinVersion::Tls13,
         },
-        client_auth: settings
-            .client_auth
-            .as_ref()
-            .map(|auth| tls::ClientAuth { ca: auth.ca.clone(), required: auth.required }),
-        alpn: [protocols.h2.then_some(tls::ALPN_H2), protocols.h1.then_some(tls::ALPN_H1)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        client_auth: settings.client_auth.as_ref().map(|auth| tls::ClientAuth {
+            ca: auth.ca.clone(),
+            crl: auth.crl.clone(),
+            required: auth.required,
+        }),
+        // HTTP/1.0 last: the server's order counts, and a client that offers both is better served with 1.1.
+        alpn: [
+            protocols.h2.then_some(tls::ALPN_H2),
+            protocols.h1.then_some(tls::ALPN_H1),
+            protocols.h1.then_some(tls::ALPN_H1_0),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod prefetch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -55,12 +55,21 @@ impl Chain {
 pub(crate) struct Session {
     pub(crate) exchange: Rc<Exchange>,
     members: RefCell<Vec<Rc<Member>>>,
+    /// The members that the request has come to: so many, from the first on.
+    reached: Cell<usize>,
+    /// A response is on its way through the members.
+    responds: Cell<bool>,
 }
 
 impl Session {
     pub(crate) fn new(facts: Facts, request: RequestHead) -> Rc<Self> {
         let exchange = Rc::new(Exchange::new(facts, request));
-        Rc::new(Self { exchange, members: RefCell::default() })
+        Rc::new(Self {
+            exchange,
+            members: RefCell::default(),
+            reached: Cell::new(0),
+            responds: Cell::new(false),
+        })
     }
 
     /// The filters prepare for the exchange.
@@ -72,13 +81,18 @@ impl Session {
             let member = Member::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }
-        self.exchange.goes_on()
+        self.exchange.goes_on()?;
+        if !chain.sees_requests() {
+            // Requests pass all of them as they came.
+            self.reached.set(chain.filters.len());
+        }
+        Ok(())
     }
 
     /// Takes the request through the filters. Its head is in the exchange; the answer is what goes on of it, and of its body.
     ///
     /// # Errors
-    /// A filter failed and fails closed, or has ended the exchange: see [`Session::answer`].
+    /// A filter failed and fails closed, or has ended the exchange: see [`Session::local_response`].
     pub(crate) async fn request(&self, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
         // First of all, or a client could take away what a filter says about it.
         forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
@@ -109,6 +123,61 @@ impl Session {
         method: &Method,
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
+        // A filter may have decided otherwise while the response was waited for.
+        self.exchange.goes_on()?;
+        self.responds.set(true);
+        let members = 0..self.members.borrow().len();
+        self.respond(response, members, method, timer).await
+    }
+
+    /// Takes a filter's own response through those filters that the request has passed, the last one first and its maker included.
+    /// `None` if no filter has one.
+    ///
+    /// A local response that a filter sends while a response passes takes that one's place as it is: its maker has seen the
+    /// response already, and two filters could answer each other forever.
+    ///
+    /// # Errors
+    /// As of [`Session::response`].
+    pub(crate) async fn local_response(
+        &self,
+        method: &Method,
+        timer: &Timer,
+    ) -> Option<Result<Response<Body>, Error>> {
+        let response = self.take_local()?;
+        if self.responds.replace(true) {
+            return Some(Ok(response));
+        }
+        let sees = |position: &usize| {
+            self.members.borrow().get(*position).is_some_and(|member| member.policy().sees_local_responses)
+        };
+        let members = (0..self.reached.get()).filter(sees);
+        match self.respond(response, members, method, timer).await {
+            Ok(response) => Some(Ok(response)),
+            Err(error) => Some(self.take_local().ok_or(error)),
+        }
+    }
+
+    /// Returns true once a response is, or was, on its way through the filters.
+    pub(crate) fn has_response(&self) -> bool {
+        self.responds.get()
+    }
+
+    /// Takes a filter's own response, as it is.
+    pub(crate) fn take_local(&self) -> Option<Response<Body>> {
+        self.exchange.take_answer().map(|mut local| {
+            remove_framing(&mut local.headers);
+            local.into()
+        })
+    }
+
+    /// Takes a response through these members, the last one first.
+    async fn respond(
+        &self,
+        response: Response<Body>,
+        members: impl DoubleEndedIterator<Item = usize>,
+        method: &Method,
+        timer: &Timer,
+    ) -> Result<Response<Body>, Error> {
         let Response { mut status, mut headers, body } = response;
         let kept = Kept::of(method, &body, status, &mut headers);
         let has_body = *method != Method::HEAD && may_have_body(status);
@@ -117,8 +186,7 @@ impl Session {
         if has_body {
             self.tell_length(Direction::Response, &body);
         }
-        let members = (0..self.members.borrow().len()).rev();
-        let passed = self.pass(Direction::Response, members, body, has_body, timer).await?;
+        let passed = self.pass(Direction::Response, members.rev(), body, has_body, timer).await?;
         let keeps = self.is_looked_at();
         let mut headers = Fields::new();
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
@@ -142,23 +210,15 @@ impl Session {
         self.members.borrow().iter().any(|member| member.has_calls_out())
     }
 
-    /// Ready when a filter has ended the exchange outside of the callbacks that are given it.
-    pub(crate) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Returns the error by which a filter has ended the exchange outside of the callbacks that are given it, as soon as it has.
+    pub(crate) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<Error> {
         self.exchange.waits(cx);
-        if self.exchange.is_decided() { Poll::Ready(()) } else { Poll::Pending }
+        self.exchange.goes_on().err().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Whether a filter can look at a head once that has gone on.
     fn is_looked_at(&self) -> bool {
         self.members.borrow().iter().any(|member| member.looks_at_heads())
-    }
-
-    /// What a filter has answered in place of the exchange's own response.
-    pub(crate) fn answer(&self) -> Option<Response<Body>> {
-        self.exchange.take_answer().map(|mut local| {
-            remove_framing(&mut local.headers);
-            local.into()
-        })
     }
 
     /// The exchange is over.
@@ -181,6 +241,9 @@ impl Session {
         let mut changes = false;
         for position in members {
             let Some(member) = self.members.borrow().get(position).cloned() else { continue };
+            if direction == Direction::Request {
+                self.reached.set(position + 1);
+            }
             let interests = member.interests();
             let end = !has_body || body.is_end_stream();
             let reads = interests.body(direction);
@@ -193,15 +256,22 @@ impl Session {
             changes |= reads;
             // Before as well: what a filter has decided elsewhere, no other one is to see.
             member.check(direction)?;
-            member.on_head(direction, end)?;
+            let ends = member.on_head(direction, end)? && !end;
             member.check(direction)?;
+            if ends {
+                body = Body::Empty;
+                changes = true;
+                self.with_headers(direction, head_of_ended);
+                self.tell_length(direction, &body);
+                continue;
+            }
             let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
             if end || !(reads || has_trailers) {
                 wait_for_head(&member, direction, &mut body, timer).await?;
                 continue;
             }
             let mut filtered = FilteredBody::new(body, member.clone(), direction, timer.clone());
-            if member.policy().body_while_head_held && reads {
+            if reads && member.is_given_body_meanwhile(direction) {
                 std::future::poll_fn(|cx| filtered.poll_head(cx)).await?;
                 body = Body::boxed(filtered);
             } else {
@@ -267,6 +337,14 @@ impl Session {
             _ => body,
         }
     }
+}
+
+/// Changes the head of a message that ends with it by a filter's decision. Fields go that say something of the body that the
+/// message came with; `Expect` asks to send one (RFC 9110 §10.1.1).
+fn head_of_ended(headers: &mut Fields) {
+    headers.remove(header::EXPECT);
+    headers.remove(header::TRAILER);
+    head_of_decoded(headers);
 }
 
 struct Passed {

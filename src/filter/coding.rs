@@ -7,7 +7,9 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{
+    BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
+};
 use async_compression::zstd::DParameter;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{
@@ -134,6 +136,25 @@ pub(crate) fn decoded(body: Body, codings: &Codings, failure: Error) -> Body {
     codings.0.iter().fold(body, undo)
 }
 
+/// Returns false if a complete body is not in the codings that its head names, because they have been undone already. A body that begins as one in them, and is broken later, counts as encoded, and so does a body in unknown codings.
+pub(crate) fn is_encoded(body: &Bytes, headers: &Fields) -> bool {
+    const MAGICS: [&[u8]; 2] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd"];
+    let Some(codings) = Codings::of(Direction::Response, headers) else { return true };
+    if MAGICS.iter().any(|magic| body.starts_with(magic)) {
+        return true;
+    }
+    // All of it is in memory, so that nothing is ever waited for.
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut decoded = decoded(Body::full(body.clone()), &codings, Error::ResponseCoding);
+    loop {
+        match Pin::new(&mut decoded).poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(_))) => return false,
+            Poll::Ready(None) | Poll::Pending => return true,
+        }
+    }
+}
+
 /// A body with one coding undone.
 struct Decoded {
     decoder: Decoder,
@@ -169,7 +190,7 @@ impl Decoded {
         loop {
             match self.stage {
                 Stage::Begin => {
-                    let is_empty = ready!(self.decoder.coded().poll_bytes(cx)).is_empty();
+                    let is_empty = ready!(self.decoder.poll_begin(cx));
                     self.stage = if is_empty { Stage::Trailers } else { Stage::Data };
                 }
                 Stage::Data => match ready!(self.poll_data(cx)) {
@@ -225,17 +246,20 @@ impl HttpBody for Decoded {
     }
 }
 
-/// What undoes one coding.
+/// A decoder of one coding.
 enum Decoder {
     Gzip(GzipDecoder<Coded>),
     Brotli(BrotliDecoder<Coded>),
     Zstd(ZstdDecoder<Coded>),
-    Deflate(ZlibDecoder<Coded>),
+    /// `deflate` in the zlib format, until the body begins otherwise.
+    Zlib(ZlibDecoder<Coded>),
+    /// `deflate` without the zlib format around it.
+    RawDeflate(DeflateDecoder<Coded>),
 }
 
 impl Decoder {
     fn new(coding: Coding, body: Body) -> Self {
-        let coded = Coded { body, bytes: Bytes::new(), trailers: None, failed: None, is_over: false };
+        let coded = Coded::new(body);
         match coding {
             Coding::Gzip => {
                 let mut decoder = GzipDecoder::new(coded);
@@ -251,9 +275,24 @@ impl Decoder {
                 decoder.multiple_members(true);
                 Decoder::Zstd(decoder)
             }
-            // The name means zlib (RFC 9110 §8.4.1.2).
-            Coding::Deflate => Decoder::Deflate(ZlibDecoder::new(coded)),
+            // The name means the zlib format, but not to every sender (RFC 9110 §8.4.1.2).
+            Coding::Deflate => Decoder::Zlib(ZlibDecoder::new(coded)),
         }
+    }
+
+    /// Waits for the first bytes, which decide between the two forms of `deflate`. Returns true if there are none.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Decoder::Zlib(decoder) = self else {
+            return self.coded().poll_bytes(cx).map(<[u8]>::is_empty);
+        };
+        let coded = decoder.get_mut();
+        let header = ready!(coded.poll_two_bytes(cx));
+        let (is_empty, is_zlib) = (header.is_empty(), is_zlib(header));
+        if !is_empty && !is_zlib {
+            let coded = std::mem::replace(coded, Coded::new(Body::Empty));
+            *self = Decoder::RawDeflate(DeflateDecoder::new(coded));
+        }
+        Poll::Ready(is_empty)
     }
 
     fn coded_ref(&self) -> &Coded {
@@ -261,7 +300,8 @@ impl Decoder {
             Decoder::Gzip(decoder) => decoder.get_ref(),
             Decoder::Brotli(decoder) => decoder.get_ref(),
             Decoder::Zstd(decoder) => decoder.get_ref(),
-            Decoder::Deflate(decoder) => decoder.get_ref(),
+            Decoder::Zlib(decoder) => decoder.get_ref(),
+            Decoder::RawDeflate(decoder) => decoder.get_ref(),
         }
     }
 
@@ -270,7 +310,8 @@ impl Decoder {
             Decoder::Gzip(decoder) => decoder.get_mut(),
             Decoder::Brotli(decoder) => decoder.get_mut(),
             Decoder::Zstd(decoder) => decoder.get_mut(),
-            Decoder::Deflate(decoder) => decoder.get_mut(),
+            Decoder::Zlib(decoder) => decoder.get_mut(),
+            Decoder::RawDeflate(decoder) => decoder.get_mut(),
         }
     }
 }
@@ -281,8 +322,21 @@ impl AsyncRead for Decoder {
             Decoder::Gzip(decoder) => Pin::new(decoder).poll_read(cx, buf),
             Decoder::Brotli(decoder) => Pin::new(decoder).poll_read(cx, buf),
             Decoder::Zstd(decoder) => Pin::new(decoder).poll_read(cx, buf),
-            Decoder::Deflate(decoder) => Pin::new(decoder).poll_read(cx, buf),
+            Decoder::Zlib(decoder) => Pin::new(decoder).poll_read(cx, buf),
+            Decoder::RawDeflate(decoder) => Pin::new(decoder).poll_read(cx, buf),
         }
+    }
+}
+
+/// Returns true if bytes begin with a header of the zlib format (RFC 1950 §2.2): method 8, a window of at most 32 KiB, and a
+/// check that makes the header a multiple of 31. Raw deflate data begins like this only with a stored block whose padding is not
+/// zero, which no encoder writes. A single byte counts as zlib: no stream of either form is that short.
+fn is_zlib(bytes: &[u8]) -> bool {
+    match bytes {
+        [method, flags, ..] => {
+            method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([*method, *flags]) % 31 == 0
+        }
+        _ => true,
     }
 }
 
@@ -298,6 +352,28 @@ struct Coded {
 }
 
 impl Coded {
+    fn new(body: Body) -> Self {
+        Self { body, bytes: Bytes::new(), trailers: None, failed: None, is_over: false }
+    }
+
+    /// Returns what has come, at least two bytes of it unless the body ends before.
+    fn poll_two_bytes(&mut self, cx: &mut Context<'_>) -> Poll<&[u8]> {
+        while self.bytes.len() < 2 && !self.is_over {
+            let first = std::mem::take(&mut self.bytes);
+            let next = match self.poll_bytes(cx) {
+                Poll::Ready(bytes) => bytes,
+                Poll::Pending => {
+                    self.bytes = first;
+                    return Poll::Pending;
+                }
+            };
+            if !first.is_empty() {
+                self.bytes = [&first, next].concat().into();
+            }
+        }
+        Poll::Ready(&self.bytes)
+    }
+
     /// What came and was not decoded yet; empty at the end.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<&[u8]> {
         while self.bytes.is_empty() && !self.is_over {

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::error::Error;
+use crate::error::{Error, FilterError};
 use crate::fields::Fields;
 use crate::message::Response;
 
@@ -40,6 +40,8 @@ pub(crate) struct Exchange {
     local: RefCell<Option<LocalResponse>>,
     /// When the request began, once somebody has asked.
     started: OnceCell<SystemTime>,
+    /// What a filter wanted in place of the exchange's course, and cannot have.
+    refused: Cell<Option<FilterError>>,
     closed: Cell<bool>,
     route_cleared: Cell<bool>,
     end: Cell<Option<End>>,
@@ -170,6 +172,7 @@ impl Exchange {
             upstream_address: Cell::new(None),
             local: RefCell::default(),
             started: OnceCell::new(),
+            refused: Cell::new(None),
             closed: Cell::new(false),
             route_cleared: Cell::new(false),
             end: Cell::new(None),
@@ -188,8 +191,17 @@ impl Exchange {
         self.wake();
     }
 
+    /// Returns true if a filter's answer is kept, so that a further one is not.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.local.borrow().is_some()
+    }
+
+    /// Takes the answer. From then on the exchange goes on with it, so that whatever else has ended it no longer does.
     pub(super) fn take_answer(&self) -> Option<LocalResponse> {
-        self.local.borrow_mut().take()
+        let local = self.local.borrow_mut().take()?;
+        self.refused.set(None);
+        self.closed.set(false);
+        Some(local)
     }
 
     /// Gives the exchange up without an answer.
@@ -198,19 +210,26 @@ impl Exchange {
         self.wake();
     }
 
-    /// Whether the filters' own decision has ended the exchange.
-    pub(super) fn is_decided(&self) -> bool {
-        self.closed.get() || self.local.borrow().is_some()
+    /// Ends the exchange by an error, unless a filter answers it before it is looked at again. The first error counts.
+    pub(super) fn refuse(&self, error: FilterError) {
+        if self.refused.get().is_none() {
+            self.refused.set(Some(error));
+        }
+        self.wake();
     }
 
+    /// Succeeds unless the filters' own decision has ended the exchange.
+    ///
     /// # Errors
-    /// It is decided: by [`Error::FilterAnswered`] where a filter has an answer.
+    /// It has ended: by [`Error::FilterAnswered`] where a filter has an answer.
     pub(super) fn goes_on(&self) -> Result<(), Error> {
-        match () {
-            () if self.closed.get() => Err(Error::FilterClosed),
-            () if self.is_decided() => Err(Error::FilterAnswered),
-            () => Ok(()),
+        if self.closed.get() {
+            return Err(Error::FilterClosed);
         }
+        if self.local.borrow().is_some() {
+            return Err(Error::FilterAnswered);
+        }
+        self.refused.get().map_or(Ok(()), |error| Err(Error::Filter(error)))
     }
 
     /// The route is to be looked for again once the request's filters are done.
@@ -241,17 +260,17 @@ impl Exchange {
         self.properties.borrow().get(path).cloned()
     }
 
-    /// Sets a property; whether there was room for it.
-    pub(crate) fn set_property(&self, path: &[u8], value: Bytes) -> bool {
-        let mut properties = self.properties.borrow_mut();
-        let before = properties.get(path).map_or(0, |before| before.len() + path.len());
-        let bytes = self.property_bytes.get() - before + path.len() + value.len();
-        if bytes > PROPERTY_BYTES_MAX {
-            return false;
-        }
+    /// Returns the bytes of all properties once one has a value of this length, or `None` if there is no room for it.
+    pub(crate) fn property_bytes_with(&self, path: &[u8], length: usize) -> Option<usize> {
+        let before = self.properties.borrow().get(path).map_or(0, |before| before.len() + path.len());
+        let bytes = self.property_bytes.get() - before + path.len() + length;
+        (bytes <= PROPERTY_BYTES_MAX).then_some(bytes)
+    }
+
+    /// Sets a property. `bytes` are those of all properties with it, by [`Exchange::property_bytes_with`].
+    pub(crate) fn set_property(&self, path: &[u8], value: Bytes, bytes: usize) {
         self.property_bytes.set(bytes);
-        properties.insert(path.into(), value);
-        true
+        self.properties.borrow_mut().insert(path.into(), value);
     }
 
     pub(super) fn ended(&self, end: End) {

@@ -1,6 +1,8 @@
 //! One filter in one exchange: what it holds back, and what becomes of its failures.
 
 mod buffer;
+mod original;
+mod output;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -10,6 +12,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 pub(crate) use buffer::Buffer;
+use original::Original;
+use output::Parts;
+pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
@@ -35,6 +40,10 @@ pub(crate) struct Member {
     callbacks: OnceCell<Box<dyn Callbacks>>,
     request: RefCell<Side>,
     response: RefCell<Side>,
+    /// Bytes that the filter has made besides bodies, and that the gateway holds.
+    made: Cell<usize>,
+    /// The part of those bytes that maps and properties hold.
+    parts: Parts,
     /// Calls of its own that were not answered yet.
     calls_out: Cell<u32>,
     /// It failed, and is left out from then on.
@@ -48,11 +57,17 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Side {
     head_held: bool,
+    /// The body waits for the head that is held back.
+    body_waits: bool,
     /// The head as it came, while it is held back by a filter that fails open.
     head_original: Option<Original>,
     body_held: bool,
+    /// The filter has asked to keep pieces of the body, and none has gone on since.
+    keeps_pieces: bool,
     released: bool,
     buffer: Buffer,
+    /// Bytes in the buffer that the filter has made.
+    made: usize,
     /// The buffer as it came, for a filter that fails open.
     original: Buffer,
     /// What the buffer may grow to.
@@ -71,6 +86,8 @@ impl Member {
             callbacks: OnceCell::new(),
             request: RefCell::default(),
             response: RefCell::default(),
+            made: Cell::new(0),
+            parts: Parts::default(),
             calls_out: Cell::new(0),
             bypassed: Cell::new(false),
             failed: Cell::new(None),
@@ -142,6 +159,13 @@ impl Member {
         self.exchange.wake();
     }
 
+    /// Ends the exchange with 500: the filter wants something in place of its course that cannot be. No policy applies, as the
+    /// filter did not want the exchange to go on.
+    pub(crate) fn refuse(&self, fault: Fault) {
+        let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+        self.exchange.refuse(FilterError { reason: self.filter.reason(fault), status });
+    }
+
     /// What it may still write into the log.
     pub(crate) fn log_bytes(&self) -> &Cell<usize> {
         &self.log_bytes
@@ -152,43 +176,45 @@ impl Member {
         read(self.side(direction).borrow().buffer.as_slice())
     }
 
-    /// Replaces a part of it; whether there was room.
-    pub(crate) fn splice(&self, direction: Direction, start: usize, length: usize, data: &[u8]) -> bool {
-        let mut side = self.side(direction).borrow_mut();
-        let bytes_max = side.bytes_max;
-        side.buffer.splice(start, length, data, bytes_max)
-    }
-
     /// Whether a head of this direction is held back.
     pub(super) fn holds_head(&self, direction: Direction) -> bool {
         self.side(direction).borrow().head_held
+    }
+
+    /// Returns true if the body callbacks come while a head of this direction is held back.
+    pub(super) fn is_given_body_meanwhile(&self, direction: Direction) -> bool {
+        let side = self.side(direction).borrow();
+        side.head_held && !side.body_waits
     }
 
     pub(super) fn holds_body(&self, direction: Direction) -> bool {
         self.side(direction).borrow().body_held
     }
 
-    /// Gives the head of a message to the filter.
-    pub(super) fn on_head(&self, direction: Direction, end: bool) -> Result<(), Error> {
+    /// Gives the head of a message to the filter. Returns true if the message ends with this head by the filter's decision.
+    pub(super) fn on_head(&self, direction: Direction, end: bool) -> Result<bool, Error> {
         if !self.interests().head(direction) {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(callbacks) = self.callbacks.get() else { return Ok(()) };
+        let Some(callbacks) = self.callbacks.get() else { return Ok(false) };
         let original = self.policy().fails_open.then(|| Original::of(&self.exchange, direction));
         let fields = self.fields(direction);
         self.side(direction).borrow_mut().released = false;
         match callbacks.on_head(direction, fields, end) {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
-                side.head_held = action == Action::Pause && !std::mem::take(&mut side.released);
+                let pauses = !matches!(action, Action::Continue | Action::ContinueAndEnd);
+                side.head_held = pauses && !std::mem::take(&mut side.released);
+                side.body_waits = action == Action::PauseAll || !self.policy().body_while_head_held;
                 side.head_original = original.filter(|_| side.head_held);
-                Ok(())
+                Ok(action == Action::ContinueAndEnd)
             }
             Err(fault) => {
                 if let Some(original) = original {
                     original.put_back(&self.exchange);
                 }
-                self.give_up(fault)
+                self.give_up(fault)?;
+                Ok(false)
             }
         }
     }
@@ -249,7 +275,12 @@ impl Member {
             return Ok(Some(side.let_go()));
         }
         side.body_held = true;
-        let length = side.buffer.len();
+        if action == Action::PauseWithoutBuffer && !side.keeps_pieces {
+            side.drop_pieces();
+        } else {
+            side.keeps_pieces = true;
+        }
+        let length = side.bytes_kept();
         drop(side);
         if length <= self.policy().body_bytes_max { Ok(None) } else { Err(self.too_large(direction)) }
     }
@@ -280,7 +311,7 @@ impl Member {
         match callbacks.on_trailers(direction, fields) {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
-                side.body_held = action == Action::Pause && !std::mem::take(&mut side.released);
+                side.body_held = action != Action::Continue && !std::mem::take(&mut side.released);
                 if side.body_held { Ok(None) } else { Ok(Some(side.let_go())) }
             }
             Err(fault) => {
@@ -365,30 +396,23 @@ impl Side {
     fn let_go(&mut self) -> Bytes {
         self.head_held = false;
         self.body_held = false;
+        self.keeps_pieces = false;
         self.head_original = None;
         self.original = Buffer::default();
+        self.made = 0;
         self.buffer.take()
     }
-}
 
-/// A head as it was before a filter that fails open was given it.
-enum Original {
-    Request(Box<super::exchange::RequestHead>),
-    Response(Option<Box<super::exchange::ResponseHead>>),
-}
-
-impl Original {
-    fn of(exchange: &Exchange, direction: Direction) -> Self {
-        match direction {
-            Direction::Request => Self::Request(Box::new(exchange.request.borrow().clone())),
-            Direction::Response => Self::Response(exchange.response.borrow().clone().map(Box::new)),
-        }
+    /// Drops what the filter has of the body. The body as it came stays, for the case that a filter fails which fails open: nothing
+    /// has gone on, so the message has to go on whole.
+    fn drop_pieces(&mut self) {
+        self.made = 0;
+        self.buffer = Buffer::default();
     }
 
-    fn put_back(self, exchange: &Exchange) {
-        match self {
-            Self::Request(head) => *exchange.request.borrow_mut() = *head,
-            Self::Response(head) => *exchange.response.borrow_mut() = head.map(|head| *head),
-        }
+    /// Returns the bytes of the body that are held back: as the filter has them or, if it fails open, as they came. A filter
+    /// that empties its buffer does not make room for more of those.
+    fn bytes_kept(&self) -> usize {
+        self.buffer.len().max(self.original.len())
     }
 }

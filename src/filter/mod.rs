@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) use chain::{Chain, Session};
 pub(crate) use exchange::{End, Exchange, Facts, LocalResponse, MAP_BYTES_MAX, RequestHead, ResponseHead};
 pub(crate) use fields::{field_name, field_value};
-pub(crate) use member::Member;
+pub(crate) use member::{Member, Part, SpliceError};
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,28 @@ pub(crate) enum Direction {
     Response,
 }
 
-/// What a callback answers.
+impl Direction {
+    fn opposite(self) -> Self {
+        match self {
+            Self::Request => Self::Response,
+            Self::Response => Self::Request,
+        }
+    }
+}
+
+/// The decision of a filter about a part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Let it go on.
+    /// Lets it go on.
     Continue,
-    /// Hold it back until the filter says otherwise.
+    /// Holds it back until the filter continues.
     Pause,
+    /// Holds a head back, and the body behind it even with `on_headers_pause: continue_body`.
+    PauseAll,
+    /// Lets a head go on and ends the message with it: the body and the trailers are dropped.
+    ContinueAndEnd,
+    /// Holds a body back, and drops the piece that the filter was given unless pieces before it are kept.
+    PauseWithoutBuffer,
 }
 
 /// Why a filter failed. The names are those of `x-gateway-error: filter.NAME.trap`, and of the metrics.
@@ -55,11 +70,15 @@ pub(crate) enum Fault {
     Body,
     /// As many instances are at work as there may be.
     Instances,
+    /// It sent a local response that cannot be one.
+    Response,
+    /// It made more than `limits.output`.
+    Output,
 }
 
 impl Fault {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Fault; 8] = [
+    pub(crate) const ALL: [Fault; 10] = [
         Fault::Start,
         Fault::Trap,
         Fault::Time,
@@ -68,6 +87,8 @@ impl Fault {
         Fault::Pause,
         Fault::Body,
         Fault::Instances,
+        Fault::Response,
+        Fault::Output,
     ];
 
     /// Its name in reasons and metrics.
@@ -81,6 +102,8 @@ impl Fault {
             Fault::Pause => "pause",
             Fault::Body => "body",
             Fault::Instances => "instances",
+            Fault::Response => "response",
+            Fault::Output => "output",
         }
     }
 }
@@ -90,12 +113,16 @@ impl Fault {
 pub(crate) struct Policy {
     /// A failure lets the message go on as it was, in place of an error.
     pub(crate) fails_open: bool,
-    /// While the filter holds a head back, its body callbacks come (`on_headers_pause: continue_body`).
+    /// While the filter holds a head back by [`Action::Pause`], its body callbacks come (`on_headers_pause: continue_body`).
     pub(crate) body_while_head_held: bool,
+    /// Local responses go through its response callbacks.
+    pub(crate) sees_local_responses: bool,
     /// Bodies are given to it without their content coding.
     pub(crate) decode: bool,
     /// Bytes of a body that it may hold back.
     pub(crate) body_bytes_max: usize,
+    /// Bytes that it may make for one exchange, as far as the gateway holds them at one time.
+    pub(crate) output_bytes_max: usize,
     /// How long it may hold a message back.
     pub(crate) pause: Duration,
 }

@@ -10,12 +10,15 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::client_origin::forwarded_scheme;
 use super::list_members;
+use super::spellings::{is_disguise, is_disguised_identity, is_identity};
+use crate::config;
 use crate::fields::Fields;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What a downstream connection adds to each of its requests; made once for the connection.
 #[derive(Debug, Clone)]
@@ -41,11 +44,13 @@ impl Forwarding {
     ///
     /// From a trusted peer, its address is appended to `X-Forwarded-For`, which becomes one line, and the
     /// other two stay where they are there. From anyone else, all three are replaced, and whatever else an
-    /// upstream might believe (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed.
+    /// upstream might believe (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed. Other spellings
+    /// of such fields, and of those that the gateway writes itself, are removed whoever sends them.
     ///
     /// `host` is the request's host with its port, empty where it has none.
     pub fn apply(&self, headers: &mut Fields, host: &str) {
         if self.is_trusted {
+            headers.retain(|name, _| !is_disguise(name.as_str()) && !is_disguised_identity(name.as_str()));
             let chain = append_to_chain(headers, &self.peer);
             headers.insert(X_FORWARDED_FOR, chain);
             if !headers.contains_key(X_FORWARDED_PROTO) {
@@ -55,19 +60,24 @@ impl Forwarding {
                 set_host(headers, host);
             }
         } else {
-            headers.retain(|name, _| !is_believed_by_upstreams(name.as_str()));
+            headers.retain(|name, _| {
+                let name = name.as_str();
+                !is_disguise(name) && !is_identity(name)
+            });
             headers.append(X_FORWARDED_FOR, self.peer.clone());
             headers.append(X_FORWARDED_PROTO, self.scheme.clone());
             set_host(headers, host);
         }
     }
-}
 
-/// Fields by which a client could pass for another. `name` is in lower case.
-fn is_believed_by_upstreams(name: &str) -> bool {
-    match name.strip_prefix("x-") {
-        Some(name) => name.starts_with("forwarded-") || name == "real-ip",
-        None => name == "forwarded",
+    /// Returns the scheme that the client used, before [`Forwarding::apply`]: that of a trusted peer's `X-Forwarded-Proto`, else the
+    /// connection's.
+    pub fn client_scheme(&self, headers: &Fields) -> config::Scheme {
+        let forwarded = if self.is_trusted { forwarded_scheme(headers) } else { None };
+        forwarded.unwrap_or(match self.scheme.as_bytes() {
+            b"https" => config::Scheme::Https,
+            _ => config::Scheme::Http,
+        })
     }
 }
 
@@ -185,7 +195,7 @@ mod tests {
         let before = [
             "x-forwarded-for: 10.0.0.1 ,10.0.0.2",
             "x-forwarded-for: 10.0.0.3",
-            "x-forwarded-proto: http",
+            "x-forwarded-proto: https, http",
             "x-forwarded-host: a",
             "x-forwarded-port: 1",
             "forwarded: for=10.0.0.1",
@@ -195,7 +205,7 @@ mod tests {
             "x-forwarded-for: 10.0.0.1, 10.0.0.2, 10.0.0.3, 192.0.2.1",
             "x-forwarded-host: a",
             "x-forwarded-port: 1",
-            "x-forwarded-proto: http",
+            "x-forwarded-proto: https, http",
         ];
         assert_eq!(after(&before, true), expected);
     }

@@ -13,11 +13,13 @@ use crate::fields::Fields;
 ///
 /// Beyond the section's list: what speaks to a proxy (§11.7), which credentials for the gateway's own place
 /// in the chain are; and `HTTP2-Settings`, which belongs to the h2c upgrade that is never forwarded.
+/// `Proxy` is no field of HTTP, and CGI programs take it for the proxy that they should use (CVE-2016-5385).
 /// `Trailer` is not among them: it stays with the trailers, which are forwarded.
 fn is_hop_by_hop(name: &str) -> bool {
     // By their lengths first, because every field of every message is asked.
     match name.len() {
         2 => name == "te",
+        5 => name == "proxy",
         7 => name == "upgrade",
         10 => matches!(name, "connection" | "keep-alive"),
         14 => name == "http2-settings",

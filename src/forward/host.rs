@@ -86,9 +86,14 @@ pub fn request_host<'a>(
     }
 }
 
-/// Whether a text is a host, with or without a port: what a Host field may say.
+/// Returns true for a host with or without a port: what a Host field may say.
 pub(crate) fn is_authority(text: &str) -> bool {
     parse(text).is_ok()
+}
+
+/// Parses a host with or without a port, as a Host field has it. `None` for anything else, an empty text included.
+pub(crate) fn parse_authority(text: &str) -> Option<RequestHost<'_>> {
+    parse(text).ok()
 }
 
 fn host_field(headers: &Fields) -> Result<Option<RequestHost<'_>>, HostError> {

@@ -7,10 +7,12 @@
 //! that no `Connection` field can take them away. For a response: [`clean_response`], [`via()`]. For the
 //! trailers of either: [`filter_trailers`].
 
+mod client_origin;
 mod forwarded;
 mod hop_by_hop;
 mod host;
 mod response;
+mod spellings;
 mod trailers;
 mod upgrade;
 mod via;
@@ -19,12 +21,16 @@ use http::HeaderName;
 
 use crate::fields::Fields;
 
+pub use client_origin::ClientOrigin;
+pub(crate) use forwarded::X_FORWARDED_PROTO;
 pub use forwarded::{Forwarding, client_ip, is_trusted};
 pub use hop_by_hop::remove_hop_by_hop;
 pub(crate) use hop_by_hop::{hop_by_hop, remove_named, replace_hop_by_hop};
-pub(crate) use host::{HOST_BYTES_MAX, is_authority, is_host_name, is_ipv6_literal};
+pub(crate) use host::{HOST_BYTES_MAX, is_authority, is_host_name, is_ipv6_literal, parse_authority};
 pub use host::{HostError, RequestHost, request_host};
 pub use response::{UnaskedUpgrade, clean_response};
+pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};
+pub(crate) use trailers::drop_unusual_trailers;
 pub use trailers::filter_trailers;
 pub use upgrade::{set_upgrade, upgrade_requested};
 pub use via::via;

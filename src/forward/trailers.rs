@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use super::is_unusual;
+
 /// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before
 /// the body, and those that would change what has been decided by the header. Allocates only where there are
 /// such.
@@ -12,8 +14,25 @@ pub fn filter_trailers(trailers: &mut HeaderMap) {
     }
 }
 
+/// Removes trailers whose names have other characters than letters, digits and dashes.
+pub(crate) fn drop_unusual_trailers(trailers: &mut HeaderMap) {
+    let unusual: Vec<HeaderName> = trailers.keys().filter(|name| is_unusual(name)).cloned().collect();
+    for name in unusual {
+        trailers.remove(name);
+    }
+}
+
 fn is_forbidden(name: &HeaderName) -> bool {
-    match name.as_str() {
+    if is_unusual(name) {
+        // A recipient that joins trailers with the header may take it for the field that it looks like.
+        let folded: String = name.as_str().replace(|character: char| !character.is_ascii_alphanumeric(), "-");
+        return is_forbidden_name(&folded);
+    }
+    is_forbidden_name(name.as_str())
+}
+
+fn is_forbidden_name(name: &str) -> bool {
+    match name {
         // Framing and the connection.
         "connection" | "content-length" | "keep-alive" | "proxy-connection" | "te" | "trailer"
         | "transfer-encoding" | "upgrade" | "http2-settings" => true,
@@ -67,6 +86,9 @@ mod tests {
             "content-type",
             "content-encoding",
             "te",
+            "x_forwarded_for",
+            "content_length",
+            "if_none.match",
         ];
         for name in forbidden {
             let before = [&format!("{name}: 1"), "grpc-status: 0", &format!("{name}: 2")];

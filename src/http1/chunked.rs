@@ -7,8 +7,13 @@ use http_body::Frame;
 use crate::error::FramingError;
 use crate::forward::filter_trailers;
 
-/// Bytes of chunk extensions that one message may have. Nobody uses them; a flood of them is an attack.
+/// Bytes of chunk extensions, and of blanks beyond [`PADDING_BYTES`], in all chunks of one message together. Hardly any sender
+/// uses extensions, so a flood of them is an attack (RFC 9112 §7.1.1). Leading zeros of a size are bounded by its 16 digits.
 const EXTENSION_BYTES: usize = 16 * 1024;
+
+/// Blanks after the size of each chunk that do not count: some servers pad sizes to a fixed width of up to eight digits, and
+/// their long responses would exceed any bound for the message.
+const PADDING_BYTES: u8 = 8;
 
 /// Fields and bytes of a trailer section.
 const TRAILER_FIELDS: usize = 64;
@@ -32,8 +37,9 @@ enum State {
     /// Blanks after the size: some servers pad it, and they may stand before an extension (RFC 9112 §7.1.1).
     Padding {
         value: u64,
+        blanks: u8,
     },
-    /// `;...` after the size.
+    /// What comes behind a `;` after the size.
     Extension {
         value: u64,
     },
@@ -108,14 +114,22 @@ impl ChunkedDecoder {
                 State::Size { value: value << 4 | digit, digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(FramingError::ChunkSize),
-            (State::Size { value, .. } | State::Padding { value } | State::Extension { value }, b'\r') => {
-                State::SizeLf { value }
+            (
+                State::Size { value, .. } | State::Padding { value, .. } | State::Extension { value },
+                b'\r',
+            ) => State::SizeLf { value },
+            (State::Size { value, .. }, b' ' | b'\t') => State::Padding { value, blanks: 1 },
+            (State::Padding { value, blanks }, b' ' | b'\t') if blanks < PADDING_BYTES => {
+                State::Padding { value, blanks: blanks + 1 }
             }
-            (State::Size { value, .. } | State::Padding { value }, b' ' | b'\t') => {
+            (State::Padding { value, blanks }, b' ' | b'\t') => {
                 self.extension_byte()?;
-                State::Padding { value }
+                State::Padding { value, blanks }
             }
-            (State::Size { value, .. } | State::Padding { value }, b';') => State::Extension { value },
+            (State::Size { value, .. } | State::Padding { value, .. }, b';') => {
+                self.extension_byte()?;
+                State::Extension { value }
+            }
             (State::Size { .. } | State::Padding { .. }, _) => return Err(FramingError::ChunkSize),
             (State::Extension { .. }, b'\n' | 0) => return Err(FramingError::ChunkLineEnd),
             (State::Extension { value }, _) => {
@@ -232,6 +246,29 @@ mod tests {
         }
         let mut flood = b"1;".to_vec();
         flood.resize(EXTENSION_BYTES + 10, b'a');
+        assert_eq!(decode(&flood, 1000).unwrap_err(), ChunkExtension);
+        // However they are spread over the chunks.
+        for (chunk, most) in [
+            (&b"1;\r\nx\r\n"[..], EXTENSION_BYTES),
+            (b"1;a=\"bcdefghi\"\r\nx\r\n", EXTENSION_BYTES / 13),
+            (b"1          \r\nx\r\n", EXTENSION_BYTES / 2),
+            (b"1 \t;\r\nx\r\n", EXTENSION_BYTES),
+            (b"1        \t;\r\nx\r\n", EXTENSION_BYTES / 2),
+            (b"1; \t\r\nx\r\n", EXTENSION_BYTES / 3),
+        ] {
+            for step in [1, 1000] {
+                assert!(decode(&chunk.repeat(most), step).is_ok(), "{chunk:?}");
+                assert_eq!(decode(&chunk.repeat(most + 1), step).unwrap_err(), ChunkExtension, "{chunk:?}");
+            }
+        }
+        // Small chunks by themselves are as they should be.
+        let small = b"0000000000000001\r\nx\r\n".repeat(100_000);
+        assert_eq!(decode(&small, 1000).unwrap().0.len(), 100_000);
+        // So are sizes that are padded to a fixed width.
+        let padded = b"1       \t\r\nx\r\n".repeat(100_000);
+        assert_eq!(decode(&padded, 1000).unwrap().0.len(), 100_000);
+        let mut flood = b"1".to_vec();
+        flood.resize(EXTENSION_BYTES + 10, b' ');
         assert_eq!(decode(&flood, 1000).unwrap_err(), ChunkExtension);
         let mut flood = b"0\r\n".to_vec();
         flood.resize(TRAILER_BYTES + 10, b'a');

@@ -1,5 +1,6 @@
 //! One exchange on an upstream connection: a request out, a response in, both at once.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::decoder::Decoder;
 use super::framing::Framing;
 use super::head::{HeadLimits, Input, ResponseHead};
 use super::output::{COPY_BELOW, Output};
-use crate::body::Body;
+use crate::body::{Body, KeptBody};
+use crate::config::HeaderCase;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::stream::Stream;
@@ -54,6 +56,8 @@ pub(crate) struct OutgoingHead<'a> {
     pub(crate) headers: &'a Fields,
     /// The `Connection` field: `close`, or `upgrade`.
     pub(crate) connection: Option<&'a str>,
+    /// The letter case of names in this head, and in that of the response.
+    pub(crate) case: HeaderCase,
 }
 
 /// Why an exchange brought no response, and what that means for a second try.
@@ -64,7 +68,9 @@ pub(crate) struct ExchangeFailure {
     pub(crate) unanswered: bool,
     /// Nothing of the request was written.
     pub(crate) unsent: bool,
-    /// The request's body, where nothing was taken from it.
+    /// The error at which reading ended, for the log: a server with TLS 1.3 refuses a client certificate here.
+    pub(crate) broken: Option<io::Error>,
+    /// The request's body, if it is whole: nothing was taken from it, or what was taken is kept.
     pub(crate) body: Option<Body>,
 }
 
@@ -86,11 +92,14 @@ pub(crate) struct Exchange {
     output: Output,
     options: ExchangeOptions,
     method: Method,
+    case: HeaderCase,
     body: Body,
     upload: Framing,
     upload_done: bool,
     upload_failed: bool,
     body_touched: bool,
+    /// What was taken from the body, until a response begins.
+    kept: Option<Box<KeptBody>>,
     written: u64,
     answered: bool,
     interim_responses: u32,
@@ -99,23 +108,32 @@ pub(crate) struct Exchange {
     stall: Stall,
     decoder: Decoder,
     persists: bool,
+    broken: Option<io::Error>,
 }
 
 impl Exchange {
-    /// Prepares to send `head` and `body` on `stream`, which has no bytes pending in either direction.
-    pub(crate) fn new(stream: Stream, head: &OutgoingHead<'_>, body: Body, options: ExchangeOptions) -> Self {
+    /// Prepares to send `head` and `body` on `stream`, which has no bytes pending in either direction. What is taken from the
+    /// body goes into `kept`.
+    pub(crate) fn new(
+        stream: Stream,
+        head: &OutgoingHead<'_>,
+        body: Body,
+        kept: Option<Box<KeptBody>>,
+        options: ExchangeOptions,
+    ) -> Self {
         let upload = match body.size_hint().exact() {
             Some(0) => Framing::None,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
         let mut output = Output::default();
-        output.push_request(head.method, head.target, head.headers, upload, head.connection);
+        output.push_request(head, upload);
         let expects = options.expect_continue && upload != Framing::None;
         Self {
             continue_deadline: expects.then(|| deadline(Some(CONTINUE_TIMEOUT))).flatten(),
             stall: Stall::new(options.idle),
             method: head.method.clone(),
+            case: head.case,
             stream,
             input: Input::default(),
             output,
@@ -125,12 +143,14 @@ impl Exchange {
             upload_done: false,
             upload_failed: false,
             body_touched: false,
+            kept,
             written: 0,
             answered: false,
             interim_responses: 0,
             head_deadline: None,
             decoder: Decoder::Done,
             persists: false,
+            broken: None,
         }
     }
 
@@ -171,7 +191,7 @@ impl Exchange {
                 result?;
             }
             if !self.input.is_empty()
-                && let Some(head) = self.input.response_head(&self.method, &RESPONSE_LIMITS)?
+                && let Some(head) = self.input.response_head(&self.method, &RESPONSE_LIMITS, self.case)?
             {
                 match self.accept_head(head, interim)? {
                     Some(head) => return Poll::Ready(Ok(head)),
@@ -181,9 +201,13 @@ impl Exchange {
             match self.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     self.answered = true;
+                    self.kept = None;
                     self.input.push(chunk);
                 }
-                Poll::Ready(_end_or_error) => return Poll::Ready(Err(Error::UpstreamClosed)),
+                Poll::Ready(end) => {
+                    self.broken = end.err();
+                    return Poll::Ready(Err(Error::UpstreamClosed));
+                }
                 Poll::Pending => match self.poll_late_head(cx) {
                     Poll::Ready(Ok(())) => {} // the body need not wait any longer
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -309,6 +333,12 @@ impl Exchange {
                 Poll::Ready(Some(frame)) => {
                     self.body_touched = true;
                     let frame = frame?;
+                    // Trailers cannot be sent again: only data is kept.
+                    if let Some(kept) = &mut self.kept
+                        && !frame.data_ref().is_some_and(|data| kept.push(data))
+                    {
+                        self.kept = None;
+                    }
                     self.upload_done = frame.is_trailers() || self.body.is_end_stream();
                     self.output.push_frame(self.upload, frame, self.upload_done);
                 }
@@ -320,11 +350,16 @@ impl Exchange {
     /// The failure of [`Exchange::poll_head`], with what a retry has to know. The connection is closed by now.
     pub(crate) fn fail(&mut self, error: Error) -> ExchangeFailure {
         self.stream = Stream::closed();
+        let rest = std::mem::take(&mut self.body);
         ExchangeFailure {
             error,
             unanswered: !self.answered && error == Error::UpstreamClosed,
             unsent: self.written == 0,
-            body: (!self.body_touched).then(|| std::mem::take(&mut self.body)),
+            broken: self.broken.take(),
+            body: match self.kept.take() {
+                Some(kept) if self.body_touched => Some(kept.resume(rest)),
+                _ => (!self.body_touched).then_some(rest),
+            },
         }
     }
 

@@ -58,6 +58,11 @@ impl FramingFields {
         !self.close && (version >= Version::HTTP_11 || self.keep_alive)
     }
 
+    /// Returns true if nothing tells whether the connection stays: neither a length nor a word on it.
+    pub(crate) fn is_silent(self) -> bool {
+        self.length.is_none() && !self.chunked && !self.keep_alive
+    }
+
     /// The framing of a request (RFC 9112 §6.3).
     pub(crate) fn of_request(self, version: Version) -> Result<Framing, FramingError> {
         self.check(version)?;

@@ -9,6 +9,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use httparse::{Header, Status};
 
 use super::framing::{Framing, FramingFields};
+use super::target::parse_target;
+use crate::config::HeaderCase;
 use crate::error::{Error, FramingError};
 use crate::fields::Fields;
 
@@ -48,6 +50,8 @@ pub(crate) struct ResponseHead {
     pub(crate) framing: Framing,
     /// Whether the upstream would take another request on this connection.
     pub(crate) persists: bool,
+    /// Nothing in the head tells so: it persists by the version alone.
+    pub(crate) is_silent: bool,
 }
 
 /// Bytes that came and were not used yet.
@@ -100,15 +104,16 @@ impl Input {
                 }
             }
         })?;
-        let Some((head, length)) = parsed else { return self.check_unfinished(limits).map(|()| None) };
+        let Some((mut head, length)) = parsed else { return self.check_unfinished(limits).map(|()| None) };
         if length > limits.header_bytes {
             return Err(Error::HeadTooLarge);
         }
-        self.consume(length);
+        // Which upstream gets it, and in which letter case, is decided later.
+        head.headers.remember(self.consume(length));
         Ok(Some(head))
     }
 
-    /// Reads the head of a response to `method` if all of it is there.
+    /// Reads the head of a response to `method` if all of it is there. Its fields remember it where `case` preserves theirs.
     ///
     /// # Errors
     /// The head is malformed, ambiguous or over a limit.
@@ -116,6 +121,7 @@ impl Input {
         &mut self,
         method: &Method,
         limits: &HeadLimits,
+        case: HeaderCase,
     ) -> Result<Option<ResponseHead>, Error> {
         if !self.worth_parsing() {
             return self.check_unfinished_response(limits).map(|()| None);
@@ -132,19 +138,23 @@ impl Input {
                 }
             }
         })?;
-        let Some((head, length)) = parsed else {
+        let Some((mut head, length)) = parsed else {
             return self.check_unfinished_response(limits).map(|()| None);
         };
         if length > limits.header_bytes {
             return Err(Error::ResponseMalformed("head too large"));
         }
-        self.consume(length);
+        let received = self.consume(length);
+        if case == HeaderCase::Preserve {
+            head.headers.remember(received);
+        }
         Ok(Some(head))
     }
 
-    fn consume(&mut self, length: usize) {
-        drop(self.bytes.split_to(length));
+    /// Takes the head, which is so long, out of the input.
+    fn consume(&mut self, length: usize) -> Bytes {
         self.searched = 0;
+        self.bytes.split_to(length)
     }
 
     /// The first bytes are always parsed, so that garbage is found out at once; after that only what may end
@@ -227,22 +237,13 @@ fn build_request(
     let headers = build_headers(request.headers, bytes, &mut fields)
         .map_err(|error| error.into_error(Error::RequestFraming, Error::RequestMalformed))?;
     Ok(RequestHead {
-        target: build_target(target, bytes)?,
+        target: parse_target(target, bytes.slice_ref(target.as_bytes())).map_err(Error::RequestMalformed)?,
         framing: fields.of_request(version).map_err(Error::RequestFraming)?,
         persists: fields.persists(version),
         method,
         version,
         headers,
     })
-}
-
-/// A fragment never travels in a request target (RFC 9112 §3.2); the Uri type would drop it in silence.
-fn build_target(target: &str, bytes: &Bytes) -> Result<Uri, Error> {
-    if target.as_bytes().contains(&b'#') {
-        return Err(Error::RequestMalformed("fragment in the request target"));
-    }
-    Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes()))
-        .map_err(|_| Error::RequestMalformed("bad request target"))
 }
 
 fn build_response(
@@ -263,7 +264,8 @@ fn build_response(
     {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    Ok(ResponseHead { persists: fields.persists(version), status, version, headers, framing })
+    let (persists, is_silent) = (fields.persists(version), fields.is_silent());
+    Ok(ResponseHead { persists, is_silent, status, version, headers, framing })
 }
 
 fn version(minor: Option<u8>) -> Version {
@@ -382,7 +384,7 @@ mod tests {
     fn a_response_keeps_the_length_of_a_head_request() {
         let mut input = Input::default();
         input.push(Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"));
-        let head = input.response_head(&Method::HEAD, &LIMITS).unwrap().unwrap();
+        let head = input.response_head(&Method::HEAD, &LIMITS, HeaderCase::Lower).unwrap().unwrap();
         assert_eq!(head.framing, Framing::None);
         assert_eq!(head.headers.get("content-length").unwrap(), "7");
     }

@@ -5,6 +5,7 @@
 //! responses pass, a retry knows whether a byte was written or read, and an idle connection holds no buffer.
 //! HTTP/2 is hyper's.
 
+mod case;
 mod chunked;
 mod client;
 mod decoder;
@@ -14,9 +15,11 @@ mod output;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod pieces;
 mod server;
+mod target;
 
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
 pub(crate) use framing::may_have_body;
 pub(crate) use head::{HeadLimits, ResponseHead};
 pub(crate) use server::RequestBody;
 pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, is_continue, serve};
+pub(crate) use target::parse_target;

@@ -10,7 +10,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
+use super::case::recase;
+use super::client::OutgoingHead;
 use super::framing::Framing;
+use crate::config::HeaderCase;
 use crate::fields::Fields;
 use crate::stream::Stream;
 use crate::turn;
@@ -35,6 +38,8 @@ pub(crate) struct Output {
     unflushed: bool,
     /// Whether the worker's turn was awaited with what waits here.
     turn_awaited: bool,
+    /// The letter case of names in the message whose head was pushed last, for its trailers.
+    case: HeaderCase,
 }
 
 impl Output {
@@ -60,6 +65,19 @@ impl Output {
         }
     }
 
+    /// Returns the number of bytes that wait in front of what is pushed next.
+    pub(crate) fn waiting(&self) -> u64 {
+        (self.head.len() - self.head_written) as u64
+    }
+
+    /// Drops what was pushed behind the first `keep` bytes that wait, none of which has been written.
+    pub(crate) fn retract(&mut self, keep: u64) {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        self.head.truncate(self.head_written.saturating_add(keep));
+        self.chunk = Bytes::new();
+        self.tail = b"";
+    }
+
     fn head(&mut self) -> &mut Vec<u8> {
         self.head.reserve(HEAD_BYTES);
         &mut self.head
@@ -68,12 +86,17 @@ impl Output {
     /// An interim response (RFC 9110 §15.2).
     pub(crate) fn push_informational(&mut self, status: StatusCode, headers: &Fields) {
         let head = self.head();
+        let start = head.len();
         status_line(head, status);
         fields(head, headers.iter());
         head.extend_from_slice(b"\r\n");
+        if let Some(received) = headers.received() {
+            recase(head, start, received);
+        }
     }
 
-    /// The head of a response. `close` tells the client that no other one follows.
+    /// The head of a response. `close` tells the client that no other one follows. Names have the letter case of the head
+    /// that was received, if the fields remember it.
     pub(crate) fn push_response(
         &mut self,
         status: StatusCode,
@@ -88,6 +111,7 @@ impl Output {
         };
         self.head.reserve(HEAD_BYTES + body.unwrap_or(0));
         let head = &mut self.head;
+        let start = head.len();
         status_line(head, status);
         fields(head, headers.iter());
         if !headers.contains_key(header::DATE) && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -95,18 +119,18 @@ impl Output {
         }
         framing_field(head, framing);
         end_head(head, connection);
+        self.case = HeaderCase::Lower;
+        if let Some(received) = headers.received() {
+            self.case = HeaderCase::Preserve;
+            recase(&mut self.head, start, received);
+        }
     }
 
-    /// The head of a request: Host first (RFC 9110 §7.2), exactly one, from `headers`.
-    pub(crate) fn push_request(
-        &mut self,
-        method: &Method,
-        target: &str,
-        headers: &Fields,
-        framing: Framing,
-        connection: Option<&str>,
-    ) {
+    /// The head of a request: Host first (RFC 9110 §7.2), exactly one.
+    pub(crate) fn push_request(&mut self, request: &OutgoingHead<'_>, framing: Framing) {
+        let OutgoingHead { method, target, headers, connection, case } = *request;
         let head = self.head();
+        let start = head.len();
         head.extend_from_slice(method.as_str().as_bytes());
         head.push(b' ');
         head.extend_from_slice(target.as_bytes());
@@ -126,6 +150,11 @@ impl Output {
             framing_field(head, framing);
         }
         end_head(head, connection);
+        self.case = case;
+        if case == HeaderCase::Preserve {
+            // A request of HTTP/2, or of the gateway's own, has no letter case to preserve.
+            recase(&mut self.head, start, headers.received().map_or(b"", |received| received));
+        }
     }
 
     /// A frame of a body; `last` when nothing follows it.
@@ -149,9 +178,13 @@ impl Output {
             }
             Err(frame) => {
                 if let (true, Ok(trailers)) = (chunked, frame.into_trailers()) {
+                    let start = self.head.len();
                     self.head.extend_from_slice(b"0\r\n");
                     fields(&mut self.head, &trailers);
                     self.head.extend_from_slice(b"\r\n");
+                    if self.case == HeaderCase::Preserve {
+                        recase(&mut self.head, start, b"");
+                    }
                     return;
                 }
             }
@@ -300,7 +333,14 @@ mod tests {
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(header::HOST, HeaderValue::from_static("a.example"));
         let mut output = Output::default();
-        output.push_request(&Method::POST, "/x?y", &headers, Framing::None, Some("close"));
+        let head = OutgoingHead {
+            method: &Method::POST,
+            target: "/x?y",
+            headers: &headers,
+            connection: Some("close"),
+            case: HeaderCase::Lower,
+        };
+        output.push_request(&head, Framing::None);
         assert_eq!(
             String::from_utf8_lossy(&bytes(&output)),
             "POST /x?y HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

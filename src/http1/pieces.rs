@@ -6,6 +6,7 @@ use http::Method;
 use super::decoder::Decoder;
 use super::framing::Framing;
 use super::head::{HeadLimits, Input};
+use crate::config::HeaderCase;
 use crate::error::Error;
 
 const LIMITS: HeadLimits = HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024 };
@@ -42,7 +43,7 @@ pub(crate) fn responses<'a>(pieces: impl Iterator<Item = &'a [u8]>, method: &Met
         if input.is_empty() {
             return Ok(None);
         }
-        let head = input.response_head(method, &LIMITS)?;
+        let head = input.response_head(method, &LIMITS, HeaderCase::Lower)?;
         Ok(head.map(|head| (format!("{head:?}"), head.framing)))
     })
 }

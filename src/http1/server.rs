@@ -28,6 +28,7 @@ use super::head::{HeadLimits, Input, RequestHead};
 use super::output::{Output, connection_option};
 use crate::body::Body;
 use crate::error::Error;
+use crate::forward;
 use crate::message::{Request, Response};
 use crate::shutdown::Seat;
 use crate::stream::Stream;
@@ -40,6 +41,10 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct ServerOptions {
     pub(crate) limits: HeadLimits,
+    /// Drop fields whose names have other characters than letters, digits and dashes (`headers.underscores`).
+    pub(crate) drops_unusual_fields: bool,
+    /// A client that has ended its sending half is still answered (`half_close`).
+    pub(crate) allows_half_close: bool,
     pub(crate) request_header: Option<Duration>,
     pub(crate) request_body: Option<Duration>,
     pub(crate) response_write: Option<Duration>,
@@ -67,6 +72,9 @@ pub(crate) async fn serve<S: Service>(
         output: Output::default(),
         decoder: Decoder::Done,
         continue_awaited: false,
+        drops_unusual_fields: false,
+        allows_half_close: false,
+        has_ended: false,
         is_answered: false,
         request: 0,
         received: 0,
@@ -109,6 +117,8 @@ enum After {
     Close,
     /// As `Close`, but the client may still be sending: it is read for a while first.
     Linger,
+    /// The response broke off. The close cuts it, and what was sent of it still arrives.
+    Cut,
     /// Nothing more can be said on it.
     Abort,
     /// The connection is another protocol's now.
@@ -135,6 +145,7 @@ impl Connection<'_> {
                 After::Close if !self.has_unread() => self.close(false).await,
                 After::Close => Box::pin(self.close(true)).await,
                 After::Linger => Box::pin(self.close(true)).await,
+                After::Cut => Box::pin(self.cut()).await,
                 After::Abort => self.inner.borrow_mut().stream.abort_on_close(),
                 After::Upgraded => {}
             }
@@ -246,7 +257,7 @@ impl Connection<'_> {
             () if close && persists => "error",
             () => "client",
         };
-        close
+        close || self.inner.borrow().sends_no_more()
     }
 
     fn has_unread(&self) -> bool {
@@ -270,7 +281,12 @@ impl Connection<'_> {
             Framing::None => Body::Empty,
             _ => Body::Request(RequestBody { inner: self.inner.clone(), request: inner.request }),
         };
-        let RequestHead { method, target, version, headers, .. } = head;
+        let RequestHead { method, target, version, mut headers, .. } = head;
+        inner.allows_half_close = self.options.allows_half_close;
+        inner.drops_unusual_fields = self.options.drops_unusual_fields;
+        if inner.drops_unusual_fields {
+            headers.retain(|name, _| !forward::is_unusual(name));
+        }
         Request { method, target, version, headers, body }
     }
 
@@ -290,39 +306,68 @@ impl Connection<'_> {
         version: Version,
         close: bool,
     ) -> impl Future<Output = After> {
-        let framing = response_framing(method, version, &reply.response);
-        let Response { status, headers, mut body } = reply.response;
-        let close = close || framing == Framing::UntilClose;
-        {
-            let mut inner = self.inner.borrow_mut();
-            inner.is_answered = true;
-            let option = connection_option(version, close);
-            inner.output.push_response(status, &headers, framing, option);
-        }
-        if method == Method::HEAD || !may_have_body(status) {
-            body = Body::Empty;
-        }
-        let mut transfer = Transfer::new(body, framing, self.options.response_write);
-        let record = reply.record;
+        let is_head = method == Method::HEAD;
+        let (mut transfer, mut is_last) = self.push(reply.response, is_head, version, close);
+        let mut record = reply.record;
         async move {
-            let result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
-            let sent = transfer.sent;
+            let mut result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
+            if let Err(error) = result
+                && let Some(response) = self.replacement(&transfer, error, &mut record)
+            {
+                (transfer, is_last) =
+                    self.push(response, is_head, version, close || error.closes_connection());
+                result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
+            }
+            let (sent, is_cut_by_close) = (transfer.sent, transfer.is_cut_by_close());
             drop(transfer);
             let received = std::mem::take(&mut self.inner.borrow_mut().received);
             let now = Instant::now();
             record.end(now, received, sent, result.err());
             if let Err(error) = result {
                 self.ended = error.reason();
-                return After::Abort;
+                let is_client_there = !matches!(error, Error::ClientClosed | Error::ResponseWriteTimeout);
+                return if is_cut_by_close && is_client_there { After::Cut } else { After::Abort };
             }
             self.idle_since = Some(now);
             let after = self.drain_request(now).await;
             self.inner.borrow_mut().output.release();
             match after {
-                After::KeepAlive if close => After::Close,
+                After::KeepAlive if is_last => After::Close,
                 after => after,
             }
         }
+    }
+
+    /// Puts a response's head into the output. Returns what sends its body, and whether the connection ends with it.
+    fn push(
+        &self,
+        response: Response<Body>,
+        is_head: bool,
+        version: Version,
+        close: bool,
+    ) -> (Transfer, bool) {
+        let framing = response_framing(is_head, version, &response);
+        let Response { status, headers, mut body } = response;
+        let is_last = close || framing == Framing::UntilClose;
+        if is_head || !may_have_body(status) {
+            body = Body::Empty;
+        }
+        let inner = &mut *self.inner.borrow_mut();
+        inner.is_answered = true;
+        let ahead = inner.output.waiting();
+        inner.output.push_response(status, &headers, framing, connection_option(version, is_last));
+        (Transfer::new(body, framing, ahead, self.options.response_write), is_last)
+    }
+
+    /// Returns the response that the client gets instead of one that broke with `error`, if nothing of that was written.
+    fn replacement(
+        &self,
+        broken: &Transfer,
+        error: Error,
+        record: &mut impl Record,
+    ) -> Option<Response<Body>> {
+        let is_retracted = broken.retract(&mut self.inner.borrow_mut().output);
+        if is_retracted { record.replace(error) } else { None }
     }
 
     /// Reads what is left of the request's body within bounds, so that the next request can be told from it.
@@ -376,9 +421,22 @@ impl Connection<'_> {
             pin!(inner.stream.shutdown()).poll(cx)
         });
         let closed = self.timer.within(limit, shutdown).await;
-        if !linger || !matches!(closed, Ok(Ok(()))) {
-            return;
+        if linger && matches!(closed, Ok(Ok(()))) {
+            self.discard(limit).await;
         }
+    }
+
+    /// Ends the stream where the response broke off, on TLS without close_notify. A reset would take bytes along that the
+    /// client has not read yet.
+    async fn cut(&self) {
+        let is_ended = self.inner.borrow_mut().stream.end_abruptly().is_ok();
+        if is_ended {
+            self.discard(deadline(Some(LINGER))).await;
+        }
+    }
+
+    /// Reads until the client closes. A socket that closes with bytes unread is reset.
+    async fn discard(&self, limit: Option<Instant>) {
         let discard = std::future::poll_fn(|cx| {
             loop {
                 match self.inner.borrow_mut().stream.poll_read_chunk(cx) {

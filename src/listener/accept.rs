@@ -8,21 +8,26 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use bytes::BytesMut;
+use rustix::io::Errno;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::bind::{BACKLOG, keep_out};
 use super::per_client::Counted;
 use super::permits::Permit;
 use super::{Accepting, Listener};
+use crate::config::KeepaliveSettings;
 use crate::connection;
 use crate::downstream::{Current, Downstream};
 use crate::entrance::Entrance;
 use crate::forward;
 use crate::metrics::this_worker;
 use crate::shutdown::{DRAIN_PATIENCE, Drain, Seat};
-use crate::stream::{Socket, Stream};
+use crate::stream::{Socket, Stream, set_keepalive};
 use crate::timer::{Elapsed, Timer, deadline, earlier};
+use crate::tls;
 
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -38,14 +43,14 @@ const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 /// it still holds when the socket closes. The drain is not over before those are in, however late this future is first
 /// polled.
 pub(crate) fn accept(accepting: Accepting, current: Rc<Current>, drain: Drain) -> impl Future<Output = ()> {
-    let waiting = drain.seat();
+    let waiting = drain.seat_of_acceptor();
     accept_until_drain(accepting, current, drain, waiting)
 }
 
 async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: Drain, waiting: Seat) {
     // In this order, so that the socket is closed first.
     let Accepting { listening: _listening, socket, listener, entrance } = accepting;
-    let mut door = Door { listener, entrance, current, drain };
+    let mut door = Door { listener, keepalive: entrance.tcp_keepalive, entrance, current, drain };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -54,7 +59,10 @@ async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: D
         match accepted.await {
             None => break,
             Some(Err(error)) => door.pause(&error).await,
-            Some(Ok((socket, peer))) => door.take_in(socket, peer).await,
+            Some(Ok((connection, peer))) => {
+                door.probe(&socket, &connection);
+                door.take_in(connection, peer).await;
+            }
         }
     }
     keep_out(&socket);
@@ -82,11 +90,26 @@ struct Door {
     listener: Arc<Listener>,
     /// The settings that were seen last: the present ones, or the last ones of a listener that ends.
     entrance: Arc<Entrance>,
+    /// The probes that the socket has: `entrance` may have others already.
+    keepalive: Option<KeepaliveSettings>,
     current: Rc<Current>,
     drain: Drain,
 }
 
 impl Door {
+    /// Brings the settings up to date. If they have other probes than the listening socket, that socket gets them for the
+    /// connections to come, and so does the connection that has just come.
+    fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
+        // Of this listener alone: another one of its name may have TLS.
+        let Some(present) = self.current.load().entrance_of(self.entrance.id).cloned() else { return };
+        if present.tcp_keepalive != self.keepalive {
+            self.keepalive = present.tcp_keepalive;
+            set_keepalive(&SockRef::from(listening), present.tcp_keepalive);
+            set_keepalive(&SockRef::from(connection), present.tcp_keepalive);
+        }
+        self.entrance = present;
+    }
+
     /// Starts the connection's task as soon as `limits.connections` lets it in.
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
@@ -97,14 +120,27 @@ impl Door {
         start(socket, peer, self.current.clone(), admitted);
     }
 
-    /// After an error that concerns one connection, the next one is accepted; after one that concerns them all,
-    /// accepting would only fail again, in a spin.
+    /// Pauses after an error that would come again at once, which accepting in a loop would turn into a spin. An error that
+    /// concerns a single connection needs no pause.
     async fn pause(&self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-        if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-            self.warn("file descriptors or memory", &format!("accepting pauses: {error}"));
-            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        if concerns_one_connection(error) {
+            return;
         }
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => self.warn(
+                "open files",
+                "not accepting: the open file limit of the process is reached; raise it (LimitNOFILE, ulimit -n)",
+            ),
+            Some(Errno::NFILE) => self.warn(
+                "open files",
+                "not accepting: the open file limit of the machine is reached; raise it (fs.file-max)",
+            ),
+            Some(Errno::NOMEM | Errno::NOBUFS) => {
+                self.warn("memory", "not accepting: the machine has no memory left for a connection");
+            }
+            _ => self.warn("accept", &format!("not accepting: {error}")),
+        }
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 
     /// Waits for one of `limits.connections`; `None` when draining begins first.
@@ -125,14 +161,26 @@ impl Door {
     }
 }
 
+/// Returns true for errors of one connection: Linux reports pending network errors of the new connection from accept(2)
+/// (its section "Error handling").
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use Errno as E;
+    let Some(code) = error.raw_os_error().map(E::from_raw_os_error) else { return false };
+    let aborted = [E::CONNABORTED, E::CONNRESET, E::CONNREFUSED, E::INTR, E::PERM, E::PROTO, E::TIMEDOUT];
+    let network = [E::NETDOWN, E::NETUNREACH, E::HOSTDOWN, E::HOSTUNREACH, E::NOPROTOOPT, E::OPNOTSUPP];
+    aborted.contains(&code) || network.contains(&code)
+}
+
 /// A connection that was let in, and what it holds while it is open.
 struct Admitted {
     listener: Arc<Listener>,
     /// The settings under which it was accepted.
     entrance: Arc<Entrance>,
     seat: Seat,
-    _permit: Permit,
-    _counted: Option<Counted>,
+    /// Its place among `limits.connections`; `None` once it has ended.
+    permit: Option<Permit>,
+    /// Its place among `limits.connections_per_client`.
+    counted: Option<Counted>,
     /// Why it ended.
     ended: &'static str,
 }
@@ -141,18 +189,18 @@ impl Admitted {
     fn new(listener: Arc<Listener>, entrance: Arc<Entrance>, seat: Seat, permit: Permit) -> Self {
         listener.stats.accepted(this_worker());
         // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
-        Self { listener, entrance, seat, _permit: permit, _counted: None, ended: "drain" }
+        Self { listener, entrance, seat, permit: Some(permit), counted: None, ended: "drain" }
     }
 
     /// Counts the connection to its client; `false` when the client has as many as it may.
     fn count(&mut self, client: IpAddr) -> bool {
         let Some(limit) = self.entrance.connections_per_client else { return true };
-        self._counted = self.listener.per_client.admit(client, limit);
-        if self._counted.is_none() {
+        self.counted = self.listener.per_client.admit(client, limit);
+        if self.counted.is_none() {
             self.warn("limits.connections_per_client", "a client has as many connections as it may");
             self.ended = "limits.connections_per_client";
         }
-        self._counted.is_some()
+        self.counted.is_some()
     }
 
     fn warn(&self, limit: &'static str, what: &str) {
@@ -162,6 +210,8 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        // Before the metrics say so: whoever reads there that a connection has ended finds its place free.
+        drop((self.permit.take(), self.counted.take()));
         self.listener.stats.closed(this_worker(), self.ended);
         tracing::debug!(listener = &*self.entrance.name, reason = self.ended, "client connection closed");
     }
@@ -216,9 +266,13 @@ async fn settle(
     let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
     match proxied(socket, peer, &current, &admitted, &mut opening).await {
         Err(ended) => admitted.ended = ended,
-        Ok((socket, peer)) if admitted.count(peer.ip()) => {
+        Ok((mut socket, peer)) if admitted.count(peer.ip()) => {
             let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
+            if has_tls && let Err(ended) = spoken_to(&mut socket, &admitted, &mut opening).await {
+                admitted.ended = ended;
+                return;
+            }
             match secured(socket, peer, &admitted, opening).await {
                 Err(ended) => admitted.ended = ended,
                 Ok((stream, is_h2)) => {
@@ -269,15 +323,43 @@ async fn proxied(
     if !admitted.entrance.proxy_protocol || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies) {
         return Ok((Socket::new(socket), peer));
     }
-    let Ok(Ok((client, early))) =
-        opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket)).await
-    else {
-        admitted.warn("proxy_protocol", "a trusted proxy sent no valid PROXY header: connection closed");
-        return Err("proxy_protocol");
+    let mut bytes = BytesMut::with_capacity(256);
+    let header = opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket, &mut bytes)).await;
+    let (client, early) = match header {
+        Ok(Ok(header)) => header,
+        // A probe, which opens a connection to see that it can: load balancers do that all day.
+        Ok(Err(_)) if bytes.is_empty() => return Err("client"),
+        Err(_elapsed) if admitted.seat.is_draining() => return Err("drain"),
+        Err(_elapsed) if bytes.is_empty() => return Err("proxy_protocol"),
+        Ok(Err(_)) | Err(_) => {
+            admitted.warn(
+                "proxy_protocol",
+                "a trusted proxy sent no valid PROXY header, and its connection was closed: let it send one, or take its address \
+                 out of `trusted_proxies`",
+            );
+            return Err("proxy_protocol");
+        }
     };
     let mut socket = Socket::new(socket);
     socket.unread(early);
     Ok((socket, client.map_or(peer, canonical)))
+}
+
+/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing; that is no failed handshake.
+///
+/// # Errors
+/// Why the connection ends.
+async fn spoken_to(
+    socket: &mut Socket,
+    admitted: &Admitted,
+    opening: &mut Opening,
+) -> Result<(), &'static str> {
+    match opening.within(&admitted.seat, socket.has_first_byte()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("client"),
+        Err(_elapsed) if admitted.seat.is_draining() => Err("drain"),
+        Err(_elapsed) => Err("timeouts.tls_handshake"),
+    }
 }
 
 /// The TLS handshake, where the listener has TLS, and whether it settled on HTTP/2.
@@ -291,21 +373,43 @@ async fn secured(
     mut opening: Opening,
 ) -> Result<(Stream, Option<bool>), &'static str> {
     let stats = &admitted.listener.stats;
-    let Some(tls) = &admitted.entrance.tls else { return Ok((Stream::Plain(socket), None)) };
-    match opening.within(&admitted.seat, tls.acceptor.accept(socket)).await {
+    let Some(settings) = &admitted.entrance.tls else { return Ok((Stream::Plain(socket), None)) };
+    match opening.within(&admitted.seat, settings.acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
         }
         Ok(Err(error)) => {
-            tracing::debug!(listener = &*admitted.entrance.name, %peer, "TLS handshake failed: {error}");
+            let why = tls::client_failure(&error);
+            if tls::is_about_revocation_lists(&error) {
+                admitted.warn("client_auth.crl", &format!("a client is refused: {why}"));
+            }
+            tracing::debug!(listener = &*admitted.entrance.name, %peer, "TLS handshake failed: {why}");
             stats.tls_failed(this_worker(), "handshake");
             Err("tls")
         }
+        Err(_elapsed) if admitted.seat.is_draining() => Err("drain"),
         Err(_elapsed) => {
             admitted.warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
             stats.tls_failed(this_worker(), "timeouts.tls_handshake");
             Err("timeouts.tls_handshake")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exhaustion_and_unknown_errors_pause_accepting() {
+        let os = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for errno in [Errno::CONNABORTED, Errno::NETDOWN, Errno::HOSTUNREACH, Errno::PERM, Errno::PROTO] {
+            assert!(concerns_one_connection(&os(errno)), "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::BADF, Errno::INVAL] {
+            assert!(!concerns_one_connection(&os(errno)), "{errno}");
+        }
+        assert!(!concerns_one_connection(&io::Error::other("unknown")));
     }
 }

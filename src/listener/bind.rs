@@ -3,17 +3,17 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
 #[cfg(target_os = "linux")]
-use socket2::{SockFilter, SockRef};
+use socket2::SockFilter;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::{ConfigError, Loaded, Segment};
 
 /// Connections that the kernel keeps until they are accepted; it takes the least of this and its own limit.
 pub(super) const BACKLOG: i32 = 4096;
 
-/// Binds `address` once for each worker; port 0 is the same free port for all of them. An IPv6 address is IPv6
-/// only: `0.0.0.0:80` and `[::]:80` can be two listeners. Answers the address with the port that it has.
+/// Binds `address` once for each worker; port 0 is the same free port for all of them. Returns the address with the port that
+/// it has. Clients are refused until [`listen`]. An IPv6 address is IPv6 only: `0.0.0.0:80` and `[::]:80` can be two listeners.
 ///
 /// `going` is what this process still listens on and will close: where the address overlaps with one of those, as
 /// `0.0.0.0:80` does with `127.0.0.1:80`, both listen side by side until then, and connections come in to the more
@@ -30,7 +30,7 @@ pub(crate) fn bind(
     // without it finds out, unless it is our own that is in its way: then only those programs are found that do
     // not share their port themselves, or are another user's.
     if !going.iter().any(|going| overlaps(*going, address)) {
-        drop(open(address, false)?);
+        check_unused(address)?;
     }
     let first = open(address, true)?;
     let address = first.local_addr()?;
@@ -39,6 +39,27 @@ pub(crate) fn bind(
         sockets.push(open(address, true)?);
     }
     Ok((address, sockets))
+}
+
+/// Lets clients in at the sockets of [`bind`], which have this address; `going` is the same as there.
+///
+/// # Errors
+/// Another program has begun to listen on the address since.
+pub(crate) fn listen<'a>(
+    address: SocketAddr,
+    sockets: impl IntoIterator<Item = &'a TcpListener>,
+    going: &[SocketAddr],
+) -> io::Result<()> {
+    // Other systems than Linux do not bind an address twice, and have found that program when it bound.
+    if cfg!(target_os = "linux") && !going.iter().any(|going| overlaps(*going, address)) {
+        check_unused(address)?;
+    }
+    sockets.into_iter().try_for_each(|socket| SockRef::from(socket).listen(BACKLOG))
+}
+
+/// Fails if anybody listens on this address.
+fn check_unused(address: SocketAddr) -> io::Result<()> {
+    SockRef::from(&open(address, false)?).listen(BACKLOG)
 }
 
 /// Lets no further client in at a socket that listens: the first packet of a handshake (SYN without ACK, RFC 9293 §3.5) is
@@ -74,10 +95,22 @@ pub(super) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
         && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
-/// The error for an address that could not be bound, with what to do about it.
-pub(crate) fn cannot_bind(loaded: &Loaded, place: &[Segment], error: &io::Error) -> ConfigError {
+/// Returns the error for an address that could not be bound, with what to do about it. `own` are the addresses that this process
+/// listens on and keeps.
+pub(crate) fn cannot_bind(
+    loaded: &Loaded,
+    place: &[Segment],
+    address: SocketAddr,
+    error: &io::Error,
+    own: &[SocketAddr],
+) -> ConfigError {
     let help = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there: stop it, or write another port",
+        io::ErrorKind::AddrInUse if own.iter().any(|own| overlaps(*own, address)) => {
+            "the gateway itself listens there: write another port"
+        }
+        io::ErrorKind::AddrInUse => {
+            "another program listens there (`ss -ltnp` shows which): stop it, or write another port"
+        }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need a privilege: write a higher one, or grant it"
         }
@@ -96,7 +129,6 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -106,16 +138,40 @@ mod tests {
 
     const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
+    fn listening(workers: usize) -> (SocketAddr, Vec<TcpListener>) {
+        let (address, sockets) = bind(ANY_PORT.into(), workers, &[]).unwrap();
+        listen(address, &sockets, &[]).unwrap();
+        (address, sockets)
+    }
+
+    #[test]
+    fn sockets_refuse_clients_until_they_listen() {
+        let (address, sockets) = bind(ANY_PORT.into(), 2, &[]).unwrap();
+        let refused = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        listen(address, &sockets, &[]).unwrap();
+        std::net::TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_listens_first_is_an_error_of_listening() {
+        let (address, sockets) = bind(ANY_PORT.into(), 2, &[]).unwrap();
+        // Another gateway starts at the same time. Neither listens yet, so both can bind.
+        let (_, others) = bind(address, 2, &[]).unwrap();
+        listen(address, &others, &[]).unwrap();
+        assert_eq!(listen(address, &sockets, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
     #[test]
     fn workers_share_a_port_and_nobody_else_does() {
-        let (address, sockets) = bind(ANY_PORT.into(), 3, &[]).unwrap();
+        let (address, sockets) = listening(3);
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         assert_eq!(bind(address, 1, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn an_address_that_overlaps_with_our_own_is_ours_to_bind() {
-        let (own, _sockets) = bind(ANY_PORT.into(), 2, &[]).unwrap();
+        let (own, _sockets) = listening(2);
         let all = SocketAddr::from(([0, 0, 0, 0], own.port()));
         assert_eq!(bind(all, 2, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let (_, _wide) = bind(all, 2, &[own]).unwrap();
@@ -123,7 +179,7 @@ mod tests {
 
     #[test]
     fn another_program_is_found_beside_our_own_sockets() {
-        let (own, _sockets) = bind(ANY_PORT.into(), 2, &[]).unwrap();
+        let (own, _sockets) = listening(2);
         let _other = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], own.port()))).unwrap();
         let all = SocketAddr::from(([0, 0, 0, 0], own.port()));
         assert_eq!(bind(all, 2, &[own]).unwrap_err().kind(), io::ErrorKind::AddrInUse);

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     removed: Vec<Running>,
     /// Listeners that were removed before, and still have a socket open.
     ending: Vec<Arc<Listener>>,
+    /// Where the admin listener is and stays.
+    admin: Option<SocketAddr>,
 }
 
 struct Planned {
@@ -66,6 +68,7 @@ impl Listeners {
                 .filter_map(|position| self.running.get(position).cloned())
                 .collect(),
             ending,
+            admin: None,
         })
     }
 }
@@ -157,14 +160,25 @@ impl Plan {
         Listeners { running: planned.collect(), ending: Vec::new() }
     }
 
+    /// Sets the address of an admin listener that stays.
+    pub(crate) fn beside(mut self, admin: Option<SocketAddr>) -> Self {
+        self.admin = admin;
+        self
+    }
+
+    /// Returns the addresses that this process listens on and keeps.
+    pub(crate) fn own(&self) -> Vec<SocketAddr> {
+        let listeners = self.planned.iter().filter_map(Planned::stays).map(|(address, _)| address);
+        listeners.chain(self.admin).collect()
+    }
+
     /// The addresses that this process lets go of, and may hold for a moment yet.
     pub(crate) fn going(&self) -> Vec<SocketAddr> {
         let going = self.removed.iter().map(|removed| &removed.listener).chain(&self.ending);
         going.map(|listener| listener.address).collect()
     }
 
-    /// Binds the listeners that are new, a socket for each worker. They listen from now on; nobody accepts yet. It should be
-    /// the last step that may fail, because clients that come in meanwhile wait for somebody to accept. `going` are
+    /// Binds the listeners that are new, a socket for each worker. Clients are refused until [`Bound::listen`]. `going` are
     /// addresses that this process holds and lets go of: a new one may be part of such a one.
     ///
     /// # Errors
@@ -175,6 +189,7 @@ impl Plan {
         workers: usize,
         going: &[SocketAddr],
     ) -> Result<Bound, ConfigErrors> {
+        let own = self.own();
         let mut staying: Vec<(SocketAddr, Arc<Entrance>)> =
             self.planned.iter().filter_map(Planned::stays).collect();
         let mut bound = Bound::new(self.ending, workers);
@@ -187,8 +202,10 @@ impl Plan {
             }
             let (address, place) = (written.socket_address(), path!["listeners", index, "address"]);
             if let Some((_, other)) = staying.iter().find(|(other, _)| overlaps(*other, address)) {
-                let message = format!("the address `{address}` is a part of another listener's");
+                let shown = loaded.source.shown(&place, &address.to_string());
+                let message = format!("the address `{shown}` is a part of another listener's");
                 let help = format!("`{}` has it, or a part of it: write another port", other.name);
+                let help = loaded.source.as_written(&[&path!["listeners"]], &help);
                 errors.push(loaded.source.error(&place, message).help(help));
                 continue;
             }
@@ -201,7 +218,7 @@ impl Plan {
                     }
                     bound.changes.push((change, Running { written, entrance, listener }));
                 }
-                Err(error) => errors.push(cannot_bind(loaded, &place, &error)),
+                Err(error) => errors.push(cannot_bind(loaded, &place, address, &error, &own)),
             }
         }
         ConfigErrors::check(errors)?;

@@ -15,18 +15,20 @@ const HEADER_BYTES_MAX: usize = 4096;
 const LINE_BYTES_MAX: usize = 107;
 
 /// Reads the header that a trusted proxy's connection begins with: the client that it names (`None` when the
-/// proxy speaks for itself, as its health checks do), and the bytes behind it.
+/// proxy speaks for itself, as its health checks do), and the bytes behind it. `bytes` receives what has come so far.
 ///
 /// # Errors
 /// The connection does not begin with a whole and valid header.
-pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
-    let mut bytes = BytesMut::with_capacity(256);
+pub(super) async fn read(
+    socket: &mut (impl AsyncRead + Unpin),
+    bytes: &mut BytesMut,
+) -> io::Result<(Option<SocketAddr>, Bytes)> {
     loop {
-        if socket.read_buf(&mut bytes).await? == 0 {
+        if socket.read_buf(bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let header = HeaderResult::parse(&bytes);
-        if is_unfinished(&bytes, &header) {
+        let header = HeaderResult::parse(bytes);
+        if is_unfinished(bytes, &header) {
             continue;
         }
         let (client, length) = client(&header).ok_or(io::ErrorKind::InvalidData)?;
@@ -86,6 +88,10 @@ mod tests {
 
     use super::*;
 
+    async fn read_fresh(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
+        read(socket, &mut BytesMut::new()).await
+    }
+
     #[tokio::test]
     async fn a_header_may_come_byte_by_byte() {
         let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice();
@@ -98,7 +104,7 @@ mod tests {
             // Room for one byte at a time.
             let (mut proxy, mut socket) = tokio::io::duplex(1);
             let sending = async { proxy.write_all(header).await.unwrap() };
-            let ((), read) = tokio::join!(sending, read(&mut socket));
+            let ((), read) = tokio::join!(sending, read_fresh(&mut socket));
             assert_eq!(
                 read.unwrap(),
                 (Some(([192, 0, 2, 7], port).into()), Bytes::new()),
@@ -114,7 +120,7 @@ mod tests {
         for bytes in [b"G".as_slice(), b"PROXZ", b"PROXY TCP4 192.0.2.7\r\n", b"PROXY\n", &endless] {
             let (mut proxy, mut socket) = tokio::io::duplex(1024);
             proxy.write_all(bytes).await.unwrap();
-            let read = timeout(Duration::from_secs(1), read(&mut socket)).await;
+            let read = timeout(Duration::from_secs(1), read_fresh(&mut socket)).await;
             assert!(read.is_ok_and(|read| read.is_err()), "{}", bytes.escape_ascii());
         }
     }

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::bind::{cannot_bind, listen};
 use super::{Listen, Listener};
-use crate::config;
+use crate::config::{self, ConfigError, Loaded};
 use crate::entrance::{Entrance, ListenerId};
+use crate::path;
 
 /// All listeners of the process; none at first.
 #[derive(Default)]
@@ -35,7 +37,7 @@ pub(crate) enum Change {
     Removed,
 }
 
-/// A plan with all of its sockets: what is left to do cannot fail.
+/// A plan with all of its sockets. They are bound and do not listen yet.
 pub(crate) struct Bound {
     /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
     pub(super) changes: Vec<(Change, Running)>,
@@ -71,12 +73,6 @@ impl Running {
         &self.entrance.name
     }
 
-    /// What the start and a reload say of it: `listening on http://127.0.0.1:8080 (web)`.
-    pub(crate) fn announcement(&self) -> String {
-        let scheme = if self.entrance.tls.is_some() { "https" } else { "http" };
-        format!("listening on {scheme}://{} ({})", self.address(), self.name())
-    }
-
     /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.address
@@ -93,9 +89,29 @@ impl Bound {
         self.changes.iter().map(|(change, running)| (*change, running))
     }
 
-    /// Those that are new.
-    pub(crate) fn added(&self) -> impl Iterator<Item = &Running> {
-        self.changes().filter(|(change, _)| *change == Change::Added).map(|(_, running)| running)
+    /// Returns what the start and a reload say of each new one: `listening on http://127.0.0.1:8080 (web)`.
+    pub(crate) fn announcements(&self, loaded: &Loaded) -> Vec<String> {
+        let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
+        let lines = added.map(|(index, (_, added))| {
+            let scheme = if added.entrance.tls.is_some() { "https" } else { "http" };
+            // `changes` yields the configuration's listeners first, in its order.
+            format!("listening on {scheme}://{} ({})", added.address(), loaded.listener_name(index))
+        });
+        lines.collect()
+    }
+
+    /// Lets clients in at the sockets of the new ones, and returns the errors of those that cannot listen.
+    /// `going` is the same as for [`Plan::bind`](super::Plan::bind).
+    pub(crate) fn listen(&self, loaded: &Loaded, going: &[SocketAddr]) -> Vec<ConfigError> {
+        let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
+        let failed = added.filter_map(|(index, (_, added))| {
+            let own = self.listen.iter().flatten().filter(|one| one.listener.id == added.listener.id);
+            let address = added.address();
+            let error = listen(address, own.map(|one| &one.socket), going).err()?;
+            // `changes` yields the configuration's listeners first, in its order.
+            Some(cannot_bind(loaded, &path!["listeners", index, "address"], address, &error, &[]))
+        });
+        failed.collect()
     }
 
     /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, and what the

@@ -41,6 +41,8 @@ fn scrape() -> Scrape {
         pools: vec![pool],
         filters: vec![],
         plugin_metrics: vec![],
+        kept_body_bytes: 5,
+        unkept_bodies: 6,
         access_log_dropped: 9,
     }
 }
@@ -56,6 +58,8 @@ fn every_count_appears_under_its_name_and_labels() {
         "gateway_config_in_sync 0".to_owned(),
         "gateway_config_older_kept 3".to_owned(),
         "gateway_config_reload_duration_seconds 0.03".to_owned(),
+        "gateway_retry_kept_body_bytes 5".to_owned(),
+        "gateway_retry_unkept_bodies_total 6".to_owned(),
         "gateway_access_log_dropped_lines_total 9".to_owned(),
         r#"gateway_listener_accepted_total{listener="web"} 2"#.to_owned(),
         r#"gateway_listener_connections{listener="web"} 1"#.to_owned(),

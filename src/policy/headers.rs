@@ -1,8 +1,11 @@
 //! Edits of header fields.
 
+use std::collections::HashSet;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::fields::Fields;
+use crate::forward::{has_spellings, is_spelling_of};
 
 /// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and
 /// an edit could only make two readers disagree on where a message ends.
@@ -41,10 +44,12 @@ pub struct HeaderEdits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
     add: Vec<(HeaderName, HeaderValue)>,
+    /// Names among those removed and set that have other spellings.
+    spelt: Vec<HeaderName>,
 }
 
 impl HeaderEdits {
-    /// Reads the edits: fields to set, to add, and to remove.
+    /// Reads the edits: fields to set, to add, and to remove. A name that is set several times has all of its values.
     ///
     /// # Errors
     /// Everything that is wrong with any of them.
@@ -63,7 +68,28 @@ impl HeaderEdits {
         for name in remove {
             parse_name(name).map_or_else(|error| errors.push(error), |name| edits.remove.push(name));
         }
+        edits.append_repeated();
+        let edited = edits.remove.iter().chain(edits.set.iter().map(|(name, _)| name));
+        edits.spelt = edited.filter(|name| has_spellings(name)).cloned().collect();
         if errors.is_empty() { Ok(edits) } else { Err(errors) }
+    }
+
+    /// As [`HeaderEdits::apply`], for a request. Other spellings of what is removed or set go, too: an upstream may take
+    /// `X_User` for `X-User`.
+    pub fn apply_to_request(&self, headers: &mut Fields) {
+        for field in &self.spelt {
+            headers.retain(|name, _| !is_spelling_of(name, field));
+        }
+        self.apply(headers);
+    }
+
+    /// Leaves in `set` the first value of each name, and puts the others before what is added: setting replaces.
+    fn append_repeated(&mut self) {
+        let mut names = HashSet::new();
+        let (first, repeated): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.set).into_iter().partition(|(name, _)| names.insert(name.clone()));
+        self.set = first;
+        self.add.splice(..0, repeated);
     }
 
     /// Removes, then sets, then adds: what is set is there however often it came, what is added comes on top.
@@ -128,6 +154,17 @@ mod tests {
         assert_eq!(values(&headers, "x-gone"), ["back"]);
         assert_eq!(values(&headers, "x-add"), ["1", "2", "3"]);
         assert_eq!(values(&headers, "x-kept"), ["k"]);
+    }
+
+    #[test]
+    fn a_field_with_several_values_is_set_to_all_of_them() {
+        let set =
+            fields(&[("set-cookie", "a=1"), ("x-one", "1"), ("Set-Cookie", "b=2"), ("set-cookie", "c=3")]);
+        let edits = HeaderEdits::new(&set, &fields(&[("set-cookie", "d=4")]), &[]).unwrap();
+        let mut headers = Fields::written(&[("set-cookie", "old"), ("set-cookie", "older")]);
+        edits.apply(&mut headers);
+        assert_eq!(values(&headers, "set-cookie"), ["a=1", "b=2", "c=3", "d=4"]);
+        assert_eq!(values(&headers, "x-one"), ["1"]);
     }
 
     #[test]

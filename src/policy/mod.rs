@@ -4,11 +4,13 @@
 mod headers;
 mod redirect;
 mod respond;
+mod reverse;
 mod rewrite;
 mod template;
 
 pub use headers::{HeaderEditError, HeaderEdits};
 pub use redirect::{Redirect, RedirectError};
 pub use respond::{Respond, RespondError};
+pub use reverse::Reverse;
 pub use rewrite::{Rewrite, RewriteError};
 pub use template::TemplateError;

@@ -1,18 +1,24 @@
 //! A redirect.
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode, Uri};
 
 use super::template::{Template, TemplateError};
+use crate::config::Scheme;
+use crate::error::Error;
 use crate::fields::Fields;
+use crate::forward::ClientOrigin;
 use crate::message::Response;
 use crate::router::Parameters;
 
-/// An answer that sends the client elsewhere.
+/// A response that sends the client elsewhere.
 ///
-/// The target is used as it is written; the request's query is not carried over. The parameters of the
-/// route's template may stand anywhere after its host, and go in as the path has them.
+/// A target is used as it is written; the request's query is not carried over. The parameters of the
+/// route's template may stand anywhere after its host, and go in as the path has them. Without a target, the client
+/// is sent to the path and the query that it asked for, with another scheme, host or port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     status: StatusCode,
@@ -23,6 +29,7 @@ pub struct Redirect {
 enum Location {
     Fixed(HeaderValue),
     Template(Template),
+    Elsewhere { scheme: Option<Scheme>, host: Option<Box<str>>, port: Option<u16> },
 }
 
 /// Why a redirect cannot be used.
@@ -52,9 +59,7 @@ impl Redirect {
     /// # Errors
     /// [`RedirectError`], the first that there is.
     pub fn new(to: &str, status: u16, known: &[String]) -> Result<Self, RedirectError> {
-        let code =
-            StatusCode::from_u16(status).ok().filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308));
-        let status = code.ok_or(RedirectError::Status(status))?;
+        let status = redirect_status(status)?;
         if host_part(to).is_some_and(|host| host.contains(['{', '}'])) {
             return Err(RedirectError::HostParameter(to.to_owned()));
         }
@@ -70,18 +75,88 @@ impl Redirect {
         Ok(Self { status, location })
     }
 
-    /// The answer, with an empty body.
-    #[must_use]
-    pub fn response(&self, parameters: &Parameters<'_, '_>) -> Response<Bytes> {
+    /// A redirect to the path and the query of the request, with these in place of what the client used. Without `port`,
+    /// `scheme` brings its own port. `host` is a name or an address.
+    ///
+    /// # Errors
+    /// [`RedirectError::Status`].
+    pub fn elsewhere(
+        scheme: Option<Scheme>,
+        host: Option<&str>,
+        port: Option<u16>,
+        status: u16,
+    ) -> Result<Self, RedirectError> {
+        let host = host.map(|host| if host.contains(':') { format!("[{host}]") } else { host.to_owned() });
+        let location = Location::Elsewhere { scheme, host: host.map(String::into_boxed_str), port };
+        Ok(Self { status: redirect_status(status)?, location })
+    }
+
+    /// Returns the response, with an empty body, to a request for the normalised `path`.
+    ///
+    /// # Errors
+    /// [`Error::RequestHost`] where the client's host is needed, and it sent none: HTTP/1.0 permits that.
+    pub fn response<'c>(
+        &self,
+        parameters: &Parameters<'_, '_>,
+        path: &str,
+        query: Option<&str>,
+        client: impl FnOnce() -> ClientOrigin<'c>,
+    ) -> Result<Response<Bytes>, Error> {
         let location = match &self.location {
+            Location::Elsewhere { scheme, host, port } => {
+                let origin = origin(*scheme, host.as_deref(), *port, client())?;
+                let url = url(origin, path, query);
+                HeaderValue::try_from(url).map_err(|_| Error::RequestHost("host.malformed"))?
+            }
             Location::Fixed(location) => location.clone(),
             // Text and values are both visible ASCII, of which every field value may consist.
             Location::Template(template) => HeaderValue::try_from(template.expand(parameters))
                 .unwrap_or(const { HeaderValue::from_static("/") }),
         };
         let headers = Fields::from_iter([(LOCATION, location)]);
-        Response { status: self.status, headers, body: Bytes::new() }
+        Ok(Response { status: self.status, headers, body: Bytes::new() })
     }
+}
+
+fn redirect_status(status: u16) -> Result<StatusCode, RedirectError> {
+    let code = StatusCode::from_u16(status).ok().filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308));
+    code.ok_or(RedirectError::Status(status))
+}
+
+/// Returns scheme and authority of a URL: those written, else those that the client used.
+fn origin(
+    scheme: Option<Scheme>,
+    host: Option<&str>,
+    port: Option<u16>,
+    client: ClientOrigin<'_>,
+) -> Result<String, Error> {
+    let host = host.unwrap_or(client.host.host);
+    if host.is_empty() {
+        return Err(Error::RequestHost("host.missing"));
+    }
+    // The client's port belongs to the client's scheme.
+    let port = port.or(client.host.port.filter(|_| scheme.is_none()));
+    let scheme = scheme.unwrap_or(client.scheme);
+    Ok(match port.filter(|port| *port != scheme.default_port()) {
+        Some(port) => format!("{}://{host}:{port}", scheme.as_str()),
+        None => format!("{}://{host}", scheme.as_str()),
+    })
+}
+
+/// Returns a URL of visible ASCII: a query may have arrived with other characters, which a URL has as escapes only
+/// (RFC 3986 §2.1).
+fn url(mut url: String, path: &str, query: Option<&str>) -> String {
+    url.push_str(path);
+    let Some(query) = query else { return url };
+    url.push('?');
+    for byte in query.bytes() {
+        if byte.is_ascii_graphic() {
+            url.push(char::from(byte));
+        } else {
+            let _never_fails = write!(url, "%{byte:02X}");
+        }
+    }
+    url
 }
 
 /// What stands between the scheme and the path of a URL.
@@ -110,10 +185,61 @@ mod tests {
     use super::*;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
 
+    fn response(redirect: &Redirect, parameters: &Parameters<'_, '_>) -> Response<Bytes> {
+        let unused = || panic!("a target asks for no origin");
+        redirect.response(parameters, "/", None, unused).unwrap()
+    }
+
+    /// The location for a request over HTTP or HTTPS to a host.
+    fn location(
+        redirect: &Redirect,
+        scheme: Scheme,
+        host: &str,
+        query: Option<&str>,
+    ) -> Result<String, Error> {
+        let host = crate::forward::parse_authority(host).unwrap_or_default();
+        let client = || ClientOrigin { scheme, host };
+        let response = redirect.response(&Parameters::none(), "/a%20b/", query, client)?;
+        Ok(response.headers.get(LOCATION).unwrap().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_redirect_elsewhere_keeps_path_and_query_and_replaces_what_is_written() {
+        use Scheme::{Http, Https};
+        type Case =
+            ((Option<Scheme>, Option<&'static str>, Option<u16>), (Scheme, &'static str), &'static str);
+        let cases: [Case; 14] = [
+            ((Some(Https), None, None), (Http, "a"), "https://a"),
+            ((Some(Https), None, None), (Http, "A.b:8080"), "https://A.b"),
+            ((Some(Https), None, Some(8443)), (Http, "a:8080"), "https://a:8443"),
+            ((Some(Https), None, Some(443)), (Http, "a:8080"), "https://a"),
+            ((Some(Https), Some("b"), None), (Http, "a:8080"), "https://b"),
+            ((Some(Https), Some("::1"), Some(1)), (Http, "a"), "https://[::1]:1"),
+            ((Some(Https), None, None), (Http, "[::1]:80"), "https://[::1]"),
+            ((Some(Http), None, None), (Https, "a:8443"), "http://a"),
+            ((None, Some("b"), None), (Https, "a"), "https://b"),
+            ((None, Some("b"), None), (Http, "a:8080"), "http://b:8080"),
+            ((None, Some("b"), None), (Http, "a:80"), "http://b"),
+            ((None, Some("b"), None), (Http, ""), "http://b"),
+            ((None, None, Some(81)), (Http, "a:8080"), "http://a:81"),
+            ((None, None, Some(80)), (Http, "a:8080"), "http://a"),
+        ];
+        for ((scheme, host, port), (used, authority), expected) in cases {
+            let redirect = Redirect::elsewhere(scheme, host, port, 308).unwrap();
+            for (query, suffix) in [(None, ""), (Some(""), "?"), (Some("b=c%2F&é=|"), "?b=c%2F&%C3%A9=|")] {
+                let expected = format!("{expected}/a%20b/{suffix}");
+                assert_eq!(location(&redirect, used, authority, query), Ok(expected));
+            }
+        }
+        let redirect = Redirect::elsewhere(Some(Https), None, None, 308).unwrap();
+        assert_eq!(location(&redirect, Http, "", None), Err(Error::RequestHost("host.missing")));
+        assert_eq!(Redirect::elsewhere(Some(Https), None, None, 200), Err(RedirectError::Status(200)));
+    }
+
     #[test]
     fn a_fixed_target_is_as_written() {
         for to in ["https://example.com/new?a=b#c", "http://[::1]:8080", "/new/", "/"] {
-            let response = Redirect::new(to, 308, &[]).unwrap().response(&Parameters::none());
+            let response = response(&Redirect::new(to, 308, &[]).unwrap(), &Parameters::none());
             assert_eq!(response.status, StatusCode::PERMANENT_REDIRECT);
             assert_eq!(response.headers.get(LOCATION).unwrap(), to);
         }
@@ -126,7 +252,7 @@ mod tests {
         let router = Router::build(vec![(RouteMatch { path, ..RouteMatch::default() }, ())]).unwrap();
         let (path, method, headers) = ("/old/a%20b", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
-        let response = redirect.response(&router.find(&request).unwrap().parameters);
+        let response = response(&redirect, &router.find(&request).unwrap().parameters);
         assert_eq!(response.headers.get(LOCATION).unwrap(), "https://a.b/new/a%20b?id=a%20b");
     }
 

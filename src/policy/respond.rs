@@ -1,5 +1,7 @@
 //! A fixed answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -13,6 +15,7 @@ pub struct Respond {
     status: StatusCode,
     headers: Fields,
     body: Bytes,
+    delay: Option<Duration>,
 }
 
 /// Why an answer cannot be given.
@@ -56,9 +59,21 @@ impl Respond {
             }
         }
         match code {
-            Some(status) if errors.is_empty() => Ok(Self { status, headers: fields, body }),
+            Some(status) if errors.is_empty() => Ok(Self { status, headers: fields, body, delay: None }),
             _ => Err(errors),
         }
+    }
+
+    /// Returns the same answer, given only after a time.
+    #[must_use]
+    pub fn delayed(self, delay: Option<Duration>) -> Self {
+        Self { delay, ..self }
+    }
+
+    /// Returns the time between a request and its answer; `None` for none.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.delay
     }
 
     /// The answer; its body is shared, not copied. Framing, and leaving the body out for HEAD, is up to who

@@ -3,14 +3,18 @@
 use std::borrow::Cow;
 
 use super::template::{Template, TemplateError};
-use crate::router::{Parameters, PathError, normalise, normalise_written};
+use crate::router::{
+    EncodedSlash, Parameters, PathError, hex_digit, is_foreign_to_paths, is_unreserved, normalise,
+    normalise_written,
+};
 
-/// The worst value that a parameter can have for the text around it: after a dot it makes a dot segment in
-/// disguise. A value is never empty and never a dot segment itself, since it is a segment of a normalised
-/// path.
-const WORST_VALUE: &str = ";";
+/// The worst values that a parameter can have for the text around it: beside dots they make a dot segment in
+/// disguise, the second one only where encoded slashes are kept. A value is never empty and never a dot segment
+/// itself, since it is a segment of a normalised path.
+const WORST_VALUES: [&str; 2] = [";", "%2F"];
 
-/// What a route makes of a path. The query goes upstream as it came.
+/// What a route makes of a path. The query goes upstream as it came. Encoded slashes are in it only where the route
+/// keeps them in requests.
 ///
 /// Whatever it makes is normalised as the request's path was, so that no rewrite brings back what the router
 /// refuses.
@@ -20,8 +24,11 @@ pub struct Rewrite(Kind);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Path(Box<str>),
-    /// Holds the prefix without a slash at its end.
-    StripPrefix(Box<str>),
+    /// Holds the prefixes without a slash at their end.
+    Prefix {
+        strip: Box<str>,
+        add: Box<str>,
+    },
     Template(Template),
 }
 
@@ -46,22 +53,25 @@ impl Rewrite {
     ///
     /// # Errors
     /// [`RewriteError`] where it is not a path, for example because it has a query.
-    pub fn path(written: &str) -> Result<Self, RewriteError> {
-        let path = normalise_for(written)?;
+    pub fn path(written: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
+        let path = normalise_for(written, slashes)?;
         // Without parameters that are known, any brace is an error.
         Template::parse(&path, &[])?;
         Ok(Self(Kind::Path(path.into())))
     }
 
-    /// `written` is taken away from the beginning of the path, at a segment border; a slash at its end does
-    /// not matter.
+    /// Takes `strip` away from the beginning of the path, at a segment border, and puts `add` before what is left. A slash
+    /// at the end of either does not matter, and `/` is no prefix at all.
     ///
     /// # Errors
-    /// [`RewriteError`] where it is not a path.
-    pub fn strip_prefix(written: &str) -> Result<Self, RewriteError> {
-        let prefix = normalise_for(written)?;
-        Template::parse(&prefix, &[])?;
-        Ok(Self(Kind::StripPrefix(prefix.strip_suffix('/').unwrap_or(&prefix).into())))
+    /// [`RewriteError`] where one of them is not a path.
+    pub fn prefix(strip: &str, add: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
+        let prefix = |written| -> Result<Box<str>, RewriteError> {
+            let prefix = normalise_for(written, slashes)?;
+            Template::parse(&prefix, &[])?;
+            Ok(prefix.strip_suffix('/').unwrap_or(&prefix).into())
+        };
+        Ok(Self(Kind::Prefix { strip: prefix(strip)?, add: prefix(add)? }))
     }
 
     /// The parameters of the route's template are put into `written`; `known` are their names.
@@ -69,33 +79,102 @@ impl Rewrite {
     /// # Errors
     /// [`RewriteError`] where it is not a path, or could be none with some values, or has parameters that the
     /// route has not.
-    pub fn template(written: &str, known: &[String]) -> Result<Self, RewriteError> {
-        let template = Template::parse(&normalise_for(written)?, known)?;
-        normalise(&template.expand_with(|_| WORST_VALUE))
-            .map_err(|error| RewriteError::Path { written: written.to_owned(), error })?;
+    pub fn template(written: &str, known: &[String], slashes: EncodedSlash) -> Result<Self, RewriteError> {
+        let template = Template::parse(&normalise_for(written, slashes)?, known)?;
+        let possible = if slashes == EncodedSlash::Keep { 2 } else { 1 };
+        for value in WORST_VALUES.iter().take(possible) {
+            normalise(&template.expand_with(|_| value), slashes)
+                .map_err(|error| RewriteError::Path { written: written.to_owned(), error })?;
+        }
         Ok(Self(Kind::Template(template)))
     }
 
     /// The path to send for the normalised `path`. Parameters go in as the path has them, percent-encoded
     /// where it is.
     ///
-    /// A path outside of the prefix to strip stays as it is; `/` is what remains of the prefix itself.
+    /// From a path outside of the prefix to strip nothing is stripped. Of the prefix itself nothing remains, which is `/`
+    /// where no other prefix takes its place.
     #[must_use]
     pub fn apply<'a>(&'a self, path: &'a str, parameters: &Parameters<'_, '_>) -> Cow<'a, str> {
         match &self.0 {
             Kind::Path(path) => Cow::Borrowed(path),
-            Kind::StripPrefix(prefix) => Cow::Borrowed(match path.strip_prefix(&**prefix) {
-                Some("") => "/",
-                Some(rest) if rest.starts_with('/') => rest,
-                _ => path,
-            }),
+            Kind::Prefix { strip, add } => match (below(path, strip).unwrap_or(path), &**add) {
+                ("", "") => Cow::Borrowed("/"),
+                (rest, "") => Cow::Borrowed(rest),
+                (rest, add) => Cow::Owned([add, rest].concat()),
+            },
             Kind::Template(template) => Cow::Owned(template.expand(parameters)),
         }
     }
 }
 
-fn normalise_for(written: &str) -> Result<String, RewriteError> {
-    normalise_written(written).map_err(|error| RewriteError::Path { written: written.to_owned(), error })
+impl Rewrite {
+    /// Returns the client's path for which the upstream is asked for `path`, which may be empty; and so may be the result, for
+    /// `/`. `None` for a path that is not below the added prefix. The stripped prefix returns only if `requested`, the path of
+    /// this request, had it. A path that is written as a whole says nothing about others, which stay.
+    pub(super) fn reverse<'p>(&self, path: &'p str, requested: &str) -> Option<Cow<'p, str>> {
+        match &self.0 {
+            Kind::Prefix { strip, add } => below_written(path, add).map(|rest| {
+                if strip.is_empty() || below(requested, strip).is_none() {
+                    Cow::Borrowed(rest)
+                } else {
+                    Cow::Owned([strip, rest].concat())
+                }
+            }),
+            Kind::Path(_) | Kind::Template(_) => Some(Cow::Borrowed(path)),
+        }
+    }
+
+    /// Returns the prefix that is stripped without another one in its place.
+    pub(super) fn only_stripped(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Prefix { strip, add } if add.is_empty() && !strip.is_empty() => Some(strip),
+            _ => None,
+        }
+    }
+}
+
+/// Returns what follows a prefix without a slash at its end, if the path is that prefix or below it: nothing, or a path.
+pub(super) fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns what follows a normalised prefix in a path that an upstream wrote, as [`below`] does. The upstream may escape other
+/// characters than a normalised path, and write hexadecimal digits in the other case.
+pub(super) fn below_written<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii() && byte != b'%');
+    let plain = below(path, prefix);
+    if plain.is_some() || (is_plain(path) && is_plain(prefix)) {
+        return plain;
+    }
+    let (mut rest, mut prefix) = (path.as_bytes(), prefix.as_bytes());
+    while !prefix.is_empty() {
+        let (wanted, after_wanted) = first_octet(prefix)?;
+        let (written, after_written) = first_octet(rest)?;
+        if wanted != written {
+            return None;
+        }
+        (rest, prefix) = (after_written, after_wanted);
+    }
+    path.get(path.len() - rest.len()..).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns the first octet of a path, true if a normalised path has it as an escape, and what follows. `None` for the end and for
+/// an escape without two digits.
+fn first_octet(path: &[u8]) -> Option<((u8, bool), &[u8])> {
+    match path {
+        [b'%', high, low, rest @ ..] => {
+            let byte = hex_digit(Some(*high))? << 4 | hex_digit(Some(*low))?;
+            Some(((byte, !is_unreserved(byte)), rest))
+        }
+        [] | [b'%', ..] => None,
+        [byte, rest @ ..] => Some(((*byte, is_foreign_to_paths(*byte) || !byte.is_ascii_graphic()), rest)),
+    }
+}
+
+fn normalise_for(written: &str, slashes: EncodedSlash) -> Result<String, RewriteError> {
+    normalise_written(written, slashes)
+        .map_err(|error| RewriteError::Path { written: written.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -109,13 +188,15 @@ mod tests {
     use super::*;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
 
+    const REJECT: EncodedSlash = EncodedSlash::Reject;
+
     fn apply(rewrite: &Rewrite, path: &str) -> String {
         rewrite.apply(path, &Parameters::none()).into_owned()
     }
 
     #[test]
     fn a_path_replaces_every_path() {
-        assert_eq!(apply(&Rewrite::path("/a/./é").unwrap(), "/x"), "/a/%C3%A9");
+        assert_eq!(apply(&Rewrite::path("/a/./é", REJECT).unwrap(), "/x"), "/a/%C3%A9");
     }
 
     #[test]
@@ -132,14 +213,62 @@ mod tests {
             ("/", "/x", "/x"),
         ];
         for (prefix, path, expected) in cases {
-            assert_eq!(apply(&Rewrite::strip_prefix(prefix).unwrap(), path), expected, "{prefix} {path}");
+            let rewrite = Rewrite::prefix(prefix, "/", REJECT).unwrap();
+            assert_eq!(apply(&rewrite, path), expected, "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn an_added_prefix_goes_before_the_path_or_in_the_place_of_the_stripped_one() {
+        let cases = [
+            ("/", "/v2", "/", "/v2/"),
+            ("/", "/v2", "/x", "/v2/x"),
+            ("/", "/v2/", "//x", "/v2//x"),
+            ("/", "/", "/x", "/x"),
+            ("/api", "/v2", "/api", "/v2"),
+            ("/api", "/v2", "/api/", "/v2/"),
+            ("/api/", "/v2/", "/api/x", "/v2/x"),
+            ("/api", "/v2", "/apix", "/v2/apix"),
+            ("/api", "/%7ev2/é", "/api/a%2Fb", "/~v2/%C3%A9/a%2Fb"),
+        ];
+        for (strip, add, path, expected) in cases {
+            let rewrite = Rewrite::prefix(strip, add, REJECT).unwrap();
+            assert_eq!(apply(&rewrite, path), expected, "{strip} {add} {path}");
+        }
+    }
+
+    #[test]
+    fn a_written_path_is_below_a_prefix_whatever_it_escapes() {
+        for (prefix, path, expected) in [
+            ("/%C3%A9", "/%c3%a9/x%c3", Some("/x%c3")),
+            ("/%C3%A9", "/é/é", Some("/é")),
+            ("/%C3%A9", "/%C3%a9", Some("")),
+            ("/%C3%A9", "/éé", None),
+            ("/%C3%A9", "/%C3", None),
+            ("/%C3%A9", "/è", None),
+            ("/~v", "/%7ev/x", Some("/x")),
+            ("/~v", "/%7Ev%2Fx", None),
+            ("/a%7Cb", "/a|b/x", Some("/x")),
+            ("/a%20b", "/a%20b", Some("")),
+            ("/a+b", "/a%2Bb", None),
+            ("/a%2Fb", "/a/b", None),
+            ("/a/b", "/a%2fb", None),
+            ("/a%2Fb", "/a%2fb/", Some("/")),
+            ("/v2", "/v2/%", Some("/%")),
+            ("/v2", "/%v2", None),
+            ("/v2", "/v%", None),
+            ("/v2", "/v%+2", None),
+            ("/v2", "/é", None),
+            ("", "/é%c3", Some("/é%c3")),
+        ] {
+            assert_eq!(below_written(path, prefix), expected, "{prefix} {path}");
         }
     }
 
     #[test]
     fn a_template_gets_the_values_as_they_came() {
         let path = PathPattern::Template("/users/{id}/{order}".into());
-        let rewrite = Rewrite::template("/v2/{order}/of-{id}", &path.parameter_names()).unwrap();
+        let rewrite = Rewrite::template("/v2/{order}/of-{id}", &path.parameter_names(), REJECT).unwrap();
         let router = Router::build(vec![(RouteMatch { path, ..RouteMatch::default() }, ())]).unwrap();
         let (path, method, headers) = ("/users/a%20b/%C3%A9", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
@@ -154,14 +283,25 @@ mod tests {
             Err(RewriteError::Path { error, .. }) => Some(error),
             _ => None,
         };
-        assert_eq!(path_error(Rewrite::path("a")), Some(PathError::NotAbsolute));
-        assert_eq!(path_error(Rewrite::path("/a?b=c")), Some(PathError::RawCharacter));
-        assert_eq!(path_error(Rewrite::strip_prefix("/../a")), Some(PathError::ClimbsAboveRoot));
-        assert_eq!(path_error(Rewrite::template("/a%2f{id}", &known)), Some(PathError::EncodedSlash));
-        assert_eq!(path_error(Rewrite::template("/a%4{id}", &known)), Some(PathError::InvalidEscape));
-        assert_eq!(path_error(Rewrite::template("/.{id}/a", &known)), Some(PathError::HiddenDotSegment));
-        assert_eq!(path_error(Rewrite::template("/a/..{id}", &known)), Some(PathError::HiddenDotSegment));
-        assert!(matches!(Rewrite::path("/{id}"), Err(RewriteError::Template(_))));
-        assert!(matches!(Rewrite::template("/{other}", &known), Err(RewriteError::Template(_))));
+        assert_eq!(path_error(Rewrite::path("a", REJECT)), Some(PathError::NotAbsolute));
+        assert_eq!(path_error(Rewrite::path("/a?b=c", REJECT)), Some(PathError::RawCharacter));
+        assert_eq!(path_error(Rewrite::prefix("/../a", "/", REJECT)), Some(PathError::ClimbsAboveRoot));
+        assert_eq!(path_error(Rewrite::prefix("/", "/a%2Fb", REJECT)), Some(PathError::EncodedSlash));
+        assert_eq!(path_error(Rewrite::template("/a%2f{id}", &known, REJECT)), Some(PathError::EncodedSlash));
+        assert_eq!(path_error(Rewrite::template("/a%4{id}", &known, REJECT)), Some(PathError::InvalidEscape));
+        assert_eq!(
+            path_error(Rewrite::template("/.{id}/a", &known, REJECT)),
+            Some(PathError::HiddenDotSegment)
+        );
+        assert_eq!(
+            path_error(Rewrite::template("/a/..{id}", &known, REJECT)),
+            Some(PathError::HiddenDotSegment)
+        );
+        let keep = |written: &str| Rewrite::template(written, &known, EncodedSlash::Keep);
+        assert_eq!(path_error(keep("/a%2f{id}")), None);
+        assert_eq!(path_error(keep("/{id}..")), Some(PathError::HiddenDotSegment));
+        assert_eq!(path_error(Rewrite::template("/{id}..", &known, REJECT)), None);
+        assert!(matches!(Rewrite::path("/{id}", REJECT), Err(RewriteError::Template(_))));
+        assert!(matches!(Rewrite::template("/{other}", &known, REJECT), Err(RewriteError::Template(_))));
     }
 }

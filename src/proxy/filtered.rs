@@ -5,18 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, header};
 use tokio::time::Instant;
 
-use super::{Answer, Incoming, act};
+use super::{Answer, Incoming, act, check_slashes};
 use crate::downstream::{Begun, Downstream};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::{Chain, RequestHead, Session};
 use crate::forward;
-use crate::http1::Call;
+use crate::http1::{Call, parse_target};
 use crate::record::Record;
-use crate::router::{Found, Parameters, RequestLine, normalise};
+use crate::router::{EncodedSlash, Found, Parameters, RequestLine, normalise};
 use crate::snapshot::Route;
 
 /// What a request has found before its filters see it.
@@ -30,18 +31,19 @@ pub(super) struct Filtered<'a, 'r, 'p> {
 }
 
 impl Filtered<'_, '_, '_> {
-    /// Request filters, the route's action, response filters. The gateway's own errors pass the latter as any response does.
+    /// Takes the request through its filters, does what the route says, and takes the response back through them. The gateway's own
+    /// errors pass the response callbacks as any response does, and so do local responses.
     pub(super) async fn answer(&self, incoming: Incoming<'_>, record: &mut Record) -> Result<Answer, Error> {
         let timer = &self.call.timer;
         let (session, incoming) = self.begin(incoming, record);
         let method = incoming.method.clone();
         if let Err(error) = session.begin(self.chain) {
-            return ended(&session, error);
+            return self.ended(&session, &method, error).await;
         }
         let (head, incoming) = if self.chain.sees_requests() {
             match session.request(incoming.body, timer).await {
                 Ok((head, body)) => (Some(head), Incoming { body, ..incoming }),
-                Err(error) => return ended(&session, error),
+                Err(error) => return self.ended(&session, &method, error).await,
             }
         } else {
             (None, incoming)
@@ -51,9 +53,10 @@ impl Filtered<'_, '_, '_> {
         let acted = if session.may_decide_later() { undecided(&session, acting).await } else { acting.await };
         let answer = match acted {
             Ok(answer) => answer,
-            Err(error) => match ended(&session, error) {
+            Err(error) => match self.ended(&session, &method, error).await {
                 // Whoever has left, or was sent away by a filter, is not to be answered by another one.
-                Err(error) if is_final(error) => return Err(error),
+                // The error of a response that has gone through filters does not go through them once more.
+                Err(error) if is_final(error) || session.has_response() => return Err(error),
                 Err(error) => {
                     record.failed(error);
                     error.into()
@@ -64,7 +67,18 @@ impl Filtered<'_, '_, '_> {
         let Answer { response, tunnel, close } = answer;
         match session.response(response, &method, timer).await {
             Ok(response) => Ok(Answer { response, tunnel, close }),
-            Err(error) => ended(&session, error),
+            Err(error) => self.ended(&session, &method, error).await,
+        }
+    }
+
+    /// Ends the exchange by a filter's own response, or by the error.
+    async fn ended(&self, session: &Session, method: &Method, error: Error) -> Result<Answer, Error> {
+        // Boxed, because it is large, and most exchanges never come here.
+        match Box::pin(session.local_response(method, &self.call.timer)).await {
+            Some(response) => Ok(response?.into()),
+            // It has closed it, and answered nothing.
+            None if error == Error::FilterAnswered => Err(Error::FilterClosed),
+            None => Err(error),
         }
     }
 
@@ -107,10 +121,14 @@ impl Filtered<'_, '_, '_> {
         let authority = authority.to_str().map_err(|_| Error::RequestHost("host.malformed"))?;
         let is_cleared = session.exchange.is_route_cleared();
         let changed = match changed_path {
-            Some(path) => Some(path.parse().map_err(|_| Error::RequestPath("path.malformed"))?),
+            Some(path) => {
+                let shared = Bytes::copy_from_slice(path.as_bytes());
+                Some(parse_target(&path, shared).map_err(|_| Error::RequestPath("path.malformed"))?)
+            }
             None => is_cleared.then(|| self.uri.clone()),
         };
-        let normalised = changed.as_ref().map(|uri: &Uri| normalise(uri.path())).transpose();
+        let normalised =
+            changed.as_ref().map(|uri: &Uri| normalise(uri.path(), EncodedSlash::Keep)).transpose();
         let normalised = normalised.map_err(|error| Error::RequestPath(error.reason()))?;
         let again = match (&changed, &normalised) {
             (Some(uri), Some(path)) => self.find(uri, path, &method, &headers)?,
@@ -130,6 +148,9 @@ impl Filtered<'_, '_, '_> {
             _ if changed.is_some() => (self.found.value, &none),
             _ => (self.found.value, &self.found.parameters),
         };
+        if let Some(path) = &normalised {
+            check_slashes(path, Some(route))?;
+        }
         let path = normalised.as_deref().unwrap_or(incoming.path);
         let query = changed.as_ref().map_or(incoming.query, Uri::query);
         let incoming = Incoming { method, headers, authority, path, query, ..incoming };
@@ -176,22 +197,12 @@ async fn undecided(
     mut acting: Pin<Box<impl Future<Output = Result<Answer, Error>>>>,
 ) -> Result<Answer, Error> {
     std::future::poll_fn(|cx| {
-        if session.poll_decided(cx).is_ready() {
-            return Poll::Ready(Err(Error::FilterAnswered));
+        if let Poll::Ready(error) = session.poll_decided(cx) {
+            return Poll::Ready(Err(error));
         }
         acting.as_mut().poll(cx)
     })
     .await
-}
-
-/// The end of an exchange by a filter's answer, or by the error.
-fn ended(session: &Session, error: Error) -> Result<Answer, Error> {
-    match (session.answer(), error) {
-        (Some(response), _) => Ok(response.into()),
-        // It has closed it, and answered nothing.
-        (None, Error::FilterAnswered) => Err(Error::FilterClosed),
-        (None, error) => Err(error),
-    }
 }
 
 fn is_final(error: Error) -> bool {

@@ -1,5 +1,7 @@
-//! Which failures are tried again, how often, and after how long.
+//! The failures after which a request goes again, and where and when it does.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,50 +10,109 @@ use crate::body::Body;
 use crate::config::RetrySettings;
 use crate::error::Error;
 use crate::timer::{Timer, earlier};
-use crate::upstream::{Failure, FailureKind};
+use crate::upstream::{Endpoint, Failure, FailureKind};
 
-/// How many further tries a request has.
+/// The further tries of one request.
+///
+/// A connection that cannot be opened has sent nothing, so the request first goes to each other endpoint, without a wait and
+/// without an attempt. Only after that round, or once it has lasted too long, do `retry.attempts` and `retry.backoff` hold.
 pub(super) struct Retries<'a> {
     settings: &'a RetrySettings,
     left: u32,
+    /// `timeouts.connect`: the round begins no further try once this has passed since its first failure.
+    connect: Option<Duration>,
+    round_ends: Option<Instant>,
+    /// The number of endpoints that have not been asked.
+    unasked: usize,
+    /// The endpoints that could not be connected to, the longest ago first.
+    failed: VecDeque<&'a Arc<Endpoint>>,
     /// The next try must not trust a kept connection.
     pub(super) fresh: bool,
-    /// How long to wait before the next try, and before the one after it.
+    /// The wait before the next try, and the one before the try after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
 }
 
 impl<'a> Retries<'a> {
-    pub(super) fn new(settings: &'a RetrySettings) -> Self {
-        Self { settings, left: settings.attempts, fresh: false, wait: None, backoff: settings.backoff }
+    /// Returns the tries that `settings` permit at an upstream with so many `endpoints`, after the first.
+    pub(super) fn new(settings: &'a RetrySettings, connect: Option<Duration>, endpoints: usize) -> Self {
+        Self {
+            settings,
+            left: settings.attempts,
+            connect,
+            round_ends: None,
+            unasked: endpoints.saturating_sub(1),
+            failed: VecDeque::new(),
+            fresh: false,
+            wait: None,
+            backoff: settings.backoff,
+        }
     }
 
-    /// The body for another try, if there may be one.
+    /// Returns true if another endpoint is asked should no connection be opened by the try that begins `now`.
+    pub(super) fn moves_on(&self, now: Instant) -> bool {
+        self.unasked > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open(now))
+    }
+
+    fn is_round_open(&self, now: Instant) -> bool {
+        self.round_ends.is_none_or(|ends| now < ends)
+    }
+
+    /// Returns the body for the next try, and the endpoint that it goes to. `failed` is the endpoint of the last try, `others`
+    /// are those that have not been asked yet.
     ///
     /// # Errors
-    /// The failure is final: this is what the client is told.
-    pub(super) fn allow(&mut self, failure: Failure) -> Result<Body, Error> {
-        let wanted = match failure.kind {
-            FailureKind::Connect => self.settings.on_connect,
-            // Once: the second try has a new connection, and a new one that closes is no stale one.
-            FailureKind::Stale => self.settings.on_stale && !self.fresh,
-            FailureKind::Final => false,
-        };
-        let (true, 1.., Some(body)) = (wanted, self.left, failure.body) else { return Err(failure.error) };
-        self.left -= 1;
-        if failure.kind == FailureKind::Stale {
-            self.fresh = true;
-        } else {
+    /// The failure is final; the client gets this error.
+    pub(super) fn next(
+        &mut self,
+        failure: Failure,
+        failed: &'a Arc<Endpoint>,
+        others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
+    ) -> Result<(Body, &'a Arc<Endpoint>), Error> {
+        let Failure { error, kind, body } = failure;
+        let body = body.ok_or(error)?;
+        match kind {
+            FailureKind::Connect if self.settings.on_connect => {
+                let next = self.after_connect_failure(failed, others).ok_or(error)?;
+                Ok((body, next))
+            }
+            // Once: the second try has a new connection, and a new one that closes is not stale.
+            FailureKind::Stale if self.settings.on_stale && !self.fresh => {
+                self.take_attempt().ok_or(error)?;
+                self.fresh = true;
+                Ok((body, failed))
+            }
+            FailureKind::Connect | FailureKind::Stale | FailureKind::Final => Err(error),
+        }
+    }
+
+    /// Returns an endpoint that has not been asked, or else the one that failed longest ago.
+    fn after_connect_failure(
+        &mut self,
+        failed: &'a Arc<Endpoint>,
+        others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let now = Instant::now();
+        self.round_ends = self.round_ends.or_else(|| now.checked_add(self.connect?));
+        if self.unasked == 0 || !self.is_round_open(now) {
+            self.take_attempt()?;
             self.wait = self.backoff;
             self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
         }
-        Ok(body)
+        self.failed.push_back(failed);
+        self.unasked = self.unasked.saturating_sub(1);
+        others.next().or_else(|| self.failed.pop_front())
+    }
+
+    fn take_attempt(&mut self) -> Option<()> {
+        self.left = self.left.checked_sub(1)?;
+        Some(())
     }
 
     /// Waits before the next try.
     ///
     /// # Errors
-    /// That would be beyond the end of the request's time: `error`, which made the try necessary, is final then.
+    /// The wait would end after the request's time. Then `error`, which made the try necessary, is final.
     pub(super) async fn back_off(
         &mut self,
         timer: &Timer,

@@ -1,4 +1,5 @@
-//! The sockets of a generation: bound before anything else is done, so that a taken port changes nothing.
+//! The sockets of a generation: bound before anything else is done, so that a taken port changes nothing, and listening only
+//! when somebody is about to accept.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::admin::{self, AdminState};
-use crate::config::{Admin, ConfigErrors, Loaded, OrOff};
+use crate::config::{Admin, ConfigErrors, Loaded, OrOff, Segment};
 use crate::generation::Generation;
 use crate::listener::{self, Bound, Plan, cannot_bind};
 use crate::path;
@@ -15,6 +16,8 @@ use crate::path;
 pub(crate) struct Sockets {
     pub(crate) listeners: Bound,
     pub(crate) admin: AdminChange,
+    /// What this process lets go of, as an address that is new may be part of it.
+    going: Vec<SocketAddr>,
 }
 
 /// What becomes of the admin listener.
@@ -25,7 +28,8 @@ pub(crate) enum AdminChange {
 }
 
 impl Sockets {
-    /// Binds what is new, for all workers. `held` is where the admin listener is now.
+    /// Binds what is new, for all workers; clients are refused until [`Sockets::listen`]. `held` is where the admin listener is
+    /// now.
     ///
     /// # Errors
     /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
@@ -42,29 +46,55 @@ impl Sockets {
         if admin.is_some_and(|admin| *admin != loaded.config.admin) {
             going.extend(held);
         }
-        let admin = bind_admin(loaded, admin, &going);
+        let is_kept = admin == Some(&loaded.config.admin);
+        let plan = plan.beside(held.filter(|_| is_kept));
+        let admin = bind_admin(loaded, admin, &going, &plan.own());
         let admin = admin.map_err(|more: ConfigErrors| errors.extend(more.errors().iter().cloned())).ok();
         let listeners = plan.bind(loaded, workers, &going);
         let listeners = listeners.map_err(|more| errors.extend(more.errors().iter().cloned())).ok();
         ConfigErrors::check(errors)?;
         match (listeners, admin) {
-            (Some(listeners), Some(admin)) => Ok(Self { listeners, admin }),
+            (Some(listeners), Some(admin)) => Ok(Self { listeners, admin, going }),
             _ => Err(crate::config::ConfigError::new("cannot listen").into()),
         }
     }
+
+    /// Lets clients in at what is new. They wait until somebody accepts.
+    ///
+    /// # Errors
+    /// All addresses at which another program has begun to listen since they were bound, each at its place in the file.
+    pub(crate) fn listen(&self, loaded: &Loaded) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        if let (AdminChange::On(socket), Some(wanted)) = (&self.admin, loaded.config.admin.as_on()) {
+            let listening =
+                socket.local_addr().and_then(|address| listener::listen(address, [socket], &self.going));
+            let failed = listening.err();
+            errors.extend(
+                failed.map(|error| cannot_bind(loaded, &admin_place(), wanted.address.into(), &error, &[])),
+            );
+        }
+        errors.extend(self.listeners.listen(loaded, &self.going));
+        ConfigErrors::check(errors)
+    }
+}
+
+fn admin_place() -> [Segment; 2] {
+    path!["admin", "address"]
 }
 
 fn bind_admin(
     loaded: &Loaded,
     running: Option<&OrOff<Admin>>,
     going: &[SocketAddr],
+    own: &[SocketAddr],
 ) -> Result<AdminChange, ConfigErrors> {
     let Some(wanted) = loaded.config.admin.as_on() else { return Ok(AdminChange::Off) };
     if running == Some(&loaded.config.admin) {
         return Ok(AdminChange::Kept);
     }
-    let bound = listener::bind(wanted.address.into(), 1, going);
-    let (_, sockets) = bound.map_err(|error| cannot_bind(loaded, &path!["admin", "address"], &error))?;
+    let (address, place) = (wanted.address.into(), admin_place());
+    let bound = listener::bind(address, 1, going);
+    let (_, sockets) = bound.map_err(|error| cannot_bind(loaded, &place, address, &error, own))?;
     Ok(sockets.into_iter().next().map_or(AdminChange::Off, AdminChange::On))
 }
 

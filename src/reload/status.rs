@@ -63,6 +63,19 @@ impl Status {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).errors = None;
     }
 
+    /// Returns a sentence for the service manager: the generation that serves, and why the files on disk do not.
+    pub(crate) fn sentence(&self) -> String {
+        let generation = self.stats.generation();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.errors.as_deref().and_then(|errors| errors.lines().next()) {
+            None => format!("configuration generation {generation} serves"),
+            Some(error) => {
+                let error = error.strip_prefix("error: ").unwrap_or(error);
+                format!("configuration generation {generation} serves; the one on disk is refused: {error}")
+            }
+        }
+    }
+
     /// All of it as JSON.
     pub(crate) fn report(&self) -> Value {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -28,7 +28,8 @@ use http::Method;
 use crate::fields::Fields;
 
 pub use error::{MatchError, RouterError};
-pub use normalise::{PathError, normalise, normalise_written};
+pub use normalise::{EncodedSlash, PathError, has_encoded_slash, normalise, normalise_written};
+pub(crate) use normalise::{hex_digit, is_foreign_to_paths, is_unreserved};
 pub use path::PathPattern;
 pub use specificity::{HostSpecificity, PathSpecificity, Specificity};
 pub use template::Parameters;
@@ -57,6 +58,9 @@ pub struct RouteMatch {
     pub host: Option<String>,
     /// The path.
     pub path: PathPattern,
+    /// The choice about encoded slashes in the path. With [`EncodedSlash::Reject`] the path as written may have none; requests
+    /// with one are the caller's to refuse.
+    pub encoded_slash: EncodedSlash,
     /// Methods, exactly as requests have them; all methods where none is named. GET does not stand for HEAD.
     pub methods: Vec<String>,
     /// Headers that have to be there.
@@ -192,7 +196,8 @@ impl Match {
 fn parse(written: &RouteMatch) -> Result<Match, Vec<(&'static str, MatchError)>> {
     let mut errors = Vec::new();
     let host = HostMatch::parse(written.host.as_deref()).map_err(|problem| errors.push(("host", problem)));
-    let path = PathMatch::parse(&written.path).map_err(|problem| errors.push((written.path.key(), problem)));
+    let path = PathMatch::parse(&written.path, written.encoded_slash)
+        .map_err(|problem| errors.push((written.path.key(), problem)));
     let conditions = Conditions::parse(written).map_err(|problems| errors.extend(problems));
     match (host, path, conditions) {
         (Ok(host), Ok(path), Ok(conditions)) => Ok(Match { host, path, conditions }),

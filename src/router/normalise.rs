@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-/// Why a path is refused. The answer to each is 400.
+/// The reason for which a path is refused. The response to each is 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It does not begin with `/` (RFC 9112 §3.2.1).
@@ -15,7 +15,9 @@ pub enum PathError {
     #[error("the path has a `%` that no two hexadecimal digits follow")]
     InvalidEscape,
     /// `%2F`: a border of segments for those who decode before they split, a plain octet for the others.
-    #[error("the path has an encoded slash")]
+    #[error(
+        "the path has an encoded slash, which a route takes with `paths: {{ encoded_slash: keep }}` only"
+    )]
     EncodedSlash,
     /// `\` or `%5C`: a border of segments to some servers.
     #[error("the path has a backslash")]
@@ -28,8 +30,8 @@ pub enum PathError {
     #[error("the path has a character that must be percent-encoded")]
     RawCharacter,
     /// A segment such as `..;` or `.;x`: a dot segment to servers that cut parameters off before they resolve
-    /// dots.
-    #[error("the path has a dot segment hidden before a `;`")]
+    /// dots. With encoded slashes, `..%2Fx` too: a dot segment to servers that decode before they split.
+    #[error("the path has a dot segment hidden before a `;` or beside an encoded slash")]
     HiddenDotSegment,
     /// More `..` than segments before them.
     #[error("the path climbs above its root")]
@@ -53,10 +55,22 @@ impl PathError {
     }
 }
 
+/// The choice about an encoded slash, `%2F`, in a path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EncodedSlash {
+    /// It is refused, because the upstream may take it for a border of segments.
+    #[default]
+    Reject,
+    /// It stays as it is: part of its segment, to the routes and to the upstream alike.
+    Keep,
+}
+
 /// Normalises the path of a request target, without its query, once (RFC 3986 §6.2.2):
 ///
 /// - escapes of unreserved characters are decoded (`%7Euser` → `~user`, `%2e` → `.`); the digits of the
 ///   others become upper case (`%c3` → `%C3`), and they stay escapes;
+/// - visible characters that no path of a URI has (`"<>^` and backtick, `{|}`, `[]`) become their escapes, which every
+///   reader takes for the same;
 /// - then dot segments are removed (§5.2.4).
 ///
 /// Empty segments stay: `//a` and `/a` are different paths, to the routes and to the upstream alike.
@@ -65,35 +79,67 @@ impl PathError {
 /// # Errors
 /// [`PathError`] where the path cannot be read in one way only. `*`, which only OPTIONS may ask for, is
 /// [`PathError::NotAbsolute`]: whoever allows it has to look before.
-pub fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
+pub fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
     if is_normal(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode_unreserved(path)?;
-    if !decoded.contains("/.") {
-        return Ok(Cow::Owned(decoded));
+    normalise_slowly(path, slashes, Braces::Escape).map(Cow::Owned)
+}
+
+/// Returns true if a normalised path has an encoded slash. A borrowed one has no escape at all.
+#[must_use]
+#[allow(clippy::ptr_arg, reason = "a borrowed path needs no search: it has no escape")]
+pub fn has_encoded_slash(path: &Cow<'_, str>) -> bool {
+    matches!(path, Cow::Owned(path) if path.contains(ENCODED_SLASH))
+}
+
+const ENCODED_SLASH: &str = "%2F";
+
+/// The treatment of braces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Braces {
+    Escape,
+    /// They are a template's.
+    Leave,
+}
+
+fn normalise_slowly(path: &str, slashes: EncodedSlash, braces: Braces) -> Result<String, PathError> {
+    let decoded = decode_unreserved(path, slashes, braces)?;
+    if !decoded.contains("/.") && !decoded.contains("%2F.") {
+        return Ok(decoded);
     }
-    remove_dot_segments(&decoded).map(Cow::Owned)
+    remove_dot_segments(&decoded)
 }
 
-/// Whether nothing in an absolute path needs a closer look. It reads to the end rather than stopping early,
-/// since a loop without a way out is one that the compiler turns into SIMD.
+/// Returns true if nothing in an absolute path needs a closer look.
+#[allow(clippy::indexing_slicing, reason = "the table has an entry for each byte")]
 fn is_normal(path: &[u8]) -> bool {
-    let pairs = path.iter().zip(path.iter().skip(1));
-    !pairs
-        .fold(false, |found, (before, byte)| found | !is_plain(*byte) | ((*before == b'/') & (*byte == b'.')))
+    let mut before = b'/';
+    path.iter().skip(1).all(|byte| {
+        let begins_with_dot = before == b'/' && *byte == b'.';
+        before = *byte;
+        PLAIN[usize::from(*byte)] && !begins_with_dot
+    })
 }
 
-/// Visible ASCII without the characters that [`decode_unreserved`] and [`remove_dot_segments`] judge by their
-/// context.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() & !matches!(byte, b'%' | b'\\' | b';' | b'#' | b'?')
-}
+/// True for visible ASCII without the characters that [`decode_unreserved`] and [`remove_dot_segments`] judge by their
+/// context. A table, because most paths are short: to compare each byte with each of those costs four times as much.
+#[allow(clippy::indexing_slicing, reason = "the loop ends with the table")]
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] =
+            !matches!(byte, b'%' | b';' | b'#' | b'?' | b'\\') && !is_foreign_to_paths(byte);
+        byte += 1;
+    }
+    plain
+};
 
-fn decode_unreserved(path: &str) -> Result<String, PathError> {
+fn decode_unreserved(path: &str, slashes: EncodedSlash, braces: Braces) -> Result<String, PathError> {
     let mut decoded = String::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -102,10 +148,12 @@ fn decode_unreserved(path: &str) -> Result<String, PathError> {
                 let (Some(high), Some(low)) = (hex_digit(bytes.next()), hex_digit(bytes.next())) else {
                     return Err(PathError::InvalidEscape);
                 };
-                push_escaped(&mut decoded, high << 4 | low)?;
+                push_escaped(&mut decoded, high << 4 | low, slashes)?;
             }
             b'\\' => return Err(PathError::Backslash),
             b'#' | b'?' => return Err(PathError::RawCharacter),
+            b'{' | b'}' if braces == Braces::Leave => decoded.push(char::from(byte)),
+            _ if is_foreign_to_paths(byte) => push_escape(&mut decoded, byte),
             _ if byte.is_ascii_graphic() => decoded.push(char::from(byte)),
             _ => return Err(PathError::RawCharacter),
         }
@@ -113,7 +161,18 @@ fn decode_unreserved(path: &str) -> Result<String, PathError> {
     Ok(decoded)
 }
 
-fn hex_digit(byte: Option<u8>) -> Option<u8> {
+/// Returns true for a visible character that no path of a URI has (RFC 3986 §3.3). A normalised path has its escape.
+pub(crate) const fn is_foreign_to_paths(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
+/// Returns true for an octet of which a normalised path has no escape (RFC 3986 §2.3).
+pub(crate) const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Returns the value of a hexadecimal digit. `None` for any other byte, or none.
+pub(crate) fn hex_digit(byte: Option<u8>) -> Option<u8> {
     match byte? {
         digit @ b'0'..=b'9' => Some(digit - b'0'),
         digit @ b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -124,13 +183,13 @@ fn hex_digit(byte: Option<u8>) -> Option<u8> {
 
 /// Appends what an escape of `byte` stands for: the octet itself where it is unreserved (RFC 3986 §2.3), else
 /// the escape.
-fn push_escaped(path: &mut String, byte: u8) -> Result<(), PathError> {
+fn push_escaped(path: &mut String, byte: u8, slashes: EncodedSlash) -> Result<(), PathError> {
     match byte {
+        b'/' if slashes == EncodedSlash::Keep => path.push_str(ENCODED_SLASH),
         b'/' => return Err(PathError::EncodedSlash),
         b'\\' => return Err(PathError::Backslash),
         _ if byte.is_ascii_control() => return Err(PathError::ControlCharacter),
-        b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
-        _ if byte.is_ascii_alphanumeric() => path.push(char::from(byte)),
+        _ if is_unreserved(byte) => path.push(char::from(byte)),
         _ => push_escape(path, byte),
     }
     Ok(())
@@ -176,6 +235,19 @@ enum SegmentKind {
 }
 
 fn segment_kind(segment: &str) -> Result<SegmentKind, PathError> {
+    if !segment.contains(ENCODED_SLASH) {
+        return piece_kind(segment);
+    }
+    for piece in segment.split(ENCODED_SLASH) {
+        if !matches!(piece_kind(piece)?, SegmentKind::Name) {
+            return Err(PathError::HiddenDotSegment);
+        }
+    }
+    Ok(SegmentKind::Name)
+}
+
+/// The kind of what stands between two slashes, one of which may be encoded.
+fn piece_kind(segment: &str) -> Result<SegmentKind, PathError> {
     if !segment.starts_with('.') {
         return Ok(SegmentKind::Name);
     }
@@ -190,11 +262,12 @@ fn segment_kind(segment: &str) -> Result<SegmentKind, PathError> {
 }
 
 /// Brings a path of the configuration into the form in which requests have it. People may write it as they
-/// read it: a space and what is not ASCII are escaped first, so that `/café` finds `/caf%C3%A9`.
+/// read it: a space and what is not ASCII are escaped first, so that `/café` finds `/caf%C3%A9`. Braces stay, for
+/// templates.
 ///
 /// # Errors
 /// [`PathError`], as for a request.
-pub fn normalise_written(path: &str) -> Result<String, PathError> {
+pub fn normalise_written(path: &str, slashes: EncodedSlash) -> Result<String, PathError> {
     let mut escaped = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte == b' ' || !byte.is_ascii() {
@@ -203,122 +276,11 @@ pub fn normalise_written(path: &str) -> Result<String, PathError> {
             escaped.push(char::from(byte));
         }
     }
-    normalise(&escaped).map(Cow::into_owned)
+    if !escaped.starts_with('/') {
+        return Err(PathError::NotAbsolute);
+    }
+    normalise_slowly(&escaped, slashes, Braces::Leave)
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_path_in_order_is_borrowed() {
-        for path in ["/", "/a", "/a/", "//a", "/a//b", "/a.b/c..d/e...", "/a:b@c,d=e", "/~user/{x}"] {
-            assert!(matches!(normalise(path), Ok(Cow::Borrowed(same)) if same == path), "{path}");
-        }
-    }
-
-    #[test]
-    fn dots_and_escapes_are_resolved_once() {
-        let cases = [
-            ("/a/./b", "/a/b"),
-            ("/a/../b", "/b"),
-            ("/a/.", "/a/"),
-            ("/a/b/..", "/a/"),
-            ("/.", "/"),
-            ("/a/..", "/"),
-            ("/a/%2e%2E/b", "/b"),
-            ("/a/.%2e/b", "/b"),
-            ("/a//../b", "/a/b"),
-            ("/.//b", "//b"),
-            ("/%7Euser/%41%2d%5f", "/~user/A-_"),
-            ("/caf%c3%a9", "/caf%C3%A9"),
-            ("/a%20b%25", "/a%20b%25"),
-            ("/%252e%252e/x", "/%252e%252e/x"),
-            ("/%25%34%31", "/%2541"),
-            ("/a%3bb/c;d", "/a%3Bb/c;d"),
-            ("/a;/../b", "/b"),
-            ("/.../.well-known", "/.../.well-known"),
-            ("/...;x/y", "/...;x/y"),
-            ("/;x/.a;b", "/;x/.a;b"),
-        ];
-        for (path, expected) in cases {
-            assert_eq!(normalise(path).as_deref(), Ok(expected), "{path}");
-        }
-    }
-
-    #[test]
-    fn what_can_be_read_in_two_ways_is_refused() {
-        let cases = [
-            ("", PathError::NotAbsolute),
-            ("*", PathError::NotAbsolute),
-            ("a/b", PathError::NotAbsolute),
-            ("/%", PathError::InvalidEscape),
-            ("/%4", PathError::InvalidEscape),
-            ("/%zz", PathError::InvalidEscape),
-            ("/%+1", PathError::InvalidEscape),
-            ("/%%34%31", PathError::InvalidEscape),
-            ("/a%2fb", PathError::EncodedSlash),
-            ("/a%2Fb", PathError::EncodedSlash),
-            ("/a\\b", PathError::Backslash),
-            ("/a%5cb", PathError::Backslash),
-            ("/a%00", PathError::ControlCharacter),
-            ("/a%0d%0a", PathError::ControlCharacter),
-            ("/a%7f", PathError::ControlCharacter),
-            ("/a b", PathError::RawCharacter),
-            ("/a\0", PathError::RawCharacter),
-            ("/a\r\n", PathError::RawCharacter),
-            ("/café", PathError::RawCharacter),
-            ("/a#b", PathError::RawCharacter),
-            ("/a?b", PathError::RawCharacter),
-            ("/a/..;/b", PathError::HiddenDotSegment),
-            ("/a/.;x/b", PathError::HiddenDotSegment),
-            ("/a/..;x=y;z", PathError::HiddenDotSegment),
-            ("/a/..%3b/b", PathError::HiddenDotSegment),
-            ("/a/%2e%2E%3Bx;y/b", PathError::HiddenDotSegment),
-            ("/..", PathError::ClimbsAboveRoot),
-            ("/../a", PathError::ClimbsAboveRoot),
-            ("/a/../../b", PathError::ClimbsAboveRoot),
-            ("/a/%2e%2e/%2e%2e/b", PathError::ClimbsAboveRoot),
-        ];
-        for (path, expected) in cases {
-            assert_eq!(normalise(path), Err(expected), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn a_written_path_may_have_spaces_and_letters_of_any_script() {
-        assert_eq!(normalise_written("/café au lait").as_deref(), Ok("/caf%C3%A9%20au%20lait"));
-        assert_eq!(normalise_written("/a/../b").as_deref(), Ok("/b"));
-        assert_eq!(normalise_written("/a%2fb"), Err(PathError::EncodedSlash));
-    }
-
-    proptest! {
-        #[test]
-        fn normalising_again_changes_nothing_and_leaves_no_dot_segment(
-            pieces in proptest::collection::vec(
-                proptest::sample::select(&[
-                    "/", ".", "..", "%2e", "%2E", "%", "2", "5", "e", "a", ";", "%3b", "%25", "%41", "%c3", "é",
-                ]),
-                0..12,
-            ),
-        ) {
-            let path = format!("/{}", pieces.concat());
-            if let Ok(once) = normalise(&path) {
-                let again = normalise(&once);
-                prop_assert_eq!(again.as_deref(), Ok(&*once));
-                prop_assert!(once.starts_with('/'));
-                prop_assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")), "{}", once);
-            }
-        }
-
-        #[test]
-        fn no_input_panics(path in ".*") {
-            let normal = normalise(&path);
-            prop_assert!(normal.is_err() || path.starts_with('/'));
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Which paths a route serves.
 
 use super::error::MatchError;
-use super::normalise::normalise_written;
+use super::normalise::{EncodedSlash, normalise_written};
 use super::specificity::PathSpecificity;
 use super::template::Template;
 
@@ -27,7 +27,7 @@ impl PathPattern {
     #[must_use]
     pub fn parameter_names(&self) -> Vec<String> {
         match self {
-            Self::Template(written) => Template::parse(written)
+            Self::Template(written) => Template::parse(written, EncodedSlash::Keep)
                 .map(|template| template.parameter_names().map(str::to_owned).collect())
                 .unwrap_or_default(),
             Self::Any | Self::Exact(_) | Self::Prefix(_) => Vec::new(),
@@ -54,12 +54,12 @@ pub(super) enum PathMatch {
 }
 
 impl PathMatch {
-    pub(super) fn parse(pattern: &PathPattern) -> Result<Self, MatchError> {
+    pub(super) fn parse(pattern: &PathPattern, slashes: EncodedSlash) -> Result<Self, MatchError> {
         Ok(match pattern {
             PathPattern::Any => Self::Any,
-            PathPattern::Exact(written) => Self::Exact(literal(written)?),
-            PathPattern::Prefix(written) => Self::Prefix(literal(written)?),
-            PathPattern::Template(written) => Self::Template(Template::parse(written)?),
+            PathPattern::Exact(written) => Self::Exact(literal(written, slashes)?),
+            PathPattern::Prefix(written) => Self::Prefix(literal(written, slashes)?),
+            PathPattern::Template(written) => Self::Template(Template::parse(written, slashes)?),
         })
     }
 
@@ -73,12 +73,12 @@ impl PathMatch {
     }
 }
 
-fn literal(written: &str) -> Result<Box<str>, MatchError> {
+fn literal(written: &str, slashes: EncodedSlash) -> Result<Box<str>, MatchError> {
     // Most likely a template under the wrong key, which would silently match nothing.
     if written.contains(['{', '}']) {
         return Err(MatchError::Braces(written.to_owned()));
     }
-    normalise_written(written)
+    normalise_written(written, slashes)
         .map(String::into_boxed_str)
         .map_err(|error| MatchError::Path { written: written.to_owned(), error })
 }
@@ -90,10 +90,13 @@ mod tests {
 
     #[test]
     fn patterns_are_normalised_as_requests_are() {
-        let exact = |written: &str| PathMatch::parse(&PathPattern::Exact(written.to_owned()));
+        let exact =
+            |written: &str| PathMatch::parse(&PathPattern::Exact(written.to_owned()), EncodedSlash::Reject);
         assert_eq!(exact("/a/./%7Eb/é"), Ok(PathMatch::Exact("/a/~b/%C3%A9".into())));
         let error = PathError::NotAbsolute;
         assert_eq!(exact("a"), Err(MatchError::Path { written: "a".into(), error }));
+        let kept = PathMatch::parse(&PathPattern::Prefix("/queues/%2f".to_owned()), EncodedSlash::Keep);
+        assert_eq!(kept, Ok(PathMatch::Prefix("/queues/%2F".into())));
         assert_eq!(exact("/{id}"), Err(MatchError::Braces("/{id}".into())));
     }
 
@@ -118,7 +121,9 @@ mod tests {
             ["any", "prefix /", "prefix /a", "prefix /a/", "prefix /a/bcd", "template /{a}", "exact /"];
         let specificities: Vec<_> = order
             .iter()
-            .map(|text| PathMatch::parse(&pattern_of(text)).map(|path| path.specificity()))
+            .map(|text| {
+                PathMatch::parse(&pattern_of(text), EncodedSlash::Reject).map(|path| path.specificity())
+            })
             .collect();
         assert!(
             specificities.is_sorted_by(|less, more| less.as_ref().ok() < more.as_ref().ok()),

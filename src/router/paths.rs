@@ -203,13 +203,14 @@ impl TemplateNode {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+    use super::super::normalise::EncodedSlash;
     use super::super::path::PathPattern;
     use super::*;
 
     fn index(patterns: &[PathPattern]) -> PathIndex {
         let mut index = PathIndex::default();
         for (rank, pattern) in patterns.iter().enumerate() {
-            index.insert(&PathMatch::parse(pattern).unwrap(), rank);
+            index.insert(&PathMatch::parse(pattern, EncodedSlash::Reject).unwrap(), rank);
         }
         index
     }

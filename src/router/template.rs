@@ -1,7 +1,7 @@
 //! Path templates such as `/users/{id}/orders/{order}`, and the parameters that a path gives them.
 
 use super::error::MatchError;
-use super::normalise::normalise_written;
+use super::normalise::{EncodedSlash, normalise_written};
 use super::specificity::PathSpecificity;
 
 /// More segments than any API has; the bits of a specificity hold as many.
@@ -23,10 +23,10 @@ pub(super) enum Segment {
 }
 
 impl Template {
-    pub(super) fn parse(written: &str) -> Result<Self, MatchError> {
+    pub(super) fn parse(written: &str, slashes: EncodedSlash) -> Result<Self, MatchError> {
         let mut segments = Vec::new();
         // Dot segments resolve and escapes settle first, so that segments are what a request's segments are.
-        let path = normalise_written(written)
+        let path = normalise_written(written, slashes)
             .map_err(|error| MatchError::Path { written: written.to_owned(), error })?;
         for text in path_segments(&path) {
             let segment = Segment::parse(text)?;
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn parameters_are_whole_segments_with_names_of_their_own() {
-        let refused = |written: &str| Template::parse(written).unwrap_err();
+        let refused = |written: &str| Template::parse(written, EncodedSlash::Reject).unwrap_err();
         assert_eq!(refused("/a/x{id}"), MatchError::TemplateSegment("x{id}".into()));
         assert_eq!(refused("/a/{}"), MatchError::TemplateSegment("{}".into()));
         assert_eq!(refused("/a/{*rest}"), MatchError::TemplateSegment("{*rest}".into()));
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn parameters_are_read_from_the_path_as_it_is() {
-        let template = Template::parse("/users/{id}/orders/{order}").unwrap();
+        let template = Template::parse("/users/{id}/orders/{order}", EncodedSlash::Reject).unwrap();
         let parameters = Parameters::new(Some(&template), "/users/a%20b/orders/7");
         assert_eq!(parameters.iter().collect::<Vec<_>>(), [("id", "a%20b"), ("order", "7")]);
         assert_eq!(parameters.get("order"), Some("7"));
@@ -183,7 +183,8 @@ mod tests {
     fn more_literal_segments_are_more_specific_then_those_to_the_left() {
         let order =
             ["/{a}/{b}/{c}", "/{a}/{b}/c", "/{a}/b/{c}", "/a/{b}/{c}", "/{a}/b/c", "/a/{b}/c", "/a/b/{c}"];
-        let specificities: Vec<_> = order.map(|text| Template::parse(text).unwrap().specificity()).into();
+        let specificities: Vec<_> =
+            order.map(|text| Template::parse(text, EncodedSlash::Reject).unwrap().specificity()).into();
         assert!(specificities.is_sorted_by(|less, more| less < more), "{specificities:?}");
     }
 }

@@ -129,6 +129,7 @@ fn every_error_of_every_match_is_reported() {
         listeners: Vec::new(),
         host: Some("a:80".into()),
         path: template("/{a}/{a}"),
+        encoded_slash: EncodedSlash::Reject,
         methods: vec!["get".into(), "post".into()],
         headers: vec![("a b".into(), Expected::Present)],
         query: vec![(String::new(), Expected::Present)],

@@ -1,6 +1,9 @@
 //! From the configuration as written to a [`Snapshot`], or to everything that is wrong with it.
 
+mod problems;
+
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +12,10 @@ use http::HeaderValue;
 use super::handover::Handover;
 use super::previous::{Previous, owner_of};
 use super::{Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
+use crate::body::{Keeping, KeptBodies};
 use crate::config::{
-    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RewriteForm,
-    Segment, UpstreamChoice, ValueMatch,
+    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
+    RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
 };
 use crate::entrance::Entrance;
 use crate::files::Files;
@@ -20,19 +24,19 @@ use crate::metrics::RouteStats;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::removal::Removals;
-use crate::router::{Expected, PathPattern, RouteMatch, Router};
+use crate::router::{EncodedSlash, Expected, PathPattern, RouteMatch, Router};
 use crate::upstream::{Mailboxes, Targets};
 use crate::warn_limit::OccasionalByReason;
 use crate::wasm::{Callee, Callees, Plugins, Services};
 
-/// How often the log says that a route refuses requests.
+/// The interval at which the log says that a route refuses requests.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What a snapshot is built in.
+/// The surroundings in which a snapshot is built.
 pub(crate) struct Environment<'a> {
     /// A mailbox for each worker.
     pub(crate) mailboxes: &'a Mailboxes,
-    /// What serves now: of it the new snapshot takes over what did not change.
+    /// The snapshot that serves now. The new one takes over what did not change.
     pub(crate) previous: Option<&'a Snapshot>,
     /// The files that the configuration names.
     pub(crate) files: &'a Files,
@@ -55,8 +59,14 @@ impl Snapshot {
         let services = environment.previous.map(|previous| previous.services.clone());
         let services = services.unwrap_or_else(|| Services::new(environment.mailboxes.len()));
         let running = environment.previous.map_or(&[][..], |previous| &previous.plugins);
+        let bytes_max = config.retry.keep_body_total.bytes();
+        let kept_bodies = match environment.previous {
+            Some(previous) => previous.kept_bodies.with_limit(bytes_max),
+            None => KeptBodies::new(bytes_max),
+        };
         let mut builder = Builder {
-            plugins: Plugins::new(&services, environment.files, running, &config.wasm.cache),
+            kept_bodies,
+            plugins: Plugins::new(&services, environment.files, running, &config.wasm),
             loaded,
             environment,
             previous: previous.unwrap_or_default(),
@@ -73,15 +83,22 @@ impl Snapshot {
             .enumerate()
             .filter_map(|(index, route)| {
                 let built = builder.route(index, route)?;
-                Some((builder.route_match(route), Arc::new(built)))
+                let number = |name: &str| {
+                    let listener = environment.listeners.iter().find(|listener| *listener.name == *name);
+                    listener.map(|listener| listener.id.number())
+                };
+                Some((route_match(config, route, number), Arc::new(built)))
             })
             .collect();
         let callees = builder.callees();
+        builder.check_unused();
         let complete = routes.len() == config.routes.len();
         let router = Router::build(routes);
         if let (Err(errors), true) = (&router, complete) {
             for error in errors {
-                builder.error(&path!["routes", error.route, "match", error.key], &error.problem);
+                let place = path!["routes", error.route, "match", error.key];
+                let problem = error.problem.to_string();
+                builder.errors.push(loaded.source.error_as_written(&place, &problem));
             }
         }
         let unrouted = builder.previous.unrouted();
@@ -98,6 +115,7 @@ impl Snapshot {
             removals: builder.removals,
             plugins: builder.plugins.into_made(),
             services: services.clone(),
+            kept_bodies: builder.kept_bodies,
         };
         builder.handover.call(callees);
         Ok((snapshot, builder.handover))
@@ -114,6 +132,7 @@ struct Builder<'a> {
     warm: Vec<KeptWarm>,
     handover: Handover,
     removals: Removals,
+    kept_bodies: KeptBodies,
     plugins: Plugins<'a>,
     errors: Vec<ConfigError>,
 }
@@ -123,52 +142,25 @@ impl<'a> Builder<'a> {
         &self.loaded.config
     }
 
-    fn error(&mut self, path: &[Segment], problem: &dyn std::fmt::Display) {
-        self.errors.push(self.loaded.source.error(path, problem.to_string()));
-    }
-
-    /// Notes what is wrong at `path`; `None` where something is.
-    fn check<T, E: std::fmt::Display>(&mut self, path: &[Segment], result: Result<T, Vec<E>>) -> Option<T> {
-        result.map_err(|errors| errors.iter().for_each(|error| self.error(path, error))).ok()
-    }
-
-    fn route_match(&self, route: &config::Route) -> RouteMatch {
-        let served = |listener: &&Arc<Entrance>| {
-            let names = route.listeners.iter().flatten();
-            names.into_iter().any(|name| **name == *listener.name)
-        };
-        let text = |value: &ValueMatch| match value {
-            ValueMatch::Present => Expected::Present,
-            ValueMatch::Exact(value) => Expected::Value(value.clone()),
-        };
-        let matches = &route.matches;
-        RouteMatch {
-            listeners: self
-                .environment
-                .listeners
-                .iter()
-                .filter(served)
-                .map(|listener| listener.id.number())
-                .collect(),
-            host: matches.host.as_ref().map(ToString::to_string),
-            path: path_pattern(matches),
-            methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),
-            headers: matches.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-            query: matches.query.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
-        }
-    }
-
     fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
         let base = path!["routes", index];
         let settings = self.config().settings_of(route);
         let name: Arc<str> = route.name().into();
         let action = if let Some(respond) = &route.respond {
+            let delay = respond.delay.map(Duration::from);
             let respond = Respond::new(respond.status, &pairs(&respond.headers), respond.body.clone());
-            self.check(&[&base[..], &path!["respond"]].concat(), respond).map(Action::Respond)
+            let respond = self.check(&[&base[..], &path!["respond"]].concat(), respond);
+            respond.map(|respond| Action::Respond(respond.delayed(delay)))
         } else if let Some(redirect) = &route.redirect {
             let known = path_pattern(&route.matches).parameter_names();
-            let redirect =
-                Redirect::new(redirect.to.as_str(), redirect.status, &known).map_err(|error| vec![error]);
+            let redirect = match redirect.form() {
+                RedirectForm::To(to) => Redirect::new(to.as_str(), redirect.status, &known),
+                RedirectForm::Elsewhere { scheme, host, port } => {
+                    let host = host.map(config::ServerName::as_str);
+                    Redirect::elsewhere(scheme, host, port.map(NonZeroU16::get), redirect.status)
+                }
+            };
+            let redirect = redirect.map_err(|error| vec![error]);
             self.check(&[&base[..], &path!["redirect"]].concat(), redirect).map(Action::Redirect)
         } else {
             self.upstream_route(&base, &name, route, &settings)
@@ -189,6 +181,7 @@ impl<'a> Builder<'a> {
             request_headers: request_headers?,
             response_headers: response_headers?,
             body_bytes_max: settings.body_bytes_max,
+            encoded_slash: encoded_slash(settings.encoded_slash),
         })
     }
 
@@ -196,11 +189,15 @@ impl<'a> Builder<'a> {
     fn filters(&mut self, index: usize, route: &config::Route) -> Option<Vec<Arc<dyn Filter>>> {
         let mut filters: Vec<Arc<dyn Filter>> = Vec::new();
         let mut complete = true;
+        let list = match &route.filters {
+            Some(_) => path!["routes", index, "filters"].to_vec(),
+            None => path!["defaults", "filters"].to_vec(),
+        };
         for (settings, place) in self.config().filters_of(index, route) {
             match self.plugins.make(settings) {
                 Ok(plugin) => filters.push(plugin),
                 Err(error) => {
-                    self.error(&place, &error);
+                    self.plugin_error(&place, &list, &error);
                     complete = false;
                 }
             }
@@ -224,11 +221,34 @@ impl<'a> Builder<'a> {
                     self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
                 }
             };
-            let callee =
-                Callee { upstream: targets.upstream().clone(), timeouts, keep_alive: pool.keep_alive };
+            let callee = Callee {
+                upstream: targets.upstream().clone(),
+                timeouts,
+                keep_alive: pool.keep_alive,
+                header_case: upstream.header_case,
+            };
             Some((name.clone(), callee))
         });
         callees.collect()
+    }
+
+    /// Looks at what is declared and not used: its files must be in order, too.
+    fn check_unused(&mut self) {
+        let config = self.config();
+        for (settings, place) in config.unused_filters() {
+            if let Err(error) = self.plugins.examine(&settings) {
+                self.plugin_error(&place, &place, &error);
+            }
+        }
+        let (mailboxes, files) = (self.environment.mailboxes, self.environment.files);
+        for (name, upstream) in config.unrouted_upstreams() {
+            // Plugins may call it: then it is built, or its errors are known.
+            if self.plugins.is_empty() {
+                let (pool, _) = config.settings_of_upstream(upstream);
+                let targets = Targets::build(upstream, &pool, mailboxes, None, files);
+                self.check_targets(&path!["upstreams", name], targets);
+            }
+        }
     }
 
     fn upstream_route(
@@ -242,10 +262,14 @@ impl<'a> Builder<'a> {
             None => None,
             Some(form) => {
                 let known = path_pattern(&route.matches).parameter_names();
+                let slashes = encoded_slash(settings.encoded_slash);
                 let rewrite = match form {
-                    RewriteForm::Path(path) => Rewrite::path(path.as_str()),
-                    RewriteForm::StripPrefix(prefix) => Rewrite::strip_prefix(prefix.as_str()),
-                    RewriteForm::Template(template) => Rewrite::template(template.as_str(), &known),
+                    RewriteForm::Path(path) => Rewrite::path(path.as_str(), slashes),
+                    RewriteForm::Prefix { strip, add } => {
+                        let [strip, add] = [strip, add].map(|prefix| prefix.map_or("/", RoutePath::as_str));
+                        Rewrite::prefix(strip, add, slashes)
+                    }
+                    RewriteForm::Template(template) => Rewrite::template(template.as_str(), &known, slashes),
                 };
                 Some(self.check(&[base, &path!["rewrite"]].concat(), rewrite.map_err(|error| vec![error]))?)
             }
@@ -263,12 +287,23 @@ impl<'a> Builder<'a> {
             upstream: targets.upstream().clone(),
             rewrite,
             host,
+            rewrite_location: settings.rewrite_location,
+            rewrite_cookies: settings.rewrite_cookies,
             timeouts: settings.timeouts.clone(),
             retry: settings.retry.clone(),
+            keeping: self.keeping(&settings.retry),
             upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
             keep_alive: settings.pool.keep_alive,
+            header_case: self.config().upstream_of(route)?.header_case,
             removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
         })
+    }
+
+    /// Returns how requests keep their bodies, if a second try can ask for them.
+    fn keeping(&self, retry: &RetrySettings) -> Option<Keeping> {
+        let is_asked_for = retry.on_stale && retry.attempts > 0;
+        let body_bytes_max = retry.keep_body.filter(|_| is_asked_for)?;
+        Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
     }
 
     /// The upstream of a route: its own, or one that is shared by all the routes which name it and set no pool.
@@ -311,7 +346,7 @@ impl<'a> Builder<'a> {
         let before = self.previous.targets(&owner, upstream);
         let targets =
             Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
-        let targets = self.check(place, targets)?;
+        let targets = self.check_targets(place, targets)?;
         if pool.keep_alive && pool.min_idle > 0 {
             self.warm.push(KeptWarm { upstream: targets.upstream().clone(), connect });
         }
@@ -321,7 +356,7 @@ impl<'a> Builder<'a> {
             targets: targets.clone(),
             owner: owner.clone(),
         };
-        self.handover.add(&named, pool, before);
+        self.handover.add(&named, place, pool, before);
         self.upstreams.push(named);
         self.positions.insert(owner, self.upstreams.len() - 1);
         Some(targets)
@@ -341,7 +376,37 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn path_pattern(matches: &config::Match) -> PathPattern {
+/// Returns the match of a route for a router in which listeners have numbers of the caller's.
+pub(crate) fn route_match(
+    config: &Config,
+    route: &config::Route,
+    number: impl Fn(&str) -> Option<usize>,
+) -> RouteMatch {
+    let text = |value: &ValueMatch| match value {
+        ValueMatch::Present => Expected::Present,
+        ValueMatch::Exact(value) => Expected::Value(value.clone()),
+    };
+    let matches = &route.matches;
+    RouteMatch {
+        listeners: route.listeners.iter().flatten().filter_map(|name| number(name)).collect(),
+        host: matches.host.as_ref().map(ToString::to_string),
+        path: path_pattern(matches),
+        encoded_slash: encoded_slash(config.encoded_slash_of(route)),
+        methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),
+        headers: matches.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        query: matches.query.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+    }
+}
+
+fn encoded_slash(written: config::EncodedSlash) -> EncodedSlash {
+    match written {
+        config::EncodedSlash::Reject => EncodedSlash::Reject,
+        config::EncodedSlash::Keep => EncodedSlash::Keep,
+    }
+}
+
+/// Returns the path of a route's match for a router.
+pub(crate) fn path_pattern(matches: &config::Match) -> PathPattern {
     match matches.path_match() {
         PathMatch::Any => PathPattern::Any,
         PathMatch::Exact(path) => PathPattern::Exact(path.as_str().to_owned()),
@@ -351,9 +416,10 @@ fn path_pattern(matches: &config::Match) -> PathPattern {
 }
 
 fn pairs(
-    fields: &std::collections::BTreeMap<config::HeaderName, config::HeaderValue>,
+    fields: &std::collections::BTreeMap<config::HeaderName, config::HeaderValues>,
 ) -> Vec<(String, String)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    let pairs = fields.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 fn edits(edits: &config::HeaderEdits) -> Result<HeaderEdits, Vec<crate::policy::HeaderEditError>> {

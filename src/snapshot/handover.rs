@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::{NamedUpstream, Snapshot};
 use crate::changes::{Change, Section};
-use crate::config::{ConfigError, ConfigErrors, PoolSettings};
+use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
 use crate::upstream::{Endpoint, Target, Targets, watch_names};
 use crate::wasm::Callees;
 
-/// How long the lookup of new names may hold a reload up.
+/// The time for which the lookup of new names may delay a reload.
 const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The steps that a snapshot's build has put off, because nothing that runs may change before it is known to be good.
@@ -26,6 +26,8 @@ pub(crate) struct Handover {
 /// An upstream of the new snapshot.
 struct Succession {
     owner: String,
+    /// The path to it in the file.
+    place: Vec<Segment>,
     targets: Arc<Targets>,
     limits: PoolSettings,
     /// In whose place it comes, which may be itself.
@@ -40,10 +42,11 @@ pub(crate) struct Leaving {
 }
 
 impl Handover {
-    /// Notes an upstream of the new snapshot, built in the place of `before`.
+    /// Notes an upstream of the new snapshot, which is at `place` in the file and replaces `before`.
     pub(super) fn add(
         &mut self,
         named: &NamedUpstream,
+        place: &[Segment],
         limits: &PoolSettings,
         before: Option<&Arc<Targets>>,
     ) {
@@ -52,6 +55,7 @@ impl Handover {
         }
         self.successions.push(Succession {
             owner: named.name.clone(),
+            place: place.to_vec(),
             targets: named.targets.clone(),
             limits: limits.clone(),
             before: before.cloned(),
@@ -63,12 +67,13 @@ impl Handover {
         self.callees = callees;
     }
 
-    /// Looks up the names that are new, so that no request has to wait for them. Bounded in time.
+    /// Looks up the names that are new, so that no request has to wait for them. Bounded in time. `source` is the file of the
+    /// new snapshot.
     ///
     /// # Errors
     /// None of an upstream's names can be looked up, and it comes in the place of one that serves. A new one that cannot be
     /// looked up does no harm: that is tried again later.
-    pub(crate) async fn resolve(&self) -> Result<(), ConfigErrors> {
+    pub(crate) async fn resolve(&self, source: &Source) -> Result<(), ConfigErrors> {
         let mut lookups = tokio::task::JoinSet::new();
         for succession in self.fresh() {
             let targets = succession.targets.clone();
@@ -83,12 +88,17 @@ impl Handover {
                 && !is_there(&succession.targets)
         });
         let errors = dark.map(|succession| {
-            let urls = succession.targets.urls().join(", ");
-            let message =
-                format!("no address can be looked up for {urls}, where `{}` would go", succession.owner);
-            ConfigError::new(message).help("it goes on going where it does until there is one")
+            let urls = source.urls(&succession.place).join("`, `");
+            let message = format!("`{urls}` cannot be resolved, and the endpoints before serve");
+            let error = source.error(&succession.place, message);
+            error.help("they continue to serve; the reload is tried again every 5 s")
         });
         ConfigErrors::check(errors.collect())
+    }
+
+    /// Lets the filters of the new snapshot, `now`, call its upstreams before it serves.
+    pub(crate) fn introduce(&self, now: &Snapshot) {
+        now.services.add_callees(&self.callees);
     }
 
     /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken
@@ -118,7 +128,7 @@ impl Handover {
         leaving.collect()
     }
 
-    /// Those that were built anew.
+    /// Returns the upstreams that this snapshot has built and not taken over.
     fn fresh(&self) -> impl Iterator<Item = &Succession> {
         self.successions.iter().filter(|succession| !succession.is_as_before())
     }
@@ -127,7 +137,7 @@ impl Handover {
         self.successions.get(*self.heirs.get(&address(&named.targets))?)
     }
 
-    /// What becomes of the pools of `before`, by owner and endpoint URL.
+    /// Returns the changes of the pools of `before`, by owner and endpoint URL.
     pub(crate) fn pool_changes(&self, before: &Snapshot) -> Section {
         let mut section = Section::default();
         for succession in &self.successions {
@@ -172,7 +182,7 @@ fn pool_name(owner: &str, target: &Target) -> String {
     format!("{owner} to {}", target.url())
 }
 
-/// What tells two targets apart that are there at the same time.
+/// Returns a number that tells apart two targets which exist at the same time.
 fn address(targets: &Arc<Targets>) -> usize {
     Arc::as_ptr(targets).addr()
 }

@@ -3,26 +3,26 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::sessions::Sessions;
+use super::verify::{Verified, Verifier};
 use super::{ALPN_H1, IdentityFiles, TlsError, pem, provider};
 use crate::files::Files;
 
 /// The TLS of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientTls {
-    /// The file of the authorities that are trusted, instead of the system's. None: the system's.
+    /// The file of the certificates that are trusted, instead of the system's: those of authorities, and those that servers
+    /// show themselves, each for exactly itself. None: the system's.
     pub ca: Option<PathBuf>,
-    /// What is shown to a server that asks for a client certificate. None: nothing.
+    /// The certificate for servers that ask for one. None: no certificate is shown.
     pub identity: Option<IdentityFiles>,
-    /// Whether the server's certificate has to be valid for its name. Without it anyone on the way can read and change
-    /// what is sent; the handshake's signatures are still checked. Default: true.
+    /// True if the server's certificate has to be valid for its name. Without it anyone on the way can read and change
+    /// what is sent; that the server has the certificate's key is still verified. Default: true.
     pub verify: bool,
 }
 
@@ -38,20 +38,16 @@ impl Default for ClientTls {
 /// # Errors
 /// For each file that can't be used, the `ca` of an upstream that does not verify among them.
 pub fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
-    let roots = match &tls.ca {
-        Some(path) => pem::authorities(path, files)?,
-        None => system_roots(),
+    let authorities = match &tls.ca {
+        Some(path) => pem::trusted(path, files)?,
+        None => pem::Authorities { roots: system_roots(), certificates: Vec::new() },
     };
-    let verifier: Arc<dyn ServerCertVerifier> = if tls.verify {
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-        verifier.map_err(|error| Error::General(error.to_string()))?
-    } else {
-        Arc::new(Unverified { provider: provider() })
-    };
+    let verifier =
+        if tls.verify { Verifier::Verified(Verified::new(authorities)?) } else { Verifier::Unverified };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some(paths) => {
@@ -98,63 +94,13 @@ fn system_roots() -> Arc<RootCertStore> {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
+            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
             tracing::warn!(
-                errors = ?found.errors,
+                reasons = reasons.join("; "),
                 "the system has no certificate authorities; using the built-in list, which only a new version renews"
             );
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         Arc::new(roots)
     }))
-}
-
-/// `verify: false`: any certificate will do, as long as the server has its key.
-#[derive(Debug)]
-struct Unverified {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

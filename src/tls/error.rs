@@ -14,48 +14,101 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's reason.
         source: io::Error,
     },
-    /// A file has PEM markers and something wrong between them.
-    #[error("`{}` is not valid PEM ({reason}); write the file anew", path.display())]
+    /// A file is not PEM.
+    #[error("`{}` {reason}", path.display())]
+    WrongFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format that it has, and how to convert it.
+        reason: String,
+    },
+    /// A PEM file has a mistake, or a block that does not belong there.
+    #[error("`{}`, line {line}: {reason}", path.display())]
     InvalidPem {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The line, counted from 1.
+        line: usize,
+        /// The mistake, and what to do about it.
         reason: String,
     },
     /// A file that should hold certificates holds none.
-    #[error("`{}` holds no certificate; it needs a PEM block `BEGIN CERTIFICATE`", path.display())]
+    #[error("`{}` holds no certificate{instead}; name the file that has a PEM block `BEGIN CERTIFICATE`", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
+        /// The contents that it has instead, with a comma or colon before them.
+        instead: String,
     },
-    /// A file that should hold a private key holds none, or an encrypted one.
-    #[error("`{}` holds no private key; it needs an unencrypted PEM block such as `BEGIN PRIVATE KEY`", path.display())]
+    /// A file that should hold a private key holds none.
+    #[error(
+        "`{}` holds no private key{instead}; name the file that has an unencrypted PEM block such as `BEGIN PRIVATE KEY`",
+        path.display()
+    )]
     NoKey {
         /// The file.
         path: PathBuf,
+        /// The contents that it has instead, with a comma or colon before them.
+        instead: String,
     },
-    /// A certificate can't be understood.
-    #[error("a certificate in `{}` cannot be used ({reason}); replace it by a valid X.509 v3 one", path.display())]
+    /// A file that should hold revocation lists holds none.
+    #[error("`{}` holds no revocation list{instead}; name the file that has a PEM block `BEGIN X509 CRL`", path.display())]
+    NoRevocationList {
+        /// The file.
+        path: PathBuf,
+        /// The contents that it has instead, with a comma or colon before them.
+        instead: String,
+    },
+    /// A revocation list cannot be used.
+    #[error("`{}`, line {line}: the revocation list cannot be used: {reason}", path.display())]
+    InvalidRevocationList {
+        /// The file.
+        path: PathBuf,
+        /// The line where its block begins, counted from 1.
+        line: usize,
+        /// The flaw, and what to do about it.
+        reason: String,
+    },
+    /// A certificate cannot be used.
+    #[error("`{}`, line {line}: the certificate cannot be used: {reason}", path.display())]
     InvalidCertificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The line where its block begins, counted from 1.
+        line: usize,
+        /// The flaw, and what to do about it.
         reason: String,
     },
-    /// A key is of a kind that is not supported.
-    #[error("the key in `{}` cannot be used ({reason}); use an RSA key of 2048 bits or more, ECDSA or Ed25519", path.display())]
+    /// A key is of a kind that is not supported, or damaged.
+    #[error(
+        "`{0}`, line {line}: the key cannot be used; it has to be RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, \
+         or Ed25519, and undamaged: `openssl pkey -in {0} -noout -text` shows what it is",
+        path.display()
+    )]
     InvalidKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+        /// The line where its block begins, counted from 1.
+        line: usize,
+    },
+    /// The certificate that a key was issued for is not the first of its file.
+    #[error(
+        "`{}`: the certificate of the key is not the first, but the one in line {line}; move it to the top, before those that \
+         have signed it",
+        cert.display()
+    )]
+    LeafNotFirst {
+        /// The certificates' file.
+        cert: PathBuf,
+        /// The line where its block begins, counted from 1.
+        line: usize,
     },
     /// A key belongs to another certificate.
     #[error(
-        "the key in `{}` does not belong to the first certificate in `{}`; name the key that the certificate was issued for",
+        "the key in `{}` does not belong to any certificate in `{}`; name the key that the certificate was issued for",
         key.display(), cert.display()
     )]
     KeyMismatch {
@@ -74,6 +127,62 @@ pub enum TlsError {
         name: String,
     },
     /// rustls refused for a reason that no file is to blame for.
-    #[error("TLS cannot be set up ({0})")]
+    #[error(
+        "TLS cannot be set up, although its files are in order; the system may have no random numbers to give"
+    )]
     Setup(#[from] rustls::Error),
+}
+
+/// Says what is wrong with a certificate in a file, and what to do about it.
+pub(super) fn certificate_flaw(error: &webpki::Error) -> String {
+    use webpki::Error::{
+        ExtensionValueInvalid, InvalidSerialNumber, MalformedExtensions, UnsupportedCertVersion,
+        UnsupportedCriticalExtension,
+    };
+    let flaw = match error {
+        UnsupportedCertVersion => {
+            "it is of X.509 version 1, which has no names; issue it again with a subjectAltName, which makes it version 3"
+        }
+        UnsupportedCriticalExtension => {
+            "it has an extension that is critical and not known here; issue it again without that extension"
+        }
+        InvalidSerialNumber => "its serial number is negative or too long; issue it again with another",
+        MalformedExtensions | ExtensionValueInvalid => "its extensions are malformed; issue it again",
+        _ => "it is damaged, or no X.509 certificate; restore the file from where it came",
+    };
+    flaw.to_owned()
+}
+
+/// Says what is wrong with a revocation list in a file, and what to do about it.
+pub(super) fn revocation_list_flaw(error: &webpki::Error) -> String {
+    use webpki::Error::{
+        InvalidCrlNumber, InvalidSerialNumber, UnsupportedCriticalExtension,
+        UnsupportedCrlIssuingDistributionPoint, UnsupportedCrlVersion, UnsupportedDeltaCrl,
+        UnsupportedIndirectCrl, UnsupportedRevocationReason, UnsupportedRevocationReasonsPartitioning,
+    };
+    let flaw = match error {
+        UnsupportedCrlVersion => {
+            "it is of version 1; issue it with extensions, for which `openssl ca -gencrl` needs `crl_extensions` with a \
+             `crlNumber` in its configuration"
+        }
+        UnsupportedDeltaCrl => "it lists only changes (a delta CRL); name the complete list",
+        UnsupportedIndirectCrl => {
+            "it covers certificates of other issuers (an indirect CRL); name a list of each issuer"
+        }
+        UnsupportedRevocationReason | UnsupportedRevocationReasonsPartitioning => {
+            "it covers only some reasons for a revocation; name the complete list"
+        }
+        UnsupportedCrlIssuingDistributionPoint => {
+            "its issuing distribution point has no full name; issue it again with one, or without that extension"
+        }
+        UnsupportedCriticalExtension => {
+            "it has an extension that is critical and not known here; issue it again without that extension"
+        }
+        InvalidCrlNumber => "its CRL number is negative or too long; issue it again",
+        InvalidSerialNumber => {
+            "the serial number of a revoked certificate is negative or too long; issue it again"
+        }
+        _ => "it is damaged, or has no time of its next update; fetch it again, or issue it again",
+    };
+    flaw.to_owned()
 }

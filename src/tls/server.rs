@@ -1,17 +1,17 @@
 //! The downstream side: certificates by SNI, client certificates, sessions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{IdentityFiles, TlsError, pem, provider};
+use super::{IdentityFiles, TlsError, der, pem, provider, revocation_list_flaw};
 use crate::files::Files;
 
 /// How many sessions a listener remembers for TLS 1.2 clients without tickets; the others carry their state themselves.
@@ -27,8 +27,8 @@ pub struct ServerTls {
     pub min_version: MinVersion,
     /// Whether clients show certificates. None: they are not asked.
     pub client_auth: Option<ClientAuth>,
-    /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`]. A client that offers ALPN and
-    /// none of these is refused (RFC 7301 §3.2).
+    /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`], [`super::ALPN_H1_0`]. A client
+    /// that offers ALPN and none of these is refused (RFC 7301 §3.2).
     pub alpn: Vec<&'static [u8]>,
 }
 
@@ -44,9 +44,12 @@ pub enum MinVersion {
 /// Client certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAuth {
-    /// The file of the authorities that sign them.
+    /// The file of the authorities that sign them. Each certificate in it has to be one that may sign.
     pub ca: PathBuf,
-    /// Whether a client without one is refused. One that is shown has to be valid either way.
+    /// The files of revocation lists. None: nothing is revoked. With any, each certificate of a client's chain but the
+    /// authority itself needs a list of its issuer that has not expired (RFC 5280 §6.3).
+    pub crl: Vec<PathBuf>,
+    /// True if a client without one is refused. One that is shown has to be valid either way.
     pub required: bool,
 }
 
@@ -54,7 +57,7 @@ pub struct ClientAuth {
 ///
 /// With a `previous` one it keeps that one's sessions: its ticket keys and its memory. Clients go on resuming although
 /// certificates were renewed. A session resumes without the client certificate being shown again and in the version that
-/// it began with, so that is only right where `client_auth`, the content of its `ca` included, and `min_version` are the
+/// it began with, so that is only right where `client_auth`, the contents of its files included, and `min_version` are the
 /// same as before; otherwise what the new settings refuse would come in with an old session. The caller decides.
 ///
 /// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN: clients may accept it, and the
@@ -105,10 +108,46 @@ fn client_verifier(
     let roots = pem::authorities(&client_auth.ca, files)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
     let verifier = if client_auth.required { verifier } else { verifier.allow_unauthenticated() };
-    verifier.build().map_err(|error| TlsError::InvalidCertificate {
-        path: client_auth.ca.clone(),
-        reason: error.to_string(),
-    })
+    // The whole chain is checked, and a status that no list decides is a refusal: rustls's defaults.
+    let verifier =
+        verifier.with_crls(revocation_lists(&client_auth.crl, files)?).enforce_revocation_expiration();
+    Ok(verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?)
+}
+
+/// Reads the revocation lists of all files. One that has expired is read as well, with a WARN: it refuses the clients that
+/// it covers, and the rest of the listener should not go down with it.
+fn revocation_lists(
+    paths: &[PathBuf],
+    files: &Files,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let (mut lists, mut issuers) = (Vec::new(), HashSet::new());
+    for path in paths {
+        for (line, list) in pem::revocation_lists(path, files)? {
+            let invalid = |error| TlsError::InvalidRevocationList {
+                path: path.clone(),
+                line,
+                reason: revocation_list_flaw(&error),
+            };
+            // webpki takes the version that is missing for damage.
+            if der::is_revocation_list_of_version_1(&list) {
+                return Err(invalid(webpki::Error::UnsupportedCrlVersion));
+            }
+            webpki::OwnedCertRevocationList::from_der(&list).map_err(invalid)?;
+            // Only the first list of an issuer would be asked, and what another one revokes would be let in.
+            if !issuers.insert(der::issuer_of_list(&list).map(<[u8]>::to_vec)) {
+                let reason = "there is another list of the same issuer; keep the newest one alone".to_owned();
+                return Err(TlsError::InvalidRevocationList { path: path.clone(), line, reason });
+            }
+            if der::next_update(&list).is_some_and(|time| time < UnixTime::now()) {
+                tracing::warn!(
+                    crl = %path.display(), line,
+                    "the revocation list has expired; clients that it covers are refused until it is renewed"
+                );
+            }
+            lists.push(list);
+        }
+    }
+    Ok(lists)
 }
 
 /// Certificates by the DNS names in them. Under each name those of the file's order, because a name may have an ECDSA and
@@ -131,9 +170,10 @@ impl CertificatesByName {
     }
 
     fn add(&mut self, identity: Arc<CertifiedKey>, path: &Path) -> Result<(), TlsError> {
-        let invalid = |reason: String| TlsError::InvalidCertificate { path: path.to_owned(), reason };
-        let der = identity.end_entity_cert().map_err(|error| invalid(error.to_string()))?;
-        let certificate = EndEntityCert::try_from(der).map_err(|error| invalid(error.to_string()))?;
+        // It was parsed as the file was read.
+        let Some(Ok(certificate)) = identity.cert.first().map(EndEntityCert::try_from) else {
+            return Err(TlsError::NoCertificate { path: path.to_owned(), instead: String::new() });
+        };
         if let Some(wrong) = invalid_now(&certificate) {
             tracing::warn!(cert = %path.display(), "the certificate {wrong}; clients will refuse it until it is renewed");
         }

@@ -1,4 +1,4 @@
-//! Handshakes in memory between the two sides, and the errors of bad files.
+//! Handshakes in memory between the two sides.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,8 +8,10 @@
     reason = "tests may panic"
 )]
 
+mod files;
+
 use std::fs;
-use std::path::Path;
+use std::slice;
 
 use rustls::pki_types::ServerName;
 use rustls::{
@@ -210,7 +212,7 @@ fn client_certificates_are_required_or_optional_and_always_checked() {
     let stranger = others.client("stranger");
     let server = |required| {
         let mut tls = listener(&[&certificates.server(&["localhost"])]);
-        tls.client_auth = Some(ClientAuth { ca: certificates.ca(), required });
+        tls.client_auth = Some(ClientAuth { ca: certificates.ca(), crl: Vec::new(), required });
         server_of(&tls).unwrap()
     };
     let accepted = |server: &Arc<ServerConfig>, identity: Option<&Identity>| {
@@ -227,11 +229,61 @@ fn client_certificates_are_required_or_optional_and_always_checked() {
 }
 
 #[test]
+fn revocation_lists_decide_about_every_certificate_of_a_clients_chain() {
+    let (root, others) = (Certificates::new(), Certificates::new());
+    let intermediate = root.intermediate();
+    let server = root.server(&["localhost"]);
+    let [good, bad] = ["good", "bad"].map(|name| root.client(name));
+    let [deep, deep_bad] = ["deep", "deep bad"].map(|name| intermediate.client(name));
+    let accepted = |lists: &[String], required: bool, identity: Option<&Identity>| {
+        let write = |(number, list): (usize, &String)| {
+            let path = root.folder().join(format!("{number}.crl"));
+            fs::write(&path, list).unwrap();
+            path
+        };
+        let crl = lists.iter().enumerate().map(write).collect();
+        let mut tls = listener(&[&server]);
+        tls.client_auth = Some(ClientAuth { ca: root.ca(), crl, required });
+        let shown = ClientTls { identity: identity.map(files), ..upstream(&root) };
+        Pair::new(&client_of(&shown).unwrap(), &server_of(&tls).unwrap(), "localhost").handshake().is_ok()
+    };
+    let of_root = root.revocation_list(&[&bad], 2099);
+    let of_intermediate = intermediate.revocation_list(&[&deep_bad], 2099);
+    let both = [of_root.clone(), of_intermediate.clone()];
+    for (name, lists, identity, is_accepted) in [
+        ("no list", &[][..], &bad, true),
+        ("not revoked", slice::from_ref(&of_root), &good, true),
+        ("revoked", slice::from_ref(&of_root), &bad, false),
+        ("both lists in one file", &[both.concat()], &deep, true),
+        ("a list for each issuer", &both, &deep, true),
+        ("revoked by an intermediate authority", &both, &deep_bad, false),
+        ("no list of the intermediate authority", slice::from_ref(&of_root), &deep, false),
+        (
+            "no list of the root, which the intermediate one needs",
+            slice::from_ref(&of_intermediate),
+            &deep,
+            false,
+        ),
+        ("the list of another authority's key", &[others.revocation_list(&[], 2099)], &good, false),
+        ("an expired list", &[root.revocation_list(&[&bad], 2021)], &good, false),
+    ] {
+        for required in [true, false] {
+            assert_eq!(
+                accepted(lists, required, Some(identity)),
+                is_accepted,
+                "{name}, required: {required}"
+            );
+        }
+    }
+    assert!(accepted(&both, false, None), "a client without a certificate has none that is revoked");
+}
+
+#[test]
 fn a_session_of_an_open_listener_does_not_open_one_with_client_certificates() {
     let certificates = Certificates::new();
     let mut tls = listener(&[&certificates.server(&["localhost"])]);
     let open = server_of(&tls).unwrap();
-    tls.client_auth = Some(ClientAuth { ca: certificates.ca(), required: true });
+    tls.client_auth = Some(ClientAuth { ca: certificates.ca(), crl: Vec::new(), required: true });
     let closed = server_of(&tls).unwrap();
     let client = client_of(&upstream(&certificates)).unwrap();
     connect(&client, &open, "localhost");
@@ -293,52 +345,6 @@ fn an_expired_certificate_is_noticed_and_served() {
         assert_eq!(server::invalid_now(&certificate), text);
         assert!(server_of(&listener(&[&identity])).is_ok());
     }
-}
-
-#[test]
-fn each_bad_file_is_one_sentence_with_the_file_and_what_to_change() {
-    let certificates = Certificates::new();
-    let good = certificates.server(&["localhost"]);
-    let mismatched = certificates.mismatched(&["localhost"]);
-    let write = |name: &str, content: &str| {
-        let path = certificates.folder().join(name);
-        fs::write(&path, content).unwrap();
-        path
-    };
-    let empty = write("empty.pem", "");
-    let cut = write("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
-    let garbage = write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let weak = write("weak.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
-    let missing = certificates.folder().join("missing.pem");
-
-    let with = |cert: &Path, key: &Path| IdentityFiles { cert: cert.to_owned(), key: key.to_owned() };
-    for (files, says) in [
-        (with(&missing, &good.key), "cannot read `"),
-        (with(&good.cert, &missing), "cannot read `"),
-        (with(&empty, &good.key), "holds no certificate"),
-        (with(&good.key, &good.key), "holds no certificate"),
-        (with(&good.cert, &good.cert), "holds no private key"),
-        (with(&cut, &good.key), "is not valid PEM (`-----END CERTIFICATE-----` is missing)"),
-        (with(&garbage, &good.key), "cannot be used"),
-        (with(&good.cert, &weak), "cannot be used"),
-        (files(&mismatched), "does not belong to"),
-    ] {
-        let blamed = [&files.cert, &files.key].map(|path| format!("`{}`", path.display()));
-        let tls = ServerTls { certificates: vec![files], ..listener(&[]) };
-        let error = server_of(&tls).unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
-        assert!(blamed.iter().any(|path| error.contains(path)), "{error}");
-        assert!(!error.contains('\n'), "{error}");
-    }
-    assert!(matches!(server_of(&listener(&[])), Err(TlsError::NoIdentity)));
-
-    let mut no_authority = listener(&[&good]);
-    no_authority.client_auth = Some(ClientAuth { ca: empty, required: true });
-    assert!(server_of(&no_authority).unwrap_err().to_string().contains("empty.pem` holds no certificate"));
-    let no_authority = ClientTls { ca: Some(missing), verify: false, ..ClientTls::default() };
-    assert!(client_of(&no_authority).unwrap_err().to_string().contains("missing.pem"));
-    let wrong_key = ClientTls { identity: Some(self::files(&mismatched)), ..ClientTls::default() };
-    assert!(matches!(client_of(&wrong_key), Err(TlsError::KeyMismatch { .. })));
 }
 
 #[test]

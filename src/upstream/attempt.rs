@@ -1,6 +1,8 @@
 //! One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
 
+use std::cell::Cell;
 use std::pin::pin;
+use std::time::Duration;
 
 use http::header;
 use tokio::time::Instant;
@@ -9,8 +11,8 @@ use super::connect::dial;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::{Received, begin, receive};
-use super::pool::Acquired;
-use crate::body::Body;
+use super::pool::{Acquired, Patience, Refusal, Wanted};
+use crate::body::{Body, Keeping, KeptBody};
 use crate::config::RouteTimeouts;
 use crate::error::Error;
 use crate::http1::{ExchangeOptions, Interim, OutgoingHead};
@@ -25,11 +27,18 @@ pub(crate) struct Attempt<'a> {
     pub(crate) interim: Option<&'a Interim>,
     /// A connection that was kept must not be trusted.
     pub(crate) fresh: bool,
+    /// The request can go to another endpoint if no connection to this one can be opened.
+    pub(crate) moves_on: bool,
+    /// How the request's body is kept, for another try.
+    pub(crate) keeping: Option<&'a Keeping>,
     pub(crate) timeouts: &'a RouteTimeouts,
     /// When the try begins.
     pub(crate) now: Instant,
     /// When the whole exchange must be over (`timeouts.request`).
     pub(crate) done_by: Option<Instant>,
+    /// The time that the request has waited in queues of pools, this try's included: `pool.acquire_timeout` holds for all of
+    /// its tries together.
+    pub(crate) queued: &'a Cell<Duration>,
     /// The timer of the task that this runs in, and that polls the response's body.
     pub(crate) timer: &'a Timer,
 }
@@ -48,13 +57,14 @@ pub(crate) trait Progress {
 pub(crate) struct Failure {
     pub(crate) error: Error,
     pub(crate) kind: FailureKind,
-    /// The request's body, where nothing was taken from it.
+    /// The request's body, if it is whole: nothing was taken from it, or what was taken is kept.
     pub(crate) body: Option<Body>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// No connection could be opened: nothing was sent.
+    /// No connection could be opened: TCP or TLS failed, or took too long, or the pool was full of such attempts. Nothing was
+    /// sent.
     Connect,
     /// A kept connection turned out to be closed; nothing was sent, or nothing that must not be sent twice.
     Stale,
@@ -75,15 +85,20 @@ impl Attempt<'_> {
     ) -> Result<Received, Failure> {
         let per_try = self.timeouts.per_try.and_then(|limit| self.now.checked_add(limit));
         let head_by = head_deadline(per_try, self.done_by);
-        let idle = if self.fresh { None } else { endpoint.pool().acquire_idle(self.now) };
+        let idle = endpoint.pool().acquire_idle(self.now, self.wanted());
         let (kept, response) = match idle {
             Some(connection) => {
                 progress.reused();
-                (true, begin(connection, self, self.now, body))
+                let kept = self.keep(&body);
+                (true, begin(connection, self, self.now, body, kept))
             }
             // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
             None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
-                Ok(connection) => (connection.is_kept(), begin(connection, self, Instant::now(), body)),
+                Ok(connection) => {
+                    let is_kept = connection.is_kept();
+                    let kept = if is_kept { self.keep(&body) } else { None };
+                    (is_kept, begin(connection, self, Instant::now(), body, kept))
+                }
                 Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
             },
         };
@@ -93,7 +108,7 @@ impl Attempt<'_> {
             let repeatable = failure.unsent || method.is_idempotent();
             let stale = kept && failure.unanswered && repeatable;
             if !stale && !failure.error.is_client_side() {
-                endpoint.warn_failure(&failure.error);
+                endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
             let kind = if stale { FailureKind::Stale } else { FailureKind::Final };
             Failure { error: failure.error, kind, body: failure.body }
@@ -108,13 +123,21 @@ impl Attempt<'_> {
         head_by: Option<(Instant, Error)>,
         progress: &mut impl Progress,
     ) -> Result<Connection, (Error, FailureKind)> {
-        let connecting = pin!(self.acquire(endpoint, progress));
+        let (is_dialling, began) = (Cell::new(false), Instant::now());
+        let connecting = pin!(self.acquire(endpoint, progress, &is_dialling, began));
         let connected = self.timer.within(head_by.map(|(by, _)| by), connecting).await;
         connected.unwrap_or_else(|_elapsed| {
             let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
-            // Nothing was sent yet: another endpoint may be faster, as long as only this try is out of time.
-            let others = late == Error::PerTryTimeout;
-            Err((late, if others { FailureKind::Connect } else { FailureKind::Final }))
+            if is_dialling.get() {
+                endpoint.warn_failure(&late); // the dial, which was dropped, could not
+            } else {
+                self.count_queued(began);
+            }
+            // Another endpoint may be faster, as long as only this try is out of time. A pool that is full of open connections
+            // is no such failure.
+            let is_unconnected = || self.moves_on && endpoint.pool().is_unconnected();
+            let is_connect = late == Error::PerTryTimeout && (is_dialling.get() || is_unconnected());
+            Err((late, if is_connect { FailureKind::Connect } else { FailureKind::Final }))
         })
     }
 
@@ -122,21 +145,53 @@ impl Attempt<'_> {
         &self,
         endpoint: &Endpoint,
         progress: &mut impl Progress,
+        is_dialling: &Cell<bool>,
+        began: Instant,
     ) -> Result<Connection, (Error, FailureKind)> {
         let (pool, timer) = (endpoint.pool(), self.timer);
-        let acquired = if self.fresh { pool.acquire_fresh(timer).await } else { pool.acquire(timer).await };
-        match acquired.map_err(|error| (error, FailureKind::Final))? {
+        let acquired = pool.acquire(timer, self.wanted(), self.patience()).await;
+        self.count_queued(began);
+        let refused = |refusal: Refusal| {
+            let is_connect = self.moves_on && refusal.is_unconnected;
+            (refusal.error, if is_connect { FailureKind::Connect } else { FailureKind::Final })
+        };
+        match acquired.map_err(refused)? {
             Acquired::Reused(connection) => {
                 progress.reused();
                 Ok(connection)
             }
             Acquired::Dial(slot) => {
                 progress.dialling();
+                is_dialling.set(true);
                 let connection = dial(endpoint, slot, self.timeouts.connect, timer).await;
                 progress.connected();
                 connection.map_err(|error| (error, FailureKind::Connect))
             }
         }
+    }
+
+    /// Returns the bounds of the wait in a queue. Behind attempts to connect it lasts no longer than one of them.
+    fn patience(&self) -> Patience {
+        let longest = || self.timeouts.connect.unwrap_or(Duration::MAX);
+        Patience { queued: self.queued.get(), unconnected: self.moves_on.then(longest) }
+    }
+
+    fn count_queued(&self, began: Instant) {
+        self.queued.set(self.queued.get().saturating_add(began.elapsed()));
+    }
+
+    fn wanted(&self) -> Wanted {
+        match () {
+            () if self.fresh => Wanted::Fresh,
+            // Should the connection be closed just then, the request cannot go again.
+            () if !self.head.method.is_idempotent() => Wanted::Settled,
+            () => Wanted::Any,
+        }
+    }
+
+    /// Begins to keep the body, if the request may go again after a part of it was sent on a kept connection.
+    fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
+        self.keeping.filter(|_| self.head.method.is_idempotent())?.begin(body)
     }
 
     /// What the exchange needs to know of all this.

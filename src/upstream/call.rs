@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -14,7 +16,7 @@ use super::attempt::{Attempt, FailureKind, Progress};
 use super::endpoint::{Endpoint, Upstream};
 use super::exchange::Received;
 use crate::body::Body;
-use crate::config::RouteTimeouts;
+use crate::config::{HeaderCase, RouteTimeouts};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::forward;
@@ -50,10 +52,12 @@ pub(crate) struct CallLimits<'a> {
     pub(crate) body_bytes_max: usize,
     /// Whether the connection may be kept (`pool.keep_alive`).
     pub(crate) keep_alive: bool,
+    /// The letter case of field names. The caller gets those of the response in lower case.
+    pub(crate) header_case: HeaderCase,
 }
 
 impl OwnRequest {
-    /// A request for `target`, a path with or without a query. What `headers` say of the connection, of the body's framing and
+    /// A request for `target`, a path with or without a query, which goes behind the base path of the endpoint. What `headers` say of the connection, of the body's framing and
     /// of expectations is left out: that is for the gateway to say. Without a `Host` the endpoint's is sent.
     ///
     /// `None` for what cannot be sent: CONNECT, or a target that does not begin with `/`, or has a fragment, or
@@ -80,6 +84,18 @@ impl OwnRequest {
     /// Method and target, for people.
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) fn headers(&self) -> &Fields {
+        &self.headers
+    }
+
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
     }
 
     fn headers_for(&self, endpoint: &Endpoint) -> Fields {
@@ -124,21 +140,26 @@ async fn receive(
     let endpoints = upstream.endpoints(limits.timeouts.connect, timer).await?;
     let mut candidates = endpoints.candidates();
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut fresh = false;
+    let mut unasked = endpoints.len().saturating_sub(1);
+    let (mut fresh, queued) = (false, Cell::new(Duration::ZERO));
     loop {
         let attempt = Attempt {
             head: OutgoingHead {
                 method: &request.method,
-                target: &request.target,
+                target: &endpoint.target(&request.target),
                 headers: &request.headers_for(endpoint),
                 connection: (!limits.keep_alive).then_some("close"),
+                case: limits.header_case,
             },
             upgrade: false,
             interim: None,
             fresh,
+            moves_on: unasked > 0,
+            keeping: None, // it is in memory
             now: Instant::now(),
             timeouts: limits.timeouts,
             done_by,
+            queued: &queued,
             timer,
         };
         let failure = match attempt.run(endpoint, Body::full(request.body.clone()), &mut Unwatched).await {
@@ -147,7 +168,10 @@ async fn receive(
         };
         let next = match failure.kind {
             FailureKind::Stale if !fresh => Some(endpoint),
-            FailureKind::Connect => candidates.next(),
+            FailureKind::Connect => {
+                unasked = unasked.saturating_sub(1);
+                candidates.next()
+            }
             FailureKind::Stale | FailureKind::Final => None,
         };
         let next = next.ok_or(failure.error)?;

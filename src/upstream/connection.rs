@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::pool::Slot;
 use crate::http1::Unusable;
-use crate::stream::Stream;
+use crate::stream::{Arrived, Stream};
 
 /// Why an upstream connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,8 @@ pub(crate) enum CloseReason {
     Cancelled,
     /// It was handed to an upgraded protocol, which has ended.
     Upgraded,
-    /// Made room for a new one, because another kept connection had turned out to be dead.
+    /// Made room for a new one, because another kept connection had turned out to be dead, or because this one was in doubt
+    /// (see [`Connection::is_in_doubt`]).
     Replaced,
     /// Its endpoint is gone: from DNS, from the configuration, or because the process stops.
     Drained,
@@ -77,7 +78,7 @@ impl From<Unusable> for CloseReason {
 }
 
 /// Since when a connection is open, and how its lifetime differs from its neighbours'.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Age {
     opened: Instant,
     /// Its lifetime, in ten-thousandths of the limit: connections that were opened together do not end together.
@@ -100,6 +101,36 @@ impl Age {
     }
 }
 
+/// What a server's responses tell of whether it keeps a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Each response said how long it is, or that the connection stays.
+    Given,
+    /// The last response had no body by rule, and said neither. A server that ends its bodies by closing closes now.
+    Silent,
+    /// The connection has served another request after such a response, or was idle for a while: silence means that it stays.
+    Proven,
+}
+
+impl Word {
+    /// Returns the word after one more response.
+    pub(super) fn after(self, is_silent: bool) -> Self {
+        match self {
+            // It had been silent, and answered this request all the same.
+            Word::Silent | Word::Proven => Word::Proven,
+            Word::Given if is_silent => Word::Silent,
+            Word::Given => Word::Given,
+        }
+    }
+}
+
+/// How long a connection must have been idle after a silent response before a request that cannot go again uses it.
+///
+/// Measured on a busy machine (ten runnable threads on two cores), from a response's head to the FIN behind it: a server that
+/// closes at once does so within 0.04 ms in 99.9 % of 2,000 cases and 15 ms in all; one that closes 1 ms later within 21 ms and
+/// 86 ms; Python's `http.server` (HTTP/1.0) within 3.3 ms. Servers that speak HTTP/1.1 on purpose (Node, Python) kept all.
+pub(super) const SETTLING: Duration = Duration::from_millis(100);
+
 /// An open connection that is in nobody's use, or just about to be.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -113,6 +144,8 @@ pub(crate) struct Connection {
     /// Its last response had no body by rule. A server that sends one all the same does so unasked, and perhaps
     /// only now.
     pub(super) bodiless: bool,
+    /// What its responses told of whether it stays.
+    pub(super) word: Word,
     pub(super) age: Age,
     /// How long the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
     pub(super) server_keeps: Option<Duration>,
@@ -130,6 +163,18 @@ impl Connection {
         self.slot.close(reason);
     }
 
+    /// Returns true if its server may be about to close it, unless it was idle for [`SETTLING`] since its last response.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.word == Word::Silent
+    }
+
+    /// Notes that it was idle for so long that silence means that it stays.
+    pub(super) fn settle(&mut self) {
+        if self.word == Word::Silent {
+            self.word = Word::Proven;
+        }
+    }
+
     /// Whether it was kept for a while: its peer may have closed it unnoticed.
     pub(crate) fn is_kept(&self) -> bool {
         self.kept
@@ -144,8 +189,10 @@ impl Connection {
 
     /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.
     pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        if self.has_forbidden_body() {
-            return Poll::Ready(CloseReason::UnexpectedBytes);
+        match self.bodiless.then(|| self.stream.arrived()).flatten() {
+            Some(Arrived::Bytes) => return Poll::Ready(CloseReason::UnexpectedBytes),
+            Some(Arrived::End) => return Poll::Ready(CloseReason::Peer),
+            None => {}
         }
         let mut byte = [0u8; 1];
         let mut read = tokio::io::ReadBuf::new(&mut byte);
@@ -165,6 +212,22 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_server_is_believed_once_it_has_answered_again() {
+        let after =
+            |responses: &[bool]| responses.iter().fold(Word::Given, |word, silent| word.after(*silent));
+        for (responses, expected) in [
+            (&[][..], Word::Given),
+            (&[false, false], Word::Given),
+            (&[false, true], Word::Silent),
+            (&[true, true], Word::Proven),
+            (&[true, false], Word::Proven),
+            (&[true, false, true], Word::Proven),
+        ] {
+            assert_eq!(after(responses), expected, "{responses:?}");
+        }
+    }
 
     #[test]
     fn lifetimes_are_spread_by_a_tenth_under_whichever_limit() {

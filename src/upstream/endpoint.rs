@@ -1,6 +1,8 @@
 //! An upstream and its endpoints: addresses, each with its own pool.
 
+use std::borrow::Cow;
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::balance::RoundRobin;
 use super::origin::Origin;
 use super::pool::Pool;
+use crate::config::Scheme;
 use crate::error::Error;
 use crate::metrics::PoolReport;
 use crate::timer::{Timer, deadline};
@@ -38,7 +41,7 @@ impl Endpoint {
         Self { origin, connector, address, pool, warned: Occasional::every(Duration::from_secs(10)) }
     }
 
-    /// The URL as it is written.
+    /// Returns scheme, host, port and base path.
     pub(crate) fn url(&self) -> &str {
         &self.origin.url
     }
@@ -46,6 +49,22 @@ impl Endpoint {
     /// `Host` as this endpoint expects it.
     pub(crate) fn host(&self) -> &HeaderValue {
         &self.origin.host
+    }
+
+    /// Returns path and query as this endpoint gets them: behind its base path.
+    pub(crate) fn target<'t>(&self, target: &'t str) -> Cow<'t, str> {
+        match &*self.origin.base {
+            "" => Cow::Borrowed(target),
+            base => Cow::Owned([base, target].concat()),
+        }
+    }
+
+    pub(crate) fn base_path(&self) -> &str {
+        &self.origin.base
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.origin.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -65,6 +84,21 @@ impl Endpoint {
     pub(crate) fn warn_failure(&self, why: &dyn Display) {
         if let Some(held_back) = self.warned.passes() {
             tracing::warn!(endpoint = self.url(), address = %self.address, held_back, "upstream failed: {why}");
+        }
+    }
+
+    /// Logs, now and then, why a TLS handshake with the endpoint failed.
+    pub(super) fn warn_tls_failure(&self, error: &io::Error) {
+        if let Some(tls) = &self.origin.tls {
+            self.warn_failure(&tls::server_failure(error, tls.settings()));
+        }
+    }
+
+    /// Logs, now and then, why an exchange failed. `broken` is the error at which reading ended: one of TLS says more.
+    pub(super) fn warn_broken(&self, failure: &Error, broken: Option<&io::Error>) {
+        match broken.filter(|error| tls::is_about_tls(error)) {
+            Some(error) => self.warn_tls_failure(error),
+            None => self.warn_failure(failure),
         }
     }
 
@@ -89,6 +123,11 @@ impl EndpointSet {
     pub(crate) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>) -> Self {
         let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
         Self { balancer: RoundRobin::new(&weights), endpoints }
+    }
+
+    /// Returns the number of endpoints.
+    pub(crate) fn len(&self) -> usize {
+        self.endpoints.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {

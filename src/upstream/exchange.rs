@@ -10,9 +10,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
-use super::connection::{Age, CloseReason, Connection};
+use super::connection::{Age, CloseReason, Connection, Word};
 use super::pool::{Pool, Slot};
-use crate::body::{Body, Streaming};
+use crate::body::{Body, KeptBody, Streaming};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::forward;
@@ -45,18 +45,19 @@ impl Upgraded {
     }
 }
 
-/// Prepares to send a request on `connection` at the time `now`.
+/// Prepares to send a request on `connection` at the time `now`. What is taken from its body goes into `kept`.
 pub(super) fn begin(
     connection: Connection,
     attempt: &Attempt<'_>,
     now: Instant,
     body: Body,
+    kept: Option<Box<KeptBody>>,
 ) -> Pin<Box<ResponseBody>> {
-    let Connection { stream, slot, served, age, .. } = connection;
+    let Connection { stream, slot, served, word, age, .. } = connection;
     // In the place that it has as the response's body: it is large, and would be moved from one to the other.
     Box::pin(ResponseBody {
-        exchange: Exchange::new(stream, &attempt.head, body, attempt.options(now)),
-        lease: Some(Lease { slot, served: served + 1, bodiless: false, age, server_keeps: None }),
+        exchange: Exchange::new(stream, &attempt.head, body, kept, attempt.options(now)),
+        lease: Some(Lease { slot, served: served + 1, bodiless: false, word, age, server_keeps: None }),
         complete: None,
         done_by: None,
     })
@@ -84,7 +85,7 @@ pub(super) async fn receive(
         Ok(head) => head,
         Err(error) => return Err(response.fail(error)),
     };
-    let ResponseHead { status, version, headers, .. } = head;
+    let ResponseHead { status, version, headers, is_silent, .. } = head;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         let upgraded = response.upgraded();
         return Ok(Received { status, version, headers, body: Body::Empty, upgraded });
@@ -92,6 +93,7 @@ pub(super) async fn receive(
     if let Some(lease) = &mut response.lease {
         lease.server_keeps = server_keeps(&headers);
         lease.bodiless = *attempt.head.method == Method::HEAD || !may_have_body(status);
+        lease.word = lease.word.after(lease.bodiless && is_silent);
     }
     let body = match response.exchange.complete_body() {
         Some(bytes) if response.exchange.is_sent() => {
@@ -142,18 +144,27 @@ struct Lease {
     slot: Slot,
     served: u64,
     bodiless: bool,
+    word: Word,
     age: Age,
     server_keeps: Option<Duration>,
 }
 
 impl Lease {
     fn end(self, stream: Result<Stream, CloseReason>) {
-        let Lease { slot, served, bodiless, age, server_keeps } = self;
+        let Lease { slot, served, bodiless, word, age, server_keeps } = self;
         match stream {
             Ok(stream) => {
                 let pool: std::sync::Arc<Pool> = slot.pool().clone();
-                let kept = false;
-                pool.release(Connection { stream, slot, served, kept, bodiless, age, server_keeps });
+                pool.release(Connection {
+                    stream,
+                    slot,
+                    served,
+                    kept: false,
+                    bodiless,
+                    word,
+                    age,
+                    server_keeps,
+                });
             }
             // It was asked to close.
             Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {

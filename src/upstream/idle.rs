@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::connection::{CloseReason, Connection};
-use super::pool::Pool;
+use super::connection::{CloseReason, Connection, SETTLING};
+use super::pool::{Pool, Wanted};
 use crate::config::PoolSettings;
 use crate::timer::earlier;
 
@@ -80,6 +80,11 @@ impl Idle {
         })
     }
 
+    /// Returns true if its server may be about to close it.
+    fn is_in_doubt(&self, now: Instant) -> bool {
+        self.connection.is_in_doubt() && now.saturating_duration_since(self.since) < SETTLING
+    }
+
     fn ends_by(&self) -> Option<Instant> {
         self.ends.map(|(at, _)| at)
     }
@@ -134,20 +139,32 @@ pub(super) fn pools() -> Vec<Arc<Pool>> {
     })
 }
 
-/// The newest idle connection of this worker that still lives, as of `now`.
-pub(super) fn take(pool: &Pool, now: Instant) -> Option<Connection> {
+/// Takes the newest idle connection of this worker that still lives, as of `now`, and that is `wanted`.
+pub(super) fn take(pool: &Pool, now: Instant, wanted: Wanted) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
         let idle = store.pools.get_mut(&pool.number())?;
         let mut cx = Context::from_waker(Waker::noop());
-        while let Some(mut newest) = idle.pop_back() {
+        while let Some(mut newest) = take_newest(idle, now, wanted) {
             pool.count_idle(-1);
             match newest.ended(now, &mut cx) {
-                None => return Some(newest.connection),
+                None if newest.is_in_doubt(now) => return Some(newest.connection),
+                None => {
+                    newest.connection.settle();
+                    return Some(newest.connection);
+                }
                 Some(reason) => newest.connection.close(reason),
             }
         }
         None
     })
+}
+
+fn take_newest(idle: &mut VecDeque<Idle>, now: Instant, wanted: Wanted) -> Option<Idle> {
+    if wanted != Wanted::Settled || !idle.back()?.is_in_doubt(now) {
+        return idle.pop_back();
+    }
+    let settled = idle.iter().rposition(|idle| !idle.is_in_doubt(now))?;
+    idle.remove(settled)
 }
 
 /// The connection of this worker that has been idle longest.
@@ -238,7 +255,39 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::upstream::connection::{Age, Word};
     use crate::upstream::pool::tests::Bench;
+
+    #[tokio::test]
+    async fn an_end_that_came_after_a_response_without_a_body_is_seen_before_the_reactor_tells() {
+        let mut bench = Bench::new(PoolSettings::default());
+        let mut connection = bench.connect().await;
+        connection.bodiless = true;
+        bench.pool.release(connection);
+        drop(bench.peers.pop());
+        assert!(take(&bench.pool, Instant::now(), Wanted::Any).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_doubt_serves_what_can_go_again_and_others_once_it_has_settled() {
+        let mut bench = Bench::new(PoolSettings::default());
+        let older = bench.connect().await;
+        let mut newer = bench.connect().await;
+        newer.word = Word::Silent;
+        let (older_age, newer_age) = (older.age, newer.age);
+        let is = |connection: Option<&Connection>, age: Age| connection.unwrap().age == age;
+        bench.pool.release(older);
+        bench.pool.release(newer);
+        let settled = take(&bench.pool, Instant::now(), Wanted::Settled);
+        assert!(is(settled.as_ref(), older_age));
+        assert!(take(&bench.pool, Instant::now(), Wanted::Settled).is_none());
+        assert_eq!(count(&bench.pool), 1, "it stays");
+        let doubtful = take(&bench.pool, Instant::now(), Wanted::Any).unwrap();
+        assert!(is(Some(&doubtful), newer_age));
+        bench.pool.release(doubtful);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(is(take(&bench.pool, Instant::now(), Wanted::Settled).as_ref(), newer_age));
+    }
 
     #[tokio::test]
     async fn a_body_that_came_after_a_response_without_one_is_seen_before_the_reactor_tells() {
@@ -251,7 +300,7 @@ mod tests {
                 bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
             }
             // Since the connection was given back, the reactor has not had its turn.
-            let taken = take(&bench.pool, Instant::now());
+            let taken = take(&bench.pool, Instant::now(), Wanted::Any);
             assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
         }
     }

@@ -23,6 +23,6 @@ pub(crate) use endpoint::{Endpoint, Upstream};
 pub(crate) use exchange::{Received, Upgraded};
 pub(crate) use idle::{close_all as close_idle_connections, keep as keep_idle_connections};
 #[cfg(feature = "bench-internals")]
-pub(crate) use pool::Acquired;
+pub(crate) use pool::{Acquired, Patience, Wanted};
 pub(crate) use pool::{Letters, Mailboxes, mailbox};
 pub(crate) use targets::{Target, Targets, watch_names};

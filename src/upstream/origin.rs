@@ -14,8 +14,10 @@ use crate::tls;
 
 /// The server that an endpoint URL stands for, whatever its addresses are.
 pub(crate) struct Origin {
-    /// Scheme, host and port: `https://api.example.com:8443`.
+    /// Scheme, host, port and base path: `https://api.example.com:8443/v2`.
     pub(crate) url: String,
+    /// The base path, empty for none.
+    pub(crate) base: Box<str>,
     /// `Host` as this origin expects it.
     pub(crate) host: HeaderValue,
     pub(crate) tls: Option<OriginTls>,
@@ -74,7 +76,8 @@ impl Origin {
         // An authority that was parsed consists of what a field value may have.
         let host =
             HeaderValue::try_from(url.authority()).unwrap_or(const { HeaderValue::from_static("localhost") });
-        Ok(Self { url: url.to_string(), host, tls, next_lookup: Mutex::default() })
+        let base = url.base.as_str().into();
+        Ok(Self { url: url.to_string(), base, host, tls, next_lookup: Mutex::default() })
     }
 
     /// When the name is to be looked up whose addresses are known: `interval` from now, or when somebody else was to do
@@ -94,6 +97,10 @@ impl Origin {
 impl OriginTls {
     pub(super) fn config(&self) -> &Arc<ClientConfig> {
         &self.shared.config
+    }
+
+    pub(super) fn settings(&self) -> &tls::ClientTls {
+        &self.shared.identity.settings
     }
 
     pub(super) fn shared(&self) -> &SharedTls {

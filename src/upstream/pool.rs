@@ -8,6 +8,7 @@
 mod counts;
 mod letter;
 mod limits;
+mod patience;
 mod slot;
 #[cfg(test)]
 pub(in crate::upstream) mod tests;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use counts::Counts;
 pub(crate) use letter::{Letters, Mailboxes, mailbox};
 pub(super) use limits::Limits;
+pub(crate) use patience::{Patience, Refusal};
 use slot::Place;
 pub(crate) use slot::Slot;
 
@@ -29,7 +31,7 @@ use super::queue::{Capacity, Grant, Queue};
 use crate::config::PoolSettings;
 use crate::error::Error;
 use crate::metrics::{Sharded, this_worker};
-use crate::timer::{Timer, deadline};
+use crate::timer::{Timer, deadline, earlier};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -57,6 +59,27 @@ pub(crate) enum Acquired {
     Dial(Slot),
 }
 
+/// Which connection serves a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A kept one that lives, or a new one.
+    Any,
+    /// As `Any`, but none whose server may be about to close it: the request could not go again.
+    Settled,
+    /// A new one.
+    Fresh,
+}
+
+impl Wanted {
+    fn serves(self, kept: &Connection) -> bool {
+        match self {
+            Wanted::Any => true,
+            Wanted::Settled => !kept.is_in_doubt(),
+            Wanted::Fresh => false,
+        }
+    }
+}
+
 impl Pool {
     /// An empty pool for `endpoint`, which is its name in the log. `mailboxes` has one for each worker.
     pub(crate) fn new(endpoint: String, limits: Limits, mailboxes: Mailboxes) -> Arc<Self> {
@@ -77,24 +100,30 @@ impl Pool {
         self.number
     }
 
-    /// An idle connection, or leave to open one, as soon as the limits allow it: first come, first served.
+    /// Returns an idle connection, or leave to open one, as soon as the limits allow it: first come, first served. `patience`
+    /// bounds the wait.
     ///
     /// # Errors
-    /// [`Error::PoolFull`] when too many wait already, [`Error::AcquireTimeout`] when it took too long.
-    pub(crate) async fn acquire(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        match self.acquire_idle(Instant::now()) {
+    /// [`Error::PoolFull`] when too many wait already, [`Error::AcquireTimeout`] when the wait took too long.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        timer: &Timer,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<Acquired, Refusal> {
+        match self.acquire_idle(Instant::now(), wanted) {
             Some(connection) => Ok(Acquired::Reused(connection)),
-            None => self.acquire_later(timer, false).await,
+            None => self.acquire_later(timer, wanted, patience).await,
         }
     }
 
     /// An idle connection of this worker, if there is one as of `now` and nobody waits for it: what most requests find.
-    pub(crate) fn acquire_idle(&self, now: Instant) -> Option<Connection> {
+    pub(crate) fn acquire_idle(&self, now: Instant, wanted: Wanted) -> Option<Connection> {
         // Whoever waits was here first.
-        if self.waiting.load(SeqCst) > 0 {
+        if wanted == Wanted::Fresh || self.waiting.load(SeqCst) > 0 {
             return None;
         }
-        let connection = idle::take(self, now)?;
+        let connection = idle::take(self, now, wanted)?;
         self.count(|counts| {
             counts.acquired.add(1);
             counts.reused.add(1);
@@ -102,15 +131,12 @@ impl Pool {
         Some(connection)
     }
 
-    /// Leave to open a new connection, for a request that must not trust one that was kept.
-    ///
-    /// # Errors
-    /// As [`Pool::acquire`].
-    pub(crate) async fn acquire_fresh(self: &Arc<Self>, timer: &Timer) -> Result<Acquired, Error> {
-        self.acquire_later(timer, true).await
-    }
-
-    async fn acquire_later(self: &Arc<Self>, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
+    async fn acquire_later(
+        self: &Arc<Self>,
+        timer: &Timer,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<Acquired, Refusal> {
         let place = {
             let mut queue = self.lock();
             let settings = self.settings();
@@ -121,30 +147,42 @@ impl Pool {
             }
             // Who can be served by another worker's idle connection is only on the way to it.
             if queue.waiting() >= settings.max_pending.saturating_add(self.idle()) {
-                return Err(self.refuse(Error::PoolFull));
+                return Err(self.refuse(Error::PoolFull, queue.is_unconnected()));
             }
             let (number, granted) = queue.push(this_worker());
             self.publish(&queue);
             Place { pool: self.clone(), number, granted }
         };
         let began = Instant::now();
-        let acquired = self.wait(place, timer, fresh).await;
+        let acquired = self.wait(place, timer, wanted, patience).await;
         let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.count(|counts| counts.wait_micros.add(waited));
         acquired
     }
 
-    /// Waits in `place` for what is granted. Where it must be `fresh`, a kept connection makes room for it.
-    async fn wait(self: &Arc<Self>, mut place: Place, timer: &Timer, fresh: bool) -> Result<Acquired, Error> {
-        let limit = deadline(self.settings().acquire_timeout);
+    /// Waits in `place` for a grant. A kept connection that is not `wanted` makes room for a new one.
+    async fn wait(
+        self: &Arc<Self>,
+        mut place: Place,
+        timer: &Timer,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<Acquired, Refusal> {
+        let acquire_timeout = self.settings().acquire_timeout;
+        let limit = deadline(patience.rest(acquire_timeout));
+        let mut leaves = deadline(patience.leaves_after(acquire_timeout));
         self.offer_idle();
         self.ask_other_workers();
         loop {
-            let Ok(granted) = timer.within(limit, &mut place.granted).await else {
-                return Err(self.refuse(Error::AcquireTimeout));
+            let Ok(granted) = timer.within(earlier(limit, leaves), &mut place.granted).await else {
+                let (is_unconnected, is_early) = (self.is_unconnected(), leaves.take().is_some());
+                if is_early && !is_unconnected {
+                    continue; // The endpoint can be reached, so that the rest of the time is worth waiting.
+                }
+                return Err(self.refuse(Error::AcquireTimeout, is_unconnected));
             };
-            let acquired = match granted.map_err(|_closed| Error::Internal)? {
-                Grant::Connection(mut kept) if fresh => {
+            let acquired = match granted.map_err(|_closed| Refusal::from(Error::Internal))? {
+                Grant::Connection(mut kept) if !wanted.serves(&kept) => {
                     // Queued before the room is there, so that nobody else takes it.
                     place.wait_to_dial(&mut kept);
                     kept.close(CloseReason::Replaced);
@@ -161,9 +199,14 @@ impl Pool {
         }
     }
 
-    fn refuse(&self, error: Error) -> Error {
+    fn refuse(&self, error: Error, is_unconnected: bool) -> Refusal {
         self.count(|counts| counts.refused.add(error.reason()));
-        error
+        Refusal { error, is_unconnected }
+    }
+
+    /// Returns true if no connection to the endpoint is open.
+    pub(super) fn is_unconnected(&self) -> bool {
+        self.lock().is_unconnected()
     }
 
     /// Takes a connection back after an exchange that left it in good order.
@@ -232,7 +275,7 @@ impl Pool {
     /// Hands this worker's idle connections to those who wait.
     pub(crate) fn offer_idle(&self) {
         while self.waiting.load(SeqCst) > 0
-            && let Some(connection) = idle::take(self, Instant::now())
+            && let Some(connection) = idle::take(self, Instant::now(), Wanted::Any)
         {
             // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
             let settings = self.settings();

@@ -112,6 +112,11 @@ impl Queue {
         self.open.saturating_sub(self.leaving).saturating_add(self.to_dial)
     }
 
+    /// Returns true if no connection is open: those that count are still being opened.
+    pub(super) fn is_unconnected(&self) -> bool {
+        self.open <= self.connecting
+    }
+
     /// How many requests wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiters.len()

@@ -29,7 +29,7 @@ pub(super) type Addresses = Arc<[SocketAddr]>;
 #[non_exhaustive]
 pub(super) enum ResolveError {
     /// The system's resolver failed.
-    #[error("cannot look up `{host}`: {source}")]
+    #[error("cannot resolve `{host}`: {}", reason(source))]
     Failed {
         /// The name.
         host: String,
@@ -37,17 +37,24 @@ pub(super) enum ResolveError {
         source: io::Error,
     },
     /// The resolver did not answer within [`LOOKUP_TIMEOUT`].
-    #[error("looking up `{host}` took longer than {} s", LOOKUP_TIMEOUT.as_secs())]
+    #[error("cannot resolve `{host}`: no answer within {} s", LOOKUP_TIMEOUT.as_secs())]
     TimedOut {
         /// The name.
         host: String,
     },
     /// The name exists and has no address.
-    #[error("`{host}` has no address")]
+    #[error("cannot resolve `{host}`: the name has no address")]
     Empty {
         /// The name.
         host: String,
     },
+}
+
+/// Returns what the resolver says, without the words that the standard library puts in front.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    reason.to_owned()
 }
 
 /// Looks up a name with the system's resolver (`/etc/hosts` and DNS): those of its addresses that this machine has a
@@ -105,8 +112,9 @@ fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
 /// left.
 ///
 /// Begin with what is known: an empty set, or the addresses from before a reload. A failure keeps the last good ones,
-/// however old, because an answer that was right a minute ago beats none; it is logged at WARN, the first at once, and
-/// tried again after a second, then two, four … up to `interval`.
+/// however old, because an answer that was right a minute ago beats none; that is logged at WARN, the first at once. A name that
+/// was never resolved is logged once, at INFO: requests to it say the rest. Lookups are tried again after a second, then two, four …
+/// up to `interval`.
 pub(super) async fn keep_resolved(
     host: String,
     port: u16,
@@ -130,16 +138,22 @@ where
     loop {
         let pause = match lookup().await {
             Ok(found) => {
-                if failures.end() {
-                    tracing::info!(host, "the name can be looked up again");
+                let had_failed = failures.end();
+                if !publish(host, found, had_failed, addresses) && had_failed {
+                    tracing::info!(host, "`{host}` can be resolved again; its addresses are the same");
                 }
-                publish(host, found, addresses);
                 interval
             }
             Err(error) => {
-                if failures.add(Instant::now()) {
-                    let kept = addresses.borrow().len();
-                    tracing::warn!(host, %error, kept, "endpoints keep the addresses from before");
+                let kept = addresses.borrow().len();
+                let is_news = failures.is_news(Instant::now(), kept);
+                if is_news && kept > 0 {
+                    tracing::warn!(host, kept, "{error}; its last known addresses remain in use");
+                } else if is_news {
+                    tracing::info!(
+                        host,
+                        "{error}; requests to it are answered with 503 until it can be resolved"
+                    );
                 }
                 failures.pause().min(interval)
             }
@@ -148,15 +162,22 @@ where
     }
 }
 
-fn publish(host: &str, found: Addresses, addresses: &watch::Sender<Addresses>) {
+/// Sends the addresses if they are others, and returns true then.
+fn publish(host: &str, found: Addresses, had_failed: bool, addresses: &watch::Sender<Addresses>) -> bool {
     addresses.send_if_modified(|current| {
-        let changed = *current != found;
-        if changed {
-            tracing::info!(host, from = ?current, to = ?found, "addresses changed");
-            *current = found;
+        if *current == found {
+            return false;
         }
-        changed
-    });
+        if !current.is_empty() {
+            tracing::info!(host, from = ?current, to = ?found, "addresses changed");
+        } else if had_failed {
+            tracing::info!(host, addresses = ?found, "`{host}` is resolved now");
+        } else {
+            tracing::debug!(host, addresses = ?found, "`{host}` is resolved");
+        }
+        *current = found;
+        true
+    })
 }
 
 /// A series of failed lookups.
@@ -175,6 +196,13 @@ impl Failures {
             self.warned = Some(now);
         }
         due
+    }
+
+    /// Counts one and returns true if it should be logged: now and then while known addresses are in use, and once in a series
+    /// where there are none.
+    fn is_news(&mut self, now: Instant, kept: usize) -> bool {
+        let is_due = self.add(now);
+        if kept > 0 { is_due } else { self.count == 1 }
     }
 
     /// How long to wait after the latest.
@@ -271,6 +299,19 @@ mod tests {
         assert!(failures.end());
         assert!(!failures.end());
         assert!(failures.add(at(62)), "a new series");
+    }
+
+    #[test]
+    fn failures_without_known_addresses_are_logged_once_in_a_series() {
+        let start = Instant::now();
+        let logged = |kept: usize| {
+            let mut failures = Failures::default();
+            let logged = [0, 1, 60, 3600].map(|at| failures.is_news(start + Duration::from_secs(at), kept));
+            failures.end();
+            (logged, failures.is_news(start + Duration::from_secs(3601), kept))
+        };
+        assert_eq!(logged(0), ([true, false, false, false], true));
+        assert_eq!(logged(2), ([true, false, true, true], true));
     }
 
     #[tokio::test]

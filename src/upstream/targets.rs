@@ -221,7 +221,7 @@ impl State {
 }
 
 impl Target {
-    /// Scheme, host and port.
+    /// Scheme, host, port and base path.
     pub(crate) fn url(&self) -> &str {
         &self.origin.url
     }

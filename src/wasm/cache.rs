@@ -8,15 +8,17 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::fs::{self, DirBuilder, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Read, Seek as _, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::OFlags;
+
+use super::compiler::memory_file;
 
 /// The most files that are kept.
 const FILES_MAX: usize = 128;
@@ -32,6 +34,9 @@ const MAGIC: &[u8; 12] = b"gw-cwasm\0\0\0\x01";
 
 /// The magic, and a digest of the key and the content.
 const HEADER_BYTES: usize = MAGIC.len() + 32;
+
+/// What is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 const SUFFIX: &str = ".cwasm";
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -126,8 +131,9 @@ impl CodeCache {
         Ok(cache)
     }
 
-    /// What was stored for `key`, if it is there and whole. A file that is damaged is removed.
-    pub(crate) fn load(&self, key: &CacheKey) -> Option<Vec<u8>> {
+    /// Returns what was stored for `key`, if it is there and whole: a copy of its own, in memory, so that nothing changes it
+    /// once it was checked. A file that is damaged is removed.
+    pub(crate) fn load(&self, key: &CacheKey) -> Option<File> {
         let path = self.path(key);
         let error = match read(&path, key) {
             Ok(compiled) => return Some(compiled),
@@ -146,8 +152,8 @@ impl CodeCache {
     ///
     /// # Errors
     /// It is not kept, or what is too much could not be removed.
-    pub(crate) fn store(&self, key: &CacheKey, compiled: &[u8]) -> io::Result<()> {
-        if compiled.len() as u64 > BYTES_MAX {
+    pub(crate) fn store(&self, key: &CacheKey, compiled: &File) -> io::Result<()> {
+        if compiled.metadata()?.len() > BYTES_MAX {
             return Err(ErrorKind::FileTooLarge.into());
         }
         // Each RandomState has keys of its own: a hash by it is a random number.
@@ -207,7 +213,7 @@ fn is_ours(metadata: &Metadata) -> bool {
 ///
 /// # Errors
 /// `InvalidData` for a file that is not as it was written.
-fn read(path: &Path, key: &CacheKey) -> io::Result<Vec<u8>> {
+fn read(path: &Path, key: &CacheKey) -> io::Result<File> {
     // Neither somewhere else by a link, nor waiting for the other end of a pipe.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let mut file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
@@ -219,35 +225,53 @@ fn read(path: &Path, key: &CacheKey) -> io::Result<Vec<u8>> {
     }
     let damaged = || io::Error::new(ErrorKind::InvalidData, "it is damaged, and was removed");
     let length = metadata.len().checked_sub(HEADER_BYTES as u64).ok_or_else(damaged)?;
-    let capacity = usize::try_from(length).ok().filter(|_| length <= BYTES_MAX).ok_or_else(damaged)?;
-    let mut header = [0; HEADER_BYTES];
-    file.read_exact(&mut header)?;
-    let mut compiled = Vec::with_capacity(capacity);
-    (&file).take(length).read_to_end(&mut compiled)?;
-    if header != header_of(key, &compiled) {
+    if length > BYTES_MAX {
         return Err(damaged());
     }
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header)?;
+    let mut compiled = memory_file("compiled", &[])?;
+    if header != copy(&mut (&file).take(length), &mut compiled, key)? {
+        return Err(damaged());
+    }
+    compiled.rewind()?;
     // Best effort: it is only about which one goes first.
     drop(file.set_modified(SystemTime::now()));
     Ok(compiled)
 }
 
-fn write(path: &Path, key: &CacheKey, compiled: &[u8]) -> io::Result<()> {
+fn write(path: &Path, key: &CacheKey, mut compiled: &File) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&header_of(key, compiled))?;
-    file.write_all(compiled)
+    compiled.rewind()?;
+    // In place of the header, which is known at the end.
+    file.write_all(&[0; HEADER_BYTES])?;
+    let header = copy(&mut compiled, &mut file, key)?;
+    compiled.rewind()?;
+    file.write_all_at(&header, 0)
 }
 
-/// The header of a file. The key is part of the digest, so that no file serves under another's name.
-fn header_of(key: &CacheKey, compiled: &[u8]) -> [u8; HEADER_BYTES] {
+/// Copies compiled code piece by piece: it is large, and freed memory of that size does not always leave the process. Returns
+/// the header that belongs to it. The key is part of the digest, so that no file serves under another's name.
+fn copy(from: &mut impl Read, to: &mut impl Write, key: &CacheKey) -> io::Result<[u8; HEADER_BYTES]> {
     let mut digest = Digest(Context::new(&SHA256));
     digest.write(&key.0);
-    digest.write(compiled);
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let length = match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let piece = piece.get(..length).unwrap_or_default();
+        digest.write(piece);
+        to.write_all(piece)?;
+    }
     let mut header = [0; HEADER_BYTES];
     for (byte, part) in header.iter_mut().zip(MAGIC.iter().chain(&digest.end())) {
         *byte = *part;
     }
-    header
+    Ok(header)
 }
 
 /// Removes a file, if it is still there.

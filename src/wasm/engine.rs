@@ -23,6 +23,13 @@ const POOLED_KEEP_RESIDENT: usize = 128 * 1024;
 /// The largest memory of a pooled instance: its address space is set aside beforehand.
 const POOLED_MEMORY_MAX: usize = 1 << 32;
 
+/// The most that the engine itself has of a pooled instance. It is allocated by need: this only bounds it.
+const POOLED_CORE_BYTES_MAX: usize = 16 << 20;
+
+/// The largest table of a pooled instance: a module in Go of 25 MiB has some 40,000 functions. Its address space is set aside
+/// beforehand, 3 GiB for all of them.
+const POOLED_TABLE_ELEMENTS_MAX: usize = 50_000;
+
 /// Which way instances get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Allocation {
@@ -57,7 +64,7 @@ impl Engines {
     }
 }
 
-fn config(allocation: Allocation) -> Config {
+pub(super) fn config(allocation: Allocation) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -74,7 +81,9 @@ fn config(allocation: Allocation) -> Config {
             .total_tables(POOLED_INSTANCES * 2)
             .max_memory_size(POOLED_MEMORY_MAX)
             .linear_memory_keep_resident(POOLED_KEEP_RESIDENT)
-            .table_elements(10_000)
+            .table_elements(POOLED_TABLE_ELEMENTS_MAX)
+            // What the engine itself has of an instance grows with its functions; the default is too little for large modules.
+            .max_core_instance_size(POOLED_CORE_BYTES_MAX)
             .table_keep_resident(POOLED_KEEP_RESIDENT);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
@@ -96,4 +105,24 @@ fn run_clock(engine: &Engine) -> wasmtime::Result<()> {
     };
     std::thread::Builder::new().name("filter-clock".to_owned()).spawn(tick)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+
+    #[test]
+    fn code_of_one_engine_runs_in_the_other() {
+        let engines = Engines::default();
+        let hash = |allocation| {
+            let mut hasher = DefaultHasher::new();
+            engines.of(allocation).unwrap().precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(Allocation::OnDemand), hash(Allocation::Pooled));
+    }
 }

@@ -1,5 +1,7 @@
 //! What a running instance has on the host's side: its contexts, and what its callbacks leave to be done.
 
+mod output;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
@@ -11,14 +13,17 @@ use foldhash::fast::FixedState;
 use tokio::task::AbortHandle;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
+pub(super) use output::Held;
+
 use super::bell::Bell;
+use super::journal::Seen;
 use super::limit::MemoryLimit;
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
 use super::wasi::Wasi;
 use crate::fields::Fields;
-use crate::filter::Member;
+use crate::filter::{Fault, Member};
 use crate::upstream::OwnRequest;
 
 /// The root context of every instance.
@@ -48,8 +53,10 @@ pub(super) struct Host {
     pub(super) bell: Arc<Bell>,
     /// Whether it serves, on a worker; one that is only tried does not.
     pub(super) is_live: bool,
-    /// CPU time that the call which runs may take.
+    /// CPU time that the call which runs may take; while it starts, all calls together.
     pub(super) time_max: Duration,
+    /// Whether it is being started.
+    pub(super) is_starting: bool,
     /// The exchanges that it takes part in, by the number of their context.
     contexts: HashMap<u32, Context, FixedState>,
     next_context: u32,
@@ -66,9 +73,13 @@ pub(super) struct Host {
     pub(super) metrics: Vec<Arc<PluginMetric>>,
     next_call: u32,
     calls_under_way: usize,
+    /// Bytes that the root context has made: of its calls under way.
+    made: Rc<Cell<usize>>,
+    /// Bytes that the callback which runs has shared, beyond those that it took away.
+    shared: Cell<usize>,
     effects: Vec<Effect>,
     root_log_bytes: Cell<usize>,
-    /// When its CPU time began to be counted, in the call that runs.
+    /// When its CPU time began to be counted, in the call that runs, or in the start.
     pub(super) cpu_since: Option<Duration>,
     /// Why it was ended, where the trap itself does not say.
     pub(super) cause: Option<Cause>,
@@ -116,6 +127,7 @@ pub(super) struct OutgoingCall {
     pub(super) timeout: Duration,
     /// The exchange that waits for it, where it is one's.
     pub(super) member: Option<Weak<Member>>,
+    pub(super) held: Held,
 }
 
 /// What came of one.
@@ -134,7 +146,8 @@ impl Host {
             log,
             bell: Arc::default(),
             is_live: !plugin.services().is_trial(),
-            time_max: plugin.settings.time,
+            time_max: plugin.settings.start,
+            is_starting: true,
             memory: None,
             allocate: None,
             limit: MemoryLimit::new(plugin.settings.memory_bytes_max, plugin.stats.clone()),
@@ -149,6 +162,8 @@ impl Host {
             metrics: Vec::new(),
             next_call: 1,
             calls_under_way: 0,
+            made: Rc::default(),
+            shared: Cell::new(0),
             effects: Vec::new(),
             root_log_bytes: Cell::new(ROOT_LOG_BYTES_MAX),
             cpu_since: None,
@@ -165,11 +180,21 @@ impl Host {
         if let Some(journal) = self.log.journal()
             && self.plugin.module.has(callback)
         {
-            journal.enters(callback);
+            journal.enters(callback, self.seen());
         }
-        self.cpu_since = None;
+        self.shared.set(0);
         self.root_log_bytes.set(ROOT_LOG_BYTES_MAX);
-        self.limit.was_refused = false;
+        // A start is one piece of work: its time is that of all of its calls, and what one was refused ends another.
+        if !self.is_starting {
+            self.cpu_since = None;
+            self.limit.refused = None;
+        }
+    }
+
+    /// The start is over.
+    pub(super) fn has_started(&mut self) {
+        self.is_starting = false;
+        self.time_max = self.plugin.settings.time;
     }
 
     /// Whether an exchange's context is being made: the filter was not given anything of the exchange yet.
@@ -189,8 +214,15 @@ impl Host {
     /// The callback is over.
     pub(super) fn leaves_callback(&self) {
         if let Some(journal) = self.log.journal() {
-            journal.leaves(Some(self.limit.granted()));
+            let after = if journal.is_running() { self.seen() } else { None };
+            journal.leaves(Some(self.limit.granted()), after);
         }
+    }
+
+    /// Returns the exchange that a callback may change: its own, or that for which a root context got an answer.
+    fn seen(&self) -> Option<Seen> {
+        let context = self.contexts.get(&self.active).or_else(|| self.contexts.values().next())?;
+        Some(Seen::of(&context.member))
     }
 
     pub(super) fn remove_context(&mut self, context: u32) {
@@ -249,6 +281,14 @@ impl Host {
     /// The exchange that host functions are about; `None` of the root context.
     pub(super) fn member(&self) -> Option<&Rc<Member>> {
         self.contexts.get(&self.effective).map(|context| &context.member)
+    }
+
+    /// Ends the exchange that host functions are about by a fault of the guest, whose instance goes on.
+    pub(super) fn refuse(&self, fault: Fault, what: impl FnOnce() -> String) {
+        self.plugin.fails(fault, || format!("in `{}`: {}", self.callback, what()));
+        if let Some(member) = self.member() {
+            member.refuse(fault);
+        }
     }
 
     /// A number for a call, where there is room for one more.

@@ -6,7 +6,7 @@ mod tasks;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
@@ -19,11 +19,8 @@ use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limit
 use super::journal::{Journal, Part};
 use super::log::Sink;
 use super::plugin::Plugin;
-use super::proxy_wasm::abi::ACTION_PAUSE;
+use super::proxy_wasm::abi::{body_action, head_action, is_true, trailers_action};
 use crate::filter::{Action, Callbacks, Direction, Fault, Member};
-
-/// How many times the time of one call its start may take: SDKs build their tables in it, and it comes once.
-const START_TIMES: u32 = 10;
 
 /// Of how many callbacks one is timed: two looks at the clock cost as much as the call itself.
 const TIMED_EVERY: u32 = 8;
@@ -59,7 +56,6 @@ impl Instance {
         let mut store = Store::new(plugin.module.pre.module().engine(), Host::new(plugin, sink));
         store.limiter(limiter);
         store.epoch_deadline_callback(|mut context| Ok(look_at_clock(context.data_mut())));
-        store.data_mut().time_max = plugin.settings.time.saturating_mul(START_TIMES);
         let started = launch(&mut store).and_then(|exports| {
             let refused = configure(&mut store, &exports)?;
             Ok((exports, refused))
@@ -77,7 +73,7 @@ impl Instance {
             let what = format!("`{callback}` answers that it cannot work like this");
             return Err(StartError { fault: Fault::Start, what });
         }
-        store.data_mut().time_max = plugin.settings.time;
+        store.data_mut().has_started();
         let journal = store.data().log.journal().cloned();
         plugin.stats.instance_started();
         let instance = Rc::new(Self {
@@ -92,6 +88,11 @@ impl Instance {
         instance.see_to_effects();
         tasks::listen(&instance);
         Ok(instance)
+    }
+
+    /// Returns the bytes of its memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.host(|host| host.limit.granted()).unwrap_or_default()
     }
 
     /// Why it was ended, if it was.
@@ -196,11 +197,11 @@ impl Instance {
     fn leave(self: &Rc<Self>, context: u32) {
         match self.call_or(1, context, "proxy_on_done", self.exports.done.as_ref(), context) {
             Err(_ended) => {}
-            Ok(0) => {
+            Ok(answer) if is_true(answer) => self.finish(context),
+            Ok(_) => {
                 self.host(|host| host.linger(context));
                 tasks::finish_later(self, context);
             }
-            Ok(_) => self.finish(context),
         }
     }
 
@@ -296,18 +297,23 @@ fn configure(store: &mut Store<Host>, exports: &Exports) -> wasmtime::Result<Opt
         let Some(callback) = callback else { continue };
         store.set_epoch_deadline(1);
         store.data_mut().enter(ROOT, name);
-        if callback.call(&mut *store, (ROOT, bytes))? == 0 {
+        if !is_true(callback.call(&mut *store, (ROOT, bytes))?) {
             return Ok(Some(name));
         }
     }
     Ok(None)
 }
 
+/// Returns the CPU time that this thread has taken so far.
+pub(super) fn thread_cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// Whether a call that has lasted an epoch may go on. Its CPU time counts from the first epoch's end that it meets: a call
 /// that is over before costs nothing to measure.
 fn look_at_clock(host: &mut Host) -> UpdateDeadline {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let now = std::time::Duration::try_from(now).unwrap_or_default();
+    let now = thread_cpu_time();
     match host.cpu_since {
         None => host.cpu_since = Some(now),
         Some(since) if now.saturating_sub(since) + EPOCH > host.time_max => {
@@ -331,13 +337,23 @@ impl Stream {
         Ok(Self { instance, context })
     }
 
-    /// What a callback for a part of a message has answered.
-    fn answered(&self, size: u32, end: u32, answer: u32) -> Action {
-        let action = if answer == ACTION_PAUSE { Action::Pause } else { Action::Continue };
+    /// Notes the answer of a callback for a part of a message. An unknown answer holds back the part and all behind it.
+    fn answered(
+        &self,
+        callback: &'static str,
+        part: (u32, bool),
+        answer: u32,
+        action: Option<Action>,
+    ) -> Action {
+        let (size, end) = part;
+        let known = action.unwrap_or(Action::PauseAll);
         if let Some(journal) = self.instance.journal() {
-            journal.was_about(Part { size, end: end != 0, action });
+            journal.was_about(Part { size, end, action: known });
         }
-        action
+        if action.is_none() {
+            self.instance.plugin.answers_unknown(callback, answer);
+        }
+        known
     }
 }
 
@@ -354,26 +370,26 @@ fn name_of(direction: Direction, names: [&'static str; 2]) -> &'static str {
 
 impl Callbacks for Stream {
     fn on_head(&self, direction: Direction, fields: usize, end: bool) -> Result<Action, Fault> {
-        let (instance, context, fields, end) = (&self.instance, self.context, count(fields), u32::from(end));
+        let (instance, context, fields) = (&self.instance, self.context, count(fields));
         let name = name_of(direction, ["proxy_on_request_headers", "proxy_on_response_headers"]);
         let answer = match instance.exports.head(direction) {
             Some(HeadCallback::WithEnd(callback)) => {
-                instance.call(context, name, callback, (context, fields, end))
+                instance.call(context, name, callback, (context, fields, end.into()))
             }
             Some(HeadCallback::WithoutEnd(callback)) => {
                 instance.call(context, name, callback, (context, fields))
             }
             None => Ok(0),
         };
-        answer.map(|answer| self.answered(fields, end, answer))
+        answer.map(|answer| self.answered(name, (fields, end), answer, head_action(answer)))
     }
 
     fn on_body(&self, direction: Direction, bytes: usize, end: bool) -> Result<Action, Fault> {
-        let (instance, context, bytes, end) = (&self.instance, self.context, count(bytes), u32::from(end));
+        let (instance, context, bytes) = (&self.instance, self.context, count(bytes));
         let name = name_of(direction, ["proxy_on_request_body", "proxy_on_response_body"]);
         let callback = instance.exports.body(direction);
-        let answer = instance.call_or(0, context, name, callback, (context, bytes, end));
-        answer.map(|answer| self.answered(bytes, end, answer))
+        let answer = instance.call_or(0, context, name, callback, (context, bytes, end.into()));
+        answer.map(|answer| self.answered(name, (bytes, end), answer, body_action(answer)))
     }
 
     fn on_trailers(&self, direction: Direction, fields: usize) -> Result<Action, Fault> {
@@ -381,7 +397,7 @@ impl Callbacks for Stream {
         let name = name_of(direction, ["proxy_on_request_trailers", "proxy_on_response_trailers"]);
         let callback = instance.exports.trailers(direction);
         let answer = instance.call_or(0, context, name, callback, (context, fields));
-        answer.map(|answer| self.answered(fields, 1, answer))
+        answer.map(|answer| self.answered(name, (fields, true), answer, trailers_action(answer)))
     }
 
     fn on_end(&self) {

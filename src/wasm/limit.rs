@@ -13,14 +13,14 @@ const TABLE_ELEMENTS_MAX: usize = 100_000;
 pub(super) struct MemoryLimit {
     bytes_max: usize,
     granted: usize,
-    /// It was refused in the call that runs: what follows is probably the guest's end.
-    pub(super) was_refused: bool,
+    /// The size that was refused in the call that runs: what follows is probably the guest's end.
+    pub(super) refused: Option<usize>,
     stats: Arc<FilterStats>,
 }
 
 impl MemoryLimit {
     pub(super) fn new(bytes_max: usize, stats: Arc<FilterStats>) -> Self {
-        Self { bytes_max, granted: 0, was_refused: false, stats }
+        Self { bytes_max, granted: 0, refused: None, stats }
     }
 
     /// Bytes of linear memory.
@@ -32,7 +32,7 @@ impl MemoryLimit {
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
         if desired > self.bytes_max {
-            self.was_refused = true;
+            self.refused = Some(desired);
             return Ok(false);
         }
         self.stats.memory_changes(self.granted, desired);

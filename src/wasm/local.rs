@@ -113,6 +113,11 @@ pub(crate) async fn keep_instances(plugins: &[Arc<Plugin>]) {
         gone.iter().filter_map(|id| instances.remove(id)).collect()
     });
     drop(dropped);
+    start_instances(plugins).await;
+}
+
+/// Starts what this worker has no instance of yet. A start runs to its end on this thread; between two, others have a turn.
+pub(crate) async fn start_instances(plugins: &[Arc<Plugin>]) {
     for plugin in plugins.iter().filter(|plugin| plugin.settings.isolation == Isolation::Worker) {
         // What went wrong is in the log.
         drop(instance_of(plugin));

@@ -119,11 +119,11 @@ pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
     }
 }
 
-/// Text without control characters: a line end is `\n`, the beginning of a terminal's command `\u{1b}`. What this makes too
-/// long is cut off.
+/// Escapes the control characters of a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`. Trailing
+/// line ends are part of a plugin's message, and stay. What becomes too long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim_ascii_end().chars() {
+    for character in text.chars() {
         if line.len() >= LINE_BYTES_MAX {
             break;
         }
@@ -145,7 +145,9 @@ mod tests {
         for (written, is) in [
             ("plain\tgrüezi", "plain\tgrüezi"),
             ("a\nINFO forged", "a\\nINFO forged"),
-            ("a\r\n", "a"),
+            ("a\r\n", "a\\r\\n"),
+            ("a \n\n", "a \\n\\n"),
+            ("\n", "\\n"),
             ("\u{1b}[2Ja\0\u{85}b", "\\u{1b}[2Ja\\u{0}\\u{85}b"),
         ] {
             assert_eq!(escaped(written), is);

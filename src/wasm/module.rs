@@ -1,19 +1,64 @@
 //! From the bytes of a module to one that can be started.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 
 use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
 use super::cache::{CacheKey, CodeCache};
-use super::compiler::in_background;
+use super::compiler::{self, CompileError};
 use super::engine::{Allocation, Engines};
 use super::host::Host;
 use super::proxy_wasm::abi::VERSION_EXPORTS;
 use super::{proxy_wasm, wasi};
 use crate::filter::Interests;
 
-/// What a module begins with.
-const MAGIC: &[u8] = b"\0asm";
+/// The bytes with which a module begins: the magic number, and version 1 of the core binary format.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// The bytes with which other files begin that are taken for modules, what such a file is, and what to do.
+const FOREIGN: [(&[u8], &str); 16] = [
+    // Layer 1 in place of 0 (component model, Binary.md).
+    (
+        b"\0asm\x0d\0\x01\0",
+        "it is a WebAssembly component, and filters are modules: build it for the target wasm32-wasip1 in place of wasm32-wasip2",
+    ),
+    (
+        b"\0asm",
+        "it is of another version of WebAssembly than 1, or cut short: build it for the target wasm32-wasip1",
+    ),
+    (b"(module", "it is WebAssembly's text form: translate it first, with `wat2wasm`"),
+    (b"(component", "it is the text form of a component: build a module, for the target wasm32-wasip1"),
+    (b";;", "it is WebAssembly's text form: translate it first, with `wat2wasm`"),
+    (b"\x7fELF", "it is a program or library of Linux (ELF): build it for the target wasm32-wasip1"),
+    (
+        b"\xcf\xfa\xed\xfe",
+        "it is a program or library of macOS (Mach-O): build it for the target wasm32-wasip1",
+    ),
+    (b"MZ", "it is a program of Windows: build it for the target wasm32-wasip1"),
+    (b"!<arch>", "it is a static library: link it as a `cdylib`, for the target wasm32-wasip1"),
+    (b"\x1f\x8b", "it is compressed with gzip: unpack it with `gunzip`"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd: unpack it with `unzstd`"),
+    (b"PK\x03\x04", "it is a ZIP archive: unpack it, and name the module in it"),
+    (b"version https://git-lfs", "it is a pointer of Git LFS: fetch the module with `git lfs pull`"),
+    (b"<", "it is HTML or XML, as a failed download leaves it: look at what is in it"),
+    (b"{", "it is JSON: name the module, not its description"),
+    (b"#!", "it is a script: name the module that it builds"),
+];
+
+/// Returns what a file is that is no module, and what to do; `None` for a module.
+fn foreign_kind(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(MODULE) {
+        return None;
+    }
+    let text = bytes.trim_ascii_start();
+    if text.is_empty() {
+        return Some("the file is empty: build the module again");
+    }
+    let known = FOREIGN.iter().find(|(start, _)| bytes.starts_with(start) || text.starts_with(start));
+    Some(known.map_or("it begins with other bytes", |(_, kind)| kind))
+}
 
 /// How the functions are called by which a module looks at heads.
 /// For an answer the gateway looks itself, whether the client speaks gRPC.
@@ -39,7 +84,10 @@ impl LinkedModule {
 pub(super) enum ModuleError {
     #[error("it is no WebAssembly module: {0}")]
     Invalid(String),
-    #[error("it imports what nobody offers: {}", .0.join(", "))]
+    /// A file of another kind: what it is, and what to do.
+    #[error("it is no WebAssembly module: {0}")]
+    Foreign(&'static str),
+    #[error("it imports functions that the gateway does not provide: {}", .0.join(", "))]
     UnknownImports(Vec<String>),
     #[error("{0}")]
     Link(String),
@@ -53,6 +101,9 @@ pub(super) enum ModuleError {
     NoAllocator,
     #[error("this machine cannot run it: {0}")]
     Engine(String),
+    /// The compiler did not come to its end: it may the next time.
+    #[error("it cannot be compiled now: {0}")]
+    Compiler(String),
 }
 
 /// Compiles a module, or takes it from the cache, and links it.
@@ -75,35 +126,68 @@ pub(super) fn link(
     Ok(Arc::new(LinkedModule { pre, interests: interests(&module) }))
 }
 
+/// Checks that a file is a module, without compiling it.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn validate(wasm: &[u8], engines: &Engines) -> Result<(), ModuleError> {
+    if let Some(kind) = foreign_kind(wasm) {
+        return Err(ModuleError::Foreign(kind));
+    }
+    let engine =
+        engines.of(Allocation::OnDemand).map_err(|error| ModuleError::Engine(format!("{error:#}")))?;
+    Module::validate(engine, wasm).map_err(|error| ModuleError::Invalid(format!("{error:#}")))
+}
+
 fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) -> Result<Module, ModuleError> {
     // In place of the compiler's own words, which are many.
-    if !wasm.starts_with(MAGIC) {
-        return Err(ModuleError::Invalid("it begins with other bytes".to_owned()));
+    if let Some(kind) = foreign_kind(wasm) {
+        return Err(ModuleError::Foreign(kind));
     }
     let key = cache.map(|cache| (cache, CacheKey::new(wasm, &engine.precompile_compatibility_hash())));
     if let Some(module) = key.as_ref().and_then(|(cache, key)| from_cache(engine, cache, key)) {
         return Ok(module);
     }
-    let module = in_background(|| Module::from_binary(engine, wasm));
-    let module = module.map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
-    if let Some((cache, key)) = key {
-        let stored = module.serialize().map_err(|error| error.to_string());
-        let stored = stored.and_then(|code| cache.store(&key, &code).map_err(|error| error.to_string()));
-        if let Err(error) = stored {
-            tracing::warn!("compiled filters are not kept for the next start: {error}");
-        }
+    let compiled = compiler::compile(wasm, engine).map_err(|error| match error {
+        CompileError::Invalid(error) => ModuleError::Invalid(error),
+        error => ModuleError::Compiler(error.to_string()),
+    })?;
+    if let Some((cache, key)) = key
+        && let Err(error) = cache.store(&key, &compiled)
+    {
+        tracing::warn!("compiled filters are not kept for the next start: {error}");
     }
-    Ok(module)
+    loaded(engine, compiled).map_err(|error| ModuleError::Engine(format!("{error:#}")))
 }
 
 fn from_cache(engine: &wasmtime::Engine, cache: &CodeCache, key: &CacheKey) -> Option<Module> {
-    let code = cache.load(key)?;
-    // SAFETY: the cache answers only what this program has written itself: a file that its own user owns, in a folder and
-    // with a mode that let nobody else write to it, whole by its checksum. wasmtime itself looks at the version and at the
-    // settings that the code was compiled with.
+    let loaded = loaded(engine, cache.load(key)?);
+    loaded
+        .inspect_err(|error| tracing::debug!("cached code cannot be loaded and is compiled again: {error:#}"))
+        .ok()
+}
+
+/// Loads compiled code from a file in memory. The module is what keeps the file: of its pages, those that are used become
+/// resident. Where the system lets nothing in such a file be executed, the code is copied.
+fn loaded(engine: &wasmtime::Engine, compiled: File) -> wasmtime::Result<Module> {
+    let mut copied = compiled.try_clone()?;
+    // SAFETY: the code is what this program's own compiler has made, either just now or before: then the cache has given only
+    // what it has written itself, a file that its own user owns, in a folder and with a mode that let nobody else write to
+    // it, whole by its checksum. The file is this process's own, and nothing writes to it any more. wasmtime itself looks at
+    // the version and at the settings that the code was compiled with.
     #[allow(unsafe_code, reason = "loading compiled code is running it")]
-    let module = unsafe { Module::deserialize(engine, &code) };
-    module.inspect_err(|error| tracing::debug!("compiled code is of no use any more: {error:#}")).ok()
+    let mapped = unsafe { Module::deserialize_open_file(engine, compiled) };
+    if mapped.is_ok() {
+        return mapped;
+    }
+    let mut code = Vec::new();
+    copied.rewind()?;
+    copied.read_to_end(&mut code)?;
+    // SAFETY: as above.
+    #[allow(unsafe_code, reason = "loading compiled code is running it")]
+    unsafe {
+        Module::deserialize(engine, &code)
+    }
 }
 
 /// Looks for what every plugin must have.
@@ -121,7 +205,7 @@ fn check_exports(module: &Module) -> Result<(), ModuleError> {
     Ok(())
 }
 
-/// Links a module, or names all that it imports and nobody offers.
+/// Links a module, or names all of its imports that the gateway does not provide.
 fn instantiable(module: &Module, linker: &mut Linker<Host>) -> Result<InstancePre<Host>, ModuleError> {
     let mut unknown = Vec::new();
     loop {
@@ -155,5 +239,28 @@ fn interests(module: &Module) -> Interests {
         looks_at_heads: module
             .imports()
             .any(|import| LOOKS.iter().any(|name| import.name().starts_with(name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FOREIGN, foreign_kind};
+
+    #[test]
+    fn a_file_that_is_no_module_is_named_with_what_to_do() {
+        assert_eq!(foreign_kind(b"\0asm\x01\0\0\0rest"), None);
+        for (start, kind) in FOREIGN {
+            assert_eq!(foreign_kind(&[start, b"rest"].concat()), Some(kind));
+        }
+        for (bytes, part) in [
+            (&b""[..], "is empty"),
+            (b" \n", "is empty"),
+            (b"\n (module)", "text form"),
+            (b"\0asm\x0d\0\x01\0\x07", "wasm32-wasip1 in place of wasm32-wasip2"),
+            (b"\0as", "begins with other bytes"),
+            (b"fn main() {}", "begins with other bytes"),
+        ] {
+            assert!(foreign_kind(bytes).is_some_and(|kind| kind.contains(part)), "{bytes:?}");
+        }
     }
 }

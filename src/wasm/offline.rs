@@ -20,6 +20,7 @@ use super::journal::Journal;
 use super::local::{forget, place};
 use super::log::Sink;
 use super::module::{LinkedModule, link};
+use super::played::PlayedUpstreams;
 use super::plugin::Plugin;
 use super::plugins::open;
 use super::services::Services;
@@ -69,15 +70,20 @@ pub(crate) struct Outcome {
 }
 
 impl OfflineModule {
-    /// Compiles a module, or takes it from the cache.
+    /// Compiles a module, or takes it from the cache. `upstreams` answer its calls.
     ///
     /// # Errors
-    /// Why it cannot be used.
-    pub(crate) fn new(wasm: &[u8], cache: &WasmCache) -> Result<Self, String> {
-        let (services, files, path) = (Arc::new(Services::offline()), Files::new(), Path::new(""));
+    /// The module cannot be used.
+    pub(crate) fn new(wasm: &[u8], cache: &WasmCache, upstreams: PlayedUpstreams) -> Result<Self, String> {
+        let (services, files, path) = (Arc::new(Services::offline(upstreams)), Files::new(), Path::new(""));
         files.give(path, wasm);
         let module = link(wasm, Allocation::OnDemand, &services.engines, open(cache).as_ref());
         Ok(Self { module: module.map_err(|error| error.to_string())?, services, mark: files.mark(path) })
+    }
+
+    /// Returns the upstreams that answer its calls.
+    pub(crate) fn upstreams(&self) -> &PlayedUpstreams {
+        &self.services.played
     }
 
     /// Starts the plugin, and notes what it does.
@@ -107,14 +113,16 @@ impl Offline {
         let (parts, body) = given.request.into_parts();
         let session = Session::new(facts(), head_of(&parts));
         let mut outcome = Outcome { request: None, response: Response::new(Bytes::new()), error: None };
-        let received = body.left();
+        let (received, method) = (body.left(), parts.method.clone());
         // One filter, so there is a chain.
         if let Some(chain) = Chain::new(vec![self.instance.plugin.clone()]) {
             let passed = pass(&session, &chain, body, given.response, &mut outcome).await;
             if let Err(error) = passed {
-                outcome.error = (error != Error::FilterAnswered).then_some(error);
-                let answer = session.answer().unwrap_or_else(|| error.into());
-                outcome.response = collected(answer, &mut outcome.error).await;
+                let local = session.local_response(&method, &Timer::default()).await;
+                let ended = local.unwrap_or(Err(error));
+                outcome.error = ended.as_ref().err().copied();
+                let response = ended.unwrap_or_else(Into::into);
+                outcome.response = collected(response, &mut outcome.error).await;
             }
         }
         take_turns().await;
@@ -128,7 +136,7 @@ impl Offline {
         take_turns().await;
         // A context that waits for something else would be let go in time, and hold its instance until then.
         self.instance.finish_all();
-        self.journal.leaves(None);
+        self.journal.leaves(None, None);
         outcome
     }
 }

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::journal::Journal;
 use super::offline::{Given, OfflineModule, Pieces};
+use super::played::PlayedUpstreams;
 use super::proxy_wasm::pairs;
 use crate::config::{Filter, FilterSettings, OnError, OnHeadersPause, WasmCache};
 
@@ -125,6 +126,10 @@ const INTERPRETER: &str = r#"
   (global.set $at (i32.add (local.get $before) (local.get $bytes)))
   (local.get $before))
 (func $byte (result i32) (i32.load8_u (call $take (i32.const 1))))
+(func $action (param $byte i32) (result i32)
+  (if (result i32) (i32.and (local.get $byte) (i32.const 8))
+    (then (i32.shr_u (local.get $byte) (i32.const 4)))
+    (else (i32.and (local.get $byte) (i32.const 1)))))
 (func $argument (result i32)
   (local $form i32)
   (local.set $form (i32.and (call $byte) (i32.const 7)))
@@ -196,7 +201,7 @@ pub(crate) fn module_text() -> String {
         let (result, answer) = match answers {
             Answers::Nothing => ("", ""),
             Answers::Yes => ("(result i32)", "(i32.const 1)"),
-            Answers::Script => ("(result i32)", "(i32.and (call $byte) (i32.const 1))"),
+            Answers::Script => ("(result i32)", "(call $action (call $byte))"),
         };
         format!("(func (export \"{name}\") (param{}) {result} (call $run) {answer})\n", parameters(kinds))
     });
@@ -219,12 +224,17 @@ impl Scripted {
     /// # Errors
     /// It cannot be used.
     pub(crate) fn new(wasm: &[u8]) -> Result<Self, String> {
-        let module = OfflineModule::new(wasm, &WasmCache::Off)?;
+        let module = OfflineModule::new(wasm, &WasmCache::Off, PlayedUpstreams::default())?;
         let settings = Filter::alone("scripted.wasm".as_ref(), None, Some("env: { A: b }"))?;
         // Whoever paused will not go on by itself, as a rule.
         Ok(Self {
             module,
-            settings: FilterSettings { pause: Duration::ZERO, body_bytes_max: 1024, ..settings },
+            settings: FilterSettings {
+                pause: Duration::ZERO,
+                body_bytes_max: 1024,
+                output_bytes_max: 2048,
+                ..settings
+            },
         })
     }
 

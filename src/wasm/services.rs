@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwap;
 
 use super::engine::Engines;
+use super::played::PlayedUpstreams;
 use super::plugin_metrics::AllPluginMetrics;
 use super::shared::SharedVms;
-use crate::config::RouteTimeouts;
+use crate::config::{HeaderCase, RouteTimeouts};
 use crate::metrics::{FilterStats, PluginMetricReport};
 use crate::upstream::Upstream;
 
@@ -22,6 +23,8 @@ pub(crate) struct Services {
     callees: ArcSwap<Callees>,
     workers: usize,
     purpose: Purpose,
+    /// The upstreams of a run without a gateway.
+    pub(super) played: PlayedUpstreams,
 }
 
 /// What instances are there for.
@@ -31,7 +34,7 @@ enum Purpose {
     Serve,
     /// To be started once: it may call whatever it likes, and nobody is called.
     Trial,
-    /// To be run without a gateway: whatever it calls does not answer.
+    /// To be run without a gateway: its upstreams are played.
     Offline,
 }
 
@@ -44,6 +47,7 @@ pub(crate) struct Callee {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) keep_alive: bool,
+    pub(crate) header_case: HeaderCase,
 }
 
 impl Services {
@@ -56,9 +60,14 @@ impl Services {
         Self { purpose: Purpose::Trial, ..Self::default() }
     }
 
-    /// For instances that run without a gateway: whatever they call does not answer.
-    pub(super) fn offline() -> Self {
-        Self { purpose: Purpose::Offline, ..Self::default() }
+    /// Creates what instances need that run without a gateway. `upstreams` answer their calls.
+    pub(super) fn offline(upstreams: PlayedUpstreams) -> Self {
+        Self { purpose: Purpose::Offline, played: upstreams, ..Self::default() }
+    }
+
+    /// Returns the upstreams that are played, if instances run without a gateway.
+    pub(super) fn played(&self) -> Option<&PlayedUpstreams> {
+        (self.purpose == Purpose::Offline).then_some(&self.played)
     }
 
     pub(super) fn is_trial(&self) -> bool {
@@ -70,7 +79,15 @@ impl Services {
         self.purpose != Purpose::Serve || self.callee(upstream).is_some()
     }
 
-    /// Calls go to these from now on.
+    /// Adds upstreams that a configuration brings which is about to serve: its filters may call them as they start. Calls to
+    /// upstreams of a name that serves already go where they went until [`Services::set_callees`].
+    pub(crate) fn add_callees(&self, more: &Callees) {
+        let mut callees = more.clone();
+        callees.extend(self.callees.load().iter().map(|(name, callee)| (name.clone(), callee.clone())));
+        self.set_callees(callees);
+    }
+
+    /// Sends calls to these from now on.
     pub(crate) fn set_callees(&self, callees: Callees) {
         self.callees.store(Arc::new(callees));
     }

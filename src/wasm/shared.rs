@@ -152,12 +152,20 @@ impl SharedVm {
     /// `bytes_max` is for all keys, values and queue entries together, each with 64 bytes on top. The memory of `value` should
     /// be its own.
     ///
+    /// Returns the [cost](cost_of) of the value that is replaced.
+    ///
     /// # Errors
     /// Nothing has changed.
-    pub(crate) fn set(&self, key: &[u8], value: Bytes, cas: u32, bytes_max: usize) -> Result<(), SetError> {
+    pub(crate) fn set(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        cas: u32,
+        bytes_max: usize,
+    ) -> Result<usize, SetError> {
         // What it replaces is freed only after the lock is.
-        let _replaced = lock(&self.state).set(key, value, cas, bytes_max)?;
-        Ok(())
+        let replaced = lock(&self.state).set(key, value, cas, bytes_max)?;
+        Ok(replaced.map_or(0, |replaced| cost_of(key.len(), replaced.len())))
     }
 
     /// The number of the queue of this name, which is made if need be; it is unique in the process. `listener` is one more
@@ -290,9 +298,13 @@ impl Queue {
     }
 }
 
-/// What an entry counts.
 fn cost(key_bytes: usize, value: &Bytes) -> usize {
-    key_bytes.saturating_add(value.len()).saturating_add(ENTRY_BYTES)
+    cost_of(key_bytes, value.len())
+}
+
+/// Returns the bytes that a value or a queue's entry counts, with what it costs besides. An entry has no key.
+pub(crate) fn cost_of(key_bytes: usize, value_bytes: usize) -> usize {
+    key_bytes.saturating_add(value_bytes).saturating_add(ENTRY_BYTES)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

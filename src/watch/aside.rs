@@ -51,7 +51,7 @@ impl WatcherAside {
     /// As [`Watcher::changed`].
     pub async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
-            // The thread has a fault, of which the log tells.
+            // The thread has panicked; its message is in the log.
             std::future::pending().await
         }
     }

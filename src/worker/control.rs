@@ -14,12 +14,19 @@ use super::{Command, Phase, WorkerParts, start};
 use crate::listener::Orders;
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
+use crate::wasm::Plugin;
 
 /// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
 const COMMANDS: usize = 256;
 
 /// How long the workers may take to obey, all together: far longer than those that are alive do.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the workers may take to start filters before a snapshot serves whose filters they are.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Of how many workers one starts filters at a time: a start holds up the requests of its worker.
+const WORKERS_STARTING: usize = 4;
 
 /// All workers of the process.
 pub(crate) struct Workers {
@@ -31,6 +38,26 @@ struct Worker {
     number: usize,
     commands: mpsc::Sender<Command>,
     thread: JoinHandle<()>,
+}
+
+/// The command channels of all workers, by which the watchdog sees that they turn.
+pub(crate) struct Pulse(Vec<mpsc::Sender<Command>>);
+
+impl Pulse {
+    /// Returns once every worker has taken a command. A worker that does not turn keeps it waiting.
+    pub(crate) async fn beat(&self) {
+        let mut answers = Vec::new();
+        for commands in &self.0 {
+            let (done, answer) = oneshot::channel();
+            // A worker that has stopped serving is not stuck.
+            if commands.send(Command::Ping(done)).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        for answer in answers {
+            drop(answer.await);
+        }
+    }
 }
 
 impl Workers {
@@ -55,6 +82,36 @@ impl Workers {
         Ok(Self { workers, phase })
     }
 
+    /// Returns what the watchdog watches the workers by.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(self.workers.iter().map(|worker| worker.commands.clone()).collect())
+    }
+
+    /// Starts filters on every worker, so that no request waits for that: a few workers at a time, while the others serve.
+    /// A failed start is in the log, and the next request tries it again.
+    pub(crate) async fn start_filters(&self, plugins: &[Arc<Plugin>]) {
+        if plugins.is_empty() {
+            return;
+        }
+        let plugins: Arc<[Arc<Plugin>]> = plugins.into();
+        let until = Instant::now() + START_PATIENCE;
+        for workers in self.workers.chunks(self.workers.len().div_ceil(WORKERS_STARTING)) {
+            let mut starting = Vec::new();
+            for worker in workers {
+                let (done, started) = oneshot::channel();
+                worker.tell(Command::StartFilters(plugins.clone(), done), until).await;
+                starting.push(started);
+            }
+            for started in starting {
+                // A worker that has stopped serving starts none.
+                if timeout_at(until, started).await.is_err() {
+                    tracing::warn!("filters are not started on every worker yet; requests may wait for them");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Does what was planned for the listeners, once the snapshot that belongs to it is the current one. When this is over,
     /// every worker accepts on the sockets of those that are new, has begun to end those that are gone, and has let
     /// go of the snapshot before.
@@ -75,6 +132,12 @@ impl Workers {
             }
         }
         self.refresh(until).await
+    }
+
+    /// Ends the instances of filters that are not part of the current snapshot.
+    pub(crate) async fn end_other_filters(&self) {
+        // Nothing was told that could fail.
+        drop(self.refresh(Instant::now() + COMMAND_PATIENCE).await);
     }
 
     /// Waits until every worker has obeyed all that it was told, and has let go of the snapshot before the current one.
@@ -107,7 +170,7 @@ impl Workers {
         let mut joined = tokio::task::spawn_blocking(move || {
             for worker in workers {
                 if worker.thread.join().is_err() {
-                    tracing::error!("a worker panicked");
+                    tracing::error!("internal error: a worker panicked");
                 }
             }
         });
@@ -119,8 +182,8 @@ impl Workers {
         };
         tokio::select! {
             _ = &mut joined => return,
-            () = time_up => {}
-            () = signal => tracing::warn!("second signal: ending at once"),
+            () = time_up => tracing::info!("drain time is over (`shutdown.drain`)"),
+            () = signal => tracing::info!("second signal: ending at once"),
         }
         phase.send_replace(Phase::Ended);
         drop(joined.await);
@@ -131,7 +194,7 @@ impl Worker {
     async fn tell(&self, command: Command, until: Instant) {
         // One that has stopped serving has no use for commands.
         if timeout_at(until, self.commands.send(command)).await.is_err() {
-            tracing::error!(worker = self.number, "the worker takes no commands");
+            tracing::error!(worker = self.number, "the worker did not accept a command in time");
         }
     }
 }

@@ -77,7 +77,9 @@ fn build(config: &str, running: &Listeners, letters: &Mailboxes) -> Result<(Snap
         Environment { mailboxes: letters, files: &files, listeners: plan.entrances(), previous: None };
     let (snapshot, _) = Snapshot::build(&loaded, &environment)?;
     let going = plan.going();
-    Ok((snapshot, plan.bind(&loaded, WORKERS, &going)?))
+    let bound = plan.bind(&loaded, WORKERS, &going)?;
+    ConfigErrors::check(bound.listen(&loaded, &going))?;
+    Ok((snapshot, bound))
 }
 
 /// These listeners, and a route for each name among `routes` that answers with it on the listener of that name.

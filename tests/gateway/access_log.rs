@@ -26,6 +26,11 @@ async fn line(gateway: &Gateway, text: &str) -> Value {
     from_str(&gateway.wait_for_stdout(text).await).unwrap()
 }
 
+/// The line of the access log for the target that begins with `target`. A command of the start shows targets, too.
+async fn line_of(gateway: &Gateway, target: &str) -> Value {
+    line(gateway, &format!(r#""target":"{target}"#)).await
+}
+
 #[tokio::test]
 async fn a_json_line_tells_route_endpoint_reuse_and_times() {
     let origin = Origin::echo();
@@ -37,7 +42,7 @@ async fn a_json_line_tells_route_endpoint_reuse_and_times() {
     client.get("/local").await;
     client.get("/nowhere").await;
 
-    let first = line(&gateway, "/up/first").await;
+    let first = line_of(&gateway, "/up/first").await;
     for (key, value) in [
         ("client", "127.0.0.1"),
         ("listener", "web"),
@@ -64,15 +69,15 @@ async fn a_json_line_tells_route_endpoint_reuse_and_times() {
     let time = first["time"].as_str().unwrap();
     assert!(time.len() == 27 && time.starts_with("20") && time.ends_with('Z'), "{time}");
 
-    let second = line(&gateway, "/up/second").await;
+    let second = line_of(&gateway, "/up/second").await;
     assert_eq!((&second["reused"], &second["connect_ms"]), (&true.into(), &Value::Null));
-    let local = line(&gateway, "/local").await;
+    let local = line_of(&gateway, "/local").await;
     assert_eq!(
         (&local["status"], &local["route"], &local["attempts"]),
         (&201.into(), &"local".into(), &0.into())
     );
     assert_eq!((&local["endpoint"], &local["reused"]), (&Value::Null, &Value::Null));
-    let nowhere = line(&gateway, "/nowhere").await;
+    let nowhere = line_of(&gateway, "/nowhere").await;
     assert_eq!((&nowhere["status"], &nowhere["error"]), (&404.into(), &"route.none".into()));
     assert_eq!(nowhere["route"], Value::Null);
 }
@@ -145,7 +150,7 @@ async fn failures_and_clients_that_leave_are_logged_with_their_reason() {
     leaving.send_raw("GET /up/leaving HTTP/1.1\r\nhost: a\r\n\r\n").await;
     gate.arrivals(1).await;
     drop(leaving);
-    let left = line(&gateway, "/up/leaving").await;
+    let left = line_of(&gateway, "/up/leaving").await;
     assert_eq!((&left["status"], &left["error"]), (&499.into(), &"client.closed".into()));
     assert_eq!(left["route"], "up");
     let none = "gateway_requests_total{route=\"up\",code=\"none\"}";

@@ -63,6 +63,155 @@ routes:
     }
 }
 
+#[tokio::test]
+async fn a_redirect_to_https_keeps_host_path_and_query_and_takes_no_host_from_strangers() {
+    let config = "
+listeners: [{ name: web, address: 127.0.0.1:0 }]
+trusted_proxies: [127.0.0.2]
+routes:
+  - { match: { prefix: / }, redirect: { scheme: https } }
+  - { match: { prefix: /port }, redirect: { scheme: https, port: 8443, status: 301 } }
+  - { match: { prefix: /www }, redirect: { host: www.example.com, status: 307 } }";
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    let mut client = gateway.client("web").await;
+    for (method, target, host, status, location) in [
+        ("GET", "/", "example.com", 308, "https://example.com/"),
+        ("POST", "/a%2eb/../c?d=%2F", "example.com:8080", 308, "https://example.com/c?d=%2F"),
+        ("GET", "/x?", "[::1]:8080", 308, "https://[::1]/x?"),
+        ("GET", "//evil.example/", "example.com", 308, "https://example.com//evil.example/"),
+        ("GET", "http://b.example:81/x", "a.example", 308, "https://b.example/x"),
+        ("GET", "/port?x", "example.com:8080", 301, "https://example.com:8443/port?x"),
+        ("PUT", "/www/x?y", "example.com:8080", 307, "http://www.example.com:8080/www/x?y"),
+    ] {
+        let fields = [("host", host), ("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "ftp")];
+        let response = client.request(method, target, &fields, b"").await;
+        assert_eq!(response.status, status, "{method} {target}");
+        assert_eq!(response.headers.all("location"), [location], "{method} {target}");
+        assert!(response.body.is_empty());
+    }
+    for host in ["evil.example/", "user@evil.example", "evil.example\\", "a b"] {
+        let mut client = gateway.client("web").await;
+        let response = client.request("GET", "/", &[("host", host)], b"").await;
+        assert_eq!((response.status, response.header("location")), (400, None), "{host}");
+    }
+    // A client of HTTP/1.0 need not say which host it asks for.
+    for (target, status, expected) in [
+        ("/", 400, None),
+        ("/www", 307, Some("http://www.example.com/www")),
+        ("http://a/x", 308, Some("https://a/x")),
+    ] {
+        let mut old = gateway.client("web").await;
+        old.send_raw(format!("GET {target} HTTP/1.0\r\n\r\n")).await;
+        let response = old.read_response().await;
+        assert_eq!((response.status, response.header("location")), (status, expected), "{target}");
+        let reason = (status == 400).then_some("host.missing");
+        assert_eq!(response.header("x-gateway-error"), reason, "{target}");
+    }
+    // A proxy that the gateway trusts says which scheme the client used, and no host: it may pass on what the client wrote.
+    let mut proxied = support::Client::connect_from("127.0.0.2".parse().unwrap(), gateway.addr("web")).await;
+    let fields =
+        [("host", "a.example:444"), ("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "https")];
+    for (target, location) in [("/x", "https://a.example/x"), ("/www", "https://www.example.com:444/www")] {
+        let response = proxied.request("GET", target, &fields, b"").await;
+        assert_eq!(response.headers.all("location"), [location]);
+    }
+    // Proxies append to the field: the first scheme is the one of the client's connection.
+    for (schemes, scheme) in [("https, http", "https"), ("http,https", "http"), ("ftp, https", "http")] {
+        let fields = [("host", "a.example"), ("x-forwarded-proto", schemes)];
+        let response = proxied.request("GET", "/www", &fields, b"").await;
+        assert_eq!(
+            response.headers.all("location"),
+            [format!("{scheme}://www.example.com/www")],
+            "{schemes}"
+        );
+    }
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    let response = http2.get("http://example.com:8080/a?b").await;
+    assert_eq!(response.status, 308);
+    assert_eq!(response.headers["location"], "https://example.com/a?b");
+}
+
+#[tokio::test]
+async fn a_base_path_in_the_url_of_an_endpoint_goes_before_every_path() {
+    let origin = Origin::echo();
+    let cases: [(&str, &str, &[(&str, &str)]); 6] = [
+        (
+            "/v2/",
+            ", paths: { encoded_slash: keep }",
+            &[
+                ("/", "/v2/"),
+                ("/?", "/v2/?"),
+                ("/a?b=c/../d", "/v2/a?b=c/../d"),
+                ("/v2", "/v2/v2"),
+                ("//a", "/v2//a"),
+                ("/a/../b/", "/v2/b/"),
+                ("/a%2fb", "/v2/a%2Fb"),
+                ("http://a.example?x", "/v2/?x"),
+            ],
+        ),
+        ("/%7ev2/a;b=c", "", &[("/x", "/~v2/a;b=c/x")]),
+        ("/", "", &[("/", "/"), ("/x", "/x")]),
+        ("/v2", ", rewrite: { path: /fixed }", &[("/x?y", "/v2/fixed?y")]),
+        (
+            "/v2",
+            ", rewrite: { strip_prefix: /api, add_prefix: /b }",
+            &[("/api/x", "/v2/b/x"), ("/api", "/v2/b")],
+        ),
+        (
+            "/v2",
+            ", match: { template: '/{a}/{b}' }, rewrite: { template: '/x/{b}/{a}' }",
+            &[("/1/2?y", "/v2/x/2/1?y")],
+        ),
+    ];
+    for (base, keys, requests) in cases {
+        let config = format!(
+            "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes: [{{ upstream: {{ url: '{}{base}' }}{keys} }}]",
+            origin.url()
+        );
+        let gateway = Gateway::builder(PROGRAM, config).start().await;
+        let mut client = gateway.client("web").await;
+        for (target, expected) in requests {
+            assert_eq!(client.get(target).await.status, 200, "{base}{keys}: {target}");
+            assert_eq!(last(&origin).target, *expected, "{base}{keys}: {target}");
+        }
+        for target in ["/..", "/%2e%2e/x", "/a/../../x", "/..;/x"] {
+            let mut client = gateway.client("web").await;
+            assert_eq!(client.get(target).await.status, 400, "{base}{keys}: {target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn endpoints_of_one_upstream_each_have_their_own_base_path() {
+    let origin = Origin::echo();
+    let (url, refused) = (origin.url(), support::unused_address());
+    let config = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+admin: {{ address: 127.0.0.1:0 }}
+upstreams:
+  several: {{ endpoints: ['{url}/one', '{url}/two/', '{url}', 'http://{refused}/three'] }}
+routes: [{{ upstream: several, timeouts: {{ connect: 1s }} }}]"
+    );
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    let mut client = gateway.client("web").await;
+    for _ in 0..4 {
+        assert_eq!(client.get("/x?y").await.status, 200);
+    }
+    let targets: std::collections::BTreeSet<String> =
+        origin.requests().into_iter().map(|request| request.target).collect();
+    // A request that finds no connection at one endpoint goes to the next one, with the base path of that.
+    assert_eq!(targets, ["/one/x?y", "/two/x?y", "/x?y"].map(str::to_owned).into());
+    let pools = gateway.pools().await;
+    let endpoints: Vec<&str> = pools.iter().map(|pool| pool["endpoint"].as_str().unwrap()).collect();
+    assert_eq!(
+        endpoints,
+        [&*format!("{url}/one"), &*format!("{url}/two"), &*url, &*format!("http://{refused}/three")]
+    );
+}
+
 /// What `origin` received last.
 fn last(origin: &Origin) -> Request {
     origin.requests().pop().expect("a request came")
@@ -71,7 +220,25 @@ fn last(origin: &Origin) -> Request {
 #[tokio::test]
 async fn a_rewrite_changes_the_path_and_keeps_the_query() {
     let origin = Origin::echo();
-    let cases: [(&str, &str, &[(&str, &str)]); 5] = [
+    let cases: [(&str, &str, &[(&str, &str)]); 7] = [
+        (
+            "{ prefix: / }",
+            "{ add_prefix: /v2 }",
+            &[("/", "/v2/"), ("/a?b=c", "/v2/a?b=c"), ("/v2", "/v2/v2")],
+        ),
+        (
+            "{ prefix: / }",
+            "{ strip_prefix: /api, add_prefix: /v2/ }",
+            &[
+                ("/api", "/v2"),
+                ("/api?x", "/v2?x"),
+                ("/api/", "/v2/"),
+                ("/api/a%20b?c=d", "/v2/a%20b?c=d"),
+                ("/apix", "/v2/apix"),
+                ("/api/../x", "/v2/x"),
+                ("/api//evil.example", "/v2//evil.example"),
+            ],
+        ),
         ("{ prefix: / }", "{ path: /fixed }", &[("/", "/fixed"), ("/a/b?c=%2F", "/fixed?c=%2F")]),
         (
             "{ prefix: / }",
@@ -221,4 +388,24 @@ routes:
         );
     }
     assert_eq!(gateway.client("web").await.get("/local").await.header("x-c"), Some("default"));
+}
+
+#[tokio::test]
+async fn a_header_with_several_values_is_a_line_of_each() {
+    let config = "
+listeners: [{ name: web, address: 127.0.0.1:0 }]
+routes:
+  - match: { path: / }
+    respond: { headers: { set-cookie: [a=1, b=2], x-one: '1' }, body: hello }
+  - match: { path: /edited }
+    respond: { headers: { x-set: [a, b] } }
+    headers: { response: { set: { x-set: [c, d, e] }, add: { x-set: [f], x-add: [g, h] } } }";
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    let mut client = gateway.client("web").await;
+    let response = client.get("/").await;
+    assert_eq!(response.headers.all("set-cookie"), ["a=1", "b=2"]);
+    assert_eq!(response.headers.all("x-one"), ["1"]);
+    let response = client.get("/edited").await;
+    assert_eq!(response.headers.all("x-set"), ["c", "d", "e", "f"]);
+    assert_eq!(response.headers.all("x-add"), ["g", "h"]);
 }

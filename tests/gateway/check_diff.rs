@@ -260,7 +260,7 @@ async fn without_anything_to_compare_with_it_says_what_is_missing() {
     for (text, against, parts) in [
         (&no_admin, None, &["what to compare with", "--against"][..]),
         (&good, Some(&bad), &["bad.yaml, which is to be compared with", "bad.yaml:"]),
-        (&good, Some(&missing), &["missing.yaml", "No such file"]),
+        (&good, Some(&missing), &["missing.yaml", "there is no such file"]),
         (&good, Some(&dead), &[&dead, "refused"]),
         (&good, Some(&format!("https://{admin}")), &["https://", "write http://"]),
         (&good, Some(&format!("unix://{admin}")), &["unix://", "write http://"]),

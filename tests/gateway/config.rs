@@ -42,6 +42,38 @@ async fn a_good_file_is_ok_and_nothing_runs() {
     assert_eq!(output.stderr, b"");
 }
 
+#[test]
+fn errors_of_routes_show_a_variable_and_not_its_value() {
+    for (value, keys) in [
+        ("4711 {", "match: { template: '/${SECRET}' }, respond: {}"),
+        ("4711%", "match: { path: '/${SECRET}' }, respond: {}"),
+        ("4711%zz", "match: { prefix: '/a/${SECRET}' }, respond: {}"),
+        ("4711", "match: { template: '/a/{b}/{${SECRET}-}/{${SECRET}-}' }, respond: {}"),
+        ("4711..example", "match: { host: '${SECRET}' }, respond: {}"),
+        ("4711 x", "redirect: { to: '${SECRET}' }"),
+        ("http://4711 x/", "redirect: { to: '${SECRET}' }"),
+        ("\u{1}4711", "respond: { headers: { x-key: '${SECRET}' } }"),
+        ("4711", "upstream: { url: 'http://127.0.0.1:1' }, rewrite: { template: '/{${SECRET}}' }"),
+        (
+            "4711",
+            "match: { prefix: /a }, upstream: { url: 'http://127.0.0.1:1' }, rewrite: { strip_prefix: '/${SECRET}' }",
+        ),
+        ("4711%", "upstream: { url: 'http://127.0.0.1:1' }, rewrite: { path: '/${SECRET}' }"),
+        ("4711%", "upstream: { url: 'http://127.0.0.1:1' }, rewrite: { strip_prefix: '/${SECRET}' }"),
+        ("4711/", "upstream: { url: 'http://127.0.0.1:1' }, host: '${SECRET}'"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.yaml");
+        let text = format!("listeners: [{{ address: 127.0.0.1:0 }}]\nroutes: [{{ {keys} }}]\n");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(PROGRAM);
+        let output = command.arg("check").arg(&file).env("SECRET", value).output().unwrap();
+        let stderr = stderr(&output);
+        assert!(!output.status.success() && stderr.contains("${SECRET}"), "{keys}\n{stderr}");
+        assert!(!stderr.contains("4711"), "{keys}\n{stderr}");
+    }
+}
+
 #[tokio::test]
 async fn all_errors_are_told_together_with_place_line_and_remedy_and_nothing_is_bound() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -200,7 +232,7 @@ routes:
     // What would be a list, a comment or a key in the file is text in a value.
     let body = "[x] # \"'y': ${PORT}";
     let gateway = gateway(text).env("PORT", "0").env("BODY", body).start().await;
-    let mut client = gateway.client("web").await;
+    let mut client = gateway.client("${LISTENER:-web}").await;
     assert_eq!(client.get("/a").await.text(), body);
     assert_eq!(client.get("/b").await.text(), "a default ${BODY}");
 }
@@ -226,14 +258,16 @@ async fn schema() -> Value {
     support::serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The YAML of gateway.yaml, and of every fenced block in README and docs that is a whole configuration.
+/// The YAML of gateway.yaml, and of every fenced block in README and docs. docs/migrating.md is left out: it has blocks of other
+/// products, and a test of its own, `migrating`.
 fn examples() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sample = root.join("gateway.yaml");
     let mut found = vec![(sample.clone(), std::fs::read_to_string(&sample).unwrap())];
     let mut pages = vec![root.join("README.md"), root.join("ARCHITECTURE.md"), root.join("CONTRIBUTING.md")];
     pages.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
-    for page in pages.into_iter().filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+    pages.retain(|page| page.extension().is_some_and(|kind| kind == "md") && !page.ends_with("migrating.md"));
+    for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         for block in text.split("```yaml\n").skip(1) {
             found.push((page.clone(), block.split("```").next().unwrap().to_owned()));

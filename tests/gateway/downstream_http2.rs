@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use support::bytes::Bytes;
 use support::http::{HeaderMap, Request, StatusCode};
-use support::{Certificates, Client, Gate, Gateway, Http2Client, Http2Response, Origin, wait_until};
+use support::{
+    Certificates, Client, Gate, Gateway, Http2Client, Http2Response, Origin, wait_until,
+    with_longer_and_longer,
+};
 
 use crate::gateway;
 
@@ -230,6 +233,10 @@ async fn a_request_body_that_stalls_is_408_and_other_streams_go_on() {
 
 #[tokio::test]
 async fn an_idle_connection_goes_away_and_one_with_a_stream_stays() {
+    with_longer_and_longer(goes_away_or_stays).await;
+}
+
+async fn goes_away_or_stays(limit: Duration) {
     let gate = Gate::new();
     let at_gate = gate.clone();
     let origin = Origin::script(move |mut connection| {
@@ -240,7 +247,9 @@ async fn an_idle_connection_goes_away_and_one_with_a_stream_stays() {
             connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         }
     });
-    let gateway = start("timeouts: { keep_alive: 300ms, request_header: 300ms }", &origin).await;
+    let limit_ms = limit.as_millis();
+    let timeouts = format!("timeouts: {{ keep_alive: {limit_ms}ms, request_header: {limit_ms}ms }}");
+    let gateway = start(&timeouts, &origin).await;
     let mut busy = Http2Client::connect(gateway.addr("web")).await;
     let (response, _) = busy.open(Request::get("http://a/").body(()).unwrap(), true).await.unwrap();
     gate.arrivals(1).await;
@@ -249,7 +258,7 @@ async fn an_idle_connection_goes_away_and_one_with_a_stream_stays() {
     let mut idle = Http2Client::connect(gateway.addr("web")).await;
     idle.get("http://a/local").await;
     idle.closed().await.unwrap();
-    assert!(began.elapsed() >= SHORT, "after {:?}", began.elapsed());
+    assert!(began.elapsed() >= limit, "after {:?}", began.elapsed());
     Http2Client::connect(gateway.addr("web")).await.closed().await.unwrap();
 
     gate.release();
@@ -279,7 +288,8 @@ async fn a_client_that_answers_nothing_is_closed_all_the_same() {
         clients.push((Client::connect_tls(tls.addr("web"), &config, "a.test").await, bytes));
     }
     for (client, bytes) in &mut clients {
-        client.send_raw(bytes).await;
+        // On a busy machine the time of the first is over by now.
+        drop(client.try_send_raw(bytes).await);
     }
     for (mut client, _) in clients {
         drop(client.read_to_end().await);

@@ -15,7 +15,11 @@ admin: {{ address: 127.0.0.1:0 }}
 workers: 1
 wasm: {{ cache: off }}
 filters: {{ first: {{ wasm: first.wasm }}, second: {{ wasm: second.wasm }} }}
-routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [first, second] }}]",
+routes:
+  - name: all
+    upstream: {{ url: '{}' }}
+    filters: [first, second]
+    headers: {{ response: {{ set: {{ x-route: all }} }} }}",
         origin.url()
     );
     Gateway::builder(PROGRAM, config).file("first.wasm", first).file("second.wasm", second).start().await
@@ -23,10 +27,11 @@ routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [first, second] }}]",
 
 #[tokio::test]
 async fn an_answer_from_any_callback_is_the_last_word_whatever_the_callback_answers() {
-    // In which callbacks it is given, and what the filter that comes later in that direction sees of the exchange.
+    // In which callbacks it is given, and what the filter that comes later in that direction sees of the exchange: a local
+    // response as well, where the request has passed that filter.
     let cases: [(&str, &[&str], usize); 4] = [
         ("request_headers", &[], 0),
-        ("request_body", &["request_headers 0 0"], 0),
+        ("request_body", &["request_headers 0 0", "response_headers 0 0", "response_body 2 1"], 0),
         ("response_headers", &["request_headers 0 0", "request_body 5 1"], 1),
         ("response_body", &["request_headers 0 0", "request_body 5 1", "response_headers 0 0"], 1),
     ];
@@ -46,6 +51,7 @@ async fn an_answer_from_any_callback_is_the_last_word_whatever_the_callback_answ
                 let response = client.request("POST", "/", &[], b"hello").await;
                 assert_eq!((response.status, response.text().as_str()), (403, "no"), "{case}");
                 assert_eq!(response.header("connection"), None, "{case}");
+                assert_eq!(response.header("x-route"), Some("all"), "{case}");
                 assert_eq!(
                     notes(&gateway, seen.len() * round).await,
                     [seen].repeat(round).concat(),
@@ -59,8 +65,46 @@ async fn an_answer_from_any_callback_is_the_last_word_whatever_the_callback_answ
                 .body(support::bytes::Bytes::from_static(b"hello"));
             let response = http2.request(request.unwrap()).await;
             assert_eq!((response.status.as_u16(), &response.body[..]), (403, &b"no"[..]), "{case}");
+            assert_eq!(response.headers.get("x-route").unwrap(), "all", "{case}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_answer_in_place_of_a_queued_head_has_the_header_edits_of_its_route() {
+    // The head waits to be written with the beginning of the body. That has no data, and the filter answers to its trailers.
+    let trailers =
+        "HTTP/1.1 200 OK\r\nx-upstream: yes\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-t: 1\r\n\r\n";
+    let module = script(&on("response_trailers", &format!("{} {PAUSE}", respond(403, "no"))));
+    let origin = Origin::answer(trailers);
+    let config = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+admin: {{ address: 127.0.0.1:0 }}
+workers: 1
+wasm: {{ cache: off }}
+filters: {{ test: {{ wasm: test.wasm }} }}
+routes:
+- name: all
+  upstream: {{ url: '{}' }}
+  filters: [test]
+  headers: {{ response: {{ set: {{ x-route: all }}, remove: [content-type] }} }}",
+        origin.url()
+    );
+    let gateway = Gateway::builder(PROGRAM, config).file("test.wasm", module).start().await;
+    let mut client = gateway.client("web").await;
+    for _ in 0..2 {
+        let response = client.get("/").await;
+        assert_eq!((response.status, response.text().as_str()), (403, "no"));
+        assert_eq!((response.header("x-route"), response.header("content-type")), (Some("all"), None));
+        assert_eq!(response.header("x-upstream"), None);
+    }
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    let response = http2.get("http://gateway.test/").await;
+    assert_eq!((response.status.as_u16(), &response.body[..]), (403, &b"no"[..]));
+    assert_eq!(response.headers.get("x-route").unwrap(), "all");
+    assert!(!response.headers.contains_key("content-type") && !response.headers.contains_key("x-upstream"));
+    gateway.wait_for_pool("all", "no connection in use", |pool| pool["active"] == 0).await;
 }
 
 #[tokio::test]
@@ -165,7 +209,9 @@ async fn the_answer_to_a_call_can_be_the_answer_to_the_exchange() {
         assert_eq!(origin.requests().len(), requests * 2, "{callback}");
         let all = ["request_headers 0 0", "request_body 5 1", "response_headers 0 0", "response_body 5 1"];
         let seen = 1 + all.iter().position(|note| note.starts_with(callback)).unwrap();
-        assert_eq!(notes(&gateway, 2 * seen).await, [&all[..seen], &all[..seen]].concat(), "{callback}");
+        let local: &[&str] = if requests == 0 { &["response_headers 0 0", "response_body 7 1"] } else { &[] };
+        let seen = [&all[..seen], local].concat();
+        assert_eq!(notes(&gateway, 2 * seen.len()).await, seen.repeat(2), "{callback}");
     }
 }
 

@@ -82,7 +82,8 @@ async fn the_answer_to_a_call_may_end_an_exchange_that_waits_for_its_upstream() 
     gate.release();
     let response = client.read_response().await;
     assert_eq!((response.status, response.text().as_str()), (403, "no"), "the upstream has said nothing yet");
-    assert_eq!(notes(&gateway, 1).await, ["request_headers 0 1"]);
+    let expected = ["request_headers 0 1", "response_headers 0 0", "response_body 2 1"];
+    assert_eq!(notes(&gateway, 3).await, expected, "its maker sees it, too");
 }
 
 #[tokio::test]

@@ -92,6 +92,16 @@ async fn an_upstream_is_asked_and_its_answer_is_all_there() {
 }
 
 #[tokio::test]
+async fn a_call_goes_behind_the_base_path_of_its_upstream() {
+    let (side, origin) = (Origin::answer(OK), Origin::answer(OK));
+    let call = format!("http_call side '{}' '' '' 5000 -> u32", fields(&[]));
+    let gateway = gateway(&origin, &format!("{}/base/", side.url()), &asking(&call), "").await;
+    assert!(gateway.client("web").await.get("/").await.text().contains("0 200"));
+    let targets: Vec<String> = side.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/base/check?a=1"]);
+}
+
+#[tokio::test]
 async fn an_upstream_that_no_route_uses_has_its_pool() {
     let side = Origin::answer(OK);
     let origin = Origin::answer(OK);
@@ -160,6 +170,12 @@ async fn a_call_that_cannot_be_made_is_refused_at_once() {
         [("method", "G T"), ("path", "/c")],
         [("method", "GET"), ("path", "c")],
         [("method", "GET"), ("path", "/c d")],
+        [("method", "GET"), ("path", "/c#d")],
+        [("method", "GET"), ("path", "https://a.test/c#d")],
+        [("method", "GET"), ("path", "https://a.test#d")],
+        [("method", "GET"), ("path", "https://a.test/c d")],
+        [("method", "GET"), ("path", "https://me@a.test/c")],
+        [("method", "GET"), ("path", "ftp://a.test/c")],
     ] {
         let written: Vec<(String, &str)> =
             pseudo.iter().map(|(name, value)| (format!(":{name}"), *value)).collect();
@@ -173,8 +189,29 @@ async fn a_call_that_cannot_be_made_is_refused_at_once() {
     let (origin, side) = (Origin::answer(OK), Origin::answer(OK));
     let module = scripted(&[("proxy_on_request_headers", &script)]);
     let gateway = gateway(&origin, &side.url(), &module, "").await;
-    assert_eq!(gateway.client("web").await.get("/").await.text(), "2 0\n".repeat(11));
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "2 0\n".repeat(17));
     assert_eq!(side.accepted(), 0);
+}
+
+#[tokio::test]
+async fn call_with_an_absolute_path_sends_its_origin_form_and_the_authority_field() {
+    let (origin, side) = (Origin::answer(OK), Origin::answer(OK));
+    for (path, target) in [
+        ("https://id.test/keys?a=1", "/keys?a=1"),
+        ("http://id.test:8080/keys", "/keys"),
+        ("HTTPS://id.test", "/"),
+        ("https://id.test?a=1", "/?a=1"),
+    ] {
+        let call =
+            pairs(&[(":method", "GET"), (":path", path), (":authority", "side.test"), (":scheme", "https")]);
+        let module = asking(&format!("http_call side '{call}' '' '' 5000 -> u32"));
+        let gateway = gateway(&origin, &side.url(), &module, "").await;
+        gateway.client("web").await.get("/").await;
+        let requests = side.requests();
+        let request = requests.last().unwrap();
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", target), "{path}");
+        assert_eq!(request.headers.all("host"), ["side.test"], "{path}");
+    }
 }
 
 #[tokio::test]

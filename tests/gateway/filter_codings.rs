@@ -1,6 +1,6 @@
 //! Coded bodies: decoded for the filters that read them, and left alone otherwise.
 
-use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
+use async_compression::tokio::write::{BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
 use support::{Gate, Origin, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -33,8 +33,14 @@ async fn pieces(coding: &str, plain: &[&[u8]]) -> Vec<Vec<u8>> {
         "br" => run(BrotliEncoder::new(Vec::new()), BrotliEncoder::get_mut, plain).await,
         "zstd" => run(ZstdEncoder::new(Vec::new()), ZstdEncoder::get_mut, plain).await,
         "deflate" => run(ZlibEncoder::new(Vec::new()), ZlibEncoder::get_mut, plain).await,
+        "raw deflate" => run(DeflateEncoder::new(Vec::new()), DeflateEncoder::get_mut, plain).await,
         other => panic!("{other} is no coding"),
     }
+}
+
+/// Returns codings as Content-Encoding lists them: both forms of deflate have one name.
+fn listed(codings: &str) -> String {
+    codings.replace("raw deflate", "deflate")
 }
 
 async fn coded(coding: &str, plain: &[u8]) -> Vec<u8> {
@@ -44,8 +50,9 @@ async fn coded(coding: &str, plain: &[u8]) -> Vec<u8> {
 /// A response with everything that a coding has to do with.
 fn response(coding: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\netag: \"v1\"\r\naccept-ranges: bytes\r\n\
+        "HTTP/1.1 200 OK\r\ncontent-encoding: {}\r\ncontent-length: {}\r\netag: \"v1\"\r\naccept-ranges: bytes\r\n\
          vary: accept-encoding\r\ndigest: sha-256=x\r\n\r\n",
+        listed(coding),
         body.len()
     );
     [head.as_bytes(), body].concat()
@@ -81,7 +88,9 @@ fn assert_decoded(response: &Response, case: &str) {
 
 #[tokio::test]
 async fn a_coded_response_arrives_decoded_and_goes_out_without_its_coding() {
-    for coding in ["gzip", "br", "zstd", "deflate", "gzip, br", "deflate, zstd, gzip"] {
+    for coding in
+        ["gzip", "br", "zstd", "deflate", "raw deflate", "gzip, br", "deflate, zstd, gzip", "raw deflate, br"]
+    {
         let mut body = PLAIN.as_bytes().to_vec();
         for one in coding.split(", ") {
             body = coded(one, &body).await;
@@ -229,12 +238,12 @@ routes: [{{ name: all, upstream: {{ url: '{}' }}, limits: {{ body: 64KiB }}, fil
 
 #[tokio::test]
 async fn a_coded_request_arrives_decoded_and_goes_on_without_its_coding() {
-    for coding in ["gzip", "br", "zstd", "deflate"] {
+    for coding in ["gzip", "br", "zstd", "deflate", "raw deflate"] {
         let body = coded(coding, PLAIN.as_bytes()).await;
         let origin = Origin::echo();
         let gateway = filtered(&origin, &shouter(), "").await;
         let mut client = gateway.client("web").await;
-        let answer = client.request("POST", "/", &[("content-encoding", coding)], &body).await;
+        let answer = client.request("POST", "/", &[("content-encoding", &listed(coding))], &body).await;
         // The answer is read by the filter, too.
         assert_eq!(answer.text(), format!("{PLAIN}!!"), "{coding}");
         let request = &origin.requests()[0];
@@ -247,7 +256,7 @@ async fn a_coded_request_arrives_decoded_and_goes_on_without_its_coding() {
             .request(
                 "POST",
                 "/",
-                &[("content-encoding", coding)],
+                &[("content-encoding", &listed(coding))],
                 b"neither this nor that, nor anything else at all",
             )
             .await;
@@ -289,11 +298,11 @@ async fn heads_without_a_body_say_the_same_as_those_with_one() {
 
 #[tokio::test]
 async fn coded_events_are_decoded_as_they_come() {
-    for coding in ["gzip", "br", "zstd", "deflate"] {
+    for coding in ["gzip", "br", "zstd", "deflate", "raw deflate"] {
         let events = pieces(coding, &[b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n"]).await;
         let gate = Gate::new();
         let opened = gate.clone();
-        let name = coding.to_owned();
+        let name = listed(coding);
         let origin = Origin::script(move |mut connection| {
             let (events, gate, name) = (events.clone(), opened.clone(), name.clone());
             async move {

@@ -45,13 +45,15 @@ async fn what_a_plugin_logs_has_its_level_and_its_filters_name() {
 
 #[tokio::test]
 async fn no_log_line_of_a_plugin_can_pretend_to_be_another_one() {
-    let module =
-        scripted(&[("proxy_on_request_headers", "log 2 'first\\nERROR forged=1\\r\\n\u{1b}[2Jlast\\0'")]);
+    let module = scripted(&[(
+        "proxy_on_request_headers",
+        "log 2 'first\\nERROR forged=1\\r\\n\u{1b}[2Jlast\\0\\r\\n\\n'",
+    )]);
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &module, "").await;
     gateway.client("web").await.get("/").await;
     let line = gateway.wait_for_log("first").await;
-    assert!(line.contains(r"first\nERROR forged=1\r\n\u{1b}[2Jlast\u{0}"), "{line}");
+    assert!(line.contains(r"first\nERROR forged=1\r\n\u{1b}[2Jlast\u{0}\r\n\n"), "{line}");
     assert!(!gateway.logs().iter().any(|line| line.starts_with("ERROR")));
 }
 
@@ -270,6 +272,43 @@ async fn grpc_calls_are_not_there_and_say_so() {
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &module, "").await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "12 0\n12 0\n12\n12\n12\n0 0 \n");
+}
+
+#[tokio::test]
+async fn vendor_functions_of_abi_0_2_100_are_unimplemented() {
+    let imports = r#"
+(import "env" "proxy_redis_init" (func $redis_init (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+(import "env" "proxy_redis_call" (func $redis_call (param i32 i32 i32 i32 i32) (result i32)))
+(import "env" "proxy_get_upstream_hosts" (func $get_hosts (param i32 i32) (result i32)))
+(import "env" "proxy_set_upstream_override_host" (func $override_host (param i32 i32) (result i32)))
+(import "env" "proxy_inject_encoded_data_to_filter_chain" (func $inject (param i32 i32 i32) (result i32)))"#;
+    let script = "
+        redis_init redis '' '' 1000
+        redis_call redis PING -> u32
+        get_hosts -> bytes
+        override_host '127.0.0.1'
+        inject data 1
+        answer";
+    let version = r#"(func (export "proxy_abi_version_0_2_100"))"#;
+    let module = scripted_with(imports, version, &[("proxy_on_request_headers", script)]);
+    let gateway = filtered(&Origin::answer(OK), &module, "").await;
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "12\n12 0\n12 \n12\n12\n");
+}
+
+#[tokio::test]
+async fn foreign_function_get_log_level_writes_the_level_as_a_number() {
+    let script = "foreign get_log_level '' -> u32 u32
+        (call $show_number (i64.load32_u (i32.load (i32.const 0x8000))))
+        foreign get_log_level '' 0 0
+        answer";
+    let module = scripted(&[("proxy_on_request_headers", script)]);
+    for (level, number) in [("trace", 0), ("debug", 1), ("info", 2), ("warn", 3), ("error", 4)] {
+        let gateway = builder(&Origin::answer(OK), &module, "").arg("--log").arg(level).start().await;
+        let text = gateway.client("web").await.get("/").await.text();
+        let (written, rest) = text.split_once('\n').unwrap();
+        assert!(written.starts_with("0 ") && written.ends_with(" 4"), "{level}: {text}");
+        assert_eq!(rest, format!("{number}0\n"), "{level}");
+    }
 }
 
 #[tokio::test]

@@ -336,12 +336,25 @@ routes: [{ name: all, upstream: up, filters: [test] }]";
 
 #[tokio::test]
 async fn a_changed_path_is_looked_at_as_any_other() {
-    for (path, status, sent) in
-        [("/a/../b", 200, Some("/b")), ("/../../etc", 400, None), ("/a%00b", 400, None)]
-    {
+    let keep = "paths: { encoded_slash: keep }";
+    for (path, keys, status, sent) in [
+        ("/a/../b", "", 200, Some("/b")),
+        ("/../../etc", "", 400, None),
+        ("/a%00b", "", 400, None),
+        ("/a|b?c=|", "", 200, Some("/a%7Cb?c=|")),
+        ("/a%2fb", "", 400, None),
+        ("/a%2fb", keep, 200, Some("/a%2Fb")),
+        ("/a%2f..", keep, 400, None),
+    ] {
         let module = scripted(&[("proxy_on_request_headers", &format!("set_field 0 :path {path}"))]);
         let origin = Origin::answer(OK);
-        let gateway = filtered(&origin, &module, "").await;
+        let config = format!(
+            "
+filters: {{ test: {{ wasm: test.wasm }} }}
+routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [test], {keys} }}]",
+            origin.url()
+        );
+        let gateway = configured(&config, &[("test", &module)]).start().await;
         assert_eq!(gateway.client("web").await.get("/").await.status, status, "{path}");
         assert_eq!(
             origin.requests().first().map(|request| request.target.clone()).as_deref(),

@@ -198,7 +198,7 @@ routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [trace] }}]",
 }
 
 #[tokio::test]
-async fn a_local_response_passes_no_further_filter() {
+async fn a_local_response_passes_the_filters_before_and_none_behind() {
     let origin = Origin::echo();
     let config = format!(
         "
@@ -212,5 +212,8 @@ routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [letter, no, letter] 
     let gateway =
         Gateway::builder(PROGRAM, config).file("letter.wasm", letter()).file("no.wasm", no).start().await;
     let response = gateway.client("web").await.get("/").await;
-    assert_eq!((response.status, response.text().as_str(), response.header("x-order")), (403, "no", None));
+    assert_eq!(
+        (response.status, response.text().as_str(), response.header("x-order")),
+        (403, "noa", Some("a"))
+    );
 }

@@ -116,6 +116,7 @@ async fn each_filter_does_what_its_own_configuration_shows() {
         ("uppercase", "/", vec![], 200, ("content-type", "text/plain"), "HELLO FROM THE UPSTREAM\n"),
         ("redact", "/people", vec![], 200, ("content-type", "application/json"), people),
         ("inject", "/", vec![], 200, ("content-type", "text/html; charset=utf-8"), page),
+        ("events", "/", vec![], 200, ("content-type", "text/event-stream"), "data: the *** word\n\n"),
         ("error-page", "/", vec![], 200, ("content-type", "text/plain"), "all is well\n"),
         (
             "error-page",
@@ -230,6 +231,42 @@ async fn inject_finds_its_marker_across_chunks_and_holds_back_no_more_than_its_b
     let rest = String::from_utf8(rest).unwrap();
     let body: String = rest.split("\r\n").skip(1).step_by(2).collect();
     assert_eq!(body, inserted, "{rest:?}");
+}
+
+#[tokio::test]
+async fn events_changes_each_event_of_a_stream_before_the_next_one_comes() {
+    let gate = Gate::new();
+    let closing = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = closing.clone();
+        async move {
+            if connection.read_request().await.is_none() {
+                return;
+            }
+            connection
+                .write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await;
+            for piece in ["data: secret 1\n\ndata: sec", "ret 2\n\n"] {
+                connection.write(format!("{:x}\r\n{piece}\r\n", piece.len())).await;
+                gate.pass().await;
+            }
+            connection.write("0\r\n\r\n").await;
+        }
+    });
+    let gateway = with_upstreams("events", &[&origin.url()]).await.start().await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let head = client.read_head().await;
+    assert_eq!(head.headers.all("content-type"), ["text/event-stream"], "{head:?}");
+    // The first event is complete, and nothing else was sent.
+    let first = "d\r\ndata: *** 1\n\n\r\n";
+    assert_eq!(String::from_utf8(client.read_exact(first.len()).await).unwrap(), first);
+    gate.release_all();
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"0\r\n\r\n") {
+        rest.extend(client.read_some().await);
+    }
+    assert_eq!(String::from_utf8(rest).unwrap(), "d\r\ndata: *** 2\n\n\r\n0\r\n\r\n");
 }
 
 #[tokio::test]

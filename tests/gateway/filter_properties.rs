@@ -45,11 +45,35 @@ async fn a_root_context_knows_what_it_is_and_nothing_of_exchanges() {
     let script = format!("{}set_property own value\nget_property own -> bytes\nsay", ask(&names));
     let config = "
 workers: 1
-filters: { test: { wasm: test.wasm, vm_id: common } }
+filters: { test: { wasm: test.wasm, vm_id: common, root_id: own } }
 routes: [{ name: all, respond: { body: own }, filters: [test] }]";
     let module = scripted(&[("proxy_on_context_create", &script)]);
     let gateway = configured(config, &[("test", &module)]).start().await;
-    gateway.wait_for_log("0 test|0 |0 common|0 test|1 |1 |1 |1 |1 |1|1 |").await;
+    gateway.wait_for_log("0 test|0 own|0 common|0 test|1 |1 |1 |1 |1 |1|1 |").await;
+}
+
+/// A module that registers its root context as `auth`, and aborts where the gateway names another one.
+fn named_root() -> Vec<u8> {
+    let check = "get_property plugin_root_id -> u32 u32
+        (if (i32.ne (i32.load (i32.const 0x8008)) (i32.const 4)) (then (unreachable)))
+        (if (i32.ne (i32.load (i32.load (i32.const 0x8000))) (i32.const 0x68747561)) (then (unreachable)))
+        (global.set $end (i32.const 0x10000))";
+    scripted(&[("proxy_on_context_create", check), ("proxy_on_request_headers", "text started\nanswer")])
+}
+
+#[tokio::test]
+async fn plugin_with_a_named_root_starts_by_its_root_id() {
+    let config = "
+filters: { test: { wasm: test.wasm{keys} } }
+routes: [{ name: all, respond: { body: own }, filters: [test] }]";
+    let with = |keys: &str| configured(config, &[("test", &named_root())]).set("keys", keys);
+    let gateway = with(", root_id: auth").start().await;
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "started\n");
+    for keys in ["", ", root_id: Auth", ", root_id: author"] {
+        let output = with(keys).run_to_exit().await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("`root_id` must be that name"), "{keys}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use support::{Gate, Gateway, Origin, wait_until};
 
 use crate::PROGRAM;
-use crate::filter_script::{CONTINUE, on, script, set};
+use crate::filter_script::{CONTINUE, call, on, script, set};
 use crate::load::{Connection, Load, post_reload};
 use crate::reload_many::heap;
 use crate::reloading::{refused_times, replace};
@@ -100,6 +100,25 @@ async fn a_module_that_changes_is_swapped_while_requests_under_way_keep_theirs()
     );
     wait_until("the old instance to be gone", async || gauges(&gateway, "one").await == before).await;
     assert_eq!(slow.get("/").await.header("x-version"), Some("new"), "the connection is as good as before");
+}
+
+#[tokio::test]
+async fn a_filter_that_a_reload_brings_can_call_a_new_upstream_as_it_starts() {
+    let (origin, side) = (Origin::echo(), Origin::echo());
+    let gateway = Gateway::builder(PROGRAM, config(&origin, 1, "{}", "[{ name: all, upstream: origin }]"))
+        .start()
+        .await;
+    let configure = format!(
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) {} (i32.const 1))"#,
+        call("/keys", 60000)
+    );
+    replace(&gateway.folder().join("one.wasm"), script(&(configure + &on("request_headers", CONTINUE))));
+    let next = config(&origin, 1, ONE, ALL);
+    let next = next.replace("upstreams: {", &format!("upstreams: {{ side: {{ url: '{}' }},", side.url()));
+    replace(&gateway.folder().join("gateway.yaml"), next);
+    post_reload(&gateway).await;
+    // Without a request: the workers start the filter before it serves.
+    wait_until("the call", async || side.requests().iter().any(|request| request.target == "/keys")).await;
 }
 
 #[tokio::test]

@@ -10,29 +10,33 @@ use crate::PROGRAM;
 use crate::filtering::plugin;
 
 /// What a run of the program came to.
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// A filter in a folder of its own.
-struct Filter(TempDir);
+pub(crate) struct Filter(TempDir);
 
 impl Filter {
     fn new(declarations: &str) -> Self {
+        Self::of(&plugin(declarations))
+    }
+
+    pub(crate) fn of(module: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("test.wasm"), plugin(declarations)).unwrap();
+        fs::write(folder.path().join("test.wasm"), module).unwrap();
         Self(folder)
     }
 
-    fn file(&self, name: &str, content: &str) -> String {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.0.path().join(name);
         fs::write(&path, content).unwrap();
         path.display().to_string()
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         let module = self.0.path().join("test.wasm").display().to_string();
         filter(self.0.path(), &[&["run", &module], arguments].concat()).await
     }
@@ -176,6 +180,36 @@ async fn what_a_filter_did_is_on_standard_error_in_its_order() {
 }
 
 #[tokio::test]
+async fn run_warns_of_body_callbacks_that_never_read_or_change_a_body() {
+    const WARNING: &str = "set `bodies: off`";
+    let body_callback = |script: &str| {
+        let name = "proxy_on_response_body";
+        format!(r#"(func (export "{name}") (param i32 i32 i32) (result i32) {script})"#)
+    };
+    let get =
+        "(drop (call $get_buffer (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 64) (i32.const 68)))";
+    let trailers = "(drop (call $get_map_size (i32.const 3) (i32.const 64)))";
+    for (script, keys, warns) in [
+        ("(i32.const 0)".to_owned(), "{}", true),
+        ("(i32.const 0)".to_owned(), "{ bodies: off }", false),
+        ("(i32.eqz (local.get 2))".to_owned(), "{}", false),
+        (format!("{get} (i32.const 0)"), "{}", false),
+        (format!("{trailers} (i32.const 0)"), "{}", false),
+    ] {
+        let filter = Filter::new(&body_callback(&script));
+        let body = filter.file("body", "hello");
+        let ran = filter.run(&["--body", &body, "--chunks", "2", "--keys", keys]).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains(WARNING), warns, "{script} {keys}: {}", ran.stderr);
+        let ran = filter.run(&["--keys", keys]).await;
+        assert!(!ran.stderr.contains(WARNING), "without a body nothing is known: {}", ran.stderr);
+    }
+    let changes = Filter::new(BARS);
+    let body = changes.file("body", "hello");
+    assert!(!changes.run(&["--body", &body]).await.stderr.contains(WARNING));
+}
+
+#[tokio::test]
 async fn a_filter_that_fails_is_exit_code_1_with_what_the_client_would_get() {
     let filter = Filter::new(BROKEN);
     let body = filter.file("body", "hello");
@@ -228,7 +262,7 @@ async fn a_call_of_the_filter_is_shown_and_fails() {
     );
     let ran = filter.run(&[]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("calls upstream `users`: GET /x"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("calls upstream `users`: GET /x, host a, at most 1s"), "{}", ran.stderr);
     assert!(ran.stderr.contains("info: fields: 0\n"), "{}", ran.stderr);
 }
 
@@ -260,8 +294,13 @@ async fn what_cannot_be_run_is_said_with_exit_code_2_and_what_is_no_filter_with_
         (&["--status", "101"], 2, "from 200 to 599"),
         (&["--path", "a"], 2, "--path"),
         (&["--keys", "{ on_eror: open }"], 2, "on_eror"),
+        (&["--answer", "users"], 2, "--answer: `users` has another form than NAME=FILE"),
+        (&["--answer", "users=/not/there"], 2, "--answer: cannot read /not/there: "),
+        (&["--answer", &format!("users={text}")], 2, "text is no response: it begins with `no response`"),
+        (&["--answer", "users=-", "--response", "-"], 2, "standard input is there once"),
         (&["--keys", "{ config: 1 }"], 2, "`config` is given elsewhere"),
         (&[], 1, "filter failed (start): `proxy_on_configure` answers"),
+        (&[], 1, "give it one by `--config`"),
     ] {
         let ran = filter.run(arguments).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{arguments:?}: {}", ran.stderr);
@@ -278,12 +317,19 @@ async fn a_new_filter_is_made_once_and_says_how_to_go_on() {
     let parent = folder.path().display().to_string();
     let made = filter(folder.path(), &["new", "my-filter", "--path", &parent]).await;
     assert_eq!(made.code, Some(0), "{}", made.stderr);
-    for command in
-        ["rustup target add wasm32-wasip1", "cargo build --release", "gateway --config gateway.yaml"]
-    {
+    for command in [
+        "rustup target add wasm32-wasip1",
+        "cargo build --release",
+        "gateway --config gateway.yaml",
+        "filter run",
+    ] {
         assert!(made.stdout.contains(command), "{}", made.stdout);
     }
     assert!(folder.path().join("my-filter/src/lib.rs").is_file());
+    let made = filter(folder.path(), &["new", "heads", "--path", &parent, "--bodies", "off"]).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let config = fs::read_to_string(folder.path().join("heads/gateway.yaml")).unwrap();
+    assert!(config.contains("bodies: off"), "{config}");
     for (arguments, says) in [
         (["new", "my-filter", "--path", &parent], "exists already"),
         (["new", "My Filter", "--path", &parent], "is not a name for a filter"),
@@ -291,5 +337,45 @@ async fn a_new_filter_is_made_once_and_says_how_to_go_on() {
         let ran = filter(folder.path(), &arguments).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_local_response_goes_through_the_filters_own_callbacks() {
+    let answering = Filter::new(
+        r#"
+(data (i32.const 0) "nox-seenyes")
+(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+  (drop (call $respond (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2)
+    (i32.const 0) (i32.const 0) (i32.const -1)))
+  (i32.const 1))
+(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+  (drop (call $set_field (i32.const 2) (i32.const 2) (i32.const 6) (i32.const 8) (i32.const 3)))
+  (i32.const 0))"#,
+    );
+    for (keys, is_seen) in [("{}", true), ("{ local_responses: off }", false)] {
+        let ran = answering.run(&["--keys", keys]).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.contains("403") && ran.stdout.ends_with("no"), "{}", ran.stdout);
+        assert_eq!(ran.stdout.contains("x-seen: yes"), is_seen, "{keys}: {}", ran.stdout);
+        assert!(ran.stderr.contains("[sends a local response: 403 Forbidden]"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("proxy_on_response_headers"), is_seen, "{keys}: {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_run_shows_what_a_callback_answered() {
+    for (answer, code, shown) in [
+        (0, 0, "proxy_on_request_headers (4 fields, the end): continue\n"),
+        (2, 0, "proxy_on_request_headers (4 fields, the end): continue, and end the message here\n"),
+        (4, 1, "proxy_on_request_headers (4 fields, the end): pause\n"),
+        (77, 1, "[the answer 77 is unknown in this ABI: it counts as a pause]"),
+    ] {
+        let filter = Filter::new(&format!(
+            r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const {answer}))"#
+        ));
+        let ran = filter.run(&["--keys", "{ limits: { pause: 50ms } }"]).await;
+        assert_eq!(ran.code, Some(code), "{answer}: {}", ran.stderr);
+        assert!(ran.stderr.contains(shown), "{answer}: {}", ran.stderr);
     }
 }

@@ -116,7 +116,7 @@ async fn a_callback_of_another_form_than_the_abi_has_is_named() {
 #[tokio::test]
 async fn a_module_with_nothing_but_the_necessary_lets_everything_pass() {
     for exported in ["malloc", "proxy_on_memory_allocate"] {
-        for version in ["0_1_0", "0_2_0", "0_2_1"] {
+        for version in ["0_1_0", "0_2_0", "0_2_1", "0_2_100"] {
             let text = smallest("", "").replace("malloc", exported).replace("0_2_1", version);
             let origin = Origin::answer(OK);
             let gateway = filtered(&origin, &wat::parse_str(&text).unwrap(), "").await;
@@ -221,13 +221,13 @@ async fn a_plugin_that_fails_at_its_start_is_an_error_with_the_reason_and_the_pl
         "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)";
     for (callback, script, reason) in [
         ("_initialize", "(unreachable)", "unreachable"),
-        ("_start", looping, "it took more than 500ms of CPU time"),
+        ("_start", looping, "it took more than `limits.start`, 50ms of CPU time"),
         ("proxy_on_context_create", "(unreachable)", "unreachable"),
-        ("proxy_on_vm_start", looping, "it took more than 500ms of CPU time"),
-        ("proxy_on_configure", grow, "it had asked for more memory than `limits.memory`, 33554432 bytes"),
+        ("proxy_on_vm_start", looping, "it took more than `limits.start`, 50ms of CPU time"),
+        ("proxy_on_configure", grow, "of memory, more than `limits.memory`, 32MiB"),
     ] {
         let module = scripted(&[(callback, &format!("log 2 'so far so good'\n{script}"))]);
-        let said = refused(&module, "").await;
+        let said = refused(&module, ", limits: { start: 50ms }").await;
         assert!(said.contains(reason), "{reason} in {said}");
         assert!(said.contains(callback.trim_start_matches('_')), "the function's name in {said}");
         assert!(said.contains("it said: info: so far so good"), "{said}");
@@ -239,7 +239,9 @@ async fn a_module_whose_memory_is_beyond_its_limit_from_the_start_is_refused() {
     let text =
         smallest("", "").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 513)"#);
     let said = refused(&wat::parse_str(&text).unwrap(), "").await;
-    assert!(said.contains("limits.memory"), "{said}");
+    assert!(said.contains("it asked for 32832KiB of memory, more than `limits.memory`, 32MiB"), "{said}");
+    assert!(said.contains("a start needs 32832KiB of memory"), "{said}");
+    assert!(said.contains("write `limits: { memory: 33MiB }`"), "{said}");
     let module = wat::parse_str(text.replace("513", "512")).unwrap();
     let origin = Origin::answer(OK);
     filtered(&origin, &module, "").await;
@@ -274,4 +276,107 @@ async fn abi_0_1_0_has_its_own_functions_and_heads_without_an_end() {
     let response = gateway.client("web").await.get("/").await;
     // The request has its pseudo-headers only; a response has a status and a length, and a date by now.
     assert_eq!((response.text().as_str(), response.header("x-old")), ("ok", Some("43")));
+}
+
+/// Spins for so many milliseconds of time, which are about as many of CPU time where nothing else runs.
+fn spin(millis: u64) -> String {
+    format!(
+        "(drop (call $get_time (i32.const 16)))
+        (loop $again
+          (drop (call $get_time (i32.const 24)))
+          (br_if $again (i64.lt_u (i64.sub (i64.load (i32.const 24)) (i64.load (i32.const 16))) (i64.const {}))))",
+        millis * 1_000_000
+    )
+}
+
+#[tokio::test]
+async fn start_that_meets_a_limit_is_refused_with_the_measured_need() {
+    let grow = "(drop (memory.grow (i32.const 1008)))";
+    let check = "(if (i32.ne (memory.size) (i32.const 1024)) (then (unreachable)))";
+    let module = scripted(&[("proxy_on_vm_start", grow), ("proxy_on_configure", check)]);
+    let said = refused(&module, "").await;
+    assert!(said.contains("it asked for 64MiB of memory, more than `limits.memory`, 32MiB"), "{said}");
+    assert!(said.contains("a start needs 64MiB of memory"), "{said}");
+    assert!(said.contains("write `limits: { memory: 64MiB }`"), "{said}");
+    let builder = configured(CONFIG, &[("test", &module)]).set("keys", ", limits: { memory: 64MiB }");
+    assert_eq!(builder.start().await.client("web").await.get("/").await.status, 200);
+
+    let slow = scripted(&[("proxy_on_configure", &spin(200))]);
+    let said = refused(&slow, ", limits: { start: 10ms }").await;
+    assert!(said.contains("it took more than `limits.start`, 10ms of CPU time"), "{said}");
+    assert!(said.contains("write `limits: { start: "), "{said}");
+    let hungry = scripted(&[(
+        "proxy_on_configure",
+        "(loop $on (br_if $on (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))\n(unreachable)",
+    )]);
+    let said = refused(&hungry, "").await;
+    assert!(said.contains("with 128MiB of memory and 4s it does not start either"), "{said}");
+}
+
+#[tokio::test]
+async fn start_has_a_limit_of_its_own_for_all_of_its_calls_together() {
+    let slow = [("_initialize", spin(60)), ("proxy_on_vm_start", spin(60)), ("proxy_on_configure", spin(60))];
+    let slow: Vec<(&str, &str)> = slow.iter().map(|(name, script)| (*name, script.as_str())).collect();
+    let module = scripted(&slow);
+    let builder = |keys: &str| configured(CONFIG, &[("test", &module)]).set("keys", keys);
+    let gateway = builder(", limits: { time: 10ms, start: 10s }").start().await;
+    assert_eq!(gateway.client("web").await.get("/").await.status, 200);
+    let said = refused(&module, ", limits: { time: 10s, start: 20ms }").await;
+    assert!(said.contains("it took more than `limits.start`, 20ms"), "{said}");
+}
+
+#[tokio::test]
+async fn module_larger_than_its_limit_is_refused_with_its_size() {
+    // A custom section of 17 MiB, as debug information is.
+    let mut module = scripted(&[]);
+    let bytes: usize = 17 << 20;
+    module.push(0);
+    let mut length = bytes + 2;
+    while length >= 0x80 {
+        module.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    module.push(u8::try_from(length).unwrap());
+    module.extend([1, b'x']);
+    module.resize(module.len() + bytes, 0);
+    let base = "listeners: [{ name: web, address: 127.0.0.1:0 }]";
+    let limited = format!("{base}\nwasm: {{ module_bytes: 16MiB, cache: off }}{CONFIG}");
+    let gateway = |config: String| {
+        support::Gateway::builder(crate::PROGRAM, config).file("test.wasm", &module).set("keys", "")
+    };
+    let output = gateway(limited.clone()).run_to_exit().await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("larger than `wasm.module_bytes`, 16MiB"), "{said}");
+    assert!(
+        said.contains(&format!("it has {} bytes; write `wasm: {{ module_bytes: 18MiB }}`", module.len())),
+        "{said}"
+    );
+    let started = gateway(limited.replace("16MiB", "18MiB")).start().await;
+    assert_eq!(started.client("web").await.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn every_worker_has_started_its_filters_before_they_serve() {
+    let module =
+        |version: &str| scripted(&[("proxy_on_configure", &format!("{}\ntext {version}\nsay", spin(30)))]);
+    let config = CONFIG.replace("workers: 1", "workers: 3");
+    let gateway = configured(&config, &[("test", &module("first"))]).set("keys", "").start().await;
+    assert_eq!(gateway.metric("gateway_filter_instances{filter=\"test\"}").await, Some(3.0));
+    crate::reloading::replace(&gateway.folder().join("test.wasm"), module("second"));
+    crate::load::post_reload(&gateway).await;
+    gateway.wait_for_log("configuration reloaded").await;
+    let lines = gateway.logs();
+    let live = lines.iter().position(|line| line.contains("configuration reloaded")).unwrap();
+    let started = lines.iter().take(live).filter(|line| line.contains("second|")).count();
+    assert_eq!(started, 3, "{lines:#?}");
+}
+
+#[tokio::test]
+async fn instances_for_each_request_may_have_large_memories_and_tables() {
+    let declarations = "(table 40000 funcref)";
+    let grow = "(if (i32.eq (memory.grow (i32.const 1000)) (i32.const -1)) (then (unreachable)))";
+    let module = scripted_with("", declarations, &[("proxy_on_configure", grow)]);
+    let keys = ", isolation: request, limits: { memory: 64MiB }";
+    let gateway = configured(CONFIG, &[("test", &module)]).set("keys", keys).start().await;
+    assert_eq!(gateway.client("web").await.get("/").await.status, 200);
 }

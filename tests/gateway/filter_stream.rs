@@ -85,19 +85,19 @@ async fn only_streams_of_http_can_go_on_or_be_closed_and_a_root_context_has_none
         continue 3
         continue 9
         close 2
-        close 3
-        close 9";
-    let root =
-        format!("{statuses}\ncontinue 0\ncontinue 1\nclose 0\nclose 1\nrespond 200 '' '' '' -1\ndone\nsay");
+        close 3";
+    let root = format!(
+        "{statuses}\nclose 9\ncontinue 0\ncontinue 1\nclose 0\nclose 1\nrespond 200 '' '' '' -1\ndone\nsay"
+    );
     let module = scripted(&[
         ("proxy_on_configure", &root),
         ("proxy_on_request_headers", &format!("{statuses}\ncontinue 0\ncontinue 1\nanswer")),
     ]);
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &module, "").await;
-    gateway.wait_for_log("12|12|12|12|12|12|2|2|2|2|2|1|").await;
+    gateway.wait_for_log("12|12|2|12|12|2|2|2|2|2|2|1|").await;
     let answer = gateway.client("web").await.get("/").await.text();
-    assert_eq!(answer, "12\n12\n12\n12\n12\n12\n0\n0\n");
+    assert_eq!(answer, "12\n12\n2\n12\n12\n0\n0\n");
 }
 
 /// A gateway whose filter closes the request for `/close`, in this callback.
@@ -115,8 +115,11 @@ async fn a_closed_request_has_no_answer_and_its_http1_connection_ends() {
     for (callback, stream) in [
         ("proxy_on_request_headers", 0),
         ("proxy_on_request_headers", 1),
+        ("proxy_on_request_headers", 4),
         ("proxy_on_request_body", 0),
+        ("proxy_on_request_body", 255),
         ("proxy_on_response_headers", 1),
+        ("proxy_on_response_headers", 65_536),
         ("proxy_on_response_body", 1),
     ] {
         let origin = Origin::answer(OK);

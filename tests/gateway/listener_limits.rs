@@ -168,8 +168,8 @@ async fn a_body_over_the_limit_is_413_however_its_length_is_told() {
     for request in origin.requests() {
         assert!(request.body.len() <= 10 || request.target != "/", "a refused body was sent to its end");
     }
-    let pools = gateway.pools().await;
-    assert!(pools.iter().all(|pool| pool["active"] == 0), "{pools:#?}");
+    wait_until("no connection in use", async || gateway.pools().await.iter().all(|pool| pool["active"] == 0))
+        .await;
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ routes: [{ match: { prefix: / }, respond: { body: hello } }]",
     for _ in 0..80 {
         inside.push(gateway.client("web").await);
     }
-    gateway.wait_for_log("accepting pauses").await;
+    gateway.wait_for_log("not accepting: the open file limit of the process is reached").await;
     let before = cpu_ticks(&gateway);
     // Half a second of real time is what this is about: a spin would show as some 50 ticks of each worker.
     let mut late = gateway.client("web").await;
@@ -217,7 +217,11 @@ routes: [{ match: { prefix: / }, respond: { body: hello } }]",
     );
     let spent = cpu_ticks(&gateway) - before;
     assert!(spent < 15, "{spent} ticks in half a second without descriptors");
-    let warnings = gateway.logs().iter().filter(|line| line.contains("accepting pauses")).count();
+    let warnings = gateway
+        .logs()
+        .iter()
+        .filter(|line| line.contains("not accepting: the open file limit of the process is reached"))
+        .count();
     assert_eq!(warnings, 1, "{:?}", gateway.logs());
     // Those that are inside are served meanwhile, and all others once these have gone.
     assert_eq!(inside[0].get("/").await.text(), "hello");

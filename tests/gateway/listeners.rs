@@ -1,5 +1,6 @@
 //! Where clients come in: addresses, TLS, and the HTTP/1 versions.
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -74,6 +75,21 @@ async fn the_server_name_chooses_the_certificate_and_the_first_is_for_all_others
 }
 
 #[tokio::test]
+async fn a_chain_without_a_line_break_at_its_border_is_shown_whole() {
+    let root = Certificates::new();
+    let intermediate = root.intermediate();
+    let identity = intermediate.server(&["a.test"]);
+    let chain = fs::read_to_string(&identity.cert).unwrap();
+    let border = "-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----";
+    assert!(chain.contains(border));
+    fs::write(&identity.cert, chain.replace(border, &border.replace('\n', ""))).unwrap();
+    let gateway = tls_gateway(&[&identity], "", "[h1]").await;
+    // It knows the root alone, so the certificate in between has to come with the server's own.
+    let mut client = Client::connect_tls(gateway.addr("web"), &root.client_config(&[]), "a.test").await;
+    assert_eq!(client.get("/").await.text(), "hello");
+}
+
+#[tokio::test]
 async fn alpn_agrees_on_a_protocol_that_both_sides_speak() {
     let certificates = Certificates::new();
     let identity = certificates.server(&["a.test"]);
@@ -83,6 +99,12 @@ async fn alpn_agrees_on_a_protocol_that_both_sides_speak() {
         ("[h1, h2]", &[], None),
         ("[h1]", &["h2", "http/1.1"], Some("http/1.1")),
         ("[h1]", &[], None),
+        // The server's order counts: what both sides speak best.
+        ("[h1]", &["http/1.0"], Some("http/1.0")),
+        ("[h1, h2]", &["http/1.0"], Some("http/1.0")),
+        ("[h1, h2]", &["http/1.0", "http/1.1"], Some("http/1.1")),
+        ("[h1, h2]", &["http/1.0", "h2"], Some("h2")),
+        ("[h1]", &["http/0.9", "http/1.0", "spdy/3"], Some("http/1.0")),
     ] {
         let gateway = tls_gateway(&[&identity], "", protocols).await;
         let config = certificates.client_config(offered);
@@ -92,7 +114,13 @@ async fn alpn_agrees_on_a_protocol_that_both_sides_speak() {
             assert_eq!(client.get("/").await.text(), "hello", "{protocols} {offered:?}");
         }
     }
-    for (protocols, offered) in [("[h1]", "h2"), ("[h2]", "http/1.1")] {
+    for (protocols, offered) in [
+        ("[h1]", "h2"),
+        ("[h2]", "http/1.1"),
+        ("[h2]", "http/1.0"),
+        ("[h1, h2]", "http/0.9"),
+        ("[h1, h2]", "acme-tls/1"),
+    ] {
         let gateway = tls_gateway(&[&identity], "", protocols).await;
         let config = certificates.client_config(&[offered]);
         let connected = Client::try_connect_tls(gateway.addr("web"), &config, "a.test").await;

@@ -199,7 +199,7 @@ pub(crate) async fn ask_for_reload(gateway: &Gateway) -> Response {
 
 /// What an origin answers that shows who it is and what it was asked. Ports do not show: they are no two origins' same.
 pub(crate) fn told(origin: &str, request: &Request) -> Vec<u8> {
-    let shown = |(name, value): &(String, String)| match name.as_str() {
+    let shown = |(name, value): &(String, String)| match name.to_lowercase().as_str() {
         "host" => Some(format!("host: {}", value.split(':').next().unwrap_or_default())),
         name => name.starts_with("x-").then(|| format!("{name}: {value}")),
     };

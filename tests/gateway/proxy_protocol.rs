@@ -1,8 +1,9 @@
 //! The PROXY protocol: a load balancer in front tells whom it speaks for.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use support::{Certificates, Client, Gateway, Origin};
+use support::{Certificates, Client, Gateway, Origin, with_longer_and_longer};
 
 use crate::gateway;
 
@@ -77,8 +78,13 @@ async fn a_trusted_proxy_names_the_client_in_either_version() {
 
 #[tokio::test]
 async fn a_header_from_anyone_else_is_no_http_and_none_from_a_proxy_is_a_close() {
+    with_longer_and_longer(from_anyone_else_or_missing).await;
+}
+
+async fn from_anyone_else_or_missing(limit: Duration) {
     let origin = Origin::echo();
-    let gateway = start(&origin, "timeouts: { tls_handshake: off, request_header: 300ms }").await;
+    let timeouts = format!("timeouts: {{ tls_handshake: off, request_header: {}ms }}", limit.as_millis());
+    let gateway = start(&origin, &timeouts).await;
     let header = b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 80\r\n".as_slice();
     // A header of version 1 reads like a request line without an HTTP version.
     for (header, status) in [(header, 505), (&version_2_ipv4(), 400)] {

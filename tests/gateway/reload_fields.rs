@@ -19,7 +19,8 @@ use crate::pooled::number;
 const ELSEWHERE: [&str; 2] = ["workers", "admin"];
 
 /// Each is asked for by every client in turn.
-const PATHS: [&str; 7] = ["/unchanged", "/own/x?q=1", "/named", "/inline/a", "/several", "/fixed", "/moved"];
+const PATHS: [&str; 8] =
+    ["/unchanged", "/own/x?q=1", "/named", "/inline/a", "/several", "/fixed", "/moved", "/secured"];
 
 /// What an upstream's pool is at.
 const ORIGINS: [&str; 9] =
@@ -57,6 +58,7 @@ impl Site {
             fs::copy(&from, folder.join(to)).unwrap();
             fs::copy(&from, folder.join(to.replace('.', "-copy."))).unwrap();
         }
+        fs::write(folder.join("revoked.crl"), certificates.revocation_list(&[], 2099)).unwrap();
         for name in ["nothing.wasm", "nothing-copy.wasm"] {
             fs::write(folder.join(name), wat::parse_str(NOTHING).unwrap()).unwrap();
         }
@@ -122,11 +124,12 @@ impl Site {
                 { "name": "several", "match": {} },
                 { "name": "fixed", "match": { "prefix": "/fixed" }, "respond": {} },
                 { "name": "moved", "match": { "prefix": "/moved" }, "redirect": {} },
+                { "name": "secured", "match": { "prefix": "/secured" }, "redirect": {} },
             ],
         });
-        // The first edit of each key has its old value; the section that may be off has its own by its keys.
+        // The first edit of each key has its old value; a section that may be off has its own by its keys.
         let mut known = BTreeSet::new();
-        for edit in edits.iter().filter(|edit| edit.key != "telemetry.access_log") {
+        for edit in edits.iter().filter(|edit| !(edit.old.is_object() && edit.new == "off")) {
             if known.insert(&edit.pointer) {
                 set(&mut config, &edit.pointer, &edit.old);
             }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use support::{Gateway, wait_until};
 
+use crate::filter_script::script;
 use crate::reloading::{
     BASE, Clock, answering, file, get, is_generation, refused, replace, serves, start, write_in_place,
 };
@@ -170,4 +171,53 @@ async fn nothing_is_served_of_a_file_that_is_being_written_even_if_its_half_is_g
         gateway.reload(&two_routes("old")).await;
     }
     assert_eq!(refused(&gateway).await, 0, "{}", gateway.output());
+}
+
+/// Waits until the gateway's thread that reads files sleeps (proc(5)), as it does while it opens a pipe.
+async fn reading_waits(gateway: &Gateway) {
+    let tasks = format!("/proc/{}/task", gateway.pid());
+    wait_until("a reload that waits for the pipe", async || {
+        fs::read_dir(&tasks).unwrap().flatten().any(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.contains("(reload) S")
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn filters_of_a_reload_that_is_postponed_are_not_started() {
+    let gateway = start(answering("old") + "workers: 1\n").await;
+    let mut clock = Clock::start().await;
+    let noted = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (call $note 'configure' (i32.const 0) (i32.const 0)) (i32.const 1))"#;
+    let folder = file(&gateway).parent().unwrap().to_owned();
+    fs::write(folder.join("noted.wasm"), script(noted)).unwrap();
+    let pipe = folder.join("pipe");
+    run("mkfifo", &[&pipe]);
+    let text = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+admin: {{ address: 127.0.0.1:0 }}
+telemetry: {{ access_log: {{ output: '{}' }} }}
+workers: 1
+wasm: {{ cache: off }}
+filters: {{ noted: {{ wasm: noted.wasm }} }}
+routes: [{{ respond: {{ body: new }}, filters: [noted] }}]
+",
+        pipe.display()
+    );
+    replace(&file(&gateway), &text);
+    reading_waits(&gateway).await;
+    // The file that was read whole is written again before the reload gets any further.
+    let halves = Halves::begin(&file(&gateway), &text, "routes");
+    clock.tick().await;
+    let _reader = tokio::task::spawn_blocking(move || File::open(pipe)).await.unwrap().unwrap();
+    clock.tick().await;
+    assert!(!gateway.output().contains("note: configure"), "{}", gateway.output());
+    halves.end();
+    serves(&gateway, "new").await;
+    // The log comes by a pipe, which may be behind the response.
+    gateway.wait_for_log("note: configure").await;
+    assert_eq!(gateway.output().matches("note: configure").count(), 1, "{}", gateway.output());
 }

@@ -117,7 +117,7 @@ async fn a_request_that_is_tried_again_goes_on_trying_where_it_began() {
     let address = unused_address();
     let nobody = Origin::answer(named("nobody"));
     let first = format!(
-        "\nroutes: [{{ name: up, upstream: {{ url: 'http://{address}' }}, retry: {{ attempts: 6, backoff: 100ms }} }}]"
+        "\nroutes: [{{ name: up, upstream: {{ url: 'http://{address}' }}, retry: {{ attempts: 9, backoff: 100ms }} }}]"
     );
     let gateway = builder(config(&first), &certificates, &nobody).start().await;
     let mut waiting = clients(&gateway, &certificates).await;
@@ -137,10 +137,11 @@ async fn a_request_that_is_tried_again_goes_on_trying_where_it_began() {
     late.wait_for_open(0).await;
 }
 
-/// A route whose pool has room for one connection.
+/// A route whose pool has room for one connection, for which requests wait as long as the test takes.
 fn narrow(keys: &str) -> String {
+    let patient = if keys.contains("acquire_timeout") { "" } else { ", acquire_timeout: 10m" };
     config(&format!(
-        "\nroutes:\n  - {{ name: up, match: {{ prefix: /up }}, upstream: {{ url: '{{origin}}' }}, pool: {{ max_connections: 1{keys} }} }}"
+        "\nroutes:\n  - {{ name: up, match: {{ prefix: /up }}, upstream: {{ url: '{{origin}}' }}, pool: {{ max_connections: 1{patient}{keys} }} }}"
     ))
 }
 

@@ -1,7 +1,7 @@
 //! Limits and timeouts of a listener that change while its connections are open: from their next request on.
 
 use support::bytes::Bytes;
-use support::{Client, Gateway, Http2Client, http, wait_until};
+use support::{Client, Gateway, Http2Client, http, wait_until, with_longer_and_longer};
 
 use crate::load::post_reload;
 use crate::pooled::refusal;
@@ -111,23 +111,27 @@ async fn timeouts_change_for_open_connections_with_their_next_request() {
 
 #[tokio::test]
 async fn a_longer_keep_alive_holds_from_the_next_request_on() {
-    let config = |timeout: &str| {
-        format!(
-            "listeners:\n- {{ name: web, address: 127.0.0.1:0, timeouts: {{ keep_alive: {timeout} }} }}\n\
-             - {{ name: other, address: 127.0.0.1:0, timeouts: {{ keep_alive: 300ms }} }}\n\
-             admin: {{ address: 127.0.0.1:0 }}\nroutes: [{{ respond: {{ body: hello }} }}]\n"
-        )
-    };
-    let gateway = crate::gateway(config("10s")).start().await;
-    let (mut client, mut other) = (used(&gateway).await, gateway.client("other").await);
-    for timeout in ["300ms", "off"] {
-        gateway.rewrite_config(&config(timeout));
-        post_reload(&gateway).await;
-        assert_eq!(client.get("/").await.status, 200, "{timeout}");
-    }
-    other.get("/").await;
-    other.expect_closed().await;
-    assert_eq!(client.get("/").await.status, 200);
+    with_longer_and_longer(async |limit| {
+        let short = format!("{}ms", limit.as_millis());
+        let config = |timeout: &str| {
+            format!(
+                "listeners:\n- {{ name: web, address: 127.0.0.1:0, timeouts: {{ keep_alive: {timeout} }} }}\n\
+                 - {{ name: other, address: 127.0.0.1:0, timeouts: {{ keep_alive: {short} }} }}\n\
+                 admin: {{ address: 127.0.0.1:0 }}\nroutes: [{{ respond: {{ body: hello }} }}]\n"
+            )
+        };
+        let gateway = crate::gateway(config("10m")).start().await;
+        let (mut client, mut other) = (used(&gateway).await, gateway.client("other").await);
+        for timeout in [&*short, "off"] {
+            gateway.rewrite_config(&config(timeout));
+            post_reload(&gateway).await;
+            assert_eq!(client.get("/").await.status, 200, "{timeout}");
+        }
+        other.get("/").await;
+        other.expect_closed().await;
+        assert_eq!(client.get("/").await.status, 200);
+    })
+    .await;
 }
 
 #[tokio::test]

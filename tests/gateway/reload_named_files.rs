@@ -124,6 +124,54 @@ async fn other_client_authorities_end_the_sessions_of_those_that_were_let_in_bef
 }
 
 #[tokio::test]
+async fn a_revoked_client_is_refused_from_the_next_connection_on_and_its_session_with_it() {
+    let certificates = Certificates::new();
+    let [known, revoked] = ["known", "revoked"].map(|name| certificates.client(name));
+    let keys = ", client_auth: { ca: clients.pem, crl: [clients.crl] }";
+    let gateway = builder(&certificates.server(&[NAME]), keys)
+        .file("clients.pem", fs::read(certificates.ca()).unwrap())
+        .file("clients.crl", certificates.revocation_list(&[], 2099))
+        .start()
+        .await;
+    let [known, revoked] = [known, revoked].map(|identity| {
+        let config = certificates.client_config_with(&identity);
+        (identity, config)
+    });
+    let mut open = Client::connect_tls(gateway.addr("web"), &revoked.1, NAME).await;
+    assert_eq!(open.get("/").await.text(), "hello");
+    let mut again = Client::connect_tls(gateway.addr("web"), &revoked.1, NAME).await;
+    assert_eq!((again.is_resumed(), again.get("/").await.text()), (true, "hello".to_owned()));
+
+    let crl = gateway.folder().join("clients.crl");
+    replace(&crl, certificates.revocation_list(&[&revoked.0], 2099));
+    wait_until("the new list", async || gateway.generation().await == 2).await;
+    let log = gateway.wait_for_log("configuration reloaded").await;
+    assert!(log.contains("listeners ~1 (web: tls (content of its files))"), "{log}");
+    let mut refused = Client::connect_tls(gateway.addr("web"), &revoked.1, NAME).await;
+    assert!(!refused.is_resumed());
+    refused.try_send_raw("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.ok();
+    assert!(refused.try_read_response().await.is_err(), "it was let in");
+    assert_eq!(open.get("/").await.text(), "hello", "a connection that is open stays");
+    let mut client = Client::connect_tls(gateway.addr("web"), &known.1, NAME).await;
+    assert_eq!(client.get("/").await.text(), "hello");
+
+    // An expired list refuses all that it covers, and says so.
+    replace(&crl, certificates.revocation_list(&[], 2021));
+    wait_until("the expired list", async || gateway.generation().await == 3).await;
+    gateway.wait_for_log("the revocation list has expired").await;
+    let mut refused = Client::connect_tls(gateway.addr("web"), &known.1, NAME).await;
+    refused.try_send_raw("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.ok();
+    assert!(refused.try_read_response().await.is_err(), "it was let in");
+    let log = gateway.wait_for_log("a client is refused").await;
+    assert!(log.contains("the list of its issuer has expired on Fri, 01 Jan 2021"), "{log}");
+
+    // A file that is no list changes nothing.
+    replace(&crl, fs::read(certificates.ca()).unwrap());
+    refused_times(&gateway, 1).await;
+    assert!(check_errors(&gateway).await.contains("a file under `crl` holds revocation lists alone"));
+}
+
+#[tokio::test]
 async fn a_mounted_secret_is_one_reload_with_certificate_and_key() {
     let certificates = Certificates::new();
     let gateway = start(answering("first")).await;

@@ -206,6 +206,8 @@ async fn the_admin_listener_can_come_back_at_once() {
         serves(&gateway, &turn.to_string()).await;
         gateway.wait_for_log(&format!("configuration reloaded generation={turn} ")).await;
     }
+    // What is printed arrives by a pipe of its own.
+    wait_until("the last address to be printed", async || gateway.admin_addr() == address).await;
     is_generation(&gateway, 7).await;
     assert_eq!(refused(&gateway).await, 0);
     assert!(clients.len() >= 3);

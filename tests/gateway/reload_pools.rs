@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use support::serde_json::Value;
-use support::{Gate, Gateway, Origin, Response, wait_until};
+use support::{Gate, Gateway, Origin, Response, wait_until, with_longer_and_longer};
 use tokio::task::JoinHandle;
 
 use crate::load::post_reload;
@@ -88,10 +88,10 @@ async fn a_lower_max_connections_is_reached_as_requests_end_and_holds_exactly() 
     pooled::all([1, 2].map(async |workers| {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
-        let changing = Changing::start(workers, &origin, "max_connections: 6, acquire_timeout: 10s").await;
+        let changing = Changing::start(workers, &origin, "max_connections: 6, acquire_timeout: 10m").await;
         let mut asked = changing.ask(6).await;
         gate.arrivals(6).await;
-        changing.to("max_connections: 2, acquire_timeout: 10s").await;
+        changing.to("max_connections: 2, acquire_timeout: 10m").await;
         asked.extend(changing.ask(4).await);
         changing.wait("pending", 4).await;
         // Nobody who waits gets one of the four that are too many.
@@ -123,11 +123,11 @@ async fn a_higher_max_connections_lets_waiting_requests_go_on_at_once() {
     pooled::all([1, 2].map(async |workers| {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
-        let changing = Changing::start(workers, &origin, "max_connections: 1, acquire_timeout: 10s").await;
+        let changing = Changing::start(workers, &origin, "max_connections: 1, acquire_timeout: 10m").await;
         let asked = changing.ask(4).await;
         changing.wait("pending", 3).await;
         for limit in [2, 4] {
-            changing.to(&format!("max_connections: {limit}, acquire_timeout: 10s")).await;
+            changing.to(&format!("max_connections: {limit}, acquire_timeout: 10m")).await;
             // Nothing has ended: they are on connections of their own.
             gate.arrivals(limit).await;
             assert_eq!(number(&changing.pool().await, "pending"), 4 - limit as u64);
@@ -188,26 +188,30 @@ async fn idle_connections_end_by_the_limits_of_now() {
 
 #[tokio::test]
 async fn an_idle_connection_outlives_the_timeout_that_it_began_with() {
-    let origin = Origin::answer(OK);
-    let config = |timeout: &str| {
-        format!(
-            "listeners: [{{ name: web, address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nworkers: 1\n\
-             defaults: {{ pool: {{ idle_timeout: 300ms }} }}\nroutes:\n\
-             - {{ name: changed, match: {{ prefix: /changed }}, upstream: {{ url: 'http://{0}' }}, pool: {{ {timeout} }} }}\n\
-             - {{ name: same, match: {{ prefix: /same }}, upstream: {{ url: 'http://{0}' }} }}\n",
-            origin.addr()
-        )
-    };
-    let gateway = crate::gateway(config("idle_timeout: 300ms")).start().await;
-    let mut client = gateway.client("web").await;
-    client.get("/changed").await;
-    client.get("/same").await;
-    gateway.rewrite_config(&config("idle_timeout: off"));
-    post_reload(&gateway).await;
-    // It was given back later.
-    gateway.wait_for_pool("same", "nothing idle", |pool| closed(pool, "idle_timeout") == 1).await;
-    let pool = gateway.pool("changed").await;
-    assert_eq!((number(&pool, "idle"), number(&pool, "opened")), (1, 1), "{pool:#}");
+    with_longer_and_longer(async |limit| {
+        let origin = Origin::answer(OK);
+        let config = |timeout: &str| {
+            format!(
+                "listeners: [{{ name: web, address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nworkers: 1\n\
+                 defaults: {{ pool: {{ idle_timeout: {1}ms }} }}\nroutes:\n\
+                 - {{ name: changed, match: {{ prefix: /changed }}, upstream: {{ url: 'http://{0}' }}, pool: {{ {timeout} }} }}\n\
+                 - {{ name: same, match: {{ prefix: /same }}, upstream: {{ url: 'http://{0}' }} }}\n",
+                origin.addr(),
+                limit.as_millis()
+            )
+        };
+        let gateway = crate::gateway(config("")).start().await;
+        let mut client = gateway.client("web").await;
+        client.get("/changed").await;
+        client.get("/same").await;
+        gateway.rewrite_config(&config("idle_timeout: off"));
+        post_reload(&gateway).await;
+        // It was given back later.
+        gateway.wait_for_pool("same", "nothing idle", |pool| closed(pool, "idle_timeout") == 1).await;
+        let pool = gateway.pool("changed").await;
+        assert_eq!((number(&pool, "idle"), number(&pool, "opened")), (1, 1), "{pool:#}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -216,7 +220,7 @@ async fn max_pending_and_acquire_timeout_hold_for_whoever_comes_next() {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
         let changing =
-            Changing::start(workers, &origin, "max_connections: 1, max_pending: 1, acquire_timeout: 10s")
+            Changing::start(workers, &origin, "max_connections: 1, max_pending: 1, acquire_timeout: 10m")
                 .await;
         let mut asked = changing.ask(1).await;
         gate.arrivals(1).await;
@@ -224,11 +228,11 @@ async fn max_pending_and_acquire_timeout_hold_for_whoever_comes_next() {
         changing.wait("pending", 1).await;
         let mut client = changing.gateway.client("web").await;
         assert_eq!(refusal(&client.get("/").await), (503, "pool.max_pending"));
-        changing.to("max_connections: 1, max_pending: 2, acquire_timeout: 10s").await;
+        changing.to("max_connections: 1, max_pending: 2, acquire_timeout: 10m").await;
         asked.extend(changing.ask(1).await);
         changing.wait("pending", 2).await;
         // Whoever waits already, waits on as it began.
-        changing.to("max_connections: 1, max_pending: 0, acquire_timeout: 10s").await;
+        changing.to("max_connections: 1, max_pending: 0, acquire_timeout: 10m").await;
         assert_eq!(refusal(&client.get("/").await), (503, "pool.max_pending"));
         changing.to("max_connections: 1, max_pending: 9, acquire_timeout: 50ms").await;
         assert_eq!(refusal(&client.get("/").await), (503, "pool.acquire_timeout"));

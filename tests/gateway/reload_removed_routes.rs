@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use support::{Certificates, Client, Connection, Gate, Gateway, Origin, wait_until};
+use support::{Certificates, Client, Connection, Gate, Gateway, Origin, wait_until, with_longer_and_longer};
 
 use crate::reload_clients::{ADMIN, SWITCH, builder, clients, config, reload, tunnel};
 
@@ -14,8 +14,8 @@ const LARGE: [usize; 2] = [8 << 20, 1 << 20];
 const DRAIN: Duration = Duration::from_millis(300);
 
 /// Routes to the origin by these names and below these paths, in whose `shutdown` there is a limit.
-fn limited(names: &[&str]) -> String {
-    let shutdown = format!("shutdown: {{ drain: {}ms, drain_removed_routes: true }}\n", DRAIN.as_millis());
+fn limited(drain: Duration, names: &[&str]) -> String {
+    let shutdown = format!("shutdown: {{ drain: {}ms, drain_removed_routes: true }}\n", drain.as_millis());
     config(&format!("{shutdown}{}", routes(names)))
 }
 
@@ -183,10 +183,14 @@ async fn tunnels_of_routes_and_listeners_that_go_have_no_limit() {
 
 #[tokio::test]
 async fn where_they_have_a_limit_streams_and_tunnels_of_removed_routes_end_and_no_others() {
+    with_longer_and_longer(only_those_of_removed_routes_end).await;
+}
+
+async fn only_those_of_removed_routes_end(drain: Duration) {
     let certificates = Certificates::new();
     let gate = Gate::new();
     let origin = streaming(&gate, 2);
-    let gateway = builder(limited(&["gone", "kept"]), &certificates, &origin).start().await;
+    let gateway = builder(limited(drain, &["gone", "kept"]), &certificates, &origin).start().await;
     let mut gone_tunnels = tunnels(&gateway, &certificates, "/gone/tunnel").await;
     let mut kept_tunnels = tunnels(&gateway, &certificates, "/kept/tunnel").await;
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
@@ -202,7 +206,7 @@ async fn where_they_have_a_limit_streams_and_tunnels_of_removed_routes_end_and_n
     let streams = gone.len() + kept.len();
     gate.arrivals(streams).await;
     let began = Instant::now();
-    reload(&gateway, &limited(&["kept"])).await;
+    reload(&gateway, &limited(drain, &["kept"])).await;
     // They go on for a while.
     (0..streams).for_each(|_| gate.release());
     for (client, path) in gone.iter_mut().chain(&mut kept) {
@@ -214,7 +218,7 @@ async fn where_they_have_a_limit_streams_and_tunnels_of_removed_routes_end_and_n
     }
     for tunnel in &mut gone_tunnels {
         tunnel.expect_closed().await;
-        assert!(began.elapsed() >= DRAIN, "after {:?}", began.elapsed());
+        assert!(began.elapsed() >= drain, "after {:?}", began.elapsed());
     }
     for (client, _) in &mut gone {
         client.is_cut().await;
@@ -241,22 +245,26 @@ async fn where_they_have_a_limit_streams_and_tunnels_of_removed_routes_end_and_n
 
 #[tokio::test]
 async fn a_route_that_comes_back_in_time_saves_its_streams() {
+    with_longer_and_longer(comes_back_in_time).await;
+}
+
+async fn comes_back_in_time(drain: Duration) {
     let certificates = Certificates::new();
     let gate = Gate::new();
     let origin = streaming(&gate, 1);
-    let gateway = builder(limited(&["up", "gone"]), &certificates, &origin).start().await;
+    let gateway = builder(limited(drain, &["up", "gone"]), &certificates, &origin).start().await;
     let [mut back, _] = tunnels(&gateway, &certificates, "/up/tunnel").await;
     let [mut fence, _] = tunnels(&gateway, &certificates, "/gone/tunnel").await;
-    reload(&gateway, &limited(&[])).await;
-    reload(&gateway, &limited(&["up"])).await;
+    reload(&gateway, &limited(drain, &[])).await;
+    reload(&gateway, &limited(drain, &["up"])).await;
     fence.expect_closed().await;
     say_hello(&mut back, "saved").await;
     // Removed once more, it has its time once more.
     let began = Instant::now();
-    reload(&gateway, &limited(&[])).await;
+    reload(&gateway, &limited(drain, &[])).await;
     say_hello(&mut back, "still there").await;
     back.expect_closed().await;
-    assert!(began.elapsed() >= DRAIN, "after {:?}", began.elapsed());
+    assert!(began.elapsed() >= drain, "after {:?}", began.elapsed());
     origin.wait_for_open(0).await;
 }
 
@@ -280,14 +288,14 @@ async fn an_answer_that_begins_after_the_limit_is_not_cut_off() {
             connection.wait_closed().await;
         }
     });
-    let gateway = builder(limited(&["up"]), &certificates, &origin).start().await;
+    let gateway = builder(limited(DRAIN, &["up"]), &certificates, &origin).start().await;
     let [mut fence, _] = tunnels(&gateway, &certificates, "/up/tunnel").await;
     let mut waiting = clients(&gateway, &certificates).await;
     for client in &mut waiting {
         client.ask("/up").await;
     }
     gate.arrivals(waiting.len()).await;
-    reload(&gateway, &limited(&[])).await;
+    reload(&gateway, &limited(DRAIN, &[])).await;
     fence.expect_closed().await;
     for _ in &waiting {
         gate.release();

@@ -1,6 +1,6 @@
 //! Which route a request belongs to, and the path that it is known by from then on.
 
-use support::{Gateway, Http2Client, Origin};
+use support::{Client, Gateway, Http2Client, Origin};
 
 use crate::PROGRAM;
 use crate::one_route::forwarding_to;
@@ -193,6 +193,143 @@ async fn the_path_that_is_matched_is_the_path_that_is_forwarded() {
         let request = origin.requests().pop().unwrap();
         let line = String::from_utf8(request.raw_head).unwrap();
         assert_eq!(line.lines().next(), Some(format!("GET {expected} HTTP/1.1").as_str()), "{target}");
+    }
+}
+
+/// The target that the origin is sent for this one, if it is sent anything.
+async fn sent_for(client: &mut Client, origin: &Origin, target: &str) -> Result<String, u16> {
+    let before = origin.requests().len();
+    client.send_raw(format!("GET {target} HTTP/1.1\r\nHost: gateway.test\r\n\r\n")).await;
+    let status = client.read_response().await.status;
+    match origin.requests().get(before) {
+        Some(request) => Ok(request.target.clone()),
+        None => Err(status),
+    }
+}
+
+#[tokio::test]
+async fn every_byte_of_a_target_has_one_fate_whatever_stands_around_it() {
+    let origin = Origin::echo();
+    let gateway = forwarding_to(&origin).await;
+    for byte in 0x21..0x7f {
+        let character = char::from(byte);
+        let in_path = match character {
+            '#' | '%' | '\\' => Err(400),
+            '"' | '<' | '>' | '[' | ']' | '^' | '`' | '{' | '|' | '}' => Ok(format!("%{byte:02X}")),
+            _ => Ok(character.to_string()),
+        };
+        let in_query = match character {
+            '#' => Err(400),
+            '"' | '<' | '>' => Ok(format!("%{byte:02X}")),
+            _ => Ok(character.to_string()),
+        };
+        for (before, after, expected) in
+            [("/a", "b", &in_path), ("/a", "b?c", &in_path), ("/a?b", "c", &in_query), ("/?", "/", &in_query)]
+        {
+            // A refusal closes the connection.
+            let mut client = gateway.client("web").await;
+            let sent = sent_for(&mut client, &origin, &format!("{before}{character}{after}")).await;
+            let expected = expected.clone().map(|text| format!("{before}{text}{after}"));
+            assert_eq!(sent, expected, "{before}{character}{after}");
+        }
+    }
+    // HTTP/2 has the same grammar, but for what its library refuses or cuts off: a fragment, and characters of no URI.
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    for (target, expected) in [("/a|b{c}?d=|{e}`", "/a%7Cb%7Bc%7D?d=|{e}`"), ("/a[b]?[c]", "/a%5Bb%5D?[c]")] {
+        assert_eq!(http2.get(&format!("http://gateway.test{target}")).await.status, 200, "{target}");
+        assert_eq!(origin.requests().last().unwrap().target, expected);
+    }
+}
+
+#[tokio::test]
+async fn characters_and_their_escapes_are_the_same_to_routes() {
+    let origin = Origin::echo();
+    let config = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes:
+  - {{ match: {{ prefix: '/a%7Cb' }}, respond: {{ status: 403 }} }}
+  - {{ match: {{ prefix: '/%3Cadmin%3E' }}, respond: {{ status: 403 }} }}
+  - {{ match: {{ prefix: '/%5Badmin%5D' }}, respond: {{ status: 403 }} }}
+  - {{ match: {{ prefix: / }}, upstream: {{ url: '{}' }} }}",
+        origin.url()
+    );
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    let mut client = gateway.client("web").await;
+    for target in ["/a|b", "/a%7Cb", "/a%7cb/x", "/<admin>", "/%3cadmin>/x", "/[admin]", "/%5badmin]/x"] {
+        assert_eq!(sent_for(&mut client, &origin, target).await, Err(403), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn an_encoded_slash_is_kept_by_the_routes_that_say_so() {
+    let origin = Origin::echo();
+    let config = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+upstreams: {{ origin: {{ url: '{}' }} }}
+routes:
+  - {{ match: {{ path: '/api/queues/%2F/secret' }}, paths: {{ encoded_slash: keep }}, respond: {{ status: 403 }} }}
+  - {{ match: {{ prefix: /api }}, paths: {{ encoded_slash: keep }}, upstream: origin }}
+  - {{ match: {{ prefix: /npm }}, paths: {{ encoded_slash: keep }}, rewrite: {{ strip_prefix: /npm }}, upstream: origin }}
+  - {{ match: {{ template: '/projects/{{id}}/{{file}}' }}, paths: {{ encoded_slash: keep }}, rewrite: {{ template: '/v4/{{file}}/{{id}}' }}, upstream: origin }}
+  - {{ match: {{ path: /static }}, paths: {{ encoded_slash: keep }}, rewrite: {{ path: '/q/%2f' }}, upstream: origin }}
+  - {{ match: {{ path: /fixed }}, respond: {{ body: fixed }} }}
+  - {{ match: {{ prefix: /strict }}, upstream: origin }}",
+        origin.url()
+    );
+    let gateway = Gateway::builder(PROGRAM, config).start().await;
+    for (target, expected) in [
+        ("/api/queues/%2F/name", Ok("/api/queues/%2F/name")),
+        ("/api/queues/%2f/name?a=%2f", Ok("/api/queues/%2F/name?a=%2f")),
+        ("/api/x/../queues/%2f", Ok("/api/queues/%2F")),
+        ("/api/queues/%2f/secret", Err(403)),
+        ("/npm/@scope%2fpackage", Ok("/@scope%2Fpackage")),
+        ("/projects/group%2Fproject/a%2Fb.rs", Ok("/v4/a%2Fb.rs/group%2Fproject")),
+        ("/static", Ok("/q/%2F")),
+        // A kept slash is no border: these are below no prefix.
+        ("/api%2Fqueues", Err(400)),
+        ("/npm%2f..%2fapi", Err(400)),
+        ("/api/..%2fstrict", Err(400)),
+        ("/api/a%2F%2e%2e", Err(400)),
+        ("/api/a%2f%5c", Err(400)),
+        ("/strict/a%2Fb", Err(400)),
+        ("/fixed%2F", Err(400)),
+        ("/nowhere%2F", Err(400)),
+        ("/nowhere", Err(404)),
+    ] {
+        let mut client = gateway.client("web").await;
+        assert_eq!(
+            sent_for(&mut client, &origin, target).await.as_deref().map_err(|s| *s),
+            expected,
+            "{target}"
+        );
+    }
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    assert_eq!(http2.get("http://gateway.test/api/queues/%2f").await.status, 200);
+    assert_eq!(origin.requests().last().unwrap().target, "/api/queues/%2F");
+    let refused = http2.get("http://gateway.test/strict/%2f").await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.headers["x-gateway-error"], "path.encoded_slash");
+}
+
+#[tokio::test]
+async fn an_encoded_slash_in_the_path_of_a_route_that_refuses_it_is_an_error() {
+    let config = |keys: &str| {
+        format!(
+            "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+routes:
+  - {{ match: {{ path: '/a%2Fb' }}, respond: {{ body: own }} {keys} }}"
+        )
+    };
+    let refused = Gateway::builder(PROGRAM, config("")).run_to_exit().await;
+    let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && errors.contains("`paths: { encoded_slash: keep }`"), "{errors}");
+    let defaults = "\ndefaults: { paths: { encoded_slash: keep } }\nroutes:";
+    for text in [config(", paths: { encoded_slash: keep }"), config("").replace("\nroutes:", defaults)] {
+        let gateway = Gateway::builder(PROGRAM, text.clone()).start().await;
+        assert_eq!(gateway.client("web").await.get("/a%2fb").await.text(), "own", "{text}");
     }
 }
 

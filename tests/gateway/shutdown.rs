@@ -165,7 +165,7 @@ async fn what_does_not_end_within_the_drain_time_is_cut_off() {
     // Nobody leaves before the last worker has ended: that would be the client's doing.
     assert!(gateway.wait_exit(PATIENCE).await.success());
     drop((begun.read_to_end().await, response_h2));
-    gateway.wait_for_log("drain time is over").await;
+    gateway.wait_for_log("did not end in time and are cut off").await;
     // Each with the status that its client got.
     let lines: Vec<serde_json::Value> =
         gateway.stdout_lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -1,6 +1,6 @@
 //! Everything at once, many times: whatever goes wrong, every client hears of it and the pools' numbers agree.
 
-use support::{Certificates, Client, Connection, Origin};
+use support::{Certificates, Client, Connection, Origin, wait_until};
 use tokio::task::JoinSet;
 
 use crate::pooled::{self, OK, number, settled};
@@ -175,6 +175,8 @@ async fn whatever_goes_wrong_every_client_is_told_and_nothing_is_lost() {
         assert!(number(&pool, "acquired") > 50, "{pool:#}");
         origin.wait_for_open(0).await;
         assert_eq!(number(&settled(&gateway).await, "idle"), 0);
-        assert_eq!(Client::connect(address).await.get("/ok").await.status, 200);
+        // The limits are so short that an origin in a process that stands still for a moment does not keep them.
+        let is_served = async || Client::connect(address).await.get("/ok").await.status == 200;
+        wait_until("a request to be served as ever", is_served).await;
     }
 }

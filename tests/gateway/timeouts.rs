@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use support::{Client, Gate, Gateway, Origin, SilentListener};
+use support::{Client, Gate, Gateway, Origin, SilentListener, with_longer_and_longer};
 
 use crate::pooled::{self, OK, ROUTE, closed, number, refusal, refused, settled};
 
@@ -25,7 +25,7 @@ async fn refused_after(gateway: &Gateway, at_least: Duration, expected: (u16, &s
     assert_eq!(refusal(&response), (status, reason));
     assert_eq!(response.text(), format!("{reason}: {text}\n"));
     let took = began.elapsed();
-    assert!(took >= at_least && took < at_least + Duration::from_secs(5), "{reason}: {took:?}");
+    assert!(took >= at_least, "{reason}: {took:?}");
     client
 }
 
@@ -122,16 +122,20 @@ async fn the_wait_in_the_queue_counts_for_the_request() {
 
 #[tokio::test]
 async fn the_time_for_a_response_header_begins_when_the_request_is_out() {
-    let origin = Origin::echo();
-    let gateway = pooled::to(origin.addr(), "timeouts: { response_header: 200ms }").await;
-    let mut client = gateway.client("web").await;
-    client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbo").await;
-    // Another request, refused by the same limit, tells that it has passed.
-    let slow = stalling("");
-    let other = pooled::to(slow.addr(), "timeouts: { response_header: 300ms }").await;
-    assert_eq!(other.client("web").await.get("/").await.status, 504);
-    client.send_raw("dy").await;
-    assert_eq!(client.read_response().await.body, b"body");
+    with_longer_and_longer(async |limit| {
+        let keys = format!("timeouts: {{ response_header: {}ms }}", limit.as_millis());
+        let origin = Origin::echo();
+        let gateway = pooled::to(origin.addr(), &keys).await;
+        let mut client = gateway.client("web").await;
+        client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbo").await;
+        // Another request, refused by the same limit, tells that it has passed.
+        let slow = stalling("");
+        let other = pooled::to(slow.addr(), &keys).await;
+        assert_eq!(other.client("web").await.get("/").await.status, 504);
+        client.send_raw("dy").await;
+        assert_eq!(client.read_response().await.body, b"body");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -156,8 +160,14 @@ async fn cut_short(limit: &'static str, sent: &'static str, keep_alive: bool) {
     let mut client = gateway.client("web").await;
     let began = Instant::now();
     client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let cut = client.try_read_response().await.expect_err(&case);
-    assert!(matches!(cut.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{case}: {cut}");
+    match client.try_read_response().await {
+        // On a busy machine the time is over before the head has gone out.
+        Ok(response) => assert_eq!(response.status, 504, "{case}"),
+        Err(cut) => assert!(
+            matches!(cut.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
+            "{case}: {cut}"
+        ),
+    }
     assert!(began.elapsed() >= Duration::from_millis(200), "{case}");
     origin.wait_for_open(0).await;
     let pool = settled(&gateway).await;
@@ -166,17 +176,21 @@ async fn cut_short(limit: &'static str, sent: &'static str, keep_alive: bool) {
 
 #[tokio::test]
 async fn a_body_that_keeps_moving_may_take_longer_than_its_stalls() {
-    let origin = Origin::script(|mut connection| async move {
-        drop(connection.read_request().await);
-        connection.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
-        for byte in ["b", "o", "d", "y"] {
-            // This is what the origin is about: a slow one.
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            connection.write(byte).await;
-        }
-    });
-    let gateway = pooled::to(origin.addr(), "timeouts: { idle: 400ms }").await;
-    assert_eq!(gateway.client("web").await.get("/").await.body, b"body");
+    with_longer_and_longer(async |limit| {
+        let origin = Origin::script(move |mut connection| async move {
+            drop(connection.read_request().await);
+            connection.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
+            for byte in ["b", "o", "d", "y"] {
+                // This is what the origin is about: a slow one.
+                tokio::time::sleep(limit / 3).await;
+                connection.write(byte).await;
+            }
+        });
+        let gateway =
+            pooled::to(origin.addr(), &format!("timeouts: {{ idle: {}ms }}", limit.as_millis())).await;
+        assert_eq!(gateway.client("web").await.get("/").await.body, b"body");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -209,26 +223,35 @@ async fn an_upstream_that_does_not_take_the_request_is_given_up() {
 
 #[tokio::test]
 async fn the_time_of_a_request_also_ends_an_answer_that_the_client_reads_slowly() {
-    let origin = Origin::script(|mut connection| async move {
-        drop(connection.read_request().await);
-        connection.write("HTTP/1.1 200 OK\r\n\r\n").await;
-        let body = vec![b'x'; 64 << 10];
-        while connection.try_write(&body).await.is_ok() {}
-    });
-    let gateway = pooled::to(origin.addr(), "timeouts: { request: 300ms }").await;
-    let mut client = gateway.client("web").await;
-    let began = Instant::now();
-    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    // It never ends by itself.
-    let error = client.read_to_end().await.map(|bytes| bytes.len()).expect_err("a cut, not an end");
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert!(began.elapsed() >= Duration::from_millis(300));
-    origin.wait_for_open(0).await;
-    assert_eq!(closed(&settled(&gateway).await, "timeout"), 1);
+    with_longer_and_longer(async |limit| {
+        let origin = Origin::script(|mut connection| async move {
+            drop(connection.read_request().await);
+            connection.write("HTTP/1.1 200 OK\r\n\r\n").await;
+            let body = vec![b'x'; 64 << 10];
+            while connection.try_write(&body).await.is_ok() {}
+        });
+        let keys = format!("timeouts: {{ request: {}ms }}", limit.as_millis());
+        let gateway = pooled::to(origin.addr(), &keys).await;
+        let mut client = gateway.client("web").await;
+        let began = Instant::now();
+        client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(client.read_head().await.first_line, "HTTP/1.1 200 OK");
+        // It never ends by itself.
+        let received = client.read_to_end().await.unwrap();
+        assert!(!received.ends_with(b"\r\n0\r\n\r\n"), "a cut, not an end");
+        assert!(began.elapsed() >= limit);
+        origin.wait_for_open(0).await;
+        assert_eq!(closed(&settled(&gateway).await, "timeout"), 1);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn event_streams_and_tunnels_outlive_the_time_of_a_request() {
+    with_longer_and_longer(outlive_the_time_of_a_request).await;
+}
+
+async fn outlive_the_time_of_a_request(limit: Duration) {
     let gate = Gate::new();
     for kind in ["text/event-stream", "Text/Event-Stream; charset=utf-8", "websocket"] {
         let held = gate.clone();
@@ -251,11 +274,12 @@ async fn event_streams_and_tunnels_outlive_the_time_of_a_request() {
         let ordinary = stalling("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n");
         let gateway = pooled::gateway(
             "
-defaults: { timeouts: { request: 300ms } }
+defaults: { timeouts: { request: {limit} } }
 routes:
   - { name: pooled, match: { path: /long }, upstream: { url: '{long}' }, upgrade: [websocket] }
   - { name: short, match: { path: /short }, upstream: { url: '{short}' } }",
         )
+        .set("limit", format!("{}ms", limit.as_millis()))
         .set("long", origin.url())
         .set("short", ordinary.url())
         .start()

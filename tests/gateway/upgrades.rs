@@ -1,6 +1,6 @@
 //! Connections that become another protocol's: only after the upstream's own 101 to a request that asked for it.
 
-use support::{Client, Gate, Gateway, Http2Client, Origin, wait_until};
+use support::{Client, Gate, Gateway, Http2Client, Origin, wait_until, with_longer_and_longer};
 
 use crate::one_route::{forwarding_to, forwarding_with};
 
@@ -140,17 +140,22 @@ async fn a_reset_of_either_side_ends_the_tunnel() {
 
 #[tokio::test]
 async fn a_tunnel_in_which_nothing_moves_ends_at_the_idle_timeout() {
-    let origin = echoing();
-    let gateway = forwarding_with(&origin, ", timeouts: { idle: 300ms, request: 100ms }").await;
-    let mut client = gateway.client("web").await;
-    ask(&mut client).await;
-    client.read_head().await;
-    client.read_exact(5).await;
-    // `request` is not for upgrades: it has passed before the idle timeout does.
-    let began = std::time::Instant::now();
-    client.expect_closed().await;
-    assert!(began.elapsed().as_millis() >= 250, "{:?}", began.elapsed());
-    wait_until_unused(&gateway).await;
+    with_longer_and_longer(async |limit| {
+        let origin = echoing();
+        let (idle, request) = (limit.as_millis() * 2, limit.as_millis());
+        let keys = format!(", timeouts: {{ idle: {idle}ms, request: {request}ms }}");
+        let gateway = forwarding_with(&origin, &keys).await;
+        let mut client = gateway.client("web").await;
+        let began = std::time::Instant::now();
+        ask(&mut client).await;
+        assert_eq!(client.read_head().await.first_line, "HTTP/1.1 101 Switching Protocols");
+        client.read_exact(5).await;
+        // `request` is not for upgrades: it has passed before the idle timeout does.
+        client.expect_closed().await;
+        assert!(began.elapsed() >= limit * 2, "{:?}", began.elapsed());
+        wait_until_unused(&gateway).await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! Messages as people write and read them: as `curl -i` prints them.
+//! Fields as people write them, and heads in the form of `curl -i`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
 use crate::http1::may_have_body;
 
@@ -11,60 +11,6 @@ pub(super) fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
     Ok((name, HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| wrong())?))
-}
-
-/// Reads a response: a head, an empty line, and a body, which is all that is left. Lines end with or without CR. Heads of
-/// interim responses before it, which `curl -i` shows too, are left out.
-pub(super) fn response(message: &Bytes) -> Result<Response<Bytes>, String> {
-    let mut rest = message.clone();
-    loop {
-        let (response, after) = head(&rest)?;
-        if !response.status().is_informational() || after.is_empty() {
-            return Ok(response.map(|()| after));
-        }
-        rest = after;
-    }
-}
-
-fn head(message: &Bytes) -> Result<(Response<()>, Bytes), String> {
-    let mut lines = Lines { rest: message };
-    let first = lines.next_line().unwrap_or_default();
-    let mut response = Response::new(());
-    *response.status_mut() = status(&first).ok_or_else(|| {
-        format!(
-            "it begins with `{}` and not with a status line, such as `HTTP/1.1 200 OK`",
-            first.escape_debug()
-        )
-    })?;
-    while let Some(line) = lines.next_line() {
-        if line.is_empty() {
-            return Ok((response, message.slice_ref(lines.rest)));
-        }
-        let (name, value) = field(&line)?;
-        response.headers_mut().append(name, value);
-    }
-    Err("it has no empty line, behind which its body would begin".to_owned())
-}
-
-/// The status in `HTTP/1.1 200 OK`, or in `HTTP/2 200`.
-fn status(line: &str) -> Option<StatusCode> {
-    let (version, rest) = line.split_once(' ')?;
-    let code = rest.split(' ').next()?;
-    version.starts_with("HTTP/").then(|| code.parse().ok())?
-}
-
-struct Lines<'a> {
-    rest: &'a [u8],
-}
-
-impl Lines<'_> {
-    fn next_line(&mut self) -> Option<String> {
-        let end = self.rest.iter().position(|byte| *byte == b'\n')?;
-        let (line, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest.get(1..)?;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        Some(String::from_utf8_lossy(line).into_owned())
-    }
 }
 
 /// Writes the head of a request, the empty line included.
@@ -103,44 +49,6 @@ fn written(first: String, headers: &HeaderMap, length: Option<usize>) -> Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(message: &str) -> Result<(u16, Vec<(String, String)>, String), String> {
-        let response = response(&Bytes::copy_from_slice(message.as_bytes()))?;
-        let fields = response.headers().iter();
-        let fields =
-            fields.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
-        Ok((response.status().as_u16(), fields, String::from_utf8(response.body().to_vec()).unwrap()))
-    }
-
-    #[test]
-    fn a_response_is_read_as_curl_prints_it() {
-        let a_b = vec![("a".to_owned(), "b: c".to_owned())];
-        for (message, expected) in [
-            ("HTTP/1.1 200 OK\r\nA: b: c\r\n\r\none\r\n\r\ntwo", (200, a_b.clone(), "one\r\n\r\ntwo")),
-            ("HTTP/2 404 \na:b: c \n\n", (404, a_b.clone(), "")),
-            ("HTTP/1.0 503\n\n\n", (503, vec![], "\n")),
-            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\na: b: c\r\n\r\nx", (200, a_b, "x")),
-            ("HTTP/1.1 101 Switching Protocols\r\n\r\n", (101, vec![], "")),
-        ] {
-            let (status, fields, body) = expected;
-            assert_eq!(read(message), Ok((status, fields, body.to_owned())), "{message:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_response_is_told_apart() {
-        for (message, says) in [
-            ("", "status line"),
-            ("{\"a\": 1}\n\n", "status line"),
-            ("HTTP/1.1 2xx OK\n\n", "status line"),
-            ("HTTP/1.1 200 OK\nno field\n\n", "`no field`"),
-            ("HTTP/1.1 200 OK\n: b\n\n", "`: b`"),
-            ("HTTP/1.1 200 OK\na: b\n", "empty line"),
-        ] {
-            let error = read(message).unwrap_err();
-            assert!(error.contains(says), "{message:?}: {error}");
-        }
-    }
 
     #[test]
     fn a_head_is_written_with_the_length_that_its_body_has() {

@@ -4,11 +4,14 @@ mod message;
 mod new;
 mod report;
 mod run;
+mod saved;
+mod upstreams;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+
+use super::messages;
 
 /// Exit code where the command line asks for what cannot be done.
 const USAGE: u8 = 2;
@@ -27,11 +30,13 @@ enum Command {
     /// Run a filter on a message, and print what comes out of it
     ///
     /// The filter sees a request and its response, as on a route of a gateway. The response comes from a file; a request
-    /// is made up unless it is described. Calls to upstreams fail, and a pause ends after two seconds.
+    /// is made up unless it is described. `--answer` plays the upstreams that the filter calls; a call to any other upstream
+    /// fails. A pause ends after two seconds.
     ///
     /// The response that comes out goes to the standard output; before it the request, if the filter has changed it. What
-    /// the filter did goes to the standard error: each callback with its time, what the filter logs, its memory, and its
-    /// failure with a backtrace.
+    /// the filter did goes to the standard error: each callback with its time, what it was given, its answer and what it
+    /// changed; calls, log lines, properties that were not there, memory, and a failure with a backtrace. `--verbose` shows
+    /// the fields and bodies that each callback was given, too.
     ///
     /// Exit code: 1 when the filter failed, 2 when it was not run.
     Run(Box<run::RunArgs>),
@@ -46,13 +51,8 @@ pub fn run(args: &FilterArgs) -> ExitCode {
     }
 }
 
-/// Writes to the standard error: with that closed, only the exit code is left.
-fn tell(text: &str) {
-    std::io::stderr().lock().write_all(text.as_bytes()).ok();
-}
-
 /// Says what is wrong with the command line, or with what it names.
 fn refuse(error: &str) -> ExitCode {
-    tell(&format!("error: {error}\n"));
+    messages::error(error);
     ExitCode::from(USAGE)
 }

@@ -5,21 +5,36 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::refuse;
 use crate::cli::output;
 
-/// The files of `plugins/template`, in which the filter is called `NAME`.
-const TEMPLATE: [(&str, &str); 8] = [
+/// Files by their paths. The filter is called `NAME` in them.
+type Files = [(&'static str, &'static str)];
+
+/// The files of `plugins/template` that every new filter has.
+const COMMON: &Files = &[
     (".cargo/config.toml", include_str!("../../../plugins/template/.cargo/config.toml")),
     (".gitignore", include_str!("../../../plugins/template/.gitignore")),
     ("Cargo.toml", include_str!("../../../plugins/template/Cargo.toml")),
-    ("README.md", include_str!("../../../plugins/template/README.md")),
     ("clippy.toml", include_str!("../../../plugins/template/clippy.toml")),
+];
+
+/// The files of `plugins/template` that make a filter of bodies.
+const OF_BODIES: &Files = &[
+    ("README.md", include_str!("../../../plugins/template/README.md")),
     ("gateway.yaml", include_str!("../../../plugins/template/gateway.yaml")),
     ("src/lib.rs", include_str!("../../../plugins/template/src/lib.rs")),
     ("src/word.rs", include_str!("../../../plugins/template/src/word.rs")),
+];
+
+/// The files of `plugins/template-heads`, which make a filter that only looks at heads.
+const OF_HEADS: &Files = &[
+    ("README.md", include_str!("../../../plugins/template-heads/README.md")),
+    ("gateway.yaml", include_str!("../../../plugins/template-heads/gateway.yaml")),
+    ("src/field.rs", include_str!("../../../plugins/template-heads/src/field.rs")),
+    ("src/lib.rs", include_str!("../../../plugins/template-heads/src/lib.rs")),
 ];
 
 /// The longest name: filters of a gateway have no longer ones.
@@ -100,6 +115,31 @@ pub(super) struct NewArgs {
     /// The folder to put its folder into
     #[arg(long, value_name = "DIR", default_value = ".")]
     path: PathBuf,
+
+    /// Whether the filter reads or changes bodies
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t)]
+    bodies: Bodies,
+}
+
+/// Whether the new filter reads or changes bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Bodies {
+    /// It does
+    #[default]
+    On,
+    /// It only looks at heads: its configuration has `bodies: off`, so that bodies pass as they came
+    Off,
+}
+
+impl Bodies {
+    /// The files of a filter of this kind.
+    fn template(self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let own = match self {
+            Self::On => OF_BODIES,
+            Self::Off => OF_HEADS,
+        };
+        COMMON.iter().chain(own)
+    }
 }
 
 /// Makes the folder, and says what to do next.
@@ -108,7 +148,7 @@ pub(super) fn run(args: &NewArgs) -> ExitCode {
         return refuse(&error);
     }
     let folder = if args.path == Path::new(".") { (&args.name).into() } else { args.path.join(&args.name) };
-    if let Err(error) = make(&folder, &args.name) {
+    if let Err(error) = make(&folder, &args.name, args.bodies) {
         return refuse(&error);
     }
     let shown = folder.display();
@@ -119,7 +159,7 @@ pub(super) fn run(args: &NewArgs) -> ExitCode {
     cd {shown} && cargo build --release --target wasm32-wasip1
     gateway --config gateway.yaml
 
-Its README.md says how to go on.\n"
+Its README.md has the next steps: change it while the gateway runs, and try it without a gateway by `gateway filter run`.\n"
     ))
 }
 
@@ -140,7 +180,7 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn make(folder: &Path, name: &str) -> Result<(), String> {
+fn make(folder: &Path, name: &str, bodies: Bodies) -> Result<(), String> {
     let failed = |path: &Path, error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => format!("{} exists already; nothing was changed", path.display()),
         _ => format!("cannot make {}: {error}", path.display()),
@@ -150,7 +190,7 @@ fn make(folder: &Path, name: &str) -> Result<(), String> {
     }
     // Not `create_dir_all`: what is there is somebody's.
     fs::create_dir(folder).map_err(|error| failed(folder, error))?;
-    for (path, text) in TEMPLATE {
+    for (path, text) in bodies.template() {
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
@@ -188,7 +228,7 @@ mod tests {
         let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/template");
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("not/there/yet/my-filter");
-        make(&folder, "my-filter").unwrap();
+        make(&folder, "my-filter", Bodies::On).unwrap();
         let expected = files(&template);
         let relative = |files: &[PathBuf], folder: &Path| -> Vec<PathBuf> {
             files.iter().map(|path| path.strip_prefix(folder).unwrap().to_owned()).collect()
@@ -206,11 +246,38 @@ mod tests {
     }
 
     #[test]
+    fn new_filter_of_heads_is_its_template_and_leaves_bodies_alone() {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/template-heads");
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("my-filter");
+        make(&folder, "my-filter", Bodies::Off).unwrap();
+        for path in files(&own) {
+            let relative = path.strip_prefix(&own).unwrap();
+            let original = fs::read_to_string(&path).unwrap();
+            let original = original.replace("NAME.wasm", "my_filter.wasm").replace("NAME", "my-filter");
+            assert_eq!(fs::read_to_string(folder.join(relative)).unwrap(), original, "{}", path.display());
+        }
+        assert_eq!(files(&folder).len(), files(&own).len() + COMMON.len());
+        let yaml = fs::read_to_string(folder.join("gateway.yaml")).unwrap();
+        assert!(yaml.contains("release/my_filter.wasm") && yaml.contains("bodies: off"), "{yaml}");
+        let code = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
+        assert!(!code.contains("_body("), "a callback that is never called: {code}");
+    }
+
+    #[test]
+    fn readme_of_a_new_filter_calls_no_upstream_by_the_name_of_the_filter() {
+        for (path, text) in Bodies::On.template().chain(Bodies::Off.template()) {
+            let text = named(text, "my-filter");
+            assert!(!text.contains("my-filter=") && !text.contains("upstream `my-filter`"), "{path}: {text}");
+        }
+    }
+
+    #[test]
     fn what_exists_is_left_alone() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("mine");
         fs::create_dir(&folder).unwrap();
-        let error = make(&folder, "mine").unwrap_err();
+        let error = make(&folder, "mine", Bodies::On).unwrap_err();
         assert!(error.contains("exists already"), "{error}");
         assert!(files(&folder).is_empty());
     }

@@ -1,7 +1,7 @@
 //! `gateway filter run`: a filter on a message, without a gateway.
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,13 +12,15 @@ use clap::{Args, ValueEnum};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::message::{field, request_head, response, response_head};
+use super::message::{field, request_head, response_head};
 use super::report::report;
-use super::{refuse, tell};
+use super::upstreams::{Answer, played};
+use super::{refuse, saved};
+use crate::cli::{messages, output};
 use crate::config::{Filter, FilterSettings, WasmCache};
-use crate::wasm::{Given, Journal, OfflineModule, Outcome, Pieces};
+use crate::wasm::{Given, Journal, OfflineModule, Outcome, Pieces, PlayedUpstreams};
 
-/// The longest pause: but for a tick, nothing is to come that could end it.
+/// The longest pause: but for a tick or a call that times out, nothing is to come that could end it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The filter, and the messages to run it on.
@@ -36,7 +38,9 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "KEYS")]
     keys: Option<String>,
 
-    /// The response, as `curl -i` prints it: head, empty line, body; `-` for standard input
+    /// The response, as `curl -si` prints it: head, empty line, body; `-` for standard input
+    ///
+    /// Of several heads the last one counts: those of redirects (`curl -L`), proxies and interim responses go before it.
     #[arg(long, value_name = "FILE", conflicts_with = "body")]
     response: Option<PathBuf>,
 
@@ -51,6 +55,13 @@ pub(super) struct RunArgs {
     /// A field of the response, in place of those of that name in --response; may be repeated
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
+
+    /// The answer to calls of the upstream NAME: a file as for --response, `fail` or `timeout`; may be repeated
+    ///
+    /// Several answers of one upstream are given in their order, and the last one again for all further calls. `fail` is a
+    /// connection that cannot be made; `timeout` lets the time pass that the filter allows.
+    #[arg(long, value_name = "NAME=FILE|fail|timeout")]
+    answer: Vec<String>,
 
     /// Cut each body into so many pieces, which come one after the other
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
@@ -84,6 +95,10 @@ pub(super) struct RunArgs {
     )]
     show_request: ShowRequest,
 
+    /// Show the fields and the body that each callback was given, and each call in full
+    #[arg(long, short)]
+    verbose: bool,
+
     /// Print nothing but the body of the response
     #[arg(long)]
     body_only: bool,
@@ -108,14 +123,14 @@ fn status(text: &str) -> Result<StatusCode, String> {
 
 /// Runs the filter.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    let (settings, wasm, messages) = match prepare(args) {
+    let Prepared { settings, wasm, messages, upstreams, notes } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => return refuse(&error),
     };
-    let module = match OfflineModule::new(&wasm, &WasmCache::Auto) {
+    let module = match OfflineModule::new(&wasm, &WasmCache::Auto, upstreams) {
         Ok(module) => module,
         Err(error) => {
-            tell(&format!("error: {}: {error}\n", args.module.display()));
+            messages::error(&format!("{}: {error}", args.module.display()));
             return ExitCode::FAILURE;
         }
     };
@@ -124,17 +139,30 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Ok(outcome) => outcome,
         Err(error) => return refuse(&format!("there is no runtime: {error}")),
     };
-    tell(&report(&journal));
-    let Some(outcome) = outcome else { return ExitCode::FAILURE };
+    for note in notes {
+        messages::text(&format!("note: {note}\n"));
+    }
+    messages::text(&report(&journal, args.verbose));
+    for name in module.upstreams().idle() {
+        messages::warning(&format!(
+            "`--answer {name}=…` is not used: the filter does not call an upstream `{name}`"
+        ));
+    }
+    let Some(outcome) = outcome else {
+        if args.config.is_none() {
+            messages::text(
+                "note: the filter was started without a configuration; give it one by `--config`\n",
+            );
+        }
+        return ExitCode::FAILURE;
+    };
     if let Some(error) = outcome.error {
-        tell(&format!("{:>10}  the exchange ended by {}: {error}\n", "", error.reason()));
+        messages::text(&format!("{:>10}  the exchange ended by {}: {error}\n", "", error.reason()));
     }
-    let is_written = print(args, &messages.request, &outcome);
-    if is_written && outcome.error.is_none() && !journal.has_fault() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    if let Err(error) = print(args, &messages.request, &outcome) {
+        return output::exit_code(&error);
     }
+    if outcome.error.is_none() && !journal.has_fault() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Both messages, before the filter.
@@ -153,9 +181,22 @@ impl Messages {
     }
 }
 
-fn prepare(args: &RunArgs) -> Result<(FilterSettings, Vec<u8>, Messages), String> {
-    let inputs = [&args.response, &args.body, &args.request_body];
-    if inputs.into_iter().flatten().filter(|path| is_stdin(path)).count() > 1 {
+/// All that a run needs.
+struct Prepared {
+    settings: FilterSettings,
+    wasm: Vec<u8>,
+    messages: Messages,
+    upstreams: PlayedUpstreams,
+    /// Remarks about the files.
+    notes: Vec<String>,
+}
+
+fn prepare(args: &RunArgs) -> Result<Prepared, String> {
+    let answers: Result<Vec<Answer>, String> = args.answer.iter().map(|text| Answer::parse(text)).collect();
+    let answers = answers.map_err(|error| format!("--answer: {error}"))?;
+    let inputs = [&args.response, &args.body, &args.request_body].into_iter().flatten().map(PathBuf::as_path);
+    let inputs = inputs.chain(answers.iter().filter_map(Answer::path));
+    if inputs.filter(|path| is_stdin(path)).count() > 1 {
         return Err("standard input is there once: only one option can be `-`".to_owned());
     }
     let config = match args.config.as_deref().map(|config| (config, config.strip_prefix('@'))) {
@@ -165,9 +206,14 @@ fn prepare(args: &RunArgs) -> Result<(FilterSettings, Vec<u8>, Messages), String
     };
     let settings = Filter::alone(&args.module, config.as_deref(), args.keys.as_deref());
     let mut settings = settings.map_err(|error| format!("--keys: {error}"))?;
-    settings.pause = settings.pause.min(PAUSE_MAX);
+    if !answers.iter().any(Answer::takes_time) {
+        settings.pause = settings.pause.min(PAUSE_MAX);
+    }
     let wasm = contents(&args.module)?;
-    Ok((settings, wasm, Messages { request: request_of(args)?, response: response_of(args)? }))
+    let mut notes = Vec::new();
+    let (request, response) = (request_of(args)?, response_of(args, &mut notes)?);
+    let upstreams = played(answers, &mut notes).map_err(|error| format!("--answer: {error}"))?;
+    Ok(Prepared { settings, wasm, messages: Messages { request, response }, upstreams, notes })
 }
 
 fn request_of(args: &RunArgs) -> Result<Request<Bytes>, String> {
@@ -190,10 +236,9 @@ fn request_of(args: &RunArgs) -> Result<Request<Bytes>, String> {
     Ok(request)
 }
 
-fn response_of(args: &RunArgs) -> Result<Response<Bytes>, String> {
+fn response_of(args: &RunArgs, notes: &mut Vec<String>) -> Result<Response<Bytes>, String> {
     let mut made = match &args.response {
-        Some(path) => response(&file(Some(path))?)
-            .map_err(|error| format!("{} is no response: {error}", path.display()))?,
+        Some(path) => response_in(path, &args.method, notes)?,
         None => Response::new(file(args.body.as_deref())?),
     };
     if let Some(status) = args.status {
@@ -206,6 +251,19 @@ fn response_of(args: &RunArgs) -> Result<Response<Bytes>, String> {
     }
     made.headers_mut().extend(fields.into_iter().map(|(name, value)| (Some(name), value)));
     Ok(made)
+}
+
+/// Reads the response in a file, and adds the remarks about it to `notes`.
+pub(super) fn response_in(
+    path: &Path,
+    method: &Method,
+    notes: &mut Vec<String>,
+) -> Result<Response<Bytes>, String> {
+    let name = if is_stdin(path) { "standard input".into() } else { path.display().to_string() };
+    let saved = saved::read(&file(Some(path))?, method);
+    let saved = saved.map_err(|error| format!("{name} is no response: {error}"))?;
+    notes.extend(saved.notes.into_iter().map(|note| format!("{name}: {note}")));
+    Ok(saved.response)
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -249,8 +307,8 @@ fn exchange(
     }))
 }
 
-/// Prints what came out; whether that could be done.
-fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> bool {
+/// Prints what came out.
+fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> io::Result<()> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let sent = outcome.request.as_ref().filter(|sent| match args.show_request {
         _ if args.body_only => false,
@@ -268,22 +326,16 @@ fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> bool {
         parts.push(&head);
     }
     let body = outcome.response.body();
+    let note;
     match io::stdout().is_terminal() {
         true if is_binary(body) => {
-            let text = format!("[{} bytes that are no text: send them to a file or a program]\n", body.len());
-            return write(&parts) && write(&[text.as_bytes()]);
+            note = format!("[{} bytes that are no text: send them to a file or a program]\n", body.len());
+            parts.push(note.as_bytes());
         }
         true if !body.is_empty() && !body.ends_with(b"\n") => parts.extend([&**body, b"\n"]),
         _ => parts.push(body),
     }
-    write(&parts)
-}
-
-fn write(parts: &[&[u8]]) -> bool {
-    let mut output = io::stdout().lock();
-    let written = parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush());
-    // A reader that is gone has seen what it wanted.
-    written.is_ok() || written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    output::print_parts(&parts)
 }
 
 fn is_changed(before: &Request<Bytes>, after: &Request<Bytes>) -> bool {

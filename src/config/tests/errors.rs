@@ -3,7 +3,7 @@
 use super::{MINIMAL, parse};
 
 /// All errors of a text, as they are shown.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     match parse(text) {
         Ok(_) => String::new(),
         Err(errors) => errors.to_string(),
@@ -34,11 +34,7 @@ error: unknown key `idle_timout` in route \"spike\", pool
 #[test]
 fn a_mistake_in_a_route_is_told_with_its_remedy() {
     for (keys, message, help) in [
-        (
-            "pool: { idle_timeout: 30 }",
-            "`30` has no unit in route \"spike\", pool",
-            "500ms, 30s, 10m or 1h; or `off`",
-        ),
+        ("pool: { idle_timeout: 30 }", "`30` has no unit in route \"spike\", pool", "1h or 1m30s; or `off`"),
         ("pool: { idle_timeout: 0s }", "`0s` makes no sense here", "or `off`"),
         ("pool: { max_connections: 0 }", "`max_connections` must be at least 1", ""),
         ("pool: { max_requests: 0 }", "`max_requests` must be at least 1", "or `off`"),
@@ -69,14 +65,30 @@ fn a_mistake_in_a_route_is_told_with_its_remedy() {
         ("host: http://a", "`http://a` is not a host", "`preserve`"),
         (
             "rewrite: {}",
-            "one of `path`, `strip_prefix` or `template` is missing in route \"spike\", rewrite",
+            "one of `path`, `strip_prefix`, `add_prefix` or `template` is missing in route \"spike\", rewrite",
             "",
         ),
+        (
+            "rewrite: { path: /, add_prefix: /v2 }",
+            "`add_prefix` and `path` exclude each other",
+            "write the whole path under `path`, prefix included",
+        ),
+        (
+            "rewrite: { template: /a, add_prefix: /v2 }",
+            "`add_prefix` and `template` exclude each other",
+            "begin `template` with the prefix",
+        ),
+        (
+            "rewrite: { template: /a, strip_prefix: / }",
+            "`template` and `strip_prefix` exclude each other",
+            "take",
+        ),
+        ("rewrite: { add_prefix: v2 }", "`v2` does not begin with `/`", "write `/v2`"),
         ("rewrite: { path: /, strip_prefix: / }", "`strip_prefix` and `path` exclude each other", "take one"),
         ("rewrite: { template: '/{id}' }", "the match has no parameter `{id}`", "`match.template`"),
         ("match: { path: /a, prefix: /b }", "`prefix` and `path` exclude each other", "take one of them out"),
         ("match: { path: a }", "`a` does not begin with `/` in route \"spike\", match", "write `/a`"),
-        ("match: { path: /a/../b }", "dot segments", "without `.` and `..`"),
+        ("match: { path: /a/../b }", "dot segments", "write `/b`"),
         ("match: { template: '/{id}/{id}' }", "the parameter `{id}` appears twice", "its own name"),
         ("match: { template: '/{id' }", "has a `{` without its `}`", ""),
         ("match: { methods: [get] }", "`get` is not a method", "write `GET`"),
@@ -167,6 +179,9 @@ fn a_mistake_elsewhere_is_told_with_its_remedy() {
         ("LISTENER\nroutes: [{}]", "one of `upstream`, `respond` or `redirect` is missing in route 1", ""),
         ("LISTENER\nroutes: [{ respond: {}, pool: {} }]", "`pool` has no effect", "take it out"),
         ("LISTENER\nroutes: [{ respond: { status: 204, body: x } }]", "status 204 has no body", ""),
+        ("LISTENER\nroutes: [{ respond: { delay: 61s } }]", "`delay` must be at most 1m", "slow upstream"),
+        ("LISTENER\nroutes: [{ respond: { delay: 1m1ms } }]", "`delay` must be at most 1m", ""),
+        ("LISTENER\nroutes: [{ respond: { delay: 2 } }]", "`2` has no unit", "write"),
         ("LISTENER\nroutes: [{ respond: { status: 600 } }]", "`status` must be at most 599", ""),
         (
             "LISTENER\nroutes: [{ redirect: { to: /, status: 200 } }]",
@@ -174,13 +189,31 @@ fn a_mistake_elsewhere_is_told_with_its_remedy() {
             "`307` and `308`",
         ),
         ("LISTENER\nroutes: [{ redirect: { to: a } }]", "not a place to redirect to", "`/new`"),
+        (
+            "LISTENER\nroutes: [{ redirect: { status: 301 } }]",
+            "one of `to`, `scheme`, `host` or `port` is missing",
+            "",
+        ),
+        (
+            "LISTENER\nroutes: [{ redirect: { to: /, scheme: https } }]",
+            "`scheme` and `to` exclude each other",
+            "write it into the URL of `to`",
+        ),
+        ("LISTENER\nroutes: [{ redirect: { scheme: ftp } }]", "`scheme` cannot be `ftp`", "`https`"),
+        ("LISTENER\nroutes: [{ redirect: { host: 'a:80' } }]", "`a:80` is not a host name", "without scheme"),
+        ("LISTENER\nroutes: [{ redirect: { scheme: https, port: 0 } }]", "`port` must be at least 1", ""),
         ("LISTENER\nroutes: [{ upstream: 'http://a' }]", "unknown upstream `http://a`", "url: \"http://a\""),
         (
             "LISTENER\nupstreams: { users: { url: http://a } }\nroutes: [{ upstream: user }]",
             "unknown upstream `user`",
             "did you mean `users`?",
         ),
-        ("LISTENER\nroutes: [{ upstream: { url: http://a:3000/x } }]", "has a path or query", "`rewrite`"),
+        (
+            "LISTENER\nroutes: [{ upstream: { url: 'http://a:3000/x?y' } }]",
+            "has a query or a fragment",
+            "write `http://a:3000/x`",
+        ),
+        ("LISTENER\nroutes: [{ upstream: { url: http://a/x/../y } }]", "dot segments", "write `/y`"),
         (
             "LISTENER\nroutes: [{ upstream: { url: http://a, tls: { verify: false } } }]",
             "`tls` has no effect",
@@ -357,7 +390,7 @@ listeners:
   - { name: web, address: 127.0.0.1:81, polo: 1 }
 workers: '${NOPE}'
 upstreams:
-  users: { url: http://a/b }
+  users: { url: http://a?b }
 routes:
   - { name: a, upstream: user }
   - { name: a, upstream: users, pool: { max_idle: 2, max_connections: 1, max_idle: 3 } }

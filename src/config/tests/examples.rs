@@ -14,7 +14,7 @@ fn schema_accepts(text: &str) -> bool {
 fn the_sample_is_a_good_file() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
     let loaded = config::load(&path).unwrap();
-    assert_eq!((loaded.config.listeners.len(), loaded.config.routes.len()), (2, 4));
+    assert_eq!((loaded.config.listeners.len(), loaded.config.routes.len()), (2, 6));
     assert!(schema_accepts(&std::fs::read_to_string(&path).unwrap()));
 }
 
@@ -69,7 +69,14 @@ fn the_schema_takes_what_the_parser_takes() {
         ("retry: { attempts: 256 }", false),
         ("rewrite: { path: / }", true),
         ("rewrite: {}", false),
+        ("rewrite: { strip_prefix: /a, add_prefix: /b }", true),
+        ("rewrite: { add_prefix: /b }", true),
+        ("rewrite: { path: /, add_prefix: /b }", false),
+        ("rewrite: { template: /, add_prefix: /b }", false),
         ("rewrite: { path: /, strip_prefix: / }", false),
+        ("rewrite: { path: /a/%2e%2E/b }", false),
+        ("rewrite: { path: /a/%2e%2E.b/.%2f }", true),
+        ("rewrite: { path: /%2e }", false),
         ("match: { path: / }", true),
         ("match: { path: x }", false),
         ("match: { path: /, prefix: / }", false),

@@ -36,16 +36,20 @@ fn the_least_filter_has_all_defaults() {
         config: vec![],
         memory_bytes_max: 32 << 20,
         time: Duration::from_millis(50),
+        start: Duration::from_secs(1),
         body_bytes_max: 1 << 20,
         pause: Duration::from_secs(30),
         shared_data_bytes_max: 1 << 20,
+        output_bytes_max: 32 << 20,
         on_error: OnError::Closed,
         isolation: Isolation::Worker,
         decode: true,
         bodies: true,
         on_headers_pause: OnHeadersPause::StopAll,
+        local_responses: true,
         env: [].into(),
         vm_id: "redact".to_owned(),
+        root_id: String::new(),
     };
     assert_eq!(settings, expected);
 }
@@ -57,14 +61,16 @@ fn every_key_of_a_filter_comes_through() {
   filters:
     - wasm: plugins/shout.v2.wasm
       config: loud
-      limits: {{ memory: 64KiB, time: 1ms, body: 3B, pause: 4s, shared_data: 5KiB }}
+      limits: {{ memory: 64KiB, time: 1ms, start: 2ms, body: 3B, pause: 4s, shared_data: 5KiB, output: 6KiB }}
       on_error: open
       isolation: request
       decode: off
       bodies: off
       on_headers_pause: continue_body
+      local_responses: off
       env: {{ LEVEL: info, PORT: '${{PORT}}' }}
       vm_id: shared
+      root_id: auth
 "
     );
     let expected = FilterSettings {
@@ -73,16 +79,20 @@ fn every_key_of_a_filter_comes_through() {
         config: b"loud".to_vec(),
         memory_bytes_max: 64 << 10,
         time: Duration::from_millis(1),
+        start: Duration::from_millis(2),
         body_bytes_max: 3,
         pause: Duration::from_secs(4),
         shared_data_bytes_max: 5 << 10,
+        output_bytes_max: 6 << 10,
         on_error: OnError::Open,
         isolation: Isolation::Request,
         decode: false,
         bodies: false,
         on_headers_pause: OnHeadersPause::ContinueBody,
+        local_responses: false,
         env: [("LEVEL", "info"), ("PORT", "8080")].map(|(name, value)| (name.into(), value.into())).into(),
         vm_id: "shared".to_owned(),
+        root_id: "auth".to_owned(),
     };
     assert_eq!(filters(&text), [(expected, path!["defaults", "filters", 0, "wasm"].to_vec())]);
 }

@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use super::{MINIMAL, parse};
 use crate::{
     config::{
-        HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings, RewriteForm, RouteTimeouts,
-        UpgradeProtocol, Workers,
+        HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings, RewriteForm,
+        RouteTimeouts, UpgradeProtocol, Workers,
     },
     path,
 };
@@ -65,7 +65,8 @@ routes:
     assert_eq!(settings.retry.attempts, 5);
     assert_eq!(settings.body_bytes_max, Some(None));
     let response = &settings.headers.response;
-    let set: Vec<String> = response.set.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let set = response.set.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    let set: Vec<String> = set.map(|(name, value)| format!("{name}: {value}")).collect();
     assert_eq!(set, ["x-a: route"]);
     assert_eq!(response.remove.iter().map(ToString::to_string).collect::<Vec<_>>(), ["server", "x-b"]);
 }
@@ -109,6 +110,8 @@ fn variables_are_put_into_texts_and_numbers() {
     assert_eq!(config.workers, Workers::Count(8080.try_into().unwrap()));
     let quoted = parse(&format!("{MINIMAL}workers: '${{PORT}}'\n"));
     assert!(quoted.unwrap_err().to_string().contains("`workers` must be a whole number"));
+    let nested = parse(&format!("{MINIMAL}workers: ${{NOPE:-${{NOT:-3}}}}\n")).unwrap().config;
+    assert_eq!(nested.workers, Workers::Count(3.try_into().unwrap()));
 }
 
 #[test]
@@ -123,6 +126,54 @@ routes:
     let pool = config.settings_of(&config.routes[1]).pool;
     assert_eq!((pool.max_idle, pool.max_pending), (2, 1));
     assert_eq!(config.routes[0].upstream, config.routes[1].upstream);
+}
+
+#[test]
+fn top_level_keys_that_begin_with_x_are_a_place_for_anchors() {
+    let text = "
+x-pool: &pool { max_idle: 1, nonsense: 99999999999999999999999 }
+x-routes:
+  - &route { respond: { body: hello } }
+x-: ~
+listeners: [{ address: 127.0.0.1:8080 }]
+routes: [*route, { <<: *route, name: b }]
+";
+    let config = parse(text).unwrap().config;
+    assert_eq!(config.routes.len(), 2);
+    assert_eq!(config.routes[1].respond.as_ref().unwrap().body, "hello");
+    // Only at the top, and only there.
+    let below = parse(&MINIMAL.replace("routes: [{", "routes: [{ x-a: 1,")).unwrap_err().to_string();
+    assert!(below.contains("unknown key `x-a`"), "{below}");
+    let other = parse(&format!("{MINIMAL}xa: 1\n")).unwrap_err().to_string();
+    assert!(other.contains("unknown key `xa`"), "{other}");
+    // What is wrong with an anchor is reported where it is used.
+    let used = parse(&text.replace("*route, {", "{ <<: *route, pool: *pool }, {")).unwrap_err().to_string();
+    assert!(used.contains("unknown key `nonsense`"), "{used}");
+}
+
+#[test]
+fn a_header_has_one_value_or_several() {
+    let text = MINIMAL.replace(
+        "routes: [{",
+        "routes: [{ headers: { response: { set: { set-cookie: [a=1, b=2] }, add: { vary: accept } } },",
+    );
+    let config = parse(&text).unwrap().config;
+    let response = &config.routes[0].headers.response;
+    let values = |values: &HeaderValues| values.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(values(&response.set[&"set-cookie".parse().unwrap()]), ["a=1", "b=2"]);
+    assert_eq!(values(&response.add[&"vary".parse().unwrap()]), ["accept"]);
+    for (keys, message) in [
+        ("set-cookie: []", "`set-cookie` is empty"),
+        ("set-cookie: [1]", "the item must be text of printable ASCII, not a number"),
+        ("set-cookie: ['a\u{1}']", "a header value holds only printable ASCII"),
+        ("set-cookie: { a: b }", "`set-cookie` must be text of printable ASCII or a list, not a mapping"),
+        ("connection: [a, b]", "the header `connection` cannot be changed"),
+    ] {
+        let text = MINIMAL
+            .replace("routes: [{", &format!("routes: [{{ headers: {{ request: {{ add: {{ {keys} }} }} }},"));
+        let shown = parse(&text).unwrap_err().to_string();
+        assert!(shown.contains(message), "{keys}\n{shown}");
+    }
 }
 
 #[test]

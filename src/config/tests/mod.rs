@@ -7,17 +7,22 @@
     reason = "tests may panic"
 )]
 
+mod agreement;
 mod errors;
 mod examples;
 mod filters;
+mod hints;
 mod meaning;
+mod paths;
 mod robustness;
+mod scale;
+mod variables;
 
 use super::{ConfigErrors, Loaded, parse_with};
 
 /// Checks a text under the name `gateway.yaml`, in the folder `/etc/gateway`, with one environment variable.
 fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
-    let environment = |name: &str| (name == "PORT").then(|| "8080".to_owned());
+    let environment = |name: &str| (name == "PORT").then(|| "8080".into());
     parse_with(text, "gateway.yaml", "/etc/gateway".as_ref(), &environment)
 }
 

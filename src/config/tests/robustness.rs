@@ -71,6 +71,59 @@ fn aliases_that_multiply_are_refused() {
 }
 
 #[test]
+fn aliases_that_copy_much_text_are_refused() {
+    let long = |character: &str| character.repeat(1000);
+    let keys: String = (0..100).map(|number| format!("{}{number}: 1, ", long("k"))).collect();
+    for (kept, anchored) in [
+        ("texts", format!("[{}]", format!("{}, ", long("x")).repeat(100))),
+        ("keys", format!("{{{keys}}}")),
+        ("floats", format!("[{}]", format!("{}.5, ", long("1")).repeat(100))),
+        ("texts as written", format!("[{}]", format!("'${{PORT:-{}}}', ", long("x")).repeat(100))),
+    ] {
+        // A file of about 110 kB that would be 200 MB.
+        let text = format!("a: &a {anchored}\nb: [{}]\n", "*a, ".repeat(2000));
+        assert!(text.len() < 200_000, "{kept}");
+        let errors = parse(&text).unwrap_err().to_string();
+        assert!(errors.contains("aliases make the file too large"), "{kept}\n{errors}");
+    }
+}
+
+#[test]
+fn a_key_longer_than_any_is_an_error() {
+    let errors = parse(&format!("{MINIMAL}? \"{}\"\n: 1\n", "k".repeat(1025))).unwrap_err();
+    assert!(errors.to_string().contains("a key of more than 1024 characters"), "{errors}");
+    assert!(parse(&format!("{MINIMAL}? \"x-{}\"\n: 1\n", "k".repeat(1022))).is_ok());
+}
+
+#[test]
+fn a_message_shows_only_the_beginning_of_a_long_text() {
+    let long = "x".repeat(1 << 20);
+    for keys in [
+        format!("name: '{long}', tiemouts: 1"),
+        format!("upstream: '{long}'"),
+        format!("listeners: ['{long}']"),
+        format!("filters: ['{long}.wasm']"),
+        format!("match: {{ path: '{long}' }}"),
+        format!("match: {{ path: '/{long} ?' }}"),
+        format!("match: {{ host: '{long}' }}"),
+        format!("timeouts: {{ connect: '{long}' }}"),
+        format!("pool: {{ keep_alive: '{long}' }}"),
+        format!("pool: {{ max_connections: {} }}", "0".repeat(1 << 20)),
+        format!("filters: [{{ wasm: a.wasm, config: {} }}]", "1".repeat(1 << 20)),
+        format!("respond: {{ body: {} }}", "1".repeat(1 << 20)),
+        format!("tiemouts: !{long} 1"),
+    ] {
+        let text = format!("listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes: [{{ {keys} }}]\n");
+        let errors = parse(&text).unwrap_err();
+        for error in errors.errors() {
+            let shown = error.message().len() + error.advice().unwrap_or_default().len();
+            assert!(shown < 1000, "{}", error.message());
+        }
+        assert!(errors.to_string().len() < 10_000);
+    }
+}
+
+#[test]
 fn ten_thousand_routes_are_read() {
     let mut text = String::from("listeners: [{ address: 127.0.0.1:8080 }]\nroutes:\n");
     for index in 0..10_000 {
@@ -106,4 +159,15 @@ fn a_file_that_cannot_be_read_is_one_error() {
     assert_eq!(error("is larger than 16 MiB"), None);
     std::fs::write(&file, MINIMAL).unwrap();
     assert!(load(&file).is_ok());
+}
+
+#[test]
+fn errors_are_transient_if_the_files_are_to_blame_for_none() {
+    use crate::config::{ConfigError, ConfigErrors};
+    let (lasting, passing) = (ConfigError::new("wrong"), ConfigError::new("killed").transient());
+    for (errors, expected) in
+        [(vec![passing.clone()], true), (vec![lasting.clone()], false), (vec![passing, lasting], false)]
+    {
+        assert_eq!(ConfigErrors::check(errors).unwrap_err().is_transient(), expected);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Findings, advise_name};
+use super::Findings;
 use crate::{
     config::{Config, Filter, FilterLimits, FilterUse, salvage::Kept, source::Segment},
     path,
@@ -49,12 +49,13 @@ fn validate_use(one: &FilterUse, known: &HashSet<&str>, base: &[Segment], findin
         }
     };
     if !known.contains(name.as_str()) {
+        let shown = findings.shown(base, keys, &name);
         let help = if name.ends_with(".wasm") {
-            format!("write `{{ wasm: {name} }}`")
+            format!("write `{{ wasm: {shown} }}`")
         } else {
-            advise_name(name, known.iter().copied(), "filters")
+            findings.advise_name(name, &shown, known.iter().copied(), "filters")
         };
-        findings.add(base, keys, format!("unknown filter `{name}`"), help);
+        findings.add(base, keys, format!("unknown filter `{shown}`"), help);
     }
 }
 

@@ -20,12 +20,14 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             && let Some(first) = first_with(&mut addresses, address, index)
         {
             let line = findings.line(&path!["listeners", first], &path!["address"]);
+            let address = findings.shown(&base, &path!["address"], &address);
             let message = format!("the address `{address}` appears twice");
             findings.add(&base, &path!["address"], message, format!("the listener in line {line} has it"));
         } else if let Some(name) = &listener.name
             && let Some(first) = first_with(&mut names, name.as_str(), index)
         {
             let line = findings.line(&path!["listeners", first], &path!["name"]);
+            let name = findings.shown(&base, &path!["name"], &name);
             let message = format!("the listener name `{name}` appears twice");
             findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
         }
@@ -39,6 +41,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         let address = SocketAddr::from(admin.address);
         if let Some(first) = addresses.get(&address) {
             let line = findings.line(&path!["listeners", *first], &path!["address"]);
+            let address = findings.shown(&path!["admin", "address"], &[], &address);
             let message = format!("the address `{address}` appears twice");
             findings.add(
                 &path!["admin", "address"],

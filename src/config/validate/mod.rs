@@ -1,6 +1,7 @@
 //! What several values of a file can only get wrong together: names that mean nothing, settings without
 //! effect.
 
+mod addresses;
 mod filter;
 mod listener;
 mod route;
@@ -10,17 +11,19 @@ use std::{collections::HashMap, hash::Hash};
 
 use super::{
     Config, Pool,
-    check::similar,
     error::ConfigError,
+    look_alike,
     salvage::Kept,
+    similar::Similar,
     source::{Segment, Source},
 };
 use crate::path;
 
 /// Checks what was kept of a file.
 pub(super) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<ConfigError> {
-    let mut findings = Findings { source, errors: Vec::new() };
+    let mut findings = Findings { source, similar: Similar::default(), errors: Vec::new() };
     listener::validate(config, kept, &mut findings);
+    addresses::validate(config, kept, &mut findings);
     upstream::validate(config, kept, &mut findings);
     filter::validate(config, kept, &mut findings);
     route::validate(config, kept, &mut findings);
@@ -34,11 +37,12 @@ pub(super) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<Con
 /// The errors found so far.
 struct Findings<'a> {
     source: &'a Source,
+    similar: Similar,
     errors: Vec<ConfigError>,
 }
 
 impl Findings<'_> {
-    /// Adds an error about the value at `base` and `keys` below it.
+    /// Adds an error about the value at `base` and `keys` below it. Message and help show variables of that value as written.
     fn add(
         &mut self,
         base: &[Segment],
@@ -46,21 +50,37 @@ impl Findings<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let error = self.source.error(&[base, keys].concat(), message);
-        self.errors.push(error.help(help));
+        let path = [base, keys].concat();
+        let help = self.source.as_written(&[&path], &help.into());
+        self.errors.push(self.source.error_as_written(&path, &message.into()).help(help));
     }
 
     /// The line of a value, for messages that point at a second place.
     fn line(&self, base: &[Segment], keys: &[Segment]) -> usize {
-        self.source.error(&[base, keys].concat(), "").position().map_or(0, |(line, _)| line)
+        self.source.line(&[base, keys].concat())
     }
-}
 
-/// What to write for a name that nothing has.
-fn advise_name<'n>(name: &str, known: impl Iterator<Item = &'n str>, section: &str) -> String {
-    match similar(name, known) {
-        Some(similar) => format!("did you mean `{similar}`?"),
-        None => format!("add it to `{section}`"),
+    /// Returns what an error may show in place of a value: the value, or what is written if it has variables.
+    fn shown(&self, base: &[Segment], keys: &[Segment], value: &dyn std::fmt::Display) -> String {
+        self.source.shown(&[base, keys].concat(), &value.to_string())
+    }
+
+    /// Returns what to write for a name that nothing has. `shown` is the name as errors may show it.
+    fn advise_name<'n>(
+        &self,
+        name: &str,
+        shown: &str,
+        known: impl Iterator<Item = &'n str>,
+        section: &str,
+    ) -> String {
+        if let Some(found) = look_alike::find(name).filter(|_| name == shown) {
+            return found.advice();
+        }
+        // A name that resembles the value of a variable would show most of it.
+        match self.similar.find(name, known).filter(|_| name == shown) {
+            Some(similar) => format!("did you mean `{similar}`?"),
+            None => format!("add it to `{section}`"),
+        }
     }
 }
 
@@ -76,12 +96,14 @@ fn validate_pool(pool: &Pool, base: &[Segment], findings: &mut Findings<'_>) {
     if let (Some(max_idle), Some(max_connections)) = (pool.max_idle, pool.max_connections)
         && max_idle > max_connections.get()
     {
+        let max_connections = findings.shown(base, &path!["max_connections"], &max_connections);
         let message = format!("`max_idle` is more than `max_connections`, which is {max_connections}");
         findings.add(base, &path!["max_idle"], message, "idle connections count among all connections");
     }
     if let (Some(min_idle), Some(max_idle)) = (pool.min_idle, pool.max_idle)
         && min_idle > max_idle
     {
+        let max_idle = findings.shown(base, &path!["max_idle"], &max_idle);
         let message = format!("`min_idle` is more than `max_idle`, which is {max_idle}");
         findings.add(base, &path!["min_idle"], message, "lower the one or raise the other");
     }

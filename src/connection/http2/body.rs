@@ -1,6 +1,7 @@
 //! The data of a stream, both ways.
 
 use std::cell::Cell;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -8,13 +9,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::OpenStream;
 use super::task::StreamTask;
 use crate::body::{Body, Streaming};
 use crate::error::Error;
-use crate::forward::filter_trailers;
+use crate::forward::{drop_unusual_trailers, filter_trailers};
 use crate::http1::Record as _;
 use crate::record::{Record, abandoned};
 use crate::timer::{Stall, Timer};
@@ -29,6 +31,8 @@ pub(super) struct RequestBody {
     pub(super) stall: Stall,
     pub(super) timer: Timer,
     pub(super) received: Rc<Cell<u64>>,
+    /// `headers.underscores` drops such trailers.
+    pub(super) drops_unusual_fields: bool,
 }
 
 impl Streaming for RequestBody {}
@@ -55,6 +59,9 @@ impl HttpBody for RequestBody {
                 self.received.set(self.received.get() + length);
                 if let Some(trailers) = frame.trailers_mut() {
                     filter_trailers(trailers);
+                    if self.drops_unusual_fields {
+                        drop_unusual_trailers(trailers);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -72,21 +79,49 @@ impl HttpBody for RequestBody {
 
 /// A stream's data on its way out, with the record that ends when it does.
 pub(super) struct ResponseBody {
-    pub(super) body: Body,
+    body: Body,
     /// What is left of the data that came last.
-    pub(super) rest: Bytes,
-    pub(super) record: Option<Record>,
-    pub(super) sent: u64,
-    pub(super) received: Rc<Cell<u64>>,
-    pub(super) task: Rc<StreamTask>,
-    pub(super) _stream: OpenStream,
+    rest: Bytes,
+    /// Trailers that came first.
+    trailers: Option<Frame<Bytes>>,
+    /// The body's error, once what came before it is written.
+    failed: Option<(Error, oneshot::Receiver<()>)>,
+    record: Option<Record>,
+    sent: u64,
+    received: Rc<Cell<u64>>,
+    task: Rc<StreamTask>,
+    stream: OpenStream,
 }
 
 impl ResponseBody {
+    /// Prepares to send `body`, of which the `first` frame was taken.
+    pub(super) fn new(
+        body: Body,
+        first: Option<Frame<Bytes>>,
+        record: Record,
+        received: Rc<Cell<u64>>,
+        task: Rc<StreamTask>,
+        stream: OpenStream,
+    ) -> Self {
+        let (rest, trailers) = match first.map(Frame::into_data) {
+            Some(Ok(data)) => (data, None),
+            Some(Err(trailers)) => (Bytes::new(), Some(trailers)),
+            None => (Bytes::new(), None),
+        };
+        Self { body, rest, trailers, failed: None, record: Some(record), sent: 0, received, task, stream }
+    }
+
     fn end(&mut self, error: Option<Error>) {
         if let Some(record) = self.record.take() {
             record.end(Instant::now(), self.received.get(), self.sent, error);
         }
+    }
+
+    /// Fails when all that came before is written: a reset drops what the stream still has in its queue, its head included.
+    fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some((error, flushed)) = &mut self.failed else { return Poll::Ready(None) };
+        // An error means that the connection has ended.
+        Pin::new(flushed).poll(cx).map(|_| Some(Err(*error)))
     }
 
     /// The next piece of the data at hand.
@@ -111,6 +146,12 @@ impl HttpBody for ResponseBody {
         if !self.rest.is_empty() {
             return self.piece();
         }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
+        if self.failed.is_some() {
+            return self.poll_failed(cx);
+        }
         match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
@@ -121,7 +162,8 @@ impl HttpBody for ResponseBody {
             },
             Some(Err(error)) => {
                 self.end(Some(error));
-                Poll::Ready(Some(Err(error)))
+                self.failed = Some((error, self.stream.0.flush()));
+                self.poll_failed(cx)
             }
             None => {
                 self.end(None);
@@ -131,10 +173,13 @@ impl HttpBody for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.trailers.is_none() && self.failed.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.trailers.is_some() {
+            return SizeHint::default();
+        }
         let mut hint = self.body.size_hint();
         let rest = self.rest.len() as u64;
         if let Some(upper) = hint.upper() {

@@ -130,6 +130,7 @@ impl AsyncWrite for TimedWrites {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.streams.unflushed.set(true);
         if let Some(length) = self.gathered.take(bufs) {
             return Poll::Ready(Ok(length));
         }
@@ -147,6 +148,7 @@ impl AsyncWrite for TimedWrites {
         ready!(self.gathered.poll_turn(cx));
         ready!(self.poll_gathered(cx))?;
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.streams.unflushed.set(!matches!(polled, Poll::Ready(Ok(()))));
         self.timed(cx, polled)
     }
 

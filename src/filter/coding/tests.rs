@@ -13,7 +13,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::*;
 
-const NAMES: [&str; 4] = ["gzip", "br", "zstd", "deflate"];
+/// All codings, in all forms: `deflate` with the zlib format around it, and without.
+const NAMES: [&str; 5] = ["gzip", "br", "zstd", "deflate", "raw deflate"];
 const FAILURE: Error = Error::ResponseCoding;
 
 /// What a body does when it is asked.
@@ -76,6 +77,7 @@ fn trailers(lines: &[&str]) -> HeaderMap {
 }
 
 fn codings(written: &str) -> Codings {
+    let written = written.replace("raw deflate", "deflate");
     Codings::of(Direction::Response, &headers(&[&format!("content-encoding: {written}")])).unwrap()
 }
 
@@ -142,6 +144,9 @@ async fn encode(name: &str, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         }
         "zstd" => run(write::ZstdEncoder::new(Vec::new()), |encoder| encoder.get_mut(), pieces).await,
         "deflate" => run(write::ZlibEncoder::new(Vec::new()), |encoder| encoder.get_mut(), pieces).await,
+        "raw deflate" => {
+            run(write::DeflateEncoder::new(Vec::new()), |encoder| encoder.get_mut(), pieces).await
+        }
         _ => panic!("{name} is no coding"),
     }
 }
@@ -229,6 +234,33 @@ async fn every_coding_is_undone_wherever_it_is_cut() {
     }
 }
 
+#[test]
+fn zlib_header_is_told_from_raw_deflate_by_two_bytes() {
+    // The levels of zlib, and the smaller windows.
+    for header in [[0x78, 0x01], [0x78, 0x5e], [0x78, 0x9c], [0x78, 0xda], [0x08, 0x1d], [0x68, 0x81]] {
+        assert!(is_zlib(&header), "{header:x?}");
+        assert!(is_zlib(&[&header[..], b"more"].concat()), "{header:x?}");
+    }
+    assert!(is_zlib(&[0x78]));
+    // A fixed, a dynamic and a stored block; an empty stream; wrong checks; a window of 64 KiB; method 9.
+    for bytes in
+        [[0xab, 0x56], [0x05, 0xc1], [0x01, 0x05], [0x03, 0x00], [0x78, 0x9d], [0x88, 0x1c], [0x79, 0x1b]]
+    {
+        assert!(!is_zlib(&bytes), "{bytes:x?}");
+    }
+}
+
+#[tokio::test]
+async fn stored_blocks_of_raw_deflate_are_decoded_wherever_they_are_cut() {
+    // RFC 1951 §3.2.4: not final, 5 bytes; final, 0 bytes.
+    let coded = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"plain", &[0x01, 0x00, 0x00, 0xff, 0xff]].concat();
+    for at in 0..=coded.len() {
+        let (first, second) = coded.split_at(at);
+        let given = take(decoded(script([data(first), data(second)]), &codings("deflate"), FAILURE));
+        assert_eq!((given.data.as_slice(), given.error), (&b"plain"[..], None), "at {at}");
+    }
+}
+
 #[tokio::test]
 async fn large_bodies_come_in_frames_of_bounded_size() {
     let plain = text(1_000_000);
@@ -281,7 +313,12 @@ async fn what_was_flushed_comes_out_at_once() {
 #[tokio::test]
 async fn stacked_codings_are_undone_together() {
     let plain = text(3000);
-    for (first, second, third) in [("gzip", "br", "zstd"), ("deflate", "zstd", "gzip"), ("br", "br", "br")] {
+    for (first, second, third) in [
+        ("gzip", "br", "zstd"),
+        ("deflate", "zstd", "gzip"),
+        ("br", "br", "br"),
+        ("raw deflate", "deflate", "raw deflate"),
+    ] {
         let mut coded = plain.clone();
         for name in [first, second, third] {
             coded = encode_all(name, &coded).await;

@@ -33,6 +33,10 @@ pub(crate) trait Service {
 /// Is told how an exchange ended. Dropped without a word, the client went away before its answer was
 /// there, or the worker ended first.
 pub(crate) trait Record {
+    /// Returns the response that takes the place of one that broke with `error` before any of it was sent, or `None` if
+    /// the client gets no response.
+    fn replace(&mut self, error: Error) -> Option<Response<Body>>;
+
     /// The exchange is over at the time `now`: bytes of body received and sent, and what cut it short.
     fn end(self, now: Instant, received: u64, sent: u64, error: Option<Error>);
 }

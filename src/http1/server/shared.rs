@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::error::Error;
 use crate::fields::Fields;
+use crate::forward;
 use crate::http1::decoder::Decoder;
 use crate::http1::head::Input;
 use crate::http1::output::Output;
@@ -38,6 +39,12 @@ pub(super) struct Inner {
     pub(super) decoder: Decoder,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) continue_awaited: bool,
+    /// As the request's [`ServerOptions`](super::ServerOptions) have it, for its trailers.
+    pub(super) drops_unusual_fields: bool,
+    /// As the request's [`ServerOptions`](super::ServerOptions) have it.
+    pub(super) allows_half_close: bool,
+    /// The client has ended its sending half, and may still read.
+    pub(super) has_ended: bool,
     /// The head of the final response is on its way: no interim one may follow it.
     pub(super) is_answered: bool,
     /// Which request the connection is at: a body that outlives its request reads nothing of the next one.
@@ -87,7 +94,12 @@ impl Inner {
         }
         loop {
             match self.decoder.decode(self.input.bytes()) {
-                Ok(Some(frame)) => {
+                Ok(Some(mut frame)) => {
+                    if self.drops_unusual_fields
+                        && let Some(trailers) = frame.trailers_mut()
+                    {
+                        forward::drop_unusual_trailers(trailers);
+                    }
                     self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -123,17 +135,27 @@ impl Inner {
 
     /// Ready when the client has gone. Reads ahead, at most one chunk, to find out.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.decoder.is_done() || !self.input.is_empty() {
-            return Poll::Pending; // whoever reads the body finds out; a client that pipelines is there
+        if self.has_ended || !self.decoder.is_done() || !self.input.is_empty() {
+            // The next write finds out; the reader of the body does; a client that pipelines is there.
+            return Poll::Pending;
         }
         match self.stream.poll_read_chunk(cx) {
             Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                 self.input.push(chunk);
                 Poll::Pending
             }
+            Poll::Ready(Ok(_end)) if self.allows_half_close => {
+                self.has_ended = true;
+                Poll::Pending
+            }
             Poll::Ready(_end_or_error) => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Returns true if the client is known to send no further request.
+    pub(super) fn sends_no_more(&self) -> bool {
+        self.has_ended && self.input.is_empty()
     }
 
     /// Whether what is left of the request's body is worth reading to keep the connection.

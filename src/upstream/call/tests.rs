@@ -9,7 +9,7 @@ use serde_json::json;
 use support::{Connection, Origin, SilentListener, unused_address};
 
 use super::*;
-use crate::config::{self, PoolSettings};
+use crate::config::{self, HeaderCase, PoolSettings};
 use crate::files::Files;
 use crate::metrics::enter_worker;
 use crate::upstream::pool::{Mailboxes, mailbox};
@@ -52,6 +52,7 @@ impl Caller {
             done_by: Instant::now() + self.time,
             body_bytes_max: self.body_bytes_max,
             keep_alive: self.keep_alive,
+            header_case: HeaderCase::Lower,
         };
         call(&self.upstream, request, limits).await
     }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::metrics::{PoolReport, enter_worker};
 use crate::stream::Stream;
-use crate::upstream::connection::Age;
+use crate::upstream::connection::{Age, Word};
 
 /// A pool, the worker that this thread plays, and the server that all connections go to.
 pub(in crate::upstream) struct Bench {
@@ -38,7 +38,9 @@ impl Bench {
 
     /// A connection in use, newly opened.
     pub(in crate::upstream) async fn connect(&mut self) -> Connection {
-        let Some(Acquired::Dial(slot)) = self.pool.acquire_fresh(&Timer::default()).await.ok() else {
+        let Some(Acquired::Dial(slot)) =
+            self.pool.acquire(&Timer::default(), Wanted::Fresh, Patience::default()).await.ok()
+        else {
             panic!("no leave to dial")
         };
         let connection = open(slot, self.server.local_addr().unwrap()).await;
@@ -89,7 +91,7 @@ async fn open(mut slot: Slot, server: std::net::SocketAddr) -> Connection {
     let stream = Stream::plain(TcpStream::connect(server).await.unwrap());
     slot.opened();
     let (served, kept, bodiless, server_keeps) = (1, false, false, None);
-    Connection { stream, slot, served, kept, bodiless, age: Age::begin(), server_keeps }
+    Connection { stream, slot, served, kept, bodiless, word: Word::Given, age: Age::begin(), server_keeps }
 }
 
 fn settings(change: impl FnOnce(&mut PoolSettings)) -> PoolSettings {
@@ -99,7 +101,7 @@ fn settings(change: impl FnOnce(&mut PoolSettings)) -> PoolSettings {
 }
 
 /// What a request that waits has been given by now.
-fn given(waits: std::pin::Pin<&mut impl Future<Output = Result<Acquired, Error>>>) -> Option<Acquired> {
+fn given(waits: std::pin::Pin<&mut impl Future<Output = Result<Acquired, Refusal>>>) -> Option<Acquired> {
     match waits.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(acquired) => Some(acquired.unwrap()),
         Poll::Pending => None,
@@ -137,7 +139,11 @@ async fn under_a_lower_limit_who_waits_is_served_in_turn() {
         let [first, second, third] = bench.connect_all().await;
         let timer = Timer::default();
         let mut waits = std::pin::pin!(async {
-            if fresh { bench.pool.acquire_fresh(&timer).await } else { bench.pool.acquire(&timer).await }
+            if fresh {
+                bench.pool.acquire(&timer, Wanted::Fresh, Patience::default()).await
+            } else {
+                bench.pool.acquire(&timer, Wanted::Any, Patience::default()).await
+            }
         });
         assert!(given(waits.as_mut()).is_none());
         bench.limits.store(Arc::new(settings(|limits| limits.max_connections = 1)));
@@ -160,10 +166,12 @@ async fn who_waits_to_dial_as_the_limit_is_lowered_gets_the_place_of_the_next_to
     let mut bench = Bench::new(settings(|limits| (limits.max_connections, limits.max_connecting) = (3, 1)));
     let [stays, replaced] = bench.connect_all().await;
     let timer = Timer::default();
-    let Some(Acquired::Dial(dialling)) = bench.pool.acquire_fresh(&timer).await.ok() else {
+    let Some(Acquired::Dial(dialling)) =
+        bench.pool.acquire(&timer, Wanted::Fresh, Patience::default()).await.ok()
+    else {
         panic!("there is room for a third")
     };
-    let mut waits = std::pin::pin!(bench.pool.acquire_fresh(&timer));
+    let mut waits = std::pin::pin!(bench.pool.acquire(&timer, Wanted::Fresh, Patience::default()));
     assert!(given(waits.as_mut()).is_none());
     bench.pool.release(replaced);
     assert!(given(waits.as_mut()).is_none(), "one is being opened, as many as may");
@@ -186,9 +194,10 @@ async fn greater_limits_give_leave_to_dial_at_once() {
             *limit = 1;
         }));
         let timer = Timer::default();
-        let first = bench.pool.acquire(&timer).await.ok();
+        let first = bench.pool.acquire(&timer, Wanted::Any, Patience::default()).await.ok();
         assert!(is_dial(&first));
-        let mut waits = [(); 2].map(|()| Box::pin(bench.pool.acquire(&timer)));
+        let mut waits =
+            [(); 2].map(|()| Box::pin(bench.pool.acquire(&timer, Wanted::Any, Patience::default())));
         assert!(waits.iter_mut().all(|waits| given(waits.as_mut()).is_none()));
         bench.limits.store(Arc::new(settings(|limits| {
             (limits.max_connections, limits.max_connecting) = (2, 2);
@@ -264,7 +273,7 @@ async fn a_retired_pool_serves_who_waits_and_is_drained_when_all_have_ended() {
     let mut bench = Bench::new(settings(|limits| limits.max_connections = 1));
     let used = bench.connect().await;
     let timer = Timer::default();
-    let mut waits = Box::pin(bench.pool.acquire(&timer));
+    let mut waits = Box::pin(bench.pool.acquire(&timer, Wanted::Any, Patience::default()));
     assert!(given(waits.as_mut()).is_none());
     assert!(!bench.report().draining);
     bench.pool.retire();
@@ -275,6 +284,52 @@ async fn a_retired_pool_serves_who_waits_and_is_drained_when_all_have_ended() {
     let last = open(slot, bench.server.local_addr().unwrap()).await;
     bench.pool.release(last);
     assert_eq!((bench.report().closed, bench.pool.is_drained()), (vec![("drained", 2)], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_waits_of_a_request_count_together_against_the_acquire_timeout() {
+    let second = Duration::from_secs(1);
+    let limits = settings(|limits| (limits.max_connections, limits.acquire_timeout) = (1, Some(second * 2)));
+    let mut bench = Bench::new(limits);
+    let _used = bench.connect().await;
+    for (queued, left) in [(Duration::ZERO, second * 2), (second, second), (second * 3, Duration::ZERO)] {
+        // A connection is open, so that a request with other endpoints waits as long.
+        for unconnected in [None, Some(second / 2)] {
+            let began = Instant::now();
+            let patience = Patience { queued, unconnected };
+            let refusal = bench.pool.acquire(&Timer::default(), Wanted::Any, patience).await.err();
+            assert_eq!(refusal, Some(Refusal { error: Error::AcquireTimeout, is_unconnected: false }));
+            assert_eq!(began.elapsed().as_millis() / 100, left.as_millis() / 100, "{queued:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_behind_a_dial_ends_early_where_the_request_can_go_elsewhere() {
+    let second = Duration::from_secs(1);
+    let pool = |acquire_timeout| {
+        let limits =
+            settings(|limits| (limits.max_connecting, limits.acquire_timeout) = (1, acquire_timeout));
+        Bench::new(limits).pool
+    };
+    for (acquire_timeout, unconnected, ends) in [
+        (Some(second * 2), None, second * 2),
+        (Some(second * 2), Some(second * 3), second),
+        (Some(second * 20), Some(second * 3), second * 3),
+        (None, Some(second * 3), second * 3),
+    ] {
+        let (pool, timer) = (pool(acquire_timeout), Timer::default());
+        let Ok(Acquired::Dial(_dialling)) = pool.acquire(&timer, Wanted::Any, Patience::default()).await
+        else {
+            panic!("no leave to dial")
+        };
+        let began = Instant::now();
+        let patience = Patience { queued: Duration::ZERO, unconnected };
+        let refusal = pool.acquire(&timer, Wanted::Any, patience).await.err();
+        assert_eq!(refusal, Some(Refusal { error: Error::AcquireTimeout, is_unconnected: true }));
+        assert_eq!(began.elapsed().as_millis() / 100, ends.as_millis() / 100);
+        assert_eq!(pool.report().pending, 0);
+    }
 }
 
 #[tokio::test]
@@ -303,7 +358,9 @@ async fn give_back(
 ) {
     let mut used = Vec::new();
     for _ in 0..EACH {
-        let Ok(Acquired::Dial(slot)) = pool.acquire_fresh(&Timer::default()).await else {
+        let Ok(Acquired::Dial(slot)) =
+            pool.acquire(&Timer::default(), Wanted::Fresh, Patience::default()).await
+        else {
             panic!("there is room for all")
         };
         used.push(open(slot, server).await);

@@ -35,7 +35,7 @@ impl Targets {
     }
 
     /// Looks up, all at the same time, the names that nothing is known of yet, so that the first request has not to
-    /// wait for DNS. Takes no longer than one lookup may. A failure is logged: [`watch_names`] tries again.
+    /// wait for DNS. Takes no longer than one lookup may. A failure is left to [`watch_names`], which tries again and logs it.
     pub(crate) async fn resolve_new(&self) {
         let unknown: Vec<Name> = {
             let state = self.lock();
@@ -52,9 +52,9 @@ impl Targets {
             match ended {
                 Ok((name, Ok(found))) => self.set_addresses(name.target, &found),
                 Ok((name, Err(error))) => {
-                    tracing::warn!(host = name.host, %error, "a new endpoint has no address yet");
+                    tracing::debug!(host = name.host, "{error}; looked up again once the reload is done");
                 }
-                Err(error) => tracing::error!(%error, "a lookup panicked"),
+                Err(_panic) => tracing::error!("internal error: a lookup panicked"),
             }
         }
     }

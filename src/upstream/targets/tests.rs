@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::metrics::enter_worker;
 use crate::timer::Timer;
-use crate::upstream::pool::{Acquired, Slot, mailbox};
+use crate::upstream::pool::{Acquired, Patience, Slot, Wanted, mailbox};
 
 fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {
     let upstream: config::Upstream = serde_json::from_value(written.clone()).unwrap();
@@ -50,7 +50,7 @@ fn kept(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> Vec<Option<usize>>
 
 async fn use_one(endpoint: &Endpoint) -> Slot {
     enter_worker(0);
-    match endpoint.pool().acquire(&Timer::default()).await {
+    match endpoint.pool().acquire(&Timer::default(), Wanted::Any, Patience::default()).await {
         Ok(Acquired::Dial(slot)) => slot,
         _ => panic!("nothing is idle, and there is room"),
     }

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::config::ByteSize;
 use crate::filter::Fault;
-use crate::wasm::host::{Cause, Host};
+use crate::wasm::host::{CONTEXT_CREATE, Cause, Host};
 use crate::wasm::log::escaped;
 
 /// Lines of a backtrace that are shown: two a frame where lines of the source are known.
@@ -18,7 +19,7 @@ pub(super) fn fault_of(error: &Error, host: &Host) -> Fault {
         (Some(Cause::Time), _) | (_, Some(Trap::Interrupt)) => Fault::Time,
         (_, Some(Trap::StackOverflow)) => Fault::Stack,
         // Allocators trap where there is nothing left to give.
-        _ if host.limit.was_refused => Fault::Memory,
+        _ if host.limit.refused.is_some() => Fault::Memory,
         _ => Fault::Trap,
     }
 }
@@ -27,17 +28,23 @@ pub(super) fn fault_of(error: &Error, host: &Host) -> Fault {
 pub(super) fn describe(error: &Error, host: &Host) -> String {
     let settings = &host.plugin.settings;
     let mut text = match (host.cause, error.downcast_ref::<Trap>()) {
-        (Some(Cause::Time), _) => format!("it took more than {:?} of CPU time", host.time_max),
+        (Some(Cause::Time), _) => {
+            let key = if host.is_starting { "limits.start" } else { "limits.time" };
+            format!("it took more than `{key}`, {:?} of CPU time", host.time_max)
+        }
         (Some(Cause::Exit(code)), _) => format!("it exited with code {code}"),
         (None, Some(trap)) => trap.to_string(),
         (None, None) => said_of(error),
     };
-    if host.limit.was_refused {
-        let _infallible = write!(
-            text,
-            " (it had asked for more memory than `limits.memory`, {} bytes)",
-            settings.memory_bytes_max
-        );
+    if let Some(desired) = host.limit.refused {
+        let [desired, max] =
+            [desired, settings.memory_bytes_max].map(|bytes| ByteSize::from_bytes(bytes as u64));
+        let _infallible =
+            write!(text, " (it asked for {desired} of memory, more than `limits.memory`, {max})");
+    }
+    if host.callback == CONTEXT_CREATE && !host.creates_context() {
+        // SDKs that look their root context up by its name abort without a word where they do not find it.
+        text.push_str(" (if it registers its root context under a name, `root_id` must be that name)");
     }
     if host.creates_context() {
         // Some SDKs abort for want of a kind of context: no other sign of it comes out of them.

@@ -13,6 +13,7 @@ use crate::shutdown::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
 use crate::wasm::local::instance_of;
+use crate::wasm::played::{CallOutcome, PlayedCall, UpstreamCall};
 use crate::wasm::plugin::Plugin;
 use crate::wasm::services::Callee;
 
@@ -137,26 +138,46 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
     if !is_live(instance) {
         return;
     }
-    if let Some(journal) = instance.journal() {
-        let (upstream, request) = (&call.upstream, call.request.line());
-        journal
-            .note(format!("calls upstream `{upstream}`: {request}; there is none here, so the call fails"));
-    }
     let plugin = instance.plugin.clone();
+    let played =
+        plugin.services().played().map(|played| played.answer(&call, plugin.settings.body_bytes_max));
+    if let (Some(journal), Some(played)) = (instance.journal(), &played) {
+        journal.calls(noted(&call, played.outcome));
+    }
     let (weak, callee) = (Rc::downgrade(instance), plugin.services().callee(&call.upstream));
     spawn_local(async move {
-        let response = match callee {
-            Some(callee) => send(&plugin, &callee, &call).await.unwrap_or_default(),
-            None => CallResponse::default(),
+        let response = match (played, callee) {
+            (Some(PlayedCall { after, response, .. }), _) => {
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
+                response
+            }
+            (None, Some(callee)) => send(&plugin, &callee, &call).await.unwrap_or_default(),
+            (None, None) => CallResponse::default(),
         };
+        let OutgoingCall { token, request, member, held, .. } = call;
+        drop((request, held));
         // Neither is kept for the sake of the answer: an exchange that is over waits for none.
-        let member = call.member.and_then(|member| member.upgrade());
+        let member = member.and_then(|member| member.upgrade());
         match (weak.upgrade(), member) {
-            (Some(instance), member) => instance.on_call_response(call.token, response, member.as_ref()),
+            (Some(instance), member) => instance.on_call_response(token, response, member.as_ref()),
             (None, Some(member)) => member.call_ends(),
             (None, None) => {}
         }
     });
+}
+
+/// Describes a call for the journal.
+fn noted(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
+    UpstreamCall {
+        upstream: call.upstream.clone(),
+        line: call.request.line(),
+        headers: call.request.headers().clone().into(),
+        body: call.request.body().clone(),
+        timeout: call.timeout,
+        outcome,
+    }
 }
 
 async fn send(plugin: &Plugin, callee: &Callee, call: &OutgoingCall) -> Option<CallResponse> {
@@ -165,6 +186,7 @@ async fn send(plugin: &Plugin, callee: &Callee, call: &OutgoingCall) -> Option<C
         done_by: Instant::now() + call.timeout,
         body_bytes_max: plugin.settings.body_bytes_max,
         keep_alive: callee.keep_alive,
+        header_case: callee.header_case,
     };
     match upstream::call(&callee.upstream, &call.request, limits).await {
         Ok(OwnResponse { status, headers, body, trailers }) => {

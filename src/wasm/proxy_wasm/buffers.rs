@@ -4,6 +4,7 @@ use bytes::Bytes;
 use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, BufferKind, Status, answer};
+use crate::filter::SpliceError;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, give_with, slice, split, write_u32};
 
@@ -55,8 +56,13 @@ fn in_memory(host: &Host, kind: BufferKind) -> Answer<Bytes> {
     })
 }
 
-fn kind_of(buffer: u32) -> Answer<BufferKind> {
-    Ok(BufferKind::from_number(buffer).ok_or(Status::BadArgument)?)
+/// Returns the kind of a buffer that the guest reads or changes.
+fn kind_of(host: &Host, buffer: u32) -> Answer<BufferKind> {
+    let kind = BufferKind::from_number(buffer).ok_or(Status::BadArgument)?;
+    if let (BufferKind::Body(_), Some(journal)) = (kind, host.log.journal()) {
+        journal.uses_bodies();
+    }
+    Ok(kind)
 }
 
 /// The part of `length` bytes that a start and a maximum stand for.
@@ -69,7 +75,7 @@ fn part(length: usize, start: u32, max: u32) -> Answer<std::ops::Range<usize>> {
 }
 
 fn get(caller: &mut Caller<'_, Host>, buffer: u32, (start, max): (u32, u32), data: u32, size: u32) -> Answer {
-    let kind = kind_of(buffer)?;
+    let kind = kind_of(caller.data(), buffer)?;
     let BufferKind::Body(direction) = kind else {
         let bytes = in_memory(caller.data(), kind)?;
         let part = part(bytes.len(), start, max)?;
@@ -88,7 +94,7 @@ fn get(caller: &mut Caller<'_, Host>, buffer: u32, (start, max): (u32, u32), dat
 }
 
 fn status(caller: &mut Caller<'_, Host>, buffer: u32, length_at: u32, flags_at: u32) -> Answer {
-    let kind = kind_of(buffer)?;
+    let kind = kind_of(caller.data(), buffer)?;
     let length = match kind {
         BufferKind::Body(direction) => {
             let member = caller.data().member().ok_or(Status::NotFound)?;
@@ -106,13 +112,19 @@ fn set(
     (start, length): (u32, u32),
     (data, size): (u32, u32),
 ) -> Answer {
-    let BufferKind::Body(direction) = kind_of(buffer)? else { return Err(Status::BadArgument.into()) };
+    let BufferKind::Body(direction) = kind_of(caller.data(), buffer)? else {
+        return Err(Status::BadArgument.into());
+    };
     let (memory, host) = split(caller)?;
     let data = slice(memory, data, size)?;
     let member = host.member().ok_or(Status::NotFound)?;
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let fits = member.splice(direction, number(start), number(length), data);
-    if fits { Ok(()) } else { Err(Status::BadArgument.into()) }
+    member.splice(direction, (number(start), number(length)), data, host.shared_bytes()).map_err(|error| {
+        match error {
+            SpliceError::TooLong => Status::BadArgument.into(),
+            SpliceError::Output => host.makes_too_much(),
+        }
+    })
 }
 
 #[cfg(test)]

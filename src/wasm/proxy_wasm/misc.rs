@@ -89,10 +89,19 @@ fn call_foreign(
 ) -> Answer {
     let (memory, host) = split(caller)?;
     slice(memory, data, size)?;
-    match slice(memory, name, name_size)? {
-        b"clear_route_cache" => clear_route(host),
+    let level;
+    let result: &[u8] = match slice(memory, name, name_size)? {
+        b"clear_route_cache" => {
+            clear_route(host);
+            &[]
+        }
+        // Of ABI 0.2.100: the number that `proxy_get_log_level` writes, as four bytes, little endian.
+        b"get_log_level" => {
+            level = log::Level::lowest(&host.log).to_le_bytes();
+            &level
+        }
         _ => return Err(Status::NotFound.into()),
-    }
-    // Guests may pass null where they expect no answer.
-    if at != 0 && size_at != 0 { give(caller, &[], at, size_at) } else { Ok(()) }
+    };
+    // Guests may pass null where they expect no result.
+    if at != 0 && size_at != 0 { give(caller, result, at, size_at) } else { Ok(()) }
 }

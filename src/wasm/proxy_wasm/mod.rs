@@ -13,6 +13,8 @@ mod stream;
 
 use wasmtime::Linker;
 
+pub(super) use maps::pairs_in;
+
 use super::host::Host;
 
 /// Links every function of the ABI, whether or not a module calls it: SDKs import what their users may need.

@@ -12,7 +12,7 @@ use wasmtime::{Caller, Linker};
 use super::abi::{Answer, Status, answer};
 use super::pairs;
 use crate::fields::Fields;
-use crate::filter::{Exchange, field_name};
+use crate::filter::{Exchange, Part, field_name};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, read, slice, split};
 
@@ -39,7 +39,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 
 fn get(caller: &mut Caller<'_, Host>, path: (u32, u32), data: u32, size: u32) -> Answer {
     let path = read(caller, path.0, path.1, PATH_BYTES_MAX)?;
-    let value = property(caller.data(), &path).ok_or(Status::NotFound)?;
+    let Some(value) = property(caller.data(), &path) else {
+        if let Some(journal) = caller.data().log.journal() {
+            journal.misses(&path);
+        }
+        return Err(Status::NotFound.into());
+    };
     give(caller, &value, data, size)
 }
 
@@ -52,8 +57,10 @@ fn set(caller: &mut Caller<'_, Host>, path: (u32, u32), (value, value_size): (u3
         // What the gateway says of an exchange is not for a filter to change.
         return Err(Status::BadArgument.into());
     }
-    let has_room = member.exchange.set_property(&path, Bytes::copy_from_slice(value));
-    if has_room { Ok(()) } else { Err(Status::InternalFailure.into()) }
+    let held = member.exchange.property_bytes_with(&path, value.len()).ok_or(Status::InternalFailure)?;
+    host.makes_in(Part::Properties, path.len() + value.len(), held)?;
+    member.exchange.set_property(&path, Bytes::copy_from_slice(value), held);
+    Ok(())
 }
 
 fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
@@ -63,7 +70,7 @@ fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
     match parts[..] {
         // SDKs ask for these before anything else, and abort where they are not answered.
         ["plugin_name"] => return Some(text_of(&settings.name)),
-        ["plugin_root_id"] => return Some(Bytes::new()),
+        ["plugin_root_id"] => return Some(text_of(&settings.root_id)),
         ["plugin_vm_id"] => return Some(text_of(&settings.vm_id)),
         ["node", "id" | "cluster"] | ["cluster_metadata" | "listener_direction"] => return Some(Bytes::new()),
         _ => {}

@@ -8,7 +8,7 @@ use wasmtime::{Caller, Linker};
 use super::abi::{Answer, Status, answer};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, read, slice, split, write_u32};
-use crate::wasm::shared::{EnqueueError, QueueListener, SetError};
+use crate::wasm::shared::{EnqueueError, QueueListener, SetError, cost_of};
 
 /// A key, or the name of a queue.
 const KEY_BYTES_MAX: usize = 4096;
@@ -74,11 +74,15 @@ fn set(caller: &mut Caller<'_, Host>, key: (u32, u32), (data, size): (u32, u32),
     if value.len() > bytes_max {
         return Err(Status::InternalFailure.into());
     }
+    let made = cost_of(key.len(), value.len());
+    host.shares(made)?;
     let set = host.plugin.vm.set(&key, Bytes::copy_from_slice(value), cas, bytes_max);
-    Ok(set.map_err(|error| match error {
-        SetError::CasMismatch => Status::CasMismatch,
-        SetError::Full => Status::InternalFailure,
-    })?)
+    host.unshares(*set.as_ref().unwrap_or(&made));
+    match set {
+        Ok(_replaced) => Ok(()),
+        Err(SetError::CasMismatch) => Err(Status::CasMismatch.into()),
+        Err(SetError::Full) => Err(Status::InternalFailure.into()),
+    }
 }
 
 fn register(caller: &mut Caller<'_, Host>, name: (u32, u32), at: u32) -> Answer {
@@ -108,11 +112,16 @@ fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) 
     if value.len() > bytes_max {
         return Err(Status::InternalFailure.into());
     }
+    let made = cost_of(0, value.len());
+    host.shares(made)?;
     let put = host.plugin.services().shared.enqueue(queue, Bytes::copy_from_slice(value), bytes_max);
-    Ok(put.map_err(|error| match error {
-        EnqueueError::NotFound => Status::NotFound,
-        EnqueueError::Full => Status::InternalFailure,
-    })?)
+    let failed = match put {
+        Ok(()) => return Ok(()),
+        Err(EnqueueError::NotFound) => Status::NotFound,
+        Err(EnqueueError::Full) => Status::InternalFailure,
+    };
+    host.unshares(made);
+    Err(failed.into())
 }
 
 fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) -> Answer {
@@ -120,5 +129,7 @@ fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) 
     write_u32(caller, data, 0)?;
     write_u32(caller, size, 0)?;
     let taken = caller.data().plugin.services().shared.dequeue(queue).map_err(|_| Status::NotFound)?;
-    give(caller, &taken.ok_or(Status::Empty)?, data, size)
+    let taken = taken.ok_or(Status::Empty)?;
+    caller.data().unshares(cost_of(0, taken.len()));
+    give(caller, &taken, data, size)
 }

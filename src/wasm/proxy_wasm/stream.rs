@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use wasmtime::{Caller, Linker};
 
-use super::abi::{Answer, Status, answer, direction_from_number};
+use super::abi::{Answer, Failure, Status, StreamKind, answer, grpc_status};
 use super::{maps, pairs};
 use crate::fields::Fields;
-use crate::filter::{LocalResponse, MAP_BYTES_MAX, Member, field_value};
+use crate::filter::{Fault, LocalResponse, MAP_BYTES_MAX, Member, field_value};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, slice, split, write_u32};
 
@@ -81,15 +81,23 @@ fn member(host: &Host) -> Answer<&Member> {
 }
 
 fn proceed(host: &Host, stream: u32) -> Answer {
-    let direction = direction_from_number(stream).ok_or(Status::Unimplemented)?;
-    member(host)?.release(direction);
+    match StreamKind::from_number(stream) {
+        Some(StreamKind::Message(direction)) => member(host)?.release(direction),
+        Some(StreamKind::Tcp) => return Err(Status::Unimplemented.into()),
+        None => return Err(Status::BadArgument.into()),
+    }
     Ok(())
 }
 
+/// Closes the exchange, also where the number is none of a stream: the plugin gives the exchange up, and its client must not
+/// wait for the end of a pause because of a wrong number. The sides of TCP filters are nothing to an exchange, as in other hosts.
 fn close(host: &Host, stream: u32) -> Answer {
-    direction_from_number(stream).ok_or(Status::Unimplemented)?;
+    let kind = StreamKind::from_number(stream);
+    if kind == Some(StreamKind::Tcp) {
+        return Err(Status::Unimplemented.into());
+    }
     member(host)?.exchange.close();
-    Ok(())
+    if kind.is_some() { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
 /// What a local response is made of, besides its fields.
@@ -101,27 +109,59 @@ struct Local {
     grpc_status: i32,
 }
 
-fn respond(caller: &mut Caller<'_, Host>, parts: &Local, (headers, headers_size): (u32, u32)) -> Answer {
+/// Answers the exchange. A response that cannot be one ends it as well, with an error: the plugin does not want the exchange to
+/// go on, and is likely to hold it back while it believes that the client has its answer.
+fn respond(caller: &mut Caller<'_, Host>, parts: &Local, headers: (u32, u32)) -> Answer {
+    member(caller.data())?;
     let (memory, host) = split(caller)?;
-    let status = u16::try_from(parts.status).ok().filter(|status| (200..=599).contains(status));
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).ok_or(Status::BadArgument)?;
-    let details = slice(memory, parts.details.0, parts.details.1)?;
-    let body = slice(memory, parts.body.0, parts.body.1)?;
-    let fields = slice(memory, headers, headers_size)?;
-    if fields.len() > MAP_BYTES_MAX || body.len() > host.plugin.settings.body_bytes_max.max(LOCAL_BODY_BYTES)
-    {
-        return Err(Status::BadArgument.into());
+    let local = local_response(memory, host, parts, headers)?;
+    if let Some(journal) = host.log.journal() {
+        journal.note(format!("sends a local response: {}", local.status));
     }
-    let fields = pairs::read(fields).and_then(|pairs| maps::fields(&pairs)).ok_or(Status::BadArgument)?;
-    let member = member(host)?;
-    let mut local = LocalResponse { status, headers: fields, body: Bytes::copy_from_slice(body) };
-    if is_grpc(&member.exchange.request.borrow().headers) && parts.grpc_status >= 0 {
-        as_grpc(&mut local, parts.grpc_status, details);
+    member(host)?.exchange.answer(local);
+    Ok(())
+}
+
+fn local_response(memory: &[u8], host: &Host, parts: &Local, headers: (u32, u32)) -> Answer<LocalResponse> {
+    let refuse = |status: Status, what: String| {
+        host.refuse(Fault::Response, || format!("it sent a local response that cannot be one: {what}"));
+        Failure::from(status)
+    };
+    let bad = |what: String| refuse(Status::BadArgument, what);
+    let part = |part: &str, (pointer, length)| {
+        let beyond = || format!("its {part} of {length} bytes at {pointer} is outside of its memory");
+        slice(memory, pointer, length).map_err(|_| refuse(Status::InvalidMemoryAccess, beyond()))
+    };
+    let status = u16::try_from(parts.status).ok().filter(|status| (200..=599).contains(status));
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    let status = status.ok_or_else(|| {
+        bad(format!("its status is {}; a response has one from 200 to 599", parts.status.cast_signed()))
+    })?;
+    let details = part("detail", parts.details)?;
+    let body = part("body", parts.body)?;
+    let fields = part("header map", headers)?;
+    let body_bytes_max = host.plugin.settings.body_bytes_max.max(LOCAL_BODY_BYTES);
+    if body.len() > body_bytes_max {
+        return Err(bad(format!("its body has {} bytes, and {body_bytes_max} are allowed", body.len())));
+    }
+    if fields.len() > MAP_BYTES_MAX {
+        return Err(bad(format!("its fields have {} bytes, and {MAP_BYTES_MAX} are allowed", fields.len())));
+    }
+    let malformed = || bad("its header map is malformed, has too many fields, or an invalid name".to_owned());
+    let parsed = pairs::read(fields).and_then(|pairs| maps::fields(&pairs));
+    let headers = parsed.ok_or_else(malformed)?;
+    // The first response of an exchange is kept. The others are dropped, and do not count.
+    if !host.member().is_some_and(|member| member.exchange.is_answered()) {
+        host.makes(details.len() + body.len() + fields.len())?;
+    }
+    let mut local = LocalResponse { status, headers, body: Bytes::copy_from_slice(body) };
+    let is_grpc = || host.member().is_some_and(|member| is_grpc(&member.exchange.request.borrow().headers));
+    if let Some(grpc_status) = grpc_status(parts.grpc_status).filter(|_| is_grpc()) {
+        as_grpc(&mut local, grpc_status, details);
     } else if !local.body.is_empty() && !local.headers.contains_key(header::CONTENT_TYPE) {
         local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain") });
     }
-    member.exchange.answer(local);
-    Ok(())
+    Ok(local)
 }
 
 fn is_grpc(headers: &Fields) -> bool {
@@ -130,10 +170,10 @@ fn is_grpc(headers: &Fields) -> bool {
 }
 
 /// An answer that a gRPC client understands: its status is in a field, and there is no body.
-fn as_grpc(local: &mut LocalResponse, grpc_status: i32, message: &[u8]) {
+fn as_grpc(local: &mut LocalResponse, grpc_status: u8, message: &[u8]) {
     local.status = StatusCode::OK;
     local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/grpc") });
-    local.headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status));
+    local.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(grpc_status)));
     if !message.is_empty() {
         local.headers.insert(GRPC_MESSAGE, field_value(message));
     }

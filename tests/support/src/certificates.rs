@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 /// A certificate authority with a folder in which it puts what it signs; the folder goes with it.
@@ -21,6 +22,8 @@ pub struct Certificates {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
     authority: CertificateDer<'static>,
+    /// True for an authority whose own certificate comes with those that it signs.
+    is_intermediate: bool,
     issued: AtomicUsize,
 }
 
@@ -31,8 +34,10 @@ pub struct Identity {
     pub cert: PathBuf,
     /// The file of the key.
     pub key: PathBuf,
-    certificate: CertificateDer<'static>,
+    /// Its own first, and then those that a peer may not have.
+    chain: Vec<CertificateDer<'static>>,
     private: PrivateKeyDer<'static>,
+    serial_number: u64,
 }
 
 impl Default for Certificates {
@@ -45,15 +50,28 @@ impl Certificates {
     /// A new authority.
     #[must_use]
     pub fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "tests' own authority");
+        let params = authority("tests' own authority");
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
+        Self::of(Issuer::new(params, key), &certificate, false)
+    }
+
+    /// An authority that this one has signed. The certificates that it signs come with its own.
+    #[must_use]
+    pub fn intermediate(&self) -> Self {
+        let mut params = authority("tests' intermediate authority");
+        params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(self.next_number().into());
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Self::of(Issuer::new(params, key), &certificate, true)
+    }
+
+    fn of(issuer: Issuer<'static, KeyPair>, certificate: &rcgen::Certificate, is_intermediate: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
         let authority = certificate.der().clone();
-        Self { folder, issuer: Issuer::new(params, key), authority, issued: AtomicUsize::new(0) }
+        Self { folder, issuer, authority, is_intermediate, issued: AtomicUsize::new(1) }
     }
 
     /// The file of the authority's certificate.
@@ -95,35 +113,130 @@ impl Certificates {
     /// A server's certificate beside the key of another.
     #[must_use]
     pub fn mismatched(&self, names: &[&str]) -> Identity {
-        let Identity { cert, certificate, .. } = self.server(names);
+        let Identity { cert, chain, serial_number, .. } = self.server(names);
         let Identity { key, private, .. } = self.server(names);
-        Identity { cert, key, certificate, private }
+        Identity { cert, key, chain, private, serial_number }
+    }
+
+    /// A certificate that has signed itself, as `openssl req -x509` makes it for a server: an authority's, CA:TRUE. Without
+    /// names it has no subjectAltName.
+    #[must_use]
+    pub fn self_signed(&self, names: &[&str]) -> Identity {
+        self.issue_self_signed(names, |_| {})
+    }
+
+    /// A server's certificate that has signed itself and may not sign others. Without names it has no subjectAltName.
+    #[must_use]
+    pub fn self_signed_leaf(&self, names: &[&str]) -> Identity {
+        self.issue_self_signed(names, |params| params.is_ca = IsCa::ExplicitNoCa)
+    }
+
+    /// One as [`Self::self_signed`] makes it, whose key usage lacks `keyCertSign`.
+    #[must_use]
+    pub fn self_signed_without_key_cert_sign(&self, names: &[&str]) -> Identity {
+        self.issue_self_signed(names, |params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature])
+    }
+
+    /// A server's certificate that the key of a self-signed one has signed, which may have no right to.
+    #[must_use]
+    pub fn signed_by(&self, signer: &Identity, names: &[&str]) -> Identity {
+        let key = KeyPair::try_from(&signer.private).unwrap();
+        let pair = KeyPair::generate().unwrap();
+        let certificate = subject(names).signed_by(&pair, &Issuer::new(self_signed(&[]), key)).unwrap();
+        self.write(self.next_number(), vec![certificate.der().clone()], &pair)
+    }
+
+    /// One as [`Self::self_signed`] makes it, that expired in 2001.
+    #[must_use]
+    pub fn self_signed_and_expired(&self, names: &[&str]) -> Identity {
+        self.issue_self_signed(names, |params| {
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    /// The list of the revoked ones among this authority's certificates, as PEM, next updated in this year.
+    #[must_use]
+    pub fn revocation_list(&self, revoked: &[&Identity], next_update_year: i32) -> String {
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: identity.serial_number.into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(next_update_year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     fn issue(&self, names: &[&str], adjust: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = subject(names);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         adjust(&mut params);
+        let number = self.next_number();
+        params.serial_number = Some(number.into());
         let pair = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&pair, &self.issuer).unwrap();
+        let certificate = params.signed_by(&pair, &self.issuer).unwrap().der().clone();
+        let above = self.is_intermediate.then(|| self.authority.clone());
+        self.write(number, [certificate].into_iter().chain(above).collect(), &pair)
+    }
 
-        let number = self.issued.fetch_add(1, Ordering::Relaxed);
+    fn issue_self_signed(&self, names: &[&str], adjust: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = self_signed(names);
+        adjust(&mut params);
+        let pair = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&pair).unwrap().der().clone();
+        self.write(self.next_number(), vec![certificate], &pair)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.issued.fetch_add(1, Ordering::Relaxed) as u64
+    }
+
+    fn write(&self, number: u64, chain: Vec<CertificateDer<'static>>, pair: &KeyPair) -> Identity {
         let cert = self.folder.path().join(format!("{number}.pem"));
         let key = self.folder.path().join(format!("{number}.key"));
-        fs::write(&cert, certificate.pem()).unwrap();
+        fs::write(&cert, chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect::<String>())
+            .unwrap();
         fs::write(&key, pair.serialize_pem()).unwrap();
         let private = PrivatePkcs8KeyDer::from(pair.serialize_der()).into();
-        Identity { cert, key, certificate: certificate.der().clone(), private }
+        Identity { cert, key, chain, private, serial_number: number }
+    }
+
+    /// The same certificate with other bytes, which are written to its file: what no library would make. It fits no
+    /// signature any more but that of its own key.
+    #[must_use]
+    pub fn rewritten(&self, identity: Identity, rewrite: impl FnOnce(&[u8]) -> Vec<u8>) -> Identity {
+        let certificate = CertificateDer::from(rewrite(identity.certificate()));
+        fs::write(&identity.cert, pem("CERTIFICATE", &certificate)).unwrap();
+        Identity { chain: vec![certificate], ..identity }
     }
 
     /// A server with `identity`: HTTP/1.1 by ALPN and session tickets, as an ordinary HTTPS server has them.
     #[must_use]
     pub fn server_config(&self, identity: &Identity) -> ServerConfig {
-        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        ordinary(builder.with_single_cert(identity.chain(), identity.private.clone_key()).unwrap())
+        self.server_config_of_versions(identity, rustls::ALL_VERSIONS)
+    }
+
+    /// A server as [`Self::server_config`] makes it, of these TLS versions. It shows any certificate, however broken.
+    #[must_use]
+    pub fn server_config_of_versions(
+        &self,
+        identity: &Identity,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ServerConfig {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let key = provider.key_provider.load_private_key(identity.private.clone_key()).unwrap();
+        let shown = SingleCertAndKey::from(CertifiedKey::new(identity.chain(), key));
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        ordinary(builder.with_no_client_auth().with_cert_resolver(Arc::new(shown)))
     }
 
     /// A server as [`Self::server_config`] makes it, that requires a client certificate of this authority.
@@ -171,12 +284,46 @@ impl Identity {
     /// The certificate, as a peer sees it.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
-        &self.certificate
+        self.chain.first().expect("a chain begins with the certificate itself")
     }
 
     fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone()]
+        self.chain.clone()
     }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in der.chunks(3) {
+        let bits =
+            three.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
+        for position in 0..4 {
+            let digit = char::from(ALPHABET[bits >> (18 - 6 * position) & 63]);
+            text.push(if position > three.len() { '=' } else { digit });
+        }
+    }
+    let lines: String =
+        text.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect();
+    format!("-----BEGIN {label}-----\n{lines}-----END {label}-----\n")
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn subject(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
+}
+
+fn self_signed(names: &[&str]) -> CertificateParams {
+    let mut params = subject(names);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    params
 }
 
 fn ordinary(mut config: ServerConfig) -> ServerConfig {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::captured::Captured;
-use crate::{Client, PATIENCE, Response, wait_until, within};
+use crate::{Client, PATIENCE, Response, wait_for, wait_until, within};
 
 /// A running gateway with a folder of its own for its configuration. Dropped, it is killed.
 ///
@@ -27,7 +27,7 @@ pub struct Gateway {
 }
 
 /// What a gateway is started with; from [`Gateway::builder`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GatewayBuilder {
     program: PathBuf,
     config: String,
@@ -36,6 +36,8 @@ pub struct GatewayBuilder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     open_files_max: Option<u32>,
+    soft_open_files: Option<u32>,
+    file_size_max: Option<u32>,
 }
 
 impl Gateway {
@@ -50,6 +52,8 @@ impl Gateway {
             arguments: Vec::new(),
             environment: Vec::new(),
             open_files_max: None,
+            soft_open_files: None,
+            file_size_max: None,
         }
     }
 
@@ -77,7 +81,7 @@ impl Gateway {
     fn printed_address(&self, url_of: impl Fn(&str) -> Option<&str>) -> Option<SocketAddr> {
         let lines = self.stdout.lines();
         // The latest: a reload may have moved it.
-        let url = lines.iter().rev().find_map(|line| url_of(line))?;
+        let url = lines.iter().rev().find_map(|line| url_of(&message(line)).map(str::to_owned))?;
         let (_, address) = url.split_once("://")?;
         address.parse().ok()
     }
@@ -139,8 +143,8 @@ impl Gateway {
     /// # Panics
     /// When it doesn't within [`PATIENCE`].
     pub async fn wait_for_pool(&self, route: &str, what: &str, predicate: impl Fn(&Value) -> bool) -> Value {
-        wait_until(&format!("pool of `{route}`: {what}"), async || predicate(&self.pool(route).await)).await;
-        self.pool(route).await
+        let what = format!("pool of `{route}`: {what}");
+        wait_for(&what, async || Some(self.pool(route).await).filter(|pool| predicate(pool))).await
     }
 
     /// The text of `/metrics`.
@@ -312,6 +316,20 @@ impl GatewayBuilder {
         self
     }
 
+    /// Starts the program with this soft limit of open files, below the hard one.
+    #[must_use]
+    pub fn soft_open_files(mut self, count: u32) -> Self {
+        self.soft_open_files = Some(count);
+        self
+    }
+
+    /// Limits the files that the program writes to this many blocks, as `ulimit -f` does.
+    #[must_use]
+    pub fn file_size_max(mut self, blocks: u32) -> Self {
+        self.file_size_max = Some(blocks);
+        self
+    }
+
     /// Starts the program and waits until it is ready.
     ///
     /// # Panics
@@ -322,8 +340,9 @@ impl GatewayBuilder {
         let stdout = Captured::read(child.stdout.take().unwrap());
         let stderr = Captured::read(child.stderr.take().unwrap());
         let gateway = Gateway { child, folder, stdout, stderr, values: self.values };
-        let ready = tokio::time::timeout(PATIENCE, gateway.stdout.find(0, |line| line == "ready")).await;
-        if ready != Ok(Some("ready".to_owned())) {
+        let ready =
+            tokio::time::timeout(PATIENCE, gateway.stdout.find(0, |line| message(line) == "ready")).await;
+        if !matches!(ready, Ok(Some(_))) {
             // The last words may still be on their way.
             drop(tokio::time::timeout(Duration::from_secs(1), gateway.stderr.ended()).await);
             panic!("the program did not become ready\n{}", gateway.output());
@@ -352,13 +371,16 @@ impl GatewayBuilder {
     }
 
     fn command(&self, folder: &TempDir) -> Command {
-        let mut command = match self.open_files_max {
-            None => Command::new(&self.program),
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(&self.program);
-                shell
-            }
+        let limits = [("-n", self.open_files_max), ("-Sn", self.soft_open_files), ("-f", self.file_size_max)];
+        let limits =
+            limits.iter().filter_map(|(option, value)| Some(format!("ulimit {option} {}; ", (*value)?)));
+        let limits: String = limits.collect();
+        let mut command = if limits.is_empty() {
+            Command::new(&self.program)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{limits}exec \"$0\" \"$@\"")]).arg(&self.program);
+            shell
         };
         command.arg("--config").arg(folder.path().join("gateway.yaml")).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -385,6 +407,13 @@ async fn finish(command: Command) -> Output {
         Ok(output) => output.expect("the program starts"),
         Err(_) => panic!("still running after {PATIENCE:?}: {shown}"),
     }
+}
+
+/// Returns what a line says: itself, or the message of a line of JSON.
+fn message(line: &str) -> String {
+    let message =
+        serde_json::from_str(line).ok().and_then(|line: Value| Some(line["message"].as_str()?.to_owned()));
+    message.unwrap_or_else(|| line.to_owned())
 }
 
 fn filled(config: &str, values: &[(String, String)]) -> String {

@@ -23,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! Scripts of origins meet the test at a [`Gate`]; a state that nothing announces is awaited with [`wait_until`].
+//! Scripts of origins meet the test at a [`Gate`]; a state that nothing announces is awaited with [`wait_until`]. Where a
+//! limit of the gateway must not be reached, the test runs [with longer and longer ones](with_longer_and_longer).
 
 #![allow(
     clippy::unwrap_used,
@@ -41,6 +42,7 @@ mod gateway;
 mod http2;
 mod message;
 mod origin;
+mod rewritten;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -52,8 +54,12 @@ pub use gate::Gate;
 pub use gateway::{Gateway, GatewayBuilder, run_to_exit};
 pub use http2::{Http2Client, Http2Response};
 pub use message::{Head, Headers, Request, Response};
-pub use origin::{Connection, Handshake, Origin, OriginBuilder, SilentListener, unused_address};
-pub use rustix::process::Signal;
-pub use wait::{PATIENCE, wait_until, within};
+pub use origin::{Connection, Handshake, Origin, OriginBuilder, SilentListener, unused_address, unused_port};
+pub use rustix::process::{Pid, Signal, kill_process};
+pub use wait::{PATIENCE, wait_for, wait_until, with_longer_and_longer, within};
 
+pub use rewritten::{
+    MAIL_ADDRESS, MALFORMED_EXTENSION, UNKNOWN_CRITICAL_EXTENSION, as_signed_with_md5, as_version_1,
+    with_extension, with_unreadable_dates,
+};
 pub use {bytes, h2, http, rustls, serde_json};

@@ -238,3 +238,36 @@ async fn a_failing_start_shows_its_status_and_its_words() {
     let panic = start.await.unwrap_err().into_panic();
     assert!(panic.downcast_ref::<String>().unwrap().contains("error: broken"));
 }
+
+#[tokio::test]
+async fn a_test_with_longer_and_longer_limits_passes_with_one_and_fails_with_none() {
+    use std::sync::Mutex;
+
+    let tried = Mutex::new(Vec::new());
+    crate::with_longer_and_longer(async |limit| {
+        tokio::task::yield_now().await;
+        tried.lock().unwrap().push(limit);
+        assert!(limit > Duration::from_secs(1), "too short");
+    })
+    .await;
+    let tried = tried.into_inner().unwrap();
+    assert_eq!(tried.len(), 2, "{tried:?}");
+
+    let failing = tokio::spawn(async { crate::with_longer_and_longer(async |_| panic!("a fault")).await });
+    assert!(failing.await.unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn an_unused_address_is_nobody_elses_until_something_listens_there() {
+    let address = unused_address();
+    let refused = Client::try_connect(address).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let origin = Origin::builder().address(address).answer(OK);
+    assert_eq!(Client::connect(address).await.get("/").await.status, 200);
+    origin.stop().await;
+    let refused = Client::try_connect(address).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+
+    let everywhere = std::net::TcpListener::bind(("0.0.0.0", crate::unused_port())).unwrap();
+    std::net::TcpStream::connect(("127.0.0.1", everywhere.local_addr().unwrap().port())).unwrap();
+}

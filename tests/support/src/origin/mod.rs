@@ -9,13 +9,13 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 pub use connection::Connection;
 pub use record::Handshake;
-pub use silent::{SilentListener, unused_address};
+pub use silent::{SilentListener, unused_address, unused_port};
 
 use crate::message::Request;
 use crate::wire::Transport;
@@ -31,6 +31,8 @@ pub struct Origin {
     tls: bool,
     record: Arc<Record>,
     accepting: AbortHandle,
+    /// Keeps the port from other tests once the origin has stopped; `None` where the address was given.
+    _reserved: Option<TcpSocket>,
 }
 
 /// An origin with settings; from [`Origin::builder`].
@@ -223,17 +225,17 @@ impl OriginBuilder {
         F: Fn(Connection) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let address = self.address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let reserved = self.address.is_none().then(|| silent::reserve(([127, 0, 0, 1], 0).into()));
+        let address = self.address.or_else(|| reserved.as_ref()?.local_addr().ok()).unwrap();
         let listener = StdListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
 
         let record = Arc::new(Record::default());
         let tls = self.tls.map(TlsAcceptor::from);
         let speaks_tls = tls.is_some();
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&record), script)).abort_handle();
-        Origin { address, tls: speaks_tls, record, accepting }
+        Origin { address, tls: speaks_tls, record, accepting, _reserved: reserved }
     }
 }
 

@@ -1,14 +1,40 @@
 //! Addresses where no one answers.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// A loopback address that refuses connections: it was bound a moment ago. It is not 127.0.0.1, where the tests that run
-/// beside this one get their ports: one of them could get this one.
+/// The sockets behind [`unused_address`] and [`unused_port`], open until the process ends.
+static RESERVED: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+
+/// Returns a loopback address that refuses connections until something listens there. No other test gets it: a socket that
+/// does not listen stays bound to it.
 #[must_use]
 pub fn unused_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.77.0.1:0").unwrap().local_addr().unwrap()
+    // Not 127.0.0.1, so that the many ports in use there are no obstacle.
+    keep(reserve(([127, 77, 0, 1], 0).into()))
+}
+
+/// Returns a port that is free at every address of this machine, and stays so as that of [`unused_address`] does.
+#[must_use]
+pub fn unused_port() -> u16 {
+    keep(reserve(([0, 0, 0, 0], 0).into())).port()
+}
+
+fn keep(socket: TcpSocket) -> SocketAddr {
+    let address = socket.local_addr().unwrap();
+    RESERVED.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    address
+}
+
+/// Binds an address without listening. The system refuses connections to it and gives its port to nobody who asks for any,
+/// but whoever names the address can listen there: sockets with `SO_REUSEADDR` share it as long as none listens (Linux).
+pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 /// A listener whose queue of connections is full, so that the kernel ignores every further attempt: connecting to it

@@ -1,0 +1,98 @@
+//! `gateway health`: asks a gateway that runs whether it is ready.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::messages;
+use crate::admin::ready;
+use crate::config;
+
+/// Ask a gateway that runs whether it is ready for new requests
+#[derive(Clone, Debug, clap::Args)]
+pub struct HealthArgs {
+    /// The configuration file, for the address of the admin listener [default: gateway.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The admin listener: 127.0.0.1:9901 or http://127.0.0.1:9901 [default: `admin.address` of the file]
+    #[arg(long, value_name = "ADDRESS|URL", conflicts_with = "config")]
+    pub admin: Option<String>,
+
+    /// The time that the answer may take: 500ms, 3s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    pub timeout: config::Duration,
+}
+
+/// Prints one line: `ready` on standard output, or why not on standard error. Returns 0 if the gateway is ready, else 1.
+pub fn run(args: &HealthArgs, file: &Path) -> ExitCode {
+    let url = match &args.admin {
+        Some(admin) if admin.contains("://") => Ok(admin.clone()),
+        // A number alone is an IPv4 address to the resolver.
+        Some(admin) if admin.trim_start_matches(':').bytes().all(|byte| byte.is_ascii_digit()) => Err(
+            format!("`--admin {admin}` is not an address: write HOST:PORT, such as `--admin 127.0.0.1:9901`"),
+        ),
+        Some(admin) => Ok(format!("http://{admin}")),
+        None => configured(file),
+    };
+    let limit: Duration = args.timeout.into();
+    match url.and_then(|url| ready(&url, limit).map_err(|error| error.to_string())) {
+        Ok(word) => messages::result(&word, &json!({})),
+        Err(error) => {
+            messages::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the URL of the admin listener in a file.
+fn configured(file: &Path) -> Result<String, String> {
+    let name = config::display_name(file);
+    let admin = config::load_admin(file).map_err(|errors| {
+        let errors = errors.to_string();
+        errors.strip_prefix("error: ").unwrap_or(&errors).to_owned()
+    })?;
+    let Some(admin) = admin else {
+        return Err(format!(
+            "{name} has no admin listener to ask; add `admin: {{ address: 127.0.0.1:9901 }}` or name one with `--admin`"
+        ));
+    };
+    let address = reachable(admin.address.into());
+    if address.port() == 0 {
+        return Err(format!(
+            "`admin.address` of {name} takes any free port; name the one in use with `--admin`"
+        ));
+    }
+    Ok(format!("http://{address}"))
+}
+
+/// Returns the address to connect to for one to listen on: the loopback one for all addresses of the machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::*;
+
+    #[test]
+    fn wildcard_addresses_are_asked_on_loopback() {
+        for (listening, asked) in [
+            ("0.0.0.0:9901", "127.0.0.1:9901"),
+            ("[::]:9901", "[::1]:9901"),
+            ("10.0.0.1:9901", "10.0.0.1:9901"),
+        ] {
+            assert_eq!(reachable(listening.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+}

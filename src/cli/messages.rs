@@ -1,0 +1,201 @@
+//! What commands print for people, in the format of `--log-format`: text, or a JSON object a line.
+//!
+//! The log of the running program is [`super::logging`]'s. This is for what is printed beside it: where the gateway listens, what is
+//! wrong with a configuration or a command line, the verdict of a check, a panic.
+
+use std::io::{self, IsTerminal, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Map, Value, json};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use super::output;
+use crate::config::ConfigErrors;
+use crate::printable::printable_lines;
+
+/// The option that selects the format, for command lines that clap refuses.
+const OPTION: &str = "--log-format";
+
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Prints JSON from now on, panics included.
+pub fn use_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string);
+        let message = format!("internal error: {}", panic.payload_as_str().unwrap_or("a panic"));
+        to_stderr(&json_line("ERROR", &message, &json!({ "thread": thread.name(), "location": place })));
+    }));
+}
+
+/// Returns true if a command line asks for JSON, whatever else it says.
+pub fn asks_for_json(arguments: impl IntoIterator<Item = String>) -> bool {
+    let mut arguments = arguments.into_iter().take_while(|argument| argument != "--");
+    let mut format = None;
+    while let Some(argument) = arguments.next() {
+        if argument == OPTION {
+            format = arguments.next();
+        } else if let Some(value) = argument.strip_prefix(OPTION).and_then(|rest| rest.strip_prefix('=')) {
+            format = Some(value.to_owned());
+        }
+    }
+    format.as_deref() == Some("json")
+}
+
+/// Prints a line on standard output. That it cannot be written is no error.
+pub fn announce(line: &str) {
+    // What is announced is also in the configuration; a full disk must not keep the gateway from serving.
+    drop(output::print(&said(line, &Value::Null)));
+}
+
+/// Prints the result of a command on standard output, with fields that only JSON has. Returns failure if it cannot be written.
+pub fn result(text: &str, fields: &Value) -> ExitCode {
+    output::print_to_end(&said(text, fields))
+}
+
+fn said(text: &str, fields: &Value) -> String {
+    if is_json() {
+        json_line("INFO", text.trim_end(), fields)
+    } else {
+        format!("{}\n", printable_lines(text.trim_end()))
+    }
+}
+
+/// Prints an error on standard error.
+pub fn error(message: &str) {
+    let text = if is_json() {
+        json_line("ERROR", message.trim_end(), &Value::Null)
+    } else {
+        format!("error: {}\n", printable_lines(message.trim_end()))
+    };
+    to_stderr(&text);
+}
+
+/// Prints what clap says of a command line: as JSON, or by `print`, which colours it.
+pub fn usage(message: &str, print: impl FnOnce()) {
+    if is_json() {
+        error(message.strip_prefix("error: ").unwrap_or(message));
+    } else {
+        print();
+    }
+}
+
+/// Prints a warning on standard error.
+pub fn warning(message: &str) {
+    to_stderr(&if is_json() {
+        json_line("WARN", message, &Value::Null)
+    } else {
+        format!("warning: {}\n", printable_lines(message))
+    });
+}
+
+/// Prints text on standard error: as it is, or line by line as JSON.
+pub fn text(text: &str) {
+    if is_json() {
+        let lines: String = text.lines().map(|line| json_line("INFO", line, &Value::Null)).collect();
+        to_stderr(&lines);
+    } else {
+        to_stderr(&printable_lines(text));
+    }
+}
+
+/// Prints the errors of a configuration on standard error: coloured if that is a terminal and `NO_COLOR` is not set, and in JSON a
+/// line for each.
+pub fn config_errors(errors: &ConfigErrors) {
+    if !is_json() {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        return to_stderr(&errors.render(io::stderr().is_terminal() && !no_color));
+    }
+    let (shown, more) = errors.shown();
+    let lines = shown.iter().map(|error| {
+        let (line, column) = error.position().unzip();
+        let fields = json!({ "file": error.file(), "line": line, "column": column, "help": error.advice() });
+        json_line("ERROR", error.message(), &fields)
+    });
+    let mut text: String = lines.collect();
+    if more > 0 {
+        text.push_str(&json_line("ERROR", &format!("and {more} more errors"), &Value::Null));
+    }
+    to_stderr(&text);
+}
+
+fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// Returns an object with the keys that the log has. Fields that are null are left out.
+fn json_line(level: &str, message: &str, fields: &Value) -> String {
+    let mut time = String::new();
+    // Writing to a string does not fail.
+    let _infallible = SystemTime.format_time(&mut Writer::new(&mut time));
+    let mut line = Map::new();
+    line.insert("timestamp".to_owned(), time.into());
+    line.insert("level".to_owned(), level.into());
+    line.insert("message".to_owned(), message.into());
+    for (name, value) in fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        line.insert(name.clone(), value.clone());
+    }
+    line.insert("target".to_owned(), "gateway".into());
+    format!("{}\n", Value::Object(line))
+}
+
+fn to_stderr(text: &str) {
+    // With standard error closed, only the exit status is left.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_ask_for_json_in_both_spellings() {
+        for (line, expected) in [
+            ("--log-format json", true),
+            ("--log-format=json check", true),
+            ("check --log-format json --bad", true),
+            ("--log-format text", false),
+            ("--log-format=json --log-format text", false),
+            ("--log-format", false),
+            ("-- --log-format json", false),
+            ("--log-formatjson", false),
+        ] {
+            assert_eq!(asks_for_json(line.split(' ').map(str::to_owned)), expected, "{line}");
+        }
+    }
+
+    /// Panics with the hook of JSON in place; run in a process of its own by the next test.
+    #[test]
+    #[ignore = "the panic of another test"]
+    fn panics_in_json() {
+        use_json();
+        let panicked = std::thread::Builder::new().name("worker-7".to_owned()).spawn(|| panic!("two\nlines"));
+        assert!(panicked.unwrap().join().is_err());
+    }
+
+    #[test]
+    fn panic_is_a_line_of_json() {
+        let test = ["--exact", "cli::messages::tests::panics_in_json", "--ignored", "--nocapture"];
+        let output =
+            std::process::Command::new(std::env::current_exe().unwrap()).args(test).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        let line: Value = serde_json::from_str(text.trim_end()).unwrap_or_else(|_| panic!("{text}"));
+        assert_eq!((&line["level"], &line["thread"]), (&json!("ERROR"), &json!("worker-7")));
+        assert_eq!(line["message"], "internal error: two\nlines");
+        assert!(line["location"].as_str().unwrap().contains("messages.rs:"), "{line}");
+    }
+
+    #[test]
+    fn json_line_has_the_keys_of_the_log_and_no_empty_ones() {
+        let line = json_line("WARN", "two\nlines", &json!({ "line": 3, "help": null }));
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["level"], &value["message"]), (&json!("WARN"), &json!("two\nlines")));
+        assert_eq!((&value["line"], value.get("help")), (&json!(3), None));
+        assert!(value["timestamp"].as_str().unwrap().ends_with('Z'), "{value}");
+    }
+}

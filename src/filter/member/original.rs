@@ -1,0 +1,26 @@
+//! Heads as they came, for filters that fail open.
+
+use crate::filter::Direction;
+use crate::filter::exchange::{Exchange, RequestHead, ResponseHead};
+
+/// A head as it was before a filter that fails open was given it.
+pub(super) enum Original {
+    Request(Box<RequestHead>),
+    Response(Option<Box<ResponseHead>>),
+}
+
+impl Original {
+    pub(super) fn of(exchange: &Exchange, direction: Direction) -> Self {
+        match direction {
+            Direction::Request => Self::Request(Box::new(exchange.request.borrow().clone())),
+            Direction::Response => Self::Response(exchange.response.borrow().clone().map(Box::new)),
+        }
+    }
+
+    pub(super) fn put_back(self, exchange: &Exchange) {
+        match self {
+            Self::Request(head) => *exchange.request.borrow_mut() = *head,
+            Self::Response(head) => *exchange.response.borrow_mut() = head.map(|head| *head),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The account of what a filter makes in one exchange, and changes of a body that it has a say in.
+
+use std::cell::Cell;
+
+use super::Member;
+use crate::filter::Direction;
+
+/// A part of an exchange that a filter shares with the peers and with other filters: it can remove what it has not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    RequestHead,
+    RequestTrailers,
+    ResponseHead,
+    ResponseTrailers,
+    Properties,
+}
+
+/// Bytes that a filter has made in each [`Part`].
+#[derive(Default)]
+pub(super) struct Parts {
+    request_head: Cell<usize>,
+    request_trailers: Cell<usize>,
+    response_head: Cell<usize>,
+    response_trailers: Cell<usize>,
+    properties: Cell<usize>,
+}
+
+impl Parts {
+    fn of(&self, part: Part) -> &Cell<usize> {
+        match part {
+            Part::RequestHead => &self.request_head,
+            Part::RequestTrailers => &self.request_trailers,
+            Part::ResponseHead => &self.response_head,
+            Part::ResponseTrailers => &self.response_trailers,
+            Part::Properties => &self.properties,
+        }
+    }
+}
+
+/// Why a part of a body was not replaced: nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpliceError {
+    /// The body would be longer than the filter may make it.
+    TooLong,
+    /// The filter would have made more than `limits.output`.
+    Output,
+}
+
+impl Member {
+    /// Replaces a part of what the filter has of a body. `besides` are bytes that the filter has made elsewhere.
+    pub(crate) fn splice(
+        &self,
+        direction: Direction,
+        (start, length): (usize, usize),
+        data: &[u8],
+        besides: usize,
+    ) -> Result<(), SpliceError> {
+        let side = &mut *self.side(direction).borrow_mut();
+        let after = side.buffer.length_after(start, length, data);
+        if after > side.bytes_max {
+            return Err(SpliceError::TooLong);
+        }
+        let made = side.made.saturating_add(data.len()).min(after);
+        let other = self.side(direction.opposite()).borrow().made;
+        let total = [made, other, self.made.get(), besides].into_iter().fold(0, usize::saturating_add);
+        if made > side.made && total > self.policy().output_bytes_max {
+            return Err(SpliceError::Output);
+        }
+        side.buffer.splice(start, length, data);
+        side.made = made;
+        Ok(())
+    }
+
+    /// Accounts for bytes that the filter makes and that the gateway holds from now on. Returns false, and accounts for nothing, if
+    /// that is more than `limits.output` allows together with all else that the filter has made, and with the bytes `besides`.
+    #[must_use]
+    pub(crate) fn makes(&self, made: usize, besides: usize) -> bool {
+        let fits = made == 0 || self.has_room(made, besides);
+        if fits {
+            self.made.set(self.made.get().saturating_add(made));
+        }
+        fits
+    }
+
+    /// As [`Member::makes`], for bytes in a part of the exchange, all of which holds `held` bytes with them. The part does not tell
+    /// who has made which of its bytes: the filter has made at most all of them, and what it removes may be another's.
+    #[must_use]
+    pub(crate) fn makes_in(&self, part: Part, made: usize, held: usize, besides: usize) -> bool {
+        let account = self.parts.of(part);
+        let before = account.get();
+        let after = before.saturating_add(made).min(held);
+        let fits = after <= before || self.has_room(after - before, besides);
+        if fits {
+            account.set(after);
+            self.made.set(self.made.get().saturating_sub(before).saturating_add(after));
+        }
+        fits
+    }
+
+    fn has_room(&self, bytes: usize, besides: usize) -> bool {
+        let [request, response] = [&self.request, &self.response].map(|side| side.borrow().made);
+        let total = [bytes, self.made.get(), request, response, besides];
+        total.into_iter().fold(0, usize::saturating_add) <= self.policy().output_bytes_max
+    }
+
+    /// Accounts for bytes that the filter made and that the gateway holds no longer.
+    pub(crate) fn frees(&self, bytes: usize) {
+        self.made.set(self.made.get().saturating_sub(bytes));
+    }
+}

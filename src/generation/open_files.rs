@@ -1,0 +1,92 @@
+//! How many files the process may have open, and how many its configuration needs.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::Generation;
+use crate::config::ListenerLimits;
+
+/// What the process opens besides connections: its streams, logs and event queues, and 64 connections to the admin listener.
+const OWN: u64 = 128;
+
+/// What a worker opens besides its connections and listening sockets.
+const OWN_PER_WORKER: u64 = 4;
+
+/// File descriptors that a configuration needs when all of its limits are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenFiles {
+    /// The sum of `limits.connections` over all listeners; a listener without a limit counts as none.
+    clients: u64,
+    /// The sum of `pool.max_connections` over all endpoints.
+    upstreams: u64,
+    own: u64,
+    /// Whether a listener has another limit than the default one.
+    is_chosen: bool,
+}
+
+impl OpenFiles {
+    /// What `generation` needs with this many workers. A name that is not resolved yet counts as one address.
+    pub(crate) fn of(generation: &Generation, workers: usize) -> Self {
+        let default = ListenerLimits::default().connections.on();
+        let limits: Vec<_> =
+            generation.listeners.iter().map(|listener| listener.entrance.connections).collect();
+        let upstreams = generation.snapshot.upstreams.iter().map(|named| {
+            let endpoints =
+                named.targets.upstream().current().iter().count().max(named.targets.iter().count());
+            (named.targets.settings().max_connections as u64).saturating_mul(endpoints as u64)
+        });
+        let per_worker = OWN_PER_WORKER + generation.listeners.iter().count() as u64;
+        Self {
+            clients: limits.iter().flatten().map(|limit| u64::from(limit.get())).sum(),
+            is_chosen: limits.iter().any(|limit| limit.is_some() && *limit != default),
+            upstreams: upstreams.fold(0, u64::saturating_add),
+            own: OWN.saturating_add(per_worker.saturating_mul(workers as u64)),
+        }
+    }
+
+    fn needed(self) -> u64 {
+        self.clients.saturating_add(self.upstreams).saturating_add(self.own)
+    }
+
+    /// Logs that the process may open fewer files than these, unless that was said of `before` already: at WARN where the file asks
+    /// for so many connections, and at INFO where it leaves them to the defaults.
+    pub(crate) fn tell_if_too_many(self, before: Option<Self>) {
+        let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+        let needed = self.needed();
+        if needed <= limit || before == Some(self) {
+            return;
+        }
+        let Self { clients, upstreams, own, is_chosen } = self;
+        let text = format!(
+            "the limit of open files is {limit}, but the configuration allows for {needed}: {clients} client connections \
+             (`limits.connections` of all listeners), {upstreams} upstream connections (`pool.max_connections` of all \
+             endpoints) and {own} of the gateway's own; raise the hard limit (systemd: LimitNOFILE={needed}, containers: \
+             --ulimit nofile={needed}), or lower these limits"
+        );
+        if is_chosen {
+            tracing::warn!("{text}");
+        } else {
+            tracing::info!("{text}");
+        }
+    }
+}
+
+/// Raises the limit of open files to the highest that this user may have: the soft limit is often 1024, for the sake of programs
+/// that use select(2).
+pub(crate) fn raise_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // None is no limit.
+    let is_lower = match (current, maximum) {
+        (Some(current), Some(maximum)) => current < maximum,
+        (current, None) => current.is_some(),
+        (None, Some(_)) => false,
+    };
+    if !is_lower {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(from = current, to = maximum, "raised the limit of open files"),
+        Err(error) => {
+            tracing::warn!(limit = current, "the limit of open files cannot be raised: {error}");
+        }
+    }
+}

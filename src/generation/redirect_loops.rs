@@ -1,0 +1,207 @@
+//! Redirects that lead to themselves: a client that follows one comes back to its route until it gives up.
+//!
+//! They are found by following sample requests. Only what is certain counts. A location that names another host than the request
+//! may lead to another server. One without a port may lead to any listener of its scheme, because ports are often mapped.
+
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+
+use crate::config::{HostPattern, Loaded, Route, Scheme, ValueMatch};
+use crate::fields::Fields;
+use crate::forward::{ClientOrigin, parse_authority};
+use crate::router::{EncodedSlash, PathPattern, RequestLine, normalise};
+use crate::snapshot::{Action, Snapshot, path_pattern};
+
+/// The number of loops that are named; more of them are a number.
+const SHOWN_MAX: usize = 20;
+
+/// The segments that samples have below a prefix. A more specific route may be for the first one.
+const BELOW: [&str; 2] = ["", "x"];
+
+/// Returns a sentence for each route whose redirect leads back to it, a bounded number of them.
+pub(super) fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
+    let routes = loaded.config.routes.iter().enumerate();
+    let mut warnings: Vec<String> = routes
+        .filter_map(|(index, route)| {
+            let listener = Redirecting { loaded, snapshot, route, name: route.name() }.find_loop()?;
+            Some(warning(loaded, index, route, listener))
+        })
+        .collect();
+    if let Some(more) = warnings.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+        warnings.truncate(SHOWN_MAX);
+        warnings.push(format!("{more} more routes redirect requests to themselves"));
+    }
+    warnings
+}
+
+fn warning(loaded: &Loaded, index: usize, route: &Route, listener: usize) -> String {
+    let listeners = &loaded.config.listeners;
+    let is_tls = |index: usize| listeners.get(index).is_some_and(|listener| listener.tls.is_some());
+    let serves = |index: &usize| {
+        let name = listeners.get(*index).map(|listener| listener.name());
+        route.listeners.as_ref().is_none_or(|names| name.is_some_and(|name| names.contains(&name)))
+    };
+    let leaves_scheme = route.redirect.as_ref().is_some_and(|redirect| redirect.scheme.is_some());
+    let meant = (0..listeners.len()).filter(|index| leaves_scheme && is_tls(*index) != is_tls(listener));
+    let meant: Vec<String> = meant.filter(serves).map(|index| loaded.listener_name(index)).collect();
+    let cure = match &meant[..] {
+        [] => "narrow its `match`".to_owned(),
+        meant => format!("write `listeners: [{}]`", meant.join(", ")),
+    };
+    format!(
+        "the route `{}` redirects requests on listener `{}` to themselves, in a loop; {cure}",
+        loaded.route_name(index),
+        loaded.listener_name(listener)
+    )
+}
+
+/// A route that may redirect.
+struct Redirecting<'a> {
+    loaded: &'a Loaded,
+    snapshot: &'a Snapshot,
+    route: &'a Route,
+    name: String,
+}
+
+/// A request by a client that follows redirects.
+#[derive(Clone)]
+struct Request {
+    /// The position of its listener.
+    listener: usize,
+    scheme: Scheme,
+    /// The host; with a port, if the location has one.
+    authority: String,
+    path: String,
+    query: Option<String>,
+    method: Method,
+}
+
+impl Redirecting<'_> {
+    /// Returns the position of the listener on which the route redirects a request to itself.
+    fn find_loop(&self) -> Option<usize> {
+        let redirect = self.route.redirect.as_ref()?;
+        // Proxies and browsers may write other header fields into the next request.
+        if !self.route.matches.headers.is_empty() {
+            return None;
+        }
+        let status = StatusCode::from_u16(redirect.status).ok()?;
+        let listeners = 0..self.snapshot.listeners.len();
+        let samples = listeners.flat_map(|listener| BELOW.iter().map(move |below| (listener, below)));
+        samples.into_iter().find_map(|(listener, below)| {
+            let request = self.sample(listener, below)?;
+            let location = self.location(&request)?;
+            let next = self.followed(&request, &location, status)?;
+            let leads_back = |next: &Request| self.location(next).as_ref() == Some(&location);
+            next.first().filter(|_| next.iter().all(leads_back)).map(|next| next.listener)
+        })
+    }
+
+    fn sample(&self, listener: usize, below: &str) -> Option<Request> {
+        let matches = &self.route.matches;
+        let authority = match &matches.host {
+            None => "gateway.invalid".to_owned(),
+            Some(HostPattern::Exact(host)) => host.clone(),
+            Some(HostPattern::Below(domain)) => format!("gateway{domain}"),
+        };
+        let path = match path_pattern(matches) {
+            PathPattern::Any => format!("/{below}"),
+            PathPattern::Exact(path) => path,
+            PathPattern::Prefix(path) if below.is_empty() => path,
+            PathPattern::Prefix(path) => format!("{}/{below}", path.trim_end_matches('/')),
+            PathPattern::Template(template) => with_parameters(&template),
+        };
+        let query = matches.query.iter().map(|(name, value)| match value {
+            ValueMatch::Present => format!("{name}=1"),
+            ValueMatch::Exact(value) => format!("{name}={value}"),
+        });
+        let query: Vec<String> = query.collect();
+        let method = matches.methods.iter().flatten().next().map(|method| method.as_http().clone());
+        Some(Request {
+            listener,
+            scheme: self.scheme(listener)?,
+            authority,
+            path,
+            query: (!query.is_empty()).then(|| query.join("&")),
+            method: method.unwrap_or_default(),
+        })
+    }
+
+    fn scheme(&self, listener: usize) -> Option<Scheme> {
+        let tls = &self.snapshot.listeners.get(listener)?.tls;
+        Some(if tls.is_some() { Scheme::Https } else { Scheme::Http })
+    }
+
+    /// Returns the location that the route sends a client to; `None` for a request that another route gets.
+    fn location(&self, request: &Request) -> Option<HeaderValue> {
+        let (path, query) = (request.path.as_str(), request.query.as_deref());
+        let host = parse_authority(&request.authority)?.host;
+        let listener = self.snapshot.listeners.get(request.listener)?.id.number();
+        let headers = &Fields::default();
+        let line = RequestLine { listener, host, path, query, method: &request.method, headers };
+        let found = self.snapshot.router.find(&line).filter(|found| *found.value.name == *self.name)?;
+        // A filter may respond itself.
+        let Action::Redirect(redirect) = &found.value.action else { return None };
+        if found.value.filters.is_some() {
+            return None;
+        }
+        let client = || ClientOrigin::new(request.scheme, &request.authority);
+        let response = redirect.response(&found.parameters, path, query, client).ok()?;
+        response.headers.get(header::LOCATION).cloned()
+    }
+
+    /// Returns the next request of a client, on each listener that it may come to.
+    fn followed(
+        &self,
+        request: &Request,
+        location: &HeaderValue,
+        status: StatusCode,
+    ) -> Option<Vec<Request>> {
+        let uri: Uri = location.to_str().ok()?.parse().ok()?;
+        let is_post = request.method == Method::POST;
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => request.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => is_post,
+            _ => false,
+        };
+        let mut next = Request {
+            path: normalise(uri.path(), EncodedSlash::Keep).ok()?.into_owned(),
+            query: uri.query().map(str::to_owned),
+            method: if becomes_get { Method::GET } else { request.method.clone() },
+            ..request.clone()
+        };
+        let Some(authority) = uri.authority() else { return Some(vec![next]) };
+        let (host, before) = (parse_authority(authority.as_str())?, parse_authority(&request.authority)?);
+        if !host.host.eq_ignore_ascii_case(before.host) {
+            return None;
+        }
+        next.scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
+        next.authority = authority.as_str().to_owned();
+        let listeners = self.listeners(next.scheme, host.port).into_iter();
+        Some(listeners.map(|listener| Request { listener, ..next.clone() }).collect())
+    }
+
+    /// Returns the listeners that a client may come to. A port that is written is a listener's own. Any other is the scheme's: if
+    /// no listener has that one, it may be mapped to each.
+    fn listeners(&self, scheme: Scheme, port: Option<u16>) -> Vec<usize> {
+        let listeners = self.loaded.config.listeners.iter().map(|listener| listener.socket_address().port());
+        let of_scheme: Vec<(usize, u16)> =
+            listeners.enumerate().filter(|(index, _)| self.scheme(*index) == Some(scheme)).collect();
+        let wanted = port.unwrap_or(scheme.default_port());
+        let at_port: Vec<usize> =
+            of_scheme.iter().filter(|(_, port)| *port == wanted).map(|(index, _)| *index).collect();
+        if at_port.is_empty() && port.is_none() {
+            return of_scheme.into_iter().map(|(index, _)| index).collect();
+        }
+        at_port
+    }
+}
+
+fn with_parameters(template: &str) -> String {
+    let segments = template.split('/').map(|segment| match segment.split_once('{') {
+        Some((literal, parameter)) => {
+            let after = parameter.split_once('}').map_or("", |(_, after)| after);
+            format!("{literal}x{after}")
+        }
+        None => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}

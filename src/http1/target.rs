@@ -1,0 +1,89 @@
+//! The request target, from its bytes to a [`Uri`].
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::Uri;
+
+/// Reads a request target (RFC 9112 §3.2). `shared` are its bytes, which the URI keeps.
+///
+/// A path may have `<`, `>` and a backtick, and a query `"`, `<` and `>`, which no URI has (RFC 3986 §2). Clients that build
+/// targets by hand send them, nginx and HAProxy let them pass, and browsers send their escapes. Every reader takes them for the
+/// same, so the escapes are what goes on from here.
+///
+/// # Errors
+/// In words, for what is no target: a fragment, which never travels (RFC 9112 §3.2) and which [`Uri`] would drop in silence,
+/// or a form that is none.
+#[inline]
+pub(crate) fn parse_target(target: &str, shared: Bytes) -> Result<Uri, &'static str> {
+    if target.as_bytes().contains(&b'#') {
+        return Err("fragment in the request target");
+    }
+    let parsed = Uri::from_maybe_shared(shared).or_else(|error| match escape(target) {
+        Some(escaped) => Uri::try_from(escaped),
+        None => Err(error),
+    });
+    parsed.map_err(|_| "bad request target")
+}
+
+/// Writes the escapes of characters that no URI has. `None` if there are none.
+#[cold]
+fn escape(target: &str) -> Option<String> {
+    let scheme = if target.starts_with('/') { None } else { target.find("://") };
+    let after_scheme = scheme.map_or(0, |at| at + "://".len());
+    let path = after_scheme + target.get(after_scheme..)?.find(['/', '?'])?;
+    let (origin, rest) = target.split_at_checked(path)?;
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    if !path.contains(['<', '>', '`']) && !query.is_some_and(|query| query.contains(['"', '<', '>'])) {
+        return None;
+    }
+    let mut escaped = String::with_capacity(target.len() + 16);
+    escaped.push_str(origin);
+    push_escaped(&mut escaped, path, &['<', '>', '`']);
+    if let Some(query) = query {
+        escaped.push('?');
+        push_escaped(&mut escaped, query, &['"', '<', '>']);
+    }
+    Some(escaped)
+}
+
+fn push_escaped(escaped: &mut String, text: &str, without_place: &[char]) {
+    for character in text.chars() {
+        if without_place.contains(&character) {
+            // A String takes whatever is written.
+            let _never_fails = write!(escaped, "%{:02X}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_with_characters_of_no_uri_is_that_with_their_escapes() {
+        for (target, expected) in [
+            ("/a", Ok("/a")),
+            ("/a<b>c`d", Ok("/a%3Cb%3Ec%60d")),
+            ("/a\"b{c|d}^[e]", Ok("/a\"b{c|d}^[e]")),
+            ("/a?b=<c>&d=\"e\"", Ok("/a?b=%3Cc%3E&d=%22e%22")),
+            ("/a?`{|}^\\'?", Ok("/a?`{|}^\\'?")),
+            ("/<?<?<", Ok("/%3C?%3C?%3C")),
+            ("http://a.test/<?>", Ok("http://a.test/%3C?%3E")),
+            ("http://a.test?>", Ok("http://a.test/?%3E")),
+            ("/a?http://b<c", Ok("/a?http://b%3Cc")),
+            ("/é<", Ok("/é%3C")),
+            ("http://a<b/c", Err("bad request target")),
+            ("http://a<b", Err("bad request target")),
+            ("<", Err("bad request target")),
+            ("", Err("bad request target")),
+            ("/a#<", Err("fragment in the request target")),
+        ] {
+            let parsed =
+                parse_target(target, Bytes::from_static(target.as_bytes())).map(|uri| uri.to_string());
+            assert_eq!(parsed.as_deref().map_err(|error| *error), expected, "{target}");
+        }
+    }
+}

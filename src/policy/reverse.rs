@@ -1,0 +1,53 @@
+//! Addresses of an upstream in its responses, turned into those that the client knows.
+
+mod cookie;
+mod location;
+
+use std::borrow::Cow;
+
+use super::rewrite::{Rewrite, below_written};
+use crate::config::Scheme;
+use crate::forward::{ClientOrigin, RequestHost};
+
+/// The addresses of an upstream and those that the client used for it, in one exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Reverse<'a> {
+    /// The scheme and the host that the client used.
+    pub client: ClientOrigin<'a>,
+    /// The scheme of the endpoint.
+    pub scheme: Scheme,
+    /// The hosts that name the upstream: the endpoint's own, and the one that it was sent as Host.
+    pub authorities: [RequestHost<'a>; 2],
+    /// True if the upstream was sent the client's Host. Then its locations name the client's host already, with the scheme
+    /// that the upstream means, and only their paths can be its own.
+    pub keeps_host: bool,
+    /// The normalised path of the request.
+    pub requested: &'a str,
+    /// The base path of the endpoint, empty for none.
+    pub base: &'a str,
+    /// The route's rewrite.
+    pub rewrite: Option<&'a Rewrite>,
+}
+
+impl Reverse<'_> {
+    /// Returns the client's path of the upstream's `path`. `None` for a path that is not below what the gateway puts before the
+    /// paths of requests.
+    fn path<'p>(&self, path: &'p str) -> Option<Cow<'p, str>> {
+        let path = below_written(path, self.base)?;
+        let path = match self.rewrite {
+            Some(rewrite) => rewrite.reverse(path, self.requested)?,
+            None => Cow::Borrowed(path),
+        };
+        Some(if path.is_empty() { Cow::Borrowed("/") } else { path })
+    }
+
+    /// Returns true if `path` begins with a prefix that the upstream is never asked for: then the upstream knows where clients
+    /// find it, and speaks of the client's path.
+    fn is_client_path(&self, path: &str) -> bool {
+        let stripped = self.rewrite.and_then(Rewrite::only_stripped).filter(|_| self.base.is_empty());
+        stripped.is_some_and(|prefix| below_written(path, prefix).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests;

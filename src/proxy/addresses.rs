@@ -1,0 +1,74 @@
+//! What an upstream says of its own address in a response.
+
+use http::{Method, StatusCode, header};
+
+use super::Outgoing;
+use crate::fields::Fields;
+use crate::forward::{self, ClientOrigin};
+use crate::policy::Reverse;
+use crate::record::Record;
+use crate::snapshot::{HostSent, UpstreamRoute};
+use crate::upstream::{Endpoint, Received};
+
+/// Returns true if a response may have an address that concerns the gateway.
+pub(super) fn may_be_in(status: StatusCode, route: &UpstreamRoute, headers: &Fields) -> bool {
+    let has_location = may_have_location(status) && headers.contains_key(header::LOCATION);
+    has_location || (route.rewrite_cookies && headers.contains_key(header::SET_COOKIE))
+}
+
+/// Returns true for a status whose responses have a `Location` that clients follow: those of RFC 9110 §10.2.2, and 202,
+/// for which many interfaces name the place to ask later. A 304 leads nowhere.
+fn may_have_location(status: StatusCode) -> bool {
+    match status {
+        StatusCode::CREATED | StatusCode::ACCEPTED => true,
+        StatusCode::NOT_MODIFIED => false,
+        _ => status.is_redirection(),
+    }
+}
+
+/// Replaces the upstream's addresses by those that the client knows, where the route says so. Records a redirect that leads the
+/// client back to the URL that it asked for.
+#[cold]
+pub(super) fn rewrite(
+    received: &mut Received,
+    outgoing: &Outgoing<'_>,
+    endpoint: &Endpoint,
+    route: &UpstreamRoute,
+    record: &Record,
+) {
+    let Received { status, headers, .. } = received;
+    let sent = outgoing.headers.get(header::HOST);
+    let own = [Some(endpoint.host()), sent].map(|host| host.and_then(|host| host.to_str().ok()));
+    let reverse = Reverse {
+        client: ClientOrigin::new(outgoing.client_scheme, outgoing.authority),
+        scheme: endpoint.scheme(),
+        authorities: own.map(|host| host.and_then(forward::parse_authority).unwrap_or_default()),
+        keeps_host: matches!(route.host, HostSent::Preserve) && !outgoing.authority.is_empty(),
+        requested: outgoing.path,
+        base: endpoint.base_path(),
+        rewrite: route.rewrite.as_ref(),
+    };
+    if route.rewrite_location && may_have_location(*status) {
+        headers.replace(header::LOCATION, |value| reverse.location(value));
+    }
+    if is_redirect_loop(&reverse, outgoing, *status, headers) {
+        record.redirected_back(endpoint.url(), outgoing.headers.get(forward::X_FORWARDED_PROTO));
+    }
+    if route.rewrite_cookies {
+        headers.replace(header::SET_COOKIE, |value| reverse.cookie(value));
+    }
+}
+
+/// Returns true for a redirect that makes the client send its request again. With a cookie, the next request may differ.
+fn is_redirect_loop(
+    reverse: &Reverse<'_>,
+    outgoing: &Outgoing<'_>,
+    status: StatusCode,
+    headers: &Fields,
+) -> bool {
+    let query = outgoing.target.split_once('?').map(|(_, query)| query);
+    status.is_redirection()
+        && matches!(outgoing.method, Method::GET | Method::HEAD)
+        && !headers.contains_key(header::SET_COOKIE)
+        && headers.get(header::LOCATION).is_some_and(|location| reverse.leads_back(location, query))
+}

@@ -1,0 +1,220 @@
+//! The little of DER (X.690 §10) that is read here: enough to find a certificate's key, dates, names and rights.
+//!
+//! webpki reads version 3 certificates that follow the rules, and those alone. A certificate that is trusted for being
+//! what it is, byte for byte, and one that is not verified at all, may be of any version and break any rule.
+
+mod certificate;
+
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+
+pub(super) use self::certificate::{Certificate, Malformed};
+
+const BOOLEAN: u8 = 0x01;
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+/// An element: its tag, its content, and both with the length between them.
+#[derive(Debug, Clone, Copy)]
+struct Element<'a> {
+    tag: u8,
+    content: &'a [u8],
+    whole: &'a [u8],
+}
+
+/// Reads one element after the other.
+#[derive(Debug, Clone, Copy)]
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Returns the next element; `None` at the end, and where it is malformed or cut off.
+    fn next(&mut self) -> Option<Element<'a>> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (&first, rest) = rest.split_first()?;
+        let (length, rest) = match first {
+            0..=0x7f => (usize::from(first), rest),
+            0x81..=0x84 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+            }
+            _ => return None,
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        let whole = self.0.get(..self.0.len() - rest.len())?;
+        self.0 = rest;
+        Some(Element { tag, content, whole })
+    }
+
+    /// Returns the next element if it has this tag.
+    fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
+        self.next().filter(|element| element.tag == tag)
+    }
+
+    /// Skips the next element if it has this tag.
+    fn skip(&mut self, tag: u8) -> Option<()> {
+        if self.0.first() == Some(&tag) { self.next().map(drop) } else { Some(()) }
+    }
+
+    /// Returns a reader of the content of an element that has this tag and nothing behind it.
+    fn only(mut self, tag: u8) -> Option<Self> {
+        let content = self.expect(tag)?.content;
+        self.0.is_empty().then_some(Self(content))
+    }
+}
+
+/// Returns true if `der` is one SEQUENCE and nothing besides, as certificates, keys and revocation lists are.
+pub(super) fn is_whole_sequence(der: &[u8]) -> bool {
+    let mut reader = Reader(der);
+    reader.expect(SEQUENCE).is_some() && reader.0.is_empty()
+}
+
+/// Returns what is inside of a SEQUENCE that takes up the whole of `der`, or would if that were not cut off.
+pub(super) fn inside_sequence(der: &[u8]) -> Option<&[u8]> {
+    if is_whole_sequence(der) {
+        return Reader(der).next().map(|element| element.content);
+    }
+    // Text may begin with the digit 0, which has the tag's code, but no text goes on with a length of two bytes.
+    match der {
+        [SEQUENCE, 0x82, _, _, inside @ ..] => Some(inside),
+        _ => None,
+    }
+}
+
+/// Returns true if `der` may be a certificate revocation list.
+pub(super) fn is_revocation_list(der: &[u8]) -> bool {
+    updates(der).is_some()
+}
+
+/// Returns when the next version of a revocation list is due, if it says so.
+pub(super) fn next_update(der: &[u8]) -> Option<UnixTime> {
+    time(updates(der)?.next()?)
+}
+
+/// Returns the issuer's name of a revocation list, encoded (RFC 5280 §5.1).
+pub(super) fn issuer_of_list(der: &[u8]) -> Option<&[u8]> {
+    Some(names_and_times(der)?.expect(SEQUENCE)?.content)
+}
+
+/// Returns true if `der` is a revocation list of version 1, which is the one that names no version.
+pub(super) fn is_revocation_list_of_version_1(der: &[u8]) -> bool {
+    is_revocation_list(der) && revocation_list(der).is_some_and(|list| list.0.first() == Some(&SEQUENCE))
+}
+
+fn revocation_list(der: &[u8]) -> Option<Reader<'_>> {
+    Some(Reader(Reader(Reader(der).expect(SEQUENCE)?.content).expect(SEQUENCE)?.content))
+}
+
+/// Returns a revocation list from its issuer on.
+fn names_and_times(der: &[u8]) -> Option<Reader<'_>> {
+    let mut list = revocation_list(der)?;
+    list.skip(INTEGER)?;
+    let _signature_algorithm = list.expect(SEQUENCE)?;
+    Some(list)
+}
+
+/// Returns what follows the time of a revocation list (RFC 5280 §5.1).
+fn updates(der: &[u8]) -> Option<Reader<'_>> {
+    let mut list = names_and_times(der)?;
+    let _issuer = list.expect(SEQUENCE)?;
+    let _this_update = time(list.next()?)?;
+    Some(list)
+}
+
+/// Returns the key of a SubjectPublicKeyInfo as its algorithm encodes it: for RSA an RSAPublicKey.
+pub(super) fn subject_public_key(info: &[u8]) -> Option<&[u8]> {
+    let mut info = Reader(Reader(info).expect(SEQUENCE)?.content);
+    let _algorithm = info.expect(SEQUENCE)?;
+    match info.expect(BIT_STRING)?.content.split_first()? {
+        (0, key) => Some(key),
+        _unused_bits => None,
+    }
+}
+
+/// Parses a time as certificates have it: in seconds and UTC (RFC 5280 §4.1.2.5).
+fn time(element: Element<'_>) -> Option<UnixTime> {
+    let text = std::str::from_utf8(element.content).ok()?.strip_suffix('Z')?;
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (year, rest) = match element.tag {
+        UTC_TIME => {
+            let (year, rest) = text.split_at_checked(2)?;
+            let year = year.parse::<u64>().ok()?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        GENERALIZED_TIME => {
+            let (year, rest) = text.split_at_checked(4)?;
+            (year.parse().ok()?, rest)
+        }
+        _ => return None,
+    };
+    if rest.len() != 10 {
+        return None;
+    }
+    let field = |at: usize| rest.get(at..at + 2)?.parse::<u64>().ok();
+    let (month, day) = (field(0)?, field(2)?);
+    let (hour, minute, second) = (field(4)?, field(6)?, field(8)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days_since_1970(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
+
+/// Returns the days from 1970-01-01 to a date of the Gregorian calendar; 0 for an earlier one.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    // Years that begin in March have their leap day at the end.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    // From 0000-03-01 to 1970-01-01.
+    Some(days.saturating_sub(719_468))
+}
+
+#[cfg(test)]
+mod tests {
+    use support::Certificates;
+
+    use super::*;
+
+    #[test]
+    fn times_of_certificates_are_seconds_since_1970() {
+        for (tag, text, seconds) in [
+            (UTC_TIME, "700101000000Z", Some(0)),
+            (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
+            (UTC_TIME, "500101000000Z", Some(0)),
+            (GENERALIZED_TIME, "20500101000000Z", Some(2_524_608_000)),
+            (GENERALIZED_TIME, "20000229120000Z", Some(951_825_600)),
+            (GENERALIZED_TIME, "20000301000000Z", Some(951_868_800)),
+            (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
+            (GENERALIZED_TIME, "20001301000000Z", None),
+            (GENERALIZED_TIME, "20000100000000Z", None),
+            (GENERALIZED_TIME, "200001010000Z", None),
+            (GENERALIZED_TIME, "20000101000000.5Z", None),
+            (UTC_TIME, "7001010000+1Z", None),
+            (UTC_TIME, "700101000000+0100", None),
+            (OCTET_STRING, "700101000000Z", None),
+        ] {
+            let element = Element { tag, content: text.as_bytes(), whole: &[] };
+            assert_eq!(time(element).map(|time| time.as_secs()), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_off_anywhere_is_none() {
+        let certificates = Certificates::new();
+        let whole = certificates.server(&["a.test"]).certificate().to_vec();
+        assert!(is_whole_sequence(&whole));
+        for length in 0..whole.len() {
+            assert!(Certificate::parse(&whole[..length]).is_none() && !is_whole_sequence(&whole[..length]));
+        }
+        assert!(!is_whole_sequence(&[&whole[..], &[0]].concat()));
+        for broken in [&[0x30, 0x80, 0, 0][..], &[0x30, 0x85, 0, 0, 0, 0, 1, 0], &[0x30, 0xff]] {
+            assert!(!is_whole_sequence(broken));
+        }
+    }
+}

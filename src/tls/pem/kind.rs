@@ -1,0 +1,168 @@
+//! The kinds of PEM blocks, and what a file that should hold certificates, a key or revocation lists does with each.
+
+use std::fmt;
+
+use super::quoted::Quoted;
+
+/// The label of a block: what stands between `BEGIN` and the hyphens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label(String);
+
+/// The purpose for which a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Certificates,
+    Key,
+    RevocationLists,
+}
+
+/// The decision about a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is what the file is read for.
+    Take,
+    /// It belongs into such a file beside what is wanted.
+    PassOver,
+    /// It is an error, for this reason. `FILE` stands for the file's path.
+    Refuse(&'static str),
+}
+
+const CERTIFICATES: [&str; 2] = ["CERTIFICATE", "X509 CERTIFICATE"];
+const KEYS: [&str; 3] = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+const REVOCATION_LISTS: &str = "X509 CRL";
+/// The curve of a key, which the key names as well; `openssl ecparam -genkey` writes both.
+const EC_PARAMETERS: &str = "EC PARAMETERS";
+
+const ENCRYPTED: &str = "is an encrypted key, and there is nobody to ask for its password; decrypt it with \
+                         `openssl pkey -in FILE -out PLAIN.key`, and make the result readable to the gateway's user alone";
+const OPENSSH: &str =
+    "is a key in OpenSSH's own format; convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`";
+const OPENSSH_ENCRYPTED: &str = "is an encrypted key in OpenSSH's own format; convert and decrypt a copy of it with \
+                                 `ssh-keygen -p -m PKCS8 -N \"\" -f COPY`";
+
+/// Other labels of PEM files, and the advice about each.
+const FOREIGN: [(&str, &str); 20] = [
+    ("ENCRYPTED PRIVATE KEY", ENCRYPTED),
+    ("OPENSSH PRIVATE KEY", OPENSSH),
+    ("DSA PRIVATE KEY", "is a DSA key, which TLS no longer has; use ECDSA, RSA or Ed25519"),
+    ("ANY PRIVATE KEY", "is a key of a kind that is not known; use ECDSA, RSA or Ed25519"),
+    (
+        "TRUSTED CERTIFICATE",
+        "is a certificate with OpenSSL's trust settings; write it without them by \
+                             `openssl x509 -in FILE -out PLAIN.pem`",
+    ),
+    (
+        "CERTIFICATE REQUEST",
+        "is a request for a certificate and none itself; name the certificate that the authority has \
+                             issued for it",
+    ),
+    (
+        "NEW CERTIFICATE REQUEST",
+        "is a request for a certificate and none itself; name the certificate that the authority \
+                                 has issued for it",
+    ),
+    ("PUBLIC KEY", PUBLIC),
+    ("RSA PUBLIC KEY", PUBLIC),
+    ("EC PUBLIC KEY", PUBLIC),
+    ("DSA PUBLIC KEY", PUBLIC),
+    ("SSH2 PUBLIC KEY", PUBLIC),
+    ("DH PARAMETERS", "sets up a key exchange that the gateway does not use; delete the block"),
+    ("X9.42 DH PARAMETERS", "sets up a key exchange that the gateway does not use; delete the block"),
+    ("DSA PARAMETERS", "belongs to DSA, which TLS no longer has; use ECDSA, RSA or Ed25519"),
+    ("PKCS7", PKCS7),
+    ("PKCS #7 SIGNED DATA", PKCS7),
+    ("CMS", PKCS7),
+    (
+        "PGP PRIVATE KEY BLOCK",
+        "belongs to OpenPGP and not to TLS; name a file with X.509 certificates and their key",
+    ),
+    (
+        "PGP PUBLIC KEY BLOCK",
+        "belongs to OpenPGP and not to TLS; name a file with X.509 certificates and their key",
+    ),
+];
+const PUBLIC: &str = "is only the public half of a key; name the file with the private key, or for a certificate the file \
+                      with the certificate";
+const PKCS7: &str = "is a PKCS #7 container; take the certificates out of it by \
+                     `openssl pkcs7 -print_certs -in FILE -out CHAIN.pem`";
+
+impl From<&str> for Label {
+    fn from(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl Label {
+    pub(super) fn is(&self, other: &str) -> bool {
+        self.0 == other.trim()
+    }
+
+    pub(super) fn is_certificate(&self) -> bool {
+        CERTIFICATES.contains(&&*self.0)
+    }
+
+    pub(super) fn is_key(&self) -> bool {
+        KEYS.contains(&&*self.0) || self.0.ends_with("PRIVATE KEY")
+    }
+
+    pub(super) fn is_revocation_list(&self) -> bool {
+        self.0 == REVOCATION_LISTS
+    }
+
+    /// The label by which the library knows the contents.
+    pub(super) fn canonical(&self) -> &str {
+        if self.is_certificate() { CERTIFICATES[0] } else { &self.0 }
+    }
+
+    /// Decides about a block with this label. `is_encrypted` is what its header says, `body` its contents in base64.
+    pub(super) fn verdict(&self, wanted: Wanted, is_encrypted: bool, body: &[u8]) -> Verdict {
+        let is_plain_key = KEYS.contains(&&*self.0) && !is_encrypted;
+        match wanted {
+            Wanted::Certificates if self.is_certificate() => Verdict::Take,
+            Wanted::Key if is_plain_key => Verdict::Take,
+            Wanted::RevocationLists if self.is_revocation_list() => Verdict::Take,
+            // Key and chain may share a file, and their order in it is free.
+            Wanted::Certificates if self.is_key() || self.0 == EC_PARAMETERS => Verdict::PassOver,
+            Wanted::Key if self.is_certificate() || self.0 == EC_PARAMETERS => Verdict::PassOver,
+            Wanted::Key if is_encrypted => Verdict::Refuse(ENCRYPTED),
+            _ => Verdict::Refuse(self.advice(body)),
+        }
+    }
+
+    fn advice(&self, body: &[u8]) -> &'static str {
+        if self.0 == "OPENSSH PRIVATE KEY" {
+            // The name of its cipher comes first: `none`.
+            return if body.starts_with(b"b3BlbnNzaC1rZXktdjEAAAAABG5vbm") {
+                OPENSSH
+            } else {
+                OPENSSH_ENCRYPTED
+            };
+        }
+        if self.is_revocation_list() {
+            return "is a revocation list; name its file under `client_auth.crl`, or delete the block";
+        }
+        if self.is_certificate() {
+            return "is a certificate; a file under `crl` holds revocation lists alone: move it";
+        }
+        if self.is_key() && !FOREIGN.iter().any(|(label, _)| *label == self.0) {
+            return "is a private key; a file under `crl` holds revocation lists alone: move it";
+        }
+        let known = FOREIGN.iter().find(|(label, _)| *label == self.0);
+        known.map_or(
+            "is of a kind that is not known here; delete the block, or name another file",
+            |(_, advice)| advice,
+        )
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Quoted(&self.0).fmt(f)
+    }
+}
+
+/// Returns the labels that occur in the world, in capitals.
+pub(super) fn known_labels() -> impl Iterator<Item = &'static str> {
+    let foreign = FOREIGN.iter().map(|(label, _)| *label);
+    foreign.chain(CERTIFICATES).chain(KEYS).chain([REVOCATION_LISTS, EC_PARAMETERS])
+}

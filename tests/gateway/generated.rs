@@ -1,0 +1,50 @@
+//! The manual pages and completion scripts that packages take from the program.
+
+use std::fs;
+
+use support::run_to_exit;
+
+use crate::PROGRAM;
+
+#[tokio::test]
+async fn manual_has_a_page_for_each_command_that_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("new/man1");
+    let output = run_to_exit(PROGRAM, &["man", into.to_str().unwrap()]).await;
+    assert!(output.status.success(), "{output:?}");
+    let page = |name: &str| fs::read_to_string(into.join(name)).unwrap_or_else(|_| panic!("no page {name}"));
+    let main = page("gateway.1");
+    for text in ["SYNOPSIS", "SIGTERM", "shutdown.delay"] {
+        assert!(main.contains(text), "{text}");
+    }
+    for command in ["check", "completions", "filter", "filter-new", "filter-run", "health", "man", "schema"] {
+        let text = page(&format!("gateway-{command}.1"));
+        let shown = command.replace('-', " ");
+        assert!(text.contains("\\-\\-help"), "{command}: {text}");
+        assert!(text.replace("\\-", "-").contains(&format!("gateway {shown}")), "{command}: {text}");
+    }
+    assert!(!into.join("gateway-compile-module.1").exists());
+}
+
+#[tokio::test]
+async fn manual_that_cannot_be_written_is_an_error() {
+    let output = run_to_exit(PROGRAM, &["man", "/proc/nowhere"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("error: cannot write the manual pages to /proc/nowhere: "), "{said}");
+}
+
+#[tokio::test]
+async fn completions_know_the_commands_and_their_options() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run_to_exit(PROGRAM, &["completions", shell]).await;
+        assert!(output.status.success(), "{output:?}");
+        let script = String::from_utf8(output.stdout).unwrap();
+        for word in ["health", "against", "schema", "filter"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        assert!(!script.contains("compile-module"), "{shell}");
+    }
+    let output = run_to_exit(PROGRAM, &["completions", "tcsh"]).await;
+    assert_eq!(output.status.code(), Some(2));
+}

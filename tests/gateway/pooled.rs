@@ -106,7 +106,8 @@ pub(crate) fn refused(pool: &Value, limit: &str) -> u64 {
 /// They are read one after the other: a request whose client has left may begin in between, and then they do not agree yet.
 pub(crate) async fn settled(gateway: &Gateway) -> Value {
     let at_rest = |pool: &Value| {
-        let closed: u64 = pool["closed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        let closed: u64 =
+            pool["closed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         ["active", "pending", "connecting"].iter().all(|key| number(pool, key) == 0)
             && number(pool, "opened") == closed + number(pool, "idle")
     };

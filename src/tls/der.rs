@@ -85,6 +85,20 @@ pub(super) fn inside_sequence(der: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// Returns true if the inside of a SEQUENCE is an encrypted key in PKCS #8: an EncryptedPrivateKeyInfo (RFC 5958 §3), which
+/// begins with the algorithm of a password.
+pub(super) fn is_encrypted_key(inside: &[u8]) -> bool {
+    /// The algorithms of PKCS #5, PBES2 among them (RFC 8018 appendix C).
+    const PKCS5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05];
+    /// Those of PKCS #12, as PBE-SHA1-3DES (RFC 7292 appendix C).
+    const PKCS12: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
+    let algorithm = Reader(inside).expect(SEQUENCE).and_then(|algorithm| {
+        let identifier = Reader(algorithm.content).expect(OBJECT_IDENTIFIER)?;
+        Some(identifier.content)
+    });
+    algorithm.is_some_and(|identifier| [PKCS5, PKCS12].iter().any(|family| identifier.starts_with(family)))
+}
+
 /// Returns true if `der` may be a certificate revocation list.
 pub(super) fn is_revocation_list(der: &[u8]) -> bool {
     updates(der).is_some()

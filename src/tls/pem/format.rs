@@ -29,6 +29,10 @@ pub(super) fn not_pem(content: &[u8], path: &Path) -> Option<String> {
             [0x02, 0x01, ..] => format!(
                 "is a key in DER and not PEM; convert it with `openssl pkey -inform DER -in {file} -out {file}.pem`"
             ),
+            _ if der::is_encrypted_key(inside) => format!(
+                "is an encrypted key in DER and not PEM, and the gateway has no password for it; convert and decrypt it with \
+                 `openssl pkcs8 -inform DER -in {file} -out PLAIN.key`, and make the result readable to the gateway's user alone"
+            ),
             [0x30, ..] if der::is_revocation_list(content) => format!(
                 "is a revocation list in DER and not PEM; convert it with `openssl crl -inform DER -in {file} -out {file}.pem`"
             ),
@@ -42,6 +46,12 @@ pub(super) fn not_pem(content: &[u8], path: &Path) -> Option<String> {
         ));
     }
     if starts(b"PuTTY-User-Key-File") {
+        if is_encrypted_putty_key(content) {
+            return Some(format!(
+                "is an encrypted key in PuTTY's format, and the gateway has no password for it; convert and decrypt it with \
+                 `puttygen {file} -O private-openssh -o COPY` and `ssh-keygen -p -m PKCS8 -N \"\" -f COPY`"
+            ));
+        }
         return Some(format!(
             "is a key in PuTTY's format; convert it with `puttygen {file} -O private-openssh -o COPY` and \
              `ssh-keygen -p -m PKCS8 -f COPY`"
@@ -59,4 +69,10 @@ pub(super) fn not_pem(content: &[u8], path: &Path) -> Option<String> {
         return Some("is a web page or XML and not PEM; download the file itself".to_owned());
     }
     None
+}
+
+/// Returns true if a key in PuTTY's format has an `Encryption` header, its second line, that names a cipher.
+fn is_encrypted_putty_key(content: &[u8]) -> bool {
+    let header = content.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Encryption:"));
+    header.is_some_and(|cipher| cipher.trim_ascii() != b"none")
 }

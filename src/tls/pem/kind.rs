@@ -33,7 +33,7 @@ const REVOCATION_LISTS: &str = "X509 CRL";
 /// The curve of a key, which the key names as well; `openssl ecparam -genkey` writes both.
 const EC_PARAMETERS: &str = "EC PARAMETERS";
 
-const ENCRYPTED: &str = "is an encrypted key, and there is nobody to ask for its password; decrypt it with \
+const ENCRYPTED: &str = "is an encrypted key, and the gateway has no password for it; decrypt it with \
                          `openssl pkey -in FILE -out PLAIN.key`, and make the result readable to the gateway's user alone";
 const OPENSSH: &str =
     "is a key in OpenSSH's own format; convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`";

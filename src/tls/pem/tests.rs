@@ -252,13 +252,21 @@ fn a_file_of_another_kind_is_named_and_how_to_convert_it() {
     let pkcs8 = made.read(&made.key, Wanted::Key).unwrap().remove(0).der;
     let pkcs12 = [&[0x30, 0x82, 0x09, 0xdf, 0x02, 0x01, 0x03, 0x30][..], &[0; 64]].concat();
     let pkcs7 = b"\x30\x82\x03\x38\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0".to_vec();
+    let putty =
+        |cipher| format!("PuTTY-User-Key-File-2: ssh-rsa\r\nEncryption: {cipher}\r\nComment: a\r\n").into();
     for (content, says) in [
         (der.to_vec(), "certificate in DER and not PEM; convert it with `openssl x509 -inform DER -in "),
         (pkcs8, "key in DER and not PEM; convert it with `openssl pkey -inform DER -in "),
         (pkcs12, "PKCS #12 container and not PEM; convert it with `openssl pkcs12 -in "),
         (pkcs7, "PKCS #7 container and not PEM; convert it with `openssl pkcs7 -inform DER"),
         (b"\xfe\xed\xfe\xed\0\0".to_vec(), "Java key store"),
-        (b"PuTTY-User-Key-File-3: ssh-rsa\n".to_vec(), "puttygen"),
+        (
+            b"PuTTY-User-Key-File-3: ssh-rsa\n".to_vec(),
+            "is a key in PuTTY's format; convert it with `puttygen",
+        ),
+        (putty("none"), "is a key in PuTTY's format; convert it with `puttygen"),
+        (putty("aes256-cbc"), "is an encrypted key in PuTTY's format"),
+        (putty("aes256-cbc"), "`ssh-keygen -p -m PKCS8 -N \"\" -f COPY`"),
         (b"\xff\xfe-\0-\0".to_vec(), "UTF-16"),
         (b"ssh-ed25519 AAAA a@b\n".to_vec(), "public key of OpenSSH"),
         (b"\n<!DOCTYPE html>".to_vec(), "web page"),
@@ -380,4 +388,36 @@ fn an_error_quotes_no_more_than_the_beginning_of_a_long_text() {
             assert!(error.len() < 500 && !error.contains("SECRET"), "{}", error.len());
         }
     }
+}
+
+/// An element of DER that has less than 256 bytes inside.
+fn element(tag: u8, inside: &[&[u8]]) -> Vec<u8> {
+    let inside = inside.concat();
+    [&[tag, 0x81, inside.len().try_into().unwrap()][..], &inside].concat()
+}
+
+#[test]
+fn an_encrypted_key_in_der_is_named_as_encrypted_with_the_command_that_decrypts_it() {
+    let made = Material::new();
+    let encrypted = |algorithm: &[u8]| {
+        let parameters = element(0x30, &[&element(0x04, &[&[7; 8]]), &[0x02, 0x02, 0x08, 0]]);
+        let algorithm = element(0x30, &[&element(0x06, &[algorithm]), &parameters]);
+        element(0x30, &[&algorithm, &element(0x04, &[&[7; 144]])])
+    };
+    let advice = "is an encrypted key in DER and not PEM, and the gateway has no password for it; convert and decrypt it with \
+                  `openssl pkcs8 -inform DER -in ";
+    // As `openssl pkcs8 -topk8 -outform DER` writes them, without `-v1` and with it.
+    for (name, algorithm) in [
+        ("PBES2", &b"\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0d"[..]),
+        ("PBE-MD5-DES", b"\x2a\x86\x48\x86\xf7\x0d\x01\x05\x03"),
+        ("PBE-SHA1-3DES", b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01\x03"),
+    ] {
+        for wanted in [Wanted::Certificates, Wanted::Key, Wanted::RevocationLists] {
+            let error = made.refusal(encrypted(algorithm), wanted);
+            assert!(error.contains(advice) && error.contains("file.pem -out PLAIN.key`"), "{name}: {error}");
+        }
+    }
+    // The digest of something, SHA-256 here, has the same shape.
+    let error = made.refusal(encrypted(b"\x60\x86\x48\x01\x65\x03\x04\x02\x01"), Wanted::Key);
+    assert!(error.contains("neither a certificate nor a key"), "{error}");
 }

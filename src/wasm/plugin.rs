@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::instance::{Instance, StartError, Stream, thread_cpu_time};
 use super::journal::Journal;
 use super::local::{instance_of, journal_of};
-use super::log::Sink;
+use super::log::{Sink, escaped};
 use super::module::LinkedModule;
 use super::plugin_metrics::PluginMetrics;
 use super::plugins::whole_mebibytes;
@@ -147,6 +147,19 @@ impl Plugin {
                 callback,
                 answer,
                 "filter `{filter}`: `{callback}` answers {answer}, which is unknown in this ABI and counts as a pause"
+            );
+        }
+    }
+
+    /// Logs that a call names an upstream that the configuration does not have.
+    #[cold]
+    pub(super) fn calls_unknown_upstream(&self, upstream: &str) {
+        if let Some(held_back) = self.warned.passes("unknown upstream") {
+            let (filter, upstream) = (&*self.settings.name, escaped(upstream));
+            tracing::warn!(
+                filter,
+                held_back,
+                "filter `{filter}` calls upstream `{upstream}`, which the configuration does not have: add it to `upstreams`"
             );
         }
     }

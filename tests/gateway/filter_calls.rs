@@ -194,6 +194,20 @@ async fn a_call_that_cannot_be_made_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn call_to_an_unknown_upstream_is_logged_once_in_a_while() {
+    let call = format!("http_call sied '{}' '' '' 100 -> u32", fields(&[]));
+    let module = scripted(&[("proxy_on_request_headers", &format!("{call}\n{call}\nanswer"))]);
+    let (origin, side) = (Origin::answer(OK), Origin::answer(OK));
+    let gateway = gateway(&origin, &side.url(), &module, "").await;
+    assert_eq!(gateway.client("web").await.get("/").await.text(), "2 0\n".repeat(2));
+    let warning =
+        "filter `test` calls upstream `sied`, which the configuration does not have: add it to `upstreams`";
+    gateway.wait_for_log(warning).await;
+    let warnings = gateway.logs().into_iter().filter(|line| line.contains(warning));
+    assert_eq!(warnings.count(), 1);
+}
+
+#[tokio::test]
 async fn call_with_an_absolute_path_sends_its_origin_form_and_the_authority_field() {
     let (origin, side) = (Origin::answer(OK), Origin::answer(OK));
     for (path, target) in [

@@ -131,6 +131,7 @@ fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
         let upstream = slice(memory, parts.upstream.0, parts.upstream.1)?;
         let upstream = std::str::from_utf8(upstream).map_err(|_| Status::BadArgument)?;
         if !host.plugin.can_call(upstream) {
+            host.plugin.calls_unknown_upstream(upstream);
             return Err(Status::BadArgument.into());
         }
         let headers = slice(memory, parts.headers.0, parts.headers.1)?;

@@ -1,11 +1,13 @@
 //! Precedence as data: each matcher says how specific it is, and the greatest matching route answers.
 
+use serde::Serialize;
+
 /// How specific a match is. Of the routes that match a request the one with the greatest specificity answers;
 /// between equals, the one that comes first in the file.
 ///
 /// Fields are compared in order: a more specific host wins over any path, a more specific path over any
 /// number of conditions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Specificity {
     /// Exact, then the longer wildcard suffix, then any host.
     pub host: HostSpecificity,
@@ -17,7 +19,8 @@ pub struct Specificity {
 }
 
 /// How specific a match's host is, the least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HostSpecificity {
     /// No host is asked for.
     Any,
@@ -31,7 +34,8 @@ pub enum HostSpecificity {
 }
 
 /// How specific a match's path is, the least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PathSpecificity {
     /// No path is asked for.
     Any,
@@ -45,6 +49,8 @@ pub enum PathSpecificity {
         /// Number of segments without a parameter.
         literals: u32,
         /// A bit for each segment, the first segment's the most significant, set where it is literal.
+        /// JSON numbers do not hold 64 bits exactly.
+        #[serde(skip)]
         literal_positions: u64,
     },
     /// A whole path.

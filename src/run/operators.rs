@@ -47,8 +47,9 @@ fn metrics(status: &Status, old: &Old) -> String {
 
 fn routes(status: &Status) -> serde_json::Value {
     let generation = status.generation();
-    let routes = generation.snapshot.router.routes().map(|(specificity, route)| {
-        serde_json::json!({ "route": &*route.name, "specificity": format!("{specificity:?}") })
-    });
+    let routes =
+        generation.snapshot.router.routes().map(
+            |(specificity, route)| serde_json::json!({ "route": &*route.name, "specificity": specificity }),
+        );
     serde_json::Value::Array(routes.collect())
 }

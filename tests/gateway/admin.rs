@@ -54,6 +54,8 @@ async fn every_page_tells_of_the_running_process() {
     let routes: Value = from_slice(&gateway.admin("/routes").await.body).unwrap();
     let names = routes.as_array().unwrap().iter().map(|route| route["route"].as_str().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["exact", "prefix", "local"], "in order of precedence");
+    assert_eq!(routes[0]["specificity"]["path"], "exact");
+    assert!(routes[1]["specificity"]["path"]["prefix"]["bytes"].is_number(), "{routes}");
 }
 
 #[tokio::test]

@@ -306,6 +306,8 @@ async fn what_cannot_be_run_is_said_with_exit_code_2_and_what_is_no_filter_with_
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
     }
+    let ran = filter.run(&["--answer", "users=fail"]).await;
+    assert!(!ran.stderr.contains("is not used"), "a filter that did not start cannot call: {}", ran.stderr);
     let ran = self::filter(filter.0.path(), &["run", &text]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("it is no WebAssembly module"), "{}", ran.stderr);

@@ -143,11 +143,6 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         messages::text(&format!("note: {note}\n"));
     }
     messages::text(&report(&journal, args.verbose));
-    for name in module.upstreams().idle() {
-        messages::warning(&format!(
-            "`--answer {name}=…` is not used: the filter does not call an upstream `{name}`"
-        ));
-    }
     let Some(outcome) = outcome else {
         if args.config.is_none() {
             messages::text(
@@ -156,6 +151,11 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         }
         return ExitCode::FAILURE;
     };
+    for name in module.upstreams().idle() {
+        messages::warning(&format!(
+            "`--answer {name}=…` is not used: the filter does not call an upstream `{name}`"
+        ));
+    }
     if let Some(error) = outcome.error {
         messages::text(&format!("{:>10}  the exchange ended by {}: {error}\n", "", error.reason()));
     }

@@ -401,11 +401,11 @@ impl Reloader {
         let generation = self.running.status.stats().generation();
         if self.running.status.stats().is_in_sync() {
             if reason == Reason::Asked {
-                tracing::info!(generation, "the configuration is what serves already");
+                tracing::info!(generation, "the configuration has not changed");
             }
         } else {
             self.running.status.back_in_sync();
-            tracing::info!(generation, "the configuration is again what serves");
+            tracing::info!(generation, "the configuration on disk matches the running one again");
         }
         Outcome::Unchanged
     }

@@ -98,7 +98,7 @@ async fn a_configuration_from_the_standard_input_serves_and_stays_at_a_reload() 
     assert_eq!(Client::connect(address).await.get("/").await.text(), "hello");
     kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
     let mut logged = String::new();
-    while !logged.contains("the configuration is what serves already") {
+    while !logged.contains("the configuration has not changed") {
         assert!(stderr.read_line(&mut logged).unwrap() > 0, "{logged}");
     }
     assert!(!logged.contains("ERROR"), "{logged}");

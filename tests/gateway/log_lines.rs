@@ -51,7 +51,7 @@ async fn every_line_of_a_run_is_json() {
     for signal in [Signal::USR1, Signal::USR2, Signal::HUP] {
         gateway.signal(signal);
     }
-    gateway.wait_for_log("what serves already").await;
+    gateway.wait_for_log("configuration has not changed").await;
     gateway.signal(Signal::TERM);
     assert!(gateway.wait_exit(PATIENCE).await.success());
     let (out, err) = (gateway.stdout_lines(), gateway.logs());

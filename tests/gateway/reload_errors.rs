@@ -262,7 +262,7 @@ async fn a_file_that_is_gone_is_told_and_back_as_it_was_it_is_the_same_generatio
     assert_eq!(report(&gateway).await["errors"], check_errors(&gateway).await);
     assert!(!in_sync(&gateway).await);
     fs::write(file(&gateway), before).unwrap();
-    gateway.wait_for_log("again what serves").await;
+    gateway.wait_for_log("matches the running one again").await;
     let told = report(&gateway).await;
     assert_eq!(
         (&told["generation"], &told["in_sync"], &told["errors"]),

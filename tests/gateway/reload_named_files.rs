@@ -99,7 +99,7 @@ async fn a_certificate_that_is_taken_away_is_missed_and_back_it_is_the_same_gene
     refused_times(&gateway, 1).await;
     assert_eq!(shown(&gateway, &certificates).await, identity.certificate());
     fs::rename(&aside, gateway.folder().join("server.key")).unwrap();
-    gateway.wait_for_log("again what serves").await;
+    gateway.wait_for_log("matches the running one again").await;
     assert_eq!((refused(&gateway).await, gateway.generation().await, in_sync(&gateway).await), (1, 1, true));
 }
 

@@ -58,7 +58,8 @@ async fn what_changes_no_content_makes_no_generation() {
         gateway.reload(&text).await;
     }
     assert_eq!(refused(&gateway).await, 0);
-    let idle_reloads = gateway.logs().iter().filter(|line| line.contains("what serves already")).count();
+    let idle_reloads =
+        gateway.logs().iter().filter(|line| line.contains("configuration has not changed")).count();
     assert_eq!(idle_reloads, idle.len(), "only those that were asked for\n{}", gateway.output());
 }
 
@@ -142,7 +143,7 @@ async fn a_hangup_reloads_what_differs_and_says_so_where_nothing_does() {
     let gateway = start(answering("first")).await;
     gateway.signal(Signal::HUP);
     gateway.wait_for_log("SIGHUP").await;
-    gateway.wait_for_log("the configuration is what serves already").await;
+    gateway.wait_for_log("the configuration has not changed").await;
     assert_eq!(gateway.generation().await, 1);
 
     // In the middle of writing nothing happens by itself; who asks gets what there is.

@@ -185,7 +185,7 @@ async fn stopping_is_sent_at_the_signal_and_extends_the_timeout_over_delay_and_d
     assert_eq!(stopping.status(), "stopping: still accepting until `shutdown.delay` is over");
     // A reload during the delay is done, and is no new state of a service that stops.
     gateway.signal(Signal::HUP);
-    gateway.wait_for_log("the configuration is what serves already").await;
+    gateway.wait_for_log("the configuration has not changed").await;
     gateway.signal(Signal::TERM);
     let draining = manager.next_with("STOPPING").await;
     assert!(draining.status().starts_with("draining"), "{draining:?}");

@@ -77,6 +77,22 @@ fn forged() -> Record<'static> {
 }
 
 #[test]
+fn every_field_of_a_json_line_is_documented() {
+    let (_, documented) = include_str!("../../docs/operation.md").split_once("## The access log").unwrap();
+    let (log, receiver) = log_to_sink(LogFormat::Json);
+    let second = Duration::from_secs(1);
+    let mut record = answered_from_upstream();
+    (record.connect, record.error, record.referer) = (Some(second), Some("timeouts.idle"), Some(&b"a"[..]));
+    log.write(&record);
+    let line: serde_json::Value = serde_json::from_str(&written(&log, &receiver)).unwrap();
+    let fields: Vec<&String> = line.as_object().unwrap().keys().collect();
+    assert_eq!(fields.len(), 21, "all that there are: {fields:?}");
+    for field in fields {
+        assert!(documented.contains(&format!("`{field}`")), "{field}");
+    }
+}
+
+#[test]
 fn json_lines_are_these() {
     let (log, receiver) = log_to_sink(LogFormat::Json);
     log.write(&answered_from_upstream());

@@ -155,6 +155,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_page_is_documented() {
+        let (_, documented) =
+            include_str!("../../docs/operation.md").split_once("## The admin listener").unwrap();
+        for page in &PAGES {
+            assert!(documented.contains(&format!("`{}`", page.path)), "{}", page.path);
+        }
+    }
+
+    #[test]
     fn only_names_of_this_machine_pass_the_guard() {
         for (host, passes) in [
             ("localhost", true),

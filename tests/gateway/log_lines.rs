@@ -25,7 +25,8 @@ fn assert_json<'a>(lines: impl IntoIterator<Item = &'a str>, what: &str) -> Vec<
     lines.into_iter().map(parse).collect()
 }
 
-fn problems(gateway: &Gateway) -> Vec<String> {
+/// The lines of the log so far that are warnings or errors.
+pub(crate) fn problems(gateway: &Gateway) -> Vec<String> {
     let is_problem = |line: &String| line.contains(" WARN ") || line.contains("ERROR ");
     gateway.logs().into_iter().filter(is_problem).collect()
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use support::{Certificates, Client, Gateway, GatewayBuilder, Identity, Origin, wait_until};
 
+use crate::log_lines::problems;
 use crate::pooled::{OK, closed, number};
 use crate::reloading::{
     BASE, answering, check_errors, get, in_sync, is_generation, post, refused, refused_times, replace,
@@ -195,6 +196,7 @@ async fn a_mounted_secret_is_one_reload_with_certificate_and_key() {
         is_generation(&gateway, generation).await;
         assert_eq!(refused(&gateway).await, 0);
     }
+    assert_eq!(problems(&gateway), Vec::<String>::new());
 }
 
 /// A route to the origin whose authority is `ca.pem`, and whose client shows what `client.pem` has.

@@ -45,10 +45,17 @@ pub fn asks_for_json(arguments: impl IntoIterator<Item = String>) -> bool {
     format.as_deref() == Some("json")
 }
 
-/// Prints a line on standard output. That it cannot be written is no error.
+/// Prints a line on standard output. The first line that cannot be written is a warning and no error: what is announced is
+/// also in the configuration, and a full disk must not keep the gateway from serving.
 pub fn announce(line: &str) {
-    // What is announced is also in the configuration; a full disk must not keep the gateway from serving.
-    drop(output::print(&said(line, &Value::Null)));
+    static IS_REPORTED: AtomicBool = AtomicBool::new(false);
+    let Err(error) = output::print(&said(line, &Value::Null)) else { return };
+    if !IS_REPORTED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            lost = line,
+            "standard output cannot be written: {error}; the gateway serves without announcing its addresses there"
+        );
+    }
 }
 
 /// Prints the result of a command on standard output, with fields that only JSON has. Returns failure if it cannot be written.

@@ -1,7 +1,7 @@
 //! Where the configuration is named, where output goes, and what of it a terminal would obey.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -105,6 +105,35 @@ async fn a_configuration_from_the_standard_input_serves_and_stays_at_a_reload() 
     assert_eq!(Client::connect(address).await.get("/").await.text(), "hello");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn gateway_whose_standard_output_cannot_be_written_serves_and_warns_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["--config", "good.yaml"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut logged = String::new();
+    while !logged.contains("standard output cannot be written") {
+        assert!(stderr.read_line(&mut logged).unwrap() > 0, "{logged}");
+    }
+    let warning = logged.lines().last().unwrap();
+    assert!(warning.contains(" WARN ") && warning.contains("No space left on device"), "{warning}");
+    // What was lost has the address.
+    let address = warning.split("http://").nth(1).unwrap().split(' ').next().unwrap();
+    assert_eq!(Client::connect(address.parse().unwrap()).await.get("/").await.text(), "hello");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    stderr.read_to_string(&mut logged).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(logged.matches("standard output cannot be written").count(), 1, "{logged}");
 }
 
 /// Command lines whose output is on the standard output, in a folder with `good.yaml` and `pass.wasm`.

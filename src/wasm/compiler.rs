@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wasmtime::Engine;
 
 use super::engine::{Allocation, config};
+use crate::config::ByteSize;
 
 /// The subcommand of the program that compiles for its parent: a module on standard input, the result on standard output.
 pub(crate) const SUBCOMMAND: &str = "compile-module";
@@ -32,7 +33,7 @@ const NICENESS: i32 = 10;
 const MEMORY_MAX: u64 = 4 << 30;
 
 /// How long a compilation may take. With two cores of its own a module of 25 MiB takes ten seconds.
-const LIMIT: Duration = Duration::from_secs(120);
+const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How often a compiler is looked after, at first and at most.
 const PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
@@ -103,17 +104,24 @@ fn created<T>(mut create: impl FnMut(MemfdFlags) -> rustix::io::Result<T>) -> ru
 }
 
 fn in_child(wasm: &[u8]) -> Result<File, CompileError> {
+    // The file that runs, also where another one has taken its name: the two must be of one version.
+    let mut compiler = Command::new("/proc/self/exe");
+    compiler
+        .arg0("gateway")
+        .arg(SUBCOMMAND)
+        // It parses what may be anybody's, so it knows no secrets of the environment.
+        .env_clear()
+        .envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
+        .current_dir("/");
+    run(compiler, wasm, TIME_MAX)
+}
+
+/// Runs a compiler on a module once no other one runs, and ends it after `time_max`.
+fn run(mut compiler: Command, wasm: &[u8], time_max: Duration) -> Result<File, CompileError> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let start = || {
+    let mut start = || {
         let (input, output) = (memory_file("module", wasm)?, memory_file("compiled", &[])?);
-        // The file that runs, also where another one has taken its name: the two must be of one version.
-        let child = Command::new("/proc/self/exe")
-            .arg0("gateway")
-            .arg(SUBCOMMAND)
-            // It parses what may be anybody's, so it knows no secrets of the environment.
-            .env_clear()
-            .envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
-            .current_dir("/")
+        let child = compiler
             .stdin(input)
             .stdout(output.try_clone()?)
             .stderr(Stdio::null())
@@ -123,7 +131,7 @@ fn in_child(wasm: &[u8]) -> Result<File, CompileError> {
         Ok((child, output))
     };
     let (mut child, mut output) = start().map_err(CompileError::Start)?;
-    let status = wait(&mut child).map_err(CompileError::Start)?;
+    let status = wait(&mut child, time_max).map_err(CompileError::Start)?;
     output.rewind().map_err(CompileError::Start)?;
     match status {
         Some(status) if status.success() => Ok(output),
@@ -133,13 +141,13 @@ fn in_child(wasm: &[u8]) -> Result<File, CompileError> {
             Err(CompileError::Invalid(said))
         }
         Some(status) => Err(CompileError::Ended(described(status))),
-        None => Err(CompileError::Ended(format!("took longer than {} s", LIMIT.as_secs()))),
+        None => Err(CompileError::Ended(format!("took longer than {time_max:?}"))),
     }
 }
 
 /// Waits for a child to end, and ends it where it takes too long: then there is no status.
-fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let (until, mut pause) = (Instant::now() + LIMIT, PAUSE[0]);
+fn wait(child: &mut Child, time_max: Duration) -> io::Result<Option<ExitStatus>> {
+    let (until, mut pause) = (Instant::now() + time_max, PAUSE[0]);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
@@ -155,15 +163,21 @@ fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
 }
 
 fn described(status: ExitStatus) -> String {
-    let memory = MEMORY_MAX >> 30;
+    let memory = ByteSize::from_bytes(memory_max());
     match status.signal() {
         Some(signal) => {
             format!(
-                "was ended by signal {signal}; it may have needed more than its {memory} GiB, or than the machine has"
+                "was ended by signal {signal}; it may have needed more than its {memory}, or than the machine has"
             )
         }
-        None => format!("failed ({status}); it may have needed more than its {memory} GiB of memory"),
+        None => format!("failed ({status}); it may have needed more than its {memory} of memory"),
     }
+}
+
+/// Returns how many bytes of memory a compiler may take. It keeps a lower limit that the gateway itself was started with.
+fn memory_max() -> u64 {
+    let own = rustix::process::getrlimit(Resource::Data).current;
+    own.map_or(MEMORY_MAX, |own| own.min(MEMORY_MAX))
 }
 
 /// Compiles for the parent process, from standard input to standard output.
@@ -173,7 +187,8 @@ pub(crate) fn compile_for_parent() -> ExitCode {
     let _mortal = ignore_signals();
     let _outlives = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let _in_the_way = rustix::process::nice(NICENESS);
-    let limit = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
+    let memory = Some(memory_max());
+    let limit = Rlimit { current: memory, maximum: memory };
     let _unlimited = rustix::process::setrlimit(Resource::Data, limit);
     // Make the OOM killer prefer this process to the gateway.
     let _as_likely = fs::write("/proc/self/oom_score_adj", "1000");
@@ -224,8 +239,65 @@ fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use std::os::unix::fs::PermissionsExt as _;
+    use std::thread;
 
     use super::*;
+
+    /// A program of the shell in place of the compiler.
+    fn shell(script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    fn text(mut file: File) -> String {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn compilers_of_two_modules_run_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        // With two at once, one of them finds the folder of the other.
+        let compiler = || {
+            let mut compiler = shell("mkdir running && cat && rmdir running");
+            compiler.current_dir(&folder);
+            compiler
+        };
+        thread::scope(|scope| {
+            for module in ["first", "second"] {
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        assert_eq!(text(run(compiler(), module.as_bytes(), TIME_MAX).unwrap()), module);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn compiler_that_takes_too_long_is_ended_with_an_error_that_has_the_limit() {
+        let limit = Duration::from_millis(1);
+        let error = run(shell("exec tail -f /dev/null"), b"", limit).unwrap_err().to_string();
+        assert_eq!(error, "the process that compiles it took longer than 1ms");
+        let mut child = shell("exec tail -f /dev/null").spawn().unwrap();
+        assert!(wait(&mut child, limit).unwrap().is_none());
+        assert_eq!(child.try_wait().unwrap().unwrap().signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    #[test]
+    fn error_of_a_compiler_says_whether_the_module_is_none_or_memory_is_short() {
+        for (script, expected) in [
+            ("echo no module; exit 65", "no module\n"),
+            ("exit 1", "failed (exit status: 1); it may have needed more than its "),
+            ("kill -ABRT $$", "was ended by signal 6; it may have needed more than its "),
+        ] {
+            let error = run(shell(script), b"", TIME_MAX).unwrap_err();
+            assert_eq!(matches!(error, CompileError::Invalid(_)), script.ends_with("65"), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
 
     #[test]
     fn memory_file_that_no_program_may_run_from_is_asked_for_first() {

@@ -98,6 +98,27 @@ fn compiler_writes_code_or_why_there_is_none() {
 }
 
 #[tokio::test]
+async fn module_that_takes_more_memory_to_compile_than_there_may_be_is_an_error_that_says_so() {
+    let module = format!(
+        r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (local.get 0) {}))"#,
+        "i32.eqz ".repeat(400_000)
+    );
+    let started = Gateway::builder(PROGRAM, CONFIG.replace("CACHE", "off"))
+        .file("large.wasm", wat::parse_str(module).unwrap())
+        .data_max(64 << 10)
+        .run_to_exit()
+        .await;
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(
+        said.contains("it cannot be compiled now: the process that compiles it was ended by signal"),
+        "{said}"
+    );
+    assert!(said.contains("it may have needed more than its 64MiB, or than the machine has"), "{said}");
+    assert_eq!(started.status.code(), Some(1));
+}
+
+#[tokio::test]
 async fn log_at_debug_has_no_lines_of_the_compiler_unless_they_are_asked_for() {
     // In the gateway's own process the compiler writes no line at all; what it writes while it loads code, it writes there.
     let module = large_module(20);

@@ -38,6 +38,7 @@ pub struct GatewayBuilder {
     open_files_max: Option<u32>,
     soft_open_files: Option<u32>,
     file_size_max: Option<u32>,
+    data_max: Option<u32>,
 }
 
 impl Gateway {
@@ -54,6 +55,7 @@ impl Gateway {
             open_files_max: None,
             soft_open_files: None,
             file_size_max: None,
+            data_max: None,
         }
     }
 
@@ -330,6 +332,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Limits the memory for data of the program, and of those that it starts, to so many kibibytes, as `ulimit -d` does.
+    #[must_use]
+    pub fn data_max(mut self, kibibytes: u32) -> Self {
+        self.data_max = Some(kibibytes);
+        self
+    }
+
     /// Starts the program and waits until it is ready.
     ///
     /// # Panics
@@ -371,7 +380,12 @@ impl GatewayBuilder {
     }
 
     fn command(&self, folder: &TempDir) -> Command {
-        let limits = [("-n", self.open_files_max), ("-Sn", self.soft_open_files), ("-f", self.file_size_max)];
+        let limits = [
+            ("-n", self.open_files_max),
+            ("-Sn", self.soft_open_files),
+            ("-f", self.file_size_max),
+            ("-d", self.data_max),
+        ];
         let limits =
             limits.iter().filter_map(|(option, value)| Some(format!("ulimit {option} {}; ", (*value)?)));
         let limits: String = limits.collect();

@@ -1,7 +1,8 @@
 //! Keepalive probes of TCP: on both sides, by default and as the keys say, and what becomes of a peer that has vanished.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use socket2::{SockFilter, SockRef};
@@ -134,7 +135,6 @@ async fn a_tunnel_whose_client_has_vanished_is_closed() {
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, gateway.addr("web").port()).into();
     let client = TcpStream::connect(address).unwrap();
     {
-        use std::io::{Read, Write};
         (&client)
             .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
             .unwrap();
@@ -154,4 +154,58 @@ async fn a_tunnel_whose_client_has_vanished_is_closed() {
     })
     .await;
     assert!(began.elapsed().as_secs() >= 1, "not before the first probe");
+}
+
+/// Accepts a connection, reads a request's head and answers it with `response`.
+fn answered(listener: &TcpListener, response: &str) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    stream.write_all(response.as_bytes()).unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn connections_to_an_upstream_that_has_vanished_are_closed_idle_and_in_use() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let keepalive = "pool: { tcp_keepalive: { idle: 1s, interval: 1s, probes: 1 }, idle_timeout: 1h }";
+    let gateway = crate::gateway(format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+admin: {{ address: 127.0.0.1:0 }}
+workers: 1
+routes: [{{ name: all, upstream: {{ url: '{url}' }}, {keepalive}, timeouts: {{ idle: off, response_header: off, request: off }} }}]"
+    ))
+    .start()
+    .await;
+    let [mut served, mut waiting] = [gateway.client("web").await, gateway.client("web").await];
+    served.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let upstream = tokio::task::spawn_blocking(move || {
+        let idle = answered(&listener, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        (listener, idle)
+    });
+    let (listener, idle) = upstream.await.unwrap();
+    assert_eq!(served.read_response().await.status, 200);
+    gateway.wait_for_pool("all", "an idle connection", |pool| pool["idle"] == 1).await;
+    let began = Instant::now();
+    vanish(&idle);
+    // Nothing is sent on the idle connection: only the probes can find out.
+    gateway.wait_for_pool("all", "no idle connection", |pool| pool["idle"] == 0).await;
+    assert!(began.elapsed().as_millis() >= 900, "not before the first probe");
+
+    waiting.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let _vanished = tokio::task::spawn_blocking(move || {
+        let in_use = answered(&listener, "");
+        vanish(&in_use);
+        in_use
+    })
+    .await
+    .unwrap();
+    let response = waiting.read_response().await;
+    assert_eq!((response.status, response.header("x-gateway-error")), (502, Some("upstream.closed")));
 }

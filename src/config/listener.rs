@@ -212,13 +212,13 @@ impl Default for ListenerLimits {
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerHeaders {
     /// What becomes of fields, trailers included, whose names have an underscore, or another character than letters, digits
-    /// and dashes.
+    /// and dashes. They pass by default, as in Envoy and HAProxy and unlike in nginx, because APIs have such fields (`api_key`).
     pub underscores: Underscores,
 }
 
 /// Fields whose names some upstreams take for others.
-// `pass` by default: APIs have such fields (`api_key`), and Envoy, HAProxy and the gateways made of nginx pass them. nginx itself
-// drops them for the sake of programs that mistake them, which the rule on spellings is about.
+// nginx drops them for the sake of programs that mistake them, which the rule on spellings is about. Gateways made of nginx pass
+// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Underscores {

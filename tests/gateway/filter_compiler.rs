@@ -110,11 +110,8 @@ async fn module_that_takes_more_memory_to_compile_than_there_may_be_is_an_error_
         .run_to_exit()
         .await;
     let said = String::from_utf8(started.stderr).unwrap();
-    assert!(
-        said.contains("it cannot be compiled now: the process that compiles it was ended by signal"),
-        "{said}"
-    );
-    assert!(said.contains("it may have needed more than its 64MiB, or than the machine has"), "{said}");
+    assert!(said.contains("it cannot be compiled now: the process that compiles it "), "{said}");
+    assert!(said.contains("it may have needed more than its 64MiB"), "{said}");
     assert_eq!(started.status.code(), Some(1));
 }
 

@@ -20,19 +20,19 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::body::Body;
+use crate::config::files::Files;
 use crate::connection;
 use crate::downstream::{Begun, Current, Downstream};
 use crate::fields::Fields;
-use crate::files::Files;
 use crate::filter::{End, Facts, RequestHead, Session};
 use crate::generation::{Next, Purpose};
 use crate::message::Response;
-use crate::metrics::enter_worker;
-use crate::shutdown::Drain;
+use crate::net::drain::Drain;
+use crate::net::end_of_turn;
+use crate::net::stream::Stream;
+use crate::net::timer::Timer;
+use crate::observe::metrics::enter_worker;
 use crate::snapshot::{Route, Snapshot};
-use crate::stream::Stream;
-use crate::timer::Timer;
-use crate::turn;
 use crate::upstream::{Acquired, Endpoint, Patience, Wanted, adopt, mailbox};
 use crate::worker::MAILBOX_LETTERS;
 
@@ -72,7 +72,7 @@ impl Proxied {
 
     /// Lets the gateway do what there is to do, as a worker that has slept before.
     pub fn work(&mut self) {
-        turn::sleeps();
+        end_of_turn::sleeps();
         let mut cx = Context::from_waker(&self.waker);
         loop {
             self.woken.0.store(false, Ordering::Relaxed);

@@ -58,7 +58,7 @@ pub fn config(data: &[u8]) {
 
 /// A certificate that an upstream shows without being verified, and a PEM file.
 pub fn certificate(data: &[u8]) {
-    crate::tls::fuzz(data);
+    crate::net::tls::fuzz(data);
 }
 
 /// A filter that calls host functions with whatever arguments, and bytes that it gives as a header map. `compile` makes a

@@ -2,7 +2,6 @@
 //!
 //! ARCHITECTURE.md is the map; `proxy` is the life of a request.
 
-pub mod access_log;
 pub mod admin;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
@@ -16,7 +15,6 @@ mod downstream;
 mod entrance;
 pub mod error;
 pub mod fields;
-pub mod files;
 mod filter;
 pub mod forward;
 #[cfg(fuzzing)]
@@ -25,9 +23,9 @@ mod generation;
 mod http1;
 mod listener;
 pub mod message;
-pub mod metrics;
+pub mod net;
+pub mod observe;
 pub mod policy;
-pub mod printable;
 mod proxy;
 mod record;
 mod reload;
@@ -35,15 +33,9 @@ mod removal;
 pub mod router;
 pub mod run;
 mod service;
-mod shutdown;
 mod snapshot;
-mod stream;
-mod timer;
-pub mod tls;
 mod tunnel;
-mod turn;
 mod upstream;
-pub mod warn_limit;
 mod wasm;
 pub mod watch;
 mod worker;

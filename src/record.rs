@@ -8,19 +8,18 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use crate::access_log;
 use crate::body::Body;
 use crate::downstream::{Begun, Downstream, Settings};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::{End, Session};
-use crate::forward;
-use crate::http1;
 use crate::message::{Request, Response};
-use crate::metrics::this_worker;
-use crate::shutdown::is_cut_off;
+use crate::net::drain::is_cut_off;
+use crate::observe::access_log;
+use crate::observe::metrics::this_worker;
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
+use crate::{forward, http1};
 
 /// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
 /// it was [`abandoned`].

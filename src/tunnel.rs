@@ -9,9 +9,9 @@ use tokio::io::AsyncWrite;
 
 use crate::error::Error;
 use crate::http1::Tunnel;
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer};
 use crate::removal::Ended;
-use crate::stream::Stream;
-use crate::timer::{Stall, Timer};
 use crate::upstream::Upgraded;
 
 /// A tunnel between a client, once its connection is handed over, and `upgraded`. It ends when both sides have,

@@ -1,9 +1,8 @@
 //! Counting by valgrind's callgrind.
 
-use std::env;
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use anyhow::{Context, ensure};
 

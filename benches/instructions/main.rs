@@ -22,10 +22,9 @@ mod report;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use anyhow::ensure;
 use arguments::Arguments;
+use clap::Parser as _;
 use kept::Kept;
 use measures::MEASURES;
 use report::Report;

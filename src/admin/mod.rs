@@ -13,11 +13,11 @@ mod server;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::metrics::PoolReport;
-
 pub use client::{NoAnswer, ready, running_config};
 pub use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub use server::serve;
+
+use crate::observe::metrics::PoolReport;
 
 /// What the admin listener shows, and where it gets it from.
 pub struct AdminState {

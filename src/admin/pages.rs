@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::{AdminState, reload};
-use crate::metrics;
+use crate::observe::metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{AdminState, pages};
-use crate::warn_limit::Occasional;
+use crate::observe::rate_limited_warning::Occasional;
 
 /// Connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person need a handful.
 const CONNECTIONS_MAX: usize = 64;
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::admin::{Readiness, ReloadOutcome, ReloadRequest};
-    use crate::metrics::PoolReport;
+    use crate::observe::metrics::PoolReport;
 
     struct Admin {
         address: SocketAddr,

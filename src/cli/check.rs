@@ -1,9 +1,7 @@
 //! `gateway check`: says what is wrong with a configuration, or what it would change, without starting.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use serde_json::{Value, json};
 

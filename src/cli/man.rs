@@ -1,9 +1,8 @@
 //! `gateway man`: writes the manual pages, a page a command.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use clap::Command;
 

@@ -40,7 +40,8 @@ fn text(format: SchemaFormat) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use std::{fs, path::Path};
+    use std::fs;
+    use std::path::Path;
 
     use super::{SchemaFormat, text};
 

@@ -1,13 +1,12 @@
 //! Messages of stages that know only values: they show a variable as it is written, never its value.
 
-use std::{collections::HashSet, sync::OnceLock};
+use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use serde_json::Value as Json;
 
-use super::{
-    schema::rules,
-    source::{Node, Value},
-};
+use super::schema::rules;
+use super::source::{Node, Value};
 
 /// The length, in bytes, from which a value is replaced wherever a message has it. A shorter one may be a word of the message
 /// itself, or a part of one.

@@ -1,9 +1,7 @@
 //! The base path of an endpoint's URL.
 
-use super::{
-    path::{RoutePath, normal},
-    text::Malformed,
-};
+use super::path::{RoutePath, normal};
+use super::text::Malformed;
 
 /// The path that goes before the path of each request to an endpoint, in the form that requests' paths have after
 /// normalising, without a slash at its end: `/v2` of `http://app:3000/v2/`. Empty for a URL without a path.

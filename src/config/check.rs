@@ -4,26 +4,21 @@
 //! the types make of themselves: what this accepts, they deserialise. What only several values together can
 //! get wrong is [`super::validate`]'s.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-    rc::Rc,
-};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 use serde_json::Value as Json;
 
-use super::{
-    error::ConfigError,
-    format,
-    keyword::{
-        Presence, array, choices, expected, is_anything, is_word, list, presence, required, string,
-        takes_text, texts, words,
-    },
-    look_alike,
-    similar::Similar,
-    source::{Entry, Node, Segment, Source, Value},
+use super::error::ConfigError;
+use super::keyword::{
+    Presence, array, choices, expected, is_anything, is_word, list, presence, required, string, takes_text,
+    texts, words,
 };
+use super::similar::Similar;
+use super::source::{Entry, Node, Segment, Source, Value};
+use super::{format, look_alike};
 
 /// Keys that the documentation of the project speaks of, and that do nothing yet.
 const PLANNED: [&str; 6] = ["budget", "hash_on", "health", "hedge", "mirror", "traces"];

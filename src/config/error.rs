@@ -1,10 +1,13 @@
 //! What is wrong with a configuration: message, place in the file, and what to write instead.
 
-use std::{cmp::Ordering, fmt, ops::Range, sync::Arc};
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::shortened::shortened;
 use super::text_file::{Place, TextFile};
-use crate::printable::printable;
+use crate::config::printable::printable;
 
 /// The number of errors that are printed. More of them nearly always have one cause, and the first ones show it.
 const SHOWN_MAX: usize = 100;

@@ -1,20 +1,16 @@
 //! `filters`: plugins that requests and responses go through.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time,
-};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{
-    Config, Route,
-    source::Segment,
-    units::{ByteSize, Duration},
-};
+use super::source::Segment;
+use super::units::{ByteSize, Duration};
+use super::{Config, Route};
 use crate::path;
 
 /// A plugin: a WebAssembly module for the Proxy-Wasm ABI, and how it runs.

@@ -1,18 +1,17 @@
 //! The formats of texts that the schema names: what each is called, and what is wrong with a text.
 
-use std::{fmt::Display, str::FromStr};
+use std::fmt::Display;
+use std::str::FromStr;
 
-use super::{
-    http_text::{
-        HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
-    },
-    network::{Address, EndpointUrl, Network, ServerName},
-    path::{PathTemplate, RoutePath},
-    telemetry::LogOutput,
-    text::Malformed,
-    units::{ByteSize, Duration},
-    wasm::WasmCache,
+use super::http_text::{
+    HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
 };
+use super::network::{Address, EndpointUrl, Network, ServerName};
+use super::path::{PathTemplate, RoutePath};
+use super::telemetry::LogOutput;
+use super::text::Malformed;
+use super::units::{ByteSize, Duration};
+use super::wasm::WasmCache;
 
 /// A format of texts.
 #[derive(Clone, Copy)]

@@ -1,14 +1,15 @@
 //! Pieces of HTTP messages, as the file writes them: methods, header names and values, hosts.
 
-use std::{borrow::Cow, cmp::Ordering, fmt, str::FromStr};
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    pattern, punycode,
-    text::{Malformed, text_type},
-};
+use super::text::{Malformed, text_type};
+use super::{pattern, punycode};
 
 /// A method; case matters (RFC 9110 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,10 +1,7 @@
 //! `tcp_keepalive`: how a peer is found that has vanished without a word.
 
-use std::{
-    fmt,
-    num::{NonZeroU8, NonZeroU32},
-    time,
-};
+use std::num::{NonZeroU8, NonZeroU32};
+use std::{fmt, time};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

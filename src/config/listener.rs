@@ -1,15 +1,15 @@
 //! `listeners`: where requests come in.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    keepalive::TcpKeepalive,
-    network::Address,
-    units::{ByteSize, Duration, OrOff},
-};
+use super::keepalive::TcpKeepalive;
+use super::network::Address;
+use super::units::{ByteSize, Duration, OrOff};
 
 /// One address that accepts connections.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -1,26 +1,21 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ffi::OsString,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{
-    Admin, Config,
-    check::check,
-    error::{ConfigError, ConfigErrors},
-    salvage::{Salvaged, salvage},
-    schema::rules,
-    source::{Source, Value},
-    text_file::TextFile,
-    units::OrOff,
-    validate::validate,
-    yaml,
-};
-use crate::files::Files;
+use super::check::check;
+use super::error::{ConfigError, ConfigErrors};
+use super::salvage::{Salvaged, salvage};
+use super::schema::rules;
+use super::source::{Source, Value};
+use super::text_file::TextFile;
+use super::units::OrOff;
+use super::validate::validate;
+use super::{Admin, Config, yaml};
+use crate::config::files::Files;
 use crate::path;
 
 /// A configuration that has nothing wrong that can be seen in the file alone.

@@ -43,52 +43,48 @@ mod validate;
 mod wasm;
 mod yaml;
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    num::{NonZeroU16, NonZeroU32},
-    time,
-};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use self::{
-    admin::Admin,
-    error::{ConfigError, ConfigErrors},
-    filter::{
-        Bodies, Decode, Filter, FilterConfig, FilterLimits, FilterSettings, FilterUse, Isolation, OnError,
-        OnHeadersPause,
-    },
-    http_text::{
-        HeaderName, HeaderValue, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget,
-        UpgradeProtocol, ValueMatch,
-    },
-    keepalive::{KeepaliveSettings, TcpKeepalive},
-    listener::{
-        CertificateFiles, ClientAuth, HalfClose, Listener, ListenerHeaders, ListenerLimits, ListenerTimeouts,
-        ListenerTls, Protocol, ProxyProtocol, TlsVersion, Underscores,
-    },
-    load::{Loaded, display_name, load, load_admin, load_with, parse, parse_with},
-    network::{Address, EndpointUrl, Network, Scheme, ServerName},
-    path::{PathTemplate, Piece, RoutePath},
-    pool::{Pool, PoolSettings},
-    reference::markdown,
-    route::{
-        Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, Paths, Redirect, RedirectForm,
-        Respond, Rewrite, RewriteCookies, RewriteForm, RewriteLocation, Route, RouteLimits, UpstreamChoice,
-    },
-    schema::json_schema,
-    shutdown::Shutdown,
-    source::{Segment, Source},
-    telemetry::{AccessLog, LogFormat, LogOutput, Telemetry},
-    text::Malformed,
-    timeouts::{Retry, RetryOn, RetrySettings, RetryTotals, RouteTimeouts, Timeouts},
-    units::{ByteSize, Duration, OrOff},
-    unused::warnings,
-    upstream::{Balance, Endpoint, HeaderCase, Upstream, UpstreamProtocol, UpstreamTls},
-    wasm::{Wasm, WasmCache},
+pub use self::admin::Admin;
+pub use self::error::{ConfigError, ConfigErrors};
+pub use self::filter::{
+    Bodies, Decode, Filter, FilterConfig, FilterLimits, FilterSettings, FilterUse, Isolation, OnError,
+    OnHeadersPause,
 };
+pub use self::http_text::{
+    HeaderName, HeaderValue, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol,
+    ValueMatch,
+};
+pub use self::keepalive::{KeepaliveSettings, TcpKeepalive};
+pub use self::listener::{
+    CertificateFiles, ClientAuth, HalfClose, Listener, ListenerHeaders, ListenerLimits, ListenerTimeouts,
+    ListenerTls, Protocol, ProxyProtocol, TlsVersion, Underscores,
+};
+pub use self::load::{Loaded, display_name, load, load_admin, load_with, parse, parse_with};
+pub use self::network::{Address, EndpointUrl, Network, Scheme, ServerName};
+pub use self::path::{PathTemplate, Piece, RoutePath};
+pub use self::pool::{Pool, PoolSettings};
+pub use self::reference::markdown;
+pub use self::route::{
+    Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, Paths, Redirect, RedirectForm, Respond,
+    Rewrite, RewriteCookies, RewriteForm, RewriteLocation, Route, RouteLimits, UpstreamChoice,
+};
+pub use self::schema::json_schema;
+pub use self::shutdown::Shutdown;
+pub use self::source::{Segment, Source};
+pub use self::telemetry::{AccessLog, LogFormat, LogOutput, Telemetry};
+pub use self::text::Malformed;
+pub use self::timeouts::{Retry, RetryOn, RetrySettings, RetryTotals, RouteTimeouts, Timeouts};
+pub use self::units::{ByteSize, Duration, OrOff};
+pub use self::unused::warnings;
+pub use self::upstream::{Balance, Endpoint, HeaderCase, Upstream, UpstreamProtocol, UpstreamTls};
+pub use self::wasm::{Wasm, WasmCache};
 
 /// A whole configuration file. Keys that begin with `x-` are ignored here: a place for anchors.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -313,5 +309,7 @@ const fn count(count: u32) -> NonZeroU32 {
     }
 }
 
+pub mod files;
+pub mod printable;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,17 @@
 //! Addresses, networks, hosts and URLs, as the file writes them.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    base_path::{self, BasePath},
-    http_text::is_host_name,
-    pattern, punycode,
-    text::{Malformed, text_type},
-};
+use super::base_path::{self, BasePath};
+use super::http_text::is_host_name;
+use super::text::{Malformed, text_type};
+use super::{pattern, punycode};
 
 /// An IP address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

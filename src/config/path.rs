@@ -1,11 +1,10 @@
 //! Paths and path templates, as the file writes them.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
-use super::{
-    pattern,
-    text::{Malformed, text_type},
-};
+use super::pattern;
+use super::text::{Malformed, text_type};
 
 /// A path that requests are compared with, or sent to: absolute, without query, in the one form that a
 /// request's path has after normalising (RFC 3986 §6.2.2).

@@ -1,6 +1,7 @@
 //! `pool`: how many upstream connections there are, and how long they live.
 
-use std::{num::NonZeroU32, time};
+use std::num::NonZeroU32;
+use std::time;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

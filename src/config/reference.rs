@@ -2,11 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::{
-    format,
-    keyword::{alternatives, array, choices, is_anything, is_word, required, string, words},
-    schema::rules,
-};
+use super::format;
+use super::keyword::{alternatives, array, choices, is_anything, is_word, required, string, words};
+use super::schema::rules;
 
 /// The reference of all keys, a table for each section: value, default and meaning.
 pub fn markdown() -> String {

@@ -1,24 +1,22 @@
 //! `routes`: which requests there are, and what answers them.
 
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    filter::FilterUse,
-    http_text::{
-        HeaderName, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol,
-        ValueMatch,
-    },
-    network::{Scheme, ServerName},
-    path::{PathTemplate, RoutePath},
-    pool::Pool,
-    source::Segment,
-    timeouts::{Retry, Timeouts},
-    units::{ByteSize, Duration, OrOff},
-    upstream::Upstream,
+use super::filter::FilterUse;
+use super::http_text::{
+    HeaderName, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
 };
+use super::network::{Scheme, ServerName};
+use super::path::{PathTemplate, RoutePath};
+use super::pool::Pool;
+use super::source::Segment;
+use super::timeouts::{Retry, Timeouts};
+use super::units::{ByteSize, Duration, OrOff};
+use super::upstream::Upstream;
 use crate::path;
 
 /// Which requests, and what answers them: exactly one of `upstream`, `respond` and `redirect`.

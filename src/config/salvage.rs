@@ -5,10 +5,8 @@ use std::collections::HashSet;
 
 use serde_yaml::{Mapping, Value as Yaml};
 
-use super::{
-    check::Report,
-    source::{Entry, Node, Segment, Value},
-};
+use super::check::Report;
+use super::source::{Entry, Node, Segment, Value};
 
 /// What was kept of a file.
 #[derive(Debug, Default)]

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use schemars::{generate::SchemaSettings, transform::RecursiveTransform};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use super::{Config, HostHeader, Pool, Retry, RewriteCookies, RewriteLocation, Timeouts, UpgradeProtocol};

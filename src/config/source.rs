@@ -1,12 +1,13 @@
 //! A configuration file as a tree in which everything knows its place.
 
-use std::{
-    collections::HashMap,
-    ops::{Deref, Range},
-    sync::Arc,
-};
+use std::collections::HashMap;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
-use super::{as_written::Substituted, error::ConfigError, shortened::shown, text_file::TextFile};
+use super::as_written::Substituted;
+use super::error::ConfigError;
+use super::shortened::shown;
+use super::text_file::TextFile;
 
 /// A file that was read, for reporting errors at places in it.
 #[derive(Clone, Debug)]

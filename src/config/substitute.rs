@@ -1,6 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in texts.
 
-use std::{borrow::Cow, ffi::OsString};
+use std::borrow::Cow;
+use std::ffi::OsString;
 
 use super::text::Malformed;
 
@@ -146,10 +147,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        ffi::{OsStr, OsString},
-        os::unix::ffi::OsStrExt,
-    };
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
 
     use super::{SUBSTITUTED_BYTES_MAX, substitute};
     use crate::config::text::Malformed;

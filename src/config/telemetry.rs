@@ -1,14 +1,14 @@
 //! `telemetry`: what the program tells about its work.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    text::{Malformed, text_type},
-    units::OrOff,
-};
+use super::text::{Malformed, text_type};
+use super::units::OrOff;
 
 /// What the program tells about its work.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

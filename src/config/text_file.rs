@@ -1,6 +1,8 @@
 //! The text of a configuration file, and places in it.
 
-use std::{fmt, ops::Range, sync::OnceLock};
+use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 /// The part of a long line that is shown on either side of an error, in characters.
 const EXCERPT_MAX: usize = 100;

@@ -1,14 +1,15 @@
 //! Durations, sizes and `off`, as the file writes them.
 
-use std::{borrow::Cow, fmt, num::NonZeroU64, str::FromStr, time};
+use std::borrow::Cow;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+use std::{fmt, time};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{
-    pattern,
-    text::{Malformed, text_type},
-};
+use super::pattern;
+use super::text::{Malformed, text_type};
 
 /// A length of time above zero, written with its unit: `500ms`, `30s`, `10m`, `1h`, `1d`, or with several from the largest
 /// to the smallest: `1m30s`.

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{
-    Config, FilterSettings, FilterUse, Loaded, Upstream, UpstreamChoice, shortened::shown, source::Segment,
-};
+use super::shortened::shown;
+use super::source::Segment;
+use super::{Config, FilterSettings, FilterUse, Loaded, Upstream, UpstreamChoice};
 use crate::path;
 
 /// The number of unused things that are named; more of them are a number.

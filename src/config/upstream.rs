@@ -1,17 +1,16 @@
 //! `upstreams`: where requests go.
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    listener::CertificateFiles,
-    network::{EndpointUrl, ServerName},
-    pool::Pool,
-    timeouts::Timeouts,
-    units::{Duration, OrOff},
-};
+use super::listener::CertificateFiles;
+use super::network::{EndpointUrl, ServerName};
+use super::pool::Pool;
+use super::timeouts::Timeouts;
+use super::units::{Duration, OrOff};
 
 /// One or more endpoints that serve the same thing. Exactly one of `url` and `endpoints`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -1,15 +1,16 @@
 //! From YAML text to a tree with places: the only file that knows the YAML parser.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::{
-    error::ConfigError,
-    source::{Entry, Mapping, Node, Value},
-    substitute::{Environment, SUBSTITUTED_BYTES_MAX, substitute},
-    text_file::TextFile,
-};
+use super::error::ConfigError;
+use super::source::{Entry, Mapping, Node, Value};
+use super::substitute::{Environment, SUBSTITUTED_BYTES_MAX, substitute};
+use super::text_file::TextFile;
 
 /// The depth to which values may nest. The deepest with a meaning is less than ten.
 const DEPTH_MAX: usize = 64;

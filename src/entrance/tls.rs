@@ -3,9 +3,10 @@
 use tokio_rustls::TlsAcceptor;
 
 use super::Protocols;
+use crate::config::files::{FileMark, Files};
 use crate::config::{self, TlsVersion};
-use crate::files::{FileMark, Files};
-use crate::tls::{self, ServerTls, TlsError};
+use crate::net::tls;
+use crate::net::tls::{ServerTls, TlsError};
 
 /// TLS as a listener runs it.
 pub(crate) struct Tls {

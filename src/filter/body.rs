@@ -15,7 +15,7 @@ use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::forward;
-use crate::timer::{Timer, deadline};
+use crate::net::timer::{Timer, deadline};
 
 /// A body as a filter lets it go on. Pulled like any other: a filter that holds nothing back adds nothing but its callback.
 pub(super) struct FilteredBody {

@@ -17,10 +17,6 @@ mod trailers;
 mod upgrade;
 mod via;
 
-use http::HeaderName;
-
-use crate::fields::Fields;
-
 pub use client_origin::ClientOrigin;
 pub(crate) use forwarded::X_FORWARDED_PROTO;
 pub use forwarded::{Forwarding, client_ip, is_trusted};
@@ -28,12 +24,15 @@ pub use hop_by_hop::remove_hop_by_hop;
 pub(crate) use hop_by_hop::{hop_by_hop, remove_named, replace_hop_by_hop};
 pub(crate) use host::{HOST_BYTES_MAX, is_authority, is_host_name, is_ipv6_literal, parse_authority};
 pub use host::{HostError, RequestHost, request_host};
+use http::HeaderName;
 pub use response::{UnaskedUpgrade, clean_response};
 pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};
 pub(crate) use trailers::drop_unusual_trailers;
 pub use trailers::filter_trailers;
 pub use upgrade::{set_upgrade, upgrade_requested};
 pub use via::via;
+
+use crate::fields::Fields;
 
 /// The members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
 /// §5.6.1). Lines with octets outside of visible ASCII have none: no list here can hold them.

@@ -18,8 +18,8 @@ use crate::body::{Body, KeptBody};
 use crate::config::HeaderCase;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::stream::Stream;
-use crate::timer::{Stall, Timer, deadline};
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer, deadline};
 
 /// What an upstream may say: more than most servers send, and a bound on what one response can cost.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };

@@ -20,6 +20,7 @@ mod target;
 pub(crate) use client::{Exchange, ExchangeFailure, ExchangeOptions, OutgoingHead, Unusable};
 pub(crate) use framing::may_have_body;
 pub(crate) use head::{HeadLimits, ResponseHead};
-pub(crate) use server::RequestBody;
-pub(crate) use server::{Call, Interim, Record, Reply, ServerOptions, Service, Tunnel, is_continue, serve};
+pub(crate) use server::{
+    Call, Interim, Record, Reply, RequestBody, ServerOptions, Service, Tunnel, is_continue, serve,
+};
 pub(crate) use target::parse_target;

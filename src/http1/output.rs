@@ -15,8 +15,8 @@ use super::client::OutgoingHead;
 use super::framing::Framing;
 use crate::config::HeaderCase;
 use crate::fields::Fields;
-use crate::stream::Stream;
-use crate::turn;
+use crate::net::end_of_turn;
+use crate::net::stream::Stream;
 
 /// Data below this is copied next to its head: one slice is cheaper to write than two.
 pub(super) const COPY_BELOW: usize = 2 * 1024;
@@ -207,7 +207,7 @@ impl Output {
         if self.is_taken() || !self.chunk.is_empty() {
             return Poll::Ready(());
         }
-        turn::poll_end(&mut self.turn_awaited, cx)
+        end_of_turn::poll_end(&mut self.turn_awaited, cx)
     }
 
     /// Writes all there is. How many bytes went out is added to `written`.

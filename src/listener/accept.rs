@@ -19,15 +19,14 @@ use super::per_client::Counted;
 use super::permits::Permit;
 use super::{Accepting, Listener};
 use crate::config::KeepaliveSettings;
-use crate::connection;
 use crate::downstream::{Current, Downstream};
 use crate::entrance::Entrance;
-use crate::forward;
-use crate::metrics::this_worker;
-use crate::shutdown::{DRAIN_PATIENCE, Drain, Seat};
-use crate::stream::{Socket, Stream, set_keepalive};
-use crate::timer::{Elapsed, Timer, deadline, earlier};
-use crate::tls;
+use crate::net::drain::{DRAIN_PATIENCE, Drain, Seat};
+use crate::net::stream::{Socket, Stream, set_keepalive};
+use crate::net::timer::{Elapsed, Timer, deadline, earlier};
+use crate::net::tls;
+use crate::observe::metrics::this_worker;
+use crate::{connection, forward};
 
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -9,9 +9,9 @@ use super::bind::{bind, cannot_bind, overlaps};
 use super::set::{Bound, Change, Running};
 use super::{Listen, Listener, Listeners};
 use crate::changes::{self, Section, differing_keys};
+use crate::config::files::Files;
 use crate::config::{self, ConfigErrors, Loaded};
 use crate::entrance::Entrance;
-use crate::files::Files;
 use crate::path;
 
 /// The listeners of a configuration, checked and built but for the sockets of those that are new.
@@ -97,7 +97,7 @@ impl Planned {
         running: Option<&Running>,
         workers: usize,
         files: &Files,
-    ) -> Result<Self, crate::tls::TlsError> {
+    ) -> Result<Self, crate::net::tls::TlsError> {
         let built = Entrance::build(written, running.map(|running| &*running.entrance), workers, files)?;
         let kept = running
             .filter(|running| running.written == *written && running.entrance.has_same_tls(&built))

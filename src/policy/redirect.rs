@@ -180,9 +180,8 @@ mod tests {
 
     use http::Method;
 
-    use crate::fields::Fields;
-
     use super::*;
+    use crate::fields::Fields;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
 
     fn response(redirect: &Redirect, parameters: &Parameters<'_, '_>) -> Response<Bytes> {

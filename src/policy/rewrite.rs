@@ -183,9 +183,8 @@ mod tests {
 
     use http::Method;
 
-    use crate::fields::Fields;
-
     use super::*;
+    use crate::fields::Fields;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
 
     const REJECT: EncodedSlash = EncodedSlash::Reject;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::error::Error;
-use crate::timer::Timer;
+use crate::net::timer::Timer;
 
 /// Waits until a time, and reads and discards the body of the request meanwhile, as an upstream does: whatever is left unread hides
 /// that its client has gone.

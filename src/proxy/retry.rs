@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::config::RetrySettings;
 use crate::error::Error;
-use crate::timer::{Timer, earlier};
+use crate::net::timer::{Timer, earlier};
 use crate::upstream::{Endpoint, Failure, FailureKind};
 
 /// The further tries of one request.

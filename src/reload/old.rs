@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::access_log::AccessLog;
-use crate::metrics::PoolReport;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::PoolReport;
 use crate::snapshot::{Leaving, Snapshot};
 
 /// Snapshots that requests still hold, and pools that still have connections.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::changes::Changes;
 use crate::generation::Generation;
-use crate::metrics::ProcessStats;
+use crate::observe::metrics::ProcessStats;
 
 /// The state of the configuration, for the admin listener and the metrics.
 pub(crate) struct Status {

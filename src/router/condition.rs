@@ -1,11 +1,10 @@
 //! What a match asks for besides host and path; all of it has to hold.
 
-use super::RequestLine;
 use super::error::MatchError;
 use super::header::HeaderMatch;
 use super::method::MethodMatch;
 use super::query::QueryMatch;
-use super::{Expected, RouteMatch};
+use super::{Expected, RequestLine, RouteMatch};
 
 /// The conditions of a match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -23,23 +23,21 @@ mod template;
 
 use std::cmp::Reverse;
 
-use http::Method;
-
-use crate::fields::Fields;
-
+use condition::Conditions;
 pub use error::{MatchError, RouterError};
+use host::{HostIndex, HostMatch};
+use http::Method;
 pub use normalise::{EncodedSlash, PathError, has_encoded_slash, normalise, normalise_written};
 pub(crate) use normalise::{hex_digit, is_foreign_to_paths, is_unreserved};
+use path::PathMatch;
 pub use path::PathPattern;
+use paths::Rank;
 pub use specificity::{HostSpecificity, PathSpecificity, Specificity};
 pub use template::Parameters;
+use template::Template;
 pub(crate) use template::is_parameter_name;
 
-use condition::Conditions;
-use host::{HostIndex, HostMatch};
-use path::PathMatch;
-use paths::Rank;
-use template::Template;
+use crate::fields::Fields;
 
 /// How names and segments are hashed: by another seed in each process, except where look-ups are counted for
 /// comparison, which would find more or fewer entries in each other's way.

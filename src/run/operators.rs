@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::access_log::AccessLog;
 use crate::admin::{AdminState, Readiness, ReloadRequests};
-use crate::metrics::Scrape;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Scrape;
 use crate::reload::{Old, Status};
 
 /// The sources of all pages. Each looks at what serves at the time.

@@ -7,9 +7,9 @@ use foldhash::{HashMap, HashSet};
 
 use super::{Owner, Route, Snapshot};
 use crate::config::{Config, Upstream, UpstreamChoice};
-use crate::metrics::RouteStats;
+use crate::observe::metrics::RouteStats;
+use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::upstream::Targets;
-use crate::warn_limit::OccasionalByReason;
 
 /// The snapshot that serves, by what a new one looks for in it.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::body::{Body, Keeping, KeptBody};
 use crate::config::RouteTimeouts;
 use crate::error::Error;
 use crate::http1::{ExchangeOptions, Interim, OutgoingHead};
-use crate::timer::{Timer, earlier};
+use crate::net::timer::{Timer, earlier};
 
 /// What one try sends, and how long it may take.
 pub(crate) struct Attempt<'a> {

@@ -14,9 +14,9 @@ use super::connection::{Age, Connection, Word};
 use super::endpoint::Endpoint;
 use super::pool::Slot;
 use crate::error::Error;
-use crate::stream::{Socket, Stream, set_keepalive};
-use crate::timer::{Timer, deadline};
-use crate::turn;
+use crate::net::end_of_turn;
+use crate::net::stream::{Socket, Stream, set_keepalive};
+use crate::net::timer::{Timer, deadline};
 
 /// Opens a connection to `endpoint` in the place that `slot` keeps for it.
 ///
@@ -49,7 +49,7 @@ pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> Connection {
 }
 
 async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
-    turn::end().await;
+    end_of_turn::end().await;
     let socket = TcpStream::connect(endpoint.address()).await.map_err(|error| {
         endpoint.warn_failure(&reason(&error));
         Error::ConnectFailed

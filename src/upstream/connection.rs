@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::pool::Slot;
 use crate::http1::Unusable;
-use crate::stream::{Arrived, Stream};
+use crate::net::stream::{Arrived, Stream};
 
 /// Why an upstream connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

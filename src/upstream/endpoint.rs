@@ -19,10 +19,10 @@ use super::origin::Origin;
 use super::pool::Pool;
 use crate::config::Scheme;
 use crate::error::Error;
-use crate::metrics::PoolReport;
-use crate::timer::{Timer, deadline};
-use crate::tls;
-use crate::warn_limit::Occasional;
+use crate::net::timer::{Timer, deadline};
+use crate::net::tls;
+use crate::observe::metrics::PoolReport;
+use crate::observe::rate_limited_warning::Occasional;
 
 /// One address that requests can go to.
 pub(crate) struct Endpoint {

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::fields::Fields;
 use crate::forward;
 use crate::http1::{Exchange, ExchangeFailure, Interim, ResponseHead, may_have_body};
-use crate::stream::Stream;
+use crate::net::stream::Stream;
 
 /// What came back.
 pub(crate) struct Received {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::connection::{CloseReason, Connection, SETTLING};
 use super::pool::{Pool, Wanted};
 use crate::config::PoolSettings;
-use crate::timer::earlier;
+use crate::net::timer::earlier;
 
 thread_local! {
     static STORE: RefCell<Store> = RefCell::new(Store::default());

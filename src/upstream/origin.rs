@@ -8,9 +8,9 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
+use crate::config::files::{FileMark, Files};
 use crate::config::{self, EndpointUrl, Scheme};
-use crate::files::{FileMark, Files};
-use crate::tls;
+use crate::net::tls;
 
 /// The server that an endpoint URL stands for, whatever its addresses are.
 pub(crate) struct Origin {

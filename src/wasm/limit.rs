@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::{ResourceLimiter, Result};
 
-use crate::metrics::FilterStats;
+use crate::observe::metrics::FilterStats;
 
 /// Entries of a table: function references, of which real modules have some thousands.
 const TABLE_ELEMENTS_MAX: usize = 100_000;

@@ -25,15 +25,14 @@ use super::plugin::Plugin;
 use super::plugins::open;
 use super::services::Services;
 use crate::body::{Body, Streaming};
+use crate::config::files::{FileMark, Files};
 use crate::config::{FilterSettings, WasmCache};
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::files::{FileMark, Files};
 use crate::filter::{Chain, End, Facts, RequestHead, Session};
-use crate::forward;
 use crate::http1::may_have_body;
-use crate::message;
-use crate::timer::Timer;
+use crate::net::timer::Timer;
+use crate::{forward, message};
 
 /// How often what the plugin has under way gets its turn at the end of an exchange: for calls that nothing waits for, and for
 /// those that their answers bring about.

@@ -17,11 +17,11 @@ use super::plugin_metrics::PluginMetrics;
 use super::plugins::whole_mebibytes;
 use super::services::Services;
 use super::shared::SharedVm;
+use crate::config::files::FileMark;
 use crate::config::{ByteSize, FilterSettings, OnError, OnHeadersPause};
-use crate::files::FileMark;
 use crate::filter::{Callbacks, Fault, Filter, Interests, Member, Policy};
-use crate::metrics::FilterStats;
-use crate::warn_limit::OccasionalByReason;
+use crate::observe::metrics::FilterStats;
+use crate::observe::rate_limited_warning::OccasionalByReason;
 
 /// How often the log says that a plugin fails.
 const WARN_EVERY: Duration = Duration::from_secs(10);

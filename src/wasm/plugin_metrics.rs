@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::proxy_wasm::abi::MetricKind;
-use crate::metrics::{PluginMetricReport, PluginMetricValue};
+use crate::observe::metrics::{PluginMetricReport, PluginMetricValue};
 
 /// Metrics of one filter.
 const METRICS_MAX: usize = 1000;

@@ -10,8 +10,8 @@ use super::engine::Allocation;
 use super::module::{LinkedModule, ModuleError, link, validate};
 use super::plugin::Plugin;
 use super::services::Services;
+use crate::config::files::{FileMark, Files};
 use crate::config::{ByteSize, FilterSettings, Isolation, Wasm, WasmCache};
-use crate::files::{FileMark, Files};
 
 /// Why a plugin cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]

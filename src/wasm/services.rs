@@ -10,7 +10,7 @@ use super::played::PlayedUpstreams;
 use super::plugin_metrics::AllPluginMetrics;
 use super::shared::SharedVms;
 use crate::config::{HeaderCase, RouteTimeouts};
-use crate::metrics::{FilterStats, PluginMetricReport};
+use crate::observe::metrics::{FilterStats, PluginMetricReport};
 use crate::upstream::Upstream;
 
 /// Engines, shared data, metrics, and the upstreams that plugins may call.

@@ -1,8 +1,7 @@
 //! Watching on a thread of its own.
 
-use std::io;
 use std::path::PathBuf;
-use std::thread;
+use std::{io, thread};
 
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};

@@ -17,8 +17,8 @@ use support::http::Request;
 use support::{Client, Gate, Http2Client, Origin, wait_until};
 
 use super::*;
+use crate::config::files::Files;
 use crate::config::{self, ConfigErrors};
-use crate::files::Files;
 use crate::listener::{Bound, Listeners};
 use crate::snapshot::Environment;
 use crate::upstream::{Mailboxes, mailbox};
@@ -63,7 +63,7 @@ impl Process {
         Client::connect(self.address(name)).await
     }
 
-    fn metrics(&self, name: &str) -> crate::metrics::ListenerTotals {
+    fn metrics(&self, name: &str) -> crate::observe::metrics::ListenerTotals {
         let stats = self.snapshot.load().listener_stats();
         stats.iter().find(|(of, _)| **of == *name).unwrap().1.totals()
     }

@@ -1,10 +1,12 @@
 //! `Expect: 100-continue` (RFC 9110 §10.1.1), and what an upstream makes of it.
 
+use std::time::Duration;
+
+use support::{Gate, Gateway, Origin, wait_until};
+
 use crate::PROGRAM;
 use crate::forwarding::{OK, last};
 use crate::one_route::{forwarding_to, forwarding_with};
-use std::time::Duration;
-use support::{Gate, Gateway, Origin, wait_until};
 
 #[tokio::test]
 async fn an_upstream_that_says_100_gets_the_body_and_the_client_is_told_once() {

@@ -4,8 +4,9 @@ use support::bytes::Bytes;
 use support::{Gate, Gateway, Http2Client, Origin, http, wait_until, with_longer_and_longer};
 
 use crate::PROGRAM;
-use crate::filter_script::{CONTINUE, KEEP, notes, on, replace, resumed_by_tick, script, tracing};
-use crate::filter_script::{REQUEST_BODY, RESPONSE_BODY};
+use crate::filter_script::{
+    CONTINUE, KEEP, REQUEST_BODY, RESPONSE_BODY, notes, on, replace, resumed_by_tick, script, tracing,
+};
 use crate::filtering::filtered;
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n\

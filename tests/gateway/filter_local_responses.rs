@@ -3,8 +3,10 @@
 use support::bytes::Bytes;
 use support::{Gateway, Http2Client, Origin, http};
 
-use crate::filter_script::{CONTINUE, KEEP, KEPT, PAUSE, RESPONSE, RESPONSE_BODY};
-use crate::filter_script::{call, notes, on, replace, respond, resumed_by_tick, script, set, tracing, when};
+use crate::filter_script::{
+    CONTINUE, KEEP, KEPT, PAUSE, RESPONSE, RESPONSE_BODY, call, notes, on, replace, respond, resumed_by_tick,
+    script, set, tracing, when,
+};
 use crate::filtering::configured;
 
 /// A gateway whose requests go through these filters, by their names; each may call `side`. `keys` are those of all.

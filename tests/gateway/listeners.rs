@@ -1,8 +1,7 @@
 //! Where clients come in: addresses, TLS, and the HTTP/1 versions.
 
-use std::fs;
-use std::io;
 use std::sync::Arc;
+use std::{fs, io};
 
 use support::rustls::crypto::aws_lc_rs;
 use support::rustls::pki_types::CertificateDer;

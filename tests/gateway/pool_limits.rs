@@ -1,7 +1,8 @@
 //! The limits of a pool: they hold exactly, for the whole process, and who has to wait is served in turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use support::{Certificates, Gate, Origin, SilentListener, within};

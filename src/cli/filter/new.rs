@@ -1,9 +1,8 @@
 //! `gateway filter new`: a filter to begin with.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use clap::{Args, ValueEnum};
 

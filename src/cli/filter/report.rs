@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header;
 
+use crate::config::printable::printable;
 use crate::filter::{Action, Direction};
-use crate::printable::printable;
 use crate::wasm::{Call, CallOutcome, Change, Entry, Excerpt, GivenPart, Journal, Section, UpstreamCall};
 
 /// Columns of a callback's time.

@@ -3,20 +3,18 @@
 //! The files are generated from the schema: every scalar that it has takes every text of a list, and random files have
 //! random mistakes. Errors that only the program can find are listed, here and in `docs/configuration.md`.
 
-use std::{collections::HashSet, sync::Arc, sync::LazyLock};
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::parse;
-use crate::config::{
-    json_schema,
-    keyword::{choices, is_anything, is_word, presence, string, words},
-    schema::rules,
-    source::{Node, Value},
-    text_file::TextFile,
-    yaml,
-};
+use crate::config::keyword::{choices, is_anything, is_word, presence, string, words};
+use crate::config::schema::rules;
+use crate::config::source::{Node, Value};
+use crate::config::text_file::TextFile;
+use crate::config::{json_schema, yaml};
 
 /// Parts of the messages of errors that no schema can find: references, what several values mean together, and what the
 /// environment holds.

@@ -1,15 +1,14 @@
 //! What filters mean, and what plugins are handed.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{MINIMAL, parse};
-use crate::{
-    config::{Config, FilterSettings, Isolation, OnError, OnHeadersPause, Segment, WasmCache},
-    path,
-};
+use crate::config::{Config, FilterSettings, Isolation, OnError, OnHeadersPause, Segment, WasmCache};
+use crate::path;
 
 /// The filters of the only route.
 fn filters(text: &str) -> Vec<(FilterSettings, Vec<Segment>)> {

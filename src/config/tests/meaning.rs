@@ -1,15 +1,14 @@
 //! What files mean.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
 use super::{MINIMAL, parse};
-use crate::{
-    config::{
-        HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings, RewriteForm,
-        RouteTimeouts, UpgradeProtocol, Workers,
-    },
-    path,
+use crate::config::{
+    HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings, RewriteForm,
+    RouteTimeouts, UpgradeProtocol, Workers,
 };
+use crate::path;
 
 #[test]
 fn the_least_file_has_all_defaults() {

@@ -1,15 +1,13 @@
 //! Addresses that cannot be bound: two that overlap, and those that no socket can listen on.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Findings;
-use crate::{
-    config::{Config, salvage::Kept, source::Segment},
-    path,
-};
+use crate::config::Config;
+use crate::config::salvage::Kept;
+use crate::config::source::Segment;
+use crate::path;
 
 /// Checks the addresses of the listeners and the admin listener. Equal ones are [`super::listener`]'s.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {

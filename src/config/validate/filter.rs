@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::Findings;
-use crate::{
-    config::{Config, Filter, FilterLimits, FilterUse, salvage::Kept, source::Segment},
-    path,
-};
+use crate::config::salvage::Kept;
+use crate::config::source::Segment;
+use crate::config::{Config, Filter, FilterLimits, FilterUse};
+use crate::path;
 
 /// The longest name. It is part of `x-gateway-error` and of metrics.
 const NAME_LENGTH_MAX: usize = 64;

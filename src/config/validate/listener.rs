@@ -1,12 +1,12 @@
 //! Listeners: names and addresses that are there once, and a PROXY protocol that somebody may speak.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use super::{Findings, first_with};
-use crate::{
-    config::{Config, ProxyProtocol, salvage::Kept},
-    path,
-};
+use crate::config::salvage::Kept;
+use crate::config::{Config, ProxyProtocol};
+use crate::path;
 
 /// Checks the listeners and the admin listener.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {

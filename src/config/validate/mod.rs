@@ -7,16 +7,14 @@ mod listener;
 mod route;
 mod upstream;
 
-use std::{collections::HashMap, hash::Hash};
+use std::collections::HashMap;
+use std::hash::Hash;
 
-use super::{
-    Config, Pool,
-    error::ConfigError,
-    look_alike,
-    salvage::Kept,
-    similar::Similar,
-    source::{Segment, Source},
-};
+use super::error::ConfigError;
+use super::salvage::Kept;
+use super::similar::Similar;
+use super::source::{Segment, Source};
+use super::{Config, Pool, look_alike};
 use crate::path;
 
 /// Checks what was kept of a file.

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Findings, first_with, validate_pool};
-use crate::{
-    config::{
-        Config, HeaderName, Headers, Match, PathMatch, Piece, Respond, Retry, RewriteForm, Route, RoutePath,
-        Timeouts, UpstreamChoice, path::normal, salvage::Kept, source::Segment,
-    },
-    path,
+use crate::config::path::normal;
+use crate::config::salvage::Kept;
+use crate::config::source::Segment;
+use crate::config::{
+    Config, HeaderName, Headers, Match, PathMatch, Piece, Respond, Retry, RewriteForm, Route, RoutePath,
+    Timeouts, UpstreamChoice,
 };
+use crate::path;
 
 /// In logs and metrics, what no route took.
 const NO_ROUTE: &str = "-";

@@ -1,10 +1,10 @@
 //! Upstreams: TLS settings only where there is TLS.
 
 use super::{Findings, validate_pool};
-use crate::{
-    config::{Config, Scheme, Upstream, UpstreamChoice, UpstreamTls, salvage::Kept, source::Segment},
-    path,
-};
+use crate::config::salvage::Kept;
+use crate::config::source::Segment;
+use crate::config::{Config, Scheme, Upstream, UpstreamChoice, UpstreamTls};
+use crate::path;
 
 /// Checks the upstreams, named and inline.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {

@@ -18,8 +18,8 @@ use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::forward::{drop_unusual_trailers, filter_trailers};
 use crate::http1::Record as _;
+use crate::net::timer::{Stall, Timer};
 use crate::record::{Record, abandoned};
-use crate::timer::{Stall, Timer};
 
 /// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
 /// that takes one now and then is told from one that takes nothing.

@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::{GOODBYE, Streams};
-use crate::stream::Stream;
-use crate::timer::{Stall, Timer, deadline, earlier};
-use crate::turn;
+use crate::net::end_of_turn;
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer, deadline, earlier};
 
 /// How long a client may take, however slowly it reads, to close a connection on which all was sent.
 const GOODBYE_AT_MOST: Duration = Duration::from_secs(30);
@@ -63,7 +63,11 @@ impl Gathered {
 
     /// Pending until the end of the worker's turn, once.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bytes.is_empty() { Poll::Ready(()) } else { turn::poll_end(&mut self.turn_awaited, cx) }
+        if self.bytes.is_empty() {
+            Poll::Ready(())
+        } else {
+            end_of_turn::poll_end(&mut self.turn_awaited, cx)
+        }
     }
 }
 

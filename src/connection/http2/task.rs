@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::timer::{Stall, Timer};
+use crate::net::timer::{Stall, Timer};
 
 tokio::task_local! {
     /// The stream that the present task serves.

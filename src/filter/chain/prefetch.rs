@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::body::{Body, Streaming};
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::timer::{Timer, deadline};
+use crate::net::timer::{Timer, deadline};
 
 /// How long a head waits for the first of its body, where no filter holds that back: long enough for a body that comes
 /// right behind its head, and short enough not to be felt.

@@ -12,8 +12,8 @@ use super::shared::Interim;
 use crate::body::Body;
 use crate::error::Error;
 use crate::message::{Request, Response};
-use crate::stream::Stream;
-use crate::timer::Timer;
+use crate::net::stream::Stream;
+use crate::net::timer::Timer;
 
 /// Answers requests.
 pub(crate) trait Service {

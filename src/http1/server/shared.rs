@@ -14,8 +14,8 @@ use crate::forward;
 use crate::http1::decoder::Decoder;
 use crate::http1::head::Input;
 use crate::http1::output::Output;
-use crate::stream::Stream;
-use crate::timer::{Stall, Timer};
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer};
 
 /// What is read of a request body that nobody wanted, so that its connection can go on.
 const DRAIN_BYTES: u64 = 64 * 1024;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::http1::framing::{Framing, may_have_body};
 use crate::http1::output::Output;
 use crate::message::Response;
-use crate::timer::{Stall, Timer};
+use crate::net::timer::{Stall, Timer};
 
 /// A response's body on its way to the client.
 pub(super) struct Transfer {

@@ -2,7 +2,7 @@
 
 use super::Builder;
 use crate::config::Segment;
-use crate::tls::TlsError;
+use crate::net::tls::TlsError;
 use crate::wasm::PluginError;
 
 impl Builder<'_> {

@@ -9,9 +9,9 @@ use serde_json::json;
 use support::{Connection, Origin, SilentListener, unused_address};
 
 use super::*;
+use crate::config::files::Files;
 use crate::config::{self, HeaderCase, PoolSettings};
-use crate::files::Files;
-use crate::metrics::enter_worker;
+use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::{Mailboxes, mailbox};
 use crate::upstream::targets::Targets;
 

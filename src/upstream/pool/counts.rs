@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::Pool;
-use crate::metrics::{Counter, PoolReport, ReasonCounts, sum_reasons};
+use crate::observe::metrics::{Counter, PoolReport, ReasonCounts, sum_reasons};
 
 /// What a worker counts.
 #[derive(Default)]

@@ -1,7 +1,8 @@
 //! What a worker is asked by others to do with the idle connections that only it can reach.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Pool;
-use crate::metrics::this_worker;
+use crate::observe::metrics::this_worker;
 use crate::upstream::connection::{CloseReason, Connection};
 use crate::upstream::queue::{Grant, Queue, Waiter};
 

@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::metrics::{PoolReport, enter_worker};
-use crate::stream::Stream;
+use crate::net::stream::Stream;
+use crate::observe::metrics::{PoolReport, enter_worker};
 use crate::upstream::connection::{Age, Word};
 
 /// A pool, the worker that this thread plays, and the server that all connections go to.

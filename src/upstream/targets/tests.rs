@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::metrics::enter_worker;
-use crate::timer::Timer;
+use crate::net::timer::Timer;
+use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::{Acquired, Patience, Slot, Wanted, mailbox};
 
 fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {

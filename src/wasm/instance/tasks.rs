@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Instance;
 use crate::config::Isolation;
-use crate::shutdown::is_cut_off;
+use crate::net::drain::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 use crate::wasm::host::{CallResponse, OutgoingCall};
 use crate::wasm::local::instance_of;

@@ -11,9 +11,8 @@ mod properties;
 mod shared;
 mod stream;
 
-use wasmtime::Linker;
-
 pub(super) use maps::pairs_in;
+use wasmtime::Linker;
 
 use super::host::Host;
 

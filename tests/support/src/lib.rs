@@ -48,18 +48,21 @@ mod tests;
 mod wait;
 mod wire;
 
+pub use bytes;
 pub use certificates::{Certificates, Identity};
 pub use client::Client;
 pub use gate::Gate;
 pub use gateway::{Gateway, GatewayBuilder, run_to_exit};
+pub use h2;
+pub use http;
 pub use http2::{Http2Client, Http2Response};
 pub use message::{Head, Headers, Request, Response};
 pub use origin::{Connection, Handshake, Origin, OriginBuilder, SilentListener, unused_address, unused_port};
-pub use rustix::process::{Pid, Signal, kill_process};
-pub use wait::{PATIENCE, wait_for, wait_until, with_longer_and_longer, within};
-
 pub use rewritten::{
     MAIL_ADDRESS, MALFORMED_EXTENSION, UNKNOWN_CRITICAL_EXTENSION, as_signed_with_md5, as_version_1,
     with_extension, with_unreadable_dates,
 };
-pub use {bytes, h2, http, rustls, serde_json};
+pub use rustix::process::{Pid, Signal, kill_process};
+pub use rustls;
+pub use serde_json;
+pub use wait::{PATIENCE, wait_for, wait_until, with_longer_and_longer, within};

@@ -8,18 +8,17 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
+pub use connection::Connection;
+pub use record::Handshake;
+use record::Record;
 use rustls::ServerConfig;
+pub use silent::{SilentListener, unused_address, unused_port};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-pub use connection::Connection;
-pub use record::Handshake;
-pub use silent::{SilentListener, unused_address, unused_port};
-
 use crate::message::Request;
 use crate::wire::Transport;
-use record::Record;
 
 /// A server on 127.0.0.1 that runs a script for each connection, in the test's runtime, and records what happens.
 ///

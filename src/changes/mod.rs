@@ -1,0 +1,359 @@
+//! What one configuration changes against another: for the log, for the admin listener, and for `gateway check --diff`.
+
+mod keys;
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::hash::Hash;
+use std::path::Path;
+
+pub use keys::differing_keys;
+use serde::Serialize;
+
+use crate::config::files::Fingerprint;
+use crate::config::printable::printable;
+use crate::config::{Config, Route};
+
+/// Names that a line of the log shows of each kind; more of them are a number.
+const NAMED_MAX: usize = 5;
+
+/// What differs, by what it concerns. Names are those that logs and metrics show.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Addresses that accept connections.
+    pub listeners: Section,
+    /// Routes, by name.
+    pub routes: Section,
+    /// Filters that have a name, as the file has them.
+    pub filters: Section,
+    /// Pools of upstream connections, by route or upstream, and endpoint.
+    pub pools: Section,
+    /// Keys of the file that belong to none of these, such as `trusted_proxies`.
+    pub settings: Vec<String>,
+}
+
+/// What differs of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Section {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Those that go on with other settings.
+    pub changed: Vec<Change>,
+    /// Those that are no more: they end what they have begun.
+    pub drained: Vec<String>,
+    /// How many are as they were.
+    pub kept: usize,
+}
+
+/// Something that goes on with other settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// The keys that differ, as paths below it.
+    pub keys: Vec<String>,
+}
+
+impl Changes {
+    fn sections(&self) -> impl Iterator<Item = (&'static str, &Section)> {
+        let sections = [
+            ("listeners", &self.listeners),
+            ("routes", &self.routes),
+            ("filters", &self.filters),
+            ("pools", &self.pools),
+        ];
+        // Who has no filters need not hear of them.
+        sections.into_iter().filter(|(title, section)| *title != "filters" || **section != Section::default())
+    }
+
+    /// All of it, a line each, for people.
+    #[must_use]
+    pub fn listed(&self) -> String {
+        let mut text = String::new();
+        for (title, section) in self.sections() {
+            text.push_str(&format!("{title}\n"));
+            let added = section.added.iter().map(|name| format!("  + {}\n", printable(name)));
+            let changed = section.changed.iter().map(|change| format!("  ~ {change}\n"));
+            let drained = section.drained.iter().map(|name| format!("  - {} (drained)\n", printable(name)));
+            text.extend(added.chain(changed).chain(drained));
+            text.push_str(&format!("  = {} kept\n", section.kept));
+        }
+        if !self.settings.is_empty() {
+            text.push_str("settings\n");
+            text.extend(self.settings.iter().map(|key| format!("  ~ {key}\n")));
+        }
+        text
+    }
+}
+
+/// One line, with as many names as one can read there.
+impl Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<String> = Vec::new();
+        for (title, section) in self.sections().filter(|(_, section)| !section.is_empty()) {
+            let changed: Vec<String> = section.changed.iter().map(ToString::to_string).collect();
+            let kinds = [('+', &section.added), ('~', &changed), ('-', &section.drained)];
+            let named: Vec<String> =
+                kinds.into_iter().filter_map(|(sign, names)| named(sign, names)).collect();
+            parts.push(format!("{title} {} ={}", named.join(" "), section.kept));
+        }
+        if !self.settings.is_empty() {
+            parts.push(format!("settings {}", self.settings.join(" ")));
+        }
+        if parts.is_empty() { f.write_str("nothing") } else { f.write_str(&parts.join("; ")) }
+    }
+}
+
+fn named(sign: char, names: &[String]) -> Option<String> {
+    if names.is_empty() {
+        return None;
+    }
+    let shown: Vec<_> = names.iter().take(NAMED_MAX).map(|name| printable(name)).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(", {more} more") } else { String::new() };
+    Some(format!("{sign}{} ({}{more})", names.len(), shown.join(", ")))
+}
+
+impl Section {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.drained.is_empty()
+    }
+
+    /// Compares what was with what is to be, both as `(identity, name, …)`: `differing` answers the keys in which two
+    /// of the same identity differ.
+    pub fn between<K: Eq + Hash, T>(
+        before: impl IntoIterator<Item = (K, String, T)>,
+        after: impl IntoIterator<Item = (K, String, T)>,
+        differing: impl Fn(&T, &T) -> Vec<String>,
+    ) -> Self {
+        let before: Vec<(K, String, T)> = before.into_iter().collect();
+        let mut unmatched: HashMap<&K, (&String, &T)> =
+            before.iter().map(|(key, name, value)| (key, (name, value))).collect();
+        let mut section = Self::default();
+        for (key, name, value) in after {
+            match unmatched.remove(&key) {
+                None => section.added.push(name),
+                Some((_, was)) => {
+                    let keys = differing(was, &value);
+                    if keys.is_empty() {
+                        section.kept += 1;
+                    } else {
+                        section.changed.push(Change { name, keys });
+                    }
+                }
+            }
+        }
+        // In the order of the file.
+        let gone = before.iter().filter(|(key, ..)| unmatched.contains_key(key));
+        section.drained = gone.map(|(_, name, _)| name.clone()).collect();
+        section
+    }
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", printable(&self.name), printable(&self.keys.join(", ")))
+    }
+}
+
+/// The files of two configurations, by what was in them.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// What was read for the one that serves.
+    pub before: &'a Fingerprint,
+    /// What was read for the one that is to serve.
+    pub after: &'a Fingerprint,
+}
+
+impl Contents<'_> {
+    /// Whether a file that both have read is another one. Which files they name is for their keys to say.
+    fn differ(self, path: &Path) -> bool {
+        let marks = self.before.mark(path).zip(self.after.mark(path));
+        marks.is_some_and(|(before, after)| before != after)
+    }
+}
+
+/// The routes of two configurations.
+#[must_use]
+pub fn routes(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
+    let before_routes = before.routes.iter().map(|route| (route.name(), route.name(), route));
+    let after_routes = after.routes.iter().map(|route| (route.name(), route.name(), route));
+    let same_heritage = before.defaults == after.defaults && before.upstreams == after.upstreams;
+    Section::between(before_routes, after_routes, |was, is| {
+        if was != is {
+            return differing_keys(was, is);
+        }
+        // What a route inherits may change while it says the same.
+        if !same_heritage && !inherit_the_same((before, was), (after, is)) {
+            return vec!["inherited settings".to_owned()];
+        }
+        let has_new_module = after.inline_modules(is).any(|path| contents.differ(path));
+        if has_new_module { vec!["filters (content of their files)".to_owned()] } else { vec![] }
+    })
+}
+
+/// Filters with a name are left out: what changes about them is told once, and not for each route that has them.
+fn inherit_the_same((before, was): (&Config, &Route), (after, is): (&Config, &Route)) -> bool {
+    before.settings_of(was) == after.settings_of(is)
+        && before.filters_written(was) == after.filters_written(is)
+}
+
+/// The filters of two configurations, by name.
+#[must_use]
+pub fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
+    let before_filters = before.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
+    let after_filters = after.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
+    Section::between(before_filters, after_filters, |was, is| {
+        let mut keys = differing_keys(was, is);
+        // Its keys are the plugin's own and may be secret, as in a mapping from an API key to its owner.
+        for key in &mut keys {
+            if key.starts_with("config.") {
+                "config".clone_into(key);
+            }
+        }
+        keys.dedup();
+        if was.wasm == is.wasm && contents.differ(&is.wasm) {
+            keys.push("wasm (content of its file)".to_owned());
+        }
+        keys
+    })
+}
+
+/// The keys of two configurations that are neither listeners nor routes nor filters nor upstreams.
+#[must_use]
+pub fn settings(before: &Config, after: &Config) -> Vec<String> {
+    let differs = [
+        ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+        ("wasm", before.wasm != after.wasm),
+        ("admin", before.admin != after.admin),
+        ("telemetry", before.telemetry != after.telemetry),
+        ("shutdown", before.shutdown != after.shutdown),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(before: &[(&str, u32)], after: &[(&str, u32)]) -> Section {
+        let of = |list: &[(&str, u32)]| -> Vec<(String, String, u32)> {
+            list.iter().map(|(name, value)| ((*name).to_owned(), (*name).to_owned(), *value)).collect()
+        };
+        Section::between(of(before), of(after), |was, is| {
+            if was == is { vec![] } else { vec![format!("{was} → {is}")] }
+        })
+    }
+
+    #[test]
+    fn what_is_new_what_differs_what_is_gone_and_what_is_the_same_are_told_apart() {
+        let section = section(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)], &[("e", 1), ("b", 2), ("d", 1)]);
+        assert_eq!(section.added, ["e"]);
+        assert_eq!(section.changed, [Change { name: "b".to_owned(), keys: vec!["1 → 2".to_owned()] }]);
+        assert_eq!(section.drained, ["a", "c"]);
+        assert_eq!(section.kept, 1);
+    }
+
+    fn config(filters: &str, routes: &str) -> Config {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:80 }}]\nfilters: {{ {filters} }}\nroutes: [{routes}]\n{DEFAULTS}"
+        );
+        crate::config::parse(&text, "gateway.yaml", "".as_ref()).unwrap().config
+    }
+
+    const DEFAULTS: &str = "defaults: { filters: [a] }";
+
+    /// The files of one load, with what is in them.
+    fn contents(files: &[(&str, &str)]) -> Fingerprint {
+        let load = crate::config::files::Files::new();
+        files.iter().for_each(|(path, content)| load.give(Path::new(path), content.as_bytes()));
+        load.fingerprint()
+    }
+
+    fn changed(section: &Section) -> Vec<String> {
+        section.changed.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_filter_tells_which_of_its_keys_differ_and_nothing_of_its_configuration() {
+        let before = config(
+            "a: { wasm: a }, b: { wasm: b, config: { key-1: x, key-2: y } }, c: { wasm: c }",
+            "{ respond: {} }",
+        );
+        let after = config(
+            "a: { wasm: a }, b: { wasm: b, config: { key-2: z, key-3: y }, limits: { time: 1s } }, d: { wasm: d }",
+            "{ respond: {} }",
+        );
+        let none = Fingerprint::default();
+        let filters = filters(&before, &after, Contents { before: &none, after: &none });
+        assert_eq!(
+            (&*filters.added, &*filters.drained, filters.kept),
+            (&["d".to_owned()][..], &["c".to_owned()][..], 1)
+        );
+        assert_eq!(changed(&filters), ["b: config, limits.time"]);
+    }
+
+    #[test]
+    fn a_new_content_of_a_module_is_a_change_of_whoever_names_its_file() {
+        let config = config(
+            "a: { wasm: a.wasm }, b: { wasm: b.wasm }",
+            "{ name: inline, filters: [{ wasm: c.wasm }], respond: {} }, { name: named, filters: [a], respond: {} }",
+        );
+        let before = contents(&[("a.wasm", "1"), ("b.wasm", "1"), ("c.wasm", "1")]);
+        for (after, of_filters, of_routes) in [
+            (contents(&[("a.wasm", "1"), ("b.wasm", "1"), ("c.wasm", "1")]), &[][..], &[][..]),
+            (contents(&[("a.wasm", "2"), ("c.wasm", "1")]), &["a: wasm (content of its file)"], &[]),
+            (
+                contents(&[("a.wasm", "1"), ("c.wasm", "2")]),
+                &[],
+                &["inline: filters (content of their files)"],
+            ),
+        ] {
+            let contents = Contents { before: &before, after: &after };
+            assert_eq!(changed(&filters(&config, &config, contents)), of_filters);
+            assert_eq!(changed(&routes(&config, &config, contents)), of_routes);
+        }
+    }
+
+    #[test]
+    fn a_route_tells_that_it_has_other_filters_be_they_its_own_or_inherited() {
+        let named = "a: { wasm: a }, b: { wasm: b }";
+        let routes_of = "{ name: own, filters: [b], respond: {} }, { name: inherits, respond: {} }";
+        let before = config(named, routes_of);
+        let none = Fingerprint::default();
+        let shown =
+            |after: &Config| changed(&routes(&before, after, Contents { before: &none, after: &none }));
+        assert_eq!(shown(&config(named, &routes_of.replace("[b]", "[b, a]"))), ["own: filters"]);
+        let mut other_defaults = before.clone();
+        other_defaults.defaults.filters = None;
+        assert_eq!(shown(&other_defaults), ["inherits: inherited settings"]);
+        // That is told once, of the filter.
+        assert!(shown(&config("a: { wasm: a, on_error: open }, b: { wasm: b }", routes_of)).is_empty());
+    }
+
+    #[test]
+    fn who_has_no_filters_does_not_hear_of_them() {
+        let mut changes = Changes::default();
+        assert!(!changes.listed().contains("filters"));
+        changes.filters.kept = 1;
+        assert!(changes.listed().contains("filters\n  = 1 kept\n"));
+        assert_eq!(changes.to_string(), "nothing");
+    }
+
+    #[test]
+    fn a_line_of_the_log_shows_a_few_names_and_how_many_more() {
+        let names: Vec<String> = (0..8).map(|number| format!("r{number}")).collect();
+        let after: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let changes = Changes {
+            routes: section(&[("old", 1)], &after),
+            settings: vec!["trusted_proxies".to_owned()],
+            ..Changes::default()
+        };
+        assert_eq!(
+            changes.to_string(),
+            "routes +8 (r0, r1, r2, r3, r4, 3 more) -1 (old) =0; settings trusted_proxies"
+        );
+        assert_eq!(changes.listed().lines().filter(|line| line.starts_with("  + ")).count(), 8);
+        assert_eq!(Changes::default().to_string(), "nothing");
+    }
+}

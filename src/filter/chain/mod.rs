@@ -1,0 +1,421 @@
+//! The filters of a route, and their way through one exchange.
+
+mod prefetch;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body::Body as _;
+use prefetch::{Patience, begin};
+
+use super::body::FilteredBody;
+use super::coding::{Codings, decoded, head_of_changed, head_of_decoded};
+use super::exchange::{End, Exchange, Facts, RequestHead, ResponseHead};
+use super::fields::remove_framing;
+use super::member::Member;
+use super::{Direction, Filter};
+use crate::body::{Body, Limited};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::forward;
+use crate::http1::may_have_body;
+use crate::message::Response;
+use crate::net::timer::{Timer, deadline};
+
+/// The filters of a route, at least one, in the order of the configuration: that in which they see requests. Responses pass
+/// them the other way round.
+pub(crate) struct Chain {
+    filters: Vec<Arc<dyn Filter>>,
+    sees_requests: bool,
+}
+
+impl Chain {
+    /// `None` of no filters.
+    pub(crate) fn new(filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
+        let mut interests = filters.iter().map(|filter| filter.interests());
+        let sees_requests = interests.any(|one| one.looks_at_heads || one.any(Direction::Request));
+        (!filters.is_empty()).then_some(Self { filters, sees_requests })
+    }
+
+    /// Whether one of them looks at requests, or may change them.
+    pub(crate) fn sees_requests(&self) -> bool {
+        self.sees_requests
+    }
+
+    /// Whether all of these are among the others.
+    pub(crate) fn is_within(&self, others: &Self) -> bool {
+        self.filters.iter().all(|one| others.filters.iter().any(|other| Arc::ptr_eq(one, other)))
+    }
+}
+
+/// A chain's work on one exchange. Told of its [`end`](Session::end) by whoever made it.
+pub(crate) struct Session {
+    pub(crate) exchange: Rc<Exchange>,
+    members: RefCell<Vec<Rc<Member>>>,
+    /// The members that the request has come to: so many, from the first on.
+    reached: Cell<usize>,
+    /// A response is on its way through the members.
+    responds: Cell<bool>,
+}
+
+impl Session {
+    pub(crate) fn new(facts: Facts, request: RequestHead) -> Rc<Self> {
+        let exchange = Rc::new(Exchange::new(facts, request));
+        Rc::new(Self {
+            exchange,
+            members: RefCell::default(),
+            reached: Cell::new(0),
+            responds: Cell::new(false),
+        })
+    }
+
+    /// The filters prepare for the exchange.
+    ///
+    /// # Errors
+    /// As of [`Session::request`].
+    pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
+        for filter in &chain.filters {
+            let member = Member::begin(filter, &self.exchange)?;
+            self.members.borrow_mut().push(member);
+        }
+        self.exchange.goes_on()?;
+        if !chain.sees_requests() {
+            // Requests pass all of them as they came.
+            self.reached.set(chain.filters.len());
+        }
+        Ok(())
+    }
+
+    /// Takes the request through the filters. Its head is in the exchange; the answer is what goes on of it, and of its body.
+    ///
+    /// # Errors
+    /// A filter failed and fails closed, or has ended the exchange: see [`Session::local_response`].
+    pub(crate) async fn request(&self, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
+        // First of all, or a client could take away what a filter says about it.
+        forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
+        // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
+        let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
+        let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
+        self.tell_length(Direction::Request, &body);
+        let members = 0..self.members.borrow().len();
+        let passed = self.pass(Direction::Request, members, body, true, timer).await?;
+        forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
+        // The filters go on seeing it, whatever is made of it on its way upstream; and what they change of it from here on, as
+        // pieces of the body come, is too late, however soon those come.
+        let keeps = self.is_looked_at();
+        let head = self.exchange.request.borrow_mut().hand_on(keeps);
+        // A client that waits for `100 Continue` gets it when the upstream wants the body.
+        let begins = passed.changes && !asks_first;
+        let body = if begins { begin(passed.body, Patience::Short, timer).await? } else { passed.body };
+        Ok((head, body))
+    }
+
+    /// Takes a response through the filters, the last one first.
+    ///
+    /// # Errors
+    /// As of [`Session::request`], or the response's body failed before anything of it went on.
+    pub(crate) async fn response(
+        &self,
+        response: Response<Body>,
+        method: &Method,
+        timer: &Timer,
+    ) -> Result<Response<Body>, Error> {
+        // A filter may have decided otherwise while the response was waited for.
+        self.exchange.goes_on()?;
+        self.responds.set(true);
+        let members = 0..self.members.borrow().len();
+        self.respond(response, members, method, timer).await
+    }
+
+    /// Takes a filter's own response through those filters that the request has passed, the last one first and its maker included.
+    /// `None` if no filter has one.
+    ///
+    /// A local response that a filter sends while a response passes takes that one's place as it is: its maker has seen the
+    /// response already, and two filters could answer each other forever.
+    ///
+    /// # Errors
+    /// As of [`Session::response`].
+    pub(crate) async fn local_response(
+        &self,
+        method: &Method,
+        timer: &Timer,
+    ) -> Option<Result<Response<Body>, Error>> {
+        let response = self.take_local()?;
+        if self.responds.replace(true) {
+            return Some(Ok(response));
+        }
+        let sees = |position: &usize| {
+            self.members.borrow().get(*position).is_some_and(|member| member.policy().sees_local_responses)
+        };
+        let members = (0..self.reached.get()).filter(sees);
+        match self.respond(response, members, method, timer).await {
+            Ok(response) => Some(Ok(response)),
+            Err(error) => Some(self.take_local().ok_or(error)),
+        }
+    }
+
+    /// Returns true once a response is, or was, on its way through the filters.
+    pub(crate) fn has_response(&self) -> bool {
+        self.responds.get()
+    }
+
+    /// Takes a filter's own response, as it is.
+    pub(crate) fn take_local(&self) -> Option<Response<Body>> {
+        self.exchange.take_answer().map(|mut local| {
+            remove_framing(&mut local.headers);
+            local.into()
+        })
+    }
+
+    /// Takes a response through these members, the last one first.
+    async fn respond(
+        &self,
+        response: Response<Body>,
+        members: impl DoubleEndedIterator<Item = usize>,
+        method: &Method,
+        timer: &Timer,
+    ) -> Result<Response<Body>, Error> {
+        let Response { mut status, mut headers, body } = response;
+        let kept = Kept::of(method, &body, status, &mut headers);
+        let has_body = *method != Method::HEAD && may_have_body(status);
+        let length = kept.content_length.clone();
+        *self.exchange.response.borrow_mut() = Some(ResponseHead { status, headers, length });
+        if has_body {
+            self.tell_length(Direction::Response, &body);
+        }
+        let passed = self.pass(Direction::Response, members.rev(), body, has_body, timer).await?;
+        let keeps = self.is_looked_at();
+        let mut headers = Fields::new();
+        if let Some(head) = &mut *self.exchange.response.borrow_mut() {
+            remove_framing(&mut head.headers);
+            kept.restore(head, passed.changes);
+            status = head.status;
+            headers = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+        }
+        let body = match () {
+            // By a filter's word there is none; that of a HEAD only tells the length.
+            () if has_body && !may_have_body(status) => Body::Empty,
+            () if !has_body && passed.changes => Body::Empty,
+            () if passed.changes => begin(passed.body, Patience::of(&headers), timer).await?,
+            () => passed.body,
+        };
+        Ok(Response { status, headers, body })
+    }
+
+    /// Whether a filter waits for the answer to a call of its own, and may decide about the exchange when that comes.
+    pub(crate) fn may_decide_later(&self) -> bool {
+        self.members.borrow().iter().any(|member| member.has_calls_out())
+    }
+
+    /// Returns the error by which a filter has ended the exchange outside of the callbacks that are given it, as soon as it has.
+    pub(crate) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.exchange.waits(cx);
+        self.exchange.goes_on().err().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Whether a filter can look at a head once that has gone on.
+    fn is_looked_at(&self) -> bool {
+        self.members.borrow().iter().any(|member| member.looks_at_heads())
+    }
+
+    /// The exchange is over.
+    pub(crate) fn end(&self, end: End) {
+        self.exchange.ended(end);
+        for member in self.members.take() {
+            member.on_end();
+        }
+    }
+
+    /// Gives each filter the head, one after the other, and puts its part of the body's way behind that of those before.
+    async fn pass(
+        &self,
+        direction: Direction,
+        members: impl Iterator<Item = usize>,
+        mut body: Body,
+        has_body: bool,
+        timer: &Timer,
+    ) -> Result<Passed, Error> {
+        let mut changes = false;
+        for position in members {
+            let Some(member) = self.members.borrow().get(position).cloned() else { continue };
+            if direction == Direction::Request {
+                self.reached.set(position + 1);
+            }
+            let interests = member.interests();
+            let end = !has_body || body.is_end_stream();
+            let reads = interests.body(direction);
+            if reads && member.policy().decode {
+                body = self.undo_coding(direction, body, end);
+            }
+            if reads && direction == Direction::Response && !changes {
+                self.with_headers(direction, head_of_changed);
+            }
+            changes |= reads;
+            // Before as well: what a filter has decided elsewhere, no other one is to see.
+            member.check(direction)?;
+            let ends = member.on_head(direction, end)? && !end;
+            member.check(direction)?;
+            if ends {
+                body = Body::Empty;
+                changes = true;
+                self.with_headers(direction, head_of_ended);
+                self.tell_length(direction, &body);
+                continue;
+            }
+            let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
+            if end || !(reads || has_trailers) {
+                wait_for_head(&member, direction, &mut body, timer).await?;
+                continue;
+            }
+            let mut filtered = FilteredBody::new(body, member.clone(), direction, timer.clone());
+            if reads && member.is_given_body_meanwhile(direction) {
+                std::future::poll_fn(|cx| filtered.poll_head(cx)).await?;
+                body = Body::boxed(filtered);
+            } else {
+                body = Body::boxed(filtered);
+                wait_for_head(&member, direction, &mut body, timer).await?;
+            }
+        }
+        Ok(Passed { body, changes })
+    }
+
+    fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut Fields) -> T) -> Option<T> {
+        match direction {
+            Direction::Request => Some(edit(&mut self.exchange.request.borrow_mut().headers)),
+            Direction::Response => {
+                self.exchange.response.borrow_mut().as_mut().map(|head| edit(&mut head.headers))
+            }
+        }
+    }
+
+    /// Filters look at the length as if it were a field like others; it is written anew from the body afterwards.
+    fn tell_length(&self, direction: Direction, body: &Body) {
+        if !self.members.borrow().iter().any(|member| member.knows_heads(direction)) {
+            return;
+        }
+        let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);
+        match direction {
+            Direction::Request => self.exchange.request.borrow_mut().length = length,
+            Direction::Response => {
+                if let Some(head) = &mut *self.exchange.response.borrow_mut() {
+                    head.length = length;
+                }
+            }
+        }
+    }
+
+    /// Gives the next filters the body as it is without its content coding, and a head that says so.
+    fn undo_coding(&self, direction: Direction, body: Body, end: bool) -> Body {
+        let failure = match direction {
+            Direction::Request => Error::RequestCoding,
+            Direction::Response => Error::ResponseCoding,
+        };
+        let undo = |headers: &mut Fields| {
+            let codings = Codings::of(direction, headers)?;
+            head_of_decoded(headers);
+            Some(codings)
+        };
+        // A part is one of the coded representation: with several of them, only the status tells.
+        let status = self.exchange.response.borrow().as_ref().map(|head| head.status);
+        if direction == Direction::Response && status == Some(StatusCode::PARTIAL_CONTENT) {
+            return body;
+        }
+        match self.with_headers(direction, undo).flatten() {
+            Some(codings) if !end => {
+                let mut body = decoded(body, &codings, failure);
+                // What a client may send is limited as it is, not only as it comes.
+                if let (Direction::Request, Some(limit)) = (direction, self.exchange.facts.request_bytes_max)
+                {
+                    body = Body::boxed(Limited::new(body, limit));
+                }
+                self.tell_length(direction, &body);
+                body
+            }
+            _ => body,
+        }
+    }
+}
+
+/// Changes the head of a message that ends with it by a filter's decision. Fields go that say something of the body that the
+/// message came with; `Expect` asks to send one (RFC 9110 §10.1.1).
+fn head_of_ended(headers: &mut Fields) {
+    headers.remove(header::EXPECT);
+    headers.remove(header::TRAILER);
+    head_of_decoded(headers);
+}
+
+struct Passed {
+    body: Body,
+    /// A filter may have made another body of it.
+    changes: bool,
+}
+
+/// Fields of a response in which filters have no say.
+struct Kept {
+    status: StatusCode,
+    /// That of the body that follows; or what a GET would be answered with, in the answer to a HEAD and in a 304.
+    content_length: Option<HeaderValue>,
+    upgrade: Option<HeaderValue>,
+}
+
+impl Kept {
+    /// Takes the length out of the fields, where it stands only if no body follows.
+    fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut Fields) -> Self {
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        // Where a filter has made a HEAD of another request, its answer tells of a body that does not follow.
+        let is_true = *method == Method::HEAD || !may_have_body(status) || !body.is_end_stream();
+        Self {
+            status,
+            content_length: headers.remove(header::CONTENT_LENGTH).filter(|_| is_true),
+            upgrade: if switches { headers.get(header::UPGRADE).cloned() } else { None },
+        }
+    }
+
+    fn restore(self, head: &mut ResponseHead, changes: bool) {
+        // A filter's status may have another body than the one that came, or none (RFC 9110 §8.6).
+        let is_true = head.status == self.status || may_have_body(head.status) && may_have_body(self.status);
+        if let Some(length) = self.content_length.filter(|_| is_true && !changes) {
+            head.headers.insert(header::CONTENT_LENGTH, length);
+        }
+        if let Some(protocol) = self.upgrade {
+            forward::set_upgrade(&mut head.headers, protocol);
+        }
+    }
+}
+
+/// Whether trailers may follow a body. In HTTP/1 only chunks are followed by some (RFC 9112 §7.1.2): where the length is
+/// known, it can be told without waiting for them. A request of HTTP/2 may have both.
+fn may_have_trailers(direction: Direction, body: &Body) -> bool {
+    let may_be_http2 = direction == Direction::Request && matches!(body, Body::Boxed(_));
+    may_be_http2 || body.size_hint().exact().is_none()
+}
+
+/// Waits until a filter lets the head go on that it holds back, if it does. What must go on meanwhile goes on.
+async fn wait_for_head(
+    member: &Rc<Member>,
+    direction: Direction,
+    body: &mut Body,
+    timer: &Timer,
+) -> Result<(), Error> {
+    if !member.holds_head(direction) {
+        return Ok(());
+    }
+    let limit = deadline(Some(member.policy().pause));
+    std::future::poll_fn(|cx: &mut Context<'_>| {
+        member.exchange.waits(cx);
+        member.check(direction)?;
+        member.take_released(direction);
+        if !member.holds_head(direction) {
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(error) = body.poll_aside(cx) {
+            return Poll::Ready(Err(error));
+        }
+        std::task::ready!(timer.poll_elapsed(cx, limit));
+        Poll::Ready(member.pause_ended(direction).map(drop))
+    })
+    .await
+}

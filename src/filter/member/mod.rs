@@ -1,0 +1,417 @@
+//! One filter in one exchange: what it holds back, and what becomes of its failures.
+
+mod buffer;
+mod original;
+mod output;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub(crate) use buffer::Buffer;
+use bytes::Bytes;
+use http::StatusCode;
+use original::Original;
+use output::Parts;
+pub(crate) use output::{Part, SpliceError};
+
+use super::exchange::{Exchange, ResponseHead};
+use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
+use crate::error::{Error, FilterError};
+use crate::fields::Fields;
+
+/// Bytes that a filter may write into the log for one exchange.
+const LOG_BYTES_MAX: usize = 64 * 1024;
+
+/// What a body may grow by in one callback, beyond what the filter may hold back anyway.
+const GROWTH_BYTES: usize = 64 * 1024;
+
+/// Pseudo-headers of a request: `:authority`, `:method`, `:path`, `:scheme`.
+const REQUEST_PSEUDO: usize = 4;
+
+/// Pseudo-headers of a response: `:status`.
+const RESPONSE_PSEUDO: usize = 1;
+
+/// One filter's part in one exchange.
+pub(crate) struct Member {
+    pub(crate) exchange: Rc<Exchange>,
+    filter: Arc<dyn Filter>,
+    callbacks: OnceCell<Box<dyn Callbacks>>,
+    request: RefCell<Side>,
+    response: RefCell<Side>,
+    /// Bytes that the filter has made besides bodies, and that the gateway holds.
+    made: Cell<usize>,
+    /// The part of those bytes that maps and properties hold.
+    parts: Parts,
+    /// Calls of its own that were not answered yet.
+    calls_out: Cell<u32>,
+    /// It failed, and is left out from then on.
+    bypassed: Cell<bool>,
+    /// It failed while none of its callbacks for this exchange ran.
+    failed: Cell<Option<Fault>>,
+    log_bytes: Cell<usize>,
+}
+
+/// What a filter has of a message in one direction.
+#[derive(Default)]
+struct Side {
+    head_held: bool,
+    /// The body waits for the head that is held back.
+    body_waits: bool,
+    /// The head as it came, while it is held back by a filter that fails open.
+    head_original: Option<Original>,
+    body_held: bool,
+    /// The filter has asked to keep pieces of the body, and none has gone on since.
+    keeps_pieces: bool,
+    released: bool,
+    buffer: Buffer,
+    /// Bytes in the buffer that the filter has made.
+    made: usize,
+    /// The buffer as it came, for a filter that fails open.
+    original: Buffer,
+    /// What the buffer may grow to.
+    bytes_max: usize,
+}
+
+impl Member {
+    /// A filter's part in an exchange; one that cannot be started and fails open takes no part.
+    ///
+    /// # Errors
+    /// It cannot be started, and fails closed.
+    pub(super) fn begin(filter: &Arc<dyn Filter>, exchange: &Rc<Exchange>) -> Result<Rc<Self>, Error> {
+        let member = Rc::new(Self {
+            exchange: exchange.clone(),
+            filter: filter.clone(),
+            callbacks: OnceCell::new(),
+            request: RefCell::default(),
+            response: RefCell::default(),
+            made: Cell::new(0),
+            parts: Parts::default(),
+            calls_out: Cell::new(0),
+            bypassed: Cell::new(false),
+            failed: Cell::new(None),
+            log_bytes: Cell::new(LOG_BYTES_MAX),
+        });
+        match filter.clone().begin(&member) {
+            Ok(callbacks) => drop(member.callbacks.set(callbacks)),
+            // A limit is not a fault of the filter: whoever uses it up must not get past the filter by that.
+            Err(Fault::Instances) => {
+                return Err(member.error(Fault::Instances, StatusCode::SERVICE_UNAVAILABLE));
+            }
+            Err(fault) => member.give_up(fault)?,
+        }
+        Ok(member)
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        self.filter.policy()
+    }
+
+    /// Which of its callbacks there are; none of one that is left out.
+    pub(super) fn interests(&self) -> Interests {
+        if self.bypassed.get() { Interests::default() } else { self.filter.interests() }
+    }
+
+    /// Whether calls of its own are to be answered yet.
+    pub(super) fn has_calls_out(&self) -> bool {
+        self.calls_out.get() > 0
+    }
+
+    /// Whether it can look at a head, be it in its last callback.
+    pub(super) fn looks_at_heads(&self) -> bool {
+        self.filter.interests().looks_at_heads
+    }
+
+    /// Whether it is given heads of this direction, or can look at one.
+    pub(super) fn knows_heads(&self, direction: Direction) -> bool {
+        let interests = self.filter.interests();
+        interests.looks_at_heads || interests.head(direction)
+    }
+
+    fn side(&self, direction: Direction) -> &RefCell<Side> {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        }
+    }
+
+    /// Lets a message go on that is held back, or that the callback which runs is about to hold back.
+    pub(crate) fn release(&self, direction: Direction) {
+        self.side(direction).borrow_mut().released = true;
+        self.exchange.wake();
+    }
+
+    /// A call of the filter's own goes out; it holds the exchange's message until it is answered.
+    pub(crate) fn call_begins(&self) {
+        self.calls_out.set(self.calls_out.get().saturating_add(1));
+    }
+
+    /// It was answered, or never will be.
+    pub(crate) fn call_ends(&self) {
+        self.calls_out.set(self.calls_out.get().saturating_sub(1));
+        self.exchange.wake();
+    }
+
+    /// What served the filter is gone, by no fault of this exchange.
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.failed.set(Some(fault));
+        self.exchange.wake();
+    }
+
+    /// Ends the exchange with 500: the filter wants something in place of its course that cannot be. No policy applies, as the
+    /// filter did not want the exchange to go on.
+    pub(crate) fn refuse(&self, fault: Fault) {
+        let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+        self.exchange.refuse(FilterError { reason: self.filter.reason(fault), status });
+    }
+
+    /// What it may still write into the log.
+    pub(crate) fn log_bytes(&self) -> &Cell<usize> {
+        &self.log_bytes
+    }
+
+    /// What the filter has of a body, for reading.
+    pub(crate) fn with_buffer<T>(&self, direction: Direction, read: impl FnOnce(&[u8]) -> T) -> T {
+        read(self.side(direction).borrow().buffer.as_slice())
+    }
+
+    /// Whether a head of this direction is held back.
+    pub(super) fn holds_head(&self, direction: Direction) -> bool {
+        self.side(direction).borrow().head_held
+    }
+
+    /// Returns true if the body callbacks come while a head of this direction is held back.
+    pub(super) fn is_given_body_meanwhile(&self, direction: Direction) -> bool {
+        let side = self.side(direction).borrow();
+        side.head_held && !side.body_waits
+    }
+
+    pub(super) fn holds_body(&self, direction: Direction) -> bool {
+        self.side(direction).borrow().body_held
+    }
+
+    /// Gives the head of a message to the filter. Returns true if the message ends with this head by the filter's decision.
+    pub(super) fn on_head(&self, direction: Direction, end: bool) -> Result<bool, Error> {
+        if !self.interests().head(direction) {
+            return Ok(false);
+        }
+        let Some(callbacks) = self.callbacks.get() else { return Ok(false) };
+        let original = self.policy().fails_open.then(|| Original::of(&self.exchange, direction));
+        let fields = self.fields(direction);
+        self.side(direction).borrow_mut().released = false;
+        match callbacks.on_head(direction, fields, end) {
+            Ok(action) => {
+                let mut side = self.side(direction).borrow_mut();
+                let pauses = !matches!(action, Action::Continue | Action::ContinueAndEnd);
+                side.head_held = pauses && !std::mem::take(&mut side.released);
+                side.body_waits = action == Action::PauseAll || !self.policy().body_while_head_held;
+                side.head_original = original.filter(|_| side.head_held);
+                Ok(action == Action::ContinueAndEnd)
+            }
+            Err(fault) => {
+                if let Some(original) = original {
+                    original.put_back(&self.exchange);
+                }
+                self.give_up(fault)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn fields(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Request => {
+                let head = self.exchange.request.borrow();
+                head.headers.len() + REQUEST_PSEUDO + usize::from(head.length.is_some())
+            }
+            Direction::Response => {
+                let head = self.exchange.response.borrow();
+                let fields = |head: &ResponseHead| head.headers.len() + usize::from(head.length.is_some());
+                head.as_ref().map_or(0, fields) + RESPONSE_PSEUDO
+            }
+        }
+    }
+
+    /// Gives bytes of a body to the filter, behind those that it holds back. Answers what goes on, if anything does.
+    pub(super) fn on_body(
+        &self,
+        direction: Direction,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Option<Bytes>, Error> {
+        if self.bypassed.get() {
+            return Ok(Some(data));
+        }
+        let Some(callbacks) = self.callbacks.get() else { return Ok(Some(data)) };
+        let policy = self.policy();
+        let length = {
+            let side = &mut *self.side(direction).borrow_mut();
+            if policy.fails_open {
+                side.original.append(data.clone());
+            }
+            side.buffer.append(data);
+            side.bytes_max = side.buffer.len().max(policy.body_bytes_max).saturating_add(GROWTH_BYTES);
+            side.released = false;
+            side.buffer.len()
+        };
+        match callbacks.on_body(direction, length, end) {
+            Ok(action) => self.after_body(direction, action),
+            Err(fault) => {
+                self.give_up(fault)?;
+                Ok(Some(self.leave_out(direction)))
+            }
+        }
+    }
+
+    fn after_body(&self, direction: Direction, action: Action) -> Result<Option<Bytes>, Error> {
+        let mut side = self.side(direction).borrow_mut();
+        let goes_on = action == Action::Continue || side.released;
+        // Its answer decides about the head as well: a body's default answer must not let an exchange through that the
+        // answer to a call may still forbid.
+        let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
+        side.released = false;
+        if goes_on && !awaits_call {
+            return Ok(Some(side.let_go()));
+        }
+        side.body_held = true;
+        if action == Action::PauseWithoutBuffer && !side.keeps_pieces {
+            side.drop_pieces();
+        } else {
+            side.keeps_pieces = true;
+        }
+        let length = side.bytes_kept();
+        drop(side);
+        if length <= self.policy().body_bytes_max { Ok(None) } else { Err(self.too_large(direction)) }
+    }
+
+    fn too_large(&self, direction: Direction) -> Error {
+        self.filter.failed(Fault::Body);
+        let status = match direction {
+            Direction::Request => StatusCode::PAYLOAD_TOO_LARGE,
+            Direction::Response => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        self.error(Fault::Body, status)
+    }
+
+    /// Gives the trailer section to the filter. The body before it has gone; whether the trailers go on, and what the filter
+    /// has put before them.
+    pub(super) fn on_trailers(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
+        let callbacks = self.callbacks.get().filter(|_| self.interests().trailers(direction));
+        let Some(callbacks) = callbacks else { return Ok(Some(Bytes::new())) };
+        let trailers = match direction {
+            Direction::Request => &self.exchange.request_trailers,
+            Direction::Response => &self.exchange.response_trailers,
+        };
+        let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
+        self.side(direction).borrow_mut().bytes_max =
+            self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
+        let fields = trailers.borrow().as_ref().map_or(0, Fields::len);
+        self.side(direction).borrow_mut().released = false;
+        match callbacks.on_trailers(direction, fields) {
+            Ok(action) => {
+                let mut side = self.side(direction).borrow_mut();
+                side.body_held = action != Action::Continue && !std::mem::take(&mut side.released);
+                if side.body_held { Ok(None) } else { Ok(Some(side.let_go())) }
+            }
+            Err(fault) => {
+                self.give_up(fault)?;
+                *trailers.borrow_mut() = original;
+                Ok(Some(Bytes::new()))
+            }
+        }
+    }
+
+    /// What was held back and may go on now, by the filter's own word.
+    pub(super) fn take_released(&self, direction: Direction) -> Option<Bytes> {
+        let mut side = self.side(direction).borrow_mut();
+        if !std::mem::take(&mut side.released) || !(side.head_held || side.body_held) {
+            return None;
+        }
+        Some(side.let_go())
+    }
+
+    /// Whether something happened, besides the callbacks, that ends the exchange or the filter's part in it. Answers what was
+    /// held back by a filter that is left out from now on.
+    ///
+    /// # Errors
+    /// The exchange is over: by [`Error::FilterAnswered`] where a filter has an answer.
+    pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
+        self.exchange.goes_on()?;
+        let Some(fault) = self.failed.get() else { return Ok(None) };
+        // A filter that is done with this direction cannot fail in it: what became of its instance is nothing to this message.
+        if self.bypassed.get() || !self.has_part_in(direction) {
+            return Ok(None);
+        }
+        self.failed.set(None);
+        self.give_up(fault)?;
+        Ok(Some(self.leave_out(direction)))
+    }
+
+    /// Whether it has a say in a message of this direction, or holds one back.
+    fn has_part_in(&self, direction: Direction) -> bool {
+        self.interests().any(direction) || self.holds_head(direction) || self.holds_body(direction)
+    }
+
+    /// It held a message back for too long. Answers what it held, where it is left out from now on.
+    pub(super) fn pause_ended(&self, direction: Direction) -> Result<Bytes, Error> {
+        self.filter.failed(Fault::Pause);
+        self.give_up(Fault::Pause)?;
+        Ok(self.leave_out(direction))
+    }
+
+    /// What it held back, as that came: its own changes are those of a filter that failed.
+    fn leave_out(&self, direction: Direction) -> Bytes {
+        let mut side = self.side(direction).borrow_mut();
+        let original = side.original.take();
+        if let Some(head) = side.head_original.take().filter(|_| side.head_held) {
+            head.put_back(&self.exchange);
+        }
+        side.let_go();
+        original
+    }
+
+    /// The filter failed: an error, or from now on the exchange goes on without it.
+    fn give_up(&self, fault: Fault) -> Result<(), Error> {
+        if !self.policy().fails_open {
+            return Err(self.error(fault, StatusCode::INTERNAL_SERVER_ERROR));
+        }
+        self.bypassed.set(true);
+        Ok(())
+    }
+
+    fn error(&self, fault: Fault, status: StatusCode) -> Error {
+        Error::Filter(FilterError { reason: self.filter.reason(fault), status: status.as_u16() })
+    }
+
+    /// The exchange is over.
+    pub(super) fn on_end(&self) {
+        if let Some(callbacks) = self.callbacks.get() {
+            callbacks.on_end();
+        }
+    }
+}
+
+impl Side {
+    fn let_go(&mut self) -> Bytes {
+        self.head_held = false;
+        self.body_held = false;
+        self.keeps_pieces = false;
+        self.head_original = None;
+        self.original = Buffer::default();
+        self.made = 0;
+        self.buffer.take()
+    }
+
+    /// Drops what the filter has of the body. The body as it came stays, for the case that a filter fails which fails open: nothing
+    /// has gone on, so the message has to go on whole.
+    fn drop_pieces(&mut self) {
+        self.made = 0;
+        self.buffer = Buffer::default();
+    }
+
+    /// Returns the bytes of the body that are held back: as the filter has them or, if it fails open, as they came. A filter
+    /// that empties its buffer does not make room for more of those.
+    fn bytes_kept(&self) -> usize {
+        self.buffer.len().max(self.original.len())
+    }
+}

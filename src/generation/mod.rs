@@ -1,0 +1,212 @@
+//! A configuration with all that was built from it: at first beside what serves, then in its place.
+
+mod open_files;
+mod redirect_loops;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use open_files::{OpenFiles, raise_limit};
+
+use crate::changes::{self, Changes, Contents};
+use crate::config::files::{Files, Fingerprint};
+use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::listener::{Listeners, Plan};
+use crate::observe::access_log;
+use crate::observe::access_log::AccessLog;
+use crate::path;
+use crate::snapshot::{Environment, Handover, Snapshot};
+use crate::upstream::Mailboxes;
+
+/// What serves.
+pub(crate) struct Generation {
+    pub(crate) loaded: Loaded,
+    /// The files as they were read.
+    pub(crate) files: Fingerprint,
+    pub(crate) listeners: Listeners,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) access_log: Option<AccessLog>,
+}
+
+impl Generation {
+    /// Returns a sentence for each thing that the configuration declares in vain, and for each redirect that leads to itself.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        warnings(&self.loaded, &self.snapshot)
+    }
+}
+
+/// What is to serve next: checked and built, and nothing of it is in use. Dropped, it leaves no trace.
+pub(crate) struct Next {
+    pub(crate) built: Built,
+    /// Its listeners, which are to be bound.
+    pub(crate) plan: Plan,
+}
+
+/// What is to serve next, but for its listeners.
+pub(crate) struct Built {
+    pub(crate) loaded: Loaded,
+    pub(crate) files: Fingerprint,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) handover: Handover,
+    pub(crate) access_log: Option<AccessLog>,
+    /// One for each worker.
+    pub(crate) mailboxes: Mailboxes,
+    /// Against what serves.
+    pub(crate) changes: Changes,
+}
+
+impl Built {
+    /// Returns what [`Generation::warnings`] will.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        warnings(&self.loaded, &self.snapshot)
+    }
+
+    /// What serves once this does.
+    pub(crate) fn into_generation(self, listeners: Listeners) -> Generation {
+        let Self { loaded, files, snapshot, access_log, .. } = self;
+        Generation { loaded, files, listeners, snapshot, access_log }
+    }
+}
+
+/// Why a generation is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It will serve.
+    Serve,
+    /// The question is whether it could: no log file is created.
+    Check,
+}
+
+/// What was wrong, and with which files.
+pub(crate) struct Refused {
+    pub(crate) errors: ConfigErrors,
+    pub(crate) files: Fingerprint,
+}
+
+impl Next {
+    /// Reads a configuration and builds all that it describes beside what is `running`, of which it takes over what did not
+    /// change. Binds nothing. `mailboxes` answers those of the workers, given how many the configuration wants.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn build(
+        purpose: Purpose,
+        file: &Path,
+        files: &Files,
+        mailboxes: impl FnOnce(usize) -> Mailboxes,
+        running: Option<&Generation>,
+    ) -> Result<Self, Refused> {
+        Self::read(purpose, file, files, mailboxes, running)
+            .map_err(|errors| Refused { errors, files: files.fingerprint() })
+    }
+
+    fn read(
+        purpose: Purpose,
+        file: &Path,
+        files: &Files,
+        mailboxes: impl FnOnce(usize) -> Mailboxes,
+        running: Option<&Generation>,
+    ) -> Result<Self, ConfigErrors> {
+        let loaded = config::load_with(file, files)?;
+        let mut errors = Vec::new();
+        let mailboxes = mailboxes(loaded.config.workers.count());
+        let workers = mailboxes.len();
+        noted(check_workers(&loaded, workers, running.is_some()), &mut errors);
+        let none = Listeners::default();
+        let listeners = running.map_or(&none, |running| &running.listeners);
+        let plan = noted(listeners.plan(&loaded, workers, files), &mut errors);
+        let environment = Environment {
+            mailboxes: &mailboxes,
+            files,
+            listeners: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
+            previous: running.map(|running| &*running.snapshot),
+        };
+        let snapshot = noted(Snapshot::build(&loaded, &environment), &mut errors);
+        ConfigErrors::check(errors)?;
+        let (Some(plan), Some((mut snapshot, handover))) = (plan, snapshot) else {
+            return Err(ConfigError::new("the configuration cannot be built").into());
+        };
+        // Last, since it may create a file.
+        let access_log = access_log(purpose, &loaded, running)?;
+        snapshot.telemetry.access_log = access_log.clone();
+        let files = files.fingerprint();
+        let changes =
+            running.map(|running| changes_against(running, &loaded.config, &files, &plan, &handover));
+        let built = Built {
+            files,
+            changes: changes.unwrap_or_default(),
+            loaded,
+            snapshot: Arc::new(snapshot),
+            handover,
+            access_log,
+            mailboxes,
+        };
+        Ok(Self { built, plan })
+    }
+}
+
+fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
+    let mut warnings = config::warnings(loaded);
+    warnings.extend(redirect_loops::warnings(loaded, snapshot));
+    warnings
+}
+
+/// Sets errors aside, so that all can be told together.
+fn noted<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
+    result.map_err(|more| errors.extend(more.into().errors().iter().cloned())).ok()
+}
+
+/// Their number is that of the threads and sockets that there are: a reload cannot change it.
+fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(), ConfigError> {
+    let wanted = loaded.config.workers.count();
+    if !is_reload || wanted == running {
+        return Ok(());
+    }
+    let place = path!["workers"];
+    let wanted = loaded.source.shown(&place, &wanted.to_string());
+    let message = format!("`workers` cannot change from {running} to {wanted} while the gateway runs");
+    Err(loaded.source.error(&place, message).help("restart it for that, or put the number back"))
+}
+
+/// The one that is open already, if it is what the configuration asks for. Whether its file was moved away is another
+/// question, and each reload's first.
+fn access_log(
+    purpose: Purpose,
+    loaded: &Loaded,
+    running: Option<&Generation>,
+) -> Result<Option<AccessLog>, ConfigError> {
+    let wanted = &loaded.config.telemetry.access_log;
+    let Some(settings) = wanted.as_on() else { return Ok(None) };
+    if let Some(running) = running
+        && running.loaded.config.telemetry.access_log == *wanted
+        && let Some(open) = &running.access_log
+    {
+        return Ok(Some(open.clone()));
+    }
+    let opened = match purpose {
+        Purpose::Serve => AccessLog::open(settings.format, &settings.output).map(Some),
+        Purpose::Check => access_log::check_output(&settings.output).map(|()| None),
+    };
+    opened.map_err(|error| {
+        let place = path!["telemetry", "access_log", "output"];
+        loaded.source.error(&place, format!("cannot write the access log: {error}"))
+    })
+}
+
+fn changes_against(
+    running: &Generation,
+    config: &Config,
+    files: &Fingerprint,
+    plan: &Plan,
+    handover: &Handover,
+) -> Changes {
+    let before = &running.loaded.config;
+    let contents = Contents { before: &running.files, after: files };
+    Changes {
+        listeners: plan.changes(),
+        routes: changes::routes(before, config, contents),
+        filters: changes::filters(before, config, contents),
+        pools: handover.pool_changes(&running.snapshot),
+        settings: changes::settings(before, config),
+    }
+}

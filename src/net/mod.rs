@@ -1,0 +1,8 @@
+//! The ground floor of the data plane: sockets, TLS, timers, and the event loop of a worker.
+
+pub(crate) mod drain;
+pub(crate) mod end_of_turn;
+pub(crate) mod keepalive;
+pub(crate) mod stream;
+pub(crate) mod timer;
+pub mod tls;

@@ -1,0 +1,366 @@
+//! A byte stream to a peer, plain or TLS, on either side.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+pub(crate) use crate::net::keepalive::set_keepalive;
+
+/// What one read asks for: a 64 KiB body together with its head.
+const READ_BYTES: usize = 68 * 1024;
+
+/// Reads below this are copied out of the worker's read buffer instead of keeping a slice of it alive, so that
+/// a few hundred bytes held for long (the headers of a slow request) do not pin the whole buffer.
+const COPY_BELOW: usize = 8 * 1024;
+
+thread_local! {
+    /// Where every read of this worker lands first: a connection that waits for bytes holds no buffer.
+    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// A TCP socket that can take bytes back, and that can move to another worker: it leaves its reactor with
+/// [`Socket::detach`] and joins that of the worker which polls it next.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    inner: Inner,
+    /// Bytes that were read to find out what they are, and that are to be read again.
+    unread: Bytes,
+    written: Written,
+}
+
+/// How often a socket was written to. Nagle's algorithm has the second write wait for the acknowledgement of the first,
+/// which the peer may delay: it is switched off then, and not for sockets that are written to once. (Of one write, Linux
+/// sends all at once, its small end too.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Never,
+    Once,
+    /// Nagle's algorithm is off.
+    Again,
+}
+
+/// What a socket has to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    Bytes,
+    /// The peer has closed its sending side.
+    End,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Attached(TcpStream),
+    Detached(std::net::TcpStream),
+    Gone,
+}
+
+impl Socket {
+    pub(crate) fn new(socket: TcpStream) -> Self {
+        Self { inner: Inner::Attached(socket), unread: Bytes::new(), written: Written::Never }
+    }
+
+    fn closed() -> Self {
+        Self { inner: Inner::Gone, unread: Bytes::new(), written: Written::Never }
+    }
+
+    /// Puts bytes back in front of those to come.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+    }
+
+    /// Waits for the first byte and leaves it where it is. Returns false if the peer closes or resets the connection before.
+    pub(crate) async fn has_first_byte(&mut self) -> bool {
+        if !self.unread.is_empty() {
+            return true;
+        }
+        let Ok(socket) = self.attached() else { return false };
+        socket.peek(&mut [0]).await.is_ok_and(|length| length > 0)
+    }
+
+    fn attached(&mut self) -> io::Result<&mut TcpStream> {
+        if let Inner::Detached(_) = self.inner
+            && let Inner::Detached(socket) = std::mem::replace(&mut self.inner, Inner::Gone)
+        {
+            self.inner = Inner::Attached(TcpStream::from_std(socket)?);
+        }
+        match &mut self.inner {
+            Inner::Attached(socket) => Ok(socket),
+            Inner::Detached(_) | Inner::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Writes by `write`, and without delay from the second time on.
+    fn poll_written(
+        &mut self,
+        write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let is_second = self.written == Written::Once;
+        let socket = self.attached()?;
+        if is_second {
+            // Nothing but speed depends on it.
+            drop(socket.set_nodelay(true));
+        }
+        let polled = write(Pin::new(socket));
+        match self.written {
+            Written::Never if polled.is_ready() => self.written = Written::Once,
+            Written::Once => self.written = Written::Again,
+            Written::Never | Written::Again => {}
+        }
+        polled
+    }
+
+    fn detach(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.inner, Inner::Gone) {
+            Inner::Attached(socket) => self.inner = Inner::Detached(socket.into_std()?),
+            detached => self.inner = detached,
+        }
+        Ok(())
+    }
+
+    /// Asks the kernel, and not the reactor, which may not have heard of it yet.
+    fn arrived(&mut self) -> Option<Arrived> {
+        if !self.unread.is_empty() {
+            return Some(Arrived::Bytes);
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        let socket = self.attached().ok()?;
+        match socket2::SockRef::from(&*socket).peek(&mut byte).ok()? {
+            0 => Some(Arrived::End),
+            _ => Some(Arrived::Bytes),
+        }
+    }
+
+    fn end_abruptly(&mut self) -> io::Result<()> {
+        socket2::SockRef::from(&*self.attached()?).shutdown(std::net::Shutdown::Write)
+    }
+
+    fn abort_on_close(&mut self) {
+        if let Ok(socket) = self.attached() {
+            // Best effort: the socket may be gone already.
+            let _ignored = socket2::SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// A plain or TLS stream, of the server or the client side.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Bytes as they are.
+    Plain(Socket),
+    /// rustls on top; boxed, because its state is some 1.5 KiB.
+    Tls(Box<TlsStream<Socket>>),
+    /// A pipe without system calls, for `bench`; and a closed socket, for what only a socket does.
+    #[cfg(feature = "bench-internals")]
+    Memory(Box<(tokio::io::DuplexStream, Socket)>),
+}
+
+impl Stream {
+    /// Puts bytes back in front of those to come; of a plain stream, for TLS has its own framing.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        if let Stream::Plain(socket) = self {
+            socket.unread(bytes);
+        }
+    }
+
+    /// Wraps a connected socket.
+    pub(crate) fn plain(socket: TcpStream) -> Self {
+        Stream::Plain(Socket::new(socket))
+    }
+
+    /// One end of a pipe in memory.
+    #[cfg(feature = "bench-internals")]
+    pub(crate) fn memory(pipe: tokio::io::DuplexStream) -> Self {
+        Stream::Memory(Box::new((pipe, Socket::closed())))
+    }
+
+    /// A stream that is no more: what stays behind when another owner takes one over.
+    pub(crate) fn closed() -> Self {
+        Stream::Plain(Socket::closed())
+    }
+
+    /// Whether its bytes are those on the wire.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Stream::Plain(_))
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.get_mut().0,
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => &mut memory.1,
+        }
+    }
+
+    /// Leaves this worker's reactor, so that another worker may take the stream over.
+    ///
+    /// # Errors
+    /// The operating system refused to deregister the socket; the stream is unusable then.
+    pub(crate) fn detach(&mut self) -> io::Result<()> {
+        self.socket().detach()
+    }
+
+    /// Makes the coming close a reset: the peer must not take what it has for the whole message.
+    pub(crate) fn abort_on_close(&mut self) {
+        self.socket().abort_on_close();
+    }
+
+    /// Ends the sending side. On TLS the peer sees the missing close_notify.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(crate) fn end_abruptly(&mut self) -> io::Result<()> {
+        self.socket().end_abruptly()
+    }
+
+    /// Returns true if bytes wait to be read, even if the reactor does not know of them yet.
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        self.arrived() == Some(Arrived::Bytes)
+    }
+
+    /// Returns what waits to be read, even if the reactor does not know of it yet.
+    pub(crate) fn arrived(&mut self) -> Option<Arrived> {
+        self.socket().arrived()
+    }
+
+    /// Reads what is there, up to 68 KiB; an empty chunk is the end of the stream.
+    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            buffer.reserve(READ_BYTES);
+            let length = ready!(pin!(self.read_buf(buffer)).poll(cx))?;
+            if length < COPY_BELOW {
+                let chunk = Bytes::copy_from_slice(buffer);
+                buffer.clear();
+                return Poll::Ready(Ok(chunk));
+            }
+            Poll::Ready(Ok(buffer.split().freeze()))
+        })
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let length = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(this.attached()?).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_written(|socket| socket.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_written(|socket| socket.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // TCP has nothing to flush
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().attached()?).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "bench-internals")]
+            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_that_is_written_waits_for_the_acknowledgement_of_what_was_written_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = Socket::new(stream);
+        let mut is_without_delay = Vec::new();
+        for _ in 0..3 {
+            socket.write_all(b"a").await.unwrap();
+            is_without_delay.push(socket.attached().unwrap().nodelay().unwrap());
+        }
+        assert_eq!(is_without_delay, [false, true, true]);
+    }
+}

@@ -1,0 +1,106 @@
+//! The upstream side: whom to trust, what to show, sessions to resume.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::sessions::Sessions;
+use super::verify::{Verified, Verifier};
+use super::{ALPN_H1, IdentityFiles, TlsError, pem, provider};
+use crate::config::files::Files;
+
+/// The TLS of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// The file of the certificates that are trusted, instead of the system's: those of authorities, and those that servers
+    /// show themselves, each for exactly itself. None: the system's.
+    pub ca: Option<PathBuf>,
+    /// The certificate for servers that ask for one. None: no certificate is shown.
+    pub identity: Option<IdentityFiles>,
+    /// True if the server's certificate has to be valid for its name. Without it anyone on the way can read and change
+    /// what is sent; that the server has the certificate's key is still verified. Default: true.
+    pub verify: bool,
+}
+
+impl Default for ClientTls {
+    fn default() -> Self {
+        Self { ca: None, identity: None, verify: true }
+    }
+}
+
+/// Builds the configuration of connections to an upstream: ALPN `http/1.1`, with a memory of sessions that lets as many
+/// connections as a pool has resume at once. Reads `files`, so it belongs on the control side.
+///
+/// # Errors
+/// For each file that can't be used, the `ca` of an upstream that does not verify among them.
+pub fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
+    let authorities = match &tls.ca {
+        Some(path) => pem::trusted(path, files)?,
+        None => pem::Authorities { roots: system_roots(), certificates: Vec::new() },
+    };
+    let verifier =
+        if tls.verify { Verifier::Verified(Verified::new(authorities)?) } else { Verifier::Unverified };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some(paths) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pem::identity(paths, files)?)))
+        }
+    };
+    config.alpn_protocols = vec![ALPN_H1.to_vec()];
+    config.resumption = own_sessions();
+    Ok(Arc::new(config))
+}
+
+/// The same configuration with a memory of sessions of its own: for an endpoint among several of one name, since a server
+/// rarely accepts the sessions of its neighbours.
+#[must_use]
+pub fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = own_sessions();
+    Arc::new(config)
+}
+
+fn own_sessions() -> Resumption {
+    Resumption::store(Arc::new(Sessions::default()))
+}
+
+/// The name that a server's certificate is checked against and, unless it is an IP address, that is sent as SNI
+/// (RFC 6066 §3): `sni` where it is configured, else the endpoint's `host`, an IPv6 address in brackets or without.
+///
+/// # Errors
+/// [`TlsError::InvalidName`] for what is neither a DNS name nor an IP address.
+pub fn server_name(sni: Option<&str>, host: &str) -> Result<ServerName<'static>, TlsError> {
+    let name = sni.unwrap_or(host);
+    let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    // A DNS name's final dot is not part of the name in TLS.
+    let trimmed = unbracketed.strip_suffix('.').unwrap_or(unbracketed);
+    ServerName::try_from(trimmed.to_owned()).map_err(|_| TlsError::InvalidName { name: name.to_owned() })
+}
+
+/// The system's authorities, or Mozilla's where the system has none, as in a minimal container. Loaded once: a file of a
+/// few hundred certificates, the same for all upstreams.
+fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    Arc::clone(ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                reasons = reasons.join("; "),
+                "the system has no certificate authorities; using the built-in list, which only a new version renews"
+            );
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        Arc::new(roots)
+    }))
+}

@@ -1,0 +1,70 @@
+//! TLS on both sides: what listeners show and require, what upstreams are asked to show.
+//!
+//! Files in, through [`Files`](crate::config::files::Files), and rustls configurations out; nothing here knows the configuration
+//! file. A configuration is built on the control side, once a listener or upstream and reload, and then shared by all
+//! workers.
+
+mod client;
+mod der;
+mod error;
+mod pem;
+mod server;
+mod sessions;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod verify;
+mod words;
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+pub use client::{ClientTls, client_config, server_name, with_own_sessions};
+pub use error::TlsError;
+use error::{certificate_flaw, revocation_list_flaw};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+pub use server::{ClientAuth, MinVersion, ServerTls, server_config};
+pub(crate) use words::{client_failure, is_about_revocation_lists, is_about_tls, server_failure};
+
+/// HTTP/1.1 in ALPN (RFC 7301 §6).
+pub const ALPN_H1: &[u8] = b"http/1.1";
+
+/// HTTP/1.0 in ALPN (RFC 7301 §6). Old clients offer it alone.
+pub const ALPN_H1_0: &[u8] = b"http/1.0";
+
+/// HTTP/2 over TLS in ALPN (RFC 9113 §3.1).
+pub const ALPN_H2: &[u8] = b"h2";
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdentityFiles {
+    /// The chain: the own certificate first, then the intermediate ones.
+    pub cert: PathBuf,
+    /// The unencrypted private key of the first certificate: PKCS #8, PKCS #1 or SEC 1.
+    pub key: PathBuf,
+}
+
+/// The cryptography of every configuration, named here instead of installed for the process, so that a library that
+/// installs another changes nothing.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    Arc::clone(&PROVIDER)
+}
+
+/// Reads bytes as a certificate that nobody has verified, and as a PEM file.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    pem::fuzz(data);
+    if let Some(certificate) = der::Certificate::parse(data) {
+        let _parts = (certificate.validity(), certificate.has_subject_alt_name());
+        let _rights = (certificate.is_authority(), certificate.key_may_sign_certificates());
+        let _key = der::subject_public_key(certificate.key);
+    }
+    let whole = data.into();
+    if trust::check_encoding(&whole).is_ok() {
+        let _uses = (trust::anchor(&whole).is_ok(), trust::check_for_server(&whole));
+    }
+    let _list = (der::inside_sequence(data), der::next_update(data));
+}

@@ -1,0 +1,223 @@
+//! The downstream side: certificates by SNI, client certificates, sessions.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::{IdentityFiles, TlsError, der, pem, provider, revocation_list_flaw};
+use crate::config::files::Files;
+
+/// How many sessions a listener remembers for TLS 1.2 clients without tickets; the others carry their state themselves.
+const SESSIONS_MAX: usize = 4096;
+
+/// The TLS of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// What it shows, by the server name that a client asks for (SNI, RFC 6066 §3): the first whose certificate has that
+    /// name, else the first with a wildcard for it, else the first of all.
+    pub certificates: Vec<IdentityFiles>,
+    /// The oldest version accepted.
+    pub min_version: MinVersion,
+    /// Whether clients show certificates. None: they are not asked.
+    pub client_auth: Option<ClientAuth>,
+    /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`], [`super::ALPN_H1_0`]. A client
+    /// that offers ALPN and none of these is refused (RFC 7301 §3.2).
+    pub alpn: Vec<&'static [u8]>,
+}
+
+/// The oldest TLS version accepted. Older than 1.2 there is nothing (RFC 8996).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 and 1.3.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Client certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// The file of the authorities that sign them. Each certificate in it has to be one that may sign.
+    pub ca: PathBuf,
+    /// The files of revocation lists. None: nothing is revoked. With any, each certificate of a client's chain but the
+    /// authority itself needs a list of its issuer that has not expired (RFC 5280 §6.3).
+    pub crl: Vec<PathBuf>,
+    /// True if a client without one is refused. One that is shown has to be valid either way.
+    pub required: bool,
+}
+
+/// Builds the configuration of a listener. Reads `files`, so it belongs on the control side.
+///
+/// With a `previous` one it keeps that one's sessions: its ticket keys and its memory. Clients go on resuming although
+/// certificates were renewed. A session resumes without the client certificate being shown again and in the version that
+/// it began with, so that is only right where `client_auth`, the contents of its files included, and `min_version` are the
+/// same as before; otherwise what the new settings refuse would come in with an old session. The caller decides.
+///
+/// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN: clients may accept it, and the
+/// rest of the listener should not go down with it.
+///
+/// # Errors
+/// Without certificates, and for each file that can't be used.
+pub fn server_config(
+    tls: &ServerTls,
+    files: &Files,
+    previous: Option<&ServerConfig>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = CertificatesByName::load(&tls.certificates, files)?;
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions(tls.min_version))?;
+    let builder = match &tls.client_auth {
+        None => builder.with_no_client_auth(),
+        Some(client_auth) => builder.with_client_cert_verifier(client_verifier(client_auth, files)?),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    match previous {
+        Some(previous) => {
+            config.ticketer = Arc::clone(&previous.ticketer);
+            config.session_storage = Arc::clone(&previous.session_storage);
+        }
+        // Of its own, and not one for all listeners: a session from a listener without `client_auth` must mean nothing to
+        // a listener with it.
+        None => {
+            config.ticketer = Ticketer::new()?;
+            config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        }
+    }
+    Ok(Arc::new(config))
+}
+
+fn versions(min: MinVersion) -> Vec<&'static SupportedProtocolVersion> {
+    match min {
+        MinVersion::Tls12 => vec![&version::TLS13, &version::TLS12],
+        MinVersion::Tls13 => vec![&version::TLS13],
+    }
+}
+
+fn client_verifier(
+    client_auth: &ClientAuth,
+    files: &Files,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    let roots = pem::authorities(&client_auth.ca, files)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let verifier = if client_auth.required { verifier } else { verifier.allow_unauthenticated() };
+    // The whole chain is checked, and a status that no list decides is a refusal: rustls's defaults.
+    let verifier =
+        verifier.with_crls(revocation_lists(&client_auth.crl, files)?).enforce_revocation_expiration();
+    Ok(verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?)
+}
+
+/// Reads the revocation lists of all files. One that has expired is read as well, with a WARN: it refuses the clients that
+/// it covers, and the rest of the listener should not go down with it.
+fn revocation_lists(
+    paths: &[PathBuf],
+    files: &Files,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let (mut lists, mut issuers) = (Vec::new(), HashSet::new());
+    for path in paths {
+        for (line, list) in pem::revocation_lists(path, files)? {
+            let invalid = |error| TlsError::InvalidRevocationList {
+                path: path.clone(),
+                line,
+                reason: revocation_list_flaw(&error),
+            };
+            // webpki takes the version that is missing for damage.
+            if der::is_revocation_list_of_version_1(&list) {
+                return Err(invalid(webpki::Error::UnsupportedCrlVersion));
+            }
+            webpki::OwnedCertRevocationList::from_der(&list).map_err(invalid)?;
+            // Only the first list of an issuer would be asked, and what another one revokes would be let in.
+            if !issuers.insert(der::issuer_of_list(&list).map(<[u8]>::to_vec)) {
+                let reason = "there is another list of the same issuer; keep the newest one alone".to_owned();
+                return Err(TlsError::InvalidRevocationList { path: path.clone(), line, reason });
+            }
+            if der::next_update(&list).is_some_and(|time| time < UnixTime::now()) {
+                tracing::warn!(
+                    crl = %path.display(), line,
+                    "the revocation list has expired; clients that it covers are refused until it is renewed"
+                );
+            }
+            lists.push(list);
+        }
+    }
+    Ok(lists)
+}
+
+/// Certificates by the DNS names in them. Under each name those of the file's order, because a name may have an ECDSA and
+/// an RSA certificate, and the client chooses.
+#[derive(Debug, Default)]
+struct CertificatesByName {
+    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what follows `*.`.
+    wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    all: Vec<Arc<CertifiedKey>>,
+}
+
+impl CertificatesByName {
+    fn load(identities: &[IdentityFiles], files: &Files) -> Result<Self, TlsError> {
+        let mut by_name = Self::default();
+        for paths in identities {
+            by_name.add(pem::identity(paths, files)?, &paths.cert)?;
+        }
+        if by_name.all.is_empty() { Err(TlsError::NoIdentity) } else { Ok(by_name) }
+    }
+
+    fn add(&mut self, identity: Arc<CertifiedKey>, path: &Path) -> Result<(), TlsError> {
+        // It was parsed as the file was read.
+        let Some(Ok(certificate)) = identity.cert.first().map(EndEntityCert::try_from) else {
+            return Err(TlsError::NoCertificate { path: path.to_owned(), instead: String::new() });
+        };
+        if let Some(wrong) = invalid_now(&certificate) {
+            tracing::warn!(cert = %path.display(), "the certificate {wrong}; clients will refuse it until it is renewed");
+        }
+        for name in certificate.valid_dns_names() {
+            let name = name.to_ascii_lowercase();
+            let (names, name) = match name.strip_prefix("*.") {
+                Some(parent) => (&mut self.wildcard, parent.to_owned()),
+                None => (&mut self.exact, name),
+            };
+            names.entry(name).or_default().push(Arc::clone(&identity));
+        }
+        self.all.push(identity);
+        Ok(())
+    }
+
+    /// The certificates for a name in lower case. A wildcard stands for exactly one label (RFC 9525 §6.3).
+    fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let named =
+            name.and_then(|name| self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1)));
+        named.unwrap_or(&self.all)
+    }
+}
+
+impl ResolvesServerCert for CertificatesByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // rustls has put the name into lower case.
+        let candidates = self.candidates(hello.server_name());
+        let usable = candidates
+            .iter()
+            .find(|identity| identity.key.choose_scheme(hello.signature_schemes()).is_some());
+        usable.or(candidates.first()).cloned()
+    }
+}
+
+/// What is wrong with a certificate's dates today, if anything.
+///
+/// Validity is checked before the chain is, so with no authority to lead to, a certificate that is valid now fails with
+/// another error, and two dates need no X.509 parser.
+pub(super) fn invalid_now(certificate: &EndEntityCert<'_>) -> Option<&'static str> {
+    let usage = KeyUsage::server_auth();
+    let checked = certificate.verify_for_usage(&[], &[], &[], UnixTime::now(), usage, None, None);
+    match checked.err()? {
+        webpki::Error::CertExpired { .. } => Some("has expired"),
+        webpki::Error::CertNotValidYet { .. } => Some("is not valid yet"),
+        _ => None,
+    }
+}

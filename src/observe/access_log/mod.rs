@@ -1,0 +1,231 @@
+//! The access log: a line per request, written by a thread of its own.
+//!
+//! A worker formats the line into a buffer that is its own and goes on; every few milliseconds the writer takes the
+//! buffers and writes them out. A log that can't keep up (a full disk, a pipe that nobody reads) costs lines, which are
+//! counted, and never holds up a request.
+
+mod calendar;
+mod format;
+mod writer;
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Access, access};
+use writer::{Sink, Writer};
+
+use crate::config::{LogFormat, LogOutput};
+
+/// What the log says of one request. Optional fields are those that a request may not have come to.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// When the request's first byte arrived.
+    pub started: SystemTime,
+    /// The client's address; behind a trusted proxy, the address that the proxy named.
+    pub client: IpAddr,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The method as received.
+    pub method: &'a str,
+    /// Path and query as received, whatever bytes they had.
+    pub target: &'a [u8],
+    /// The protocol version of the client's side.
+    pub version: http::Version,
+    /// The Host or `:authority` as received.
+    pub host: Option<&'a [u8]>,
+    /// The status that the client got; 0 if it got none.
+    pub status: u16,
+    /// The route's name.
+    pub route: Option<&'a str>,
+    /// The upstream endpoint that answered, or was asked last.
+    pub endpoint: Option<&'a str>,
+    /// Whether the upstream connection had served another request before.
+    pub reused: Option<bool>,
+    /// How often the request was sent or meant to be sent upstream; 0 for an answer of our own.
+    pub attempts: u32,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the response's body.
+    pub response_bytes: u64,
+    /// Time spent waiting for an upstream connection, connecting included.
+    pub acquire: Option<Duration>,
+    /// Time spent connecting, TLS included; `None` on a reused connection.
+    pub connect: Option<Duration>,
+    /// From the request's header to the first byte of the upstream's response.
+    pub first_byte: Option<Duration>,
+    /// From the request's header to the end of the response.
+    pub total: Duration,
+    /// Why it failed: the `x-gateway-error` of the response.
+    pub error: Option<&'static str>,
+    /// The `User-Agent` field.
+    pub user_agent: Option<&'a [u8]>,
+    /// The `Referer` field.
+    pub referer: Option<&'a [u8]>,
+}
+
+/// An open access log. Cheap to clone; all clones are one log, and with the last of them it ends by itself, once its lines
+/// are written.
+#[derive(Debug, Clone)]
+pub struct AccessLog(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    format: LogFormat,
+    writer: Writer,
+    output: Output,
+}
+
+/// Where the lines go.
+#[derive(Debug)]
+enum Output {
+    /// A stream that was open when the process began, by its name.
+    Stream(&'static str),
+    File(OpenFile),
+}
+
+/// Outcome of [`AccessLog::reopen`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reopened {
+    /// The file was moved or removed, and a new one has its name.
+    Anew,
+    /// The file is where it was.
+    Same,
+    /// The log goes to standard output or standard error.
+    Stream,
+}
+
+/// Which file was opened, and under which name.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    id: Mutex<FileId>,
+}
+
+impl AccessLog {
+    /// Opens the output and starts the writer.
+    ///
+    /// # Errors
+    /// When the file can't be opened for appending, or the thread can't be started.
+    pub fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
+        match output {
+            LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), Output::Stream("stdout")),
+            LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), Output::Stream("stderr")),
+            LogOutput::File(path) => {
+                let (file, id) = open_file(path)?;
+                let open = OpenFile { path: path.clone(), id: Mutex::new(id) };
+                Self::to_sink(format, Box::new(file), Output::File(open))
+            }
+        }
+    }
+
+    fn to_sink(format: LogFormat, sink: Sink, output: Output) -> io::Result<Self> {
+        Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, output })))
+    }
+
+    /// Whether the path of the output still leads to the file that is written to. Not so after a rotation has moved or
+    /// removed it: then the log has to be opened anew. Always so for standard output and standard error.
+    ///
+    /// Asks the file system, so it belongs on the control side.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let Output::File(file) = &self.0.output else { return true };
+        let id = *file.id.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == id)
+    }
+
+    /// Reopens the log's file where it was moved or removed, and writes there from now on. No line is lost meanwhile.
+    /// Belongs on the control side, as [`AccessLog::is_current`] does.
+    ///
+    /// # Errors
+    /// The file can't be opened; lines still go to the old one.
+    pub fn reopen(&self) -> io::Result<Reopened> {
+        let Output::File(file) = &self.0.output else { return Ok(Reopened::Stream) };
+        if self.is_current() {
+            return Ok(Reopened::Same);
+        }
+        let (sink, id) = open_file(&file.path)?;
+        self.0.writer.redirect(Box::new(sink));
+        *file.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
+        Ok(Reopened::Anew)
+    }
+
+    /// Returns the output as the configuration writes it: a path, `stdout` or `stderr`.
+    #[must_use]
+    pub fn output(&self) -> String {
+        match &self.0.output {
+            Output::File(file) => file.path.display().to_string(),
+            Output::Stream(name) => (*name).to_owned(),
+        }
+    }
+
+    /// Returns true if both are the same log: clones of one another.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
+    /// closed, the line is dropped and counted.
+    pub fn write(&self, record: &Record<'_>) {
+        self.0.writer.append(|lines, calendar| match self.0.format {
+            LogFormat::Json => format::json(lines, calendar, record),
+            LogFormat::Common => format::common(lines, calendar, record),
+        });
+    }
+
+    /// How many lines could not be written since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.writer.dropped()
+    }
+
+    /// Writes out what there is and ends the writer; answers whether that was done within `patience`.
+    ///
+    /// Blocks the calling thread, so it belongs to the end of the process, after the last request; a log that another one
+    /// replaces is just dropped.
+    pub fn close(&self, patience: Duration) -> bool {
+        self.0.writer.close(patience)
+    }
+}
+
+/// Checks that an output could be opened, and creates nothing.
+///
+/// # Errors
+/// Why it could not be.
+pub fn check_output(output: &LogOutput) -> io::Result<()> {
+    let LogOutput::File(path) = output else { return Ok(()) };
+    match fs::metadata(path) {
+        // Opening a FIFO for writing blocks until it has a reader.
+        Ok(found) if found.is_file() || found.is_dir() => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<(File, FileId)> {
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let id = file_id(&file.metadata()?);
+    Ok((file, id))
+}
+
+/// Which file it is, whatever it is called: its device and its number there.
+type FileId = (u64, u64);
+
+fn file_id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests;

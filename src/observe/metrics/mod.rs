@@ -1,0 +1,344 @@
+//! Metrics: the counts, and the only place where their names are written.
+//!
+//! The request path counts into slots of its own worker ([`RouteStats`], [`ListenerStats`]); nothing is shared and nothing
+//! is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
+
+mod filter;
+mod pool_report;
+mod process;
+mod sharded;
+mod stats;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+pub use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
+pub use pool_report::PoolReport;
+pub use process::ProcessStats;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+pub use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
+pub use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, ListenerTotals, RouteStats, RouteTotals};
+
+/// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All that one scrape shows.
+#[derive(Debug)]
+pub struct Scrape {
+    /// The process as a whole.
+    pub process: Arc<ProcessStats>,
+    /// Configurations that serve no more, and that requests may still use.
+    pub older_kept: u64,
+    /// Every listener, by its present name.
+    pub listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
+    /// Every route.
+    pub routes: Vec<Arc<RouteStats>>,
+    /// Every pool and endpoint.
+    pub pools: Vec<PoolReport>,
+    /// Every filter.
+    pub filters: Vec<Arc<FilterStats>>,
+    /// The metrics that filters have defined.
+    pub plugin_metrics: Vec<PluginMetricReport>,
+    /// Bytes of request bodies that are kept for another try.
+    pub kept_body_bytes: u64,
+    /// Request bodies that were not kept, for want of room.
+    pub unkept_bodies: u64,
+    /// Access log lines that could not be written.
+    pub access_log_dropped: u64,
+}
+
+impl Scrape {
+    /// The metrics as OpenMetrics text.
+    ///
+    /// # Errors
+    /// None in practice: writing into a string does not fail; the encoder's signature says that it might.
+    pub fn render(mut self) -> Result<String, fmt::Error> {
+        self.pools = PoolReport::merged(self.pools);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.encode_process(&mut page)?;
+        self.encode_listeners(&mut page)?;
+        self.encode_routes(&mut page)?;
+        self.encode_pools(&mut page)?;
+        self.encode_filters(&mut page)
+    }
+}
+
+impl Scrape {
+    fn encode_process(&self, page: &mut Page<'_>) -> fmt::Result {
+        let process = &self.process;
+        let started = process.started().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let workers = u64::try_from(process.workers()).unwrap_or(u64::MAX);
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        page.gauge("gateway_build_info", "The version that runs", [(version, 1_u64)])?;
+        page.gauge_of_all("process_start_time_seconds", "When the process started, in Unix time", &started)?;
+        page.gauge_of_all("gateway_workers", "Workers that serve", &workers)?;
+        page.gauge_of_all(
+            "gateway_config_generation",
+            "The number of the configuration that serves",
+            &process.generation(),
+        )?;
+        page.gauge_of_all(
+            "gateway_config_live_since_seconds",
+            "When that configuration began to serve, in Unix time",
+            &process.live_since(),
+        )?;
+        page.gauge_of_all(
+            "gateway_config_in_sync",
+            "1 while the files on disk are what serves, 0 after a reload of them was refused",
+            &u64::from(process.is_in_sync()),
+        )?;
+        page.gauge_of_all(
+            "gateway_config_older_kept",
+            "Configurations before the one that serves, kept for requests that began with them",
+            &self.older_kept,
+        )?;
+        page.counter_of_all("gateway_config_reloads", "Reloads that took effect", process.reloads())?;
+        page.gauge_of_all(
+            "gateway_config_reload_duration_seconds",
+            "How long the last of them took, from reading the file until it served",
+            &process.reload_took().as_secs_f64(),
+        )?;
+        page.counter_of_all(
+            "gateway_config_reloads_refused",
+            "Reloads that had errors and changed nothing",
+            process.reloads_refused(),
+        )?;
+        page.gauge_of_all(
+            "gateway_retry_kept_body_bytes",
+            "Bytes of request bodies that are kept until a response begins",
+            &self.kept_body_bytes,
+        )?;
+        page.counter_of_all(
+            "gateway_retry_unkept_bodies",
+            "Request bodies that were not kept because retry.keep_body_total was reached",
+            self.unkept_bodies,
+        )?;
+        page.counter_of_all(
+            "gateway_access_log_dropped_lines",
+            "Access log lines that could not be written",
+            self.access_log_dropped,
+        )
+    }
+
+    fn encode_listeners(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rows: Vec<_> = self.listeners.iter().map(|(name, stats)| (&**name, stats.totals())).collect();
+        page.counter(
+            "gateway_listener_accepted",
+            "Connections accepted",
+            rows.iter().map(|(name, totals)| ([("listener", *name)], totals.accepted)),
+        )?;
+        page.gauge(
+            "gateway_listener_connections",
+            "Connections open",
+            rows.iter().map(|(name, totals)| ([("listener", *name)], totals.active)),
+        )?;
+        page.counter(
+            "gateway_listener_closed",
+            "Connections ended, by reason",
+            rows.iter().flat_map(|(name, totals)| reasons([("listener", *name)], &totals.closed)),
+        )?;
+        page.counter(
+            "gateway_listener_tls_failures",
+            "TLS handshakes failed, by reason",
+            rows.iter().flat_map(|(name, totals)| reasons([("listener", *name)], &totals.tls_failed)),
+        )
+    }
+
+    fn encode_routes(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rows: Vec<_> = self.routes.iter().map(|stats| (stats.route(), stats.totals())).collect();
+        page.counter(
+            "gateway_requests",
+            "Requests finished, by class of the status code; none: the client got no response",
+            rows.iter().flat_map(|(name, totals)| {
+                let codes = CODE_CLASSES.iter().zip(totals.codes).filter(|(_, count)| *count > 0);
+                codes.map(|(code, count)| ([("route", *name), ("code", *code)], count))
+            }),
+        )?;
+        page.counter(
+            "gateway_request_errors",
+            "Requests that failed, by reason (the x-gateway-error of the response)",
+            rows.iter().flat_map(|(name, totals)| reasons([("route", *name)], &totals.errors)),
+        )?;
+        page.gauge(
+            "gateway_requests_in_flight",
+            "Requests begun and not finished",
+            rows.iter().map(|(name, totals)| ([("route", *name)], totals.in_flight)),
+        )?;
+        page.counter(
+            "gateway_request_body_bytes",
+            "Request body bytes received",
+            rows.iter().map(|(name, totals)| ([("route", *name)], totals.bytes_in)),
+        )?;
+        page.counter(
+            "gateway_response_body_bytes",
+            "Response body bytes sent",
+            rows.iter().map(|(name, totals)| ([("route", *name)], totals.bytes_out)),
+        )?;
+        page.durations(
+            "gateway_request_duration_seconds",
+            "From the request's header to the last byte of its response",
+            &rows,
+        )
+    }
+
+    fn encode_pools(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge(
+            "gateway_pool_connections",
+            "Connections to an endpoint, by state",
+            self.pools.iter().flat_map(|pool| {
+                [("idle", pool.idle), ("active", pool.active), ("connecting", pool.connecting)]
+                    .map(|(state, count)| (with(pool_labels(pool), "state", state), count))
+            }),
+        )?;
+        for (name, help, value) in POOL_GAUGES {
+            page.gauge(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
+        }
+        for (name, help, value) in POOL_COUNTERS {
+            page.counter(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
+        }
+        page.counter_seconds(
+            "gateway_pool_acquire_wait_seconds",
+            "Time that requests waited for a connection",
+            self.pools.iter().map(|pool| (pool_labels(pool), pool.acquire_wait.as_secs_f64())),
+        )?;
+        page.counter(
+            "gateway_pool_refused",
+            "Requests that got no connection, by the limit that refused them",
+            self.pools.iter().flat_map(|pool| reasons(pool_labels(pool), &pool.refused)),
+        )?;
+        page.counter(
+            "gateway_pool_closed",
+            "Connections closed, by reason",
+            self.pools.iter().flat_map(|pool| reasons(pool_labels(pool), &pool.closed)),
+        )
+    }
+}
+
+/// A metric of a pool: its name, its help, its value.
+type PoolMetric = (&'static str, &'static str, fn(&PoolReport) -> u64);
+
+const POOL_GAUGES: [PoolMetric; 2] = [
+    ("gateway_pool_pending", "Requests waiting for a connection", |pool| pool.pending),
+    ("gateway_pool_max_connections", "The limit on connections", |pool| pool.max_connections),
+];
+
+const POOL_COUNTERS: [PoolMetric; 7] = [
+    ("gateway_pool_opened", "Connections made", |pool| pool.opened),
+    ("gateway_pool_reused", "Requests that got a connection used before", |pool| pool.reused),
+    ("gateway_pool_acquired", "Requests that got a connection", |pool| pool.acquired),
+    ("gateway_pool_connect_failures", "Attempts to connect that failed", |pool| pool.connect_failed),
+    (
+        "gateway_pool_retries",
+        "Requests tried again, after a dead reused connection or a failed connect",
+        |pool| pool.retried,
+    ),
+    ("gateway_pool_tls_handshakes", "TLS handshakes completed", |pool| pool.tls_handshakes),
+    ("gateway_pool_tls_resumptions", "TLS handshakes that resumed a session", |pool| pool.tls_resumed),
+];
+
+fn pool_labels(pool: &PoolReport) -> [(&str, &str); 3] {
+    // The address keeps apart the addresses that one name resolves to.
+    [("pool", &pool.pool), ("endpoint", &pool.endpoint), ("address", &pool.address)]
+}
+
+/// The labels, and one more.
+fn with<'a, const N: usize>(
+    labels: [(&'a str, &'a str); N],
+    key: &'a str,
+    value: &'a str,
+) -> Vec<(&'a str, &'a str)> {
+    labels.into_iter().chain([(key, value)]).collect()
+}
+
+/// A row per reason, with the reason as a further label.
+fn reasons<'a, const N: usize>(
+    labels: [(&'a str, &'a str); N],
+    counts: &'a [(&'static str, u64)],
+) -> impl Iterator<Item = (Vec<(&'a str, &'a str)>, u64)> {
+    counts.iter().map(move |(reason, count)| (with(labels, "reason", reason), *count))
+}
+
+/// The text being written. Counters get their `_total` from the encoder.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter_of_all(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+    }
+
+    fn gauge_of_all(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
+    }
+
+    fn counter<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in rows {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn counter_seconds<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in rows {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, f64, f64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in rows {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn durations(&mut self, name: &str, help: &str, rows: &[(&str, RouteTotals)]) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (route, totals) in rows {
+            let bounds = DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(totals.durations).collect();
+            metric.encode_family(&[("route", *route)])?.encode_histogram::<NoLabelSet>(
+                totals.duration_seconds,
+                totals.durations.iter().sum(),
+                &buckets,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

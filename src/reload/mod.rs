@@ -1,0 +1,431 @@
+//! Reloading: what brings one about, and what it does.
+//!
+//! Everything that can fail comes first and touches nothing that runs: reading, checking, building beside what serves,
+//! binding new listeners, looking new names up. What is left is done at once and cannot fail: one pointer is swapped, and
+//! what has changed is told to those whom it concerns.
+
+mod old;
+mod sockets;
+mod status;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+pub(crate) use old::Old;
+pub(crate) use sockets::{AdminServer, Sockets};
+pub(crate) use status::Status;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+
+use crate::admin::{ReloadOutcome, ReloadRequest};
+use crate::config::files::{Files, Fingerprint};
+use crate::config::{ConfigError, ConfigErrors};
+use crate::generation::{Built, Generation, Next, OpenFiles, Purpose, Refused};
+use crate::observe::access_log::AccessLog;
+use crate::service::ServiceManager;
+use crate::snapshot::Snapshot;
+use crate::upstream::Mailboxes;
+use crate::watch::WatcherAside;
+use crate::worker::Workers;
+
+/// How often what older snapshots have left behind is looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// After how long a reload is tried again that failed for a reason outside of the files.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How long named files may be in disorder before the log says so: whoever renews a certificate writes it and its key one after
+/// the other, or removes both first.
+const RENEWAL: Duration = Duration::from_secs(2);
+
+/// How long a renewal may go on, if files keep changing.
+const RENEWAL_MAX: Duration = Duration::from_secs(10);
+
+/// How long reading the files and building from them may take: ten thousand routes take a fifth of a second, and a module of
+/// 25 MiB some twenty seconds of CPU time to compile, with what the workers leave.
+const READING_LIMIT: Duration = Duration::from_secs(120);
+
+/// Keeps what serves as the files on disk have it.
+pub(crate) struct Reloader {
+    file: PathBuf,
+    mailboxes: Mailboxes,
+    running: Running,
+    watcher: WatcherAside,
+    hangup: Signal,
+    requests: mpsc::Receiver<ReloadRequest>,
+    /// The files as they were when they were last read, for good or for bad.
+    seen: Fingerprint,
+    /// When to try again what failed for a reason outside of the files.
+    retry_at: Option<Instant>,
+    /// The first change of what may be a renewal of named files.
+    renewing_since: Option<Instant>,
+    /// Held by whoever reads files.
+    reading: Arc<()>,
+}
+
+/// What there is one of while the process serves.
+pub(crate) struct Running {
+    pub(crate) workers: Workers,
+    /// What the workers see.
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) old: Arc<Old>,
+    pub(crate) admin: AdminServer,
+    pub(crate) manager: Arc<ServiceManager>,
+}
+
+/// A next generation with its sockets, which are bound.
+struct Ready {
+    built: Built,
+    sockets: Sockets,
+}
+
+/// Why the files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// They have changed.
+    Changed,
+    /// Somebody asks for it.
+    Asked,
+    /// What was in the way may be gone.
+    Retry,
+}
+
+/// What is in the way of the next generation.
+enum Obstacle {
+    /// Something in the files: until they change, nothing will become of it.
+    Files(Refused),
+    /// Something outside of them, such as an address that is taken, and the files as far as they were read.
+    Elsewhere(ConfigErrors, Option<Fingerprint>),
+}
+
+impl Obstacle {
+    fn of(refused: Refused) -> Self {
+        match refused {
+            Refused { errors, files } if errors.is_transient() => Self::Elsewhere(errors, Some(files)),
+            refused => Self::Files(refused),
+        }
+    }
+}
+
+/// What came of an attempt.
+enum Outcome {
+    /// The files are what serves already.
+    Unchanged,
+    /// They serve now.
+    Live,
+    Refused(String),
+}
+
+impl Reloader {
+    /// Watches the files of the generation that serves.
+    ///
+    /// # Errors
+    /// The operating system has no thread to give for that.
+    pub(crate) fn new(
+        file: PathBuf,
+        mailboxes: Mailboxes,
+        hangup: Signal,
+        running: Running,
+        requests: mpsc::Receiver<ReloadRequest>,
+    ) -> io::Result<Self> {
+        let seen = running.status.generation().files.clone();
+        let watcher = WatcherAside::start(seen.paths().map(Path::to_owned).collect())?;
+        let reading = Arc::default();
+        Ok(Self {
+            file,
+            mailboxes,
+            running,
+            watcher,
+            hangup,
+            requests,
+            seen,
+            retry_at: None,
+            renewing_since: None,
+            reading,
+        })
+    }
+
+    /// Reloads whenever there is a reason to. Runs until it is dropped.
+    pub(crate) async fn run(&mut self, announce: &mut impl FnMut(&str)) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let retry_at = self.retry_at;
+            let retry = async {
+                match retry_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.watcher.changed() => {
+                    if self.read_again(&self.seen).await.is_none_or(|found| found != self.seen) {
+                        self.reload(Reason::Changed, announce).await;
+                    }
+                }
+                Some(()) = self.hangup.recv() => {
+                    tracing::info!("SIGHUP: reading the configuration again");
+                    self.reload(Reason::Asked, announce).await;
+                }
+                Some(request) = self.requests.recv() => {
+                    let outcome = self.reload(Reason::Asked, announce).await;
+                    // Who asked may be gone.
+                    drop(request.send(self.answer(outcome)));
+                }
+                () = retry => drop(self.reload(Reason::Retry, announce).await),
+                _ = sweep.tick(), if !self.running.old.is_empty() => self.running.old.sweep(),
+            }
+        }
+    }
+
+    /// Reloads, and notifies the service manager of the begin and the end. A retry is no state of its own: there may be one every
+    /// few seconds until an address is free.
+    async fn reload(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
+        if reason != Reason::Retry {
+            self.running.manager.reloading();
+        }
+        let outcome = self.load_and_swap(reason, announce).await;
+        let sentence = self.running.status.sentence();
+        if reason == Reason::Retry {
+            self.running.manager.status(&sentence);
+        } else {
+            self.running.manager.ready(&sentence);
+        }
+        outcome
+    }
+
+    /// Makes what is on disk serve, if it is good and differs from what does.
+    async fn load_and_swap(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
+        let began = Instant::now();
+        let retry_at = self.retry_at.take();
+        let generation = self.running.status.generation();
+        reopen(generation.access_log.as_ref());
+        let found = self.read_again(&generation.files).await;
+        if found.as_ref() == Some(&generation.files) {
+            self.seen = generation.files.clone();
+            self.renewing_since = None;
+            return self.unchanged(reason);
+        }
+        let prepared = self.prepare(&generation).await;
+        if reason == Reason::Changed && self.watcher.is_writing() {
+            // What was read may be half of what is to come. The watcher reports the end of the writing; should the files then be
+            // as they were seen last, only the retry is left.
+            self.retry_at = retry_at;
+            return Outcome::Unchanged;
+        }
+        let started = match prepared {
+            // Put back since it was found to differ.
+            Ok(ready) if ready.built.files == generation.files => {
+                self.seen = ready.built.files;
+                self.renewing_since = None;
+                return self.unchanged(reason);
+            }
+            Ok(ready) => self.start(ready).await,
+            Err(obstacle) => Err(obstacle),
+        };
+        let outcome = match started {
+            Ok(ready) => {
+                self.renewing_since = None;
+                self.seen = ready.built.files.clone();
+                self.commit(ready, began, announce).await;
+                Outcome::Live
+            }
+            Err(Obstacle::Files(Refused { files, .. }))
+                if self.may_be_renewal(reason, &files, &generation) =>
+            {
+                tracing::debug!(
+                    "files that the configuration names may be about to be renewed: waiting for the rest"
+                );
+                self.seen = files;
+                self.retry_at = Some(Instant::now() + RENEWAL);
+                Outcome::Unchanged
+            }
+            Err(Obstacle::Files(Refused { errors, files })) => {
+                self.renewing_since = None;
+                self.seen = files;
+                self.refuse(&errors, reason)
+            }
+            Err(Obstacle::Elsewhere(errors, files)) => {
+                self.renewing_since = None;
+                self.seen = files.or(found).unwrap_or_else(|| self.seen.clone());
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                self.refuse(&errors, reason)
+            }
+        };
+        // Those of what serves, too: whoever puts them back as they were wants that to be noticed.
+        let serving = self.running.status.generation();
+        self.watcher.watch(self.seen.paths().chain(serving.files.paths()).map(Path::to_owned).collect());
+        outcome
+    }
+
+    /// Returns true if only files that the configuration names have changed, and not for long: what is wrong with them may be that
+    /// they are half renewed.
+    fn may_be_renewal(&mut self, reason: Reason, files: &Fingerprint, serving: &Generation) -> bool {
+        if reason != Reason::Changed || files.mark(&self.file) != serving.files.mark(&self.file) {
+            return false;
+        }
+        self.renewing_since.get_or_insert_with(Instant::now).elapsed() < RENEWAL_MAX
+    }
+
+    /// What runs on when nothing is reloaded any more.
+    pub(crate) fn into_running(self) -> Running {
+        self.running
+    }
+
+    /// What the same files are now; `None` where the file system does not answer.
+    async fn read_again(&self, files: &Fingerprint) -> Option<Fingerprint> {
+        let files = files.clone();
+        self.aside(move || files.again()).await.ok()
+    }
+
+    /// Builds, resolves and binds: nearly all that can fail. It leaves nothing behind when its result is dropped.
+    async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Obstacle> {
+        let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
+        let build = move || Next::build(Purpose::Serve, &file, &Files::new(), |_| mailboxes, Some(&before));
+        let next = self.aside(build).await.map_err(|error| Obstacle::Elsewhere(error.into(), None))?;
+        let Next { built, plan } = next.map_err(Obstacle::of)?;
+        let elsewhere = |errors, files: &Fingerprint| Obstacle::Elsewhere(errors, Some(files.clone()));
+        built
+            .handover
+            .resolve(&built.loaded.source)
+            .await
+            .map_err(|errors| elsewhere(errors, &built.files))?;
+        let held = self.running.admin.address();
+        let sockets = Sockets::bind(plan, &built.loaded, self.mailboxes.len(), Some(running), held);
+        let sockets = sockets.map_err(|errors| elsewhere(errors, &built.files))?;
+        Ok(Ready { built, sockets })
+    }
+
+    /// Starts the filters, and then lets clients in at the new sockets: a start of filters may take long, and a client that
+    /// connects before it would wait for that.
+    async fn start(&self, ready: Ready) -> Result<Ready, Obstacle> {
+        let Ready { built, sockets } = &ready;
+        let workers = &self.running.workers;
+        built.handover.introduce(&built.snapshot);
+        workers.start_filters(&built.snapshot.plugins).await;
+        if let Err(errors) = sockets.listen(&built.loaded) {
+            workers.end_other_filters().await;
+            return Err(Obstacle::Elsewhere(errors, Some(built.files.clone())));
+        }
+        Ok(ready)
+    }
+
+    /// Does work on a thread of its own, so that the admin listener and DNS go on meanwhile, and a file system that
+    /// does not answer holds up nobody. One piece of work at a time.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ConfigError> {
+        let cannot = |why: &str| ConfigError::new(format!("cannot reload: {why}"));
+        let mine = self.reading.clone();
+        if Arc::strong_count(&mine) > 2 {
+            return Err(cannot("reading the files for an earlier reload has not ended yet"));
+        }
+        let (done, working) = oneshot::channel();
+        let work = move || {
+            let result = work();
+            drop(mine);
+            // Whoever waits for it may be gone.
+            drop(done.send(result));
+        };
+        let started = std::thread::Builder::new().name("reload".to_owned()).spawn(work);
+        started.map_err(|error| cannot(&format!("no thread to be had: {error}")))?;
+        match timeout(READING_LIMIT, working).await {
+            Ok(result) => {
+                result.map_err(|_panicked| cannot("internal error: the thread that reads the files panicked"))
+            }
+            Err(_elapsed) => {
+                let limit = READING_LIMIT.as_secs();
+                Err(cannot(&format!("the files that it names could not be read within {limit} s")))
+            }
+        }
+    }
+
+    /// From here on, the next generation serves.
+    async fn commit(&mut self, ready: Ready, began: Instant, announce: &mut impl FnMut(&str)) {
+        let Ready { built, sockets } = ready;
+        let Built { loaded, files, snapshot, handover, access_log, changes, .. } = built;
+        let before = self.running.snapshot.swap(snapshot.clone());
+        let leaving = handover.complete(Some(&before), &snapshot);
+        let shutdown = &loaded.config.shutdown;
+        snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
+        let announcements = sockets.listeners.announcements(&loaded);
+        // Before anybody accepts at what may have been its address.
+        self.running.admin.commit(sockets.admin, announce);
+        self.running.old.add(before, leaving);
+        let summary = changes.to_string();
+        let (listeners, orders) = sockets.listeners.commit();
+        let generation = Generation { loaded, files, listeners, snapshot, access_log };
+        let known = self.running.status.generation().warnings();
+        for warning in generation.warnings().iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        let workers = self.mailboxes.len();
+        let needed_before = OpenFiles::of(&self.running.status.generation(), workers);
+        OpenFiles::of(&generation, workers).tell_if_too_many(Some(needed_before));
+        let number = self.running.status.replace(generation, changes);
+        // Last, because a signal to stop may come while the workers are waited for: then the process ends as this
+        // generation says, and writes the last lines of its access log.
+        // First the admin listener's task has to run, to let go of an address that somebody may accept at.
+        tokio::task::yield_now().await;
+        if let Err(error) = self.running.workers.obey(orders).await {
+            tracing::error!("not every worker listens everywhere: {error}");
+        }
+        announcements.iter().for_each(|line| announce(line));
+        let took = began.elapsed();
+        self.running.status.stats().reloaded(took);
+        tracing::info!(generation = number, changed = %summary, ?took, "configuration reloaded");
+    }
+
+    fn refuse(&self, errors: &ConfigErrors, reason: Reason) -> Outcome {
+        let text = errors.to_string();
+        let generation = self.running.status.stats().generation();
+        let is_news = self.running.status.refused(&text);
+        if is_news || reason != Reason::Retry {
+            self.running.status.stats().reload_refused();
+            tracing::error!(
+                "configuration refused; generation {generation} goes on serving\n{}",
+                text.trim_end()
+            );
+        }
+        Outcome::Refused(text)
+    }
+
+    fn unchanged(&self, reason: Reason) -> Outcome {
+        let generation = self.running.status.stats().generation();
+        if self.running.status.stats().is_in_sync() {
+            if reason == Reason::Asked {
+                tracing::info!(generation, "the configuration has not changed");
+            }
+        } else {
+            self.running.status.back_in_sync();
+            tracing::info!(generation, "the configuration on disk matches the running one again");
+        }
+        Outcome::Unchanged
+    }
+
+    fn answer(&self, outcome: Outcome) -> ReloadOutcome {
+        match outcome {
+            Outcome::Refused(errors) => ReloadOutcome::Refused(errors),
+            Outcome::Live | Outcome::Unchanged => {
+                let mut report = self.running.status.report();
+                if let Some(report) = report.as_object_mut() {
+                    report.insert("changed".to_owned(), matches!(outcome, Outcome::Live).into());
+                }
+                ReloadOutcome::Live(report)
+            }
+        }
+    }
+}
+
+/// Reopens a log whose file was moved away, even if the configuration on disk turns out to be bad: a rotation must not depend on it.
+fn reopen(log: Option<&AccessLog>) {
+    if let Some(Err(error)) = log.map(AccessLog::reopen) {
+        tracing::error!("the access log cannot be reopened and stays in its old file: {error}");
+    }
+}

@@ -1,0 +1,316 @@
+//! The process: from a configuration file to workers that serve it, until it is told to stop.
+
+mod announce;
+mod operators;
+mod signals;
+mod watchdog;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+pub(crate) use self::announce::quoted;
+use self::signals::{OperatorSignal, OperatorSignals, Signals, StopSignals, refuse_hangups};
+use crate::admin::{AdminState, Readiness, ReloadRequests};
+use crate::changes::Changes;
+use crate::config::files::Files;
+use crate::config::{Config, ConfigError, ConfigErrors};
+use crate::generation::{self, Built, Generation, Next, OpenFiles, Purpose};
+use crate::observe::access_log::{AccessLog, Reopened};
+use crate::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
+use crate::router::RequestLine;
+use crate::service::ServiceManager;
+use crate::upstream::{Letters, mailbox};
+use crate::worker::{MAILBOX_LETTERS, Workers};
+
+/// How long the access log may take to write its last lines.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reloads that may wait for the one that is being done.
+const RELOADS_WAITING: usize = 8;
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong, or what it asks for cannot be had.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The machine has no threads or event queues to give.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Everything that a start needs, all checked: what is left can only fail for want of a port or of memory.
+pub struct Prepared {
+    file: PathBuf,
+    next: Next,
+    mailboxes: Vec<Letters>,
+}
+
+/// Reads a configuration and builds all that it describes, without binding anything.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
+    prepare_with(Purpose::Serve, file, &Files::new())
+}
+
+/// Finds all that [`prepare`] finds wrong, and creates no log file. The result is for comparisons and cannot serve.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn examine(file: &Path) -> Result<Prepared, ConfigErrors> {
+    prepare_with(Purpose::Check, file, &Files::new())
+}
+
+/// As [`examine`], for the text of a configuration that is not on disk; what it names is, as seen from `file`'s folder.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
+    let files = Files::new();
+    files.give(file, text.as_bytes());
+    prepare_with(Purpose::Check, file, &files)
+}
+
+fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
+    let mut mailboxes = Vec::new();
+    let open = |workers| {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox(MAILBOX_LETTERS)).unzip();
+        mailboxes = receivers;
+        senders.into()
+    };
+    let next = Next::build(purpose, file, files, open, None).map_err(|refused| refused.errors)?;
+    Ok(Prepared { file: file.to_owned(), next, mailboxes })
+}
+
+impl Prepared {
+    /// What was configured.
+    pub fn config(&self) -> &Config {
+        &self.next.built.loaded.config
+    }
+
+    /// Returns a sentence for each thing that it declares and does not use, and for each redirect that leads to itself.
+    pub fn warnings(&self) -> Vec<String> {
+        self.next.built.warnings()
+    }
+
+    /// What a reload with another file would change, if this were what serves.
+    ///
+    /// # Errors
+    /// All that is wrong with that file.
+    pub fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
+        let Next { built, plan } = self.next;
+        let mailboxes = built.mailboxes.clone();
+        let running = built.into_generation(plan.unbound());
+        let next = Next::build(Purpose::Check, file, &Files::new(), |_| mailboxes, Some(&running));
+        next.map(|next| next.built.changes).map_err(|refused| refused.errors)
+    }
+}
+
+/// Prepares and serves until SIGTERM, SIGINT or SIGQUIT, and then until the requests in flight have ended, or `shutdown.drain`
+/// has. `prepare` runs on a thread of its own, so that such a signal ends the process even while a filter compiles or starts.
+/// `announce` receives the lines that say where the gateway listens.
+///
+/// # Errors
+/// The configuration is wrong, a port is taken, or the machine has nothing left to give. Nothing is bound then.
+pub fn run(
+    prepare: impl FnOnce() -> Result<Prepared, ConfigErrors> + Send + 'static,
+    announce: impl FnMut(&str),
+) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let manager = Arc::new(ServiceManager::from_environment());
+        manager.status("reading the configuration");
+        generation::raise_limit();
+        let prepared = tokio::select! {
+            prepared = tokio::task::spawn_blocking(prepare) => prepared,
+            signal = signals.stop.next() => {
+                stopped_early(signal);
+                return Ok(());
+            }
+        };
+        let prepared = prepared.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(ConfigError::new(format!("cannot start: {error}")).into()),
+        })?;
+        control(prepared, signals, manager, announce).await
+    });
+    // A lookup that hangs in the resolver must not hold the exit up.
+    runtime.shutdown_background();
+    result
+}
+
+async fn control(
+    prepared: Prepared,
+    signals: Signals,
+    manager: Arc<ServiceManager>,
+    mut announce: impl FnMut(&str),
+) -> Result<(), StartError> {
+    let Signals { mut stop, hangup, mut operator } = signals;
+    let (requests, reloads) = mpsc::channel(RELOADS_WAITING);
+    let (file, mailboxes) = (prepared.file.clone(), prepared.next.built.mailboxes.clone());
+    manager.status("starting filters and listeners");
+    let started = start(prepared, requests, manager.clone(), &mut stop, &mut announce).await?;
+    let Some((running, operators)) = started else {
+        return Ok(());
+    };
+    let (status, old) = (running.status.clone(), running.old.clone());
+    let pulse = running.workers.pulse();
+    let mut reloader = Reloader::new(file, mailboxes, hangup, running, reloads)?;
+    announce("ready");
+    operators.readiness.set_serving();
+    manager.ready(&status.sentence());
+    let obey = obey_operators(&mut operator, &status, &old);
+    let mut obey = std::pin::pin!(obey);
+    // One future from the start to the drain: a reload that has begun is not cut off by a delay.
+    tokio::select! {
+        () = stopping(&mut stop, &status, &operators.readiness, &manager) => {}
+        () = reloader.run(&mut announce) => {}
+        () = watchdog::watch(&manager, pulse) => {}
+        () = &mut obey => {}
+    }
+
+    let Running { workers, admin, .. } = reloader.into_running();
+    let drain = status.generation().loaded.config.drain();
+    let hangups = refuse_hangups();
+    let limit = drain.map_or("no limit".to_owned(), |limit| format!("{limit:?}"));
+    tracing::info!(drain = limit, "stopping: no new connections; a second signal ends at once");
+    operators.readiness.set_draining();
+    manager.stopping(drain.map(until_exit), "draining: requests in flight end, new connections are refused");
+    tokio::select! {
+        () = workers.drain(drain, async { _ = stop.next().await }) => {}
+        () = hangups => {}
+        () = &mut obey => {}
+    }
+    drop(admin);
+    // Requests from before a reload have written their lines into the logs of that time.
+    for log in access_logs(&status, &old) {
+        log.close(LOG_PATIENCE);
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for a signal to stop and then for `shutdown.delay`, or for a second signal.
+async fn stopping(stop: &mut StopSignals, status: &Status, readiness: &Readiness, manager: &ServiceManager) {
+    let signal = stop.first().await;
+    let config = &status.generation().loaded.config;
+    let Some(delay) = config.shutdown_delay() else { return };
+    readiness.set_draining();
+    let limit = config.drain().map(|drain| until_exit(delay.saturating_add(drain)));
+    manager.stopping(limit, "stopping: still accepting until `shutdown.delay` is over");
+    tracing::info!(
+        signal,
+        ?delay,
+        "/ready answers 503 from now on; draining begins after the delay or a second signal"
+    );
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        signal = stop.next() => tracing::info!(signal, "second signal: draining begins now"),
+    }
+}
+
+/// Returns the time that the process takes at most to exit after waits of this length.
+const fn until_exit(waits: Duration) -> Duration {
+    waits.saturating_add(LOG_PATIENCE).saturating_add(LOG_PATIENCE)
+}
+
+/// Does what SIGUSR1 and SIGUSR2 ask for. Never ends.
+async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &Old) {
+    loop {
+        match signals.next().await {
+            OperatorSignal::Reserved => tracing::info!("SIGUSR2 is reserved and does nothing"),
+            OperatorSignal::ReopenLogs => {
+                let logs = access_logs(status, old);
+                if logs.is_empty() {
+                    tracing::info!("SIGUSR1: there is no access log to reopen");
+                }
+                logs.iter().for_each(reopen);
+            }
+        }
+    }
+}
+
+/// Returns the access log that is written now, and those of earlier generations that requests still write to; each once.
+fn access_logs(status: &Status, old: &Old) -> Vec<AccessLog> {
+    let mut logs: Vec<AccessLog> = Vec::new();
+    for log in old.access_logs().into_iter().chain(status.generation().access_log.clone()) {
+        if !logs.iter().any(|known| known.is_same(&log)) {
+            logs.push(log);
+        }
+    }
+    logs
+}
+
+fn reopen(log: &AccessLog) {
+    let output = log.output();
+    match log.reopen() {
+        Ok(Reopened::Anew) => tracing::info!(%output, "SIGUSR1: the access log is reopened"),
+        Ok(Reopened::Same) => {
+            tracing::info!(%output, "SIGUSR1: the access log's file was not moved; writing to it continues");
+        }
+        Ok(Reopened::Stream) => {
+            tracing::info!("SIGUSR1: the access log goes to {output}; there is nothing to reopen")
+        }
+        Err(error) => {
+            tracing::error!(%output, "SIGUSR1: the access log cannot be reopened and stays in its old file: {error}");
+        }
+    }
+}
+
+fn stopped_early(signal: &str) {
+    tracing::info!(signal, "stopped before the start was complete");
+}
+
+/// Binds, starts the workers and the filters, listens, and announces the addresses. Returns `None` after a signal to stop that
+/// comes before it listens; a later one finds connections that must be drained.
+async fn start(
+    prepared: Prepared,
+    reloads: ReloadRequests,
+    manager: Arc<ServiceManager>,
+    stop: &mut StopSignals,
+    announce: &mut impl FnMut(&str),
+) -> Result<Option<(Running, Arc<AdminState>)>, StartError> {
+    let Prepared { next: Next { built, plan }, mailboxes, .. } = prepared;
+    let sockets = Sockets::bind(plan, &built.loaded, mailboxes.len(), None, None)?;
+    let Built { loaded, files, snapshot, handover, access_log, .. } = built;
+    let shared = Arc::new(ArcSwap::new(snapshot.clone()));
+    handover.complete(None, &snapshot);
+    let count = mailboxes.len();
+    let workers = Workers::start(&shared, mailboxes)?;
+    tokio::select! {
+        () = workers.start_filters(&snapshot.plugins) => {}
+        signal = stop.next() => {
+            stopped_early(signal);
+            return Ok(None);
+        }
+    }
+    sockets.listen(&loaded)?;
+    let announcements = sockets.listeners.announcements(&loaded);
+    let (listeners, orders) = sockets.listeners.commit();
+    workers.obey(orders).await?;
+    announcements.iter().for_each(|line| announce(line));
+    let generation = Generation { loaded, files, listeners, snapshot, access_log };
+    for warning in generation.warnings() {
+        tracing::warn!("{warning}");
+    }
+    OpenFiles::of(&generation, count).tell_if_too_many(None);
+    let status = Arc::new(Status::new(generation, count));
+    let old: Arc<Old> = Arc::default();
+    let operators = Arc::new(operators::admin_state(status.clone(), old.clone(), reloads));
+    let mut admin = AdminServer::new(operators.clone());
+    admin.commit(sockets.admin, announce);
+    let generation = status.generation();
+    let listeners = generation.listeners.iter().map(|one| (one.listener.id.number(), one.address()));
+    let is_routed = |request: &RequestLine<'_, '_>, name: &str| {
+        generation.snapshot.router.find(request).is_some_and(|found| &*found.value.name == name)
+    };
+    announce::routes(&generation.loaded, &listeners.collect::<Vec<_>>(), &is_routed, announce);
+    Ok(Some((Running { workers, snapshot: shared, status, old, admin, manager }, operators)))
+}

@@ -1,0 +1,428 @@
+//! From the configuration as written to a [`Snapshot`], or to everything that is wrong with it.
+
+mod problems;
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::handover::Handover;
+use super::previous::{Previous, owner_of};
+use super::{Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
+use crate::body::{Keeping, KeptBodies};
+use crate::config::files::Files;
+use crate::config::{
+    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
+    RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
+};
+use crate::entrance::Entrance;
+use crate::filter::{Chain, Filter};
+use crate::observe::metrics::RouteStats;
+use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::path;
+use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::removal::Removals;
+use crate::router::{EncodedSlash, Expected, PathPattern, RouteMatch, Router};
+use crate::upstream::{Mailboxes, Targets};
+use crate::wasm::{Callee, Callees, Plugins, Services};
+
+/// The interval at which the log says that a route refuses requests.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// The surroundings in which a snapshot is built.
+pub(crate) struct Environment<'a> {
+    /// A mailbox for each worker.
+    pub(crate) mailboxes: &'a Mailboxes,
+    /// The snapshot that serves now. The new one takes over what did not change.
+    pub(crate) previous: Option<&'a Snapshot>,
+    /// The files that the configuration names.
+    pub(crate) files: &'a Files,
+    /// The settings of the listeners.
+    pub(crate) listeners: Vec<Arc<Entrance>>,
+}
+
+impl Snapshot {
+    /// Checks and compiles a configuration. Nothing that runs is touched: what a change means for it is in the
+    /// handover.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it and that the file alone did not show, each at its place.
+    pub(crate) fn build(
+        loaded: &Loaded,
+        environment: &Environment<'_>,
+    ) -> Result<(Snapshot, Handover), ConfigErrors> {
+        let config = &loaded.config;
+        let previous = environment.previous.map(|snapshot| Previous::new(snapshot, config));
+        let services = environment.previous.map(|previous| previous.services.clone());
+        let services = services.unwrap_or_else(|| Services::new(environment.mailboxes.len()));
+        let running = environment.previous.map_or(&[][..], |previous| &previous.plugins);
+        let bytes_max = config.retry.keep_body_total.bytes();
+        let kept_bodies = match environment.previous {
+            Some(previous) => previous.kept_bodies.with_limit(bytes_max),
+            None => KeptBodies::new(bytes_max),
+        };
+        let mut builder = Builder {
+            kept_bodies,
+            plugins: Plugins::new(&services, environment.files, running, &config.wasm),
+            loaded,
+            environment,
+            previous: previous.unwrap_or_default(),
+            positions: HashMap::new(),
+            upstreams: vec![],
+            warm: vec![],
+            handover: Handover::default(),
+            removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
+            errors: vec![],
+        };
+        let routes: Vec<_> = config
+            .routes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, route)| {
+                let built = builder.route(index, route)?;
+                let number = |name: &str| {
+                    let listener = environment.listeners.iter().find(|listener| *listener.name == *name);
+                    listener.map(|listener| listener.id.number())
+                };
+                Some((route_match(config, route, number), Arc::new(built)))
+            })
+            .collect();
+        let callees = builder.callees();
+        builder.check_unused();
+        let complete = routes.len() == config.routes.len();
+        let router = Router::build(routes);
+        if let (Err(errors), true) = (&router, complete) {
+            for error in errors {
+                let place = path!["routes", error.route, "match", error.key];
+                let problem = error.problem.to_string();
+                builder.errors.push(loaded.source.error_as_written(&place, &problem));
+            }
+        }
+        let unrouted = builder.previous.unrouted();
+        let (unrouted, warned) = unrouted.unwrap_or_else(|| builder.new_stats("-"));
+        ConfigErrors::check(builder.errors)?;
+        let router = router.map_err(|_| ConfigError::new("the routes cannot be built"))?;
+        let snapshot = Snapshot {
+            listeners: environment.listeners.clone(),
+            router,
+            trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
+            telemetry: Telemetry { access_log: None, unrouted, warned },
+            upstreams: builder.upstreams,
+            warm: builder.warm,
+            removals: builder.removals,
+            plugins: builder.plugins.into_made(),
+            services: services.clone(),
+            kept_bodies: builder.kept_bodies,
+        };
+        builder.handover.call(callees);
+        Ok((snapshot, builder.handover))
+    }
+}
+
+struct Builder<'a> {
+    loaded: &'a Loaded,
+    environment: &'a Environment<'a>,
+    previous: Previous<'a>,
+    /// Upstreams that were built already: their position among all.
+    positions: HashMap<Owner, usize>,
+    upstreams: Vec<NamedUpstream>,
+    warm: Vec<KeptWarm>,
+    handover: Handover,
+    removals: Removals,
+    kept_bodies: KeptBodies,
+    plugins: Plugins<'a>,
+    errors: Vec<ConfigError>,
+}
+
+impl<'a> Builder<'a> {
+    fn config(&self) -> &'a Config {
+        &self.loaded.config
+    }
+
+    fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
+        let base = path!["routes", index];
+        let settings = self.config().settings_of(route);
+        let name: Arc<str> = route.name().into();
+        let action = if let Some(respond) = &route.respond {
+            let delay = respond.delay.map(Duration::from);
+            let respond = Respond::new(respond.status, &pairs(&respond.headers), respond.body.clone());
+            let respond = self.check(&[&base[..], &path!["respond"]].concat(), respond);
+            respond.map(|respond| Action::Respond(respond.delayed(delay)))
+        } else if let Some(redirect) = &route.redirect {
+            let known = path_pattern(&route.matches).parameter_names();
+            let redirect = match redirect.form() {
+                RedirectForm::To(to) => Redirect::new(to.as_str(), redirect.status, &known),
+                RedirectForm::Elsewhere { scheme, host, port } => {
+                    let host = host.map(config::ServerName::as_str);
+                    Redirect::elsewhere(scheme, host, port.map(NonZeroU16::get), redirect.status)
+                }
+            };
+            let redirect = redirect.map_err(|error| vec![error]);
+            self.check(&[&base[..], &path!["redirect"]].concat(), redirect).map(Action::Redirect)
+        } else {
+            self.upstream_route(&base, &name, route, &settings)
+                .map(|action| Action::Upstream(Box::new(action)))
+        };
+        let request = edits(&settings.headers.request);
+        let request_headers = self.check(&[&base[..], &path!["headers", "request"]].concat(), request);
+        let response = edits(&settings.headers.response);
+        let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
+        let filters = self.filters(index, route);
+        let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
+        Some(Route {
+            filters: Chain::new(filters?),
+            name,
+            stats,
+            warned,
+            action: action?,
+            request_headers: request_headers?,
+            response_headers: response_headers?,
+            body_bytes_max: settings.body_bytes_max,
+            encoded_slash: encoded_slash(settings.encoded_slash),
+        })
+    }
+
+    /// The filters of a route, in its order.
+    fn filters(&mut self, index: usize, route: &config::Route) -> Option<Vec<Arc<dyn Filter>>> {
+        let mut filters: Vec<Arc<dyn Filter>> = Vec::new();
+        let mut complete = true;
+        let list = match &route.filters {
+            Some(_) => path!["routes", index, "filters"].to_vec(),
+            None => path!["defaults", "filters"].to_vec(),
+        };
+        for (settings, place) in self.config().filters_of(index, route) {
+            match self.plugins.make(settings) {
+                Ok(plugin) => filters.push(plugin),
+                Err(error) => {
+                    self.plugin_error(&place, &list, &error);
+                    complete = false;
+                }
+            }
+        }
+        complete.then_some(filters)
+    }
+
+    /// The upstreams that plugins may call: all that have a name, whether or not a route uses them.
+    fn callees(&mut self) -> Callees {
+        let config = self.config();
+        if self.plugins.is_empty() {
+            return Callees::default();
+        }
+        let callees = config.upstreams.iter().filter_map(|(name, upstream)| {
+            let (pool, timeouts) = config.settings_of_upstream(upstream);
+            let owner = Owner::Upstream(name.clone());
+            let targets = match self.known(&owner) {
+                Some(known) => known.targets.clone(),
+                None => {
+                    let place = path!["upstreams", name];
+                    self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
+                }
+            };
+            let callee = Callee {
+                upstream: targets.upstream().clone(),
+                timeouts,
+                keep_alive: pool.keep_alive,
+                header_case: upstream.header_case,
+            };
+            Some((name.clone(), callee))
+        });
+        callees.collect()
+    }
+
+    /// Looks at what is declared and not used: its files must be in order, too.
+    fn check_unused(&mut self) {
+        let config = self.config();
+        for (settings, place) in config.unused_filters() {
+            if let Err(error) = self.plugins.examine(&settings) {
+                self.plugin_error(&place, &place, &error);
+            }
+        }
+        let (mailboxes, files) = (self.environment.mailboxes, self.environment.files);
+        for (name, upstream) in config.unrouted_upstreams() {
+            // Plugins may call it: then it is built, or its errors are known.
+            if self.plugins.is_empty() {
+                let (pool, _) = config.settings_of_upstream(upstream);
+                let targets = Targets::build(upstream, &pool, mailboxes, None, files);
+                self.check_targets(&path!["upstreams", name], targets);
+            }
+        }
+    }
+
+    fn upstream_route(
+        &mut self,
+        base: &[Segment],
+        name: &str,
+        route: &'a config::Route,
+        settings: &config::RouteSettings,
+    ) -> Option<UpstreamRoute> {
+        let rewrite = match route.rewrite.as_ref().and_then(config::Rewrite::form) {
+            None => None,
+            Some(form) => {
+                let known = path_pattern(&route.matches).parameter_names();
+                let slashes = encoded_slash(settings.encoded_slash);
+                let rewrite = match form {
+                    RewriteForm::Path(path) => Rewrite::path(path.as_str(), slashes),
+                    RewriteForm::Prefix { strip, add } => {
+                        let [strip, add] = [strip, add].map(|prefix| prefix.map_or("/", RoutePath::as_str));
+                        Rewrite::prefix(strip, add, slashes)
+                    }
+                    RewriteForm::Template(template) => Rewrite::template(template.as_str(), &known, slashes),
+                };
+                Some(self.check(&[base, &path!["rewrite"]].concat(), rewrite.map_err(|error| vec![error]))?)
+            }
+        };
+        let host = match &settings.host {
+            HostHeader::Upstream => HostSent::Upstream,
+            HostHeader::Preserve => HostSent::Preserve,
+            HostHeader::Literal(host) => {
+                let value = HeaderValue::from_str(host).map_err(|error| vec![error]);
+                HostSent::Literal(self.check(&[base, &path!["host"]].concat(), value)?)
+            }
+        };
+        let targets = self.targets(base, name, route, &settings.pool)?;
+        Some(UpstreamRoute {
+            upstream: targets.upstream().clone(),
+            rewrite,
+            host,
+            rewrite_location: settings.rewrite_location,
+            rewrite_cookies: settings.rewrite_cookies,
+            timeouts: settings.timeouts.clone(),
+            retry: settings.retry.clone(),
+            keeping: self.keeping(&settings.retry),
+            upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
+            keep_alive: settings.pool.keep_alive,
+            header_case: self.config().upstream_of(route)?.header_case,
+            removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
+        })
+    }
+
+    /// Returns how requests keep their bodies, if a second try can ask for them.
+    fn keeping(&self, retry: &RetrySettings) -> Option<Keeping> {
+        let is_asked_for = retry.on_stale && retry.attempts > 0;
+        let body_bytes_max = retry.keep_body.filter(|_| is_asked_for)?;
+        Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
+    }
+
+    /// The upstream of a route: its own, or one that is shared by all the routes which name it and set no pool.
+    fn targets(
+        &mut self,
+        base: &[Segment],
+        route_name: &str,
+        route: &'a config::Route,
+        pool: &PoolSettings,
+    ) -> Option<Arc<Targets>> {
+        let (upstream, owner) = (self.config().upstream_of(route)?, owner_of(route)?);
+        if let Owner::Upstream(_) = owner
+            && let Some(known) = self.known(&owner)
+        {
+            known.routes.push(route_name.to_owned());
+            return Some(known.targets.clone());
+        }
+        let place = match &route.upstream {
+            Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
+            _ => [base, &path!["upstream"]].concat(),
+        };
+        let connect = self.config().settings_of(route).timeouts.connect;
+        self.build_targets(&place, owner, upstream, pool, connect, vec![route_name.to_owned()])
+    }
+
+    fn known(&mut self, owner: &Owner) -> Option<&mut NamedUpstream> {
+        self.upstreams.get_mut(*self.positions.get(owner)?)
+    }
+
+    /// An upstream that nobody has asked for yet. `connect` is for the connections that are kept warm.
+    fn build_targets(
+        &mut self,
+        place: &[Segment],
+        owner: Owner,
+        upstream: &config::Upstream,
+        pool: &PoolSettings,
+        connect: Option<Duration>,
+        routes: Vec<String>,
+    ) -> Option<Arc<Targets>> {
+        let before = self.previous.targets(&owner, upstream);
+        let targets =
+            Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
+        let targets = self.check_targets(place, targets)?;
+        if pool.keep_alive && pool.min_idle > 0 {
+            self.warm.push(KeptWarm { upstream: targets.upstream().clone(), connect });
+        }
+        let named = NamedUpstream {
+            name: self.display_name(&owner),
+            routes,
+            targets: targets.clone(),
+            owner: owner.clone(),
+        };
+        self.handover.add(&named, place, pool, before);
+        self.upstreams.push(named);
+        self.positions.insert(owner, self.upstreams.len() - 1);
+        Some(targets)
+    }
+
+    /// The name in logs and metrics. A route with a pool of its own may be called as an upstream is that others share.
+    fn display_name(&self, owner: &Owner) -> String {
+        match owner {
+            Owner::Route(name) if self.config().upstreams.contains_key(name) => format!("{name} (route)"),
+            Owner::Route(name) | Owner::Upstream(name) => name.clone(),
+        }
+    }
+
+    fn new_stats(&self, name: &str) -> (Arc<RouteStats>, Arc<OccasionalByReason>) {
+        let stats = RouteStats::new(name, self.environment.mailboxes.len());
+        (Arc::new(stats), Arc::new(OccasionalByReason::every(WARN_EVERY)))
+    }
+}
+
+/// Returns the match of a route for a router in which listeners have numbers of the caller's.
+pub(crate) fn route_match(
+    config: &Config,
+    route: &config::Route,
+    number: impl Fn(&str) -> Option<usize>,
+) -> RouteMatch {
+    let text = |value: &ValueMatch| match value {
+        ValueMatch::Present => Expected::Present,
+        ValueMatch::Exact(value) => Expected::Value(value.clone()),
+    };
+    let matches = &route.matches;
+    RouteMatch {
+        listeners: route.listeners.iter().flatten().filter_map(|name| number(name)).collect(),
+        host: matches.host.as_ref().map(ToString::to_string),
+        path: path_pattern(matches),
+        encoded_slash: encoded_slash(config.encoded_slash_of(route)),
+        methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),
+        headers: matches.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        query: matches.query.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+    }
+}
+
+fn encoded_slash(written: config::EncodedSlash) -> EncodedSlash {
+    match written {
+        config::EncodedSlash::Reject => EncodedSlash::Reject,
+        config::EncodedSlash::Keep => EncodedSlash::Keep,
+    }
+}
+
+/// Returns the path of a route's match for a router.
+pub(crate) fn path_pattern(matches: &config::Match) -> PathPattern {
+    match matches.path_match() {
+        PathMatch::Any => PathPattern::Any,
+        PathMatch::Exact(path) => PathPattern::Exact(path.as_str().to_owned()),
+        PathMatch::Prefix(path) => PathPattern::Prefix(path.as_str().to_owned()),
+        PathMatch::Template(template) => PathPattern::Template(template.as_str().to_owned()),
+    }
+}
+
+fn pairs(
+    fields: &std::collections::BTreeMap<config::HeaderName, config::HeaderValues>,
+) -> Vec<(String, String)> {
+    let pairs = fields.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn edits(edits: &config::HeaderEdits) -> Result<HeaderEdits, Vec<crate::policy::HeaderEditError>> {
+    let remove: Vec<String> = edits.remove.iter().map(ToString::to_string).collect();
+    HeaderEdits::new(&pairs(&edits.set), &pairs(&edits.add), &remove)
+}

@@ -1,0 +1,215 @@
+//! A request of the gateway's own, with its response as a whole: what a filter asks of an upstream.
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, FailureKind, Progress};
+use super::endpoint::{Endpoint, Upstream};
+use super::exchange::Received;
+use crate::body::Body;
+use crate::config::{HeaderCase, RouteTimeouts};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::forward;
+use crate::http1::OutgoingHead;
+use crate::net::timer::{Timer, deadline, earlier};
+
+/// A request of the gateway's own, fit to be sent.
+#[derive(Debug)]
+pub(crate) struct OwnRequest {
+    method: Method,
+    target: String,
+    headers: Fields,
+    body: Bytes,
+}
+
+/// What came back, as a whole.
+#[derive(Debug)]
+pub(crate) struct OwnResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Fields,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: Option<Fields>,
+}
+
+/// What holds for all tries of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct CallLimits<'a> {
+    /// `request` and `per_try` hold as they do for a client's request.
+    pub(crate) timeouts: &'a RouteTimeouts,
+    /// When the last byte of the response must be there.
+    pub(crate) done_by: Instant,
+    /// The largest body of a response.
+    pub(crate) body_bytes_max: usize,
+    /// Whether the connection may be kept (`pool.keep_alive`).
+    pub(crate) keep_alive: bool,
+    /// The letter case of field names. The caller gets those of the response in lower case.
+    pub(crate) header_case: HeaderCase,
+}
+
+impl OwnRequest {
+    /// A request for `target`, a path with or without a query, which goes behind the base path of the endpoint. What `headers` say of the connection, of the body's framing and
+    /// of expectations is left out: that is for the gateway to say. Without a `Host` the endpoint's is sent.
+    ///
+    /// `None` for what cannot be sent: CONNECT, or a target that does not begin with `/`, or has a fragment, or
+    /// anything but visible ASCII in it.
+    pub(crate) fn new(method: Method, target: String, mut headers: Fields, body: Bytes) -> Option<Self> {
+        let is_sendable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        let is_target = target.starts_with('/') && target.bytes().all(is_sendable);
+        if method == Method::CONNECT || !is_target {
+            return None;
+        }
+        forward::remove_hop_by_hop(&mut headers);
+        // Trailers are read anyway: this is about the connection, and of no use to whoever asks.
+        headers.remove(header::TE);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRAILER);
+        headers.remove(header::EXPECT);
+        // Exactly one, or none.
+        if let Some(host) = headers.remove(header::HOST) {
+            headers.insert(header::HOST, host);
+        }
+        Some(Self { method, target, headers, body })
+    }
+
+    /// Method and target, for people.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) fn headers(&self) -> &Fields {
+        &self.headers
+    }
+
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    fn headers_for(&self, endpoint: &Endpoint) -> Fields {
+        let mut headers = self.headers.clone();
+        if !headers.contains_key(header::HOST) {
+            headers.append(header::HOST, HeaderValue::clone(endpoint.host()));
+        }
+        headers
+    }
+}
+
+/// Sends a request to `upstream` and reads the response. Connections are the pool's, and so is the place in its queue. Where
+/// none can be opened the next endpoint is asked, each once; a kept one that turns out closed is replaced once, if the request
+/// may be sent again.
+///
+/// # Errors
+/// There is no response, or not all of it: [`Error::RequestTimeout`] when the time is over, [`Error::ResponseTooLarge`], and
+/// whatever fails a client's request.
+pub(crate) async fn call(
+    upstream: &Upstream,
+    request: &OwnRequest,
+    limits: CallLimits<'_>,
+) -> Result<OwnResponse, Error> {
+    // Its own, because a timer belongs to one task, and nobody says which this is.
+    let timer = Timer::default();
+    let done_by = earlier(Some(limits.done_by), deadline(limits.timeouts.request));
+    let whole = async {
+        let received = receive(upstream, request, limits, done_by, &timer).await?;
+        collect(received, limits.body_bytes_max).await
+    };
+    timer.within(done_by, whole).await.unwrap_or(Err(Error::RequestTimeout))
+}
+
+/// Sends the request until there is a response, or no further try is allowed.
+async fn receive(
+    upstream: &Upstream,
+    request: &OwnRequest,
+    limits: CallLimits<'_>,
+    done_by: Option<Instant>,
+    timer: &Timer,
+) -> Result<Received, Error> {
+    let endpoints = upstream.endpoints(limits.timeouts.connect, timer).await?;
+    let mut candidates = endpoints.candidates();
+    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
+    let mut unasked = endpoints.len().saturating_sub(1);
+    let (mut fresh, queued) = (false, Cell::new(Duration::ZERO));
+    loop {
+        let attempt = Attempt {
+            head: OutgoingHead {
+                method: &request.method,
+                target: &endpoint.target(&request.target),
+                headers: &request.headers_for(endpoint),
+                connection: (!limits.keep_alive).then_some("close"),
+                case: limits.header_case,
+            },
+            upgrade: false,
+            interim: None,
+            fresh,
+            moves_on: unasked > 0,
+            keeping: None, // it is in memory
+            now: Instant::now(),
+            timeouts: limits.timeouts,
+            done_by,
+            queued: &queued,
+            timer,
+        };
+        let failure = match attempt.run(endpoint, Body::full(request.body.clone()), &mut Unwatched).await {
+            Ok(received) => return Ok(received),
+            Err(failure) => failure,
+        };
+        let next = match failure.kind {
+            FailureKind::Stale if !fresh => Some(endpoint),
+            FailureKind::Connect => {
+                unasked = unasked.saturating_sub(1);
+                candidates.next()
+            }
+            FailureKind::Stale | FailureKind::Final => None,
+        };
+        let next = next.ok_or(failure.error)?;
+        tracing::debug!(endpoint = endpoint.url(), "trying again: {}", failure.error);
+        endpoint.pool().count_retry();
+        fresh |= failure.kind == FailureKind::Stale;
+        endpoint = next;
+    }
+}
+
+/// The response with all of its body.
+async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnResponse, Error> {
+    let Received { status, mut headers, mut body, .. } = received;
+    forward::clean_response(status, &mut headers, None).map_err(|_| Error::UnexpectedUpgrade)?;
+    if body.size_hint().lower() > body_bytes_max as u64 {
+        return Err(Error::ResponseTooLarge);
+    }
+    let (mut bytes, mut trailers) = (BytesMut::new(), None);
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame?.into_data() {
+            Ok(data) if data.len() > body_bytes_max.saturating_sub(bytes.len()) => {
+                return Err(Error::ResponseTooLarge);
+            }
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    if let Some(trailers) = &mut trailers {
+        forward::filter_trailers(trailers);
+    }
+    Ok(OwnResponse { status, headers, body: bytes.freeze(), trailers: trailers.map(Fields::from) })
+}
+
+/// There is no access log line for what nobody asked of the gateway.
+struct Unwatched;
+
+impl Progress for Unwatched {
+    fn reused(&mut self) {}
+    fn dialling(&mut self) {}
+    fn connected(&mut self) {}
+}

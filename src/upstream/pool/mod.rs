@@ -1,0 +1,385 @@
+//! The connections to one endpoint: how many there may be, who may use one, and who waits.
+//!
+//! Limits hold for the whole process. Idle connections belong to a worker (see [`super::idle`]); what has to be
+//! exact across workers is in [`super::queue`]. `taken` and `waiting` are copies of its numbers that may be read
+//! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
+//! least one of the two sees both.
+
+mod counts;
+mod letter;
+mod limits;
+mod patience;
+mod slot;
+#[cfg(test)]
+pub(in crate::upstream) mod tests;
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use counts::Counts;
+pub(crate) use letter::{Letters, Mailboxes, mailbox};
+pub(super) use limits::Limits;
+pub(crate) use patience::{Patience, Refusal};
+use slot::Place;
+pub(crate) use slot::Slot;
+use tokio::time::Instant;
+
+use super::connection::{CloseReason, Connection};
+use super::idle;
+use super::queue::{Capacity, Grant, Queue};
+use crate::config::PoolSettings;
+use crate::error::Error;
+use crate::net::timer::{Timer, deadline, earlier};
+use crate::observe::metrics::{Sharded, this_worker};
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// The pool of one endpoint of one route or upstream.
+pub(crate) struct Pool {
+    number: u64,
+    /// The endpoint, as it shows in the log.
+    endpoint: String,
+    limits: Limits,
+    /// Places that are not free.
+    taken: AtomicUsize,
+    /// Requests that wait and that a kept connection would serve.
+    waiting: AtomicUsize,
+    retired: AtomicBool,
+    queue: Mutex<Queue>,
+    counts: Sharded<Counts>,
+    mailboxes: Mailboxes,
+}
+
+/// What a request gets from its pool.
+pub(crate) enum Acquired {
+    /// A connection that was kept.
+    Reused(Connection),
+    /// Leave to open a new one.
+    Dial(Slot),
+}
+
+/// Which connection serves a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A kept one that lives, or a new one.
+    Any,
+    /// As `Any`, but none whose server may be about to close it: the request could not go again.
+    Settled,
+    /// A new one.
+    Fresh,
+}
+
+impl Wanted {
+    fn serves(self, kept: &Connection) -> bool {
+        match self {
+            Wanted::Any => true,
+            Wanted::Settled => !kept.is_in_doubt(),
+            Wanted::Fresh => false,
+        }
+    }
+}
+
+impl Pool {
+    /// An empty pool for `endpoint`, which is its name in the log. `mailboxes` has one for each worker.
+    pub(crate) fn new(endpoint: String, limits: Limits, mailboxes: Mailboxes) -> Arc<Self> {
+        Arc::new(Self {
+            number: NEXT_NUMBER.fetch_add(1, SeqCst),
+            counts: Sharded::new(mailboxes.len()),
+            endpoint,
+            limits,
+            taken: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            queue: Mutex::default(),
+            mailboxes,
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns an idle connection, or leave to open one, as soon as the limits allow it: first come, first served. `patience`
+    /// bounds the wait.
+    ///
+    /// # Errors
+    /// [`Error::PoolFull`] when too many wait already, [`Error::AcquireTimeout`] when the wait took too long.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        timer: &Timer,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<Acquired, Refusal> {
+        match self.acquire_idle(Instant::now(), wanted) {
+            Some(connection) => Ok(Acquired::Reused(connection)),
+            None => self.acquire_later(timer, wanted, patience).await,
+        }
+    }
+
+    /// An idle connection of this worker, if there is one as of `now` and nobody waits for it: what most requests find.
+    pub(crate) fn acquire_idle(&self, now: Instant, wanted: Wanted) -> Option<Connection> {
+        // Whoever waits was here first.
+        if wanted == Wanted::Fresh || self.waiting.load(SeqCst) > 0 {
+            return None;
+        }
+        let connection = idle::take(self, now, wanted)?;
+        self.count(|counts| {
+            counts.acquired.add(1);
+            counts.reused.add(1);
+        });
+        Some(connection)
+    }
+
+    async fn acquire_later(
+        self: &Arc<Self>,
+        timer: &Timer,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<Acquired, Refusal> {
+        let place = {
+            let mut queue = self.lock();
+            let settings = self.settings();
+            if queue.waiting() == 0 && queue.reserve(Capacity::of(&settings)) {
+                self.publish(&queue);
+                self.count(|counts| counts.acquired.add(1));
+                return Ok(Acquired::Dial(Slot::new(self.clone())));
+            }
+            // Who can be served by another worker's idle connection is only on the way to it.
+            if queue.waiting() >= settings.max_pending.saturating_add(self.idle()) {
+                return Err(self.refuse(Error::PoolFull, queue.is_unconnected()));
+            }
+            let (number, granted) = queue.push(this_worker());
+            self.publish(&queue);
+            Place { pool: self.clone(), number, granted }
+        };
+        let began = Instant::now();
+        let acquired = self.wait(place, timer, wanted, patience).await;
+        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.count(|counts| counts.wait_micros.add(waited));
+        acquired
+    }
+
+    /// Waits in `place` for a grant. A kept connection that is not `wanted` makes room for a new one.
+    async fn wait(
+        self: &Arc<Self>,
+        mut place: Place,
+        timer: &Timer,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<Acquired, Refusal> {
+        let acquire_timeout = self.settings().acquire_timeout;
+        let limit = deadline(patience.rest(acquire_timeout));
+        let mut leaves = deadline(patience.leaves_after(acquire_timeout));
+        self.offer_idle();
+        self.ask_other_workers();
+        loop {
+            let Ok(granted) = timer.within(earlier(limit, leaves), &mut place.granted).await else {
+                let (is_unconnected, is_early) = (self.is_unconnected(), leaves.take().is_some());
+                if is_early && !is_unconnected {
+                    continue; // The endpoint can be reached, so that the rest of the time is worth waiting.
+                }
+                return Err(self.refuse(Error::AcquireTimeout, is_unconnected));
+            };
+            let acquired = match granted.map_err(|_closed| Refusal::from(Error::Internal))? {
+                Grant::Connection(mut kept) if !wanted.serves(&kept) => {
+                    // Queued before the room is there, so that nobody else takes it.
+                    place.wait_to_dial(&mut kept);
+                    kept.close(CloseReason::Replaced);
+                    continue;
+                }
+                Grant::Connection(connection) => {
+                    self.count(|counts| counts.reused.add(1));
+                    Acquired::Reused(*connection)
+                }
+                Grant::Dial(slot) => Acquired::Dial(slot),
+            };
+            self.count(|counts| counts.acquired.add(1));
+            return Ok(acquired);
+        }
+    }
+
+    fn refuse(&self, error: Error, is_unconnected: bool) -> Refusal {
+        self.count(|counts| counts.refused.add(error.reason()));
+        Refusal { error, is_unconnected }
+    }
+
+    /// Returns true if no connection to the endpoint is open.
+    pub(super) fn is_unconnected(&self) -> bool {
+        self.lock().is_unconnected()
+    }
+
+    /// Takes a connection back after an exchange that left it in good order.
+    pub(crate) fn release(&self, mut connection: Connection) {
+        connection.kept = true;
+        let (settings, now) = (self.settings(), Instant::now());
+        if let Some(reason) = self.no_longer_wanted(&connection, &settings, now) {
+            return connection.close(reason);
+        }
+        let stays = self.waiting.load(SeqCst) == 0 && self.taken.load(SeqCst) <= settings.max_connections;
+        let connection = if stays { Some(connection) } else { self.hand_over(connection, &settings) };
+        let Some(connection) = connection else { return };
+        self.keep(connection, &settings, now);
+        // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
+        if self.waiting.load(SeqCst) > 0 {
+            self.offer_idle();
+        }
+    }
+
+    /// Puts a connection to the idle ones of this worker, and closes what is too many in the process.
+    fn keep(&self, connection: Connection, settings: &PoolSettings, now: Instant) {
+        idle::put(self, connection, settings, now);
+        if self.taken.load(SeqCst) > settings.max_idle {
+            self.trim(settings);
+        }
+    }
+
+    /// Gives a connection to the request that has waited longest, or closes it where there are too many; back when
+    /// nobody asks for it.
+    fn hand_over(&self, mut connection: Connection, settings: &PoolSettings) -> Option<Connection> {
+        if connection.has_forbidden_body() {
+            connection.close(CloseReason::UnexpectedBytes);
+            return None;
+        }
+        loop {
+            let waiter = {
+                let mut queue = self.lock();
+                if queue.taken() > settings.max_connections {
+                    connection.slot.leave(&mut queue);
+                    self.publish(&queue);
+                    drop(queue);
+                    connection.close(CloseReason::MaxConnections);
+                    return None;
+                }
+                let waiter = queue.pop_for_connection();
+                self.publish(&queue);
+                waiter
+            };
+            let Some(waiter) = waiter else { return Some(connection) };
+            if waiter.worker != this_worker() && connection.stream.detach().is_err() {
+                // It cannot get there: a new one, in its place, has to do.
+                let mut queue = self.lock();
+                connection.slot.leave(&mut queue);
+                queue.put_back_to_dial(waiter);
+                drop(queue);
+                connection.close(CloseReason::Error);
+                return None;
+            }
+            match waiter.grant.send(Grant::Connection(Box::new(connection))) {
+                Err(Grant::Connection(refused)) => connection = *refused,
+                Ok(()) | Err(Grant::Dial(_)) => return None,
+            }
+        }
+    }
+
+    /// Hands this worker's idle connections to those who wait.
+    pub(crate) fn offer_idle(&self) {
+        while self.waiting.load(SeqCst) > 0
+            && let Some(connection) = idle::take(self, Instant::now(), Wanted::Any)
+        {
+            // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
+            let settings = self.settings();
+            if let Some(unwanted) = self.hand_over(connection, &settings) {
+                self.keep(unwanted, &settings, Instant::now());
+            }
+        }
+    }
+
+    /// Asks one other worker that has idle connections to give one, if somebody waits.
+    fn ask_other_workers(self: &Arc<Self>) {
+        if self.waiting.load(SeqCst) == 0 {
+            return;
+        }
+        let me = this_worker();
+        let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
+        for (worker, (counts, mailbox)) in others {
+            // Where every mailbox is full, the next connection to be given back ends the wait.
+            if worker != me && counts.idle.load(SeqCst) > 0 && mailbox.offer(self) {
+                return;
+            }
+        }
+    }
+
+    /// Lets those who wait longest open connections, as far as the limits go.
+    fn grant_dials(self: &Arc<Self>) {
+        loop {
+            let waiter = {
+                let mut queue = self.lock();
+                if queue.waiting() == 0 || !queue.reserve(Capacity::of(&self.settings())) {
+                    return;
+                }
+                let waiter = queue.pop();
+                self.publish(&queue);
+                waiter
+            };
+            let slot = Slot::new(self.clone());
+            // One that no longer waits hands the slot back by dropping it, and thereby to the next.
+            drop(waiter.map(|waiter| waiter.grant.send(Grant::Dial(slot))));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, queue: &Queue) {
+        self.taken.store(queue.taken(), SeqCst);
+        self.waiting.store(queue.waiting_for_connection(), SeqCst);
+    }
+
+    fn count(&self, count: impl FnOnce(&Counts)) {
+        if let Some(counts) = self.counts.mine() {
+            count(counts);
+        }
+    }
+
+    pub(super) fn count_idle(&self, change: i64) {
+        self.count(|counts| {
+            counts.idle.fetch_add(change, SeqCst);
+        });
+    }
+
+    /// Idle connections in the whole process.
+    fn idle(&self) -> usize {
+        let idle: i64 = self.counts.iter().map(|counts| counts.idle.load(SeqCst)).sum();
+        usize::try_from(idle).unwrap_or(0)
+    }
+
+    /// Leave to open a connection that nobody has asked for yet, if this worker's share of `min_idle` is not
+    /// there and the limits allow it.
+    pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
+        let settings = self.settings();
+        let workers = self.mailboxes.len().max(1);
+        let me = this_worker();
+        let extra = usize::from(me < settings.min_idle % workers);
+        let share = settings.min_idle / workers + extra;
+        let enough = idle::count(self) >= share || self.idle() >= settings.max_idle;
+        if enough || !settings.keep_alive || self.is_retired() {
+            return None;
+        }
+        let mut queue = self.lock();
+        let reserved = queue.waiting() == 0 && queue.reserve(Capacity::of(&settings));
+        self.publish(&queue);
+        drop(queue);
+        reserved.then(|| Slot::new(self.clone()))
+    }
+
+    /// A request is tried again: its connection had died unnoticed, or could not be opened.
+    pub(crate) fn count_retry(&self) {
+        self.count(|counts| counts.retried.add(1));
+    }
+
+    /// A TLS handshake was done.
+    pub(crate) fn count_handshake(&self, resumed: bool) {
+        self.count(|counts| {
+            counts.tls_handshakes.add(1);
+            counts.tls_resumed.add(u64::from(resumed));
+        });
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("number", &self.number).finish_non_exhaustive()
+    }
+}

@@ -5,8 +5,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use gateway::fields::Fields;
-use gateway::router::{EncodedSlash, PathPattern, RequestLine, RouteMatch, Router, normalise};
+use gateway::http::fields::Fields;
+use gateway::http::path::{EncodedSlash, normalise};
+use gateway::router::{PathPattern, RequestLine, RouteMatch, Router};
 use http::Method;
 
 const ROUTE_COUNTS: [usize; 3] = [10, 1_000, 10_000];

@@ -8,8 +8,9 @@ use std::path::Path;
 use http::Method;
 
 use crate::config;
-use crate::http1::pieces::{self, Reading};
-use crate::router::{EncodedSlash, normalise, normalise_written};
+use crate::http::path::{EncodedSlash, normalise, normalise_written};
+use crate::testing::pieces;
+use crate::testing::pieces::Reading;
 use crate::wasm::scripted::{self, Scripted};
 
 /// Request heads and bodies: whole and cut up, they have to mean the same.

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::Direction;
 use super::member::Member;
-use crate::body::{Body, Streaming};
-use crate::error::Error;
-use crate::fields::Fields;
-use crate::forward;
+use crate::http::body::{Body, Streaming};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
 use crate::net::timer::{Timer, deadline};
 
 /// A body as a filter lets it go on. Pulled like any other: a filter that holds nothing back adds nothing but its callback.

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use crate::body::Body;
-use crate::error::{Error, FilterError};
-use crate::fields::Fields;
-use crate::message::Response;
+use crate::http::body::Body;
+use crate::http::error::{Error, FilterError};
+use crate::http::fields::Fields;
+use crate::http::message::Response;
 
 /// Names and values of a header section, together, as a filter may make it.
 pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;

@@ -2,8 +2,8 @@
 
 use http::{HeaderName, HeaderValue, header};
 
-use crate::fields::Fields;
-use crate::forward;
+use crate::http::fields::Fields;
+use crate::http::forward;
 
 /// A field that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,10 @@
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::config::{HostPattern, Loaded, Route, Scheme, ValueMatch};
-use crate::fields::Fields;
-use crate::forward::{ClientOrigin, parse_authority};
-use crate::router::{EncodedSlash, PathPattern, RequestLine, normalise};
+use crate::http::fields::Fields;
+use crate::http::forward::{ClientOrigin, parse_authority};
+use crate::http::path::{EncodedSlash, normalise};
+use crate::router::{PathPattern, RequestLine};
 use crate::snapshot::{Action, Snapshot, path_pattern};
 
 /// The number of loops that are named; more of them are a number.

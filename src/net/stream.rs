@@ -13,8 +13,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-pub(crate) use crate::net::keepalive::set_keepalive;
-
 /// What one read asks for: a 64 KiB body together with its head.
 const READ_BYTES: usize = 68 * 1024;
 

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::fields::Fields;
-use crate::forward::{has_spellings, is_spelling_of};
+use crate::http::fields::Fields;
+use crate::http::forward::{has_spellings, is_spelling_of};
 
 /// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and
 /// an edit could only make two readers disagree on where a message ends.

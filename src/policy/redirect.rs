@@ -8,10 +8,10 @@ use http::{HeaderValue, StatusCode, Uri};
 
 use super::template::{Template, TemplateError};
 use crate::config::Scheme;
-use crate::error::Error;
-use crate::fields::Fields;
-use crate::forward::ClientOrigin;
-use crate::message::Response;
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward::ClientOrigin;
+use crate::http::message::Response;
 use crate::router::Parameters;
 
 /// A response that sends the client elsewhere.
@@ -181,7 +181,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::fields::Fields;
+    use crate::http::fields::Fields;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
 
     fn response(redirect: &Redirect, parameters: &Parameters<'_, '_>) -> Response<Bytes> {
@@ -196,7 +196,7 @@ mod tests {
         host: &str,
         query: Option<&str>,
     ) -> Result<String, Error> {
-        let host = crate::forward::parse_authority(host).unwrap_or_default();
+        let host = crate::http::forward::parse_authority(host).unwrap_or_default();
         let client = || ClientOrigin { scheme, host };
         let response = redirect.response(&Parameters::none(), "/a%20b/", query, client)?;
         Ok(response.headers.get(LOCATION).unwrap().to_str().unwrap().to_owned())

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::headers::{HeaderEditError, parse_field};
-use crate::fields::Fields;
-use crate::message::Response;
+use crate::http::fields::Fields;
+use crate::http::message::Response;
 
 /// The answer of a route that asks no upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]

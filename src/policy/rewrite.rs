@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::template::{Template, TemplateError};
-use crate::router::{
-    EncodedSlash, Parameters, PathError, hex_digit, is_foreign_to_paths, is_unreserved, normalise,
-    normalise_written,
+use crate::http::path::{
+    EncodedSlash, PathError, hex_digit, is_foreign_to_paths, is_unreserved, normalise, normalise_written,
 };
+use crate::router::Parameters;
 
 /// The worst values that a parameter can have for the text around it: beside dots they make a dot segment in
 /// disguise, the second one only where encoded slashes are kept. A value is never empty and never a dot segment
@@ -184,7 +184,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::fields::Fields;
+    use crate::http::fields::Fields;
     use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
 
     const REJECT: EncodedSlash = EncodedSlash::Reject;

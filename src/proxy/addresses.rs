@@ -2,16 +2,17 @@
 
 use http::{Method, StatusCode, header};
 
-use super::Outgoing;
-use crate::fields::Fields;
-use crate::forward::{self, ClientOrigin};
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::forward::ClientOrigin;
 use crate::policy::Reverse;
-use crate::record::Record;
+use crate::proxy::exchange_log::Record;
+use crate::proxy::serve::Outgoing;
 use crate::snapshot::{HostSent, UpstreamRoute};
 use crate::upstream::{Endpoint, Received};
 
 /// Returns true if a response may have an address that concerns the gateway.
-pub(super) fn may_be_in(status: StatusCode, route: &UpstreamRoute, headers: &Fields) -> bool {
+pub(crate) fn may_be_in(status: StatusCode, route: &UpstreamRoute, headers: &Fields) -> bool {
     let has_location = may_have_location(status) && headers.contains_key(header::LOCATION);
     has_location || (route.rewrite_cookies && headers.contains_key(header::SET_COOKIE))
 }
@@ -29,7 +30,7 @@ fn may_have_location(status: StatusCode) -> bool {
 /// Replaces the upstream's addresses by those that the client knows, where the route says so. Records a redirect that leads the
 /// client back to the URL that it asked for.
 #[cold]
-pub(super) fn rewrite(
+pub(crate) fn rewrite(
     received: &mut Received,
     outgoing: &Outgoing<'_>,
     endpoint: &Endpoint,

@@ -6,8 +6,8 @@ use std::task::Poll;
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use crate::body::Body;
-use crate::error::Error;
+use crate::http::body::Body;
+use crate::http::error::Error;
 use crate::net::timer::Timer;
 
 /// Waits until a time, and reads and discards the body of the request meanwhile, as an upstream does: whatever is left unread hides
@@ -15,7 +15,7 @@ use crate::net::timer::Timer;
 ///
 /// # Errors
 /// The body breaks, or the client leaves in the middle of it.
-pub(super) async fn pass(until: Option<Instant>, body: Body, timer: &Timer) -> Result<(), Error> {
+pub(crate) async fn pass(until: Option<Instant>, body: Body, timer: &Timer) -> Result<(), Error> {
     let mut body = Some(body);
     std::future::poll_fn(|cx| {
         if timer.poll_elapsed(cx, until).is_ready() {

@@ -9,31 +9,33 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, header};
 use tokio::time::Instant;
 
-use super::{Answer, Incoming, act, check_slashes};
-use crate::downstream::{Begun, Downstream};
-use crate::error::Error;
-use crate::fields::Fields;
+use crate::downstream::service::Call;
 use crate::filter::{Chain, RequestHead, Session};
-use crate::forward;
-use crate::http1::{Call, parse_target};
-use crate::record::Record;
-use crate::router::{EncodedSlash, Found, Parameters, RequestLine, normalise};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::h1::parse_target;
+use crate::http::path::{EncodedSlash, normalise};
+use crate::proxy::client::{Begun, Downstream};
+use crate::proxy::exchange_log::Record;
+use crate::proxy::serve::{Answer, Incoming, act, check_slashes};
+use crate::router::{Found, Parameters, RequestLine};
 use crate::snapshot::Route;
 
 /// What a request has found before its filters see it.
-pub(super) struct Filtered<'a, 'r, 'p> {
-    pub(super) downstream: &'a Downstream,
-    pub(super) begun: &'a Begun,
-    pub(super) chain: &'a Chain,
-    pub(super) found: &'a Found<'r, 'p, Arc<Route>>,
-    pub(super) uri: &'a Uri,
-    pub(super) call: &'a Call,
+pub(crate) struct Filtered<'a, 'r, 'p> {
+    pub(crate) downstream: &'a Downstream,
+    pub(crate) begun: &'a Begun,
+    pub(crate) chain: &'a Chain,
+    pub(crate) found: &'a Found<'r, 'p, Arc<Route>>,
+    pub(crate) uri: &'a Uri,
+    pub(crate) call: &'a Call,
 }
 
 impl Filtered<'_, '_, '_> {
     /// Takes the request through its filters, does what the route says, and takes the response back through them. The gateway's own
     /// errors pass the response callbacks as any response does, and so do local responses.
-    pub(super) async fn answer(&self, incoming: Incoming<'_>, record: &mut Record) -> Result<Answer, Error> {
+    pub(crate) async fn answer(&self, incoming: Incoming<'_>, record: &mut Record) -> Result<Answer, Error> {
         let timer = &self.call.timer;
         let (session, incoming) = self.begin(incoming, record);
         let method = incoming.method.clone();

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::body::Body;
 use crate::config::RetrySettings;
-use crate::error::Error;
+use crate::http::body::Body;
+use crate::http::error::Error;
 use crate::net::timer::{Timer, earlier};
 use crate::upstream::{Endpoint, Failure, FailureKind};
 
@@ -16,7 +16,7 @@ use crate::upstream::{Endpoint, Failure, FailureKind};
 ///
 /// A connection that cannot be opened has sent nothing, so the request first goes to each other endpoint, without a wait and
 /// without an attempt. Only after that round, or once it has lasted too long, do `retry.attempts` and `retry.backoff` hold.
-pub(super) struct Retries<'a> {
+pub(crate) struct Retries<'a> {
     settings: &'a RetrySettings,
     left: u32,
     /// `timeouts.connect`: the round begins no further try once this has passed since its first failure.
@@ -27,7 +27,7 @@ pub(super) struct Retries<'a> {
     /// The endpoints that could not be connected to, the longest ago first.
     failed: VecDeque<&'a Arc<Endpoint>>,
     /// The next try must not trust a kept connection.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
     /// The wait before the next try, and the one before the try after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
@@ -35,7 +35,7 @@ pub(super) struct Retries<'a> {
 
 impl<'a> Retries<'a> {
     /// Returns the tries that `settings` permit at an upstream with so many `endpoints`, after the first.
-    pub(super) fn new(settings: &'a RetrySettings, connect: Option<Duration>, endpoints: usize) -> Self {
+    pub(crate) fn new(settings: &'a RetrySettings, connect: Option<Duration>, endpoints: usize) -> Self {
         Self {
             settings,
             left: settings.attempts,
@@ -50,7 +50,7 @@ impl<'a> Retries<'a> {
     }
 
     /// Returns true if another endpoint is asked should no connection be opened by the try that begins `now`.
-    pub(super) fn moves_on(&self, now: Instant) -> bool {
+    pub(crate) fn moves_on(&self, now: Instant) -> bool {
         self.unasked > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open(now))
     }
 
@@ -63,7 +63,7 @@ impl<'a> Retries<'a> {
     ///
     /// # Errors
     /// The failure is final; the client gets this error.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         failure: Failure,
         failed: &'a Arc<Endpoint>,
@@ -113,7 +113,7 @@ impl<'a> Retries<'a> {
     ///
     /// # Errors
     /// The wait would end after the request's time. Then `error`, which made the try necessary, is final.
-    pub(super) async fn back_off(
+    pub(crate) async fn back_off(
         &mut self,
         timer: &Timer,
         done_by: Option<Instant>,

@@ -8,8 +8,11 @@ use tokio::sync::oneshot;
 
 use crate::admin::{self, AdminState};
 use crate::config::{Admin, ConfigErrors, Loaded, OrOff, Segment};
+use crate::control::compile::listeners::Plan;
+use crate::control::listeners::Bound;
+use crate::downstream::bind;
+use crate::downstream::bind::cannot_bind;
 use crate::generation::Generation;
-use crate::listener::{self, Bound, Plan, cannot_bind};
 use crate::path;
 
 /// What a generation listens on.
@@ -67,7 +70,7 @@ impl Sockets {
         let mut errors = Vec::new();
         if let (AdminChange::On(socket), Some(wanted)) = (&self.admin, loaded.config.admin.as_on()) {
             let listening =
-                socket.local_addr().and_then(|address| listener::listen(address, [socket], &self.going));
+                socket.local_addr().and_then(|address| bind::listen(address, [socket], &self.going));
             let failed = listening.err();
             errors.extend(
                 failed.map(|error| cannot_bind(loaded, &admin_place(), wanted.address.into(), &error, &[])),
@@ -93,7 +96,7 @@ fn bind_admin(
         return Ok(AdminChange::Kept);
     }
     let (address, place) = (wanted.address.into(), admin_place());
-    let bound = listener::bind(address, 1, going);
+    let bound = bind::bind(address, 1, going);
     let (_, sockets) = bound.map_err(|error| cannot_bind(loaded, &place, address, &error, own))?;
     Ok(sockets.into_iter().next().map_or(AdminChange::Off, AdminChange::On))
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with a route's match.
 
-use super::normalise::PathError;
+use crate::http::path::PathError;
 
 /// A part of a route's match that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::Expected;
 use super::error::MatchError;
-use crate::fields::Fields;
+use crate::http::fields::Fields;
 
 /// A header that has to be there, or has to have a value. A header that comes several times matches if one of
 /// its values does; values are compared whole and with their case.

@@ -6,7 +6,7 @@ use super::Hashing;
 use super::error::MatchError;
 use super::paths::PathIndex;
 use super::specificity::HostSpecificity;
-use crate::forward::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
+use crate::http::forward::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
 
 /// The host that a route asks for. Case, the port and a dot at the end of a request's host do not matter.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,6 @@ mod error;
 mod header;
 mod host;
 mod method;
-mod normalise;
 mod path;
 mod paths;
 mod query;
@@ -27,8 +26,6 @@ use condition::Conditions;
 pub use error::{MatchError, RouterError};
 use host::{HostIndex, HostMatch};
 use http::Method;
-pub use normalise::{EncodedSlash, PathError, has_encoded_slash, normalise, normalise_written};
-pub(crate) use normalise::{hex_digit, is_foreign_to_paths, is_unreserved};
 use path::PathMatch;
 pub use path::PathPattern;
 use paths::Rank;
@@ -37,7 +34,8 @@ pub use template::Parameters;
 use template::Template;
 pub(crate) use template::is_parameter_name;
 
-use crate::fields::Fields;
+use crate::http::fields::Fields;
+use crate::http::path::EncodedSlash;
 
 /// How names and segments are hashed: by another seed in each process, except where look-ups are counted for
 /// comparison, which would find more or fewer entries in each other's way.

@@ -1,9 +1,9 @@
 //! Which paths a route serves.
 
 use super::error::MatchError;
-use super::normalise::{EncodedSlash, normalise_written};
 use super::specificity::PathSpecificity;
 use super::template::Template;
+use crate::http::path::{EncodedSlash, normalise_written};
 
 /// The path of a route's match, as written. It is normalised as the paths of requests are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,8 +85,8 @@ fn literal(written: &str, slashes: EncodedSlash) -> Result<Box<str>, MatchError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::normalise::PathError;
     use super::*;
+    use crate::http::path::PathError;
 
     #[test]
     fn patterns_are_normalised_as_requests_are() {

@@ -203,9 +203,9 @@ impl TemplateNode {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use super::super::normalise::EncodedSlash;
     use super::super::path::PathPattern;
     use super::*;
+    use crate::http::path::EncodedSlash;
 
     fn index(patterns: &[PathPattern]) -> PathIndex {
         let mut index = PathIndex::default();

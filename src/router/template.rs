@@ -1,8 +1,8 @@
 //! Path templates such as `/users/{id}/orders/{order}`, and the parameters that a path gives them.
 
 use super::error::MatchError;
-use super::normalise::{EncodedSlash, normalise_written};
 use super::specificity::PathSpecificity;
+use crate::http::path::{EncodedSlash, normalise_written};
 
 /// More segments than any API has; the bits of a specificity hold as many.
 const SEGMENTS_MAX: usize = 64;

@@ -2,7 +2,9 @@
 
 mod build;
 mod handover;
+pub(crate) mod listener;
 mod previous;
+pub(crate) mod route_deadline;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,16 +17,17 @@ pub(crate) use handover::{Handover, Leaving};
 use http::HeaderValue;
 use ipnet::IpNet;
 
-use crate::body::{Keeping, KeptBodies};
 use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
-use crate::entrance::{Entrance, ListenerId};
 use crate::filter::Chain;
+use crate::http::body::{Keeping, KeptBodies};
+use crate::http::path::EncodedSlash;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
-use crate::removal::{Removal, Removals};
-use crate::router::{EncodedSlash, Parameters, Router};
+use crate::router::{Parameters, Router};
+use crate::snapshot::listener::{Entrance, ListenerId};
+use crate::snapshot::route_deadline::{Removal, Removals};
 use crate::upstream::{Targets, Upstream};
 use crate::wasm::{Plugin, Services};
 

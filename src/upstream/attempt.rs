@@ -12,11 +12,12 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::{Received, begin, receive};
 use super::pool::{Acquired, Patience, Refusal, Wanted};
-use crate::body::{Body, Keeping, KeptBody};
 use crate::config::RouteTimeouts;
-use crate::error::Error;
-use crate::http1::{ExchangeOptions, Interim, OutgoingHead};
+use crate::downstream::h1::Interim;
+use crate::http::body::{Body, Keeping, KeptBody};
+use crate::http::error::Error;
 use crate::net::timer::{Timer, earlier};
+use crate::upstream::transport::h1::client::{ExchangeOptions, OutgoingHead};
 
 /// What one try sends, and how long it may take.
 pub(crate) struct Attempt<'a> {

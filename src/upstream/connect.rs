@@ -13,9 +13,10 @@ use tokio_rustls::TlsConnector;
 use super::connection::{Age, Connection, Word};
 use super::endpoint::Endpoint;
 use super::pool::Slot;
-use crate::error::Error;
+use crate::http::error::Error;
 use crate::net::end_of_turn;
-use crate::net::stream::{Socket, Stream, set_keepalive};
+use crate::net::keepalive::set_keepalive;
+use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Timer, deadline};
 
 /// Opens a connection to `endpoint` in the place that `slot` keeps for it.

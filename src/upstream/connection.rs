@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::pool::Slot;
-use crate::http1::Unusable;
 use crate::net::stream::{Arrived, Stream};
+use crate::upstream::transport::h1::client::Unusable;
 
 /// Why an upstream connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

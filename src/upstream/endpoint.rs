@@ -18,7 +18,7 @@ use super::balance::RoundRobin;
 use super::origin::Origin;
 use super::pool::Pool;
 use crate::config::Scheme;
-use crate::error::Error;
+use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline};
 use crate::net::tls;
 use crate::observe::metrics::PoolReport;

@@ -12,12 +12,14 @@ use tokio::time::Instant;
 use super::attempt::Attempt;
 use super::connection::{Age, CloseReason, Connection, Word};
 use super::pool::{Pool, Slot};
-use crate::body::{Body, KeptBody, Streaming};
-use crate::error::Error;
-use crate::fields::Fields;
-use crate::forward;
-use crate::http1::{Exchange, ExchangeFailure, Interim, ResponseHead, may_have_body};
+use crate::downstream::h1::Interim;
+use crate::http::body::{Body, KeptBody, Streaming};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::h1::{ResponseHead, may_have_body};
 use crate::net::stream::Stream;
+use crate::upstream::transport::h1::client::{Exchange, ExchangeFailure};
 
 /// What came back.
 pub(crate) struct Received {

@@ -13,6 +13,7 @@ mod pool;
 mod queue;
 mod resolve;
 mod targets;
+pub(crate) mod transport;
 
 pub(crate) use attempt::{Attempt, Failure, FailureKind, Progress};
 pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, call};

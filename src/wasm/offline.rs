@@ -24,15 +24,15 @@ use super::played::PlayedUpstreams;
 use super::plugin::Plugin;
 use super::plugins::open;
 use super::services::Services;
-use crate::body::{Body, Streaming};
 use crate::config::files::{FileMark, Files};
 use crate::config::{FilterSettings, WasmCache};
-use crate::error::Error;
-use crate::fields::Fields;
 use crate::filter::{Chain, End, Facts, RequestHead, Session};
-use crate::http1::may_have_body;
+use crate::http::body::{Body, Streaming};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::h1::may_have_body;
+use crate::http::{forward, message};
 use crate::net::timer::Timer;
-use crate::{forward, message};
 
 /// How often what the plugin has under way gets its turn at the end of an exchange: for calls that nothing waits for, and for
 /// those that their answers bring about.

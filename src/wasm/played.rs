@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 
 use super::host::{CallResponse, OutgoingCall};
-use crate::fields::Fields;
-use crate::forward;
+use crate::http::fields::Fields;
+use crate::http::forward;
 
 /// Upstreams by name, each with the answers that it gives.
 #[derive(Debug, Default)]

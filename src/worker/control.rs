@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Command, Phase, WorkerParts, start};
-use crate::listener::Orders;
+use crate::control::listeners::Orders;
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
 use crate::wasm::Plugin;

@@ -14,14 +14,15 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::downstream::Current;
-use crate::entrance::ListenerId;
-use crate::listener::{Listen, accept};
+use crate::downstream::accept::accept;
+use crate::downstream::listener::Listen;
 use crate::net::drain::{Drain, cut_off};
 use crate::net::end_of_turn;
 use crate::net::timer::Timer;
 use crate::observe::metrics::{enter_worker, this_worker};
+use crate::proxy::client::Current;
 use crate::snapshot::Snapshot;
+use crate::snapshot::listener::ListenerId;
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
 use crate::wasm::{Plugin, end_instances, keep_instances, start_instances};
 

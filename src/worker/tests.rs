@@ -19,7 +19,7 @@ use support::{Client, Gate, Http2Client, Origin, wait_until};
 use super::*;
 use crate::config::files::Files;
 use crate::config::{self, ConfigErrors};
-use crate::listener::{Bound, Listeners};
+use crate::control::listeners::{Bound, Listeners};
 use crate::snapshot::Environment;
 use crate::upstream::{Mailboxes, mailbox};
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
-use crate::http1::may_have_body;
+use crate::http::h1::may_have_body;
 
 /// Reads `name: value`.
 pub(super) fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {

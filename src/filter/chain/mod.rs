@@ -17,12 +17,12 @@ use super::exchange::{End, Exchange, Facts, RequestHead, ResponseHead};
 use super::fields::remove_framing;
 use super::member::Member;
 use super::{Direction, Filter};
-use crate::body::{Body, Limited};
-use crate::error::Error;
-use crate::fields::Fields;
-use crate::forward;
-use crate::http1::may_have_body;
-use crate::message::Response;
+use crate::http::body::{Body, Limited};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::h1::may_have_body;
+use crate::http::message::Response;
 use crate::net::timer::{Timer, deadline};
 
 /// The filters of a route, at least one, in the order of the configuration: that in which they see requests. Responses pass

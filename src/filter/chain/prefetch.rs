@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, Streaming};
-use crate::error::Error;
-use crate::fields::Fields;
+use crate::http::body::{Body, Streaming};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
 use crate::net::timer::{Timer, deadline};
 
 /// How long a head waits for the first of its body, where no filter holds that back: long enough for a body that comes

@@ -19,9 +19,9 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::Direction;
-use crate::body::{Body, Streaming};
-use crate::error::Error;
-use crate::fields::Fields;
+use crate::http::body::{Body, Streaming};
+use crate::http::error::Error;
+use crate::http::fields::Fields;
 
 /// The most codings that are undone: more than two have no use, and each has a window of its own.
 const CODINGS_MAX: usize = 3;

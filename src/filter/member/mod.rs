@@ -17,8 +17,8 @@ pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
-use crate::error::{Error, FilterError};
-use crate::fields::Fields;
+use crate::http::error::{Error, FilterError};
+use crate::http::fields::Fields;
 
 /// Bytes that a filter may write into the log for one exchange.
 const LOG_BYTES_MAX: usize = 64 * 1024;

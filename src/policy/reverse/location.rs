@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::Reverse;
 use crate::config::Scheme;
-use crate::forward::{RequestHost, parse_authority};
+use crate::http::forward::{RequestHost, parse_authority};
 use crate::policy::rewrite::below_written;
 
 /// A URL, or a path with or without an authority, in its parts.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::rewrite::{Rewrite, below_written};
 use crate::config::Scheme;
-use crate::forward::{ClientOrigin, RequestHost};
+use crate::http::forward::{ClientOrigin, RequestHost};
 
 /// The addresses of an upstream and those that the client used for it, in one exchange.
 #[derive(Debug, Clone, Copy)]

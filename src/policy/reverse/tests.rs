@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use super::Reverse;
 use crate::config::Scheme;
-use crate::forward::{ClientOrigin, parse_authority};
+use crate::http::forward::{ClientOrigin, parse_authority};
+use crate::http::path::EncodedSlash;
 use crate::policy::Rewrite;
-use crate::router::{EncodedSlash, Parameters};
+use crate::router::Parameters;
 
 /// An exchange between `client` and `upstream`, both URLs without a path, with these prefixes.
 fn reverse<'a>(

@@ -4,9 +4,10 @@ use http::HeaderName;
 
 use super::word::Word;
 use crate::config::{HostPattern, Loaded, Method, PathMatch, Route, Segment, ValueMatch};
-use crate::fields::Fields;
+use crate::http::fields::Fields;
+use crate::http::path::{EncodedSlash, normalise};
 use crate::path;
-use crate::router::{EncodedSlash, RequestLine, normalise};
+use crate::router::RequestLine;
 
 /// The values of a request that its route leaves open.
 pub(super) struct Sample {

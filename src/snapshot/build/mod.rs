@@ -12,20 +12,21 @@ use http::HeaderValue;
 use super::handover::Handover;
 use super::previous::{Previous, owner_of};
 use super::{Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
-use crate::body::{Keeping, KeptBodies};
 use crate::config::files::Files;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
     RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
 };
-use crate::entrance::Entrance;
 use crate::filter::{Chain, Filter};
+use crate::http::body::{Keeping, KeptBodies};
+use crate::http::path::EncodedSlash;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
-use crate::removal::Removals;
-use crate::router::{EncodedSlash, Expected, PathPattern, RouteMatch, Router};
+use crate::router::{Expected, PathPattern, RouteMatch, Router};
+use crate::snapshot::listener::Entrance;
+use crate::snapshot::route_deadline::Removals;
 use crate::upstream::{Mailboxes, Targets};
 use crate::wasm::{Callee, Callees, Plugins, Services};
 

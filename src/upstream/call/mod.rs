@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use super::attempt::{Attempt, FailureKind, Progress};
 use super::endpoint::{Endpoint, Upstream};
 use super::exchange::Received;
-use crate::body::Body;
 use crate::config::{HeaderCase, RouteTimeouts};
-use crate::error::Error;
-use crate::fields::Fields;
-use crate::forward;
-use crate::http1::OutgoingHead;
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
 use crate::net::timer::{Timer, deadline, earlier};
+use crate::upstream::transport::h1::client::OutgoingHead;
 
 /// A request of the gateway's own, fit to be sent.
 #[derive(Debug)]

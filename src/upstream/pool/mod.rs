@@ -29,7 +29,7 @@ use super::connection::{CloseReason, Connection};
 use super::idle;
 use super::queue::{Capacity, Grant, Queue};
 use crate::config::PoolSettings;
-use crate::error::Error;
+use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::observe::metrics::{Sharded, this_worker};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::http::error::Error;
 
 /// The bounds of a wait.
 #[derive(Debug, Clone, Copy, Default)]

@@ -21,8 +21,8 @@ use super::log::Sink;
 use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
 use super::wasi::Wasi;
-use crate::fields::Fields;
 use crate::filter::{Fault, Member};
+use crate::http::fields::Fields;
 use crate::upstream::OwnRequest;
 
 /// The root context of every instance.

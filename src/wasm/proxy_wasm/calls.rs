@@ -10,7 +10,7 @@ use wasmtime::{Caller, Linker};
 use super::abi::{Answer, Failure, Status, answer};
 use super::{maps, pairs};
 use crate::filter::MAP_BYTES_MAX;
-use crate::forward;
+use crate::http::forward;
 use crate::upstream::OwnRequest;
 use crate::wasm::host::{Effect, Host, OutgoingCall};
 use crate::wasm::memory::{slice, split, write_u32};

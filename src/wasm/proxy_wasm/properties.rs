@@ -11,8 +11,8 @@ use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Status, answer};
 use super::pairs;
-use crate::fields::Fields;
 use crate::filter::{Exchange, Part, field_name};
+use crate::http::fields::Fields;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, read, slice, split};
 

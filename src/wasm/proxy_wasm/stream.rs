@@ -6,8 +6,8 @@ use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, Failure, Status, StreamKind, answer, grpc_status};
 use super::{maps, pairs};
-use crate::fields::Fields;
 use crate::filter::{Fault, LocalResponse, MAP_BYTES_MAX, Member, field_value};
+use crate::http::fields::Fields;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{give, slice, split, write_u32};
 

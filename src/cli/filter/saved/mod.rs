@@ -4,9 +4,9 @@ use bytes::{Buf as _, Bytes};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::config::printable::printable;
-use crate::fields::Fields;
 use crate::filter::coding::is_encoded;
-use crate::http1::may_have_body;
+use crate::http::fields::Fields;
+use crate::http::h1::may_have_body;
 
 /// The advice for output of curl that is more than a response.
 const SAVE_BY: &str = "save the response by `curl -si URL >FILE`";

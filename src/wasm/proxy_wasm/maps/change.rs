@@ -8,9 +8,9 @@ use wasmtime::Caller;
 use super::super::abi::{Answer, MapKind, Status};
 use super::super::pairs;
 use super::kind_of;
-use crate::fields::Fields;
 use crate::filter::{Direction, MAP_BYTES_MAX, Part, RequestHead, ResponseHead, field_name, field_value};
-use crate::forward;
+use crate::http::fields::Fields;
+use crate::http::forward;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{slice, split};
 

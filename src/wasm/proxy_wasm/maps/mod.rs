@@ -12,8 +12,8 @@ use wasmtime::{Caller, Linker};
 
 use super::abi::{Answer, MapKind, Status, answer};
 use super::pairs;
-use crate::fields::Fields;
 use crate::filter::{Direction, Exchange, field_name};
+use crate::http::fields::Fields;
 use crate::wasm::host::{CallResponse, Host};
 use crate::wasm::memory::{give, give_with, slice, split, write_u32};
 

@@ -1,0 +1,269 @@
+//! What a configuration means for the listeners that run: which of them stay, which go, which come.
+//!
+//! Planning and binding touch nothing that runs, so both may fail and leave everything as it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::changes::{self, Section, differing_keys};
+use crate::config::files::Files;
+use crate::config::{self, ConfigErrors, Loaded};
+use crate::control::listeners::{Bound, Change, Listeners, Running};
+use crate::downstream::bind::{bind, cannot_bind, overlaps};
+use crate::downstream::listener::{Listen, Listener};
+use crate::path;
+use crate::snapshot::listener::Entrance;
+
+/// The listeners of a configuration, checked and built but for the sockets of those that are new.
+pub(crate) struct Plan {
+    /// In the order of the file.
+    planned: Vec<Planned>,
+    removed: Vec<Running>,
+    /// Listeners that were removed before, and still have a socket open.
+    ending: Vec<Arc<Listener>>,
+    /// Where the admin listener is and stays.
+    admin: Option<SocketAddr>,
+}
+
+struct Planned {
+    written: config::Listener,
+    entrance: Arc<Entrance>,
+    /// None where it is new.
+    listener: Option<Arc<Listener>>,
+    change: Change,
+    /// The keys that differ, where it is changed.
+    keys: Vec<String>,
+}
+
+impl Listeners {
+    /// Plans the listeners of a configuration. Those that run and have the same address stay, whatever else is different.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates of any of them, each at its place in the file.
+    pub(crate) fn plan(&self, loaded: &Loaded, workers: usize, files: &Files) -> Result<Plan, ConfigErrors> {
+        let written = &loaded.config.listeners;
+        let names: Vec<String> = written.iter().map(config::Listener::name).collect();
+        let wanted: Vec<_> =
+            written.iter().zip(&names).map(|(one, name)| (one.socket_address(), name.as_str())).collect();
+        let running: Vec<_> =
+            self.running.iter().map(|one| (one.listener.written, &*one.entrance.name)).collect();
+        let matched = matches(&wanted, &running);
+        let (mut planned, mut errors) = (Vec::new(), Vec::new());
+        for (index, (written, position)) in written.iter().zip(&matched).enumerate() {
+            let running = position.and_then(|position| self.running.get(position));
+            match Planned::build(written, running, workers, files) {
+                Ok(one) => planned.push(one),
+                Err(error) => {
+                    errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()));
+                }
+            }
+        }
+        ConfigErrors::check(errors)?;
+        let is_removed = |position: &usize| !matched.contains(&Some(*position));
+        let ending: Vec<_> = self.ending.iter().filter(|listener| listener.is_listening()).cloned().collect();
+        Ok(Plan {
+            planned,
+            removed: (0..self.running.len())
+                .filter(is_removed)
+                .filter_map(|position| self.running.get(position).cloned())
+                .collect(),
+            ending,
+            admin: None,
+        })
+    }
+}
+
+/// Which of the running listeners each of the wanted ones is, by address and name: the one with both, else one whose
+/// name was another. Of the same address and different names there can be several where port 0 is written; their order decides.
+fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec<Option<usize>> {
+    let mut matched: Vec<Option<usize>> = vec![None; wanted.len()];
+    for by_name in [true, false] {
+        for (place, (address, name)) in wanted.iter().enumerate() {
+            let is_it = |position: usize, of: &(SocketAddr, &str)| {
+                of.0 == *address && (!by_name || of.1 == *name) && !matched.contains(&Some(position))
+            };
+            let found = running.iter().enumerate().position(|(position, of)| is_it(position, of));
+            if let Some(slot) = matched.get_mut(place).filter(|slot| slot.is_none()) {
+                *slot = found;
+            }
+        }
+    }
+    matched
+}
+
+impl Planned {
+    fn build(
+        written: &config::Listener,
+        running: Option<&Running>,
+        workers: usize,
+        files: &Files,
+    ) -> Result<Self, crate::net::tls::TlsError> {
+        let built = Entrance::build(written, running.map(|running| &*running.entrance), workers, files)?;
+        let kept = running
+            .filter(|running| running.written == *written && running.entrance.has_same_tls(&built))
+            .map(|running| running.entrance.clone());
+        let mut keys = running.map(|running| differing_keys(&running.written, written)).unwrap_or_default();
+        if running.is_some() && kept.is_none() && keys.is_empty() {
+            keys.push("tls (content of its files)".to_owned());
+        }
+        Ok(Self {
+            written: written.clone(),
+            keys,
+            change: match (running, &kept) {
+                (None, _) => Change::Added,
+                (Some(_), None) => Change::Changed,
+                (Some(_), Some(_)) => Change::Kept,
+            },
+            entrance: kept.unwrap_or_else(|| Arc::new(built)),
+            listener: running.map(|running| running.listener.clone()),
+        })
+    }
+
+    /// The address of one that runs already.
+    fn stays(&self) -> Option<(SocketAddr, Arc<Entrance>)> {
+        Some((self.listener.as_ref()?.address, self.entrance.clone()))
+    }
+}
+
+impl Plan {
+    /// The settings of all listeners, in the order of the file: part of the snapshot that goes with this plan.
+    pub(crate) fn entrances(&self) -> Vec<Arc<Entrance>> {
+        self.planned.iter().map(|planned| planned.entrance.clone()).collect()
+    }
+
+    /// What becomes of each listener, by name: those of the configuration in the order of the file, then those that go.
+    pub(crate) fn changes(&self) -> Section {
+        let mut section = Section::default();
+        for planned in &self.planned {
+            let name = &*planned.entrance.name;
+            match planned.change {
+                Change::Added => section.added.push(shown(name, planned.written.socket_address())),
+                Change::Changed => {
+                    let keys = planned.keys.clone();
+                    section.changed.push(changes::Change { name: name.to_owned(), keys });
+                }
+                Change::Kept | Change::Removed => section.kept += 1,
+            }
+        }
+        let removed = self.removed.iter();
+        section.drained = removed.map(|gone| shown(gone.name(), gone.written.socket_address())).collect();
+        section
+    }
+
+    /// The listeners as if they were bound, for comparing another configuration with them.
+    pub(crate) fn unbound(self) -> Listeners {
+        let planned = self.planned.into_iter().map(|Planned { written, entrance, listener, .. }| {
+            let address = written.socket_address();
+            let listener = listener.unwrap_or_else(|| Arc::new(Listener::new(&entrance, address, address)));
+            Running { written, entrance, listener }
+        });
+        Listeners { running: planned.collect(), ending: Vec::new() }
+    }
+
+    /// Sets the address of an admin listener that stays.
+    pub(crate) fn beside(mut self, admin: Option<SocketAddr>) -> Self {
+        self.admin = admin;
+        self
+    }
+
+    /// Returns the addresses that this process listens on and keeps.
+    pub(crate) fn own(&self) -> Vec<SocketAddr> {
+        let listeners = self.planned.iter().filter_map(Planned::stays).map(|(address, _)| address);
+        listeners.chain(self.admin).collect()
+    }
+
+    /// The addresses that this process lets go of, and may hold for a moment yet.
+    pub(crate) fn going(&self) -> Vec<SocketAddr> {
+        let going = self.removed.iter().map(|removed| &removed.listener).chain(&self.ending);
+        going.map(|listener| listener.address).collect()
+    }
+
+    /// Binds the listeners that are new, a socket for each worker. Clients are refused until [`Bound::listen`]. `going` are
+    /// addresses that this process holds and lets go of: a new one may be part of such a one.
+    ///
+    /// # Errors
+    /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
+    pub(crate) fn bind(
+        self,
+        loaded: &Loaded,
+        workers: usize,
+        going: &[SocketAddr],
+    ) -> Result<Bound, ConfigErrors> {
+        let own = self.own();
+        let mut staying: Vec<(SocketAddr, Arc<Entrance>)> =
+            self.planned.iter().filter_map(Planned::stays).collect();
+        let mut bound = Bound::new(self.ending, workers);
+        let mut errors = Vec::new();
+        for (index, planned) in self.planned.into_iter().enumerate() {
+            let Planned { written, entrance, listener, change, .. } = planned;
+            if let Some(listener) = listener {
+                bound.changes.push((change, Running { written, entrance, listener }));
+                continue;
+            }
+            let (address, place) = (written.socket_address(), path!["listeners", index, "address"]);
+            if let Some((_, other)) = staying.iter().find(|(other, _)| overlaps(*other, address)) {
+                let shown = loaded.source.shown(&place, &address.to_string());
+                let message = format!("the address `{shown}` is a part of another listener's");
+                let help = format!("`{}` has it, or a part of it: write another port", other.name);
+                let help = loaded.source.as_written(&[&path!["listeners"]], &help);
+                errors.push(loaded.source.error(&place, message).help(help));
+                continue;
+            }
+            match bind(address, workers, going) {
+                Ok((address, sockets)) => {
+                    staying.push((address, entrance.clone()));
+                    let listener = Arc::new(Listener::new(&entrance, written.socket_address(), address));
+                    for (socket, of_worker) in sockets.into_iter().zip(&mut bound.listen) {
+                        of_worker.push(Listen::new(socket, &listener, &entrance));
+                    }
+                    bound.changes.push((change, Running { written, entrance, listener }));
+                }
+                Err(error) => errors.push(cannot_bind(loaded, &place, address, &error, &own)),
+            }
+        }
+        ConfigErrors::check(errors)?;
+        bound.changes.extend(self.removed.into_iter().map(|removed| (Change::Removed, removed)));
+        Ok(bound)
+    }
+}
+
+/// A name and the address, if that is not its name.
+fn shown(name: &str, address: SocketAddr) -> String {
+    if name == address.to_string() { name.to_owned() } else { format!("{name} on {address}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `name@port`, separated by blanks.
+    fn listeners(text: &str) -> Vec<(SocketAddr, &str)> {
+        text.split_whitespace()
+            .map(|listener| {
+                let (name, port) = listener.split_once('@').unwrap();
+                (SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())), name)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_listener_is_known_by_its_address_and_then_by_its_name() {
+        for (running, wanted, expected) in [
+            ("", "a@80", vec![None]),
+            ("a@80", "a@80", vec![Some(0)]),
+            ("a@80 b@81", "b@81 a@80", vec![Some(1), Some(0)]),
+            // Another name, another address; names that change places.
+            ("a@80", "b@80", vec![Some(0)]),
+            ("a@80", "a@81", vec![None]),
+            ("a@80 b@81", "b@80 a@81", vec![Some(0), Some(1)]),
+            ("a@80 b@81", "b@81", vec![Some(1)]),
+            // Port 0: names first, then the order.
+            ("a@0 b@0", "b@0 a@0", vec![Some(1), Some(0)]),
+            ("a@0 b@0", "c@0 a@0", vec![Some(1), Some(0)]),
+            ("a@0 b@0", "c@0 d@0 e@0", vec![Some(0), Some(1), None]),
+            ("a@0 b@0 c@0", "x@0 c@0", vec![Some(0), Some(2)]),
+        ] {
+            assert_eq!(matches(&listeners(wanted), &listeners(running)), expected, "{running} to {wanted}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The listeners that run, as the control side knows them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::{self, ConfigError, Loaded};
+use crate::downstream::bind::{cannot_bind, listen};
+use crate::downstream::listener::{Listen, Listener};
+use crate::path;
+use crate::snapshot::listener::{Entrance, ListenerId};
+
+/// All listeners of the process; none at first.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    /// In the order of the file.
+    pub(crate) running: Vec<Running>,
+    /// Those that were told to end, as long as they may have a socket open.
+    pub(crate) ending: Vec<Arc<Listener>>,
+}
+
+/// A listener with its present settings.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) entrance: Arc<Entrance>,
+    /// What the settings were built from.
+    pub(crate) written: config::Listener,
+}
+
+/// What becomes of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    /// The same address with other settings; a new name is one, a renewed certificate, too.
+    Changed,
+    Kept,
+    Removed,
+}
+
+/// A plan with all of its sockets. They are bound and do not listen yet.
+pub(crate) struct Bound {
+    /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
+    pub(crate) changes: Vec<(Change, Running)>,
+    pub(crate) ending: Vec<Arc<Listener>>,
+    /// The sockets of the new ones, by worker.
+    pub(crate) listen: Vec<Vec<Listen>>,
+}
+
+/// What the workers have to do for the listeners to be those of a configuration.
+pub(crate) struct Orders {
+    /// What each worker has to listen on.
+    pub(crate) listen: Vec<Vec<Listen>>,
+    /// Which listeners end.
+    pub(crate) end: Vec<ListenerId>,
+}
+
+impl Listeners {
+    /// Those that run, in the order of the file.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter()
+    }
+
+    /// Whether a listener that was removed has a socket open still.
+    #[cfg(test)]
+    pub(crate) fn is_one_closing(&self) -> bool {
+        self.ending.iter().any(|listener| listener.is_listening())
+    }
+}
+
+impl Running {
+    /// The name, as it shows in logs and metrics.
+    pub(crate) fn name(&self) -> &str {
+        &self.entrance.name
+    }
+
+    /// The address that it listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+}
+
+impl Bound {
+    pub(crate) fn new(ending: Vec<Arc<Listener>>, workers: usize) -> Self {
+        Self { changes: Vec::new(), ending, listen: (0..workers).map(|_| Vec::new()).collect() }
+    }
+
+    /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &Running)> {
+        self.changes.iter().map(|(change, running)| (*change, running))
+    }
+
+    /// Returns what the start and a reload say of each new one: `listening on http://127.0.0.1:8080 (web)`.
+    pub(crate) fn announcements(&self, loaded: &Loaded) -> Vec<String> {
+        let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
+        let lines = added.map(|(index, (_, added))| {
+            let scheme = if added.entrance.tls.is_some() { "https" } else { "http" };
+            // `changes` yields the configuration's listeners first, in its order.
+            format!("listening on {scheme}://{} ({})", added.address(), loaded.listener_name(index))
+        });
+        lines.collect()
+    }
+
+    /// Lets clients in at the sockets of the new ones, and returns the errors of those that cannot listen.
+    /// `going` is the same as for [`Plan::bind`](crate::control::compile::listeners::Plan::bind).
+    pub(crate) fn listen(&self, loaded: &Loaded, going: &[SocketAddr]) -> Vec<ConfigError> {
+        let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
+        let failed = added.filter_map(|(index, (_, added))| {
+            let own = self.listen.iter().flatten().filter(|one| one.listener.id == added.listener.id);
+            let address = added.address();
+            let error = listen(address, own.map(|one| &one.socket), going).err()?;
+            // `changes` yields the configuration's listeners first, in its order.
+            Some(cannot_bind(loaded, &path!["listeners", index, "address"], address, &error, &[]))
+        });
+        failed.collect()
+    }
+
+    /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, and what the
+    /// workers have to do for that.
+    pub(crate) fn commit(self) -> (Listeners, Orders) {
+        let Self { changes, mut ending, listen } = self;
+        let (mut running, mut end) = (Vec::new(), Vec::new());
+        for (change, one) in changes {
+            if change != Change::Kept {
+                tracing::debug!(listener = one.name(), address = %one.address(), ?change, "listener");
+            }
+            match change {
+                Change::Removed => {
+                    end.push(one.listener.id);
+                    ending.push(one.listener);
+                }
+                Change::Added | Change::Changed | Change::Kept => {
+                    one.listener.connections.set_limit(one.entrance.connections.map(Into::into));
+                    running.push(one);
+                }
+            }
+        }
+        (Listeners { running, ending }, Orders { listen, end })
+    }
+}

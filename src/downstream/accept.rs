@@ -1,0 +1,416 @@
+//! Accepting: a loop per listener and worker, and the way of a connection until HTTP begins.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustix::io::Errno;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout_at};
+
+use super::bind::{BACKLOG, keep_out};
+use super::per_client::Counted;
+use super::permits::Permit;
+use crate::config::KeepaliveSettings;
+use crate::downstream::connection;
+use crate::downstream::listener::{Accepting, Listener};
+use crate::http::forward;
+use crate::net::drain::{DRAIN_PATIENCE, Drain, Seat};
+use crate::net::keepalive::set_keepalive;
+use crate::net::stream::{Socket, Stream};
+use crate::net::timer::{Elapsed, Timer, deadline, earlier};
+use crate::net::tls;
+use crate::observe::metrics::this_worker;
+use crate::proxy::client::{Current, Downstream};
+use crate::snapshot::listener::Entrance;
+
+/// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a socket that lets nobody in any more stays open for those that have sent the first packet of their handshake:
+/// a round trip.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+
+/// How long a PROXY header may take where neither timeout is on: a trusted proxy sends it at once.
+const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Accepts connections until `drain` starts, and then those that the kernel has begun with already, because it resets what
+/// it still holds when the socket closes. The drain is not over before those are in, however late this future is first
+/// polled.
+pub(crate) fn accept(accepting: Accepting, current: Rc<Current>, drain: Drain) -> impl Future<Output = ()> {
+    let waiting = drain.seat_of_acceptor();
+    accept_until_drain(accepting, current, drain, waiting)
+}
+
+async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: Drain, waiting: Seat) {
+    // In this order, so that the socket is closed first.
+    let Accepting { listening: _listening, socket, listener, entrance } = accepting;
+    let mut door = Door { listener, keepalive: entrance.tcp_keepalive, entrance, current, drain };
+    loop {
+        let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => waiting.poll_draining(cx).map(|()| None),
+        });
+        match accepted.await {
+            None => break,
+            Some(Err(error)) => door.pause(&error).await,
+            Some(Ok((connection, peer))) => {
+                door.probe(&socket, &connection);
+                door.take_in(connection, peer).await;
+            }
+        }
+    }
+    keep_out(&socket);
+    let until = Instant::now() + LAST_HANDSHAKES;
+    while let Ok(accepted) = timeout_at(until, socket.accept()).await {
+        match accepted {
+            Err(error) => door.pause(&error).await,
+            Ok((socket, peer)) => door.take_in(socket, peer).await,
+        }
+    }
+    // The kernel knows of connections that the reactor has yet to hear of.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((socket, peer)) = socket.accept() else { return };
+        if socket.set_nonblocking(true).is_ok()
+            && let Ok(socket) = TcpStream::from_std(socket)
+        {
+            door.take_in(socket, peer).await;
+        }
+    }
+}
+
+/// A listener on one worker.
+struct Door {
+    listener: Arc<Listener>,
+    /// The settings that were seen last: the present ones, or the last ones of a listener that ends.
+    entrance: Arc<Entrance>,
+    /// The probes that the socket has: `entrance` may have others already.
+    keepalive: Option<KeepaliveSettings>,
+    current: Rc<Current>,
+    drain: Drain,
+}
+
+impl Door {
+    /// Brings the settings up to date. If they have other probes than the listening socket, that socket gets them for the
+    /// connections to come, and so does the connection that has just come.
+    fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
+        // Of this listener alone: another one of its name may have TLS.
+        let Some(present) = self.current.load().entrance_of(self.entrance.id).cloned() else { return };
+        if present.tcp_keepalive != self.keepalive {
+            self.keepalive = present.tcp_keepalive;
+            set_keepalive(&SockRef::from(listening), present.tcp_keepalive);
+            set_keepalive(&SockRef::from(connection), present.tcp_keepalive);
+        }
+        self.entrance = present;
+    }
+
+    /// Starts the connection's task as soon as `limits.connections` lets it in.
+    async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let Some(permit) = self.admit().await else { return };
+        // Of this listener alone: another one of its name may have TLS.
+        let present = self.current.load().entrance_of(self.entrance.id).cloned();
+        self.entrance = present.unwrap_or_else(|| self.entrance.clone());
+        let admitted = Admitted::new(self.listener.clone(), self.entrance.clone(), self.drain.seat(), permit);
+        start(socket, peer, self.current.clone(), admitted);
+    }
+
+    /// Pauses after an error that would come again at once, which accepting in a loop would turn into a spin. An error that
+    /// concerns a single connection needs no pause.
+    async fn pause(&self, error: &io::Error) {
+        if concerns_one_connection(error) {
+            return;
+        }
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => self.warn(
+                "open files",
+                "not accepting: the open file limit of the process is reached; raise it (LimitNOFILE, ulimit -n)",
+            ),
+            Some(Errno::NFILE) => self.warn(
+                "open files",
+                "not accepting: the open file limit of the machine is reached; raise it (fs.file-max)",
+            ),
+            Some(Errno::NOMEM | Errno::NOBUFS) => {
+                self.warn("memory", "not accepting: the machine has no memory left for a connection");
+            }
+            _ => self.warn("accept", &format!("not accepting: {error}")),
+        }
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+    }
+
+    /// Waits for one of `limits.connections`; `None` when draining begins first.
+    async fn admit(&self) -> Option<Permit> {
+        if let Some(permit) = self.listener.connections.try_acquire() {
+            return Some(permit);
+        }
+        self.warn("limits.connections", "as many connections are open as may be: new ones wait");
+        let drained = self.drain.seat_uncounted();
+        tokio::select! {
+            permit = self.listener.connections.acquire() => permit,
+            () = std::future::poll_fn(|cx| drained.poll_draining(cx)) => None,
+        }
+    }
+
+    fn warn(&self, limit: &'static str, what: &str) {
+        self.listener.warn(&self.entrance.name, limit, what);
+    }
+}
+
+/// Returns true for errors of one connection: Linux reports pending network errors of the new connection from accept(2)
+/// (its section "Error handling").
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use Errno as E;
+    let Some(code) = error.raw_os_error().map(E::from_raw_os_error) else { return false };
+    let aborted = [E::CONNABORTED, E::CONNRESET, E::CONNREFUSED, E::INTR, E::PERM, E::PROTO, E::TIMEDOUT];
+    let network = [E::NETDOWN, E::NETUNREACH, E::HOSTDOWN, E::HOSTUNREACH, E::NOPROTOOPT, E::OPNOTSUPP];
+    aborted.contains(&code) || network.contains(&code)
+}
+
+/// A connection that was let in, and what it holds while it is open.
+struct Admitted {
+    listener: Arc<Listener>,
+    /// The settings under which it was accepted.
+    entrance: Arc<Entrance>,
+    seat: Seat,
+    /// Its place among `limits.connections`; `None` once it has ended.
+    permit: Option<Permit>,
+    /// Its place among `limits.connections_per_client`.
+    counted: Option<Counted>,
+    /// Why it ended.
+    ended: &'static str,
+}
+
+impl Admitted {
+    fn new(listener: Arc<Listener>, entrance: Arc<Entrance>, seat: Seat, permit: Permit) -> Self {
+        listener.stats.accepted(this_worker());
+        // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
+        Self { listener, entrance, seat, permit: Some(permit), counted: None, ended: "drain" }
+    }
+
+    /// Counts the connection to its client; `false` when the client has as many as it may.
+    fn count(&mut self, client: IpAddr) -> bool {
+        let Some(limit) = self.entrance.connections_per_client else { return true };
+        self.counted = self.listener.per_client.admit(client, limit);
+        if self.counted.is_none() {
+            self.warn("limits.connections_per_client", "a client has as many connections as it may");
+            self.ended = "limits.connections_per_client";
+        }
+        self.counted.is_some()
+    }
+
+    fn warn(&self, limit: &'static str, what: &str) {
+        self.listener.warn(&self.entrance.name, limit, what);
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        // Before the metrics say so: whoever reads there that a connection has ended finds its place free.
+        drop((self.permit.take(), self.counted.take()));
+        self.listener.stats.closed(this_worker(), self.ended);
+        tracing::debug!(listener = &*self.entrance.name, reason = self.ended, "client connection closed");
+    }
+}
+
+/// Starts the task of a connection. One that has something to settle first gets a task for that, and another
+/// for HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
+fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
+    let accepted = Instant::now();
+    let entrance = admitted.entrance.clone();
+    tracing::debug!(listener = &*entrance.name, %peer, "client connection accepted");
+    let peer = canonical(peer);
+    if entrance.tls.is_some() || entrance.proxy_protocol {
+        tokio::task::spawn_local(settle(socket, peer, accepted, current, admitted));
+    } else if admitted.count(peer.ip()) {
+        let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, false);
+        tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, downstream, admitted));
+    }
+}
+
+/// An address of IPv4 in its own form.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// HTTP until the connection ends. The first request's header is awaited since `began`.
+async fn speak(
+    stream: Stream,
+    is_h2: Option<bool>,
+    began: Instant,
+    downstream: Rc<Downstream>,
+    mut admitted: Admitted,
+) {
+    let protocols = admitted.entrance.protocols;
+    admitted.ended = connection::serve(stream, is_h2, protocols, began, downstream, &admitted.seat).await;
+}
+
+/// PROXY header and TLS handshake, then HTTP. With TLS, `timeouts.tls_handshake` is for both, and the request's header
+/// has its time from then on; without, `timeouts.request_header` is for the PROXY header too. A PROXY header is
+/// never awaited for ever: where its limit is off the other one holds, and [`PROXY_HEADER_PATIENCE`] where both are.
+async fn settle(
+    socket: TcpStream,
+    peer: SocketAddr,
+    accepted: Instant,
+    current: Rc<Current>,
+    mut admitted: Admitted,
+) {
+    let entrance = admitted.entrance.clone();
+    let has_tls = entrance.tls.is_some();
+    let limit = if has_tls { entrance.tls_handshake } else { None };
+    let header_limit = limit.or(entrance.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
+    let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
+    match proxied(socket, peer, &current, &admitted, &mut opening).await {
+        Err(ended) => admitted.ended = ended,
+        Ok((mut socket, peer)) if admitted.count(peer.ip()) => {
+            let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, has_tls);
+            opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
+            if has_tls && let Err(ended) = spoken_to(&mut socket, &admitted, &mut opening).await {
+                admitted.ended = ended;
+                return;
+            }
+            match secured(socket, peer, &admitted, opening).await {
+                Err(ended) => admitted.ended = ended,
+                Ok((stream, is_h2)) => {
+                    let began = if has_tls { Instant::now() } else { accepted };
+                    tokio::task::spawn_local(speak(stream, is_h2, began, downstream, admitted));
+                }
+            }
+        }
+        Ok(_too_many) => {}
+    }
+}
+
+/// The time until HTTP begins: until `limit`, and no longer than [`DRAIN_PATIENCE`] once draining has begun.
+struct Opening {
+    timer: Timer,
+    limit: Option<Instant>,
+}
+
+impl Opening {
+    async fn within<F: Future>(&mut self, seat: &Seat, step: F) -> Result<F::Output, Elapsed> {
+        let mut step = pin!(step);
+        let mut drains = false;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = step.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if !drains && seat.poll_draining(cx).is_ready() {
+                drains = true;
+                self.limit = earlier(self.limit, deadline(Some(DRAIN_PATIENCE)));
+            }
+            self.timer.poll_elapsed(cx, self.limit).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+}
+
+/// Reads the PROXY header where a trusted proxy sends one: the client that it names instead of the peer.
+///
+/// # Errors
+/// Why the connection ends.
+async fn proxied(
+    mut socket: TcpStream,
+    peer: SocketAddr,
+    current: &Current,
+    admitted: &Admitted,
+    opening: &mut Opening,
+) -> Result<(Socket, SocketAddr), &'static str> {
+    if !admitted.entrance.proxy_protocol || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies) {
+        return Ok((Socket::new(socket), peer));
+    }
+    let mut bytes = BytesMut::with_capacity(256);
+    let header = opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket, &mut bytes)).await;
+    let (client, early) = match header {
+        Ok(Ok(header)) => header,
+        // A probe, which opens a connection to see that it can: load balancers do that all day.
+        Ok(Err(_)) if bytes.is_empty() => return Err("client"),
+        Err(_elapsed) if admitted.seat.is_draining() => return Err("drain"),
+        Err(_elapsed) if bytes.is_empty() => return Err("proxy_protocol"),
+        Ok(Err(_)) | Err(_) => {
+            admitted.warn(
+                "proxy_protocol",
+                "a trusted proxy sent no valid PROXY header, and its connection was closed: let it send one, or take its address \
+                 out of `trusted_proxies`",
+            );
+            return Err("proxy_protocol");
+        }
+    };
+    let mut socket = Socket::new(socket);
+    socket.unread(early);
+    Ok((socket, client.map_or(peer, canonical)))
+}
+
+/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing; that is no failed handshake.
+///
+/// # Errors
+/// Why the connection ends.
+async fn spoken_to(
+    socket: &mut Socket,
+    admitted: &Admitted,
+    opening: &mut Opening,
+) -> Result<(), &'static str> {
+    match opening.within(&admitted.seat, socket.has_first_byte()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("client"),
+        Err(_elapsed) if admitted.seat.is_draining() => Err("drain"),
+        Err(_elapsed) => Err("timeouts.tls_handshake"),
+    }
+}
+
+/// The TLS handshake, where the listener has TLS, and whether it settled on HTTP/2.
+///
+/// # Errors
+/// Why the connection ends.
+async fn secured(
+    socket: Socket,
+    peer: SocketAddr,
+    admitted: &Admitted,
+    mut opening: Opening,
+) -> Result<(Stream, Option<bool>), &'static str> {
+    let stats = &admitted.listener.stats;
+    let Some(settings) = &admitted.entrance.tls else { return Ok((Stream::Plain(socket), None)) };
+    match opening.within(&admitted.seat, settings.acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => {
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
+        }
+        Ok(Err(error)) => {
+            let why = tls::client_failure(&error);
+            if tls::is_about_revocation_lists(&error) {
+                admitted.warn("client_auth.crl", &format!("a client is refused: {why}"));
+            }
+            tracing::debug!(listener = &*admitted.entrance.name, %peer, "TLS handshake failed: {why}");
+            stats.tls_failed(this_worker(), "handshake");
+            Err("tls")
+        }
+        Err(_elapsed) if admitted.seat.is_draining() => Err("drain"),
+        Err(_elapsed) => {
+            admitted.warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
+            stats.tls_failed(this_worker(), "timeouts.tls_handshake");
+            Err("timeouts.tls_handshake")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exhaustion_and_unknown_errors_pause_accepting() {
+        let os = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for errno in [Errno::CONNABORTED, Errno::NETDOWN, Errno::HOSTUNREACH, Errno::PERM, Errno::PROTO] {
+            assert!(concerns_one_connection(&os(errno)), "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::BADF, Errno::INVAL] {
+            assert!(!concerns_one_connection(&os(errno)), "{errno}");
+        }
+        assert!(!concerns_one_connection(&io::Error::other("unknown")));
+    }
+}

@@ -1,0 +1,99 @@
+//! One client connection: which protocol it speaks, and speaking it. HTTP/1 is [`crate::http::h1`]'s, HTTP/2 hyper's.
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::downstream::h1;
+use crate::downstream::h1::ServerOptions;
+use crate::net::drain::Seat;
+use crate::net::stream::Stream;
+use crate::net::timer::Timer;
+use crate::proxy::client::Downstream;
+use crate::snapshot::listener::Protocols;
+
+/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection until it ends, and answers why it did. With TLS the protocol is settled (ALPN, RFC 7301):
+/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so. `protocols` are those of the
+/// listener as the connection was accepted. The first request's header is awaited since `began`.
+pub(crate) async fn serve(
+    mut stream: Stream,
+    is_h2: Option<bool>,
+    protocols: Protocols,
+    began: Instant,
+    downstream: Rc<Downstream>,
+    seat: &Seat,
+) -> &'static str {
+    let options = downstream.options();
+    let (early, is_h2) = match is_h2 {
+        Some(is_h2) => (Bytes::new(), is_h2),
+        None if !protocols.h2 => (Bytes::new(), false),
+        None => match sniff(&mut stream, began, &options, seat).await {
+            Ok(sniffed) => sniffed,
+            Err(ended) => return ended,
+        },
+    };
+    if is_h2 {
+        stream.unread(early);
+        return Box::pin(crate::downstream::h2::serve(stream, began, downstream, options, seat)).await;
+    }
+    if !protocols.h1 {
+        return "protocol";
+    }
+    h1::serve(stream, early, began, &*downstream, options, seat).await
+}
+
+/// Reads until the bytes are an HTTP/2 preface, or are none.
+///
+/// # Errors
+/// Why the connection ended before that.
+async fn sniff(
+    stream: &mut Stream,
+    began: Instant,
+    options: &ServerOptions,
+    seat: &Seat,
+) -> Result<(Bytes, bool), &'static str> {
+    let timer = Timer::default();
+    let limit = options.request_header.and_then(|limit| began.checked_add(limit));
+    let mut early = Bytes::new();
+    std::future::poll_fn(|cx| {
+        loop {
+            match stream.poll_read_chunk(cx) {
+                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => early = join(&early, chunk),
+                Poll::Ready(_end_or_error) => return Poll::Ready(Err("client")),
+                Poll::Pending => {
+                    if early.is_empty()
+                        && seat.poll_draining_idle(cx, &timer, Some(began)).is_ready()
+                        && !stream.has_arrived()
+                    {
+                        return Poll::Ready(Err("drain"));
+                    }
+                    // Whoever sends part of a preface and no more gets no answer: there is no protocol for one.
+                    return timer.poll_elapsed(cx, limit).map(|()| Err("timeouts.request_header"));
+                }
+            }
+            let length = early.len().min(PREFACE.len());
+            if early.get(..length) != PREFACE.get(..length) {
+                return Poll::Ready(Ok((std::mem::take(&mut early), false)));
+            }
+            if length == PREFACE.len() {
+                return Poll::Ready(Ok((std::mem::take(&mut early), true)));
+            }
+        }
+    })
+    .await
+}
+
+fn join(first: &Bytes, second: Bytes) -> Bytes {
+    if first.is_empty() {
+        return second;
+    }
+    let mut joined = BytesMut::with_capacity(first.len() + second.len());
+    joined.extend_from_slice(first);
+    joined.extend_from_slice(&second);
+    joined.freeze()
+}

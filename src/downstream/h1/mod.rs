@@ -1,0 +1,454 @@
+//! One client connection: requests in, responses out, one after the other.
+
+pub(crate) mod shared;
+mod transfer;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Version, header};
+use shared::Inner;
+pub(crate) use shared::{Interim, RequestBody};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+use transfer::{Transfer, response_framing};
+
+use crate::downstream::service::{Call, Record, Reply, Service, Tunnel};
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::forward;
+use crate::http::h1::decoder::Decoder;
+use crate::http::h1::framing::{Framing, may_have_body};
+use crate::http::h1::head::{HeadLimits, Input, RequestHead};
+use crate::http::h1::output::{Output, connection_option};
+use crate::http::message::{Request, Response};
+use crate::net::drain::Seat;
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer, deadline};
+
+/// How long a closing connection is still read, so that its last response is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Limits and timeouts of the downstream side; `None` is off.
+#[derive(Debug)]
+pub(crate) struct ServerOptions {
+    pub(crate) limits: HeadLimits,
+    /// Drop fields whose names have other characters than letters, digits and dashes (`headers.underscores`).
+    pub(crate) drops_unusual_fields: bool,
+    /// A client that has ended its sending half is still answered (`half_close`).
+    pub(crate) allows_half_close: bool,
+    pub(crate) request_header: Option<Duration>,
+    pub(crate) request_body: Option<Duration>,
+    pub(crate) response_write: Option<Duration>,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) requests: Option<u64>,
+}
+
+/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already, and
+/// the first head is awaited since `began`. `options` hold until that head begins to come. Answers why it
+/// ended, as a label for the metrics.
+pub(crate) async fn serve<S: Service>(
+    stream: Stream,
+    early: Bytes,
+    began: Instant,
+    service: &S,
+    options: Arc<ServerOptions>,
+    seat: &Seat,
+) -> &'static str {
+    let timer = Timer::default();
+    let mut input = Input::default();
+    input.push(early);
+    let inner = Inner {
+        stream,
+        input,
+        output: Output::default(),
+        decoder: Decoder::Done,
+        continue_awaited: false,
+        drops_unusual_fields: false,
+        allows_half_close: false,
+        has_ended: false,
+        is_answered: false,
+        request: 0,
+        received: 0,
+        body_error: None,
+        stall: Stall::new(None), // each request has its own
+        timer: timer.clone(),
+    };
+    let connection = Connection {
+        inner: Rc::new(RefCell::new(inner)),
+        options,
+        seat,
+        timer,
+        head_has_begun: false,
+        request_began: Some(began),
+        idle_since: None,
+        ended: "client",
+    };
+    connection.run(service).await
+}
+
+struct Connection<'a> {
+    inner: Rc<RefCell<Inner>>,
+    options: Arc<ServerOptions>,
+    seat: &'a Seat,
+    timer: Timer,
+    /// Whether a part of the next head is there.
+    head_has_begun: bool,
+    /// When the head that is being read began to come; the first one begins with the connection.
+    request_began: Option<Instant>,
+    /// When the last request was over.
+    idle_since: Option<Instant>,
+    /// Why it ended, if it has.
+    ended: &'static str,
+}
+
+/// How an exchange leaves its connection.
+enum After {
+    KeepAlive,
+    /// The response is out, and was the last.
+    Close,
+    /// As `Close`, but the client may still be sending: it is read for a while first.
+    Linger,
+    /// The response broke off. The close cuts it, and what was sent of it still arrives.
+    Cut,
+    /// Nothing more can be said on it.
+    Abort,
+    /// The connection is another protocol's now.
+    Upgraded,
+}
+
+impl Connection<'_> {
+    async fn run<S: Service>(mut self, service: &S) -> &'static str {
+        loop {
+            let head = std::future::poll_fn(|cx| self.poll_head(cx, service)).await;
+            let after = match head {
+                // Boxed, so that a connection between two requests does not hold the room that a request takes.
+                Ok(Some(head)) => Box::pin(self.exchange(head, service)).await,
+                Ok(None) => After::Close,
+                Err(error) => {
+                    self.ended = error.reason();
+                    Box::pin(self.refuse(service.refuse(error))).await
+                }
+            };
+            let ended = self.ended;
+            match after {
+                After::KeepAlive => continue,
+                // Closed with bytes unread, the connection would be reset, and its last response lost with it.
+                After::Close if !self.has_unread() => self.close(false).await,
+                After::Close => Box::pin(self.close(true)).await,
+                After::Linger => Box::pin(self.close(true)).await,
+                After::Cut => Box::pin(self.cut()).await,
+                After::Abort => self.inner.borrow_mut().stream.abort_on_close(),
+                After::Upgraded => {}
+            }
+            return ended;
+        }
+    }
+
+    /// The next request's head; `None` when the connection ends before one begins.
+    fn poll_head<S: Service>(
+        &mut self,
+        cx: &mut Context<'_>,
+        service: &S,
+    ) -> Poll<Result<Option<RequestHead>, Error>> {
+        let inner = &mut *self.inner.borrow_mut();
+        loop {
+            if !inner.input.is_empty() {
+                if !std::mem::replace(&mut self.head_has_begun, true) {
+                    service.refresh(&mut self.options);
+                }
+                if let Some(head) = inner.input.request_head(&self.options.limits)? {
+                    self.request_began = None;
+                    self.head_has_begun = false;
+                    return Poll::Ready(Ok(Some(head)));
+                }
+                // Most heads come as a whole, and ask for no time.
+                self.request_began.get_or_insert_with(Instant::now);
+            }
+            let idle = inner.input.is_empty();
+            match inner.stream.poll_read_chunk(cx) {
+                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => inner.input.push(chunk),
+                Poll::Ready(_end_or_error) => return Poll::Ready(Ok(None)),
+                Poll::Pending => {
+                    // Only now: a request that had arrived when draining began is one in flight.
+                    if idle
+                        && self.seat.poll_draining_idle(cx, &self.timer, self.request_began).is_ready()
+                        && !inner.stream.has_arrived()
+                    {
+                        self.ended = "drain";
+                        return Poll::Ready(Ok(None));
+                    }
+                    let limit = match self.request_began {
+                        Some(began) => self.options.request_header.and_then(|limit| began.checked_add(limit)),
+                        None => {
+                            let since = *self.idle_since.get_or_insert_with(Instant::now);
+                            self.options.keep_alive.and_then(|limit| since.checked_add(limit))
+                        }
+                    };
+                    return match self.timer.poll_elapsed(cx, limit) {
+                        Poll::Ready(()) if idle => {
+                            self.ended = match self.request_began {
+                                Some(_) => "timeouts.request_header",
+                                None => "timeouts.keep_alive",
+                            };
+                            Poll::Ready(Ok(None))
+                        }
+                        Poll::Ready(()) => Poll::Ready(Err(Error::RequestHeaderTimeout)),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Answers one request. A function that makes the future, and not an async one: that would keep its arguments' room.
+    fn exchange<S: Service>(&mut self, head: RequestHead, service: &S) -> impl Future<Output = After> {
+        let (method, version, persists) = (head.method.clone(), head.version, head.persists);
+        let request = self.begin(head);
+        let interim = (version >= Version::HTTP_11).then(|| Interim(self.inner.clone()));
+        // Boxed once more, because a future that is pinned in place takes its room twice.
+        let mut answering = Box::pin(service.call(request, Call { timer: self.timer.clone(), interim }));
+        async move {
+            let reply = std::future::poll_fn(|cx| {
+                if let Poll::Ready(reply) = answering.as_mut().poll(cx) {
+                    return Poll::Ready(Some(reply));
+                }
+                let mut inner = self.inner.borrow_mut();
+                if matches!(inner.poll_flush(cx), Poll::Ready(Err(_))) {
+                    return Poll::Ready(None);
+                }
+                inner.poll_gone(cx).map(|()| None)
+            })
+            .await;
+            drop(answering);
+            let Some(mut reply) = reply else { return After::Abort };
+            if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) =
+                (reply.response.status, reply.tunnel.take())
+            {
+                return Box::pin(self.upgrade(reply, tunnel)).await;
+            }
+            if let Some(unsent) = reply.unsent {
+                let error = self.inner.borrow().body_error;
+                self.ended = error.unwrap_or(unsent).reason();
+                return After::Abort; // its record, dropped, says that nobody was answered
+            }
+            let close = self.is_last(&reply, persists);
+            self.respond(reply, &method, version, close).await
+        }
+    }
+
+    /// Whether the connection ends with this answer, and why.
+    fn is_last<R>(&mut self, reply: &Reply<R>, persists: bool) -> bool {
+        let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
+        let drainable = self.inner.borrow().is_drainable();
+        let draining = self.seat.is_draining();
+        let close = !persists || reply.close || full || !drainable || draining;
+        self.ended = match () {
+            () if draining => "drain",
+            () if full => "limits.requests_per_connection",
+            () if close && persists => "error",
+            () => "client",
+        };
+        close || self.inner.borrow().sends_no_more()
+    }
+
+    fn has_unread(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        !inner.input.is_empty() || inner.stream.has_arrived()
+    }
+
+    /// Prepares the connection for the request's body.
+    fn begin(&mut self, head: RequestHead) -> Request {
+        let mut inner = self.inner.borrow_mut();
+        inner.request += 1;
+        inner.received = 0;
+        inner.body_error = None;
+        inner.is_answered = false;
+        inner.stall = Stall::new(self.options.request_body);
+        inner.decoder = Decoder::new(head.framing);
+        inner.continue_awaited = head.framing != Framing::None
+            && head.version >= Version::HTTP_11
+            && head.headers.get(header::EXPECT).is_some_and(|expect| is_continue(expect.as_bytes()));
+        let body = match head.framing {
+            Framing::None => Body::Empty,
+            _ => Body::Request(RequestBody { inner: self.inner.clone(), request: inner.request }),
+        };
+        let RequestHead { method, target, version, mut headers, .. } = head;
+        inner.allows_half_close = self.options.allows_half_close;
+        inner.drops_unusual_fields = self.options.drops_unusual_fields;
+        if inner.drops_unusual_fields {
+            headers.retain(|name, _| !forward::is_unusual(name));
+        }
+        Request { method, target, version, headers, body }
+    }
+
+    /// Answers bytes that are no request, and gives the connection up.
+    async fn refuse<R: Record>(&mut self, reply: Reply<R>) -> After {
+        match self.respond(reply, &Method::GET, Version::HTTP_11, true).await {
+            After::Close | After::KeepAlive => After::Linger,
+            after => after,
+        }
+    }
+
+    /// Writes a response, head and body. As [`Connection::exchange`], a function for the sake of room.
+    fn respond<R: Record>(
+        &mut self,
+        reply: Reply<R>,
+        method: &Method,
+        version: Version,
+        close: bool,
+    ) -> impl Future<Output = After> {
+        let is_head = method == Method::HEAD;
+        let (mut transfer, mut is_last) = self.push(reply.response, is_head, version, close);
+        let mut record = reply.record;
+        async move {
+            let mut result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
+            if let Err(error) = result
+                && let Some(response) = self.replacement(&transfer, error, &mut record)
+            {
+                (transfer, is_last) =
+                    self.push(response, is_head, version, close || error.closes_connection());
+                result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
+            }
+            let (sent, is_cut_by_close) = (transfer.sent, transfer.is_cut_by_close());
+            drop(transfer);
+            let received = std::mem::take(&mut self.inner.borrow_mut().received);
+            let now = Instant::now();
+            record.end(now, received, sent, result.err());
+            if let Err(error) = result {
+                self.ended = error.reason();
+                let is_client_there = !matches!(error, Error::ClientClosed | Error::ResponseWriteTimeout);
+                return if is_cut_by_close && is_client_there { After::Cut } else { After::Abort };
+            }
+            self.idle_since = Some(now);
+            let after = self.drain_request(now).await;
+            self.inner.borrow_mut().output.release();
+            match after {
+                After::KeepAlive if is_last => After::Close,
+                after => after,
+            }
+        }
+    }
+
+    /// Puts a response's head into the output. Returns what sends its body, and whether the connection ends with it.
+    fn push(
+        &self,
+        response: Response<Body>,
+        is_head: bool,
+        version: Version,
+        close: bool,
+    ) -> (Transfer, bool) {
+        let framing = response_framing(is_head, version, &response);
+        let Response { status, headers, mut body } = response;
+        let is_last = close || framing == Framing::UntilClose;
+        if is_head || !may_have_body(status) {
+            body = Body::Empty;
+        }
+        let inner = &mut *self.inner.borrow_mut();
+        inner.is_answered = true;
+        let ahead = inner.output.waiting();
+        inner.output.push_response(status, &headers, framing, connection_option(version, is_last));
+        (Transfer::new(body, framing, ahead, self.options.response_write), is_last)
+    }
+
+    /// Returns the response that the client gets instead of one that broke with `error`, if nothing of that was written.
+    fn replacement(
+        &self,
+        broken: &Transfer,
+        error: Error,
+        record: &mut impl Record,
+    ) -> Option<Response<Body>> {
+        let is_retracted = broken.retract(&mut self.inner.borrow_mut().output);
+        if is_retracted { record.replace(error) } else { None }
+    }
+
+    /// Reads what is left of the request's body within bounds, so that the next request can be told from it.
+    async fn drain_request(&mut self, now: Instant) -> After {
+        if !self.inner.borrow().is_drainable() || self.inner.borrow().body_error.is_some() {
+            return After::Linger;
+        }
+        let limit = now.checked_add(LINGER);
+        while !self.inner.borrow().decoder.is_done() {
+            let frame = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_body(cx));
+            if !matches!(self.timer.within(limit, frame).await, Ok(Some(Ok(_)))) {
+                return After::Linger;
+            }
+        }
+        After::KeepAlive
+    }
+
+    /// Hands the connection over after a 101.
+    async fn upgrade<R: Record>(&mut self, reply: Reply<R>, tunnel: Tunnel) -> After {
+        {
+            let mut inner = self.inner.borrow_mut();
+            let headers = &reply.response.headers;
+            inner.output.push_response(StatusCode::SWITCHING_PROTOCOLS, headers, Framing::None, None);
+        }
+        let written = {
+            let flush = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_flush(cx));
+            self.timer.within(deadline(self.options.response_write), flush).await
+        };
+        if !matches!(written, Ok(Ok(()))) {
+            reply.record.end(Instant::now(), 0, 0, Some(Error::ClientClosed));
+            return After::Abort;
+        }
+        let (stream, early) = {
+            let mut inner = self.inner.borrow_mut();
+            (std::mem::replace(&mut inner.stream, Stream::closed()), std::mem::take(inner.input.bytes()))
+        };
+        let (received, sent, error) = tunnel(stream, early).await;
+        reply.record.end(Instant::now(), received, sent, error);
+        After::Upgraded
+    }
+
+    /// Closes in good order: the client sees the end of the stream after all that was sent.
+    async fn close(&self, linger: bool) {
+        // Closing a socket tells the end of its stream; only TLS has a word of its own for it.
+        if !linger && self.inner.borrow().stream.is_plain() {
+            return;
+        }
+        let limit = deadline(Some(LINGER));
+        let shutdown = std::future::poll_fn(|cx| {
+            let mut inner = self.inner.borrow_mut();
+            pin!(inner.stream.shutdown()).poll(cx)
+        });
+        let closed = self.timer.within(limit, shutdown).await;
+        if linger && matches!(closed, Ok(Ok(()))) {
+            self.discard(limit).await;
+        }
+    }
+
+    /// Ends the stream where the response broke off, on TLS without close_notify. A reset would take bytes along that the
+    /// client has not read yet.
+    async fn cut(&self) {
+        let is_ended = self.inner.borrow_mut().stream.end_abruptly().is_ok();
+        if is_ended {
+            self.discard(deadline(Some(LINGER))).await;
+        }
+    }
+
+    /// Reads until the client closes. A socket that closes with bytes unread is reset.
+    async fn discard(&self, limit: Option<Instant>) {
+        let discard = std::future::poll_fn(|cx| {
+            loop {
+                match self.inner.borrow_mut().stream.poll_read_chunk(cx) {
+                    Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        let _over_in_any_case = self.timer.within(limit, discard).await;
+    }
+}
+
+/// Whether an Expect field says `100-continue` (RFC 9110 §10.1.1).
+pub(crate) fn is_continue(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"100-continue")
+}

@@ -1,0 +1,169 @@
+//! A client connection as its request's body and its loop share it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Frame, SizeHint};
+
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::h1::decoder::Decoder;
+use crate::http::h1::head::Input;
+use crate::http::h1::output::Output;
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer};
+
+/// What is read of a request body that nobody wanted, so that its connection can go on.
+const DRAIN_BYTES: u64 = 64 * 1024;
+
+/// Sends interim responses (RFC 9110 §15.2) to the client of one request.
+#[derive(Clone)]
+pub(crate) struct Interim(pub(super) Rc<RefCell<Inner>>);
+
+impl Interim {
+    /// Queues an interim response; it goes out with the next write.
+    pub(crate) fn send(&self, status: StatusCode, headers: &Fields) {
+        self.0.borrow_mut().output.push_informational(status, headers);
+    }
+}
+
+/// The connection as its request's body and its loop share it. Borrowed within a poll, never across one.
+pub(super) struct Inner {
+    pub(super) stream: Stream,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) decoder: Decoder,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) continue_awaited: bool,
+    /// As the request's [`ServerOptions`](super::ServerOptions) have it, for its trailers.
+    pub(super) drops_unusual_fields: bool,
+    /// As the request's [`ServerOptions`](super::ServerOptions) have it.
+    pub(super) allows_half_close: bool,
+    /// The client has ended its sending half, and may still read.
+    pub(super) has_ended: bool,
+    /// The head of the final response is on its way: no interim one may follow it.
+    pub(super) is_answered: bool,
+    /// Which request the connection is at: a body that outlives its request reads nothing of the next one.
+    pub(super) request: u64,
+    pub(super) received: u64,
+    pub(super) body_error: Option<Error>,
+    pub(super) stall: Stall,
+    pub(super) timer: Timer,
+}
+
+/// The body of a request, read from its connection as it is polled.
+pub(crate) struct RequestBody {
+    pub(super) inner: Rc<RefCell<Inner>>,
+    pub(super) request: u64,
+}
+
+impl RequestBody {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.request != self.request {
+            return Poll::Ready(None);
+        }
+        inner.poll_body(cx)
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.request != self.request || (inner.decoder.is_done() && inner.body_error.is_none())
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.inner.borrow().decoder.size_hint()
+    }
+}
+
+impl Inner {
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(error) = self.body_error {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.continue_awaited && !self.is_answered {
+            self.continue_awaited = false;
+            self.output.push_informational(StatusCode::CONTINUE, &Fields::new());
+        }
+        if let Poll::Ready(Err(_gone)) = self.poll_flush(cx) {
+            return self.fail_body(Error::ClientClosed);
+        }
+        loop {
+            match self.decoder.decode(self.input.bytes()) {
+                Ok(Some(mut frame)) => {
+                    if self.drops_unusual_fields
+                        && let Some(trailers) = frame.trailers_mut()
+                    {
+                        forward::drop_unusual_trailers(trailers);
+                    }
+                    self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return self.fail_body(Error::RequestFraming(error)),
+            }
+            match self.stream.poll_read_chunk(cx) {
+                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
+                    self.stall.progress();
+                    self.input.push(chunk);
+                }
+                Poll::Ready(_end_or_error) => return self.fail_body(Error::ClientClosed),
+                Poll::Pending => {
+                    if self.stall.poll_waiting(cx, &self.timer).is_ready() {
+                        return self.fail_body(Error::RequestBodyTimeout);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn fail_body(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.body_error = Some(error);
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Writes what waits to be written, interim responses included.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.output.poll_write(&mut self.stream, cx, &mut 0)
+    }
+
+    /// Ready when the client has gone. Reads ahead, at most one chunk, to find out.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_ended || !self.decoder.is_done() || !self.input.is_empty() {
+            // The next write finds out; the reader of the body does; a client that pipelines is there.
+            return Poll::Pending;
+        }
+        match self.stream.poll_read_chunk(cx) {
+            Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
+                self.input.push(chunk);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(_end)) if self.allows_half_close => {
+                self.has_ended = true;
+                Poll::Pending
+            }
+            Poll::Ready(_end_or_error) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Returns true if the client is known to send no further request.
+    pub(super) fn sends_no_more(&self) -> bool {
+        self.has_ended && self.input.is_empty()
+    }
+
+    /// Whether what is left of the request's body is worth reading to keep the connection.
+    pub(super) fn is_drainable(&self) -> bool {
+        match self.decoder {
+            Decoder::Done => true,
+            Decoder::Length(left) => left <= DRAIN_BYTES && !self.continue_awaited,
+            Decoder::Chunked(_) | Decoder::UntilClose => false,
+        }
+    }
+}

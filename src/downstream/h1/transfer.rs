@@ -1,0 +1,136 @@
+//! A response on its way to a client.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Version, header};
+use http_body::Body as HttpBody;
+
+use super::shared::Inner;
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::h1::framing::{Framing, may_have_body};
+use crate::http::h1::output::Output;
+use crate::http::message::Response;
+use crate::net::timer::{Stall, Timer};
+
+/// A response's body on its way to the client.
+pub(super) struct Transfer {
+    body: Body,
+    framing: Framing,
+    done: bool,
+    /// The body's error. What came before it is written first.
+    failed: Option<Error>,
+    /// Bytes that waited in the output before the response's head.
+    ahead: u64,
+    /// Bytes of body, without framing.
+    pub(super) sent: u64,
+    /// Bytes on the wire, head and framing included.
+    written: u64,
+    stall: Stall,
+}
+
+impl Transfer {
+    /// Prepares to send `body` behind its head, which is in the connection's output already, behind `ahead` other bytes.
+    /// `write_limit` is for one step of writing.
+    pub(super) fn new(body: Body, framing: Framing, ahead: u64, write_limit: Option<Duration>) -> Self {
+        let stall = Stall::new(write_limit);
+        Self { body, framing, done: false, failed: None, ahead, sent: 0, written: 0, stall }
+    }
+
+    /// Takes the response back out of the output. Returns false if a part of it has been written.
+    pub(super) fn retract(&self, output: &mut Output) -> bool {
+        let Some(keep) = self.ahead.checked_sub(self.written) else { return false };
+        output.retract(keep);
+        true
+    }
+
+    /// Returns true if a close of the connection tells the client that the response is not whole.
+    pub(super) fn is_cut_by_close(&self) -> bool {
+        self.written > self.ahead && self.framing != Framing::UntilClose
+    }
+
+    /// Moves frames from the body to the stream: one large or a few small ones at a time, and no further one
+    /// before those are written.
+    pub(super) fn poll(
+        &mut self,
+        inner: &RefCell<Inner>,
+        timer: &Timer,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            let body_waits = self.gather(inner, cx);
+            if let Some(error) = self.failed
+                && self.written <= self.ahead
+            {
+                return Poll::Ready(Err(error));
+            }
+            ready!(inner.borrow_mut().output.poll_turn(cx));
+            let before = self.written;
+            let written = {
+                let inner = &mut *inner.borrow_mut();
+                inner.output.poll_write(&mut inner.stream, cx, &mut self.written)
+            };
+            if self.written > before {
+                self.stall.progress();
+            }
+            match written {
+                Poll::Ready(Err(_gone)) => return Poll::Ready(Err(Error::ClientClosed)),
+                Poll::Ready(Ok(())) if self.done => return Poll::Ready(self.failed.map_or(Ok(()), Err)),
+                // An upstream that is silent for long, as event streams are, must not be kept for nobody.
+                Poll::Ready(Ok(())) if body_waits => {
+                    return inner.borrow_mut().poll_gone(cx).map(|()| Err(Error::ClientClosed));
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => {
+                    // A client may read only once it has sent all: what it sends must move meanwhile.
+                    if let Poll::Ready(error) = self.body.poll_aside(cx) {
+                        return Poll::Ready(Err(error));
+                    }
+                    let late = self.stall.poll_waiting(cx, timer);
+                    return late.map(|()| Err(Error::ResponseWriteTimeout));
+                }
+            }
+        }
+    }
+
+    /// Takes frames as long as they fit. Returns true if the next one has yet to come.
+    fn gather(&mut self, inner: &RefCell<Inner>, cx: &mut Context<'_>) -> bool {
+        while !self.done && inner.borrow().output.takes_more() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => return true,
+                Poll::Ready(None) => {
+                    inner.borrow_mut().output.push_end(self.framing);
+                    self.done = true;
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.failed = Some(error);
+                    self.done = true;
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    self.done = frame.is_trailers() || self.body.is_end_stream();
+                    inner.borrow_mut().output.push_frame(self.framing, frame, self.done);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Returns how this client finds the end of a response.
+pub(super) fn response_framing(is_head: bool, version: Version, response: &Response<Body>) -> Framing {
+    if !may_have_body(response.status) || response.headers.contains_key(header::CONTENT_LENGTH) {
+        return Framing::None;
+    }
+    match response.body.size_hint().exact() {
+        // What a GET would have been answered with is not known.
+        Some(0) if is_head => Framing::None,
+        Some(length) => Framing::Length(length),
+        None if is_head => Framing::None,
+        None if version >= Version::HTTP_11 => Framing::Chunked,
+        None => Framing::UntilClose,
+    }
+}

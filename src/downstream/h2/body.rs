@@ -1,0 +1,204 @@
+//! The data of a stream, both ways.
+
+use std::cell::Cell;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::OpenStream;
+use super::task::StreamTask;
+use crate::downstream::service::Record as _;
+use crate::http::body::{Body, Streaming};
+use crate::http::error::Error;
+use crate::http::forward::{drop_unusual_trailers, filter_trailers};
+use crate::net::timer::{Stall, Timer};
+use crate::proxy::exchange_log::{Record, abandoned};
+
+/// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
+/// that takes one now and then is told from one that takes nothing.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// A stream's data on its way in.
+pub(super) struct RequestBody {
+    pub(super) body: Incoming,
+    pub(super) stall: Stall,
+    pub(super) timer: Timer,
+    pub(super) received: Rc<Cell<u64>>,
+    /// `headers.underscores` drops such trailers.
+    pub(super) drops_unusual_fields: bool,
+}
+
+impl Streaming for RequestBody {}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => {
+                let this = &mut *self;
+                let late = this.stall.poll_waiting(cx, &this.timer);
+                late.map(|()| Some(Err(Error::RequestBodyTimeout)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_reset))) => Poll::Ready(Some(Err(Error::ClientClosed))),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.stall.progress();
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.received.set(self.received.get() + length);
+                if let Some(trailers) = frame.trailers_mut() {
+                    filter_trailers(trailers);
+                    if self.drops_unusual_fields {
+                        drop_unusual_trailers(trailers);
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream's data on its way out, with the record that ends when it does.
+pub(super) struct ResponseBody {
+    body: Body,
+    /// What is left of the data that came last.
+    rest: Bytes,
+    /// Trailers that came first.
+    trailers: Option<Frame<Bytes>>,
+    /// The body's error, once what came before it is written.
+    failed: Option<(Error, oneshot::Receiver<()>)>,
+    record: Option<Record>,
+    sent: u64,
+    received: Rc<Cell<u64>>,
+    task: Rc<StreamTask>,
+    stream: OpenStream,
+}
+
+impl ResponseBody {
+    /// Prepares to send `body`, of which the `first` frame was taken.
+    pub(super) fn new(
+        body: Body,
+        first: Option<Frame<Bytes>>,
+        record: Record,
+        received: Rc<Cell<u64>>,
+        task: Rc<StreamTask>,
+        stream: OpenStream,
+    ) -> Self {
+        let (rest, trailers) = match first.map(Frame::into_data) {
+            Some(Ok(data)) => (data, None),
+            Some(Err(trailers)) => (Bytes::new(), Some(trailers)),
+            None => (Bytes::new(), None),
+        };
+        Self { body, rest, trailers, failed: None, record: Some(record), sent: 0, received, task, stream }
+    }
+
+    fn end(&mut self, error: Option<Error>) {
+        if let Some(record) = self.record.take() {
+            record.end(Instant::now(), self.received.get(), self.sent, error);
+        }
+    }
+
+    /// Fails when all that came before is written: a reset drops what the stream still has in its queue, its head included.
+    fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some((error, flushed)) = &mut self.failed else { return Poll::Ready(None) };
+        // An error means that the connection has ended.
+        Pin::new(flushed).poll(cx).map(|_| Some(Err(*error)))
+    }
+
+    /// The next piece of the data at hand.
+    fn piece(&mut self) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        self.sent += piece.len() as u64;
+        self.task.holds_data.set(true);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.task.moved.set(true);
+        self.task.holds_data.set(false);
+        if !self.rest.is_empty() {
+            return self.piece();
+        }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
+        if self.failed.is_some() {
+            return self.poll_failed(cx);
+        }
+        match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    self.piece()
+                }
+                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+            },
+            Some(Err(error)) => {
+                self.end(Some(error));
+                self.failed = Some((error, self.stream.0.flush()));
+                self.poll_failed(cx)
+            }
+            None => {
+                self.end(None);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.trailers.is_none() && self.failed.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.trailers.is_some() {
+            return SizeHint::default();
+        }
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // Not polled to its end because it said that there was none, because the stream was reset, or
+        // because the worker ends.
+        let error = match () {
+            () if self.task.cut.get() => Some(Error::ResponseWriteTimeout),
+            () if self.is_end_stream() => None,
+            () => Some(abandoned()),
+        };
+        self.end(error);
+    }
+}

@@ -1,0 +1,324 @@
+//! An HTTP/2 connection (RFC 9113), by hyper: streams become requests like any other.
+
+mod body;
+mod io;
+mod task;
+
+use std::cell::{Cell, Ref, RefCell};
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use body::{RequestBody, ResponseBody};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body::{Body as HttpBody, Frame};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use io::{Gathered, TimedWrites};
+use task::{OnThisWorker, STREAM};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::downstream::h1::ServerOptions;
+use crate::downstream::service::{Call, Record as _, Reply, Service};
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::message::{Request, Response};
+use crate::net::drain::Seat;
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer, deadline};
+use crate::proxy::client::Downstream;
+use crate::proxy::exchange_log::Record;
+use crate::proxy::serve;
+
+/// Streams that a client may have open at once.
+const CONCURRENT_STREAMS: u32 = 128;
+
+/// How long an ending connection may say nothing before it is cut: a client that is gone never confirms the GOAWAY.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Serves a client until it or the gateway ends the connection. Answers why it ended. The first
+/// stream is awaited since `began`. Each stream brings `options` up to date; what hyper was told of the size of headers
+/// stays as it is.
+pub(crate) async fn serve(
+    stream: Stream,
+    began: Instant,
+    downstream: Rc<Downstream>,
+    options: Arc<ServerOptions>,
+    seat: &Seat,
+) -> &'static str {
+    let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
+    let streams = Rc::new(Streams::new(began, options));
+    let io = TokioIo::new(TimedWrites {
+        stream,
+        stall: Stall::new(streams.options().response_write),
+        timer: Timer::default(),
+        streams: streams.clone(),
+        gathered: Gathered::default(),
+        goodbye: None,
+    });
+    let context = Rc::new(Streaming { downstream, streams: streams.clone() });
+    // Boxed, because hyper and the stream's task hand it on several times before it is polled.
+    let service = hyper::service::service_fn(move |request| Box::pin(context.clone().answer(request)));
+    let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_header_list_size(header_bytes)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let timer = Timer::default();
+    let mut ending = None;
+    let mut silent_until = None;
+    std::future::poll_fn(|cx| {
+        streams.wake_at_end(cx);
+        if ending.is_none() {
+            ending = streams.why_end(cx, seat, &timer);
+            if ending.is_some() {
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            if result.is_err() {
+                tracing::debug!(
+                    "an HTTP/2 connection ended early: the client broke the protocol, or the network broke"
+                );
+            }
+            return Poll::Ready(());
+        }
+        streams.flushed();
+        if ending.is_none() || streams.open.get() > 0 {
+            return Poll::Pending;
+        }
+        if streams.moved.take() || silent_until.is_none() {
+            silent_until = deadline(Some(GOODBYE));
+        }
+        timer.poll_elapsed(cx, silent_until)
+    })
+    .await;
+    ending.unwrap_or("client")
+}
+
+/// What the streams of a connection share.
+struct Streaming {
+    downstream: Rc<Downstream>,
+    streams: Rc<Streams>,
+}
+
+/// What the streams of a connection tell it.
+struct Streams {
+    /// Limits and timeouts as the latest stream found them.
+    options: RefCell<Arc<ServerOptions>>,
+    open: Cell<u32>,
+    served: Cell<u64>,
+    /// Since when no stream is open.
+    idle_since: Cell<Option<Instant>>,
+    /// Whether the connection wrote something since it was last asked, or at its end read something.
+    moved: Cell<bool>,
+    /// The connection's task: when the last stream ends, its idle time begins.
+    connection: RefCell<Option<Waker>>,
+    /// Whether hyper wrote something since it last flushed.
+    unflushed: Cell<bool>,
+    /// Streams that wait until all that they have sent so far is written.
+    flush_awaited: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+impl Streams {
+    fn new(began: Instant, options: Arc<ServerOptions>) -> Self {
+        Self {
+            options: RefCell::new(options),
+            open: Cell::new(0),
+            served: Cell::new(0),
+            idle_since: Cell::new(Some(began)),
+            moved: Cell::new(false),
+            connection: RefCell::new(None),
+            unflushed: Cell::new(false),
+            flush_awaited: RefCell::default(),
+        }
+    }
+
+    /// Returns what is ready once all that streams have sent so far is written, or the connection has ended. The
+    /// connection's task sees to it.
+    fn flush(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.flush_awaited.borrow_mut().push(sender);
+        if let Some(connection) = &*self.connection.borrow() {
+            connection.wake_by_ref();
+        }
+        receiver
+    }
+
+    /// Notifies the streams that wait for it that all is written. Called when hyper can do no more.
+    fn flushed(&self) {
+        if !self.unflushed.get() && !self.flush_awaited.borrow().is_empty() {
+            for awaiting in self.flush_awaited.take() {
+                let _stream_may_be_gone = awaiting.send(());
+            }
+        }
+    }
+
+    /// To be read and let go of within a poll.
+    fn options(&self) -> Ref<'_, Arc<ServerOptions>> {
+        self.options.borrow()
+    }
+
+    fn wake_at_end(&self, cx: &Context<'_>) {
+        match &mut *self.connection.borrow_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Why the connection is to take no further streams, if it is.
+    fn why_end(&self, cx: &mut Context<'_>, seat: &Seat, timer: &Timer) -> Option<&'static str> {
+        let (served, options) = (self.served.get(), self.options());
+        let first_awaited = self.idle_since.get().filter(|_| served == 0);
+        if seat.poll_draining_idle(cx, timer, first_awaited).is_ready() {
+            return Some("drain");
+        }
+        if options.requests.is_some_and(|limit| served >= limit) {
+            return Some("limits.requests_per_connection");
+        }
+        let (limit, reason) = match served {
+            0 => (options.request_header, "timeouts.request_header"),
+            _ => (options.keep_alive, "timeouts.keep_alive"),
+        };
+        let idle_until = self.idle_since.get().zip(limit).and_then(|(since, limit)| since.checked_add(limit));
+        timer.poll_elapsed(cx, idle_until).is_ready().then_some(reason)
+    }
+}
+
+/// An open stream.
+struct OpenStream(Rc<Streams>);
+
+impl OpenStream {
+    fn new(streams: Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        streams.served.set(streams.served.get() + 1);
+        streams.idle_since.set(None);
+        Self(streams)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        if self.0.open.get() == 0 {
+            self.0.idle_since.set(Some(Instant::now()));
+            if let Some(connection) = &*self.0.connection.borrow() {
+                connection.wake_by_ref();
+            }
+        }
+    }
+}
+
+impl Streaming {
+    async fn answer(
+        self: Rc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Result<http::Response<ResponseBody>, Error> {
+        let stream = OpenStream::new(self.streams.clone());
+        self.downstream.refresh(&mut self.streams.options.borrow_mut());
+        let (request_body, response_write, drops_unusual_fields) = {
+            let options = self.streams.options();
+            (options.request_body, options.response_write, options.drops_unusual_fields)
+        };
+        let task = STREAM.try_with(Rc::clone).unwrap_or_default();
+        task.response_write.set(response_write);
+        let timer = task.timer.clone();
+        let received = Rc::new(Cell::new(0));
+        let is_head = request.method() == Method::HEAD;
+        let (parts, body) = request.into_parts();
+        let body = if body.is_end_stream() {
+            Body::Empty
+        } else {
+            let stall = Stall::new(request_body);
+            let (timer, received) = (timer.clone(), received.clone());
+            Body::boxed(RequestBody { body, stall, timer, received, drops_unusual_fields })
+        };
+        let mut request = Request {
+            method: parts.method,
+            target: parts.uri,
+            version: parts.version,
+            headers: as_http1_has_them(parts.headers.into()),
+            body,
+        };
+        if drops_unusual_fields {
+            request.headers.retain(|name, _| !forward::is_unusual(name));
+        }
+        let reply = match self.check(&request) {
+            Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
+            Err(error) => {
+                let begun = self.downstream.begin();
+                serve::refuse(error, Record::begin(&self.downstream, &begun, &request))
+            }
+        };
+        let Reply { mut response, mut record, unsent, .. } = reply;
+        if let Some(error) = unsent {
+            // The stream is reset. The record, dropped, says why.
+            return Err(error);
+        }
+        let mut first = first_frame(&mut response.body).await;
+        if let Some(Err(error)) = first {
+            let Some(replacement) = record.replace(error) else {
+                record.end(Instant::now(), received.get(), 0, Some(error));
+                return Err(error);
+            };
+            (response, first) = (replacement, None);
+        }
+        let Response { status, mut headers, mut body } = response;
+        if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            if let Some(length) = body.size_hint().exact().filter(|length| is_head && *length > 0)
+                && !headers.contains_key(header::CONTENT_LENGTH)
+            {
+                headers.append(header::CONTENT_LENGTH, length.into());
+            }
+            (body, first) = (Body::Empty, None);
+        }
+        let first = first.and_then(Result::ok);
+        let body = ResponseBody::new(body, first, record, received, task, stream);
+        Ok(Response { status, headers, body }.into())
+    }
+
+    /// The listener's limits that hyper does not know.
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        let options = self.streams.options();
+        let limits = &options.limits;
+        if request.headers.len() > limits.headers {
+            return Err(Error::TooManyHeaders);
+        }
+        let target = request.target.path_and_query().map_or(0, |target| target.as_str().len());
+        if target > limits.target_bytes { Err(Error::TargetTooLong) } else { Ok(()) }
+    }
+}
+
+/// Takes the first frame of a body that streams, if it is there. A body that breaks with it can still be answered with the
+/// reason.
+async fn first_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, Error>> {
+    let Body::Boxed(body) = body else { return None };
+    std::future::poll_fn(|cx| {
+        Poll::Ready(match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from
+/// that; cookies, which may come in several fields, are one (RFC 9113 §8.2.3).
+fn as_http1_has_them(mut headers: Fields) -> Fields {
+    headers.remove(header::CONTENT_LENGTH);
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
+    }
+    headers
+}

@@ -1,0 +1,96 @@
+//! Where requests come in: binding, accepting within limits, and what is settled before HTTP begins.
+//!
+//! A [`Listener`] is what lives as long as its sockets; its settings are its [`Entrance`] in the present snapshot.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::downstream::per_client::PerClient;
+use crate::downstream::permits::Permits;
+use crate::net::keepalive::set_keepalive;
+use crate::observe::metrics::ListenerStats;
+use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::snapshot::listener::{Entrance, ListenerId};
+
+/// A listener as it runs, shared by the workers: its limits hold for the whole process. It stays the same when its
+/// settings change.
+pub(crate) struct Listener {
+    pub(crate) id: ListenerId,
+    /// The address as the configuration has it.
+    pub(crate) written: SocketAddr,
+    /// The address that it listens on: where port 0 is written, with the port that was free.
+    pub(crate) address: SocketAddr,
+    pub(crate) stats: Arc<ListenerStats>,
+    pub(crate) connections: Permits,
+    pub(crate) per_client: PerClient,
+    warned: OccasionalByReason,
+    /// Each socket has a share of this.
+    listening: Arc<()>,
+}
+
+impl Listener {
+    pub(crate) fn new(entrance: &Entrance, written: SocketAddr, address: SocketAddr) -> Self {
+        Self {
+            id: entrance.id,
+            written,
+            address,
+            stats: entrance.stats.clone(),
+            connections: Permits::new(entrance.connections.map(Into::into)),
+            per_client: PerClient::default(),
+            warned: OccasionalByReason::every(Duration::from_secs(10)),
+            listening: Arc::new(()),
+        }
+    }
+
+    /// Whether one of its sockets is open still.
+    pub(crate) fn is_listening(&self) -> bool {
+        Arc::strong_count(&self.listening) > 1
+    }
+
+    /// Says in the log, now and then, that connections are refused or kept waiting.
+    pub(crate) fn warn(&self, name: &str, limit: &'static str, what: &str) {
+        if let Some(held_back) = self.warned.passes(limit) {
+            tracing::warn!(listener = name, limit, held_back, "{what}");
+        }
+    }
+}
+
+/// A listener's socket for one worker, and all that it takes to accept on it.
+pub(crate) struct Listen {
+    pub(crate) socket: TcpListener,
+    pub(crate) listener: Arc<Listener>,
+    /// The settings until a snapshot has others.
+    pub(crate) entrance: Arc<Entrance>,
+    listening: Arc<()>,
+}
+
+/// A [`Listen`] that the worker's reactor knows of.
+pub(crate) struct Accepting {
+    /// Held until the socket is closed.
+    pub(crate) listening: Arc<()>,
+    pub(crate) socket: tokio::net::TcpListener,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) entrance: Arc<Entrance>,
+}
+
+impl Listen {
+    pub(crate) fn new(socket: TcpListener, listener: &Arc<Listener>, entrance: &Arc<Entrance>) -> Self {
+        let listening = listener.listening.clone();
+        // Its connections inherit them, at no cost of their own.
+        set_keepalive(&SockRef::from(&socket), entrance.tcp_keepalive);
+        Self { socket, listener: listener.clone(), entrance: entrance.clone(), listening }
+    }
+
+    /// Makes the socket one of this worker's.
+    ///
+    /// # Errors
+    /// The operating system has nothing left to watch it with.
+    pub(crate) fn register(self) -> io::Result<Accepting> {
+        let Self { socket, listener, entrance, listening } = self;
+        Ok(Accepting { listening, socket: tokio::net::TcpListener::from_std(socket)?, listener, entrance })
+    }
+}

@@ -1,0 +1,227 @@
+//! Request bodies that are kept until a response begins, so that a second try can send them again.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::{Body, Streaming};
+use crate::http::error::Error;
+
+/// Room for kept bodies: one for the whole process, under the limit of one configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptBodies {
+    counts: Arc<Counts>,
+    /// Bytes of all kept bodies together (`retry.keep_body_total`).
+    bytes_max: u64,
+}
+
+/// Exact for the process. Only requests with a body that may go again count here.
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl KeptBodies {
+    /// Room for this many bytes.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self { counts: Arc::default(), bytes_max }
+    }
+
+    /// Returns the same room under another limit. Bodies that are kept by now still count.
+    pub(crate) fn with_limit(&self, bytes_max: u64) -> Self {
+        Self { counts: self.counts.clone(), bytes_max }
+    }
+
+    /// Returns the bytes that are kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.counts.bytes.load(Relaxed)
+    }
+
+    /// Returns the number of bodies for which there was no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.counts.refused.load(Relaxed)
+    }
+
+    fn reserve(&self, bytes: u64) -> bool {
+        let more = |kept: u64| kept.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
+        let is_reserved = self.counts.bytes.try_update(Relaxed, Relaxed, more).is_ok();
+        if !is_reserved {
+            self.counts.refused.fetch_add(1, Relaxed);
+        }
+        is_reserved
+    }
+}
+
+/// How the requests of a route keep their bodies.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeping {
+    pub(crate) bodies: KeptBodies,
+    /// Bytes of a body that is kept (`retry.keep_body`).
+    pub(crate) body_bytes_max: usize,
+}
+
+impl Keeping {
+    /// Begins to keep what is read of `body`. Returns `None` if there is nothing to read, if it is in memory anyway, or if it
+    /// is too large.
+    ///
+    /// Boxed, because few requests keep anything and all exchanges have the place for it.
+    pub(crate) fn begin(&self, body: &Body) -> Option<Box<KeptBody>> {
+        let is_streamed = matches!(body, Body::Request(_) | Body::Boxed(_));
+        let is_small = body.size_hint().lower() <= self.body_bytes_max as u64;
+        (is_streamed && is_small).then(|| Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new() }))
+    }
+}
+
+/// All that was read of a body so far.
+#[derive(Debug)]
+pub(crate) struct KeptBody {
+    keeping: Keeping,
+    bytes: Vec<u8>,
+}
+
+impl KeptBody {
+    /// Adds what was read, copied: a slice would pin the whole buffer that it was read into. Returns false if the body can no
+    /// longer be kept.
+    pub(crate) fn push(&mut self, data: &[u8]) -> bool {
+        let fits = data.len() <= self.keeping.body_bytes_max.saturating_sub(self.bytes.len());
+        if !fits || !self.keeping.bodies.reserve(data.len() as u64) {
+            return false;
+        }
+        self.bytes.reserve_exact(data.len());
+        self.bytes.extend_from_slice(data);
+        true
+    }
+
+    /// Returns the whole body: what is kept, and then the `rest`.
+    pub(crate) fn resume(self: Box<Self>, rest: Body) -> Body {
+        Body::boxed(Resumed { kept: Some(self), rest })
+    }
+}
+
+impl Drop for KeptBody {
+    fn drop(&mut self) {
+        self.keeping.bodies.counts.bytes.fetch_sub(self.bytes.len() as u64, Relaxed);
+    }
+}
+
+/// A body whose beginning was kept.
+struct Resumed {
+    kept: Option<Box<KeptBody>>,
+    rest: Body,
+}
+
+impl Streaming for Resumed {
+    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_aside(cx)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.rest.is_held_back()
+    }
+}
+
+impl HttpBody for Resumed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(mut kept) = self.kept.take() {
+            let bytes = std::mem::take(&mut kept.bytes);
+            kept.keeping.bodies.counts.bytes.fetch_sub(bytes.len() as u64, Relaxed);
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
+            }
+        }
+        Pin::new(&mut self.rest).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.bytes.is_empty()) && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
+        let mut hint = self.rest.size_hint();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint.set_lower(hint.lower().saturating_add(kept));
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use std::task::Waker;
+
+    use super::*;
+
+    fn keeping(bytes_max: u64, body_bytes_max: usize) -> Keeping {
+        Keeping { bodies: KeptBodies::new(bytes_max), body_bytes_max }
+    }
+
+    /// A body that has to be read.
+    fn streamed(text: &'static str) -> Body {
+        Body::boxed(super::super::Limited::new(Body::full(text), 1000))
+    }
+
+    fn read(mut body: Body) -> String {
+        let mut text = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) {
+            text.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_kept_body_is_whole_again_and_gives_its_room_back() {
+        let keeping = keeping(100, 10);
+        let mut body = keeping.begin(&streamed("hello")).unwrap();
+        assert!(body.push(b"he"));
+        assert_eq!(keeping.bodies.bytes(), 2);
+        let resumed = body.resume(streamed("llo"));
+        assert_eq!(resumed.size_hint().exact(), Some(5));
+        assert!(!resumed.is_end_stream());
+        assert_eq!(read(resumed), "hello");
+        assert_eq!((keeping.bodies.bytes(), keeping.bodies.refused()), (0, 0));
+    }
+
+    #[test]
+    fn kept_bodies_stay_within_both_limits() {
+        let keeping = keeping(12, 10);
+        let (mut one, mut other) =
+            (keeping.begin(&streamed("")).unwrap(), keeping.begin(&streamed("")).unwrap());
+        assert!(one.push(&[0; 10]));
+        assert!(!one.push(&[0; 1]), "larger than a body may be");
+        assert_eq!(keeping.bodies.refused(), 0);
+        assert!(other.push(&[0; 2]));
+        assert!(!other.push(&[0; 1]), "more than all may be");
+        assert_eq!((keeping.bodies.bytes(), keeping.bodies.refused()), (12, 1));
+        drop(one);
+        assert_eq!(keeping.bodies.bytes(), 2);
+        drop(other);
+        let narrower = keeping.bodies.with_limit(1);
+        assert!(narrower.reserve(1) && !keeping.bodies.reserve(12), "both count the same bytes");
+    }
+
+    #[test]
+    fn bodies_in_memory_and_large_ones_are_not_kept() {
+        let keeping = keeping(100, 4);
+        assert!(keeping.begin(&Body::Empty).is_none());
+        assert!(keeping.begin(&Body::full("abc")).is_none());
+        assert!(keeping.begin(&streamed("abcde")).is_none());
+        assert!(keeping.begin(&streamed("abcd")).is_some());
+    }
+}

@@ -1,0 +1,187 @@
+//! The body of a message, in either direction and of any origin.
+
+mod kept;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+pub(crate) use kept::{Keeping, KeptBodies, KeptBody};
+
+use crate::downstream::h1::RequestBody;
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::message::Response;
+
+/// Tells why the gateway itself answers as it does.
+const X_GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
+
+/// A body that comes frame by frame, within the limits of whoever made it.
+#[derive(Default)]
+pub(crate) enum Body {
+    /// Nothing at all.
+    #[default]
+    Empty,
+    /// All of it, in memory.
+    Full(Bytes),
+    /// What an HTTP/1 client sends.
+    Request(RequestBody),
+    /// Anything else: an upstream's response, an HTTP/2 stream, a filter's output.
+    Boxed(Pin<Box<dyn Streaming>>),
+}
+
+/// A body that comes from somewhere.
+pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
+    /// Does what must go on while nobody takes frames: sending the rest of a request, minding a deadline. Ready
+    /// with the error that ends the body.
+    fn poll_aside(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
+        Poll::Pending
+    }
+
+    /// Whether a filter holds something of it back, so that there is more to come than the source's next frame.
+    fn is_held_back(&self) -> bool {
+        false
+    }
+}
+
+impl Body {
+    /// Boxes any other body.
+    pub(crate) fn boxed(body: impl Streaming + 'static) -> Self {
+        Body::Boxed(Box::pin(body))
+    }
+
+    /// As [`Streaming::poll_aside`].
+    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match self {
+            Body::Boxed(body) => body.as_mut().poll_aside(cx),
+            Body::Empty | Body::Full(_) | Body::Request(_) => Poll::Pending,
+        }
+    }
+
+    /// As [`Streaming::is_held_back`].
+    pub(crate) fn is_held_back(&self) -> bool {
+        match self {
+            Body::Boxed(body) => body.is_held_back(),
+            Body::Empty | Body::Full(_) | Body::Request(_) => false,
+        }
+    }
+
+    /// The whole body, or nothing where it is empty.
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
+    }
+
+    /// A second copy of a body in memory; `None` of one that streams.
+    pub(crate) fn replay(&self) -> Option<Body> {
+        match self {
+            Body::Empty => Some(Body::Empty),
+            Body::Full(bytes) => Some(Body::Full(bytes.clone())),
+            Body::Request(_) | Body::Boxed(_) => None,
+        }
+    }
+}
+
+impl From<Error> for Response<Body> {
+    /// The answer that tells a client of a failure.
+    fn from(error: Error) -> Self {
+        let text = format!("{}: {error}\n", error.reason());
+        let mut headers = Fields::with_capacity(4);
+        headers.append(CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
+        headers.append(X_GATEWAY_ERROR, HeaderValue::from_static(error.reason()));
+        Response { status: error.status(), headers, body: Body::full(text) }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.get_mut() {
+            Body::Empty => Poll::Ready(None),
+            full @ Body::Full(_) => {
+                let Body::Full(bytes) = std::mem::take(full) else { return Poll::Ready(None) };
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Body::Request(body) => body.poll_frame(cx),
+            Body::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Full(_) => false,
+            Body::Request(body) => body.is_end_stream(),
+            Body::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Request(body) => body.size_hint(),
+            Body::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A body of unknown length that must not grow beyond a limit.
+pub(crate) struct Limited {
+    body: Body,
+    left: u64,
+}
+
+impl Limited {
+    /// Lets `limit` bytes of data pass; [`Error::BodyTooLarge`] after that.
+    pub(crate) fn new(body: Body, limit: u64) -> Self {
+        Self { body, left: limit }
+    }
+}
+
+impl Streaming for Limited {}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(Error::BodyTooLarge))),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self {
+            Body::Empty => "Empty",
+            Body::Full(_) => "Full",
+            Body::Request(_) => "Request",
+            Body::Boxed(_) => "Boxed",
+        };
+        f.debug_struct("Body").field("kind", &kind).field("size", &self.size_hint()).finish()
+    }
+}

@@ -1,0 +1,244 @@
+//! Who asked, by which scheme and for which host: the `X-Forwarded-*` fields.
+//!
+//! They have no standard; `Forwarded` (RFC 7239) has one, but few upstreams read it. It passes from a trusted
+//! peer as it is.
+
+use std::net::IpAddr;
+
+use http::header::HOST;
+use http::uri::Scheme;
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::client_origin::forwarded_scheme;
+use super::list_members;
+use super::spellings::{is_disguise, is_disguised_identity, is_identity};
+use crate::config;
+use crate::http::fields::Fields;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What a downstream connection adds to each of its requests; made once for the connection.
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    peer: HeaderValue,
+    scheme: HeaderValue,
+    is_trusted: bool,
+}
+
+impl Forwarding {
+    /// For a connection from `peer`, which asks for `scheme`. A trusted peer is believed what it says of
+    /// those before it.
+    #[must_use]
+    pub fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
+        // An address is always a valid value; `unknown` is RFC 7239's word (§6.2) should it ever not be.
+        let peer = HeaderValue::from_str(&peer.to_canonical().to_string())
+            .unwrap_or(const { HeaderValue::from_static("unknown") });
+        let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
+        Self { peer, scheme, is_trusted }
+    }
+
+    /// Sets `X-Forwarded-For`, `-Proto` and `-Host` of a request.
+    ///
+    /// From a trusted peer, its address is appended to `X-Forwarded-For`, which becomes one line, and the
+    /// other two stay where they are there. From anyone else, all three are replaced, and whatever else an
+    /// upstream might believe (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed. Other spellings
+    /// of such fields, and of those that the gateway writes itself, are removed whoever sends them.
+    ///
+    /// `host` is the request's host with its port, empty where it has none.
+    pub fn apply(&self, headers: &mut Fields, host: &str) {
+        if self.is_trusted {
+            headers.retain(|name, _| !is_disguise(name.as_str()) && !is_disguised_identity(name.as_str()));
+            let chain = append_to_chain(headers, &self.peer);
+            headers.insert(X_FORWARDED_FOR, chain);
+            if !headers.contains_key(X_FORWARDED_PROTO) {
+                headers.append(X_FORWARDED_PROTO, self.scheme.clone());
+            }
+            if !headers.contains_key(X_FORWARDED_HOST) {
+                set_host(headers, host);
+            }
+        } else {
+            headers.retain(|name, _| {
+                let name = name.as_str();
+                !is_disguise(name) && !is_identity(name)
+            });
+            headers.append(X_FORWARDED_FOR, self.peer.clone());
+            headers.append(X_FORWARDED_PROTO, self.scheme.clone());
+            set_host(headers, host);
+        }
+    }
+
+    /// Returns the scheme that the client used, before [`Forwarding::apply`]: that of a trusted peer's `X-Forwarded-Proto`, else the
+    /// connection's.
+    pub fn client_scheme(&self, headers: &Fields) -> config::Scheme {
+        let forwarded = if self.is_trusted { forwarded_scheme(headers) } else { None };
+        forwarded.unwrap_or(match self.scheme.as_bytes() {
+            b"https" => config::Scheme::Https,
+            _ => config::Scheme::Http,
+        })
+    }
+}
+
+/// Puts `X-Forwarded-Host`, of which there is none.
+fn set_host(headers: &mut Fields, host: &str) {
+    // Most often it is the Host field's own value, which is shared instead of copied.
+    let shared = headers.get(HOST).filter(|value| value.as_bytes() == host.as_bytes()).cloned();
+    if let Some(value) = shared.or_else(|| HeaderValue::from_str(host).ok()).filter(|value| !value.is_empty())
+    {
+        headers.append(X_FORWARDED_HOST, value);
+    }
+}
+
+/// The addresses so far and the peer's. Upstreams that read only the first line have to find all of them
+/// there.
+fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        return peer.clone();
+    }
+    let mut chain = String::new();
+    for address in list_members(headers, X_FORWARDED_FOR).chain(peer.to_str()) {
+        if !chain.is_empty() {
+            chain.push_str(", ");
+        }
+        chain.push_str(address);
+    }
+    HeaderValue::try_from(chain).unwrap_or_else(|_| peer.clone())
+}
+
+/// Whether `address` is in one of the networks; IPv4 addresses in their IPv6 form count as IPv4.
+#[must_use]
+pub fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted_proxies.iter().any(|network| network.contains(&address))
+}
+
+/// The address of the client: the last one in `X-Forwarded-For`, as read from its end, that is not a trusted
+/// proxy's; the peer's own where the peer is not trusted.
+///
+/// An entry that is no address ends the search, since whoever wrote it wrote all before it: then it is the
+/// address of the proxy that passed it on. Entries may have ports and brackets. Called before
+/// [`Forwarding::apply`].
+#[must_use]
+pub fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
+    let mut client = peer.to_canonical();
+    if !is_trusted(client, trusted_proxies) {
+        return client;
+    }
+    for line in headers.get_all(X_FORWARDED_FOR).rev() {
+        for entry in line.to_str().unwrap_or("?").rsplit(',').map(str::trim).filter(|entry| !entry.is_empty())
+        {
+            let Some(address) = parse_address(entry) else { return client };
+            client = address;
+            if !is_trusted(client, trusted_proxies) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// An address as `X-Forwarded-For` has it in practice: bare, with a port, or in brackets.
+fn parse_address(entry: &str) -> Option<IpAddr> {
+    let bracketed = entry.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let address = match bracketed {
+        Some((inside, _port)) => inside.parse().ok()?,
+        None => match entry.parse() {
+            Ok(address) => address,
+            Err(_) => entry.split_once(':')?.0.parse().ok()?,
+        },
+    };
+    Some(IpAddr::to_canonical(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::super::tests::{headers, lines};
+    use super::*;
+
+    fn after(before: &[&str], is_trusted: bool) -> Vec<String> {
+        let mut headers = headers(before);
+        let forwarding = Forwarding::new("192.0.2.1".parse().unwrap(), &Scheme::HTTPS, is_trusted);
+        forwarding.apply(&mut headers, "example.com:8080");
+        lines(&headers)
+    }
+
+    const FRESH: [&str; 3] =
+        ["x-forwarded-for: 192.0.2.1", "x-forwarded-host: example.com:8080", "x-forwarded-proto: https"];
+
+    #[test]
+    fn a_request_without_the_fields_gets_them_whoever_sent_it() {
+        assert_eq!(after(&[], true), FRESH);
+        assert_eq!(after(&[], false), FRESH);
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_believed_nothing() {
+        let before = [
+            "x-forwarded-for: 10.0.0.1",
+            "x-forwarded-for: 10.0.0.2",
+            "x-forwarded-proto: gopher",
+            "x-forwarded-host: evil",
+            "x-forwarded-port: 1",
+            "x-forwarded-prefix: /x",
+            "x-real-ip: 10.0.0.1",
+            "forwarded: for=10.0.0.1",
+        ];
+        assert_eq!(after(&before, false), FRESH);
+    }
+
+    #[test]
+    fn a_trusted_peer_is_appended_and_its_word_stays() {
+        let before = [
+            "x-forwarded-for: 10.0.0.1 ,10.0.0.2",
+            "x-forwarded-for: 10.0.0.3",
+            "x-forwarded-proto: https, http",
+            "x-forwarded-host: a",
+            "x-forwarded-port: 1",
+            "forwarded: for=10.0.0.1",
+        ];
+        let expected = [
+            "forwarded: for=10.0.0.1",
+            "x-forwarded-for: 10.0.0.1, 10.0.0.2, 10.0.0.3, 192.0.2.1",
+            "x-forwarded-host: a",
+            "x-forwarded-port: 1",
+            "x-forwarded-proto: https, http",
+        ];
+        assert_eq!(after(&before, true), expected);
+    }
+
+    #[test]
+    fn a_request_without_a_host_has_no_forwarded_host() {
+        let mut headers = headers(&["x-forwarded-host: evil"]);
+        Forwarding::new("::ffff:192.0.2.1".parse().unwrap(), &Scheme::HTTP, false).apply(&mut headers, "");
+        assert_eq!(lines(&headers), ["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: http"]);
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_a_trusted_proxys() {
+        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).into();
+        let cases: [(&str, &[&str], &str); 12] = [
+            ("192.0.2.1", &["198.51.100.1"], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", &["1.1.1.1", "198.51.100.1", "10.0.0.2,"], "198.51.100.1"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["198.51.100.1, nonsense, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("fd00::1", &["[2001:db8::1]:4711, fd00::2"], "2001:db8::1"),
+            ("fd00::1", &["2001:db8::1"], "2001:db8::1"),
+        ];
+        for (peer, chain, expected) in cases {
+            let lines: Vec<_> = chain.iter().map(|value| format!("x-forwarded-for: {value}")).collect();
+            let headers = headers(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let client = client_ip(&headers, peer.parse().unwrap(), &trusted);
+            assert_eq!(client.to_string(), expected, "{peer} {chain:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What changes in a message's header fields on its way through the gateway: the rules of RFC 9110 §7.6 and
+//! §7.8 and the `X-Forwarded-*` fields. Pure functions on [`Fields`]; nothing here allocates for a message
+//! that has nothing unusual.
+//!
+//! For a request, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`],
+//! [`Forwarding::apply`], [`via()`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so
+//! that no `Connection` field can take them away. For a response: [`clean_response`], [`via()`]. For the
+//! trailers of either: [`filter_trailers`].
+
+mod client_origin;
+mod forwarded;
+mod hop_by_hop;
+mod host;
+mod response;
+mod spellings;
+mod trailers;
+mod upgrade;
+mod via;
+
+pub use client_origin::ClientOrigin;
+pub(crate) use forwarded::X_FORWARDED_PROTO;
+pub use forwarded::{Forwarding, client_ip, is_trusted};
+pub use hop_by_hop::remove_hop_by_hop;
+pub(crate) use hop_by_hop::{hop_by_hop, remove_named, replace_hop_by_hop};
+pub(crate) use host::{HOST_BYTES_MAX, is_authority, is_host_name, is_ipv6_literal, parse_authority};
+pub use host::{HostError, RequestHost, request_host};
+use http::HeaderName;
+pub use response::{UnaskedUpgrade, clean_response};
+pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};
+pub(crate) use trailers::drop_unusual_trailers;
+pub use trailers::filter_trailers;
+pub use upgrade::{set_upgrade, upgrade_requested};
+pub use via::via;
+
+use crate::http::fields::Fields;
+
+/// The members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
+/// §5.6.1). Lines with octets outside of visible ASCII have none: no list here can hold them.
+fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|member| member.trim_matches([' ', '\t']))
+        .filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    //! What the tables of this module's files are written with.
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use http::{HeaderName, HeaderValue};
+
+    use crate::http::fields::Fields;
+
+    /// Fields, each written `name: value`.
+    pub(super) fn headers(lines: &[&str]) -> Fields {
+        let mut headers = Fields::new();
+        for line in lines {
+            let (name, value) = line.split_once(':').unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap());
+        }
+        headers
+    }
+
+    /// Fields as [`headers`] takes them, by name; the lines of one name stay in order.
+    pub(super) fn lines(headers: &Fields) -> Vec<String> {
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let mut lines: Vec<(HeaderName, String)> =
+            headers.iter().map(|field| (field.0.clone(), line(field))).collect();
+        lines.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+}

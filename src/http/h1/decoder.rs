@@ -1,0 +1,87 @@
+//! A body out of the bytes that carry it.
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::chunked::ChunkedDecoder;
+use super::framing::Framing;
+use crate::http::error::FramingError;
+
+/// Reads a body by its framing.
+#[derive(Debug)]
+pub(crate) enum Decoder {
+    /// Nothing is left of it.
+    Done,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+}
+
+impl Decoder {
+    pub(crate) fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::None | Framing::Length(0) => Decoder::Done,
+            Framing::Length(length) => Decoder::Length(length),
+            Framing::Chunked => Decoder::Chunked(ChunkedDecoder::default()),
+            Framing::UntilClose => Decoder::UntilClose,
+        }
+    }
+
+    /// Whether the body has been read to its end.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Decoder::Done)
+    }
+
+    /// The next frame out of `input`; `None` when it takes more input, or is done.
+    ///
+    /// # Errors
+    /// The chunked framing is broken.
+    pub(crate) fn decode(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        match self {
+            Decoder::Done => Ok(None),
+            Decoder::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= take as u64;
+                if *left == 0 {
+                    *self = Decoder::Done;
+                }
+                Ok(Some(Frame::data(input.split_to(take))))
+            }
+            Decoder::Chunked(chunked) => {
+                let frame = chunked.decode(input)?;
+                if frame.is_some() {
+                    // The end is often in the same read as the last data: find it now, so that whoever forwards
+                    // the frame can end the message in the same write.
+                    if chunked.at_last_chunk(input) {
+                        let _no_trailers = chunked.decode(input)?;
+                    }
+                }
+                if chunked.is_done() {
+                    *self = Decoder::Done;
+                }
+                Ok(frame)
+            }
+            Decoder::UntilClose => Ok(Some(Frame::data(std::mem::take(input)))),
+        }
+    }
+
+    /// The stream ended: whether that is the end of the body, too.
+    pub(crate) fn end_of_stream(&mut self) -> bool {
+        if matches!(self, Decoder::UntilClose) {
+            *self = Decoder::Done;
+        }
+        self.is_done()
+    }
+
+    /// What is known of the bytes to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Decoder::Done => SizeHint::with_exact(0),
+            Decoder::Length(left) => SizeHint::with_exact(*left),
+            Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::default(),
+        }
+    }
+}

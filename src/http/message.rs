@@ -1,0 +1,50 @@
+//! Requests and responses as they go through the gateway, whichever version of HTTP they came by.
+
+use http::{Method, StatusCode, Uri, Version};
+
+use crate::http::body::Body;
+use crate::http::fields::Fields;
+
+/// A request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) target: Uri,
+    pub(crate) version: Version,
+    pub(crate) headers: Fields,
+    pub(crate) body: Body,
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Response<B> {
+    /// Its status code.
+    pub status: StatusCode,
+    /// Its header fields, without those of framing.
+    pub headers: Fields,
+    /// Its body.
+    pub body: B,
+}
+
+impl<B> Response<B> {
+    /// A 200 without fields.
+    #[must_use]
+    pub fn new(body: B) -> Self {
+        Self { status: StatusCode::OK, headers: Fields::new(), body }
+    }
+
+    /// The same with another body, made of this one.
+    #[must_use]
+    pub fn map<C>(self, body: impl FnOnce(B) -> C) -> Response<C> {
+        Response { status: self.status, headers: self.headers, body: body(self.body) }
+    }
+}
+
+impl<B> From<Response<B>> for http::Response<B> {
+    fn from(response: Response<B>) -> Self {
+        let mut made = http::Response::new(response.body);
+        *made.status_mut() = response.status;
+        *made.headers_mut() = response.headers.into();
+        made
+    }
+}

@@ -1,0 +1,220 @@
+//! A client connection as its requests see it: where it came in, from whom, and which snapshot is current.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::Version;
+use http::uri::Scheme;
+use tokio::time::Instant;
+
+use crate::downstream::h1::ServerOptions;
+use crate::downstream::service::{Call, Reply, Service};
+use crate::filter::Facts;
+use crate::http::error::Error;
+use crate::http::forward;
+use crate::http::forward::Forwarding;
+use crate::http::message::Request;
+use crate::proxy::exchange_log::Record;
+use crate::proxy::serve;
+use crate::snapshot::listener::Entrance;
+use crate::snapshot::{Route, Snapshot, Telemetry};
+
+/// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
+pub(crate) struct LocalSnapshot {
+    snapshot: Arc<Snapshot>,
+    /// By itself, so that a long stream holds no routes but its own.
+    telemetry: Rc<Telemetry>,
+    /// How many this worker had before.
+    number: u64,
+}
+
+impl LocalSnapshot {
+    fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
+        let telemetry = Rc::new(snapshot.telemetry.clone());
+        Rc::new(Self { snapshot, telemetry, number })
+    }
+
+    /// What a request needs until its end.
+    pub(crate) fn telemetry(&self) -> &Rc<Telemetry> {
+        &self.telemetry
+    }
+}
+
+impl Deref for LocalSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+/// The current snapshot as one worker knows it: a request costs a pointer comparison and a count that no other
+/// thread touches.
+pub(crate) struct Current {
+    shared: Arc<ArcSwap<Snapshot>>,
+    seen: RefCell<Rc<LocalSnapshot>>,
+}
+
+impl Current {
+    pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
+        let seen = RefCell::new(LocalSnapshot::new(shared.load_full(), 0));
+        Rc::new(Self { shared, seen })
+    }
+
+    /// The snapshot for a request that begins now.
+    pub(crate) fn load(&self) -> Rc<LocalSnapshot> {
+        let newest = self.shared.load();
+        let mut seen = self.seen.borrow_mut();
+        if !Arc::ptr_eq(&newest, &seen.snapshot) {
+            *seen = LocalSnapshot::new(newest.clone(), seen.number + 1);
+        }
+        seen.clone()
+    }
+}
+
+thread_local! {
+    /// How many connections this worker has had.
+    static CONNECTIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// One client connection.
+pub(crate) struct Downstream {
+    current: Rc<Current>,
+    peer: SocketAddr,
+    /// The listener's own address.
+    local: SocketAddr,
+    /// No other one's of this worker.
+    number: u64,
+    scheme: Scheme,
+    settings: RefCell<Rc<Settings>>,
+    /// What the request begins with whose head is coming in, on HTTP/1.
+    next: Cell<Option<Begun>>,
+}
+
+/// What a snapshot says of one connection. Made anew when the snapshot is another one; an idle connection keeps this,
+/// but not the snapshot itself.
+pub(crate) struct Settings {
+    /// Of its listener; the last one of a listener that was removed.
+    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) forwarding: Forwarding,
+    /// The number of the snapshot.
+    number: u64,
+}
+
+/// What a request begins with, and ends with.
+pub(crate) struct Begun {
+    pub(crate) snapshot: Rc<LocalSnapshot>,
+    /// What the snapshot says of the connection.
+    pub(crate) settings: Rc<Settings>,
+}
+
+impl Downstream {
+    /// A connection that came in by `entrance`, from `peer`, or from whom a PROXY header told of, to the listener's address.
+    pub(crate) fn new(
+        entrance: &Arc<Entrance>,
+        current: Rc<Current>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: bool,
+    ) -> Rc<Self> {
+        let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+        let settings = Settings::new(entrance, &current.load(), peer.ip(), &scheme);
+        let number = CONNECTIONS.get();
+        CONNECTIONS.set(number + 1);
+        Rc::new(Self {
+            current,
+            number,
+            local,
+            peer,
+            scheme,
+            settings: RefCell::new(Rc::new(settings)),
+            next: Cell::default(),
+        })
+    }
+
+    /// What a request begins with: as of now, or as of the first byte of its head.
+    pub(crate) fn begin(&self) -> Begun {
+        self.next.take().unwrap_or_else(|| self.latest())
+    }
+
+    /// The present snapshot, and what it says of this connection.
+    fn latest(&self) -> Begun {
+        let snapshot = self.current.load();
+        let mut settings = self.settings.borrow_mut();
+        if settings.number != snapshot.number {
+            *settings = Rc::new(Settings::new(&settings.entrance, &snapshot, self.peer.ip(), &self.scheme));
+        }
+        let settings = settings.clone();
+        Begun { snapshot, settings }
+    }
+
+    /// Limits and timeouts as of now.
+    pub(crate) fn options(&self) -> Arc<ServerOptions> {
+        self.latest().settings.entrance.options.clone()
+    }
+
+    /// The address at the other end, or the one that a PROXY header told of.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What does not change while a request is served, for its filters.
+    pub(crate) fn facts(
+        &self,
+        version: Version,
+        settings: &Settings,
+        route: &Route,
+        began: Instant,
+    ) -> Facts {
+        Facts {
+            client: self.peer,
+            local: self.local,
+            connection: self.number,
+            tls: self.scheme == Scheme::HTTPS,
+            version,
+            listener: settings.entrance.name.clone(),
+            route: route.name.clone(),
+            request_bytes_max: route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max),
+            began,
+        }
+    }
+
+    /// How the client came in.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.scheme == Scheme::HTTPS { "https" } else { "http" }
+    }
+}
+
+impl Settings {
+    fn new(last: &Arc<Entrance>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
+        let entrance = snapshot.entrance(last).unwrap_or(last).clone();
+        let trusted = forward::is_trusted(peer, &snapshot.trusted_proxies);
+        Self { entrance, forwarding: Forwarding::new(peer, scheme, trusted), number: snapshot.number }
+    }
+}
+
+impl Service for Downstream {
+    type Record = Record;
+
+    fn refresh(&self, options: &mut Arc<ServerOptions>) {
+        let begun = self.latest();
+        let newest = &begun.settings.entrance.options;
+        if !Arc::ptr_eq(options, newest) {
+            options.clone_from(newest);
+        }
+        self.next.set(Some(begun));
+    }
+
+    fn call(&self, request: Request, call: Call) -> impl Future<Output = Reply<Record>> {
+        serve::serve(self, request, call)
+    }
+
+    fn refuse(&self, error: Error) -> Reply<Record> {
+        serve::refuse(error, Record::unreadable(self, &self.begin()))
+    }
+}

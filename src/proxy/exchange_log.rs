@@ -1,0 +1,317 @@
+//! What is remembered of a request until its last byte is sent: for the metrics and the access log.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use tokio::time::Instant;
+
+use crate::downstream::service;
+use crate::filter::{End, Session};
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::fields::Fields;
+use crate::http::forward;
+use crate::http::message::{Request, Response};
+use crate::net::drain::is_cut_off;
+use crate::observe::access_log;
+use crate::observe::metrics::this_worker;
+use crate::proxy::client::{Begun, Downstream, Settings};
+use crate::snapshot::{Route, Telemetry};
+use crate::upstream::{Endpoint, Progress};
+
+/// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
+/// it was [`abandoned`].
+pub(crate) struct Record {
+    telemetry: Rc<Telemetry>,
+    settings: Rc<Settings>,
+    began: Instant,
+    route: Option<Arc<Route>>,
+    status: u16,
+    error: Option<Error>,
+    received: u64,
+    sent: u64,
+    /// When, if it was told of its end.
+    ended: Option<Instant>,
+    /// The filters that it goes through.
+    filters: Option<Rc<Session>>,
+    /// Only where there is an access log.
+    line: Option<Box<Line>>,
+}
+
+/// What only the access log wants to know.
+struct Line {
+    started: SystemTime,
+    client: IpAddr,
+    method: Method,
+    target: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    endpoint: Option<Arc<str>>,
+    reused: Option<bool>,
+    attempts: u32,
+    attempt_began: Option<Instant>,
+    dial_began: Option<Instant>,
+    acquire: Option<Duration>,
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+}
+
+impl Record {
+    /// A request has begun.
+    pub(crate) fn begin(downstream: &Downstream, begun: &Begun, request: &Request) -> Self {
+        let mut record = Self::new(begun);
+        record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
+            let client =
+                forward::client_ip(&request.headers, downstream.peer().ip(), &begun.snapshot.trusted_proxies);
+            let Request { method, target, version, headers, .. } = request;
+            Box::new(Line::new(client, method.clone(), target.clone(), *version, headers))
+        });
+        record
+    }
+
+    /// Bytes that were no request.
+    pub(crate) fn unreadable(downstream: &Downstream, begun: &Begun) -> Self {
+        let mut record = Self::new(begun);
+        record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
+            let method = Method::from_bytes(b"-").unwrap_or_default();
+            let headers = Fields::new();
+            Box::new(Line::new(downstream.peer().ip(), method, Uri::default(), Version::HTTP_11, &headers))
+        });
+        record
+    }
+
+    fn new(begun: &Begun) -> Self {
+        Self {
+            telemetry: begun.snapshot.telemetry().clone(),
+            settings: begun.settings.clone(),
+            began: Instant::now(),
+            route: None,
+            status: 0,
+            error: None,
+            received: 0,
+            sent: 0,
+            ended: None,
+            filters: None,
+            line: None,
+        }
+    }
+
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Its route is found.
+    pub(crate) fn routed(&mut self, route: &Arc<Route>) {
+        route.stats.begin(this_worker());
+        self.route = Some(route.clone());
+    }
+
+    /// It goes through filters: they are told of its end.
+    pub(crate) fn filtered(&mut self, filters: &Rc<Session>) {
+        self.filters = Some(filters.clone());
+    }
+
+    /// An attempt at an endpoint begins.
+    pub(crate) fn attempt(&mut self, endpoint: &Endpoint) {
+        if let Some(filters) = &self.filters {
+            filters.exchange.tries(endpoint.url(), endpoint.address());
+        }
+        if let Some(line) = &mut self.line {
+            line.endpoint = Some(endpoint.url().into());
+            line.attempts += 1;
+            line.attempt_began = Some(Instant::now());
+        }
+    }
+
+    /// The head of the upstream's response is there.
+    pub(crate) fn first_byte(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.first_byte = Some(self.began.elapsed());
+        }
+    }
+
+    /// The answer's status is decided.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
+    /// The request failed: this is its answer.
+    pub(crate) fn failed(&mut self, error: Error) {
+        self.status = error.status().as_u16();
+        self.error = Some(error);
+        self.warn(error);
+    }
+
+    /// Warns, at most once in ten seconds for a route, of an upstream on plain HTTP that redirects an HTTPS request to the same URL.
+    /// `proto` is the `X-Forwarded-Proto` that it was sent.
+    pub(crate) fn redirected_back(&self, endpoint: &str, proto: Option<&HeaderValue>) {
+        let Some(route) = &self.route else { return };
+        let Some(held_back) = route.warned.passes("location") else { return };
+        let cure = match proto.map(HeaderValue::as_bytes) {
+            Some(proto) if proto.eq_ignore_ascii_case(b"https") => {
+                "configure it to trust the `X-Forwarded-Proto: https` that it is sent"
+            }
+            _ => {
+                "it is not sent `X-Forwarded-Proto: https` because the route's `headers.request` changes that field"
+            }
+        };
+        tracing::warn!(
+            route = &*route.name,
+            endpoint,
+            held_back,
+            "redirect loop: the upstream takes HTTPS requests for plain HTTP and redirects them to their own URL; {cure}"
+        );
+    }
+
+    /// Says in the log, now and then, what an operator should hear of.
+    fn warn(&self, error: Error) {
+        let name = self.route.as_ref().map_or("-", |route| &route.name);
+        let warned = self.route.as_ref().map_or(&self.telemetry.warned, |route| &route.warned);
+        if error.is_worth_a_warning()
+            && let Some(held_back) = warned.passes(error.reason())
+        {
+            tracing::warn!(route = name, reason = error.reason(), held_back, "request failed: {error}");
+        }
+    }
+}
+
+impl Progress for Record {
+    fn reused(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.reused = Some(true);
+            line.acquire = line.attempt_began.map(|began| began.elapsed());
+        }
+    }
+
+    fn dialling(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.reused = Some(false);
+            line.acquire = line.attempt_began.map(|began| began.elapsed());
+            line.dial_began = Some(Instant::now());
+        }
+    }
+
+    fn connected(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.connect = line.dial_began.map(|began| began.elapsed());
+        }
+    }
+}
+
+/// Why an exchange was dropped before its end: its worker ends, or its client went away.
+pub(crate) fn abandoned() -> Error {
+    if is_cut_off() { Error::ShuttingDown } else { Error::ClientClosed }
+}
+
+impl Line {
+    fn new(client: IpAddr, method: Method, target: Uri, version: Version, headers: &Fields) -> Self {
+        Self {
+            started: SystemTime::now(),
+            client,
+            method,
+            host: host_of(&target, headers),
+            target,
+            version,
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            referer: headers.get(header::REFERER).cloned(),
+            endpoint: None,
+            reused: None,
+            attempts: 0,
+            attempt_began: None,
+            dial_began: None,
+            acquire: None,
+            connect: None,
+            first_byte: None,
+        }
+    }
+}
+
+/// The host as the client named it: HTTP/2 and absolute targets have it in the target.
+fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
+    let authority = target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    authority.or_else(|| headers.get(header::HOST).cloned())
+}
+
+impl service::Record for Record {
+    fn replace(&mut self, error: Error) -> Option<Response<Body>> {
+        if error == Error::FilterAnswered {
+            let mut response = self.filters.as_ref()?.take_local()?;
+            if let Some(route) = &self.route {
+                // As to every answer of a route with filters.
+                route.response_headers.apply(&mut response.headers);
+            }
+            self.answered(response.status);
+            return Some(response);
+        }
+        if error.is_unsent() {
+            return None;
+        }
+        self.failed(error);
+        Some(error.into())
+    }
+
+    fn end(mut self, now: Instant, received: u64, sent: u64, error: Option<Error>) {
+        self.received = received;
+        self.sent = sent;
+        if let Some(error) = error {
+            self.error = Some(error);
+            self.warn(error);
+        }
+        self.ended = Some(now);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let mut logged_status = self.status;
+        if self.ended.is_none() {
+            let error = *self.error.get_or_insert_with(abandoned);
+            if error != Error::ShuttingDown {
+                (self.status, logged_status) = (0, Error::ClientClosed.status().as_u16());
+            }
+        }
+        let total = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
+        let reason = self.error.map(Error::reason);
+        let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
+        if self.route.is_none() {
+            stats.begin(this_worker());
+        }
+        stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+        if let Some(filters) = self.filters.take() {
+            let (received, sent) = (self.received, self.sent);
+            filters.end(End { status: self.status, received, sent, duration: total, error: reason });
+        }
+        if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
+            let target = line.target.path_and_query().map_or("-", |target| target.as_str());
+            log.write(&access_log::Record {
+                started: line.started,
+                client: line.client,
+                listener: &self.settings.entrance.name,
+                method: line.method.as_str(),
+                target: target.as_bytes(),
+                version: line.version,
+                host: line.host.as_ref().map(HeaderValue::as_bytes),
+                status: logged_status,
+                route: self.route.as_ref().map(|route| &*route.name),
+                endpoint: line.endpoint.as_deref(),
+                reused: line.reused,
+                attempts: line.attempts,
+                request_bytes: self.received,
+                response_bytes: self.sent,
+                acquire: line.acquire,
+                connect: line.connect,
+                first_byte: line.first_byte,
+                total,
+                error: reason,
+                user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
+                referer: line.referer.as_ref().map(HeaderValue::as_bytes),
+            });
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! An upgraded connection: bytes both ways until either side ends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use crate::downstream::service::Tunnel;
+use crate::http::error::Error;
+use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer};
+use crate::snapshot::route_deadline::Ended;
+use crate::upstream::Upgraded;
+
+/// A tunnel between a client, once its connection is handed over, and `upgraded`. It ends when both sides have,
+/// when nothing moved for `idle`, or when its route is `removed` and has had its time.
+pub(crate) fn open(
+    upgraded: Upgraded,
+    idle: Option<Duration>,
+    timer: Timer,
+    removed: Option<Ended>,
+) -> Tunnel {
+    let removed = removed.unwrap_or_else(|| Box::pin(std::future::pending()));
+    Box::new(move |client, early| Box::pin(run(client, early, upgraded, idle, timer, removed)))
+}
+
+async fn run(
+    mut client: Stream,
+    early: Bytes,
+    mut upgraded: Upgraded,
+    idle: Option<Duration>,
+    timer: Timer,
+    mut removed: Ended,
+) -> (u64, u64, Option<Error>) {
+    let mut up = Direction::new(early, Error::ClientClosed, Error::UpstreamClosed);
+    let early = std::mem::take(&mut upgraded.early);
+    let mut down = Direction::new(early, Error::UpstreamClosed, Error::ClientClosed);
+    let mut stall = Stall::new(idle);
+    let error = std::future::poll_fn(|cx| {
+        let before = (up.carried, down.carried);
+        let upward = up.poll(&mut client, &mut upgraded.stream, cx);
+        let downward = down.poll(&mut upgraded.stream, &mut client, cx);
+        match (upward, downward) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Some(error)),
+            _ => {}
+        }
+        if removed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Error::RouteRemoved));
+        }
+        if (up.carried, down.carried) != before {
+            stall.progress();
+        }
+        stall.poll_waiting(cx, &timer).map(|()| Some(Error::IdleTimeout))
+    })
+    .await;
+    upgraded.end();
+    (up.carried, down.carried, error)
+}
+
+/// Bytes one way.
+struct Direction {
+    chunk: Bytes,
+    read_all: bool,
+    done: bool,
+    carried: u64,
+    /// What it means that the source, or the sink, fails.
+    source_failed: Error,
+    sink_failed: Error,
+}
+
+impl Direction {
+    fn new(early: Bytes, source_failed: Error, sink_failed: Error) -> Self {
+        Self { chunk: early, read_all: false, done: false, carried: 0, source_failed, sink_failed }
+    }
+
+    /// Carries what there is; ready when the source has ended and the sink was told.
+    fn poll(&mut self, from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.done {
+            while !self.chunk.is_empty() {
+                let written =
+                    ready!(Pin::new(&mut *to).poll_write(cx, &self.chunk)).map_err(|_| self.sink_failed)?;
+                if written == 0 {
+                    return Poll::Ready(Err(self.sink_failed));
+                }
+                self.chunk.advance(written);
+                self.carried += written as u64;
+            }
+            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| self.sink_failed)?;
+            if self.read_all {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| self.sink_failed)?;
+                self.done = true;
+            } else {
+                self.chunk = ready!(from.poll_read_chunk(cx)).map_err(|_| self.source_failed)?;
+                self.read_all = self.chunk.is_empty();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

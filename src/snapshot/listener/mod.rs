@@ -1,0 +1,139 @@
+//! A listener's settings as they run: what its connections, and each of their requests, may need to know of it.
+//!
+//! Settings and identity come apart. A listener lives as long as its sockets; its settings are part of a snapshot, and the
+//! next one may have others for it.
+
+mod tls;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+pub(crate) use tls::Tls;
+
+use crate::config::files::Files;
+use crate::config::{self, HalfClose, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores};
+use crate::downstream::h1::ServerOptions;
+use crate::http::h1::HeadLimits;
+use crate::net::tls::TlsError;
+use crate::observe::metrics::ListenerStats;
+
+/// Which listener: stable for as long as it listens, and no other's ever after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListenerId(usize);
+
+impl ListenerId {
+    /// One that no listener has had.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// As the router has it.
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
+}
+
+/// The settings of a listener in one snapshot. What a request needs is brought up to date with each request; TLS, protocols
+/// and the PROXY protocol are settled when a connection is accepted.
+pub(crate) struct Entrance {
+    pub(crate) id: ListenerId,
+    /// As it shows in logs and metrics.
+    pub(crate) name: Arc<str>,
+    /// The listener's counts, which outlive its settings.
+    pub(crate) stats: Arc<ListenerStats>,
+    /// Limits and timeouts of connections, HTTP/1 and HTTP/2.
+    pub(crate) options: Arc<ServerOptions>,
+    /// `limits.body`, where a route has none of its own.
+    pub(crate) body_bytes_max: Option<u64>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) tls_handshake: Option<Duration>,
+    pub(crate) protocols: Protocols,
+    /// Probes of TCP on its connections.
+    pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
+    /// Whether connections of trusted proxies begin with a PROXY header.
+    pub(crate) proxy_protocol: bool,
+    /// `limits.connections`.
+    pub(crate) connections: Option<NonZeroU32>,
+    /// `limits.connections_per_client`.
+    pub(crate) connections_per_client: Option<NonZeroU32>,
+}
+
+/// The HTTP versions that a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Protocols {
+    pub(crate) h1: bool,
+    pub(crate) h2: bool,
+}
+
+impl Entrance {
+    /// The settings that the configuration has for a new listener, or for the one that `running` is of. TLS that is the
+    /// same as there is taken from there, and its sessions with it.
+    ///
+    /// # Errors
+    /// What is wrong with its certificates.
+    pub(crate) fn build(
+        config: &config::Listener,
+        running: Option<&Entrance>,
+        workers: usize,
+        files: &Files,
+    ) -> Result<Self, TlsError> {
+        let (limits, timeouts) = (&config.limits, &config.timeouts);
+        let protocols = Protocols {
+            h1: config.protocols.contains(&Protocol::H1),
+            h2: config.protocols.contains(&Protocol::H2),
+        };
+        let tls = match &config.tls {
+            None => None,
+            Some(settings) => Some(Tls::build(
+                settings,
+                protocols,
+                running.and_then(|running| running.tls.as_ref()),
+                files,
+            )?),
+        };
+        Ok(Self {
+            id: running.map_or_else(ListenerId::next, |running| running.id),
+            name: config.name().into(),
+            stats: running
+                .map_or_else(|| Arc::new(ListenerStats::new(workers)), |running| running.stats.clone()),
+            options: Arc::new(ServerOptions {
+                limits: HeadLimits {
+                    headers: length(limits.headers),
+                    header_bytes: limits.header_bytes.length(),
+                    target_bytes: limits.target_bytes.length(),
+                },
+                request_header: timeouts.request_header.duration(),
+                request_body: timeouts.request_body.duration(),
+                response_write: timeouts.response_write.duration(),
+                keep_alive: timeouts.keep_alive.duration(),
+                drops_unusual_fields: config.headers.underscores == Underscores::Drop,
+                allows_half_close: config.half_close == HalfClose::Allow,
+                requests: limits.requests_per_connection.on().map(|count| count.get().into()),
+            }),
+            body_bytes_max: limits.body.bytes(),
+            tls,
+            tls_handshake: timeouts.tls_handshake.duration(),
+            protocols,
+            tcp_keepalive: config.tcp_keepalive.on().map(TcpKeepalive::settings),
+            proxy_protocol: config.proxy_protocol == ProxyProtocol::Accept,
+            connections: limits.connections.on(),
+            connections_per_client: limits.connections_per_client.on(),
+        })
+    }
+
+    /// Whether TLS is off in both, or the same: settings, certificates and keys.
+    pub(crate) fn has_same_tls(&self, other: &Entrance) -> bool {
+        match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(tls), Some(other)) => tls.is_same(other),
+            _ => false,
+        }
+    }
+}
+
+fn length(count: NonZeroU32) -> usize {
+    usize::try_from(count.get()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,3 @@
+//! HTTP/1 towards endpoints.
+
+pub(crate) mod client;

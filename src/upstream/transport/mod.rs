@@ -1,0 +1,3 @@
+//! Connections to endpoints: dialling, and the protocols that are spoken on them.
+
+pub(crate) mod h1;

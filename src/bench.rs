@@ -20,9 +20,9 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::config::files::Files;
+use crate::control::compile::generation::{Next, Purpose};
 use crate::downstream::connection;
 use crate::filter::{End, Facts, RequestHead, Session};
-use crate::generation::{Next, Purpose};
 use crate::http::body::Body;
 use crate::http::fields::Fields;
 use crate::http::message::Response;

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::messages;
-use crate::admin::running_config;
-use crate::changes::Changes;
 use crate::config;
-use crate::run::{Prepared, examine, examine_text};
+use crate::control::admin::running_config;
+use crate::control::diff::Changes;
+use crate::control::process::{Prepared, examine, examine_text};
 
 /// Checks a configuration file without starting.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::messages;
-use crate::admin::ready;
 use crate::config;
+use crate::control::admin::ready;
 
 /// Ask a gateway that runs whether it is ready for new requests
 #[derive(Clone, Debug, clap::Args)]

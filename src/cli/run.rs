@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::messages;
-use crate::run::{StartError, prepare};
+use crate::control::process::{StartError, prepare};
 
 /// What to run.
 #[derive(Debug, Clone, Args)]
@@ -20,7 +20,7 @@ pub struct RunArgs {
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
     let file = file.to_owned();
-    match crate::run::run(move || prepare(&file), messages::announce) {
+    match crate::control::process::run(move || prepare(&file), messages::announce) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(errors)) => {
             messages::config_errors(&errors);

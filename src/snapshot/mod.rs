@@ -1,19 +1,12 @@
 //! As running: what the configuration has become, immutable, one for all workers.
 
-mod build;
-mod handover;
 pub(crate) mod listener;
-mod previous;
 pub(crate) mod route_deadline;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(test)]
-pub(crate) use build::route_match;
-pub(crate) use build::{Environment, path_pattern};
-pub(crate) use handover::{Handover, Leaving};
 use http::HeaderValue;
 use ipnet::IpNet;
 

@@ -11,7 +11,6 @@ mod idle;
 mod origin;
 mod pool;
 mod queue;
-mod resolve;
 mod targets;
 pub(crate) mod transport;
 

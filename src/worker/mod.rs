@@ -1,7 +1,5 @@
 //! A worker: a thread with its own runtime, sockets, idle connections and nothing that others write to.
 
-mod control;
-
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +7,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-pub(crate) use control::{Pulse, Workers};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -37,7 +34,7 @@ const WARM_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Serving,
     /// No new connections; those that are open end with their present request.
     Draining,
@@ -46,7 +43,7 @@ enum Phase {
 }
 
 /// What the control side tells a worker. Commands are obeyed in their order.
-enum Command {
+pub(crate) enum Command {
     /// Accept on a socket.
     Listen(Listen),
     /// Accept no more on a listener's socket; its connections end with their present request.
@@ -61,12 +58,12 @@ enum Command {
 }
 
 /// What a worker starts with.
-struct WorkerParts {
-    number: usize,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    mailbox: Letters,
-    commands: mpsc::Receiver<Command>,
-    phase: watch::Receiver<Phase>,
+pub(crate) struct WorkerParts {
+    pub(crate) number: usize,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) mailbox: Letters,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) phase: watch::Receiver<Phase>,
 }
 
 /// Starts a worker and waits until it takes commands. Its thread ends when it has drained, or when the process has
@@ -74,7 +71,7 @@ struct WorkerParts {
 ///
 /// # Errors
 /// The operating system has no thread or event queue to give.
-fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", parts.number);
     let (started, starts) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -243,6 +240,3 @@ async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
         endpoint.pool().release(connection);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{messages, output};
 use crate::config::{EndpointUrl, Malformed};
-use crate::run::{examine_text, quoted};
+use crate::control::announce::quoted;
+use crate::control::process::examine_text;
 
 /// The text of a new file, with `URL`, `PORT` and `ADMIN` in place of its own values. It writes out keys that have their default so
 /// that users see them.

@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::changes::{self, Section, differing_keys};
 use crate::config::files::Files;
 use crate::config::{self, ConfigErrors, Loaded};
+use crate::control::diff;
+use crate::control::diff::{Section, differing_keys};
 use crate::control::listeners::{Bound, Change, Listeners, Running};
 use crate::downstream::bind::{bind, cannot_bind, overlaps};
 use crate::downstream::listener::{Listen, Listener};
@@ -140,7 +141,7 @@ impl Plan {
                 Change::Added => section.added.push(shown(name, planned.written.socket_address())),
                 Change::Changed => {
                     let keys = planned.keys.clone();
-                    section.changed.push(changes::Change { name: name.to_owned(), keys });
+                    section.changed.push(diff::Change { name: name.to_owned(), keys });
                 }
                 Change::Kept | Change::Removed => section.kept += 1,
             }

@@ -1,3 +1,10 @@
 //! Compiles a configuration beside the running one: a snapshot, and a plan of what to commit.
 
+pub(crate) mod commit_plan;
+pub(crate) mod generation;
 pub(crate) mod listeners;
+pub(crate) mod open_files;
+pub(crate) mod previous;
+pub(crate) mod problems;
+pub(crate) mod redirect_loops;
+pub(crate) mod snapshot;

@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use super::endpoint::{Endpoint, EndpointSet, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Mailboxes, Pool};
-use super::resolve::literal;
 use crate::config::files::Files;
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
+use crate::control::upstreams::dns::literal;
 use crate::net::tls;
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.

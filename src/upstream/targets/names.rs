@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{State, Targets};
+use crate::control::upstreams::dns::{Addresses, keep_resolved, literal, resolve_once};
 use crate::upstream::origin::Origin;
-use crate::upstream::resolve::{Addresses, keep_resolved, literal, resolve_once};
 
 /// With `resolve: off`, how long after a failed look-up the next one comes at most.
 const RETRY_AT_MOST: Duration = Duration::from_secs(60);

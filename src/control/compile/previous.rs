@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use super::{Owner, Route, Snapshot};
 use crate::config::{Config, Upstream, UpstreamChoice};
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::snapshot::{Owner, Route, Snapshot};
 use crate::upstream::Targets;
 
 /// The snapshot that serves, by what a new one looks for in it.
 #[derive(Default)]
-pub(super) struct Previous<'a> {
+pub(crate) struct Previous<'a> {
     snapshot: Option<&'a Snapshot>,
     routes: HashMap<&'a str, &'a Arc<Route>>,
     targets: HashMap<&'a Owner, &'a Arc<Targets>>,
@@ -24,7 +24,7 @@ pub(super) struct Previous<'a> {
 
 impl<'a> Previous<'a> {
     /// What there is to take over for `config`.
-    pub(super) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
+    pub(crate) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
         let owners: HashSet<Owner> = config.routes.iter().filter_map(owner_of).collect();
         let mut previous = Self {
             snapshot: Some(snapshot),
@@ -42,17 +42,17 @@ impl<'a> Previous<'a> {
     }
 
     /// The counts of a route of this name, and what holds its warnings back.
-    pub(super) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
+    pub(crate) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
         self.routes.get(name).map(|route| (route.stats.clone(), route.warned.clone()))
     }
 
     /// The same of the requests that no route takes.
-    pub(super) fn unrouted(&self) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
+    pub(crate) fn unrouted(&self) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
         self.snapshot.map(|snapshot| (snapshot.telemetry.unrouted.clone(), snapshot.telemetry.warned.clone()))
     }
 
     /// The targets whose place those of `owner` take. Each is answered once.
-    pub(super) fn targets(&mut self, owner: &Owner, upstream: &Upstream) -> Option<&'a Arc<Targets>> {
+    pub(crate) fn targets(&mut self, owner: &Owner, upstream: &Upstream) -> Option<&'a Arc<Targets>> {
         if let Some(targets) = self.targets.remove(owner) {
             return Some(targets);
         }
@@ -65,7 +65,7 @@ impl<'a> Previous<'a> {
 }
 
 /// Whose pools a route uses.
-pub(super) fn owner_of(route: &crate::config::Route) -> Option<Owner> {
+pub(crate) fn owner_of(route: &crate::config::Route) -> Option<Owner> {
     match (route.upstream.as_ref()?, &route.pool) {
         (UpstreamChoice::Named(name), None) => Some(Owner::Upstream(name.clone())),
         _ => Some(Owner::Route(route.name())),

@@ -21,7 +21,7 @@ const COLUMN_MAX: usize = 56;
 
 /// Prints a line for each route: a command for a shell, with the route's name and what answers as its comment. `listeners` has
 /// the router's number and the address of each listener, in the order of the file; `is_routed` asks the router.
-pub(super) fn routes(
+pub(crate) fn routes(
     loaded: &Loaded,
     listeners: &[(usize, SocketAddr)],
     is_routed: &IsRouted<'_>,
@@ -172,8 +172,8 @@ fn header(name: &str, value: &Value) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::compile::snapshot::route_match;
     use crate::router::{RequestLine, Router};
-    use crate::snapshot::route_match;
 
     /// Returns the lines for routes of two listeners, `web` and `tls`.
     fn lines(routes: &str) -> Vec<String> {

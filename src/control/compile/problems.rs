@@ -1,13 +1,13 @@
 //! Problems of a configuration that only its build shows, as errors at their places in the file.
 
-use super::Builder;
 use crate::config::Segment;
+use crate::control::compile::snapshot::Builder;
 use crate::net::tls::TlsError;
 use crate::wasm::PluginError;
 
 impl Builder<'_> {
     /// Notes the problems at `path`, which show variables as written; returns `None` if there are any.
-    pub(super) fn check<T, E: std::fmt::Display>(
+    pub(crate) fn check<T, E: std::fmt::Display>(
         &mut self,
         path: &[Segment],
         result: Result<T, Vec<E>>,
@@ -19,7 +19,7 @@ impl Builder<'_> {
 
     /// As [`Builder::check`], for the endpoints of an upstream. A file that was tried is named in full, even if a variable names
     /// it: an operator has to find it.
-    pub(super) fn check_targets<T>(
+    pub(crate) fn check_targets<T>(
         &mut self,
         path: &[Segment],
         result: Result<T, Vec<TlsError>>,
@@ -35,7 +35,7 @@ impl Builder<'_> {
     /// Notes why the plugin of a filter cannot be used. `list` is the list that uses it, which may have a configuration for it.
     /// A plugin may say anything that it was given, so that all of its variables are shown as written; a file that cannot be read
     /// is named in full.
-    pub(super) fn plugin_error(&mut self, place: &[Segment], list: &[Segment], problem: &PluginError) {
+    pub(crate) fn plugin_error(&mut self, place: &[Segment], list: &[Segment], problem: &PluginError) {
         let source = &self.loaded.source;
         let filter = place.split_last().map_or(place, |(_, filter)| filter);
         let message = match problem {

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 /// How long a lookup may take.
-pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Lookups at the same time, each of which is a thread.
 static LOOKUPS: Semaphore = Semaphore::const_new(32);
@@ -22,12 +22,12 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The addresses of a name: sorted, each once. Equal sets are equal values.
-pub(super) type Addresses = Arc<[SocketAddr]>;
+pub(crate) type Addresses = Arc<[SocketAddr]>;
 
 /// Why a name has no addresses.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub(super) enum ResolveError {
+pub(crate) enum ResolveError {
     /// The system's resolver failed.
     #[error("cannot resolve `{host}`: {}", reason(source))]
     Failed {
@@ -62,7 +62,7 @@ fn reason(error: &io::Error) -> String {
 ///
 /// # Errors
 /// Where there is no address within [`LOOKUP_TIMEOUT`].
-pub(super) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
+pub(crate) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
     if let Some(ip) = literal(host) {
         return Ok(Arc::new([SocketAddr::new(ip, port)]));
     }
@@ -78,7 +78,7 @@ pub(super) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, Res
 
 /// The IP address that `host` is, if it is one: such an endpoint needs no [`keep_resolved`].
 #[must_use]
-pub(super) fn literal(host: &str) -> Option<IpAddr> {
+pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
@@ -115,7 +115,7 @@ fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
 /// however old, because an answer that was right a minute ago beats none; that is logged at WARN, the first at once. A name that
 /// was never resolved is logged once, at INFO: requests to it say the rest. Lookups are tried again after a second, then two, four …
 /// up to `interval`.
-pub(super) async fn keep_resolved(
+pub(crate) async fn keep_resolved(
     host: String,
     port: u16,
     interval: Duration,

@@ -4,7 +4,7 @@
 //! binding new listeners, looking new names up. What is left is done at once and cannot fail: one pointer is swapped, and
 //! what has changed is told to those whom it concerns.
 
-mod old;
+mod retired;
 mod sockets;
 mod status;
 
@@ -14,23 +14,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-pub(crate) use old::Old;
 pub(crate) use sockets::{AdminServer, Sockets};
 pub(crate) use status::Status;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
-use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::files::{Files, Fingerprint};
 use crate::config::{ConfigError, ConfigErrors};
-use crate::generation::{Built, Generation, Next, OpenFiles, Purpose, Refused};
+use crate::control::admin::{ReloadOutcome, ReloadRequest};
+use crate::control::compile::generation::{Built, Generation, Next, Purpose, Refused};
+use crate::control::compile::open_files::OpenFiles;
+pub(crate) use crate::control::reload::retired::Old;
+use crate::control::service_manager::ServiceManager;
+use crate::control::watch::WatcherAside;
+use crate::control::workers::Workers;
 use crate::observe::access_log::AccessLog;
-use crate::service::ServiceManager;
 use crate::snapshot::Snapshot;
 use crate::upstream::Mailboxes;
-use crate::watch::WatcherAside;
-use crate::worker::Workers;
 
 /// How often what older snapshots have left behind is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

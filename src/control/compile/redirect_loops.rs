@@ -6,11 +6,12 @@
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::config::{HostPattern, Loaded, Route, Scheme, ValueMatch};
+use crate::control::compile::snapshot::path_pattern;
 use crate::http::fields::Fields;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::http::path::{EncodedSlash, normalise};
 use crate::router::{PathPattern, RequestLine};
-use crate::snapshot::{Action, Snapshot, path_pattern};
+use crate::snapshot::{Action, Snapshot};
 
 /// The number of loops that are named; more of them are a number.
 const SHOWN_MAX: usize = 20;
@@ -19,7 +20,7 @@ const SHOWN_MAX: usize = 20;
 const BELOW: [&str; 2] = ["", "x"];
 
 /// Returns a sentence for each route whose redirect leads back to it, a bounded number of them.
-pub(super) fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
+pub(crate) fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
     let routes = loaded.config.routes.iter().enumerate();
     let mut warnings: Vec<String> = routes
         .filter_map(|(index, route)| {

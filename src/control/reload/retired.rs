@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::control::compile::commit_plan::Leaving;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::PoolReport;
-use crate::snapshot::{Leaving, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// Snapshots that requests still hold, and pools that still have connections.
 ///

@@ -4,8 +4,8 @@
 //! symbolic link on the way to them is. Where events don't come (a network's file system, no inotify instances left) a
 //! slow look at each file's metadata finds changes as well.
 
-mod aside;
-mod changes;
+mod background;
+mod pending;
 mod places;
 mod signature;
 #[cfg(test)]
@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use aside::WatcherAside;
-use changes::Changes;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use places::places;
 use signature::{FolderId, Signature};
 use tokio::sync::Notify;
+
+pub use crate::control::watch::background::WatcherAside;
+use crate::control::watch::pending::Changes;
 
 /// How often the way to the files is followed anew when folders come and go meanwhile; the rest is the poll's.
 const LOOKS_MAX: usize = 4;

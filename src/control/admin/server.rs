@@ -96,7 +96,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::admin::{Readiness, ReloadOutcome, ReloadRequest};
+    use crate::control::admin::{Readiness, ReloadOutcome, ReloadRequest};
     use crate::observe::metrics::PoolReport;
 
     struct Admin {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{NamedUpstream, Snapshot};
-use crate::changes::{Change, Section};
 use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
+use crate::control::diff::{Change, Section};
+use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets, watch_names};
 use crate::wasm::Callees;
 
@@ -43,7 +43,7 @@ pub(crate) struct Leaving {
 
 impl Handover {
     /// Notes an upstream of the new snapshot, which is at `place` in the file and replaces `before`.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         named: &NamedUpstream,
         place: &[Segment],
@@ -63,7 +63,7 @@ impl Handover {
     }
 
     /// Notes which upstreams plugins may call.
-    pub(super) fn call(&mut self, callees: Callees) {
+    pub(crate) fn call(&mut self, callees: Callees) {
         self.callees = callees;
     }
 

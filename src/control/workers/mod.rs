@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Command, Phase, WorkerParts, start};
 use crate::control::listeners::Orders;
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
 use crate::wasm::Plugin;
+use crate::worker::{Command, Phase, WorkerParts, start};
 
 /// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
 const COMMANDS: usize = 256;
@@ -198,3 +198,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! From the configuration as written to a [`Snapshot`], or to everything that is wrong with it.
 
-mod problems;
-
 use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -9,14 +7,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::handover::Handover;
 use super::previous::{Previous, owner_of};
-use super::{Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
 use crate::config::files::Files;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
     RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
 };
+use crate::control::compile::commit_plan::Handover;
 use crate::filter::{Chain, Filter};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
@@ -27,6 +24,9 @@ use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::snapshot::listener::Entrance;
 use crate::snapshot::route_deadline::Removals;
+use crate::snapshot::{
+    Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute,
+};
 use crate::upstream::{Mailboxes, Targets};
 use crate::wasm::{Callee, Callees, Plugins, Services};
 
@@ -123,8 +123,8 @@ impl Snapshot {
     }
 }
 
-struct Builder<'a> {
-    loaded: &'a Loaded,
+pub(crate) struct Builder<'a> {
+    pub(crate) loaded: &'a Loaded,
     environment: &'a Environment<'a>,
     previous: Previous<'a>,
     /// Upstreams that were built already: their position among all.
@@ -135,7 +135,7 @@ struct Builder<'a> {
     removals: Removals,
     kept_bodies: KeptBodies,
     plugins: Plugins<'a>,
-    errors: Vec<ConfigError>,
+    pub(crate) errors: Vec<ConfigError>,
 }
 
 impl<'a> Builder<'a> {

@@ -1,10 +1,5 @@
 //! The process: from a configuration file to workers that serve it, until it is told to stop.
 
-mod announce;
-mod operators;
-mod signals;
-mod watchdog;
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,19 +8,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-pub(crate) use self::announce::quoted;
-use self::signals::{OperatorSignal, OperatorSignals, Signals, StopSignals, refuse_hangups};
-use crate::admin::{AdminState, Readiness, ReloadRequests};
-use crate::changes::Changes;
 use crate::config::files::Files;
 use crate::config::{Config, ConfigError, ConfigErrors};
-use crate::generation::{self, Built, Generation, Next, OpenFiles, Purpose};
+use crate::control::admin::{AdminState, Readiness, ReloadRequests};
+use crate::control::compile::generation::{Built, Generation, Next, Purpose};
+use crate::control::compile::open_files;
+use crate::control::compile::open_files::OpenFiles;
+use crate::control::diff::Changes;
+use crate::control::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
+use crate::control::service_manager::ServiceManager;
+use crate::control::signals::{OperatorSignal, OperatorSignals, Signals, StopSignals, refuse_hangups};
+use crate::control::workers::Workers;
 use crate::observe::access_log::{AccessLog, Reopened};
-use crate::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
 use crate::router::RequestLine;
-use crate::service::ServiceManager;
 use crate::upstream::{Letters, mailbox};
-use crate::worker::{MAILBOX_LETTERS, Workers};
+use crate::worker::MAILBOX_LETTERS;
 
 /// How long the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -127,7 +124,7 @@ pub fn run(
         let mut signals = Signals::install()?;
         let manager = Arc::new(ServiceManager::from_environment());
         manager.status("reading the configuration");
-        generation::raise_limit();
+        open_files::raise_limit();
         let prepared = tokio::select! {
             prepared = tokio::task::spawn_blocking(prepare) => prepared,
             signal = signals.stop.next() => {
@@ -172,7 +169,7 @@ async fn control(
     tokio::select! {
         () = stopping(&mut stop, &status, &operators.readiness, &manager) => {}
         () = reloader.run(&mut announce) => {}
-        () = watchdog::watch(&manager, pulse) => {}
+        () = crate::control::watchdog::watch(&manager, pulse) => {}
         () = &mut obey => {}
     }
 
@@ -303,7 +300,7 @@ async fn start(
     OpenFiles::of(&generation, count).tell_if_too_many(None);
     let status = Arc::new(Status::new(generation, count));
     let old: Arc<Old> = Arc::default();
-    let operators = Arc::new(operators::admin_state(status.clone(), old.clone(), reloads));
+    let operators = Arc::new(crate::control::operators::admin_state(status.clone(), old.clone(), reloads));
     let mut admin = AdminServer::new(operators.clone());
     admin.commit(sockets.admin, announce);
     let generation = status.generation();
@@ -311,6 +308,11 @@ async fn start(
     let is_routed = |request: &RequestLine<'_, '_>, name: &str| {
         generation.snapshot.router.find(request).is_some_and(|found| &*found.value.name == name)
     };
-    announce::routes(&generation.loaded, &listeners.collect::<Vec<_>>(), &is_routed, announce);
+    crate::control::announce::routes(
+        &generation.loaded,
+        &listeners.collect::<Vec<_>>(),
+        &is_routed,
+        announce,
+    );
     Ok(Some((Running { workers, snapshot: shared, status, old, admin, manager }, operators)))
 }

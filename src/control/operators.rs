@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::admin::{AdminState, Readiness, ReloadRequests};
+use crate::control::admin::{AdminState, Readiness, ReloadRequests};
+use crate::control::reload::{Old, Status};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Scrape;
-use crate::reload::{Old, Status};
 
 /// The sources of all pages. Each looks at what serves at the time.
-pub(super) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequests) -> AdminState {
+pub(crate) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequests) -> AdminState {
     let (of_pools, of_metrics, of_config, of_routes) =
         (status.clone(), status.clone(), status.clone(), status.clone());
     let old_pools = old.clone();

@@ -1,22 +1,20 @@
 //! A configuration with all that was built from it: at first beside what serves, then in its place.
 
-mod open_files;
-mod redirect_loops;
-
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use open_files::{OpenFiles, raise_limit};
-
-use crate::changes::{self, Changes, Contents};
 use crate::config::files::{Files, Fingerprint};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::control::compile::commit_plan::Handover;
 use crate::control::compile::listeners::Plan;
+use crate::control::compile::snapshot::Environment;
+use crate::control::diff;
+use crate::control::diff::{Changes, Contents};
 use crate::control::listeners::Listeners;
 use crate::observe::access_log;
 use crate::observe::access_log::AccessLog;
 use crate::path;
-use crate::snapshot::{Environment, Handover, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::upstream::Mailboxes;
 
 /// What serves.
@@ -148,7 +146,7 @@ impl Next {
 
 fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
     let mut warnings = config::warnings(loaded);
-    warnings.extend(redirect_loops::warnings(loaded, snapshot));
+    warnings.extend(crate::control::compile::redirect_loops::warnings(loaded, snapshot));
     warnings
 }
 
@@ -205,9 +203,9 @@ fn changes_against(
     let contents = Contents { before: &running.files, after: files };
     Changes {
         listeners: plan.changes(),
-        routes: changes::routes(before, config, contents),
-        filters: changes::filters(before, config, contents),
+        routes: diff::routes(before, config, contents),
+        filters: diff::filters(before, config, contents),
         pools: handover.pool_changes(&running.snapshot),
-        settings: changes::settings(before, config),
+        settings: diff::settings(before, config),
     }
 }

@@ -14,29 +14,29 @@ const ECHO: Duration = Duration::from_millis(50);
 ///
 /// Without a handler each of them ends the process, so they are installed before anything else is done. A signal that arrives
 /// during the start waits until the process is ready for it.
-pub(super) struct Signals {
-    pub(super) stop: StopSignals,
+pub(crate) struct Signals {
+    pub(crate) stop: StopSignals,
     /// Reloads the configuration.
-    pub(super) hangup: Signal,
-    pub(super) operator: OperatorSignals,
+    pub(crate) hangup: Signal,
+    pub(crate) operator: OperatorSignals,
 }
 
 /// The signals that stop the process. All of them drain: none ends a request that could finish.
-pub(super) struct StopSignals {
+pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
 }
 
 /// The signals that change nothing about what is served.
-pub(super) struct OperatorSignals {
+pub(crate) struct OperatorSignals {
     user1: Signal,
     user2: Signal,
 }
 
 /// A signal of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OperatorSignal {
+pub(crate) enum OperatorSignal {
     /// SIGUSR1: reopen the logs.
     ReopenLogs,
     /// SIGUSR2, which has no meaning yet.
@@ -48,7 +48,7 @@ impl Signals {
     ///
     /// # Errors
     /// The operating system has no pipe to give.
-    pub(super) fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         // A log file that has reached its limit of size (RLIMIT_FSIZE) fails to be written; it does not end the process. A handler
         // stays for good, though nothing listens to it.
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
@@ -69,7 +69,7 @@ impl Signals {
 
 impl StopSignals {
     /// Waits for the first of them and returns its name. Those that follow within [`ECHO`] count as the same one.
-    pub(super) async fn first(&mut self) -> &'static str {
+    pub(crate) async fn first(&mut self) -> &'static str {
         let name = self.next().await;
         tokio::time::sleep(ECHO).await;
         for _ in 0..3 {
@@ -79,7 +79,7 @@ impl StopSignals {
     }
 
     /// Waits for the next of them and returns its name.
-    pub(super) async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -100,7 +100,7 @@ impl StopSignals {
 
 impl OperatorSignals {
     /// Waits for the next of them.
-    pub(super) async fn next(&mut self) -> OperatorSignal {
+    pub(crate) async fn next(&mut self) -> OperatorSignal {
         tokio::select! {
             _ = self.user1.recv() => OperatorSignal::ReopenLogs,
             _ = self.user2.recv() => OperatorSignal::Reserved,
@@ -109,7 +109,7 @@ impl OperatorSignals {
 }
 
 /// Logs each SIGHUP from the call on: a process that stops reads no configuration. The future never ends.
-pub(super) fn refuse_hangups() -> impl Future<Output = ()> {
+pub(crate) fn refuse_hangups() -> impl Future<Output = ()> {
     let hangup = signal(SignalKind::hangup());
     async {
         if let Ok(mut hangup) = hangup {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::admin::{self, AdminState};
 use crate::config::{Admin, ConfigErrors, Loaded, OrOff, Segment};
+use crate::control::admin;
+use crate::control::admin::AdminState;
+use crate::control::compile::generation::Generation;
 use crate::control::compile::listeners::Plan;
 use crate::control::listeners::Bound;
 use crate::downstream::bind;
 use crate::downstream::bind::cannot_bind;
-use crate::generation::Generation;
 use crate::path;
 
 /// What a generation listens on.

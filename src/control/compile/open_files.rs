@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::Generation;
 use crate::config::ListenerLimits;
+use crate::control::compile::generation::Generation;
 
 /// What the process opens besides connections: its streams, logs and event queues, and 64 connections to the admin listener.
 const OWN: u64 = 128;

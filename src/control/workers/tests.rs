@@ -19,8 +19,8 @@ use support::{Client, Gate, Http2Client, Origin, wait_until};
 use super::*;
 use crate::config::files::Files;
 use crate::config::{self, ConfigErrors};
+use crate::control::compile::snapshot::Environment;
 use crate::control::listeners::{Bound, Listeners};
-use crate::snapshot::Environment;
 use crate::upstream::{Mailboxes, mailbox};
 
 const WORKERS: usize = 2;

@@ -4,12 +4,12 @@ use std::future;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::service::ServiceManager;
-use crate::worker::Pulse;
+use crate::control::service_manager::ServiceManager;
+use crate::control::workers::Pulse;
 
 /// Sends a sign of life in each interval that the manager asks for, after every worker has taken a command. It runs on the control
 /// thread. If that thread or a worker is stuck, the signs cease, and the manager restarts the process. Never ends.
-pub(super) async fn watch(manager: &ServiceManager, pulse: Pulse) {
+pub(crate) async fn watch(manager: &ServiceManager, pulse: Pulse) {
     let Some(every) = manager.watchdog_interval().filter(|every| !every.is_zero()) else {
         return future::pending().await;
     };

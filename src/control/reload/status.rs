@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
-use crate::changes::Changes;
-use crate::generation::Generation;
+use crate::control::compile::generation::Generation;
+use crate::control::diff::Changes;
 use crate::observe::metrics::ProcessStats;
 
 /// The state of the configuration, for the admin listener and the metrics.

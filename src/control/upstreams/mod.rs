@@ -1,0 +1,3 @@
+//! Background work on upstreams.
+
+pub(crate) mod dns;

@@ -9,9 +9,9 @@ use http::Method;
 
 use crate::config;
 use crate::http::path::{EncodedSlash, normalise, normalise_written};
-use crate::testing::pieces;
 use crate::testing::pieces::Reading;
-use crate::wasm::scripted::{self, Scripted};
+use crate::testing::scripted::Scripted;
+use crate::testing::{pieces, scripted};
 
 /// Request heads and bodies: whole and cut up, they have to mean the same.
 pub fn requests(data: &[u8]) {

@@ -21,5 +21,4 @@ pub mod router;
 mod snapshot;
 mod testing;
 mod upstream;
-mod wasm;
 mod worker;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::wasm::{SUBCOMMAND, compile_for_parent, compile_in_children};
+use crate::filter::engine::compiler::{SUBCOMMAND, compile_for_parent, compile_in_children};
 
 /// The end of `gateway --help`.
 const SIGNALS: &str = "\

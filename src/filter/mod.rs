@@ -7,9 +7,11 @@
 mod body;
 mod chain;
 pub(crate) mod coding;
+pub(crate) mod engine;
 mod exchange;
 mod fields;
 mod member;
+pub(crate) mod proxy_wasm;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
 use crate::filter::Chain;
+use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
 use crate::observe::access_log::AccessLog;
@@ -22,7 +23,6 @@ use crate::router::{Parameters, Router};
 use crate::snapshot::listener::{Entrance, ListenerId};
 use crate::snapshot::route_deadline::{Removal, Removals};
 use crate::upstream::{Targets, Upstream};
-use crate::wasm::{Plugin, Services};
 
 /// Everything that a request may need to know.
 pub(crate) struct Snapshot {

@@ -2,3 +2,5 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod pieces;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::downstream::accept::accept;
 use crate::downstream::listener::Listen;
+use crate::filter::proxy_wasm::{Plugin, end_instances, keep_instances, start_instances};
 use crate::net::drain::{Drain, cut_off};
 use crate::net::end_of_turn;
 use crate::net::timer::Timer;
@@ -21,7 +22,6 @@ use crate::proxy::client::Current;
 use crate::snapshot::Snapshot;
 use crate::snapshot::listener::ListenerId;
 use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
-use crate::wasm::{Plugin, end_instances, keep_instances, start_instances};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;

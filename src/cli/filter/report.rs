@@ -7,8 +7,10 @@ use bytes::Bytes;
 use http::header;
 
 use crate::config::printable::printable;
+use crate::filter::proxy_wasm::{
+    Call, CallOutcome, Change, Entry, Excerpt, GivenPart, Journal, Section, UpstreamCall,
+};
 use crate::filter::{Action, Direction};
-use crate::wasm::{Call, CallOutcome, Change, Entry, Excerpt, GivenPart, Journal, Section, UpstreamCall};
 
 /// Columns of a callback's time.
 const TIME_WIDTH: usize = 10;

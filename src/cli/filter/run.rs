@@ -18,7 +18,7 @@ use super::upstreams::{Answer, played};
 use super::{refuse, saved};
 use crate::cli::{messages, output};
 use crate::config::{Filter, FilterSettings, WasmCache};
-use crate::wasm::{Given, Journal, OfflineModule, Outcome, Pieces, PlayedUpstreams};
+use crate::filter::proxy_wasm::{Given, Journal, OfflineModule, Outcome, Pieces, PlayedUpstreams};
 
 /// The longest pause: but for a tick or a call that times out, nothing is to come that could end it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http::Method;
 
 use super::run::response_in;
-use crate::wasm::{PlayedAnswer, PlayedUpstreams};
+use crate::filter::proxy_wasm::{PlayedAnswer, PlayedUpstreams};
 
 /// An answer as the command line describes it.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
 use crate::control::diff::{Change, Section};
+use crate::filter::proxy_wasm::Callees;
 use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets, watch_names};
-use crate::wasm::Callees;
 
 /// The time for which the lookup of new names may delay a reload.
 const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 
 use crate::config::Segment;
 use crate::control::compile::snapshot::Builder;
+use crate::filter::proxy_wasm::PluginError;
 use crate::net::tls::TlsError;
-use crate::wasm::PluginError;
 
 impl Builder<'_> {
     /// Notes the problems at `path`, which show variables as written; returns `None` if there are any.

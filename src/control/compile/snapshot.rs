@@ -14,6 +14,7 @@ use crate::config::{
     RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
 };
 use crate::control::compile::commit_plan::Handover;
+use crate::filter::proxy_wasm::{Callee, Callees, Plugins, Services};
 use crate::filter::{Chain, Filter};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
@@ -28,7 +29,6 @@ use crate::snapshot::{
     Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute,
 };
 use crate::upstream::{Mailboxes, Targets};
-use crate::wasm::{Callee, Callees, Plugins, Services};
 
 /// The interval at which the log says that a route refuses requests.
 const WARN_EVERY: Duration = Duration::from_secs(10);

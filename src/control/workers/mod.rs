@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::control::listeners::Orders;
+use crate::filter::proxy_wasm::Plugin;
 use crate::snapshot::Snapshot;
 use crate::upstream::Letters;
-use crate::wasm::Plugin;
 use crate::worker::{Command, Phase, WorkerParts, start};
 
 /// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.

@@ -1,0 +1,7 @@
+//! The WebAssembly engine: compiles modules, caches compiled code, and limits what a guest may use.
+
+pub(crate) mod cache;
+pub(crate) mod compiler;
+pub(crate) mod engine;
+pub(crate) mod limit;
+pub(crate) mod module;

@@ -1,0 +1,266 @@
+//! From the bytes of a module to one that can be started.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::sync::Arc;
+
+use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
+
+use super::cache::{CacheKey, CodeCache};
+use super::compiler::{self, CompileError};
+use super::engine::{Allocation, Engines};
+use crate::filter::Interests;
+use crate::filter::proxy_wasm::abi::VERSION_EXPORTS;
+use crate::filter::proxy_wasm::host::Host;
+use crate::filter::proxy_wasm::{host_functions, wasi};
+
+/// The bytes with which a module begins: the magic number, and version 1 of the core binary format.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// The bytes with which other files begin that are taken for modules, what such a file is, and what to do.
+const FOREIGN: [(&[u8], &str); 16] = [
+    // Layer 1 in place of 0 (component model, Binary.md).
+    (
+        b"\0asm\x0d\0\x01\0",
+        "it is a WebAssembly component, and filters are modules: build it for the target wasm32-wasip1 in place of wasm32-wasip2",
+    ),
+    (
+        b"\0asm",
+        "it is of another version of WebAssembly than 1, or cut short: build it for the target wasm32-wasip1",
+    ),
+    (b"(module", "it is WebAssembly's text form: translate it first, with `wat2wasm`"),
+    (b"(component", "it is the text form of a component: build a module, for the target wasm32-wasip1"),
+    (b";;", "it is WebAssembly's text form: translate it first, with `wat2wasm`"),
+    (b"\x7fELF", "it is a program or library of Linux (ELF): build it for the target wasm32-wasip1"),
+    (
+        b"\xcf\xfa\xed\xfe",
+        "it is a program or library of macOS (Mach-O): build it for the target wasm32-wasip1",
+    ),
+    (b"MZ", "it is a program of Windows: build it for the target wasm32-wasip1"),
+    (b"!<arch>", "it is a static library: link it as a `cdylib`, for the target wasm32-wasip1"),
+    (b"\x1f\x8b", "it is compressed with gzip: unpack it with `gunzip`"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd: unpack it with `unzstd`"),
+    (b"PK\x03\x04", "it is a ZIP archive: unpack it, and name the module in it"),
+    (b"version https://git-lfs", "it is a pointer of Git LFS: fetch the module with `git lfs pull`"),
+    (b"<", "it is HTML or XML, as a failed download leaves it: look at what is in it"),
+    (b"{", "it is JSON: name the module, not its description"),
+    (b"#!", "it is a script: name the module that it builds"),
+];
+
+/// Returns what a file is that is no module, and what to do; `None` for a module.
+fn foreign_kind(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(MODULE) {
+        return None;
+    }
+    let text = bytes.trim_ascii_start();
+    if text.is_empty() {
+        return Some("the file is empty: build the module again");
+    }
+    let known = FOREIGN.iter().find(|(start, _)| bytes.starts_with(start) || text.starts_with(start));
+    Some(known.map_or("it begins with other bytes", |(_, kind)| kind))
+}
+
+/// How the functions are called by which a module looks at heads.
+/// For an answer the gateway looks itself, whether the client speaks gRPC.
+const LOOKS: [&str; 4] =
+    ["proxy_get_header_map", "proxy_set_header_map", "proxy_get_property", "proxy_send_local_response"];
+
+/// A compiled module with everything that it imports.
+pub(crate) struct LinkedModule {
+    pub(crate) pre: InstancePre<Host>,
+    /// Which callbacks of an exchange it has.
+    pub(crate) interests: Interests,
+}
+
+impl LinkedModule {
+    /// Whether it has a callback. Some way of being initialised it always has.
+    pub(crate) fn has(&self, callback: &str) -> bool {
+        callback == "_initialize" || self.pre.module().get_export(callback).is_some()
+    }
+}
+
+/// Why a module cannot be used. What it says is for whoever wrote the configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModuleError {
+    #[error("it is no WebAssembly module: {0}")]
+    Invalid(String),
+    /// A file of another kind: what it is, and what to do.
+    #[error("it is no WebAssembly module: {0}")]
+    Foreign(&'static str),
+    #[error("it imports functions that the gateway does not provide: {}", .0.join(", "))]
+    UnknownImports(Vec<String>),
+    #[error("{0}")]
+    Link(String),
+    #[error("it speaks no version of proxy-wasm that is known: it exports none of {}", VERSION_EXPORTS.join(", "))]
+    NoVersion,
+    #[error("it exports no memory under the name `memory`")]
+    NoMemory,
+    #[error(
+        "it has no allocator for what it is to be given: neither `proxy_on_memory_allocate` nor `malloc`"
+    )]
+    NoAllocator,
+    #[error("this machine cannot run it: {0}")]
+    Engine(String),
+    /// The compiler did not come to its end: it may the next time.
+    #[error("it cannot be compiled now: {0}")]
+    Compiler(String),
+}
+
+/// Compiles a module, or takes it from the cache, and links it.
+///
+/// # Errors
+/// Why it cannot be used.
+pub(crate) fn link(
+    wasm: &[u8],
+    allocation: Allocation,
+    engines: &Engines,
+    cache: Option<&CodeCache>,
+) -> Result<Arc<LinkedModule>, ModuleError> {
+    let engine = engines.of(allocation).map_err(|error| ModuleError::Engine(format!("{error:#}")))?;
+    let module = compile(wasm, engine, cache)?;
+    let mut linker = Linker::new(engine);
+    let linked = host_functions::link(&mut linker).and_then(|()| wasi::link(&mut linker));
+    linked.map_err(|error| ModuleError::Link(format!("{error:#}")))?;
+    check_exports(&module)?;
+    let pre = instantiable(&module, &mut linker)?;
+    Ok(Arc::new(LinkedModule { pre, interests: interests(&module) }))
+}
+
+/// Checks that a file is a module, without compiling it.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn validate(wasm: &[u8], engines: &Engines) -> Result<(), ModuleError> {
+    if let Some(kind) = foreign_kind(wasm) {
+        return Err(ModuleError::Foreign(kind));
+    }
+    let engine =
+        engines.of(Allocation::OnDemand).map_err(|error| ModuleError::Engine(format!("{error:#}")))?;
+    Module::validate(engine, wasm).map_err(|error| ModuleError::Invalid(format!("{error:#}")))
+}
+
+fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) -> Result<Module, ModuleError> {
+    // In place of the compiler's own words, which are many.
+    if let Some(kind) = foreign_kind(wasm) {
+        return Err(ModuleError::Foreign(kind));
+    }
+    let key = cache.map(|cache| (cache, CacheKey::new(wasm, &engine.precompile_compatibility_hash())));
+    if let Some(module) = key.as_ref().and_then(|(cache, key)| from_cache(engine, cache, key)) {
+        return Ok(module);
+    }
+    let compiled = compiler::compile(wasm, engine).map_err(|error| match error {
+        CompileError::Invalid(error) => ModuleError::Invalid(error),
+        error => ModuleError::Compiler(error.to_string()),
+    })?;
+    if let Some((cache, key)) = key
+        && let Err(error) = cache.store(&key, &compiled)
+    {
+        tracing::warn!("compiled filters are not kept for the next start: {error}");
+    }
+    loaded(engine, compiled).map_err(|error| ModuleError::Engine(format!("{error:#}")))
+}
+
+fn from_cache(engine: &wasmtime::Engine, cache: &CodeCache, key: &CacheKey) -> Option<Module> {
+    let loaded = loaded(engine, cache.load(key)?);
+    loaded
+        .inspect_err(|error| tracing::debug!("cached code cannot be loaded and is compiled again: {error:#}"))
+        .ok()
+}
+
+/// Loads compiled code from a file in memory. The module is what keeps the file: of its pages, those that are used become
+/// resident. Where the system lets nothing in such a file be executed, the code is copied.
+fn loaded(engine: &wasmtime::Engine, compiled: File) -> wasmtime::Result<Module> {
+    let mut copied = compiled.try_clone()?;
+    // SAFETY: the code is what this program's own compiler has made, either just now or before: then the cache has given only
+    // what it has written itself, a file that its own user owns, in a folder and with a mode that let nobody else write to
+    // it, whole by its checksum. The file is this process's own, and nothing writes to it any more. wasmtime itself looks at
+    // the version and at the settings that the code was compiled with.
+    #[allow(unsafe_code, reason = "loading compiled code is running it")]
+    let mapped = unsafe { Module::deserialize_open_file(engine, compiled) };
+    if mapped.is_ok() {
+        return mapped;
+    }
+    let mut code = Vec::new();
+    copied.rewind()?;
+    copied.read_to_end(&mut code)?;
+    // SAFETY: as above.
+    #[allow(unsafe_code, reason = "loading compiled code is running it")]
+    unsafe {
+        Module::deserialize(engine, &code)
+    }
+}
+
+/// Looks for what every plugin must have.
+fn check_exports(module: &Module) -> Result<(), ModuleError> {
+    if !VERSION_EXPORTS.iter().any(|name| module.get_export(name).is_some()) {
+        return Err(ModuleError::NoVersion);
+    }
+    if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+        return Err(ModuleError::NoMemory);
+    }
+    let allocates = |name| matches!(module.get_export(name), Some(ExternType::Func(_)));
+    if !allocates("proxy_on_memory_allocate") && !allocates("malloc") {
+        return Err(ModuleError::NoAllocator);
+    }
+    Ok(())
+}
+
+/// Links a module, or names all of its imports that the gateway does not provide.
+fn instantiable(module: &Module, linker: &mut Linker<Host>) -> Result<InstancePre<Host>, ModuleError> {
+    let mut unknown = Vec::new();
+    loop {
+        let error = match linker.instantiate_pre(module) {
+            Ok(pre) if unknown.is_empty() => return Ok(pre),
+            Ok(_) => return Err(ModuleError::UnknownImports(unknown)),
+            Err(error) => error,
+        };
+        let Some(import) = error.downcast_ref::<UnknownImportError>() else {
+            return Err(ModuleError::Link(format!("{error:#}")));
+        };
+        unknown.push(format!("`{}.{}`", import.module(), import.name()));
+        // Something in its place shows what else is missing.
+        let ExternType::Func(kind) = import.ty() else { return Err(ModuleError::UnknownImports(unknown)) };
+        let stand_in = linker.func_new(import.module(), import.name(), kind, |_, _, _| Ok(()));
+        if stand_in.is_err() {
+            return Err(ModuleError::UnknownImports(unknown));
+        }
+    }
+}
+
+fn interests(module: &Module) -> Interests {
+    let has = |name: &str| matches!(module.get_export(name), Some(ExternType::Func(_)));
+    Interests {
+        request_head: has("proxy_on_request_headers"),
+        request_body: has("proxy_on_request_body"),
+        request_trailers: has("proxy_on_request_trailers"),
+        response_head: has("proxy_on_response_headers"),
+        response_body: has("proxy_on_response_body"),
+        response_trailers: has("proxy_on_response_trailers"),
+        looks_at_heads: module
+            .imports()
+            .any(|import| LOOKS.iter().any(|name| import.name().starts_with(name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FOREIGN, foreign_kind};
+
+    #[test]
+    fn a_file_that_is_no_module_is_named_with_what_to_do() {
+        assert_eq!(foreign_kind(b"\0asm\x01\0\0\0rest"), None);
+        for (start, kind) in FOREIGN {
+            assert_eq!(foreign_kind(&[start, b"rest"].concat()), Some(kind));
+        }
+        for (bytes, part) in [
+            (&b""[..], "is empty"),
+            (b" \n", "is empty"),
+            (b"\n (module)", "text form"),
+            (b"\0asm\x0d\0\x01\0\x07", "wasm32-wasip1 in place of wasm32-wasip2"),
+            (b"\0as", "begins with other bytes"),
+            (b"fn main() {}", "begins with other bytes"),
+        ] {
+            assert!(foreign_kind(bytes).is_some_and(|kind| kind.contains(part)), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The numbers of the proxy-wasm ABI (0.1.0, 0.2.0, 0.2.1, 0.2.100).
+
+use crate::filter::{Action, Direction};
+
+/// What a host function answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Status {
+    Ok = 0,
+    NotFound = 1,
+    BadArgument = 2,
+    InvalidMemoryAccess = 6,
+    Empty = 7,
+    CasMismatch = 8,
+    InternalFailure = 10,
+    Unimplemented = 12,
+}
+
+/// A failed host function: a status for the guest, or a trap.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Status(Status),
+    Trap(wasmtime::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<wasmtime::Error> for Failure {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Trap(error)
+    }
+}
+
+/// What a host function comes to: see [`answer`].
+pub(crate) type Answer<T = ()> = Result<T, Failure>;
+
+/// The number that the guest gets.
+pub(crate) fn answer(result: Answer) -> wasmtime::Result<i32> {
+    match result {
+        Ok(()) => Ok(Status::Ok as i32),
+        Err(Failure::Status(status)) => Ok(status as i32),
+        Err(Failure::Trap(error)) => Err(error),
+    }
+}
+
+/// What a buffer function is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BufferKind {
+    Body(Direction),
+    CallResponseBody,
+    VmConfiguration,
+    PluginConfiguration,
+    CallData,
+}
+
+impl BufferKind {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Body(Direction::Request),
+            1 => Self::Body(Direction::Response),
+            4 => Self::CallResponseBody,
+            6 => Self::VmConfiguration,
+            7 => Self::PluginConfiguration,
+            8 => Self::CallData,
+            _ => return None,
+        })
+    }
+}
+
+/// What a header-map function is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MapKind {
+    Head(Direction),
+    Trailers(Direction),
+    CallResponseHead,
+    CallResponseTrailers,
+    /// Of gRPC calls, which there are none of: always empty.
+    Grpc,
+}
+
+impl MapKind {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Head(Direction::Request),
+            1 => Self::Trailers(Direction::Request),
+            2 => Self::Head(Direction::Response),
+            3 => Self::Trailers(Direction::Response),
+            4 | 5 => Self::Grpc,
+            6 => Self::CallResponseHead,
+            7 => Self::CallResponseTrailers,
+            _ => return None,
+        })
+    }
+}
+
+/// The stream that `proxy_continue_stream` and `proxy_close_stream` are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    Message(Direction),
+    /// A side of a TCP filter, of which there are none.
+    Tcp,
+}
+
+impl StreamKind {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Message(Direction::Request),
+            1 => Self::Message(Direction::Response),
+            2 | 3 => Self::Tcp,
+            _ => return None,
+        })
+    }
+}
+
+/// The kinds of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl MetricKind {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Counter,
+            1 => Self::Gauge,
+            2 => Self::Histogram,
+            _ => return None,
+        })
+    }
+}
+
+/// Returns the action that the answer of a head callback stands for, or `None` if the ABI has no such answer.
+///
+/// 1 is StopIteration, 3 StopAllIterationAndBuffer, 4 StopAllIterationAndWatermark: SDKs differ in which of them they use.
+pub(crate) fn head_action(number: u32) -> Option<Action> {
+    match number {
+        0 => Some(Action::Continue),
+        1 => Some(Action::Pause),
+        2 => Some(Action::ContinueAndEnd),
+        3 | 4 => Some(Action::PauseAll),
+        _ => None,
+    }
+}
+
+/// Returns the action that the answer of a body callback stands for, or `None` if the ABI has no such answer.
+///
+/// 1 is StopIterationAndBuffer, 2 StopIterationAndWatermark, 3 StopIterationNoBuffer.
+pub(crate) fn body_action(number: u32) -> Option<Action> {
+    match number {
+        0 => Some(Action::Continue),
+        1 | 2 => Some(Action::Pause),
+        3 => Some(Action::PauseWithoutBuffer),
+        _ => None,
+    }
+}
+
+/// Returns the action that the answer of a trailers callback stands for, or `None` if the ABI has no such answer.
+pub(crate) fn trailers_action(number: u32) -> Option<Action> {
+    match number {
+        0 => Some(Action::Continue),
+        1 => Some(Action::Pause),
+        _ => None,
+    }
+}
+
+/// Returns the gRPC status of a local response, or `None` if it has none. A number that gRPC does not have is UNKNOWN, so that
+/// no client takes it for a success.
+pub(crate) fn grpc_status(number: i32) -> Option<u8> {
+    const UNKNOWN: u8 = 2;
+    const LAST: u8 = 16;
+    match u8::try_from(number) {
+        Ok(status) if status <= LAST => Some(status),
+        _ if number < 0 => None,
+        _ => Some(UNKNOWN),
+    }
+}
+
+/// Returns true if a callback that answers with a boolean agrees. C's rule holds, as in other hosts: only 0 is false.
+pub(crate) fn is_true(number: u32) -> bool {
+    number != 0
+}
+
+/// The functions by which a module states its ABI version. 0.2.100 is 0.2.1 with a vendor's additions.
+pub(crate) const VERSION_EXPORTS: [&str; 4] = [
+    "proxy_abi_version_0_2_1",
+    "proxy_abi_version_0_2_0",
+    "proxy_abi_version_0_1_0",
+    "proxy_abi_version_0_2_100",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::proxy_wasm::log::Level;
+
+    #[test]
+    fn an_action_other_than_a_known_continue_never_lets_a_message_go_on() {
+        use Action::{Continue, ContinueAndEnd, Pause, PauseAll, PauseWithoutBuffer};
+        let heads = [Some(Continue), Some(Pause), Some(ContinueAndEnd), Some(PauseAll), Some(PauseAll), None];
+        let bodies = [Some(Continue), Some(Pause), Some(Pause), Some(PauseWithoutBuffer), None, None];
+        let trailers = [Some(Continue), Some(Pause), None, None, None, None];
+        let parsers: [(fn(u32) -> Option<Action>, _); 3] =
+            [(head_action, heads), (body_action, bodies), (trailers_action, trailers)];
+        for (parse, expected) in parsers {
+            for (number, expected) in (0..).zip(expected) {
+                assert_eq!(parse(number), expected, "{number}");
+            }
+            for number in [6, 0xff, 0x100, 0x1_0000, 0x8000_0000, u32::MAX] {
+                assert_eq!(parse(number), None, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_that_the_abi_does_not_have_are_none() {
+        let known = |is_known: fn(u32) -> bool| -> Vec<u32> {
+            (0..1000)
+                .chain([0x100, 0x1_0000, 0x8000_0000, u32::MAX])
+                .filter(|number| is_known(*number))
+                .collect()
+        };
+        assert_eq!(known(|number| BufferKind::from_number(number).is_some()), [0, 1, 4, 6, 7, 8]);
+        assert_eq!(known(|number| MapKind::from_number(number).is_some()), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(known(|number| StreamKind::from_number(number).is_some()), [0, 1, 2, 3]);
+        assert_eq!(known(|number| MetricKind::from_number(number).is_some()), [0, 1, 2]);
+        assert_eq!(known(|number| Level::from_number(number).is_some()), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(known(|number| !is_true(number)), [0]);
+    }
+
+    #[test]
+    fn grpc_statuses_that_do_not_exist_are_unknown_errors() {
+        for (number, expected) in
+            [(i32::MIN, None), (-1, None), (0, Some(0)), (16, Some(16)), (17, Some(2)), (i32::MAX, Some(2))]
+        {
+            assert_eq!(grpc_status(number), expected, "{number}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The account of what a guest makes: for the exchange that host functions are about, or for its root context.
+
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
+
+use super::Host;
+use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
+use crate::filter::{Fault, Member, Part};
+
+/// Bytes of a call under way, which count as made by the guest until this is dropped.
+pub(in crate::filter::proxy_wasm) struct Held {
+    bytes: usize,
+    by: Holder,
+}
+
+enum Holder {
+    Member(Weak<Member>),
+    Root(Rc<Cell<usize>>),
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        match &self.by {
+            Holder::Root(made) => made.set(made.get().saturating_sub(self.bytes)),
+            Holder::Member(member) => {
+                if let Some(member) = member.upgrade() {
+                    member.frees(self.bytes);
+                }
+            }
+        }
+    }
+}
+
+impl Host {
+    /// Accounts for bytes that the guest makes and that the gateway holds from now on.
+    ///
+    /// # Errors
+    /// They are more than `limits.output` allows: the exchange ends by that, and a root context gets the status.
+    pub(in crate::filter::proxy_wasm) fn makes(&self, made: usize) -> Answer {
+        let fits = match self.member() {
+            Some(member) => member.makes(made, self.shared.get()),
+            None => self.root_makes(made),
+        };
+        if fits { Ok(()) } else { Err(self.makes_too_much()) }
+    }
+
+    fn root_makes(&self, made: usize) -> bool {
+        let total = self.made.get().saturating_add(made);
+        let fits = total.saturating_add(self.shared.get()) <= self.plugin.settings.output_bytes_max;
+        if fits {
+            self.made.set(total);
+        }
+        fits
+    }
+
+    /// Accounts for bytes that the guest makes in a part of its exchange, all of which holds `held` bytes with them.
+    ///
+    /// # Errors
+    /// As of [`Host::makes`], or there is no exchange.
+    pub(in crate::filter::proxy_wasm) fn makes_in(&self, part: Part, made: usize, held: usize) -> Answer {
+        let member = self.member().ok_or(Status::BadArgument)?;
+        if member.makes_in(part, made, held, self.shared.get()) { Ok(()) } else { Err(self.makes_too_much()) }
+    }
+
+    /// Accounts for the bytes of a call, for as long as the answer lives.
+    ///
+    /// # Errors
+    /// As of [`Host::makes`].
+    pub(in crate::filter::proxy_wasm) fn holds(&self, bytes: usize) -> Answer<Held> {
+        self.makes(bytes)?;
+        let by = match self.member() {
+            Some(member) => Holder::Member(Rc::downgrade(member)),
+            None => Holder::Root(self.made.clone()),
+        };
+        Ok(Held { bytes, by })
+    }
+
+    /// Accounts for bytes that the guest shares. They have a limit of their own for as long as they are shared; this one is for
+    /// what one callback makes.
+    ///
+    /// # Errors
+    /// As of [`Host::makes`].
+    pub(in crate::filter::proxy_wasm) fn shares(&self, bytes: usize) -> Answer {
+        self.makes(bytes)?;
+        self.unmakes(bytes);
+        self.shared.set(self.shared.get().saturating_add(bytes));
+        Ok(())
+    }
+
+    /// Accounts for bytes that are shared no longer, or never were.
+    pub(in crate::filter::proxy_wasm) fn unshares(&self, bytes: usize) {
+        self.shared.set(self.shared.get().saturating_sub(bytes));
+    }
+
+    fn unmakes(&self, bytes: usize) {
+        match self.member() {
+            Some(member) => member.frees(bytes),
+            None => self.made.set(self.made.get().saturating_sub(bytes)),
+        }
+    }
+
+    /// Bytes that the callback which runs has shared.
+    pub(in crate::filter::proxy_wasm) fn shared_bytes(&self) -> usize {
+        self.shared.get()
+    }
+
+    /// Ends the exchange because the guest makes more than it may.
+    pub(in crate::filter::proxy_wasm) fn makes_too_much(&self) -> Failure {
+        let bytes_max = self.plugin.settings.output_bytes_max;
+        self.refuse(Fault::Output, || {
+            format!("it makes more than `limits.output`, {bytes_max} bytes, at one time")
+        });
+        Status::InternalFailure.into()
+    }
+}

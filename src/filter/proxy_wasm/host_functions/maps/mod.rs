@@ -1,0 +1,224 @@
+//! Header maps: those of the request and the response, of their trailers, and of what a call was answered with.
+//!
+//! Pseudo-headers are fields like others here, as in every proxy-wasm host; they come first.
+
+mod change;
+
+use bytes::Bytes;
+pub(super) use change::fields;
+use change::{Edit, change, set_pairs};
+use http::{HeaderValue, header};
+use wasmtime::{Caller, Linker};
+
+use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status, answer};
+use crate::filter::proxy_wasm::host::{CallResponse, Host};
+use crate::filter::proxy_wasm::memory::{give, give_with, slice, split, write_u32};
+use crate::filter::proxy_wasm::pairs;
+use crate::filter::{Direction, Exchange, field_name};
+use crate::http::fields::Fields;
+
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_size",
+        |mut caller: Caller<'_, Host>, map: u32, at: u32| answer(size(&mut caller, map, at)),
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_pairs",
+        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
+            answer(pairs_of(&mut caller, map, data, size))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_header_map_pairs",
+        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
+            answer(set_pairs(&mut caller, map, data, size))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_value",
+        |mut caller: Caller<'_, Host>, map: u32, name: u32, name_size: u32, data: u32, size: u32| {
+            answer(value_of(&mut caller, map, (name, name_size), data, size))
+        },
+    )?;
+    for (function, edit) in
+        [("proxy_add_header_map_value", Edit::Add), ("proxy_replace_header_map_value", Edit::Set)]
+    {
+        linker.func_wrap(
+            "env",
+            function,
+            move |mut caller: Caller<'_, Host>,
+                  map: u32,
+                  name: u32,
+                  name_size: u32,
+                  value: u32,
+                  value_size: u32| {
+                answer(change(&mut caller, map, (name, name_size), (value, value_size), edit))
+            },
+        )?;
+    }
+    linker.func_wrap(
+        "env",
+        "proxy_remove_header_map_value",
+        |mut caller: Caller<'_, Host>, map: u32, name: u32, name_size: u32| {
+            answer(change(&mut caller, map, (name, name_size), (0, 0), Edit::Remove))
+        },
+    )?;
+    Ok(())
+}
+
+/// What a map has besides its fields: pseudo-headers, and the length of the body.
+const BESIDES: usize = 5;
+
+type Pair<'a> = (&'static str, &'a [u8]);
+
+/// A map, for reading.
+#[derive(Default)]
+struct View<'a> {
+    besides: [Option<Pair<'a>>; BESIDES],
+    headers: Option<&'a Fields>,
+}
+
+impl<'a> View<'a> {
+    fn of(headers: Option<&'a Fields>) -> Self {
+        Self { headers, ..Self::default() }
+    }
+
+    fn besides(&self) -> impl Iterator<Item = Pair<'a>> {
+        self.besides.iter().copied().flatten()
+    }
+
+    fn count(&self) -> usize {
+        self.besides().count() + self.headers.map_or(0, Fields::len)
+    }
+
+    /// The bytes that all pairs take; of no pairs there are none.
+    fn length(&self) -> usize {
+        if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let besides = self.besides().map(|(name, value)| (name.as_bytes(), value));
+        let fields = self.headers.into_iter().flat_map(Fields::iter);
+        besides.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+    }
+}
+
+/// Reads a map; one that is not there has no fields.
+fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
+    let empty = View::default();
+    if let Some(CallResponse { status, headers, trailers, .. }) = &host.call_response {
+        match kind {
+            MapKind::CallResponseHead => {
+                let status = status.as_ref().map(|status| (":status", status.as_str().as_bytes()));
+                return read(&View { besides: [status, None, None, None, None], headers: Some(headers) });
+            }
+            MapKind::CallResponseTrailers => return read(&View::of(Some(trailers))),
+            _ => {}
+        }
+    }
+    match host.member() {
+        Some(member) => view_in(&member.exchange, kind, read),
+        None => read(&empty),
+    }
+}
+
+/// Reads a map of an exchange; one that is not there has no fields.
+fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
+    let empty = View::default();
+    match kind {
+        MapKind::Head(Direction::Request) => {
+            let head = exchange.request.borrow();
+            let besides = [
+                Some((":authority", head.authority.as_bytes())),
+                Some((":path", head.path().as_bytes())),
+                Some((":method", head.method.as_str().as_bytes())),
+                Some((":scheme", head.scheme.as_bytes())),
+                length_of(head.length.as_ref()),
+            ];
+            read(&View { besides, headers: Some(&head.headers) })
+        }
+        MapKind::Head(Direction::Response) => match &*exchange.response.borrow() {
+            None => read(&empty),
+            Some(head) => {
+                let status = Some((":status", head.status.as_str().as_bytes()));
+                let besides = [status, length_of(head.length.as_ref()), None, None, None];
+                read(&View { besides, headers: Some(&head.headers) })
+            }
+        },
+        MapKind::Trailers(Direction::Request) => read(&View::of(exchange.request_trailers.borrow().as_ref())),
+        MapKind::Trailers(Direction::Response) => {
+            read(&View::of(exchange.response_trailers.borrow().as_ref()))
+        }
+        MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
+    }
+}
+
+/// Returns the fields of a map of an exchange, pseudo-headers first.
+pub(in crate::filter::proxy_wasm) fn pairs_in(exchange: &Exchange, kind: MapKind) -> Vec<(String, Bytes)> {
+    let owned = |(name, value): (&[u8], &[u8])| {
+        (String::from_utf8_lossy(name).into_owned(), Bytes::copy_from_slice(value))
+    };
+    view_in(exchange, kind, |view| view.pairs().map(owned).collect())
+}
+
+/// The length of a body, as if it were a field.
+fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
+    length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
+}
+
+/// Returns the kind of a map that the guest reads or changes.
+fn kind_of(host: &Host, map: u32) -> Answer<MapKind> {
+    let kind = MapKind::from_number(map).ok_or(Status::BadArgument)?;
+    if let (MapKind::Trailers(_), Some(journal)) = (kind, host.log.journal()) {
+        journal.uses_bodies();
+    }
+    Ok(kind)
+}
+
+fn size(caller: &mut Caller<'_, Host>, map: u32, at: u32) -> Answer {
+    let length = view(caller.data(), kind_of(caller.data(), map)?, |view| view.length());
+    write_u32(caller, at, u32::try_from(length).unwrap_or(u32::MAX))
+}
+
+fn pairs_of(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> Answer {
+    let kind = kind_of(caller.data(), map)?;
+    let length = view(caller.data(), kind, |view| view.length());
+    give_with(caller, length, data, size, |host, room| {
+        view(host, kind, |view| pairs::write(room, view.count(), || view.pairs()));
+    })
+}
+
+fn value_of(
+    caller: &mut Caller<'_, Host>,
+    map: u32,
+    (name, name_size): (u32, u32),
+    data: u32,
+    size: u32,
+) -> Answer {
+    let kind = kind_of(caller.data(), map)?;
+    let (memory, host) = split(caller)?;
+    let name = slice(memory, name, name_size)?;
+    let value = view(host, kind, |view| {
+        let wanted = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
+        match view.besides().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted)) {
+            Some((_, value)) => HeaderValue::from_bytes(value).ok(),
+            // A copy shares the value's bytes.
+            None => field_named(view, name),
+        }
+    });
+    give(caller, value.ok_or(Status::NotFound)?.as_bytes(), data, size)
+}
+
+/// The value of a field; several lines are one list (RFC 9110 §5.3).
+fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
+    let name = field_name(name).ok()?;
+    let mut values = view.headers?.get_all(name);
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(first.clone()) };
+    let lines: Vec<&[u8]> = [first, second].into_iter().chain(values).map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
+}

@@ -1,0 +1,188 @@
+//! Properties: what a filter may ask about an exchange besides its fields, by a path whose parts are separated by NUL.
+//!
+//! Numbers are 64 bits, little endian; times are nanoseconds since 1970; durations are nanoseconds; truth is one byte: as
+//! other hosts have it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::Version;
+use wasmtime::{Caller, Linker};
+
+use crate::filter::proxy_wasm::abi::{Answer, Status, answer};
+use crate::filter::proxy_wasm::host::Host;
+use crate::filter::proxy_wasm::memory::{give, read, slice, split};
+use crate::filter::proxy_wasm::pairs;
+use crate::filter::{Exchange, Part, field_name};
+use crate::http::fields::Fields;
+
+/// A path of a property.
+const PATH_BYTES_MAX: usize = 1024;
+
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_property",
+        |mut caller: Caller<'_, Host>, path: u32, path_size: u32, data: u32, size: u32| {
+            answer(get(&mut caller, (path, path_size), data, size))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_property",
+        |mut caller: Caller<'_, Host>, path: u32, path_size: u32, value: u32, value_size: u32| {
+            answer(set(&mut caller, (path, path_size), (value, value_size)))
+        },
+    )?;
+    Ok(())
+}
+
+fn get(caller: &mut Caller<'_, Host>, path: (u32, u32), data: u32, size: u32) -> Answer {
+    let path = read(caller, path.0, path.1, PATH_BYTES_MAX)?;
+    let Some(value) = property(caller.data(), &path) else {
+        if let Some(journal) = caller.data().log.journal() {
+            journal.misses(&path);
+        }
+        return Err(Status::NotFound.into());
+    };
+    give(caller, &value, data, size)
+}
+
+fn set(caller: &mut Caller<'_, Host>, path: (u32, u32), (value, value_size): (u32, u32)) -> Answer {
+    let path = read(caller, path.0, path.1, PATH_BYTES_MAX)?;
+    let (memory, host) = split(caller)?;
+    let value = slice(memory, value, value_size)?;
+    let member = host.member().ok_or(Status::NotFound)?;
+    if property(host, &path).is_some() && member.exchange.property(&path).is_none() {
+        // What the gateway says of an exchange is not for a filter to change.
+        return Err(Status::BadArgument.into());
+    }
+    let held = member.exchange.property_bytes_with(&path, value.len()).ok_or(Status::InternalFailure)?;
+    host.makes_in(Part::Properties, path.len() + value.len(), held)?;
+    member.exchange.set_property(&path, Bytes::copy_from_slice(value), held);
+    Ok(())
+}
+
+fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
+    let text = std::str::from_utf8(path).ok()?;
+    let parts: Vec<&str> = text.trim_end_matches('\0').split('\0').collect();
+    let settings = &host.plugin.settings;
+    match parts[..] {
+        // SDKs ask for these before anything else, and abort where they are not answered.
+        ["plugin_name"] => return Some(text_of(&settings.name)),
+        ["plugin_root_id"] => return Some(text_of(&settings.root_id)),
+        ["plugin_vm_id"] => return Some(text_of(&settings.vm_id)),
+        ["node", "id" | "cluster"] | ["cluster_metadata" | "listener_direction"] => return Some(Bytes::new()),
+        _ => {}
+    }
+    let exchange = &host.member()?.exchange;
+    of_exchange(exchange, &parts).or_else(|| exchange.property(path))
+}
+
+fn of_exchange(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
+    let facts = &exchange.facts;
+    match path {
+        ["request", rest @ ..] => of_request(exchange, rest),
+        ["response", rest @ ..] => of_response(exchange, rest),
+        ["source", "address"] => Some(text_of(&facts.client.to_string())),
+        ["source", "port"] => Some(number(facts.client.port().into())),
+        ["destination", "address"] => Some(text_of(&facts.local.to_string())),
+        ["destination", "port"] => Some(number(facts.local.port().into())),
+        ["connection", "tls"] => Some(truth(facts.tls)),
+        ["connection", "mtls"] => Some(truth(false)),
+        ["connection", "id"] => Some(number(facts.connection)),
+        ["upstream", "address"] => Some(text_of(&exchange.upstream_address()?.to_string())),
+        ["upstream", "port"] => Some(number(exchange.upstream_address()?.port().into())),
+        ["upstream", "url"] => Some(text_of(&exchange.upstream()?)),
+        ["cluster_name"] | ["xds", "cluster_name"] => Some(text_of(&exchange.upstream()?)),
+        ["route_name"] | ["xds", "route_name"] => Some(text_of(&facts.route)),
+        ["listener_name"] | ["xds", "listener_name"] => Some(text_of(&facts.listener)),
+        _ => None,
+    }
+}
+
+fn of_request(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
+    let head = exchange.request.borrow();
+    let end = exchange.end();
+    let path_and_query = head.path();
+    let (url_path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let field = |name: &str| head.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    match path {
+        ["path"] => Some(text_of(path_and_query)),
+        ["url_path"] => Some(text_of(url_path)),
+        ["query"] => Some(text_of(query)),
+        ["host"] => Some(Bytes::copy_from_slice(head.authority.as_bytes())),
+        ["scheme"] => Some(text_of(head.scheme)),
+        ["method"] => Some(text_of(head.method.as_str())),
+        ["protocol"] => Some(text_of(protocol(exchange.facts.version))),
+        ["referer"] => field("referer"),
+        ["useragent"] => field("user-agent"),
+        ["id"] => field("x-request-id"),
+        ["time"] => Some(time(exchange.started())),
+        ["headers"] => Some(map(&head.headers)),
+        ["headers", name] => field_of(&head.headers, name),
+        ["duration"] => Some(duration(end?.duration)),
+        ["size" | "total_size"] => Some(number(end?.received)),
+        _ => None,
+    }
+}
+
+fn of_response(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
+    let (head, end) = (exchange.response.borrow(), exchange.end());
+    match path {
+        // What the client got, once that is known.
+        ["code"] => {
+            let status = end.map(|end| u64::from(end.status));
+            status.or_else(|| Some(head.as_ref()?.status.as_u16().into())).map(number)
+        }
+        ["code_details"] => Some(text_of(end?.error.unwrap_or("via_upstream"))),
+        ["flags"] => Some(number(0)),
+        ["grpc_status"] => field_of(&head.as_ref()?.headers, "grpc-status"),
+        ["headers"] => Some(map(&head.as_ref()?.headers)),
+        ["headers", name] => field_of(&head.as_ref()?.headers, name),
+        ["trailers"] => Some(map(exchange.response_trailers.borrow().as_ref()?)),
+        ["trailers", name] => field_of(exchange.response_trailers.borrow().as_ref()?, name),
+        ["size" | "total_size"] => Some(number(end?.sent)),
+        _ => None,
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn field_of(headers: &Fields, name: &str) -> Option<Bytes> {
+    let name = field_name(name.as_bytes()).ok()?;
+    headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()))
+}
+
+fn map(headers: &Fields) -> Bytes {
+    let fields = || headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let mut bytes = vec![0; pairs::length(fields())];
+    pairs::write(&mut bytes, headers.len(), fields);
+    bytes.into()
+}
+
+fn text_of(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn number(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_le_bytes())
+}
+
+fn truth(truth: bool) -> Bytes {
+    Bytes::copy_from_slice(&[u8::from(truth)])
+}
+
+fn time(time: SystemTime) -> Bytes {
+    duration(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn duration(duration: Duration) -> Bytes {
+    number(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}

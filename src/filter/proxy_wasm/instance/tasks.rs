@@ -1,0 +1,201 @@
+//! What an instance has under way besides its callbacks: ticks, queues, calls, contexts that are not done yet.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::Instance;
+use crate::config::Isolation;
+use crate::filter::proxy_wasm::host::{CallResponse, OutgoingCall};
+use crate::filter::proxy_wasm::local::instance_of;
+use crate::filter::proxy_wasm::offline::played::{CallOutcome, PlayedCall, UpstreamCall};
+use crate::filter::proxy_wasm::plugin::Plugin;
+use crate::filter::proxy_wasm::services::Callee;
+use crate::net::drain::is_cut_off;
+use crate::upstream::{self, CallLimits, OwnResponse};
+
+/// Tasks that end with their instance.
+#[derive(Default)]
+pub(super) struct Tasks {
+    ticks: Option<AbortHandle>,
+    queues: Option<AbortHandle>,
+}
+
+impl Tasks {
+    /// Ends them; whether there were any.
+    pub(super) fn end(&mut self) -> bool {
+        let tasks: Vec<AbortHandle> = self.ticks.take().into_iter().chain(self.queues.take()).collect();
+        tasks.iter().for_each(AbortHandle::abort);
+        !tasks.is_empty()
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        let _had_any = self.end();
+    }
+}
+
+/// How long after its end an instance with ticks or queues has a successor, where no request has needed one before.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Starts an instance in place of one that ended, in a while.
+pub(super) fn restart_later(plugin: &Arc<Plugin>) {
+    let is_kept = plugin.settings.isolation == Isolation::Worker && !plugin.is_retired();
+    if is_cut_off() || !is_kept {
+        return;
+    }
+    let plugin = Arc::downgrade(plugin);
+    spawn_local(async move {
+        tokio::time::sleep(RESTART_AFTER).await;
+        if let Some(plugin) = plugin.upgrade().filter(|plugin| !plugin.is_retired()) {
+            // Where that fails, it is in the log, and the next request tries again.
+            drop(instance_of(&plugin));
+        }
+    });
+}
+
+/// Whether there is a worker that tasks could run on: an instance that is only tried has none, and a worker that ends has
+/// no task that would still be polled.
+fn is_live(instance: &Instance) -> bool {
+    !is_cut_off() && instance.host(|host| host.is_live) == Some(true)
+}
+
+/// Ticks in an interval from now on.
+pub(super) fn tick(instance: &Rc<Instance>, period: Option<Duration>) {
+    if !is_live(instance) {
+        return;
+    }
+    let ticks = period.map(|period| {
+        let instance = Rc::downgrade(instance);
+        let ticking = async move {
+            let mut ticks = interval_at(Instant::now() + period, period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Some(instance) = instance.upgrade() else { return };
+                if instance.on_tick().is_err() {
+                    return;
+                }
+            }
+        };
+        spawn_local(ticking).abort_handle()
+    });
+    if let Some(before) = std::mem::replace(&mut instance.tasks.borrow_mut().ticks, ticks) {
+        before.abort();
+    }
+}
+
+/// Tells the instance of what comes into the queues that it has registered.
+pub(super) fn listen(instance: &Rc<Instance>) {
+    if instance.exports.queue_ready.is_none() || !is_live(instance) {
+        return;
+    }
+    let Some(bell) = instance.host(|host| host.bell.clone()) else { return };
+    let waiting = Rc::downgrade(instance);
+    let listening = async move {
+        loop {
+            let queues = bell.rung().await;
+            let Some(instance) = waiting.upgrade() else { return };
+            for (queue, entries) in queues {
+                // Once for each, as in other hosts: guests take one at a time.
+                for _ in 0..entries {
+                    if !instance.plugin.services().shared.has_entries(queue) {
+                        break;
+                    }
+                    if instance.on_queue_ready(queue).is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    };
+    instance.tasks.borrow_mut().queues = Some(spawn_local(listening).abort_handle());
+}
+
+/// Finishes a context, unless it says before that it is done.
+pub(super) fn finish_later(instance: &Rc<Instance>, context: u32) {
+    if !is_live(instance) {
+        return instance.finish_lingering(context);
+    }
+    // The context holds the instance, as it has a word to say yet; and this task ends with the context.
+    let (patience, waiting) = (instance.plugin.settings.pause, Rc::downgrade(instance));
+    let task = spawn_local(async move {
+        tokio::time::sleep(patience).await;
+        if let Some(instance) = waiting.upgrade() {
+            instance.finish_lingering(context);
+        }
+    });
+    instance.host(|host| host.ends_by(context, task.abort_handle()));
+}
+
+/// Makes a request of the guest's own. The answer comes in any case, be it that there is none.
+pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
+    if !is_live(instance) {
+        return;
+    }
+    let plugin = instance.plugin.clone();
+    let played =
+        plugin.services().played().map(|played| played.answer(&call, plugin.settings.body_bytes_max));
+    if let (Some(journal), Some(played)) = (instance.journal(), &played) {
+        journal.calls(noted(&call, played.outcome));
+    }
+    let (weak, callee) = (Rc::downgrade(instance), plugin.services().callee(&call.upstream));
+    spawn_local(async move {
+        let response = match (played, callee) {
+            (Some(PlayedCall { after, response, .. }), _) => {
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
+                response
+            }
+            (None, Some(callee)) => send(&plugin, &callee, &call).await.unwrap_or_default(),
+            (None, None) => CallResponse::default(),
+        };
+        let OutgoingCall { token, request, member, held, .. } = call;
+        drop((request, held));
+        // Neither is kept for the sake of the answer: an exchange that is over waits for none.
+        let member = member.and_then(|member| member.upgrade());
+        match (weak.upgrade(), member) {
+            (Some(instance), member) => instance.on_call_response(token, response, member.as_ref()),
+            (None, Some(member)) => member.call_ends(),
+            (None, None) => {}
+        }
+    });
+}
+
+/// Describes a call for the journal.
+fn noted(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
+    UpstreamCall {
+        upstream: call.upstream.clone(),
+        line: call.request.line(),
+        headers: call.request.headers().clone().into(),
+        body: call.request.body().clone(),
+        timeout: call.timeout,
+        outcome,
+    }
+}
+
+async fn send(plugin: &Plugin, callee: &Callee, call: &OutgoingCall) -> Option<CallResponse> {
+    let limits = CallLimits {
+        timeouts: &callee.timeouts,
+        done_by: Instant::now() + call.timeout,
+        body_bytes_max: plugin.settings.body_bytes_max,
+        keep_alive: callee.keep_alive,
+        header_case: callee.header_case,
+    };
+    match upstream::call(&callee.upstream, &call.request, limits).await {
+        Ok(OwnResponse { status, headers, body, trailers }) => {
+            Some(CallResponse { status: Some(status), headers, body, trailers: trailers.unwrap_or_default() })
+        }
+        Err(error) => {
+            let filter = &*plugin.settings.name;
+            tracing::debug!(filter, upstream = call.upstream, "a filter's call failed: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What plugins write into the log: escaped, so that no line can pretend to be another one, and bounded.
+
+use std::rc::Rc;
+
+use super::host::Host;
+use crate::filter::proxy_wasm::offline::journal::Journal;
+
+/// Bytes of one line; what is beyond is cut off.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// What a line counts besides its text: about what the log writes around it.
+const LINE_BYTES: usize = 64;
+
+const CUT_OFF: &str = "it has written as much as one exchange may: further lines are left out";
+
+/// The levels of proxy-wasm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl Level {
+    /// `None` of a number that is no level.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Trace,
+            1 => Self::Debug,
+            2 => Self::Info,
+            3 => Self::Warn,
+            // "Critical" is an error as well.
+            4 | 5 => Self::Error,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    /// Whether the program's log has lines of this level.
+    fn is_written(self) -> bool {
+        match self {
+            Self::Trace => tracing::enabled!(tracing::Level::TRACE),
+            Self::Debug => tracing::enabled!(tracing::Level::DEBUG),
+            Self::Info => tracing::enabled!(tracing::Level::INFO),
+            Self::Warn => tracing::enabled!(tracing::Level::WARN),
+            Self::Error => true,
+        }
+    }
+
+    /// The lowest level that is written to there, as its number.
+    pub(super) fn lowest(sink: &Sink) -> u32 {
+        if sink.journal().is_some() {
+            return 0;
+        }
+        let below = [Self::Trace, Self::Debug, Self::Info, Self::Warn]
+            .into_iter()
+            .take_while(|level| !level.is_written());
+        u32::try_from(below.count()).unwrap_or(4)
+    }
+}
+
+/// Where it goes what an instance writes, and what there is to say of it.
+pub(super) enum Sink {
+    /// Into the program's log.
+    Log,
+    /// To whoever started it, along with everything else that it does.
+    Kept(Rc<Journal>),
+}
+
+impl Sink {
+    /// What is kept, where it is.
+    pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
+        match self {
+            Sink::Log => None,
+            Sink::Kept(journal) => Some(journal),
+        }
+    }
+}
+
+/// Writes a plugin's line to where its lines go.
+pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
+    let left = host.log_bytes().get();
+    if left == 0 || (matches!(host.log, Sink::Log) && !level.is_written()) {
+        return;
+    }
+    let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
+    let text_bytes = text.len();
+    let text = escaped(&String::from_utf8_lossy(cut));
+    let left = left.saturating_sub(text.len().max(text_bytes).saturating_add(LINE_BYTES));
+    host.log_bytes().set(left);
+    if let Some(journal) = host.log.journal() {
+        journal.line(level, text);
+        if left == 0 {
+            journal.note(CUT_OFF);
+        }
+        return;
+    }
+    let filter = &*host.plugin.settings.name;
+    match level {
+        Level::Trace => tracing::trace!(filter, "{text}"),
+        Level::Debug => tracing::debug!(filter, "{text}"),
+        Level::Info => tracing::info!(filter, "{text}"),
+        Level::Warn => tracing::warn!(filter, "{text}"),
+        Level::Error => tracing::error!(filter, "{text}"),
+    }
+    if left == 0 {
+        tracing::warn!(filter, "{CUT_OFF}");
+    }
+}
+
+/// Escapes the control characters of a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`. Trailing
+/// line ends are part of a plugin's message, and stay. What becomes too long is cut off.
+pub(super) fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if line.len() >= LINE_BYTES_MAX {
+            break;
+        }
+        if character.is_control() && character != '\t' {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line() {
+        for (written, is) in [
+            ("plain\tgrüezi", "plain\tgrüezi"),
+            ("a\nINFO forged", "a\\nINFO forged"),
+            ("a\r\n", "a\\r\\n"),
+            ("a \n\n", "a \\n\\n"),
+            ("\n", "\\n"),
+            ("\u{1b}[2Ja\0\u{85}b", "\\u{1b}[2Ja\\u{0}\\u{85}b"),
+        ] {
+            assert_eq!(escaped(written), is);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What an instance did, in order, for whoever started it: a trial before it serves, or a run without a gateway.
+
+mod seen;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+pub(crate) use seen::{Change, Excerpt, Field, Section, Seen};
+
+use super::played::UpstreamCall;
+use crate::filter::proxy_wasm::log::Level;
+use crate::filter::{Action, Direction, Fault};
+
+/// Lines of the plugin that are kept.
+const LINES_MAX: usize = 1000;
+
+/// What was noted so far.
+#[derive(Debug, Default)]
+pub(crate) struct Journal(RefCell<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    entries: Vec<Entry>,
+    lines: usize,
+    /// The callback that runs: where it is among the entries, and since when.
+    running: Option<Running>,
+    /// Properties that were not there.
+    missed: BTreeSet<String>,
+    memory_bytes: usize,
+    uses_bodies: bool,
+}
+
+/// A callback that runs.
+#[derive(Debug)]
+struct Running {
+    /// Its place among the entries.
+    index: usize,
+    began: Instant,
+    before: Option<Seen>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// A callback, and behind it what came of it.
+    Call(Call),
+    /// A line that the plugin wrote.
+    Line { level: &'static str, text: String },
+    /// The start is over, and the exchange begins.
+    Started,
+    /// The plugin calls an upstream.
+    Upstream(Box<UpstreamCall>),
+    /// Something that would be different in a gateway.
+    Note(String),
+    /// The plugin failed.
+    Fault { fault: Fault, what: String },
+}
+
+/// A callback that ran.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) callback: &'static str,
+    pub(crate) took: Duration,
+    /// Of a part of a message.
+    pub(crate) part: Option<Part>,
+    /// The part itself.
+    pub(crate) given: Given,
+    /// What differs in the exchange since it began.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// The part of a message that a callback is about, as the plugin can read it.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Given {
+    #[default]
+    Nothing,
+    Fields(Vec<Field>),
+    Body(Excerpt),
+}
+
+impl Given {
+    fn to(callback: &str, seen: &Seen) -> Self {
+        let direction = match callback {
+            _ if callback.starts_with("proxy_on_request_") => Direction::Request,
+            _ if callback.starts_with("proxy_on_response_") => Direction::Response,
+            _ => return Self::Nothing,
+        };
+        let fields = |section| Self::Fields(seen.fields(section).to_vec());
+        match callback {
+            _ if callback.ends_with("_headers") => fields(Section::Head(direction)),
+            _ if callback.ends_with("_trailers") => fields(Section::Trailers(direction)),
+            _ => Self::Body(Excerpt::beginning(seen.body(direction))),
+        }
+    }
+}
+
+/// What a callback was told of a part of a message, and what it answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// Fields of a head or of trailers, bytes of a body.
+    pub(crate) size: u32,
+    /// Whether nothing follows.
+    pub(crate) end: bool,
+    pub(crate) action: Action,
+}
+
+impl Journal {
+    /// Notes that a callback begins, and that the one before is over. `before` is the exchange that it may change.
+    pub(crate) fn enters(&self, callback: &'static str, before: Option<Seen>) {
+        self.leaves(None, None);
+        let notes = &mut *self.0.borrow_mut();
+        let given = before.as_ref().map(|seen| Given::to(callback, seen)).unwrap_or_default();
+        let call = Call { callback, took: Duration::ZERO, part: None, given, changes: Vec::new() };
+        notes.running = Some(Running { index: notes.entries.len(), began: Instant::now(), before });
+        notes.entries.push(Entry::Call(call));
+    }
+
+    /// Returns true if a callback runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.borrow().running.is_some()
+    }
+
+    /// Notes that the callback that runs is over, with the instance's memory and the exchange as they are now.
+    pub(crate) fn leaves(&self, memory_bytes: Option<usize>, after: Option<Seen>) {
+        let notes = &mut *self.0.borrow_mut();
+        if let Some(Running { index, began, before }) = notes.running.take()
+            && let Some(Entry::Call(call)) = notes.entries.get_mut(index)
+        {
+            call.took = began.elapsed();
+            if let (Some(before), Some(after)) = (before, after) {
+                call.changes = before.changes_until(&after);
+            }
+        }
+        if let Some(bytes) = memory_bytes {
+            notes.memory_bytes = bytes;
+        }
+    }
+
+    /// What the last callback was about.
+    pub(crate) fn was_about(&self, part: Part) {
+        let mut notes = self.0.borrow_mut();
+        let calls = notes.entries.iter_mut().rev().find_map(|entry| match entry {
+            Entry::Call(call) => Some(call),
+            _ => None,
+        });
+        if let Some(call) = calls {
+            call.part = Some(part);
+        }
+    }
+
+    /// The plugin writes a line.
+    pub(crate) fn line(&self, level: Level, text: String) {
+        let mut notes = self.0.borrow_mut();
+        notes.lines += 1;
+        if notes.lines <= LINES_MAX {
+            notes.entries.push(Entry::Line { level: level.name(), text });
+        }
+    }
+
+    /// The plugin is ready.
+    pub(crate) fn started(&self) {
+        self.0.borrow_mut().entries.push(Entry::Started);
+    }
+
+    /// Notes a call to an upstream.
+    pub(crate) fn calls(&self, call: UpstreamCall) {
+        self.0.borrow_mut().entries.push(Entry::Upstream(Box::new(call)));
+    }
+
+    /// Notes that a property was read that is not there; once for each.
+    pub(crate) fn misses(&self, path: &[u8]) {
+        let path = String::from_utf8_lossy(path).trim_end_matches('\0').replace('\0', ".");
+        let mut notes = self.0.borrow_mut();
+        if notes.missed.len() < LINES_MAX && notes.missed.insert(path.clone()) {
+            notes.entries.push(Entry::Note(format!("property `{path}` is not there")));
+        }
+    }
+
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        self.0.borrow_mut().entries.push(Entry::Note(text.into()));
+    }
+
+    pub(crate) fn fault(&self, fault: Fault, what: impl Into<String>) {
+        self.0.borrow_mut().entries.push(Entry::Fault { fault, what: what.into() });
+    }
+
+    /// The plugin reads or changes a body, or a trailer section.
+    pub(crate) fn uses_bodies(&self) {
+        self.0.borrow_mut().uses_bodies = true;
+    }
+
+    /// Returns true if callbacks for bodies ran, let all of them go on, and neither read nor changed one.
+    pub(crate) fn has_idle_body_callbacks(&self) -> bool {
+        let notes = self.0.borrow();
+        let mut actions = notes.entries.iter().filter_map(|entry| match entry {
+            Entry::Call(Call { callback, part: Some(part), .. }) if callback.ends_with("_body") => {
+                Some(part.action)
+            }
+            _ => None,
+        });
+        !notes.uses_bodies
+            && actions.next() == Some(Action::Continue)
+            && actions.all(|action| action == Action::Continue)
+    }
+
+    /// What the plugin wrote, as `level: text`.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let notes = self.0.borrow();
+        let lines = notes.entries.iter().filter_map(|entry| match entry {
+            Entry::Line { level, text } => Some(format!("{level}: {text}")),
+            _ => None,
+        });
+        lines.collect()
+    }
+
+    /// All that happened so far.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.0.borrow().entries.clone()
+    }
+
+    /// Whether the plugin has failed.
+    pub(crate) fn has_fault(&self) -> bool {
+        self.0.borrow().entries.iter().any(|entry| matches!(entry, Entry::Fault { .. }))
+    }
+
+    /// Linear memory of the instance, after its last callback.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.0.borrow().memory_bytes
+    }
+}

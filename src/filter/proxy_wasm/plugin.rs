@@ -1,0 +1,285 @@
+//! A plugin with one configuration: the filter of one or more routes.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::instance::{Instance, StartError, Stream, thread_cpu_time};
+use super::local::{instance_of, journal_of};
+use super::log::Sink;
+use super::plugin_metrics::PluginMetrics;
+use super::plugins::whole_mebibytes;
+use super::services::Services;
+use super::shared::SharedVm;
+use crate::config::files::FileMark;
+use crate::config::{ByteSize, FilterSettings, OnError, OnHeadersPause};
+use crate::filter::engine::module::LinkedModule;
+use crate::filter::proxy_wasm::offline::journal::Journal;
+use crate::filter::{Callbacks, Fault, Filter, Interests, Member, Policy};
+use crate::observe::metrics::FilterStats;
+use crate::observe::rate_limited_warning::OccasionalByReason;
+
+/// How often the log says that a plugin fails.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// How many times `limits.memory` a start may have that is measured, and how much in any case: more is no slip of a limit, and
+/// it is memory of the process that serves.
+const MEASURED_MEMORY_TIMES: usize = 4;
+const MEASURED_MEMORY_MIN: usize = 64 << 20;
+
+/// How many times `limits.start` a start may take that is measured, and how long in any case.
+const MEASURED_START_TIMES: u32 = 4;
+const MEASURED_START_MIN: Duration = Duration::from_millis(500);
+
+/// A compiled plugin and its configuration. The same on two routes with two configurations is two of these, of one module.
+pub(crate) struct Plugin {
+    /// No other one's.
+    pub(super) id: u64,
+    pub(super) settings: FilterSettings,
+    /// The content of the module's file.
+    mark: FileMark,
+    pub(super) module: Arc<LinkedModule>,
+    pub(super) stats: Arc<FilterStats>,
+    pub(super) metrics: Arc<PluginMetrics>,
+    pub(super) vm: Arc<SharedVm>,
+    pub(super) warned: OccasionalByReason,
+    configuration: Bytes,
+    policy: Policy,
+    interests: Interests,
+    reasons: [&'static str; Fault::ALL.len()],
+    services: Arc<Services>,
+    /// No configuration has it any more: no worker keeps an instance of it for later.
+    retired: AtomicBool,
+    /// A callback's unknown answer is in the log already.
+    answered_unknown: AtomicBool,
+}
+
+impl Plugin {
+    pub(super) fn new(
+        settings: FilterSettings,
+        mark: FileMark,
+        module: Arc<LinkedModule>,
+        services: &Arc<Services>,
+    ) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let reason = |fault: Fault| lasting(format!("filter.{}.{}", settings.name, fault.name()));
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            mark,
+            stats: services.stats_of(&settings.name),
+            metrics: services.metrics.of(&settings.name),
+            vm: services.shared.vm(&settings.vm_id),
+            warned: OccasionalByReason::every(WARN_EVERY),
+            configuration: settings.config.clone().into(),
+            policy: policy(&settings),
+            interests: interests(&settings, module.interests),
+            reasons: Fault::ALL.map(reason),
+            services: services.clone(),
+            retired: AtomicBool::new(false),
+            answered_unknown: AtomicBool::new(false),
+            module,
+            settings,
+        })
+    }
+
+    /// Whether it is what these settings and this content of the module's file would make.
+    pub(super) fn is_of(&self, settings: &FilterSettings, mark: FileMark) -> bool {
+        self.mark == mark && self.settings == *settings
+    }
+
+    pub(super) fn mark(&self) -> FileMark {
+        self.mark
+    }
+
+    /// What the plugin is given as its configuration.
+    pub(super) fn configuration(&self) -> Bytes {
+        self.configuration.clone()
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Whether there is an upstream of this name.
+    pub(super) fn can_call(&self, upstream: &str) -> bool {
+        self.services.can_call(upstream)
+    }
+
+    /// Starts it once, beside everything that serves: whatever it shares, it shares with nobody.
+    ///
+    /// # Errors
+    /// Why it does not start, and what it has to say about that.
+    pub(super) fn try_out(&self) -> Result<(), String> {
+        let journal = Rc::new(Journal::default());
+        self.trial(self.settings.clone(), &journal).map(drop).map_err(|error| {
+            let mut lines = vec![error.what];
+            lines.extend(self.advice(error.fault));
+            lines.extend(journal.lines().into_iter().map(|said| format!("it said: {said}")));
+            lines.join("\n")
+        })
+    }
+
+    /// Counts a fault, and logs now and then what happened.
+    pub(super) fn fails(&self, fault: Fault, what: impl FnOnce() -> String) {
+        self.stats.failed(fault.name());
+        if let Some(journal) = journal_of(self) {
+            journal.fault(fault, what());
+        } else if let Some(held_back) = self.warned.passes(fault.name()) {
+            let (filter, reason, what) = (&*self.settings.name, fault.name(), what());
+            tracing::error!(filter, reason, held_back, "filter failed: {what}");
+        }
+    }
+
+    /// Logs that a callback answered with a number that the ABI does not have: once, as a plugin that does so once does so
+    /// with every message.
+    #[cold]
+    pub(super) fn answers_unknown(&self, callback: &'static str, answer: u32) {
+        if let Some(journal) = journal_of(self) {
+            journal.note(format!("the answer {answer} is unknown in this ABI: it counts as a pause"));
+        } else if !self.answered_unknown.swap(true, Ordering::Relaxed) {
+            let filter = &*self.settings.name;
+            tracing::warn!(
+                filter,
+                callback,
+                answer,
+                "filter `{filter}`: `{callback}` answers {answer}, which is unknown in this ABI and counts as a pause"
+            );
+        }
+    }
+
+    /// Logs that a call names an upstream that the configuration does not have.
+    #[cold]
+    pub(super) fn calls_unknown_upstream(&self, upstream: &str) {
+        if let Some(held_back) = self.warned.passes("unknown upstream") {
+            let (filter, upstream) = (&*self.settings.name, escaped(upstream));
+            tracing::warn!(
+                filter,
+                held_back,
+                "filter `{filter}` calls upstream `{upstream}`, which the configuration does not have: add it to `upstreams`"
+            );
+        }
+    }
+
+    /// Starts an instance that shares nothing with the others.
+    fn trial(&self, settings: FilterSettings, journal: &Rc<Journal>) -> Result<Rc<Instance>, StartError> {
+        let scratch = Arc::new(Services::trial());
+        let trial = Self::new(settings, self.mark, self.module.clone(), &scratch);
+        Instance::start(&trial, Sink::Kept(journal.clone()))
+    }
+
+    /// Returns what to write in place of a limit that a start has met: it is started again, with more, and measured.
+    fn advice(&self, fault: Fault) -> Option<String> {
+        if !matches!(fault, Fault::Memory | Fault::Time) {
+            return None;
+        }
+        let mut generous = self.settings.clone();
+        generous.memory_bytes_max =
+            generous.memory_bytes_max.saturating_mul(MEASURED_MEMORY_TIMES).max(MEASURED_MEMORY_MIN);
+        generous.start = generous.start.saturating_mul(MEASURED_START_TIMES).max(MEASURED_START_MIN);
+        let (memory_max, start_max) = (whole_mebibytes(generous.memory_bytes_max as u64), generous.start);
+        let began = thread_cpu_time();
+        let started = self.trial(generous, &Rc::default());
+        let took = thread_cpu_time().saturating_sub(began);
+        let Ok(instance) = started else {
+            return Some(format!("with {memory_max} of memory and {start_max:?} it does not start either"));
+        };
+        let (memory, mut keys) = (instance.memory_bytes(), Vec::new());
+        if memory > self.settings.memory_bytes_max {
+            keys.push(format!("memory: {}", whole_mebibytes(memory as u64)));
+        }
+        if took > self.settings.start {
+            keys.push(format!("start: {}ms", (took * 2).as_millis().next_multiple_of(100)));
+        }
+        let need = format!(
+            "a start needs {} of memory and {} ms of CPU time",
+            ByteSize::from_bytes(memory as u64),
+            took.as_millis()
+        );
+        // A machine that was busy before may have been the only reason.
+        Some(if keys.is_empty() {
+            need
+        } else {
+            format!("{need}: write `limits: {{ {} }}`", keys.join(", "))
+        })
+    }
+
+    /// No configuration has it any more.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+}
+
+impl Filter for Plugin {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+
+    fn reason(&self, fault: Fault) -> &'static str {
+        self.reasons.get(fault as usize).copied().unwrap_or("filter")
+    }
+
+    fn failed(&self, fault: Fault) {
+        self.fails(fault, || match fault {
+            Fault::Pause => {
+                format!("held a message back for longer than `limits.pause`, {:?}", self.settings.pause)
+            }
+            Fault::Body => {
+                format!("held back more of a body than `limits.body`, {} bytes", self.settings.body_bytes_max)
+            }
+            fault => fault.name().to_owned(),
+        });
+    }
+
+    fn begin(self: Arc<Self>, member: &Rc<Member>) -> Result<Box<dyn Callbacks>, Fault> {
+        let instance = instance_of(&self)?;
+        Ok(Box::new(Stream::begin(instance, member)?))
+    }
+}
+
+fn policy(settings: &FilterSettings) -> Policy {
+    Policy {
+        fails_open: settings.on_error == OnError::Open,
+        body_while_head_held: settings.on_headers_pause == OnHeadersPause::ContinueBody,
+        sees_local_responses: settings.local_responses,
+        decode: settings.decode,
+        body_bytes_max: settings.body_bytes_max,
+        output_bytes_max: settings.output_bytes_max,
+        pause: settings.pause,
+    }
+}
+
+fn interests(settings: &FilterSettings, has: Interests) -> Interests {
+    let bodies = settings.bodies;
+    Interests {
+        request_body: has.request_body && bodies,
+        request_trailers: has.request_trailers && bodies,
+        response_body: has.response_body && bodies,
+        response_trailers: has.response_trailers && bodies,
+        ..has
+    }
+}
+
+/// A text that lives as long as the program: reasons are passed around by every request, and their number is that of the
+/// names which filters have ever had.
+fn lasting(text: String) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text.as_str()) {
+        return known;
+    }
+    let text: &'static str = Box::leak(text.into_boxed_str());
+    texts.insert(text);
+    text
+}

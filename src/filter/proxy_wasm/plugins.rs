@@ -1,0 +1,191 @@
+//! From the configuration's filters to plugins: only what is new is compiled and tried out.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use super::plugin::Plugin;
+use super::services::Services;
+use crate::config::files::{FileMark, Files};
+use crate::config::{ByteSize, FilterSettings, Isolation, Wasm, WasmCache};
+use crate::filter::engine::cache::{CodeCache, default_folder};
+use crate::filter::engine::engine::Allocation;
+use crate::filter::engine::module::{LinkedModule, ModuleError, link, validate};
+
+/// Why a plugin cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum PluginError {
+    #[error("cannot read the module `{path}`: {reason}")]
+    Unreadable { path: String, reason: String, advice: Option<&'static str> },
+    #[error("the module is larger than `wasm.module_bytes`, {max}: {advice}")]
+    TooLarge { max: ByteSize, advice: String },
+    #[error("the module cannot be used: {0}")]
+    Module(String),
+    #[error("the module cannot be used: {0}")]
+    Compiler(String),
+    #[error("the plugin does not start: {0}")]
+    Start(String),
+}
+
+impl PluginError {
+    /// Returns what the operator can do, where the message does not say it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        if let Self::Unreadable { advice, .. } = self { *advice } else { None }
+    }
+
+    /// Returns true if the plugin's file is not to blame: the compiler was killed or could not run.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Compiler(_))
+    }
+}
+
+/// Makes the plugins of one configuration.
+pub(crate) struct Plugins<'a> {
+    services: &'a Arc<Services>,
+    files: &'a Files,
+    previous: &'a [Arc<Plugin>],
+    cache: Option<CodeCache>,
+    /// The largest file of a module.
+    module_bytes: ByteSize,
+    modules: HashMap<(FileMark, Allocation), Result<Arc<LinkedModule>, PluginError>>,
+    made: Vec<Arc<Plugin>>,
+}
+
+impl<'a> Plugins<'a> {
+    /// Those of `previous` that are the same go on.
+    pub(crate) fn new(
+        services: &'a Arc<Services>,
+        files: &'a Files,
+        previous: &'a [Arc<Plugin>],
+        wasm: &Wasm,
+    ) -> Self {
+        let (cache, module_bytes) = (open(&wasm.cache), wasm.module_bytes);
+        Self { services, files, previous, cache, module_bytes, modules: HashMap::new(), made: Vec::new() }
+    }
+
+    /// The plugin of these settings.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn make(&mut self, settings: FilterSettings) -> Result<Arc<Plugin>, PluginError> {
+        let mark = self.files.mark_within(&settings.wasm, self.module_bytes.bytes());
+        let known =
+            self.made.iter().chain(self.previous).find(|plugin| plugin.is_of(&settings, mark)).cloned();
+        let plugin = match known {
+            Some(plugin) => plugin,
+            None => {
+                let module = self.module(&settings, mark)?;
+                let plugin = Plugin::new(settings, mark, module, self.services);
+                plugin.try_out().map_err(PluginError::Start)?;
+                plugin
+            }
+        };
+        if !self.made.iter().any(|made| Arc::ptr_eq(made, &plugin)) {
+            self.made.push(plugin.clone());
+        }
+        Ok(plugin)
+    }
+
+    /// Looks at a filter that nothing uses: its file must be there and be a module, and it is not compiled for that.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn examine(&self, settings: &FilterSettings) -> Result<(), PluginError> {
+        let wasm = self.files.read_within(&settings.wasm, self.module_bytes.bytes());
+        let wasm = wasm.map_err(|error| self.unreadable(&settings.wasm, &error))?;
+        validate(&wasm, &self.services.engines).map_err(|error| PluginError::Module(error.to_string()))
+    }
+
+    /// Whether none was made.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
+    /// All that were made.
+    pub(crate) fn into_made(self) -> Vec<Arc<Plugin>> {
+        self.made
+    }
+
+    /// The compiled module: one for all plugins of the same file.
+    fn module(
+        &mut self,
+        settings: &FilterSettings,
+        mark: FileMark,
+    ) -> Result<Arc<LinkedModule>, PluginError> {
+        let allocation = match settings.isolation {
+            Isolation::Worker => Allocation::OnDemand,
+            Isolation::Request => Allocation::Pooled,
+        };
+        let same =
+            |plugin: &&Arc<Plugin>| plugin.mark() == mark && plugin.settings.isolation == settings.isolation;
+        if let Some(plugin) = self.previous.iter().find(same) {
+            return Ok(plugin.module.clone());
+        }
+        if let Some(module) = self.modules.get(&(mark, allocation)) {
+            return module.clone();
+        }
+        let wasm = self.files.read_within(&settings.wasm, self.module_bytes.bytes());
+        let wasm = wasm.map_err(|error| self.unreadable(&settings.wasm, &error))?;
+        let module = link(&wasm, allocation, &self.services.engines, self.cache.as_ref());
+        let module = module.map_err(|error: ModuleError| match error {
+            ModuleError::Compiler(_) => PluginError::Compiler(error.to_string()),
+            error => PluginError::Module(error.to_string()),
+        });
+        self.modules.insert((mark, allocation), module.clone());
+        module
+    }
+
+    fn unreadable(&self, path: &Path, error: &io::Error) -> PluginError {
+        if error.kind() != io::ErrorKind::FileTooLarge {
+            let (reason, advice) = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    ("there is no such file".to_owned(), Some(missing_module_advice(path)))
+                }
+                _ => (error.to_string(), None),
+            };
+            return PluginError::Unreadable { path: path.display().to_string(), reason, advice };
+        }
+        let advice = match fs::metadata(path).map(|metadata| metadata.len()) {
+            Ok(bytes) if bytes > self.module_bytes.bytes() => {
+                format!("it has {bytes} bytes; write `wasm: {{ module_bytes: {} }}`", whole_mebibytes(bytes))
+            }
+            _ => "raise that".to_owned(),
+        };
+        PluginError::TooLarge { max: self.module_bytes, advice }
+    }
+}
+
+/// Returns the way to a module that does not exist. Cargo has a folder for each target, so its name in the path shows who makes the file.
+fn missing_module_advice(path: &Path) -> &'static str {
+    if path.components().any(|part| part.as_os_str() == "wasm32-wasip1") {
+        "build it: `cargo build --release --target wasm32-wasip1` in the folder of the filter's source"
+    } else {
+        "build the filter, or correct the path; a relative one begins at the folder of this file"
+    }
+}
+
+/// Returns a size rounded up to whole mebibytes, as people write it.
+pub(super) fn whole_mebibytes(bytes: u64) -> ByteSize {
+    ByteSize::from_bytes(bytes.div_ceil(1 << 20) << 20)
+}
+
+/// The cache of compiled code. Without one the next start takes longer, and that is all.
+pub(super) fn open(cache: &WasmCache) -> Option<CodeCache> {
+    let (folder, is_asked_for) = match cache {
+        WasmCache::Off => return None,
+        WasmCache::Auto => (default_folder()?, false),
+        WasmCache::Folder(folder) => (folder.clone(), true),
+    };
+    match CodeCache::open(&folder) {
+        Ok(cache) => Some(cache),
+        Err(error) if is_asked_for => {
+            tracing::warn!(folder = %folder.display(), "compiled filters are not kept: {error}");
+            None
+        }
+        Err(error) => {
+            tracing::debug!(folder = %folder.display(), "compiled filters are not kept: {error}");
+            None
+        }
+    }
+}

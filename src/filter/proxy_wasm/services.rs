@@ -1,0 +1,121 @@
+//! What the plugins of a process share, from one configuration to the next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+use super::plugin_metrics::AllPluginMetrics;
+use super::shared::SharedVms;
+use crate::config::{HeaderCase, RouteTimeouts};
+use crate::filter::engine::engine::Engines;
+use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
+use crate::observe::metrics::{FilterStats, PluginMetricReport};
+use crate::upstream::Upstream;
+
+/// Engines, shared data, metrics, and the upstreams that plugins may call.
+#[derive(Default)]
+pub(crate) struct Services {
+    pub(super) engines: Engines,
+    pub(super) shared: SharedVms,
+    pub(super) metrics: AllPluginMetrics,
+    stats: Mutex<BTreeMap<String, Weak<FilterStats>>>,
+    callees: ArcSwap<Callees>,
+    workers: usize,
+    purpose: Purpose,
+    /// The upstreams of a run without a gateway.
+    pub(super) played: PlayedUpstreams,
+}
+
+/// What instances are there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Purpose {
+    #[default]
+    Serve,
+    /// To be started once: it may call whatever it likes, and nobody is called.
+    Trial,
+    /// To be run without a gateway: its upstreams are played.
+    Offline,
+}
+
+/// Upstreams by name.
+pub(crate) type Callees = HashMap<String, Callee>;
+
+/// An upstream that plugins may call, with its own pool and timeouts.
+#[derive(Clone)]
+pub(crate) struct Callee {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) timeouts: RouteTimeouts,
+    pub(crate) keep_alive: bool,
+    pub(crate) header_case: HeaderCase,
+}
+
+impl Services {
+    pub(crate) fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self { workers, ..Self::default() })
+    }
+
+    /// For an instance that is only tried: it may call whatever it likes, and nobody is called.
+    pub(super) fn trial() -> Self {
+        Self { purpose: Purpose::Trial, ..Self::default() }
+    }
+
+    /// Creates what instances need that run without a gateway. `upstreams` answer their calls.
+    pub(super) fn offline(upstreams: PlayedUpstreams) -> Self {
+        Self { purpose: Purpose::Offline, played: upstreams, ..Self::default() }
+    }
+
+    /// Returns the upstreams that are played, if instances run without a gateway.
+    pub(super) fn played(&self) -> Option<&PlayedUpstreams> {
+        (self.purpose == Purpose::Offline).then_some(&self.played)
+    }
+
+    pub(super) fn is_trial(&self) -> bool {
+        self.purpose == Purpose::Trial
+    }
+
+    /// Whether a call to an upstream of this name can begin.
+    pub(super) fn can_call(&self, upstream: &str) -> bool {
+        self.purpose != Purpose::Serve || self.callee(upstream).is_some()
+    }
+
+    /// Adds upstreams that a configuration brings which is about to serve: its filters may call them as they start. Calls to
+    /// upstreams of a name that serves already go where they went until [`Services::set_callees`].
+    pub(crate) fn add_callees(&self, more: &Callees) {
+        let mut callees = more.clone();
+        callees.extend(self.callees.load().iter().map(|(name, callee)| (name.clone(), callee.clone())));
+        self.set_callees(callees);
+    }
+
+    /// Sends calls to these from now on.
+    pub(crate) fn set_callees(&self, callees: Callees) {
+        self.callees.store(Arc::new(callees));
+    }
+
+    pub(super) fn callee(&self, name: &str) -> Option<Callee> {
+        self.callees.load().get(name).cloned()
+    }
+
+    /// The counts of a filter of this name. They last as long as anybody has them.
+    pub(super) fn stats_of(&self, name: &str) -> Arc<FilterStats> {
+        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, stats| stats.strong_count() > 0);
+        if let Some(stats) = all.get(name).and_then(Weak::upgrade) {
+            return stats;
+        }
+        let stats = Arc::new(FilterStats::new(name, self.workers));
+        all.insert(name.to_owned(), Arc::downgrade(&stats));
+        stats
+    }
+
+    /// The counts of every filter.
+    pub(crate) fn filter_stats(&self) -> Vec<Arc<FilterStats>> {
+        let all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The metrics that plugins have defined.
+    pub(crate) fn plugin_metrics(&self) -> Vec<PluginMetricReport> {
+        self.metrics.report()
+    }
+}

@@ -2,16 +2,11 @@
 //!
 //! ARCHITECTURE.md is the map; `proxy` is the life of a request.
 
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub mod bench;
 pub mod cli;
 pub mod config;
 pub(crate) mod control;
 mod downstream;
 mod filter;
-#[cfg(fuzzing)]
-pub mod fuzz;
 pub mod http;
 pub mod net;
 pub mod observe;
@@ -19,6 +14,8 @@ pub mod policy;
 mod proxy;
 pub mod router;
 mod snapshot;
-mod testing;
+#[cfg(any(test, fuzzing, feature = "bench-internals"))]
+#[doc(hidden)]
+pub mod testing;
 mod upstream;
 mod worker;

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use gateway::bench::{Filtered, Pooled, Proxied};
 use gateway::http::fields::Fields;
 use gateway::http::forward::{self, Forwarding};
 use gateway::router::{PathPattern, RequestLine, RouteMatch, Router};
+use gateway::testing::measure::{Filtered, Pooled, Proxied};
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};

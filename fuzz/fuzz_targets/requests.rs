@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway::fuzz::requests(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway::testing::fuzz::requests(data));

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::output;
 use crate::config::ConfigErrors;
-use crate::config::printable::printable_lines;
+use crate::config::values::printable::printable_lines;
 
 /// The option that selects the format, for command lines that clap refuses.
 const OPTION: &str = "--log-format";

@@ -2,9 +2,11 @@
 
 use serde_json::Value as Json;
 
-use super::format;
-use super::keyword::{alternatives, array, choices, is_anything, is_word, required, string, words};
-use super::schema::rules;
+use crate::config::load::format;
+use crate::config::load::keyword::{
+    alternatives, array, choices, is_anything, is_word, required, string, words,
+};
+use crate::config::load::schema::rules;
 
 /// The reference of all keys, a table for each section: value, default and meaning.
 pub fn markdown() -> String {

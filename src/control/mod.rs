@@ -1,16 +1,16 @@
 //! The control plane: one thread that may wait. It compiles configurations, commits them, and shows operators what runs.
 
-pub mod admin;
+pub(crate) mod admin;
 pub(crate) mod announce;
 pub(crate) mod compile;
-pub mod diff;
+pub(crate) mod diff;
 pub(crate) mod listeners;
 pub(crate) mod operators;
-pub mod process;
+pub(crate) mod process;
 pub(crate) mod reload;
 pub(crate) mod service_manager;
 pub(crate) mod signals;
 pub(crate) mod upstreams;
-pub mod watch;
+pub(crate) mod watch;
 pub(crate) mod watchdog;
 pub(crate) mod workers;

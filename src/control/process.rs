@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{Config, ConfigError, ConfigErrors};
 use crate::control::admin::{AdminState, Readiness, ReloadRequests};
 use crate::control::compile::generation::{Built, Generation, Next, Purpose};
@@ -32,7 +32,7 @@ const RELOADS_WAITING: usize = 8;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The configuration is wrong, or what it asks for cannot be had.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -42,7 +42,7 @@ pub enum StartError {
 }
 
 /// Everything that a start needs, all checked: what is left can only fail for want of a port or of memory.
-pub struct Prepared {
+pub(crate) struct Prepared {
     file: PathBuf,
     next: Next,
     mailboxes: Vec<Letters>,
@@ -52,7 +52,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
+pub(crate) fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     prepare_with(Purpose::Serve, file, &Files::new())
 }
 
@@ -60,7 +60,7 @@ pub fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn examine(file: &Path) -> Result<Prepared, ConfigErrors> {
+pub(crate) fn examine(file: &Path) -> Result<Prepared, ConfigErrors> {
     prepare_with(Purpose::Check, file, &Files::new())
 }
 
@@ -68,7 +68,7 @@ pub fn examine(file: &Path) -> Result<Prepared, ConfigErrors> {
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
+pub(crate) fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
     let files = Files::new();
     files.give(file, text.as_bytes());
     prepare_with(Purpose::Check, file, &files)
@@ -87,12 +87,12 @@ fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared
 
 impl Prepared {
     /// What was configured.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.next.built.loaded.config
     }
 
     /// Returns a sentence for each thing that it declares and does not use, and for each redirect that leads to itself.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.next.built.warnings()
     }
 
@@ -100,7 +100,7 @@ impl Prepared {
     ///
     /// # Errors
     /// All that is wrong with that file.
-    pub fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
+    pub(crate) fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
         let Next { built, plan } = self.next;
         let mailboxes = built.mailboxes.clone();
         let running = built.into_generation(plan.unbound());
@@ -115,7 +115,7 @@ impl Prepared {
 ///
 /// # Errors
 /// The configuration is wrong, a port is taken, or the machine has nothing left to give. Nothing is bound then.
-pub fn run(
+pub(crate) fn run(
     prepare: impl FnOnce() -> Result<Prepared, ConfigErrors> + Send + 'static,
     announce: impl FnMut(&str),
 ) -> Result<(), StartError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::config::printable::printable;
+use crate::config::values::printable::printable;
 
 /// The time that a message may wait for room in the manager's queue. It waits on the control thread; workers continue.
 const SEND_LIMIT: Duration = Duration::from_secs(1);

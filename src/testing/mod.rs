@@ -1,5 +1,10 @@
 //! Code for tests, fuzzing and measuring only. No release build contains it.
 
+#[cfg(fuzzing)]
+pub mod fuzz;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod measure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod pieces;
 #[cfg(any(test, fuzzing))]

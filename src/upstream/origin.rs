@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use crate::config::files::{FileMark, Files};
+use crate::config::load::files::{FileMark, Files};
 use crate::config::{self, EndpointUrl, Scheme};
 use crate::net::tls;
 

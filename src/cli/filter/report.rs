@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header;
 
-use crate::config::printable::printable;
+use crate::config::values::printable::printable;
 use crate::filter::proxy_wasm::{
     Call, CallOutcome, Change, Entry, Excerpt, GivenPart, Journal, Section, UpstreamCall,
 };

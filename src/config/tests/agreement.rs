@@ -10,11 +10,12 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::parse;
-use crate::config::keyword::{choices, is_anything, is_word, presence, string, words};
-use crate::config::schema::rules;
-use crate::config::source::{Node, Value};
-use crate::config::text_file::TextFile;
-use crate::config::{json_schema, yaml};
+use crate::config::json_schema;
+use crate::config::load::keyword::{choices, is_anything, is_word, presence, string, words};
+use crate::config::load::schema::rules;
+use crate::config::load::source::{Node, Value};
+use crate::config::load::text_file::TextFile;
+use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, what several values mean together, and what the
 /// environment holds.

@@ -42,7 +42,7 @@ fn every_format_that_the_schema_names_has_a_check() {
     formats(json_schema(), &mut found);
     assert!(found.len() > 20);
     for format in found {
-        assert!(config::format::find(format).is_some(), "{format}");
+        assert!(config::load::format::find(format).is_some(), "{format}");
     }
 }
 

@@ -21,7 +21,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {reason}")]
-pub struct NoAnswer {
+pub(crate) struct NoAnswer {
     url: String,
     reason: String,
 }
@@ -31,7 +31,7 @@ pub struct NoAnswer {
 ///
 /// # Errors
 /// No gateway answers there.
-pub fn running_config(url: &str) -> Result<String, NoAnswer> {
+pub(crate) fn running_config(url: &str) -> Result<String, NoAnswer> {
     ask(url, "/config", CONFIG_LIMIT, |status, text| {
         if status.is_success() { Ok(text) } else { Err(format!("it answers {status} to /config")) }
     })
@@ -42,7 +42,7 @@ pub fn running_config(url: &str) -> Result<String, NoAnswer> {
 ///
 /// # Errors
 /// It is not ready, or no gateway answers there within the limit.
-pub fn ready(url: &str, limit: Duration) -> Result<String, NoAnswer> {
+pub(crate) fn ready(url: &str, limit: Duration) -> Result<String, NoAnswer> {
     ask(url, "/ready", limit, |status, text| {
         // Another program than the gateway may answer with a page of any length.
         let word: String = text.lines().next().unwrap_or_default().chars().take(100).collect();

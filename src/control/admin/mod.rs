@@ -13,14 +13,14 @@ mod server;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-pub use client::{NoAnswer, ready, running_config};
-pub use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
-pub use server::serve;
+pub(crate) use client::{ready, running_config};
+pub(crate) use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
+pub(crate) use server::serve;
 
 use crate::observe::metrics::PoolReport;
 
 /// What the admin listener shows, and where it gets it from.
-pub struct AdminState {
+pub(crate) struct AdminState {
     /// What `/ready` answers.
     pub readiness: Readiness,
     /// Every pool and endpoint, for `/pools`.
@@ -38,7 +38,7 @@ pub struct AdminState {
 }
 
 /// Asked anew for each request. It runs on the control thread and should take a few milliseconds at most.
-pub type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
+pub(crate) type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 impl std::fmt::Debug for AdminState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,7 +52,7 @@ const READY: &str = "ready";
 /// Whether new requests are welcome: `/ready` answers 200 only between [`set_serving`](Self::set_serving) and
 /// [`set_draining`](Self::set_draining).
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+pub(crate) struct Readiness(AtomicU8);
 
 impl Readiness {
     const STARTING: u8 = 0;
@@ -60,12 +60,12 @@ impl Readiness {
     const DRAINING: u8 = 2;
 
     /// All listeners accept.
-    pub fn set_serving(&self) {
+    pub(crate) fn set_serving(&self) {
         self.0.store(Self::SERVING, Ordering::Relaxed);
     }
 
     /// The process has been told to stop: requests in flight end, new ones should go elsewhere.
-    pub fn set_draining(&self) {
+    pub(crate) fn set_draining(&self) {
         self.0.store(Self::DRAINING, Ordering::Relaxed);
     }
 

@@ -13,14 +13,14 @@ use super::pages::Answer;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where reloads are asked for; bounded, since each takes its time.
-pub type ReloadRequests = mpsc::Sender<ReloadRequest>;
+pub(crate) type ReloadRequests = mpsc::Sender<ReloadRequest>;
 
 /// The wish for a reload: where its outcome is to go.
-pub type ReloadRequest = oneshot::Sender<ReloadOutcome>;
+pub(crate) type ReloadRequest = oneshot::Sender<ReloadOutcome>;
 
 /// What came of a reload.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ReloadOutcome {
+pub(crate) enum ReloadOutcome {
     /// The files on disk serve now. What that changed, as JSON.
     Live(serde_json::Value),
     /// They have errors, and changed nothing. The errors as `gateway check` prints them.

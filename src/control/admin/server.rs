@@ -38,7 +38,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 ///
 /// HTTP/1.1 only. When the process stops, let `shutdown` complete last, after the drain: `/ready` is to answer 503 while
 /// requests still end.
-pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
     let guarded = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::files::{Files, Fingerprint};
+use crate::config::load::files::{Files, Fingerprint};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
 use crate::control::compile::commit_plan::Handover;
 use crate::control::compile::listeners::Plan;

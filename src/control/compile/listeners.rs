@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{self, ConfigErrors, Loaded};
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};

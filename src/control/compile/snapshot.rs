@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::previous::{Previous, owner_of};
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
     RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// The paths of the keys that differ, such as `pool.max_idle`: never their values, which may be secret. A list counts as
 /// one value.
 #[must_use]
-pub fn differing_keys<T: Serialize>(before: &T, after: &T) -> Vec<String> {
+pub(crate) fn differing_keys<T: Serialize>(before: &T, after: &T) -> Vec<String> {
     let mut keys = Vec::new();
     // What was read from YAML can be written.
     if let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) {

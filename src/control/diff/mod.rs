@@ -7,11 +7,11 @@ use std::fmt::{self, Display};
 use std::hash::Hash;
 use std::path::Path;
 
-pub use keys::differing_keys;
+pub(crate) use keys::differing_keys;
 use serde::Serialize;
 
-use crate::config::files::Fingerprint;
-use crate::config::printable::printable;
+use crate::config::load::files::Fingerprint;
+use crate::config::values::printable::printable;
 use crate::config::{Config, Route};
 
 /// Names that a line of the log shows of each kind; more of them are a number.
@@ -19,7 +19,7 @@ const NAMED_MAX: usize = 5;
 
 /// What differs, by what it concerns. Names are those that logs and metrics show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Addresses that accept connections.
     pub listeners: Section,
     /// Routes, by name.
@@ -34,7 +34,7 @@ pub struct Changes {
 
 /// What differs of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Section {
+pub(crate) struct Section {
     /// New ones.
     pub added: Vec<String>,
     /// Those that go on with other settings.
@@ -47,7 +47,7 @@ pub struct Section {
 
 /// Something that goes on with other settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     /// Its name.
     pub name: String,
     /// The keys that differ, as paths below it.
@@ -68,7 +68,7 @@ impl Changes {
 
     /// All of it, a line each, for people.
     #[must_use]
-    pub fn listed(&self) -> String {
+    pub(crate) fn listed(&self) -> String {
         let mut text = String::new();
         for (title, section) in self.sections() {
             text.push_str(&format!("{title}\n"));
@@ -121,7 +121,7 @@ impl Section {
 
     /// Compares what was with what is to be, both as `(identity, name, …)`: `differing` answers the keys in which two
     /// of the same identity differ.
-    pub fn between<K: Eq + Hash, T>(
+    pub(crate) fn between<K: Eq + Hash, T>(
         before: impl IntoIterator<Item = (K, String, T)>,
         after: impl IntoIterator<Item = (K, String, T)>,
         differing: impl Fn(&T, &T) -> Vec<String>,
@@ -158,7 +158,7 @@ impl Display for Change {
 
 /// The files of two configurations, by what was in them.
 #[derive(Clone, Copy, Debug)]
-pub struct Contents<'a> {
+pub(crate) struct Contents<'a> {
     /// What was read for the one that serves.
     pub before: &'a Fingerprint,
     /// What was read for the one that is to serve.
@@ -175,7 +175,7 @@ impl Contents<'_> {
 
 /// The routes of two configurations.
 #[must_use]
-pub fn routes(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
+pub(crate) fn routes(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_routes = before.routes.iter().map(|route| (route.name(), route.name(), route));
     let after_routes = after.routes.iter().map(|route| (route.name(), route.name(), route));
     let same_heritage = before.defaults == after.defaults && before.upstreams == after.upstreams;
@@ -200,7 +200,7 @@ fn inherit_the_same((before, was): (&Config, &Route), (after, is): (&Config, &Ro
 
 /// The filters of two configurations, by name.
 #[must_use]
-pub fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
+pub(crate) fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_filters = before.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
     let after_filters = after.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
     Section::between(before_filters, after_filters, |was, is| {
@@ -221,7 +221,7 @@ pub fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Secti
 
 /// The keys of two configurations that are neither listeners nor routes nor filters nor upstreams.
 #[must_use]
-pub fn settings(before: &Config, after: &Config) -> Vec<String> {
+pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
     let differs = [
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("wasm", before.wasm != after.wasm),
@@ -265,7 +265,7 @@ mod tests {
 
     /// The files of one load, with what is in them.
     fn contents(files: &[(&str, &str)]) -> Fingerprint {
-        let load = crate::config::files::Files::new();
+        let load = crate::config::load::files::Files::new();
         files.iter().for_each(|(path, content)| load.give(Path::new(path), content.as_bytes()));
         load.fingerprint()
     }

@@ -20,7 +20,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
-use crate::config::files::{Files, Fingerprint};
+use crate::config::load::files::{Files, Fingerprint};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::control::admin::{ReloadOutcome, ReloadRequest};
 use crate::control::compile::generation::{Built, Generation, Next, Purpose, Refused};

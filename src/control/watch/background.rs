@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Watcher, Writers};
 
 /// A [`Watcher`] on a thread of its own: it looks at files, and a file system that does not answer holds up whoever looks.
-pub struct WatcherAside {
+pub(crate) struct WatcherAside {
     paths: watch::Sender<Vec<PathBuf>>,
     changes: mpsc::Receiver<()>,
     writers: Writers,
@@ -20,7 +20,7 @@ impl WatcherAside {
     ///
     /// # Errors
     /// The operating system has no thread or event queue to give.
-    pub fn start(paths: Vec<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn start(paths: Vec<PathBuf>) -> io::Result<Self> {
         // One telling that nobody has taken yet stands for all that come meanwhile.
         let (tell, changes) = mpsc::channel(1);
         let (sender, watched) = watch::channel(paths);
@@ -33,7 +33,7 @@ impl WatcherAside {
     }
 
     /// Watches these paths and no others.
-    pub fn watch(&self, paths: Vec<PathBuf>) {
+    pub(crate) fn watch(&self, paths: Vec<PathBuf>) {
         self.paths.send_if_modified(|watched| {
             let differs = *watched != paths;
             *watched = paths;
@@ -43,12 +43,12 @@ impl WatcherAside {
 
     /// Whether somebody is writing one of the files: what was read of it may be a half.
     #[must_use]
-    pub fn is_writing(&self) -> bool {
+    pub(crate) fn is_writing(&self) -> bool {
         self.writers.are_at_work()
     }
 
     /// As [`Watcher::changed`].
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
             // The thread has panicked; its message is in the log.
             std::future::pending().await

@@ -21,7 +21,7 @@ use places::places;
 use signature::{FolderId, Signature};
 use tokio::sync::Notify;
 
-pub use crate::control::watch::background::WatcherAside;
+pub(crate) use crate::control::watch::background::WatcherAside;
 use crate::control::watch::pending::Changes;
 
 /// How often the way to the files is followed anew when folders come and go meanwhile; the rest is the poll's.
@@ -29,7 +29,7 @@ const LOOKS_MAX: usize = 4;
 
 /// How long the watcher waits for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Intervals {
+pub(crate) struct Intervals {
     /// Changes have settled when there was no further one for this long. Default: 50 ms.
     pub quiet: Duration,
     /// From the first change until it is told, even while further ones come. Does not hold while a file is being written.
@@ -53,7 +53,7 @@ impl Default for Intervals {
 }
 
 /// Watches a set of files, which may be missing for the time being.
-pub struct Watcher {
+pub(crate) struct Watcher {
     intervals: Intervals,
     /// Absolute, as they were given: they are followed anew whenever something changes on the way.
     paths: BTreeSet<PathBuf>,
@@ -73,12 +73,12 @@ pub struct Watcher {
 type Signatures = BTreeMap<PathBuf, Option<Signature>>;
 
 /// Tells whether somebody is writing one of a watcher's files, as far as the system has told.
-pub struct Writers(Arc<Shared>);
+pub(crate) struct Writers(Arc<Shared>);
 
 impl Writers {
     /// Whether one of the files is open for writing and has been changed since it was opened.
     #[must_use]
-    pub fn are_at_work(&self) -> bool {
+    pub(crate) fn are_at_work(&self) -> bool {
         self.0.lock().is_anything_written()
     }
 }
@@ -99,13 +99,13 @@ impl Watcher {
     /// A watcher of nothing yet, with the default intervals. Where the system has no events to give, it says so in the log
     /// and lives by looking at the files now and then.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Intervals::default())
     }
 
     /// As [`Watcher::new`], with other intervals.
     #[must_use]
-    pub fn with(intervals: Intervals) -> Self {
+    pub(crate) fn with(intervals: Intervals) -> Self {
         let mut watcher = Self::without_events(intervals);
         let shared = Arc::clone(&watcher.shared);
         match notify::recommended_watcher(move |event| shared.note(event)) {
@@ -136,14 +136,14 @@ impl Watcher {
 
     /// Who writes the files that it watches at the time.
     #[must_use]
-    pub fn writers(&self) -> Writers {
+    pub(crate) fn writers(&self) -> Writers {
         Writers(Arc::clone(&self.shared))
     }
 
     /// Watches these paths and no others. Relative ones are meant from the working folder.
     ///
     /// A path that was not watched before counts as changed once: nobody saw what became of it since it was read.
-    pub fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub(crate) fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let paths: BTreeSet<_> =
             paths.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect();
         if paths == self.paths {
@@ -163,7 +163,7 @@ impl Watcher {
     ///
     /// Cancel safe: a change that was not told is told by the next call. Looks at the files' metadata on the calling
     /// thread.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             if self.shared.lock().take_moved() {
                 self.follow();

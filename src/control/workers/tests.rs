@@ -17,7 +17,7 @@ use support::http::Request;
 use support::{Client, Gate, Http2Client, Origin, wait_until};
 
 use super::*;
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{self, ConfigErrors};
 use crate::control::compile::snapshot::Environment;
 use crate::control::listeners::{Bound, Listeners};

@@ -2,6 +2,6 @@
 
 pub(crate) mod cache;
 pub(crate) mod compiler;
-pub(crate) mod engine;
 pub(crate) mod limit;
 pub(crate) mod module;
+pub(crate) mod runtime;

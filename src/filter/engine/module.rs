@@ -8,8 +8,8 @@ use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
 use super::cache::{CacheKey, CodeCache};
 use super::compiler::{self, CompileError};
-use super::engine::{Allocation, Engines};
 use crate::filter::Interests;
+use crate::filter::engine::runtime::{Allocation, Engines};
 use crate::filter::proxy_wasm::abi::VERSION_EXPORTS;
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::{host_functions, wasi};

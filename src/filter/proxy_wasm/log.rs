@@ -15,7 +15,7 @@ const CUT_OFF: &str = "it has written as much as one exchange may: further lines
 
 /// The levels of proxy-wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Trace,
     Debug,
     Info,

@@ -15,7 +15,7 @@ use super::plugin_metrics::PluginMetrics;
 use super::plugins::whole_mebibytes;
 use super::services::Services;
 use super::shared::SharedVm;
-use crate::config::files::FileMark;
+use crate::config::load::files::FileMark;
 use crate::config::{ByteSize, FilterSettings, OnError, OnHeadersPause};
 use crate::filter::engine::module::LinkedModule;
 use crate::filter::proxy_wasm::offline::journal::Journal;

@@ -7,11 +7,11 @@ use std::{fs, io};
 
 use super::plugin::Plugin;
 use super::services::Services;
-use crate::config::files::{FileMark, Files};
+use crate::config::load::files::{FileMark, Files};
 use crate::config::{ByteSize, FilterSettings, Isolation, Wasm, WasmCache};
 use crate::filter::engine::cache::{CodeCache, default_folder};
-use crate::filter::engine::engine::Allocation;
 use crate::filter::engine::module::{LinkedModule, ModuleError, link, validate};
+use crate::filter::engine::runtime::Allocation;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::plugin_metrics::AllPluginMetrics;
 use super::shared::SharedVms;
 use crate::config::{HeaderCase, RouteTimeouts};
-use crate::filter::engine::engine::Engines;
+use crate::filter::engine::runtime::Engines;
 use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
 use crate::observe::metrics::{FilterStats, PluginMetricReport};
 use crate::upstream::Upstream;

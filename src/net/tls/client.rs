@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::sessions::Sessions;
 use super::verify::{Verified, Verifier};
 use super::{ALPN_H1, IdentityFiles, TlsError, pem, provider};
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 
 /// The TLS of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! TLS on both sides: what listeners show and require, what upstreams are asked to show.
 //!
-//! Files in, through [`Files`](crate::config::files::Files), and rustls configurations out; nothing here knows the configuration
+//! Files in, through [`Files`](crate::config::load::files::Files), and rustls configurations out; nothing here knows the configuration
 //! file. A configuration is built on the control side, once a listener or upstream and reload, and then shared by all
 //! workers.
 

@@ -12,7 +12,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{IdentityFiles, TlsError, der, pem, provider, revocation_list_flaw};
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 
 /// How many sessions a listener remembers for TLS 1.2 clients without tickets; the others carry their state themselves.
 const SESSIONS_MAX: usize = 4096;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use tls::Tls;
 
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{self, HalfClose, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores};
 use crate::downstream::h1::ServerOptions;
 use crate::http::h1::HeadLimits;

@@ -3,7 +3,7 @@
 use tokio_rustls::TlsAcceptor;
 
 use super::Protocols;
-use crate::config::files::{FileMark, Files};
+use crate::config::load::files::{FileMark, Files};
 use crate::config::{self, TlsVersion};
 use crate::net::tls;
 use crate::net::tls::{ServerTls, TlsError};

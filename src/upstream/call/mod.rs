@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::attempt::{Attempt, FailureKind, Progress};
 use super::endpoint::{Endpoint, Upstream};
-use super::exchange::Received;
 use crate::config::{HeaderCase, RouteTimeouts};
 use crate::http::body::Body;
 use crate::http::error::Error;
@@ -22,6 +21,7 @@ use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::transport::h1::client::OutgoingHead;
+use crate::upstream::transport::h1::exchange::Received;
 
 /// A request of the gateway's own, fit to be sent.
 #[derive(Debug)]

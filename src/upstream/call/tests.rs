@@ -9,7 +9,7 @@ use serde_json::json;
 use support::{Connection, Origin, SilentListener, unused_address};
 
 use super::*;
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{self, HeaderCase, PoolSettings};
 use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::{Mailboxes, mailbox};

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::Pool;
 use crate::config::PoolSettings;
-use crate::upstream::connection::{CloseReason, Connection};
-use crate::upstream::idle;
+use crate::upstream::pool::connection::{CloseReason, Connection};
+use crate::upstream::pool::idle;
 
 /// The limits of all the pools of an upstream: in one place, so that they are the same for an address that DNS
 /// adds later. Whoever changes them tells each pool by [`Pool::review`].

@@ -1,14 +1,17 @@
 //! The connections to one endpoint: how many there may be, who may use one, and who waits.
 //!
-//! Limits hold for the whole process. Idle connections belong to a worker (see [`super::idle`]); what has to be
-//! exact across workers is in [`super::queue`]. `taken` and `waiting` are copies of its numbers that may be read
+//! Limits hold for the whole process. Idle connections belong to a worker (see [`crate::upstream::pool::idle`]); what has to be
+//! exact across workers is in [`crate::upstream::pool::queue`]. `taken` and `waiting` are copies of its numbers that may be read
 //! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
 //! least one of the two sees both.
 
+mod acquire_timeout;
+mod commands;
+pub(crate) mod connection;
 mod counts;
-mod letter;
+pub(crate) mod idle;
 mod limits;
-mod patience;
+pub(crate) mod queue;
 mod slot;
 #[cfg(test)]
 pub(in crate::upstream) mod tests;
@@ -18,20 +21,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use counts::Counts;
-pub(crate) use letter::{Letters, Mailboxes, mailbox};
 pub(super) use limits::Limits;
-pub(crate) use patience::{Patience, Refusal};
 use slot::Place;
 pub(crate) use slot::Slot;
 use tokio::time::Instant;
 
-use super::connection::{CloseReason, Connection};
-use super::idle;
-use super::queue::{Capacity, Grant, Queue};
 use crate::config::PoolSettings;
 use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::observe::metrics::{Sharded, this_worker};
+pub(crate) use crate::upstream::pool::acquire_timeout::{Patience, Refusal};
+pub(crate) use crate::upstream::pool::commands::{Letters, Mailboxes, mailbox};
+use crate::upstream::pool::connection::{CloseReason, Connection};
+use crate::upstream::pool::queue::{Capacity, Grant, Queue};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 

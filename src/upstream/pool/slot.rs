@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::Pool;
 use crate::observe::metrics::this_worker;
-use crate::upstream::connection::{CloseReason, Connection};
-use crate::upstream::queue::{Grant, Queue, Waiter};
+use crate::upstream::pool::connection::{CloseReason, Connection};
+use crate::upstream::pool::queue::{Grant, Queue, Waiter};
 
 /// A connection's place in the count, from before it is opened until after it is closed.
 #[derive(Debug)]

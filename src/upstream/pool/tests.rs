@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::net::stream::Stream;
 use crate::observe::metrics::{PoolReport, enter_worker};
-use crate::upstream::connection::{Age, Word};
+use crate::upstream::pool::connection::{Age, Word};
 
 /// A pool, the worker that this thread plays, and the server that all connections go to.
 pub(in crate::upstream) struct Bench {

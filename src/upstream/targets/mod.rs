@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::endpoint::{Endpoint, EndpointSet, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Mailboxes, Pool};
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
 use crate::control::upstreams::dns::literal;
 use crate::net::tls;

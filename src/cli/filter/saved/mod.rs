@@ -3,7 +3,7 @@
 use bytes::{Buf as _, Bytes};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use crate::config::printable::printable;
+use crate::config::values::printable::printable;
 use crate::filter::coding::is_encoded;
 use crate::http::fields::Fields;
 use crate::http::h1::may_have_body;

@@ -119,7 +119,7 @@ pub(super) enum Effect {
 }
 
 /// A request of the guest's own.
-pub(super) struct OutgoingCall {
+pub(crate) struct OutgoingCall {
     pub(super) token: u32,
     pub(super) upstream: String,
     pub(super) request: OwnRequest,
@@ -131,7 +131,7 @@ pub(super) struct OutgoingCall {
 
 /// What came of one.
 #[derive(Default)]
-pub(super) struct CallResponse {
+pub(crate) struct CallResponse {
     /// `None` where nothing came.
     pub(super) status: Option<http::StatusCode>,
     pub(super) headers: Fields,

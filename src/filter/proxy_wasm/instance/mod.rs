@@ -16,7 +16,7 @@ use super::exports::{Exports, HeadCallback, allocator, initialize};
 use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limiter};
 use super::log::Sink;
 use super::plugin::Plugin;
-use crate::filter::engine::engine::EPOCH;
+use crate::filter::engine::runtime::EPOCH;
 use crate::filter::proxy_wasm::abi::{body_action, head_action, is_true, trailers_action};
 use crate::filter::proxy_wasm::offline::journal::{Journal, Part};
 use crate::filter::{Action, Callbacks, Direction, Fault, Member};

@@ -21,7 +21,7 @@ use rustls::sign::CertifiedKey;
 use self::blocks::{Block, Flaw, blocks};
 use self::kind::{Verdict, Wanted};
 use super::{IdentityFiles, TlsError, der, provider, trust};
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 
 /// The contents of a block, decoded, and the line where it begins.
 struct Decoded {

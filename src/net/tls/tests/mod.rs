@@ -19,7 +19,7 @@ use rustls::{
 use support::{Certificates, Identity};
 
 use super::*;
-use crate::config::files::Files;
+use crate::config::load::files::Files;
 
 fn files(identity: &Identity) -> IdentityFiles {
     IdentityFiles { cert: identity.cert.clone(), key: identity.key.clone() }

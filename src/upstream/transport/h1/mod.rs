@@ -1,3 +1,4 @@
 //! HTTP/1 towards endpoints.
 
 pub(crate) mod client;
+pub(crate) mod exchange;

@@ -1,0 +1,65 @@
+//! Makes the paths in a configuration relative to its folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{
+    CertificateFiles, Config, FilterUse, LogOutput, OrOff, Upstream, UpstreamChoice, WasmCache,
+};
+
+impl Config {
+    /// Puts the folder before every path that is relative.
+    pub(crate) fn anchor_paths(&mut self, folder: &Path) {
+        for listener in &mut self.listeners {
+            let Some(tls) = &mut listener.tls else { continue };
+            tls.certificates.iter_mut().for_each(|files| files.anchor_paths(folder));
+            if let Some(client_auth) = &mut tls.client_auth {
+                anchor(&mut client_auth.ca, folder);
+                client_auth.crl.iter_mut().for_each(|path| anchor(path, folder));
+            }
+        }
+        let inline = self.routes.iter_mut().filter_map(|route| match &mut route.upstream {
+            Some(UpstreamChoice::Inline(upstream)) => Some(&mut **upstream),
+            _ => None,
+        });
+        inline.chain(self.upstreams.values_mut()).for_each(|upstream| upstream.anchor_paths(folder));
+        if let OrOff::On(access_log) = &mut self.telemetry.access_log
+            && let LogOutput::File(path) = &mut access_log.output
+        {
+            anchor(path, folder);
+        }
+        let lists =
+            self.routes.iter_mut().map(|route| &mut route.filters).chain([&mut self.defaults.filters]);
+        for one in lists.flatten().flatten() {
+            if let FilterUse::Inline(filter) = one {
+                anchor(&mut filter.wasm, folder);
+            }
+        }
+        self.filters.values_mut().for_each(|filter| anchor(&mut filter.wasm, folder));
+        if let WasmCache::Folder(path) = &mut self.wasm.cache {
+            anchor(path, folder);
+        }
+    }
+}
+
+impl Upstream {
+    fn anchor_paths(&mut self, folder: &Path) {
+        if let Some(ca) = &mut self.tls.ca {
+            anchor(ca, folder);
+        }
+        if let Some(client) = &mut self.tls.client {
+            client.anchor_paths(folder);
+        }
+    }
+}
+
+impl CertificateFiles {
+    fn anchor_paths(&mut self, folder: &Path) {
+        anchor(&mut self.cert, folder);
+        anchor(&mut self.key, folder);
+    }
+}
+
+fn anchor(path: &mut PathBuf, folder: &Path) {
+    // join() answers an absolute path as it is.
+    *path = folder.join(&*path);
+}

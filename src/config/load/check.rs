@@ -1,0 +1,478 @@
+//! Compares a file with the schema, and finds everything that is wrong with its form.
+//!
+//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that
+//! the types make of themselves: what this accepts, they deserialise. What only several values together can
+//! get wrong is [`super::validate`]'s.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+use foldhash::fast::FixedState;
+use serde_json::Value as Json;
+
+use super::error::ConfigError;
+use super::format;
+use super::keyword::{
+    Presence, array, choices, expected, is_anything, is_word, list, presence, required, string, takes_text,
+    texts, words,
+};
+use super::similar::Similar;
+use super::source::{Entry, Node, Segment, Source, Value};
+use crate::config::values::look_alike;
+
+/// Keys that the documentation of the project speaks of, and that do nothing yet.
+const PLANNED: [&str; 6] = ["budget", "hash_on", "health", "hedge", "mirror", "traces"];
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// In no particular order.
+    pub(crate) errors: Vec<ConfigError>,
+    /// The values that cannot be deserialised, by the first two segments of their paths: more is not asked for, and a path may be
+    /// long.
+    pub(crate) broken: HashSet<Vec<Segment>>,
+    /// Where unknown and ignored keys begin; without them, their mappings can be deserialised.
+    pub(crate) unknown: HashSet<usize>,
+}
+
+/// Compares a file with the schema.
+pub(crate) fn check(source: &Source, schema: &Json) -> Report {
+    let mut checker = Checker {
+        source,
+        schema,
+        choices: HashMap::default(),
+        presence: HashMap::default(),
+        advice: HashMap::default(),
+        similar: Similar::default(),
+        path: Vec::new(),
+        report: Report::default(),
+    };
+    checker.node(source.root(), schema);
+    checker.report
+}
+
+struct Checker<'a> {
+    source: &'a Source,
+    /// The whole schema, in which references are looked up.
+    schema: &'a Json,
+    /// By the address of a schema, because each is asked for as often as there are values like it.
+    choices: HashMap<usize, Rc<[&'a Json]>, FixedState>,
+    /// Likewise.
+    presence: HashMap<usize, Rc<Presence<'a>>, FixedState>,
+    /// The advice for unknown keys, by schema and key: the same mistake is often made in every route.
+    advice: HashMap<(usize, &'a str), String, FixedState>,
+    similar: Similar,
+    path: Vec<Segment>,
+    report: Report,
+}
+
+/// What tells two parts of one schema apart.
+fn address(schema: &Json) -> usize {
+    std::ptr::from_ref(schema).addr()
+}
+
+impl<'a> Checker<'a> {
+    fn node(&mut self, node: &'a Node, schema: &'a Json) {
+        let root = self.schema;
+        let choices =
+            self.choices.entry(address(schema)).or_insert_with(|| choices(root, schema).into()).clone();
+        if choices.iter().any(|choice| is_anything(choice)) {
+            return self.anything(node);
+        }
+        let of_kind = |kind: &'static str| {
+            choices.iter().copied().filter(move |choice| string(choice, "type") == Some(kind))
+        };
+        let choice = |kind| of_kind(kind).next();
+        match &node.value {
+            Value::Unknown => self.break_here(),
+            Value::Null => self.wrong(
+                format!("{} has no value", self.subject()),
+                Some("give it one, or take the key out".to_owned()),
+            ),
+            Value::Mapping(entries) => match (choice("object"), of_kind("object").nth(1)) {
+                (None, _) => self.wrong_kind("a mapping", &choices, None),
+                (Some(object), None) => self.mapping(node, entries, object),
+                _ => self.one_of_mappings(node, entries, &of_kind("object").collect::<Vec<_>>()),
+            },
+            Value::Sequence(items) => match choice("array") {
+                Some(array) => self.sequence(items, array),
+                None => self.wrong_kind("a list", &choices, None),
+            },
+            Value::Integer(integer) => match choice("integer") {
+                Some(schema) => self.integer(*integer, node, schema, &choices),
+                None => self.bare(node, "a number", &choices),
+            },
+            Value::Bool(_) if choice("boolean").is_some() => {}
+            Value::Bool(bool) => self.bare(node, &format!("`{bool}`"), &choices),
+            Value::Float(_) => self.bare(node, "a number", &choices),
+            Value::String(text) if node.written.is_some() => self.substituted(text, node, &choices),
+            Value::String(text) => self.text(text, &choices),
+        }
+    }
+
+    /// A value that may be anything that JSON can say: numbers have their limits there.
+    fn anything(&mut self, node: &'a Node) {
+        let help = || Some("put it in quotes".to_owned());
+        match &node.value {
+            Value::Unknown => self.break_here(),
+            Value::Integer(integer)
+                if i64::try_from(*integer).is_err() && u64::try_from(*integer).is_err() =>
+            {
+                self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
+            }
+            // Digits alone are a float where even 128 bits were too few.
+            Value::Float(text) if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte)) => {
+                self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
+            }
+            Value::Float(text) if text.parse().is_ok_and(|number: f64| !number.is_finite()) => {
+                self.wrong(format!("{} is too large for a number", self.source.written(node)), help());
+            }
+            Value::Mapping(entries) => {
+                for entry in entries.iter() {
+                    self.path.push(Segment::from(&entry.key));
+                    self.anything(&entry.node);
+                    self.path.pop();
+                }
+            }
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.path.push(Segment::from(index));
+                    self.anything(item);
+                    self.path.pop();
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => {}
+        }
+    }
+
+    /// A mapping that may be one of several, told apart by the key that each asks for.
+    fn one_of_mappings(&mut self, node: &'a Node, entries: &'a [Entry], schemas: &[&'a Json]) {
+        let is_key_of =
+            |schema: &Json, key: &str| schema.get("properties").is_some_and(|keys| keys.get(key).is_some());
+        let is_complete = |schema: &Json| required(schema).all(|key| node.entry(key).is_some());
+        let fit = |schema: &Json| {
+            let known = entries.iter().filter(|entry| is_key_of(schema, &entry.key)).count();
+            (is_complete(schema), known)
+        };
+        // Of equals, the first.
+        let Some(schema) = schemas.iter().copied().rev().max_by_key(|schema| fit(schema)) else { return };
+        let (mine, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| {
+            is_key_of(schema, &entry.key) || !schemas.iter().any(|schema| is_key_of(schema, &entry.key))
+        });
+        self.entries(mine.into_iter(), schema);
+        if !is_complete(schema) {
+            let keys: Vec<&str> = schemas.iter().copied().flat_map(required).collect();
+            self.missing(format!("one of {} is missing", list(&keys, "or")), None);
+            return;
+        }
+        for entry in others {
+            self.path.push(Segment::from(&entry.key));
+            let kind: Vec<&str> = required(schema).collect();
+            let message = format!("`{}` does not go with {}", entry.key, list(&kind, "and"));
+            self.push(Some(&entry.key_span), message, Some("take one of them out".to_owned()));
+            self.path.pop();
+        }
+    }
+
+    fn mapping(&mut self, node: &'a Node, entries: &'a [Entry], schema: &'a Json) {
+        self.entries(entries.iter(), schema);
+        self.required(node, schema);
+    }
+
+    fn entries(&mut self, entries: impl Iterator<Item = &'a Entry>, schema: &'a Json) {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        // A mapping by name has a pattern for its keys, and no properties.
+        let by_name = if properties.is_none() { schema.get("patternProperties") } else { None };
+        let pattern = by_name.and_then(Json::as_object).and_then(|map| map.values().next());
+        let others =
+            pattern.or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()));
+        let key_format =
+            schema.pointer("/propertyNames/format").and_then(Json::as_str).and_then(format::find);
+        let mut names = HashSet::new();
+        for entry in entries {
+            if self.path.is_empty() && entry.key.starts_with("x-") {
+                self.report.unknown.insert(entry.key_span.start);
+                continue;
+            }
+            let property = properties.and_then(|properties| properties.get(&entry.key)).or(others);
+            let Some(property) = property else {
+                self.unknown_key(entry, schema);
+                continue;
+            };
+            self.path.push(Segment::from(&entry.key));
+            if let Some(Err(malformed)) = key_format.map(|format| (format.check)(&entry.key)) {
+                self.push(Some(&entry.key_span), malformed.message, malformed.help);
+            }
+            // Keys with a format are header names, in which case does not matter.
+            if key_format.is_some() && !names.insert(entry.key.to_ascii_lowercase()) {
+                let message = format!("the header `{}` appears twice", entry.key);
+                self.push(
+                    Some(&entry.key_span),
+                    message,
+                    Some("upper and lower case are the same".to_owned()),
+                );
+            }
+            self.node(&entry.node, property);
+            self.path.pop();
+        }
+    }
+
+    /// Checks which keys are there: `required`, `oneOf` and `anyOf` of `required`, and pairs that exclude each other.
+    fn required(&mut self, node: &Node, schema: &'a Json) {
+        let presence =
+            self.presence.entry(address(schema)).or_insert_with(|| Rc::new(presence(schema))).clone();
+        for key in &presence.required {
+            if node.entry(key).is_none() {
+                self.missing(format!("the key `{key}` is missing"), None);
+            }
+        }
+        let one_of = &presence.one_of;
+        let present: Vec<&str> = one_of.iter().copied().filter(|key| node.entry(key).is_some()).collect();
+        match present.as_slice() {
+            [] if !one_of.is_empty() => {
+                self.missing(format!("one of {} is missing", list(one_of, "or")), None)
+            }
+            [] | [_] => {}
+            [first, others @ ..] => {
+                others.iter().for_each(|other| self.exclude(node, [first, other], None));
+            }
+        }
+        let any_of = &presence.any_of;
+        if !any_of.is_empty() && any_of.iter().all(|key| node.entry(key).is_none()) {
+            self.missing(format!("one of {} is missing", list(any_of, "or")), None);
+        }
+        for exclusive in &presence.exclusive {
+            if node.entry(exclusive.pair[0]).is_some() {
+                self.exclude(node, exclusive.pair, exclusive.help);
+            }
+        }
+    }
+
+    fn exclude(&mut self, node: &Node, [first, second]: [&str; 2], help: Option<&str>) {
+        if let Some(entry) = node.entry(second) {
+            self.path.push(Segment::from(second));
+            let message = format!("`{second}` and `{first}` exclude each other");
+            let help = help.unwrap_or("take one of them out");
+            self.push(Some(&entry.key_span), message, Some(help.to_owned()));
+            self.path.pop();
+        }
+    }
+
+    fn missing(&mut self, message: String, help: Option<String>) {
+        // As if at the missing key, so that the message names the mapping that lacks it.
+        self.path.push(Segment::from(""));
+        self.push(None, message, help);
+        self.path.pop();
+    }
+
+    fn unknown_key(&mut self, entry: &'a Entry, schema: &'a Json) {
+        let known = (address(schema), entry.key.as_str());
+        let help = match self.advice.get(&known) {
+            Some(help) => help.clone(),
+            None => {
+                let help = self.advise_key(&entry.key, schema);
+                self.advice.insert(known, help.clone());
+                help
+            }
+        };
+        let message = format!("unknown key `{}`", entry.key);
+        let error = self.source.key_error(&self.path, &entry.key_span, message);
+        self.report.errors.push(error.help(help));
+        self.report.unknown.insert(entry.key_span.start);
+    }
+
+    /// What to write in place of an unknown key: a similar one, or the section that it belongs to.
+    fn advise_key(&self, key: &str, schema: &Json) -> String {
+        if let Some(found) = look_alike::find(key) {
+            return found.advice();
+        }
+        let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
+            return "take it out".to_owned();
+        };
+        let owner = properties.iter().find(|(_, property)| {
+            let mut choices = choices(self.schema, property).into_iter();
+            choices.any(|choice| choice.get("properties").is_some_and(|keys| keys.get(key).is_some()))
+        });
+        if let Some((owner, _)) = owner {
+            return format!("it belongs in `{owner}`");
+        }
+        if let Some(similar) = self.similar.find(key, properties.keys().map(String::as_str)) {
+            return format!("did you mean `{similar}`?");
+        }
+        if PLANNED.contains(&key) {
+            return "it is planned, and not supported yet".to_owned();
+        }
+        let keys: Vec<&str> = properties.keys().map(String::as_str).collect();
+        format!("the keys here are {}", list(&keys, "and"))
+    }
+
+    fn sequence(&mut self, items: &'a [Node], schema: &'a Json) {
+        if items.is_empty() && schema.get("minItems").is_some_and(|min| min != 0) {
+            self.wrong(format!("{} is empty", self.subject()), Some("it needs at least one item".to_owned()));
+        }
+        let maximum = schema.get("maxItems").and_then(Json::as_u64);
+        if let Some(maximum) = maximum.filter(|&maximum| items.len() as u64 > maximum) {
+            let message = format!("{} has more than {maximum} items", self.subject());
+            self.wrong(message, Some(format!("there are {}", items.len())));
+        }
+        let Some(item_schema) = schema.get("items") else { return };
+        for (index, item) in items.iter().enumerate() {
+            self.path.push(Segment::from(index));
+            self.node(item, item_schema);
+            self.path.pop();
+        }
+    }
+
+    fn integer(&mut self, integer: i128, node: &Node, schema: &Json, choices: &[&Json]) {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);
+        let allowed: Vec<String> = array(schema, "enum").map(Json::to_string).collect();
+        let help = if words(choices).is_empty() { None } else { Some(expected(choices)) };
+        let help = help.map(|expected| format!("write {expected}"));
+        if !allowed.is_empty() && !allowed.contains(&integer.to_string()) {
+            let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+            self.wrong(
+                format!("{} cannot be {}", self.subject(), self.source.written(node)),
+                Some(format!("it is one of {}", list(&allowed, "and"))),
+            );
+        } else if let Some(minimum) = bound("minimum").filter(|&minimum| integer < minimum) {
+            self.wrong(format!("{} must be at least {minimum}", self.subject()), help);
+        } else if let Some(maximum) = bound("maximum").filter(|&maximum| integer > maximum) {
+            self.wrong(format!("{} must be at most {maximum}", self.subject()), help);
+        }
+    }
+
+    /// A number or a switch where neither belongs: a text of which the quotes or the unit are missing.
+    fn bare(&mut self, node: &Node, found: &str, choices: &[&Json]) {
+        let text = self.source.written(node);
+        if node.written.is_some() {
+            let quote = if text.contains('"') { '\'' } else { '"' };
+            let help = takes_text(choices, text).then(|| format!("put it in quotes: `{quote}{text}{quote}`"));
+            return self.wrong_value(text, choices, help);
+        }
+        let format = texts(choices).find_map(|choice| format::find(string(choice, "format")?));
+        let problem = format.and_then(|format| (format.check)(text).err());
+        match problem {
+            Some(malformed) => self.malformed(malformed.message, malformed.help, choices),
+            None if takes_text(choices, text) => {
+                self.wrong_kind(found, choices, Some(format!("put it in quotes: `\"{text}\"`")));
+            }
+            None => self.wrong_kind(found, choices, None),
+        }
+    }
+
+    /// A text with variables, of whose value nothing is shown.
+    fn substituted(&mut self, text: &str, node: &Node, choices: &[&Json]) {
+        let is_good = words(choices).contains(&text)
+            || texts(choices).next().is_some_and(|choice| {
+                let is_missing = text.is_empty() && choice.get("minLength").is_some_and(|min| min != 0);
+                let format = string(choice, "format").and_then(format::find);
+                !is_missing && format.is_none_or(|format| (format.check)(text).is_ok())
+            });
+        if !is_good {
+            self.wrong_value(self.source.written(node), choices, None);
+        }
+    }
+
+    /// The value of a variable is wrong. It may be secret, so the error shows the variable.
+    fn wrong_value(&mut self, written: &str, choices: &[&Json], help: Option<String>) {
+        let message =
+            format!("{} must be {}, not the value of `{written}`", self.subject(), expected(choices));
+        let help = help.unwrap_or_else(|| {
+            "look at the variable: values are not shown, as they may be secret".to_owned()
+        });
+        self.wrong(message, Some(help));
+    }
+
+    fn text(&mut self, text: &str, choices: &[&Json]) {
+        let words = words(choices);
+        if words.contains(&text) {
+            return;
+        }
+        if let Some(choice) = texts(choices).next() {
+            if text.is_empty() && choice.get("minLength").is_some_and(|min| min != 0) {
+                self.wrong(format!("{} is empty", self.subject()), Some("take the key out".to_owned()));
+            }
+            let format = string(choice, "format").and_then(format::find);
+            if let Some(Err(malformed)) = format.map(|format| (format.check)(text)) {
+                match look_alike::find(text) {
+                    Some(found) => self.wrong(malformed.message, Some(found.advice())),
+                    None => self.malformed(malformed.message, malformed.help, choices),
+                }
+            }
+            return;
+        }
+        if let Some(found) = look_alike::find(text) {
+            return self.wrong_kind(&format!("`{text}`"), choices, Some(found.advice()));
+        }
+        let only_words = choices.iter().all(|choice| is_word(choice));
+        if let Some(similar) = self.similar.find(text, words.iter().copied()) {
+            self.wrong(
+                format!("{} cannot be `{text}`", self.subject()),
+                Some(format!("did you mean `{similar}`?")),
+            );
+        } else if only_words {
+            self.wrong(
+                format!("{} cannot be `{text}`", self.subject()),
+                Some(format!("write {}", expected(choices))),
+            );
+        } else {
+            let is_bool = choices.iter().any(|choice| string(choice, "type") == Some("boolean"));
+            let is_number = text.parse::<i64>().is_ok() || ["true", "false"].contains(&text);
+            let help = match text {
+                "yes" | "on" if is_bool => Some("write `true`".to_owned()),
+                "no" | "off" if is_bool => Some("write `false`".to_owned()),
+                _ if is_number => Some("take the quotes out".to_owned()),
+                _ => None,
+            };
+            self.wrong_kind(&format!("`{text}`"), choices, help);
+        }
+    }
+
+    /// A text that its format refuses; the advice adds the words that would also do.
+    fn malformed(&mut self, message: String, help: Option<String>, choices: &[&Json]) {
+        let words: Vec<String> = words(choices).iter().map(|word| format!("`{word}`")).collect();
+        let help = match (help, words.as_slice()) {
+            (Some(help), [_, ..]) => Some(format!("{help}; or {}", words.join(" or "))),
+            (help, _) => help,
+        };
+        self.wrong(message, help);
+    }
+
+    fn wrong_kind(&mut self, found: &str, choices: &[&Json], help: Option<String>) {
+        self.wrong(format!("{} must be {}, not {found}", self.subject(), expected(choices)), help);
+    }
+
+    /// What the value here is called in messages.
+    fn subject(&self) -> String {
+        match self.path.last() {
+            Some(Segment::Key(key)) => format!("`{key}`"),
+            Some(Segment::Index(_)) => "the item".to_owned(),
+            None => "the file".to_owned(),
+        }
+    }
+
+    /// The value here is wrong.
+    fn wrong(&mut self, message: String, help: Option<String>) {
+        self.push(None, message, help);
+    }
+
+    fn push(&mut self, key: Option<&Range<usize>>, message: String, help: Option<String>) {
+        let error = match key {
+            Some(key) => {
+                let around = self.path.split_last().map_or(&[][..], |(_, around)| around);
+                self.source.key_error(around, key, message)
+            }
+            None => self.source.error(&self.path, message),
+        };
+        self.report.errors.push(match help {
+            Some(help) => error.help(help),
+            None => error,
+        });
+        self.break_here();
+    }
+
+    fn break_here(&mut self) {
+        self.report.broken.insert(self.path.iter().take(2).cloned().collect());
+    }
+}

@@ -1,0 +1,222 @@
+//! What is wrong with a configuration: message, place in the file, and what to write instead.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::shortened::shortened;
+use super::text_file::{Place, TextFile};
+use crate::config::values::printable::printable;
+
+/// The number of errors that are printed. More of them nearly always have one cause, and the first ones show it.
+const SHOWN_MAX: usize = 100;
+
+/// One thing that is wrong.
+///
+/// An error carries its place as a range of bytes. Line, column and excerpt are computed for the errors that are printed
+/// only, so that an error costs the same in a file of any length.
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    place: Option<(Arc<TextFile>, Range<usize>)>,
+    message: String,
+    help: Option<String>,
+    is_transient: bool,
+}
+
+impl ConfigError {
+    /// An error without a place, such as a file that cannot be read.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { place: None, message: message.into(), help: None, is_transient: false }
+    }
+
+    /// Adds what to do about it: a few words, beginning in lower case. What it quotes is cut if it is long.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(shortened(help.into()));
+        self
+    }
+
+    /// Marks an error that the files are not to blame for: the same files may be good the next time.
+    #[must_use]
+    pub(crate) fn transient(mut self) -> Self {
+        self.is_transient = true;
+        self
+    }
+
+    /// Adds the place: a range of bytes of a file. What the message quotes of it is cut if it is long.
+    pub(crate) fn at(mut self, file: &Arc<TextFile>, span: Range<usize>) -> Self {
+        self.message = shortened(self.message);
+        self.place = Some((Arc::clone(file), span));
+        self
+    }
+
+    /// Returns the mistake in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the name of the file that the error is in.
+    pub fn file(&self) -> Option<&str> {
+        self.place.as_ref().map(|(file, _)| file.name())
+    }
+
+    /// Returns what to do about it.
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Returns line and column, both from 1, if the error has a place.
+    pub fn position(&self) -> Option<(usize, usize)> {
+        let (file, span) = self.place.as_ref()?;
+        let place = file.locate(span);
+        Some((place.line, place.column))
+    }
+
+    /// Returns how many places of the error's file were located so far.
+    #[cfg(test)]
+    pub(crate) fn located(&self) -> usize {
+        let file = self.place.as_ref().map(|(file, _)| file);
+        file.map_or(0, |file| file.located.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Returns the order of errors: those without a place, then those with one as they stand in the file.
+    fn key(&self) -> (Option<(&str, usize, usize)>, &str, Option<&str>) {
+        let place = self.place.as_ref().map(|(file, span)| (file.name(), span.start, span.end));
+        (place, &self.message, self.help.as_deref())
+    }
+
+    fn render(&self, style: &Style) -> String {
+        let Style { error, frame, plain } = style;
+        // All of it may have come from the file, its name or a variable.
+        let title = format!("{error}error{plain}: {}\n", printable(&self.message));
+        let Some((text, span)) = &self.place else {
+            return match &self.help {
+                Some(help) => format!("{title}  {frame}={plain} {}\n", printable(help)),
+                None => title,
+            };
+        };
+        let Place { line, column, excerpt } = text.locate(span);
+        // Tabs stay tabs, so that the carets stand below what they mean.
+        let [before, marked, after] =
+            excerpt.map(|part| part.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
+        let file = printable(text.name());
+        let margin = " ".repeat(line.to_string().len());
+        let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let carets = "^".repeat(marked.chars().count().max(1));
+        let help = self.help.as_deref().map(|help| format!(" {}", printable(help))).unwrap_or_default();
+        [
+            title,
+            format!("{margin}{frame}-->{plain} {file}:{line}:{column}\n"),
+            format!("{frame}{line} |{plain} {before}{marked}{after}\n"),
+            format!("{margin} {frame}|{plain} {indent}{error}{carets}{help}{plain}\n"),
+        ]
+        .concat()
+    }
+}
+
+impl PartialEq for ConfigError {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for ConfigError {}
+
+impl PartialOrd for ConfigError {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ConfigError {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// Prints without colour.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(&Style::PLAIN))
+    }
+}
+
+/// Terminal escapes around the parts of an error.
+struct Style {
+    error: &'static str,
+    frame: &'static str,
+    plain: &'static str,
+}
+
+impl Style {
+    const PLAIN: Self = Self { error: "", frame: "", plain: "" };
+    const COLOUR: Self = Self { error: "\x1b[1;31m", frame: "\x1b[1;34m", plain: "\x1b[0m" };
+}
+
+/// Everything that is wrong with a configuration; at least one error, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors of a collection, in the order of the file, or `Ok` where there are none.
+    pub fn check(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        errors.sort();
+        errors.dedup();
+        Err(Self(errors))
+    }
+
+    /// Returns true if the files are to blame for none of the errors.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.0.iter().all(|error| error.is_transient)
+    }
+
+    /// The errors, in the order of the file.
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.0
+    }
+
+    /// Returns the errors that are worth printing, and the number of those that are left out.
+    pub fn shown(&self) -> (&[ConfigError], usize) {
+        let (shown, more) = self.0.split_at(self.0.len().min(SHOWN_MAX));
+        (shown, more.len())
+    }
+
+    /// All errors as text, for people; with terminal colours or without.
+    pub fn render(&self, colour: bool) -> String {
+        let style = if colour { Style::COLOUR } else { Style::PLAIN };
+        let (shown, more) = self.shown();
+        let shown: Vec<String> = shown.iter().map(|error| error.render(&style)).collect();
+        let mut text = shown.join("\n");
+        if more > 0 {
+            text.push_str(&format!("\nand {} more errors\n", grouped(more)));
+        }
+        text
+    }
+}
+
+/// Returns a number with its thousands set apart: `19,900`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let head = digits.len() % 3;
+    let groups = digits.as_bytes().split_at(head).1.chunks(3);
+    let groups = groups.map(|group| String::from_utf8_lossy(group).into_owned());
+    let head = digits.get(..head).filter(|head| !head.is_empty()).map(str::to_owned);
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+/// Prints all errors without colour.
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}

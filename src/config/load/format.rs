@@ -1,0 +1,77 @@
+//! The formats of texts that the schema names: what each is called, and what is wrong with a text.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::config::model::telemetry::LogOutput;
+use crate::config::model::wasm::WasmCache;
+use crate::config::values::http_text::{
+    HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+};
+use crate::config::values::network::{Address, EndpointUrl, Network, ServerName};
+use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::text::Malformed;
+use crate::config::values::units::{ByteSize, Duration};
+
+/// A format of texts.
+#[derive(Clone, Copy)]
+pub(crate) struct Format {
+    /// What a text of the format is, in a word.
+    pub(crate) label: &'static str,
+    /// What a text of the format is, with an example.
+    pub(crate) noun: &'static str,
+    /// What is wrong with a text, by parsing it as its type will be.
+    pub(crate) check: fn(&str) -> Result<(), Malformed>,
+}
+
+/// The format that the schema knows by a name; `None` for a name that no type has.
+pub(crate) fn find(name: &str) -> Option<Format> {
+    Some(match name {
+        "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
+        "duration" => of::<Duration>("duration", "a duration such as `30s`"),
+        "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
+        "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
+        "header-value" => of::<HeaderValue>("text", "text of printable ASCII"),
+        "host-header" => {
+            of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
+        }
+        "host-pattern" => of::<HostPattern>("host", "a host such as `api.example.com`"),
+        "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
+        "method" => of::<Method>("method", "a method such as `GET`"),
+        "network" => of::<Network>("network", "a network such as `10.0.0.0/8`"),
+        "path" => of::<RoutePath>("path", "a path such as `/api`"),
+        "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
+        "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
+        "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
+        "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
+        "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
+        "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
+        "value-match" => of::<ValueMatch>("text or `present`", "text"),
+        _ => return None,
+    })
+}
+
+fn of<T>(label: &'static str, noun: &'static str) -> Format
+where
+    T: FromStr,
+    T::Err: IntoMalformed,
+{
+    Format { label, noun, check: |text| T::from_str(text).map(|_| ()).map_err(IntoMalformed::into_malformed) }
+}
+
+/// For types that no text is wrong for, next to those that say what is.
+trait IntoMalformed: Display {
+    fn into_malformed(self) -> Malformed;
+}
+
+impl IntoMalformed for Malformed {
+    fn into_malformed(self) -> Malformed {
+        self
+    }
+}
+
+impl IntoMalformed for std::convert::Infallible {
+    fn into_malformed(self) -> Malformed {
+        match self {}
+    }
+}

@@ -1,0 +1,261 @@
+//! From a file to a [`Config`], or to everything that is wrong with it.
+
+pub(crate) mod anchor;
+pub(crate) mod as_written;
+pub(crate) mod check;
+pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod format;
+pub(crate) mod keyword;
+pub(crate) mod salvage;
+pub(crate) mod schema;
+pub(crate) mod shortened;
+pub(crate) mod similar;
+pub(crate) mod source;
+pub(crate) mod substitute;
+pub(crate) mod text_file;
+pub(crate) mod unused;
+pub(crate) mod validate;
+pub(crate) mod yaml;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Admin, Config};
+use crate::config::load::check::check;
+use crate::config::load::error::{ConfigError, ConfigErrors};
+use crate::config::load::files::Files;
+use crate::config::load::salvage::{Salvaged, salvage};
+use crate::config::load::schema::rules;
+use crate::config::load::source::{Source, Value};
+use crate::config::load::text_file::TextFile;
+use crate::config::load::validate::validate;
+use crate::config::values::units::OrOff;
+use crate::path;
+
+/// A configuration that has nothing wrong that can be seen in the file alone.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file says; its paths are absolute.
+    pub config: Config,
+    /// The file, for reporting what else is wrong at its place: [`Source::error`].
+    pub source: Source,
+}
+
+impl Loaded {
+    /// Returns the name of the route at a position as it is written: with variables, not with their values.
+    pub fn route_name(&self, index: usize) -> String {
+        let Some(route) = self.config.routes.get(index) else { return String::new() };
+        let (base, name) = (path!["routes", index], route.name());
+        let place = [&base[..], &path!["name"]].concat();
+        if self.source.has(&place) {
+            return self.source.shown(&place, &name);
+        }
+        // A name that several routes would have is followed by a number.
+        let number = name.strip_prefix(&route.in_short(&|_, value| value)).unwrap_or_default();
+        let short = route.in_short(&|keys, value| self.source.shown(&[&base, keys].concat(), &value));
+        format!("{short}{number}")
+    }
+
+    /// Returns the name of the listener at a position as it is written: with variables, not with their values.
+    pub fn listener_name(&self, index: usize) -> String {
+        let Some(listener) = self.config.listeners.get(index) else { return String::new() };
+        self.source.shown(&path!["listeners", index, "name"], &listener.name())
+    }
+}
+
+/// Reads and checks a configuration file, or the standard input for `-`. Variables come from the environment, relative paths are relative to
+/// the file's folder.
+///
+/// # Errors
+/// All that is wrong: a file that cannot be read, that is no YAML, or whose content is not a configuration.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    load_with(path, &Files::new())
+}
+
+/// As [`load`], through `files`, so that the configuration's file is among those that the load has seen.
+///
+/// # Errors
+/// All that is wrong, as with [`load`].
+pub fn load_with(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
+    let name = display_name(path);
+    let text = read(path, &name, files)?;
+    // Absolute, so that errors name the path that was tried.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parse(&text, &name, &absolute(folder))
+}
+
+/// Reads the admin listener that a configuration file names. Errors in other parts of the file do not matter: the gateway that
+/// runs may be of an earlier version of it. `None` if there is no admin listener.
+///
+/// # Errors
+/// The file cannot be read, is no YAML, or what it says of the admin listener is wrong.
+pub fn load_admin(path: &Path) -> Result<Option<Admin>, ConfigErrors> {
+    const KEY: &str = "admin";
+    let name = display_name(path);
+    let text = read(path, &name, &Files::new())?;
+    let text_file = Arc::new(TextFile::new(&name, text.strip_prefix('\u{feff}').unwrap_or(&text)));
+    let (root, mut errors) = yaml::parse(&text_file, &|name| std::env::var_os(name))?;
+    let source = Source::new(text_file, root);
+    let mut report = check(&source, rules());
+    errors.append(&mut report.errors);
+    let salvaged = salvage(source.root(), &report);
+    match salvaged.file.get(KEY).map(|admin| serde_yaml::from_value::<OrOff<Admin>>(admin.clone())) {
+        Some(Ok(admin)) => Ok(admin.as_on().cloned()),
+        Some(Err(error)) if errors.is_empty() => Err(fault(&source, &error).into()),
+        // A file without the key, or with one that was left out because it is wrong.
+        _ => ConfigErrors::check(errors).map(|()| None),
+    }
+}
+
+/// Returns a path as it is from the root, or as it is if there is no current folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The path that stands for the standard input. A file of that name is `./-`.
+const STANDARD_INPUT: &str = "-";
+
+/// Returns the name of a configuration file in messages.
+pub fn display_name(path: &Path) -> String {
+    if path == Path::new(STANDARD_INPUT) {
+        return "standard input".to_owned();
+    }
+    path.display().to_string()
+}
+
+/// Returns what came on the standard input. It is read once: a reload has the same text, and reads again only the files that
+/// the text names.
+fn read_standard_input() -> io::Result<Arc<[u8]>> {
+    static READ: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = &*read {
+        return Ok(Arc::clone(bytes));
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(STANDARD_INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > STANDARD_INPUT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+    }
+    Ok(Arc::clone(read.insert(bytes.into())))
+}
+
+/// The most that is read from the standard input: as much as a file may have.
+const STANDARD_INPUT_BYTES_MAX: u64 = 16 << 20;
+
+/// Checks the text of a configuration file. Errors show `file` as its name; relative paths are relative to
+/// `folder`; variables come from the environment.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErrors> {
+    parse_with(text, file, folder, &|name| std::env::var_os(name))
+}
+
+/// As [`parse`], with variables from elsewhere than the environment.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse_with(
+    text: &str,
+    file: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Loaded, ConfigErrors> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text_file = Arc::new(TextFile::new(file, text));
+    let (root, mut errors) = yaml::parse(&text_file, environment)?;
+    let source = Source::new(text_file, root);
+    if matches!(source.root().value, Value::Null) {
+        return Err(ConfigError::new(format!("{file} is empty"))
+            .help("it needs `listeners` and `routes` at least")
+            .into());
+    }
+    let mut report = check(&source, rules());
+    errors.append(&mut report.errors);
+    let salvaged = salvage(source.root(), &report);
+    let config = deserialize(&salvaged);
+    match &config {
+        Ok(config) => errors.append(&mut validate(config, &salvaged.kept, &source)),
+        // What the check lets through deserialises; were it not so, this would say it.
+        Err(error) if errors.is_empty() => errors.push(fault(&source, error)),
+        Err(_) => {}
+    }
+    ConfigErrors::check(errors)?;
+    let mut config = config.map_err(|error| fault(&source, &error))?;
+    config.anchor_paths(folder);
+    number_names(config.listeners.iter_mut().map(|one| (one.name(), &mut one.name)).collect());
+    number_names(config.routes.iter_mut().map(|one| (one.name(), &mut one.name)).collect());
+    Ok(Loaded { config, source })
+}
+
+fn fault(source: &Source, error: &serde_yaml::Error) -> ConfigError {
+    let (file, error) = (source.file(), source.as_written(&[&[]], &error.to_string()));
+    ConfigError::new(format!("{file} cannot be used, by a fault of the program: {error}"))
+        .help("report it, with the file")
+}
+
+fn deserialize(salvaged: &Salvaged<'_>) -> Result<Config, serde_yaml::Error> {
+    let mut config: Config = serde_yaml::from_value(salvaged.file.clone())?;
+    config.routes = salvaged.routes().map(serde_yaml::from_value).collect::<Result<_, _>>()?;
+    Ok(config)
+}
+
+/// Numbers the names of those that have none written and would be called as another is.
+fn number_names(names: Vec<(String, &mut Option<String>)>) {
+    let mut taken: HashSet<String> = names.iter().filter_map(|(_, written)| (*written).clone()).collect();
+    let mut numbers: HashMap<String, u64> = HashMap::new();
+    for (short, written) in names.into_iter().filter(|(_, written)| written.is_none()) {
+        if taken.insert(short.clone()) {
+            continue;
+        }
+        let number = numbers.entry(short.clone()).or_insert(1);
+        let name = loop {
+            *number += 1;
+            let name = format!("{short} ({number})");
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
+        *written = Some(name);
+    }
+}
+
+/// Reads a file into text.
+fn read(path: &Path, name: &str, files: &Files) -> Result<String, ConfigError> {
+    let cannot = |error: io::Error| {
+        let help = match error.kind() {
+            io::ErrorKind::FileTooLarge => return ConfigError::new(format!("{name} is {error}")),
+            io::ErrorKind::NotFound => {
+                "give the file's path with `--config`, or make one: `gateway new http://127.0.0.1:3000`"
+            }
+            io::ErrorKind::PermissionDenied => "let the gateway's user read it",
+            _ => "give a readable file with `--config`",
+        };
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+            _ => error.to_string(),
+        };
+        let tried = if path == Path::new(STANDARD_INPUT) {
+            name.into()
+        } else {
+            absolute(path).display().to_string()
+        };
+        ConfigError::new(format!("cannot read {tried}: {reason}")).help(help)
+    };
+    let bytes = match path == Path::new(STANDARD_INPUT) {
+        true => read_standard_input(),
+        false => files.read(path),
+    };
+    let bytes = bytes.map_err(cannot)?;
+    str::from_utf8(&bytes).map(str::to_owned).map_err(|error| {
+        let text = Arc::new(TextFile::new(name, &String::from_utf8_lossy(&bytes)));
+        let start = error.valid_up_to();
+        ConfigError::new("the file is not UTF-8").at(&text, start..start + 1)
+    })
+}

@@ -1,0 +1,70 @@
+//! What a configuration declares and nothing uses.
+
+use std::collections::HashSet;
+
+use super::shortened::shown;
+use super::source::Segment;
+use crate::config::{Config, FilterSettings, FilterUse, Loaded, Upstream, UpstreamChoice};
+use crate::path;
+
+/// The number of unused things that are named; more of them are a number.
+const SHOWN_MAX: usize = 20;
+
+impl Config {
+    /// Returns the filters that no route uses, each with the place of its module: those under `filters`, and those that are
+    /// written in `defaults.filters` while every route has a list of its own.
+    pub fn unused_filters(&self) -> Vec<(FilterSettings, Vec<Segment>)> {
+        let lists = self.routes.iter().map(|route| self.filters_written(route));
+        let used: HashSet<&str> = lists.flatten().filter_map(FilterUse::named).collect();
+        let named = self.filters.iter().filter(|(name, _)| !used.contains(name.as_str()));
+        let named = named.map(|(name, filter)| {
+            (filter.settings(name, &filter.config), path!["filters", name, "wasm"].to_vec())
+        });
+        let is_inherited = self.routes.iter().any(|route| route.filters.is_none());
+        let of_defaults = self.defaults.filters.iter().flatten().enumerate().filter(|_| !is_inherited);
+        let inline = of_defaults.filter_map(|(position, one)| match one {
+            FilterUse::Inline(filter) => {
+                let place = path!["defaults", "filters", position, "wasm"].to_vec();
+                Some((filter.settings(&filter.stem(), &filter.config), place))
+            }
+            FilterUse::Named(_) | FilterUse::Use { .. } => None,
+        });
+        named.chain(inline).collect()
+    }
+
+    /// Returns the upstreams that no route names.
+    pub fn unrouted_upstreams(&self) -> impl Iterator<Item = (&String, &Upstream)> {
+        let choices = self.routes.iter().filter_map(|route| route.upstream.as_ref());
+        let used: HashSet<&str> = choices
+            .filter_map(|choice| match choice {
+                UpstreamChoice::Named(name) => Some(name.as_str()),
+                UpstreamChoice::Inline(_) => None,
+            })
+            .collect();
+        self.upstreams.iter().filter(move |(name, _)| !used.contains(name.as_str()))
+    }
+
+    fn has_filters(&self) -> bool {
+        self.routes.iter().any(|route| !self.filters_written(route).is_empty())
+    }
+}
+
+/// Returns a sentence for each thing that is declared and not used, a bounded number of them. With filters in use, no upstream counts as
+/// unused: a plugin may call any of them.
+#[must_use]
+pub fn warnings(loaded: &Loaded) -> Vec<String> {
+    let config = &loaded.config;
+    let filters = config.unused_filters().into_iter().map(|(settings, _)| ("filter", settings.name));
+    let upstreams = config.unrouted_upstreams().filter(|_| !config.has_filters());
+    let upstreams = upstreams.map(|(name, _)| ("upstream", name.clone()));
+    let all: Vec<_> = filters.chain(upstreams).collect();
+    let mut warnings: Vec<String> = all
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|(kind, name)| format!("the {kind} `{}` is declared and used by no route", shown(name)))
+        .collect();
+    if let Some(more) = all.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+        warnings.push(format!("{more} more filters and upstreams are declared and used by no route"));
+    }
+    warnings
+}

@@ -1,0 +1,247 @@
+//! Routes: names that mean something, rewrites that fit the match, headers that may be changed.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Findings, first_with, validate_pool};
+use crate::config::load::salvage::Kept;
+use crate::config::load::source::Segment;
+use crate::config::values::path::normal;
+use crate::config::{
+    Config, HeaderName, Headers, Match, PathMatch, Piece, Respond, Retry, RewriteForm, Route, RoutePath,
+    Timeouts, UpstreamChoice,
+};
+use crate::path;
+
+/// In logs and metrics, what no route took.
+const NO_ROUTE: &str = "-";
+
+/// Checks the routes.
+pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    // Asked of the file, so that an upstream with errors of its own is not unknown as well.
+    let upstreams: HashSet<&str> = findings.source.keys(&path!["upstreams"]).collect();
+    let listeners: HashSet<String> = config.listeners.iter().map(|listener| listener.name()).collect();
+    // The names that an error may show: no variable is in them.
+    let plain = kept.listeners.iter().zip(&config.listeners).filter_map(|(index, listener)| {
+        let name = listener.name.as_ref()?;
+        (findings.shown(&path!["listeners", *index, "name"], &[], name) == *name).then_some(name.as_str())
+    });
+    let plain: Vec<&str> = plain.collect();
+    for (&index, route) in kept.routes.iter().zip(&config.routes) {
+        let base = path!["routes", index];
+        if route.name.as_deref() == Some(NO_ROUTE) {
+            let message = format!("the route name `{NO_ROUTE}` stands for requests without a route");
+            findings.add(&base, &path!["name"], message, "write another name");
+        }
+        if let Some(name) = &route.name
+            && let Some(first) = first_with(&mut names, name.as_str(), index)
+        {
+            let line = findings.line(&path!["routes", first], &path!["name"]);
+            let name = findings.shown(&base, &path!["name"], &name);
+            let message = format!("the route name `{name}` appears twice");
+            findings.add(&base, &path!["name"], message, format!("the route in line {line} has it"));
+        }
+        if !kept.listeners_broken {
+            validate_listeners(route, &listeners, &plain, &base, findings);
+        }
+        validate_upstream(route, &upstreams, &base, findings);
+        validate_match(&route.matches, &base, findings);
+        validate_rewrite(route, &base, findings);
+        validate_respond(route, &base, findings);
+        validate_effect(route, &base, findings);
+        validate_headers(&route.headers, &[&base[..], &path!["headers"]].concat(), findings);
+        if let Some(pool) = &route.pool {
+            validate_pool(pool, &[&base[..], &path!["pool"]].concat(), findings);
+        }
+    }
+}
+
+fn validate_listeners(
+    route: &Route,
+    known: &HashSet<String>,
+    plain: &[&str],
+    base: &[Segment],
+    findings: &mut Findings<'_>,
+) {
+    for (index, name) in route.listeners.iter().flatten().enumerate() {
+        if !known.contains(name) {
+            let keys = path!["listeners", index];
+            let shown = findings.shown(base, &keys, &name);
+            let help = findings.advise_name(name, &shown, plain.iter().copied(), "listeners");
+            findings.add(base, &keys, format!("unknown listener `{shown}`"), help);
+        }
+    }
+}
+
+fn validate_upstream(route: &Route, known: &HashSet<&str>, base: &[Segment], findings: &mut Findings<'_>) {
+    let Some(UpstreamChoice::Named(name)) = &route.upstream else { return };
+    if !known.contains(name.as_str()) {
+        let shown = findings.shown(base, &path!["upstream"], &name);
+        let help = match advise_url(name) {
+            Some(url) if *name == shown => format!("write `upstream: {{ url: \"{url}\" }}`"),
+            Some(_) => format!("write `upstream: {{ url: \"{shown}\" }}`"),
+            None => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
+        };
+        findings.add(base, &path!["upstream"], format!("unknown upstream `{shown}`"), help);
+    }
+}
+
+/// Returns the URL that was meant by a name that looks like one, or like `host:port`.
+fn advise_url(name: &str) -> Option<String> {
+    if name.contains("://") {
+        return Some(name.to_owned());
+    }
+    let (_, port) = name.rsplit_once(':')?;
+    port.parse::<u16>().is_ok().then(|| format!("http://{name}"))
+}
+
+fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>) {
+    if let Some(name) = matches.headers.keys().find(|name| name.as_http() == http::header::HOST) {
+        let message = "`host` is not matched as a header";
+        findings.add(
+            base,
+            &path!["match", "headers", name.to_string().as_str()],
+            message,
+            "write `host` beside `headers`",
+        );
+    }
+    if let Some(template) = &matches.template {
+        let mut seen = HashSet::new();
+        if let Some(twice) = template.parameters().find(|name| !seen.insert(*name)) {
+            let message = format!("the parameter `{{{twice}}}` appears twice");
+            findings.add(base, &path!["match", "template"], message, "give each its own name");
+        }
+    }
+}
+
+fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
+    match route.rewrite.as_ref().and_then(|rewrite| rewrite.form()) {
+        Some(RewriteForm::Template(template)) => {
+            let known: HashSet<&str> =
+                route.matches.template.iter().flat_map(|template| template.parameters()).collect();
+            for name in template.parameters().filter(|name| !known.contains(name)) {
+                let message = format!("the match has no parameter `{{{name}}}`");
+                let help = match findings.similar.find(name, known.iter().copied()) {
+                    Some(similar) => {
+                        let help = format!("did you mean `{{{similar}}}`?");
+                        let place = [base, &path!["match", "template"]].concat();
+                        findings.source.as_written(&[&place], &help)
+                    }
+                    None => "it takes parameters of `match.template`".to_owned(),
+                };
+                findings.add(base, &path!["rewrite", "template"], message, help);
+            }
+        }
+        Some(RewriteForm::Prefix { strip: Some(prefix), .. }) => {
+            if !may_begin_with(&route.matches, prefix) {
+                let message = format!("no path of the match begins with `{prefix}`");
+                findings.add(
+                    base,
+                    &path!["rewrite", "strip_prefix"],
+                    message,
+                    "write the beginning of the match's path",
+                );
+            }
+        }
+        Some(RewriteForm::Path(_) | RewriteForm::Prefix { strip: None, .. }) | None => {}
+    }
+}
+
+/// Returns true if a path that matches can begin with a prefix, at a segment border. Both are compared as requests' paths
+/// are: `/%7Euser` is `/~user`.
+fn may_begin_with(matches: &Match, prefix: &RoutePath) -> bool {
+    let is_below = |path: &str, prefix: &str| {
+        let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let prefix = prefix.normal();
+    match matches.path_match() {
+        PathMatch::Any => true,
+        PathMatch::Exact(path) => is_below(&path.normal(), &prefix),
+        PathMatch::Prefix(path) => is_below(&path.normal(), &prefix) || is_below(&prefix, &path.normal()),
+        PathMatch::Template(template) => match template.pieces() {
+            // The first parameter may be anything that the client sends, so the comparison ends there.
+            [Piece::Literal(literal), Piece::Parameter(_), ..] => {
+                let literal = normal(literal);
+                is_below(&literal, &prefix) || prefix.starts_with(&literal)
+            }
+            _ => is_below(&normal(template.as_str()), &prefix),
+        },
+    }
+}
+
+fn validate_respond(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
+    let Some(respond) = &route.respond else { return };
+    if matches!(respond.status, 204 | 205 | 304) && !respond.body.is_empty() {
+        let status = findings.shown(base, &path!["respond", "status"], &respond.status);
+        let message = format!("a response with status {status} has no body");
+        findings.add(base, &path!["respond", "body"], message, "take the body out");
+    }
+    if respond.delay.is_some_and(|delay| delay > Respond::DELAY_MAX) {
+        let message = format!("`delay` must be at most {}", Respond::DELAY_MAX);
+        let help = "it plays a slow upstream, and each delayed request holds a connection or a stream";
+        findings.add(base, &path!["respond", "delay"], message, help);
+    }
+    for name in respond.headers.keys() {
+        if let Some(help) = advise_fixed(name) {
+            let message = format!("the header `{name}` cannot be set");
+            findings.add(base, &path!["respond", "headers", name.to_string().as_str()], message, help);
+        }
+    }
+}
+
+/// Settings of the upstream side on a route that has none.
+fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
+    if route.upstream.is_some() {
+        return;
+    }
+    let settings = [
+        ("rewrite", route.rewrite.is_some()),
+        ("host", route.host.is_some()),
+        ("rewrite_location", route.rewrite_location.is_some()),
+        ("rewrite_cookies", route.rewrite_cookies.is_some()),
+        ("pool", route.pool.is_some()),
+        ("timeouts", route.timeouts != Timeouts::default()),
+        ("retry", route.retry != Retry::default()),
+        ("upgrade", route.upgrade.is_some()),
+    ];
+    for (key, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
+        let message = format!("`{key}` has no effect on a route without `upstream`");
+        findings.add(base, &path![key], message, "take it out");
+    }
+}
+
+/// Checks changes of headers, of a route or of `defaults`.
+pub(super) fn validate_headers(headers: &Headers, base: &[Segment], findings: &mut Findings<'_>) {
+    for (side, edits) in [("request", &headers.request), ("response", &headers.response)] {
+        let set = edits.set.keys().map(|name| (path![side, "set", name.to_string().as_str()].to_vec(), name));
+        let add = edits.add.keys().map(|name| (path![side, "add", name.to_string().as_str()].to_vec(), name));
+        let remove = edits
+            .remove
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (path![side, "remove", index].to_vec(), name));
+        for (path, name) in set.chain(add).chain(remove) {
+            let help = match advise_fixed(name) {
+                None if side == "request" && name.as_http() == http::header::HOST => {
+                    "write `host` beside `headers`"
+                }
+                None => continue,
+                Some(help) => help,
+            };
+            findings.add(base, &path, format!("the header `{name}` cannot be changed"), help);
+        }
+    }
+}
+
+/// Returns the advice for a header that cannot be changed: those of one connection (RFC 9110 §7.6.1), and those that frame the
+/// message (RFC 9112 §6). `None` for all others.
+fn advise_fixed(name: &HeaderName) -> Option<&'static str> {
+    Some(match name.as_http().as_str() {
+        "content-length" | "transfer-encoding" => "it follows from the body",
+        "connection" | "keep-alive" | "proxy-connection" => "each side's connection has its own",
+        "te" | "trailer" => "trailers are forwarded as they come",
+        "upgrade" => "list the protocols under `upgrade`",
+        _ => return None,
+    })
+}

@@ -1,0 +1,91 @@
+//! `tcp_keepalive`: how a peer is found that has vanished without a word.
+
+use std::num::{NonZeroU8, NonZeroU32};
+use std::{fmt, time};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::values::units::{Duration, OrOff};
+
+/// Probes of TCP (RFC 9293 §3.8.4) on connections on which nothing moves. A peer that answers none of them, because its machine
+/// or the network on the way is gone, is found after `idle` and `probes` times `interval`, and its connection ends as if it had
+/// closed. Probes also keep firewalls and address translators on the way from forgetting the connection.
+/// On by default, because nothing else finds the vanished peer of a tunnel whose `timeouts.idle` is off, and a probe a minute
+/// costs next to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TcpKeepalive {
+    /// How long nothing moves before the first probe. In whole seconds, rounded up; the kernel takes 9h at most.
+    pub idle: Duration,
+    /// The time between two probes. As `idle`.
+    pub interval: Duration,
+    /// How many probes go unanswered before the connection ends; the kernel takes 127 at most.
+    pub probes: NonZeroU8,
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> Self {
+        let probes = const { NonZeroU8::new(6) }.unwrap_or(NonZeroU8::MIN);
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes }
+    }
+}
+
+impl TcpKeepalive {
+    /// Probes as they are where nothing else is written.
+    pub(crate) fn on() -> OrOff<Self> {
+        OrOff::On(Self::default())
+    }
+
+    /// The settings as Linux takes them.
+    pub fn settings(self) -> KeepaliveSettings {
+        KeepaliveSettings {
+            idle: seconds(self.idle),
+            interval: seconds(self.interval),
+            probes: NonZeroU32::from(self.probes).get().min(127),
+        }
+    }
+}
+
+/// Probes as a socket takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeepaliveSettings {
+    /// Whole seconds before the first probe, from 1 to 32767.
+    pub idle: time::Duration,
+    /// Whole seconds between two probes, from 1 to 32767.
+    pub interval: time::Duration,
+    /// Probes from 1 to 127.
+    pub probes: u32,
+}
+
+impl fmt::Display for KeepaliveSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{:?}/{}", self.idle, self.interval, self.probes)
+    }
+}
+
+/// Rounds up to whole seconds, up to the most that Linux takes (`MAX_TCP_KEEPIDLE`).
+fn seconds(duration: Duration) -> time::Duration {
+    let duration = time::Duration::from(duration);
+    let up = u64::from(duration.subsec_nanos() > 0);
+    time::Duration::from_secs(duration.as_secs().saturating_add(up).min(32_767))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_within_what_the_kernel_takes() {
+        for (written, expected) in [
+            (Duration::from_millis(1), 1),
+            (Duration::from_secs(60), 60),
+            (Duration::from_millis(1001), 2),
+            (Duration::from_secs(86_400), 32_767),
+        ] {
+            assert_eq!(seconds(written), time::Duration::from_secs(expected), "{written}");
+        }
+        let most = TcpKeepalive { probes: NonZeroU8::MAX, ..TcpKeepalive::default() };
+        assert_eq!(most.settings().probes, 127);
+    }
+}

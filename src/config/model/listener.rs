@@ -1,0 +1,256 @@
+//! `listeners`: where requests come in.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::keepalive::TcpKeepalive;
+use crate::config::values::network::Address;
+use crate::config::values::units::{ByteSize, Duration, OrOff};
+
+/// One address that accepts connections.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Shows in logs and metrics, and is what `listeners` of a route refers to. Default: the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// IP address and port to listen on: `127.0.0.1:8080`, `"[::]:8443"`. Port 0 takes any free port.
+    pub address: Address,
+    /// Makes it a TLS listener. Default: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// The HTTP versions spoken. With TLS the client chooses by ALPN; without, `h2` means HTTP/2 with prior
+    /// knowledge.
+    #[serde(default = "Protocol::all")]
+    #[schemars(length(min = 1))]
+    pub protocols: Vec<Protocol>,
+    /// How long a client may take.
+    #[serde(default)]
+    pub timeouts: ListenerTimeouts,
+    /// How much a client may take.
+    #[serde(default)]
+    pub limits: ListenerLimits,
+    /// Which header fields requests may bring.
+    #[serde(default)]
+    pub headers: ListenerHeaders,
+    /// Probes on connections of clients on which nothing moves, so that a client that has vanished is found.
+    #[serde(default = "TcpKeepalive::on")]
+    pub tcp_keepalive: OrOff<TcpKeepalive>,
+    /// Whether connections begin with a PROXY protocol header (v1 or v2).
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+    /// The fate of a client that ends its sending half (FIN, on TLS close_notify) while it waits for a response, on HTTP/1.
+    /// On HTTP/2 requests end by themselves, and tunnels always carry the end of each half on.
+    #[serde(default)]
+    pub half_close: HalfClose,
+}
+
+impl Listener {
+    /// The name in logs, metrics and the `listeners` of routes: the one written, or the address as written.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.address.to_string())
+    }
+
+    /// The address to bind.
+    pub fn socket_address(&self) -> SocketAddr {
+        self.address.into()
+    }
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read
+    /// again when the files change.
+    #[schemars(length(min = 1))]
+    pub certificates: Vec<CertificateFiles>,
+    /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// Asks clients for certificates. Default: none are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// File with the certificate and its chain, PEM, leaf first. Relative to the folder of the configuration
+    /// file.
+    pub cert: PathBuf,
+    /// File with the private key, PEM. Relative to the folder of the configuration file.
+    pub key: PathBuf,
+}
+
+/// The TLS versions there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Client certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// File with the authorities that client certificates must come from, PEM. Relative to the folder of the
+    /// configuration file.
+    pub ca: PathBuf,
+    /// Files with certificate revocation lists, PEM. With any, a client is let in only if each certificate of its
+    /// chain, but for the authority itself, is covered by a list of its issuer that has not expired and does not
+    /// name it. Relative to the folder of the configuration file. Read again when the files change; then no TLS
+    /// session from before is resumed. Default: nothing is revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crl: Vec<PathBuf>,
+    /// Whether a client without a certificate is refused.
+    #[serde(default = "crate::config::model::yes")]
+    pub required: bool,
+}
+
+/// The HTTP versions that a listener can speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.0 and 1.1 (RFC 9112).
+    H1,
+    /// HTTP/2 (RFC 9113).
+    H2,
+}
+
+impl Protocol {
+    fn all() -> Vec<Self> {
+        vec![Self::H1, Self::H2]
+    }
+}
+
+/// Timeouts of the downstream side.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// From the accept to the end of the TLS handshake; then the connection is closed.
+    pub tls_handshake: OrOff<Duration>,
+    /// From the accept (with TLS, from the end of its handshake), or the first byte of a later request, to the
+    /// end of the request's header. A client that drips bytes does not prolong it. 408 where something came,
+    /// then the connection is closed.
+    pub request_header: OrOff<Duration>,
+    /// Between two reads of a request's body; then 408.
+    pub request_body: OrOff<Duration>,
+    /// A client that reads nothing of its response for this long is cut off.
+    pub response_write: OrOff<Duration>,
+    /// A connection idle for this long is closed.
+    pub keep_alive: OrOff<Duration>,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: OrOff::On(Duration::from_secs(10)),
+            request_header: OrOff::On(Duration::from_secs(10)),
+            request_body: OrOff::On(Duration::from_secs(60)),
+            response_write: OrOff::On(Duration::from_secs(60)),
+            keep_alive: OrOff::On(Duration::from_secs(75)),
+        }
+    }
+}
+
+/// Limits of the downstream side, for the whole process. What bounds the memory of one request cannot be
+/// `off`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerLimits {
+    /// Connections at once. Over it, the next is accepted when one ends.
+    pub connections: OrOff<NonZeroU32>,
+    /// Connections at once from one client address. Over it, the connection is closed.
+    pub connections_per_client: OrOff<NonZeroU32>,
+    /// Requests on one connection, which is closed after the last of them.
+    pub requests_per_connection: OrOff<NonZeroU32>,
+    /// Fields in a request's header, at most 10000; 431 over it.
+    #[schemars(range(max = ListenerLimits::HEADERS_MAX))]
+    pub headers: NonZeroU32,
+    /// Bytes of a request's header; 431 over it.
+    pub header_bytes: ByteSize,
+    /// Bytes of the request target; 414 over it.
+    pub target_bytes: ByteSize,
+    /// Bytes of a request's body; 413 over it. A route may set its own.
+    pub body: OrOff<ByteSize>,
+}
+
+impl ListenerLimits {
+    /// The most that `headers` may be: a header is held in a map, which ends at 32768.
+    const HEADERS_MAX: u32 = 10_000;
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            connections: OrOff::On(crate::config::model::count(10_000)),
+            connections_per_client: OrOff::Off,
+            requests_per_connection: OrOff::Off,
+            headers: crate::config::model::count(100),
+            header_bytes: ByteSize::from_bytes(32 << 10),
+            target_bytes: ByteSize::from_bytes(8 << 10),
+            body: OrOff::Off,
+        }
+    }
+}
+
+/// Header fields of requests. Another spelling of a header field that the gateway, a route or a filter sets or removes, such as
+/// `X_Real_IP` for `X-Real-IP`, never reaches an upstream: CGI, PHP and WSGI programs take the one for the other. Trailers are
+/// checked only for the fields that the gateway itself sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerHeaders {
+    /// What becomes of fields, trailers included, whose names have an underscore, or another character than letters, digits
+    /// and dashes. They pass by default, as in Envoy and HAProxy and unlike in nginx, because APIs have such fields (`api_key`).
+    pub underscores: Underscores,
+}
+
+/// Fields whose names some upstreams take for others.
+// nginx drops them for the sake of programs that mistake them, which the rule on spellings is about. Gateways made of nginx pass
+// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Underscores {
+    /// They go on as they are.
+    #[default]
+    Pass,
+    /// They are removed before routes and filters see them, as nginx does.
+    Drop,
+}
+
+/// A client that has ended its sending half.
+// `abort` by default, as nginx does it: nearly every such client has left, and its request holds an upstream connection for
+// nothing. HAProxy and Envoy allow it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HalfClose {
+    /// It counts as gone: its request is given up.
+    #[default]
+    Abort,
+    /// It gets the responses to all requests that it has sent as a whole; then the connection is closed. A client that is gone
+    /// altogether is noticed only when the gateway writes to it, or when a timeout passes. On TLS, a FIN without close_notify
+    /// still counts as gone.
+    Allow,
+}
+
+/// PROXY protocol of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// Connections begin with HTTP or TLS.
+    #[default]
+    Off,
+    /// Connections from `trusted_proxies` begin with a PROXY header, v1 or v2; any other peer's are plain.
+    Accept,
+}

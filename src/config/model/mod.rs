@@ -1,0 +1,29 @@
+//! The keys of `gateway.yaml`, a file for each section.
+
+pub(crate) mod admin;
+pub(crate) mod config;
+pub(crate) mod filter;
+pub(crate) mod keepalive;
+pub(crate) mod listener;
+pub(crate) mod pool;
+pub(crate) mod route;
+pub(crate) mod shutdown;
+pub(crate) mod telemetry;
+pub(crate) mod timeouts;
+pub(crate) mod upstream;
+pub(crate) mod wasm;
+
+use std::num::NonZeroU32;
+
+/// For `#[serde(default)]` of switches that are on.
+const fn yes() -> bool {
+    true
+}
+
+/// A count for defaults; 0 becomes 1.
+const fn count(count: u32) -> NonZeroU32 {
+    match NonZeroU32::new(count) {
+        Some(count) => count,
+        None => NonZeroU32::MIN,
+    }
+}

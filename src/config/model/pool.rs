@@ -1,0 +1,181 @@
+//! `pool`: how many upstream connections there are, and how long they live.
+
+use std::num::NonZeroU32;
+use std::time;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::keepalive::{KeepaliveSettings, TcpKeepalive};
+use crate::config::values::units::{Duration, OrOff};
+
+/// The upstream connections of a route, or of a named upstream. Keys that are left out come from the
+/// upstream, then from `defaults`. Limits hold for the whole process; an endpoint is each address that a host
+/// name stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Whether connections are kept for later requests; `false` closes each after its request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<bool>,
+    /// Connections to one endpoint, which is each address that a host name stands for; idle and in use
+    /// together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<NonZeroU32>,
+    /// Idle connections to one endpoint; more are closed when they come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_idle: Option<u32>,
+    /// An idle connection is closed after this, or a second before the server's own `Keep-Alive: timeout=N`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<OrOff<Duration>>,
+    /// A connection of this age, give or take 10 %, is closed when it is next idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lifetime: Option<OrOff<Duration>>,
+    /// Requests on one connection, which is then closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<OrOff<NonZeroU32>>,
+    /// Requests waiting for a connection to one endpoint; 503 over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pending: Option<u32>,
+    /// How long a request waits for a connection, in all of its tries together; then 503. At an endpoint without an open
+    /// connection it waits for half of the time that is left, and no longer than `timeouts.connect`, before it goes to an
+    /// endpoint that it has not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acquire_timeout: Option<OrOff<Duration>>,
+    /// Connections to one endpoint being opened at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connecting: Option<NonZeroU32>,
+    /// Connections to one endpoint kept open even when nothing asks for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_idle: Option<u32>,
+    /// Probes on connections on which nothing moves, so that an upstream that has vanished is found. A change holds for new
+    /// connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_keepalive: Option<OrOff<TcpKeepalive>>,
+}
+
+/// A complete pool: every key of [`Pool`] decided. Counts are per endpoint and for the whole process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolSettings {
+    /// Whether connections are kept for later requests.
+    pub keep_alive: bool,
+    /// Connections, idle and in use together; at least 1.
+    pub max_connections: usize,
+    /// Idle connections; at most `max_connections`.
+    pub max_idle: usize,
+    /// Longest time idle; `None` for no limit.
+    pub idle_timeout: Option<time::Duration>,
+    /// Greatest age; `None` for no limit.
+    pub max_lifetime: Option<time::Duration>,
+    /// Requests on one connection, at least 1; `None` for no limit.
+    pub max_requests: Option<u64>,
+    /// Requests waiting for a connection.
+    pub max_pending: usize,
+    /// Longest wait for a connection; `None` for no limit.
+    pub acquire_timeout: Option<time::Duration>,
+    /// Connections being opened at once; at least 1.
+    pub max_connecting: usize,
+    /// Connections kept open without need; at most `max_idle`.
+    pub min_idle: usize,
+    /// Probes of TCP on new connections; `None` for none.
+    pub tcp_keepalive: Option<KeepaliveSettings>,
+}
+
+impl Pool {
+    /// Every key with the value it has where nobody sets it.
+    pub fn built_in() -> Self {
+        Self {
+            keep_alive: Some(true),
+            max_connections: Some(crate::config::model::count(256)),
+            max_idle: Some(64),
+            idle_timeout: Some(OrOff::On(Duration::from_secs(30))),
+            max_lifetime: Some(OrOff::On(Duration::from_secs(10 * 60))),
+            max_requests: Some(OrOff::Off),
+            max_pending: Some(1024),
+            acquire_timeout: Some(OrOff::On(Duration::from_secs(2))),
+            max_connecting: Some(crate::config::model::count(16)),
+            min_idle: Some(0),
+            tcp_keepalive: Some(TcpKeepalive::on()),
+        }
+    }
+
+    /// Merges the layers, the weightiest first, over the built-in values. Where the layers together make
+    /// `max_idle` more than `max_connections`, or `min_idle` more than `max_idle`, the greater one comes
+    /// down.
+    pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
+        let pool = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
+        let max_connections = size(pool.max_connections.map_or(1, NonZeroU32::get));
+        let max_idle = size(pool.max_idle.unwrap_or_default()).min(max_connections);
+        PoolSettings {
+            keep_alive: pool.keep_alive.unwrap_or_default(),
+            max_connections,
+            max_idle,
+            idle_timeout: pool.idle_timeout.unwrap_or_default().duration(),
+            max_lifetime: pool.max_lifetime.unwrap_or_default().duration(),
+            max_requests: pool.max_requests.unwrap_or_default().on().map(|count| count.get().into()),
+            max_pending: size(pool.max_pending.unwrap_or_default()),
+            acquire_timeout: pool.acquire_timeout.unwrap_or_default().duration(),
+            max_connecting: size(pool.max_connecting.map_or(1, NonZeroU32::get)),
+            min_idle: size(pool.min_idle.unwrap_or_default()).min(max_idle),
+            tcp_keepalive: pool.tcp_keepalive.and_then(OrOff::on).map(TcpKeepalive::settings),
+        }
+    }
+
+    /// This layer, with what it leaves out taken from the one below.
+    fn or(self, lower: &Self) -> Self {
+        Self {
+            keep_alive: self.keep_alive.or(lower.keep_alive),
+            max_connections: self.max_connections.or(lower.max_connections),
+            max_idle: self.max_idle.or(lower.max_idle),
+            idle_timeout: self.idle_timeout.or(lower.idle_timeout),
+            max_lifetime: self.max_lifetime.or(lower.max_lifetime),
+            max_requests: self.max_requests.or(lower.max_requests),
+            max_pending: self.max_pending.or(lower.max_pending),
+            acquire_timeout: self.acquire_timeout.or(lower.acquire_timeout),
+            max_connecting: self.max_connecting.or(lower.max_connecting),
+            min_idle: self.min_idle.or(lower.min_idle),
+            tcp_keepalive: self.tcp_keepalive.or(lower.tcp_keepalive),
+        }
+    }
+}
+
+impl PoolSettings {
+    /// The keys in which `now` differs, with both values: `max_idle 64 → 10`.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let limit =
+            |limit: Option<time::Duration>| limit.map_or("off".to_owned(), |limit| format!("{limit:?}"));
+        let count = |count: Option<u64>| count.map_or("off".to_owned(), |count| count.to_string());
+        let values = |of: &Self| {
+            [
+                ("keep_alive", of.keep_alive.to_string()),
+                ("max_connections", of.max_connections.to_string()),
+                ("max_idle", of.max_idle.to_string()),
+                ("idle_timeout", limit(of.idle_timeout)),
+                ("max_lifetime", limit(of.max_lifetime)),
+                ("max_requests", count(of.max_requests)),
+                ("max_pending", of.max_pending.to_string()),
+                ("acquire_timeout", limit(of.acquire_timeout)),
+                ("max_connecting", of.max_connecting.to_string()),
+                ("min_idle", of.min_idle.to_string()),
+                ("tcp_keepalive", of.tcp_keepalive.map_or("off".to_owned(), |probes| probes.to_string())),
+            ]
+        };
+        if self == now {
+            return Vec::new();
+        }
+        let pairs = values(self).into_iter().zip(values(now));
+        let differing = pairs.filter(|((_, was), (_, is))| was != is);
+        differing.map(|((key, was), (_, is))| format!("{key} {was} → {is}")).collect()
+    }
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Pool::resolve([])
+    }
+}
+
+/// A count as a length in memory.
+fn size(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,525 @@
+//! `routes`: which requests there are, and what answers them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::filter::FilterUse;
+use super::pool::Pool;
+use super::timeouts::{Retry, Timeouts};
+use super::upstream::Upstream;
+use crate::config::load::source::Segment;
+use crate::config::values::http_text::{
+    HeaderName, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+};
+use crate::config::values::network::{Scheme, ServerName};
+use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::units::{ByteSize, Duration, OrOff};
+use crate::path;
+
+/// Which requests, and what answers them: exactly one of `upstream`, `respond` and `redirect`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["upstream"] }, { "required": ["respond"] }, { "required": ["redirect"] }
+]))]
+pub struct Route {
+    /// Shows in logs, metrics and the admin listener. By it a reload knows the route again. Default: its match and
+    /// listeners in short, and a number where several are the same in that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Names of the listeners that the route is for. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub listeners: Option<Vec<String>>,
+    /// Which requests. Of several routes that match, the most specific answers. Default: all requests.
+    #[serde(default, rename = "match")]
+    pub matches: Match,
+    /// Forwards the request: to an upstream written here, or to one of `upstreams` by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamChoice>,
+    /// Answers with this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
+    /// Answers with a redirect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Changes the path before it is forwarded. Default: it is forwarded as it was matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
+    /// Which paths are taken that others could read differently.
+    #[serde(default)]
+    pub paths: Paths,
+    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
+    /// a literal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostHeader>,
+    /// Turns a `Location` that names the upstream itself into the one that the client can use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_location: Option<RewriteLocation>,
+    /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_cookies: Option<RewriteCookies>,
+    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
+    /// that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// How long the upstream may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// What is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+    /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Vec<UpgradeProtocol>>,
+    /// How much a client may send.
+    #[serde(default)]
+    pub limits: RouteLimits,
+    /// Changes of headers, on the way up and on the way back.
+    #[serde(default)]
+    pub headers: Headers,
+    /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
+    /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
+    /// which is called as its file is: `shout` for `plugins/shout.wasm`.
+    /// Replaces the list of `defaults`; `[]` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<FilterUse>>,
+}
+
+impl Route {
+    /// The name in logs, metrics and the admin listener: the one written, or the match in short, as in
+    /// `GET,POST api.example.com/users/{id} ?page x-version: on web,api`.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.in_short(&|_, value| value))
+    }
+
+    /// Returns the match and the listeners in short, with what `shown` returns for a value and its path in the route.
+    pub fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        let matches = self.matches.in_short(shown);
+        let Some(listeners) = &self.listeners else { return matches };
+        let listeners = listeners.iter().enumerate();
+        let names: Vec<String> =
+            listeners.map(|(index, name)| shown(&path!["listeners", index], name.clone())).collect();
+        format!("{matches} on {}", names.join(","))
+    }
+}
+
+/// What routes inherit: each key is as in a route, and a route's own wins.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Defaults {
+    /// Which paths are taken that others could read differently.
+    #[serde(default)]
+    pub paths: Paths,
+    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
+    /// a literal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostHeader>,
+    /// Turns a `Location` that names the upstream itself into the one that the client can use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_location: Option<RewriteLocation>,
+    /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_cookies: Option<RewriteCookies>,
+    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
+    /// that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// How long the upstream may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// What is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+    /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Vec<UpgradeProtocol>>,
+    /// How much a client may send.
+    #[serde(default)]
+    pub limits: RouteLimits,
+    /// Changes of headers, on the way up and on the way back.
+    #[serde(default)]
+    pub headers: Headers,
+    /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
+    /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
+    /// which is called as its file is: `shout` for `plugins/shout.wasm`.
+    /// A route's own list replaces this one. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<FilterUse>>,
+}
+
+/// The treatment of `Location` in responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RewriteLocation {
+    /// A location that names the upstream's own scheme, host and port, or a path behind its base path and `add_prefix`, becomes
+    /// the client's URL of the same thing. With `host: preserve`, one that names the client's host keeps scheme and host, and
+    /// only its path changes. Locations of other sites and relative ones stay.
+    #[default]
+    Auto,
+    /// It stays as it is.
+    Off,
+}
+
+/// The treatment of `Set-Cookie` in responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RewriteCookies {
+    /// A `Domain` that is the upstream's and not the client's is removed, which leaves the cookie to the host that the client
+    /// asked for. A `Path` behind the base path and `add_prefix` becomes the client's path.
+    Auto,
+    /// They stay as they are.
+    #[default]
+    Off,
+}
+
+/// Paths that an upstream could read differently than the routes do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// What becomes of a request with `%2F` in its path. `reject`: 400, because many upstreams take it for a slash,
+    /// and then serve what another route is for. `keep`: it is part of its segment, to the routes and on its way up, as
+    /// RabbitMQ, npm and GitLab need it. Default: `reject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoded_slash: Option<EncodedSlash>,
+}
+
+/// What becomes of `%2F` in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlash {
+    /// The request is refused with 400.
+    #[default]
+    Reject,
+    /// It stays as it is, part of its segment.
+    Keep,
+}
+
+/// Which requests: all that is written here must hold. At most one of `path`, `prefix` and `template`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("allOf" = [
+    { "not": { "required": ["path", "prefix"] } },
+    { "not": { "required": ["path", "template"] } },
+    { "not": { "required": ["prefix", "template"] } }
+]))]
+pub struct Match {
+    /// Exactly this path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<RoutePath>,
+    /// This path and all below it, at segment borders: `/api` is `/api` and `/api/x`, not `/apix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<RoutePath>,
+    /// Paths of this form; `{id}` is any one segment: `/users/{id}/orders/{order}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathTemplate>,
+    /// This host, or with `*.example.com` every name below it. Case and port do not matter. Default: any
+    /// host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostPattern>,
+    /// One of these methods. Default: any method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub methods: Option<Vec<Method>>,
+    /// These headers: each name with the value it must have, or `present` for any value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
+    pub headers: BTreeMap<HeaderName, ValueMatch>,
+    /// These query parameters: each name with the value it must have, or `present` for any value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, ValueMatch>,
+}
+
+/// The path of a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathMatch<'a> {
+    /// Any path.
+    Any,
+    /// Exactly this path.
+    Exact(&'a RoutePath),
+    /// This path and all below it.
+    Prefix(&'a RoutePath),
+    /// Paths of this form.
+    Template(&'a PathTemplate),
+}
+
+impl Match {
+    /// What the path must be.
+    pub fn path_match(&self) -> PathMatch<'_> {
+        match (&self.path, &self.prefix, &self.template) {
+            (Some(path), ..) => PathMatch::Exact(path),
+            (_, Some(prefix), _) => PathMatch::Prefix(prefix),
+            (.., Some(template)) => PathMatch::Template(template),
+            (None, None, None) => PathMatch::Any,
+        }
+    }
+}
+
+impl Match {
+    /// Returns methods, host and path, where a prefix ends in `/*`, and the names of query parameters and headers. Their values
+    /// may be secret.
+    fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        let methods = self.methods.iter().flatten().enumerate();
+        let methods: Vec<String> = methods
+            .map(|(index, method)| shown(&path!["match", "methods", index], method.to_string()))
+            .collect();
+        let shown = |key: &str, value: String| shown(&path!["match", key], value);
+        let mut short = methods.join(",");
+        if !methods.is_empty() {
+            short.push(' ');
+        }
+        short.extend(self.host.as_ref().map(|host| shown("host", host.to_string())));
+        match self.path_match() {
+            PathMatch::Any => short.push_str("/*"),
+            PathMatch::Exact(path) => short.push_str(&shown("path", path.to_string())),
+            PathMatch::Prefix(prefix) => {
+                short.extend([shown("prefix", prefix.to_string()).trim_end_matches('/'), "/*"]);
+            }
+            PathMatch::Template(template) => short.push_str(&shown("template", template.to_string())),
+        }
+        self.query.keys().for_each(|name| short.extend([" ?", name]));
+        self.headers.keys().for_each(|name| short.extend([" ", &name.to_string(), ":"]));
+        short
+    }
+}
+
+/// Where a route forwards to.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum UpstreamChoice {
+    /// The name of one of `upstreams`.
+    Named(String),
+    /// One of its own.
+    Inline(Box<Upstream>),
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Respond {
+    /// Status code, 200 to 599.
+    #[schemars(range(min = 200, max = 599))]
+    pub status: u16,
+    /// Header fields, each with a value or a list of values, which makes a line of each. The length is set from the body.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
+    pub headers: BTreeMap<HeaderName, HeaderValues>,
+    /// The body.
+    pub body: String,
+    /// The time from the end of the request's header until the response, at most 60s. What the client sends meanwhile is read and
+    /// discarded; a client that leaves ends the wait. It plays a slow upstream. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = Duration::pattern_to_a_minute()))]
+    pub delay: Option<Duration>,
+}
+
+impl Respond {
+    /// The longest delay: every delayed request holds a connection or a stream.
+    pub(crate) const DELAY_MAX: Duration = Duration::from_secs(60);
+}
+
+impl Default for Respond {
+    fn default() -> Self {
+        Self { status: 200, headers: BTreeMap::new(), body: String::new(), delay: None }
+    }
+}
+
+/// A redirect: to a place that is written here (`to`), or to the same path and query with another scheme, host or port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "anyOf" = [{ "required": ["to"] }, { "required": ["scheme"] }, { "required": ["host"] }, { "required": ["port"] }],
+    "allOf" = [
+        { "not": { "required": ["to", "scheme"] }, "$comment": INSTEAD_OF_TO },
+        { "not": { "required": ["to", "host"] }, "$comment": INSTEAD_OF_TO },
+        { "not": { "required": ["to", "port"] }, "$comment": INSTEAD_OF_TO }
+    ]
+))]
+pub struct Redirect {
+    /// Where to: an absolute URL, or a path on the same host. Sent as the `location` field (RFC 9110
+    /// §10.2.2). The request's query is not carried over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<RedirectTarget>,
+    /// The scheme to go to; host, path and query stay, and the port is the scheme's unless `port` is written. Default: the
+    /// scheme that the client used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host to go to; path and query stay. Default: the host that the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<ServerName>,
+    /// The port to go to. Default: with `scheme`, the one of the scheme; without, the one that the client used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<NonZeroU16>,
+    /// Status code. 307 and 308 keep method and body, 303 makes a GET of every request, and 301 and 302 make one of a POST.
+    /// 301 and 308 are remembered by clients.
+    #[serde(default = "Redirect::status_built_in")]
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
+    pub status: u16,
+}
+
+const INSTEAD_OF_TO: &str = "write it into the URL of `to`, or take `to` out: path and query stay then";
+
+/// The one form of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectForm<'a> {
+    /// To a place that the configuration has.
+    To(&'a RedirectTarget),
+    /// To the same path and query, with these in place of the client's.
+    Elsewhere {
+        /// The scheme.
+        scheme: Option<Scheme>,
+        /// The host.
+        host: Option<&'a ServerName>,
+        /// The port.
+        port: Option<NonZeroU16>,
+    },
+}
+
+impl Redirect {
+    /// The form that is written.
+    pub fn form(&self) -> RedirectForm<'_> {
+        match &self.to {
+            Some(to) => RedirectForm::To(to),
+            None => {
+                RedirectForm::Elsewhere { scheme: self.scheme, host: self.host.as_ref(), port: self.port }
+            }
+        }
+    }
+
+    /// Returns the target, or what takes the place of the client's: `scheme https, port 8443`. `shown` returns the text for a
+    /// value and its path in the redirect.
+    pub fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        let shown = |key: &str, value: String| shown(&path![key], value);
+        match self.form() {
+            RedirectForm::To(to) => shown("to", to.to_string()),
+            RedirectForm::Elsewhere { scheme, host, port } => {
+                let scheme = scheme.map(|scheme| ("scheme", scheme.as_str().to_owned()));
+                let host = host.map(|host| ("host", host.to_string()));
+                let port = port.map(|port| ("port", port.to_string()));
+                let parts = [scheme, host, port].into_iter().flatten();
+                let parts: Vec<String> =
+                    parts.map(|(key, value)| format!("{key} {}", shown(key, value))).collect();
+                parts.join(", ")
+            }
+        }
+    }
+
+    fn status_built_in() -> u16 {
+        308
+    }
+}
+
+/// The path that an upstream is asked for: `path`, `template`, or `strip_prefix` and `add_prefix`, alone or together. The query
+/// stays. The path in the URL of an endpoint goes before the result.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "anyOf" = [
+        { "required": ["path"] }, { "required": ["strip_prefix"] }, { "required": ["add_prefix"] },
+        { "required": ["template"] }
+    ],
+    "allOf" = [
+        { "not": { "required": ["path", "strip_prefix"] } },
+        { "not": { "required": ["path", "template"] } },
+        { "not": { "required": ["strip_prefix", "template"] } },
+        { "not": { "required": ["path", "add_prefix"] }, "$comment": "write the whole path under `path`, prefix included" },
+        { "not": { "required": ["template", "add_prefix"] }, "$comment": "begin `template` with the prefix" }
+    ]
+))]
+pub struct Rewrite {
+    /// Always this path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<RoutePath>,
+    /// The path without this beginning; `/` where nothing is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip_prefix: Option<RoutePath>,
+    /// The path with this before it. With `strip_prefix` the one takes the place of the other: `/api` and `/api/x` become
+    /// `/v2` and `/v2/x`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_prefix: Option<RoutePath>,
+    /// A path with parameters of the route's `match.template`: `/v2/users/{id}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathTemplate>,
+}
+
+/// The one form of a rewrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewriteForm<'a> {
+    /// Always this path.
+    Path(&'a RoutePath),
+    /// The path without one beginning, and with another.
+    Prefix {
+        /// The beginning to take away.
+        strip: Option<&'a RoutePath>,
+        /// The beginning to put before what is left.
+        add: Option<&'a RoutePath>,
+    },
+    /// A path with parameters of the match.
+    Template(&'a PathTemplate),
+}
+
+impl Rewrite {
+    /// The form that is written; in a validated configuration there is one.
+    pub fn form(&self) -> Option<RewriteForm<'_>> {
+        let path = self.path.as_ref().map(RewriteForm::Path);
+        let template = self.template.as_ref().map(RewriteForm::Template);
+        let (strip, add) = (self.strip_prefix.as_ref(), self.add_prefix.as_ref());
+        let has_prefix = strip.is_some() || add.is_some();
+        path.or(template).or(has_prefix.then_some(RewriteForm::Prefix { strip, add }))
+    }
+}
+
+/// Limits of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteLimits {
+    /// Bytes of a request's body; 413 over it. Default: the limit of the listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<OrOff<ByteSize>>,
+}
+
+/// Changes of headers. A route's changes come on top of those of `defaults`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Headers {
+    /// Of the request, before it is forwarded.
+    pub request: HeaderEdits,
+    /// Of the response, before it is sent back.
+    pub response: HeaderEdits,
+}
+
+/// Changes of one message's header. First `remove`, then `set`, then `add`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeaderEdits {
+    /// Fields to have with this value and no other, or with a list of values: `set-cookie: [a=1, b=2]` makes two lines.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
+    pub set: BTreeMap<HeaderName, HeaderValues>,
+    /// Fields to add to those that are there, each with a value or a list of values.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
+    pub add: BTreeMap<HeaderName, HeaderValues>,
+    /// Fields to take out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<HeaderName>,
+}
+
+impl HeaderEdits {
+    /// These edits on top of `lower`: for the same name, these win.
+    pub(crate) fn over(&self, lower: &Self) -> Self {
+        let mut edits = lower.clone();
+        edits.remove.retain(|name| !self.set.contains_key(name) && !self.add.contains_key(name));
+        edits.set.retain(|name, _| !self.remove.contains(name));
+        edits.add.retain(|name, _| !self.remove.contains(name) && !self.set.contains_key(name));
+        edits.remove.extend(self.remove.iter().filter(|name| !lower.remove.contains(name)).cloned());
+        edits.set.extend(self.set.clone());
+        edits.add.extend(self.add.clone());
+        edits
+    }
+}

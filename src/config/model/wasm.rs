@@ -1,0 +1,68 @@
+//! `wasm`: what holds for all plugins.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::values::text::{Malformed, text_type};
+use crate::config::values::units::ByteSize;
+
+/// What holds for all plugins.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wasm {
+    /// Where compiled modules are kept from one start to the next: a folder, relative to the folder of the
+    /// configuration file; `auto` for `$CACHE_DIRECTORY`, which systemd sets, else `$XDG_CACHE_HOME/gateway`, else
+    /// `$HOME/.cache/gateway`, else nowhere; `off` for nowhere. What is in it is run as code: nobody else may be
+    /// allowed to write there.
+    pub cache: WasmCache,
+    /// Largest file of a module. Compiling one takes many times its size in memory, and a second of CPU time a megabyte.
+    pub module_bytes: ByteSize,
+}
+
+impl Default for Wasm {
+    fn default() -> Self {
+        // Twice the largest plugins that are known: firewalls in Go with their rules, of 25 MiB.
+        Self { cache: WasmCache::default(), module_bytes: ByteSize::from_bytes(64 << 20) }
+    }
+}
+
+/// Where compiled modules are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WasmCache {
+    /// Where the system keeps such things.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// In this folder.
+    Folder(PathBuf),
+}
+
+text_type!(WasmCache, format: "wasm-cache", pattern: "^[\\s\\S]");
+
+impl FromStr for WasmCache {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "" => Err(Malformed::new("the folder has no name").help("write `auto`, `off` or a path")),
+            path => Ok(Self::Folder(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for WasmCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Folder(path) => path.display().fmt(f),
+        }
+    }
+}

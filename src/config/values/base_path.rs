@@ -1,0 +1,107 @@
+//! The base path of an endpoint's URL.
+
+use super::path::{RoutePath, normal};
+use super::text::Malformed;
+
+/// The path that goes before the path of each request to an endpoint, in the form that requests' paths have after
+/// normalising, without a slash at its end: `/v2` of `http://app:3000/v2/`. Empty for a URL without a path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BasePath(String);
+
+/// Matches what [`BasePath::parse`] accepts.
+pub(crate) fn pattern() -> String {
+    let no_dots = "(?!(?:[.]|%2[Ee]){1,2}(?:/|;|%3[Bb]|$))";
+    let escape = "%(?!2[Ff]|5[Cc]|7[Ff]|[01])[0-9A-Fa-f]{2}";
+    format!("(?:/{no_dots}(?:[0-9A-Za-z._~!$&'()*+,;=:@-]|{escape})+)*/?")
+}
+
+impl BasePath {
+    /// The path: empty, or with a slash at its beginning and none at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Parses what follows the authority of a URL. Only a path that all servers read in one way is a base path, because
+    /// the gateway puts it before paths that it has checked for the same: no dot segments, no empty segments, no escapes
+    /// of slashes, backslashes and control characters.
+    ///
+    /// # Errors
+    /// The first of these that it has, with what to write.
+    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
+        if matches!(text, "" | "/") {
+            return Ok(Self::default());
+        }
+        let path = normal(text.parse::<RoutePath>()?.as_str());
+        if path.contains("//") {
+            let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+            return Err(Malformed::new("it has an empty segment")
+                .help(format!("write `/{}`, without two slashes together", segments.join("/"))));
+        }
+        if path.split('%').skip(1).any(has_two_meanings) {
+            return Err(Malformed::new("servers do not agree on what one of its escapes means")
+                .help("write a path without `%2F`, `%5C` and control characters"));
+        }
+        if path.split('/').any(is_hidden_dot_segment) {
+            return Err(Malformed::new("it has a dot segment before a `;`, which some servers resolve")
+                .help("write the path without it"));
+        }
+        Ok(Self(path.strip_suffix('/').unwrap_or(&path).to_owned()))
+    }
+}
+
+/// Returns true if a text begins with the digits of a slash, a backslash or a control character.
+fn has_two_meanings(after_percent: &str) -> bool {
+    ["2F", "5C", "7F", "0", "1"].iter().any(|digits| after_percent.starts_with(digits))
+}
+
+/// Returns true for `..;x` and the like. Dot segments without more are no path of a route already.
+fn is_hidden_dot_segment(segment: &str) -> bool {
+    let name = segment.split(';').next().unwrap_or_default();
+    let name = name.split("%3B").next().unwrap_or_default();
+    matches!(name, "." | "..")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::BasePath;
+
+    #[test]
+    fn a_base_path_is_normal_and_has_no_slash_at_its_end() {
+        for (text, expected) in [
+            ("", ""),
+            ("/", ""),
+            ("/v2", "/v2"),
+            ("/v2/", "/v2"),
+            ("/a/b.c/...", "/a/b.c/..."),
+            ("/%7Ea/%c3%a9", "/~a/%C3%A9"),
+            ("/a;b=c/.d;", "/a;b=c/.d;"),
+        ] {
+            assert_eq!(BasePath::parse(text).unwrap().as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_servers_read_in_two_ways_is_no_base_path() {
+        for text in [
+            "v2",
+            "//",
+            "/a//b",
+            "/a/..",
+            "/%2e%2e/a",
+            "/..;/a",
+            "/.%3B",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a%00",
+            "/a%1f",
+            "/a%7f",
+            "/{a}",
+            "/a b",
+            "/a%2",
+        ] {
+            assert!(BasePath::parse(text).is_err(), "{text}");
+        }
+    }
+}

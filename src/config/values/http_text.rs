@@ -1,0 +1,547 @@
+//! Pieces of HTTP messages, as the file writes them: methods, header names and values, hosts.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::text::{Malformed, text_type};
+use super::{pattern, punycode};
+
+/// A method; case matters (RFC 9110 §9.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Method(http::Method);
+
+text_type!(Method, format: "method", pattern: method_pattern());
+
+/// Matches tokens, but of the methods that everyone writes in upper case no other spelling.
+fn method_pattern() -> String {
+    let in_any_case = |method: &&str| -> String {
+        method.chars().map(|letter| format!("[{letter}{}]", letter.to_ascii_lowercase())).collect()
+    };
+    let standard = pattern::any(STANDARD_METHODS.iter().map(in_any_case));
+    let forwarded = STANDARD_METHODS.iter().filter(|method| **method != "CONNECT");
+    pattern::whole(&format!("{}|(?!{standard}$){}", pattern::any(forwarded), pattern::TOKEN))
+}
+
+impl Method {
+    /// The method as the `http` crate has it.
+    pub fn as_http(&self) -> &http::Method {
+        &self.0
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Method {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let upper = text.to_ascii_uppercase();
+        if text != upper && STANDARD_METHODS.contains(&upper.as_str()) {
+            return Err(Malformed::new(format!("`{text}` is not a method, their case matters"))
+                .help(format!("write `{upper}`")));
+        }
+        if text == "CONNECT" {
+            return Err(Malformed::new("`CONNECT` is never forwarded"));
+        }
+        match text.parse() {
+            Ok(method) => Ok(Self(method)),
+            Err(_) => Err(Malformed::new(format!("`{text}` is not a method")).help("write one as in `GET`")),
+        }
+    }
+}
+
+/// The methods that everyone writes in upper case (RFC 9110 §9.3, RFC 5789).
+const STANDARD_METHODS: [&str; 9] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
+/// A header name; prints in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HeaderName(http::HeaderName);
+
+text_type!(HeaderName, format: "header-name", pattern: pattern::whole(pattern::TOKEN));
+
+impl HeaderName {
+    /// The name as the `http` crate has it.
+    pub fn as_http(&self) -> &http::HeaderName {
+        &self.0
+    }
+}
+
+impl Ord for HeaderName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+impl PartialOrd for HeaderName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for HeaderName {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        text.parse().map(Self).map_err(|_| {
+            let name = text.split(':').next().unwrap_or(text).trim_end();
+            let help = match name.parse::<http::HeaderName>() {
+                Ok(_) => format!("write only the name: `{name}`"),
+                Err(_) => "write only the name, as in `x-request-id`".to_owned(),
+            };
+            Malformed::new(format!("`{text}` is not a header name")).help(help)
+        })
+    }
+}
+
+/// The value of a header: printable ASCII (RFC 9110 §5.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HeaderValue(http::HeaderValue);
+
+text_type!(HeaderValue, format: "header-value", pattern: "^[\\t\\x20-\\x7e]*$");
+
+impl HeaderValue {
+    /// The value as the `http` crate has it.
+    pub fn as_http(&self) -> &http::HeaderValue {
+        &self.0
+    }
+}
+
+impl fmt::Display for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+impl FromStr for HeaderValue {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let is_printable = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        match text.parse() {
+            Ok(value) if is_printable => Ok(Self(value)),
+            _ => Err(Malformed::new("a header value holds only printable ASCII")
+                .help("take out line breaks and other characters")),
+        }
+    }
+}
+
+/// The values of a header that the configuration writes, at least one: a text, or a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(from = "HeaderValuesForm", into = "HeaderValuesForm")]
+pub struct HeaderValues(Vec<HeaderValue>);
+
+impl HeaderValues {
+    /// Returns the values in the order of the file, which is the order of their lines in a message.
+    pub fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.0.iter()
+    }
+}
+
+impl JsonSchema for HeaderValues {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HeaderValues".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        HeaderValuesForm::json_schema(generator)
+    }
+}
+
+/// The two ways to write the values of a header.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum HeaderValuesForm {
+    /// One.
+    One(HeaderValue),
+    /// Several.
+    Several(#[schemars(length(min = 1))] Vec<HeaderValue>),
+}
+
+impl From<HeaderValuesForm> for HeaderValues {
+    fn from(form: HeaderValuesForm) -> Self {
+        match form {
+            HeaderValuesForm::One(value) => Self(vec![value]),
+            HeaderValuesForm::Several(values) => Self(values),
+        }
+    }
+}
+
+impl From<HeaderValues> for HeaderValuesForm {
+    fn from(HeaderValues(values): HeaderValues) -> Self {
+        match <[HeaderValue; 1]>::try_from(values) {
+            Ok([value]) => Self::One(value),
+            Err(values) => Self::Several(values),
+        }
+    }
+}
+
+/// Which hosts a route is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This host; in lower case.
+    Exact(String),
+    /// Every name below this domain, however deep: `*.example.com` is kept as `.example.com`, in lower case.
+    Below(String),
+}
+
+text_type!(HostPattern, format: "host-pattern", pattern: {
+    pattern::whole(&format!("(?:\\*\\.)?{}|\\[{}\\]", pattern::host_name(), pattern::ipv6()))
+});
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let lower = text.to_ascii_lowercase();
+        let malformed = || Malformed::new(format!("`{text}` is not a host")).help(advise_host(text));
+        if let Some(domain) = lower.strip_prefix("*.") {
+            return if is_host_name(domain) {
+                Ok(Self::Below(format!(".{domain}")))
+            } else {
+                Err(malformed())
+            };
+        }
+        let is_ipv6 = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match is_ipv6.map(str::parse::<std::net::Ipv6Addr>) {
+            Some(Ok(_)) => Ok(Self::Exact(lower)),
+            None if is_host_name(&lower) => Ok(Self::Exact(lower)),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+/// Returns what to write for something that is not a host.
+fn advise_host(text: &str) -> String {
+    let form = "write only a name: `api.example.com`, or `*.example.com` for all below it";
+    if let Some(ascii) = punycode::to_ascii(text) {
+        return format!("write the name as DNS has it: `{ascii}`");
+    }
+    let is_good = |host: &&str| host.parse::<HostPattern>().is_ok();
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':', '?']).next().unwrap_or(rest);
+        return Some(host)
+            .filter(is_good)
+            .map_or(form.to_owned(), |host| format!("write only the name: `{host}`"));
+    }
+    if let Some(host) = text.split('/').next().filter(|host| *host != text).filter(is_good) {
+        return format!("write `{host}`, and the path with `path` or `prefix`");
+    }
+    if let Some((host, _)) = text.rsplit_once(':').filter(|(host, _)| is_good(host)) {
+        return format!("write `{host}`: the port does not matter");
+    }
+    if let Some(host) = text.strip_suffix('.').filter(is_good) {
+        return format!("write `{host}`, without the dot at its end");
+    }
+    match text {
+        "*" | "" => "leave `host` out for all hosts".to_owned(),
+        _ if text.contains('*') => {
+            "a `*` stands only for whole labels at the beginning: `*.example.com`".to_owned()
+        }
+        _ => form.to_owned(),
+    }
+}
+
+/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
+/// `_`).
+pub(crate) fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// The Host that an upstream is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostHeader {
+    /// The endpoint's own: host and port of its URL.
+    #[default]
+    Upstream,
+    /// The one that the client sent.
+    Preserve,
+    /// This one, whatever the client sent; a host with or without a port.
+    Literal(String),
+}
+
+text_type!(HostHeader, format: "host-header", pattern: {
+    let host = format!("(?:{}|\\[{}\\])", pattern::host_name(), pattern::ipv6());
+    pattern::whole(&format!("{host}(?::{})?", pattern::port()))
+});
+
+impl fmt::Display for HostHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream => f.write_str("upstream"),
+            Self::Preserve => f.write_str("preserve"),
+            Self::Literal(host) => f.write_str(host),
+        }
+    }
+}
+
+impl FromStr for HostHeader {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "upstream" => return Ok(Self::Upstream),
+            "preserve" => return Ok(Self::Preserve),
+            _ => {}
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let is_port = |port: &str| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        let is_port = port.is_none_or(is_port);
+        match host.parse() {
+            Ok(HostPattern::Exact(_)) if is_port => Ok(Self::Literal(text.to_ascii_lowercase())),
+            _ => {
+                let form = "write `upstream`, `preserve`, or a host with or without port: `api.example.com`";
+                let help =
+                    punycode::to_ascii(host).map(|host| format!("write the name as DNS has it: `{host}`"));
+                Err(Malformed::new(format!("`{text}` is not a host"))
+                    .help(help.unwrap_or_else(|| form.to_owned())))
+            }
+        }
+    }
+}
+
+/// What a header or a query parameter must be for a route to match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ValueMatch {
+    /// There, with any value.
+    Present,
+    /// Exactly this value.
+    Exact(String),
+}
+
+text_type!(ValueMatch, format: "value-match", pattern: "^");
+
+impl fmt::Display for ValueMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("present"),
+            Self::Exact(value) => f.write_str(value),
+        }
+    }
+}
+
+impl FromStr for ValueMatch {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "present" { Self::Present } else { Self::Exact(text.to_owned()) })
+    }
+}
+
+/// Where a redirect leads: an absolute URL, or an absolute path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RedirectTarget(String);
+
+text_type!(RedirectTarget, format: "redirect-target", pattern: redirect_pattern());
+
+/// Matches a URL or a path of the characters that `http::Uri` takes.
+fn redirect_pattern() -> String {
+    let path = "[!$-;=@-_a-~\"]*(?:[?][!$-;=?-~\"]*)?(?:#[!-~]*)?";
+    let host = "[0-9A-Za-z._~!$&'()*+,;=%-]";
+    pattern::whole(&format!(
+        "/{path}|https?://(?:[0-9A-Za-z._~!$&'()*+,;=%:-]*@)?(?:{host}+|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]*)?(?:[/?#]{path})?"
+    ))
+}
+
+impl RedirectTarget {
+    /// The value of the `location` field.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedirectTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RedirectTarget {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let is_absolute =
+            text.starts_with('/') || text.starts_with("http://") || text.starts_with("https://");
+        let is_uri = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.parse::<http::Uri>().is_ok();
+        if is_absolute && is_uri {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Malformed::new(format!("`{text}` is not a place to redirect to"))
+            .help("write a URL or a path: `https://example.com/new`, `/new`"))
+    }
+}
+
+/// A protocol that a client may upgrade to (RFC 9110 §7.8), in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpgradeProtocol(String);
+
+text_type!(UpgradeProtocol, format: "upgrade-protocol", pattern: {
+    let refused = "(?:[hH]2[cC]$|[hH][tT][tT][pP]/|[tT][lL][sS]/)";
+    pattern::whole(&format!("(?!{refused}){token}(?:/{token})?", token = pattern::TOKEN))
+});
+
+impl UpgradeProtocol {
+    /// `websocket` (RFC 6455), what a route allows where nothing is written.
+    pub(crate) fn websocket() -> Self {
+        Self("websocket".to_owned())
+    }
+
+    /// The name in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UpgradeProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for UpgradeProtocol {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let name = text.to_ascii_lowercase();
+        if name == "h2c" || name.starts_with("http/") || name.starts_with("tls/") {
+            return Err(Malformed::new(format!(
+                "`{text}` would let requests past the routes, it is never forwarded"
+            ))
+            .help("list `h2` under the listener's `protocols` for HTTP/2 without TLS"));
+        }
+        let is_token = |part: &str| part.parse::<http::HeaderName>().is_ok();
+        if !name.split('/').all(is_token) || name.split('/').count() > 2 {
+            return Err(
+                Malformed::new(format!("`{text}` is not a protocol")).help("write its name: `websocket`")
+            );
+        }
+        Ok(Self(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+    use super::{HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol};
+
+    #[test]
+    fn methods_keep_their_case() {
+        for text in ["GET", "PURGE", "m-search"] {
+            assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
+        }
+        assert_eq!("get".parse::<Method>().unwrap_err().help.unwrap(), "write `GET`");
+        for text in ["", "CONNECT", "GE T", "GET,POST"] {
+            assert!(text.parse::<Method>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_names_are_tokens_and_values_have_no_line_breaks() {
+        assert_eq!("X-Request-ID".parse::<HeaderName>().unwrap().to_string(), "x-request-id");
+        for text in ["", "x y", "x:", "é"] {
+            assert!(text.parse::<HeaderName>().is_err(), "{text}");
+        }
+        assert_eq!("a, b".parse::<HeaderValue>().unwrap().to_string(), "a, b");
+        for text in ["a\r\nb", "a\nb", "\0", "\u{7f}", "é"] {
+            assert!(text.parse::<HeaderValue>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_exact_or_all_below_a_domain() {
+        assert_eq!("API.example.com".parse(), Ok(HostPattern::Exact("api.example.com".to_owned())));
+        assert_eq!("*.Example.com".parse(), Ok(HostPattern::Below(".example.com".to_owned())));
+        assert_eq!("[::1]".parse(), Ok(HostPattern::Exact("[::1]".to_owned())));
+        for text in ["", "*", "*.", "a.*.b", "http://a", "a:80", "a/b", "a..b", "*.*.a", "[::1", "a b"] {
+            assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_none_gets_the_nearest_form() {
+        for (text, help) in [
+            ("bücher.example", "`xn--bcher-kva.example`"),
+            ("http://api.example/x", "write only the name: `api.example`"),
+            ("a.example/x", "write `a.example`, and the path with `path` or `prefix`"),
+            ("a.example:80", "write `a.example`: the port does not matter"),
+            ("a.example.", "without the dot at its end"),
+            ("*", "leave `host` out"),
+            ("api.*", "whole labels at the beginning"),
+            ("a b", "write only a name"),
+        ] {
+            let given = text.parse::<HostPattern>().unwrap_err().help.unwrap();
+            assert!(given.contains(help), "{text}: {given}");
+        }
+        assert!("ü:80".parse::<HostHeader>().unwrap_err().help.unwrap().contains("xn--tda"));
+        assert_eq!("x-a: b".parse::<HeaderName>().unwrap_err().help.unwrap(), "write only the name: `x-a`");
+    }
+
+    #[test]
+    fn the_host_sent_may_have_a_port() {
+        assert_eq!("upstream".parse(), Ok(HostHeader::Upstream));
+        assert_eq!("preserve".parse(), Ok(HostHeader::Preserve));
+        for text in ["a.example", "a.example:8080", "[::1]:80", "[::1]"] {
+            assert_eq!(text.parse(), Ok(HostHeader::Literal(text.to_owned())));
+        }
+        for text in ["", "a:0", "a:x", "a:", "a:+80", "*.a", "http://a", "a b"] {
+            assert!(text.parse::<HostHeader>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_a_url_or_a_path() {
+        for text in ["/", "/new?x=1", "https://example.com/new", "http://a"] {
+            assert!(text.parse::<RedirectTarget>().is_ok(), "{text}");
+        }
+        for text in ["", "new", "javascript:x", "/a b", "/a\r\nb", "https://"] {
+            assert!(text.parse::<RedirectTarget>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_upgrade_leads_past_the_routes() {
+        assert_eq!("WebSocket".parse::<UpgradeProtocol>().unwrap().as_str(), "websocket");
+        for text in ["", "h2c", "H2C", "HTTP/2.0", "TLS/1.2", "a b", "a/b/c"] {
+            assert!(text.parse::<UpgradeProtocol>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The values that keys may have: durations, sizes, hosts, paths, field names. Each parses and prints itself.
+
+pub(crate) mod base_path;
+pub(crate) mod http_text;
+pub(crate) mod look_alike;
+pub(crate) mod network;
+pub(crate) mod path;
+pub(crate) mod pattern;
+pub mod printable;
+pub(crate) mod punycode;
+pub(crate) mod text;
+pub(crate) mod units;

@@ -1,0 +1,229 @@
+//! What `benches/instructions` counts: parts of the request path, each with all that it needs and nothing that
+//! varies from run to run. Compiled for that alone.
+#![allow(clippy::panic, clippy::expect_used, reason = "a benchmark that cannot run may panic")]
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Uri, Version};
+use http_body::Body as _;
+use tokio::io::{DuplexStream, duplex};
+use tokio::time::Instant;
+
+use crate::config::load::files::Files;
+use crate::control::compile::generation::{Next, Purpose};
+use crate::downstream::connection;
+use crate::filter::{End, Facts, RequestHead, Session};
+use crate::http::body::Body;
+use crate::http::fields::Fields;
+use crate::http::message::Response;
+use crate::net::drain::Drain;
+use crate::net::end_of_turn;
+use crate::net::stream::Stream;
+use crate::net::timer::Timer;
+use crate::observe::metrics::enter_worker;
+use crate::proxy::client::{Begun, Current, Downstream};
+use crate::snapshot::{Route, Snapshot};
+use crate::upstream::{Acquired, Endpoint, Patience, Wanted, adopt, mailbox};
+use crate::worker::MAILBOX_LETTERS;
+
+/// What a pipe holds: more than any message here, so that nobody waits for room.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// A gateway with one client connection and one connection to its upstream, both in memory. Whoever has it plays client and
+/// upstream, and lets the gateway work in between. To be used within a worker's runtime.
+pub struct Proxied {
+    serving: Pin<Box<dyn Future<Output = &'static str>>>,
+    woken: Arc<Woken>,
+    waker: Waker,
+    /// The client's end of its connection.
+    pub client: DuplexStream,
+    /// The upstream's end of the gateway's connection.
+    pub upstream: DuplexStream,
+}
+
+impl Proxied {
+    /// By a configuration whose first listener and first upstream, which has a literal address, are those of the requests.
+    /// Files are named as seen from `folder`.
+    pub fn new(config: &str, folder: &Path) -> Self {
+        let snapshot = snapshot(config, folder);
+        let upstream = kept_connection(&endpoint(&snapshot));
+        let (client, stream) = duplex(PIPE_BYTES);
+        let serving = Box::pin(async move {
+            let downstream = downstream(snapshot);
+            let protocols = downstream.begin().settings.entrance.protocols;
+            let seat = Drain::default().seat();
+            connection::serve(Stream::memory(stream), None, protocols, Instant::now(), downstream, &seat)
+                .await
+        });
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        Self { serving, woken, waker, client, upstream }
+    }
+
+    /// Lets the gateway do what there is to do, as a worker that has slept before.
+    pub fn work(&mut self) {
+        end_of_turn::sleeps();
+        let mut cx = Context::from_waker(&self.waker);
+        loop {
+            self.woken.0.store(false, Ordering::Relaxed);
+            if let Poll::Ready(reason) = self.serving.as_mut().poll(&mut cx) {
+                panic!("the gateway has closed the client's connection: {reason}");
+            }
+            if !self.woken.0.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
+/// A pool that keeps one connection. To be used within a worker's runtime.
+pub struct Pooled {
+    endpoint: Arc<Endpoint>,
+    timer: Timer,
+    _upstream: DuplexStream,
+}
+
+impl Pooled {
+    /// By a configuration whose first upstream has a literal address.
+    pub fn new(config: &str, folder: &Path) -> Self {
+        let endpoint = endpoint(&snapshot(config, folder));
+        let upstream = kept_connection(&endpoint);
+        Self { endpoint, timer: Timer::default(), _upstream: upstream }
+    }
+
+    /// Takes the connection and gives it back.
+    pub fn acquire_and_release(&self) {
+        let pool = self.endpoint.pool();
+        let Poll::Ready(Ok(Acquired::Reused(connection))) =
+            once(pool.acquire(&self.timer, Wanted::Any, Patience::default()))
+        else {
+            panic!("the pool has kept no connection");
+        };
+        pool.release(connection);
+    }
+}
+
+/// The filters of a route, and exchanges to go through them. To be used within a worker's runtime.
+pub struct Filtered {
+    begun: Begun,
+    downstream: Rc<Downstream>,
+    route: Arc<Route>,
+    timer: Timer,
+}
+
+/// A request without a body, and a response.
+pub struct Message {
+    facts: Facts,
+    request: RequestHead,
+    response: Response<Body>,
+}
+
+impl Filtered {
+    /// By a configuration with one route.
+    pub fn new(config: &str, folder: &Path) -> Self {
+        let snapshot = snapshot(config, folder);
+        let (_, route) = snapshot.router.routes().next().expect("a configuration has a route");
+        let route = route.clone();
+        let downstream = downstream(snapshot);
+        Self { begun: downstream.begin(), downstream, route, timer: Timer::default() }
+    }
+
+    /// A GET with these fields, and its response with these.
+    pub fn message(&self, request: Fields, response: Fields, body: Bytes) -> Message {
+        let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
+        let request = RequestHead::new(Method::GET, target, authority, "http", request);
+        let response = Response { headers: response, ..Response::new(Body::full(body)) };
+        let facts =
+            self.downstream.facts(Version::HTTP_11, &self.begun.settings, &self.route, Instant::now());
+        Message { facts, request, response }
+    }
+
+    /// Takes an exchange through the filters, from its beginning to its end. Answers the bytes of the response's body.
+    pub fn pass(&self, message: Message) -> u64 {
+        let chain = self.route.filters.as_ref().expect("the route has a filter");
+        let session = Session::new(message.facts, message.request);
+        session.begin(chain).expect("a filter takes part");
+        if chain.sees_requests() {
+            let request = once(session.request(Body::Empty, &self.timer));
+            assert!(matches!(request, Poll::Ready(Ok(_))), "a filter does not let the request go on");
+        }
+        let response = once(session.response(message.response, &Method::GET, &self.timer));
+        let Poll::Ready(Ok(response)) = response else { panic!("a filter does not let the response go on") };
+        let (mut body, mut sent) = (response.body, 0);
+        while let Poll::Ready(Some(Ok(frame))) =
+            once(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)))
+        {
+            sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        session.end(End { status: 200, received: 0, sent, duration: Duration::ZERO, error: None });
+        sent
+    }
+}
+
+/// Remembers that the task has more to do.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
+    enter_worker(0);
+    let file = folder.join("gateway.yaml");
+    let files = Files::new();
+    files.give(&file, config.as_bytes());
+    // Nobody asks for the letters of the only worker.
+    let mailboxes = |workers| (0..workers).map(|_| mailbox(MAILBOX_LETTERS).0).collect();
+    match Next::build(Purpose::Serve, &file, &files, mailboxes, None) {
+        Ok(next) => next.built.snapshot,
+        Err(refused) => panic!("{}", refused.errors),
+    }
+}
+
+fn downstream(snapshot: Arc<Snapshot>) -> Rc<Downstream> {
+    let entrance = snapshot.listeners.first().expect("a configuration has a listener").clone();
+    let current = Current::new(Arc::new(ArcSwap::new(snapshot)));
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+    Downstream::new(&entrance, current, peer, local, false)
+}
+
+fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
+    let upstream = snapshot.upstreams.first().expect("a route of the configuration has an upstream");
+    let endpoints = upstream.targets.upstream().current();
+    endpoints.iter().next().expect("an upstream with a literal address has an endpoint").clone()
+}
+
+/// Has the pool of an endpoint keep a connection; its other end.
+fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
+    let (pool, timer) = (endpoint.pool(), Timer::default());
+    let (upstream, stream) = duplex(PIPE_BYTES);
+    let Poll::Ready(Ok(Acquired::Dial(slot))) = once(pool.acquire(&timer, Wanted::Any, Patience::default()))
+    else {
+        panic!("the pool has no room for a first connection");
+    };
+    pool.release(adopt(slot, Stream::memory(stream)));
+    upstream
+}
+
+/// Polls a future once.
+fn once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}

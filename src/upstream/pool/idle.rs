@@ -1,0 +1,307 @@
+//! The idle connections of a worker: newest first, watched for their end.
+//!
+//! They live in the worker's own memory, so that taking one and giving it back touches nothing shared but the
+//! counters. One task per worker, the keeper, is woken when an idle connection's peer closes it or sends what
+//! nobody asked for, and when the next one has been idle for too long.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::connection::{CloseReason, Connection, SETTLING};
+use crate::config::PoolSettings;
+use crate::net::timer::earlier;
+use crate::upstream::pool::{Pool, Wanted};
+
+thread_local! {
+    static STORE: RefCell<Store> = RefCell::new(Store::default());
+}
+
+/// Pool numbers are small and distinct: they are their own hash.
+#[derive(Default)]
+struct PoolHasher(u64);
+
+impl Hasher for PoolHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, number: u64) {
+        // Spread over the high bits, which the table uses too.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[derive(Default)]
+struct Store {
+    pools: HashMap<u64, VecDeque<Idle>, BuildHasherDefault<PoolHasher>>,
+    /// The keeper's waker: idle connections are polled with it.
+    keeper: Option<Waker>,
+    /// When the keeper looks next by itself.
+    next_check: Option<Instant>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    /// When it ends by itself under the present limits, and why.
+    ends: Option<(Instant, CloseReason)>,
+}
+
+impl Idle {
+    fn new(connection: Connection, since: Instant, settings: &PoolSettings) -> Self {
+        let limit = shorter(settings.idle_timeout, connection.server_keeps);
+        let unused = limit.and_then(|limit| since.checked_add(limit));
+        let old = connection.age.expires(settings.max_lifetime);
+        let ends = [old.zip(Some(CloseReason::Lifetime)), unused.zip(Some(CloseReason::IdleTimeout))];
+        let ends = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
+        Self { connection, since, ends }
+    }
+
+    /// Why its time is up, if so.
+    fn is_over(&self, now: Instant) -> Option<CloseReason> {
+        self.ends.filter(|(at, _)| *at <= now).map(|(_, reason)| reason)
+    }
+
+    /// Why it must not be used any more, if so.
+    fn ended(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<CloseReason> {
+        self.is_over(now).or_else(|| match self.connection.poll_dead(cx) {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
+        })
+    }
+
+    /// Returns true if its server may be about to close it.
+    fn is_in_doubt(&self, now: Instant) -> bool {
+        self.connection.is_in_doubt() && now.saturating_duration_since(self.since) < SETTLING
+    }
+
+    fn ends_by(&self) -> Option<Instant> {
+        self.ends.map(|(at, _)| at)
+    }
+}
+
+/// Keeps a connection for the next request of this worker. A connection that turns out to be dead is closed.
+pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettings, now: Instant) {
+    STORE.with_borrow_mut(|store| {
+        let waker = store.keeper.as_ref().unwrap_or(Waker::noop());
+        if let Poll::Ready(reason) = connection.poll_dead(&mut Context::from_waker(waker)) {
+            return connection.close(reason);
+        }
+        let idle = Idle::new(connection, now, settings);
+        let ends_by = idle.ends_by();
+        if ends_by.is_some() && earlier(ends_by, store.next_check) != store.next_check {
+            store.next_check = ends_by;
+            waker.wake_by_ref();
+        }
+        store.pools.entry(pool.number()).or_default().push_back(idle);
+        pool.count_idle(1);
+    });
+}
+
+/// Judges this worker's idle connections of `pool` by limits that have changed: those that are no longer wanted
+/// are closed, the others end when they would have if these limits had held from their beginning.
+pub(crate) fn judge(pool: &Pool, settings: &PoolSettings) {
+    let now = Instant::now();
+    STORE.with_borrow_mut(|store| {
+        let Some(idle) = store.pools.get_mut(&pool.number()) else { return };
+        for entry in std::mem::take(idle) {
+            let entry = Idle::new(entry.connection, entry.since, settings);
+            match pool.no_longer_wanted(&entry.connection, settings, now).or(entry.is_over(now)) {
+                None => idle.push_back(entry),
+                Some(reason) => {
+                    pool.count_idle(-1);
+                    entry.connection.close(reason);
+                }
+            }
+        }
+        // It may have to look earlier than it knows.
+        if let Some(keeper) = &store.keeper {
+            keeper.wake_by_ref();
+        }
+    });
+}
+
+/// The pools that have connections idle on this worker.
+pub(crate) fn pools() -> Vec<Arc<Pool>> {
+    STORE.with_borrow(|store| {
+        let newest = store.pools.values().filter_map(VecDeque::back);
+        newest.map(|idle| idle.connection.slot.pool().clone()).collect()
+    })
+}
+
+/// Takes the newest idle connection of this worker that still lives, as of `now`, and that is `wanted`.
+pub(crate) fn take(pool: &Pool, now: Instant, wanted: Wanted) -> Option<Connection> {
+    STORE.with_borrow_mut(|store| {
+        let idle = store.pools.get_mut(&pool.number())?;
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Some(mut newest) = take_newest(idle, now, wanted) {
+            pool.count_idle(-1);
+            match newest.ended(now, &mut cx) {
+                None if newest.is_in_doubt(now) => return Some(newest.connection),
+                None => {
+                    newest.connection.settle();
+                    return Some(newest.connection);
+                }
+                Some(reason) => newest.connection.close(reason),
+            }
+        }
+        None
+    })
+}
+
+fn take_newest(idle: &mut VecDeque<Idle>, now: Instant, wanted: Wanted) -> Option<Idle> {
+    if wanted != Wanted::Settled || !idle.back()?.is_in_doubt(now) {
+        return idle.pop_back();
+    }
+    let settled = idle.iter().rposition(|idle| !idle.is_in_doubt(now))?;
+    idle.remove(settled)
+}
+
+/// The connection of this worker that has been idle longest.
+pub(crate) fn take_oldest(pool: &Pool) -> Option<Connection> {
+    STORE.with_borrow_mut(|store| {
+        let oldest = store.pools.get_mut(&pool.number())?.pop_front()?;
+        pool.count_idle(-1);
+        Some(oldest.connection)
+    })
+}
+
+/// How many connections of `pool` are idle on this worker.
+pub(crate) fn count(pool: &Pool) -> usize {
+    STORE.with_borrow(|store| store.pools.get(&pool.number()).map_or(0, VecDeque::len))
+}
+
+/// Closes all idle connections of this worker, which ends.
+pub(crate) fn close_all() {
+    let pools = STORE.with_borrow_mut(|store| std::mem::take(&mut store.pools));
+    for idle in pools.into_values().flatten() {
+        idle.connection.slot.pool().count_idle(-1);
+        idle.connection.close(CloseReason::Drained);
+    }
+}
+
+/// Closes idle connections when their time has come or their peer is gone. Runs for ever, once per worker.
+pub(crate) async fn keep() {
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    std::future::poll_fn(|cx| {
+        poll_keep(sleep.as_mut(), cx);
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    let next = STORE.with_borrow_mut(|store| {
+        store.keeper = Some(cx.waker().clone());
+        store.sweep(Instant::now(), cx)
+    });
+    let Some(next) = next else { return };
+    if sleep.deadline() != next {
+        sleep.as_mut().reset(next);
+    }
+    if sleep.as_mut().poll(cx).is_ready() {
+        // Already due: look again at once, but let others run first.
+        cx.waker().wake_by_ref();
+    }
+}
+
+impl Store {
+    /// Closes what has ended; answers when the next one will.
+    fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Instant> {
+        let mut next = None;
+        let mut ended = Vec::new();
+        for idle in self.pools.values_mut() {
+            let mut index = 0;
+            while let Some(entry) = idle.get_mut(index) {
+                if let Some(reason) = entry.ended(now, cx) {
+                    ended.extend(idle.remove(index).map(|entry| (entry.connection, reason)));
+                } else {
+                    next = earlier(next, entry.ends_by());
+                    index += 1;
+                }
+            }
+        }
+        self.pools.retain(|_, idle| !idle.is_empty());
+        self.next_check = next;
+        for (connection, reason) in ended {
+            connection.slot.pool().count_idle(-1);
+            connection.close(reason);
+        }
+        next
+    }
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
+
+    use std::io::Write;
+
+    use super::*;
+    use crate::upstream::pool::connection::{Age, Word};
+    use crate::upstream::pool::tests::Bench;
+
+    #[tokio::test]
+    async fn an_end_that_came_after_a_response_without_a_body_is_seen_before_the_reactor_tells() {
+        let mut bench = Bench::new(PoolSettings::default());
+        let mut connection = bench.connect().await;
+        connection.bodiless = true;
+        bench.pool.release(connection);
+        drop(bench.peers.pop());
+        assert!(take(&bench.pool, Instant::now(), Wanted::Any).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_doubt_serves_what_can_go_again_and_others_once_it_has_settled() {
+        let mut bench = Bench::new(PoolSettings::default());
+        let older = bench.connect().await;
+        let mut newer = bench.connect().await;
+        newer.word = Word::Silent;
+        let (older_age, newer_age) = (older.age, newer.age);
+        let is = |connection: Option<&Connection>, age: Age| connection.unwrap().age == age;
+        bench.pool.release(older);
+        bench.pool.release(newer);
+        let settled = take(&bench.pool, Instant::now(), Wanted::Settled);
+        assert!(is(settled.as_ref(), older_age));
+        assert!(take(&bench.pool, Instant::now(), Wanted::Settled).is_none());
+        assert_eq!(count(&bench.pool), 1, "it stays");
+        let doubtful = take(&bench.pool, Instant::now(), Wanted::Any).unwrap();
+        assert!(is(Some(&doubtful), newer_age));
+        bench.pool.release(doubtful);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(is(take(&bench.pool, Instant::now(), Wanted::Settled).as_ref(), newer_age));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_came_after_a_response_without_one_is_seen_before_the_reactor_tells() {
+        let mut bench = Bench::new(PoolSettings::default());
+        for body in [false, true] {
+            let mut connection = bench.connect().await;
+            connection.bodiless = true;
+            bench.pool.release(connection);
+            if body {
+                bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
+            }
+            // Since the connection was given back, the reactor has not had its turn.
+            let taken = take(&bench.pool, Instant::now(), Wanted::Any);
+            assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
+        }
+    }
+}

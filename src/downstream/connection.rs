@@ -7,12 +7,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::downstream::h1;
-use crate::downstream::h1::ServerOptions;
 use crate::net::drain::Seat;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 use crate::proxy::client::Downstream;
-use crate::snapshot::listener::Protocols;
+use crate::snapshot::listener::{ConnectionLimits, Protocols};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,7 +53,7 @@ pub(crate) async fn serve(
 async fn sniff(
     stream: &mut Stream,
     began: Instant,
-    options: &ServerOptions,
+    options: &ConnectionLimits,
     seat: &Seat,
 ) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();

@@ -9,4 +9,3 @@ pub(crate) mod listener;
 pub(crate) mod per_client;
 pub(crate) mod permits;
 pub(crate) mod proxy_protocol;
-pub(crate) mod service;

@@ -48,3 +48,8 @@ impl<B> From<Response<B>> for http::Response<B> {
         made
     }
 }
+
+/// Returns true if the value of an `Expect` field is `100-continue` (RFC 9110 §10.1.1).
+pub(crate) fn is_continue(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"100-continue")
+}

@@ -2,8 +2,10 @@
 
 pub(crate) mod body;
 pub mod error;
+pub(crate) mod error_page;
 pub mod fields;
 pub mod forward;
 pub(crate) mod h1;
+pub(crate) mod interim;
 pub mod message;
 pub mod path;

@@ -1,7 +1,6 @@
 //! A client connection as its requests see it: where it came in, from whom, and which snapshot is current.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -12,16 +11,10 @@ use http::Version;
 use http::uri::Scheme;
 use tokio::time::Instant;
 
-use crate::downstream::h1::ServerOptions;
-use crate::downstream::service::{Call, Reply, Service};
 use crate::filter::Facts;
-use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::forward::Forwarding;
-use crate::http::message::Request;
-use crate::proxy::exchange_log::Record;
-use crate::proxy::serve;
-use crate::snapshot::listener::Entrance;
+use crate::snapshot::listener::{ConnectionLimits, Entrance};
 use crate::snapshot::{Route, Snapshot, Telemetry};
 
 /// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
@@ -154,8 +147,18 @@ impl Downstream {
     }
 
     /// Limits and timeouts as of now.
-    pub(crate) fn options(&self) -> Arc<ServerOptions> {
+    pub(crate) fn options(&self) -> Arc<ConnectionLimits> {
         self.latest().settings.entrance.options.clone()
+    }
+
+    /// Brings limits and timeouts up to date. Called when a request begins to arrive; they hold until the next one does.
+    pub(crate) fn refresh(&self, options: &mut Arc<ConnectionLimits>) {
+        let begun = self.latest();
+        let newest = &begun.settings.entrance.options;
+        if !Arc::ptr_eq(options, newest) {
+            options.clone_from(newest);
+        }
+        self.next.set(Some(begun));
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
@@ -195,26 +198,5 @@ impl Settings {
         let entrance = snapshot.entrance(last).unwrap_or(last).clone();
         let trusted = forward::is_trusted(peer, &snapshot.trusted_proxies);
         Self { entrance, forwarding: Forwarding::new(peer, scheme, trusted), number: snapshot.number }
-    }
-}
-
-impl Service for Downstream {
-    type Record = Record;
-
-    fn refresh(&self, options: &mut Arc<ServerOptions>) {
-        let begun = self.latest();
-        let newest = &begun.settings.entrance.options;
-        if !Arc::ptr_eq(options, newest) {
-            options.clone_from(newest);
-        }
-        self.next.set(Some(begun));
-    }
-
-    fn call(&self, request: Request, call: Call) -> impl Future<Output = Reply<Record>> {
-        serve::serve(self, request, call)
-    }
-
-    fn refuse(&self, error: Error) -> Reply<Record> {
-        serve::refuse(error, Record::unreadable(self, &self.begin()))
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use crate::downstream::service;
 use crate::filter::{End, Session};
 use crate::http::body::Body;
 use crate::http::error::Error;
@@ -169,6 +168,36 @@ impl Record {
         );
     }
 
+    /// Returns the response that takes the place of one that broke with `error` before any of it was sent, or `None` if
+    /// the client gets no response.
+    pub(crate) fn replace(&mut self, error: Error) -> Option<Response<Body>> {
+        if error == Error::FilterAnswered {
+            let mut response = self.filters.as_ref()?.take_local()?;
+            if let Some(route) = &self.route {
+                // As to every answer of a route with filters.
+                route.response_headers.apply(&mut response.headers);
+            }
+            self.answered(response.status);
+            return Some(response);
+        }
+        if error.is_unsent() {
+            return None;
+        }
+        self.failed(error);
+        Some(error.into())
+    }
+
+    /// Ends the exchange at the time `now`, with the bytes of body received and sent, and the error that cut it short.
+    pub(crate) fn end(mut self, now: Instant, received: u64, sent: u64, error: Option<Error>) {
+        self.received = received;
+        self.sent = sent;
+        if let Some(error) = error {
+            self.error = Some(error);
+            self.warn(error);
+        }
+        self.ended = Some(now);
+    }
+
     /// Says in the log, now and then, what an operator should hear of.
     fn warn(&self, error: Error) {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
@@ -236,35 +265,6 @@ impl Line {
 fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
     let authority = target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     authority.or_else(|| headers.get(header::HOST).cloned())
-}
-
-impl service::Record for Record {
-    fn replace(&mut self, error: Error) -> Option<Response<Body>> {
-        if error == Error::FilterAnswered {
-            let mut response = self.filters.as_ref()?.take_local()?;
-            if let Some(route) = &self.route {
-                // As to every answer of a route with filters.
-                route.response_headers.apply(&mut response.headers);
-            }
-            self.answered(response.status);
-            return Some(response);
-        }
-        if error.is_unsent() {
-            return None;
-        }
-        self.failed(error);
-        Some(error.into())
-    }
-
-    fn end(mut self, now: Instant, received: u64, sent: u64, error: Option<Error>) {
-        self.received = received;
-        self.sent = sent;
-        if let Some(error) = error {
-            self.error = Some(error);
-            self.warn(error);
-        }
-        self.ended = Some(now);
-    }
 }
 
 impl Drop for Record {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, header};
 use tokio::time::Instant;
 
-use crate::downstream::service::Call;
 use crate::filter::{Chain, RequestHead, Session};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -18,6 +17,7 @@ use crate::http::h1::parse_target;
 use crate::http::path::{EncodedSlash, normalise};
 use crate::proxy::client::{Begun, Downstream};
 use crate::proxy::exchange_log::Record;
+use crate::proxy::reply::Call;
 use crate::proxy::serve::{Answer, Incoming, act, check_slashes};
 use crate::router::{Found, Parameters, RequestLine};
 use crate::snapshot::Route;

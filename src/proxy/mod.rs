@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod delay;
 pub(crate) mod exchange_log;
 pub(crate) mod filtered;
+pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod tunnel;

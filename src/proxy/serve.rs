@@ -9,30 +9,29 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::config::Scheme;
-use crate::downstream::h1::is_continue;
-use crate::downstream::service::{Call, Reply, Tunnel};
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::forward::{ClientOrigin, Forwarding};
-use crate::http::message::{Request, Response};
+use crate::http::h1::output::OutgoingHead;
+use crate::http::message::{Request, Response, is_continue};
 use crate::http::path::{EncodedSlash, PathError, has_encoded_slash, normalise};
 use crate::proxy::client::{Begun, Downstream, Settings};
 use crate::proxy::exchange_log::Record;
+use crate::proxy::reply::{Call, Reply, Tunnel};
 use crate::proxy::retry::Retries;
 use crate::proxy::tunnel;
 use crate::router::{Parameters, RequestLine};
 use crate::snapshot::route_deadline::Removal;
 use crate::snapshot::{Action, HostSent, Route, UpstreamRoute};
-use crate::upstream::transport::h1::client::OutgoingHead;
 use crate::upstream::{Attempt, Endpoint, Received};
 
 /// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers a request: whatever goes wrong becomes an answer, too.
-pub(crate) async fn serve(downstream: &Downstream, request: Request, call: Call) -> Reply<Record> {
+pub(crate) async fn serve(downstream: &Downstream, request: Request, call: Call) -> Reply {
     let begun = downstream.begin();
     let mut record = Record::begin(downstream, &begun, &request);
     match answer(downstream, &begun, request, &call, &mut record).await {
@@ -45,10 +44,15 @@ pub(crate) async fn serve(downstream: &Downstream, request: Request, call: Call)
 }
 
 /// The answer to a request that failed.
-pub(crate) fn refuse(error: Error, mut record: Record) -> Reply<Record> {
+pub(crate) fn refuse(error: Error, mut record: Record) -> Reply {
     record.failed(error);
     let Answer { response, close, .. } = Answer::from(error);
     Reply { response, record, close, unsent: error.is_unsent().then_some(error), tunnel: None }
+}
+
+/// Answers bytes that are not a request.
+pub(crate) fn refuse_unreadable(downstream: &Downstream, error: Error) -> Reply {
+    refuse(error, Record::unreadable(downstream, &downstream.begin()))
 }
 
 pub(crate) struct Answer {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-use crate::downstream::service::Tunnel;
 use crate::http::error::Error;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer};
+use crate::proxy::reply::Tunnel;
 use crate::snapshot::route_deadline::Ended;
 use crate::upstream::Upgraded;
 

@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use super::endpoint::Endpoint;
 use super::pool::{Acquired, Patience, Refusal, Wanted};
 use crate::config::RouteTimeouts;
-use crate::downstream::h1::Interim;
 use crate::http::body::{Body, Keeping, KeptBody};
 use crate::http::error::Error;
+use crate::http::h1::output::OutgoingHead;
+use crate::http::interim::Interim;
 use crate::net::timer::{Timer, earlier};
 use crate::upstream::pool::connection::Connection;
 use crate::upstream::transport::dial::dial;
-use crate::upstream::transport::h1::client::{ExchangeOptions, OutgoingHead};
+use crate::upstream::transport::h1::client::ExchangeOptions;
 use crate::upstream::transport::h1::exchange::{Received, begin, receive};
 
 /// What one try sends, and how long it may take.

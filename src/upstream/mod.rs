@@ -15,7 +15,7 @@ pub(crate) use endpoint::{Endpoint, Upstream};
 #[cfg(feature = "bench-internals")]
 pub(crate) use pool::{Acquired, Patience, Wanted};
 pub(crate) use pool::{Letters, Mailboxes, mailbox};
-pub(crate) use targets::{Target, Targets, watch_names};
+pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
 
 pub(crate) use crate::upstream::pool::idle::{
     close_all as close_idle_connections, keep as keep_idle_connections,

@@ -80,16 +80,16 @@ impl Origin {
         Ok(Self { url: url.to_string(), base, host, tls, next_lookup: Mutex::default() })
     }
 
-    /// When the name is to be looked up whose addresses are known: `interval` from now, or when somebody else was to do
-    /// it. `None` for an interval beyond all clocks.
-    pub(super) fn next_lookup(&self, interval: Duration) -> Option<Instant> {
+    /// Returns the time to resolve the name next: after `interval`, or the time already scheduled. `None` if `interval`
+    /// overflows the clock.
+    pub(crate) fn next_lookup(&self, interval: Duration) -> Option<Instant> {
         let mut next = self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner);
         *next = next.or_else(|| Instant::now().checked_add(interval));
         *next
     }
 
-    /// It is being looked up, now and then from now on.
-    pub(super) fn looks_up(&self) {
+    /// Marks the name as being resolved at intervals from now on.
+    pub(crate) fn begin_lookups(&self) {
         *self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
 use crate::control::diff::{Change, Section};
+use crate::control::upstreams::names::{resolve_new, watch_names};
 use crate::filter::proxy_wasm::Callees;
 use crate::snapshot::{NamedUpstream, Snapshot};
-use crate::upstream::{Endpoint, Target, Targets, watch_names};
+use crate::upstream::{Endpoint, Target, Targets};
 
 /// The time for which the lookup of new names may delay a reload.
 const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);
@@ -77,7 +78,7 @@ impl Handover {
         let mut lookups = tokio::task::JoinSet::new();
         for succession in self.fresh() {
             let targets = succession.targets.clone();
-            lookups.spawn(async move { targets.resolve_new().await });
+            lookups.spawn(async move { resolve_new(&targets).await });
         }
         let all = async { while lookups.join_next().await.is_some() {} };
         // Those that take longer count as unknown.

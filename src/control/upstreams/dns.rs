@@ -9,6 +9,8 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::upstream::{Addresses, literal};
+
 /// How long a lookup may take.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -20,9 +22,6 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// While lookups keep failing, this is the time between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-
-/// The addresses of a name: sorted, each once. Equal sets are equal values.
-pub(crate) type Addresses = Arc<[SocketAddr]>;
 
 /// Why a name has no addresses.
 #[derive(Debug, Error)]
@@ -74,12 +73,6 @@ pub(crate) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, Res
         Err(_elapsed) => return Err(ResolveError::TimedOut { host: host.to_owned() }),
     };
     set(found).ok_or_else(|| ResolveError::Empty { host: host.to_owned() })
-}
-
-/// The IP address that `host` is, if it is one: such an endpoint needs no [`keep_resolved`].
-#[must_use]
-pub(crate) fn literal(host: &str) -> Option<IpAddr> {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 /// The addresses that there is a route to. Where there is none to any, the network may be on its way: all.

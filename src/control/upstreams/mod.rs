@@ -1,3 +1,4 @@
 //! Background work on upstreams.
 
 pub(crate) mod dns;
+pub(crate) mod names;

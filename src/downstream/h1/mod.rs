@@ -14,51 +14,41 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
 use shared::Inner;
-pub(crate) use shared::{Interim, RequestBody};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use transfer::{Transfer, response_framing};
 
-use crate::downstream::service::{Call, Record, Reply, Service, Tunnel};
 use crate::http::body::Body;
+use crate::http::body::request::RequestBody;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::h1::decoder::Decoder;
 use crate::http::h1::framing::{Framing, may_have_body};
-use crate::http::h1::head::{HeadLimits, Input, RequestHead};
+use crate::http::h1::head::{Input, RequestHead};
 use crate::http::h1::output::{Output, connection_option};
-use crate::http::message::{Request, Response};
+use crate::http::interim::Interim;
+use crate::http::message::{Request, Response, is_continue};
 use crate::net::drain::Seat;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
+use crate::proxy::client::Downstream;
+use crate::proxy::exchange_log::Record;
+use crate::proxy::reply::{Call, Reply, Tunnel};
+use crate::proxy::serve;
+use crate::snapshot::listener::ConnectionLimits;
 
 /// How long a closing connection is still read, so that its last response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Limits and timeouts of the downstream side; `None` is off.
-#[derive(Debug)]
-pub(crate) struct ServerOptions {
-    pub(crate) limits: HeadLimits,
-    /// Drop fields whose names have other characters than letters, digits and dashes (`headers.underscores`).
-    pub(crate) drops_unusual_fields: bool,
-    /// A client that has ended its sending half is still answered (`half_close`).
-    pub(crate) allows_half_close: bool,
-    pub(crate) request_header: Option<Duration>,
-    pub(crate) request_body: Option<Duration>,
-    pub(crate) response_write: Option<Duration>,
-    pub(crate) keep_alive: Option<Duration>,
-    pub(crate) requests: Option<u64>,
-}
-
 /// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already, and
 /// the first head is awaited since `began`. `options` hold until that head begins to come. Answers why it
 /// ended, as a label for the metrics.
-pub(crate) async fn serve<S: Service>(
+pub(crate) async fn serve(
     stream: Stream,
     early: Bytes,
     began: Instant,
-    service: &S,
-    options: Arc<ServerOptions>,
+    client: &Downstream,
+    options: Arc<ConnectionLimits>,
     seat: &Seat,
 ) -> &'static str {
     let timer = Timer::default();
@@ -90,12 +80,12 @@ pub(crate) async fn serve<S: Service>(
         idle_since: None,
         ended: "client",
     };
-    connection.run(service).await
+    connection.run(client).await
 }
 
 struct Connection<'a> {
     inner: Rc<RefCell<Inner>>,
-    options: Arc<ServerOptions>,
+    options: Arc<ConnectionLimits>,
     seat: &'a Seat,
     timer: Timer,
     /// Whether a part of the next head is there.
@@ -124,16 +114,16 @@ enum After {
 }
 
 impl Connection<'_> {
-    async fn run<S: Service>(mut self, service: &S) -> &'static str {
+    async fn run(mut self, client: &Downstream) -> &'static str {
         loop {
-            let head = std::future::poll_fn(|cx| self.poll_head(cx, service)).await;
+            let head = std::future::poll_fn(|cx| self.poll_head(cx, client)).await;
             let after = match head {
                 // Boxed, so that a connection between two requests does not hold the room that a request takes.
-                Ok(Some(head)) => Box::pin(self.exchange(head, service)).await,
+                Ok(Some(head)) => Box::pin(self.exchange(head, client)).await,
                 Ok(None) => After::Close,
                 Err(error) => {
                     self.ended = error.reason();
-                    Box::pin(self.refuse(service.refuse(error))).await
+                    Box::pin(self.refuse(serve::refuse_unreadable(client, error))).await
                 }
             };
             let ended = self.ended;
@@ -152,16 +142,16 @@ impl Connection<'_> {
     }
 
     /// The next request's head; `None` when the connection ends before one begins.
-    fn poll_head<S: Service>(
+    fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        service: &S,
+        client: &Downstream,
     ) -> Poll<Result<Option<RequestHead>, Error>> {
         let inner = &mut *self.inner.borrow_mut();
         loop {
             if !inner.input.is_empty() {
                 if !std::mem::replace(&mut self.head_has_begun, true) {
-                    service.refresh(&mut self.options);
+                    client.refresh(&mut self.options);
                 }
                 if let Some(head) = inner.input.request_head(&self.options.limits)? {
                     self.request_began = None;
@@ -208,12 +198,13 @@ impl Connection<'_> {
     }
 
     /// Answers one request. A function that makes the future, and not an async one: that would keep its arguments' room.
-    fn exchange<S: Service>(&mut self, head: RequestHead, service: &S) -> impl Future<Output = After> {
+    fn exchange(&mut self, head: RequestHead, client: &Downstream) -> impl Future<Output = After> {
         let (method, version, persists) = (head.method.clone(), head.version, head.persists);
         let request = self.begin(head);
-        let interim = (version >= Version::HTTP_11).then(|| Interim(self.inner.clone()));
+        let interim = (version >= Version::HTTP_11).then(|| Interim::new(self.inner.clone()));
         // Boxed once more, because a future that is pinned in place takes its room twice.
-        let mut answering = Box::pin(service.call(request, Call { timer: self.timer.clone(), interim }));
+        let mut answering =
+            Box::pin(serve::serve(client, request, Call { timer: self.timer.clone(), interim }));
         async move {
             let reply = std::future::poll_fn(|cx| {
                 if let Poll::Ready(reply) = answering.as_mut().poll(cx) {
@@ -244,7 +235,7 @@ impl Connection<'_> {
     }
 
     /// Whether the connection ends with this answer, and why.
-    fn is_last<R>(&mut self, reply: &Reply<R>, persists: bool) -> bool {
+    fn is_last(&mut self, reply: &Reply, persists: bool) -> bool {
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
         let draining = self.seat.is_draining();
@@ -277,7 +268,7 @@ impl Connection<'_> {
             && head.headers.get(header::EXPECT).is_some_and(|expect| is_continue(expect.as_bytes()));
         let body = match head.framing {
             Framing::None => Body::Empty,
-            _ => Body::Request(RequestBody { inner: self.inner.clone(), request: inner.request }),
+            _ => Body::Request(RequestBody::new(self.inner.clone(), inner.request)),
         };
         let RequestHead { method, target, version, mut headers, .. } = head;
         inner.allows_half_close = self.options.allows_half_close;
@@ -289,7 +280,7 @@ impl Connection<'_> {
     }
 
     /// Answers bytes that are no request, and gives the connection up.
-    async fn refuse<R: Record>(&mut self, reply: Reply<R>) -> After {
+    async fn refuse(&mut self, reply: Reply) -> After {
         match self.respond(reply, &Method::GET, Version::HTTP_11, true).await {
             After::Close | After::KeepAlive => After::Linger,
             after => after,
@@ -297,9 +288,9 @@ impl Connection<'_> {
     }
 
     /// Writes a response, head and body. As [`Connection::exchange`], a function for the sake of room.
-    fn respond<R: Record>(
+    fn respond(
         &mut self,
-        reply: Reply<R>,
+        reply: Reply,
         method: &Method,
         version: Version,
         close: bool,
@@ -358,12 +349,7 @@ impl Connection<'_> {
     }
 
     /// Returns the response that the client gets instead of one that broke with `error`, if nothing of that was written.
-    fn replacement(
-        &self,
-        broken: &Transfer,
-        error: Error,
-        record: &mut impl Record,
-    ) -> Option<Response<Body>> {
+    fn replacement(&self, broken: &Transfer, error: Error, record: &mut Record) -> Option<Response<Body>> {
         let is_retracted = broken.retract(&mut self.inner.borrow_mut().output);
         if is_retracted { record.replace(error) } else { None }
     }
@@ -384,7 +370,7 @@ impl Connection<'_> {
     }
 
     /// Hands the connection over after a 101.
-    async fn upgrade<R: Record>(&mut self, reply: Reply<R>, tunnel: Tunnel) -> After {
+    async fn upgrade(&mut self, reply: Reply, tunnel: Tunnel) -> After {
         {
             let mut inner = self.inner.borrow_mut();
             let headers = &reply.response.headers;
@@ -446,9 +432,4 @@ impl Connection<'_> {
         });
         let _over_in_any_case = self.timer.within(limit, discard).await;
     }
-}
-
-/// Whether an Expect field says `100-continue` (RFC 9110 §10.1.1).
-pub(crate) fn is_continue(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"100-continue")
 }

@@ -1,35 +1,25 @@
 //! A client connection as its request's body and its loop share it.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 
+use crate::http::body::request::RequestSource;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::h1::decoder::Decoder;
 use crate::http::h1::head::Input;
 use crate::http::h1::output::Output;
+use crate::http::interim::InterimSink;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer};
 
 /// What is read of a request body that nobody wanted, so that its connection can go on.
 const DRAIN_BYTES: u64 = 64 * 1024;
-
-/// Sends interim responses (RFC 9110 §15.2) to the client of one request.
-#[derive(Clone)]
-pub(crate) struct Interim(pub(super) Rc<RefCell<Inner>>);
-
-impl Interim {
-    /// Queues an interim response; it goes out with the next write.
-    pub(crate) fn send(&self, status: StatusCode, headers: &Fields) {
-        self.0.borrow_mut().output.push_informational(status, headers);
-    }
-}
 
 /// The connection as its request's body and its loop share it. Borrowed within a poll, never across one.
 pub(super) struct Inner {
@@ -39,9 +29,9 @@ pub(super) struct Inner {
     pub(super) decoder: Decoder,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) continue_awaited: bool,
-    /// As the request's [`ServerOptions`](super::ServerOptions) have it, for its trailers.
+    /// As in [`ConnectionLimits`](crate::snapshot::listener::ConnectionLimits), for its trailers.
     pub(super) drops_unusual_fields: bool,
-    /// As the request's [`ServerOptions`](super::ServerOptions) have it.
+    /// As in [`ConnectionLimits`](crate::snapshot::listener::ConnectionLimits).
     pub(super) allows_half_close: bool,
     /// The client has ended its sending half, and may still read.
     pub(super) has_ended: bool,
@@ -55,28 +45,29 @@ pub(super) struct Inner {
     pub(super) timer: Timer,
 }
 
-/// The body of a request, read from its connection as it is polled.
-pub(crate) struct RequestBody {
-    pub(super) inner: Rc<RefCell<Inner>>,
-    pub(super) request: u64,
+impl InterimSink for RefCell<Inner> {
+    fn send(&self, status: StatusCode, headers: &Fields) {
+        self.borrow_mut().output.push_informational(status, headers);
+    }
 }
 
-impl RequestBody {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let inner = &mut *self.inner.borrow_mut();
-        if inner.request != self.request {
+/// A body that outlives its request reads nothing of the next one: it is at its end.
+impl RequestSource for RefCell<Inner> {
+    fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let inner = &mut *self.borrow_mut();
+        if inner.request != request {
             return Poll::Ready(None);
         }
         inner.poll_body(cx)
     }
 
-    pub(crate) fn is_end_stream(&self) -> bool {
-        let inner = self.inner.borrow();
-        inner.request != self.request || (inner.decoder.is_done() && inner.body_error.is_none())
+    fn is_end_stream(&self, request: u64) -> bool {
+        let inner = self.borrow();
+        inner.request != request || (inner.decoder.is_done() && inner.body_error.is_none())
     }
 
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        self.inner.borrow().decoder.size_hint()
+    fn size_hint(&self) -> SizeHint {
+        self.borrow().decoder.size_hint()
     }
 }
 

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::OpenStream;
 use super::task::StreamTask;
-use crate::downstream::service::Record as _;
 use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 use crate::http::forward::{drop_unusual_trailers, filter_trailers};

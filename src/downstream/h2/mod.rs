@@ -23,8 +23,6 @@ use task::{OnThisWorker, STREAM};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::downstream::h1::ServerOptions;
-use crate::downstream::service::{Call, Record as _, Reply, Service};
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -35,7 +33,9 @@ use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
 use crate::proxy::client::Downstream;
 use crate::proxy::exchange_log::Record;
+use crate::proxy::reply::{Call, Reply};
 use crate::proxy::serve;
+use crate::snapshot::listener::ConnectionLimits;
 
 /// Streams that a client may have open at once.
 const CONCURRENT_STREAMS: u32 = 128;
@@ -50,7 +50,7 @@ pub(crate) async fn serve(
     stream: Stream,
     began: Instant,
     downstream: Rc<Downstream>,
-    options: Arc<ServerOptions>,
+    options: Arc<ConnectionLimits>,
     seat: &Seat,
 ) -> &'static str {
     let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
@@ -113,7 +113,7 @@ struct Streaming {
 /// What the streams of a connection tell it.
 struct Streams {
     /// Limits and timeouts as the latest stream found them.
-    options: RefCell<Arc<ServerOptions>>,
+    options: RefCell<Arc<ConnectionLimits>>,
     open: Cell<u32>,
     served: Cell<u64>,
     /// Since when no stream is open.
@@ -129,7 +129,7 @@ struct Streams {
 }
 
 impl Streams {
-    fn new(began: Instant, options: Arc<ServerOptions>) -> Self {
+    fn new(began: Instant, options: Arc<ConnectionLimits>) -> Self {
         Self {
             options: RefCell::new(options),
             open: Cell::new(0),
@@ -163,7 +163,7 @@ impl Streams {
     }
 
     /// To be read and let go of within a poll.
-    fn options(&self) -> Ref<'_, Arc<ServerOptions>> {
+    fn options(&self) -> Ref<'_, Arc<ConnectionLimits>> {
         self.options.borrow()
     }
 
@@ -252,7 +252,7 @@ impl Streaming {
             request.headers.retain(|name, _| !forward::is_unusual(name));
         }
         let reply = match self.check(&request) {
-            Ok(()) => (*self.downstream).call(request, Call { timer, interim: None }).await,
+            Ok(()) => serve::serve(&self.downstream, request, Call { timer, interim: None }).await,
             Err(error) => {
                 let begun = self.downstream.begin();
                 serve::refuse(error, Record::begin(&self.downstream, &begun, &request))

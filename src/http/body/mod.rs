@@ -1,23 +1,17 @@
 //! The body of a message, in either direction and of any origin.
 
 mod kept;
+pub(crate) mod request;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 pub(crate) use kept::{Keeping, KeptBodies, KeptBody};
 
-use crate::downstream::h1::RequestBody;
+use crate::http::body::request::RequestBody;
 use crate::http::error::Error;
-use crate::http::fields::Fields;
-use crate::http::message::Response;
-
-/// Tells why the gateway itself answers as it does.
-const X_GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
 
 /// A body that comes frame by frame, within the limits of whoever made it.
 #[derive(Default)]
@@ -82,17 +76,6 @@ impl Body {
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),
             Body::Request(_) | Body::Boxed(_) => None,
         }
-    }
-}
-
-impl From<Error> for Response<Body> {
-    /// The answer that tells a client of a failure.
-    fn from(error: Error) -> Self {
-        let text = format!("{}: {error}\n", error.reason());
-        let mut headers = Fields::with_capacity(4);
-        headers.append(CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") });
-        headers.append(X_GATEWAY_ERROR, HeaderValue::from_static(error.reason()));
-        Response { status: error.status(), headers, body: Body::full(text) }
     }
 }
 

@@ -16,7 +16,6 @@ use crate::config::HeaderCase;
 use crate::http::fields::Fields;
 use crate::net::end_of_turn;
 use crate::net::stream::Stream;
-use crate::upstream::transport::h1::client::OutgoingHead;
 
 /// Data below this is copied next to its head: one slice is cheaper to write than two.
 pub(crate) const COPY_BELOW: usize = 2 * 1024;
@@ -26,6 +25,19 @@ const GATHER_BYTES: usize = 16 * 1024;
 
 /// Room for the head of a usual message.
 const HEAD_BYTES: usize = 512;
+
+/// The request as it is sent.
+pub(crate) struct OutgoingHead<'a> {
+    pub(crate) method: &'a Method,
+    /// Path and query, as sent.
+    pub(crate) target: &'a str,
+    /// Without framing fields; with exactly one Host.
+    pub(crate) headers: &'a Fields,
+    /// The `Connection` field: `close`, or `upgrade`.
+    pub(crate) connection: Option<&'a str>,
+    /// The letter case of names in this head, and in that of the response.
+    pub(crate) case: HeaderCase,
+}
 
 /// Bytes waiting to be written: a head part, at most one chunk of body, and what ends that chunk.
 #[derive(Debug, Default)]

@@ -14,7 +14,6 @@ pub(crate) use tls::Tls;
 
 use crate::config::load::files::Files;
 use crate::config::{self, HalfClose, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores};
-use crate::downstream::h1::ServerOptions;
 use crate::http::h1::HeadLimits;
 use crate::net::tls::TlsError;
 use crate::observe::metrics::ListenerStats;
@@ -45,7 +44,7 @@ pub(crate) struct Entrance {
     /// The listener's counts, which outlive its settings.
     pub(crate) stats: Arc<ListenerStats>,
     /// Limits and timeouts of connections, HTTP/1 and HTTP/2.
-    pub(crate) options: Arc<ServerOptions>,
+    pub(crate) options: Arc<ConnectionLimits>,
     /// `limits.body`, where a route has none of its own.
     pub(crate) body_bytes_max: Option<u64>,
     pub(crate) tls: Option<Tls>,
@@ -59,6 +58,21 @@ pub(crate) struct Entrance {
     pub(crate) connections: Option<NonZeroU32>,
     /// `limits.connections_per_client`.
     pub(crate) connections_per_client: Option<NonZeroU32>,
+}
+
+/// The limits and timeouts of a connection and its requests; `None` is off.
+#[derive(Debug)]
+pub(crate) struct ConnectionLimits {
+    pub(crate) limits: HeadLimits,
+    /// Drop fields whose names have other characters than letters, digits and dashes (`headers.underscores`).
+    pub(crate) drops_unusual_fields: bool,
+    /// A client that has ended its sending half is still answered (`half_close`).
+    pub(crate) allows_half_close: bool,
+    pub(crate) request_header: Option<Duration>,
+    pub(crate) request_body: Option<Duration>,
+    pub(crate) response_write: Option<Duration>,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) requests: Option<u64>,
 }
 
 /// The HTTP versions that a listener speaks.
@@ -99,7 +113,7 @@ impl Entrance {
             name: config.name().into(),
             stats: running
                 .map_or_else(|| Arc::new(ListenerStats::new(workers)), |running| running.stats.clone()),
-            options: Arc::new(ServerOptions {
+            options: Arc::new(ConnectionLimits {
                 limits: HeadLimits {
                     headers: length(limits.headers),
                     header_bytes: limits.header_bytes.length(),

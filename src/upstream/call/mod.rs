@@ -19,8 +19,8 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
+use crate::http::h1::output::OutgoingHead;
 use crate::net::timer::{Timer, deadline, earlier};
-use crate::upstream::transport::h1::client::OutgoingHead;
 use crate::upstream::transport::h1::exchange::Received;
 
 /// A request of the gateway's own, fit to be sent.

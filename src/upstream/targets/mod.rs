@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-pub(crate) use names::watch_names;
+pub(crate) use names::{Addresses, Name, literal};
 use tokio::task::JoinSet;
 
 use super::endpoint::{Endpoint, EndpointSet, Upstream};
@@ -19,7 +19,6 @@ use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Mailboxes, Pool};
 use crate::config::load::files::Files;
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
-use crate::control::upstreams::dns::literal;
 use crate::net::tls;
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
@@ -154,7 +153,7 @@ impl Targets {
 
     /// Tells the addresses of a target. Those that it had before keep their endpoint, connections included;
     /// those that are gone are drained.
-    fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
+    pub(crate) fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
         let Some(of) = self.targets.get(target) else { return };
         let mut state = self.lock();
         if state.superseded {

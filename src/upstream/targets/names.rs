@@ -1,26 +1,29 @@
-//! Names of targets, looked up on the control side: before a reload takes effect, and then now and again.
+//! The names among an upstream's endpoints, and the tasks that resolve them. Resolving itself is the control plane's.
 
-use std::net::SocketAddr;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
 use super::{State, Targets};
-use crate::control::upstreams::dns::{Addresses, keep_resolved, literal, resolve_once};
 use crate::upstream::origin::Origin;
 
-/// With `resolve: off`, how long after a failed look-up the next one comes at most.
-const RETRY_AT_MOST: Duration = Duration::from_secs(60);
+/// The addresses of a name: sorted, each once. Equal sets are equal values.
+pub(crate) type Addresses = Arc<[SocketAddr]>;
 
-/// A name that has to be looked up.
-struct Name {
-    /// Which target it is of.
-    target: usize,
-    origin: Arc<Origin>,
-    host: String,
-    port: u16,
+/// A name that must be resolved.
+pub(crate) struct Name {
+    /// The position of its target.
+    pub(crate) target: usize,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Returns the IP address that `host` is, in brackets or without, or `None` if it is a name.
+#[must_use]
+pub(crate) fn literal(host: &str) -> Option<IpAddr> {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 impl Targets {
@@ -34,82 +37,40 @@ impl Targets {
         })
     }
 
-    /// Looks up, all at the same time, the names that nothing is known of yet, so that the first request has not to
-    /// wait for DNS. Takes no longer than one lookup may. A failure is left to [`watch_names`], which tries again and logs it.
-    pub(crate) async fn resolve_new(&self) {
-        let unknown: Vec<Name> = {
-            let state = self.lock();
-            // Those that are watched are being looked up.
-            let names = self.names().filter(|_| state.watching.is_empty());
-            names.filter(|name| state.addresses(name.target).is_empty()).collect()
-        };
-        let lookups = unknown.into_iter().map(|name| async move {
-            let found = resolve_once(&name.host, name.port).await;
-            (name, found)
-        });
-        let mut lookups: JoinSet<_> = lookups.collect();
-        while let Some(ended) = lookups.join_next().await {
-            match ended {
-                Ok((name, Ok(found))) => self.set_addresses(name.target, &found),
-                Ok((name, Err(error))) => {
-                    tracing::debug!(host = name.host, "{error}; looked up again once the reload is done");
-                }
-                Err(_panic) => tracing::error!("internal error: a lookup panicked"),
+    /// Returns the names that have no address yet and that no task resolves.
+    pub(crate) fn unknown_names(&self) -> Vec<Name> {
+        let state = self.lock();
+        let names = self.names().filter(|_| state.watching.is_empty());
+        names.filter(|name| state.addresses(name.target).is_empty()).collect()
+    }
+
+    /// Spawns the task that `watch` makes of each name, of the interval at which it is resolved (`None` for once), and of its
+    /// known addresses. Does nothing if such tasks run already, or once the targets are superseded.
+    pub(crate) fn watch_with<F>(
+        self: &Arc<Self>,
+        watch: impl Fn(Weak<Self>, Name, Option<Duration>, Addresses) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut state = self.lock();
+        if state.superseded || !state.watching.is_empty() {
+            return;
+        }
+        for name in self.names() {
+            let known = state.addresses(name.target);
+            if self.resolve.is_some() || known.is_empty() {
+                state.watching.spawn(watch(Arc::downgrade(self), name, self.resolve, known));
             }
         }
     }
 }
 
 impl State {
-    /// The addresses that are known of a target, sorted.
+    /// Returns the known addresses of a target, sorted.
     fn addresses(&self, target: usize) -> Addresses {
         let endpoints = self.endpoints.iter().filter(|(index, _)| *index == target);
         let mut addresses: Vec<SocketAddr> = endpoints.map(|(_, endpoint)| endpoint.address()).collect();
         addresses.sort_unstable();
         addresses.into()
-    }
-}
-
-/// Looks the names of an upstream up, now and again, for as long as it is in force; what is known of them so far
-/// holds until then. Runs on the control side. Names that are watched already go on being so.
-pub(crate) fn watch_names(targets: &Arc<Targets>) {
-    let mut state = targets.lock();
-    if state.superseded || !state.watching.is_empty() {
-        return;
-    }
-    for name in targets.names() {
-        let known = state.addresses(name.target);
-        if targets.resolve.is_some() || known.is_empty() {
-            state.watching.spawn(watch(Arc::downgrade(targets), name, targets.resolve, known));
-        }
-    }
-}
-
-/// Looks a name up every `interval`, or until it is found once.
-async fn watch(targets: Weak<Targets>, name: Name, interval: Option<Duration>, known: Addresses) {
-    let known_until =
-        interval.filter(|_| !known.is_empty()).and_then(|interval| name.origin.next_lookup(interval));
-    let (found, mut addresses) = watch::channel(known);
-    let tell = async {
-        while addresses.changed().await.is_ok() {
-            // They live as long as a snapshot has them: without one there is nobody to tell.
-            let Some(targets) = targets.upgrade() else { return };
-            targets.set_addresses(name.target, &addresses.borrow_and_update().clone());
-            if interval.is_none() {
-                return;
-            }
-        }
-    };
-    let look_up = async {
-        // What is known was looked up a moment ago, or goes on from before a reload.
-        if let Some(until) = known_until {
-            tokio::time::sleep_until(until).await;
-        }
-        name.origin.looks_up();
-        keep_resolved(name.host, name.port, interval.unwrap_or(RETRY_AT_MOST), found).await;
-    };
-    tokio::select! {
-        () = look_up => {}
-        () = tell => {}
     }
 }

@@ -10,7 +10,7 @@ impl Targets {
     /// not among them, they are frozen: requests that began under the old configuration go on with the endpoints
     /// there are, and what DNS says is acted upon by those that took over. Endpoints that nobody took are retired.
     ///
-    /// Call it in one go with what makes `current` be in force, and before [`super::watch_names`] for `current`:
+    /// Call it in one go with what makes `current` be in force, and before [`Targets::watch_with`] for `current`:
     /// looking names up in between would add what `current` does not know of.
     ///
     /// The answer is what drains from here on, for reports: all endpoints that were retired, now or before, and

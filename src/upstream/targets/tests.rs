@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::control::upstreams::names::{resolve_new, watch_names};
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::{Acquired, Patience, Slot, Wanted, mailbox};
@@ -262,7 +263,7 @@ async fn greater_limits_reach_who_waits() {
 async fn new_names_are_looked_up_before_anybody_asks_and_a_failure_is_none_of_the_others() {
     // Reserved never to exist (RFC 6761 §6.4).
     let targets = build(&json!({ "endpoints": ["http://nowhere.invalid", "http://localhost"] }), None);
-    targets.resolve_new().await;
+    resolve_new(&targets).await;
     assert!(!addresses(&targets).is_empty());
     assert!(endpoints(&targets).iter().all(|endpoint| endpoint.url() == "http://localhost"));
 }
@@ -322,6 +323,6 @@ async fn frequent_reloads_do_not_put_the_next_lookup_off() {
     tokio::time::advance(INTERVAL / 2).await;
     assert_eq!(after.next_lookup(INTERVAL), first, "as those from before were to do it");
     tokio::time::advance(INTERVAL / 2).await;
-    after.looks_up();
+    after.begin_lookups();
     assert_eq!(after.next_lookup(INTERVAL), first.map(|first| first + INTERVAL));
 }

@@ -17,7 +17,7 @@ use crate::http::fields::Fields;
 use crate::http::h1::decoder::Decoder;
 use crate::http::h1::framing::Framing;
 use crate::http::h1::head::{HeadLimits, Input, ResponseHead};
-use crate::http::h1::output::{COPY_BELOW, Output};
+use crate::http::h1::output::{COPY_BELOW, OutgoingHead, Output};
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
 
@@ -45,19 +45,6 @@ pub(crate) struct ExchangeOptions {
     pub(crate) expect_continue: bool,
     /// The request asks for a protocol upgrade, so that a 101 is in order.
     pub(crate) upgrade: bool,
-}
-
-/// The request as it is sent.
-pub(crate) struct OutgoingHead<'a> {
-    pub(crate) method: &'a Method,
-    /// Path and query, as sent.
-    pub(crate) target: &'a str,
-    /// Without framing fields; with exactly one Host.
-    pub(crate) headers: &'a Fields,
-    /// The `Connection` field: `close`, or `upgrade`.
-    pub(crate) connection: Option<&'a str>,
-    /// The letter case of names in this head, and in that of the response.
-    pub(crate) case: HeaderCase,
 }
 
 /// Why an exchange brought no response, and what that means for a second try.

@@ -9,12 +9,12 @@ use http::{Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::downstream::h1::Interim;
 use crate::http::body::{Body, KeptBody, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::h1::{ResponseHead, may_have_body};
+use crate::http::interim::Interim;
 use crate::net::stream::Stream;
 use crate::upstream::attempt::Attempt;
 use crate::upstream::pool::connection::{Age, CloseReason, Connection, Word};

@@ -7,7 +7,7 @@ use crate::http::forward;
 use crate::http::forward::ClientOrigin;
 use crate::policy::Reverse;
 use crate::proxy::exchange_log::Record;
-use crate::proxy::serve::Outgoing;
+use crate::proxy::outgoing::Outgoing;
 use crate::snapshot::{HostSent, UpstreamRoute};
 use crate::upstream::{Endpoint, Received};
 

@@ -15,10 +15,11 @@ use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::h1::parse_target;
 use crate::http::path::{EncodedSlash, normalise};
+use crate::proxy::action::act;
 use crate::proxy::client::{Begun, Downstream};
 use crate::proxy::exchange_log::Record;
-use crate::proxy::reply::Call;
-use crate::proxy::serve::{Answer, Incoming, act, check_slashes};
+use crate::proxy::incoming::{Incoming, check_slashes};
+use crate::proxy::reply::{Answer, Call};
 use crate::router::{Found, Parameters, RequestLine};
 use crate::snapshot::Route;
 

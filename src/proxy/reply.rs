@@ -38,3 +38,23 @@ pub(crate) struct Reply {
 /// from and to the client, and what went wrong.
 pub(crate) type Tunnel =
     Box<dyn FnOnce(Stream, Bytes) -> Pin<Box<dyn Future<Output = (u64, u64, Option<Error>)>>>>;
+
+/// A response on its way to the client, before its exchange is logged.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Body>,
+    pub(crate) tunnel: Option<Tunnel>,
+    /// The client's connection cannot be used any more.
+    pub(crate) close: bool,
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        Answer { response, tunnel: None, close: false }
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Answer { response: error.into(), tunnel: None, close: error.closes_connection() }
+    }
+}

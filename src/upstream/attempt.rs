@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::header;
+use http::{Method, header};
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
@@ -18,7 +18,7 @@ use crate::net::timer::{Timer, earlier};
 use crate::upstream::pool::connection::Connection;
 use crate::upstream::transport::dial::dial;
 use crate::upstream::transport::h1::client::ExchangeOptions;
-use crate::upstream::transport::h1::exchange::{Received, begin, receive};
+use crate::upstream::transport::h1::exchange::{ReceiveOptions, Received, begin, receive};
 
 /// What one try sends, and how long it may take.
 pub(crate) struct Attempt<'a> {
@@ -92,20 +92,27 @@ impl Attempt<'_> {
             Some(connection) => {
                 progress.reused();
                 let kept = self.keep(&body);
-                (true, begin(connection, self, self.now, body, kept))
+                (true, begin(connection, &self.head, self.options(self.now), body, kept))
             }
             // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
             None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
                 Ok(connection) => {
                     let is_kept = connection.is_kept();
                     let kept = if is_kept { self.keep(&body) } else { None };
-                    (is_kept, begin(connection, self, Instant::now(), body, kept))
+                    (is_kept, begin(connection, &self.head, self.options(Instant::now()), body, kept))
                 }
                 Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
             },
         };
         let method = self.head.method;
-        receive(response, self, head_by).await.map_err(|failure| {
+        let receiving = ReceiveOptions {
+            is_head: *method == Method::HEAD,
+            interim: self.interim,
+            head_by,
+            done_by: self.done_by,
+            timer: self.timer,
+        };
+        receive(response, &receiving).await.map_err(|failure| {
             // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
             let repeatable = failure.unsent || method.is_idempotent();
             let stale = kept && failure.unanswered && repeatable;
@@ -197,7 +204,7 @@ impl Attempt<'_> {
     }
 
     /// What the exchange needs to know of all this.
-    pub(super) fn options(&self, now: Instant) -> ExchangeOptions {
+    fn options(&self, now: Instant) -> ExchangeOptions {
         ExchangeOptions {
             now: Some(now),
             timer: self.timer.clone(),

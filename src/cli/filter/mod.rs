@@ -1,5 +1,6 @@
 //! `gateway filter`: for whoever writes filters.
 
+mod input;
 mod message;
 mod new;
 mod report;

@@ -1,7 +1,6 @@
 //! `gateway filter run`: a filter on a message, without a gateway.
 
-use std::fs;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,10 +11,11 @@ use clap::{Args, ValueEnum};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use tokio::runtime::{Builder, LocalOptions};
 
+use super::input::{contents, file, is_stdin, response_in, text_of};
 use super::message::{field, request_head, response_head};
+use super::refuse;
 use super::report::report;
 use super::upstreams::{Answer, played};
-use super::{refuse, saved};
 use crate::cli::{messages, output};
 use crate::config::{Filter, FilterSettings, WasmCache};
 use crate::filter::proxy_wasm::{Given, Journal, OfflineModule, Outcome, Pieces, PlayedUpstreams};
@@ -251,44 +251,6 @@ fn response_of(args: &RunArgs, notes: &mut Vec<String>) -> Result<Response<Bytes
     }
     made.headers_mut().extend(fields.into_iter().map(|(name, value)| (Some(name), value)));
     Ok(made)
-}
-
-/// Reads the response in a file, and adds the remarks about it to `notes`.
-pub(super) fn response_in(
-    path: &Path,
-    method: &Method,
-    notes: &mut Vec<String>,
-) -> Result<Response<Bytes>, String> {
-    let name = if is_stdin(path) { "standard input".into() } else { path.display().to_string() };
-    let saved = saved::read(&file(Some(path))?, method);
-    let saved = saved.map_err(|error| format!("{name} is no response: {error}"))?;
-    notes.extend(saved.notes.into_iter().map(|note| format!("{name}: {note}")));
-    Ok(saved.response)
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn file(path: Option<&Path>) -> Result<Bytes, String> {
-    let Some(path) = path else { return Ok(Bytes::new()) };
-    if !is_stdin(path) {
-        return contents(path).map(Bytes::from);
-    }
-    let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot read standard input: {error}"))?;
-    Ok(bytes.into())
-}
-
-fn contents(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-}
-
-fn text_of(path: &Path) -> Result<String, String> {
-    String::from_utf8(contents(path)?).map_err(|_| format!("{} is not UTF-8", path.display()))
 }
 
 /// `None` of a filter that does not start.

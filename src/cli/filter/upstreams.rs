@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http::Method;
 
-use super::run::response_in;
+use super::input::response_in;
 use crate::filter::proxy_wasm::{PlayedAnswer, PlayedUpstreams};
 
 /// An answer as the command line describes it.

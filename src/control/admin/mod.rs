@@ -6,6 +6,7 @@
 //! because a web page open in the operator's browser could otherwise read it under a name that it makes resolve to
 //! 127.0.0.1 (DNS rebinding).
 
+mod answer;
 mod client;
 mod pages;
 mod reload;

@@ -8,11 +8,10 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
+use super::answer::{Answer, TEXT};
 use super::{AdminState, reload};
 use crate::observe::metrics;
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
 // RFC 9512.
 const YAML: &str = "application/yaml";
 
@@ -21,27 +20,6 @@ struct Page {
     path: &'static str,
     about: &'static str,
     answer: fn(&AdminState) -> Answer,
-}
-
-pub(super) struct Answer {
-    status: StatusCode,
-    content_type: &'static str,
-    body: String,
-}
-
-impl Answer {
-    fn ok(content_type: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type, body }
-    }
-
-    pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Self {
-        Self { status, content_type: TEXT, body: body.into() }
-    }
-
-    /// Spread over lines: a person reads this in a terminal as often as a program does.
-    pub(super) fn json(value: &serde_json::Value) -> Self {
-        Self::ok(JSON, format!("{value:#}\n"))
-    }
 }
 
 const PAGES: [Page; 8] = [

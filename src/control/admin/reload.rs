@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::pages::Answer;
+use super::answer::Answer;
 
 /// How long a client is kept waiting. A reload takes less than a second, but for names that DNS is slow to tell.
 const PATIENCE: Duration = Duration::from_secs(30);

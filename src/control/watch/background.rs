@@ -6,7 +6,7 @@ use std::{io, thread};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use super::{Watcher, Writers};
+use super::watcher::{Watcher, Writers};
 
 /// A [`Watcher`] on a thread of its own: it looks at files, and a file system that does not answer holds up whoever looks.
 pub(crate) struct WatcherAside {

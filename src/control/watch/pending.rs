@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
 
-use super::Intervals;
+use super::intervals::Intervals;
 
 /// Whether the system tells that a file was closed after writing. Where it does not, nobody knows when a writer is done.
 const CLOSES_ARE_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));

@@ -1,10 +1,13 @@
 //! The scheme and the host that a client used.
 
-use super::forwarded::X_FORWARDED_PROTO;
+use http::HeaderName;
+
 use super::host::{RequestHost, parse_authority};
 use super::list_members;
 use crate::config::Scheme;
 use crate::http::fields::Fields;
+
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The scheme and the host of the URL that a client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

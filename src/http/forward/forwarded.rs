@@ -10,7 +10,7 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::client_origin::forwarded_scheme;
+use super::client_origin::{X_FORWARDED_PROTO, forwarded_scheme};
 use super::list_members;
 use super::spellings::{is_disguise, is_disguised_identity, is_identity};
 use crate::config;
@@ -18,7 +18,6 @@ use crate::http::fields::Fields;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What a downstream connection adds to each of its requests; made once for the connection.
 #[derive(Debug, Clone)]

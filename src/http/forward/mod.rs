@@ -18,7 +18,7 @@ mod upgrade;
 mod via;
 
 pub use client_origin::ClientOrigin;
-pub(crate) use forwarded::X_FORWARDED_PROTO;
+pub(crate) use client_origin::X_FORWARDED_PROTO;
 pub use forwarded::{Forwarding, client_ip, is_trusted};
 pub use hop_by_hop::remove_hop_by_hop;
 pub(crate) use hop_by_hop::{hop_by_hop, remove_named, replace_hop_by_hop};

@@ -2,7 +2,7 @@
 
 use rustls::pki_types::UnixTime;
 
-use super::{BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, time};
+use super::reader::{BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, time};
 
 /// `[0]` and `[3]` of a TBSCertificate.
 const VERSION: u8 = 0xa0;

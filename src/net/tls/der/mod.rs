@@ -4,68 +4,12 @@
 //! what it is, byte for byte, and one that is not verified at all, may be of any version and break any rule.
 
 mod certificate;
-
-use std::time::Duration;
+mod reader;
 
 use rustls::pki_types::UnixTime;
 
 pub(super) use self::certificate::{Certificate, Malformed};
-
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-/// An element: its tag, its content, and both with the length between them.
-#[derive(Debug, Clone, Copy)]
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-    whole: &'a [u8],
-}
-
-/// Reads one element after the other.
-#[derive(Debug, Clone, Copy)]
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// Returns the next element; `None` at the end, and where it is malformed or cut off.
-    fn next(&mut self) -> Option<Element<'a>> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        let whole = self.0.get(..self.0.len() - rest.len())?;
-        self.0 = rest;
-        Some(Element { tag, content, whole })
-    }
-
-    /// Returns the next element if it has this tag.
-    fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
-        self.next().filter(|element| element.tag == tag)
-    }
-
-    /// Skips the next element if it has this tag.
-    fn skip(&mut self, tag: u8) -> Option<()> {
-        if self.0.first() == Some(&tag) { self.next().map(drop) } else { Some(()) }
-    }
-
-    /// Returns a reader of the content of an element that has this tag and nothing behind it.
-    fn only(mut self, tag: u8) -> Option<Self> {
-        let content = self.expect(tag)?.content;
-        self.0.is_empty().then_some(Self(content))
-    }
-}
+use self::reader::{BIT_STRING, INTEGER, Reader, SEQUENCE, time};
 
 /// Returns true if `der` is one SEQUENCE and nothing besides, as certificates, keys and revocation lists are.
 pub(super) fn is_whole_sequence(der: &[u8]) -> bool {
@@ -149,50 +93,11 @@ pub(super) fn subject_public_key(info: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Parses a time as certificates have it: in seconds and UTC (RFC 5280 §4.1.2.5).
-fn time(element: Element<'_>) -> Option<UnixTime> {
-    let text = std::str::from_utf8(element.content).ok()?.strip_suffix('Z')?;
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let (year, rest) = match element.tag {
-        UTC_TIME => {
-            let (year, rest) = text.split_at_checked(2)?;
-            let year = year.parse::<u64>().ok()?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
-        }
-        GENERALIZED_TIME => {
-            let (year, rest) = text.split_at_checked(4)?;
-            (year.parse().ok()?, rest)
-        }
-        _ => return None,
-    };
-    if rest.len() != 10 {
-        return None;
-    }
-    let field = |at: usize| rest.get(at..at + 2)?.parse::<u64>().ok();
-    let (month, day) = (field(0)?, field(2)?);
-    let (hour, minute, second) = (field(4)?, field(6)?, field(8)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let seconds = days_since_1970(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-}
-
-/// Returns the days from 1970-01-01 to a date of the Gregorian calendar; 0 for an earlier one.
-fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
-    // Years that begin in March have their leap day at the end.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    // From 0000-03-01 to 1970-01-01.
-    Some(days.saturating_sub(719_468))
-}
-
 #[cfg(test)]
 mod tests {
     use support::Certificates;
 
+    use super::reader::{Element, GENERALIZED_TIME, OCTET_STRING, UTC_TIME};
     use super::*;
 
     #[test]

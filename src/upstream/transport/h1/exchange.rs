@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Version, header};
+use http::{StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -13,13 +13,14 @@ use crate::http::body::{Body, KeptBody, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
+use crate::http::h1::output::OutgoingHead;
 use crate::http::h1::{ResponseHead, may_have_body};
 use crate::http::interim::Interim;
 use crate::net::stream::Stream;
-use crate::upstream::attempt::Attempt;
+use crate::net::timer::Timer;
 use crate::upstream::pool::connection::{Age, CloseReason, Connection, Word};
 use crate::upstream::pool::{Pool, Slot};
-use crate::upstream::transport::h1::client::{Exchange, ExchangeFailure};
+use crate::upstream::transport::h1::client::{Exchange, ExchangeFailure, ExchangeOptions};
 
 /// What came back.
 pub(crate) struct Received {
@@ -47,18 +48,32 @@ impl Upgraded {
     }
 }
 
-/// Prepares to send a request on `connection` at the time `now`. What is taken from its body goes into `kept`.
+/// How a response is received.
+pub(crate) struct ReceiveOptions<'a> {
+    /// The request's method is HEAD.
+    pub(crate) is_head: bool,
+    /// Where interim responses go.
+    pub(crate) interim: Option<&'a Interim>,
+    /// When the head must be there, and the error if it is not.
+    pub(crate) head_by: Option<(Instant, Error)>,
+    /// When the whole exchange must be over.
+    pub(crate) done_by: Option<Instant>,
+    /// The timer of the task that receives it.
+    pub(crate) timer: &'a Timer,
+}
+
+/// Prepares to send a request on `connection`. What is taken from its body goes into `kept`.
 pub(crate) fn begin(
     connection: Connection,
-    attempt: &Attempt<'_>,
-    now: Instant,
+    head: &OutgoingHead<'_>,
+    options: ExchangeOptions,
     body: Body,
     kept: Option<Box<KeptBody>>,
 ) -> Pin<Box<ResponseBody>> {
     let Connection { stream, slot, served, word, age, .. } = connection;
     // In the place that it has as the response's body: it is large, and would be moved from one to the other.
     Box::pin(ResponseBody {
-        exchange: Exchange::new(stream, &attempt.head, body, kept, attempt.options(now)),
+        exchange: Exchange::new(stream, head, body, kept, options),
         lease: Some(Lease { slot, served: served + 1, bodiless: false, word, age, server_keeps: None }),
         complete: None,
         done_by: None,
@@ -66,21 +81,19 @@ pub(crate) fn begin(
 }
 
 /// Sends the request and waits for the head of the response. The connection goes back to its pool when the body has been
-/// read to its end, which for a small response is before this returns. `head_by` is when the head must be there, and the
-/// error if it is not.
+/// read to its end, which for a small response is before this returns.
 ///
 /// # Errors
 /// No response; the connection is closed. The failure tells what a second try may assume.
 pub(crate) async fn receive(
     mut response: Pin<Box<ResponseBody>>,
-    attempt: &Attempt<'_>,
-    head_by: Option<(Instant, Error)>,
+    options: &ReceiveOptions<'_>,
 ) -> Result<Received, ExchangeFailure> {
     let head = {
-        let head = std::future::poll_fn(|cx| response.poll_head(cx, attempt.interim));
-        match head_by {
+        let head = std::future::poll_fn(|cx| response.poll_head(cx, options.interim));
+        match options.head_by {
             None => head.await,
-            Some((by, error)) => attempt.timer.within(Some(by), head).await.unwrap_or(Err(error)),
+            Some((by, error)) => options.timer.within(Some(by), head).await.unwrap_or(Err(error)),
         }
     };
     let head = match head {
@@ -94,7 +107,7 @@ pub(crate) async fn receive(
     }
     if let Some(lease) = &mut response.lease {
         lease.server_keeps = server_keeps(&headers);
-        lease.bodiless = *attempt.head.method == Method::HEAD || !may_have_body(status);
+        lease.bodiless = options.is_head || !may_have_body(status);
         lease.word = lease.word.after(lease.bodiless && is_silent);
     }
     let body = match response.exchange.complete_body() {
@@ -104,7 +117,7 @@ pub(crate) async fn receive(
         }
         complete => {
             response.complete = complete;
-            response.done_by = attempt.done_by.filter(|_| !is_event_stream(&headers));
+            response.done_by = options.done_by.filter(|_| !is_event_stream(&headers));
             Body::Boxed(response)
         }
     };

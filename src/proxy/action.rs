@@ -1,0 +1,51 @@
+//! What a route does: respond, redirect, or forward to an upstream.
+
+use tokio::time::Instant;
+
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::forward;
+use crate::http::forward::ClientOrigin;
+use crate::proxy::client::Settings;
+use crate::proxy::exchange_log::Record;
+use crate::proxy::forward::forward_request;
+use crate::proxy::incoming::Incoming;
+use crate::proxy::outgoing::Outgoing;
+use crate::proxy::reply::{Answer, Call};
+use crate::router::Parameters;
+use crate::snapshot::{Action, Route};
+
+/// Does what the route says, at the time `now`.
+pub(crate) async fn act(
+    settings: &Settings,
+    route: &Route,
+    parameters: &Parameters<'_, '_>,
+    incoming: Incoming<'_>,
+    call: &Call,
+    now: Instant,
+    record: &mut Record,
+) -> Result<Answer, Error> {
+    match &route.action {
+        Action::Respond(respond) => {
+            if let Some(delay) = respond.delay() {
+                crate::proxy::delay::pass(now.checked_add(delay), incoming.body, &call.timer).await?;
+            }
+            Ok(respond.response().map(Body::full).into())
+        }
+        Action::Redirect(redirect) => {
+            let Incoming { path, query, authority, headers, .. } = &incoming;
+            let client = || ClientOrigin::new(settings.forwarding.client_scheme(headers), authority);
+            Ok(redirect.response(parameters, path, *query, client)?.map(Body::full).into())
+        }
+        Action::Upstream(upstream) => {
+            let Incoming { method, version, path, query, authority, headers, body } = incoming;
+            let target = upstream.target(path, query, parameters);
+            let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
+            // Before the route changes the fields.
+            let client_scheme = settings.forwarding.client_scheme(&headers);
+            let mut outgoing = Outgoing { method, target, headers, authority, client_scheme, path, upgrade };
+            outgoing.rewrite_headers(&settings.forwarding, version, route);
+            forward_request(upstream, call, &mut outgoing, body, now, record).await
+        }
+    }
+}

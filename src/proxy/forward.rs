@@ -1,0 +1,105 @@
+//! Forwards a request to an upstream: one attempt after the other, until there is a response.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::http::forward;
+use crate::http::message::Response;
+use crate::proxy::exchange_log::Record;
+use crate::proxy::outgoing::Outgoing;
+use crate::proxy::reply::{Answer, Call};
+use crate::proxy::retry::Retries;
+use crate::proxy::tunnel;
+use crate::snapshot::UpstreamRoute;
+use crate::snapshot::route_deadline::Removal;
+use crate::upstream::{Attempt, Endpoint, Received};
+
+/// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Sends a request to one endpoint after the other until there is a response, or no further try is allowed.
+pub(crate) async fn forward_request(
+    route: &UpstreamRoute,
+    call: &Call,
+    outgoing: &mut Outgoing<'_>,
+    mut body: Body,
+    mut now: Instant,
+    record: &mut Record,
+) -> Result<Answer, Error> {
+    // When the whole exchange must be over.
+    let done_by = route.timeouts.request.and_then(|limit| now.checked_add(limit));
+    let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
+    let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
+    let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
+    let mut candidates = endpoints.candidates();
+    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
+    let mut retries = Retries::new(&route.retry, route.timeouts.connect, endpoints.len());
+    let queued = Cell::new(Duration::ZERO);
+    let received = loop {
+        outgoing.set_host(route, endpoint)?;
+        let target = endpoint.target(&outgoing.target);
+        tracing::trace!(endpoint = endpoint.url(), target = &*target, "trying an endpoint");
+        record.attempt(endpoint);
+        let again = body.replay();
+        let attempt = Attempt {
+            head: outgoing.head(&target, route),
+            upgrade: outgoing.upgrade.is_some(),
+            interim: call.interim.as_ref(),
+            fresh: retries.fresh,
+            moves_on: retries.moves_on(now),
+            keeping: route.keeping.as_ref(),
+            now,
+            timeouts: &route.timeouts,
+            done_by,
+            queued: &queued,
+            timer: &call.timer,
+        };
+        match attempt.run(endpoint, body, record).await {
+            Ok(received) => break received,
+            Err(mut failure) => {
+                failure.body = failure.body.or(again);
+                let (error, failed) = (failure.error, endpoint);
+                (body, endpoint) = retries.next(failure, failed, &mut candidates)?;
+                tracing::debug!(endpoint = failed.url(), "trying again: {error}");
+                failed.pool().count_retry();
+                retries.back_off(&call.timer, done_by, error).await?;
+                now = Instant::now();
+            }
+        }
+    };
+    record.first_byte();
+    tracing::trace!(status = received.status.as_u16(), "response begins");
+    respond(received, outgoing, endpoint, route, call, record)
+}
+
+/// The response as the client gets it.
+fn respond(
+    mut received: Received,
+    outgoing: &Outgoing<'_>,
+    endpoint: &Endpoint,
+    route: &UpstreamRoute,
+    call: &Call,
+    record: &Record,
+) -> Result<Answer, Error> {
+    let status = received.status;
+    let upgrade = outgoing.upgrade.as_ref();
+    forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
+    forward::via(&mut received.headers, received.version);
+    if crate::proxy::addresses::may_be_in(status, route, &received.headers) {
+        crate::proxy::addresses::rewrite(&mut received, outgoing, endpoint, route, record);
+    }
+    let tunnel = received.upgraded.map(|upgraded| {
+        let removed = route.removal.as_ref().map(Removal::ended);
+        tunnel::open(upgraded, route.timeouts.idle, call.timer.clone(), removed)
+    });
+    let body = match &route.removal {
+        None => received.body,
+        Some(removal) => removal.bound(received.body),
+    };
+    let response = Response { status, headers: received.headers, body };
+    Ok(Answer { response, tunnel, close: false })
+}

@@ -5,24 +5,24 @@ use std::sync::Arc;
 
 use crate::config::{self, ConfigError, Loaded};
 use crate::downstream::bind::{cannot_bind, listen};
-use crate::downstream::listener::{Listen, Listener};
+use crate::downstream::listener::{Listener, UnregisteredSocket};
 use crate::path;
-use crate::snapshot::listener::{Entrance, ListenerId};
+use crate::snapshot::listener::{ListenerId, ListenerSettings};
 
 /// All listeners of the process; none at first.
 #[derive(Default)]
 pub(crate) struct Listeners {
     /// In the order of the file.
-    pub(crate) running: Vec<Running>,
+    pub(crate) running: Vec<RunningListener>,
     /// Those that were told to end, as long as they may have a socket open.
     pub(crate) ending: Vec<Arc<Listener>>,
 }
 
 /// A listener with its present settings.
 #[derive(Clone)]
-pub(crate) struct Running {
+pub(crate) struct RunningListener {
     pub(crate) listener: Arc<Listener>,
-    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) listener_settings: Arc<ListenerSettings>,
     /// What the settings were built from.
     pub(crate) written: config::Listener,
 }
@@ -40,23 +40,23 @@ pub(crate) enum Change {
 /// A plan with all of its sockets. They are bound and do not listen yet.
 pub(crate) struct Bound {
     /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
-    pub(crate) changes: Vec<(Change, Running)>,
+    pub(crate) changes: Vec<(Change, RunningListener)>,
     pub(crate) ending: Vec<Arc<Listener>>,
     /// The sockets of the new ones, by worker.
-    pub(crate) listen: Vec<Vec<Listen>>,
+    pub(crate) listen: Vec<Vec<UnregisteredSocket>>,
 }
 
 /// What the workers have to do for the listeners to be those of a configuration.
-pub(crate) struct Orders {
+pub(crate) struct WorkerCommands {
     /// What each worker has to listen on.
-    pub(crate) listen: Vec<Vec<Listen>>,
+    pub(crate) listen: Vec<Vec<UnregisteredSocket>>,
     /// Which listeners end.
     pub(crate) end: Vec<ListenerId>,
 }
 
 impl Listeners {
     /// Those that run, in the order of the file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Running> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RunningListener> {
         self.running.iter()
     }
 
@@ -67,10 +67,10 @@ impl Listeners {
     }
 }
 
-impl Running {
+impl RunningListener {
     /// The name, as it shows in logs and metrics.
     pub(crate) fn name(&self) -> &str {
-        &self.entrance.name
+        &self.listener_settings.name
     }
 
     /// The address that it listens on.
@@ -85,7 +85,7 @@ impl Bound {
     }
 
     /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &Running)> {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &RunningListener)> {
         self.changes.iter().map(|(change, running)| (*change, running))
     }
 
@@ -93,7 +93,7 @@ impl Bound {
     pub(crate) fn announcements(&self, loaded: &Loaded) -> Vec<String> {
         let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
         let lines = added.map(|(index, (_, added))| {
-            let scheme = if added.entrance.tls.is_some() { "https" } else { "http" };
+            let scheme = if added.listener_settings.tls.is_some() { "https" } else { "http" };
             // `changes` yields the configuration's listeners first, in its order.
             format!("listening on {scheme}://{} ({})", added.address(), loaded.listener_name(index))
         });
@@ -116,7 +116,7 @@ impl Bound {
 
     /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, and what the
     /// workers have to do for that.
-    pub(crate) fn commit(self) -> (Listeners, Orders) {
+    pub(crate) fn commit(self) -> (Listeners, WorkerCommands) {
         let Self { changes, mut ending, listen } = self;
         let (mut running, mut end) = (Vec::new(), Vec::new());
         for (change, one) in changes {
@@ -129,11 +129,11 @@ impl Bound {
                     ending.push(one.listener);
                 }
                 Change::Added | Change::Changed | Change::Kept => {
-                    one.listener.connections.set_limit(one.entrance.connections.map(Into::into));
+                    one.listener.connections.set_limit(one.listener_settings.connections.map(Into::into));
                     running.push(one);
                 }
             }
         }
-        (Listeners { running, ending }, Orders { listen, end })
+        (Listeners { running, ending }, WorkerCommands { listen, end })
     }
 }

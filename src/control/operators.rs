@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use crate::control::admin::{AdminState, Readiness, ReloadRequests};
-use crate::control::reload::{Old, Status};
+use crate::control::reload::{RetiredSnapshots, Status};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Scrape;
 
 /// The sources of all pages. Each looks at what serves at the time.
-pub(crate) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequests) -> AdminState {
+pub(crate) fn admin_state(
+    status: Arc<Status>,
+    old: Arc<RetiredSnapshots>,
+    reload: ReloadRequests,
+) -> AdminState {
     let (of_pools, of_metrics, of_config, of_routes) =
         (status.clone(), status.clone(), status.clone(), status.clone());
     let old_pools = old.clone();
@@ -27,7 +31,7 @@ pub(crate) fn admin_state(status: Arc<Status>, old: Arc<Old>, reload: ReloadRequ
     }
 }
 
-fn metrics(status: &Status, old: &Old) -> String {
+fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
     let generation = status.generation();
     let scrape = Scrape {
         process: status.stats().clone(),

@@ -15,13 +15,13 @@ use crate::control::compile::generation::{Built, Generation, Next, Purpose};
 use crate::control::compile::open_files;
 use crate::control::compile::open_files::OpenFiles;
 use crate::control::diff::Changes;
-use crate::control::reload::{AdminServer, Old, Reloader, Running, Sockets, Status};
+use crate::control::reload::{AdminServer, Process, Reloader, RetiredSnapshots, Sockets, Status};
 use crate::control::service_manager::ServiceManager;
 use crate::control::signals::{OperatorSignal, OperatorSignals, Signals, StopSignals, refuse_hangups};
 use crate::control::workers::Workers;
 use crate::observe::access_log::{AccessLog, Reopened};
 use crate::router::RequestLine;
-use crate::upstream::{Letters, mailbox};
+use crate::upstream::{PoolCommands, worker_channel};
 use crate::worker::MAILBOX_LETTERS;
 
 /// How long the access log may take to write its last lines.
@@ -45,7 +45,7 @@ pub(crate) enum StartError {
 pub(crate) struct Prepared {
     file: PathBuf,
     next: Next,
-    mailboxes: Vec<Letters>,
+    channels: Vec<PoolCommands>,
 }
 
 /// Reads a configuration and builds all that it describes, without binding anything.
@@ -75,14 +75,15 @@ pub(crate) fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigEr
 }
 
 fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
-    let mut mailboxes = Vec::new();
+    let mut channels = Vec::new();
     let open = |workers| {
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox(MAILBOX_LETTERS)).unzip();
-        mailboxes = receivers;
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| worker_channel(MAILBOX_LETTERS)).unzip();
+        channels = receivers;
         senders.into()
     };
     let next = Next::build(purpose, file, files, open, None).map_err(|refused| refused.errors)?;
-    Ok(Prepared { file: file.to_owned(), next, mailboxes })
+    Ok(Prepared { file: file.to_owned(), next, channels })
 }
 
 impl Prepared {
@@ -102,9 +103,9 @@ impl Prepared {
     /// All that is wrong with that file.
     pub(crate) fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
         let Next { built, plan } = self.next;
-        let mailboxes = built.mailboxes.clone();
+        let channels = built.channels.clone();
         let running = built.into_generation(plan.unbound());
-        let next = Next::build(Purpose::Check, file, &Files::new(), |_| mailboxes, Some(&running));
+        let next = Next::build(Purpose::Check, file, &Files::new(), |_| channels, Some(&running));
         next.map(|next| next.built.changes).map_err(|refused| refused.errors)
     }
 }
@@ -151,7 +152,7 @@ async fn control(
 ) -> Result<(), StartError> {
     let Signals { mut stop, hangup, mut operator } = signals;
     let (requests, reloads) = mpsc::channel(RELOADS_WAITING);
-    let (file, mailboxes) = (prepared.file.clone(), prepared.next.built.mailboxes.clone());
+    let (file, channels) = (prepared.file.clone(), prepared.next.built.channels.clone());
     manager.status("starting filters and listeners");
     let started = start(prepared, requests, manager.clone(), &mut stop, &mut announce).await?;
     let Some((running, operators)) = started else {
@@ -159,7 +160,7 @@ async fn control(
     };
     let (status, old) = (running.status.clone(), running.old.clone());
     let pulse = running.workers.pulse();
-    let mut reloader = Reloader::new(file, mailboxes, hangup, running, reloads)?;
+    let mut reloader = Reloader::new(file, channels, hangup, running, reloads)?;
     announce("ready");
     operators.readiness.set_serving();
     manager.ready(&status.sentence());
@@ -173,7 +174,7 @@ async fn control(
         () = &mut obey => {}
     }
 
-    let Running { workers, admin, .. } = reloader.into_running();
+    let Process { workers, admin, .. } = reloader.into_running();
     let drain = status.generation().loaded.config.drain();
     let hangups = refuse_hangups();
     let limit = drain.map_or("no limit".to_owned(), |limit| format!("{limit:?}"));
@@ -219,7 +220,7 @@ const fn until_exit(waits: Duration) -> Duration {
 }
 
 /// Does what SIGUSR1 and SIGUSR2 ask for. Never ends.
-async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &Old) {
+async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &RetiredSnapshots) {
     loop {
         match signals.next().await {
             OperatorSignal::Reserved => tracing::info!("SIGUSR2 is reserved and does nothing"),
@@ -235,7 +236,7 @@ async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &Ol
 }
 
 /// Returns the access log that is written now, and those of earlier generations that requests still write to; each once.
-fn access_logs(status: &Status, old: &Old) -> Vec<AccessLog> {
+fn access_logs(status: &Status, old: &RetiredSnapshots) -> Vec<AccessLog> {
     let mut logs: Vec<AccessLog> = Vec::new();
     for log in old.access_logs().into_iter().chain(status.generation().access_log.clone()) {
         if !logs.iter().any(|known| known.is_same(&log)) {
@@ -273,14 +274,14 @@ async fn start(
     manager: Arc<ServiceManager>,
     stop: &mut StopSignals,
     announce: &mut impl FnMut(&str),
-) -> Result<Option<(Running, Arc<AdminState>)>, StartError> {
-    let Prepared { next: Next { built, plan }, mailboxes, .. } = prepared;
-    let sockets = Sockets::bind(plan, &built.loaded, mailboxes.len(), None, None)?;
-    let Built { loaded, files, snapshot, handover, access_log, .. } = built;
+) -> Result<Option<(Process, Arc<AdminState>)>, StartError> {
+    let Prepared { next: Next { built, plan }, channels, .. } = prepared;
+    let sockets = Sockets::bind(plan, &built.loaded, channels.len(), None, None)?;
+    let Built { loaded, files, snapshot, commit_plan, access_log, .. } = built;
     let shared = Arc::new(ArcSwap::new(snapshot.clone()));
-    handover.complete(None, &snapshot);
-    let count = mailboxes.len();
-    let workers = Workers::start(&shared, mailboxes)?;
+    commit_plan.complete(None, &snapshot);
+    let count = channels.len();
+    let workers = Workers::start(&shared, channels)?;
     tokio::select! {
         () = workers.start_filters(&snapshot.plugins) => {}
         signal = stop.next() => {
@@ -290,8 +291,8 @@ async fn start(
     }
     sockets.listen(&loaded)?;
     let announcements = sockets.listeners.announcements(&loaded);
-    let (listeners, orders) = sockets.listeners.commit();
-    workers.obey(orders).await?;
+    let (listeners, worker_commands) = sockets.listeners.commit();
+    workers.obey(worker_commands).await?;
     announcements.iter().for_each(|line| announce(line));
     let generation = Generation { loaded, files, listeners, snapshot, access_log };
     for warning in generation.warnings() {
@@ -299,7 +300,7 @@ async fn start(
     }
     OpenFiles::of(&generation, count).tell_if_too_many(None);
     let status = Arc::new(Status::new(generation, count));
-    let old: Arc<Old> = Arc::default();
+    let old: Arc<RetiredSnapshots> = Arc::default();
     let operators = Arc::new(crate::control::operators::admin_state(status.clone(), old.clone(), reloads));
     let mut admin = AdminServer::new(operators.clone());
     admin.commit(sockets.admin, announce);
@@ -314,5 +315,5 @@ async fn start(
         &is_routed,
         announce,
     );
-    Ok(Some((Running { workers, snapshot: shared, status, old, admin, manager }, operators)))
+    Ok(Some((Process { workers, snapshot: shared, status, old, admin, manager }, operators)))
 }

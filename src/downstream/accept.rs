@@ -19,16 +19,16 @@ use super::per_client::Counted;
 use super::permits::Permit;
 use crate::config::KeepaliveSettings;
 use crate::downstream::connection;
-use crate::downstream::listener::{Accepting, Listener};
+use crate::downstream::listener::{Listener, ListeningSocket};
 use crate::http::forward;
-use crate::net::drain::{DRAIN_PATIENCE, Drain, Seat};
+use crate::net::drain::{DRAIN_PATIENCE, DrainGuard, DrainSignal};
 use crate::net::keepalive::set_keepalive;
 use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Elapsed, Timer, deadline, earlier};
 use crate::net::tls;
 use crate::observe::metrics::this_worker;
-use crate::proxy::client::{Current, Downstream};
-use crate::snapshot::listener::Entrance;
+use crate::proxy::client::{Client, CurrentSnapshot};
+use crate::snapshot::listener::ListenerSettings;
 
 /// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -43,15 +43,25 @@ const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 /// Accepts connections until `drain` starts, and then those that the kernel has begun with already, because it resets what
 /// it still holds when the socket closes. The drain is not over before those are in, however late this future is first
 /// polled.
-pub(crate) fn accept(accepting: Accepting, current: Rc<Current>, drain: Drain) -> impl Future<Output = ()> {
-    let waiting = drain.seat_of_acceptor();
+pub(crate) fn accept(
+    accepting: ListeningSocket,
+    current: Rc<CurrentSnapshot>,
+    drain: DrainSignal,
+) -> impl Future<Output = ()> {
+    let waiting = drain.acceptor_guard();
     accept_until_drain(accepting, current, drain, waiting)
 }
 
-async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: Drain, waiting: Seat) {
+async fn accept_until_drain(
+    accepting: ListeningSocket,
+    current: Rc<CurrentSnapshot>,
+    drain: DrainSignal,
+    waiting: DrainGuard,
+) {
     // In this order, so that the socket is closed first.
-    let Accepting { listening: _listening, socket, listener, entrance } = accepting;
-    let mut door = Door { listener, keepalive: entrance.tcp_keepalive, entrance, current, drain };
+    let ListeningSocket { listening: _listening, socket, listener, listener_settings } = accepting;
+    let mut door =
+        Acceptor { listener, keepalive: listener_settings.tcp_keepalive, listener_settings, current, drain };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -87,38 +97,45 @@ async fn accept_until_drain(accepting: Accepting, current: Rc<Current>, drain: D
 }
 
 /// A listener on one worker.
-struct Door {
+struct Acceptor {
     listener: Arc<Listener>,
     /// The settings that were seen last: the present ones, or the last ones of a listener that ends.
-    entrance: Arc<Entrance>,
-    /// The probes that the socket has: `entrance` may have others already.
+    listener_settings: Arc<ListenerSettings>,
+    /// The probes that the socket has: `listener_settings` may have others already.
     keepalive: Option<KeepaliveSettings>,
-    current: Rc<Current>,
-    drain: Drain,
+    current: Rc<CurrentSnapshot>,
+    drain: DrainSignal,
 }
 
-impl Door {
+impl Acceptor {
     /// Brings the settings up to date. If they have other probes than the listening socket, that socket gets them for the
     /// connections to come, and so does the connection that has just come.
     fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
         // Of this listener alone: another one of its name may have TLS.
-        let Some(present) = self.current.load().entrance_of(self.entrance.id).cloned() else { return };
+        let Some(present) = self.current.load().entrance_of(self.listener_settings.id).cloned() else {
+            return;
+        };
         if present.tcp_keepalive != self.keepalive {
             self.keepalive = present.tcp_keepalive;
             set_keepalive(&SockRef::from(listening), present.tcp_keepalive);
             set_keepalive(&SockRef::from(connection), present.tcp_keepalive);
         }
-        self.entrance = present;
+        self.listener_settings = present;
     }
 
     /// Starts the connection's task as soon as `limits.connections` lets it in.
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
         // Of this listener alone: another one of its name may have TLS.
-        let present = self.current.load().entrance_of(self.entrance.id).cloned();
-        self.entrance = present.unwrap_or_else(|| self.entrance.clone());
-        let admitted = Admitted::new(self.listener.clone(), self.entrance.clone(), self.drain.seat(), permit);
-        start(socket, peer, self.current.clone(), admitted);
+        let present = self.current.load().entrance_of(self.listener_settings.id).cloned();
+        self.listener_settings = present.unwrap_or_else(|| self.listener_settings.clone());
+        let accepted_connection = AcceptedConnection::new(
+            self.listener.clone(),
+            self.listener_settings.clone(),
+            self.drain.guard(),
+            permit,
+        );
+        start(socket, peer, self.current.clone(), accepted_connection);
     }
 
     /// Pauses after an error that would come again at once, which accepting in a loop would turn into a spin. An error that
@@ -150,7 +167,7 @@ impl Door {
             return Some(permit);
         }
         self.warn("limits.connections", "as many connections are open as may be: new ones wait");
-        let drained = self.drain.seat_uncounted();
+        let drained = self.drain.uncounted_guard();
         tokio::select! {
             permit = self.listener.connections.acquire() => permit,
             () = std::future::poll_fn(|cx| drained.poll_draining(cx)) => None,
@@ -158,7 +175,7 @@ impl Door {
     }
 
     fn warn(&self, limit: &'static str, what: &str) {
-        self.listener.warn(&self.entrance.name, limit, what);
+        self.listener.warn(&self.listener_settings.name, limit, what);
     }
 }
 
@@ -173,11 +190,11 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 /// A connection that was let in, and what it holds while it is open.
-struct Admitted {
+struct AcceptedConnection {
     listener: Arc<Listener>,
     /// The settings under which it was accepted.
-    entrance: Arc<Entrance>,
-    seat: Seat,
+    listener_settings: Arc<ListenerSettings>,
+    guard: DrainGuard,
     /// Its place among `limits.connections`; `None` once it has ended.
     permit: Option<Permit>,
     /// Its place among `limits.connections_per_client`.
@@ -186,16 +203,21 @@ struct Admitted {
     ended: &'static str,
 }
 
-impl Admitted {
-    fn new(listener: Arc<Listener>, entrance: Arc<Entrance>, seat: Seat, permit: Permit) -> Self {
+impl AcceptedConnection {
+    fn new(
+        listener: Arc<Listener>,
+        listener_settings: Arc<ListenerSettings>,
+        guard: DrainGuard,
+        permit: Permit,
+    ) -> Self {
         listener.stats.accepted(this_worker());
         // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
-        Self { listener, entrance, seat, permit: Some(permit), counted: None, ended: "drain" }
+        Self { listener, listener_settings, guard, permit: Some(permit), counted: None, ended: "drain" }
     }
 
     /// Counts the connection to its client; `false` when the client has as many as it may.
     fn count(&mut self, client: IpAddr) -> bool {
-        let Some(limit) = self.entrance.connections_per_client else { return true };
+        let Some(limit) = self.listener_settings.connections_per_client else { return true };
         self.counted = self.listener.per_client.admit(client, limit);
         if self.counted.is_none() {
             self.warn("limits.connections_per_client", "a client has as many connections as it may");
@@ -205,31 +227,41 @@ impl Admitted {
     }
 
     fn warn(&self, limit: &'static str, what: &str) {
-        self.listener.warn(&self.entrance.name, limit, what);
+        self.listener.warn(&self.listener_settings.name, limit, what);
     }
 }
 
-impl Drop for Admitted {
+impl Drop for AcceptedConnection {
     fn drop(&mut self) {
         // Before the metrics say so: whoever reads there that a connection has ended finds its place free.
         drop((self.permit.take(), self.counted.take()));
         self.listener.stats.closed(this_worker(), self.ended);
-        tracing::debug!(listener = &*self.entrance.name, reason = self.ended, "client connection closed");
+        tracing::debug!(
+            listener = &*self.listener_settings.name,
+            reason = self.ended,
+            "client connection closed"
+        );
     }
 }
 
 /// Starts the task of a connection. One that has something to settle first gets a task for that, and another
 /// for HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
-fn start(socket: TcpStream, peer: SocketAddr, current: Rc<Current>, mut admitted: Admitted) {
+fn start(
+    socket: TcpStream,
+    peer: SocketAddr,
+    current: Rc<CurrentSnapshot>,
+    mut accepted_connection: AcceptedConnection,
+) {
     let accepted = Instant::now();
-    let entrance = admitted.entrance.clone();
-    tracing::debug!(listener = &*entrance.name, %peer, "client connection accepted");
+    let listener_settings = accepted_connection.listener_settings.clone();
+    tracing::debug!(listener = &*listener_settings.name, %peer, "client connection accepted");
     let peer = canonical(peer);
-    if entrance.tls.is_some() || entrance.proxy_protocol {
-        tokio::task::spawn_local(settle(socket, peer, accepted, current, admitted));
-    } else if admitted.count(peer.ip()) {
-        let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, false);
-        tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, downstream, admitted));
+    if listener_settings.tls.is_some() || listener_settings.proxy_protocol {
+        tokio::task::spawn_local(settle(socket, peer, accepted, current, accepted_connection));
+    } else if accepted_connection.count(peer.ip()) {
+        let client =
+            Client::new(&listener_settings, current, peer, accepted_connection.listener.address, false);
+        tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, client, accepted_connection));
     }
 }
 
@@ -243,11 +275,12 @@ async fn speak(
     stream: Stream,
     is_h2: Option<bool>,
     began: Instant,
-    downstream: Rc<Downstream>,
-    mut admitted: Admitted,
+    client: Rc<Client>,
+    mut accepted_connection: AcceptedConnection,
 ) {
-    let protocols = admitted.entrance.protocols;
-    admitted.ended = connection::serve(stream, is_h2, protocols, began, downstream, &admitted.seat).await;
+    let protocols = accepted_connection.listener_settings.protocols;
+    accepted_connection.ended =
+        connection::serve(stream, is_h2, protocols, began, client, &accepted_connection.guard).await;
 }
 
 /// PROXY header and TLS handshake, then HTTP. With TLS, `timeouts.tls_handshake` is for both, and the request's header
@@ -257,28 +290,29 @@ async fn settle(
     socket: TcpStream,
     peer: SocketAddr,
     accepted: Instant,
-    current: Rc<Current>,
-    mut admitted: Admitted,
+    current: Rc<CurrentSnapshot>,
+    mut accepted_connection: AcceptedConnection,
 ) {
-    let entrance = admitted.entrance.clone();
-    let has_tls = entrance.tls.is_some();
-    let limit = if has_tls { entrance.tls_handshake } else { None };
-    let header_limit = limit.or(entrance.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
+    let listener_settings = accepted_connection.listener_settings.clone();
+    let has_tls = listener_settings.tls.is_some();
+    let limit = if has_tls { listener_settings.tls_handshake } else { None };
+    let header_limit = limit.or(listener_settings.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
     let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
-    match proxied(socket, peer, &current, &admitted, &mut opening).await {
-        Err(ended) => admitted.ended = ended,
-        Ok((mut socket, peer)) if admitted.count(peer.ip()) => {
-            let downstream = Downstream::new(&entrance, current, peer, admitted.listener.address, has_tls);
+    match proxied(socket, peer, &current, &accepted_connection, &mut opening).await {
+        Err(ended) => accepted_connection.ended = ended,
+        Ok((mut socket, peer)) if accepted_connection.count(peer.ip()) => {
+            let client =
+                Client::new(&listener_settings, current, peer, accepted_connection.listener.address, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
-            if has_tls && let Err(ended) = spoken_to(&mut socket, &admitted, &mut opening).await {
-                admitted.ended = ended;
+            if has_tls && let Err(ended) = spoken_to(&mut socket, &accepted_connection, &mut opening).await {
+                accepted_connection.ended = ended;
                 return;
             }
-            match secured(socket, peer, &admitted, opening).await {
-                Err(ended) => admitted.ended = ended,
+            match secured(socket, peer, &accepted_connection, opening).await {
+                Err(ended) => accepted_connection.ended = ended,
                 Ok((stream, is_h2)) => {
                     let began = if has_tls { Instant::now() } else { accepted };
-                    tokio::task::spawn_local(speak(stream, is_h2, began, downstream, admitted));
+                    tokio::task::spawn_local(speak(stream, is_h2, began, client, accepted_connection));
                 }
             }
         }
@@ -293,14 +327,14 @@ struct Opening {
 }
 
 impl Opening {
-    async fn within<F: Future>(&mut self, seat: &Seat, step: F) -> Result<F::Output, Elapsed> {
+    async fn within<F: Future>(&mut self, guard: &DrainGuard, step: F) -> Result<F::Output, Elapsed> {
         let mut step = pin!(step);
         let mut drains = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = step.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            if !drains && seat.poll_draining(cx).is_ready() {
+            if !drains && guard.poll_draining(cx).is_ready() {
                 drains = true;
                 self.limit = earlier(self.limit, deadline(Some(DRAIN_PATIENCE)));
             }
@@ -317,23 +351,27 @@ impl Opening {
 async fn proxied(
     mut socket: TcpStream,
     peer: SocketAddr,
-    current: &Current,
-    admitted: &Admitted,
+    current: &CurrentSnapshot,
+    accepted_connection: &AcceptedConnection,
     opening: &mut Opening,
 ) -> Result<(Socket, SocketAddr), &'static str> {
-    if !admitted.entrance.proxy_protocol || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies) {
+    if !accepted_connection.listener_settings.proxy_protocol
+        || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies)
+    {
         return Ok((Socket::new(socket), peer));
     }
     let mut bytes = BytesMut::with_capacity(256);
-    let header = opening.within(&admitted.seat, super::proxy_protocol::read(&mut socket, &mut bytes)).await;
+    let header = opening
+        .within(&accepted_connection.guard, super::proxy_protocol::read(&mut socket, &mut bytes))
+        .await;
     let (client, early) = match header {
         Ok(Ok(header)) => header,
         // A probe, which opens a connection to see that it can: load balancers do that all day.
         Ok(Err(_)) if bytes.is_empty() => return Err("client"),
-        Err(_elapsed) if admitted.seat.is_draining() => return Err("drain"),
+        Err(_elapsed) if accepted_connection.guard.is_draining() => return Err("drain"),
         Err(_elapsed) if bytes.is_empty() => return Err("proxy_protocol"),
         Ok(Err(_)) | Err(_) => {
-            admitted.warn(
+            accepted_connection.warn(
                 "proxy_protocol",
                 "a trusted proxy sent no valid PROXY header, and its connection was closed: let it send one, or take its address \
                  out of `trusted_proxies`",
@@ -352,13 +390,13 @@ async fn proxied(
 /// Why the connection ends.
 async fn spoken_to(
     socket: &mut Socket,
-    admitted: &Admitted,
+    accepted_connection: &AcceptedConnection,
     opening: &mut Opening,
 ) -> Result<(), &'static str> {
-    match opening.within(&admitted.seat, socket.has_first_byte()).await {
+    match opening.within(&accepted_connection.guard, socket.has_first_byte()).await {
         Ok(true) => Ok(()),
         Ok(false) => Err("client"),
-        Err(_elapsed) if admitted.seat.is_draining() => Err("drain"),
+        Err(_elapsed) if accepted_connection.guard.is_draining() => Err("drain"),
         Err(_elapsed) => Err("timeouts.tls_handshake"),
     }
 }
@@ -370,12 +408,14 @@ async fn spoken_to(
 async fn secured(
     socket: Socket,
     peer: SocketAddr,
-    admitted: &Admitted,
+    accepted_connection: &AcceptedConnection,
     mut opening: Opening,
 ) -> Result<(Stream, Option<bool>), &'static str> {
-    let stats = &admitted.listener.stats;
-    let Some(settings) = &admitted.entrance.tls else { return Ok((Stream::Plain(socket), None)) };
-    match opening.within(&admitted.seat, settings.acceptor.accept(socket)).await {
+    let stats = &accepted_connection.listener.stats;
+    let Some(settings) = &accepted_connection.listener_settings.tls else {
+        return Ok((Stream::Plain(socket), None));
+    };
+    match opening.within(&accepted_connection.guard, settings.acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
@@ -383,15 +423,16 @@ async fn secured(
         Ok(Err(error)) => {
             let why = tls::client_failure(&error);
             if tls::is_about_revocation_lists(&error) {
-                admitted.warn("client_auth.crl", &format!("a client is refused: {why}"));
+                accepted_connection.warn("client_auth.crl", &format!("a client is refused: {why}"));
             }
-            tracing::debug!(listener = &*admitted.entrance.name, %peer, "TLS handshake failed: {why}");
+            tracing::debug!(listener = &*accepted_connection.listener_settings.name, %peer, "TLS handshake failed: {why}");
             stats.tls_failed(this_worker(), "handshake");
             Err("tls")
         }
-        Err(_elapsed) if admitted.seat.is_draining() => Err("drain"),
+        Err(_elapsed) if accepted_connection.guard.is_draining() => Err("drain"),
         Err(_elapsed) => {
-            admitted.warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
+            accepted_connection
+                .warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
             stats.tls_failed(this_worker(), "timeouts.tls_handshake");
             Err("timeouts.tls_handshake")
         }

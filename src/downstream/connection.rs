@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::downstream::h1;
-use crate::net::drain::Seat;
+use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
-use crate::proxy::client::Downstream;
+use crate::proxy::client::Client;
 use crate::snapshot::listener::{ConnectionLimits, Protocols};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
@@ -24,26 +24,26 @@ pub(crate) async fn serve(
     is_h2: Option<bool>,
     protocols: Protocols,
     began: Instant,
-    downstream: Rc<Downstream>,
-    seat: &Seat,
+    client: Rc<Client>,
+    guard: &DrainGuard,
 ) -> &'static str {
-    let options = downstream.options();
+    let options = client.options();
     let (early, is_h2) = match is_h2 {
         Some(is_h2) => (Bytes::new(), is_h2),
         None if !protocols.h2 => (Bytes::new(), false),
-        None => match sniff(&mut stream, began, &options, seat).await {
+        None => match sniff(&mut stream, began, &options, guard).await {
             Ok(sniffed) => sniffed,
             Err(ended) => return ended,
         },
     };
     if is_h2 {
         stream.unread(early);
-        return Box::pin(crate::downstream::h2::serve(stream, began, downstream, options, seat)).await;
+        return Box::pin(crate::downstream::h2::serve(stream, began, client, options, guard)).await;
     }
     if !protocols.h1 {
         return "protocol";
     }
-    h1::serve(stream, early, began, &*downstream, options, seat).await
+    h1::serve(stream, early, began, &*client, options, guard).await
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or are none.
@@ -54,7 +54,7 @@ async fn sniff(
     stream: &mut Stream,
     began: Instant,
     options: &ConnectionLimits,
-    seat: &Seat,
+    guard: &DrainGuard,
 ) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();
     let limit = options.request_header.and_then(|limit| began.checked_add(limit));
@@ -66,7 +66,7 @@ async fn sniff(
                 Poll::Ready(_end_or_error) => return Poll::Ready(Err("client")),
                 Poll::Pending => {
                     if early.is_empty()
-                        && seat.poll_draining_idle(cx, &timer, Some(began)).is_ready()
+                        && guard.poll_draining_idle(cx, &timer, Some(began)).is_ready()
                         && !stream.has_arrived()
                     {
                         return Poll::Ready(Err("drain"));

@@ -1,6 +1,6 @@
 //! Where requests come in: binding, accepting within limits, and what is settled before HTTP begins.
 //!
-//! A [`Listener`] is what lives as long as its sockets; its settings are its [`Entrance`] in the present snapshot.
+//! A [`Listener`] is what lives as long as its sockets; its settings are its [`ListenerSettings`] in the present snapshot.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use crate::downstream::permits::Permits;
 use crate::net::keepalive::set_keepalive;
 use crate::observe::metrics::ListenerStats;
 use crate::observe::rate_limited_warning::OccasionalByReason;
-use crate::snapshot::listener::{Entrance, ListenerId};
+use crate::snapshot::listener::{ListenerId, ListenerSettings};
 
 /// A listener as it runs, shared by the workers: its limits hold for the whole process. It stays the same when its
 /// settings change.
@@ -33,13 +33,17 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(entrance: &Entrance, written: SocketAddr, address: SocketAddr) -> Self {
+    pub(crate) fn new(
+        listener_settings: &ListenerSettings,
+        written: SocketAddr,
+        address: SocketAddr,
+    ) -> Self {
         Self {
-            id: entrance.id,
+            id: listener_settings.id,
             written,
             address,
-            stats: entrance.stats.clone(),
-            connections: Permits::new(entrance.connections.map(Into::into)),
+            stats: listener_settings.stats.clone(),
+            connections: Permits::new(listener_settings.connections.map(Into::into)),
             per_client: PerClient::default(),
             warned: OccasionalByReason::every(Duration::from_secs(10)),
             listening: Arc::new(()),
@@ -53,44 +57,53 @@ impl Listener {
 
     /// Says in the log, now and then, that connections are refused or kept waiting.
     pub(crate) fn warn(&self, name: &str, limit: &'static str, what: &str) {
-        if let Some(held_back) = self.warned.passes(limit) {
-            tracing::warn!(listener = name, limit, held_back, "{what}");
+        if let Some(suppressed) = self.warned.passes(limit) {
+            tracing::warn!(listener = name, limit, suppressed, "{what}");
         }
     }
 }
 
 /// A listener's socket for one worker, and all that it takes to accept on it.
-pub(crate) struct Listen {
+pub(crate) struct UnregisteredSocket {
     pub(crate) socket: TcpListener,
     pub(crate) listener: Arc<Listener>,
     /// The settings until a snapshot has others.
-    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) listener_settings: Arc<ListenerSettings>,
     listening: Arc<()>,
 }
 
-/// A [`Listen`] that the worker's reactor knows of.
-pub(crate) struct Accepting {
+/// A [`UnregisteredSocket`] that the worker's reactor knows of.
+pub(crate) struct ListeningSocket {
     /// Held until the socket is closed.
     pub(crate) listening: Arc<()>,
     pub(crate) socket: tokio::net::TcpListener,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) listener_settings: Arc<ListenerSettings>,
 }
 
-impl Listen {
-    pub(crate) fn new(socket: TcpListener, listener: &Arc<Listener>, entrance: &Arc<Entrance>) -> Self {
+impl UnregisteredSocket {
+    pub(crate) fn new(
+        socket: TcpListener,
+        listener: &Arc<Listener>,
+        listener_settings: &Arc<ListenerSettings>,
+    ) -> Self {
         let listening = listener.listening.clone();
         // Its connections inherit them, at no cost of their own.
-        set_keepalive(&SockRef::from(&socket), entrance.tcp_keepalive);
-        Self { socket, listener: listener.clone(), entrance: entrance.clone(), listening }
+        set_keepalive(&SockRef::from(&socket), listener_settings.tcp_keepalive);
+        Self { socket, listener: listener.clone(), listener_settings: listener_settings.clone(), listening }
     }
 
     /// Makes the socket one of this worker's.
     ///
     /// # Errors
     /// The operating system has nothing left to watch it with.
-    pub(crate) fn register(self) -> io::Result<Accepting> {
-        let Self { socket, listener, entrance, listening } = self;
-        Ok(Accepting { listening, socket: tokio::net::TcpListener::from_std(socket)?, listener, entrance })
+    pub(crate) fn register(self) -> io::Result<ListeningSocket> {
+        let Self { socket, listener, listener_settings, listening } = self;
+        Ok(ListeningSocket {
+            listening,
+            socket: tokio::net::TcpListener::from_std(socket)?,
+            listener,
+            listener_settings,
+        })
     }
 }

@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Direction;
-use super::member::Member;
+use super::member::FilterContext;
 use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -20,7 +20,7 @@ use crate::net::timer::{Timer, deadline};
 /// A body as a filter lets it go on. Pulled like any other: a filter that holds nothing back adds nothing but its callback.
 pub(super) struct FilteredBody {
     source: Body,
-    member: Rc<Member>,
+    member: Rc<FilterContext>,
     direction: Direction,
     timer: Timer,
     /// What goes on next.
@@ -37,7 +37,7 @@ pub(super) struct FilteredBody {
 }
 
 impl FilteredBody {
-    pub(super) fn new(source: Body, member: Rc<Member>, direction: Direction, timer: Timer) -> Self {
+    pub(super) fn new(source: Body, member: Rc<FilterContext>, direction: Direction, timer: Timer) -> Self {
         Self {
             source,
             member,
@@ -76,12 +76,12 @@ impl FilteredBody {
             None => self.member.take_released(self.direction),
         };
         if let Some(free) = free {
-            self.let_go(free);
+            self.release(free);
         }
         Ok(())
     }
 
-    fn let_go(&mut self, data: Bytes) {
+    fn release(&mut self, data: Bytes) {
         self.pause_ends = None;
         self.data = data;
         if std::mem::take(&mut self.trailers_held) {
@@ -143,7 +143,7 @@ impl FilteredBody {
         // It may have answered, or closed, in the callback: then nothing goes on.
         self.member.check(self.direction)?;
         if let Some(data) = on {
-            self.let_go(data);
+            self.release(data);
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl FilteredBody {
         let on = self.member.on_trailers(self.direction)?;
         self.member.check(self.direction)?;
         if let Some(data) = on {
-            self.let_go(data);
+            self.release(data);
         }
         Ok(())
     }
@@ -166,14 +166,14 @@ impl FilteredBody {
         }
         std::task::ready!(self.timer.poll_elapsed(cx, self.pause_ends));
         let held = self.member.pause_ended(self.direction)?;
-        self.let_go(held);
+        self.release(held);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Streaming for FilteredBody {
-    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.source.poll_aside(cx)
+    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.source.poll_background(cx)
     }
 
     fn is_held_back(&self) -> bool {

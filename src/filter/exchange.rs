@@ -24,7 +24,7 @@ const PROPERTY_BYTES_MAX: usize = 64 * 1024;
 
 /// A request and its response.
 pub(crate) struct Exchange {
-    pub(crate) facts: Facts,
+    pub(crate) request_info: RequestInfo,
     pub(crate) request: RefCell<RequestHead>,
     /// From the moment it is there.
     pub(crate) response: RefCell<Option<ResponseHead>>,
@@ -50,7 +50,7 @@ pub(crate) struct Exchange {
 }
 
 /// What does not change while a request is served.
-pub(crate) struct Facts {
+pub(crate) struct RequestInfo {
     pub(crate) client: SocketAddr,
     /// The listener's address.
     pub(crate) local: SocketAddr,
@@ -140,7 +140,7 @@ impl RequestHead {
     }
 
     /// The head for whoever sends the request. It stays here as well where somebody will look at it.
-    pub(super) fn hand_on(&mut self, keeps: bool) -> Self {
+    pub(super) fn take_for_upstream(&mut self, keeps: bool) -> Self {
         if keeps {
             return self.clone();
         }
@@ -159,9 +159,9 @@ impl RequestHead {
 }
 
 impl Exchange {
-    pub(crate) fn new(facts: Facts, request: RequestHead) -> Self {
+    pub(crate) fn new(request_info: RequestInfo, request: RequestHead) -> Self {
         Self {
-            facts,
+            request_info,
             request: RefCell::new(request),
             response: RefCell::default(),
             request_trailers: RefCell::default(),
@@ -182,7 +182,7 @@ impl Exchange {
 
     /// When the request began, by the wall's clock.
     pub(crate) fn started(&self) -> SystemTime {
-        *self.started.get_or_init(|| SystemTime::now() - self.facts.began.elapsed())
+        *self.started.get_or_init(|| SystemTime::now() - self.request_info.began.elapsed())
     }
 
     /// Answers in place of whatever was to come. The first one counts.
@@ -222,7 +222,7 @@ impl Exchange {
     ///
     /// # Errors
     /// It has ended: by [`Error::FilterAnswered`] where a filter has an answer.
-    pub(super) fn goes_on(&self) -> Result<(), Error> {
+    pub(super) fn check_not_ended(&self) -> Result<(), Error> {
         if self.closed.get() {
             return Err(Error::FilterClosed);
         }
@@ -242,7 +242,7 @@ impl Exchange {
     }
 
     /// An endpoint is being tried.
-    pub(crate) fn tries(&self, url: &str, address: SocketAddr) {
+    pub(crate) fn set_upstream(&self, url: &str, address: SocketAddr) {
         *self.upstream.borrow_mut() = Some(url.into());
         self.upstream_address.set(Some(address));
     }

@@ -1,7 +1,7 @@
 //! Filters: what changes a request and its response on their way, whatever ABI it is written for.
 //!
 //! A [`Chain`] is what a route has. For one exchange it becomes a [`Session`]: an [`Exchange`], which all filters see and
-//! change, and a [`Member`] for each of them, which knows how far that filter has let the message go. Bodies are pulled
+//! change, and a [`FilterContext`] for each of them, which knows how far that filter has let the message go. Bodies are pulled
 //! through the members, one [`FilteredBody`](body) in another, so that backpressure is the same as without filters.
 
 mod body;
@@ -18,9 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use chain::{Chain, Session};
-pub(crate) use exchange::{End, Exchange, Facts, LocalResponse, MAP_BYTES_MAX, RequestHead, ResponseHead};
+pub(crate) use exchange::{
+    End, Exchange, LocalResponse, MAP_BYTES_MAX, RequestHead, RequestInfo, ResponseHead,
+};
 pub(crate) use fields::{field_name, field_value};
-pub(crate) use member::{Member, Part, SpliceError};
+pub(crate) use member::{FilterContext, Part, SpliceError};
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,10 +190,10 @@ pub(crate) trait Filter: Send + Sync {
     ///
     /// # Errors
     /// It could not be started.
-    fn begin(self: Arc<Self>, member: &Rc<Member>) -> Result<Box<dyn Callbacks>, Fault>;
+    fn begin(self: Arc<Self>, member: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault>;
 }
 
-/// One filter's callbacks for one exchange. They run on the worker, and what they change is in the [`Member`].
+/// One filter's callbacks for one exchange. They run on the worker, and what they change is in the [`FilterContext`].
 pub(crate) trait Callbacks {
     /// The head of a message is there, with so many fields; `end` when nothing follows it.
     fn on_head(&self, direction: Direction, fields: usize, end: bool) -> Result<Action, Fault>;

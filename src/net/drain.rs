@@ -31,16 +31,16 @@ pub(crate) fn is_cut_off() -> bool {
 ///
 /// A connection registers once and is woken once; asking costs it a load. Clones share the signal.
 #[derive(Clone, Default)]
-pub(crate) struct Drain(Rc<State>);
+pub(crate) struct DrainSignal(Rc<State>);
 
 #[derive(Default)]
 struct State {
     started: Cell<bool>,
-    seats: RefCell<Seats>,
+    guards: RefCell<Guards>,
 }
 
 #[derive(Default)]
-struct Seats {
+struct Guards {
     wakers: Vec<Option<Waker>>,
     free: Vec<usize>,
     taken: usize,
@@ -51,8 +51,8 @@ struct Seats {
 }
 
 /// A connection's place: it counts as open until this is dropped.
-pub(crate) struct Seat {
-    drain: Drain,
+pub(crate) struct DrainGuard {
+    drain: DrainSignal,
     index: usize,
     kind: Kind,
 }
@@ -66,7 +66,7 @@ enum Kind {
     Uncounted,
 }
 
-impl Drain {
+impl DrainSignal {
     /// Whether draining has begun.
     pub(crate) fn is_started(&self) -> bool {
         self.0.started.get()
@@ -76,64 +76,64 @@ impl Drain {
     pub(crate) fn start(&self) {
         self.0.started.set(true);
         let wakers: Vec<Waker> = {
-            let mut seats = self.0.seats.borrow_mut();
-            seats.wakers.iter_mut().filter_map(Option::take).collect()
+            let mut guards = self.0.guards.borrow_mut();
+            guards.wakers.iter_mut().filter_map(Option::take).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Counts a connection.
-    pub(crate) fn seat(&self) -> Seat {
+    pub(crate) fn guard(&self) -> DrainGuard {
         self.seat_of(Kind::Connection)
     }
 
     /// Returns a seat for a task that accepts: the drain waits for it as for a connection.
-    pub(crate) fn seat_of_acceptor(&self) -> Seat {
+    pub(crate) fn acceptor_guard(&self) -> DrainGuard {
         self.seat_of(Kind::Acceptor)
     }
 
     /// A place for a task that is no connection: it hears of the drain, and holds nothing up.
-    pub(crate) fn seat_uncounted(&self) -> Seat {
+    pub(crate) fn uncounted_guard(&self) -> DrainGuard {
         self.seat_of(Kind::Uncounted)
     }
 
-    fn seat_of(&self, kind: Kind) -> Seat {
-        let mut seats = self.0.seats.borrow_mut();
-        seats.taken += usize::from(kind != Kind::Uncounted);
-        seats.acceptors += usize::from(kind == Kind::Acceptor);
-        let index = seats.free.pop().unwrap_or_else(|| {
-            seats.wakers.push(None);
-            seats.wakers.len() - 1
+    fn seat_of(&self, kind: Kind) -> DrainGuard {
+        let mut guards = self.0.guards.borrow_mut();
+        guards.taken += usize::from(kind != Kind::Uncounted);
+        guards.acceptors += usize::from(kind == Kind::Acceptor);
+        let index = guards.free.pop().unwrap_or_else(|| {
+            guards.wakers.push(None);
+            guards.wakers.len() - 1
         });
-        Seat { drain: self.clone(), index, kind }
+        DrainGuard { drain: self.clone(), index, kind }
     }
 
     /// How many connections are open.
     pub(crate) fn open(&self) -> usize {
-        self.0.seats.borrow().taken
+        self.0.guards.borrow().taken
     }
 
     /// Returns the number of open connections, without the tasks that accept.
     pub(crate) fn connections(&self) -> usize {
-        let seats = self.0.seats.borrow();
-        seats.taken.saturating_sub(seats.acceptors)
+        let guards = self.0.guards.borrow();
+        guards.taken.saturating_sub(guards.acceptors)
     }
 
     /// Waits until no connection is open. One task at a time may wait.
     pub(crate) async fn empty(&self) {
         std::future::poll_fn(|cx| {
-            let mut seats = self.0.seats.borrow_mut();
-            if seats.taken == 0 {
+            let mut guards = self.0.guards.borrow_mut();
+            if guards.taken == 0 {
                 return Poll::Ready(());
             }
-            seats.waiting = Some(cx.waker().clone());
+            guards.waiting = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
     }
 }
 
-impl Seat {
+impl DrainGuard {
     /// Whether draining has begun.
     pub(crate) fn is_draining(&self) -> bool {
         self.drain.is_started()
@@ -144,16 +144,16 @@ impl Seat {
         if self.is_draining() {
             return Poll::Ready(());
         }
-        if let Some(seat) = self.drain.0.seats.borrow_mut().wakers.get_mut(self.index) {
-            match seat {
+        if let Some(guard) = self.drain.0.guards.borrow_mut().wakers.get_mut(self.index) {
+            match guard {
                 Some(waker) => waker.clone_from(cx.waker()),
-                None => *seat = Some(cx.waker().clone()),
+                None => *guard = Some(cx.waker().clone()),
             }
         }
         Poll::Pending
     }
 
-    /// As [`Seat::poll_draining`], for a connection that waits for a request. Where that is its first, awaited since
+    /// As [`DrainGuard::poll_draining`], for a connection that waits for a request. Where that is its first, awaited since
     /// `began`, the client has [`DRAIN_PATIENCE`] from then on: closed at once, it would have been let in for nothing.
     pub(crate) fn poll_draining_idle(
         &self,
@@ -169,17 +169,17 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
-        let mut seats = self.drain.0.seats.borrow_mut();
-        if let Some(seat) = seats.wakers.get_mut(self.index) {
-            *seat = None;
+        let mut guards = self.drain.0.guards.borrow_mut();
+        if let Some(guard) = guards.wakers.get_mut(self.index) {
+            *guard = None;
         }
-        seats.free.push(self.index);
-        seats.taken -= usize::from(self.kind != Kind::Uncounted);
-        seats.acceptors -= usize::from(self.kind == Kind::Acceptor);
-        if seats.taken == 0
-            && let Some(waiting) = seats.waiting.take()
+        guards.free.push(self.index);
+        guards.taken -= usize::from(self.kind != Kind::Uncounted);
+        guards.acceptors -= usize::from(self.kind == Kind::Acceptor);
+        if guards.taken == 0
+            && let Some(waiting) = guards.waiting.take()
         {
             waiting.wake();
         }
@@ -192,8 +192,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_seat_hears_of_the_drain_and_the_last_one_ends_it() {
-        let drain = Drain::default();
-        let (first, second) = (drain.seat(), drain.seat());
+        let drain = DrainSignal::default();
+        let (first, second) = (drain.guard(), drain.guard());
         assert!(!first.is_draining());
         drain.start();
         std::future::poll_fn(|cx| first.poll_draining(cx)).await;
@@ -203,19 +203,19 @@ mod tests {
         drop(second);
         drain.empty().await;
         // A freed place is used again.
-        assert_eq!(drain.seat().index, 1);
+        assert_eq!(drain.guard().index, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_just_come_may_ask_and_who_is_idle_may_not() {
-        let (drain, timer) = (Drain::default(), Timer::default());
-        let seat = drain.seat();
+        let (drain, timer) = (DrainSignal::default(), Timer::default());
+        let guard = drain.guard();
         drain.start();
         let start = Instant::now();
-        std::future::poll_fn(|cx| seat.poll_draining_idle(cx, &timer, None)).await;
-        std::future::poll_fn(|cx| seat.poll_draining_idle(cx, &timer, Some(start - DRAIN_PATIENCE))).await;
+        std::future::poll_fn(|cx| guard.poll_draining_idle(cx, &timer, None)).await;
+        std::future::poll_fn(|cx| guard.poll_draining_idle(cx, &timer, Some(start - DRAIN_PATIENCE))).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
-        std::future::poll_fn(|cx| seat.poll_draining_idle(cx, &timer, Some(start))).await;
+        std::future::poll_fn(|cx| guard.poll_draining_idle(cx, &timer, Some(start))).await;
         assert_eq!(start.elapsed(), DRAIN_PATIENCE);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The moment from which all [`Occasional`]s count, so that a time fits into an atomic.
+/// The moment from which all [`RateLimitedWarning`]s count, so that a time fits into an atomic.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Lets one warning through per interval and counts those that it holds back. Put one where the event belongs: in the
@@ -20,18 +20,18 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Occasional {
+pub struct RateLimitedWarning {
     interval: Duration,
     /// Milliseconds from `EPOCH` to the next warning that may pass.
     next: AtomicU64,
-    held_back: AtomicU64,
+    suppressed: AtomicU64,
 }
 
-impl Occasional {
+impl RateLimitedWarning {
     /// At most one per `interval`; the first passes at once.
     #[must_use]
     pub const fn every(interval: Duration) -> Self {
-        Self { interval, next: AtomicU64::new(0), held_back: AtomicU64::new(0) }
+        Self { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
     /// Whether this one may be logged, and then how many have been held back since the last that was.
@@ -48,18 +48,18 @@ impl Occasional {
         if millis(now) < next
             || self.next.compare_exchange(next, following, Ordering::Relaxed, Ordering::Relaxed).is_err()
         {
-            self.held_back.fetch_add(1, Ordering::Relaxed);
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        Some(self.held_back.swap(0, Ordering::Relaxed))
+        Some(self.suppressed.swap(0, Ordering::Relaxed))
     }
 }
 
-/// As [`Occasional`], for each reason by itself: a frequent one does not silence the first of another.
+/// As [`RateLimitedWarning`], for each reason by itself: a frequent one does not silence the first of another.
 #[derive(Debug)]
 pub struct OccasionalByReason {
     interval: Duration,
-    reasons: Mutex<Vec<(&'static str, Occasional)>>,
+    reasons: Mutex<Vec<(&'static str, RateLimitedWarning)>>,
 }
 
 impl OccasionalByReason {
@@ -77,7 +77,7 @@ impl OccasionalByReason {
         if let Some((_, occasional)) = reasons.iter().find(|(known, _)| *known == reason) {
             return occasional.passes();
         }
-        let occasional = Occasional::every(self.interval);
+        let occasional = RateLimitedWarning::every(self.interval);
         let passed = occasional.passes();
         reasons.push((reason, occasional));
         passed
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_first_passes_and_the_next_waits_for_the_interval() {
-        let limit = Occasional::every(10 * SECOND);
+        let limit = RateLimitedWarning::every(10 * SECOND);
         assert_eq!(limit.passes_at(3 * SECOND), Some(0));
         assert_eq!(limit.passes_at(4 * SECOND), None);
         assert_eq!(limit.passes_at(12 * SECOND), None);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn exactly_one_of_many_threads_passes() {
-        let limit = Occasional::every(SECOND);
+        let limit = RateLimitedWarning::every(SECOND);
         let passed = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..4 {

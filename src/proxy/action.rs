@@ -6,8 +6,8 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::forward::ClientOrigin;
-use crate::proxy::client::Settings;
-use crate::proxy::exchange_log::Record;
+use crate::proxy::client::ConnectionSettings;
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::forward::forward_request;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::outgoing::Outgoing;
@@ -17,13 +17,13 @@ use crate::snapshot::{Action, Route};
 
 /// Does what the route says, at the time `now`.
 pub(crate) async fn act(
-    settings: &Settings,
+    settings: &ConnectionSettings,
     route: &Route,
     parameters: &Parameters<'_, '_>,
     incoming: Incoming<'_>,
     call: &Call,
     now: Instant,
-    record: &mut Record,
+    log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
     match &route.action {
         Action::Respond(respond) => {
@@ -45,7 +45,7 @@ pub(crate) async fn act(
             let client_scheme = settings.forwarding.client_scheme(&headers);
             let mut outgoing = Outgoing { method, target, headers, authority, client_scheme, path, upgrade };
             outgoing.rewrite_headers(&settings.forwarding, version, route);
-            forward_request(upstream, call, &mut outgoing, body, now, record).await
+            forward_request(upstream, call, &mut outgoing, body, now, log).await
         }
     }
 }

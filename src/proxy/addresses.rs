@@ -6,7 +6,7 @@ use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::forward::ClientOrigin;
 use crate::policy::Reverse;
-use crate::proxy::exchange_log::Record;
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::outgoing::Outgoing;
 use crate::snapshot::{HostSent, UpstreamRoute};
 use crate::upstream::{Endpoint, Received};
@@ -35,7 +35,7 @@ pub(crate) fn rewrite(
     outgoing: &Outgoing<'_>,
     endpoint: &Endpoint,
     route: &UpstreamRoute,
-    record: &Record,
+    log: &ExchangeLog,
 ) {
     let Received { status, headers, .. } = received;
     let sent = outgoing.headers.get(header::HOST);
@@ -53,7 +53,7 @@ pub(crate) fn rewrite(
         headers.replace(header::LOCATION, |value| reverse.location(value));
     }
     if is_redirect_loop(&reverse, outgoing, *status, headers) {
-        record.redirected_back(endpoint.url(), outgoing.headers.get(forward::X_FORWARDED_PROTO));
+        log.redirected_back(endpoint.url(), outgoing.headers.get(forward::X_FORWARDED_PROTO));
     }
     if route.rewrite_cookies {
         headers.replace(header::SET_COOKIE, |value| reverse.cookie(value));

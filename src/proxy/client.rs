@@ -11,10 +11,10 @@ use http::Version;
 use http::uri::Scheme;
 use tokio::time::Instant;
 
-use crate::filter::Facts;
+use crate::filter::RequestInfo;
 use crate::http::forward;
 use crate::http::forward::Forwarding;
-use crate::snapshot::listener::{ConnectionLimits, Entrance};
+use crate::snapshot::listener::{ConnectionLimits, ListenerSettings};
 use crate::snapshot::{Route, Snapshot, Telemetry};
 
 /// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
@@ -48,12 +48,12 @@ impl Deref for LocalSnapshot {
 
 /// The current snapshot as one worker knows it: a request costs a pointer comparison and a count that no other
 /// thread touches.
-pub(crate) struct Current {
+pub(crate) struct CurrentSnapshot {
     shared: Arc<ArcSwap<Snapshot>>,
     seen: RefCell<Rc<LocalSnapshot>>,
 }
 
-impl Current {
+impl CurrentSnapshot {
     pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
         let seen = RefCell::new(LocalSnapshot::new(shared.load_full(), 0));
         Rc::new(Self { shared, seen })
@@ -76,47 +76,47 @@ thread_local! {
 }
 
 /// One client connection.
-pub(crate) struct Downstream {
-    current: Rc<Current>,
+pub(crate) struct Client {
+    current: Rc<CurrentSnapshot>,
     peer: SocketAddr,
     /// The listener's own address.
     local: SocketAddr,
     /// No other one's of this worker.
     number: u64,
     scheme: Scheme,
-    settings: RefCell<Rc<Settings>>,
+    settings: RefCell<Rc<ConnectionSettings>>,
     /// What the request begins with whose head is coming in, on HTTP/1.
-    next: Cell<Option<Begun>>,
+    next: Cell<Option<RequestStart>>,
 }
 
 /// What a snapshot says of one connection. Made anew when the snapshot is another one; an idle connection keeps this,
 /// but not the snapshot itself.
-pub(crate) struct Settings {
+pub(crate) struct ConnectionSettings {
     /// Of its listener; the last one of a listener that was removed.
-    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) listener_settings: Arc<ListenerSettings>,
     pub(crate) forwarding: Forwarding,
     /// The number of the snapshot.
     number: u64,
 }
 
 /// What a request begins with, and ends with.
-pub(crate) struct Begun {
+pub(crate) struct RequestStart {
     pub(crate) snapshot: Rc<LocalSnapshot>,
     /// What the snapshot says of the connection.
-    pub(crate) settings: Rc<Settings>,
+    pub(crate) settings: Rc<ConnectionSettings>,
 }
 
-impl Downstream {
-    /// A connection that came in by `entrance`, from `peer`, or from whom a PROXY header told of, to the listener's address.
+impl Client {
+    /// A connection that came in by `listener_settings`, from `peer`, or from whom a PROXY header told of, to the listener's address.
     pub(crate) fn new(
-        entrance: &Arc<Entrance>,
-        current: Rc<Current>,
+        listener_settings: &Arc<ListenerSettings>,
+        current: Rc<CurrentSnapshot>,
         peer: SocketAddr,
         local: SocketAddr,
         tls: bool,
     ) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
-        let settings = Settings::new(entrance, &current.load(), peer.ip(), &scheme);
+        let settings = ConnectionSettings::new(listener_settings, &current.load(), peer.ip(), &scheme);
         let number = CONNECTIONS.get();
         CONNECTIONS.set(number + 1);
         Rc::new(Self {
@@ -131,34 +131,39 @@ impl Downstream {
     }
 
     /// What a request begins with: as of now, or as of the first byte of its head.
-    pub(crate) fn begin(&self) -> Begun {
+    pub(crate) fn begin(&self) -> RequestStart {
         self.next.take().unwrap_or_else(|| self.latest())
     }
 
     /// The present snapshot, and what it says of this connection.
-    fn latest(&self) -> Begun {
+    fn latest(&self) -> RequestStart {
         let snapshot = self.current.load();
         let mut settings = self.settings.borrow_mut();
         if settings.number != snapshot.number {
-            *settings = Rc::new(Settings::new(&settings.entrance, &snapshot, self.peer.ip(), &self.scheme));
+            *settings = Rc::new(ConnectionSettings::new(
+                &settings.listener_settings,
+                &snapshot,
+                self.peer.ip(),
+                &self.scheme,
+            ));
         }
         let settings = settings.clone();
-        Begun { snapshot, settings }
+        RequestStart { snapshot, settings }
     }
 
     /// Limits and timeouts as of now.
     pub(crate) fn options(&self) -> Arc<ConnectionLimits> {
-        self.latest().settings.entrance.options.clone()
+        self.latest().settings.listener_settings.options.clone()
     }
 
     /// Brings limits and timeouts up to date. Called when a request begins to arrive; they hold until the next one does.
     pub(crate) fn refresh(&self, options: &mut Arc<ConnectionLimits>) {
-        let begun = self.latest();
-        let newest = &begun.settings.entrance.options;
+        let start = self.latest();
+        let newest = &start.settings.listener_settings.options;
         if !Arc::ptr_eq(options, newest) {
             options.clone_from(newest);
         }
-        self.next.set(Some(begun));
+        self.next.set(Some(start));
     }
 
     /// The address at the other end, or the one that a PROXY header told of.
@@ -167,22 +172,22 @@ impl Downstream {
     }
 
     /// What does not change while a request is served, for its filters.
-    pub(crate) fn facts(
+    pub(crate) fn request_info(
         &self,
         version: Version,
-        settings: &Settings,
+        settings: &ConnectionSettings,
         route: &Route,
         began: Instant,
-    ) -> Facts {
-        Facts {
+    ) -> RequestInfo {
+        RequestInfo {
             client: self.peer,
             local: self.local,
             connection: self.number,
             tls: self.scheme == Scheme::HTTPS,
             version,
-            listener: settings.entrance.name.clone(),
+            listener: settings.listener_settings.name.clone(),
             route: route.name.clone(),
-            request_bytes_max: route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max),
+            request_bytes_max: route.body_bytes_max.unwrap_or(settings.listener_settings.body_bytes_max),
             began,
         }
     }
@@ -193,10 +198,14 @@ impl Downstream {
     }
 }
 
-impl Settings {
-    fn new(last: &Arc<Entrance>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
-        let entrance = snapshot.entrance(last).unwrap_or(last).clone();
+impl ConnectionSettings {
+    fn new(last: &Arc<ListenerSettings>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
+        let listener_settings = snapshot.listener_settings(last).unwrap_or(last).clone();
         let trusted = forward::is_trusted(peer, &snapshot.trusted_proxies);
-        Self { entrance, forwarding: Forwarding::new(peer, scheme, trusted), number: snapshot.number }
+        Self {
+            listener_settings,
+            forwarding: Forwarding::new(peer, scheme, trusted),
+            number: snapshot.number,
+        }
     }
 }

@@ -17,15 +17,15 @@ use crate::http::message::{Request, Response};
 use crate::net::drain::is_cut_off;
 use crate::observe::access_log;
 use crate::observe::metrics::this_worker;
-use crate::proxy::client::{Begun, Downstream, Settings};
+use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
 
 /// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
 /// it was [`abandoned`].
-pub(crate) struct Record {
+pub(crate) struct ExchangeLog {
     telemetry: Rc<Telemetry>,
-    settings: Rc<Settings>,
+    settings: Rc<ConnectionSettings>,
     began: Instant,
     route: Option<Arc<Route>>,
     status: u16,
@@ -60,34 +60,34 @@ struct Line {
     first_byte: Option<Duration>,
 }
 
-impl Record {
+impl ExchangeLog {
     /// A request has begun.
-    pub(crate) fn begin(downstream: &Downstream, begun: &Begun, request: &Request) -> Self {
-        let mut record = Self::new(begun);
-        record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
+    pub(crate) fn begin(client: &Client, start: &RequestStart, request: &Request) -> Self {
+        let mut log = Self::new(start);
+        log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
             let client =
-                forward::client_ip(&request.headers, downstream.peer().ip(), &begun.snapshot.trusted_proxies);
+                forward::client_ip(&request.headers, client.peer().ip(), &start.snapshot.trusted_proxies);
             let Request { method, target, version, headers, .. } = request;
             Box::new(Line::new(client, method.clone(), target.clone(), *version, headers))
         });
-        record
+        log
     }
 
     /// Bytes that were no request.
-    pub(crate) fn unreadable(downstream: &Downstream, begun: &Begun) -> Self {
-        let mut record = Self::new(begun);
-        record.line = begun.snapshot.telemetry().access_log.is_some().then(|| {
+    pub(crate) fn unreadable(client: &Client, start: &RequestStart) -> Self {
+        let mut log = Self::new(start);
+        log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
             let headers = Fields::new();
-            Box::new(Line::new(downstream.peer().ip(), method, Uri::default(), Version::HTTP_11, &headers))
+            Box::new(Line::new(client.peer().ip(), method, Uri::default(), Version::HTTP_11, &headers))
         });
-        record
+        log
     }
 
-    fn new(begun: &Begun) -> Self {
+    fn new(start: &RequestStart) -> Self {
         Self {
-            telemetry: begun.snapshot.telemetry().clone(),
-            settings: begun.settings.clone(),
+            telemetry: start.snapshot.telemetry().clone(),
+            settings: start.settings.clone(),
             began: Instant::now(),
             route: None,
             status: 0,
@@ -119,7 +119,7 @@ impl Record {
     /// An attempt at an endpoint begins.
     pub(crate) fn attempt(&mut self, endpoint: &Endpoint) {
         if let Some(filters) = &self.filters {
-            filters.exchange.tries(endpoint.url(), endpoint.address());
+            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
         }
         if let Some(line) = &mut self.line {
             line.endpoint = Some(endpoint.url().into());
@@ -151,7 +151,7 @@ impl Record {
     /// `proto` is the `X-Forwarded-Proto` that it was sent.
     pub(crate) fn redirected_back(&self, endpoint: &str, proto: Option<&HeaderValue>) {
         let Some(route) = &self.route else { return };
-        let Some(held_back) = route.warned.passes("location") else { return };
+        let Some(suppressed) = route.warned.passes("location") else { return };
         let cure = match proto.map(HeaderValue::as_bytes) {
             Some(proto) if proto.eq_ignore_ascii_case(b"https") => {
                 "configure it to trust the `X-Forwarded-Proto: https` that it is sent"
@@ -163,7 +163,7 @@ impl Record {
         tracing::warn!(
             route = &*route.name,
             endpoint,
-            held_back,
+            suppressed,
             "redirect loop: the upstream takes HTTPS requests for plain HTTP and redirects them to their own URL; {cure}"
         );
     }
@@ -203,14 +203,14 @@ impl Record {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
         let warned = self.route.as_ref().map_or(&self.telemetry.warned, |route| &route.warned);
         if error.is_worth_a_warning()
-            && let Some(held_back) = warned.passes(error.reason())
+            && let Some(suppressed) = warned.passes(error.reason())
         {
-            tracing::warn!(route = name, reason = error.reason(), held_back, "request failed: {error}");
+            tracing::warn!(route = name, reason = error.reason(), suppressed, "request failed: {error}");
         }
     }
 }
 
-impl Progress for Record {
+impl Progress for ExchangeLog {
     fn reused(&mut self) {
         if let Some(line) = &mut self.line {
             line.reused = Some(true);
@@ -267,7 +267,7 @@ fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
     authority.or_else(|| headers.get(header::HOST).cloned())
 }
 
-impl Drop for Record {
+impl Drop for ExchangeLog {
     fn drop(&mut self) {
         let mut logged_status = self.status;
         if self.ended.is_none() {
@@ -289,10 +289,10 @@ impl Drop for Record {
         }
         if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());
-            log.write(&access_log::Record {
+            log.write(&access_log::Entry {
                 started: line.started,
                 client: line.client,
-                listener: &self.settings.entrance.name,
+                listener: &self.settings.listener_settings.name,
                 method: line.method.as_str(),
                 target: target.as_bytes(),
                 version: line.version,

@@ -16,8 +16,8 @@ use crate::http::forward;
 use crate::http::h1::parse_target;
 use crate::http::path::{EncodedSlash, normalise};
 use crate::proxy::action::act;
-use crate::proxy::client::{Begun, Downstream};
-use crate::proxy::exchange_log::Record;
+use crate::proxy::client::{Client, RequestStart};
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::incoming::{Incoming, check_slashes};
 use crate::proxy::reply::{Answer, Call};
 use crate::router::{Found, Parameters, RequestLine};
@@ -25,8 +25,8 @@ use crate::snapshot::Route;
 
 /// What a request has found before its filters see it.
 pub(crate) struct Filtered<'a, 'r, 'p> {
-    pub(crate) downstream: &'a Downstream,
-    pub(crate) begun: &'a Begun,
+    pub(crate) client: &'a Client,
+    pub(crate) start: &'a RequestStart,
     pub(crate) chain: &'a Chain,
     pub(crate) found: &'a Found<'r, 'p, Arc<Route>>,
     pub(crate) uri: &'a Uri,
@@ -36,9 +36,13 @@ pub(crate) struct Filtered<'a, 'r, 'p> {
 impl Filtered<'_, '_, '_> {
     /// Takes the request through its filters, does what the route says, and takes the response back through them. The gateway's own
     /// errors pass the response callbacks as any response does, and so do local responses.
-    pub(crate) async fn answer(&self, incoming: Incoming<'_>, record: &mut Record) -> Result<Answer, Error> {
+    pub(crate) async fn answer(
+        &self,
+        incoming: Incoming<'_>,
+        log: &mut ExchangeLog,
+    ) -> Result<Answer, Error> {
         let timer = &self.call.timer;
-        let (session, incoming) = self.begin(incoming, record);
+        let (session, incoming) = self.begin(incoming, log);
         let method = incoming.method.clone();
         if let Err(error) = session.begin(self.chain) {
             return self.ended(&session, &method, error).await;
@@ -52,7 +56,7 @@ impl Filtered<'_, '_, '_> {
             (None, incoming)
         };
         // Boxed, because it is large, and either of two things is done with it.
-        let acting = Box::pin(self.act(&session, head, incoming, record));
+        let acting = Box::pin(self.act(&session, head, incoming, log));
         let acted = if session.may_decide_later() { undecided(&session, acting).await } else { acting.await };
         let answer = match acted {
             Ok(answer) => answer,
@@ -61,7 +65,7 @@ impl Filtered<'_, '_, '_> {
                 // The error of a response that has gone through filters does not go through them once more.
                 Err(error) if is_final(error) || session.has_response() => return Err(error),
                 Err(error) => {
-                    record.failed(error);
+                    log.failed(error);
                     error.into()
                 }
                 Ok(answer) => return Ok(answer),
@@ -86,10 +90,10 @@ impl Filtered<'_, '_, '_> {
     }
 
     /// Hands the head to the filters, if they look at it.
-    fn begin<'i>(&self, incoming: Incoming<'i>, record: &mut Record) -> (Rc<Session>, Incoming<'i>) {
-        let facts =
-            self.downstream.facts(incoming.version, &self.begun.settings, self.found.value, record.began());
-        let (method, scheme) = (incoming.method.clone(), self.downstream.scheme());
+    fn begin<'i>(&self, incoming: Incoming<'i>, log: &mut ExchangeLog) -> (Rc<Session>, Incoming<'i>) {
+        let request_info =
+            self.client.request_info(incoming.version, &self.start.settings, self.found.value, log.began());
+        let (method, scheme) = (incoming.method.clone(), self.client.scheme());
         let (head, incoming) = if self.chain.sees_requests() {
             let authority = HeaderValue::from_str(incoming.authority);
             let authority = authority.unwrap_or(const { HeaderValue::from_static("") });
@@ -98,8 +102,8 @@ impl Filtered<'_, '_, '_> {
         } else {
             (RequestHead::unseen(method, scheme), incoming)
         };
-        let session = Session::new(facts, head);
-        record.filtered(&session);
+        let session = Session::new(request_info, head);
+        log.filtered(&session);
         (session, incoming)
     }
 
@@ -109,11 +113,11 @@ impl Filtered<'_, '_, '_> {
         session: &Session,
         head: Option<RequestHead>,
         incoming: Incoming<'_>,
-        record: &mut Record,
+        log: &mut ExchangeLog,
     ) -> Result<Answer, Error> {
         let Some(head) = head else {
             let (route, parameters) = (self.found.value, &self.found.parameters);
-            return act(&self.begun.settings, route, parameters, incoming, self.call, Instant::now(), record)
+            return act(&self.start.settings, route, parameters, incoming, self.call, Instant::now(), log)
                 .await;
         };
         let changed_path = head.changed_path().map(str::to_owned);
@@ -158,7 +162,7 @@ impl Filtered<'_, '_, '_> {
         let query = changed.as_ref().map_or(incoming.query, Uri::query);
         let incoming = Incoming { method, headers, authority, path, query, ..incoming };
         let mut answer =
-            act(&self.begun.settings, route, parameters, incoming, self.call, Instant::now(), record).await?;
+            act(&self.start.settings, route, parameters, incoming, self.call, Instant::now(), log).await?;
         if !Arc::ptr_eq(route, self.found.value) {
             // Those of the route that was found first are applied at the end, as to every answer.
             route.response_headers.apply(&mut answer.response.headers);
@@ -183,8 +187,8 @@ impl Filtered<'_, '_, '_> {
         let (origin_form, version) = (Uri::default(), http::Version::HTTP_10);
         let host = forward::request_host(&origin_form, headers, version)
             .map_err(|error| Error::RequestHost(error.reason()))?;
-        Ok(self.begun.snapshot.router.find(&RequestLine {
-            listener: self.begun.settings.entrance.id.number(),
+        Ok(self.start.snapshot.router.find(&RequestLine {
+            listener: self.start.settings.listener_settings.id.number(),
             host: host.host,
             path,
             query: uri.query(),

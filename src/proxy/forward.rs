@@ -9,7 +9,7 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::message::Response;
-use crate::proxy::exchange_log::Record;
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::reply::{Answer, Call};
 use crate::proxy::retry::Retries;
@@ -28,7 +28,7 @@ pub(crate) async fn forward_request(
     outgoing: &mut Outgoing<'_>,
     mut body: Body,
     mut now: Instant,
-    record: &mut Record,
+    log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
     // When the whole exchange must be over.
     let done_by = route.timeouts.request.and_then(|limit| now.checked_add(limit));
@@ -43,7 +43,7 @@ pub(crate) async fn forward_request(
         outgoing.set_host(route, endpoint)?;
         let target = endpoint.target(&outgoing.target);
         tracing::trace!(endpoint = endpoint.url(), target = &*target, "trying an endpoint");
-        record.attempt(endpoint);
+        log.attempt(endpoint);
         let again = body.replay();
         let attempt = Attempt {
             head: outgoing.head(&target, route),
@@ -58,7 +58,7 @@ pub(crate) async fn forward_request(
             queued: &queued,
             timer: &call.timer,
         };
-        match attempt.run(endpoint, body, record).await {
+        match attempt.run(endpoint, body, log).await {
             Ok(received) => break received,
             Err(mut failure) => {
                 failure.body = failure.body.or(again);
@@ -71,9 +71,9 @@ pub(crate) async fn forward_request(
             }
         }
     };
-    record.first_byte();
+    log.first_byte();
     tracing::trace!(status = received.status.as_u16(), "response begins");
-    respond(received, outgoing, endpoint, route, call, record)
+    respond(received, outgoing, endpoint, route, call, log)
 }
 
 /// The response as the client gets it.
@@ -83,14 +83,14 @@ fn respond(
     endpoint: &Endpoint,
     route: &UpstreamRoute,
     call: &Call,
-    record: &Record,
+    log: &ExchangeLog,
 ) -> Result<Answer, Error> {
     let status = received.status;
     let upgrade = outgoing.upgrade.as_ref();
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
     forward::via(&mut received.headers, received.version);
     if crate::proxy::addresses::may_be_in(status, route, &received.headers) {
-        crate::proxy::addresses::rewrite(&mut received, outgoing, endpoint, route, record);
+        crate::proxy::addresses::rewrite(&mut received, outgoing, endpoint, route, log);
     }
     let tunnel = received.upgraded.map(|upgraded| {
         let removed = route.removal.as_ref().map(Removal::ended);

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
-use super::exchange_log::Record;
+use super::exchange_log::ExchangeLog;
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::interim::Interim;
@@ -25,7 +25,7 @@ pub(crate) struct Call {
 /// An answer.
 pub(crate) struct Reply {
     pub(crate) response: Response<Body>,
-    pub(crate) record: Record,
+    pub(crate) log: ExchangeLog,
     /// Close the connection after it.
     pub(crate) close: bool,
     /// Nothing is sent, for this reason: the client is gone, or a filter has given the request up.

@@ -10,46 +10,46 @@ use crate::http::forward;
 use crate::http::message::{Request, is_continue};
 use crate::http::path::{EncodedSlash, normalise};
 use crate::proxy::action::act;
-use crate::proxy::client::{Begun, Downstream};
-use crate::proxy::exchange_log::Record;
+use crate::proxy::client::{Client, RequestStart};
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::incoming::{Incoming, check_slashes};
 use crate::proxy::reply::{Answer, Call, Reply};
 use crate::router::RequestLine;
 use crate::snapshot::Route;
 
 /// Answers a request: whatever goes wrong becomes an answer, too.
-pub(crate) async fn serve(downstream: &Downstream, request: Request, call: Call) -> Reply {
-    let begun = downstream.begin();
-    let mut record = Record::begin(downstream, &begun, &request);
-    match answer(downstream, &begun, request, &call, &mut record).await {
+pub(crate) async fn serve(client: &Client, request: Request, call: Call) -> Reply {
+    let start = client.begin();
+    let mut log = ExchangeLog::begin(client, &start, &request);
+    match answer(client, &start, request, &call, &mut log).await {
         Ok(Answer { response, tunnel, close }) => {
-            record.answered(response.status);
-            Reply { response, record, close, unsent: None, tunnel }
+            log.answered(response.status);
+            Reply { response, log, close, unsent: None, tunnel }
         }
-        Err(error) => refuse(error, record),
+        Err(error) => refuse(error, log),
     }
 }
 
 /// The answer to a request that failed.
-pub(crate) fn refuse(error: Error, mut record: Record) -> Reply {
-    record.failed(error);
+pub(crate) fn refuse(error: Error, mut log: ExchangeLog) -> Reply {
+    log.failed(error);
     let Answer { response, close, .. } = Answer::from(error);
-    Reply { response, record, close, unsent: error.is_unsent().then_some(error), tunnel: None }
+    Reply { response, log, close, unsent: error.is_unsent().then_some(error), tunnel: None }
 }
 
 /// Answers bytes that are not a request.
-pub(crate) fn refuse_unreadable(downstream: &Downstream, error: Error) -> Reply {
-    refuse(error, Record::unreadable(downstream, &downstream.begin()))
+pub(crate) fn refuse_unreadable(client: &Client, error: Error) -> Reply {
+    refuse(error, ExchangeLog::unreadable(client, &client.begin()))
 }
 
 async fn answer(
-    downstream: &Downstream,
-    begun: &Begun,
+    client: &Client,
+    start: &RequestStart,
     request: Request,
     call: &Call,
-    record: &mut Record,
+    log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
-    let Begun { snapshot, settings } = begun;
+    let RequestStart { snapshot, settings } = start;
     let Request { method, target: uri, version, headers, body } = request;
     check(&method, &uri, &headers)?;
     // A copy shares its bytes; the fields themselves are about to change.
@@ -60,7 +60,7 @@ async fn answer(
         normalise(uri.path(), EncodedSlash::Keep).map_err(|error| Error::RequestPath(error.reason()))?;
 
     let found = snapshot.router.find(&RequestLine {
-        listener: settings.entrance.id.number(),
+        listener: settings.listener_settings.id.number(),
         host: host.host,
         path: &path,
         query: uri.query(),
@@ -70,21 +70,21 @@ async fn answer(
     check_slashes(&path, found.as_ref().map(|found| &**found.value))?;
     let found = found.ok_or(Error::NoRoute)?;
     let route: &Route = found.value;
-    record.routed(found.value);
+    log.routed(found.value);
     tracing::trace!(route = &*route.name, path = &*path, "route found");
-    let body = limit_body(body, route.body_bytes_max.unwrap_or(settings.entrance.body_bytes_max))?;
+    let body = limit_body(body, route.body_bytes_max.unwrap_or(settings.listener_settings.body_bytes_max))?;
 
     let authority = authority(&uri, host_field.as_ref());
     let incoming = Incoming { method, version, path: &path, query: uri.query(), authority, headers, body };
     let mut answer = match &route.filters {
         None => {
-            let now = record.began();
-            act(settings, route, &found.parameters, incoming, call, now, record).await?
+            let now = log.began();
+            act(settings, route, &found.parameters, incoming, call, now, log).await?
         }
         Some(chain) => {
             let filtered =
-                crate::proxy::filtered::Filtered { downstream, begun, chain, found: &found, uri: &uri, call };
-            filtered.answer(incoming, record).await?
+                crate::proxy::filtered::Filtered { client, start, chain, found: &found, uri: &uri, call };
+            filtered.answer(incoming, log).await?
         }
     };
     route.response_headers.apply(&mut answer.response.headers);

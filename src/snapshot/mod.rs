@@ -20,14 +20,14 @@ use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Parameters, Router};
-use crate::snapshot::listener::{Entrance, ListenerId};
+use crate::snapshot::listener::{ListenerId, ListenerSettings};
 use crate::snapshot::route_deadline::{Removal, Removals};
 use crate::upstream::{Targets, Upstream};
 
 /// Everything that a request may need to know.
 pub(crate) struct Snapshot {
     /// The settings of the listeners, in the order of the file.
-    pub(crate) listeners: Vec<Arc<Entrance>>,
+    pub(crate) listeners: Vec<Arc<ListenerSettings>>,
     /// Which request belongs to which route.
     pub(crate) router: Router<Arc<Route>>,
     /// Whose `X-Forwarded-*` is believed.
@@ -153,20 +153,23 @@ impl UpstreamRoute {
 impl Snapshot {
     /// The settings of the listener that had `last` before, or of the one that has its name now: one that was moved to
     /// another address is a new one, and its routes are those of the old one. `None` where it was removed.
-    pub(crate) fn entrance(&self, last: &Entrance) -> Option<&Arc<Entrance>> {
+    pub(crate) fn listener_settings(&self, last: &ListenerSettings) -> Option<&Arc<ListenerSettings>> {
         self.entrance_of(last.id)
-            .or_else(|| self.listeners.iter().find(|entrance| entrance.name == last.name))
+            .or_else(|| self.listeners.iter().find(|listener_settings| listener_settings.name == last.name))
     }
 
     /// The settings of this very listener; `None` where it was removed.
-    pub(crate) fn entrance_of(&self, id: ListenerId) -> Option<&Arc<Entrance>> {
+    pub(crate) fn entrance_of(&self, id: ListenerId) -> Option<&Arc<ListenerSettings>> {
         // There are few listeners, and a connection asks once a snapshot.
-        self.listeners.iter().find(|entrance| entrance.id == id)
+        self.listeners.iter().find(|listener_settings| listener_settings.id == id)
     }
 
     /// The name of every listener, and its counts.
     pub(crate) fn listener_stats(&self) -> Vec<(Arc<str>, Arc<ListenerStats>)> {
-        self.listeners.iter().map(|entrance| (entrance.name.clone(), entrance.stats.clone())).collect()
+        self.listeners
+            .iter()
+            .map(|listener_settings| (listener_settings.name.clone(), listener_settings.stats.clone()))
+            .collect()
     }
 
     /// Limits the streams of routes that are not among these to this time, where there is one, and of no others.

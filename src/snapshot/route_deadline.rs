@@ -119,11 +119,11 @@ impl Bounded {
 }
 
 impl Streaming for Bounded {
-    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         if self.poll_ended(cx) {
             return Poll::Ready(Error::RouteRemoved);
         }
-        self.body.poll_aside(cx)
+        self.body.poll_background(cx)
     }
 }
 

@@ -22,18 +22,18 @@ use tokio::time::Instant;
 use crate::config::load::files::Files;
 use crate::control::compile::generation::{Next, Purpose};
 use crate::downstream::connection;
-use crate::filter::{End, Facts, RequestHead, Session};
+use crate::filter::{End, RequestHead, RequestInfo, Session};
 use crate::http::body::Body;
 use crate::http::fields::Fields;
 use crate::http::message::Response;
-use crate::net::drain::Drain;
+use crate::net::drain::DrainSignal;
 use crate::net::end_of_turn;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
-use crate::proxy::client::{Begun, Current, Downstream};
+use crate::proxy::client::{Begun, Client, CurrentSnapshot};
 use crate::snapshot::{Route, Snapshot};
-use crate::upstream::{Acquired, Endpoint, Patience, Wanted, adopt, mailbox};
+use crate::upstream::{Acquired, Endpoint, WaitBounds, Wanted, adopt, worker_channel};
 use crate::worker::MAILBOX_LETTERS;
 
 /// What a pipe holds: more than any message here, so that nobody waits for room.
@@ -59,11 +59,10 @@ impl Proxied {
         let upstream = kept_connection(&endpoint(&snapshot));
         let (client, stream) = duplex(PIPE_BYTES);
         let serving = Box::pin(async move {
-            let downstream = downstream(snapshot);
-            let protocols = downstream.begin().settings.entrance.protocols;
-            let seat = Drain::default().seat();
-            connection::serve(Stream::memory(stream), None, protocols, Instant::now(), downstream, &seat)
-                .await
+            let client = client(snapshot);
+            let protocols = client.begin().settings.listener_settings.protocols;
+            let guard = DrainSignal::default().guard();
+            connection::serve(Stream::memory(stream), None, protocols, Instant::now(), client, &guard).await
         });
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
@@ -105,7 +104,7 @@ impl Pooled {
     pub fn acquire_and_release(&self) {
         let pool = self.endpoint.pool();
         let Poll::Ready(Ok(Acquired::Reused(connection))) =
-            once(pool.acquire(&self.timer, Wanted::Any, Patience::default()))
+            once(pool.acquire(&self.timer, Wanted::Any, WaitBounds::default()))
         else {
             panic!("the pool has kept no connection");
         };
@@ -116,14 +115,14 @@ impl Pooled {
 /// The filters of a route, and exchanges to go through them. To be used within a worker's runtime.
 pub struct Filtered {
     begun: Begun,
-    downstream: Rc<Downstream>,
+    client: Rc<Client>,
     route: Arc<Route>,
     timer: Timer,
 }
 
 /// A request without a body, and a response.
 pub struct Message {
-    facts: Facts,
+    request_info: RequestInfo,
     request: RequestHead,
     response: Response<Body>,
 }
@@ -134,8 +133,8 @@ impl Filtered {
         let snapshot = snapshot(config, folder);
         let (_, route) = snapshot.router.routes().next().expect("a configuration has a route");
         let route = route.clone();
-        let downstream = downstream(snapshot);
-        Self { begun: downstream.begin(), downstream, route, timer: Timer::default() }
+        let client = client(snapshot);
+        Self { begun: client.begin(), client, route, timer: Timer::default() }
     }
 
     /// A GET with these fields, and its response with these.
@@ -143,15 +142,15 @@ impl Filtered {
         let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
         let request = RequestHead::new(Method::GET, target, authority, "http", request);
         let response = Response { headers: response, ..Response::new(Body::full(body)) };
-        let facts =
-            self.downstream.facts(Version::HTTP_11, &self.begun.settings, &self.route, Instant::now());
-        Message { facts, request, response }
+        let request_info =
+            self.client.request_info(Version::HTTP_11, &self.begun.settings, &self.route, Instant::now());
+        Message { request_info, request, response }
     }
 
     /// Takes an exchange through the filters, from its beginning to its end. Answers the bytes of the response's body.
     pub fn pass(&self, message: Message) -> u64 {
         let chain = self.route.filters.as_ref().expect("the route has a filter");
-        let session = Session::new(message.facts, message.request);
+        let session = Session::new(message.request_info, message.request);
         session.begin(chain).expect("a filter takes part");
         if chain.sees_requests() {
             let request = once(session.request(Body::Empty, &self.timer));
@@ -190,19 +189,19 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     let files = Files::new();
     files.give(&file, config.as_bytes());
     // Nobody asks for the letters of the only worker.
-    let mailboxes = |workers| (0..workers).map(|_| mailbox(MAILBOX_LETTERS).0).collect();
-    match Next::build(Purpose::Serve, &file, &files, mailboxes, None) {
+    let channels = |workers| (0..workers).map(|_| worker_channel(MAILBOX_LETTERS).0).collect();
+    match Next::build(Purpose::Serve, &file, &files, channels, None) {
         Ok(next) => next.built.snapshot,
         Err(refused) => panic!("{}", refused.errors),
     }
 }
 
-fn downstream(snapshot: Arc<Snapshot>) -> Rc<Downstream> {
-    let entrance = snapshot.listeners.first().expect("a configuration has a listener").clone();
-    let current = Current::new(Arc::new(ArcSwap::new(snapshot)));
+fn client(snapshot: Arc<Snapshot>) -> Rc<Client> {
+    let listener_settings = snapshot.listeners.first().expect("a configuration has a listener").clone();
+    let current = CurrentSnapshot::new(Arc::new(ArcSwap::new(snapshot)));
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-    Downstream::new(&entrance, current, peer, local, false)
+    Client::new(&listener_settings, current, peer, local, false)
 }
 
 fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
@@ -215,7 +214,8 @@ fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
 fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
     let (pool, timer) = (endpoint.pool(), Timer::default());
     let (upstream, stream) = duplex(PIPE_BYTES);
-    let Poll::Ready(Ok(Acquired::Dial(slot))) = once(pool.acquire(&timer, Wanted::Any, Patience::default()))
+    let Poll::Ready(Ok(Acquired::Dial(slot))) =
+        once(pool.acquire(&timer, Wanted::Any, WaitBounds::default()))
     else {
         panic!("the pool has no room for a first connection");
     };

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::config::{Filter, FilterSettings, OnError, OnHeadersPause, WasmCache};
 use crate::filter::proxy_wasm::offline::journal::Journal;
 use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
-use crate::filter::proxy_wasm::offline::{Given, OfflineModule, Pieces};
+use crate::filter::proxy_wasm::offline::{ChunkedBody, OfflineExchange, OfflineModule};
 use crate::filter::proxy_wasm::pairs;
 
 /// Host functions by their names, each with its parameters: `i` of 32 bits, `l` of 64.
@@ -267,15 +267,15 @@ impl Scripted {
     }
 }
 
-fn given(kind: u8, script: &[u8]) -> Given {
+fn given(kind: u8, script: &[u8]) -> OfflineExchange {
     let length = if kind & 4 == 0 { script.len().min(64) } else { 0 };
     let body = Bytes::copy_from_slice(script.get(..length).unwrap_or_default());
     let pieces = || {
-        let pieces = Pieces::of(&body, 3);
+        let pieces = ChunkedBody::of(&body, 3);
         let trailers = HeaderMap::from_iter([(header::ETAG, const { HeaderValue::from_static("x") })]);
         if kind & 8 == 0 { pieces } else { pieces.with_trailers(trailers) }
     };
-    let mut given = Given { request: Request::new(pieces()), response: Response::new(pieces()) };
+    let mut given = OfflineExchange { request: Request::new(pieces()), response: Response::new(pieces()) };
     let value = const { HeaderValue::from_static("application/grpc") };
     if kind & 16 != 0 {
         given.request.headers_mut().insert(header::CONTENT_TYPE, value);

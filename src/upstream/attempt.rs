@@ -8,7 +8,7 @@ use http::{Method, header};
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use super::pool::{Acquired, Patience, Refusal, Wanted};
+use super::pool::{Acquired, Refusal, WaitBounds, Wanted};
 use crate::config::RouteTimeouts;
 use crate::http::body::{Body, Keeping, KeptBody};
 use crate::http::error::Error;
@@ -158,7 +158,7 @@ impl Attempt<'_> {
         began: Instant,
     ) -> Result<Connection, (Error, FailureKind)> {
         let (pool, timer) = (endpoint.pool(), self.timer);
-        let acquired = pool.acquire(timer, self.wanted(), self.patience()).await;
+        let acquired = pool.acquire(timer, self.wanted(), self.bounds()).await;
         self.count_queued(began);
         let refused = |refusal: Refusal| {
             let is_connect = self.moves_on && refusal.is_unconnected;
@@ -180,9 +180,9 @@ impl Attempt<'_> {
     }
 
     /// Returns the bounds of the wait in a queue. Behind attempts to connect it lasts no longer than one of them.
-    fn patience(&self) -> Patience {
+    fn bounds(&self) -> WaitBounds {
         let longest = || self.timeouts.connect.unwrap_or(Duration::MAX);
-        Patience { queued: self.queued.get(), unconnected: self.moves_on.then(longest) }
+        WaitBounds { queued: self.queued.get(), unconnected: self.moves_on.then(longest) }
     }
 
     fn count_queued(&self, began: Instant) {

@@ -22,7 +22,7 @@ use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline};
 use crate::net::tls;
 use crate::observe::metrics::PoolReport;
-use crate::observe::rate_limited_warning::Occasional;
+use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// One address that requests can go to.
 pub(crate) struct Endpoint {
@@ -31,14 +31,14 @@ pub(crate) struct Endpoint {
     connector: Option<TlsConnector>,
     address: SocketAddr,
     pool: Arc<Pool>,
-    warned: Occasional,
+    warned: RateLimitedWarning,
 }
 
 impl Endpoint {
     pub(crate) fn new(origin: Arc<Origin>, address: SocketAddr, pool: Arc<Pool>) -> Self {
         let config = origin.tls.as_ref().map(|tls| tls::with_own_sessions(tls.config()));
         let connector = config.map(TlsConnector::from);
-        Self { origin, connector, address, pool, warned: Occasional::every(Duration::from_secs(10)) }
+        Self { origin, connector, address, pool, warned: RateLimitedWarning::every(Duration::from_secs(10)) }
     }
 
     /// Returns scheme, host, port and base path.
@@ -82,8 +82,8 @@ impl Endpoint {
 
     /// Says in the log, now and then, that the endpoint fails.
     pub(crate) fn warn_failure(&self, why: &dyn Display) {
-        if let Some(held_back) = self.warned.passes() {
-            tracing::warn!(endpoint = self.url(), address = %self.address, held_back, "upstream failed: {why}");
+        if let Some(suppressed) = self.warned.passes() {
+            tracing::warn!(endpoint = self.url(), address = %self.address, suppressed, "upstream failed: {why}");
         }
     }
 

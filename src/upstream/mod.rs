@@ -13,8 +13,8 @@ pub(crate) use attempt::{Attempt, Failure, FailureKind, Progress};
 pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, call};
 pub(crate) use endpoint::{Endpoint, Upstream};
 #[cfg(feature = "bench-internals")]
-pub(crate) use pool::{Acquired, Patience, Wanted};
-pub(crate) use pool::{Letters, Mailboxes, mailbox};
+pub(crate) use pool::{Acquired, WaitBounds, Wanted};
+pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
 pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
 
 pub(crate) use crate::upstream::pool::idle::{

@@ -12,16 +12,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::downstream::accept::accept;
-use crate::downstream::listener::Listen;
+use crate::downstream::listener::UnregisteredSocket;
 use crate::filter::proxy_wasm::{Plugin, end_instances, keep_instances, start_instances};
-use crate::net::drain::{Drain, cut_off};
+use crate::net::drain::{DrainSignal, cut_off};
 use crate::net::end_of_turn;
 use crate::net::timer::Timer;
 use crate::observe::metrics::{enter_worker, this_worker};
-use crate::proxy::client::Current;
+use crate::proxy::client::CurrentSnapshot;
 use crate::snapshot::Snapshot;
 use crate::snapshot::listener::ListenerId;
-use crate::upstream::{Endpoint, Letters, close_idle_connections, dial, keep_idle_connections};
+use crate::upstream::{Endpoint, PoolCommands, close_idle_connections, dial, keep_idle_connections};
 
 /// Letters that a worker's mailbox holds.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;
@@ -45,7 +45,7 @@ pub(crate) enum Phase {
 /// What the control side tells a worker. Commands are obeyed in their order.
 pub(crate) enum Command {
     /// Accept on a socket.
-    Listen(Listen),
+    UnregisteredSocket(UnregisteredSocket),
     /// Accept no more on a listener's socket; its connections end with their present request.
     End(ListenerId),
     /// Start the instances of plugins that there are none of yet, and say when that is done.
@@ -61,7 +61,7 @@ pub(crate) enum Command {
 pub(crate) struct WorkerParts {
     pub(crate) number: usize,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) mailbox: Letters,
+    pub(crate) worker_channel: PoolCommands,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -87,7 +87,7 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
         if started.send(Ok(())).is_err() {
             return;
         }
-        runtime.block_on(run(parts.snapshot, parts.mailbox, parts.commands, parts.phase));
+        runtime.block_on(run(parts.snapshot, parts.worker_channel, parts.commands, parts.phase));
         cut_off();
         drop(runtime);
         // What cut-off requests gave back last; a thread's own destructors come too late for that.
@@ -100,25 +100,25 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
 
 async fn run(
     snapshot: Arc<ArcSwap<Snapshot>>,
-    mailbox: Letters,
+    worker_channel: PoolCommands,
     commands: mpsc::Receiver<Command>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let current = Current::new(snapshot);
+    let current = CurrentSnapshot::new(snapshot);
     tokio::task::spawn_local(keep_idle_connections());
-    tokio::task::spawn_local(mailbox.open());
+    tokio::task::spawn_local(worker_channel.open());
     tokio::task::spawn_local(keep_filters(current.clone()));
     let warming = tokio::task::spawn_local(keep_warm(current.clone()));
-    let mut doors = Doors { current, drains: Vec::new(), failed: Ok(()) };
-    doors.obey_while_serving(commands, &mut phase).await;
-    doors.start_drain();
+    let mut listeners = WorkerListeners { current, drains: Vec::new(), failed: Ok(()) };
+    listeners.obey_while_serving(commands, &mut phase).await;
+    listeners.start_drain();
     warming.abort();
     let ended =
         async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
     tokio::select! {
-        () = doors.empty() => {}
+        () = listeners.empty() => {}
         () = ended => {
-            let connections = doors.connections();
+            let connections = listeners.connections();
             if connections > 0 {
                 tracing::warn!(worker = this_worker(), connections, "connections did not end in time and are cut off");
             }
@@ -127,15 +127,15 @@ async fn run(
 }
 
 /// The listeners of one worker.
-struct Doors {
-    current: Rc<Current>,
+struct WorkerListeners {
+    current: Rc<CurrentSnapshot>,
     /// Of the listeners that accept here, and of those that were ended and still have connections.
-    drains: Vec<(ListenerId, Drain)>,
+    drains: Vec<(ListenerId, DrainSignal)>,
     /// What went wrong since somebody asked.
     failed: io::Result<()>,
 }
 
-impl Doors {
+impl WorkerListeners {
     /// Obeys commands until the process stops serving.
     async fn obey_while_serving(
         &mut self,
@@ -153,7 +153,7 @@ impl Doors {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Listen(listen) => self.listen(listen),
+            Command::UnregisteredSocket(listen) => self.listen(listen),
             Command::End(id) => {
                 self.drains.iter().filter(|(of, _)| *of == id).for_each(|(_, drain)| drain.start());
             }
@@ -176,11 +176,12 @@ impl Doors {
         }
     }
 
-    fn listen(&mut self, listen: Listen) {
-        let (id, name, address) = (listen.listener.id, listen.entrance.name.clone(), listen.listener.address);
+    fn listen(&mut self, listen: UnregisteredSocket) {
+        let (id, name, address) =
+            (listen.listener.id, listen.listener_settings.name.clone(), listen.listener.address);
         match listen.register() {
             Ok(accepting) => {
-                let drain = Drain::default();
+                let drain = DrainSignal::default();
                 tokio::task::spawn_local(accept(accepting, self.current.clone(), drain.clone()));
                 self.drains.push((id, drain));
             }
@@ -209,13 +210,13 @@ impl Doors {
 }
 
 /// Starts the filters of the present snapshot, and ends those of earlier ones.
-async fn keep_filters(current: Rc<Current>) {
+async fn keep_filters(current: Rc<CurrentSnapshot>) {
     let snapshot = current.load();
     keep_instances(&snapshot.plugins).await;
 }
 
 /// Keeps this worker's share of `pool.min_idle` connections open. Is ended when draining begins.
-async fn keep_warm(current: Rc<Current>) {
+async fn keep_warm(current: Rc<CurrentSnapshot>) {
     loop {
         let mut warming = JoinSet::new();
         for kept in &current.load().warm {

@@ -210,7 +210,7 @@ fn holder(kind: &str, stream: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_response_held_back_beyond_the_limit_is_an_error_and_never_cut_short() {
+async fn a_response_suppressed_beyond_the_limit_is_an_error_and_never_cut_short() {
     for framed in [Length, Chunked, Trailers, Close] {
         for http2 in [false, true] {
             for (limit, status) in [(10, 200), (9, 500), (4, 500)] {
@@ -233,7 +233,7 @@ async fn a_response_held_back_beyond_the_limit_is_an_error_and_never_cut_short()
 }
 
 #[tokio::test]
-async fn a_request_held_back_beyond_the_limit_is_too_large_and_never_cut_short() {
+async fn a_request_suppressed_beyond_the_limit_is_too_large_and_never_cut_short() {
     for framed in [Length, Chunked, Trailers] {
         for (limit, status) in [(10, 200), (9, 413), (4, 413)] {
             for on_error in ["closed", "open"] {
@@ -260,7 +260,7 @@ async fn a_request_held_back_beyond_the_limit_is_too_large_and_never_cut_short()
 }
 
 #[tokio::test]
-async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_held_back() {
+async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_suppressed() {
     // The first piece goes, whatever comes behind it does not.
     let code = format!(
         "(global $seen (mut i32) (i32.const 0)) {}",
@@ -300,7 +300,7 @@ async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_held_back() 
 }
 
 #[tokio::test]
-async fn what_is_held_back_goes_on_when_another_callback_says_so_while_more_is_to_come() {
+async fn what_is_suppressed_goes_on_when_another_callback_says_so_while_more_is_to_come() {
     let note = "(call $note 'response_body' (local.get $size) (local.get $end))";
     let module = script(&(on("response_body", &format!("{note} {KEEP} {PAUSE}")) + &resumed_by_tick(1, "")));
     for framed in [Length, Chunked, Close] {

@@ -166,7 +166,7 @@ async fn a_499_of_an_upstream_is_an_answer_like_others() {
 }
 
 #[tokio::test]
-async fn what_is_held_back_goes_on_when_the_root_context_says_so() {
+async fn what_is_suppressed_goes_on_when_the_root_context_says_so() {
     // A tick later: which exchange is meant is for the effective context to say.
     let module = scripted_with(
         "",

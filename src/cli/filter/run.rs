@@ -18,7 +18,9 @@ use super::report::report;
 use super::upstreams::{Answer, played};
 use crate::cli::{messages, output};
 use crate::config::{Filter, FilterSettings, WasmCache};
-use crate::filter::proxy_wasm::{Given, Journal, OfflineModule, Outcome, Pieces, PlayedUpstreams};
+use crate::filter::proxy_wasm::{
+    ChunkedBody, Journal, OfflineExchange, OfflineModule, Outcome, PlayedUpstreams,
+};
 
 /// The longest pause: but for a tick or a call that times out, nothing is to come that could end it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -172,9 +174,9 @@ struct Messages {
 }
 
 impl Messages {
-    fn given(&self, args: &RunArgs) -> Given {
-        let pieces = |body: &Bytes| Pieces::of(body, args.chunks);
-        Given {
+    fn given(&self, args: &RunArgs) -> OfflineExchange {
+        let pieces = |body: &Bytes| ChunkedBody::of(body, args.chunks);
+        OfflineExchange {
             request: self.request.clone().map(|body| pieces(&body)),
             response: self.response.clone().map(|body| pieces(&body)),
         }
@@ -257,7 +259,7 @@ fn response_of(args: &RunArgs, notes: &mut Vec<String>) -> Result<Response<Bytes
 fn exchange(
     module: &OfflineModule,
     settings: FilterSettings,
-    given: Given,
+    given: OfflineExchange,
     journal: &Rc<Journal>,
 ) -> io::Result<Option<Outcome>> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;

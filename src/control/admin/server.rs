@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{AdminState, pages};
-use crate::observe::rate_limited_warning::Occasional;
+use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// Connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person need a handful.
 const CONNECTIONS_MAX: usize = 64;
@@ -28,7 +28,7 @@ const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(120);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Limits the warnings about it.
-static WARNED: Occasional = Occasional::every(Duration::from_secs(10));
+static WARNED: RateLimitedWarning = RateLimitedWarning::every(Duration::from_secs(10));
 
 /// How long connections go on when nothing is accepted any more: whoever asked for the reload that brought this about
 /// gets the answer.
@@ -51,8 +51,8 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdow
                     connections.spawn(serve_connection(stream, Arc::clone(&state), guarded));
                 }
                 Err(error) => {
-                    if let Some(held_back) = WARNED.passes() {
-                        tracing::warn!(held_back, "the admin listener cannot accept: {error}");
+                    if let Some(suppressed) = WARNED.passes() {
+                        tracing::warn!(suppressed, "the admin listener cannot accept: {error}");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }

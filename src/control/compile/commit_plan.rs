@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
 use crate::control::diff::{Change, Section};
 use crate::control::upstreams::names::{resolve_new, watch_names};
-use crate::filter::proxy_wasm::Callees;
+use crate::filter::proxy_wasm::CallableUpstreams;
 use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets};
 
@@ -16,16 +16,16 @@ const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The steps that a snapshot's build has put off, because nothing that runs may change before it is known to be good.
 #[derive(Default)]
-pub(crate) struct Handover {
-    successions: Vec<Succession>,
+pub(crate) struct CommitPlan {
+    transitions: Vec<UpstreamTransition>,
     /// By the address in memory of the targets before: the place of those that come after.
-    heirs: HashMap<usize, usize>,
+    successors: HashMap<usize, usize>,
     /// The upstreams that plugins may call.
-    callees: Callees,
+    callable_upstreams: CallableUpstreams,
 }
 
 /// An upstream of the new snapshot.
-struct Succession {
+struct UpstreamTransition {
     owner: String,
     /// The path to it in the file.
     place: Vec<Segment>,
@@ -36,13 +36,13 @@ struct Succession {
 }
 
 /// A pool that is no longer configured, and ends with the requests that use it.
-pub(crate) struct Leaving {
+pub(crate) struct DrainingPool {
     /// Whose it was.
     pub(crate) owner: String,
     pub(crate) endpoint: Arc<Endpoint>,
 }
 
-impl Handover {
+impl CommitPlan {
     /// Notes an upstream of the new snapshot, which is at `place` in the file and replaces `before`.
     pub(crate) fn add(
         &mut self,
@@ -52,9 +52,9 @@ impl Handover {
         before: Option<&Arc<Targets>>,
     ) {
         if let Some(before) = before {
-            self.heirs.insert(address(before), self.successions.len());
+            self.successors.insert(address(before), self.transitions.len());
         }
-        self.successions.push(Succession {
+        self.transitions.push(UpstreamTransition {
             owner: named.name.clone(),
             place: place.to_vec(),
             targets: named.targets.clone(),
@@ -64,8 +64,8 @@ impl Handover {
     }
 
     /// Notes which upstreams plugins may call.
-    pub(crate) fn call(&mut self, callees: Callees) {
-        self.callees = callees;
+    pub(crate) fn call(&mut self, callable_upstreams: CallableUpstreams) {
+        self.callable_upstreams = callable_upstreams;
     }
 
     /// Looks up the names that are new, so that no request has to wait for them. Bounded in time. `source` is the file of the
@@ -76,22 +76,22 @@ impl Handover {
     /// looked up does no harm: that is tried again later.
     pub(crate) async fn resolve(&self, source: &Source) -> Result<(), ConfigErrors> {
         let mut lookups = tokio::task::JoinSet::new();
-        for succession in self.fresh() {
-            let targets = succession.targets.clone();
+        for transition in self.fresh() {
+            let targets = transition.targets.clone();
             lookups.spawn(async move { resolve_new(&targets).await });
         }
         let all = async { while lookups.join_next().await.is_some() {} };
         // Those that take longer count as unknown.
         drop(tokio::time::timeout(LOOKUPS_LIMIT, all).await);
         let is_there = |targets: &Targets| targets.upstream().current().iter().next().is_some();
-        let dark = self.fresh().filter(|succession| {
-            succession.before.as_ref().is_some_and(|before| is_there(before))
-                && !is_there(&succession.targets)
+        let dark = self.fresh().filter(|transition| {
+            transition.before.as_ref().is_some_and(|before| is_there(before))
+                && !is_there(&transition.targets)
         });
-        let errors = dark.map(|succession| {
-            let urls = source.urls(&succession.place).join("`, `");
+        let errors = dark.map(|transition| {
+            let urls = source.urls(&transition.place).join("`, `");
             let message = format!("`{urls}` cannot be resolved, and the endpoints before serve");
-            let error = source.error(&succession.place, message);
+            let error = source.error(&transition.place, message);
             error.help("they continue to serve; the reload is tried again every 5 s")
         });
         ConfigErrors::check(errors.collect())
@@ -99,50 +99,51 @@ impl Handover {
 
     /// Lets the filters of the new snapshot, `now`, call its upstreams before it serves.
     pub(crate) fn introduce(&self, now: &Snapshot) {
-        now.services.add_callees(&self.callees);
+        now.services.add_callees(&self.callable_upstreams);
     }
 
     /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken
     /// over. To be called once the new snapshot, `now`, serves.
-    pub(crate) fn complete(mut self, before: Option<&Snapshot>, now: &Snapshot) -> Vec<Leaving> {
-        now.services.set_callees(std::mem::take(&mut self.callees));
+    pub(crate) fn complete(mut self, before: Option<&Snapshot>, now: &Snapshot) -> Vec<DrainingPool> {
+        now.services.set_callees(std::mem::take(&mut self.callable_upstreams));
         for plugin in before.iter().flat_map(|before| &before.plugins) {
             if !now.plugins.iter().any(|still| Arc::ptr_eq(still, plugin)) {
                 plugin.retire();
             }
         }
-        for succession in &self.successions {
-            succession.targets.apply(&succession.limits);
+        for transition in &self.transitions {
+            transition.targets.apply(&transition.limits);
         }
         let upstreams = before.map_or(&[][..], |before| &before.upstreams);
         let leaving = upstreams.iter().flat_map(|named| self.leave(named)).collect();
-        for succession in self.fresh() {
-            watch_names(&succession.targets);
+        for transition in self.fresh() {
+            watch_names(&transition.targets);
         }
         leaving
     }
 
-    fn leave(&self, named: &NamedUpstream) -> Vec<Leaving> {
-        let heir = self.heir(named).map(|succession| &succession.targets);
+    fn leave(&self, named: &NamedUpstream) -> Vec<DrainingPool> {
+        let heir = self.heir(named).map(|transition| &transition.targets);
         let retired = named.targets.leave_to(heir.as_slice());
-        let leaving = retired.into_iter().map(|endpoint| Leaving { owner: named.name.clone(), endpoint });
+        let leaving =
+            retired.into_iter().map(|endpoint| DrainingPool { owner: named.name.clone(), endpoint });
         leaving.collect()
     }
 
     /// Returns the upstreams that this snapshot has built and not taken over.
-    fn fresh(&self) -> impl Iterator<Item = &Succession> {
-        self.successions.iter().filter(|succession| !succession.is_as_before())
+    fn fresh(&self) -> impl Iterator<Item = &UpstreamTransition> {
+        self.transitions.iter().filter(|transition| !transition.is_as_before())
     }
 
-    fn heir(&self, named: &NamedUpstream) -> Option<&Succession> {
-        self.successions.get(*self.heirs.get(&address(&named.targets))?)
+    fn heir(&self, named: &NamedUpstream) -> Option<&UpstreamTransition> {
+        self.transitions.get(*self.successors.get(&address(&named.targets))?)
     }
 
     /// Returns the changes of the pools of `before`, by owner and endpoint URL.
     pub(crate) fn pool_changes(&self, before: &Snapshot) -> Section {
         let mut section = Section::default();
-        for succession in &self.successions {
-            succession.targets.iter().for_each(|target| succession.note(target, &mut section));
+        for transition in &self.transitions {
+            transition.targets.iter().for_each(|target| transition.note(target, &mut section));
         }
         for named in &before.upstreams {
             let heir = self.heir(named);
@@ -154,7 +155,7 @@ impl Handover {
     }
 }
 
-impl Succession {
+impl UpstreamTransition {
     fn is_as_before(&self) -> bool {
         self.before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.targets))
     }

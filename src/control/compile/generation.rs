@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::load::files::{Files, Fingerprint};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
-use crate::control::compile::commit_plan::Handover;
+use crate::control::compile::commit_plan::CommitPlan;
 use crate::control::compile::listeners::Plan;
 use crate::control::compile::snapshot::Environment;
 use crate::control::diff;
@@ -15,7 +15,7 @@ use crate::observe::access_log;
 use crate::observe::access_log::AccessLog;
 use crate::path;
 use crate::snapshot::Snapshot;
-use crate::upstream::Mailboxes;
+use crate::upstream::WorkerChannels;
 
 /// What serves.
 pub(crate) struct Generation {
@@ -46,10 +46,10 @@ pub(crate) struct Built {
     pub(crate) loaded: Loaded,
     pub(crate) files: Fingerprint,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) handover: Handover,
+    pub(crate) commit_plan: CommitPlan,
     pub(crate) access_log: Option<AccessLog>,
     /// One for each worker.
-    pub(crate) mailboxes: Mailboxes,
+    pub(crate) channels: WorkerChannels,
     /// Against what serves.
     pub(crate) changes: Changes,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Refused {
 
 impl Next {
     /// Reads a configuration and builds all that it describes beside what is `running`, of which it takes over what did not
-    /// change. Binds nothing. `mailboxes` answers those of the workers, given how many the configuration wants.
+    /// change. Binds nothing. `channels` answers those of the workers, given how many the configuration wants.
     ///
     /// # Errors
     /// All that is wrong with it.
@@ -92,10 +92,10 @@ impl Next {
         purpose: Purpose,
         file: &Path,
         files: &Files,
-        mailboxes: impl FnOnce(usize) -> Mailboxes,
+        channels: impl FnOnce(usize) -> WorkerChannels,
         running: Option<&Generation>,
     ) -> Result<Self, Refused> {
-        Self::read(purpose, file, files, mailboxes, running)
+        Self::read(purpose, file, files, channels, running)
             .map_err(|errors| Refused { errors, files: files.fingerprint() })
     }
 
@@ -103,26 +103,26 @@ impl Next {
         purpose: Purpose,
         file: &Path,
         files: &Files,
-        mailboxes: impl FnOnce(usize) -> Mailboxes,
+        channels: impl FnOnce(usize) -> WorkerChannels,
         running: Option<&Generation>,
     ) -> Result<Self, ConfigErrors> {
         let loaded = config::load_with(file, files)?;
         let mut errors = Vec::new();
-        let mailboxes = mailboxes(loaded.config.workers.count());
-        let workers = mailboxes.len();
-        noted(check_workers(&loaded, workers, running.is_some()), &mut errors);
+        let channels = channels(loaded.config.workers.count());
+        let workers = channels.len();
+        collect_errors(check_workers(&loaded, workers, running.is_some()), &mut errors);
         let none = Listeners::default();
         let listeners = running.map_or(&none, |running| &running.listeners);
-        let plan = noted(listeners.plan(&loaded, workers, files), &mut errors);
+        let plan = collect_errors(listeners.plan(&loaded, workers, files), &mut errors);
         let environment = Environment {
-            mailboxes: &mailboxes,
+            channels: &channels,
             files,
-            listeners: plan.as_ref().map(Plan::entrances).unwrap_or_default(),
+            listeners: plan.as_ref().map(Plan::listener_settings).unwrap_or_default(),
             previous: running.map(|running| &*running.snapshot),
         };
-        let snapshot = noted(Snapshot::build(&loaded, &environment), &mut errors);
+        let snapshot = collect_errors(Snapshot::build(&loaded, &environment), &mut errors);
         ConfigErrors::check(errors)?;
-        let (Some(plan), Some((mut snapshot, handover))) = (plan, snapshot) else {
+        let (Some(plan), Some((mut snapshot, commit_plan))) = (plan, snapshot) else {
             return Err(ConfigError::new("the configuration cannot be built").into());
         };
         // Last, since it may create a file.
@@ -130,15 +130,15 @@ impl Next {
         snapshot.telemetry.access_log = access_log.clone();
         let files = files.fingerprint();
         let changes =
-            running.map(|running| changes_against(running, &loaded.config, &files, &plan, &handover));
+            running.map(|running| changes_against(running, &loaded.config, &files, &plan, &commit_plan));
         let built = Built {
             files,
             changes: changes.unwrap_or_default(),
             loaded,
             snapshot: Arc::new(snapshot),
-            handover,
+            commit_plan,
             access_log,
-            mailboxes,
+            channels,
         };
         Ok(Self { built, plan })
     }
@@ -151,7 +151,7 @@ fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// Sets errors aside, so that all can be told together.
-fn noted<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
+fn collect_errors<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
     result.map_err(|more| errors.extend(more.into().errors().iter().cloned())).ok()
 }
 
@@ -197,7 +197,7 @@ fn changes_against(
     config: &Config,
     files: &Fingerprint,
     plan: &Plan,
-    handover: &Handover,
+    commit_plan: &CommitPlan,
 ) -> Changes {
     let before = &running.loaded.config;
     let contents = Contents { before: &running.files, after: files };
@@ -205,7 +205,7 @@ fn changes_against(
         listeners: plan.changes(),
         routes: diff::routes(before, config, contents),
         filters: diff::filters(before, config, contents),
-        pools: handover.pool_changes(&running.snapshot),
+        pools: commit_plan.pool_changes(&running.snapshot),
         settings: diff::settings(before, config),
     }
 }

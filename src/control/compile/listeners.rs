@@ -9,17 +9,17 @@ use crate::config::load::files::Files;
 use crate::config::{self, ConfigErrors, Loaded};
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};
-use crate::control::listeners::{Bound, Change, Listeners, Running};
+use crate::control::listeners::{Bound, Change, Listeners, RunningListener};
 use crate::downstream::bind::{bind, cannot_bind, overlaps};
-use crate::downstream::listener::{Listen, Listener};
+use crate::downstream::listener::{Listener, UnregisteredSocket};
 use crate::path;
-use crate::snapshot::listener::Entrance;
+use crate::snapshot::listener::ListenerSettings;
 
 /// The listeners of a configuration, checked and built but for the sockets of those that are new.
 pub(crate) struct Plan {
     /// In the order of the file.
     planned: Vec<Planned>,
-    removed: Vec<Running>,
+    removed: Vec<RunningListener>,
     /// Listeners that were removed before, and still have a socket open.
     ending: Vec<Arc<Listener>>,
     /// Where the admin listener is and stays.
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
 
 struct Planned {
     written: config::Listener,
-    entrance: Arc<Entrance>,
+    listener_settings: Arc<ListenerSettings>,
     /// None where it is new.
     listener: Option<Arc<Listener>>,
     change: Change,
@@ -47,7 +47,7 @@ impl Listeners {
         let wanted: Vec<_> =
             written.iter().zip(&names).map(|(one, name)| (one.socket_address(), name.as_str())).collect();
         let running: Vec<_> =
-            self.running.iter().map(|one| (one.listener.written, &*one.entrance.name)).collect();
+            self.running.iter().map(|one| (one.listener.written, &*one.listener_settings.name)).collect();
         let matched = matches(&wanted, &running);
         let (mut planned, mut errors) = (Vec::new(), Vec::new());
         for (index, (written, position)) in written.iter().zip(&matched).enumerate() {
@@ -95,14 +95,19 @@ fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec
 impl Planned {
     fn build(
         written: &config::Listener,
-        running: Option<&Running>,
+        running: Option<&RunningListener>,
         workers: usize,
         files: &Files,
     ) -> Result<Self, crate::net::tls::TlsError> {
-        let built = Entrance::build(written, running.map(|running| &*running.entrance), workers, files)?;
+        let built = ListenerSettings::build(
+            written,
+            running.map(|running| &*running.listener_settings),
+            workers,
+            files,
+        )?;
         let kept = running
-            .filter(|running| running.written == *written && running.entrance.has_same_tls(&built))
-            .map(|running| running.entrance.clone());
+            .filter(|running| running.written == *written && running.listener_settings.has_same_tls(&built))
+            .map(|running| running.listener_settings.clone());
         let mut keys = running.map(|running| differing_keys(&running.written, written)).unwrap_or_default();
         if running.is_some() && kept.is_none() && keys.is_empty() {
             keys.push("tls (content of its files)".to_owned());
@@ -115,28 +120,28 @@ impl Planned {
                 (Some(_), None) => Change::Changed,
                 (Some(_), Some(_)) => Change::Kept,
             },
-            entrance: kept.unwrap_or_else(|| Arc::new(built)),
+            listener_settings: kept.unwrap_or_else(|| Arc::new(built)),
             listener: running.map(|running| running.listener.clone()),
         })
     }
 
     /// The address of one that runs already.
-    fn stays(&self) -> Option<(SocketAddr, Arc<Entrance>)> {
-        Some((self.listener.as_ref()?.address, self.entrance.clone()))
+    fn stays(&self) -> Option<(SocketAddr, Arc<ListenerSettings>)> {
+        Some((self.listener.as_ref()?.address, self.listener_settings.clone()))
     }
 }
 
 impl Plan {
     /// The settings of all listeners, in the order of the file: part of the snapshot that goes with this plan.
-    pub(crate) fn entrances(&self) -> Vec<Arc<Entrance>> {
-        self.planned.iter().map(|planned| planned.entrance.clone()).collect()
+    pub(crate) fn listener_settings(&self) -> Vec<Arc<ListenerSettings>> {
+        self.planned.iter().map(|planned| planned.listener_settings.clone()).collect()
     }
 
     /// What becomes of each listener, by name: those of the configuration in the order of the file, then those that go.
     pub(crate) fn changes(&self) -> Section {
         let mut section = Section::default();
         for planned in &self.planned {
-            let name = &*planned.entrance.name;
+            let name = &*planned.listener_settings.name;
             match planned.change {
                 Change::Added => section.added.push(shown(name, planned.written.socket_address())),
                 Change::Changed => {
@@ -153,11 +158,13 @@ impl Plan {
 
     /// The listeners as if they were bound, for comparing another configuration with them.
     pub(crate) fn unbound(self) -> Listeners {
-        let planned = self.planned.into_iter().map(|Planned { written, entrance, listener, .. }| {
-            let address = written.socket_address();
-            let listener = listener.unwrap_or_else(|| Arc::new(Listener::new(&entrance, address, address)));
-            Running { written, entrance, listener }
-        });
+        let planned =
+            self.planned.into_iter().map(|Planned { written, listener_settings, listener, .. }| {
+                let address = written.socket_address();
+                let listener =
+                    listener.unwrap_or_else(|| Arc::new(Listener::new(&listener_settings, address, address)));
+                RunningListener { written, listener_settings, listener }
+            });
         Listeners { running: planned.collect(), ending: Vec::new() }
     }
 
@@ -191,14 +198,14 @@ impl Plan {
         going: &[SocketAddr],
     ) -> Result<Bound, ConfigErrors> {
         let own = self.own();
-        let mut staying: Vec<(SocketAddr, Arc<Entrance>)> =
+        let mut staying: Vec<(SocketAddr, Arc<ListenerSettings>)> =
             self.planned.iter().filter_map(Planned::stays).collect();
         let mut bound = Bound::new(self.ending, workers);
         let mut errors = Vec::new();
         for (index, planned) in self.planned.into_iter().enumerate() {
-            let Planned { written, entrance, listener, change, .. } = planned;
+            let Planned { written, listener_settings, listener, change, .. } = planned;
             if let Some(listener) = listener {
-                bound.changes.push((change, Running { written, entrance, listener }));
+                bound.changes.push((change, RunningListener { written, listener_settings, listener }));
                 continue;
             }
             let (address, place) = (written.socket_address(), path!["listeners", index, "address"]);
@@ -212,12 +219,13 @@ impl Plan {
             }
             match bind(address, workers, going) {
                 Ok((address, sockets)) => {
-                    staying.push((address, entrance.clone()));
-                    let listener = Arc::new(Listener::new(&entrance, written.socket_address(), address));
+                    staying.push((address, listener_settings.clone()));
+                    let listener =
+                        Arc::new(Listener::new(&listener_settings, written.socket_address(), address));
                     for (socket, of_worker) in sockets.into_iter().zip(&mut bound.listen) {
-                        of_worker.push(Listen::new(socket, &listener, &entrance));
+                        of_worker.push(UnregisteredSocket::new(socket, &listener, &listener_settings));
                     }
-                    bound.changes.push((change, Running { written, entrance, listener }));
+                    bound.changes.push((change, RunningListener { written, listener_settings, listener }));
                 }
                 Err(error) => errors.push(cannot_bind(loaded, &place, address, &error, &own)),
             }

@@ -28,7 +28,7 @@ impl OpenFiles {
     pub(crate) fn of(generation: &Generation, workers: usize) -> Self {
         let default = ListenerLimits::default().connections.on();
         let limits: Vec<_> =
-            generation.listeners.iter().map(|listener| listener.entrance.connections).collect();
+            generation.listeners.iter().map(|listener| listener.listener_settings.connections).collect();
         let upstreams = generation.snapshot.upstreams.iter().map(|named| {
             let endpoints =
                 named.targets.upstream().current().iter().count().max(named.targets.iter().count());

@@ -19,7 +19,7 @@ pub(crate) struct Previous<'a> {
     targets: HashMap<&'a Owner, &'a Arc<Targets>>,
     /// Targets of owners that are gone, by their URLs: whoever has the same ones under another name takes them over. Of
     /// several, in the order of the file, so that routes which are renamed together keep their own.
-    orphans: HashMap<Vec<String>, VecDeque<&'a Arc<Targets>>>,
+    by_urls: HashMap<Vec<String>, VecDeque<&'a Arc<Targets>>>,
 }
 
 impl<'a> Previous<'a> {
@@ -35,7 +35,7 @@ impl<'a> Previous<'a> {
             if owners.contains(&named.owner) {
                 previous.targets.insert(&named.owner, &named.targets);
             } else {
-                previous.orphans.entry(named.targets.urls()).or_default().push_back(&named.targets);
+                previous.by_urls.entry(named.targets.urls()).or_default().push_back(&named.targets);
             }
         }
         previous
@@ -56,11 +56,11 @@ impl<'a> Previous<'a> {
         if let Some(targets) = self.targets.remove(owner) {
             return Some(targets);
         }
-        if self.orphans.is_empty() {
+        if self.by_urls.is_empty() {
             return None;
         }
         let urls: Vec<String> = upstream.all_endpoints().map(|(url, _)| url.to_string()).collect();
-        self.orphans.get_mut(&urls)?.pop_front()
+        self.by_urls.get_mut(&urls)?.pop_front()
     }
 }
 

@@ -13,8 +13,8 @@ use crate::config::{
     self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
     RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
 };
-use crate::control::compile::commit_plan::Handover;
-use crate::filter::proxy_wasm::{Callee, Callees, Plugins, Services};
+use crate::control::compile::commit_plan::CommitPlan;
+use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
 use crate::filter::{Chain, Filter};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
@@ -23,12 +23,12 @@ use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
-use crate::snapshot::listener::Entrance;
+use crate::snapshot::listener::ListenerSettings;
 use crate::snapshot::route_deadline::Removals;
 use crate::snapshot::{
     Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute,
 };
-use crate::upstream::{Mailboxes, Targets};
+use crate::upstream::{Targets, WorkerChannels};
 
 /// The interval at which the log says that a route refuses requests.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -36,13 +36,13 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// The surroundings in which a snapshot is built.
 pub(crate) struct Environment<'a> {
     /// A mailbox for each worker.
-    pub(crate) mailboxes: &'a Mailboxes,
+    pub(crate) channels: &'a WorkerChannels,
     /// The snapshot that serves now. The new one takes over what did not change.
     pub(crate) previous: Option<&'a Snapshot>,
     /// The files that the configuration names.
     pub(crate) files: &'a Files,
     /// The settings of the listeners.
-    pub(crate) listeners: Vec<Arc<Entrance>>,
+    pub(crate) listeners: Vec<Arc<ListenerSettings>>,
 }
 
 impl Snapshot {
@@ -54,11 +54,11 @@ impl Snapshot {
     pub(crate) fn build(
         loaded: &Loaded,
         environment: &Environment<'_>,
-    ) -> Result<(Snapshot, Handover), ConfigErrors> {
+    ) -> Result<(Snapshot, CommitPlan), ConfigErrors> {
         let config = &loaded.config;
         let previous = environment.previous.map(|snapshot| Previous::new(snapshot, config));
         let services = environment.previous.map(|previous| previous.services.clone());
-        let services = services.unwrap_or_else(|| Services::new(environment.mailboxes.len()));
+        let services = services.unwrap_or_else(|| Services::new(environment.channels.len()));
         let running = environment.previous.map_or(&[][..], |previous| &previous.plugins);
         let bytes_max = config.retry.keep_body_total.bytes();
         let kept_bodies = match environment.previous {
@@ -74,7 +74,7 @@ impl Snapshot {
             positions: HashMap::new(),
             upstreams: vec![],
             warm: vec![],
-            handover: Handover::default(),
+            commit_plan: CommitPlan::default(),
             removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
             errors: vec![],
         };
@@ -91,7 +91,7 @@ impl Snapshot {
                 Some((route_match(config, route, number), Arc::new(built)))
             })
             .collect();
-        let callees = builder.callees();
+        let callable_upstreams = builder.callable_upstreams();
         builder.check_unused();
         let complete = routes.len() == config.routes.len();
         let router = Router::build(routes);
@@ -118,8 +118,8 @@ impl Snapshot {
             services: services.clone(),
             kept_bodies: builder.kept_bodies,
         };
-        builder.handover.call(callees);
-        Ok((snapshot, builder.handover))
+        builder.commit_plan.call(callable_upstreams);
+        Ok((snapshot, builder.commit_plan))
     }
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct Builder<'a> {
     positions: HashMap<Owner, usize>,
     upstreams: Vec<NamedUpstream>,
     warm: Vec<KeptWarm>,
-    handover: Handover,
+    commit_plan: CommitPlan,
     removals: Removals,
     kept_bodies: KeptBodies,
     plugins: Plugins<'a>,
@@ -207,12 +207,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The upstreams that plugins may call: all that have a name, whether or not a route uses them.
-    fn callees(&mut self) -> Callees {
+    fn callable_upstreams(&mut self) -> CallableUpstreams {
         let config = self.config();
         if self.plugins.is_empty() {
-            return Callees::default();
+            return CallableUpstreams::default();
         }
-        let callees = config.upstreams.iter().filter_map(|(name, upstream)| {
+        let callable_upstreams = config.upstreams.iter().filter_map(|(name, upstream)| {
             let (pool, timeouts) = config.settings_of_upstream(upstream);
             let owner = Owner::Upstream(name.clone());
             let targets = match self.known(&owner) {
@@ -222,7 +222,7 @@ impl<'a> Builder<'a> {
                     self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
                 }
             };
-            let callee = Callee {
+            let callee = CallableUpstream {
                 upstream: targets.upstream().clone(),
                 timeouts,
                 keep_alive: pool.keep_alive,
@@ -230,7 +230,7 @@ impl<'a> Builder<'a> {
             };
             Some((name.clone(), callee))
         });
-        callees.collect()
+        callable_upstreams.collect()
     }
 
     /// Looks at what is declared and not used: its files must be in order, too.
@@ -241,12 +241,12 @@ impl<'a> Builder<'a> {
                 self.plugin_error(&place, &place, &error);
             }
         }
-        let (mailboxes, files) = (self.environment.mailboxes, self.environment.files);
+        let (channels, files) = (self.environment.channels, self.environment.files);
         for (name, upstream) in config.unrouted_upstreams() {
             // Plugins may call it: then it is built, or its errors are known.
             if self.plugins.is_empty() {
                 let (pool, _) = config.settings_of_upstream(upstream);
-                let targets = Targets::build(upstream, &pool, mailboxes, None, files);
+                let targets = Targets::build(upstream, &pool, channels, None, files);
                 self.check_targets(&path!["upstreams", name], targets);
             }
         }
@@ -346,7 +346,7 @@ impl<'a> Builder<'a> {
     ) -> Option<Arc<Targets>> {
         let before = self.previous.targets(&owner, upstream);
         let targets =
-            Targets::build(upstream, pool, self.environment.mailboxes, before, self.environment.files);
+            Targets::build(upstream, pool, self.environment.channels, before, self.environment.files);
         let targets = self.check_targets(place, targets)?;
         if pool.keep_alive && pool.min_idle > 0 {
             self.warm.push(KeptWarm { upstream: targets.upstream().clone(), connect });
@@ -357,7 +357,7 @@ impl<'a> Builder<'a> {
             targets: targets.clone(),
             owner: owner.clone(),
         };
-        self.handover.add(&named, place, pool, before);
+        self.commit_plan.add(&named, place, pool, before);
         self.upstreams.push(named);
         self.positions.insert(owner, self.upstreams.len() - 1);
         Some(targets)
@@ -372,7 +372,7 @@ impl<'a> Builder<'a> {
     }
 
     fn new_stats(&self, name: &str) -> (Arc<RouteStats>, Arc<OccasionalByReason>) {
-        let stats = RouteStats::new(name, self.environment.mailboxes.len());
+        let stats = RouteStats::new(name, self.environment.channels.len());
         (Arc::new(stats), Arc::new(OccasionalByReason::every(WARN_EVERY)))
     }
 }

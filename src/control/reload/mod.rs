@@ -25,13 +25,13 @@ use crate::config::{ConfigError, ConfigErrors};
 use crate::control::admin::{ReloadOutcome, ReloadRequest};
 use crate::control::compile::generation::{Built, Generation, Next, Purpose, Refused};
 use crate::control::compile::open_files::OpenFiles;
-pub(crate) use crate::control::reload::retired::Old;
+pub(crate) use crate::control::reload::retired::RetiredSnapshots;
 use crate::control::service_manager::ServiceManager;
-use crate::control::watch::WatcherAside;
+use crate::control::watch::BackgroundWatcher;
 use crate::control::workers::Workers;
 use crate::observe::access_log::AccessLog;
 use crate::snapshot::Snapshot;
-use crate::upstream::Mailboxes;
+use crate::upstream::WorkerChannels;
 
 /// How often what older snapshots have left behind is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -53,9 +53,9 @@ const READING_LIMIT: Duration = Duration::from_secs(120);
 /// Keeps what serves as the files on disk have it.
 pub(crate) struct Reloader {
     file: PathBuf,
-    mailboxes: Mailboxes,
-    running: Running,
-    watcher: WatcherAside,
+    channels: WorkerChannels,
+    running: Process,
+    watcher: BackgroundWatcher,
     hangup: Signal,
     requests: mpsc::Receiver<ReloadRequest>,
     /// The files as they were when they were last read, for good or for bad.
@@ -69,12 +69,12 @@ pub(crate) struct Reloader {
 }
 
 /// What there is one of while the process serves.
-pub(crate) struct Running {
+pub(crate) struct Process {
     pub(crate) workers: Workers,
     /// What the workers see.
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) status: Arc<Status>,
-    pub(crate) old: Arc<Old>,
+    pub(crate) old: Arc<RetiredSnapshots>,
     pub(crate) admin: AdminServer,
     pub(crate) manager: Arc<ServiceManager>,
 }
@@ -129,17 +129,17 @@ impl Reloader {
     /// The operating system has no thread to give for that.
     pub(crate) fn new(
         file: PathBuf,
-        mailboxes: Mailboxes,
+        channels: WorkerChannels,
         hangup: Signal,
-        running: Running,
+        running: Process,
         requests: mpsc::Receiver<ReloadRequest>,
     ) -> io::Result<Self> {
         let seen = running.status.generation().files.clone();
-        let watcher = WatcherAside::start(seen.paths().map(Path::to_owned).collect())?;
+        let watcher = BackgroundWatcher::start(seen.paths().map(Path::to_owned).collect())?;
         let reading = Arc::default();
         Ok(Self {
             file,
-            mailboxes,
+            channels,
             running,
             watcher,
             hangup,
@@ -274,30 +274,30 @@ impl Reloader {
     }
 
     /// What runs on when nothing is reloaded any more.
-    pub(crate) fn into_running(self) -> Running {
+    pub(crate) fn into_running(self) -> Process {
         self.running
     }
 
     /// What the same files are now; `None` where the file system does not answer.
     async fn read_again(&self, files: &Fingerprint) -> Option<Fingerprint> {
         let files = files.clone();
-        self.aside(move || files.again()).await.ok()
+        self.run_blocking(move || files.again()).await.ok()
     }
 
     /// Builds, resolves and binds: nearly all that can fail. It leaves nothing behind when its result is dropped.
     async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Obstacle> {
-        let (file, mailboxes, before) = (self.file.clone(), self.mailboxes.clone(), running.clone());
-        let build = move || Next::build(Purpose::Serve, &file, &Files::new(), |_| mailboxes, Some(&before));
-        let next = self.aside(build).await.map_err(|error| Obstacle::Elsewhere(error.into(), None))?;
+        let (file, channels, before) = (self.file.clone(), self.channels.clone(), running.clone());
+        let build = move || Next::build(Purpose::Serve, &file, &Files::new(), |_| channels, Some(&before));
+        let next = self.run_blocking(build).await.map_err(|error| Obstacle::Elsewhere(error.into(), None))?;
         let Next { built, plan } = next.map_err(Obstacle::of)?;
         let elsewhere = |errors, files: &Fingerprint| Obstacle::Elsewhere(errors, Some(files.clone()));
         built
-            .handover
+            .commit_plan
             .resolve(&built.loaded.source)
             .await
             .map_err(|errors| elsewhere(errors, &built.files))?;
         let held = self.running.admin.address();
-        let sockets = Sockets::bind(plan, &built.loaded, self.mailboxes.len(), Some(running), held);
+        let sockets = Sockets::bind(plan, &built.loaded, self.channels.len(), Some(running), held);
         let sockets = sockets.map_err(|errors| elsewhere(errors, &built.files))?;
         Ok(Ready { built, sockets })
     }
@@ -307,7 +307,7 @@ impl Reloader {
     async fn start(&self, ready: Ready) -> Result<Ready, Obstacle> {
         let Ready { built, sockets } = &ready;
         let workers = &self.running.workers;
-        built.handover.introduce(&built.snapshot);
+        built.commit_plan.introduce(&built.snapshot);
         workers.start_filters(&built.snapshot.plugins).await;
         if let Err(errors) = sockets.listen(&built.loaded) {
             workers.end_other_filters().await;
@@ -318,7 +318,7 @@ impl Reloader {
 
     /// Does work on a thread of its own, so that the admin listener and DNS go on meanwhile, and a file system that
     /// does not answer holds up nobody. One piece of work at a time.
-    async fn aside<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ConfigError> {
@@ -350,9 +350,9 @@ impl Reloader {
     /// From here on, the next generation serves.
     async fn commit(&mut self, ready: Ready, began: Instant, announce: &mut impl FnMut(&str)) {
         let Ready { built, sockets } = ready;
-        let Built { loaded, files, snapshot, handover, access_log, changes, .. } = built;
+        let Built { loaded, files, snapshot, commit_plan, access_log, changes, .. } = built;
         let before = self.running.snapshot.swap(snapshot.clone());
-        let leaving = handover.complete(Some(&before), &snapshot);
+        let leaving = commit_plan.complete(Some(&before), &snapshot);
         let shutdown = &loaded.config.shutdown;
         snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
         let announcements = sockets.listeners.announcements(&loaded);
@@ -360,13 +360,13 @@ impl Reloader {
         self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
         let summary = changes.to_string();
-        let (listeners, orders) = sockets.listeners.commit();
+        let (listeners, worker_commands) = sockets.listeners.commit();
         let generation = Generation { loaded, files, listeners, snapshot, access_log };
         let known = self.running.status.generation().warnings();
         for warning in generation.warnings().iter().filter(|warning| !known.contains(warning)) {
             tracing::warn!("{warning}");
         }
-        let workers = self.mailboxes.len();
+        let workers = self.channels.len();
         let needed_before = OpenFiles::of(&self.running.status.generation(), workers);
         OpenFiles::of(&generation, workers).tell_if_too_many(Some(needed_before));
         let number = self.running.status.replace(generation, changes);
@@ -374,7 +374,7 @@ impl Reloader {
         // generation says, and writes the last lines of its access log.
         // First the admin listener's task has to run, to let go of an address that somebody may accept at.
         tokio::task::yield_now().await;
-        if let Err(error) = self.running.workers.obey(orders).await {
+        if let Err(error) = self.running.workers.obey(worker_commands).await {
             tracing::error!("not every worker listens everywhere: {error}");
         }
         announcements.iter().for_each(|line| announce(line));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::control::compile::commit_plan::Leaving;
+use crate::control::compile::commit_plan::DrainingPool;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::PoolReport;
 use crate::snapshot::Snapshot;
@@ -11,17 +11,17 @@ use crate::snapshot::Snapshot;
 ///
 /// To free a routing table takes a worker longer than a request may: so the last to hold a snapshot is always this.
 #[derive(Default)]
-pub(crate) struct Old(Mutex<Left>);
+pub(crate) struct RetiredSnapshots(Mutex<Retired>);
 
 #[derive(Default)]
-struct Left {
+struct Retired {
     snapshots: Vec<Arc<Snapshot>>,
-    pools: Vec<Leaving>,
+    pools: Vec<DrainingPool>,
 }
 
-impl Old {
+impl RetiredSnapshots {
     /// Takes a snapshot in that serves no more, and the pools that went with it.
-    pub(crate) fn add(&self, snapshot: Arc<Snapshot>, pools: Vec<Leaving>) {
+    pub(crate) fn add(&self, snapshot: Arc<Snapshot>, pools: Vec<DrainingPool>) {
         let mut left = self.lock();
         left.snapshots.push(snapshot);
         left.pools.extend(pools);
@@ -33,7 +33,7 @@ impl Old {
         let (used, unused): (Vec<_>, Vec<_>) =
             left.snapshots.drain(..).partition(|snapshot| Arc::strong_count(snapshot) > 1);
         left.snapshots = used;
-        left.pools.retain(|leaving| !leaving.endpoint.pool().is_drained());
+        left.pools.retain(|draining| !draining.endpoint.pool().is_drained());
         drop(left);
         drop(unused);
     }
@@ -57,13 +57,13 @@ impl Old {
     /// The pools that still have connections.
     pub(crate) fn pools(&self) -> Vec<PoolReport> {
         let left = self.lock();
-        let draining = left.pools.iter().filter(|leaving| !leaving.endpoint.pool().is_drained());
+        let draining = left.pools.iter().filter(|draining| !draining.endpoint.pool().is_drained());
         draining
-            .map(|leaving| PoolReport { pool: leaving.owner.clone(), ..leaving.endpoint.report() })
+            .map(|draining| PoolReport { pool: draining.owner.clone(), ..draining.endpoint.report() })
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Left> {
+    fn lock(&self) -> MutexGuard<'_, Retired> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, watch};
 use super::watcher::{Watcher, Writers};
 
 /// A [`Watcher`] on a thread of its own: it looks at files, and a file system that does not answer holds up whoever looks.
-pub(crate) struct WatcherAside {
+pub(crate) struct BackgroundWatcher {
     paths: watch::Sender<Vec<PathBuf>>,
     changes: mpsc::Receiver<()>,
     writers: Writers,
 }
 
-impl WatcherAside {
+impl BackgroundWatcher {
     /// Watches these paths.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ mod tests {
     async fn changes_are_told_from_the_other_thread_of_paths_that_come_later_too() {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
-        let mut watcher = WatcherAside::start(vec![first.clone()]).unwrap();
+        let mut watcher = BackgroundWatcher::start(vec![first.clone()]).unwrap();
         // A path that is new counts as changed once.
         watcher.changed().await;
         fs::write(&first, "changed").unwrap();

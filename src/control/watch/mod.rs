@@ -11,4 +11,4 @@ mod places;
 mod signature;
 mod watcher;
 
-pub(crate) use background::WatcherAside;
+pub(crate) use background::BackgroundWatcher;

@@ -14,7 +14,7 @@ use super::intervals::Intervals;
 const CLOSES_ARE_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// The changes that were not told yet. As large as the set of names that matter, however many events come.
-pub(super) struct Changes {
+pub(super) struct PendingChanges {
     intervals: Intervals,
     /// The names that matter, by their folder.
     places: BTreeMap<PathBuf, BTreeSet<OsString>>,
@@ -65,7 +65,7 @@ impl Meaning {
     }
 }
 
-impl Changes {
+impl PendingChanges {
     pub(super) fn new(intervals: Intervals) -> Self {
         Self {
             intervals,
@@ -203,7 +203,7 @@ impl Changes {
         due
     }
 
-    /// When [`Changes::warn_of_writing`] has something to say, at the earliest.
+    /// When [`PendingChanges::warn_of_writing`] has something to say, at the earliest.
     pub(super) fn next_warning(&self) -> Option<Instant> {
         let unwarned = self.writing.values().filter(|writing| !writing.warned);
         unwarned.map(|writing| writing.since + self.intervals.writing_warned).min()

@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::control::listeners::Orders;
+use crate::control::listeners::WorkerCommands;
 use crate::filter::proxy_wasm::Plugin;
 use crate::snapshot::Snapshot;
-use crate::upstream::Letters;
+use crate::upstream::PoolCommands;
 use crate::worker::{Command, Phase, WorkerParts, start};
 
 /// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
@@ -65,15 +65,15 @@ impl Workers {
     ///
     /// # Errors
     /// The operating system has no threads or event queues to give.
-    pub(crate) fn start(snapshot: &Arc<ArcSwap<Snapshot>>, mailboxes: Vec<Letters>) -> io::Result<Self> {
+    pub(crate) fn start(snapshot: &Arc<ArcSwap<Snapshot>>, channels: Vec<PoolCommands>) -> io::Result<Self> {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
-        for (number, mailbox) in mailboxes.into_iter().enumerate() {
+        for (number, worker_channel) in channels.into_iter().enumerate() {
             let (commands, to_obey) = mpsc::channel(COMMANDS);
             let thread = start(WorkerParts {
                 number,
                 snapshot: snapshot.clone(),
-                mailbox,
+                worker_channel,
                 commands: to_obey,
                 phase: phase_seen.clone(),
             })?;
@@ -99,7 +99,7 @@ impl Workers {
             let mut starting = Vec::new();
             for worker in workers {
                 let (done, started) = oneshot::channel();
-                worker.tell(Command::StartFilters(plugins.clone(), done), until).await;
+                worker.send(Command::StartFilters(plugins.clone(), done), until).await;
                 starting.push(started);
             }
             for started in starting {
@@ -118,17 +118,17 @@ impl Workers {
     ///
     /// # Errors
     /// A worker could not watch a socket, for want of memory; it has written so into the log. All else is done.
-    pub(crate) async fn obey(&self, orders: Orders) -> io::Result<()> {
-        let Orders { listen, end } = orders;
+    pub(crate) async fn obey(&self, worker_commands: WorkerCommands) -> io::Result<()> {
+        let WorkerCommands { listen, end } = worker_commands;
         let until = Instant::now() + COMMAND_PATIENCE;
         for (worker, listen) in self.workers.iter().zip(listen) {
             for listen in listen {
-                worker.tell(Command::Listen(listen), until).await;
+                worker.send(Command::UnregisteredSocket(listen), until).await;
             }
         }
         for worker in &self.workers {
             for id in &end {
-                worker.tell(Command::End(*id), until).await;
+                worker.send(Command::End(*id), until).await;
             }
         }
         self.refresh(until).await
@@ -148,7 +148,7 @@ impl Workers {
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
-            worker.tell(Command::Refresh(done), until).await;
+            worker.send(Command::Refresh(done), until).await;
             answers.push((worker.number, answer));
         }
         let mut result = Ok(());
@@ -191,7 +191,7 @@ impl Workers {
 }
 
 impl Worker {
-    async fn tell(&self, command: Command, until: Instant) {
+    async fn send(&self, command: Command, until: Instant) {
         // One that has stopped serving has no use for commands.
         if timeout_at(until, self.commands.send(command)).await.is_err() {
             tracing::error!(worker = self.number, "the worker did not accept a command in time");

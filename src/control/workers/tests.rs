@@ -21,7 +21,7 @@ use crate::config::load::files::Files;
 use crate::config::{self, ConfigErrors};
 use crate::control::compile::snapshot::Environment;
 use crate::control::listeners::{Bound, Listeners};
-use crate::upstream::{Mailboxes, mailbox};
+use crate::upstream::{WorkerChannels, worker_channel};
 
 const WORKERS: usize = 2;
 
@@ -30,29 +30,29 @@ struct Process {
     snapshot: Arc<ArcSwap<Snapshot>>,
     workers: Workers,
     listeners: Listeners,
-    letters: Mailboxes,
+    pool_commands: WorkerChannels,
 }
 
 impl Process {
     async fn start(config: &str) -> Self {
-        let (letters, mailboxes): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| mailbox(8)).unzip();
-        let letters = letters.into();
+        let (pool_commands, channels): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| worker_channel(8)).unzip();
+        let pool_commands = pool_commands.into();
         let listeners = Listeners::default();
-        let (snapshot, bound) = build(config, &listeners, &letters).unwrap();
+        let (snapshot, bound) = build(config, &listeners, &pool_commands).unwrap();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let workers = Workers::start(&snapshot, mailboxes).unwrap();
-        let (listeners, orders) = bound.commit();
-        workers.obey(orders).await.unwrap();
-        Self { snapshot, workers, listeners, letters }
+        let workers = Workers::start(&snapshot, channels).unwrap();
+        let (listeners, worker_commands) = bound.commit();
+        workers.obey(worker_commands).await.unwrap();
+        Self { snapshot, workers, listeners, pool_commands }
     }
 
     async fn reload(&mut self, config: &str) {
         let (snapshot, bound) =
-            build(config, &self.listeners, &self.letters).unwrap_or_else(|errors| panic!("{errors}"));
+            build(config, &self.listeners, &self.pool_commands).unwrap_or_else(|errors| panic!("{errors}"));
         self.snapshot.store(Arc::new(snapshot));
-        let (listeners, orders) = bound.commit();
+        let (listeners, worker_commands) = bound.commit();
         self.listeners = listeners;
-        self.workers.obey(orders).await.unwrap();
+        self.workers.obey(worker_commands).await.unwrap();
     }
 
     fn address(&self, name: &str) -> SocketAddr {
@@ -69,12 +69,20 @@ impl Process {
     }
 }
 
-fn build(config: &str, running: &Listeners, letters: &Mailboxes) -> Result<(Snapshot, Bound), ConfigErrors> {
+fn build(
+    config: &str,
+    running: &Listeners,
+    pool_commands: &WorkerChannels,
+) -> Result<(Snapshot, Bound), ConfigErrors> {
     let loaded = config::parse(config, "gateway.yaml", Path::new(""))?;
     let files = Files::new();
     let plan = running.plan(&loaded, WORKERS, &files)?;
-    let environment =
-        Environment { mailboxes: letters, files: &files, listeners: plan.entrances(), previous: None };
+    let environment = Environment {
+        channels: pool_commands,
+        files: &files,
+        listeners: plan.listener_settings(),
+        previous: None,
+    };
     let (snapshot, _) = Snapshot::build(&loaded, &environment)?;
     let going = plan.going();
     let bound = plan.bind(&loaded, WORKERS, &going)?;
@@ -313,10 +321,12 @@ async fn what_cannot_be_bound_changes_nothing() {
     let mut process = Process::start(&config(&[ONE], &["one"])).await;
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let wrong = format!("name: two, address: {}", other.local_addr().unwrap());
-    let errors = build(&config(&[&wrong], &["two"]), &process.listeners, &process.letters).err().unwrap();
+    let errors =
+        build(&config(&[&wrong], &["two"]), &process.listeners, &process.pool_commands).err().unwrap();
     assert!(errors.to_string().contains("another program listens there"), "{errors}");
     let part = format!("name: two, address: 0.0.0.0:{}", process.address("one").port());
-    let errors = build(&config(&[ONE, &part], &["two"]), &process.listeners, &process.letters).err().unwrap();
+    let errors =
+        build(&config(&[ONE, &part], &["two"]), &process.listeners, &process.pool_commands).err().unwrap();
     assert!(errors.to_string().contains("`one` has it"), "{errors}");
     assert_eq!(process.client("one").await.get("/").await.text(), "one");
     process.reload(&config(&[ONE, TWO], &["one", "two"])).await;

@@ -28,11 +28,11 @@ use crate::http::h1::head::{Input, RequestHead};
 use crate::http::h1::output::{Output, connection_option};
 use crate::http::interim::Interim;
 use crate::http::message::{Request, Response, is_continue};
-use crate::net::drain::Seat;
+use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
-use crate::proxy::client::Downstream;
-use crate::proxy::exchange_log::Record;
+use crate::proxy::client::Client;
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::reply::{Call, Reply, Tunnel};
 use crate::proxy::serve;
 use crate::snapshot::listener::ConnectionLimits;
@@ -47,9 +47,9 @@ pub(crate) async fn serve(
     stream: Stream,
     early: Bytes,
     began: Instant,
-    client: &Downstream,
+    client: &Client,
     options: Arc<ConnectionLimits>,
-    seat: &Seat,
+    guard: &DrainGuard,
 ) -> &'static str {
     let timer = Timer::default();
     let mut input = Input::default();
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     let connection = Connection {
         inner: Rc::new(RefCell::new(inner)),
         options,
-        seat,
+        guard,
         timer,
         head_has_begun: false,
         request_began: Some(began),
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
 struct Connection<'a> {
     inner: Rc<RefCell<Inner>>,
     options: Arc<ConnectionLimits>,
-    seat: &'a Seat,
+    guard: &'a DrainGuard,
     timer: Timer,
     /// Whether a part of the next head is there.
     head_has_begun: bool,
@@ -114,7 +114,7 @@ enum After {
 }
 
 impl Connection<'_> {
-    async fn run(mut self, client: &Downstream) -> &'static str {
+    async fn run(mut self, client: &Client) -> &'static str {
         loop {
             let head = std::future::poll_fn(|cx| self.poll_head(cx, client)).await;
             let after = match head {
@@ -145,7 +145,7 @@ impl Connection<'_> {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        client: &Downstream,
+        client: &Client,
     ) -> Poll<Result<Option<RequestHead>, Error>> {
         let inner = &mut *self.inner.borrow_mut();
         loop {
@@ -168,7 +168,7 @@ impl Connection<'_> {
                 Poll::Pending => {
                     // Only now: a request that had arrived when draining began is one in flight.
                     if idle
-                        && self.seat.poll_draining_idle(cx, &self.timer, self.request_began).is_ready()
+                        && self.guard.poll_draining_idle(cx, &self.timer, self.request_began).is_ready()
                         && !inner.stream.has_arrived()
                     {
                         self.ended = "drain";
@@ -198,7 +198,7 @@ impl Connection<'_> {
     }
 
     /// Answers one request. A function that makes the future, and not an async one: that would keep its arguments' room.
-    fn exchange(&mut self, head: RequestHead, client: &Downstream) -> impl Future<Output = After> {
+    fn exchange(&mut self, head: RequestHead, client: &Client) -> impl Future<Output = After> {
         let (method, version, persists) = (head.method.clone(), head.version, head.persists);
         let request = self.begin(head);
         let interim = (version >= Version::HTTP_11).then(|| Interim::new(self.inner.clone()));
@@ -238,7 +238,7 @@ impl Connection<'_> {
     fn is_last(&mut self, reply: &Reply, persists: bool) -> bool {
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
-        let draining = self.seat.is_draining();
+        let draining = self.guard.is_draining();
         let close = !persists || reply.close || full || !drainable || draining;
         self.ended = match () {
             () if draining => "drain",
@@ -297,11 +297,11 @@ impl Connection<'_> {
     ) -> impl Future<Output = After> {
         let is_head = method == Method::HEAD;
         let (mut transfer, mut is_last) = self.push(reply.response, is_head, version, close);
-        let mut record = reply.record;
+        let mut log = reply.log;
         async move {
             let mut result = std::future::poll_fn(|cx| transfer.poll(&self.inner, &self.timer, cx)).await;
             if let Err(error) = result
-                && let Some(response) = self.replacement(&transfer, error, &mut record)
+                && let Some(response) = self.replacement(&transfer, error, &mut log)
             {
                 (transfer, is_last) =
                     self.push(response, is_head, version, close || error.closes_connection());
@@ -311,7 +311,7 @@ impl Connection<'_> {
             drop(transfer);
             let received = std::mem::take(&mut self.inner.borrow_mut().received);
             let now = Instant::now();
-            record.end(now, received, sent, result.err());
+            log.end(now, received, sent, result.err());
             if let Err(error) = result {
                 self.ended = error.reason();
                 let is_client_there = !matches!(error, Error::ClientClosed | Error::ResponseWriteTimeout);
@@ -349,9 +349,9 @@ impl Connection<'_> {
     }
 
     /// Returns the response that the client gets instead of one that broke with `error`, if nothing of that was written.
-    fn replacement(&self, broken: &Transfer, error: Error, record: &mut Record) -> Option<Response<Body>> {
+    fn replacement(&self, broken: &Transfer, error: Error, log: &mut ExchangeLog) -> Option<Response<Body>> {
         let is_retracted = broken.retract(&mut self.inner.borrow_mut().output);
-        if is_retracted { record.replace(error) } else { None }
+        if is_retracted { log.replace(error) } else { None }
     }
 
     /// Reads what is left of the request's body within bounds, so that the next request can be told from it.
@@ -381,7 +381,7 @@ impl Connection<'_> {
             self.timer.within(deadline(self.options.response_write), flush).await
         };
         if !matches!(written, Ok(Ok(()))) {
-            reply.record.end(Instant::now(), 0, 0, Some(Error::ClientClosed));
+            reply.log.end(Instant::now(), 0, 0, Some(Error::ClientClosed));
             return After::Abort;
         }
         let (stream, early) = {
@@ -389,7 +389,7 @@ impl Connection<'_> {
             (std::mem::replace(&mut inner.stream, Stream::closed()), std::mem::take(inner.input.bytes()))
         };
         let (received, sent, error) = tunnel(stream, early).await;
-        reply.record.end(Instant::now(), received, sent, error);
+        reply.log.end(Instant::now(), received, sent, error);
         After::Upgraded
     }
 

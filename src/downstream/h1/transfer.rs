@@ -86,7 +86,7 @@ impl Transfer {
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     // A client may read only once it has sent all: what it sends must move meanwhile.
-                    if let Poll::Ready(error) = self.body.poll_aside(cx) {
+                    if let Poll::Ready(error) = self.body.poll_background(cx) {
                         return Poll::Ready(Err(error));
                     }
                     let late = self.stall.poll_waiting(cx, timer);

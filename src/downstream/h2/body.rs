@@ -18,7 +18,7 @@ use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 use crate::http::forward::{drop_unusual_trailers, filter_trailers};
 use crate::net::timer::{Stall, Timer};
-use crate::proxy::exchange_log::{Record, abandoned};
+use crate::proxy::exchange_log::{ExchangeLog, abandoned};
 
 /// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
 /// that takes one now and then is told from one that takes nothing.
@@ -85,7 +85,7 @@ pub(super) struct ResponseBody {
     trailers: Option<Frame<Bytes>>,
     /// The body's error, once what came before it is written.
     failed: Option<(Error, oneshot::Receiver<()>)>,
-    record: Option<Record>,
+    log: Option<ExchangeLog>,
     sent: u64,
     received: Rc<Cell<u64>>,
     task: Rc<StreamTask>,
@@ -97,7 +97,7 @@ impl ResponseBody {
     pub(super) fn new(
         body: Body,
         first: Option<Frame<Bytes>>,
-        record: Record,
+        log: ExchangeLog,
         received: Rc<Cell<u64>>,
         task: Rc<StreamTask>,
         stream: OpenStream,
@@ -107,12 +107,12 @@ impl ResponseBody {
             Some(Err(trailers)) => (Bytes::new(), Some(trailers)),
             None => (Bytes::new(), None),
         };
-        Self { body, rest, trailers, failed: None, record: Some(record), sent: 0, received, task, stream }
+        Self { body, rest, trailers, failed: None, log: Some(log), sent: 0, received, task, stream }
     }
 
     fn end(&mut self, error: Option<Error>) {
-        if let Some(record) = self.record.take() {
-            record.end(Instant::now(), self.received.get(), self.sent, error);
+        if let Some(log) = self.log.take() {
+            log.end(Instant::now(), self.received.get(), self.sent, error);
         }
     }
 

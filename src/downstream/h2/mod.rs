@@ -28,11 +28,11 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::message::{Request, Response};
-use crate::net::drain::Seat;
+use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
-use crate::proxy::client::Downstream;
-use crate::proxy::exchange_log::Record;
+use crate::proxy::client::Client;
+use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::reply::{Call, Reply};
 use crate::proxy::serve;
 use crate::snapshot::listener::ConnectionLimits;
@@ -49,9 +49,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(crate) async fn serve(
     stream: Stream,
     began: Instant,
-    downstream: Rc<Downstream>,
+    client: Rc<Client>,
     options: Arc<ConnectionLimits>,
-    seat: &Seat,
+    guard: &DrainGuard,
 ) -> &'static str {
     let header_bytes = u32::try_from(options.limits.header_bytes).unwrap_or(u32::MAX);
     let streams = Rc::new(Streams::new(began, options));
@@ -63,7 +63,7 @@ pub(crate) async fn serve(
         gathered: Gathered::default(),
         goodbye: None,
     });
-    let context = Rc::new(Streaming { downstream, streams: streams.clone() });
+    let context = Rc::new(StreamService { client, streams: streams.clone() });
     // Boxed, because hyper and the stream's task hand it on several times before it is polled.
     let service = hyper::service::service_fn(move |request| Box::pin(context.clone().answer(request)));
     let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
@@ -78,7 +78,7 @@ pub(crate) async fn serve(
     std::future::poll_fn(|cx| {
         streams.wake_at_end(cx);
         if ending.is_none() {
-            ending = streams.why_end(cx, seat, &timer);
+            ending = streams.why_end(cx, guard, &timer);
             if ending.is_some() {
                 connection.as_mut().graceful_shutdown();
             }
@@ -105,8 +105,8 @@ pub(crate) async fn serve(
 }
 
 /// What the streams of a connection share.
-struct Streaming {
-    downstream: Rc<Downstream>,
+struct StreamService {
+    client: Rc<Client>,
     streams: Rc<Streams>,
 }
 
@@ -175,10 +175,10 @@ impl Streams {
     }
 
     /// Why the connection is to take no further streams, if it is.
-    fn why_end(&self, cx: &mut Context<'_>, seat: &Seat, timer: &Timer) -> Option<&'static str> {
+    fn why_end(&self, cx: &mut Context<'_>, guard: &DrainGuard, timer: &Timer) -> Option<&'static str> {
         let (served, options) = (self.served.get(), self.options());
         let first_awaited = self.idle_since.get().filter(|_| served == 0);
-        if seat.poll_draining_idle(cx, timer, first_awaited).is_ready() {
+        if guard.poll_draining_idle(cx, timer, first_awaited).is_ready() {
             return Some("drain");
         }
         if options.requests.is_some_and(|limit| served >= limit) {
@@ -217,13 +217,13 @@ impl Drop for OpenStream {
     }
 }
 
-impl Streaming {
+impl StreamService {
     async fn answer(
         self: Rc<Self>,
         request: http::Request<Incoming>,
     ) -> Result<http::Response<ResponseBody>, Error> {
         let stream = OpenStream::new(self.streams.clone());
-        self.downstream.refresh(&mut self.streams.options.borrow_mut());
+        self.client.refresh(&mut self.streams.options.borrow_mut());
         let (request_body, response_write, drops_unusual_fields) = {
             let options = self.streams.options();
             (options.request_body, options.response_write, options.drops_unusual_fields)
@@ -252,21 +252,21 @@ impl Streaming {
             request.headers.retain(|name, _| !forward::is_unusual(name));
         }
         let reply = match self.check(&request) {
-            Ok(()) => serve::serve(&self.downstream, request, Call { timer, interim: None }).await,
+            Ok(()) => serve::serve(&self.client, request, Call { timer, interim: None }).await,
             Err(error) => {
-                let begun = self.downstream.begin();
-                serve::refuse(error, Record::begin(&self.downstream, &begun, &request))
+                let begun = self.client.begin();
+                serve::refuse(error, ExchangeLog::begin(&self.client, &begun, &request))
             }
         };
-        let Reply { mut response, mut record, unsent, .. } = reply;
+        let Reply { mut response, mut log, unsent, .. } = reply;
         if let Some(error) = unsent {
             // The stream is reset. The record, dropped, says why.
             return Err(error);
         }
         let mut first = first_frame(&mut response.body).await;
         if let Some(Err(error)) = first {
-            let Some(replacement) = record.replace(error) else {
-                record.end(Instant::now(), received.get(), 0, Some(error));
+            let Some(replacement) = log.replace(error) else {
+                log.end(Instant::now(), received.get(), 0, Some(error));
                 return Err(error);
             };
             (response, first) = (replacement, None);
@@ -281,7 +281,7 @@ impl Streaming {
             (body, first) = (Body::Empty, None);
         }
         let first = first.and_then(Result::ok);
-        let body = ResponseBody::new(body, first, record, received, task, stream);
+        let body = ResponseBody::new(body, first, log, received, task, stream);
         Ok(Response { status, headers, body }.into())
     }
 

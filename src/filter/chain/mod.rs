@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
-use prefetch::{Patience, begin};
+use prefetch::{PrefetchWait, begin};
 
 use super::body::FilteredBody;
 use super::coding::{Codings, decoded, head_of_changed, head_of_decoded};
-use super::exchange::{End, Exchange, Facts, RequestHead, ResponseHead};
+use super::exchange::{End, Exchange, RequestHead, RequestInfo, ResponseHead};
 use super::fields::remove_framing;
-use super::member::Member;
+use super::member::FilterContext;
 use super::{Direction, Filter};
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
@@ -54,7 +54,7 @@ impl Chain {
 /// A chain's work on one exchange. Told of its [`end`](Session::end) by whoever made it.
 pub(crate) struct Session {
     pub(crate) exchange: Rc<Exchange>,
-    members: RefCell<Vec<Rc<Member>>>,
+    members: RefCell<Vec<Rc<FilterContext>>>,
     /// The members that the request has come to: so many, from the first on.
     reached: Cell<usize>,
     /// A response is on its way through the members.
@@ -62,8 +62,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(facts: Facts, request: RequestHead) -> Rc<Self> {
-        let exchange = Rc::new(Exchange::new(facts, request));
+    pub(crate) fn new(request_info: RequestInfo, request: RequestHead) -> Rc<Self> {
+        let exchange = Rc::new(Exchange::new(request_info, request));
         Rc::new(Self {
             exchange,
             members: RefCell::default(),
@@ -78,10 +78,10 @@ impl Session {
     /// As of [`Session::request`].
     pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
         for filter in &chain.filters {
-            let member = Member::begin(filter, &self.exchange)?;
+            let member = FilterContext::begin(filter, &self.exchange)?;
             self.members.borrow_mut().push(member);
         }
-        self.exchange.goes_on()?;
+        self.exchange.check_not_ended()?;
         if !chain.sees_requests() {
             // Requests pass all of them as they came.
             self.reached.set(chain.filters.len());
@@ -106,10 +106,10 @@ impl Session {
         // The filters go on seeing it, whatever is made of it on its way upstream; and what they change of it from here on, as
         // pieces of the body come, is too late, however soon those come.
         let keeps = self.is_looked_at();
-        let head = self.exchange.request.borrow_mut().hand_on(keeps);
+        let head = self.exchange.request.borrow_mut().take_for_upstream(keeps);
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
         let begins = passed.changes && !asks_first;
-        let body = if begins { begin(passed.body, Patience::Short, timer).await? } else { passed.body };
+        let body = if begins { begin(passed.body, PrefetchWait::Short, timer).await? } else { passed.body };
         Ok((head, body))
     }
 
@@ -124,7 +124,7 @@ impl Session {
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         // A filter may have decided otherwise while the response was waited for.
-        self.exchange.goes_on()?;
+        self.exchange.check_not_ended()?;
         self.responds.set(true);
         let members = 0..self.members.borrow().len();
         self.respond(response, members, method, timer).await
@@ -179,7 +179,7 @@ impl Session {
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         let Response { mut status, mut headers, body } = response;
-        let kept = Kept::of(method, &body, status, &mut headers);
+        let kept = ReservedFields::of(method, &body, status, &mut headers);
         let has_body = *method != Method::HEAD && may_have_body(status);
         let length = kept.content_length.clone();
         *self.exchange.response.borrow_mut() = Some(ResponseHead { status, headers, length });
@@ -199,7 +199,7 @@ impl Session {
             // By a filter's word there is none; that of a HEAD only tells the length.
             () if has_body && !may_have_body(status) => Body::Empty,
             () if !has_body && passed.changes => Body::Empty,
-            () if passed.changes => begin(passed.body, Patience::of(&headers), timer).await?,
+            () if passed.changes => begin(passed.body, PrefetchWait::of(&headers), timer).await?,
             () => passed.body,
         };
         Ok(Response { status, headers, body })
@@ -213,7 +213,7 @@ impl Session {
     /// Returns the error by which a filter has ended the exchange outside of the callbacks that are given it, as soon as it has.
     pub(crate) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<Error> {
         self.exchange.waits(cx);
-        self.exchange.goes_on().err().map_or(Poll::Pending, Poll::Ready)
+        self.exchange.check_not_ended().err().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Whether a filter can look at a head once that has gone on.
@@ -237,7 +237,7 @@ impl Session {
         mut body: Body,
         has_body: bool,
         timer: &Timer,
-    ) -> Result<Passed, Error> {
+    ) -> Result<FilteredMessage, Error> {
         let mut changes = false;
         for position in members {
             let Some(member) = self.members.borrow().get(position).cloned() else { continue };
@@ -279,7 +279,7 @@ impl Session {
                 wait_for_head(&member, direction, &mut body, timer).await?;
             }
         }
-        Ok(Passed { body, changes })
+        Ok(FilteredMessage { body, changes })
     }
 
     fn with_headers<T>(&self, direction: Direction, edit: impl FnOnce(&mut Fields) -> T) -> Option<T> {
@@ -293,7 +293,7 @@ impl Session {
 
     /// Filters look at the length as if it were a field like others; it is written anew from the body afterwards.
     fn tell_length(&self, direction: Direction, body: &Body) {
-        if !self.members.borrow().iter().any(|member| member.knows_heads(direction)) {
+        if !self.members.borrow().iter().any(|member| member.sees_heads(direction)) {
             return;
         }
         let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);
@@ -327,7 +327,8 @@ impl Session {
             Some(codings) if !end => {
                 let mut body = decoded(body, &codings, failure);
                 // What a client may send is limited as it is, not only as it comes.
-                if let (Direction::Request, Some(limit)) = (direction, self.exchange.facts.request_bytes_max)
+                if let (Direction::Request, Some(limit)) =
+                    (direction, self.exchange.request_info.request_bytes_max)
                 {
                     body = Body::boxed(Limited::new(body, limit));
                 }
@@ -347,21 +348,21 @@ fn head_of_ended(headers: &mut Fields) {
     head_of_decoded(headers);
 }
 
-struct Passed {
+struct FilteredMessage {
     body: Body,
     /// A filter may have made another body of it.
     changes: bool,
 }
 
 /// Fields of a response in which filters have no say.
-struct Kept {
+struct ReservedFields {
     status: StatusCode,
     /// That of the body that follows; or what a GET would be answered with, in the answer to a HEAD and in a 304.
     content_length: Option<HeaderValue>,
     upgrade: Option<HeaderValue>,
 }
 
-impl Kept {
+impl ReservedFields {
     /// Takes the length out of the fields, where it stands only if no body follows.
     fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut Fields) -> Self {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
@@ -395,7 +396,7 @@ fn may_have_trailers(direction: Direction, body: &Body) -> bool {
 
 /// Waits until a filter lets the head go on that it holds back, if it does. What must go on meanwhile goes on.
 async fn wait_for_head(
-    member: &Rc<Member>,
+    member: &Rc<FilterContext>,
     direction: Direction,
     body: &mut Body,
     timer: &Timer,
@@ -411,7 +412,7 @@ async fn wait_for_head(
         if !member.holds_head(direction) {
             return Poll::Ready(Ok(()));
         }
-        if let Poll::Ready(error) = body.poll_aside(cx) {
+        if let Poll::Ready(error) = body.poll_background(cx) {
             return Poll::Ready(Err(error));
         }
         std::task::ready!(timer.poll_elapsed(cx, limit));

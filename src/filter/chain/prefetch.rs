@@ -20,21 +20,21 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the beginning of a body is worth waiting for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum PrefetchWait {
     /// Only if it is there.
     None,
     /// A moment, and as long as a filter holds it back.
     Short,
 }
 
-impl Patience {
+impl PrefetchWait {
     /// Whoever reads an event stream waits for its head.
     pub(super) fn of(response: &Fields) -> Self {
         let kind = response.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         let is_event_stream = kind
             .and_then(|kind| kind.get(..17))
             .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-        if is_event_stream { Patience::None } else { Patience::Short }
+        if is_event_stream { PrefetchWait::None } else { PrefetchWait::Short }
     }
 }
 
@@ -42,11 +42,11 @@ impl Patience {
 ///
 /// # Errors
 /// Of the body, where that is what comes first.
-pub(super) async fn begin(mut body: Body, patience: Patience, timer: &Timer) -> Result<Body, Error> {
+pub(super) async fn begin(mut body: Body, patience: PrefetchWait, timer: &Timer) -> Result<Body, Error> {
     let mut limit = None;
     let first = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
         Poll::Ready(first) => Poll::Ready(Some(first)),
-        Poll::Pending if patience == Patience::None => Poll::Ready(None),
+        Poll::Pending if patience == PrefetchWait::None => Poll::Ready(None),
         Poll::Pending if body.is_held_back() => Poll::Pending,
         Poll::Pending => {
             limit = limit.or_else(|| deadline(Some(PATIENCE)));
@@ -60,27 +60,27 @@ pub(super) async fn begin(mut body: Body, patience: Patience, timer: &Timer) -> 
         Some(Some(frame)) => frame?,
     };
     if !body.is_end_stream() {
-        return Ok(Body::boxed(Begun { first: Some(frame), rest: body }));
+        return Ok(Body::boxed(PrefetchedBody { first: Some(frame), rest: body }));
     }
     match frame.into_data() {
         Ok(data) => Ok(Body::full(data)),
-        Err(trailers) => Ok(Body::boxed(Begun { first: Some(trailers), rest: body })),
+        Err(trailers) => Ok(Body::boxed(PrefetchedBody { first: Some(trailers), rest: body })),
     }
 }
 
 /// A body whose first frame was taken already.
-struct Begun {
+struct PrefetchedBody {
     first: Option<Frame<Bytes>>,
     rest: Body,
 }
 
-impl Streaming for Begun {
-    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_aside(cx)
+impl Streaming for PrefetchedBody {
+    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_background(cx)
     }
 }
 
-impl HttpBody for Begun {
+impl HttpBody for PrefetchedBody {
     type Data = Bytes;
     type Error = Error;
 

@@ -217,8 +217,8 @@ impl Decoded {
 }
 
 impl Streaming for Decoded {
-    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.decoder.coded().body.poll_aside(cx)
+    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.decoder.coded().body.poll_background(cx)
     }
 
     fn is_held_back(&self) -> bool {

@@ -50,7 +50,7 @@ impl HttpBody for Script {
 }
 
 impl Streaming for Script {
-    fn poll_aside(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
+    fn poll_background(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
         Poll::Ready(Error::IdleTimeout)
     }
 }
@@ -441,5 +441,5 @@ fn what_goes_on_aside_goes_on_through_all_layers() {
     let mut body = decoded(script([Step::Wait]), &codings("gzip, br"), FAILURE);
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut body).poll_frame(cx).is_pending());
-    assert_eq!(body.poll_aside(cx), Poll::Ready(Error::IdleTimeout));
+    assert_eq!(body.poll_background(cx), Poll::Ready(Error::IdleTimeout));
 }

@@ -33,7 +33,7 @@ const REQUEST_PSEUDO: usize = 4;
 const RESPONSE_PSEUDO: usize = 1;
 
 /// One filter's part in one exchange.
-pub(crate) struct Member {
+pub(crate) struct FilterContext {
     pub(crate) exchange: Rc<Exchange>,
     filter: Arc<dyn Filter>,
     callbacks: OnceCell<Box<dyn Callbacks>>,
@@ -73,7 +73,7 @@ struct Side {
     bytes_max: usize,
 }
 
-impl Member {
+impl FilterContext {
     /// A filter's part in an exchange; one that cannot be started and fails open takes no part.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Member {
             Err(Fault::Instances) => {
                 return Err(member.error(Fault::Instances, StatusCode::SERVICE_UNAVAILABLE));
             }
-            Err(fault) => member.give_up(fault)?,
+            Err(fault) => member.fail_or_bypass(fault)?,
         }
         Ok(member)
     }
@@ -123,7 +123,7 @@ impl Member {
     }
 
     /// Whether it is given heads of this direction, or can look at one.
-    pub(super) fn knows_heads(&self, direction: Direction) -> bool {
+    pub(super) fn sees_heads(&self, direction: Direction) -> bool {
         let interests = self.filter.interests();
         interests.looks_at_heads || interests.head(direction)
     }
@@ -212,7 +212,7 @@ impl Member {
                 if let Some(original) = original {
                     original.put_back(&self.exchange);
                 }
-                self.give_up(fault)?;
+                self.fail_or_bypass(fault)?;
                 Ok(false)
             }
         }
@@ -257,21 +257,21 @@ impl Member {
         match callbacks.on_body(direction, length, end) {
             Ok(action) => self.after_body(direction, action),
             Err(fault) => {
-                self.give_up(fault)?;
-                Ok(Some(self.leave_out(direction)))
+                self.fail_or_bypass(fault)?;
+                Ok(Some(self.bypass(direction)))
             }
         }
     }
 
     fn after_body(&self, direction: Direction, action: Action) -> Result<Option<Bytes>, Error> {
         let mut side = self.side(direction).borrow_mut();
-        let goes_on = action == Action::Continue || side.released;
+        let check_not_ended = action == Action::Continue || side.released;
         // Its answer decides about the head as well: a body's default answer must not let an exchange through that the
         // answer to a call may still forbid.
         let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
         side.released = false;
-        if goes_on && !awaits_call {
-            return Ok(Some(side.let_go()));
+        if check_not_ended && !awaits_call {
+            return Ok(Some(side.release()));
         }
         side.body_held = true;
         if action == Action::PauseWithoutBuffer && !side.keeps_pieces {
@@ -311,10 +311,10 @@ impl Member {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
                 side.body_held = action != Action::Continue && !std::mem::take(&mut side.released);
-                if side.body_held { Ok(None) } else { Ok(Some(side.let_go())) }
+                if side.body_held { Ok(None) } else { Ok(Some(side.release())) }
             }
             Err(fault) => {
-                self.give_up(fault)?;
+                self.fail_or_bypass(fault)?;
                 *trailers.borrow_mut() = original;
                 Ok(Some(Bytes::new()))
             }
@@ -327,7 +327,7 @@ impl Member {
         if !std::mem::take(&mut side.released) || !(side.head_held || side.body_held) {
             return None;
         }
-        Some(side.let_go())
+        Some(side.release())
     }
 
     /// Whether something happened, besides the callbacks, that ends the exchange or the filter's part in it. Answers what was
@@ -336,15 +336,15 @@ impl Member {
     /// # Errors
     /// The exchange is over: by [`Error::FilterAnswered`] where a filter has an answer.
     pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
-        self.exchange.goes_on()?;
+        self.exchange.check_not_ended()?;
         let Some(fault) = self.failed.get() else { return Ok(None) };
         // A filter that is done with this direction cannot fail in it: what became of its instance is nothing to this message.
         if self.bypassed.get() || !self.has_part_in(direction) {
             return Ok(None);
         }
         self.failed.set(None);
-        self.give_up(fault)?;
-        Ok(Some(self.leave_out(direction)))
+        self.fail_or_bypass(fault)?;
+        Ok(Some(self.bypass(direction)))
     }
 
     /// Whether it has a say in a message of this direction, or holds one back.
@@ -355,23 +355,23 @@ impl Member {
     /// It held a message back for too long. Answers what it held, where it is left out from now on.
     pub(super) fn pause_ended(&self, direction: Direction) -> Result<Bytes, Error> {
         self.filter.failed(Fault::Pause);
-        self.give_up(Fault::Pause)?;
-        Ok(self.leave_out(direction))
+        self.fail_or_bypass(Fault::Pause)?;
+        Ok(self.bypass(direction))
     }
 
     /// What it held back, as that came: its own changes are those of a filter that failed.
-    fn leave_out(&self, direction: Direction) -> Bytes {
+    fn bypass(&self, direction: Direction) -> Bytes {
         let mut side = self.side(direction).borrow_mut();
         let original = side.original.take();
         if let Some(head) = side.head_original.take().filter(|_| side.head_held) {
             head.put_back(&self.exchange);
         }
-        side.let_go();
+        side.release();
         original
     }
 
     /// The filter failed: an error, or from now on the exchange goes on without it.
-    fn give_up(&self, fault: Fault) -> Result<(), Error> {
+    fn fail_or_bypass(&self, fault: Fault) -> Result<(), Error> {
         if !self.policy().fails_open {
             return Err(self.error(fault, StatusCode::INTERNAL_SERVER_ERROR));
         }
@@ -392,7 +392,7 @@ impl Member {
 }
 
 impl Side {
-    fn let_go(&mut self) -> Bytes {
+    fn release(&mut self) -> Bytes {
         self.head_held = false;
         self.body_held = false;
         self.keeps_pieces = false;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::Member;
+use super::FilterContext;
 use crate::filter::Direction;
 
 /// A part of an exchange that a filter shares with the peers and with other filters: it can remove what it has not made.
@@ -46,7 +46,7 @@ pub(crate) enum SpliceError {
     Output,
 }
 
-impl Member {
+impl FilterContext {
     /// Replaces a part of what the filter has of a body. `besides` are bytes that the filter has made elsewhere.
     pub(crate) fn splice(
         &self,
@@ -82,7 +82,7 @@ impl Member {
         fits
     }
 
-    /// As [`Member::makes`], for bytes in a part of the exchange, all of which holds `held` bytes with them. The part does not tell
+    /// As [`FilterContext::makes`], for bytes in a part of the exchange, all of which holds `held` bytes with them. The part does not tell
     /// who has made which of its bytes: the filter has made at most all of them, and what it removes may be another's.
     #[must_use]
     pub(crate) fn makes_in(&self, part: Part, made: usize, held: usize, besides: usize) -> bool {

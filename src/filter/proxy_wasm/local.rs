@@ -96,9 +96,9 @@ fn start(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     Instance::start(plugin, Sink::Log).map_err(|error| {
         let fault = if error.fault == Fault::Instances { Fault::Instances } else { Fault::Start };
         plugin.stats.failed(fault.name());
-        if let Some(held_back) = plugin.warned.passes(fault.name()) {
+        if let Some(suppressed) = plugin.warned.passes(fault.name()) {
             let filter = &*plugin.settings.name;
-            tracing::error!(filter, held_back, "the filter cannot be started: {}", error.what);
+            tracing::error!(filter, suppressed, "the filter cannot be started: {}", error.what);
         }
         fault
     })

@@ -19,7 +19,7 @@ use crate::config::load::files::FileMark;
 use crate::config::{ByteSize, FilterSettings, OnError, OnHeadersPause};
 use crate::filter::engine::module::LinkedModule;
 use crate::filter::proxy_wasm::offline::journal::Journal;
-use crate::filter::{Callbacks, Fault, Filter, Interests, Member, Policy};
+use crate::filter::{Callbacks, Fault, Filter, FilterContext, Interests, Policy};
 use crate::observe::metrics::FilterStats;
 use crate::observe::rate_limited_warning::OccasionalByReason;
 
@@ -66,7 +66,7 @@ impl Plugin {
         services: &Arc<Services>,
     ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let reason = |fault: Fault| lasting(format!("filter.{}.{}", settings.name, fault.name()));
+        let reason = |fault: Fault| intern(format!("filter.{}.{}", settings.name, fault.name()));
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mark,
@@ -128,9 +128,9 @@ impl Plugin {
         self.stats.failed(fault.name());
         if let Some(journal) = journal_of(self) {
             journal.fault(fault, what());
-        } else if let Some(held_back) = self.warned.passes(fault.name()) {
+        } else if let Some(suppressed) = self.warned.passes(fault.name()) {
             let (filter, reason, what) = (&*self.settings.name, fault.name(), what());
-            tracing::error!(filter, reason, held_back, "filter failed: {what}");
+            tracing::error!(filter, reason, suppressed, "filter failed: {what}");
         }
     }
 
@@ -242,7 +242,7 @@ impl Filter for Plugin {
         });
     }
 
-    fn begin(self: Arc<Self>, member: &Rc<Member>) -> Result<Box<dyn Callbacks>, Fault> {
+    fn begin(self: Arc<Self>, member: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault> {
         let instance = instance_of(&self)?;
         Ok(Box::new(Stream::begin(instance, member)?))
     }
@@ -273,7 +273,7 @@ fn interests(settings: &FilterSettings, has: Interests) -> Interests {
 
 /// A text that lives as long as the program: reasons are passed around by every request, and their number is that of the
 /// names which filters have ever had.
-fn lasting(text: String) -> &'static str {
+fn intern(text: String) -> &'static str {
     static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = texts.get(text.as_str()) {

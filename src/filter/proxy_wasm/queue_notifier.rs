@@ -10,25 +10,25 @@ use super::shared::QueueListener;
 /// The queues that have something, and how many entries came into each, until the instance looks. There are never more of
 /// them than queues.
 #[derive(Default)]
-pub(super) struct Bell {
+pub(super) struct QueueNotifier {
     queues: Mutex<BTreeMap<u32, usize>>,
-    rung: Notify,
+    notified: Notify,
 }
 
-impl Bell {
+impl QueueNotifier {
     /// Waits until there is something, and answers where, and how many entries.
-    pub(super) async fn rung(&self) -> BTreeMap<u32, usize> {
-        self.rung.notified().await;
+    pub(super) async fn notified(&self) -> BTreeMap<u32, usize> {
+        self.notified.notified().await;
         std::mem::take(&mut *self.queues.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl QueueListener for Bell {
+impl QueueListener for QueueNotifier {
     fn ready(&self, queue: u32) {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = queues.entry(queue).or_default();
         *entries = entries.saturating_add(1);
         drop(queues);
-        self.rung.notify_one();
+        self.notified.notify_one();
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Services {
     pub(super) shared: SharedVms,
     pub(super) metrics: AllPluginMetrics,
     stats: Mutex<BTreeMap<String, Weak<FilterStats>>>,
-    callees: ArcSwap<Callees>,
+    callable_upstreams: ArcSwap<CallableUpstreams>,
     workers: usize,
     purpose: Purpose,
     /// The upstreams of a run without a gateway.
@@ -39,11 +39,11 @@ enum Purpose {
 }
 
 /// Upstreams by name.
-pub(crate) type Callees = HashMap<String, Callee>;
+pub(crate) type CallableUpstreams = HashMap<String, CallableUpstream>;
 
 /// An upstream that plugins may call, with its own pool and timeouts.
 #[derive(Clone)]
-pub(crate) struct Callee {
+pub(crate) struct CallableUpstream {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) keep_alive: bool,
@@ -76,24 +76,26 @@ impl Services {
 
     /// Whether a call to an upstream of this name can begin.
     pub(super) fn can_call(&self, upstream: &str) -> bool {
-        self.purpose != Purpose::Serve || self.callee(upstream).is_some()
+        self.purpose != Purpose::Serve || self.callable(upstream).is_some()
     }
 
     /// Adds upstreams that a configuration brings which is about to serve: its filters may call them as they start. Calls to
     /// upstreams of a name that serves already go where they went until [`Services::set_callees`].
-    pub(crate) fn add_callees(&self, more: &Callees) {
-        let mut callees = more.clone();
-        callees.extend(self.callees.load().iter().map(|(name, callee)| (name.clone(), callee.clone())));
-        self.set_callees(callees);
+    pub(crate) fn add_callees(&self, more: &CallableUpstreams) {
+        let mut callable_upstreams = more.clone();
+        callable_upstreams.extend(
+            self.callable_upstreams.load().iter().map(|(name, callable)| (name.clone(), callable.clone())),
+        );
+        self.set_callees(callable_upstreams);
     }
 
     /// Sends calls to these from now on.
-    pub(crate) fn set_callees(&self, callees: Callees) {
-        self.callees.store(Arc::new(callees));
+    pub(crate) fn set_callees(&self, callable_upstreams: CallableUpstreams) {
+        self.callable_upstreams.store(Arc::new(callable_upstreams));
     }
 
-    pub(super) fn callee(&self, name: &str) -> Option<Callee> {
-        self.callees.load().get(name).cloned()
+    pub(super) fn callable(&self, name: &str) -> Option<CallableUpstream> {
+        self.callable_upstreams.load().get(name).cloned()
     }
 
     /// The counts of a filter of this name. They last as long as anybody has them.

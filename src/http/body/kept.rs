@@ -117,8 +117,8 @@ struct Resumed {
 }
 
 impl Streaming for Resumed {
-    fn poll_aside(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_aside(cx)
+    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_background(cx)
     }
 
     fn is_held_back(&self) -> bool {

@@ -31,7 +31,7 @@ pub(crate) enum Body {
 pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
     /// Does what must go on while nobody takes frames: sending the rest of a request, minding a deadline. Ready
     /// with the error that ends the body.
-    fn poll_aside(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
+    fn poll_background(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
         Poll::Pending
     }
 
@@ -47,10 +47,10 @@ impl Body {
         Body::Boxed(Box::pin(body))
     }
 
-    /// As [`Streaming::poll_aside`].
-    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+    /// As [`Streaming::poll_background`].
+    pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self {
-            Body::Boxed(body) => body.as_mut().poll_aside(cx),
+            Body::Boxed(body) => body.as_mut().poll_background(cx),
             Body::Empty | Body::Full(_) | Body::Request(_) => Poll::Pending,
         }
     }

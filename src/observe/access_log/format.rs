@@ -8,14 +8,14 @@ use std::time::Duration;
 use http::Version;
 use serde::Serialize;
 
-use super::Record;
+use super::Entry;
 use super::calendar::Calendar;
 
 /// Appends the record as a JSON object and a newline.
 ///
 /// Bytes that are no UTF-8 become U+FFFD; quotes, backslashes and control bytes are escaped, so that a client can't end
 /// the line.
-pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Record<'_>) -> io::Result<()> {
+pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'_>) -> io::Result<()> {
     let (time, micros) = calendar.rfc3339(record.started);
     let object = Line {
         time: format_args!("{time}.{micros:06}Z"),
@@ -83,7 +83,7 @@ struct Line<'a> {
 /// Appends the record in the Combined Log Format, our own fields behind it, and a newline.
 ///
 /// The size is always a number, never `-`; what else is missing is `-`.
-pub(super) fn common(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Record<'_>) -> io::Result<()> {
+pub(super) fn common(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'_>) -> io::Result<()> {
     write!(line, "{} - - [{} +0000] \"", record.client, calendar.common(record.started))?;
     escape(line, record.method.as_bytes())?;
     line.push(b' ');

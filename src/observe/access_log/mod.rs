@@ -23,7 +23,7 @@ use crate::config::{LogFormat, LogOutput};
 
 /// What the log says of one request. Optional fields are those that a request may not have come to.
 #[derive(Debug, Clone)]
-pub struct Record<'a> {
+pub struct Entry<'a> {
     /// When the request's first byte arrived.
     pub started: SystemTime,
     /// The client's address; behind a trusted proxy, the address that the proxy named.
@@ -171,7 +171,7 @@ impl AccessLog {
 
     /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
     /// closed, the line is dropped and counted.
-    pub fn write(&self, record: &Record<'_>) {
+    pub fn write(&self, record: &Entry<'_>) {
         self.0.writer.append(|lines, calendar| match self.0.format {
             LogFormat::Json => format::json(lines, calendar, record),
             LogFormat::Common => format::common(lines, calendar, record),

@@ -31,8 +31,8 @@ fn written(log: &AccessLog, receiver: &Receiver<Vec<u8>>) -> String {
     String::from_utf8(receiver.try_iter().flatten().collect()).unwrap()
 }
 
-fn answered_from_upstream() -> Record<'static> {
-    Record {
+fn answered_from_upstream() -> Entry<'static> {
+    Entry {
         started: UNIX_EPOCH + Duration::from_micros(1_795_380_523_000_042),
         client: Ipv4Addr::LOCALHOST.into(),
         listener: "web",
@@ -58,8 +58,8 @@ fn answered_from_upstream() -> Record<'static> {
 }
 
 /// A request that never came to a route, of a client that would like to write a line of its own.
-fn forged() -> Record<'static> {
-    Record {
+fn forged() -> Entry<'static> {
+    Entry {
         target: b"/\" 200 1\n\\\x1b[2J\xff",
         host: None,
         status: 0,

@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::calendar::Calendar;
-use crate::observe::rate_limited_warning::Occasional;
+use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// How many bytes of lines a thread may have waiting: some 3,000 lines, so that a hiccup of the disk costs none.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
@@ -150,7 +150,7 @@ impl Shared {
 
     /// The thread: waits for a line, lets more gather, writes them all.
     fn run(&self, mut sink: Sink) {
-        let warnings = Occasional::every(Duration::from_secs(10));
+        let warnings = RateLimitedWarning::every(Duration::from_secs(10));
         let mut bytes = Vec::new();
         let mut dropped = 0;
         loop {

@@ -37,7 +37,7 @@ impl ListenerId {
 
 /// The settings of a listener in one snapshot. What a request needs is brought up to date with each request; TLS, protocols
 /// and the PROXY protocol are settled when a connection is accepted.
-pub(crate) struct Entrance {
+pub(crate) struct ListenerSettings {
     pub(crate) id: ListenerId,
     /// As it shows in logs and metrics.
     pub(crate) name: Arc<str>,
@@ -82,7 +82,7 @@ pub(crate) struct Protocols {
     pub(crate) h2: bool,
 }
 
-impl Entrance {
+impl ListenerSettings {
     /// The settings that the configuration has for a new listener, or for the one that `running` is of. TLS that is the
     /// same as there is taken from there, and its sessions with it.
     ///
@@ -90,7 +90,7 @@ impl Entrance {
     /// What is wrong with its certificates.
     pub(crate) fn build(
         config: &config::Listener,
-        running: Option<&Entrance>,
+        running: Option<&ListenerSettings>,
         workers: usize,
         files: &Files,
     ) -> Result<Self, TlsError> {
@@ -139,7 +139,7 @@ impl Entrance {
     }
 
     /// Whether TLS is off in both, or the same: settings, certificates and keys.
-    pub(crate) fn has_same_tls(&self, other: &Entrance) -> bool {
+    pub(crate) fn has_same_tls(&self, other: &ListenerSettings) -> bool {
         match (&self.tls, &other.tls) {
             (None, None) => true,
             (Some(tls), Some(other)) => tls.is_same(other),

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::load::files::Files;
 use crate::config::{self, HeaderCase, PoolSettings};
 use crate::observe::metrics::enter_worker;
-use crate::upstream::pool::{Mailboxes, mailbox};
+use crate::upstream::pool::{WorkerChannels, worker_channel};
 use crate::upstream::targets::Targets;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -30,9 +30,9 @@ impl Caller {
     fn new(endpoints: &[String]) -> Self {
         enter_worker(0);
         let upstream: config::Upstream = serde_json::from_value(json!({ "endpoints": endpoints })).unwrap();
-        let mailboxes: Mailboxes = [mailbox(8).0].into();
+        let channels: WorkerChannels = [worker_channel(8).0].into();
         let targets =
-            Targets::build(&upstream, &PoolSettings::default(), &mailboxes, None, &Files::new()).unwrap();
+            Targets::build(&upstream, &PoolSettings::default(), &channels, None, &Files::new()).unwrap();
         Self {
             upstream: targets.upstream().clone(),
             timeouts: RouteTimeouts::default(),

@@ -110,7 +110,7 @@ pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettin
 
 /// Judges this worker's idle connections of `pool` by limits that have changed: those that are no longer wanted
 /// are closed, the others end when they would have if these limits had held from their beginning.
-pub(crate) fn judge(pool: &Pool, settings: &PoolSettings) {
+pub(crate) fn apply_limits(pool: &Pool, settings: &PoolSettings) {
     let now = Instant::now();
     STORE.with_borrow_mut(|store| {
         let Some(idle) = store.pools.get_mut(&pool.number()) else { return };

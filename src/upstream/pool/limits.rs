@@ -16,7 +16,7 @@ use crate::upstream::pool::connection::{CloseReason, Connection};
 use crate::upstream::pool::idle;
 
 /// The limits of all the pools of an upstream: in one place, so that they are the same for an address that DNS
-/// adds later. Whoever changes them tells each pool by [`Pool::review`].
+/// adds later. Whoever changes them tells each pool by [`Pool::limits_changed`].
 pub(in crate::upstream) type Limits = Arc<ArcSwap<PoolSettings>>;
 
 impl Pool {
@@ -27,17 +27,17 @@ impl Pool {
 
     /// The limits have changed: requests that wait open what there is room for now, and each worker closes the idle
     /// connections that there is none for any more. Those in use are looked at when they come back.
-    pub(in crate::upstream) fn review(self: &Arc<Self>) {
+    pub(in crate::upstream) fn limits_changed(self: &Arc<Self>) {
         self.grant_dials();
-        for mailbox in self.mailboxes.iter() {
-            mailbox.review(self);
+        for worker_channel in self.channels.iter() {
+            worker_channel.limits_changed(self);
         }
     }
 
     /// Ends the pool: idle connections close, those in use when they come back. Requests that wait are served.
     pub(in crate::upstream) fn retire(self: &Arc<Self>) {
         self.retired.store(true, SeqCst);
-        self.review();
+        self.limits_changed();
     }
 
     /// Whether the pool is over: what it has ends in its own time.
@@ -52,14 +52,14 @@ impl Pool {
     }
 
     /// Closes those of this worker's idle connections that the present limits have no room for.
-    pub(super) fn review_idle(self: &Arc<Self>) {
+    pub(super) fn close_unwanted_idle(self: &Arc<Self>) {
         let settings = self.settings();
-        idle::judge(self, &settings);
-        self.trim(&settings);
+        idle::apply_limits(self, &settings);
+        self.close_excess(&settings);
     }
 
     /// Closes the longest idle of this worker's connections while the process has too many.
-    pub(super) fn trim(&self, settings: &PoolSettings) {
+    pub(super) fn close_excess(&self, settings: &PoolSettings) {
         while let Some((connection, reason)) = self.surplus(settings) {
             connection.close(reason);
         }

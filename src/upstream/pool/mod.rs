@@ -5,7 +5,6 @@
 //! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
 //! least one of the two sees both.
 
-mod acquire_timeout;
 mod commands;
 pub(crate) mod connection;
 mod counts;
@@ -15,6 +14,7 @@ pub(crate) mod queue;
 mod slot;
 #[cfg(test)]
 pub(in crate::upstream) mod tests;
+mod wait_bounds;
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -30,10 +30,10 @@ use crate::config::PoolSettings;
 use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::observe::metrics::{Sharded, this_worker};
-pub(crate) use crate::upstream::pool::acquire_timeout::{Patience, Refusal};
-pub(crate) use crate::upstream::pool::commands::{Letters, Mailboxes, mailbox};
+pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, worker_channel};
 use crate::upstream::pool::connection::{CloseReason, Connection};
 use crate::upstream::pool::queue::{Capacity, Grant, Queue};
+pub(crate) use crate::upstream::pool::wait_bounds::{Refusal, WaitBounds};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -50,7 +50,7 @@ pub(crate) struct Pool {
     retired: AtomicBool,
     queue: Mutex<Queue>,
     counts: Sharded<Counts>,
-    mailboxes: Mailboxes,
+    channels: WorkerChannels,
 }
 
 /// What a request gets from its pool.
@@ -83,18 +83,18 @@ impl Wanted {
 }
 
 impl Pool {
-    /// An empty pool for `endpoint`, which is its name in the log. `mailboxes` has one for each worker.
-    pub(crate) fn new(endpoint: String, limits: Limits, mailboxes: Mailboxes) -> Arc<Self> {
+    /// An empty pool for `endpoint`, which is its name in the log. `channels` has one for each worker.
+    pub(crate) fn new(endpoint: String, limits: Limits, channels: WorkerChannels) -> Arc<Self> {
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, SeqCst),
-            counts: Sharded::new(mailboxes.len()),
+            counts: Sharded::new(channels.len()),
             endpoint,
             limits,
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             queue: Mutex::default(),
-            mailboxes,
+            channels,
         })
     }
 
@@ -102,7 +102,7 @@ impl Pool {
         self.number
     }
 
-    /// Returns an idle connection, or leave to open one, as soon as the limits allow it: first come, first served. `patience`
+    /// Returns an idle connection, or leave to open one, as soon as the limits allow it: first come, first served. `bounds`
     /// bounds the wait.
     ///
     /// # Errors
@@ -111,11 +111,11 @@ impl Pool {
         self: &Arc<Self>,
         timer: &Timer,
         wanted: Wanted,
-        patience: Patience,
+        bounds: WaitBounds,
     ) -> Result<Acquired, Refusal> {
         match self.acquire_idle(Instant::now(), wanted) {
             Some(connection) => Ok(Acquired::Reused(connection)),
-            None => self.acquire_later(timer, wanted, patience).await,
+            None => self.acquire_later(timer, wanted, bounds).await,
         }
     }
 
@@ -137,7 +137,7 @@ impl Pool {
         self: &Arc<Self>,
         timer: &Timer,
         wanted: Wanted,
-        patience: Patience,
+        bounds: WaitBounds,
     ) -> Result<Acquired, Refusal> {
         let place = {
             let mut queue = self.lock();
@@ -156,7 +156,7 @@ impl Pool {
             Place { pool: self.clone(), number, granted }
         };
         let began = Instant::now();
-        let acquired = self.wait(place, timer, wanted, patience).await;
+        let acquired = self.wait(place, timer, wanted, bounds).await;
         let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.count(|counts| counts.wait_micros.add(waited));
         acquired
@@ -168,12 +168,12 @@ impl Pool {
         mut place: Place,
         timer: &Timer,
         wanted: Wanted,
-        patience: Patience,
+        bounds: WaitBounds,
     ) -> Result<Acquired, Refusal> {
         let acquire_timeout = self.settings().acquire_timeout;
-        let limit = deadline(patience.rest(acquire_timeout));
-        let mut leaves = deadline(patience.leaves_after(acquire_timeout));
-        self.offer_idle();
+        let limit = deadline(bounds.rest(acquire_timeout));
+        let mut leaves = deadline(bounds.leaves_after(acquire_timeout));
+        self.give_idle_to_waiters();
         self.ask_other_workers();
         loop {
             let Ok(granted) = timer.within(earlier(limit, leaves), &mut place.granted).await else {
@@ -224,7 +224,7 @@ impl Pool {
         self.keep(connection, &settings, now);
         // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
         if self.waiting.load(SeqCst) > 0 {
-            self.offer_idle();
+            self.give_idle_to_waiters();
         }
     }
 
@@ -232,7 +232,7 @@ impl Pool {
     fn keep(&self, connection: Connection, settings: &PoolSettings, now: Instant) {
         idle::put(self, connection, settings, now);
         if self.taken.load(SeqCst) > settings.max_idle {
-            self.trim(settings);
+            self.close_excess(settings);
         }
     }
 
@@ -275,7 +275,7 @@ impl Pool {
     }
 
     /// Hands this worker's idle connections to those who wait.
-    pub(crate) fn offer_idle(&self) {
+    pub(crate) fn give_idle_to_waiters(&self) {
         while self.waiting.load(SeqCst) > 0
             && let Some(connection) = idle::take(self, Instant::now(), Wanted::Any)
         {
@@ -293,10 +293,10 @@ impl Pool {
             return;
         }
         let me = this_worker();
-        let others = self.counts.iter().zip(self.mailboxes.iter()).enumerate();
-        for (worker, (counts, mailbox)) in others {
+        let others = self.counts.iter().zip(self.channels.iter()).enumerate();
+        for (worker, (counts, worker_channel)) in others {
             // Where every mailbox is full, the next connection to be given back ends the wait.
-            if worker != me && counts.idle.load(SeqCst) > 0 && mailbox.offer(self) {
+            if worker != me && counts.idle.load(SeqCst) > 0 && worker_channel.offer(self) {
                 return;
             }
         }
@@ -351,7 +351,7 @@ impl Pool {
     /// there and the limits allow it.
     pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
         let settings = self.settings();
-        let workers = self.mailboxes.len().max(1);
+        let workers = self.channels.len().max(1);
         let me = this_worker();
         let extra = usize::from(me < settings.min_idle % workers);
         let share = settings.min_idle / workers + extra;

@@ -20,7 +20,7 @@ use crate::upstream::pool::connection::{Age, Word};
 pub(in crate::upstream) struct Bench {
     pub(in crate::upstream) pool: Arc<Pool>,
     limits: Limits,
-    letters: Option<Letters>,
+    pool_commands: Option<PoolCommands>,
     server: TcpListener,
     /// The server's ends, in the order of connecting.
     pub(in crate::upstream) peers: Vec<Peer>,
@@ -29,17 +29,17 @@ pub(in crate::upstream) struct Bench {
 impl Bench {
     pub(in crate::upstream) fn new(settings: PoolSettings) -> Self {
         enter_worker(0);
-        let (mailbox, letters) = mailbox(1);
+        let (worker_channel, pool_commands) = worker_channel(1);
         let limits: Limits = Arc::new(ArcSwap::from_pointee(settings));
-        let pool = Pool::new("test".to_owned(), limits.clone(), [mailbox].into());
+        let pool = Pool::new("test".to_owned(), limits.clone(), [worker_channel].into());
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { pool, limits, letters: Some(letters), server, peers: Vec::new() }
+        Self { pool, limits, pool_commands: Some(pool_commands), server, peers: Vec::new() }
     }
 
     /// A connection in use, newly opened.
     pub(in crate::upstream) async fn connect(&mut self) -> Connection {
         let Some(Acquired::Dial(slot)) =
-            self.pool.acquire(&Timer::default(), Wanted::Fresh, Patience::default()).await.ok()
+            self.pool.acquire(&Timer::default(), Wanted::Fresh, WaitBounds::default()).await.ok()
         else {
             panic!("no leave to dial")
         };
@@ -61,14 +61,14 @@ impl Bench {
         let mut settings = PoolSettings::clone(&self.limits.load());
         change(&mut settings);
         self.limits.store(Arc::new(settings));
-        self.pool.review();
+        self.pool.limits_changed();
         self.open_letters().await;
     }
 
     /// Lets the worker open what is in its mailbox.
     async fn open_letters(&mut self) {
-        if let Some(letters) = self.letters.take() {
-            tokio::spawn(letters.open());
+        if let Some(pool_commands) = self.pool_commands.take() {
+            tokio::spawn(pool_commands.open());
         }
         tokio::task::yield_now().await;
     }
@@ -140,14 +140,14 @@ async fn under_a_lower_limit_who_waits_is_served_in_turn() {
         let timer = Timer::default();
         let mut waits = std::pin::pin!(async {
             if fresh {
-                bench.pool.acquire(&timer, Wanted::Fresh, Patience::default()).await
+                bench.pool.acquire(&timer, Wanted::Fresh, WaitBounds::default()).await
             } else {
-                bench.pool.acquire(&timer, Wanted::Any, Patience::default()).await
+                bench.pool.acquire(&timer, Wanted::Any, WaitBounds::default()).await
             }
         });
         assert!(given(waits.as_mut()).is_none());
         bench.limits.store(Arc::new(settings(|limits| limits.max_connections = 1)));
-        bench.pool.review();
+        bench.pool.limits_changed();
         for one_too_many in [first, second] {
             bench.pool.release(one_too_many);
             assert!(given(waits.as_mut()).is_none(), "no room yet");
@@ -167,16 +167,16 @@ async fn who_waits_to_dial_as_the_limit_is_lowered_gets_the_place_of_the_next_to
     let [stays, replaced] = bench.connect_all().await;
     let timer = Timer::default();
     let Some(Acquired::Dial(dialling)) =
-        bench.pool.acquire(&timer, Wanted::Fresh, Patience::default()).await.ok()
+        bench.pool.acquire(&timer, Wanted::Fresh, WaitBounds::default()).await.ok()
     else {
         panic!("there is room for a third")
     };
-    let mut waits = std::pin::pin!(bench.pool.acquire(&timer, Wanted::Fresh, Patience::default()));
+    let mut waits = std::pin::pin!(bench.pool.acquire(&timer, Wanted::Fresh, WaitBounds::default()));
     assert!(given(waits.as_mut()).is_none());
     bench.pool.release(replaced);
     assert!(given(waits.as_mut()).is_none(), "one is being opened, as many as may");
     bench.limits.store(Arc::new(settings(|limits| limits.max_connections = 1)));
-    bench.pool.review();
+    bench.pool.limits_changed();
     drop(dialling);
     assert!(given(waits.as_mut()).is_none(), "one is open, as many as may");
     bench.pool.release(stays);
@@ -194,16 +194,16 @@ async fn greater_limits_give_leave_to_dial_at_once() {
             *limit = 1;
         }));
         let timer = Timer::default();
-        let first = bench.pool.acquire(&timer, Wanted::Any, Patience::default()).await.ok();
+        let first = bench.pool.acquire(&timer, Wanted::Any, WaitBounds::default()).await.ok();
         assert!(is_dial(&first));
         let mut waits =
-            [(); 2].map(|()| Box::pin(bench.pool.acquire(&timer, Wanted::Any, Patience::default())));
+            [(); 2].map(|()| Box::pin(bench.pool.acquire(&timer, Wanted::Any, WaitBounds::default())));
         assert!(waits.iter_mut().all(|waits| given(waits.as_mut()).is_none()));
         bench.limits.store(Arc::new(settings(|limits| {
             (limits.max_connections, limits.max_connecting) = (2, 2);
             raise(limits);
         })));
-        bench.pool.review();
+        bench.pool.limits_changed();
         let given = waits.each_mut().map(|waits| given(waits.as_mut()));
         assert_eq!(given.each_ref().map(is_dial), [true, false], "case {case}");
         drop(given);
@@ -260,8 +260,8 @@ async fn a_review_is_not_lost_in_a_full_mailbox() {
     let mut bench = Bench::new(PoolSettings::default());
     let connections: [Connection; 2] = bench.connect_all().await;
     connections.into_iter().for_each(|connection| bench.pool.release(connection));
-    let other = Pool::new("other".to_owned(), bench.limits.clone(), bench.pool.mailboxes.clone());
-    other.review();
+    let other = Pool::new("other".to_owned(), bench.limits.clone(), bench.pool.channels.clone());
+    other.limits_changed();
     bench.pool.retire();
     assert_eq!(bench.report().idle, 2, "the mailbox holds one letter");
     bench.open_letters().await;
@@ -273,7 +273,7 @@ async fn a_retired_pool_serves_who_waits_and_is_drained_when_all_have_ended() {
     let mut bench = Bench::new(settings(|limits| limits.max_connections = 1));
     let used = bench.connect().await;
     let timer = Timer::default();
-    let mut waits = Box::pin(bench.pool.acquire(&timer, Wanted::Any, Patience::default()));
+    let mut waits = Box::pin(bench.pool.acquire(&timer, Wanted::Any, WaitBounds::default()));
     assert!(given(waits.as_mut()).is_none());
     assert!(!bench.report().draining);
     bench.pool.retire();
@@ -296,8 +296,8 @@ async fn the_waits_of_a_request_count_together_against_the_acquire_timeout() {
         // A connection is open, so that a request with other endpoints waits as long.
         for unconnected in [None, Some(second / 2)] {
             let began = Instant::now();
-            let patience = Patience { queued, unconnected };
-            let refusal = bench.pool.acquire(&Timer::default(), Wanted::Any, patience).await.err();
+            let bounds = WaitBounds { queued, unconnected };
+            let refusal = bench.pool.acquire(&Timer::default(), Wanted::Any, bounds).await.err();
             assert_eq!(refusal, Some(Refusal { error: Error::AcquireTimeout, is_unconnected: false }));
             assert_eq!(began.elapsed().as_millis() / 100, left.as_millis() / 100, "{queued:?}");
         }
@@ -319,13 +319,13 @@ async fn a_wait_behind_a_dial_ends_early_where_the_request_can_go_elsewhere() {
         (None, Some(second * 3), second * 3),
     ] {
         let (pool, timer) = (pool(acquire_timeout), Timer::default());
-        let Ok(Acquired::Dial(_dialling)) = pool.acquire(&timer, Wanted::Any, Patience::default()).await
+        let Ok(Acquired::Dial(_dialling)) = pool.acquire(&timer, Wanted::Any, WaitBounds::default()).await
         else {
             panic!("no leave to dial")
         };
         let began = Instant::now();
-        let patience = Patience { queued: Duration::ZERO, unconnected };
-        let refusal = pool.acquire(&timer, Wanted::Any, patience).await.err();
+        let bounds = WaitBounds { queued: Duration::ZERO, unconnected };
+        let refusal = pool.acquire(&timer, Wanted::Any, bounds).await.err();
         assert_eq!(refusal, Some(Refusal { error: Error::AcquireTimeout, is_unconnected: true }));
         assert_eq!(began.elapsed().as_millis() / 100, ends.as_millis() / 100);
         assert_eq!(pool.report().pending, 0);
@@ -352,14 +352,14 @@ async fn a_connection_that_makes_room_for_a_new_one_is_not_counted_twice() {
 async fn give_back(
     pool: &Arc<Pool>,
     server: std::net::SocketAddr,
-    letters: Letters,
+    pool_commands: PoolCommands,
     idle: usize,
     step: &Barrier,
 ) {
     let mut used = Vec::new();
     for _ in 0..EACH {
         let Ok(Acquired::Dial(slot)) =
-            pool.acquire(&Timer::default(), Wanted::Fresh, Patience::default()).await
+            pool.acquire(&Timer::default(), Wanted::Fresh, WaitBounds::default()).await
         else {
             panic!("there is room for all")
         };
@@ -367,7 +367,7 @@ async fn give_back(
     }
     used.drain(..idle).for_each(|idle| pool.release(idle));
     step.wait();
-    tokio::spawn(letters.open());
+    tokio::spawn(pool_commands.open());
     tokio::task::yield_now().await;
     step.wait();
     for used in used {
@@ -388,26 +388,26 @@ const ROUNDS: usize = 20;
 #[test]
 fn workers_together_close_exactly_as_many_as_are_too_many() {
     for (limit, idle) in [(1, 4), (5, 4), (20, 4), (9, 0), (12, 0), (15, 0)].repeat(ROUNDS) {
-        let (mailboxes, letters): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| mailbox(4)).unzip();
+        let (channels, pool_commands): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| worker_channel(4)).unzip();
         let limits: Limits = Arc::new(ArcSwap::from_pointee(settings(|limits| {
             limits.max_connecting = WORKERS * EACH;
         })));
-        let pool = Pool::new("test".to_owned(), limits.clone(), mailboxes.into());
+        let pool = Pool::new("test".to_owned(), limits.clone(), channels.into());
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let step = Barrier::new(WORKERS + 1);
-        let run = |worker: usize, letters: Letters| {
+        let run = |worker: usize, pool_commands: PoolCommands| {
             enter_worker(worker);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(give_back(&pool, server.local_addr().unwrap(), letters, idle, &step));
+            runtime.block_on(give_back(&pool, server.local_addr().unwrap(), pool_commands, idle, &step));
         };
         let report = std::thread::scope(|scope| {
-            for (worker, letters) in letters.into_iter().enumerate() {
-                scope.spawn(move || run(worker, letters));
+            for (worker, pool_commands) in pool_commands.into_iter().enumerate() {
+                scope.spawn(move || run(worker, pool_commands));
             }
             step.wait();
             step.wait();
             limits.store(Arc::new(settings(|settings| settings.max_connections = limit)));
-            pool.review();
+            pool.limits_changed();
             step.wait();
             step.wait();
             let report = pool.report();

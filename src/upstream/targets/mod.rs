@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::endpoint::{Endpoint, EndpointSet, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
-use super::pool::{Limits, Mailboxes, Pool};
+use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;
 use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
 use crate::net::tls;
@@ -27,7 +27,7 @@ pub(crate) struct Targets {
     targets: Vec<Target>,
     state: Mutex<State>,
     limits: Limits,
-    mailboxes: Mailboxes,
+    channels: WorkerChannels,
     /// How often names are looked up; `None` for once.
     resolve: Option<Duration>,
 }
@@ -69,7 +69,7 @@ impl Targets {
     pub(crate) fn build(
         upstream: &config::Upstream,
         pool: &PoolSettings,
-        mailboxes: &Mailboxes,
+        channels: &WorkerChannels,
         previous: Option<&Arc<Targets>>,
         files: &Files,
     ) -> Result<Arc<Self>, Vec<tls::TlsError>> {
@@ -84,19 +84,19 @@ impl Targets {
         {
             return Ok(previous.clone());
         }
-        let heritage = previous.filter(|previous| targets.iter().any(|target| target.is_of(previous)));
+        let predecessor = previous.filter(|previous| targets.iter().any(|target| target.is_of(previous)));
         let built = Self {
             upstream: Upstream::new(EndpointSet::new(Vec::new())),
             targets,
             state: Mutex::default(),
-            limits: match heritage {
+            limits: match predecessor {
                 Some(previous) => previous.limits.clone(),
                 None => Arc::new(ArcSwap::from_pointee(pool.clone())),
             },
-            mailboxes: mailboxes.clone(),
+            channels: channels.clone(),
             resolve,
         };
-        let mut endpoints = heritage.map(|previous| built.inherited(previous)).unwrap_or_default();
+        let mut endpoints = predecessor.map(|previous| built.inherited(previous)).unwrap_or_default();
         for (index, target) in built.targets.iter().enumerate() {
             if let Some(address) = literal(&target.host)
                 && !endpoints.iter().any(|(of, _)| *of == index)
@@ -140,7 +140,7 @@ impl Targets {
         }
         self.limits.store(Arc::new(settings.clone()));
         for (_, endpoint) in &self.lock().endpoints {
-            endpoint.pool().review();
+            endpoint.pool().limits_changed();
         }
     }
 
@@ -170,7 +170,7 @@ impl Targets {
 
     fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
         let name = format!("{} ({address})", of.origin.url);
-        let pool = Pool::new(name, self.limits.clone(), self.mailboxes.clone());
+        let pool = Pool::new(name, self.limits.clone(), self.channels.clone());
         Arc::new(Endpoint::new(of.origin.clone(), address, pool))
     }
 

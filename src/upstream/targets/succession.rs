@@ -26,17 +26,17 @@ impl Targets {
             let draining = std::mem::take(&mut state.draining);
             (state.endpoints.clone(), draining, std::mem::take(&mut state.waited_for))
         };
-        let is_heir = |targets: &Targets| targets.targets.iter().any(|target| target.is_of(self));
-        let heirs: Vec<_> = current.iter().filter(|targets| is_heir(targets)).collect();
-        heirs.iter().for_each(|heir| heir.take_over(self));
+        let is_successor = |targets: &Targets| targets.targets.iter().any(|target| target.is_of(self));
+        let successors: Vec<_> = current.iter().filter(|targets| is_successor(targets)).collect();
+        successors.iter().for_each(|successor| successor.take_over(self));
         if endpoints.is_empty() {
             waited_for.push(Arc::downgrade(&self.upstream));
         }
-        if let Some(heir) = heirs.first() {
-            heir.tell_too(waited_for);
+        if let Some(successor) = successors.first() {
+            successor.tell_too(waited_for);
         }
         for (_, endpoint) in endpoints {
-            if !heirs.iter().any(|heir| heir.lock().holds(&endpoint)) {
+            if !successors.iter().any(|successor| successor.lock().holds(&endpoint)) {
                 endpoint.pool().retire();
                 draining.push(endpoint);
             }

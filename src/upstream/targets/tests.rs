@@ -11,12 +11,12 @@ use super::*;
 use crate::control::upstreams::names::{resolve_new, watch_names};
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
-use crate::upstream::pool::{Acquired, Patience, Slot, Wanted, mailbox};
+use crate::upstream::pool::{Acquired, Slot, WaitBounds, Wanted, worker_channel};
 
 fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {
     let upstream: config::Upstream = serde_json::from_value(written.clone()).unwrap();
-    let mailboxes: Mailboxes = [mailbox(8).0].into();
-    Targets::build(&upstream, &PoolSettings::default(), &mailboxes, previous, &Files::new()).unwrap()
+    let channels: WorkerChannels = [worker_channel(8).0].into();
+    Targets::build(&upstream, &PoolSettings::default(), &channels, previous, &Files::new()).unwrap()
 }
 
 /// An upstream with one name, `api`, for which these addresses were found.
@@ -51,7 +51,7 @@ fn kept(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> Vec<Option<usize>>
 
 async fn use_one(endpoint: &Endpoint) -> Slot {
     enter_worker(0);
-    match endpoint.pool().acquire(&Timer::default(), Wanted::Any, Patience::default()).await {
+    match endpoint.pool().acquire(&Timer::default(), Wanted::Any, WaitBounds::default()).await {
         Ok(Acquired::Dial(slot)) => slot,
         _ => panic!("nothing is idle, and there is room"),
     }

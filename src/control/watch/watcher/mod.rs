@@ -12,7 +12,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use crate::control::watch::intervals::Intervals;
-use crate::control::watch::pending::Changes;
+use crate::control::watch::pending::PendingChanges;
 use crate::control::watch::places::places;
 use crate::control::watch::signature::{FolderId, Signature};
 
@@ -52,7 +52,7 @@ impl Writers {
 
 /// What the thread of the system's events and the watcher share.
 struct Shared {
-    changes: Mutex<Changes>,
+    changes: Mutex<PendingChanges>,
     wake: Notify,
 }
 
@@ -87,7 +87,7 @@ impl Watcher {
     }
 
     fn without_events(intervals: Intervals) -> Self {
-        let shared = Shared { changes: Mutex::new(Changes::new(intervals)), wake: Notify::new() };
+        let shared = Shared { changes: Mutex::new(PendingChanges::new(intervals)), wake: Notify::new() };
         Self {
             intervals,
             paths: BTreeSet::new(),
@@ -247,7 +247,7 @@ fn reason(error: &notify::Error) -> String {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Changes> {
+    fn lock(&self) -> MutexGuard<'_, PendingChanges> {
         // Every step leaves something that may be told too often, never too rarely.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }

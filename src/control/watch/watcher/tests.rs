@@ -374,7 +374,7 @@ fn what_happens_to_other_files_or_changes_nothing_is_no_change() {
         fs::read_dir(root.join("conf")).unwrap().count();
     });
     assert!(events.iter().any(|event| event.paths == [file(&root)]), "the reading is an event");
-    let mut changes = Changes::new(EVENTS_ALONE);
+    let mut changes = PendingChanges::new(EVENTS_ALONE);
     changes.set_places([(root.join("conf"), ["file".into()].into())].into());
     for event in events {
         assert!(!changes.note(&event, Instant::now()), "{event:?}");
@@ -437,13 +437,13 @@ fn without_events_a_file_that_grows_is_not_told() {
 
 /// Times of a made-up clock, with the default intervals.
 struct Clock {
-    changes: Changes,
+    changes: PendingChanges,
     start: Instant,
 }
 
 impl Clock {
     fn new() -> Self {
-        let mut changes = Changes::new(Intervals::default());
+        let mut changes = PendingChanges::new(Intervals::default());
         changes.set_places([("/conf".into(), ["a".into(), "b".into()].into())].into());
         Self { changes, start: Instant::now() }
     }

@@ -20,8 +20,8 @@ use super::plugin_metrics::PluginMetric;
 use super::wasi::Wasi;
 use crate::filter::engine::limit::MemoryLimit;
 use crate::filter::proxy_wasm::offline::journal::Seen;
-use crate::filter::proxy_wasm::queue_notifier::Bell;
-use crate::filter::{Fault, Member};
+use crate::filter::proxy_wasm::queue_notifier::QueueNotifier;
+use crate::filter::{Fault, FilterContext};
 use crate::http::fields::Fields;
 use crate::upstream::OwnRequest;
 
@@ -49,7 +49,7 @@ pub(crate) struct Host {
     /// Where its log lines go.
     pub(super) log: Sink,
     /// Is rung when one of its queues has something.
-    pub(super) bell: Arc<Bell>,
+    pub(super) notifier: Arc<QueueNotifier>,
     /// Whether it serves, on a worker; one that is only tried does not.
     pub(super) is_live: bool,
     /// CPU time that the call which runs may take; while it starts, all calls together.
@@ -86,7 +86,7 @@ pub(crate) struct Host {
 
 /// An exchange's context in the guest.
 struct Context {
-    member: Rc<Member>,
+    member: Rc<FilterContext>,
     /// Its `proxy_on_done` has answered "not yet".
     lingers: bool,
     /// What ends the waiting for it.
@@ -125,7 +125,7 @@ pub(crate) struct OutgoingCall {
     pub(super) request: OwnRequest,
     pub(super) timeout: Duration,
     /// The exchange that waits for it, where it is one's.
-    pub(super) member: Option<Weak<Member>>,
+    pub(super) member: Option<Weak<FilterContext>>,
     pub(super) held: Held,
 }
 
@@ -143,7 +143,7 @@ impl Host {
     pub(super) fn new(plugin: &Arc<Plugin>, log: Sink) -> Self {
         Self {
             log,
-            bell: Arc::default(),
+            notifier: Arc::default(),
             is_live: !plugin.services().is_trial(),
             time_max: plugin.settings.start,
             is_starting: true,
@@ -202,7 +202,7 @@ impl Host {
     }
 
     /// A context for an exchange; its number is never that of another one.
-    pub(super) fn add_context(&mut self, member: &Rc<Member>) -> u32 {
+    pub(super) fn add_context(&mut self, member: &Rc<FilterContext>) -> u32 {
         let id = self.next_context;
         // After four billion requests, those that are still open are few.
         self.next_context = self.next_context.checked_add(1).unwrap_or(ROOT + 1);
@@ -264,7 +264,7 @@ impl Host {
     }
 
     /// Every exchange that it takes part in, when the instance is no more.
-    pub(super) fn take_members(&mut self) -> Vec<Rc<Member>> {
+    pub(super) fn take_members(&mut self) -> Vec<Rc<FilterContext>> {
         self.contexts.drain().map(|(_, context)| context.member).collect()
     }
 
@@ -278,7 +278,7 @@ impl Host {
     }
 
     /// The exchange that host functions are about; `None` of the root context.
-    pub(super) fn member(&self) -> Option<&Rc<Member>> {
+    pub(super) fn member(&self) -> Option<&Rc<FilterContext>> {
         self.contexts.get(&self.effective).map(|context| &context.member)
     }
 

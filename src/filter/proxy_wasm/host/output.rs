@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 
 use super::Host;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
-use crate::filter::{Fault, Member, Part};
+use crate::filter::{Fault, FilterContext, Part};
 
 /// Bytes of a call under way, which count as made by the guest until this is dropped.
 pub(in crate::filter::proxy_wasm) struct Held {
@@ -14,7 +14,7 @@ pub(in crate::filter::proxy_wasm) struct Held {
 }
 
 enum Holder {
-    Member(Weak<Member>),
+    FilterContext(Weak<FilterContext>),
     Root(Rc<Cell<usize>>),
 }
 
@@ -22,7 +22,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         match &self.by {
             Holder::Root(made) => made.set(made.get().saturating_sub(self.bytes)),
-            Holder::Member(member) => {
+            Holder::FilterContext(member) => {
                 if let Some(member) = member.upgrade() {
                     member.frees(self.bytes);
                 }
@@ -69,7 +69,7 @@ impl Host {
     pub(in crate::filter::proxy_wasm) fn holds(&self, bytes: usize) -> Answer<Held> {
         self.makes(bytes)?;
         let by = match self.member() {
-            Some(member) => Holder::Member(Rc::downgrade(member)),
+            Some(member) => Holder::FilterContext(Rc::downgrade(member)),
             None => Holder::Root(self.made.clone()),
         };
         Ok(Held { bytes, by })

@@ -80,23 +80,23 @@ fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
 }
 
 fn of_exchange(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
-    let facts = &exchange.facts;
+    let request_info = &exchange.request_info;
     match path {
         ["request", rest @ ..] => of_request(exchange, rest),
         ["response", rest @ ..] => of_response(exchange, rest),
-        ["source", "address"] => Some(text_of(&facts.client.to_string())),
-        ["source", "port"] => Some(number(facts.client.port().into())),
-        ["destination", "address"] => Some(text_of(&facts.local.to_string())),
-        ["destination", "port"] => Some(number(facts.local.port().into())),
-        ["connection", "tls"] => Some(truth(facts.tls)),
+        ["source", "address"] => Some(text_of(&request_info.client.to_string())),
+        ["source", "port"] => Some(number(request_info.client.port().into())),
+        ["destination", "address"] => Some(text_of(&request_info.local.to_string())),
+        ["destination", "port"] => Some(number(request_info.local.port().into())),
+        ["connection", "tls"] => Some(truth(request_info.tls)),
         ["connection", "mtls"] => Some(truth(false)),
-        ["connection", "id"] => Some(number(facts.connection)),
+        ["connection", "id"] => Some(number(request_info.connection)),
         ["upstream", "address"] => Some(text_of(&exchange.upstream_address()?.to_string())),
         ["upstream", "port"] => Some(number(exchange.upstream_address()?.port().into())),
         ["upstream", "url"] => Some(text_of(&exchange.upstream()?)),
         ["cluster_name"] | ["xds", "cluster_name"] => Some(text_of(&exchange.upstream()?)),
-        ["route_name"] | ["xds", "route_name"] => Some(text_of(&facts.route)),
-        ["listener_name"] | ["xds", "listener_name"] => Some(text_of(&facts.listener)),
+        ["route_name"] | ["xds", "route_name"] => Some(text_of(&request_info.route)),
+        ["listener_name"] | ["xds", "listener_name"] => Some(text_of(&request_info.listener)),
         _ => None,
     }
 }
@@ -114,7 +114,7 @@ fn of_request(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
         ["host"] => Some(Bytes::copy_from_slice(head.authority.as_bytes())),
         ["scheme"] => Some(text_of(head.scheme)),
         ["method"] => Some(text_of(head.method.as_str())),
-        ["protocol"] => Some(text_of(protocol(exchange.facts.version))),
+        ["protocol"] => Some(text_of(protocol(exchange.request_info.version))),
         ["referer"] => field("referer"),
         ["useragent"] => field("user-agent"),
         ["id"] => field("x-request-id"),

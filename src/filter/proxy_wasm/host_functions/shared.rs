@@ -89,7 +89,7 @@ fn register(caller: &mut Caller<'_, Host>, name: (u32, u32), at: u32) -> Answer 
     let name = read(caller, name.0, name.1, KEY_BYTES_MAX)?;
     write_u32(caller, at, 0)?;
     let host = caller.data();
-    let listener: Weak<dyn QueueListener> = Arc::downgrade(&host.bell) as Weak<dyn QueueListener>;
+    let listener: Weak<dyn QueueListener> = Arc::downgrade(&host.notifier) as Weak<dyn QueueListener>;
     let queue = host.plugin.vm.register_queue(&name, listener).ok_or(Status::InternalFailure)?;
     write_u32(caller, at, queue)
 }

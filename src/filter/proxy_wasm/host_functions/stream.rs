@@ -9,7 +9,7 @@ use crate::filter::proxy_wasm::abi::{Answer, Failure, Status, StreamKind, answer
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{give, slice, split, write_u32};
 use crate::filter::proxy_wasm::pairs;
-use crate::filter::{Fault, LocalResponse, MAP_BYTES_MAX, Member, field_value};
+use crate::filter::{Fault, FilterContext, LocalResponse, MAP_BYTES_MAX, field_value};
 use crate::http::fields::Fields;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -77,7 +77,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn member(host: &Host) -> Answer<&Member> {
+fn member(host: &Host) -> Answer<&FilterContext> {
     Ok(host.member().map(|member| &**member).ok_or(Status::BadArgument)?)
 }
 

@@ -70,7 +70,7 @@ pub(super) fn tell(host: &Host, fault: Fault, error: &Error) {
     plugin.stats.failed(fault.name());
     if let Some(journal) = host.log.journal() {
         journal.fault(fault, format!("in {callback}: {}", describe(error, host)));
-    } else if let Some(held_back) = plugin.warned.passes(fault.name()) {
+    } else if let Some(suppressed) = plugin.warned.passes(fault.name()) {
         // Only now: to find the names of functions takes longer than most requests.
         let what = describe(error, host);
         let (filter, reason) = (&*plugin.settings.name, fault.name());
@@ -79,7 +79,7 @@ pub(super) fn tell(host: &Host, fault: Fault, error: &Error) {
             filter,
             callback,
             reason,
-            held_back,
+            suppressed,
             "filter `{filter}` failed in `{callback}`: {what}"
         );
     }

@@ -19,7 +19,7 @@ use super::plugin::Plugin;
 use crate::filter::engine::runtime::EPOCH;
 use crate::filter::proxy_wasm::abi::{body_action, head_action, is_true, trailers_action};
 use crate::filter::proxy_wasm::offline::journal::{Journal, Part};
-use crate::filter::{Action, Callbacks, Direction, Fault, Member};
+use crate::filter::{Action, Callbacks, Direction, Fault, FilterContext};
 
 /// Of how many callbacks one is timed: two looks at the clock cost as much as the call itself.
 const TIMED_EVERY: u32 = 8;
@@ -84,7 +84,7 @@ impl Instance {
             tasks: RefCell::default(),
             journal,
         });
-        instance.see_to_effects();
+        instance.run_effects();
         tasks::listen(&instance);
         Ok(instance)
     }
@@ -133,7 +133,7 @@ impl Instance {
                 let has_effects = store.data().has_effects();
                 drop(slot);
                 if has_effects {
-                    self.see_to_effects();
+                    self.run_effects();
                 }
                 return Ok(answer);
             }
@@ -173,7 +173,7 @@ impl Instance {
     }
 
     /// Does what the guest has asked for in its callbacks.
-    fn see_to_effects(self: &Rc<Self>) {
+    fn run_effects(self: &Rc<Self>) {
         for effect in self.host(Host::take_effects).unwrap_or_default() {
             match effect {
                 Effect::Tick(period) => tasks::tick(self, period),
@@ -184,7 +184,7 @@ impl Instance {
     }
 
     /// A context for an exchange.
-    pub(super) fn begin(self: &Rc<Self>, member: &Rc<Member>) -> Result<u32, Fault> {
+    pub(super) fn begin(self: &Rc<Self>, member: &Rc<FilterContext>) -> Result<u32, Fault> {
         let context = self.host(|host| host.add_context(member));
         let context = context.ok_or(self.dead.get().unwrap_or(Fault::Trap))?;
         let create = self.exports.context_create.as_ref();
@@ -236,7 +236,12 @@ impl Instance {
     }
 
     /// What came of a call of its own.
-    fn on_call_response(self: &Rc<Self>, token: u32, response: CallResponse, member: Option<&Rc<Member>>) {
+    fn on_call_response(
+        self: &Rc<Self>,
+        token: u32,
+        response: CallResponse,
+        member: Option<&Rc<FilterContext>>,
+    ) {
         if let Some(member) = member {
             member.call_ends();
         }
@@ -331,7 +336,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn begin(instance: Rc<Instance>, member: &Rc<Member>) -> Result<Self, Fault> {
+    pub(super) fn begin(instance: Rc<Instance>, member: &Rc<FilterContext>) -> Result<Self, Fault> {
         let context = instance.begin(member)?;
         Ok(Self { instance, context })
     }

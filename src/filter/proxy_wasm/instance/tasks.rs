@@ -13,7 +13,7 @@ use crate::filter::proxy_wasm::host::{CallResponse, OutgoingCall};
 use crate::filter::proxy_wasm::local::instance_of;
 use crate::filter::proxy_wasm::offline::played::{CallOutcome, PlayedCall, UpstreamCall};
 use crate::filter::proxy_wasm::plugin::Plugin;
-use crate::filter::proxy_wasm::services::Callee;
+use crate::filter::proxy_wasm::services::CallableUpstream;
 use crate::net::drain::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 
@@ -94,11 +94,11 @@ pub(super) fn listen(instance: &Rc<Instance>) {
     if instance.exports.queue_ready.is_none() || !is_live(instance) {
         return;
     }
-    let Some(bell) = instance.host(|host| host.bell.clone()) else { return };
+    let Some(notifier) = instance.host(|host| host.notifier.clone()) else { return };
     let waiting = Rc::downgrade(instance);
     let listening = async move {
         loop {
-            let queues = bell.rung().await;
+            let queues = notifier.notified().await;
             let Some(instance) = waiting.upgrade() else { return };
             for (queue, entries) in queues {
                 // Once for each, as in other hosts: guests take one at a time.
@@ -142,18 +142,18 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
     let played =
         plugin.services().played().map(|played| played.answer(&call, plugin.settings.body_bytes_max));
     if let (Some(journal), Some(played)) = (instance.journal(), &played) {
-        journal.calls(noted(&call, played.outcome));
+        journal.calls(call_entry(&call, played.outcome));
     }
-    let (weak, callee) = (Rc::downgrade(instance), plugin.services().callee(&call.upstream));
+    let (weak, callable) = (Rc::downgrade(instance), plugin.services().callable(&call.upstream));
     spawn_local(async move {
-        let response = match (played, callee) {
+        let response = match (played, callable) {
             (Some(PlayedCall { after, response, .. }), _) => {
                 if !after.is_zero() {
                     tokio::time::sleep(after).await;
                 }
                 response
             }
-            (None, Some(callee)) => send(&plugin, &callee, &call).await.unwrap_or_default(),
+            (None, Some(callable)) => send(&plugin, &callable, &call).await.unwrap_or_default(),
             (None, None) => CallResponse::default(),
         };
         let OutgoingCall { token, request, member, held, .. } = call;
@@ -169,7 +169,7 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
 }
 
 /// Describes a call for the journal.
-fn noted(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
+fn call_entry(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
     UpstreamCall {
         upstream: call.upstream.clone(),
         line: call.request.line(),
@@ -180,15 +180,15 @@ fn noted(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
     }
 }
 
-async fn send(plugin: &Plugin, callee: &Callee, call: &OutgoingCall) -> Option<CallResponse> {
+async fn send(plugin: &Plugin, callable: &CallableUpstream, call: &OutgoingCall) -> Option<CallResponse> {
     let limits = CallLimits {
-        timeouts: &callee.timeouts,
+        timeouts: &callable.timeouts,
         done_by: Instant::now() + call.timeout,
         body_bytes_max: plugin.settings.body_bytes_max,
-        keep_alive: callee.keep_alive,
-        header_case: callee.header_case,
+        keep_alive: callable.keep_alive,
+        header_case: callable.header_case,
     };
-    match upstream::call(&callee.upstream, &call.request, limits).await {
+    match upstream::call(&callable.upstream, &call.request, limits).await {
         Ok(OwnResponse { status, headers, body, trailers }) => {
             Some(CallResponse { status: Some(status), headers, body, trailers: trailers.unwrap_or_default() })
         }

@@ -29,7 +29,7 @@ use crate::filter::engine::module::{LinkedModule, link};
 use crate::filter::engine::runtime::Allocation;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
-use crate::filter::{Chain, End, Facts, RequestHead, Session};
+use crate::filter::{Chain, End, RequestHead, RequestInfo, Session};
 use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -55,10 +55,10 @@ pub(crate) struct Offline {
 }
 
 /// Both messages of an exchange, as the client and the upstream send them.
-pub(crate) struct Given {
+pub(crate) struct OfflineExchange {
     /// Its target in origin form; its host in a field.
-    pub(crate) request: Request<Pieces>,
-    pub(crate) response: Response<Pieces>,
+    pub(crate) request: Request<ChunkedBody>,
+    pub(crate) response: Response<ChunkedBody>,
 }
 
 /// What became of them.
@@ -110,10 +110,10 @@ impl Drop for Offline {
 
 impl Offline {
     /// Takes an exchange through the plugin.
-    pub(crate) async fn exchange(&self, given: Given) -> Outcome {
+    pub(crate) async fn exchange(&self, given: OfflineExchange) -> Outcome {
         let began = Instant::now();
         let (parts, body) = given.request.into_parts();
-        let session = Session::new(facts(), head_of(&parts));
+        let session = Session::new(request_info(), head_of(&parts));
         let mut outcome = Outcome { request: None, response: Response::new(Bytes::new()), error: None };
         let (received, method) = (body.left(), parts.method.clone());
         // One filter, so there is a chain.
@@ -147,8 +147,8 @@ impl Offline {
 async fn pass(
     session: &Session,
     chain: &Chain,
-    body: Pieces,
-    response: Response<Pieces>,
+    body: ChunkedBody,
+    response: Response<ChunkedBody>,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
     let timer = Timer::default();
@@ -163,7 +163,7 @@ async fn pass(
     body.has_length &= !headers.contains_key(header::TRANSFER_ENCODING);
     forward::remove_hop_by_hop(&mut headers);
     if method == Method::HEAD || !may_have_body(status) {
-        body = Pieces::default();
+        body = ChunkedBody::default();
     } else {
         // The body itself says.
         headers.remove(header::CONTENT_LENGTH);
@@ -180,9 +180,9 @@ async fn take_turns() {
     }
 }
 
-fn facts() -> Facts {
+fn request_info() -> RequestInfo {
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Facts {
+    RequestInfo {
         client: local(40000),
         local: local(8080),
         connection: 1,
@@ -231,14 +231,14 @@ async fn read(body: &mut Body, into: &mut BytesMut) -> Result<(), Error> {
 
 /// A body that is there, and comes piece by piece.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct ChunkedBody {
     data: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     /// Whether its length is known from its beginning.
     has_length: bool,
 }
 
-impl Pieces {
+impl ChunkedBody {
     /// Bytes in so many pieces of about the same size, none of which is empty.
     pub(crate) fn of(bytes: &Bytes, count: usize) -> Self {
         let count = count.clamp(1, bytes.len().max(1));
@@ -260,15 +260,15 @@ impl Pieces {
     }
 }
 
-impl From<Pieces> for Body {
-    fn from(pieces: Pieces) -> Self {
+impl From<ChunkedBody> for Body {
+    fn from(pieces: ChunkedBody) -> Self {
         if pieces.is_end_stream() { Body::Empty } else { Body::boxed(pieces) }
     }
 }
 
-impl Streaming for Pieces {}
+impl Streaming for ChunkedBody {}
 
-impl HttpBody for Pieces {
+impl HttpBody for ChunkedBody {
     type Data = Bytes;
     type Error = Error;
 

@@ -298,7 +298,7 @@ impl Exchange {
     }
 
     /// Goes on with what is left of the request while the response is not asked for.
-    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+    pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self.poll_upload(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,

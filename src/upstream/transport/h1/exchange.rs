@@ -247,7 +247,7 @@ impl ResponseBody {
 }
 
 impl Streaming for ResponseBody {
-    fn poll_aside(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+    fn poll_background(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         let this = self.get_mut();
         if this.lease.is_none() {
             return Poll::Pending;
@@ -255,7 +255,7 @@ impl Streaming for ResponseBody {
         let error = if this.exchange.timer().poll_elapsed(cx, this.done_by).is_ready() {
             Error::RequestTimeout
         } else {
-            std::task::ready!(this.exchange.poll_aside(cx))
+            std::task::ready!(this.exchange.poll_background(cx))
         };
         this.settle(Some(error));
         Poll::Ready(error)

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::filter::proxy_wasm::abi::MapKind;
 use crate::filter::proxy_wasm::host_functions::pairs_in;
-use crate::filter::{Direction, Exchange, Member};
+use crate::filter::{Direction, Exchange, FilterContext};
 
 /// Bytes of a body that an excerpt shows.
 const EXCERPT_BYTES_MAX: usize = 72;
@@ -79,7 +79,7 @@ impl Excerpt {
 }
 
 impl Seen {
-    pub(in crate::filter::proxy_wasm) fn of(member: &Member) -> Self {
+    pub(in crate::filter::proxy_wasm) fn of(member: &FilterContext) -> Self {
         let body = |direction| member.with_buffer(direction, Bytes::copy_from_slice);
         Self {
             sections: SECTIONS.map(|section| fields_in(&member.exchange, section)),

@@ -6,7 +6,7 @@ use crate::http::error::Error;
 
 /// The bounds of a wait.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Patience {
+pub(crate) struct WaitBounds {
     /// The time that the request has spent in queues before: `pool.acquire_timeout` holds for all of its waits together.
     pub(crate) queued: Duration,
     /// The longest wait while the endpoint has no open connection; `None` where the request has nowhere else to go.
@@ -21,7 +21,7 @@ pub(crate) struct Refusal {
     pub(crate) is_unconnected: bool,
 }
 
-impl Patience {
+impl WaitBounds {
     /// Returns how long the request may still wait.
     pub(super) fn rest(self, acquire_timeout: Option<Duration>) -> Option<Duration> {
         acquire_timeout.map(|limit| limit.saturating_sub(self.queued))
@@ -49,18 +49,18 @@ mod tests {
 
     #[test]
     fn a_wait_for_an_unconnected_endpoint_takes_half_of_the_rest_and_no_longer_than_a_dial() {
-        let patience = |queued: u32, unconnected| Patience { queued: SECOND * queued, unconnected };
-        for (patience, acquire_timeout, rest, leaves) in [
-            (patience(0, None), Some(8), Some(8), None),
-            (patience(0, Some(SECOND * 30)), Some(8), Some(8), Some(4)),
-            (patience(4, Some(SECOND * 30)), Some(8), Some(4), Some(2)),
-            (patience(9, Some(SECOND * 30)), Some(8), Some(0), Some(0)),
-            (patience(0, Some(SECOND)), Some(8), Some(8), Some(1)),
-            (patience(9, Some(SECOND * 3)), None, None, Some(3)),
+        let bounds = |queued: u32, unconnected| WaitBounds { queued: SECOND * queued, unconnected };
+        for (bounds, acquire_timeout, rest, leaves) in [
+            (bounds(0, None), Some(8), Some(8), None),
+            (bounds(0, Some(SECOND * 30)), Some(8), Some(8), Some(4)),
+            (bounds(4, Some(SECOND * 30)), Some(8), Some(4), Some(2)),
+            (bounds(9, Some(SECOND * 30)), Some(8), Some(0), Some(0)),
+            (bounds(0, Some(SECOND)), Some(8), Some(8), Some(1)),
+            (bounds(9, Some(SECOND * 3)), None, None, Some(3)),
         ] {
             let acquire_timeout = acquire_timeout.map(|seconds: u32| SECOND * seconds);
-            assert_eq!(patience.rest(acquire_timeout), rest.map(|seconds: u32| SECOND * seconds));
-            assert_eq!(patience.leaves_after(acquire_timeout), leaves.map(|seconds: u32| SECOND * seconds));
+            assert_eq!(bounds.rest(acquire_timeout), rest.map(|seconds: u32| SECOND * seconds));
+            assert_eq!(bounds.leaves_after(acquire_timeout), leaves.map(|seconds: u32| SECOND * seconds));
         }
     }
 }

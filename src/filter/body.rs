@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Direction;
-use super::member::FilterContext;
+use crate::filter::context::FilterContext;
 use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;

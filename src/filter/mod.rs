@@ -7,10 +7,10 @@
 mod body;
 mod chain;
 pub(crate) mod coding;
+mod context;
 pub(crate) mod engine;
 mod exchange;
 mod fields;
-mod member;
 pub(crate) mod proxy_wasm;
 
 use std::rc::Rc;
@@ -22,7 +22,8 @@ pub(crate) use exchange::{
     End, Exchange, LocalResponse, MAP_BYTES_MAX, RequestHead, RequestInfo, ResponseHead,
 };
 pub(crate) use fields::{field_name, field_value};
-pub(crate) use member::{FilterContext, Part, SpliceError};
+
+pub(crate) use crate::filter::context::{FilterContext, Part, SpliceError};
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One filter in one exchange: what it holds back, and what becomes of its failures.
 
 mod buffer;
-mod original;
+mod original_head;
 mod output;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -11,12 +11,12 @@ use std::sync::Arc;
 pub(crate) use buffer::Buffer;
 use bytes::Bytes;
 use http::StatusCode;
-use original::Original;
 use output::Parts;
 pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
+use crate::filter::context::original_head::Original;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 

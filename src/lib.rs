@@ -1,21 +1,30 @@
-//! An API gateway: YAML routes, upstream connection pools per route, filters.
+//! An API gateway: routes in YAML, a pool of upstream connections per route, filters in WebAssembly.
 //!
-//! ARCHITECTURE.md is the map; `proxy` is the life of a request.
+//! ARCHITECTURE.md is the map, and [`proxy`] the life of a request. The library serves the program, the fuzz targets and the
+//! instruction counts; it has no other users.
 
+// The file as written, and the command line.
 pub mod cli;
-pub mod config;
-pub(crate) mod control;
+mod config;
+
+// The control plane: one thread, which may wait.
+mod control;
+
+// The data plane: a thread per core, from the socket down.
 mod downstream;
 mod filter;
-pub mod http;
-pub mod net;
-pub mod observe;
-pub mod policy;
+mod http;
+mod net;
+mod policy;
 mod proxy;
-pub mod router;
+mod router;
 mod snapshot;
+mod upstream;
+mod worker;
+
+// Observation: counted on the data plane, shown by the control plane.
+mod observe;
+
 #[cfg(any(test, fuzzing, feature = "bench-internals"))]
 #[doc(hidden)]
 pub mod testing;
-mod upstream;
-mod worker;

@@ -8,12 +8,9 @@ use std::task::{Context, Poll, Waker};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use gateway::http::fields::Fields;
-use gateway::http::forward::{self, Forwarding};
-use gateway::router::{PathPattern, RequestLine, RouteMatch, Router};
 use gateway::testing::measure::{Filtered, Pooled, Proxied};
-use http::uri::Scheme;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use gateway::testing::measure_heads::{Forward, Head, Routes};
+use http::{StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::unconstrained;
@@ -68,24 +65,10 @@ fn repeat(mut round: impl FnMut(Counting) -> anyhow::Result<()>) -> anyhow::Resu
 }
 
 fn find_route(routes: usize, wanted: usize) -> anyhow::Result<()> {
-    let prefix = |number| format!("/api/v1/service-{number:05}");
-    let route = |number| {
-        let path = PathPattern::Prefix(prefix(number));
-        (RouteMatch { path, ..RouteMatch::default() }, number)
-    };
-    let router = Router::build((0..routes).map(route).collect());
-    let router = router.ok().context("the routes are in each other's way")?;
-    let (path, headers) = (prefix(wanted) + "/items/7", Fields::new());
-    let line = RequestLine {
-        listener: 0,
-        host: "api.example.com",
-        path: &path,
-        query: None,
-        method: &Method::GET,
-        headers: &headers,
-    };
+    let routes = Routes::new(routes, wanted).context("the routes are in each other's way")?;
+    let line = routes.line();
     repeat(|counting| {
-        let found = counting.count(|| router.find(black_box(&line)).map(|found| *found.value));
+        let found = counting.count(|| routes.find(black_box(&line)));
         ensure!(found == Some(wanted), "another route was found");
         Ok(())
     })
@@ -101,35 +84,23 @@ fn acquire_and_release() -> anyhow::Result<()> {
 
 /// All that a request's head goes through, in the order that `forward` prescribes.
 fn request_head() -> anyhow::Result<()> {
-    let headers = headers(&REQUEST_FIELDS);
-    let uri = Uri::from_static("/api/v1/items/7");
-    let forwarding = Forwarding::new([192, 0, 2, 7].into(), &Scheme::HTTP, false);
+    let (head, forward) = (Head::new(&REQUEST_FIELDS), Forward::new([192, 0, 2, 7].into()));
     repeat(|counting| {
-        let mut headers = headers.clone();
+        let mut head = head.clone();
         let version = black_box(Version::HTTP_11);
-        let host = counting.count(|| {
-            let host = forward::request_host(&uri, &headers, version).map(|host| host.host.len());
-            let upgrade = forward::upgrade_requested(&headers, version, &[]);
-            forward::remove_hop_by_hop(&mut headers);
-            forwarding.apply(&mut headers, black_box("api.example.com"));
-            forward::via(&mut headers, version);
-            host.ok().filter(|_| upgrade.is_none())
-        });
-        ensure!(host.is_some() && headers.contains_key("x-forwarded-for"), "{headers:?}");
+        let is_plain = counting.count(|| forward.request(&mut head, version, black_box("api.example.com")));
+        ensure!(is_plain && head.has("x-forwarded-for"), "{head:?}");
         Ok(())
     })
 }
 
 fn response_head() -> anyhow::Result<()> {
-    let headers = headers(&RESPONSE_FIELDS);
+    let (head, forward) = (Head::new(&RESPONSE_FIELDS), Forward::new([192, 0, 2, 7].into()));
     repeat(|counting| {
-        let mut headers = headers.clone();
-        let cleaned = counting.count(|| {
-            let cleaned = forward::clean_response(black_box(StatusCode::OK), &mut headers, None);
-            forward::via(&mut headers, black_box(Version::HTTP_11));
-            cleaned
-        });
-        ensure!(cleaned.is_ok() && !headers.contains_key("keep-alive"), "{headers:?}");
+        let mut head = head.clone();
+        let (status, version) = (black_box(StatusCode::OK), black_box(Version::HTTP_11));
+        let is_clean = counting.count(|| forward.response(&mut head, status, version));
+        ensure!(is_clean && !head.has("keep-alive"), "{head:?}");
         Ok(())
     })
 }
@@ -139,7 +110,7 @@ fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
     let filtered = Filtered::new(&config(filter), folder());
     let body = Bytes::from(vec![b'x'; body_bytes]);
     repeat(|counting| {
-        let message = filtered.message(headers(&REQUEST_FIELDS), headers(&RESPONSE_FIELDS), body.clone());
+        let message = filtered.message(Head::new(&REQUEST_FIELDS), Head::new(&RESPONSE_FIELDS), body.clone());
         let passed = counting.count(|| filtered.pass(message));
         ensure!(passed == body.len() as u64, "the filter has let another body pass");
         Ok(())
@@ -221,13 +192,6 @@ const RESPONSE_FIELDS: [(&str, &str); 7] = [
     ("connection", "keep-alive"),
     ("keep-alive", "timeout=60"),
 ];
-
-fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
-    let field = |(name, value): &(&'static str, &'static str)| {
-        (HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
-    fields.iter().map(field).collect()
-}
 
 fn message(first_line: &str, fields: &[(&str, &str)], body_bytes: usize) -> Vec<u8> {
     let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();

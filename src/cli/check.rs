@@ -13,29 +13,29 @@ use crate::control::process::{Prepared, examine, examine_text};
 
 /// Checks a configuration file without starting.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The configuration file; `-` for the standard input [default: gateway.yaml]
     #[arg(value_name = "FILE", conflicts_with = "config")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
     /// The same as an option
     #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// Say what it would change: which listeners, routes and pools are added, changed, drained or kept
     #[arg(long)]
-    pub diff: bool,
+    pub(crate) diff: bool,
 
     /// What to compare with: another file, or the admin listener of a running gateway
     /// (http://127.0.0.1:9901) [default: the admin address in the file]
     #[arg(long, value_name = "FILE|URL", requires = "diff")]
-    pub against: Option<String>,
+    pub(crate) against: Option<String>,
 }
 
 /// Does all that a start would do with the file, short of binding an address. All errors go to standard error; a
 /// good file makes one line on standard output, and below it what it would change, if that was asked for.
 /// Exit code 1 for a bad file, or where there is nothing to compare with.
-pub fn run(args: &CheckArgs, file: &Path) -> ExitCode {
+pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
     let prepared = match examine(file) {
         Ok(prepared) => prepared,
         Err(errors) => {

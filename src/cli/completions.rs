@@ -9,14 +9,14 @@ use super::output;
 
 /// Print a completion script for a shell
 #[derive(Clone, Debug, clap::Args)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell that reads the script.
     #[arg(value_enum)]
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 /// Prints the script on standard output.
-pub fn run(args: &CompletionsArgs, command: &Command) -> ExitCode {
+pub(crate) fn run(args: &CompletionsArgs, command: &Command) -> ExitCode {
     let mut script = Vec::new();
     generate(args.shell, &mut visible(command), command.get_name(), &mut script);
     output::print_parts(&[&script]).map_or_else(|error| output::exit_code(&error), |()| ExitCode::SUCCESS)

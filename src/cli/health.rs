@@ -13,22 +13,22 @@ use crate::control::admin::ready;
 
 /// Ask a gateway that runs whether it is ready for new requests
 #[derive(Clone, Debug, clap::Args)]
-pub struct HealthArgs {
+pub(crate) struct HealthArgs {
     /// The configuration file, for the address of the admin listener [default: gateway.yaml]
     #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// The admin listener: 127.0.0.1:9901 or http://127.0.0.1:9901 [default: `admin.address` of the file]
     #[arg(long, value_name = "ADDRESS|URL", conflicts_with = "config")]
-    pub admin: Option<String>,
+    pub(crate) admin: Option<String>,
 
     /// The time that the answer may take: 500ms, 3s, 1m
     #[arg(long, value_name = "DURATION", default_value = "3s")]
-    pub timeout: config::Duration,
+    pub(crate) timeout: config::Duration,
 }
 
 /// Prints one line: `ready` on standard output, or why not on standard error. Returns 0 if the gateway is ready, else 1.
-pub fn run(args: &HealthArgs, file: &Path) -> ExitCode {
+pub(crate) fn run(args: &HealthArgs, file: &Path) -> ExitCode {
     let url = match &args.admin {
         Some(admin) if admin.contains("://") => Ok(admin.clone()),
         // A number alone is an IPv4 address to the resolver.

@@ -10,14 +10,14 @@ use super::messages;
 
 /// Write the manual pages into a folder
 #[derive(Clone, Debug, clap::Args)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// The folder, which is created if it does not exist.
     #[arg(value_name = "FOLDER")]
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// Writes `gateway.1` and a page for each command. Returns 1 if the folder cannot be written to.
-pub fn run(args: &ManArgs, command: Command) -> ExitCode {
+pub(crate) fn run(args: &ManArgs, command: Command) -> ExitCode {
     match write(&args.folder, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -111,7 +111,7 @@ pub fn text(text: &str) {
 
 /// Prints the errors of a configuration on standard error: coloured if that is a terminal and `NO_COLOR` is not set, and in JSON a
 /// line for each.
-pub fn config_errors(errors: &ConfigErrors) {
+pub(crate) fn config_errors(errors: &ConfigErrors) {
     if !is_json() {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         return to_stderr(&errors.render(io::stderr().is_terminal() && !no_color));

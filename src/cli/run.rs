@@ -10,15 +10,15 @@ use crate::control::process::{StartError, prepare};
 
 /// What to run.
 #[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The configuration file; `-` for the standard input [default: gateway.yaml]
     #[arg(long, short, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Serves until SIGTERM, SIGINT or SIGQUIT. Returns 0 after an orderly end and 1 if the start failed.
 #[must_use]
-pub fn run(file: &Path) -> ExitCode {
+pub(crate) fn run(file: &Path) -> ExitCode {
     let file = file.to_owned();
     match crate::control::process::run(move || prepare(&file), messages::announce) {
         Ok(()) => ExitCode::SUCCESS,

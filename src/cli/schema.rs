@@ -7,15 +7,15 @@ use crate::config;
 
 /// Prints the JSON Schema of the configuration, made from its types.
 #[derive(Clone, Debug, clap::Args)]
-pub struct SchemaArgs {
+pub(crate) struct SchemaArgs {
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
-    pub format: SchemaFormat,
+    pub(crate) format: SchemaFormat,
 }
 
 /// What `gateway schema` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum SchemaFormat {
+pub(crate) enum SchemaFormat {
     /// The JSON Schema (2020-12), from which editors complete.
     #[default]
     Json,
@@ -24,7 +24,7 @@ pub enum SchemaFormat {
 }
 
 /// Prints it on standard output.
-pub fn run(args: &SchemaArgs) -> ExitCode {
+pub(crate) fn run(args: &SchemaArgs) -> ExitCode {
     output::print_to_end(&text(args.format))
 }
 

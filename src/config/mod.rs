@@ -9,40 +9,43 @@ pub(crate) mod model;
 mod reference;
 #[cfg(test)]
 mod tests;
-pub mod values;
+pub(crate) mod values;
 
-pub use self::load::error::{ConfigError, ConfigErrors};
-pub use self::load::schema::json_schema;
-pub use self::load::source::{Segment, Source};
-pub use self::load::unused::warnings;
-pub use self::load::{Loaded, display_name, load, load_admin, load_with, parse, parse_with};
-pub use self::model::admin::Admin;
-pub use self::model::config::{Config, RouteSettings, Workers};
-pub use self::model::filter::{
-    Bodies, Decode, Filter, FilterConfig, FilterLimits, FilterSettings, FilterUse, Isolation, OnError,
-    OnHeadersPause,
+pub(crate) use self::load::error::{ConfigError, ConfigErrors};
+pub(crate) use self::load::schema::json_schema;
+pub(crate) use self::load::source::{Segment, Source};
+pub(crate) use self::load::unused::warnings;
+pub(crate) use self::load::{Loaded, display_name, load, load_admin};
+pub(crate) use self::model::admin::Admin;
+pub(crate) use self::model::config::{Config, RouteSettings};
+pub(crate) use self::model::filter::{
+    Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
 };
-pub use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
-pub use self::model::listener::{
-    CertificateFiles, ClientAuth, HalfClose, Listener, ListenerHeaders, ListenerLimits, ListenerTimeouts,
-    ListenerTls, Protocol, ProxyProtocol, TlsVersion, Underscores,
+pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
+pub(crate) use self::model::listener::{
+    CertificateFiles, HalfClose, Listener, ListenerLimits, ListenerTls, Protocol, ProxyProtocol, TlsVersion,
+    Underscores,
 };
-pub use self::model::pool::{Pool, PoolSettings};
-pub use self::model::route::{
-    Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, Paths, Redirect, RedirectForm, Respond,
-    Rewrite, RewriteCookies, RewriteForm, RewriteLocation, Route, RouteLimits, UpstreamChoice,
+pub(crate) use self::model::pool::{Pool, PoolSettings};
+pub(crate) use self::model::route::{
+    Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, RedirectForm, Respond, Rewrite,
+    RewriteCookies, RewriteForm, RewriteLocation, Route, UpstreamChoice,
 };
-pub use self::model::shutdown::Shutdown;
-pub use self::model::telemetry::{AccessLog, LogFormat, LogOutput, Telemetry};
-pub use self::model::timeouts::{Retry, RetryOn, RetrySettings, RetryTotals, RouteTimeouts, Timeouts};
-pub use self::model::upstream::{Balance, Endpoint, HeaderCase, Upstream, UpstreamProtocol, UpstreamTls};
-pub use self::model::wasm::{Wasm, WasmCache};
-pub use self::reference::markdown;
-pub use self::values::http_text::{
-    HeaderName, HeaderValue, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol,
-    ValueMatch,
+pub(crate) use self::model::shutdown::Shutdown;
+pub(crate) use self::model::telemetry::{LogFormat, LogOutput, Telemetry};
+pub(crate) use self::model::timeouts::{Retry, RetrySettings, RetryTotals, RouteTimeouts, Timeouts};
+pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamTls};
+pub(crate) use self::model::wasm::{Wasm, WasmCache};
+pub(crate) use self::reference::markdown;
+pub(crate) use self::values::http_text::{
+    HeaderName, HeaderValues, HostHeader, HostPattern, Method, UpgradeProtocol, ValueMatch,
 };
-pub use self::values::network::{Address, EndpointUrl, Network, Scheme, ServerName};
-pub use self::values::path::{PathTemplate, Piece, RoutePath};
-pub use self::values::text::Malformed;
-pub use self::values::units::{ByteSize, Duration, OrOff};
+pub(crate) use self::values::network::{EndpointUrl, Network, Scheme, ServerName};
+pub(crate) use self::values::path::{Piece, RoutePath};
+pub(crate) use self::values::text::Malformed;
+pub(crate) use self::values::units::{ByteSize, Duration, OrOff};
+
+#[cfg(test)]
+pub(crate) use self::load::{parse, parse_with};
+#[cfg(test)]
+pub(crate) use self::model::config::Workers;

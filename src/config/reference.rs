@@ -9,7 +9,7 @@ use crate::config::load::keyword::{
 use crate::config::load::schema::rules;
 
 /// The reference of all keys, a table for each section: value, default and meaning.
-pub fn markdown() -> String {
+pub(crate) fn markdown() -> String {
     let root = rules();
     let mut sections = Vec::new();
     collect(root, root, "", &mut sections);

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 /// Why a message's framing cannot be trusted (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FramingError {
+pub(crate) enum FramingError {
     /// Both ways of telling the length: the way requests are smuggled (RFC 9112 §6.1).
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndEncoding,
@@ -37,16 +37,16 @@ pub enum FramingError {
 
 /// The failure of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FilterError {
+pub(crate) struct FilterError {
     /// `filter.NAME.trap` and the like.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// The status code of the answer.
-    pub status: u16,
+    pub(crate) status: u16,
 }
 
 /// The failure of a request, by who caused it and which limit it met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The request head is no HTTP/1 message.
     #[error("malformed request head: {0}")]
     RequestMalformed(&'static str),
@@ -224,17 +224,17 @@ impl Error {
     }
 
     /// The status code of the answer.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         StatusCode::from_u16(self.parts().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The stable, machine-readable reason: the value of `x-gateway-error`, and the label in metrics.
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         self.parts().1
     }
 
     /// Whether what follows on the client's connection can no longer be told apart, so that it must close.
-    pub fn closes_connection(self) -> bool {
+    pub(crate) fn closes_connection(self) -> bool {
         matches!(
             self,
             Error::RequestMalformed(_)
@@ -253,12 +253,12 @@ impl Error {
     }
 
     /// Whether there is nobody to be answered. A status does not tell: an upstream may answer with 499.
-    pub fn is_unsent(self) -> bool {
+    pub(crate) fn is_unsent(self) -> bool {
         matches!(self, Error::ClientClosed | Error::ResponseWriteTimeout | Error::FilterClosed)
     }
 
     /// Whether an operator should hear of it: a limit that refuses, or a fault behind the gateway.
-    pub fn is_worth_a_warning(self) -> bool {
+    pub(crate) fn is_worth_a_warning(self) -> bool {
         let is_limit =
             ["limits.", "timeouts.", "pool."].iter().any(|section| self.reason().starts_with(section));
         let is_request = matches!(self, Error::RequestMethod | Error::RequestVersion);
@@ -266,7 +266,7 @@ impl Error {
     }
 
     /// Whether the client's side caused it, or a filter between it and the upstream: then the upstream connection is not to blame.
-    pub fn is_client_side(self) -> bool {
+    pub(crate) fn is_client_side(self) -> bool {
         self.closes_connection()
             || matches!(
                 self,

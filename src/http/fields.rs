@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Header fields (RFC 9110 §6.3), in order. Two lists of the same fields are equal, whatever heads they were read from.
 #[derive(Debug, Clone, Default)]
-pub struct Fields {
+pub(crate) struct Fields {
     list: Vec<(HeaderName, HeaderValue)>,
     /// The head that was read. Names are in lower case, and only it knows their letter case (`header_case: preserve`).
     received: Option<Bytes>,
@@ -26,7 +26,7 @@ impl PartialEq for Fields {
 impl Eq for Fields {}
 
 /// What a field can be looked for by: its name, or the name in lower case.
-pub trait Name {
+pub(crate) trait Name {
     /// Whether it is this one.
     fn is(&self, name: &HeaderName) -> bool;
 }
@@ -52,13 +52,13 @@ impl<N: Name + ?Sized> Name for &N {
 impl Fields {
     /// No fields.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { list: Vec::new(), received: None }
     }
 
     /// No fields, and room for `capacity` of them.
     #[must_use]
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { list: Vec::with_capacity(capacity), received: None }
     }
 
@@ -79,40 +79,34 @@ impl Fields {
 
     /// How many fields there are; a name that comes twice counts twice.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
     }
 
     /// The first value under `name`.
     #[must_use]
-    pub fn get(&self, name: impl Name) -> Option<&HeaderValue> {
+    pub(crate) fn get(&self, name: impl Name) -> Option<&HeaderValue> {
         self.list.iter().find(|field| name.is(&field.0)).map(|field| &field.1)
     }
 
     /// All values under `name`, in order.
-    pub fn get_all(&self, name: impl Name) -> impl DoubleEndedIterator<Item = &HeaderValue> {
+    pub(crate) fn get_all(&self, name: impl Name) -> impl DoubleEndedIterator<Item = &HeaderValue> {
         self.list.iter().filter(move |field| name.is(&field.0)).map(|field| &field.1)
     }
 
     /// Whether there is a field of this name.
     #[must_use]
-    pub fn contains_key(&self, name: impl Name) -> bool {
+    pub(crate) fn contains_key(&self, name: impl Name) -> bool {
         self.get(name).is_some()
     }
 
     /// Puts a field at the end, whatever there is under its name.
-    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+    pub(crate) fn append(&mut self, name: HeaderName, value: HeaderValue) {
         self.list.push((name, value));
     }
 
     /// Makes `value` the only one under `name`, in the place of the first one so far, or at the end.
-    pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+    pub(crate) fn insert(&mut self, name: HeaderName, value: HeaderValue) {
         let Some(first) = self.list.iter().position(|field| field.0 == name) else {
             return self.append(name, value);
         };
@@ -127,7 +121,7 @@ impl Fields {
     }
 
     /// Removes all fields of this name; answers the value of the first.
-    pub fn remove(&mut self, name: impl Name) -> Option<HeaderValue> {
+    pub(crate) fn remove(&mut self, name: impl Name) -> Option<HeaderValue> {
         let first = self.list.iter().position(|field| name.is(&field.0))?;
         let removed = self.list.remove(first).1;
         self.list.retain(|field| !name.is(&field.0));
@@ -135,12 +129,16 @@ impl Fields {
     }
 
     /// Keeps the fields that `keep` says yes to.
-    pub fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
         self.list.retain(|(name, value)| keep(name, value));
     }
 
     /// Replaces each value under `name` for which `change` returns another one.
-    pub fn replace(&mut self, name: impl Name, mut change: impl FnMut(&HeaderValue) -> Option<HeaderValue>) {
+    pub(crate) fn replace(
+        &mut self,
+        name: impl Name,
+        mut change: impl FnMut(&HeaderValue) -> Option<HeaderValue>,
+    ) {
         for (_, value) in self.list.iter_mut().filter(|field| name.is(&field.0)) {
             if let Some(changed) = change(value) {
                 *value = changed;
@@ -149,12 +147,12 @@ impl Fields {
     }
 
     /// Name and value of every field, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
     /// The name of every field, in order; a name that comes twice is there twice.
-    pub fn keys(&self) -> impl Iterator<Item = &HeaderName> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &HeaderName> {
         self.list.iter().map(|field| &field.0)
     }
 }

@@ -17,25 +17,19 @@ pub(crate) struct Request {
 
 /// A response.
 #[derive(Debug)]
-pub struct Response<B> {
+pub(crate) struct Response<B> {
     /// Its status code.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Its header fields, without those of framing.
-    pub headers: Fields,
+    pub(crate) headers: Fields,
     /// Its body.
-    pub body: B,
+    pub(crate) body: B,
 }
 
 impl<B> Response<B> {
-    /// A 200 without fields.
-    #[must_use]
-    pub fn new(body: B) -> Self {
-        Self { status: StatusCode::OK, headers: Fields::new(), body }
-    }
-
     /// The same with another body, made of this one.
     #[must_use]
-    pub fn map<C>(self, body: impl FnOnce(B) -> C) -> Response<C> {
+    pub(crate) fn map<C>(self, body: impl FnOnce(B) -> C) -> Response<C> {
         Response { status: self.status, headers: self.headers, body: body(self.body) }
     }
 }

@@ -1,11 +1,11 @@
 //! HTTP as messages: fields, bodies, errors, paths, the rules of forwarding, and the codec of HTTP/1.
 
 pub(crate) mod body;
-pub mod error;
+pub(crate) mod error;
 pub(crate) mod error_page;
-pub mod fields;
-pub mod forward;
+pub(crate) mod fields;
+pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod interim;
-pub mod message;
-pub mod path;
+pub(crate) mod message;
+pub(crate) mod path;

@@ -5,4 +5,4 @@ pub(crate) mod end_of_turn;
 pub(crate) mod keepalive;
 pub(crate) mod stream;
 pub(crate) mod timer;
-pub mod tls;
+pub(crate) mod tls;

@@ -1,5 +1,5 @@
 //! Observation: metrics, the access log, and warnings that do not flood the log.
 
-pub mod access_log;
-pub mod metrics;
-pub mod rate_limited_warning;
+pub(crate) mod access_log;
+pub(crate) mod metrics;
+pub(crate) mod rate_limited_warning;

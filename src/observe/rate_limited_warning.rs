@@ -20,7 +20,7 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// }
 /// ```
 #[derive(Debug)]
-pub struct RateLimitedWarning {
+pub(crate) struct RateLimitedWarning {
     interval: Duration,
     /// Milliseconds from `EPOCH` to the next warning that may pass.
     next: AtomicU64,
@@ -30,7 +30,7 @@ pub struct RateLimitedWarning {
 impl RateLimitedWarning {
     /// At most one per `interval`; the first passes at once.
     #[must_use]
-    pub const fn every(interval: Duration) -> Self {
+    pub(crate) const fn every(interval: Duration) -> Self {
         Self { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
@@ -38,7 +38,7 @@ impl RateLimitedWarning {
     ///
     /// Never blocks; of several threads that ask at the same moment exactly one passes.
     #[must_use]
-    pub fn passes(&self) -> Option<u64> {
+    pub(crate) fn passes(&self) -> Option<u64> {
         self.passes_at(EPOCH.elapsed())
     }
 
@@ -57,7 +57,7 @@ impl RateLimitedWarning {
 
 /// As [`RateLimitedWarning`], for each reason by itself: a frequent one does not silence the first of another.
 #[derive(Debug)]
-pub struct OccasionalByReason {
+pub(crate) struct OccasionalByReason {
     interval: Duration,
     reasons: Mutex<Vec<(&'static str, RateLimitedWarning)>>,
 }
@@ -65,13 +65,13 @@ pub struct OccasionalByReason {
 impl OccasionalByReason {
     /// At most one message in `interval` for each reason.
     #[must_use]
-    pub const fn every(interval: Duration) -> Self {
+    pub(crate) const fn every(interval: Duration) -> Self {
         Self { interval, reasons: Mutex::new(Vec::new()) }
     }
 
     /// Whether a message with this reason may be written now, and how many like it were held back since the last.
     #[must_use]
-    pub fn passes(&self, reason: &'static str) -> Option<u64> {
+    pub(crate) fn passes(&self, reason: &'static str) -> Option<u64> {
         // There are as many entries as the program has reasons, and only failures come here.
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, occasional)) = reasons.iter().find(|(known, _)| *known == reason) {

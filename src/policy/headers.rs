@@ -24,7 +24,7 @@ const RESERVED: [&str; 10] = [
 
 /// Why a field cannot be set, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderEditError {
+pub(crate) enum HeaderEditError {
     /// Not a field's name.
     #[error("`{0}` is not a header name")]
     Name(String),
@@ -40,7 +40,7 @@ pub enum HeaderEditError {
 
 /// What is to be done to the fields of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HeaderEdits {
+pub(crate) struct HeaderEdits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
     add: Vec<(HeaderName, HeaderValue)>,
@@ -53,7 +53,7 @@ impl HeaderEdits {
     ///
     /// # Errors
     /// Everything that is wrong with any of them.
-    pub fn new(
+    pub(crate) fn new(
         set: &[(String, String)],
         add: &[(String, String)],
         remove: &[String],
@@ -76,7 +76,7 @@ impl HeaderEdits {
 
     /// As [`HeaderEdits::apply`], for a request. Other spellings of what is removed or set go, too: an upstream may take
     /// `X_User` for `X-User`.
-    pub fn apply_to_request(&self, headers: &mut Fields) {
+    pub(crate) fn apply_to_request(&self, headers: &mut Fields) {
         for field in &self.spelt {
             headers.retain(|name, _| !is_spelling_of(name, field));
         }
@@ -93,7 +93,7 @@ impl HeaderEdits {
     }
 
     /// Removes, then sets, then adds: what is set is there however often it came, what is added comes on top.
-    pub fn apply(&self, headers: &mut Fields) {
+    pub(crate) fn apply(&self, headers: &mut Fields) {
         for name in &self.remove {
             headers.remove(name);
         }

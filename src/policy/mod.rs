@@ -8,9 +8,8 @@ mod reverse;
 mod rewrite;
 mod template;
 
-pub use headers::{HeaderEditError, HeaderEdits};
-pub use redirect::{Redirect, RedirectError};
-pub use respond::{Respond, RespondError};
-pub use reverse::Reverse;
-pub use rewrite::{Rewrite, RewriteError};
-pub use template::TemplateError;
+pub(crate) use headers::{HeaderEditError, HeaderEdits};
+pub(crate) use redirect::Redirect;
+pub(crate) use respond::Respond;
+pub(crate) use reverse::Reverse;
+pub(crate) use rewrite::Rewrite;

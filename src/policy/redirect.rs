@@ -20,7 +20,7 @@ use crate::router::Parameters;
 /// route's template may stand anywhere after its host, and go in as the path has them. Without a target, the client
 /// is sent to the path and the query that it asked for, with another scheme, host or port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redirect {
+pub(crate) struct Redirect {
     status: StatusCode,
     location: Location,
 }
@@ -34,7 +34,7 @@ enum Location {
 
 /// Why a redirect cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RedirectError {
+pub(crate) enum RedirectError {
     /// Not a status that redirects (RFC 9110 §15.4).
     #[error("{0} is not a redirect: write 301, 302, 303, 307 or 308")]
     Status(u16),
@@ -58,7 +58,7 @@ impl Redirect {
     ///
     /// # Errors
     /// [`RedirectError`], the first that there is.
-    pub fn new(to: &str, status: u16, known: &[String]) -> Result<Self, RedirectError> {
+    pub(crate) fn new(to: &str, status: u16, known: &[String]) -> Result<Self, RedirectError> {
         let status = redirect_status(status)?;
         if host_part(to).is_some_and(|host| host.contains(['{', '}'])) {
             return Err(RedirectError::HostParameter(to.to_owned()));
@@ -80,7 +80,7 @@ impl Redirect {
     ///
     /// # Errors
     /// [`RedirectError::Status`].
-    pub fn elsewhere(
+    pub(crate) fn elsewhere(
         scheme: Option<Scheme>,
         host: Option<&str>,
         port: Option<u16>,
@@ -95,7 +95,7 @@ impl Redirect {
     ///
     /// # Errors
     /// [`Error::RequestHost`] where the client's host is needed, and it sent none: HTTP/1.0 permits that.
-    pub fn response<'c>(
+    pub(crate) fn response<'c>(
         &self,
         parameters: &Parameters<'_, '_>,
         path: &str,

@@ -11,7 +11,7 @@ use crate::http::message::Response;
 
 /// The answer of a route that asks no upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Respond {
+pub(crate) struct Respond {
     status: StatusCode,
     headers: Fields,
     body: Bytes,
@@ -20,7 +20,7 @@ pub struct Respond {
 
 /// Why an answer cannot be given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RespondError {
+pub(crate) enum RespondError {
     /// Not the status of a final answer.
     #[error("{0} is not a status to answer with: write one from 200 to 599")]
     Status(u16),
@@ -37,7 +37,7 @@ impl Respond {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn new(
+    pub(crate) fn new(
         status: u16,
         headers: &[(String, String)],
         body: impl Into<Bytes>,
@@ -66,20 +66,20 @@ impl Respond {
 
     /// Returns the same answer, given only after a time.
     #[must_use]
-    pub fn delayed(self, delay: Option<Duration>) -> Self {
+    pub(crate) fn delayed(self, delay: Option<Duration>) -> Self {
         Self { delay, ..self }
     }
 
     /// Returns the time between a request and its answer; `None` for none.
     #[must_use]
-    pub fn delay(&self) -> Option<Duration> {
+    pub(crate) fn delay(&self) -> Option<Duration> {
         self.delay
     }
 
     /// The answer; its body is shared, not copied. Framing, and leaving the body out for HEAD, is up to who
     /// sends it.
     #[must_use]
-    pub fn response(&self) -> Response<Bytes> {
+    pub(crate) fn response(&self) -> Response<Bytes> {
         Response { status: self.status, headers: self.headers.clone(), body: self.body.clone() }
     }
 }

@@ -19,7 +19,7 @@ const WORST_VALUES: [&str; 2] = [";", "%2F"];
 /// Whatever it makes is normalised as the request's path was, so that no rewrite brings back what the router
 /// refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rewrite(Kind);
+pub(crate) struct Rewrite(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
@@ -34,7 +34,7 @@ enum Kind {
 
 /// Why a rewrite cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RewriteError {
+pub(crate) enum RewriteError {
     /// What it makes would be no path.
     #[error("`{written}` cannot be a path: {error}")]
     Path {
@@ -53,7 +53,7 @@ impl Rewrite {
     ///
     /// # Errors
     /// [`RewriteError`] where it is not a path, for example because it has a query.
-    pub fn path(written: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
+    pub(crate) fn path(written: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
         let path = normalise_for(written, slashes)?;
         // Without parameters that are known, any brace is an error.
         Template::parse(&path, &[])?;
@@ -65,7 +65,7 @@ impl Rewrite {
     ///
     /// # Errors
     /// [`RewriteError`] where one of them is not a path.
-    pub fn prefix(strip: &str, add: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
+    pub(crate) fn prefix(strip: &str, add: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
         let prefix = |written| -> Result<Box<str>, RewriteError> {
             let prefix = normalise_for(written, slashes)?;
             Template::parse(&prefix, &[])?;
@@ -79,7 +79,11 @@ impl Rewrite {
     /// # Errors
     /// [`RewriteError`] where it is not a path, or could be none with some values, or has parameters that the
     /// route has not.
-    pub fn template(written: &str, known: &[String], slashes: EncodedSlash) -> Result<Self, RewriteError> {
+    pub(crate) fn template(
+        written: &str,
+        known: &[String],
+        slashes: EncodedSlash,
+    ) -> Result<Self, RewriteError> {
         let template = Template::parse(&normalise_for(written, slashes)?, known)?;
         let possible = if slashes == EncodedSlash::Keep { 2 } else { 1 };
         for value in WORST_VALUES.iter().take(possible) {
@@ -95,7 +99,7 @@ impl Rewrite {
     /// From a path outside of the prefix to strip nothing is stripped. Of the prefix itself nothing remains, which is `/`
     /// where no other prefix takes its place.
     #[must_use]
-    pub fn apply<'a>(&'a self, path: &'a str, parameters: &Parameters<'_, '_>) -> Cow<'a, str> {
+    pub(crate) fn apply<'a>(&'a self, path: &'a str, parameters: &Parameters<'_, '_>) -> Cow<'a, str> {
         match &self.0 {
             Kind::Path(path) => Cow::Borrowed(path),
             Kind::Prefix { strip, add } => match (below(path, strip).unwrap_or(path), &**add) {

@@ -4,7 +4,7 @@ use crate::router::{Parameters, is_parameter_name};
 
 /// What is wrong with the braces of a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
+pub(crate) enum TemplateError {
     /// The route's path has no such parameter.
     #[error("the route's match has no parameter `{{{0}}}`: it has to be in its `template:`")]
     UnknownParameter(String),

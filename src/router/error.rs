@@ -5,18 +5,18 @@ use crate::http::path::PathError;
 /// A part of a route's match that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
-pub struct RouterError {
+pub(crate) struct RouterError {
     /// The route's position in what [`Router::build`](super::Router::build) was given.
-    pub route: usize,
+    pub(crate) route: usize,
     /// The key of `match` at fault: `host`, `path`, `prefix`, `template`, `methods`, `headers` or `query`.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// What is wrong, and what to do.
-    pub problem: MatchError,
+    pub(crate) problem: MatchError,
 }
 
 /// What is wrong with a match, in a sentence that says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MatchError {
+pub(crate) enum MatchError {
     /// Not a host name, an IP address or `*.` before a host name.
     #[error(
         "`{0}` is not a host: write a name such as api.example.com or *.example.com, without scheme or port \

@@ -23,14 +23,14 @@ mod template;
 use std::cmp::Reverse;
 
 use condition::Conditions;
-pub use error::{MatchError, RouterError};
+pub(crate) use error::{MatchError, RouterError};
 use host::{HostIndex, HostMatch};
 use http::Method;
 use path::PathMatch;
-pub use path::PathPattern;
+pub(crate) use path::PathPattern;
 use paths::Rank;
-pub use specificity::{HostSpecificity, PathSpecificity, Specificity};
-pub use template::Parameters;
+pub(crate) use specificity::Specificity;
+pub(crate) use template::Parameters;
 use template::Template;
 pub(crate) use template::is_parameter_name;
 
@@ -46,28 +46,28 @@ type Hashing = foldhash::fast::FixedState;
 
 /// Which requests a route is for, as written. The default is every request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RouteMatch {
+pub(crate) struct RouteMatch {
     /// Numbers of the listeners on which the route is served; all listeners where none is named.
-    pub listeners: Vec<usize>,
+    pub(crate) listeners: Vec<usize>,
     /// A host name, an IP address, or `*.example.com` for names with one or more labels before
     /// `.example.com`. `None` is any host, and no host.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// The path.
-    pub path: PathPattern,
+    pub(crate) path: PathPattern,
     /// The choice about encoded slashes in the path. With [`EncodedSlash::Reject`] the path as written may have none; requests
     /// with one are the caller's to refuse.
-    pub encoded_slash: EncodedSlash,
+    pub(crate) encoded_slash: EncodedSlash,
     /// Methods, exactly as requests have them; all methods where none is named. GET does not stand for HEAD.
-    pub methods: Vec<String>,
+    pub(crate) methods: Vec<String>,
     /// Headers that have to be there.
-    pub headers: Vec<(String, Expected)>,
+    pub(crate) headers: Vec<(String, Expected)>,
     /// Query parameters that have to be there.
-    pub query: Vec<(String, Expected)>,
+    pub(crate) query: Vec<(String, Expected)>,
 }
 
 /// What a header or a query parameter has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// There, with whatever value.
     Present,
     /// There with exactly this value.
@@ -76,33 +76,33 @@ pub enum Expected {
 
 /// What the router sees of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestLine<'a, 'p> {
+pub(crate) struct RequestLine<'a, 'p> {
     /// Number of the listener that the request came in through.
-    pub listener: usize,
+    pub(crate) listener: usize,
     /// The host without its port; empty if there is none. Its case and a final dot do not matter.
-    pub host: &'a str,
+    pub(crate) host: &'a str,
     /// The path, [normalised](normalise()).
-    pub path: &'p str,
+    pub(crate) path: &'p str,
     /// What follows the `?`, if there is one.
-    pub query: Option<&'a str>,
+    pub(crate) query: Option<&'a str>,
     /// The method.
-    pub method: &'a Method,
+    pub(crate) method: &'a Method,
     /// The header fields.
-    pub headers: &'a Fields,
+    pub(crate) headers: &'a Fields,
 }
 
 /// The route of a request.
 #[derive(Debug)]
-pub struct Found<'r, 'p, T> {
+pub(crate) struct Found<'r, 'p, T> {
     /// What the route was built with.
-    pub value: &'r T,
+    pub(crate) value: &'r T,
     /// What the path gave to the route's template.
-    pub parameters: Parameters<'r, 'p>,
+    pub(crate) parameters: Parameters<'r, 'p>,
 }
 
 /// Routes, ready to be searched.
 #[derive(Debug)]
-pub struct Router<T> {
+pub(crate) struct Router<T> {
     /// The most specific first: the position of a route is its rank.
     routes: Vec<Route<T>>,
     hosts: HostIndex,
@@ -122,7 +122,7 @@ impl<T> Router<T> {
     ///
     /// # Errors
     /// All that is wrong with any of the matches.
-    pub fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<RouterError>> {
+    pub(crate) fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<RouterError>> {
         let mut parsed = Vec::with_capacity(routes.len());
         let mut errors = Vec::new();
         for (position, (written, value)) in routes.into_iter().enumerate() {
@@ -159,7 +159,7 @@ impl<T> Router<T> {
     /// The most specific route that matches a request; `None` if there is none, which is a 404. Does not
     /// allocate.
     #[must_use]
-    pub fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
+    pub(crate) fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
         let accepts = |rank: Rank| self.routes.get(rank).is_some_and(|route| route.conditions.hold(request));
         let rank = self.hosts.find_map(request.host, |paths| paths.find(request.path, accepts))?;
         let route = self.routes.get(rank)?;
@@ -168,7 +168,7 @@ impl<T> Router<T> {
     }
 
     /// The routes with their specificity, in the order in which they take precedence.
-    pub fn routes(&self) -> impl Iterator<Item = (Specificity, &T)> {
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (Specificity, &T)> {
         self.routes.iter().map(|route| (route.specificity, &route.value))
     }
 }

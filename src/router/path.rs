@@ -7,7 +7,7 @@ use crate::http::path::{EncodedSlash, normalise_written};
 
 /// The path of a route's match, as written. It is normalised as the paths of requests are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum PathPattern {
+pub(crate) enum PathPattern {
     /// Every path.
     #[default]
     Any,
@@ -25,7 +25,7 @@ impl PathPattern {
     /// The names of a template's parameters, in order; none for any other pattern or a template that is not
     /// one.
     #[must_use]
-    pub fn parameter_names(&self) -> Vec<String> {
+    pub(crate) fn parameter_names(&self) -> Vec<String> {
         match self {
             Self::Template(written) => Template::parse(written, EncodedSlash::Keep)
                 .map(|template| template.parameter_names().map(str::to_owned).collect())

@@ -8,20 +8,20 @@ use serde::Serialize;
 /// Fields are compared in order: a more specific host wins over any path, a more specific path over any
 /// number of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Specificity {
+pub(crate) struct Specificity {
     /// Exact, then the longer wildcard suffix, then any host.
-    pub host: HostSpecificity,
+    pub(crate) host: HostSpecificity,
     /// Exact, then templates, then the longer prefix, then any path.
-    pub path: PathSpecificity,
+    pub(crate) path: PathSpecificity,
     /// How many conditions a match sets besides: one for its methods, one for its listeners, one for each
     /// header and each query parameter.
-    pub conditions: usize,
+    pub(crate) conditions: usize,
 }
 
 /// How specific a match's host is, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HostSpecificity {
+pub(crate) enum HostSpecificity {
     /// No host is asked for.
     Any,
     /// `*.example.com`.
@@ -36,7 +36,7 @@ pub enum HostSpecificity {
 /// How specific a match's path is, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PathSpecificity {
+pub(crate) enum PathSpecificity {
     /// No path is asked for.
     Any,
     /// A prefix; a longer one is more specific.

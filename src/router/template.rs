@@ -118,7 +118,7 @@ pub(super) fn split_segment(rest: &str) -> (&str, Option<&str>) {
 /// Values are read from the path when they are asked for: nothing is stored, so that a route which does not
 /// use them pays nothing for them. They are as the path has them, percent-encoded where it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Parameters<'r, 'p> {
+pub(crate) struct Parameters<'r, 'p> {
     template: Option<&'r Template>,
     path: &'p str,
 }
@@ -130,12 +130,12 @@ impl<'r, 'p> Parameters<'r, 'p> {
 
     /// No parameters.
     #[must_use]
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { template: None, path: "" }
     }
 
     /// The names and values, in the order of the template.
-    pub fn iter(&self) -> impl Iterator<Item = (&'r str, &'p str)> + use<'r, 'p> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'r str, &'p str)> + use<'r, 'p> {
         let segments = self.template.map_or(&[][..], Template::segments);
         segments.iter().zip(path_segments(self.path)).filter_map(|(segment, value)| match segment {
             Segment::Parameter(name) => Some((&**name, value)),
@@ -145,7 +145,7 @@ impl<'r, 'p> Parameters<'r, 'p> {
 
     /// The value of the parameter `name`, if the template has it.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'p str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'p str> {
         self.iter().find(|(parameter, _)| *parameter == name).map(|(_, value)| value)
     }
 }

@@ -31,8 +31,9 @@ use crate::net::end_of_turn;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
-use crate::proxy::client::{Begun, Client, CurrentSnapshot};
+use crate::proxy::client::{Client, CurrentSnapshot, RequestStart};
 use crate::snapshot::{Route, Snapshot};
+use crate::testing::measure_heads::Head;
 use crate::upstream::{Acquired, Endpoint, WaitBounds, Wanted, adopt, worker_channel};
 use crate::worker::MAILBOX_LETTERS;
 
@@ -114,7 +115,7 @@ impl Pooled {
 
 /// The filters of a route, and exchanges to go through them. To be used within a worker's runtime.
 pub struct Filtered {
-    begun: Begun,
+    start: RequestStart,
     client: Rc<Client>,
     route: Arc<Route>,
     timer: Timer,
@@ -134,16 +135,17 @@ impl Filtered {
         let (_, route) = snapshot.router.routes().next().expect("a configuration has a route");
         let route = route.clone();
         let client = client(snapshot);
-        Self { begun: client.begin(), client, route, timer: Timer::default() }
+        Self { start: client.begin(), client, route, timer: Timer::default() }
     }
 
     /// A GET with these fields, and its response with these.
-    pub fn message(&self, request: Fields, response: Fields, body: Bytes) -> Message {
+    pub fn message(&self, request: Head, response: Head, body: Bytes) -> Message {
+        let (request, response) = (request.into_fields(), response.into_fields());
         let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
         let request = RequestHead::new(Method::GET, target, authority, "http", request);
         let response = Response { headers: response, ..Response::new(Body::full(body)) };
         let request_info =
-            self.client.request_info(Version::HTTP_11, &self.begun.settings, &self.route, Instant::now());
+            self.client.request_info(Version::HTTP_11, &self.start.settings, &self.route, Instant::now());
         Message { request_info, request, response }
     }
 

@@ -5,6 +5,9 @@ pub mod fuzz;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod measure;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod measure_heads;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod pieces;
 #[cfg(any(test, fuzzing))]

@@ -19,7 +19,7 @@ const USAGE: u8 = 2;
 
 /// What to do with a filter.
 #[derive(Debug, Clone, Args)]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -45,7 +45,7 @@ enum Command {
 
 /// Does it.
 #[must_use]
-pub fn run(args: &FilterArgs) -> ExitCode {
+pub(crate) fn run(args: &FilterArgs) -> ExitCode {
     match &args.command {
         Command::New(args) => new::run(args),
         Command::Run(args) => run::run(args),

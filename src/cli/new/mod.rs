@@ -27,7 +27,7 @@ const STANDARD_OUTPUT: &str = "-";
 
 /// The upstream of a new configuration, and its file.
 #[derive(Debug, Clone, Args)]
-pub struct NewArgs {
+pub(crate) struct NewArgs {
     /// The upstream: `http://127.0.0.1:3000`, or `https://api.example.com/v2` with a base path
     #[arg(value_name = "URL")]
     url: String,
@@ -40,7 +40,7 @@ pub struct NewArgs {
 /// Writes a configuration that has passed the checks of `gateway check`, and prints the command that serves it. Exit code 1 if it
 /// cannot be written, and 2 for a text that is no URL.
 #[must_use]
-pub fn run(args: &NewArgs) -> ExitCode {
+pub(crate) fn run(args: &NewArgs) -> ExitCode {
     let url: EndpointUrl = match args.url.parse() {
         Ok(url) => url,
         Err(Malformed { message, help }) => {

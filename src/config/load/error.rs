@@ -17,7 +17,7 @@ const SHOWN_MAX: usize = 100;
 /// An error carries its place as a range of bytes. Line, column and excerpt are computed for the errors that are printed
 /// only, so that an error costs the same in a file of any length.
 #[derive(Clone, Debug)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     place: Option<(Arc<TextFile>, Range<usize>)>,
     message: String,
     help: Option<String>,
@@ -26,13 +26,13 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// An error without a place, such as a file that cannot be read.
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { place: None, message: message.into(), help: None, is_transient: false }
     }
 
     /// Adds what to do about it: a few words, beginning in lower case. What it quotes is cut if it is long.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(shortened(help.into()));
         self
     }
@@ -52,22 +52,22 @@ impl ConfigError {
     }
 
     /// Returns the mistake in one line.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
     /// Returns the name of the file that the error is in.
-    pub fn file(&self) -> Option<&str> {
+    pub(crate) fn file(&self) -> Option<&str> {
         self.place.as_ref().map(|(file, _)| file.name())
     }
 
     /// Returns what to do about it.
-    pub fn advice(&self) -> Option<&str> {
+    pub(crate) fn advice(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
     /// Returns line and column, both from 1, if the error has a place.
-    pub fn position(&self) -> Option<(usize, usize)> {
+    pub(crate) fn position(&self) -> Option<(usize, usize)> {
         let (file, span) = self.place.as_ref()?;
         let place = file.locate(span);
         Some((place.line, place.column))
@@ -156,11 +156,11 @@ impl Style {
 
 /// Everything that is wrong with a configuration; at least one error, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigErrors(Vec<ConfigError>);
+pub(crate) struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
     /// The errors of a collection, in the order of the file, or `Ok` where there are none.
-    pub fn check(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+    pub(crate) fn check(mut errors: Vec<ConfigError>) -> Result<(), Self> {
         if errors.is_empty() {
             return Ok(());
         }
@@ -175,18 +175,18 @@ impl ConfigErrors {
     }
 
     /// The errors, in the order of the file.
-    pub fn errors(&self) -> &[ConfigError] {
+    pub(crate) fn errors(&self) -> &[ConfigError] {
         &self.0
     }
 
     /// Returns the errors that are worth printing, and the number of those that are left out.
-    pub fn shown(&self) -> (&[ConfigError], usize) {
+    pub(crate) fn shown(&self) -> (&[ConfigError], usize) {
         let (shown, more) = self.0.split_at(self.0.len().min(SHOWN_MAX));
         (shown, more.len())
     }
 
     /// All errors as text, for people; with terminal colours or without.
-    pub fn render(&self, colour: bool) -> String {
+    pub(crate) fn render(&self, colour: bool) -> String {
         let style = if colour { Style::COLOUR } else { Style::PLAIN };
         let (shown, more) = self.shown();
         let shown: Vec<String> = shown.iter().map(|error| error.render(&style)).collect();

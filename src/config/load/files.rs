@@ -15,7 +15,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 ///
 /// It holds private keys: drop it when the load is done, and keep its [`Fingerprint`].
 #[derive(Default)]
-pub struct Files(Mutex<BTreeMap<PathBuf, Seen>>);
+pub(crate) struct Files(Mutex<BTreeMap<PathBuf, Seen>>);
 
 /// What the one reading of a file brought.
 struct Seen {
@@ -42,7 +42,7 @@ enum Failure {
 /// The content is represented by its length and 64 bits of SipHash, under a key that this process drew: enough to tell
 /// versions of an operator's own file apart, and nothing from which a private key could be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileMark(State);
+pub(crate) struct FileMark(State);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
@@ -53,12 +53,12 @@ enum State {
 /// The paths that were read and what each led to. Two are equal if the same paths had the same content, read within the same
 /// limits; the time of writing does not count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fingerprint(BTreeMap<PathBuf, Known>);
+pub(crate) struct Fingerprint(BTreeMap<PathBuf, Known>);
 
 impl Files {
     /// Nothing read yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -66,7 +66,7 @@ impl Files {
     ///
     /// # Errors
     /// What the system says, the same for each asking; [`io::ErrorKind::FileTooLarge`] above 16 MiB.
-    pub fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
+    pub(crate) fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
         self.read_within(path, FILE_BYTES_MAX)
     }
 
@@ -74,7 +74,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::read`], with that limit.
-    pub fn read_within(&self, path: &Path, bytes_max: u64) -> io::Result<Arc<[u8]>> {
+    pub(crate) fn read_within(&self, path: &Path, bytes_max: u64) -> io::Result<Arc<[u8]>> {
         self.seen(path, bytes_max, |seen| match &seen.content {
             Ok(content) => Ok(Arc::clone(content)),
             Err(failure) => Err(failure.to_error()),
@@ -82,25 +82,25 @@ impl Files {
     }
 
     /// Has a path lead to `content`, whatever is on disk there.
-    pub fn give(&self, path: &Path, content: &[u8]) {
+    pub(crate) fn give(&self, path: &Path, content: &[u8]) {
         self.lock().insert(path.to_owned(), Seen::new(Ok(content.to_vec()), FILE_BYTES_MAX));
     }
 
     /// What a path leads to; reads it if it was not read yet.
     #[must_use]
-    pub fn mark(&self, path: &Path) -> FileMark {
+    pub(crate) fn mark(&self, path: &Path) -> FileMark {
         self.mark_within(path, FILE_BYTES_MAX)
     }
 
     /// Returns the mark of a file of at most `bytes_max` bytes, as [`Files::read_within`] reads it.
     #[must_use]
-    pub fn mark_within(&self, path: &Path, bytes_max: u64) -> FileMark {
+    pub(crate) fn mark_within(&self, path: &Path, bytes_max: u64) -> FileMark {
         self.seen(path, bytes_max, |seen| seen.known.mark)
     }
 
     /// All that was read so far.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint(self.lock().iter().map(|(path, seen)| (path.clone(), seen.known)).collect())
     }
 
@@ -152,13 +152,13 @@ impl FileMark {
 
 impl Fingerprint {
     /// The paths that were read, in order.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
     }
 
     /// What a path led to, if it was read.
     #[must_use]
-    pub fn mark(&self, path: &Path) -> Option<FileMark> {
+    pub(crate) fn mark(&self, path: &Path) -> Option<FileMark> {
         self.0.get(path).map(|known| known.mark)
     }
 
@@ -166,7 +166,7 @@ impl Fingerprint {
     ///
     /// A pipe or terminal is not read again, as there is nothing in it any more: it counts as unchanged.
     #[must_use]
-    pub fn again(&self) -> Self {
+    pub(crate) fn again(&self) -> Self {
         let again = |(path, known): (&PathBuf, &Known)| {
             let mark = match gives_its_content_once(path) {
                 true => known.mark,

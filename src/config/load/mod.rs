@@ -38,16 +38,16 @@ use crate::path;
 
 /// A configuration that has nothing wrong that can be seen in the file alone.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// What the file says; its paths are absolute.
-    pub config: Config,
+    pub(crate) config: Config,
     /// The file, for reporting what else is wrong at its place: [`Source::error`].
-    pub source: Source,
+    pub(crate) source: Source,
 }
 
 impl Loaded {
     /// Returns the name of the route at a position as it is written: with variables, not with their values.
-    pub fn route_name(&self, index: usize) -> String {
+    pub(crate) fn route_name(&self, index: usize) -> String {
         let Some(route) = self.config.routes.get(index) else { return String::new() };
         let (base, name) = (path!["routes", index], route.name());
         let place = [&base[..], &path!["name"]].concat();
@@ -61,26 +61,19 @@ impl Loaded {
     }
 
     /// Returns the name of the listener at a position as it is written: with variables, not with their values.
-    pub fn listener_name(&self, index: usize) -> String {
+    pub(crate) fn listener_name(&self, index: usize) -> String {
         let Some(listener) = self.config.listeners.get(index) else { return String::new() };
         self.source.shown(&path!["listeners", index, "name"], &listener.name())
     }
 }
 
 /// Reads and checks a configuration file, or the standard input for `-`. Variables come from the environment, relative paths are relative to
-/// the file's folder.
+/// the file's folder. Reads through `files`, so that the
+/// file is among those that the load has seen.
 ///
 /// # Errors
 /// All that is wrong: a file that cannot be read, that is no YAML, or whose content is not a configuration.
-pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
-    load_with(path, &Files::new())
-}
-
-/// As [`load`], through `files`, so that the configuration's file is among those that the load has seen.
-///
-/// # Errors
-/// All that is wrong, as with [`load`].
-pub fn load_with(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
+pub(crate) fn load(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
     let name = display_name(path);
     let text = read(path, &name, files)?;
     // Absolute, so that errors name the path that was tried.
@@ -93,7 +86,7 @@ pub fn load_with(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
 ///
 /// # Errors
 /// The file cannot be read, is no YAML, or what it says of the admin listener is wrong.
-pub fn load_admin(path: &Path) -> Result<Option<Admin>, ConfigErrors> {
+pub(crate) fn load_admin(path: &Path) -> Result<Option<Admin>, ConfigErrors> {
     const KEY: &str = "admin";
     let name = display_name(path);
     let text = read(path, &name, &Files::new())?;
@@ -120,7 +113,7 @@ fn absolute(path: &Path) -> PathBuf {
 const STANDARD_INPUT: &str = "-";
 
 /// Returns the name of a configuration file in messages.
-pub fn display_name(path: &Path) -> String {
+pub(crate) fn display_name(path: &Path) -> String {
     if path == Path::new(STANDARD_INPUT) {
         return "standard input".to_owned();
     }
@@ -151,7 +144,7 @@ const STANDARD_INPUT_BYTES_MAX: u64 = 16 << 20;
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErrors> {
+pub(crate) fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErrors> {
     parse_with(text, file, folder, &|name| std::env::var_os(name))
 }
 
@@ -159,7 +152,7 @@ pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErro
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn parse_with(
+pub(crate) fn parse_with(
     text: &str,
     file: &str,
     folder: &Path,

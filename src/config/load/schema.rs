@@ -18,7 +18,7 @@ const VARIABLE: &str = "Variable";
 /// It accepts what [`crate::config::load()`] accepts: wherever a number, a switch or a text of some form may stand, so may a text
 /// with a variable. It refuses unknown keys, and values of a wrong type, unit or range. What it cannot know is listed in
 /// `docs/configuration.md`.
-pub fn json_schema() -> &'static Value {
+pub(crate) fn json_schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
         let mut schema = rules().clone();
         let mut formats = Map::new();

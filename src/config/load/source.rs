@@ -11,14 +11,14 @@ use super::text_file::TextFile;
 
 /// A file that was read, for reporting errors at places in it.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     file: Arc<TextFile>,
     root: Node,
 }
 
 /// A step from a value into it: the key of a mapping, or the index of a list, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Segment {
+pub(crate) enum Segment {
     /// A key.
     Key(String),
     /// An index.
@@ -180,12 +180,12 @@ impl Source {
     }
 
     /// The name of the file, as the user gave it.
-    pub fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         self.file.name()
     }
 
     /// The text of the file as it was read, before variables were filled in.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.file.text()
     }
 
@@ -199,23 +199,23 @@ impl Source {
     }
 
     /// Returns what an error may show in place of a value at a path: the value, or what is written if it has variables.
-    pub fn shown(&self, path: &[Segment], value: &str) -> String {
+    pub(crate) fn shown(&self, path: &[Segment], value: &str) -> String {
         self.with_variables(path).unwrap_or(value).to_owned()
     }
 
     /// Returns the scalar at a path as it is written, if it has variables.
-    pub fn with_variables(&self, path: &[Segment]) -> Option<&str> {
+    pub(crate) fn with_variables(&self, path: &[Segment]) -> Option<&str> {
         let (node, found, _) = self.find(path);
         node.written.as_deref().filter(|_| found == path.len())
     }
 
     /// Returns true if the file has a value at a path.
-    pub fn has(&self, path: &[Segment]) -> bool {
+    pub(crate) fn has(&self, path: &[Segment]) -> bool {
         self.find(path).1 == path.len()
     }
 
     /// Returns the URLs of the upstream at a path, as they are written.
-    pub fn urls(&self, path: &[Segment]) -> Vec<&str> {
+    pub(crate) fn urls(&self, path: &[Segment]) -> Vec<&str> {
         let upstream = self.find(path).0;
         let url = upstream.entry("url").map(|entry| &entry.node);
         let endpoints = match upstream.entry("endpoints").map(|entry| &entry.node.value) {
@@ -262,7 +262,7 @@ impl Source {
     /// An error about the value at a path. Points at the value, or at its key where the value is a mapping or
     /// a list; where the path leads further than the file, at the last part that is there. The message is
     /// given the names of the parts: `… in route "spike", pool`.
-    pub fn error(&self, path: &[Segment], message: impl Into<String>) -> ConfigError {
+    pub(crate) fn error(&self, path: &[Segment], message: impl Into<String>) -> ConfigError {
         let span = self.span(path);
         let around = path.split_last().map_or(path, |(_, around)| around);
         self.error_at(span, self.message_in(around, message.into()))
@@ -270,13 +270,13 @@ impl Source {
 
     /// Returns an error of a stage that knows only values: of the value at the path and those below it, it shows what is
     /// written.
-    pub fn error_as_written(&self, path: &[Segment], message: &str) -> ConfigError {
+    pub(crate) fn error_as_written(&self, path: &[Segment], message: &str) -> ConfigError {
         self.error(path, self.as_written(&[path], message))
     }
 
     /// Returns a message of a stage that knows only values, with what is written in place of the values at some paths and
     /// below them.
-    pub fn as_written(&self, paths: &[&[Segment]], message: &str) -> String {
+    pub(crate) fn as_written(&self, paths: &[&[Segment]], message: &str) -> String {
         Substituted::of(paths.iter().map(|path| self.find(path).0)).as_written(message)
     }
 

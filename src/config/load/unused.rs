@@ -13,7 +13,7 @@ const SHOWN_MAX: usize = 20;
 impl Config {
     /// Returns the filters that no route uses, each with the place of its module: those under `filters`, and those that are
     /// written in `defaults.filters` while every route has a list of its own.
-    pub fn unused_filters(&self) -> Vec<(FilterSettings, Vec<Segment>)> {
+    pub(crate) fn unused_filters(&self) -> Vec<(FilterSettings, Vec<Segment>)> {
         let lists = self.routes.iter().map(|route| self.filters_written(route));
         let used: HashSet<&str> = lists.flatten().filter_map(FilterUse::named).collect();
         let named = self.filters.iter().filter(|(name, _)| !used.contains(name.as_str()));
@@ -33,7 +33,7 @@ impl Config {
     }
 
     /// Returns the upstreams that no route names.
-    pub fn unrouted_upstreams(&self) -> impl Iterator<Item = (&String, &Upstream)> {
+    pub(crate) fn unrouted_upstreams(&self) -> impl Iterator<Item = (&String, &Upstream)> {
         let choices = self.routes.iter().filter_map(|route| route.upstream.as_ref());
         let used: HashSet<&str> = choices
             .filter_map(|choice| match choice {
@@ -52,7 +52,7 @@ impl Config {
 /// Returns a sentence for each thing that is declared and not used, a bounded number of them. With filters in use, no upstream counts as
 /// unused: a plugin may call any of them.
 #[must_use]
-pub fn warnings(loaded: &Loaded) -> Vec<String> {
+pub(crate) fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let filters = config.unused_filters().into_iter().map(|(settings, _)| ("filter", settings.name));
     let upstreams = config.unrouted_upstreams().filter(|_| !config.has_filters());

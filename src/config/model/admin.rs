@@ -9,7 +9,7 @@ use crate::config::values::network::Address;
 /// a loopback or private address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// IP address and port to listen on: `127.0.0.1:9901`. Port 0 takes any free port.
-    pub address: Address,
+    pub(crate) address: Address,
 }

@@ -18,53 +18,53 @@ use crate::config::{
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("patternProperties" = { "^x-": {} }))]
-pub struct Config {
+pub(crate) struct Config {
     /// Where requests come in.
     #[schemars(length(min = 1))]
-    pub listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<Listener>,
     /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are believed. Of several
     /// members of `X-Forwarded-Proto`, which a chain of proxies makes, the first is the client's scheme. Default: nobody's.
     #[serde(default)]
-    pub trusted_proxies: Vec<Network>,
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Threads that serve requests: a number, or `auto` for one per core.
     #[serde(default)]
-    pub workers: Workers,
+    pub(crate) workers: Workers,
     /// What routes inherit.
     #[serde(default)]
-    pub defaults: Defaults,
+    pub(crate) defaults: Defaults,
     /// Upstreams by name, to share between routes.
     #[serde(default)]
-    pub upstreams: BTreeMap<String, Upstream>,
+    pub(crate) upstreams: BTreeMap<String, Upstream>,
     /// Plugins by name, for `filters` of routes. Names show in logs, metrics and `x-gateway-error`, and have letters,
     /// digits, `-`, `_` and `.`, 64 at most.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,64}$" }))]
-    pub filters: BTreeMap<String, Filter>,
+    pub(crate) filters: BTreeMap<String, Filter>,
     /// What holds for all plugins.
     #[serde(default)]
-    pub wasm: Wasm,
+    pub(crate) wasm: Wasm,
     /// What holds for the retries of all routes together.
     #[serde(default)]
-    pub retry: RetryTotals,
+    pub(crate) retry: RetryTotals,
     /// Which requests there are, and what answers them. Their order matters only between equally specific
     /// ones.
     #[schemars(length(min = 1))]
-    pub routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
     /// The listener for operators. `off` for none.
     #[serde(default)]
-    pub admin: OrOff<Admin>,
+    pub(crate) admin: OrOff<Admin>,
     /// What the program tells about its work.
     #[serde(default)]
-    pub telemetry: Telemetry,
+    pub(crate) telemetry: Telemetry,
     /// How the program stops.
     #[serde(default)]
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// How many threads serve requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "WorkersForm")]
-pub enum Workers {
+pub(crate) enum Workers {
     /// One per core that the process may use.
     #[default]
     Auto,
@@ -74,7 +74,7 @@ pub enum Workers {
 
 impl Workers {
     /// The number of threads; `auto` asks the operating system, and takes 1 where it does not say.
-    pub fn count(self) -> usize {
+    pub(crate) fn count(self) -> usize {
         match self {
             Self::Auto => std::thread::available_parallelism().map_or(1, Into::into),
             Self::Count(count) => count.get().into(),
@@ -134,33 +134,33 @@ impl From<WorkersForm> for Workers {
 
 /// The settings of a route, with everything that it inherits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteSettings {
+pub(crate) struct RouteSettings {
     /// The Host that the upstream is sent.
-    pub host: HostHeader,
+    pub(crate) host: HostHeader,
     /// The connections.
-    pub pool: PoolSettings,
+    pub(crate) pool: PoolSettings,
     /// How long the upstream may take.
-    pub timeouts: RouteTimeouts,
+    pub(crate) timeouts: RouteTimeouts,
     /// What is tried again.
-    pub retry: RetrySettings,
+    pub(crate) retry: RetrySettings,
     /// The protocols that a client may upgrade to, in lower case.
-    pub upgrade: Vec<UpgradeProtocol>,
+    pub(crate) upgrade: Vec<UpgradeProtocol>,
     /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
-    pub body_bytes_max: Option<Option<u64>>,
+    pub(crate) body_bytes_max: Option<Option<u64>>,
     /// Changes of headers.
-    pub headers: Headers,
+    pub(crate) headers: Headers,
     /// What becomes of `%2F` in a path.
-    pub encoded_slash: EncodedSlash,
+    pub(crate) encoded_slash: EncodedSlash,
     /// True if the upstream's own `Location` becomes the client's.
-    pub rewrite_location: bool,
+    pub(crate) rewrite_location: bool,
     /// True if the cookies of the upstream become the client's.
-    pub rewrite_cookies: bool,
+    pub(crate) rewrite_cookies: bool,
 }
 
 impl Config {
     /// The upstream of a route, if it has one; a validated configuration has every upstream that a route
     /// names.
-    pub fn upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
+    pub(crate) fn upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
         match route.upstream.as_ref()? {
             UpstreamChoice::Named(name) => self.upstreams.get(name),
             UpstreamChoice::Inline(upstream) => Some(upstream),
@@ -169,7 +169,7 @@ impl Config {
 
     /// Everything that holds for a route: its own keys over its upstream's over `defaults` over the built-in
     /// values.
-    pub fn settings_of(&self, route: &Route) -> RouteSettings {
+    pub(crate) fn settings_of(&self, route: &Route) -> RouteSettings {
         let defaults = &self.defaults;
         let upstream = self.upstream_of(route);
         let pools = [
@@ -201,12 +201,12 @@ impl Config {
     }
 
     /// Returns what becomes of `%2F` in the path of a route's requests.
-    pub fn encoded_slash_of(&self, route: &Route) -> EncodedSlash {
+    pub(crate) fn encoded_slash_of(&self, route: &Route) -> EncodedSlash {
         route.paths.encoded_slash.or(self.defaults.paths.encoded_slash).unwrap_or_default()
     }
 
     /// What holds for a named upstream where no route has a say: its own keys over `defaults` over the built-in values.
-    pub fn settings_of_upstream(&self, upstream: &Upstream) -> (PoolSettings, RouteTimeouts) {
+    pub(crate) fn settings_of_upstream(&self, upstream: &Upstream) -> (PoolSettings, RouteTimeouts) {
         let defaults = &self.defaults;
         let pools = [upstream.pool.as_ref(), defaults.pool.as_ref()];
         let timeouts = [&upstream.timeouts, &defaults.timeouts];
@@ -214,12 +214,12 @@ impl Config {
     }
 
     /// Returns the time for which the program continues to accept after it was told to stop; `None` for none.
-    pub fn shutdown_delay(&self) -> Option<time::Duration> {
+    pub(crate) fn shutdown_delay(&self) -> Option<time::Duration> {
         self.shutdown.delay.duration()
     }
 
     /// How long requests in flight may take when the program stops; `None` for no limit.
-    pub fn drain(&self) -> Option<time::Duration> {
+    pub(crate) fn drain(&self) -> Option<time::Duration> {
         self.shutdown.drain.duration()
     }
 }

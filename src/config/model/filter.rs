@@ -16,54 +16,54 @@ use crate::path;
 /// A plugin: a WebAssembly module for the Proxy-Wasm ABI, and how it runs.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// File with the module. Relative to the folder of the configuration file. Read again when it changes.
-    pub wasm: PathBuf,
+    pub(crate) wasm: PathBuf,
     /// The plugin's own configuration, handed to it as JSON; a text is handed as it is. Default: nothing.
     #[serde(default, skip_serializing_if = "FilterConfig::is_none")]
-    pub config: FilterConfig,
+    pub(crate) config: FilterConfig,
     /// How much the plugin may take.
     #[serde(default)]
-    pub limits: FilterLimits,
+    pub(crate) limits: FilterLimits,
     /// What becomes of a message when the plugin fails: it traps, is over its time, or cannot be started.
     #[serde(default)]
-    pub on_error: OnError,
+    pub(crate) on_error: OnError,
     /// Which requests share an instance of the plugin.
     #[serde(default)]
-    pub isolation: Isolation,
+    pub(crate) isolation: Isolation,
     /// Whether bodies reach the plugin without their content coding.
     #[serde(default)]
-    pub decode: Decode,
+    pub(crate) decode: Decode,
     /// What still comes to the plugin while it holds back the head of a message.
     #[serde(default)]
-    pub on_headers_pause: OnHeadersPause,
+    pub(crate) on_headers_pause: OnHeadersPause,
     /// Whether bodies go through the plugin.
     #[serde(default)]
-    pub bodies: Bodies,
+    pub(crate) bodies: Bodies,
     /// Whether local responses, which plugins send in place of an upstream's, go through the plugin's response callbacks.
     #[serde(default)]
-    pub local_responses: LocalResponses,
+    pub(crate) local_responses: LocalResponses,
     /// Environment variables, the only ones that the plugin sees. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "propertyNames" = { "pattern": "^[^=\\u0000]+$" },
         "additionalProperties" = { "type": "string", "pattern": "^[^\\u0000]*$" },
     ))]
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// Plugins with the same `vm_id` share data and queues. Default: the filter's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub vm_id: Option<String>,
+    pub(crate) vm_id: Option<String>,
     /// Name of the root context that the plugin creates, as its code registers it: the property `plugin_root_id`. Modules that
     /// register their contexts by name, as those in AssemblyScript and some in C++ do, start with one of their names only;
     /// all others ignore it. Default: empty, the name under which C++ modules register without one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub root_id: String,
+    pub(crate) root_id: String,
 }
 
 /// What a plugin is configured with: anything that YAML can say.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct FilterConfig(serde_json::Value);
+pub(crate) struct FilterConfig(serde_json::Value);
 
 impl FilterConfig {
     /// Whether there is none.
@@ -73,7 +73,7 @@ impl FilterConfig {
 
     /// What the plugin is handed: nothing where there is no configuration, a text as it is, all else as JSON without
     /// spaces, its keys in the order of the file.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         match &self.0 {
             serde_json::Value::Null => Vec::new(),
             serde_json::Value::String(text) => text.clone().into_bytes(),
@@ -99,26 +99,26 @@ impl JsonSchema for FilterConfig {
 /// Limits of a plugin; none of them can be `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct FilterLimits {
+pub(crate) struct FilterLimits {
     /// Linear memory of one instance, from 64KiB to 4GiB. A plugin that asks for more gets none.
     #[schemars(extend("pattern" = ByteSize::pattern(Self::MEMORY_MIN.bytes(), Self::MEMORY_MAX.bytes())))]
-    pub memory: ByteSize,
+    pub(crate) memory: ByteSize,
     /// CPU time of one call into the plugin; over it, the plugin has failed.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// CPU time of a start of the plugin: all of its calls until it is configured, during which it builds its tables. Over
     /// it, the plugin cannot be used. A start holds up the other requests of its worker.
-    pub start: Duration,
+    pub(crate) start: Duration,
     /// Bytes of a body that are held back while the plugin pauses; over it, 413 for a request and 500 for a
     /// response.
-    pub body: ByteSize,
+    pub(crate) body: ByteSize,
     /// How long the plugin may hold a message back; over it, the plugin has failed.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// Bytes of the shared data and queues under its `vm_id`.
-    pub shared_data: ByteSize,
+    pub(crate) shared_data: ByteSize,
     /// Bytes that the plugin makes for one exchange and the gateway holds at one time: of bodies, fields, calls, a local
     /// response, properties, and what one callback shares. Over it, the exchange ends with 500. Default: that of `memory`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<ByteSize>,
+    pub(crate) output: Option<ByteSize>,
 }
 
 impl FilterLimits {
@@ -147,7 +147,7 @@ impl Default for FilterLimits {
 /// What becomes of a message when its plugin fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnError {
+pub(crate) enum OnError {
     /// It is answered with 500, or cut off where its response has begun.
     #[default]
     Closed,
@@ -158,7 +158,7 @@ pub enum OnError {
 /// Which requests share an instance of a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Isolation {
+pub(crate) enum Isolation {
     /// All that a worker serves, one after the other or at the same time.
     #[default]
     Worker,
@@ -169,7 +169,7 @@ pub enum Isolation {
 /// Whether bodies reach a plugin without their content coding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Decode {
+pub(crate) enum Decode {
     /// Without gzip, deflate, br and zstd.
     #[default]
     Auto,
@@ -180,7 +180,7 @@ pub enum Decode {
 /// What still comes to a plugin while it holds back the head of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnHeadersPause {
+pub(crate) enum OnHeadersPause {
     /// Nothing, until the plugin continues.
     #[default]
     StopAll,
@@ -191,7 +191,7 @@ pub enum OnHeadersPause {
 /// Whether bodies go through a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Bodies {
+pub(crate) enum Bodies {
     /// They do, if the module has callbacks for them.
     #[default]
     On,
@@ -202,7 +202,7 @@ pub enum Bodies {
 /// Whether local responses go through a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum LocalResponses {
+pub(crate) enum LocalResponses {
     /// They do, if the request went through the plugin before: as any response does.
     #[default]
     On,
@@ -213,7 +213,7 @@ pub enum LocalResponses {
 /// A filter of a route.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
-pub enum FilterUse {
+pub(crate) enum FilterUse {
     /// The name of one of `filters`.
     Named(String),
     /// One of `filters`, with a configuration for this list alone.
@@ -256,7 +256,11 @@ impl Filter {
     ///
     /// # Errors
     /// What is wrong with the keys.
-    pub fn alone(wasm: &Path, config: Option<&str>, keys: Option<&str>) -> Result<FilterSettings, String> {
+    pub(crate) fn alone(
+        wasm: &Path,
+        config: Option<&str>,
+        keys: Option<&str>,
+    ) -> Result<FilterSettings, String> {
         let mut mapping = serde_json::Map::new();
         if let Some(keys) = keys {
             mapping = serde_yaml::from_str(keys).map_err(|error| error.to_string())?;
@@ -304,51 +308,51 @@ impl Filter {
 
 /// A filter of a route, with everything that holds for it: two that are equal can be one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FilterSettings {
+pub(crate) struct FilterSettings {
     /// The name in logs, metrics and errors.
-    pub name: String,
+    pub(crate) name: String,
     /// The module's file.
-    pub wasm: PathBuf,
+    pub(crate) wasm: PathBuf,
     /// What the plugin is configured with; empty for nothing.
-    pub config: Vec<u8>,
+    pub(crate) config: Vec<u8>,
     /// Linear memory of an instance.
-    pub memory_bytes_max: usize,
+    pub(crate) memory_bytes_max: usize,
     /// CPU time of one call.
-    pub time: time::Duration,
+    pub(crate) time: time::Duration,
     /// CPU time of a start.
-    pub start: time::Duration,
+    pub(crate) start: time::Duration,
     /// Bytes of a body held back.
-    pub body_bytes_max: usize,
+    pub(crate) body_bytes_max: usize,
     /// How long a message is held back.
-    pub pause: time::Duration,
+    pub(crate) pause: time::Duration,
     /// Shared data and queues under the `vm_id`.
-    pub shared_data_bytes_max: usize,
+    pub(crate) shared_data_bytes_max: usize,
     /// Bytes that it makes for one exchange.
-    pub output_bytes_max: usize,
+    pub(crate) output_bytes_max: usize,
     /// What becomes of a message when the plugin fails.
-    pub on_error: OnError,
+    pub(crate) on_error: OnError,
     /// Which requests share an instance.
-    pub isolation: Isolation,
+    pub(crate) isolation: Isolation,
     /// Whether bodies come without their content coding.
-    pub decode: bool,
+    pub(crate) decode: bool,
     /// Whether bodies and trailers come at all.
-    pub bodies: bool,
+    pub(crate) bodies: bool,
     /// What still comes while the plugin holds back a head.
-    pub on_headers_pause: OnHeadersPause,
+    pub(crate) on_headers_pause: OnHeadersPause,
     /// Whether local responses go through it.
-    pub local_responses: bool,
+    pub(crate) local_responses: bool,
     /// All environment variables.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// The plugins with which it shares data and queues.
-    pub vm_id: String,
+    pub(crate) vm_id: String,
     /// The name of its root context; empty for none.
-    pub root_id: String,
+    pub(crate) root_id: String,
 }
 
 impl Config {
     /// The filters of a route, which is the one at `index`: in the order in which requests go through them, each with
     /// the place at which to report what is wrong with its module.
-    pub fn filters_of(&self, index: usize, route: &Route) -> Vec<(FilterSettings, Vec<Segment>)> {
+    pub(crate) fn filters_of(&self, index: usize, route: &Route) -> Vec<(FilterSettings, Vec<Segment>)> {
         let list = match &route.filters {
             Some(_) => path!["routes", index, "filters"].to_vec(),
             None => path!["defaults", "filters"].to_vec(),
@@ -371,12 +375,12 @@ impl Config {
     }
 
     /// The list that holds for a route: its own, or the one of `defaults`.
-    pub fn filters_written<'a>(&'a self, route: &'a Route) -> &'a [FilterUse] {
+    pub(crate) fn filters_written<'a>(&'a self, route: &'a Route) -> &'a [FilterUse] {
         route.filters.as_ref().or(self.defaults.filters.as_ref()).map_or(&[], Vec::as_slice)
     }
 
     /// The files of the modules of filters that are written in the list of a route or of `defaults`.
-    pub fn inline_modules<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a Path> {
+    pub(crate) fn inline_modules<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a Path> {
         self.filters_written(route).iter().filter_map(|one| match one {
             FilterUse::Inline(filter) => Some(&*filter.wasm),
             _ => None,

@@ -15,13 +15,13 @@ use crate::config::values::units::{Duration, OrOff};
 /// costs next to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct TcpKeepalive {
+pub(crate) struct TcpKeepalive {
     /// How long nothing moves before the first probe. In whole seconds, rounded up; the kernel takes 9h at most.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// The time between two probes. As `idle`.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// How many probes go unanswered before the connection ends; the kernel takes 127 at most.
-    pub probes: NonZeroU8,
+    pub(crate) probes: NonZeroU8,
 }
 
 impl Default for TcpKeepalive {
@@ -38,7 +38,7 @@ impl TcpKeepalive {
     }
 
     /// The settings as Linux takes them.
-    pub fn settings(self) -> KeepaliveSettings {
+    pub(crate) fn settings(self) -> KeepaliveSettings {
         KeepaliveSettings {
             idle: seconds(self.idle),
             interval: seconds(self.interval),
@@ -49,13 +49,13 @@ impl TcpKeepalive {
 
 /// Probes as a socket takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KeepaliveSettings {
+pub(crate) struct KeepaliveSettings {
     /// Whole seconds before the first probe, from 1 to 32767.
-    pub idle: time::Duration,
+    pub(crate) idle: time::Duration,
     /// Whole seconds between two probes, from 1 to 32767.
-    pub interval: time::Duration,
+    pub(crate) interval: time::Duration,
     /// Probes from 1 to 127.
-    pub probes: u32,
+    pub(crate) probes: u32,
 }
 
 impl fmt::Display for KeepaliveSettings {

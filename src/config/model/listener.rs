@@ -14,49 +14,49 @@ use crate::config::values::units::{ByteSize, Duration, OrOff};
 /// One address that accepts connections.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// Shows in logs and metrics, and is what `listeners` of a route refers to. Default: the address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// IP address and port to listen on: `127.0.0.1:8080`, `"[::]:8443"`. Port 0 takes any free port.
-    pub address: Address,
+    pub(crate) address: Address,
     /// Makes it a TLS listener. Default: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<ListenerTls>,
+    pub(crate) tls: Option<ListenerTls>,
     /// The HTTP versions spoken. With TLS the client chooses by ALPN; without, `h2` means HTTP/2 with prior
     /// knowledge.
     #[serde(default = "Protocol::all")]
     #[schemars(length(min = 1))]
-    pub protocols: Vec<Protocol>,
+    pub(crate) protocols: Vec<Protocol>,
     /// How long a client may take.
     #[serde(default)]
-    pub timeouts: ListenerTimeouts,
+    pub(crate) timeouts: ListenerTimeouts,
     /// How much a client may take.
     #[serde(default)]
-    pub limits: ListenerLimits,
+    pub(crate) limits: ListenerLimits,
     /// Which header fields requests may bring.
     #[serde(default)]
-    pub headers: ListenerHeaders,
+    pub(crate) headers: ListenerHeaders,
     /// Probes on connections of clients on which nothing moves, so that a client that has vanished is found.
     #[serde(default = "TcpKeepalive::on")]
-    pub tcp_keepalive: OrOff<TcpKeepalive>,
+    pub(crate) tcp_keepalive: OrOff<TcpKeepalive>,
     /// Whether connections begin with a PROXY protocol header (v1 or v2).
     #[serde(default)]
-    pub proxy_protocol: ProxyProtocol,
+    pub(crate) proxy_protocol: ProxyProtocol,
     /// The fate of a client that ends its sending half (FIN, on TLS close_notify) while it waits for a response, on HTTP/1.
     /// On HTTP/2 requests end by themselves, and tunnels always carry the end of each half on.
     #[serde(default)]
-    pub half_close: HalfClose,
+    pub(crate) half_close: HalfClose,
 }
 
 impl Listener {
     /// The name in logs, metrics and the `listeners` of routes: the one written, or the address as written.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.address.to_string())
     }
 
     /// The address to bind.
-    pub fn socket_address(&self) -> SocketAddr {
+    pub(crate) fn socket_address(&self) -> SocketAddr {
         self.address.into()
     }
 }
@@ -64,33 +64,33 @@ impl Listener {
 /// TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ListenerTls {
+pub(crate) struct ListenerTls {
     /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read
     /// again when the files change.
     #[schemars(length(min = 1))]
-    pub certificates: Vec<CertificateFiles>,
+    pub(crate) certificates: Vec<CertificateFiles>,
     /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.
     #[serde(default)]
-    pub min_version: TlsVersion,
+    pub(crate) min_version: TlsVersion,
     /// Asks clients for certificates. Default: none are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_auth: Option<ClientAuth>,
+    pub(crate) client_auth: Option<ClientAuth>,
 }
 
 /// A certificate and its private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CertificateFiles {
+pub(crate) struct CertificateFiles {
     /// File with the certificate and its chain, PEM, leaf first. Relative to the folder of the configuration
     /// file.
-    pub cert: PathBuf,
+    pub(crate) cert: PathBuf,
     /// File with the private key, PEM. Relative to the folder of the configuration file.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// The TLS versions there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum TlsVersion {
+pub(crate) enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
     #[default]
     #[serde(rename = "1.2")]
@@ -103,25 +103,25 @@ pub enum TlsVersion {
 /// Client certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ClientAuth {
+pub(crate) struct ClientAuth {
     /// File with the authorities that client certificates must come from, PEM. Relative to the folder of the
     /// configuration file.
-    pub ca: PathBuf,
+    pub(crate) ca: PathBuf,
     /// Files with certificate revocation lists, PEM. With any, a client is let in only if each certificate of its
     /// chain, but for the authority itself, is covered by a list of its issuer that has not expired and does not
     /// name it. Relative to the folder of the configuration file. Read again when the files change; then no TLS
     /// session from before is resumed. Default: nothing is revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub crl: Vec<PathBuf>,
+    pub(crate) crl: Vec<PathBuf>,
     /// Whether a client without a certificate is refused.
     #[serde(default = "crate::config::model::yes")]
-    pub required: bool,
+    pub(crate) required: bool,
 }
 
 /// The HTTP versions that a listener can speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.0 and 1.1 (RFC 9112).
     H1,
     /// HTTP/2 (RFC 9113).
@@ -137,19 +137,19 @@ impl Protocol {
 /// Timeouts of the downstream side.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ListenerTimeouts {
+pub(crate) struct ListenerTimeouts {
     /// From the accept to the end of the TLS handshake; then the connection is closed.
-    pub tls_handshake: OrOff<Duration>,
+    pub(crate) tls_handshake: OrOff<Duration>,
     /// From the accept (with TLS, from the end of its handshake), or the first byte of a later request, to the
     /// end of the request's header. A client that drips bytes does not prolong it. 408 where something came,
     /// then the connection is closed.
-    pub request_header: OrOff<Duration>,
+    pub(crate) request_header: OrOff<Duration>,
     /// Between two reads of a request's body; then 408.
-    pub request_body: OrOff<Duration>,
+    pub(crate) request_body: OrOff<Duration>,
     /// A client that reads nothing of its response for this long is cut off.
-    pub response_write: OrOff<Duration>,
+    pub(crate) response_write: OrOff<Duration>,
     /// A connection idle for this long is closed.
-    pub keep_alive: OrOff<Duration>,
+    pub(crate) keep_alive: OrOff<Duration>,
 }
 
 impl Default for ListenerTimeouts {
@@ -168,22 +168,22 @@ impl Default for ListenerTimeouts {
 /// `off`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ListenerLimits {
+pub(crate) struct ListenerLimits {
     /// Connections at once. Over it, the next is accepted when one ends.
-    pub connections: OrOff<NonZeroU32>,
+    pub(crate) connections: OrOff<NonZeroU32>,
     /// Connections at once from one client address. Over it, the connection is closed.
-    pub connections_per_client: OrOff<NonZeroU32>,
+    pub(crate) connections_per_client: OrOff<NonZeroU32>,
     /// Requests on one connection, which is closed after the last of them.
-    pub requests_per_connection: OrOff<NonZeroU32>,
+    pub(crate) requests_per_connection: OrOff<NonZeroU32>,
     /// Fields in a request's header, at most 10000; 431 over it.
     #[schemars(range(max = ListenerLimits::HEADERS_MAX))]
-    pub headers: NonZeroU32,
+    pub(crate) headers: NonZeroU32,
     /// Bytes of a request's header; 431 over it.
-    pub header_bytes: ByteSize,
+    pub(crate) header_bytes: ByteSize,
     /// Bytes of the request target; 414 over it.
-    pub target_bytes: ByteSize,
+    pub(crate) target_bytes: ByteSize,
     /// Bytes of a request's body; 413 over it. A route may set its own.
-    pub body: OrOff<ByteSize>,
+    pub(crate) body: OrOff<ByteSize>,
 }
 
 impl ListenerLimits {
@@ -210,10 +210,10 @@ impl Default for ListenerLimits {
 /// checked only for the fields that the gateway itself sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ListenerHeaders {
+pub(crate) struct ListenerHeaders {
     /// What becomes of fields, trailers included, whose names have an underscore, or another character than letters, digits
-    /// and dashes. They pass by default, as in Envoy and HAProxy and unlike in nginx, because APIs have such fields (`api_key`).
-    pub underscores: Underscores,
+    /// and dashes.
+    pub(crate) underscores: Underscores,
 }
 
 /// Fields whose names some upstreams take for others.
@@ -221,7 +221,7 @@ pub struct ListenerHeaders {
 // them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Underscores {
+pub(crate) enum Underscores {
     /// They go on as they are.
     #[default]
     Pass,
@@ -234,7 +234,7 @@ pub enum Underscores {
 // nothing. HAProxy and Envoy allow it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum HalfClose {
+pub(crate) enum HalfClose {
     /// It counts as gone: its request is given up.
     #[default]
     Abort,
@@ -247,7 +247,7 @@ pub enum HalfClose {
 /// PROXY protocol of a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ProxyProtocol {
+pub(crate) enum ProxyProtocol {
     /// Connections begin with HTTP or TLS.
     #[default]
     Off,

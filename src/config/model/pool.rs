@@ -14,76 +14,76 @@ use crate::config::values::units::{Duration, OrOff};
 /// name stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// Whether connections are kept for later requests; `false` closes each after its request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep_alive: Option<bool>,
+    pub(crate) keep_alive: Option<bool>,
     /// Connections to one endpoint, which is each address that a host name stands for; idle and in use
     /// together.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connections: Option<NonZeroU32>,
+    pub(crate) max_connections: Option<NonZeroU32>,
     /// Idle connections to one endpoint; more are closed when they come back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_idle: Option<u32>,
+    pub(crate) max_idle: Option<u32>,
     /// An idle connection is closed after this, or a second before the server's own `Keep-Alive: timeout=N`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<OrOff<Duration>>,
+    pub(crate) idle_timeout: Option<OrOff<Duration>>,
     /// A connection of this age, give or take 10 %, is closed when it is next idle.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_lifetime: Option<OrOff<Duration>>,
+    pub(crate) max_lifetime: Option<OrOff<Duration>>,
     /// Requests on one connection, which is then closed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_requests: Option<OrOff<NonZeroU32>>,
+    pub(crate) max_requests: Option<OrOff<NonZeroU32>>,
     /// Requests waiting for a connection to one endpoint; 503 over it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_pending: Option<u32>,
+    pub(crate) max_pending: Option<u32>,
     /// How long a request waits for a connection, in all of its tries together; then 503. At an endpoint without an open
     /// connection it waits for half of the time that is left, and no longer than `timeouts.connect`, before it goes to an
     /// endpoint that it has not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub acquire_timeout: Option<OrOff<Duration>>,
+    pub(crate) acquire_timeout: Option<OrOff<Duration>>,
     /// Connections to one endpoint being opened at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connecting: Option<NonZeroU32>,
+    pub(crate) max_connecting: Option<NonZeroU32>,
     /// Connections to one endpoint kept open even when nothing asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_idle: Option<u32>,
+    pub(crate) min_idle: Option<u32>,
     /// Probes on connections on which nothing moves, so that an upstream that has vanished is found. A change holds for new
     /// connections.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tcp_keepalive: Option<OrOff<TcpKeepalive>>,
+    pub(crate) tcp_keepalive: Option<OrOff<TcpKeepalive>>,
 }
 
 /// A complete pool: every key of [`Pool`] decided. Counts are per endpoint and for the whole process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PoolSettings {
+pub(crate) struct PoolSettings {
     /// Whether connections are kept for later requests.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Connections, idle and in use together; at least 1.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Idle connections; at most `max_connections`.
-    pub max_idle: usize,
+    pub(crate) max_idle: usize,
     /// Longest time idle; `None` for no limit.
-    pub idle_timeout: Option<time::Duration>,
+    pub(crate) idle_timeout: Option<time::Duration>,
     /// Greatest age; `None` for no limit.
-    pub max_lifetime: Option<time::Duration>,
+    pub(crate) max_lifetime: Option<time::Duration>,
     /// Requests on one connection, at least 1; `None` for no limit.
-    pub max_requests: Option<u64>,
+    pub(crate) max_requests: Option<u64>,
     /// Requests waiting for a connection.
-    pub max_pending: usize,
+    pub(crate) max_pending: usize,
     /// Longest wait for a connection; `None` for no limit.
-    pub acquire_timeout: Option<time::Duration>,
+    pub(crate) acquire_timeout: Option<time::Duration>,
     /// Connections being opened at once; at least 1.
-    pub max_connecting: usize,
+    pub(crate) max_connecting: usize,
     /// Connections kept open without need; at most `max_idle`.
-    pub min_idle: usize,
+    pub(crate) min_idle: usize,
     /// Probes of TCP on new connections; `None` for none.
-    pub tcp_keepalive: Option<KeepaliveSettings>,
+    pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
 }
 
 impl Pool {
     /// Every key with the value it has where nobody sets it.
-    pub fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         Self {
             keep_alive: Some(true),
             max_connections: Some(crate::config::model::count(256)),
@@ -102,7 +102,7 @@ impl Pool {
     /// Merges the layers, the weightiest first, over the built-in values. Where the layers together make
     /// `max_idle` more than `max_connections`, or `min_idle` more than `max_idle`, the greater one comes
     /// down.
-    pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
+    pub(crate) fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
         let pool = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
         let max_connections = size(pool.max_connections.map_or(1, NonZeroU32::get));
         let max_idle = size(pool.max_idle.unwrap_or_default()).min(max_connections);
@@ -141,7 +141,7 @@ impl Pool {
 
 impl PoolSettings {
     /// The keys in which `now` differs, with both values: `max_idle 64 → 10`.
-    pub fn differences(&self, now: &Self) -> Vec<String> {
+    pub(crate) fn differences(&self, now: &Self) -> Vec<String> {
         let limit =
             |limit: Option<time::Duration>| limit.map_or("off".to_owned(), |limit| format!("{limit:?}"));
         let count = |count: Option<u64>| count.map_or("off".to_owned(), |count| count.to_string());

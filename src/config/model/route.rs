@@ -25,80 +25,80 @@ use crate::path;
 #[schemars(extend("oneOf" = [
     { "required": ["upstream"] }, { "required": ["respond"] }, { "required": ["redirect"] }
 ]))]
-pub struct Route {
+pub(crate) struct Route {
     /// Shows in logs, metrics and the admin listener. By it a reload knows the route again. Default: its match and
     /// listeners in short, and a number where several are the same in that.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Names of the listeners that the route is for. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub listeners: Option<Vec<String>>,
+    pub(crate) listeners: Option<Vec<String>>,
     /// Which requests. Of several routes that match, the most specific answers. Default: all requests.
     #[serde(default, rename = "match")]
-    pub matches: Match,
+    pub(crate) matches: Match,
     /// Forwards the request: to an upstream written here, or to one of `upstreams` by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<UpstreamChoice>,
+    pub(crate) upstream: Option<UpstreamChoice>,
     /// Answers with this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub respond: Option<Respond>,
+    pub(crate) respond: Option<Respond>,
     /// Answers with a redirect.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub redirect: Option<Redirect>,
+    pub(crate) redirect: Option<Redirect>,
     /// Changes the path before it is forwarded. Default: it is forwarded as it was matched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rewrite: Option<Rewrite>,
+    pub(crate) rewrite: Option<Rewrite>,
     /// Which paths are taken that others could read differently.
     #[serde(default)]
-    pub paths: Paths,
+    pub(crate) paths: Paths,
     /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
     /// a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<HostHeader>,
+    pub(crate) host: Option<HostHeader>,
     /// Turns a `Location` that names the upstream itself into the one that the client can use.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rewrite_location: Option<RewriteLocation>,
+    pub(crate) rewrite_location: Option<RewriteLocation>,
     /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rewrite_cookies: Option<RewriteCookies>,
+    pub(crate) rewrite_cookies: Option<RewriteCookies>,
     /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
     /// that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub(crate) pool: Option<Pool>,
     /// How long the upstream may take.
     #[serde(default)]
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
     /// What is tried again.
     #[serde(default)]
-    pub retry: Retry,
+    pub(crate) retry: Retry,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub upgrade: Option<Vec<UpgradeProtocol>>,
+    pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
     /// How much a client may send.
     #[serde(default)]
-    pub limits: RouteLimits,
+    pub(crate) limits: RouteLimits,
     /// Changes of headers, on the way up and on the way back.
     #[serde(default)]
-    pub headers: Headers,
+    pub(crate) headers: Headers,
     /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
     /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
     /// which is called as its file is: `shout` for `plugins/shout.wasm`.
     /// Replaces the list of `defaults`; `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    pub filters: Option<Vec<FilterUse>>,
+    pub(crate) filters: Option<Vec<FilterUse>>,
 }
 
 impl Route {
     /// The name in logs, metrics and the admin listener: the one written, or the match in short, as in
     /// `GET,POST api.example.com/users/{id} ?page x-version: on web,api`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.in_short(&|_, value| value))
     }
 
     /// Returns the match and the listeners in short, with what `shown` returns for a value and its path in the route.
-    pub fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+    pub(crate) fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
         let matches = self.matches.in_short(shown);
         let Some(listeners) = &self.listeners else { return matches };
         let listeners = listeners.iter().enumerate();
@@ -111,52 +111,52 @@ impl Route {
 /// What routes inherit: each key is as in a route, and a route's own wins.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Defaults {
+pub(crate) struct Defaults {
     /// Which paths are taken that others could read differently.
     #[serde(default)]
-    pub paths: Paths,
+    pub(crate) paths: Paths,
     /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
     /// a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<HostHeader>,
+    pub(crate) host: Option<HostHeader>,
     /// Turns a `Location` that names the upstream itself into the one that the client can use.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rewrite_location: Option<RewriteLocation>,
+    pub(crate) rewrite_location: Option<RewriteLocation>,
     /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rewrite_cookies: Option<RewriteCookies>,
+    pub(crate) rewrite_cookies: Option<RewriteCookies>,
     /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
     /// that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub(crate) pool: Option<Pool>,
     /// How long the upstream may take.
     #[serde(default)]
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
     /// What is tried again.
     #[serde(default)]
-    pub retry: Retry,
+    pub(crate) retry: Retry,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub upgrade: Option<Vec<UpgradeProtocol>>,
+    pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
     /// How much a client may send.
     #[serde(default)]
-    pub limits: RouteLimits,
+    pub(crate) limits: RouteLimits,
     /// Changes of headers, on the way up and on the way back.
     #[serde(default)]
-    pub headers: Headers,
+    pub(crate) headers: Headers,
     /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
     /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
     /// which is called as its file is: `shout` for `plugins/shout.wasm`.
     /// A route's own list replaces this one. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    pub filters: Option<Vec<FilterUse>>,
+    pub(crate) filters: Option<Vec<FilterUse>>,
 }
 
 /// The treatment of `Location` in responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RewriteLocation {
+pub(crate) enum RewriteLocation {
     /// A location that names the upstream's own scheme, host and port, or a path behind its base path and `add_prefix`, becomes
     /// the client's URL of the same thing. With `host: preserve`, one that names the client's host keeps scheme and host, and
     /// only its path changes. Locations of other sites and relative ones stay.
@@ -169,7 +169,7 @@ pub enum RewriteLocation {
 /// The treatment of `Set-Cookie` in responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RewriteCookies {
+pub(crate) enum RewriteCookies {
     /// A `Domain` that is the upstream's and not the client's is removed, which leaves the cookie to the host that the client
     /// asked for. A `Path` behind the base path and `add_prefix` becomes the client's path.
     Auto,
@@ -181,18 +181,18 @@ pub enum RewriteCookies {
 /// Paths that an upstream could read differently than the routes do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Paths {
+pub(crate) struct Paths {
     /// What becomes of a request with `%2F` in its path. `reject`: 400, because many upstreams take it for a slash,
     /// and then serve what another route is for. `keep`: it is part of its segment, to the routes and on its way up, as
     /// RabbitMQ, npm and GitLab need it. Default: `reject`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub encoded_slash: Option<EncodedSlash>,
+    pub(crate) encoded_slash: Option<EncodedSlash>,
 }
 
 /// What becomes of `%2F` in a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum EncodedSlash {
+pub(crate) enum EncodedSlash {
     /// The request is refused with 400.
     #[default]
     Reject,
@@ -208,36 +208,36 @@ pub enum EncodedSlash {
     { "not": { "required": ["path", "template"] } },
     { "not": { "required": ["prefix", "template"] } }
 ]))]
-pub struct Match {
+pub(crate) struct Match {
     /// Exactly this path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<RoutePath>,
+    pub(crate) path: Option<RoutePath>,
     /// This path and all below it, at segment borders: `/api` is `/api` and `/api/x`, not `/apix`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<RoutePath>,
+    pub(crate) prefix: Option<RoutePath>,
     /// Paths of this form; `{id}` is any one segment: `/users/{id}/orders/{order}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<PathTemplate>,
+    pub(crate) template: Option<PathTemplate>,
     /// This host, or with `*.example.com` every name below it. Case and port do not matter. Default: any
     /// host.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<HostPattern>,
+    pub(crate) host: Option<HostPattern>,
     /// One of these methods. Default: any method.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub methods: Option<Vec<Method>>,
+    pub(crate) methods: Option<Vec<Method>>,
     /// These headers: each name with the value it must have, or `present` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub headers: BTreeMap<HeaderName, ValueMatch>,
+    pub(crate) headers: BTreeMap<HeaderName, ValueMatch>,
     /// These query parameters: each name with the value it must have, or `present` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub query: BTreeMap<String, ValueMatch>,
+    pub(crate) query: BTreeMap<String, ValueMatch>,
 }
 
 /// The path of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathMatch<'a> {
+pub(crate) enum PathMatch<'a> {
     /// Any path.
     Any,
     /// Exactly this path.
@@ -250,7 +250,7 @@ pub enum PathMatch<'a> {
 
 impl Match {
     /// What the path must be.
-    pub fn path_match(&self) -> PathMatch<'_> {
+    pub(crate) fn path_match(&self) -> PathMatch<'_> {
         match (&self.path, &self.prefix, &self.template) {
             (Some(path), ..) => PathMatch::Exact(path),
             (_, Some(prefix), _) => PathMatch::Prefix(prefix),
@@ -291,7 +291,7 @@ impl Match {
 /// Where a route forwards to.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum UpstreamChoice {
+pub(crate) enum UpstreamChoice {
     /// The name of one of `upstreams`.
     Named(String),
     /// One of its own.
@@ -301,21 +301,21 @@ pub enum UpstreamChoice {
 /// A fixed response.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Respond {
+pub(crate) struct Respond {
     /// Status code, 200 to 599.
     #[schemars(range(min = 200, max = 599))]
-    pub status: u16,
+    pub(crate) status: u16,
     /// Header fields, each with a value or a list of values, which makes a line of each. The length is set from the body.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub headers: BTreeMap<HeaderName, HeaderValues>,
+    pub(crate) headers: BTreeMap<HeaderName, HeaderValues>,
     /// The body.
-    pub body: String,
+    pub(crate) body: String,
     /// The time from the end of the request's header until the response, at most 60s. What the client sends meanwhile is read and
     /// discarded; a client that leaves ends the wait. It plays a slow upstream. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = Duration::pattern_to_a_minute()))]
-    pub delay: Option<Duration>,
+    pub(crate) delay: Option<Duration>,
 }
 
 impl Respond {
@@ -340,33 +340,33 @@ impl Default for Respond {
         { "not": { "required": ["to", "port"] }, "$comment": INSTEAD_OF_TO }
     ]
 ))]
-pub struct Redirect {
+pub(crate) struct Redirect {
     /// Where to: an absolute URL, or a path on the same host. Sent as the `location` field (RFC 9110
     /// §10.2.2). The request's query is not carried over.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<RedirectTarget>,
+    pub(crate) to: Option<RedirectTarget>,
     /// The scheme to go to; host, path and query stay, and the port is the scheme's unless `port` is written. Default: the
     /// scheme that the client used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
     /// The host to go to; path and query stay. Default: the host that the client asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<ServerName>,
+    pub(crate) host: Option<ServerName>,
     /// The port to go to. Default: with `scheme`, the one of the scheme; without, the one that the client used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<NonZeroU16>,
+    pub(crate) port: Option<NonZeroU16>,
     /// Status code. 307 and 308 keep method and body, 303 makes a GET of every request, and 301 and 302 make one of a POST.
     /// 301 and 308 are remembered by clients.
     #[serde(default = "Redirect::status_built_in")]
     #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
-    pub status: u16,
+    pub(crate) status: u16,
 }
 
 const INSTEAD_OF_TO: &str = "write it into the URL of `to`, or take `to` out: path and query stay then";
 
 /// The one form of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedirectForm<'a> {
+pub(crate) enum RedirectForm<'a> {
     /// To a place that the configuration has.
     To(&'a RedirectTarget),
     /// To the same path and query, with these in place of the client's.
@@ -382,7 +382,7 @@ pub enum RedirectForm<'a> {
 
 impl Redirect {
     /// The form that is written.
-    pub fn form(&self) -> RedirectForm<'_> {
+    pub(crate) fn form(&self) -> RedirectForm<'_> {
         match &self.to {
             Some(to) => RedirectForm::To(to),
             None => {
@@ -393,7 +393,7 @@ impl Redirect {
 
     /// Returns the target, or what takes the place of the client's: `scheme https, port 8443`. `shown` returns the text for a
     /// value and its path in the redirect.
-    pub fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+    pub(crate) fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
         let shown = |key: &str, value: String| shown(&path![key], value);
         match self.form() {
             RedirectForm::To(to) => shown("to", to.to_string()),
@@ -431,25 +431,25 @@ impl Redirect {
         { "not": { "required": ["template", "add_prefix"] }, "$comment": "begin `template` with the prefix" }
     ]
 ))]
-pub struct Rewrite {
+pub(crate) struct Rewrite {
     /// Always this path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<RoutePath>,
+    pub(crate) path: Option<RoutePath>,
     /// The path without this beginning; `/` where nothing is left.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub strip_prefix: Option<RoutePath>,
+    pub(crate) strip_prefix: Option<RoutePath>,
     /// The path with this before it. With `strip_prefix` the one takes the place of the other: `/api` and `/api/x` become
     /// `/v2` and `/v2/x`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub add_prefix: Option<RoutePath>,
+    pub(crate) add_prefix: Option<RoutePath>,
     /// A path with parameters of the route's `match.template`: `/v2/users/{id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<PathTemplate>,
+    pub(crate) template: Option<PathTemplate>,
 }
 
 /// The one form of a rewrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RewriteForm<'a> {
+pub(crate) enum RewriteForm<'a> {
     /// Always this path.
     Path(&'a RoutePath),
     /// The path without one beginning, and with another.
@@ -465,7 +465,7 @@ pub enum RewriteForm<'a> {
 
 impl Rewrite {
     /// The form that is written; in a validated configuration there is one.
-    pub fn form(&self) -> Option<RewriteForm<'_>> {
+    pub(crate) fn form(&self) -> Option<RewriteForm<'_>> {
         let path = self.path.as_ref().map(RewriteForm::Path);
         let template = self.template.as_ref().map(RewriteForm::Template);
         let (strip, add) = (self.strip_prefix.as_ref(), self.add_prefix.as_ref());
@@ -477,37 +477,37 @@ impl Rewrite {
 /// Limits of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct RouteLimits {
+pub(crate) struct RouteLimits {
     /// Bytes of a request's body; 413 over it. Default: the limit of the listener.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<OrOff<ByteSize>>,
+    pub(crate) body: Option<OrOff<ByteSize>>,
 }
 
 /// Changes of headers. A route's changes come on top of those of `defaults`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Headers {
+pub(crate) struct Headers {
     /// Of the request, before it is forwarded.
-    pub request: HeaderEdits,
+    pub(crate) request: HeaderEdits,
     /// Of the response, before it is sent back.
-    pub response: HeaderEdits,
+    pub(crate) response: HeaderEdits,
 }
 
 /// Changes of one message's header. First `remove`, then `set`, then `add`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct HeaderEdits {
+pub(crate) struct HeaderEdits {
     /// Fields to have with this value and no other, or with a list of values: `set-cookie: [a=1, b=2]` makes two lines.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub set: BTreeMap<HeaderName, HeaderValues>,
+    pub(crate) set: BTreeMap<HeaderName, HeaderValues>,
     /// Fields to add to those that are there, each with a value or a list of values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub add: BTreeMap<HeaderName, HeaderValues>,
+    pub(crate) add: BTreeMap<HeaderName, HeaderValues>,
     /// Fields to take out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub remove: Vec<HeaderName>,
+    pub(crate) remove: Vec<HeaderName>,
 }
 
 impl HeaderEdits {

@@ -8,17 +8,17 @@ use crate::config::values::units::{Duration, OrOff};
 /// How the program stops after SIGTERM, SIGINT or SIGQUIT.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     /// How long the gateway goes on accepting and serving while `/ready` already says 503, so that load balancers stop sending
     /// requests before it drains. A second signal ends the delay.
-    pub delay: OrOff<Duration>,
+    pub(crate) delay: OrOff<Duration>,
     /// How long requests in flight may take to end; then they are cut off. `off` waits for the last of them.
-    pub drain: OrOff<Duration>,
+    pub(crate) drain: OrOff<Duration>,
     /// Whether `drain` is a limit, too, for response streams and upgraded connections whose route a reload has
     /// removed: they have that time from then on, or from their beginning if that comes later. A route that is there
     /// again in time, by its name, lifts the limit. It holds for those that began while this was on. Otherwise
     /// they are let finish.
-    pub drain_removed_routes: bool,
+    pub(crate) drain_removed_routes: bool,
 }
 
 impl Default for Shutdown {

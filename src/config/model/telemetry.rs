@@ -13,9 +13,9 @@ use crate::config::values::units::OrOff;
 /// What the program tells about its work.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     /// A line for each request; on unless it is `off`.
-    pub access_log: OrOff<AccessLog>,
+    pub(crate) access_log: OrOff<AccessLog>,
 }
 
 impl Default for Telemetry {
@@ -27,17 +27,17 @@ impl Default for Telemetry {
 /// The access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     /// How a line looks.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// Where lines go: `stdout`, `stderr`, or a file, relative to the folder of the configuration file.
-    pub output: LogOutput,
+    pub(crate) output: LogOutput,
 }
 
 /// The looks of an access log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object with everything.
     #[default]
     Json,
@@ -47,7 +47,7 @@ pub enum LogFormat {
 
 /// Where the access log goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LogOutput {
+pub(crate) enum LogOutput {
     /// Standard output.
     #[default]
     Stdout,

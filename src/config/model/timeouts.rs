@@ -10,50 +10,50 @@ use crate::config::values::units::{ByteSize, Duration, OrOff};
 /// How long an upstream may take. Keys that are left out come from the upstream, then from `defaults`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// From the beginning of a connection attempt until it can be used: TCP and TLS together. Then the attempt has failed, and
     /// the next endpoint is asked (`retry.on`). The first such failure of a request starts a round of the same length. A try at
     /// another endpoint that begins in the round costs none of `retry.attempts`, and may end after it; every later try costs one.
     /// `off` leaves a silent endpoint to the kernel, which gives up after about two minutes, and lets the round last until each
     /// endpoint has been asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect: Option<OrOff<Duration>>,
+    pub(crate) connect: Option<OrOff<Duration>>,
     /// From the last byte of the request until the end of the response's header; then 504.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_header: Option<OrOff<Duration>>,
+    pub(crate) response_header: Option<OrOff<Duration>>,
     /// Between two reads, or two writes, of a body; then the exchange is cut off. It also ends a WebSocket, or another tunnel, on
     /// which nothing moves either way for this long, whoever is still there: where peers send no pings of their own, raise it or
     /// switch it off, and leave vanished peers to `tcp_keepalive`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle: Option<OrOff<Duration>>,
+    pub(crate) idle: Option<OrOff<Duration>>,
     /// From the end of the request's header until the last byte of the response, retries included; then 504,
     /// or a cut where the response has begun. Does not hold for upgrades and event streams.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<OrOff<Duration>>,
+    pub(crate) request: Option<OrOff<Duration>>,
     /// From the beginning of one attempt until the end of its response's header; then the next attempt, or
     /// 504.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_try: Option<OrOff<Duration>>,
+    pub(crate) per_try: Option<OrOff<Duration>>,
 }
 
 /// Complete timeouts: every key of [`Timeouts`] decided; `None` for `off`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RouteTimeouts {
+pub(crate) struct RouteTimeouts {
     /// From the beginning of a connection attempt until it can be used.
-    pub connect: Option<time::Duration>,
+    pub(crate) connect: Option<time::Duration>,
     /// From the last byte of the request until the end of the response's header.
-    pub response_header: Option<time::Duration>,
+    pub(crate) response_header: Option<time::Duration>,
     /// Between two reads, or two writes, of a body.
-    pub idle: Option<time::Duration>,
+    pub(crate) idle: Option<time::Duration>,
     /// The whole exchange.
-    pub request: Option<time::Duration>,
+    pub(crate) request: Option<time::Duration>,
     /// One attempt, until the end of its response's header.
-    pub per_try: Option<time::Duration>,
+    pub(crate) per_try: Option<time::Duration>,
 }
 
 impl Timeouts {
     /// Every key with the value it has where nobody sets it.
-    pub fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         Self {
             connect: Some(OrOff::On(Duration::from_secs(3))),
             response_header: Some(OrOff::On(Duration::from_secs(15))),
@@ -64,7 +64,7 @@ impl Timeouts {
     }
 
     /// Merges the layers, the weightiest first, over the built-in values.
-    pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a Timeouts>) -> RouteTimeouts {
+    pub(crate) fn resolve<'a>(layers: impl IntoIterator<Item = &'a Timeouts>) -> RouteTimeouts {
         let timeouts = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
         RouteTimeouts {
             connect: timeouts.connect.unwrap_or_default().duration(),
@@ -96,31 +96,31 @@ impl Default for RouteTimeouts {
 /// What is tried again. Keys that are left out come from `defaults`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Retry {
+pub(crate) struct Retry {
     /// Retries; 0 for none. Where a connection could not be opened, other endpoints that have not been asked do not count, within
     /// the time that `timeouts.connect` sets. After them each attempt asks the endpoint that failed longest ago.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u8>,
+    pub(crate) attempts: Option<u8>,
     /// The failures that are tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on: Option<Vec<RetryOn>>,
+    pub(crate) on: Option<Vec<RetryOn>>,
     /// The wait before an attempt after a connection could not be opened, doubled for each further one. Endpoints that cost no
     /// attempt are asked at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backoff: Option<OrOff<Duration>>,
+    pub(crate) backoff: Option<OrOff<Duration>>,
     /// Request bodies up to this size are kept until a response begins, so that an idempotent request whose kept connection
     /// turns out to be closed can be sent again. `off` keeps none: only requests without a body go again then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep_body: Option<OrOff<ByteSize>>,
+    pub(crate) keep_body: Option<OrOff<ByteSize>>,
 }
 
 /// What holds for the retries of all routes together. What each of them retries is in its own `retry`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct RetryTotals {
+pub(crate) struct RetryTotals {
     /// Bytes of all request bodies that are kept at once, in the whole process. Over it, further bodies are not kept, and the
     /// metric `gateway_retry_unkept_bodies_total` counts them.
-    pub keep_body_total: ByteSize,
+    pub(crate) keep_body_total: ByteSize,
 }
 
 impl Default for RetryTotals {
@@ -132,7 +132,7 @@ impl Default for RetryTotals {
 /// A failure that can be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RetryOn {
+pub(crate) enum RetryOn {
     /// No connection could be opened: it was refused, the address cannot be reached, the TLS handshake failed, or
     /// `timeouts.connect` or `per_try` passed meanwhile. Nothing of the request was sent, so a request of any method goes to each
     /// other endpoint in turn, once, whatever `attempts` is; then `attempts` buy further tries. While an endpoint has no open
@@ -146,22 +146,22 @@ pub enum RetryOn {
 
 /// Complete retries: every key of [`Retry`] decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetrySettings {
+pub(crate) struct RetrySettings {
     /// Retries at the endpoint that failed.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Whether a connection that could not be opened is tried again.
-    pub on_connect: bool,
+    pub(crate) on_connect: bool,
     /// Whether a kept connection that turned out closed is tried again.
-    pub on_stale: bool,
+    pub(crate) on_stale: bool,
     /// The wait before the first retry; `None` for no wait.
-    pub backoff: Option<time::Duration>,
+    pub(crate) backoff: Option<time::Duration>,
     /// Bytes of a request's body that is kept for another try; `None` to keep none.
-    pub keep_body: Option<usize>,
+    pub(crate) keep_body: Option<usize>,
 }
 
 impl Retry {
     /// Every key with the value it has where nobody sets it.
-    pub fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         Self {
             attempts: Some(1),
             on: Some(vec![RetryOn::Connect, RetryOn::Stale]),
@@ -171,7 +171,7 @@ impl Retry {
     }
 
     /// Merges the layers, the weightiest first, over the built-in values.
-    pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a Retry>) -> RetrySettings {
+    pub(crate) fn resolve<'a>(layers: impl IntoIterator<Item = &'a Retry>) -> RetrySettings {
         let retry = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
         let on = retry.on.unwrap_or_default();
         RetrySettings {

@@ -16,38 +16,38 @@ use crate::config::values::units::{Duration, OrOff};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`. A path in it goes
     /// before the path of each request: to `http://app:3000/v2` a request for `/users` goes as `/v2/users`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<EndpointUrl>,
+    pub(crate) url: Option<EndpointUrl>,
     /// Several endpoints, each a URL or `{ url, weight }`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
-    pub endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     /// How an endpoint is chosen for a request.
     #[serde(default)]
-    pub balance: Balance,
+    pub(crate) balance: Balance,
     /// How often a host name is looked up again; `off` looks it up once. Each of its addresses is an endpoint,
     /// but for those that this machine has no route to. Addresses that are gone are drained.
     #[serde(default = "Upstream::resolve_built_in")]
-    pub resolve: OrOff<Duration>,
+    pub(crate) resolve: OrOff<Duration>,
     /// TLS to `https` endpoints.
     #[serde(default)]
-    pub tls: UpstreamTls,
+    pub(crate) tls: UpstreamTls,
     /// The HTTP version spoken.
     #[serde(default)]
-    pub protocol: UpstreamProtocol,
+    pub(crate) protocol: UpstreamProtocol,
     /// The letter case of field names in HTTP/1: of requests to the upstream, and of its responses to clients. Recipients must
     /// not care (RFC 9110 §5.1); `preserve` is for those that do.
     #[serde(default)]
-    pub header_case: HeaderCase,
+    pub(crate) header_case: HeaderCase,
     /// Connections, shared by the routes that name this upstream and set no `pool` of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub(crate) pool: Option<Pool>,
     /// Timeouts of the routes to this upstream, where they set none of their own.
     #[serde(default)]
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
 }
 
 impl Upstream {
@@ -56,7 +56,7 @@ impl Upstream {
     }
 
     /// All endpoints, in the order of the file, whichever way they are written; at least one.
-    pub fn all_endpoints(&self) -> impl Iterator<Item = (&EndpointUrl, NonZeroU32)> {
+    pub(crate) fn all_endpoints(&self) -> impl Iterator<Item = (&EndpointUrl, NonZeroU32)> {
         let url = self.url.iter().map(|url| (url, NonZeroU32::MIN));
         url.chain(self.endpoints.iter().map(|endpoint| (&endpoint.url, endpoint.weight)))
     }
@@ -65,12 +65,12 @@ impl Upstream {
 /// One server: its URL alone, or with its weight.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "EndpointForm")]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Where it is.
-    pub url: EndpointUrl,
+    pub(crate) url: EndpointUrl,
     /// Its share of the requests, relative to the other endpoints' weights. Each address that a host name
     /// stands for has this weight.
-    pub weight: NonZeroU32,
+    pub(crate) weight: NonZeroU32,
 }
 
 impl JsonSchema for Endpoint {
@@ -123,7 +123,7 @@ impl From<EndpointForm> for Endpoint {
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Balance {
+pub(crate) enum Balance {
     /// One after the other, by weight.
     #[default]
     RoundRobin,
@@ -132,22 +132,22 @@ pub enum Balance {
 /// TLS to an upstream; only for `https` endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct UpstreamTls {
+pub(crate) struct UpstreamTls {
     /// The name asked for in the handshake, and checked in the certificate. Default: the host of the
     /// endpoint's URL.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sni: Option<ServerName>,
+    pub(crate) sni: Option<ServerName>,
     /// File with the certificates to trust, PEM, in place of the system's authorities: those of authorities, and
     /// those that upstreams show themselves, such as self-signed ones. Relative to the folder of the
     /// configuration file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// The certificate to show when the upstream asks for one. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<CertificateFiles>,
+    pub(crate) client: Option<CertificateFiles>,
     /// Whether the upstream's certificate is checked. `false` accepts any, even a broken one, and lets anybody answer
     /// in the upstream's place: for experiments only. To trust a self-signed certificate, name it under `ca`.
-    pub verify: bool,
+    pub(crate) verify: bool,
 }
 
 impl Default for UpstreamTls {
@@ -159,7 +159,7 @@ impl Default for UpstreamTls {
 /// The HTTP versions that an upstream can be spoken to with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum UpstreamProtocol {
+pub(crate) enum UpstreamProtocol {
     /// HTTP/1.1 for now, whatever the upstream could speak.
     #[default]
     Auto,
@@ -170,7 +170,7 @@ pub enum UpstreamProtocol {
 /// The letter cases that field names can be sent in by HTTP/1; HTTP/2 has lower case alone (RFC 9113 §8.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum HeaderCase {
+pub(crate) enum HeaderCase {
     /// As in HTTP/2: `content-type`.
     #[default]
     Lower,

@@ -13,14 +13,14 @@ use crate::config::values::units::ByteSize;
 /// What holds for all plugins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wasm {
+pub(crate) struct Wasm {
     /// Where compiled modules are kept from one start to the next: a folder, relative to the folder of the
     /// configuration file; `auto` for `$CACHE_DIRECTORY`, which systemd sets, else `$XDG_CACHE_HOME/gateway`, else
     /// `$HOME/.cache/gateway`, else nowhere; `off` for nowhere. What is in it is run as code: nobody else may be
     /// allowed to write there.
-    pub cache: WasmCache,
+    pub(crate) cache: WasmCache,
     /// Largest file of a module. Compiling one takes many times its size in memory, and a second of CPU time a megabyte.
-    pub module_bytes: ByteSize,
+    pub(crate) module_bytes: ByteSize,
 }
 
 impl Default for Wasm {
@@ -32,7 +32,7 @@ impl Default for Wasm {
 
 /// Where compiled modules are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum WasmCache {
+pub(crate) enum WasmCache {
     /// Where the system keeps such things.
     #[default]
     Auto,

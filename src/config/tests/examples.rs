@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{MINIMAL, parse};
+use crate::config::load::files::Files;
 use crate::config::{self, json_schema};
 
 fn schema_accepts(text: &str) -> bool {
@@ -13,7 +14,7 @@ fn schema_accepts(text: &str) -> bool {
 #[test]
 fn the_sample_is_a_good_file() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
-    let loaded = config::load(&path).unwrap();
+    let loaded = config::load(&path, &Files::new()).unwrap();
     assert_eq!((loaded.config.listeners.len(), loaded.config.routes.len()), (2, 6));
     assert!(schema_accepts(&std::fs::read_to_string(&path).unwrap()));
 }
@@ -21,7 +22,7 @@ fn the_sample_is_a_good_file() {
 #[test]
 fn what_is_loaded_can_be_written_and_loaded_again() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
-    let config = config::load(&path).unwrap().config;
+    let config = config::load(&path, &Files::new()).unwrap().config;
     let written = serde_yaml::to_string(&config).unwrap();
     assert_eq!(config::parse(&written, "written", "".as_ref()).unwrap().config, config);
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{MINIMAL, parse};
 use crate::config::load;
+use crate::config::load::files::Files;
 
 const SAMPLE: &str = concat!(
     include_str!("../../../gateway.yaml"),
@@ -147,7 +148,7 @@ fn a_file_that_cannot_be_read_is_one_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.yaml");
     let error = |expected: &str| {
-        let errors = load(&file).unwrap_err();
+        let errors = load(&file, &Files::new()).unwrap_err();
         assert_eq!(errors.errors().len(), 1);
         assert!(errors.to_string().contains(expected), "{errors}");
         errors.errors()[0].position()
@@ -158,7 +159,7 @@ fn a_file_that_cannot_be_read_is_one_error() {
     std::fs::write(&file, "#".repeat((16 << 20) + 1)).unwrap();
     assert_eq!(error("is larger than 16 MiB"), None);
     std::fs::write(&file, MINIMAL).unwrap();
-    assert!(load(&file).is_ok());
+    assert!(load(&file, &Files::new()).is_ok());
 }
 
 #[test]

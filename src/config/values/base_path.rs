@@ -6,7 +6,7 @@ use super::text::Malformed;
 /// The path that goes before the path of each request to an endpoint, in the form that requests' paths have after
 /// normalising, without a slash at its end: `/v2` of `http://app:3000/v2/`. Empty for a URL without a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct BasePath(String);
+pub(crate) struct BasePath(String);
 
 /// Matches what [`BasePath::parse`] accepts.
 pub(crate) fn pattern() -> String {
@@ -17,7 +17,7 @@ pub(crate) fn pattern() -> String {
 
 impl BasePath {
     /// The path: empty, or with a slash at its beginning and none at its end.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 

@@ -13,7 +13,7 @@ use super::{pattern, punycode};
 
 /// A method; case matters (RFC 9110 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Method(http::Method);
+pub(crate) struct Method(http::Method);
 
 text_type!(Method, format: "method", pattern: method_pattern());
 
@@ -29,7 +29,7 @@ fn method_pattern() -> String {
 
 impl Method {
     /// The method as the `http` crate has it.
-    pub fn as_http(&self) -> &http::Method {
+    pub(crate) fn as_http(&self) -> &http::Method {
         &self.0
     }
 }
@@ -65,13 +65,13 @@ const STANDARD_METHODS: [&str; 9] =
 
 /// A header name; prints in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HeaderName(http::HeaderName);
+pub(crate) struct HeaderName(http::HeaderName);
 
 text_type!(HeaderName, format: "header-name", pattern: pattern::whole(pattern::TOKEN));
 
 impl HeaderName {
     /// The name as the `http` crate has it.
-    pub fn as_http(&self) -> &http::HeaderName {
+    pub(crate) fn as_http(&self) -> &http::HeaderName {
         &self.0
     }
 }
@@ -111,16 +111,9 @@ impl FromStr for HeaderName {
 
 /// The value of a header: printable ASCII (RFC 9110 §5.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HeaderValue(http::HeaderValue);
+pub(crate) struct HeaderValue(http::HeaderValue);
 
 text_type!(HeaderValue, format: "header-value", pattern: "^[\\t\\x20-\\x7e]*$");
-
-impl HeaderValue {
-    /// The value as the `http` crate has it.
-    pub fn as_http(&self) -> &http::HeaderValue {
-        &self.0
-    }
-}
 
 impl fmt::Display for HeaderValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,11 +137,11 @@ impl FromStr for HeaderValue {
 /// The values of a header that the configuration writes, at least one: a text, or a list of texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(from = "HeaderValuesForm", into = "HeaderValuesForm")]
-pub struct HeaderValues(Vec<HeaderValue>);
+pub(crate) struct HeaderValues(Vec<HeaderValue>);
 
 impl HeaderValues {
     /// Returns the values in the order of the file, which is the order of their lines in a message.
-    pub fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
         self.0.iter()
     }
 }
@@ -197,7 +190,7 @@ impl From<HeaderValues> for HeaderValuesForm {
 
 /// Which hosts a route is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
+pub(crate) enum HostPattern {
     /// This host; in lower case.
     Exact(String),
     /// Every name below this domain, however deep: `*.example.com` is kept as `.example.com`, in lower case.
@@ -283,7 +276,7 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 
 /// The Host that an upstream is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum HostHeader {
+pub(crate) enum HostHeader {
     /// The endpoint's own: host and port of its URL.
     #[default]
     Upstream,
@@ -340,7 +333,7 @@ impl FromStr for HostHeader {
 
 /// What a header or a query parameter must be for a route to match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ValueMatch {
+pub(crate) enum ValueMatch {
     /// There, with any value.
     Present,
     /// Exactly this value.
@@ -368,7 +361,7 @@ impl FromStr for ValueMatch {
 
 /// Where a redirect leads: an absolute URL, or an absolute path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RedirectTarget(String);
+pub(crate) struct RedirectTarget(String);
 
 text_type!(RedirectTarget, format: "redirect-target", pattern: redirect_pattern());
 
@@ -383,7 +376,7 @@ fn redirect_pattern() -> String {
 
 impl RedirectTarget {
     /// The value of the `location` field.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -411,7 +404,7 @@ impl FromStr for RedirectTarget {
 
 /// A protocol that a client may upgrade to (RFC 9110 §7.8), in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct UpgradeProtocol(String);
+pub(crate) struct UpgradeProtocol(String);
 
 text_type!(UpgradeProtocol, format: "upgrade-protocol", pattern: {
     let refused = "(?:[hH]2[cC]$|[hH][tT][tT][pP]/|[tT][lL][sS]/)";
@@ -425,7 +418,7 @@ impl UpgradeProtocol {
     }
 
     /// The name in lower case.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod look_alike;
 pub(crate) mod network;
 pub(crate) mod path;
 pub(crate) mod pattern;
-pub mod printable;
+pub(crate) mod printable;
 pub(crate) mod punycode;
 pub(crate) mod text;
 pub(crate) mod units;

@@ -15,7 +15,7 @@ use super::{pattern, punycode};
 
 /// An IP address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Address(SocketAddr);
+pub(crate) struct Address(SocketAddr);
 
 text_type!(Address, format: "socket-address", pattern: {
     let (ipv4, ipv6, port) = (pattern::ipv4(), pattern::ipv6(), pattern::number(0, u16::MAX.into()));
@@ -79,7 +79,7 @@ fn advise_address(text: &str) -> String {
 
 /// A network, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network(IpNet);
+pub(crate) struct Network(IpNet);
 
 text_type!(Network, format: "network", pattern: {
     let (ipv4, ipv6) = (pattern::ipv4(), pattern::ipv6());
@@ -89,7 +89,7 @@ text_type!(Network, format: "network", pattern: {
 
 impl Network {
     /// The network; a single address is a network of its own.
-    pub fn net(self) -> IpNet {
+    pub(crate) fn net(self) -> IpNet {
         self.0
     }
 }
@@ -121,7 +121,7 @@ impl FromStr for Network {
 /// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// Plain TCP.
     Http,
     /// TLS.
@@ -130,7 +130,7 @@ pub enum Scheme {
 
 impl Scheme {
     /// The port where none is written (RFC 9110 §4.2).
-    pub fn default_port(self) -> u16 {
+    pub(crate) fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
@@ -138,7 +138,7 @@ impl Scheme {
     }
 
     /// As in a URL: `http` or `https`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -148,15 +148,15 @@ impl Scheme {
 
 /// The URL of an endpoint: scheme, host and port, and a base path that goes before the path of each request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointUrl {
+pub(crate) struct EndpointUrl {
     /// How to connect.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// A name, an IPv4 address, or an IPv6 address without brackets; in lower case.
-    pub host: String,
+    pub(crate) host: String,
     /// The port written, or the scheme's.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The base path.
-    pub base: BasePath,
+    pub(crate) base: BasePath,
 }
 
 text_type!(EndpointUrl, format: "endpoint-url", pattern: {
@@ -167,7 +167,7 @@ text_type!(EndpointUrl, format: "endpoint-url", pattern: {
 impl EndpointUrl {
     /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110
     /// §7.2).
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
     }
@@ -269,7 +269,7 @@ fn advise_endpoint(text: &str) -> Option<String> {
 
 /// A DNS name or an IP address that a certificate can be for (RFC 6125 §6.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerName(String);
+pub(crate) struct ServerName(String);
 
 text_type!(ServerName, format: "server-name", pattern: {
     let label = "[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?";
@@ -280,7 +280,7 @@ text_type!(ServerName, format: "server-name", pattern: {
 
 impl ServerName {
     /// The name, in lower case.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

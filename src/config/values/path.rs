@@ -9,7 +9,7 @@ use super::text::{Malformed, text_type};
 /// A path that requests are compared with, or sent to: absolute, without query, in the one form that a
 /// request's path has after normalising (RFC 3986 §6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RoutePath(String);
+pub(crate) struct RoutePath(String);
 
 text_type!(RoutePath, format: "path", pattern: pattern::whole(&format!("{NO_DOTS}(?:/{SEGMENT})+")));
 
@@ -21,7 +21,7 @@ const NO_DOTS: &str = "(?!(?:.*/)?(?:\\.|%2[Ee]){1,2}(?:/|$))";
 
 impl RoutePath {
     /// The path, beginning with `/`.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -88,14 +88,14 @@ impl FromStr for RoutePath {
 
 /// A path with parameters: `/users/{id}/orders/{order}`. A parameter stands for one segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathTemplate {
+pub(crate) struct PathTemplate {
     text: String,
     pieces: Vec<Piece>,
 }
 
 /// A part of a path template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// Text that stands for itself; may hold several segments.
     Literal(String),
     /// The name of a parameter, without its braces.
@@ -109,17 +109,17 @@ text_type!(PathTemplate, format: "path-template", pattern: {
 
 impl PathTemplate {
     /// The template as written.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Its parts in order; together they are the whole template.
-    pub fn pieces(&self) -> &[Piece] {
+    pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
     /// The names of its parameters in order.
-    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
             Piece::Parameter(name) => Some(name.as_str()),

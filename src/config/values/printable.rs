@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Returns the text with its control characters, and those that show nothing or turn the direction of a line, as escapes such
 /// as `\u{1b}`.
 #[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -22,7 +22,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// As [`printable`], but line feeds and tabs stay: for text of several lines that the program has made.
 #[must_use]
-pub fn printable_lines(text: &str) -> String {
+pub(crate) fn printable_lines(text: &str) -> String {
     text.split_inclusive(['\n', '\t']).fold(String::with_capacity(text.len()), |mut lines, part| {
         let (part, end) = part.split_at(part.trim_end_matches(['\n', '\t']).len());
         lines.push_str(&printable(part));
@@ -32,7 +32,7 @@ pub fn printable_lines(text: &str) -> String {
 
 /// Returns true for a character that a terminal obeys, or that its reader cannot see.
 #[must_use]
-pub fn is_hidden(character: char) -> bool {
+pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

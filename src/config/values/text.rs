@@ -42,11 +42,11 @@ pub(crate) use text_type;
 /// Why a text is not a value of its type: what is wrong, and what to write instead where that is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Malformed {
+pub(crate) struct Malformed {
     /// What is wrong, beginning in lower case, without a full stop.
-    pub message: String,
+    pub(crate) message: String,
     /// What to write instead.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Malformed {

@@ -14,7 +14,7 @@ use super::text::{Malformed, text_type};
 /// A length of time above zero, written with its unit: `500ms`, `30s`, `10m`, `1h`, `1d`, or with several from the largest
 /// to the smallest: `1m30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Duration(time::Duration);
+pub(crate) struct Duration(time::Duration);
 
 /// A day is the longest that any setting can mean; more is a slip of the unit.
 const DURATION_MAX: time::Duration = time::Duration::from_secs(24 * 60 * 60);
@@ -58,12 +58,12 @@ impl Duration {
     }
 
     /// A duration of whole seconds; 0 becomes the least there is, a millisecond.
-    pub const fn from_secs(seconds: u64) -> Self {
+    pub(crate) const fn from_secs(seconds: u64) -> Self {
         Self::from_millis(seconds.saturating_mul(1000))
     }
 
     /// A duration of milliseconds; 0 becomes the least there is, a millisecond.
-    pub const fn from_millis(milliseconds: u64) -> Self {
+    pub(crate) const fn from_millis(milliseconds: u64) -> Self {
         Self(time::Duration::from_millis(if milliseconds == 0 { 1 } else { milliseconds }))
     }
 }
@@ -121,7 +121,7 @@ impl fmt::Display for Duration {
 
 /// A number of bytes above zero, written with its unit: `512B`, `64KiB`, `1MiB`, `1GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ByteSize(NonZeroU64);
+pub(crate) struct ByteSize(NonZeroU64);
 
 impl ByteSize {
     /// Returns a pattern for the sizes of so many bytes, both bounds included.
@@ -135,7 +135,7 @@ impl ByteSize {
     }
 
     /// A size of that many bytes; 0 becomes the least there is, one byte.
-    pub const fn from_bytes(bytes: u64) -> Self {
+    pub(crate) const fn from_bytes(bytes: u64) -> Self {
         match NonZeroU64::new(bytes) {
             Some(bytes) => Self(bytes),
             None => Self(NonZeroU64::MIN),
@@ -143,12 +143,12 @@ impl ByteSize {
     }
 
     /// The size in bytes.
-    pub const fn bytes(self) -> u64 {
+    pub(crate) const fn bytes(self) -> u64 {
         self.0.get()
     }
 
     /// The size in bytes as a length in memory; `usize::MAX` where it does not fit.
-    pub fn length(self) -> usize {
+    pub(crate) fn length(self) -> usize {
         usize::try_from(self.bytes()).unwrap_or(usize::MAX)
     }
 }
@@ -235,7 +235,7 @@ fn print_amount(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) 
 
 /// A setting that the word `off` switches off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OrOff<T> {
+pub(crate) enum OrOff<T> {
     /// Written as `off`.
     #[default]
     Off,
@@ -245,7 +245,7 @@ pub enum OrOff<T> {
 
 impl<T> OrOff<T> {
     /// The value, or `None` for `off`.
-    pub fn on(self) -> Option<T> {
+    pub(crate) fn on(self) -> Option<T> {
         match self {
             Self::Off => None,
             Self::On(value) => Some(value),
@@ -253,7 +253,7 @@ impl<T> OrOff<T> {
     }
 
     /// The value by reference, or `None` for `off`.
-    pub fn as_on(&self) -> Option<&T> {
+    pub(crate) fn as_on(&self) -> Option<&T> {
         match self {
             Self::Off => None,
             Self::On(value) => Some(value),
@@ -269,14 +269,14 @@ impl<T> From<Option<T>> for OrOff<T> {
 
 impl OrOff<Duration> {
     /// The duration as the standard library has it, or `None` for `off`.
-    pub fn duration(self) -> Option<time::Duration> {
+    pub(crate) fn duration(self) -> Option<time::Duration> {
         self.on().map(Into::into)
     }
 }
 
 impl OrOff<ByteSize> {
     /// The number of bytes, or `None` for `off`.
-    pub fn bytes(self) -> Option<u64> {
+    pub(crate) fn bytes(self) -> Option<u64> {
         self.on().map(ByteSize::bytes)
     }
 }

@@ -23,19 +23,19 @@ use crate::observe::metrics::PoolReport;
 /// What the admin listener shows, and where it gets it from.
 pub(crate) struct AdminState {
     /// What `/ready` answers.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// Every pool and endpoint, for `/pools`.
-    pub pools: Source<Vec<PoolReport>>,
+    pub(crate) pools: Source<Vec<PoolReport>>,
     /// OpenMetrics text, for `/metrics`.
-    pub metrics: Source<String>,
+    pub(crate) metrics: Source<String>,
     /// The running configuration as YAML, without its secrets, for `/config`.
-    pub config: Source<String>,
+    pub(crate) config: Source<String>,
     /// The routes in order of precedence, as JSON, for `/routes`.
-    pub routes: Source<serde_json::Value>,
+    pub(crate) routes: Source<serde_json::Value>,
     /// Which configuration serves, and whether it is what is on disk, as JSON, for `GET /reload`.
-    pub generation: Source<serde_json::Value>,
+    pub(crate) generation: Source<serde_json::Value>,
     /// Where `POST /reload` is done.
-    pub reload: ReloadRequests,
+    pub(crate) reload: ReloadRequests,
 }
 
 /// Asked anew for each request. It runs on the control thread and should take a few milliseconds at most.

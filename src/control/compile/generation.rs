@@ -106,7 +106,7 @@ impl Next {
         channels: impl FnOnce(usize) -> WorkerChannels,
         running: Option<&Generation>,
     ) -> Result<Self, ConfigErrors> {
-        let loaded = config::load_with(file, files)?;
+        let loaded = config::load(file, files)?;
         let mut errors = Vec::new();
         let channels = channels(loaded.config.workers.count());
         let workers = channels.len();

@@ -21,37 +21,37 @@ const NAMED_MAX: usize = 5;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Changes {
     /// Addresses that accept connections.
-    pub listeners: Section,
+    pub(crate) listeners: Section,
     /// Routes, by name.
-    pub routes: Section,
+    pub(crate) routes: Section,
     /// Filters that have a name, as the file has them.
-    pub filters: Section,
+    pub(crate) filters: Section,
     /// Pools of upstream connections, by route or upstream, and endpoint.
-    pub pools: Section,
+    pub(crate) pools: Section,
     /// Keys of the file that belong to none of these, such as `trusted_proxies`.
-    pub settings: Vec<String>,
+    pub(crate) settings: Vec<String>,
 }
 
 /// What differs of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Section {
     /// New ones.
-    pub added: Vec<String>,
+    pub(crate) added: Vec<String>,
     /// Those that go on with other settings.
-    pub changed: Vec<Change>,
+    pub(crate) changed: Vec<Change>,
     /// Those that are no more: they end what they have begun.
-    pub drained: Vec<String>,
+    pub(crate) drained: Vec<String>,
     /// How many are as they were.
-    pub kept: usize,
+    pub(crate) kept: usize,
 }
 
 /// Something that goes on with other settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The keys that differ, as paths below it.
-    pub keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
 }
 
 impl Changes {
@@ -160,9 +160,9 @@ impl Display for Change {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contents<'a> {
     /// What was read for the one that serves.
-    pub before: &'a Fingerprint,
+    pub(crate) before: &'a Fingerprint,
     /// What was read for the one that is to serve.
-    pub after: &'a Fingerprint,
+    pub(crate) after: &'a Fingerprint,
 }
 
 impl Contents<'_> {

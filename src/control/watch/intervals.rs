@@ -6,14 +6,14 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Intervals {
     /// Changes have settled when there was no further one for this long. Default: 50 ms.
-    pub quiet: Duration,
+    pub(crate) quiet: Duration,
     /// From the first change until it is told, even while further ones come. Does not hold while a file is being written.
     /// Default: 500 ms.
-    pub settled_at_most: Duration,
+    pub(crate) settled_at_most: Duration,
     /// From one look at the files' metadata to the next. Default: 2 s.
-    pub poll: Duration,
+    pub(crate) poll: Duration,
     /// After how long the log warns of a file that is still being written. Default: 10 s.
-    pub writing_warned: Duration,
+    pub(crate) writing_warned: Duration,
 }
 
 impl Default for Intervals {

@@ -63,7 +63,7 @@ impl Process {
         Client::connect(self.address(name)).await
     }
 
-    fn metrics(&self, name: &str) -> crate::observe::metrics::ListenerTotals {
+    fn metrics(&self, name: &str) -> crate::observe::metrics::stats::ListenerTotals {
         let stats = self.snapshot.load().listener_stats();
         stats.iter().find(|(of, _)| **of == *name).unwrap().1.totals()
     }

@@ -11,11 +11,11 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 
 /// The scheme and the host of the URL that a client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientOrigin<'a> {
+pub(crate) struct ClientOrigin<'a> {
     /// The scheme.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// Host and port; empty for a client of HTTP/1.0 that sent no Host.
-    pub host: RequestHost<'a>,
+    pub(crate) host: RequestHost<'a>,
 }
 
 impl<'a> ClientOrigin<'a> {
@@ -23,7 +23,7 @@ impl<'a> ClientOrigin<'a> {
     ///
     /// The host never comes from `X-Forwarded-Host`. Proxies that pass on what clients write there are common, and the route was
     /// chosen by the request's own host.
-    pub fn new(scheme: Scheme, authority: &'a str) -> Self {
+    pub(crate) fn new(scheme: Scheme, authority: &'a str) -> Self {
         Self { scheme, host: parse_authority(authority).unwrap_or_default() }
     }
 }

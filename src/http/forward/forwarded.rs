@@ -21,7 +21,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// What a downstream connection adds to each of its requests; made once for the connection.
 #[derive(Debug, Clone)]
-pub struct Forwarding {
+pub(crate) struct Forwarding {
     peer: HeaderValue,
     scheme: HeaderValue,
     is_trusted: bool,
@@ -31,7 +31,7 @@ impl Forwarding {
     /// For a connection from `peer`, which asks for `scheme`. A trusted peer is believed what it says of
     /// those before it.
     #[must_use]
-    pub fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
+    pub(crate) fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
         // An address is always a valid value; `unknown` is RFC 7239's word (§6.2) should it ever not be.
         let peer = HeaderValue::from_str(&peer.to_canonical().to_string())
             .unwrap_or(const { HeaderValue::from_static("unknown") });
@@ -47,7 +47,7 @@ impl Forwarding {
     /// of such fields, and of those that the gateway writes itself, are removed whoever sends them.
     ///
     /// `host` is the request's host with its port, empty where it has none.
-    pub fn apply(&self, headers: &mut Fields, host: &str) {
+    pub(crate) fn apply(&self, headers: &mut Fields, host: &str) {
         if self.is_trusted {
             headers.retain(|name, _| !is_disguise(name.as_str()) && !is_disguised_identity(name.as_str()));
             let chain = append_to_chain(headers, &self.peer);
@@ -71,7 +71,7 @@ impl Forwarding {
 
     /// Returns the scheme that the client used, before [`Forwarding::apply`]: that of a trusted peer's `X-Forwarded-Proto`, else the
     /// connection's.
-    pub fn client_scheme(&self, headers: &Fields) -> config::Scheme {
+    pub(crate) fn client_scheme(&self, headers: &Fields) -> config::Scheme {
         let forwarded = if self.is_trusted { forwarded_scheme(headers) } else { None };
         forwarded.unwrap_or(match self.scheme.as_bytes() {
             b"https" => config::Scheme::Https,
@@ -108,7 +108,7 @@ fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
 
 /// Whether `address` is in one of the networks; IPv4 addresses in their IPv6 form count as IPv4.
 #[must_use]
-pub fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
+pub(crate) fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted_proxies.iter().any(|network| network.contains(&address))
 }
@@ -120,7 +120,7 @@ pub fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 /// address of the proxy that passed it on. Entries may have ports and brackets. Called before
 /// [`Forwarding::apply`].
 #[must_use]
-pub fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
+pub(crate) fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     if !is_trusted(client, trusted_proxies) {
         return client;

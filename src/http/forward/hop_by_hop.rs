@@ -55,7 +55,7 @@ const END_TO_END_PREFIX: &str = "x-forwarded-";
 ///
 /// `TE: trailers` is what remains of a `TE` that offers trailers (§10.1.4): the gateway forwards trailers, so
 /// the offer is its own, too.
-pub fn remove_hop_by_hop(headers: &mut Fields) {
+pub(crate) fn remove_hop_by_hop(headers: &mut Fields) {
     let (mut has_any, mut has_lists) = (false, false);
     for (name, value) in headers.iter().filter(|(name, _)| is_hop_by_hop(name.as_str())) {
         has_any = true;

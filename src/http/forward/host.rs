@@ -12,7 +12,7 @@ pub(crate) const HOST_BYTES_MAX: usize = 255;
 
 /// Why a request's host cannot be told. The answer to each is 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
+pub(crate) enum HostError {
     /// No Host, where the version asks for one (RFC 9112 §3.2).
     #[error("the request has no Host")]
     Missing,
@@ -30,7 +30,7 @@ pub enum HostError {
 impl HostError {
     /// A name for logs, metrics and `x-gateway-error` that stays the same from version to version.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Missing => "host.missing",
             Self::Repeated => "host.repeated",
@@ -42,13 +42,13 @@ impl HostError {
 
 /// The host that a request is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RequestHost<'a> {
+pub(crate) struct RequestHost<'a> {
     /// Host and port as the client wrote them; empty if there is none. What a Host field has to say upstream.
-    pub authority: &'a str,
+    pub(crate) authority: &'a str,
     /// A host name or an IP address, IPv6 with its brackets, in the client's case; empty if there is none.
-    pub host: &'a str,
+    pub(crate) host: &'a str,
     /// The port, if one is written.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 /// Tells the host of a request from its target and its fields.
@@ -63,7 +63,7 @@ pub struct RequestHost<'a> {
 ///
 /// # Errors
 /// [`HostError`], one for each way in which that can fail.
-pub fn request_host<'a>(
+pub(crate) fn request_host<'a>(
     uri: &'a Uri,
     headers: &'a Fields,
     version: Version,

@@ -11,14 +11,14 @@ use crate::http::fields::Fields;
 /// the connection is not used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream switched protocols without having been asked to")]
-pub struct UnaskedUpgrade;
+pub(crate) struct UnaskedUpgrade;
 
 /// Makes an upstream's response head fit for the downstream: hop-by-hop fields are removed. `upgrade` is the protocol
 /// that the request, as it was sent, asked to switch to; it stays in a 101 to it.
 ///
 /// # Errors
 /// [`UnaskedUpgrade`]; the fields are left as they were.
-pub fn clean_response(
+pub(crate) fn clean_response(
     status: StatusCode,
     headers: &mut Fields,
     upgrade: Option<&HeaderValue>,

@@ -7,7 +7,7 @@ use super::is_unusual;
 /// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before
 /// the body, and those that would change what has been decided by the header. Allocates only where there are
 /// such.
-pub fn filter_trailers(trailers: &mut HeaderMap) {
+pub(crate) fn filter_trailers(trailers: &mut HeaderMap) {
     let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
     for name in forbidden {
         trailers.remove(name);

@@ -16,7 +16,11 @@ const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 ///
 /// Only HTTP/1.1 has upgrades, and only where `Connection` names `Upgrade` (RFC 9110 §7.8).
 #[must_use]
-pub fn upgrade_requested(headers: &Fields, version: Version, allowed: &[String]) -> Option<HeaderValue> {
+pub(crate) fn upgrade_requested(
+    headers: &Fields,
+    version: Version,
+    allowed: &[String],
+) -> Option<HeaderValue> {
     if version != Version::HTTP_11 || !headers.contains_key(UPGRADE) || !names_upgrade(headers) {
         return None;
     }
@@ -45,7 +49,7 @@ pub(super) fn is_confirmed(headers: &Fields, requested: &HeaderValue) -> bool {
 }
 
 /// Asks for, or confirms, a switch to `protocol`; after [`remove_hop_by_hop`](super::remove_hop_by_hop).
-pub fn set_upgrade(headers: &mut Fields, protocol: HeaderValue) {
+pub(crate) fn set_upgrade(headers: &mut Fields, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
 }

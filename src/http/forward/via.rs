@@ -7,7 +7,7 @@ use crate::http::fields::Fields;
 
 /// Appends the gateway to `Via`, for a message that came in `version` of HTTP (RFC 9110 §7.6.3); for requests
 /// and responses. The name is a pseudonym: who runs where is not told.
-pub fn via(headers: &mut Fields, version: Version) {
+pub(crate) fn via(headers: &mut Fields, version: Version) {
     let value = match version {
         Version::HTTP_2 => const { HeaderValue::from_static("2 gateway") },
         Version::HTTP_3 => const { HeaderValue::from_static("3 gateway") },

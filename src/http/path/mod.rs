@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// The reason for which a path is refused. The response to each is 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PathError {
+pub(crate) enum PathError {
     /// It does not begin with `/` (RFC 9112 §3.2.1).
     #[error("the path does not begin with `/`")]
     NotAbsolute,
@@ -41,7 +41,7 @@ pub enum PathError {
 impl PathError {
     /// A name for logs, metrics and `x-gateway-error` that stays the same from version to version.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::NotAbsolute => "path.not_absolute",
             Self::InvalidEscape => "path.invalid_escape",
@@ -57,7 +57,7 @@ impl PathError {
 
 /// The choice about an encoded slash, `%2F`, in a path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EncodedSlash {
+pub(crate) enum EncodedSlash {
     /// It is refused, because the upstream may take it for a border of segments.
     #[default]
     Reject,
@@ -79,7 +79,7 @@ pub enum EncodedSlash {
 /// # Errors
 /// [`PathError`] where the path cannot be read in one way only. `*`, which only OPTIONS may ask for, is
 /// [`PathError::NotAbsolute`]: whoever allows it has to look before.
-pub fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str>, PathError> {
+pub(crate) fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
@@ -92,7 +92,7 @@ pub fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str>, Path
 /// Returns true if a normalised path has an encoded slash. A borrowed one has no escape at all.
 #[must_use]
 #[allow(clippy::ptr_arg, reason = "a borrowed path needs no search: it has no escape")]
-pub fn has_encoded_slash(path: &Cow<'_, str>) -> bool {
+pub(crate) fn has_encoded_slash(path: &Cow<'_, str>) -> bool {
     matches!(path, Cow::Owned(path) if path.contains(ENCODED_SLASH))
 }
 
@@ -267,7 +267,7 @@ fn piece_kind(segment: &str) -> Result<SegmentKind, PathError> {
 ///
 /// # Errors
 /// [`PathError`], as for a request.
-pub fn normalise_written(path: &str, slashes: EncodedSlash) -> Result<String, PathError> {
+pub(crate) fn normalise_written(path: &str, slashes: EncodedSlash) -> Result<String, PathError> {
     let mut escaped = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte == b' ' || !byte.is_ascii() {

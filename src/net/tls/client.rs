@@ -15,15 +15,15 @@ use crate::config::load::files::Files;
 
 /// The TLS of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClientTls {
+pub(crate) struct ClientTls {
     /// The file of the certificates that are trusted, instead of the system's: those of authorities, and those that servers
     /// show themselves, each for exactly itself. None: the system's.
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// The certificate for servers that ask for one. None: no certificate is shown.
-    pub identity: Option<IdentityFiles>,
+    pub(crate) identity: Option<IdentityFiles>,
     /// True if the server's certificate has to be valid for its name. Without it anyone on the way can read and change
     /// what is sent; that the server has the certificate's key is still verified. Default: true.
-    pub verify: bool,
+    pub(crate) verify: bool,
 }
 
 impl Default for ClientTls {
@@ -37,7 +37,7 @@ impl Default for ClientTls {
 ///
 /// # Errors
 /// For each file that can't be used, the `ca` of an upstream that does not verify among them.
-pub fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
     let authorities = match &tls.ca {
         Some(path) => pem::trusted(path, files)?,
         None => pem::Authorities { roots: system_roots(), certificates: Vec::new() },
@@ -62,7 +62,7 @@ pub fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>
 /// The same configuration with a memory of sessions of its own: for an endpoint among several of one name, since a server
 /// rarely accepts the sessions of its neighbours.
 #[must_use]
-pub fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
+pub(crate) fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = own_sessions();
     Arc::new(config)
@@ -77,7 +77,7 @@ fn own_sessions() -> Resumption {
 ///
 /// # Errors
 /// [`TlsError::InvalidName`] for what is neither a DNS name nor an IP address.
-pub fn server_name(sni: Option<&str>, host: &str) -> Result<ServerName<'static>, TlsError> {
+pub(crate) fn server_name(sni: Option<&str>, host: &str) -> Result<ServerName<'static>, TlsError> {
     let name = sni.unwrap_or(host);
     let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     // A DNS name's final dot is not part of the name in TLS.

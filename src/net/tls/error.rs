@@ -8,7 +8,7 @@ use thiserror::Error;
 /// Why a TLS configuration can't be built: one sentence with the file and what to change.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file can't be read.
     #[error("cannot read `{}` ({source}); correct its path or permissions", path.display())]
     Unreadable {

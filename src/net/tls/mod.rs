@@ -20,29 +20,29 @@ mod words;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-pub use client::{ClientTls, client_config, server_name, with_own_sessions};
-pub use error::TlsError;
+pub(crate) use client::{ClientTls, client_config, server_name, with_own_sessions};
+pub(crate) use error::TlsError;
 use error::{certificate_flaw, revocation_list_flaw};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-pub use server::{ClientAuth, MinVersion, ServerTls, server_config};
+pub(crate) use server::{ClientAuth, MinVersion, ServerTls, server_config};
 pub(crate) use words::{client_failure, is_about_revocation_lists, is_about_tls, server_failure};
 
 /// HTTP/1.1 in ALPN (RFC 7301 §6).
-pub const ALPN_H1: &[u8] = b"http/1.1";
+pub(crate) const ALPN_H1: &[u8] = b"http/1.1";
 
 /// HTTP/1.0 in ALPN (RFC 7301 §6). Old clients offer it alone.
-pub const ALPN_H1_0: &[u8] = b"http/1.0";
+pub(crate) const ALPN_H1_0: &[u8] = b"http/1.0";
 
 /// HTTP/2 over TLS in ALPN (RFC 9113 §3.1).
-pub const ALPN_H2: &[u8] = b"h2";
+pub(crate) const ALPN_H2: &[u8] = b"h2";
 
 /// A certificate chain and its key, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdentityFiles {
+pub(crate) struct IdentityFiles {
     /// The chain: the own certificate first, then the intermediate ones.
-    pub cert: PathBuf,
+    pub(crate) cert: PathBuf,
     /// The unencrypted private key of the first certificate: PKCS #8, PKCS #1 or SEC 1.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// The cryptography of every configuration, named here instead of installed for the process, so that a library that

@@ -19,22 +19,22 @@ const SESSIONS_MAX: usize = 4096;
 
 /// The TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTls {
+pub(crate) struct ServerTls {
     /// What it shows, by the server name that a client asks for (SNI, RFC 6066 §3): the first whose certificate has that
     /// name, else the first with a wildcard for it, else the first of all.
-    pub certificates: Vec<IdentityFiles>,
+    pub(crate) certificates: Vec<IdentityFiles>,
     /// The oldest version accepted.
-    pub min_version: MinVersion,
+    pub(crate) min_version: MinVersion,
     /// Whether clients show certificates. None: they are not asked.
-    pub client_auth: Option<ClientAuth>,
+    pub(crate) client_auth: Option<ClientAuth>,
     /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`], [`super::ALPN_H1_0`]. A client
     /// that offers ALPN and none of these is refused (RFC 7301 §3.2).
-    pub alpn: Vec<&'static [u8]>,
+    pub(crate) alpn: Vec<&'static [u8]>,
 }
 
 /// The oldest TLS version accepted. Older than 1.2 there is nothing (RFC 8996).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MinVersion {
+pub(crate) enum MinVersion {
     /// TLS 1.2 and 1.3.
     Tls12,
     /// TLS 1.3.
@@ -43,14 +43,14 @@ pub enum MinVersion {
 
 /// Client certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientAuth {
+pub(crate) struct ClientAuth {
     /// The file of the authorities that sign them. Each certificate in it has to be one that may sign.
-    pub ca: PathBuf,
+    pub(crate) ca: PathBuf,
     /// The files of revocation lists. None: nothing is revoked. With any, each certificate of a client's chain but the
     /// authority itself needs a list of its issuer that has not expired (RFC 5280 §6.3).
-    pub crl: Vec<PathBuf>,
+    pub(crate) crl: Vec<PathBuf>,
     /// True if a client without one is refused. One that is shown has to be valid either way.
-    pub required: bool,
+    pub(crate) required: bool,
 }
 
 /// Builds the configuration of a listener. Reads `files`, so it belongs on the control side.
@@ -65,7 +65,7 @@ pub struct ClientAuth {
 ///
 /// # Errors
 /// Without certificates, and for each file that can't be used.
-pub fn server_config(
+pub(crate) fn server_config(
     tls: &ServerTls,
     files: &Files,
     previous: Option<&ServerConfig>,

@@ -23,55 +23,55 @@ use crate::config::{LogFormat, LogOutput};
 
 /// What the log says of one request. Optional fields are those that a request may not have come to.
 #[derive(Debug, Clone)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// When the request's first byte arrived.
-    pub started: SystemTime,
+    pub(crate) started: SystemTime,
     /// The client's address; behind a trusted proxy, the address that the proxy named.
-    pub client: IpAddr,
+    pub(crate) client: IpAddr,
     /// The listener's name.
-    pub listener: &'a str,
+    pub(crate) listener: &'a str,
     /// The method as received.
-    pub method: &'a str,
+    pub(crate) method: &'a str,
     /// Path and query as received, whatever bytes they had.
-    pub target: &'a [u8],
+    pub(crate) target: &'a [u8],
     /// The protocol version of the client's side.
-    pub version: http::Version,
+    pub(crate) version: http::Version,
     /// The Host or `:authority` as received.
-    pub host: Option<&'a [u8]>,
+    pub(crate) host: Option<&'a [u8]>,
     /// The status that the client got; 0 if it got none.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The route's name.
-    pub route: Option<&'a str>,
+    pub(crate) route: Option<&'a str>,
     /// The upstream endpoint that answered, or was asked last.
-    pub endpoint: Option<&'a str>,
+    pub(crate) endpoint: Option<&'a str>,
     /// Whether the upstream connection had served another request before.
-    pub reused: Option<bool>,
+    pub(crate) reused: Option<bool>,
     /// How often the request was sent or meant to be sent upstream; 0 for an answer of our own.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Bytes of the request's body.
-    pub request_bytes: u64,
+    pub(crate) request_bytes: u64,
     /// Bytes of the response's body.
-    pub response_bytes: u64,
+    pub(crate) response_bytes: u64,
     /// Time spent waiting for an upstream connection, connecting included.
-    pub acquire: Option<Duration>,
+    pub(crate) acquire: Option<Duration>,
     /// Time spent connecting, TLS included; `None` on a reused connection.
-    pub connect: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
     /// From the request's header to the first byte of the upstream's response.
-    pub first_byte: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
     /// From the request's header to the end of the response.
-    pub total: Duration,
+    pub(crate) total: Duration,
     /// Why it failed: the `x-gateway-error` of the response.
-    pub error: Option<&'static str>,
+    pub(crate) error: Option<&'static str>,
     /// The `User-Agent` field.
-    pub user_agent: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
     /// The `Referer` field.
-    pub referer: Option<&'a [u8]>,
+    pub(crate) referer: Option<&'a [u8]>,
 }
 
 /// An open access log. Cheap to clone; all clones are one log, and with the last of them it ends by itself, once its lines
 /// are written.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Arc<Open>);
+pub(crate) struct AccessLog(Arc<Open>);
 
 #[derive(Debug)]
 struct Open {
@@ -90,7 +90,7 @@ enum Output {
 
 /// Outcome of [`AccessLog::reopen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reopened {
+pub(crate) enum Reopened {
     /// The file was moved or removed, and a new one has its name.
     Anew,
     /// The file is where it was.
@@ -111,7 +111,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// When the file can't be opened for appending, or the thread can't be started.
-    pub fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
+    pub(crate) fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
         match output {
             LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), Output::Stream("stdout")),
             LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), Output::Stream("stderr")),
@@ -132,7 +132,7 @@ impl AccessLog {
     ///
     /// Asks the file system, so it belongs on the control side.
     #[must_use]
-    pub fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         let Output::File(file) = &self.0.output else { return true };
         let id = *file.id.lock().unwrap_or_else(PoisonError::into_inner);
         fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == id)
@@ -143,7 +143,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file can't be opened; lines still go to the old one.
-    pub fn reopen(&self) -> io::Result<Reopened> {
+    pub(crate) fn reopen(&self) -> io::Result<Reopened> {
         let Output::File(file) = &self.0.output else { return Ok(Reopened::Stream) };
         if self.is_current() {
             return Ok(Reopened::Same);
@@ -156,7 +156,7 @@ impl AccessLog {
 
     /// Returns the output as the configuration writes it: a path, `stdout` or `stderr`.
     #[must_use]
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         match &self.0.output {
             Output::File(file) => file.path.display().to_string(),
             Output::Stream(name) => (*name).to_owned(),
@@ -165,13 +165,13 @@ impl AccessLog {
 
     /// Returns true if both are the same log: clones of one another.
     #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
     /// closed, the line is dropped and counted.
-    pub fn write(&self, record: &Entry<'_>) {
+    pub(crate) fn write(&self, record: &Entry<'_>) {
         self.0.writer.append(|lines, calendar| match self.0.format {
             LogFormat::Json => format::json(lines, calendar, record),
             LogFormat::Common => format::common(lines, calendar, record),
@@ -180,7 +180,7 @@ impl AccessLog {
 
     /// How many lines could not be written since the start.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.0.writer.dropped()
     }
 
@@ -188,7 +188,7 @@ impl AccessLog {
     ///
     /// Blocks the calling thread, so it belongs to the end of the process, after the last request; a log that another one
     /// replaces is just dropped.
-    pub fn close(&self, patience: Duration) -> bool {
+    pub(crate) fn close(&self, patience: Duration) -> bool {
         self.0.writer.close(patience)
     }
 }
@@ -197,7 +197,7 @@ impl AccessLog {
 ///
 /// # Errors
 /// Why it could not be.
-pub fn check_output(output: &LogOutput) -> io::Result<()> {
+pub(crate) fn check_output(output: &LogOutput) -> io::Result<()> {
     let LogOutput::File(path) = output else { return Ok(()) };
     match fs::metadata(path) {
         // Opening a FIFO for writing blocks until it has a reader.

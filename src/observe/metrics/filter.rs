@@ -12,7 +12,7 @@ use super::{Page, Scrape, reasons};
 
 /// The counts of one filter.
 #[derive(Debug)]
-pub struct FilterStats {
+pub(crate) struct FilterStats {
     filter: String,
     shards: Sharded<FilterShard>,
     instances: AtomicI64,
@@ -29,7 +29,7 @@ struct FilterShard {
 impl FilterStats {
     /// Counts for the filter of this name, with a slot per worker and one for other threads.
     #[must_use]
-    pub fn new(filter: &str, workers: usize) -> Self {
+    pub(crate) fn new(filter: &str, workers: usize) -> Self {
         Self {
             filter: filter.to_owned(),
             shards: Sharded::new(workers),
@@ -39,7 +39,7 @@ impl FilterStats {
     }
 
     /// A callback has run. `took` is what is to be added to the time of all of them, where this one was timed.
-    pub fn called(&self, took: Option<Duration>) {
+    pub(crate) fn called(&self, took: Option<Duration>) {
         let Some(shard) = self.shards.mine() else { return };
         shard.calls.add(1);
         if let Some(took) = took {
@@ -48,24 +48,24 @@ impl FilterStats {
     }
 
     /// It failed, for this reason.
-    pub fn failed(&self, reason: &'static str) {
+    pub(crate) fn failed(&self, reason: &'static str) {
         if let Some(shard) = self.shards.mine() {
             shard.failures.add(reason);
         }
     }
 
     /// There is one more instance.
-    pub fn instance_started(&self) {
+    pub(crate) fn instance_started(&self) {
         self.instances.fetch_add(1, Ordering::Relaxed);
     }
 
     /// There is one less.
-    pub fn instance_ended(&self) {
+    pub(crate) fn instance_ended(&self) {
         self.instances.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// An instance's linear memory has another size.
-    pub fn memory_changes(&self, before: usize, now: usize) {
+    pub(crate) fn memory_changes(&self, before: usize, now: usize) {
         let change = (now as u64).wrapping_sub(before as u64);
         // As two's complement, a change to less is an addition, too.
         self.memory_bytes.fetch_add(change, Ordering::Relaxed);
@@ -74,18 +74,18 @@ impl FilterStats {
 
 /// A metric that a filter has defined.
 #[derive(Debug, Clone)]
-pub struct PluginMetricReport {
+pub(crate) struct PluginMetricReport {
     /// The filter's name.
-    pub filter: String,
+    pub(crate) filter: String,
     /// The name that the filter has given it.
-    pub name: String,
+    pub(crate) name: String,
     /// Its value.
-    pub value: PluginMetricValue,
+    pub(crate) value: PluginMetricValue,
 }
 
 /// The value of such a metric.
 #[derive(Debug, Clone)]
-pub enum PluginMetricValue {
+pub(crate) enum PluginMetricValue {
     /// A count.
     Counter(u64),
     /// A level.

@@ -7,48 +7,48 @@ mod filter;
 mod pool_report;
 mod process;
 mod sharded;
-mod stats;
+pub(crate) mod stats;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-pub use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
-pub use pool_report::PoolReport;
-pub use process::ProcessStats;
+pub(crate) use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
+pub(crate) use pool_report::PoolReport;
+pub(crate) use process::ProcessStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-pub use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
-pub use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, ListenerTotals, RouteStats, RouteTotals};
+pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
+pub(crate) use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, RouteStats, RouteTotals};
 
 /// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All that one scrape shows.
 #[derive(Debug)]
-pub struct Scrape {
+pub(crate) struct Scrape {
     /// The process as a whole.
-    pub process: Arc<ProcessStats>,
+    pub(crate) process: Arc<ProcessStats>,
     /// Configurations that serve no more, and that requests may still use.
-    pub older_kept: u64,
+    pub(crate) older_kept: u64,
     /// Every listener, by its present name.
-    pub listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
+    pub(crate) listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
     /// Every route.
-    pub routes: Vec<Arc<RouteStats>>,
+    pub(crate) routes: Vec<Arc<RouteStats>>,
     /// Every pool and endpoint.
-    pub pools: Vec<PoolReport>,
+    pub(crate) pools: Vec<PoolReport>,
     /// Every filter.
-    pub filters: Vec<Arc<FilterStats>>,
+    pub(crate) filters: Vec<Arc<FilterStats>>,
     /// The metrics that filters have defined.
-    pub plugin_metrics: Vec<PluginMetricReport>,
+    pub(crate) plugin_metrics: Vec<PluginMetricReport>,
     /// Bytes of request bodies that are kept for another try.
-    pub kept_body_bytes: u64,
+    pub(crate) kept_body_bytes: u64,
     /// Request bodies that were not kept, for want of room.
-    pub unkept_bodies: u64,
+    pub(crate) unkept_bodies: u64,
     /// Access log lines that could not be written.
-    pub access_log_dropped: u64,
+    pub(crate) access_log_dropped: u64,
 }
 
 impl Scrape {
@@ -56,7 +56,7 @@ impl Scrape {
     ///
     /// # Errors
     /// None in practice: writing into a string does not fail; the encoder's signature says that it might.
-    pub fn render(mut self) -> Result<String, fmt::Error> {
+    pub(crate) fn render(mut self) -> Result<String, fmt::Error> {
         self.pools = PoolReport::merged(self.pools);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));

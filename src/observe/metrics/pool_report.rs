@@ -10,51 +10,51 @@ use serde::{Serialize, Serializer};
 /// Counts are since the pool began; a pool that a reload leaves unchanged keeps counting. Reasons are the names that
 /// `x-gateway-error` and the access log use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct PoolReport {
+pub(crate) struct PoolReport {
     /// Whose pool it is: a route's name, or that of an upstream that several routes share.
-    pub pool: String,
+    pub(crate) pool: String,
     /// The routes that use it, by name.
-    pub routes: Vec<String>,
+    pub(crate) routes: Vec<String>,
     /// The endpoint as the configuration names it: its URL's origin.
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// The socket address that its connections go to; empty before the name was resolved.
-    pub address: String,
+    pub(crate) address: String,
     /// Whether the endpoint is gone, from DNS or from the configuration: what still uses it ends in its
     /// own time, and requests that come from then on go elsewhere.
-    pub draining: bool,
+    pub(crate) draining: bool,
     /// Connections open and unused.
-    pub idle: u64,
+    pub(crate) idle: u64,
     /// Connections that a request is using.
-    pub active: u64,
+    pub(crate) active: u64,
     /// Connections being made: name resolved, TCP or TLS not yet done.
-    pub connecting: u64,
+    pub(crate) connecting: u64,
     /// Requests waiting for a connection.
-    pub pending: u64,
+    pub(crate) pending: u64,
     /// The limit on idle, active and connecting together.
-    pub max_connections: u64,
+    pub(crate) max_connections: u64,
     /// Connections made.
-    pub opened: u64,
+    pub(crate) opened: u64,
     /// Requests that got a connection which had served another before.
-    pub reused: u64,
+    pub(crate) reused: u64,
     /// Requests that got a connection, new or reused.
-    pub acquired: u64,
+    pub(crate) acquired: u64,
     /// How long those requests waited for it, all together, dialling included. In JSON: seconds.
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
-    pub acquire_wait: Duration,
+    pub(crate) acquire_wait: Duration,
     /// Attempts to connect that failed.
-    pub connect_failed: u64,
+    pub(crate) connect_failed: u64,
     /// Requests tried again because a reused connection turned out to be dead, or a new one could not be opened.
-    pub retried: u64,
+    pub(crate) retried: u64,
     /// TLS handshakes completed, resumed ones among them.
-    pub tls_handshakes: u64,
+    pub(crate) tls_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
-    pub tls_resumed: u64,
+    pub(crate) tls_resumed: u64,
     /// Requests that got no connection, by the limit that refused them.
     #[serde(serialize_with = "by_reason")]
-    pub refused: Vec<(&'static str, u64)>,
+    pub(crate) refused: Vec<(&'static str, u64)>,
     /// Connections closed, by reason.
     #[serde(serialize_with = "by_reason")]
-    pub closed: Vec<(&'static str, u64)>,
+    pub(crate) closed: Vec<(&'static str, u64)>,
 }
 
 impl PoolReport {

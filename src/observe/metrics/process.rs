@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The counts of the process as a whole; written by the control thread.
 #[derive(Debug)]
-pub struct ProcessStats {
+pub(crate) struct ProcessStats {
     started: SystemTime,
     workers: usize,
     generation: AtomicU64,
@@ -19,7 +19,7 @@ pub struct ProcessStats {
 impl ProcessStats {
     /// A process with this many workers, started now, that runs generation 1 of its configuration.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         let started = SystemTime::now();
         Self {
             started,
@@ -35,73 +35,73 @@ impl ProcessStats {
 
     /// When the process started.
     #[must_use]
-    pub fn started(&self) -> SystemTime {
+    pub(crate) fn started(&self) -> SystemTime {
         self.started
     }
 
     /// How many workers serve.
     #[must_use]
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
     /// A new configuration serves from now on. Answers its number.
-    pub fn next_generation(&self) -> u64 {
+    pub(crate) fn next_generation(&self) -> u64 {
         self.live_since.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
         self.is_in_sync.store(true, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// All that a reload has to do is done; it took so long.
-    pub fn reloaded(&self, took: Duration) {
+    pub(crate) fn reloaded(&self, took: Duration) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
         self.reload_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A reload had errors and changed nothing: what is on disk is not what serves.
-    pub fn reload_refused(&self) {
+    pub(crate) fn reload_refused(&self) {
         self.reloads_refused.fetch_add(1, Ordering::Relaxed);
         self.is_in_sync.store(false, Ordering::Relaxed);
     }
 
     /// What is on disk is again what serves: after an error it was put back as it was.
-    pub fn back_in_sync(&self) {
+    pub(crate) fn back_in_sync(&self) {
         self.is_in_sync.store(true, Ordering::Relaxed);
     }
 
     /// The number of the configuration that serves; the one of the start is 1.
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
 
     /// Since when it serves, in Unix time.
     #[must_use]
-    pub fn live_since(&self) -> u64 {
+    pub(crate) fn live_since(&self) -> u64 {
         self.live_since.load(Ordering::Relaxed)
     }
 
     /// Reloads that took effect.
     #[must_use]
-    pub fn reloads(&self) -> u64 {
+    pub(crate) fn reloads(&self) -> u64 {
         self.reloads.load(Ordering::Relaxed)
     }
 
     /// How long the last of them took.
     #[must_use]
-    pub fn reload_took(&self) -> Duration {
+    pub(crate) fn reload_took(&self) -> Duration {
         Duration::from_nanos(self.reload_nanos.load(Ordering::Relaxed))
     }
 
     /// Whether the files on disk are what serves.
     #[must_use]
-    pub fn is_in_sync(&self) -> bool {
+    pub(crate) fn is_in_sync(&self) -> bool {
         self.is_in_sync.load(Ordering::Relaxed)
     }
 
     /// Reloads that had errors and changed nothing.
     #[must_use]
-    pub fn reloads_refused(&self) -> u64 {
+    pub(crate) fn reloads_refused(&self) -> u64 {
         self.reloads_refused.load(Ordering::Relaxed)
     }
 }

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Because there is one writer, adding is a plain load and store instead of a locked instruction. A second writer
 /// would lose counts (never more than that), so each counter lives in a [`Sharded`] slot of one worker.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `n`; only the thread that owns the counter may call it.
-    pub fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// The number as of now.
     #[must_use]
-    pub fn value(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -29,19 +29,19 @@ thread_local! {
 }
 
 /// Tells that this thread is worker `worker`; any other thread counts as the control thread.
-pub fn enter_worker(worker: usize) {
+pub(crate) fn enter_worker(worker: usize) {
     WORKER.set(worker);
 }
 
 /// The number of the worker that this thread is; of a thread that is none, a number beyond all of them.
 #[must_use]
-pub fn this_worker() -> usize {
+pub(crate) fn this_worker() -> usize {
     WORKER.get()
 }
 
 /// A value per worker, each on cache lines of its own, so that two workers never write to the same line.
 #[derive(Debug)]
-pub struct Sharded<T>(Box<[Slot<T>]>);
+pub(crate) struct Sharded<T>(Box<[Slot<T>]>);
 
 // 128, not 64: the adjacent-line prefetcher of x86 pulls lines in pairs, and Apple's cores have 128-byte lines.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct Slot<T>(T);
 impl<T: Default> Sharded<T> {
     /// A slot for each of the workers 0 to `workers` - 1, and one, numbered `workers`, for the control thread.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self((0..=workers).map(|_| Slot::default()).collect())
     }
 }
@@ -59,7 +59,7 @@ impl<T: Default> Sharded<T> {
 impl<T> Sharded<T> {
     /// The slot of this worker; `None` for a number that no worker has.
     #[must_use]
-    pub fn of(&self, worker: usize) -> Option<&T> {
+    pub(crate) fn of(&self, worker: usize) -> Option<&T> {
         let slot = self.0.get(worker);
         debug_assert!(slot.is_some(), "worker {worker} has no slot among {}", self.0.len());
         slot.map(|slot| &slot.0)
@@ -67,17 +67,17 @@ impl<T> Sharded<T> {
 
     /// The slot of the worker that this thread is; the control thread's for any other thread.
     #[must_use]
-    pub fn mine(&self) -> Option<&T> {
+    pub(crate) fn mine(&self) -> Option<&T> {
         self.0.get(this_worker()).or(self.0.last()).map(|slot| &slot.0)
     }
 
     /// Every slot in turn, for reading.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|slot| &slot.0)
     }
 
     /// The sum over all slots of what `part` answers for each.
-    pub fn sum(&self, part: impl Fn(&T) -> u64) -> u64 {
+    pub(crate) fn sum(&self, part: impl Fn(&T) -> u64) -> u64 {
         self.iter().map(part).sum()
     }
 }
@@ -86,7 +86,7 @@ impl<T> Sharded<T> {
 ///
 /// Reasons are static strings, so there are as many entries as the program has reasons; the first use of one allocates.
 #[derive(Debug, Default)]
-pub struct ReasonCounts {
+pub(crate) struct ReasonCounts {
     first: OnceLock<Box<Reason>>,
 }
 
@@ -99,7 +99,7 @@ struct Reason {
 
 impl ReasonCounts {
     /// Counts one more of `reason`; only the thread that owns the counts may call it.
-    pub fn add(&self, reason: &'static str) {
+    pub(crate) fn add(&self, reason: &'static str) {
         let mut place = &self.first;
         loop {
             let entry = place.get_or_init(|| Box::new(Reason::new(reason)));
@@ -111,7 +111,7 @@ impl ReasonCounts {
     }
 
     /// All the reasons seen so far, in the order of their first occurrence.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         std::iter::successors(self.first.get(), |entry| entry.next.get())
             .map(|entry| (entry.name, entry.count.value()))
     }
@@ -125,7 +125,9 @@ impl Reason {
 
 /// Adds up the counts of several slots, sorted by reason.
 #[must_use]
-pub fn sum_reasons<'a>(counts: impl IntoIterator<Item = &'a ReasonCounts>) -> Vec<(&'static str, u64)> {
+pub(crate) fn sum_reasons<'a>(
+    counts: impl IntoIterator<Item = &'a ReasonCounts>,
+) -> Vec<(&'static str, u64)> {
     let mut sums = std::collections::BTreeMap::new();
     for (reason, count) in counts.into_iter().flat_map(ReasonCounts::iter) {
         *sums.entry(reason).or_insert(0) += count;

@@ -8,7 +8,7 @@ use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 ///
 /// From half a millisecond, which is what a request over a kept connection on one machine takes, to the half minute
 /// after which most clients have given up.
-pub const DURATION_BOUNDS: [f64; 15] =
+pub(crate) const DURATION_BOUNDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The same bounds in nanoseconds, so that the request path compares integers.
@@ -31,12 +31,12 @@ const DURATION_BOUNDS_NANOS: [u64; 15] = [
 ];
 
 /// The classes by which finished requests are counted; `none` where the client got no status at all.
-pub const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(crate) const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counts of one route. All methods are for the request path: a few plain stores, no allocation but for the first
 /// failure of a kind.
 #[derive(Debug)]
-pub struct RouteStats {
+pub(crate) struct RouteStats {
     route: String,
     shards: Sharded<RouteShard>,
 }
@@ -56,18 +56,18 @@ struct RouteShard {
 impl RouteStats {
     /// Counts for the route of this name, with a slot per worker and one for the control thread.
     #[must_use]
-    pub fn new(route: &str, workers: usize) -> Self {
+    pub(crate) fn new(route: &str, workers: usize) -> Self {
         Self { route: route.to_owned(), shards: Sharded::new(workers) }
     }
 
     /// The route's name, as it shows in the `route` label.
     #[must_use]
-    pub fn route(&self) -> &str {
+    pub(crate) fn route(&self) -> &str {
         &self.route
     }
 
     /// A request of this route begins; [`finish`](Self::finish) must follow, on the same worker.
-    pub fn begin(&self, worker: usize) {
+    pub(crate) fn begin(&self, worker: usize) {
         if let Some(shard) = self.shards.of(worker) {
             shard.begun.add(1);
         }
@@ -77,7 +77,7 @@ impl RouteStats {
     ///
     /// `status` is that of the response that the client got, 0 if it got none (it left, or was cut off). `error` is the
     /// reason that `x-gateway-error` and the access log show.
-    pub fn finish(
+    pub(crate) fn finish(
         &self,
         worker: usize,
         status: u16,
@@ -105,7 +105,7 @@ impl RouteStats {
 
     /// The sums over all workers.
     #[must_use]
-    pub fn totals(&self) -> RouteTotals {
+    pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
         let mut durations = [0; DURATION_BOUNDS.len() + 1];
         let mut begun = 0;
@@ -135,26 +135,26 @@ fn add_each(sums: &mut [u64], counters: &[Counter]) {
 
 /// What a route has counted so far.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RouteTotals {
+pub(crate) struct RouteTotals {
     /// Finished requests, in the order of [`CODE_CLASSES`].
-    pub codes: [u64; CODE_CLASSES.len()],
+    pub(crate) codes: [u64; CODE_CLASSES.len()],
     /// Finished requests per bucket of [`DURATION_BOUNDS`], the last bucket without bound; not cumulative.
-    pub durations: [u64; DURATION_BOUNDS.len() + 1],
+    pub(crate) durations: [u64; DURATION_BOUNDS.len() + 1],
     /// The sum of all durations, in seconds.
-    pub duration_seconds: f64,
+    pub(crate) duration_seconds: f64,
     /// Request body bytes received from clients.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// Response body bytes sent to clients.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
     /// Requests that have begun and not ended.
-    pub in_flight: u64,
+    pub(crate) in_flight: u64,
     /// Requests that failed, by reason.
-    pub errors: Vec<(&'static str, u64)>,
+    pub(crate) errors: Vec<(&'static str, u64)>,
 }
 
 /// The counts of one listener. It has its name elsewhere: one that is renamed goes on counting.
 #[derive(Debug)]
-pub struct ListenerStats {
+pub(crate) struct ListenerStats {
     shards: Sharded<ListenerShard>,
 }
 
@@ -169,19 +169,19 @@ struct ListenerShard {
 impl ListenerStats {
     /// Counts with a slot per worker and one for the control thread.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self { shards: Sharded::new(workers) }
     }
 
     /// A connection was accepted; [`closed`](Self::closed) must follow, on the same worker.
-    pub fn accepted(&self, worker: usize) {
+    pub(crate) fn accepted(&self, worker: usize) {
         if let Some(shard) = self.shards.of(worker) {
             shard.accepted.add(1);
         }
     }
 
     /// An accepted connection is gone, for this reason (`client`, `keep_alive`, `drain`, …).
-    pub fn closed(&self, worker: usize, reason: &'static str) {
+    pub(crate) fn closed(&self, worker: usize, reason: &'static str) {
         if let Some(shard) = self.shards.of(worker) {
             shard.ended.add(1);
             shard.closed.add(reason);
@@ -189,7 +189,7 @@ impl ListenerStats {
     }
 
     /// A TLS handshake failed, for this reason; the connection's [`closed`](Self::closed) is counted apart.
-    pub fn tls_failed(&self, worker: usize, reason: &'static str) {
+    pub(crate) fn tls_failed(&self, worker: usize, reason: &'static str) {
         if let Some(shard) = self.shards.of(worker) {
             shard.tls_failed.add(reason);
         }
@@ -197,7 +197,7 @@ impl ListenerStats {
 
     /// The sums over all workers.
     #[must_use]
-    pub fn totals(&self) -> ListenerTotals {
+    pub(crate) fn totals(&self) -> ListenerTotals {
         // Ended before accepted, for the reason given in `RouteStats::totals`.
         let ended = self.shards.sum(|shard| shard.ended.value());
         let accepted = self.shards.sum(|shard| shard.accepted.value());
@@ -212,15 +212,15 @@ impl ListenerStats {
 
 /// What a listener has counted so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenerTotals {
+pub(crate) struct ListenerTotals {
     /// Connections accepted since the start.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// Connections open now.
-    pub active: u64,
+    pub(crate) active: u64,
     /// Connections that ended, by reason.
-    pub closed: Vec<(&'static str, u64)>,
+    pub(crate) closed: Vec<(&'static str, u64)>,
     /// TLS handshakes that failed, by reason.
-    pub tls_failed: Vec<(&'static str, u64)>,
+    pub(crate) tls_failed: Vec<(&'static str, u64)>,
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ impl Reverse<'_> {
     /// A domain that is the upstream's, and none that the client would accept, is removed: the cookie is for the host that the
     /// client asked for, and for no wider circle than before. Of several domains the last one counts (RFC 6265 §5.3), and all of
     /// them go, or another one would count from now on. The path of a `__Host-` cookie stays, because it must be `/`.
-    pub fn cookie(&self, cookie: &HeaderValue) -> Option<HeaderValue> {
+    pub(crate) fn cookie(&self, cookie: &HeaderValue) -> Option<HeaderValue> {
         let mut parts = cookie.as_bytes().split(|byte| *byte == b';');
         let pair = parts.next()?;
         let is_bound_to_root = pair

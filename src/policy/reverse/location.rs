@@ -33,7 +33,7 @@ impl Reverse<'_> {
     ///
     /// Relative references stay, because the client resolves them in its own terms. So do locations that readers may take for
     /// different ones: with a user name, a backslash, white space or a dot segment.
-    pub fn location(&self, location: &HeaderValue) -> Option<HeaderValue> {
+    pub(crate) fn location(&self, location: &HeaderValue) -> Option<HeaderValue> {
         let text = std::str::from_utf8(location.as_bytes()).ok()?;
         let Reference { origin, path, rest } = parse(text)?;
         let named = self.named(origin)?;
@@ -64,7 +64,7 @@ impl Reverse<'_> {
 
     /// Returns true if a location is the HTTPS URL that the client asked for, and the upstream speaks plain HTTP. `query` is the
     /// query of the request. A client that follows such a location gets the same response again.
-    pub fn leads_back(&self, location: &HeaderValue, query: Option<&str>) -> bool {
+    pub(crate) fn leads_back(&self, location: &HeaderValue, query: Option<&str>) -> bool {
         if (self.client.scheme, self.scheme) != (Scheme::Https, Scheme::Http) {
             return false;
         }

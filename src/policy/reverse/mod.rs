@@ -11,22 +11,22 @@ use crate::http::forward::{ClientOrigin, RequestHost};
 
 /// The addresses of an upstream and those that the client used for it, in one exchange.
 #[derive(Debug, Clone, Copy)]
-pub struct Reverse<'a> {
+pub(crate) struct Reverse<'a> {
     /// The scheme and the host that the client used.
-    pub client: ClientOrigin<'a>,
+    pub(crate) client: ClientOrigin<'a>,
     /// The scheme of the endpoint.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// The hosts that name the upstream: the endpoint's own, and the one that it was sent as Host.
-    pub authorities: [RequestHost<'a>; 2],
+    pub(crate) authorities: [RequestHost<'a>; 2],
     /// True if the upstream was sent the client's Host. Then its locations name the client's host already, with the scheme
     /// that the upstream means, and only their paths can be its own.
-    pub keeps_host: bool,
+    pub(crate) keeps_host: bool,
     /// The normalised path of the request.
-    pub requested: &'a str,
+    pub(crate) requested: &'a str,
     /// The base path of the endpoint, empty for none.
-    pub base: &'a str,
+    pub(crate) base: &'a str,
     /// The route's rewrite.
-    pub rewrite: Option<&'a Rewrite>,
+    pub(crate) rewrite: Option<&'a Rewrite>,
 }
 
 impl Reverse<'_> {

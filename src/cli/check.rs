@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::messages;
+use super::{messages, output};
 use crate::config;
 use crate::control::admin::running_config;
 use crate::control::diff::Changes;
@@ -48,11 +48,11 @@ pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
     let routes = counted(prepared.config().routes.len(), "route");
     let verdict = format!("{}: ok, {listeners}, {routes}", config::display_name(file));
     if !args.diff {
-        return messages::result(&verdict, &Value::Null);
+        return output::result(&verdict, &Value::Null);
     }
     match differences(args, file, &prepared) {
         Ok(changes) => {
-            messages::result(&format!("{verdict}\n{}", changes.listed()), &json!({ "changes": changes }))
+            output::result(&format!("{verdict}\n{}", changes.listed()), &json!({ "changes": changes }))
         }
         Err(error) => {
             messages::error(&error);

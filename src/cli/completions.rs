@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Command;
 use clap_complete::{Shell, generate};
 
-use super::output;
+use super::{output, stdout};
 
 /// Print a completion script for a shell
 #[derive(Clone, Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs, command: &Command) -> ExitCode {
     let mut script = Vec::new();
     generate(args.shell, &mut visible(command), command.get_name(), &mut script);
-    output::print_parts(&[&script]).map_or_else(|error| output::exit_code(&error), |()| ExitCode::SUCCESS)
+    stdout::print_parts(&[&script]).map_or_else(|error| output::exit_code(&error), |()| ExitCode::SUCCESS)
 }
 
 /// Returns the command line without its hidden commands, which the scripts would offer.

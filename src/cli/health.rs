@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::messages;
+use super::{messages, output};
 use crate::config;
 use crate::control::admin::ready;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &HealthArgs, file: &Path) -> ExitCode {
     };
     let limit: Duration = args.timeout.into();
     match url.and_then(|url| ready(&url, limit).map_err(|error| error.to_string())) {
-        Ok(word) => messages::result(&word, &json!({})),
+        Ok(word) => output::result(&word, &json!({})),
         Err(error) => {
             messages::error(&error);
             ExitCode::FAILURE

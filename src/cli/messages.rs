@@ -4,14 +4,13 @@
 //! wrong with a configuration or a command line, the verdict of a check, a panic.
 
 use std::io::{self, IsTerminal, Write as _};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value, json};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::output;
+use super::stdout;
 use crate::config::ConfigErrors;
 use crate::config::values::printable::printable_lines;
 
@@ -49,7 +48,7 @@ pub fn asks_for_json(arguments: impl IntoIterator<Item = String>) -> bool {
 /// also in the configuration, and a full disk must not keep the gateway from serving.
 pub fn announce(line: &str) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
-    let Err(error) = output::print(&said(line, &Value::Null)) else { return };
+    let Err(error) = stdout::print(&said(line, &Value::Null)) else { return };
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             lost = line,
@@ -58,12 +57,7 @@ pub fn announce(line: &str) {
     }
 }
 
-/// Prints the result of a command on standard output, with fields that only JSON has. Returns failure if it cannot be written.
-pub fn result(text: &str, fields: &Value) -> ExitCode {
-    output::print_to_end(&said(text, fields))
-}
-
-fn said(text: &str, fields: &Value) -> String {
+pub(super) fn said(text: &str, fields: &Value) -> String {
     if is_json() {
         json_line("INFO", text.trim_end(), fields)
     } else {

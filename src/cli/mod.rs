@@ -1,16 +1,17 @@
 //! The command line: a file a subcommand. `gateway --config gateway.yaml`, without a subcommand, runs.
 
-pub mod check;
-pub mod completions;
-pub mod filter;
-pub mod health;
-pub mod logging;
-pub mod man;
+mod check;
+mod completions;
+mod filter;
+mod health;
+mod logging;
+mod man;
 pub mod messages;
-pub mod new;
+mod new;
 pub mod output;
-pub mod run;
-pub mod schema;
+mod run;
+mod schema;
+mod stdout;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,29 +1,16 @@
-//! Writing to the standard output, which may be full, or a pipe whose reader leaves early (`gateway schema | head`).
+//! The end of a command: its result on the standard output, and its exit code.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use super::messages;
+use super::messages::said;
+use super::stdout::print;
 
 /// The exit code of a program whose reader has left: 128 and the number of SIGPIPE, as a shell reports it for the usual tools.
 const READER_GONE: u8 = 141;
-
-/// Writes the text at once.
-///
-/// # Errors
-/// The output cannot be written: its reader is gone ([`ErrorKind::BrokenPipe`]), or the disk is full.
-pub fn print(text: &str) -> io::Result<()> {
-    print_parts(&[text.as_bytes()])
-}
-
-/// As [`print()`], for bytes in several parts.
-///
-/// # Errors
-/// As those of [`print()`].
-pub fn print_parts(parts: &[&[u8]]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush())
-}
 
 /// Writes all that a command has to say, and returns its exit code: as [`exit_code`] if that fails.
 pub fn print_to_end(text: &str) -> ExitCode {
@@ -37,4 +24,9 @@ pub fn exit_code(error: &io::Error) -> ExitCode {
     }
     messages::error(&format!("cannot write to the standard output: {error}"));
     ExitCode::FAILURE
+}
+
+/// Prints the result of a command on standard output, with fields that only JSON has. Returns failure if it cannot be written.
+pub(crate) fn result(text: &str, fields: &Value) -> ExitCode {
+    print_to_end(&said(text, fields))
 }

@@ -13,10 +13,14 @@ pub(crate) mod values;
 
 pub(crate) use self::load::error::{ConfigError, ConfigErrors};
 pub(crate) use self::load::schema::json_schema;
-pub(crate) use self::load::source::{Segment, Source};
+pub(crate) use self::load::source::Source;
 pub(crate) use self::load::unused::warnings;
 pub(crate) use self::load::{Loaded, display_name, load, load_admin};
+#[cfg(test)]
+pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::admin::Admin;
+#[cfg(test)]
+pub(crate) use self::model::config::Workers;
 pub(crate) use self::model::config::{Config, RouteSettings};
 pub(crate) use self::model::filter::{
     Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
@@ -42,10 +46,6 @@ pub(crate) use self::values::http_text::{
 };
 pub(crate) use self::values::network::{EndpointUrl, Network, Scheme, ServerName};
 pub(crate) use self::values::path::{Piece, RoutePath};
+pub(crate) use self::values::segment::Segment;
 pub(crate) use self::values::text::Malformed;
 pub(crate) use self::values::units::{ByteSize, Duration, OrOff};
-
-#[cfg(test)]
-pub(crate) use self::load::{parse, parse_with};
-#[cfg(test)]
-pub(crate) use self::model::config::Workers;

@@ -30,9 +30,8 @@ use path::PathMatch;
 pub(crate) use path::PathPattern;
 use paths::Rank;
 pub(crate) use specificity::Specificity;
-pub(crate) use template::Parameters;
 use template::Template;
-pub(crate) use template::is_parameter_name;
+pub(crate) use template::{Parameters, is_parameter_name};
 
 use crate::http::fields::Fields;
 use crate::http::path::EncodedSlash;

@@ -16,7 +16,7 @@ use super::message::{field, request_head, response_head};
 use super::refuse;
 use super::report::report;
 use super::upstreams::{Answer, played};
-use crate::cli::{messages, output};
+use crate::cli::{messages, output, stdout};
 use crate::config::{Filter, FilterSettings, WasmCache};
 use crate::filter::proxy_wasm::{
     ChunkedBody, Journal, OfflineExchange, OfflineModule, Outcome, PlayedUpstreams,
@@ -299,7 +299,7 @@ fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> io::Resu
         true if !body.is_empty() && !body.ends_with(b"\n") => parts.extend([&**body, b"\n"]),
         _ => parts.push(body),
     }
-    output::print_parts(&parts)
+    stdout::print_parts(&parts)
 }
 
 fn is_changed(before: &Request<Bytes>, after: &Request<Bytes>) -> bool {

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &NewArgs) -> ExitCode {
 
 Edit {path} while it runs: a saved change is live within a second. `{program} check {argument}` checks one beforehand."
     );
-    messages::result(&text, &json!({ "file": args.output.display().to_string() }))
+    output::result(&text, &json!({ "file": args.output.display().to_string() }))
 }
 
 /// Returns a path that no command takes for an option.

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use serde_json::Value as Json;
 
 use super::schema::rules;
-use super::source::{Node, Value};
+use super::source::{Node, Source, Value};
+use crate::config::values::segment::Segment;
 
 /// The length, in bytes, from which a value is replaced wherever a message has it. A shorter one may be a word of the message
 /// itself, or a part of one.
@@ -17,6 +18,14 @@ const UNQUOTED_DIGITS_MIN: usize = 4;
 
 /// The length, in bytes, up to which a message is searched for values. A longer one loses all that it quotes.
 const SEARCHED_MAX: usize = 64 << 10;
+
+impl Source {
+    /// Returns a message of a stage that knows only values, with what is written in place of the values at some paths and
+    /// below them.
+    pub(crate) fn as_written(&self, paths: &[&[Segment]], message: &str) -> String {
+        Substituted::of(paths.iter().map(|path| self.find(path).0)).as_written(message)
+    }
+}
 
 /// The texts of a part of the file that have variables.
 #[derive(Default)]

@@ -18,8 +18,9 @@ use super::keyword::{
     texts, words,
 };
 use super::similar::Similar;
-use super::source::{Entry, Node, Segment, Source, Value};
+use super::source::{Entry, Node, Source, Value};
 use crate::config::values::look_alike;
+use crate::config::values::segment::Segment;
 
 /// Keys that the documentation of the project speaks of, and that do nothing yet.
 const PLANNED: [&str; 6] = ["budget", "hash_on", "health", "hedge", "mirror", "traces"];

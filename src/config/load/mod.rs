@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod format;
 pub(crate) mod keyword;
+pub(crate) mod loaded;
 pub(crate) mod salvage;
 pub(crate) mod schema;
 pub(crate) mod shortened;
@@ -28,44 +29,13 @@ use super::{Admin, Config};
 use crate::config::load::check::check;
 use crate::config::load::error::{ConfigError, ConfigErrors};
 use crate::config::load::files::Files;
+pub(crate) use crate::config::load::loaded::Loaded;
 use crate::config::load::salvage::{Salvaged, salvage};
 use crate::config::load::schema::rules;
 use crate::config::load::source::{Source, Value};
 use crate::config::load::text_file::TextFile;
 use crate::config::load::validate::validate;
 use crate::config::values::units::OrOff;
-use crate::path;
-
-/// A configuration that has nothing wrong that can be seen in the file alone.
-#[derive(Clone, Debug)]
-pub(crate) struct Loaded {
-    /// What the file says; its paths are absolute.
-    pub(crate) config: Config,
-    /// The file, for reporting what else is wrong at its place: [`Source::error`].
-    pub(crate) source: Source,
-}
-
-impl Loaded {
-    /// Returns the name of the route at a position as it is written: with variables, not with their values.
-    pub(crate) fn route_name(&self, index: usize) -> String {
-        let Some(route) = self.config.routes.get(index) else { return String::new() };
-        let (base, name) = (path!["routes", index], route.name());
-        let place = [&base[..], &path!["name"]].concat();
-        if self.source.has(&place) {
-            return self.source.shown(&place, &name);
-        }
-        // A name that several routes would have is followed by a number.
-        let number = name.strip_prefix(&route.in_short(&|_, value| value)).unwrap_or_default();
-        let short = route.in_short(&|keys, value| self.source.shown(&[&base, keys].concat(), &value));
-        format!("{short}{number}")
-    }
-
-    /// Returns the name of the listener at a position as it is written: with variables, not with their values.
-    pub(crate) fn listener_name(&self, index: usize) -> String {
-        let Some(listener) = self.config.listeners.get(index) else { return String::new() };
-        self.source.shown(&path!["listeners", index, "name"], &listener.name())
-    }
-}
 
 /// Reads and checks a configuration file, or the standard input for `-`. Variables come from the environment, relative paths are relative to
 /// the file's folder. Reads through `files`, so that the

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use serde_yaml::{Mapping, Value as Yaml};
 
 use super::check::Report;
-use super::source::{Entry, Node, Segment, Value};
+use super::source::{Entry, Node, Value};
+use crate::config::values::segment::Segment;
 
 /// What was kept of a file.
 #[derive(Debug, Default)]

@@ -4,49 +4,16 @@ use std::collections::HashMap;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use super::as_written::Substituted;
 use super::error::ConfigError;
 use super::shortened::shown;
 use super::text_file::TextFile;
+pub(crate) use crate::config::values::segment::Segment;
 
 /// A file that was read, for reporting errors at places in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     file: Arc<TextFile>,
     root: Node,
-}
-
-/// A step from a value into it: the key of a mapping, or the index of a list, from 0.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Segment {
-    /// A key.
-    Key(String),
-    /// An index.
-    Index(usize),
-}
-
-impl From<&str> for Segment {
-    fn from(key: &str) -> Self {
-        Self::Key(key.to_owned())
-    }
-}
-
-impl From<&String> for Segment {
-    fn from(key: &String) -> Self {
-        Self::Key(key.clone())
-    }
-}
-
-impl From<usize> for Segment {
-    fn from(index: usize) -> Self {
-        Self::Index(index)
-    }
-}
-
-/// Makes the path to a value from the top of the file: `path!["routes", 3, "pool", "max_idle"]`.
-#[macro_export]
-macro_rules! path {
-    ($($segment:expr),* $(,)?) => { [$($crate::config::Segment::from($segment)),*] };
 }
 
 /// A value and where it stands.
@@ -242,7 +209,7 @@ impl Source {
     }
 
     /// Follows a path as far as it leads: the value there, how many segments were found, and the value's key.
-    fn find(&self, path: &[Segment]) -> (&Node, usize, Option<&Range<usize>>) {
+    pub(crate) fn find(&self, path: &[Segment]) -> (&Node, usize, Option<&Range<usize>>) {
         let (mut node, mut key_span) = (&self.root, None);
         for (found, segment) in path.iter().enumerate() {
             let next = match (segment, &node.value) {
@@ -272,12 +239,6 @@ impl Source {
     /// written.
     pub(crate) fn error_as_written(&self, path: &[Segment], message: &str) -> ConfigError {
         self.error(path, self.as_written(&[path], message))
-    }
-
-    /// Returns a message of a stage that knows only values, with what is written in place of the values at some paths and
-    /// below them.
-    pub(crate) fn as_written(&self, paths: &[&[Segment]], message: &str) -> String {
-        Substituted::of(paths.iter().map(|path| self.find(path).0)).as_written(message)
     }
 
     /// Returns the line of what an error about the value at a path points at, from 1.

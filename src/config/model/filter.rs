@@ -8,7 +8,7 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::load::source::Segment;
+use crate::config::values::segment::Segment;
 use crate::config::values::units::{ByteSize, Duration};
 use crate::config::{Config, Route};
 use crate::path;

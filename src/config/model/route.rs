@@ -10,12 +10,12 @@ use super::filter::FilterUse;
 use super::pool::Pool;
 use super::timeouts::{Retry, Timeouts};
 use super::upstream::Upstream;
-use crate::config::load::source::Segment;
 use crate::config::values::http_text::{
     HeaderName, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
 };
 use crate::config::values::network::{Scheme, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::segment::Segment;
 use crate::config::values::units::{ByteSize, Duration, OrOff};
 use crate::path;
 

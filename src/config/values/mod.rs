@@ -8,5 +8,6 @@ pub(crate) mod path;
 pub(crate) mod pattern;
 pub(crate) mod printable;
 pub(crate) mod punycode;
+pub(crate) mod segment;
 pub(crate) mod text;
 pub(crate) mod units;

@@ -14,6 +14,7 @@ mod instance;
 mod local;
 mod log;
 mod memory;
+pub(crate) mod module;
 pub(crate) mod offline;
 pub(crate) mod pairs;
 mod plugin;

@@ -17,7 +17,7 @@ use super::services::Services;
 use super::shared::SharedVm;
 use crate::config::load::files::FileMark;
 use crate::config::{ByteSize, FilterSettings, OnError, OnHeadersPause};
-use crate::filter::engine::module::LinkedModule;
+use crate::filter::proxy_wasm::module::LinkedModule;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 use crate::filter::{Callbacks, Fault, Filter, FilterContext, Interests, Policy};
 use crate::observe::metrics::FilterStats;

@@ -10,8 +10,8 @@ use super::services::Services;
 use crate::config::load::files::{FileMark, Files};
 use crate::config::{ByteSize, FilterSettings, Isolation, Wasm, WasmCache};
 use crate::filter::engine::cache::{CodeCache, default_folder};
-use crate::filter::engine::module::{LinkedModule, ModuleError, link, validate};
 use crate::filter::engine::runtime::Allocation;
+use crate::filter::proxy_wasm::module::{LinkedModule, ModuleError, link, validate};
 
 /// Why a plugin cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]

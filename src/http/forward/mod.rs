@@ -17,18 +17,16 @@ mod trailers;
 mod upgrade;
 mod via;
 
-pub(crate) use client_origin::ClientOrigin;
-pub(crate) use client_origin::X_FORWARDED_PROTO;
+pub(crate) use client_origin::{ClientOrigin, X_FORWARDED_PROTO};
 pub(crate) use forwarded::{Forwarding, client_ip, is_trusted};
-pub(crate) use hop_by_hop::remove_hop_by_hop;
-pub(crate) use hop_by_hop::{hop_by_hop, remove_named, replace_hop_by_hop};
-pub(crate) use host::{HOST_BYTES_MAX, is_authority, is_host_name, is_ipv6_literal, parse_authority};
-pub(crate) use host::{RequestHost, request_host};
+pub(crate) use hop_by_hop::{hop_by_hop, remove_hop_by_hop, remove_named, replace_hop_by_hop};
+pub(crate) use host::{
+    HOST_BYTES_MAX, RequestHost, is_authority, is_host_name, is_ipv6_literal, parse_authority, request_host,
+};
 use http::HeaderName;
 pub(crate) use response::clean_response;
 pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};
-pub(crate) use trailers::drop_unusual_trailers;
-pub(crate) use trailers::filter_trailers;
+pub(crate) use trailers::{drop_unusual_trailers, filter_trailers};
 pub(crate) use upgrade::{set_upgrade, upgrade_requested};
 pub(crate) use via::via;
 

@@ -86,6 +86,7 @@ fn paths_in(module: &Module, code: &str) -> Vec<Module> {
         let Some((tree, _)) = item.split_once(';') else { continue };
         expand(tree.trim(), &[], &mut paths);
     }
+    let code = without_uses(code);
     for root in ["crate::", "super::"] {
         for (at, _) in code.match_indices(root) {
             let is_inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
@@ -97,6 +98,13 @@ fn paths_in(module: &Module, code: &str) -> Vec<Module> {
         }
     }
     paths.iter().filter_map(|path| absolute(module, path)).collect()
+}
+
+/// Code without its `use` items.
+fn without_uses(code: &str) -> String {
+    let mut parts = code.split("use ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |kept, part| kept + part.split_once(';').map_or(part, |(_, rest)| rest))
 }
 
 /// The paths of a `use` tree.

@@ -21,7 +21,29 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Files that import one another in a circle, by the first of them, each with the reason why it stays.
-const CIRCLES: [(&str, usize, &str); 0] = [];
+const CIRCLES: [(&str, usize, &str); 4] = [
+    (
+        "config/model/config.rs",
+        3,
+        "routes inherit from the whole file, and the file has routes and filters: the keys' types name one another",
+    ),
+    (
+        "filter/context/mod.rs",
+        4,
+        "the trait of a filter's callbacks names the context that they change, and a context calls its filter",
+    ),
+    (
+        "filter/proxy_wasm/exports.rs",
+        16,
+        "host functions are linked into a store whose data is the host, which has the plugin that made the instance; the \
+         seam between what a plugin is and what runs it is still to be cut",
+    ),
+    (
+        "upstream/endpoint.rs",
+        10,
+        "a slot gives its place back to its pool when it is dropped, and the pool hands out connections that hold slots",
+    ),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -62,6 +84,15 @@ fn nothing_but_the_command_line_imports_the_control_plane() {
         let is_allowed = matches!(room(file), "control" | "cli" | "testing");
         let control = used.iter().find(|used| room(used) == "control");
         assert!(is_allowed || control.is_none(), "{file} imports {control:?}");
+    }
+}
+
+#[test]
+fn the_filter_engine_knows_no_abi() {
+    let sources = Sources::read(&root().join("src"));
+    for (file, used) in sources.imports().iter().filter(|(file, _)| file.starts_with("filter/engine/")) {
+        let abi = used.iter().find(|used| used.starts_with("filter/proxy_wasm/"));
+        assert!(abi.is_none(), "{file} imports {abi:?}");
     }
 }
 

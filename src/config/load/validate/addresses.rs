@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Findings;
 use crate::config::Config;
 use crate::config::load::salvage::Kept;
-use crate::config::load::source::Segment;
+use crate::config::values::segment::Segment;
 use crate::path;
 
 /// Checks the addresses of the listeners and the admin listener. Equal ones are [`super::listener`]'s.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Findings;
 use crate::config::load::salvage::Kept;
-use crate::config::load::source::Segment;
+use crate::config::values::segment::Segment;
 use crate::config::{Config, Filter, FilterLimits, FilterUse};
 use crate::path;
 

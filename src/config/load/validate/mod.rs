@@ -13,8 +13,9 @@ use std::hash::Hash;
 use super::error::ConfigError;
 use super::salvage::Kept;
 use super::similar::Similar;
-use super::source::{Segment, Source};
+use super::source::Source;
 use crate::config::values::look_alike;
+use crate::config::values::segment::Segment;
 use crate::config::{Config, Pool};
 use crate::path;
 

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Findings, first_with, validate_pool};
 use crate::config::load::salvage::Kept;
-use crate::config::load::source::Segment;
 use crate::config::values::path::normal;
+use crate::config::values::segment::Segment;
 use crate::config::{
     Config, HeaderName, Headers, Match, PathMatch, Piece, Respond, Retry, RewriteForm, Route, RoutePath,
     Timeouts, UpstreamChoice,

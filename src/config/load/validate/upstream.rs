@@ -2,7 +2,7 @@
 
 use super::{Findings, validate_pool};
 use crate::config::load::salvage::Kept;
-use crate::config::load::source::Segment;
+use crate::config::values::segment::Segment;
 use crate::config::{Config, Scheme, Upstream, UpstreamChoice, UpstreamTls};
 use crate::path;
 

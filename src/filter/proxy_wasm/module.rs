@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
-use super::cache::{CacheKey, CodeCache};
-use super::compiler::{self, CompileError};
 use crate::filter::Interests;
+use crate::filter::engine::cache::{CacheKey, CodeCache};
+use crate::filter::engine::compiler;
+use crate::filter::engine::compiler::CompileError;
 use crate::filter::engine::runtime::{Allocation, Engines};
 use crate::filter::proxy_wasm::abi::VERSION_EXPORTS;
 use crate::filter::proxy_wasm::host::Host;

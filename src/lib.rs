@@ -1,6 +1,6 @@
 //! An API gateway: routes in YAML, a pool of upstream connections per route, filters in WebAssembly.
 //!
-//! ARCHITECTURE.md is the map, and [`proxy`] the life of a request. The library serves the program, the fuzz targets and the
+//! ARCHITECTURE.md is the map, and `proxy` the life of a request. The library serves the program, the fuzz targets and the
 //! instruction counts; it has no other users.
 
 // The file as written, and the command line.

@@ -23,7 +23,7 @@ pub struct LoggingArgs {
 
 /// How much is told. Each level has one meaning, and includes those above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Level {
+pub(super) enum Level {
     /// Nothing
     Off,
     /// A part of the program can't do its work until somebody acts
@@ -40,7 +40,7 @@ pub enum Level {
 
 /// How a message looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// A line for people
     Text,
     /// A JSON object a line

@@ -1,6 +1,6 @@
 //! What commands print for people, in the format of `--log-format`: text, or a JSON object a line.
 //!
-//! The log of the running program is [`super::logging`]'s. This is for what is printed beside it: where the gateway listens, what is
+//! The log of the running program is `logging`'s. This is for what is printed beside it: where the gateway listens, what is
 //! wrong with a configuration or a command line, the verdict of a check, a panic.
 
 use std::io::{self, IsTerminal, Write as _};

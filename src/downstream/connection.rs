@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     if !protocols.h1 {
         return "protocol";
     }
-    h1::serve(stream, early, began, &*client, options, guard).await
+    h1::serve(stream, early, began, &client, options, guard).await
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or are none.

@@ -80,7 +80,7 @@ pub(crate) struct RequestLine<'a, 'p> {
     pub(crate) listener: usize,
     /// The host without its port; empty if there is none. Its case and a final dot do not matter.
     pub(crate) host: &'a str,
-    /// The path, [normalised](normalise()).
+    /// The path, [normalised](crate::http::path::normalise()).
     pub(crate) path: &'p str,
     /// What follows the `?`, if there is one.
     pub(crate) query: Option<&'a str>,

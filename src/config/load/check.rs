@@ -2,7 +2,7 @@
 //!
 //! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that
 //! the types make of themselves: what this accepts, they deserialise. What only several values together can
-//! get wrong is [`super::validate`]'s.
+//! get wrong is [`super::validate`](mod@super::validate)'s.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -301,7 +301,10 @@ mod tests {
             (Error::ResponseHeaderTimeout, 504, "timeouts.response_header"),
         ] {
             assert_eq!((error.status().as_u16(), error.reason()), (status, reason), "{error:?}");
-            assert!(include_str!("../README.md").contains(&format!("`{reason}`")), "README lacks {reason}");
+            assert!(
+                include_str!("../../README.md").contains(&format!("`{reason}`")),
+                "README lacks {reason}"
+            );
         }
     }
 }

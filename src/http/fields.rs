@@ -14,7 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) struct Fields {
     list: Vec<(HeaderName, HeaderValue)>,
     /// The head that was read. Names are in lower case, and only it knows their letter case (`header_case: preserve`).
-    received: Option<Bytes>,
+    /// Boxed, because few heads are remembered, and every list is moved.
+    received: Option<Box<Bytes>>,
 }
 
 impl PartialEq for Fields {
@@ -64,12 +65,12 @@ impl Fields {
 
     /// Returns the head that the fields were read from, if it is remembered.
     pub(crate) fn received(&self) -> Option<&Bytes> {
-        self.received.as_ref()
+        self.received.as_deref()
     }
 
     /// Remembers the head that the fields were read from. It costs no memory as long as the values are slices of it.
     pub(crate) fn remember(&mut self, head: Bytes) {
-        self.received = Some(head);
+        self.received = Some(Box::new(head));
     }
 
     /// Replaces all fields. The head that the previous ones were read from stays remembered.

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use http::Method;
 
-use crate::config;
 use crate::http::path::{EncodedSlash, normalise, normalise_written};
 use crate::testing::pieces::Reading;
 use crate::testing::scripted::Scripted;
@@ -52,7 +51,7 @@ pub fn path(data: &[u8]) {
 /// The text of a configuration file.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Err(errors) = config::parse_with(text, "gateway.yaml", Path::new(""), &|_| None) {
+    if let Err(errors) = crate::config::load::parse_with(text, "gateway.yaml", Path::new(""), &|_| None) {
         assert!(!errors.to_string().is_empty(), "an error without a word");
     }
 }

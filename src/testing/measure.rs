@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
@@ -24,7 +24,6 @@ use crate::control::compile::generation::{Next, Purpose};
 use crate::downstream::connection;
 use crate::filter::{End, RequestHead, RequestInfo, Session};
 use crate::http::body::Body;
-use crate::http::fields::Fields;
 use crate::http::message::Response;
 use crate::net::drain::DrainSignal;
 use crate::net::end_of_turn;
@@ -60,7 +59,7 @@ impl Proxied {
         let upstream = kept_connection(&endpoint(&snapshot));
         let (client, stream) = duplex(PIPE_BYTES);
         let serving = Box::pin(async move {
-            let client = client(snapshot);
+            let client = connected(snapshot);
             let protocols = client.begin().settings.listener_settings.protocols;
             let guard = DrainSignal::default().guard();
             connection::serve(Stream::memory(stream), None, protocols, Instant::now(), client, &guard).await
@@ -134,7 +133,7 @@ impl Filtered {
         let snapshot = snapshot(config, folder);
         let (_, route) = snapshot.router.routes().next().expect("a configuration has a route");
         let route = route.clone();
-        let client = client(snapshot);
+        let client = connected(snapshot);
         Self { start: client.begin(), client, route, timer: Timer::default() }
     }
 
@@ -143,7 +142,7 @@ impl Filtered {
         let (request, response) = (request.into_fields(), response.into_fields());
         let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
         let request = RequestHead::new(Method::GET, target, authority, "http", request);
-        let response = Response { headers: response, ..Response::new(Body::full(body)) };
+        let response = Response { status: StatusCode::OK, headers: response, body: Body::full(body) };
         let request_info =
             self.client.request_info(Version::HTTP_11, &self.start.settings, &self.route, Instant::now());
         Message { request_info, request, response }
@@ -198,7 +197,7 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     }
 }
 
-fn client(snapshot: Arc<Snapshot>) -> Rc<Client> {
+fn connected(snapshot: Arc<Snapshot>) -> Rc<Client> {
     let listener_settings = snapshot.listeners.first().expect("a configuration has a listener").clone();
     let current = CurrentSnapshot::new(Arc::new(ArcSwap::new(snapshot)));
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));

@@ -47,7 +47,7 @@ impl Routes {
 }
 
 /// What routes are found by.
-pub struct Line<'a>(RequestLine<'a>);
+pub struct Line<'a>(RequestLine<'a, 'a>);
 
 /// The header fields of a message on its way.
 #[derive(Clone, Debug)]

@@ -9,7 +9,8 @@ use crate::http::h1::decoder::Decoder;
 use crate::http::h1::framing::Framing;
 use crate::http::h1::head::{HeadLimits, Input};
 
-const LIMITS: HeadLimits = HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024 };
+const LIMITS: HeadLimits =
+    HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024, case: HeaderCase::Preserve };
 
 /// What was read out of some bytes.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -212,7 +212,7 @@ impl Default for ListenerLimits {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenerHeaders {
     /// What becomes of fields, trailers included, whose names have an underscore, or another character than letters, digits
-    /// and dashes.
+    /// and dashes. They pass by default, as in Envoy and HAProxy and unlike in nginx, because APIs have such fields (`api_key`).
     pub(crate) underscores: Underscores,
 }
 

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn every_page_is_documented() {
         let (_, documented) =
-            include_str!("../../docs/operation.md").split_once("## The admin listener").unwrap();
+            include_str!("../../../docs/operation.md").split_once("## The admin listener").unwrap();
         for page in &PAGES {
             assert!(documented.contains(&format!("`{}`", page.path)), "{}", page.path);
         }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::load::files::Files;
-use crate::config::{self, ConfigErrors, Loaded};
+use crate::config::{self, ConfigErrors, HeaderCase, Loaded};
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};
 use crate::control::listeners::{Bound, Change, Listeners, RunningListener};
@@ -49,10 +49,11 @@ impl Listeners {
         let running: Vec<_> =
             self.running.iter().map(|one| (one.listener.written, &*one.listener_settings.name)).collect();
         let matched = matches(&wanted, &running);
+        let case = case_of_requests(&loaded.config);
         let (mut planned, mut errors) = (Vec::new(), Vec::new());
         for (index, (written, position)) in written.iter().zip(&matched).enumerate() {
             let running = position.and_then(|position| self.running.get(position));
-            match Planned::build(written, running, workers, files) {
+            match Planned::build(written, running, case, workers, files) {
                 Ok(one) => planned.push(one),
                 Err(error) => {
                     errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()));
@@ -92,16 +93,25 @@ fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec
     matched
 }
 
+/// The letter case in which field names of requests are needed: as received, if any route's upstream preserves them.
+fn case_of_requests(config: &config::Config) -> HeaderCase {
+    let preserves = |upstream: &config::Upstream| upstream.header_case == HeaderCase::Preserve;
+    let mut upstreams = config.routes.iter().filter_map(|route| config.upstream_of(route));
+    if upstreams.any(preserves) { HeaderCase::Preserve } else { HeaderCase::Lower }
+}
+
 impl Planned {
     fn build(
         written: &config::Listener,
         running: Option<&RunningListener>,
+        case: HeaderCase,
         workers: usize,
         files: &Files,
     ) -> Result<Self, crate::net::tls::TlsError> {
         let built = ListenerSettings::build(
             written,
             running.map(|running| &*running.listener_settings),
+            case,
             workers,
             files,
         )?;
@@ -120,7 +130,10 @@ impl Planned {
                 (Some(_), None) => Change::Changed,
                 (Some(_), Some(_)) => Change::Kept,
             },
-            listener_settings: kept.unwrap_or_else(|| Arc::new(built)),
+            // The letter case is the upstreams' setting: it makes no other listener.
+            listener_settings: kept
+                .filter(|kept| kept.options.limits.case == case)
+                .unwrap_or_else(|| Arc::new(built)),
             listener: running.map(|running| running.listener.clone()),
         })
     }

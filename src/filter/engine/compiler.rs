@@ -20,6 +20,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 use wasmtime::Engine;
 
+use crate::config::ByteSize;
 use crate::filter::engine::runtime::{Allocation, config};
 
 /// The subcommand of the program that compiles for its parent: a module on standard input, the result on standard output.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::instance::{Instance, StartError, Stream, thread_cpu_time};
 use super::local::{instance_of, journal_of};
-use super::log::Sink;
+use super::log::{Sink, escaped};
 use super::plugin_metrics::PluginMetrics;
 use super::plugins::whole_mebibytes;
 use super::services::Services;

@@ -26,6 +26,8 @@ pub(crate) struct HeadLimits {
     pub(crate) header_bytes: usize,
     /// Bytes of a request target.
     pub(crate) target_bytes: usize,
+    /// With `preserve`, the fields of a request remember the head that they were read from.
+    pub(crate) case: HeaderCase,
 }
 
 /// A request head as it was read. Content-Length and Transfer-Encoding are gone from its fields: `framing` is
@@ -108,8 +110,11 @@ impl Input {
         if length > limits.header_bytes {
             return Err(Error::HeadTooLarge);
         }
-        // Which upstream gets it, and in which letter case, is decided later.
-        head.headers.remember(self.consume(length));
+        let received = self.consume(length);
+        // The route decides later whether the letter case is of use.
+        if limits.case == HeaderCase::Preserve {
+            head.headers.remember(received);
+        }
         Ok(Some(head))
     }
 
@@ -320,7 +325,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits { headers: 10, header_bytes: 1024, target_bytes: 100 };
+    const LIMITS: HeadLimits =
+        HeadLimits { headers: 10, header_bytes: 1024, target_bytes: 100, case: HeaderCase::Preserve };
 
     fn request(text: &str) -> Result<Option<RequestHead>, Error> {
         let mut input = Input::default();

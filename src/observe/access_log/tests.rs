@@ -78,7 +78,7 @@ fn forged() -> Entry<'static> {
 
 #[test]
 fn every_field_of_a_json_line_is_documented() {
-    let (_, documented) = include_str!("../../docs/operation.md").split_once("## The access log").unwrap();
+    let (_, documented) = include_str!("../../../docs/operation.md").split_once("## The access log").unwrap();
     let (log, receiver) = log_to_sink(LogFormat::Json);
     let second = Duration::from_secs(1);
     let mut record = answered_from_upstream();

@@ -13,7 +13,9 @@ use std::time::Duration;
 pub(crate) use tls::Tls;
 
 use crate::config::load::files::Files;
-use crate::config::{self, HalfClose, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores};
+use crate::config::{
+    self, HalfClose, HeaderCase, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores,
+};
 use crate::http::h1::HeadLimits;
 use crate::net::tls::TlsError;
 use crate::observe::metrics::ListenerStats;
@@ -91,6 +93,7 @@ impl ListenerSettings {
     pub(crate) fn build(
         config: &config::Listener,
         running: Option<&ListenerSettings>,
+        case: HeaderCase,
         workers: usize,
         files: &Files,
     ) -> Result<Self, TlsError> {
@@ -118,6 +121,7 @@ impl ListenerSettings {
                     headers: length(limits.headers),
                     header_bytes: limits.header_bytes.length(),
                     target_bytes: limits.target_bytes.length(),
+                    case,
                 },
                 request_header: timeouts.request_header.duration(),
                 request_body: timeouts.request_body.duration(),

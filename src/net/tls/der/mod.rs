@@ -9,7 +9,7 @@ mod reader;
 use rustls::pki_types::UnixTime;
 
 pub(super) use self::certificate::{Certificate, Malformed};
-use self::reader::{BIT_STRING, INTEGER, Reader, SEQUENCE, time};
+use self::reader::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, time};
 
 /// Returns true if `der` is one SEQUENCE and nothing besides, as certificates, keys and revocation lists are.
 pub(super) fn is_whole_sequence(der: &[u8]) -> bool {

@@ -22,7 +22,8 @@ use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
 
 /// What an upstream may say: more than most servers send, and a bound on what one response can cost.
-const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };
+const RESPONSE_LIMITS: HeadLimits =
+    HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0, case: HeaderCase::Lower };
 
 /// Interim responses before the final one.
 const INTERIM_RESPONSES: u32 = 64;

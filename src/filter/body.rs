@@ -17,22 +17,23 @@ use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::net::timer::{Timer, deadline};
 
-/// A body as a filter lets it go on. Pulled like any other: a filter that holds nothing back adds nothing but its callback.
+/// A body as one filter lets it through. It is pulled like any other body. A filter that holds nothing back costs only
+/// its callback.
 pub(super) struct FilteredBody {
     source: Body,
     member: Rc<FilterContext>,
     direction: Direction,
     timer: Timer,
-    /// What goes on next.
+    /// The data to return next.
     data: Bytes,
     trailers: Option<HeaderMap>,
     /// The filter has seen the end of the data.
     ended: bool,
-    /// What came behind the data, and was not given to the filter yet.
+    /// Trailers that have arrived but were not given to the filter yet.
     trailers_to_come: Option<Fields>,
     /// The filter has the trailers and holds them back.
     trailers_held: bool,
-    /// When a pause has lasted too long, while nothing but the filter is waited for.
+    /// The deadline of a pause, while only the filter delays the body.
     pause_ends: Option<Instant>,
 }
 
@@ -52,7 +53,7 @@ impl FilteredBody {
         }
     }
 
-    /// Ready when the head that the filter holds back may go on; its body callbacks come meanwhile.
+    /// Resolves when the filter no longer holds the head back. Its body callbacks run in the meantime.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             self.take_what_is_free()?;
@@ -63,14 +64,14 @@ impl FilteredBody {
         }
     }
 
-    /// Whether the filter holds something of the body back.
+    /// Returns true if the filter holds part of the body back.
     fn holds(&self) -> bool {
         self.member.holds_body(self.direction)
     }
 
-    /// Looks for what was decided outside of the body's callbacks.
+    /// Applies decisions that were made outside of the body's callbacks.
     fn take_what_is_free(&mut self) -> Result<(), Error> {
-        // First whether the exchange is over: nothing that a filter has forbidden may go on.
+        // Check for the end of the exchange first: nothing that a filter has rejected may be sent on.
         let free = match self.member.check(self.direction)? {
             Some(free) => Some(free),
             None => self.member.take_released(self.direction),
@@ -98,16 +99,16 @@ impl FilteredBody {
         }
     }
 
-    /// Whether all that there was has gone on, or is about to.
+    /// Returns true if everything has been sent on, or is about to be.
     fn is_over(&self) -> bool {
         self.ended && self.trailers_to_come.is_none() && !self.holds()
     }
 
-    /// Gives the filter the next frame, or waits: for the source, or for the filter where that is all there is.
+    /// Gives the filter the next frame, or waits for the source. At the end of the source, waits for the filter.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.member.exchange.waits(cx);
         if self.ended {
-            // The answer to the trailers must not let go of data that the filter has not decided about.
+            // The response to the trailers must not release data about which the filter has not decided yet.
             return match self.trailers_to_come.take_if(|_| !self.member.holds_body(self.direction)) {
                 Some(trailers) => Poll::Ready(self.give_trailers(trailers)),
                 None => self.poll_pause(cx),
@@ -125,7 +126,7 @@ impl FilteredBody {
                 }
                 Err(frame) => {
                     self.trailers_to_come = frame.into_trailers().ok().map(Fields::from);
-                    // Whoever waits for the end of the body waits for this.
+                    // A filter that waits for the end of the body waits for this call.
                     self.give(Bytes::new(), true)?;
                 }
             },
@@ -140,7 +141,7 @@ impl FilteredBody {
         } else {
             Some(data)
         };
-        // It may have answered, or closed, in the callback: then nothing goes on.
+        // The callback may have responded to the request or closed the exchange; then nothing is sent on.
         self.member.check(self.direction)?;
         if let Some(data) = on {
             self.release(data);
@@ -159,7 +160,7 @@ impl FilteredBody {
         Ok(())
     }
 
-    /// Nothing more comes in: only the filter can let go of what it holds.
+    /// Waits for the filter to release what it holds, now that no more data comes in.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.pause_ends.is_none() {
             self.pause_ends = deadline(Some(self.member.policy().pause));

@@ -16,40 +16,40 @@ use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 use crate::http::message::Response;
 
-/// Names and values of a header section, together, as a filter may make it.
+/// The most bytes of names and values in a header section that a filter may build.
 pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of properties that filters set on one exchange.
+/// The most bytes of properties that filters may set on one exchange.
 const PROPERTY_BYTES_MAX: usize = 64 * 1024;
 
 /// A request and its response.
 pub(crate) struct Exchange {
     pub(crate) request_info: RequestInfo,
     pub(crate) request: RefCell<RequestHead>,
-    /// From the moment it is there.
+    /// `None` until the response arrives.
     pub(crate) response: RefCell<Option<ResponseHead>>,
     pub(crate) request_trailers: RefCell<Option<Fields>>,
     pub(crate) response_trailers: RefCell<Option<Fields>>,
-    /// What filters have set, by path; for each other and for themselves.
+    /// Properties set by filters, by path. All filters of the exchange share them.
     properties: RefCell<BTreeMap<Box<[u8]>, Bytes>>,
     property_bytes: Cell<usize>,
-    /// Which endpoint was tried last.
+    /// The endpoint that was tried last.
     upstream: RefCell<Option<Arc<str>>>,
     upstream_address: Cell<Option<SocketAddr>>,
-    /// A filter's own answer.
+    /// A filter's own response.
     local: RefCell<Option<LocalResponse>>,
-    /// When the request began, once somebody has asked.
+    /// The wall-clock time at which the request began, computed on first use.
     started: OnceCell<SystemTime>,
-    /// What a filter wanted in place of the exchange's course, and cannot have.
+    /// The error of a filter that requested something invalid in place of the normal course.
     refused: Cell<Option<FilterError>>,
     closed: Cell<bool>,
     route_cleared: Cell<bool>,
     end: Cell<Option<End>>,
-    /// Whoever polls the exchange.
+    /// The waker of the task that polls the exchange.
     waker: RefCell<Option<Waker>>,
 }
 
-/// What does not change while a request is served.
+/// Facts about a request that do not change while it is served.
 pub(crate) struct RequestInfo {
     pub(crate) client: SocketAddr,
     /// The listener's address.
@@ -60,9 +60,9 @@ pub(crate) struct RequestInfo {
     pub(crate) version: Version,
     pub(crate) listener: Arc<str>,
     pub(crate) route: Arc<str>,
-    /// Bytes of the request's body; `None` for no limit.
+    /// The most bytes of the request's body; `None` for no limit.
     pub(crate) request_bytes_max: Option<u64>,
-    /// When the request began.
+    /// The time at which the request began.
     pub(crate) began: Instant,
 }
 
@@ -70,16 +70,16 @@ pub(crate) struct RequestInfo {
 #[derive(Clone)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
-    /// As the client wrote it.
+    /// The target as the client wrote it.
     target: Uri,
-    /// Path and query, where a filter has changed them.
+    /// Path and query, if a filter has changed them.
     path: Option<String>,
-    /// The host that is asked, with its port.
+    /// The requested host with its port.
     pub(crate) authority: HeaderValue,
     pub(crate) scheme: &'static str,
-    /// Without Host, which is the authority, and without Content-Length.
+    /// The fields without Host, which is `authority`, and without Content-Length.
     pub(crate) headers: Fields,
-    /// Content-Length as filters see it: what is sent is written from the body.
+    /// The Content-Length that filters see. The one that is sent is derived from the body.
     pub(crate) length: Option<HeaderValue>,
 }
 
@@ -87,23 +87,23 @@ pub(crate) struct RequestHead {
 #[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
-    /// Without Content-Length.
+    /// The fields without Content-Length.
     pub(crate) headers: Fields,
-    /// Content-Length as filters see it.
+    /// The Content-Length that filters see.
     pub(crate) length: Option<HeaderValue>,
 }
 
-/// An answer that a filter gives in place of what there is.
+/// A response that a filter sends in place of the upstream's.
 pub(crate) struct LocalResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: Fields,
     pub(crate) body: Bytes,
 }
 
-/// How an exchange ended.
+/// The outcome of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
-    /// 0 where the client got none.
+    /// The status, or 0 if the client got no response.
     pub(crate) status: u16,
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -124,14 +124,14 @@ impl RequestHead {
         Self { method, target, path: None, authority, scheme, headers, length: None }
     }
 
-    /// In the place of a head that no filter looks at, or that has gone on.
+    /// Creates a placeholder for a head that no filter reads, or that has been sent on.
     pub(crate) fn unseen(method: Method, scheme: &'static str) -> Self {
         let authority = const { HeaderValue::from_static("") };
         let (target, headers) = (Uri::default(), Fields::new());
         Self { method, target, path: None, authority, scheme, headers, length: None }
     }
 
-    /// Path and query.
+    /// Returns path and query.
     pub(crate) fn path(&self) -> &str {
         match &self.path {
             Some(path) => path,
@@ -139,7 +139,7 @@ impl RequestHead {
         }
     }
 
-    /// The head for whoever sends the request. It stays here as well where somebody will look at it.
+    /// Returns the head to send upstream. A copy stays here if `keeps` is true, because a filter may still read it.
     pub(super) fn take_for_upstream(&mut self, keeps: bool) -> Self {
         if keeps {
             return self.clone();
@@ -152,7 +152,7 @@ impl RequestHead {
         self.path = Some(path);
     }
 
-    /// Path and query where a filter has changed them.
+    /// Returns path and query if a filter has changed them.
     pub(crate) fn changed_path(&self) -> Option<&str> {
         self.path.as_deref()
     }
@@ -180,23 +180,23 @@ impl Exchange {
         }
     }
 
-    /// When the request began, by the wall's clock.
+    /// Returns the wall-clock time at which the request began.
     pub(crate) fn started(&self) -> SystemTime {
         *self.started.get_or_init(|| SystemTime::now() - self.request_info.began.elapsed())
     }
 
-    /// Answers in place of whatever was to come. The first one counts.
+    /// Responds in place of the normal course. The first response wins.
     pub(crate) fn answer(&self, local: LocalResponse) {
         self.local.borrow_mut().get_or_insert(local);
         self.wake();
     }
 
-    /// Returns true if a filter's answer is kept, so that a further one is not.
+    /// Returns true if a filter's response is stored, so that a further one would be ignored.
     pub(crate) fn is_answered(&self) -> bool {
         self.local.borrow().is_some()
     }
 
-    /// Takes the answer. From then on the exchange goes on with it, so that whatever else has ended it no longer does.
+    /// Takes the filter's response. The exchange then continues with it, so earlier reasons to end it no longer apply.
     pub(super) fn take_answer(&self) -> Option<LocalResponse> {
         let local = self.local.borrow_mut().take()?;
         self.refused.set(None);
@@ -204,13 +204,14 @@ impl Exchange {
         Some(local)
     }
 
-    /// Gives the exchange up without an answer.
+    /// Ends the exchange without a response.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.wake();
     }
 
-    /// Ends the exchange by an error, unless a filter answers it before it is looked at again. The first error counts.
+    /// Ends the exchange with an error, unless a filter responds before the exchange is checked again. The first error
+    /// wins.
     pub(super) fn refuse(&self, error: FilterError) {
         if self.refused.get().is_none() {
             self.refused.set(Some(error));
@@ -218,10 +219,10 @@ impl Exchange {
         self.wake();
     }
 
-    /// Succeeds unless the filters' own decision has ended the exchange.
+    /// Succeeds unless a filter's decision has ended the exchange.
     ///
     /// # Errors
-    /// It has ended: by [`Error::FilterAnswered`] where a filter has an answer.
+    /// Fails if the exchange has ended: with [`Error::FilterAnswered`] if a filter has a response.
     pub(super) fn check_not_ended(&self) -> Result<(), Error> {
         if self.closed.get() {
             return Err(Error::FilterClosed);
@@ -232,7 +233,7 @@ impl Exchange {
         self.refused.get().map_or(Ok(()), |error| Err(Error::Filter(error)))
     }
 
-    /// The route is to be looked for again once the request's filters are done.
+    /// Requests that the route be matched again once the request's filters are done.
     pub(crate) fn clear_route(&self) {
         self.route_cleared.set(true);
     }
@@ -241,7 +242,7 @@ impl Exchange {
         self.route_cleared.get()
     }
 
-    /// An endpoint is being tried.
+    /// Records the endpoint that is being tried.
     pub(crate) fn set_upstream(&self, url: &str, address: SocketAddr) {
         *self.upstream.borrow_mut() = Some(url.into());
         self.upstream_address.set(Some(address));
@@ -255,19 +256,20 @@ impl Exchange {
         self.upstream_address.get()
     }
 
-    /// What a filter has set at a path.
+    /// Returns the value that a filter has set at a path.
     pub(crate) fn property(&self, path: &[u8]) -> Option<Bytes> {
         self.properties.borrow().get(path).cloned()
     }
 
-    /// Returns the bytes of all properties once one has a value of this length, or `None` if there is no room for it.
+    /// Returns the total bytes of all properties once `path` has a value of this length, or `None` if there is no room
+    /// for it.
     pub(crate) fn property_bytes_with(&self, path: &[u8], length: usize) -> Option<usize> {
         let before = self.properties.borrow().get(path).map_or(0, |before| before.len() + path.len());
         let bytes = self.property_bytes.get() - before + path.len() + length;
         (bytes <= PROPERTY_BYTES_MAX).then_some(bytes)
     }
 
-    /// Sets a property. `bytes` are those of all properties with it, by [`Exchange::property_bytes_with`].
+    /// Sets a property. `bytes` is the new total of all properties, as returned by [`Exchange::property_bytes_with`].
     pub(crate) fn set_property(&self, path: &[u8], value: Bytes, bytes: usize) {
         self.property_bytes.set(bytes);
         self.properties.borrow_mut().insert(path.into(), value);
@@ -277,12 +279,12 @@ impl Exchange {
         self.end.set(Some(end));
     }
 
-    /// How it ended, once it has.
+    /// Returns the outcome, once the exchange has ended.
     pub(crate) fn end(&self) -> Option<End> {
         self.end.get()
     }
 
-    /// Remembers whom to wake.
+    /// Remembers the task to wake.
     pub(super) fn waits(&self, cx: &Context<'_>) {
         match &mut *self.waker.borrow_mut() {
             Some(waker) => waker.clone_from(cx.waker()),

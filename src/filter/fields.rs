@@ -1,24 +1,24 @@
-//! What a filter may put into a header section.
+//! Names and values that a filter may put into a header section.
 
 use http::{HeaderName, HeaderValue, header};
 
 use crate::http::fields::Fields;
 use crate::http::forward;
 
-/// A field that cannot be.
+/// The error of an invalid field name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldError;
 
-/// A field name as filters write it.
+/// Parses a field name written by a filter.
 ///
 /// # Errors
-/// It is no token (RFC 9110 §5.1): so no line end or space can get into a head by it.
+/// Fails if the name is not a token (RFC 9110 §5.1). A filter can therefore put no line end or space into a head.
 pub(crate) fn field_name(bytes: &[u8]) -> Result<HeaderName, FieldError> {
     HeaderName::from_bytes(bytes).map_err(|_| FieldError)
 }
 
-/// A field value as filters write it. CR, LF and NUL, with which a value would become another field or message, are
-/// spaces (RFC 9110 §5.5); other control characters cannot be sent, and are too.
+/// Converts a field value written by a filter. CR, LF and NUL could turn a value into another field or message, so they
+/// become spaces (RFC 9110 §5.5). Other control characters cannot be sent and become spaces too.
 pub(crate) fn field_value(bytes: &[u8]) -> HeaderValue {
     let trimmed = bytes.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| {
@@ -30,11 +30,11 @@ pub(crate) fn field_value(bytes: &[u8]) -> HeaderValue {
     })
 }
 
-/// Takes out what a filter has no say in: the fields of one connection (RFC 9110 §7.6.1), and the length of the body, which
-/// is written from the body itself.
+/// Removes the fields that filters do not control: those of one connection (RFC 9110 §7.6.1), and the length of the
+/// body, which is derived from the body itself.
 pub(super) fn remove_framing(headers: &mut Fields) {
     forward::remove_hop_by_hop(headers);
-    // What is left of TE on a request has no meaning on a response.
+    // The TE that remains on a request has no meaning on a response.
     headers.retain(|name, _| name != header::TE && name != header::CONTENT_LENGTH);
 }
 

@@ -1,8 +1,10 @@
-//! Filters: what changes a request and its response on their way, whatever ABI it is written for.
+//! Filters: code that inspects and changes a request and its response in transit, independent of the ABI it is written
+//! for.
 //!
-//! A [`Chain`] is what a route has. For one exchange it becomes a [`Session`]: an [`Exchange`], which all filters see and
-//! change, and a [`FilterContext`] for each of them, which knows how far that filter has let the message go. Bodies are pulled
-//! through the members, one [`FilteredBody`](body) in another, so that backpressure is the same as without filters.
+//! A route has a [`Chain`]. For each exchange the chain opens a [`Session`]: an [`Exchange`], which all filters see and
+//! change, and a [`FilterContext`] for each filter, which knows how much of the message that filter has let through.
+//! Bodies are pulled through the filters, one [`FilteredBody`](body) inside another, so backpressure is the same as
+//! without filters.
 
 mod body;
 mod chain;
@@ -25,7 +27,7 @@ pub(crate) use fields::{field_name, field_value};
 
 pub(crate) use crate::filter::context::{FilterContext, Part, SpliceError};
 
-/// Which way a message goes.
+/// The direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Request,
@@ -41,48 +43,48 @@ impl Direction {
     }
 }
 
-/// The decision of a filter about a part of a message.
+/// A filter's decision about a part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Lets it go on.
+    /// Lets the part through.
     Continue,
-    /// Holds it back until the filter continues.
+    /// Holds the part back until the filter continues.
     Pause,
-    /// Holds a head back, and the body behind it even with `on_headers_pause: continue_body`.
+    /// Holds a head back, and the body behind it too, even with `on_headers_pause: continue_body`.
     PauseAll,
-    /// Lets a head go on and ends the message with it: the body and the trailers are dropped.
+    /// Lets a head through and ends the message with it. The body and the trailers are dropped.
     ContinueAndEnd,
-    /// Holds a body back, and drops the piece that the filter was given unless pieces before it are kept.
+    /// Holds a body back and drops the piece that the filter was given, unless earlier pieces are kept.
     PauseWithoutBuffer,
 }
 
-/// Why a filter failed. The names are those of `x-gateway-error: filter.NAME.trap`, and of the metrics.
+/// The reason why a filter failed. The names appear in `x-gateway-error: filter.NAME.trap` and in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
     /// No instance could be started.
     Start,
-    /// It trapped: a panic, an abort, a bad memory access, an exit.
+    /// The guest trapped: a panic, an abort, an invalid memory access, an exit.
     Trap,
     /// One call took more CPU time than `limits.time`.
     Time,
-    /// It ended for want of memory beyond `limits.memory`.
+    /// The guest ended because it needed more memory than `limits.memory`.
     Memory,
-    /// It used up its stack.
+    /// The guest exhausted its stack.
     Stack,
-    /// It held a message back for longer than `limits.pause`.
+    /// The filter held a message back for longer than `limits.pause`.
     Pause,
-    /// It held more of a body back than `limits.body`.
+    /// The filter held back more of a body than `limits.body`.
     Body,
-    /// As many instances are at work as there may be.
+    /// The limit of concurrent instances was reached.
     Instances,
-    /// It sent a local response that cannot be one.
+    /// The filter sent a local response that is not valid.
     Response,
-    /// It made more than `limits.output`.
+    /// The filter produced more than `limits.output`.
     Output,
 }
 
 impl Fault {
-    /// All of them, in the order of their numbers.
+    /// All faults, in the order of their numbers.
     pub(crate) const ALL: [Fault; 10] = [
         Fault::Start,
         Fault::Trap,
@@ -96,7 +98,7 @@ impl Fault {
         Fault::Output,
     ];
 
-    /// Its name in reasons and metrics.
+    /// Returns the name used in reasons and metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Fault::Start => "start",
@@ -113,26 +115,27 @@ impl Fault {
     }
 }
 
-/// How the gateway treats a filter, as its configuration has it.
+/// The configured treatment of a filter.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// A failure lets the message go on as it was, in place of an error.
+    /// True if a failure lets the message continue unchanged instead of causing an error.
     pub(crate) fails_open: bool,
-    /// While the filter holds a head back by [`Action::Pause`], its body callbacks come (`on_headers_pause: continue_body`).
+    /// True if body callbacks run while the filter holds the head back with [`Action::Pause`] (`on_headers_pause:
+    /// continue_body`).
     pub(crate) body_while_head_held: bool,
-    /// Local responses go through its response callbacks.
+    /// True if local responses pass through the filter's response callbacks.
     pub(crate) sees_local_responses: bool,
-    /// Bodies are given to it without their content coding.
+    /// True if the filter receives bodies with their content coding removed.
     pub(crate) decode: bool,
-    /// Bytes of a body that it may hold back.
+    /// The most bytes of a body that the filter may hold back.
     pub(crate) body_bytes_max: usize,
-    /// Bytes that it may make for one exchange, as far as the gateway holds them at one time.
+    /// The most bytes that the filter may produce for one exchange, counting what the gateway holds at one time.
     pub(crate) output_bytes_max: usize,
-    /// How long it may hold a message back.
+    /// The longest time that the filter may hold a message back.
     pub(crate) pause: Duration,
 }
 
-/// Which callbacks a filter has.
+/// The callbacks that a filter implements.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Interests {
     pub(crate) request_head: bool,
@@ -141,12 +144,12 @@ pub(crate) struct Interests {
     pub(crate) response_head: bool,
     pub(crate) response_body: bool,
     pub(crate) response_trailers: bool,
-    /// It can look at a head, also after that has gone on.
+    /// True if the filter can read a head, even after that head has been sent on.
     pub(crate) looks_at_heads: bool,
 }
 
 impl Interests {
-    /// Whether it has a say in a message of this direction.
+    /// Returns true if the filter takes part in messages of this direction.
     pub(crate) fn any(self, direction: Direction) -> bool {
         self.head(direction) || self.body(direction) || self.trailers(direction)
     }
@@ -173,38 +176,38 @@ impl Interests {
     }
 }
 
-/// A filter, as a route has it. Each ABI is one of these.
+/// A filter of a route. Each ABI implements this trait.
 pub(crate) trait Filter: Send + Sync {
-    /// How it is to be treated.
+    /// Returns the configured treatment of the filter.
     fn policy(&self) -> &Policy;
 
-    /// Which callbacks it has; all else passes it by.
+    /// Returns the callbacks that the filter implements. Everything else bypasses it.
     fn interests(&self) -> Interests;
 
-    /// The reason of an error that it causes: `filter.NAME.trap`.
+    /// Returns the reason of an error that the filter causes: `filter.NAME.trap`.
     fn reason(&self, fault: Fault) -> &'static str;
 
-    /// Counts a fault that the chain found, and tells the log of it now and then.
+    /// Counts a fault that the chain detected, and logs it at a limited rate.
     fn failed(&self, fault: Fault);
 
-    /// Prepares for one exchange, on this worker. The member is where the filter finds and changes it.
+    /// Prepares the filter for one exchange on this worker. The filter reads and changes the exchange through `member`.
     ///
     /// # Errors
-    /// It could not be started.
+    /// Fails if the filter could not be started.
     fn begin(self: Arc<Self>, member: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault>;
 }
 
-/// One filter's callbacks for one exchange. They run on the worker, and what they change is in the [`FilterContext`].
+/// One filter's callbacks for one exchange. They run on the worker, and their changes go into the [`FilterContext`].
 pub(crate) trait Callbacks {
-    /// The head of a message is there, with so many fields; `end` when nothing follows it.
+    /// Handles the head of a message, which has `fields` fields. `end` is true if nothing follows the head.
     fn on_head(&self, direction: Direction, fields: usize, end: bool) -> Result<Action, Fault>;
 
-    /// So many bytes of a body are in the member's buffer; `end` when nothing follows them.
+    /// Handles `bytes` bytes of a body in the context's buffer. `end` is true if nothing follows them.
     fn on_body(&self, direction: Direction, bytes: usize, end: bool) -> Result<Action, Fault>;
 
-    /// The trailer section is there: nothing follows it.
+    /// Handles the trailer section, which ends the message.
     fn on_trailers(&self, direction: Direction, fields: usize) -> Result<Action, Fault>;
 
-    /// The exchange is over.
+    /// Handles the end of the exchange.
     fn on_end(&self);
 }

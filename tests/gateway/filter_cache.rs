@@ -82,7 +82,7 @@ async fn a_file_that_others_can_write_is_not_used() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let gateway = start(&origin, &cache, &module()).await;
     works(&gateway).await;
-    gateway.wait_for_log("nobody else may write to").await;
+    gateway.wait_for_log("only the gateway's user may write to").await;
     let (_, after, _) = the_file(&cache);
     assert_ne!(after, number, "another one has taken its place");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);

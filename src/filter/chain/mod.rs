@@ -1,4 +1,4 @@
-//! The filters of a route, and their way through one exchange.
+//! The filters of a route, and their work on one exchange.
 
 mod prefetch;
 
@@ -25,39 +25,39 @@ use crate::http::h1::may_have_body;
 use crate::http::message::Response;
 use crate::net::timer::{Timer, deadline};
 
-/// The filters of a route, at least one, in the order of the configuration: that in which they see requests. Responses pass
-/// them the other way round.
+/// The filters of a route, at least one, in the order of the configuration. Requests pass through them in this order,
+/// responses in the reverse order.
 pub(crate) struct Chain {
     filters: Vec<Arc<dyn Filter>>,
     sees_requests: bool,
 }
 
 impl Chain {
-    /// `None` of no filters.
+    /// Returns `None` if there are no filters.
     pub(crate) fn new(filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
         let mut interests = filters.iter().map(|filter| filter.interests());
         let sees_requests = interests.any(|one| one.looks_at_heads || one.any(Direction::Request));
         (!filters.is_empty()).then_some(Self { filters, sees_requests })
     }
 
-    /// Whether one of them looks at requests, or may change them.
+    /// Returns true if a filter reads requests or may change them.
     pub(crate) fn sees_requests(&self) -> bool {
         self.sees_requests
     }
 
-    /// Whether all of these are among the others.
+    /// Returns true if all filters of this chain are among those of the other.
     pub(crate) fn is_within(&self, others: &Self) -> bool {
         self.filters.iter().all(|one| others.filters.iter().any(|other| Arc::ptr_eq(one, other)))
     }
 }
 
-/// A chain's work on one exchange. Told of its [`end`](Session::end) by whoever made it.
+/// A chain's work on one exchange. Its creator must call [`end`](Session::end).
 pub(crate) struct Session {
     pub(crate) exchange: Rc<Exchange>,
     members: RefCell<Vec<Rc<FilterContext>>>,
-    /// The members that the request has come to: so many, from the first on.
+    /// The number of filters that the request has reached, counted from the first.
     reached: Cell<usize>,
-    /// A response is on its way through the members.
+    /// A response is passing through the filters.
     responds: Cell<bool>,
 }
 
@@ -72,10 +72,10 @@ impl Session {
         })
     }
 
-    /// The filters prepare for the exchange.
+    /// Prepares the filters for the exchange.
     ///
     /// # Errors
-    /// As of [`Session::request`].
+    /// Fails as [`Session::request`] does.
     pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
         for filter in &chain.filters {
             let member = FilterContext::begin(filter, &self.exchange)?;
@@ -83,28 +83,31 @@ impl Session {
         }
         self.exchange.check_not_ended()?;
         if !chain.sees_requests() {
-            // Requests pass all of them as they came.
+            // Requests bypass all filters of this chain.
             self.reached.set(chain.filters.len());
         }
         Ok(())
     }
 
-    /// Takes the request through the filters. Its head is in the exchange; the answer is what goes on of it, and of its body.
+    /// Takes the request through the filters. The head to filter is in the exchange. Returns the head and the body to
+    /// send on.
     ///
     /// # Errors
-    /// A filter failed and fails closed, or has ended the exchange: see [`Session::local_response`].
+    /// Fails if a filter that fails closed has failed, or if a filter has ended the exchange: see
+    /// [`Session::local_response`].
     pub(crate) async fn request(&self, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
-        // First of all, or a client could take away what a filter says about it.
+        // This comes first: otherwise a client could remove fields that a filter adds.
         forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
-        // They are the client's, and gone before the request goes on: no filter can ask an upstream for an upgrade.
+        // These fields belong to the client's connection and are removed before the request is sent on. No filter can
+        // ask an upstream for an upgrade.
         let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
-        self.tell_length(Direction::Request, &body);
+        self.set_visible_length(Direction::Request, &body);
         let members = 0..self.members.borrow().len();
         let passed = self.pass(Direction::Request, members, body, true, timer).await?;
         forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
-        // The filters go on seeing it, whatever is made of it on its way upstream; and what they change of it from here on, as
-        // pieces of the body come, is too late, however soon those come.
+        // The filters still see the head, whatever becomes of it on its way upstream. Changes that they make from here
+        // on, as pieces of the body arrive, are too late, however soon those pieces arrive.
         let keeps = self.is_looked_at();
         let head = self.exchange.request.borrow_mut().take_for_upstream(keeps);
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
@@ -116,28 +119,28 @@ impl Session {
     /// Takes a response through the filters, the last one first.
     ///
     /// # Errors
-    /// As of [`Session::request`], or the response's body failed before anything of it went on.
+    /// Fails as [`Session::request`] does, or if the response's body fails before any of it was sent on.
     pub(crate) async fn response(
         &self,
         response: Response<Body>,
         method: &Method,
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
-        // A filter may have decided otherwise while the response was waited for.
+        // A filter may have ended the exchange before the response arrived.
         self.exchange.check_not_ended()?;
         self.responds.set(true);
         let members = 0..self.members.borrow().len();
         self.respond(response, members, method, timer).await
     }
 
-    /// Takes a filter's own response through those filters that the request has passed, the last one first and its maker included.
-    /// `None` if no filter has one.
+    /// Takes a filter's own response through the filters that the request has reached, the last one first and its
+    /// sender included. Returns `None` if no filter has a response.
     ///
-    /// A local response that a filter sends while a response passes takes that one's place as it is: its maker has seen the
-    /// response already, and two filters could answer each other forever.
+    /// A local response that a filter sends while another response passes replaces that response directly. Its sender
+    /// has already seen a response, and two filters could replace each other's responses forever.
     ///
     /// # Errors
-    /// As of [`Session::response`].
+    /// Fails as [`Session::response`] does.
     pub(crate) async fn local_response(
         &self,
         method: &Method,
@@ -157,12 +160,12 @@ impl Session {
         }
     }
 
-    /// Returns true once a response is, or was, on its way through the filters.
+    /// Returns true once a response is passing, or has passed, through the filters.
     pub(crate) fn has_response(&self) -> bool {
         self.responds.get()
     }
 
-    /// Takes a filter's own response, as it is.
+    /// Takes a filter's own response, unfiltered.
     pub(crate) fn take_local(&self) -> Option<Response<Body>> {
         self.exchange.take_answer().map(|mut local| {
             remove_framing(&mut local.headers);
@@ -170,7 +173,7 @@ impl Session {
         })
     }
 
-    /// Takes a response through these members, the last one first.
+    /// Takes a response through these filters, the last one first.
     async fn respond(
         &self,
         response: Response<Body>,
@@ -184,7 +187,7 @@ impl Session {
         let length = kept.content_length.clone();
         *self.exchange.response.borrow_mut() = Some(ResponseHead { status, headers, length });
         if has_body {
-            self.tell_length(Direction::Response, &body);
+            self.set_visible_length(Direction::Response, &body);
         }
         let passed = self.pass(Direction::Response, members.rev(), body, has_body, timer).await?;
         let keeps = self.is_looked_at();
@@ -196,7 +199,7 @@ impl Session {
             headers = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
         }
         let body = match () {
-            // By a filter's word there is none; that of a HEAD only tells the length.
+            // A filter chose a status without a body; the body of a HEAD only supplies its length.
             () if has_body && !may_have_body(status) => Body::Empty,
             () if !has_body && passed.changes => Body::Empty,
             () if passed.changes => begin(passed.body, PrefetchWait::of(&headers), timer).await?,
@@ -205,23 +208,24 @@ impl Session {
         Ok(Response { status, headers, body })
     }
 
-    /// Whether a filter waits for the answer to a call of its own, and may decide about the exchange when that comes.
+    /// Returns true if a filter has a call of its own in progress and may decide about the exchange when that
+    /// completes.
     pub(crate) fn may_decide_later(&self) -> bool {
         self.members.borrow().iter().any(|member| member.has_calls_out())
     }
 
-    /// Returns the error by which a filter has ended the exchange outside of the callbacks that are given it, as soon as it has.
+    /// Resolves to the error with which a filter has ended the exchange outside of its message callbacks.
     pub(crate) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<Error> {
         self.exchange.waits(cx);
         self.exchange.check_not_ended().err().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether a filter can look at a head once that has gone on.
+    /// Returns true if a filter can read a head after it has been sent on.
     fn is_looked_at(&self) -> bool {
         self.members.borrow().iter().any(|member| member.looks_at_heads())
     }
 
-    /// The exchange is over.
+    /// Ends the exchange and notifies the filters.
     pub(crate) fn end(&self, end: End) {
         self.exchange.ended(end);
         for member in self.members.take() {
@@ -229,7 +233,7 @@ impl Session {
         }
     }
 
-    /// Gives each filter the head, one after the other, and puts its part of the body's way behind that of those before.
+    /// Gives the head to each filter in turn, and wraps the body for each filter that reads it.
     async fn pass(
         &self,
         direction: Direction,
@@ -254,7 +258,7 @@ impl Session {
                 self.with_headers(direction, head_of_changed);
             }
             changes |= reads;
-            // Before as well: what a filter has decided elsewhere, no other one is to see.
+            // Check before the callback too: once a filter has ended the exchange, later filters must not see it.
             member.check(direction)?;
             let ends = member.on_head(direction, end)? && !end;
             member.check(direction)?;
@@ -262,7 +266,7 @@ impl Session {
                 body = Body::Empty;
                 changes = true;
                 self.with_headers(direction, head_of_ended);
-                self.tell_length(direction, &body);
+                self.set_visible_length(direction, &body);
                 continue;
             }
             let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
@@ -291,8 +295,8 @@ impl Session {
         }
     }
 
-    /// Filters look at the length as if it were a field like others; it is written anew from the body afterwards.
-    fn tell_length(&self, direction: Direction, body: &Body) {
+    /// Sets the Content-Length that filters see like any other field. Afterwards it is derived again from the body.
+    fn set_visible_length(&self, direction: Direction, body: &Body) {
         if !self.members.borrow().iter().any(|member| member.sees_heads(direction)) {
             return;
         }
@@ -307,7 +311,7 @@ impl Session {
         }
     }
 
-    /// Gives the next filters the body as it is without its content coding, and a head that says so.
+    /// Gives the remaining filters the body without its content coding, and a matching head.
     fn undo_coding(&self, direction: Direction, body: Body, end: bool) -> Body {
         let failure = match direction {
             Direction::Request => Error::RequestCoding,
@@ -318,7 +322,7 @@ impl Session {
             head_of_decoded(headers);
             Some(codings)
         };
-        // A part is one of the coded representation: with several of them, only the status tells.
+        // A range is a part of the coded representation. With several ranges, only the status reveals that.
         let status = self.exchange.response.borrow().as_ref().map(|head| head.status);
         if direction == Direction::Response && status == Some(StatusCode::PARTIAL_CONTENT) {
             return body;
@@ -326,13 +330,13 @@ impl Session {
         match self.with_headers(direction, undo).flatten() {
             Some(codings) if !end => {
                 let mut body = decoded(body, &codings, failure);
-                // What a client may send is limited as it is, not only as it comes.
+                // The client's limit applies to the decoded size too, not only to the size on the wire.
                 if let (Direction::Request, Some(limit)) =
                     (direction, self.exchange.request_info.request_bytes_max)
                 {
                     body = Body::boxed(Limited::new(body, limit));
                 }
-                self.tell_length(direction, &body);
+                self.set_visible_length(direction, &body);
                 body
             }
             _ => body,
@@ -340,8 +344,8 @@ impl Session {
     }
 }
 
-/// Changes the head of a message that ends with it by a filter's decision. Fields go that say something of the body that the
-/// message came with; `Expect` asks to send one (RFC 9110 §10.1.1).
+/// Adjusts the head of a message that a filter's decision ends with it. Removes the fields that describe the original
+/// body. `Expect` asks to send one (RFC 9110 §10.1.1).
 fn head_of_ended(headers: &mut Fields) {
     headers.remove(header::EXPECT);
     headers.remove(header::TRAILER);
@@ -350,23 +354,24 @@ fn head_of_ended(headers: &mut Fields) {
 
 struct FilteredMessage {
     body: Body,
-    /// A filter may have made another body of it.
+    /// A filter may have replaced the body.
     changes: bool,
 }
 
-/// Fields of a response in which filters have no say.
+/// Fields of a response that filters do not control.
 struct ReservedFields {
     status: StatusCode,
-    /// That of the body that follows; or what a GET would be answered with, in the answer to a HEAD and in a 304.
+    /// The length of the body that follows. In the response to a HEAD and in a 304, the length that a GET would have
+    /// got.
     content_length: Option<HeaderValue>,
     upgrade: Option<HeaderValue>,
 }
 
 impl ReservedFields {
-    /// Takes the length out of the fields, where it stands only if no body follows.
+    /// Takes the length out of the fields, which keep it only if no body follows.
     fn of(method: &Method, body: &Body, status: StatusCode, headers: &mut Fields) -> Self {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-        // Where a filter has made a HEAD of another request, its answer tells of a body that does not follow.
+        // If a filter has made a HEAD of another request, the response describes a body that does not follow.
         let is_true = *method == Method::HEAD || !may_have_body(status) || !body.is_end_stream();
         Self {
             status,
@@ -376,7 +381,7 @@ impl ReservedFields {
     }
 
     fn restore(self, head: &mut ResponseHead, changes: bool) {
-        // A filter's status may have another body than the one that came, or none (RFC 9110 §8.6).
+        // With a filter's status the response may have a different body, or none (RFC 9110 §8.6).
         let is_true = head.status == self.status || may_have_body(head.status) && may_have_body(self.status);
         if let Some(length) = self.content_length.filter(|_| is_true && !changes) {
             head.headers.insert(header::CONTENT_LENGTH, length);
@@ -387,14 +392,14 @@ impl ReservedFields {
     }
 }
 
-/// Whether trailers may follow a body. In HTTP/1 only chunks are followed by some (RFC 9112 §7.1.2): where the length is
-/// known, it can be told without waiting for them. A request of HTTP/2 may have both.
+/// Returns true if trailers may follow a body. In HTTP/1 they follow only chunks (RFC 9112 §7.1.2), so a known length
+/// rules them out without waiting. A request of HTTP/2 may have both.
 fn may_have_trailers(direction: Direction, body: &Body) -> bool {
     let may_be_http2 = direction == Direction::Request && matches!(body, Body::Boxed(_));
     may_be_http2 || body.size_hint().exact().is_none()
 }
 
-/// Waits until a filter lets the head go on that it holds back, if it does. What must go on meanwhile goes on.
+/// Waits until a filter releases the head, if it holds it back. Background work of the body continues meanwhile.
 async fn wait_for_head(
     member: &Rc<FilterContext>,
     direction: Direction,

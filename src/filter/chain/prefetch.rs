@@ -1,5 +1,5 @@
-//! The beginning of a filtered body, before its head goes out: so that what fails at once is still an error with a status
-//! of its own, and what is complete at once still tells its length.
+//! Prefetches the beginning of a filtered body before its head is sent. An immediate failure can then still be an error
+//! with its own status, and a body that is already complete still has a known length.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,21 +14,21 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::net::timer::{Timer, deadline};
 
-/// How long a head waits for the first of its body, where no filter holds that back: long enough for a body that comes
-/// right behind its head, and short enough not to be felt.
+/// The longest time that a head waits for the beginning of its body, if no filter holds that back. It is long enough
+/// for a body that directly follows its head, and too short to be noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long the beginning of a body is worth waiting for.
+/// The time to wait for the beginning of a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PrefetchWait {
-    /// Only if it is there.
+    /// Takes only what is already available.
     None,
-    /// A moment, and as long as a filter holds it back.
+    /// Waits for a moment, or for as long as a filter holds the body back.
     Short,
 }
 
 impl PrefetchWait {
-    /// Whoever reads an event stream waits for its head.
+    /// Does not wait for event streams: their readers need the head at once.
     pub(super) fn of(response: &Fields) -> Self {
         let kind = response.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         let is_event_stream = kind
@@ -38,10 +38,10 @@ impl PrefetchWait {
     }
 }
 
-/// The body with its beginning, or all of it, in memory.
+/// Reads the beginning of a body, or all of it, into memory.
 ///
 /// # Errors
-/// Of the body, where that is what comes first.
+/// Fails if the body fails before its first frame.
 pub(super) async fn begin(mut body: Body, patience: PrefetchWait, timer: &Timer) -> Result<Body, Error> {
     let mut limit = None;
     let first = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
@@ -68,7 +68,7 @@ pub(super) async fn begin(mut body: Body, patience: PrefetchWait, timer: &Timer)
     }
 }
 
-/// A body whose first frame was taken already.
+/// A body whose first frame was already read.
 struct PrefetchedBody {
     first: Option<Frame<Bytes>>,
     rest: Body,

@@ -1,4 +1,4 @@
-//! Content codings (RFC 9110 §8.4) undone, for filters that read bodies.
+//! Removal of content codings (RFC 9110 §8.4), for filters that read bodies.
 
 #[cfg(test)]
 mod tests;
@@ -23,22 +23,22 @@ use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 
-/// The most codings that are undone: more than two have no use, and each has a window of its own.
+/// The most codings that are removed. More than two have no use, and each has a window of its own.
 const CODINGS_MAX: usize = 3;
 
-/// The most that is decoded at once, however much more the input expands to.
+/// The most bytes that are decoded at once, however much further the input expands.
 const FRAME_BYTES_MAX: usize = 32 * 1024;
 
-/// Frames below this are copied out of the buffer instead of keeping all of it alive.
+/// Frames smaller than this are copied out of the buffer, so that they do not keep all of it alive.
 const COPY_BELOW: usize = 8 * 1024;
 
 /// The binary logarithm of the largest window of `zstd`: 8 MiB (RFC 9659 §3).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Whether a field is about the very bytes of a message: its digests (RFC 9530; `Digest` and `Content-MD5` are their
-/// predecessors).
+/// Returns true if a field describes the exact bytes of a message: a digest (RFC 9530), or one of its predecessors
+/// `Digest` and `Content-MD5`.
 fn is_digest(name: &str) -> bool {
-    // By their lengths first, because every field of a message is asked.
+    // Compare the length first, because every field of a message is checked.
     match name.len() {
         6 => name == "digest",
         11 => matches!(name, "repr-digest" | "content-md5"),
@@ -55,21 +55,21 @@ enum Coding {
     Deflate,
 }
 
-/// The codings of a message, in the order in which they must be undone.
+/// The codings of a message, in the order in which they must be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Codings(Vec<Coding>);
 
 impl Codings {
-    /// The codings that `headers` tell of. `None` where nothing can be undone, so that the body goes as it came: there are
-    /// none, or one is unknown, or a response is a part of a coded representation (`Content-Range`). What a request says of
-    /// parts is not believed: upstreams that know nothing of it would decode what no filter has seen.
+    /// Returns the codings that `headers` name. Returns `None` if the body must stay as it is: it has no coding, a coding
+    /// is unknown, or a response is a part of a coded representation (`Content-Range`). `Content-Range` on a request is
+    /// ignored: an upstream that does not know it would decode a body that no filter has seen.
     pub(crate) fn of(direction: Direction, headers: &Fields) -> Option<Self> {
         let mut codings = Vec::new();
         for line in headers.get_all(CONTENT_ENCODING) {
             for member in line.to_str().ok()?.split(',') {
                 match member.trim_matches([' ', '\t']).to_ascii_lowercase().as_str() {
                     "" | "identity" => {}
-                    // RFC 9110 §8.4.1.3 has the two mean the same.
+                    // RFC 9110 §8.4.1.3 defines the two as equivalent.
                     "gzip" | "x-gzip" => codings.push(Coding::Gzip),
                     "br" => codings.push(Coding::Brotli),
                     "zstd" => codings.push(Coding::Zstd),
@@ -82,21 +82,21 @@ impl Codings {
         if codings.is_empty() || codings.len() > CODINGS_MAX || is_part {
             return None;
         }
-        // They are listed as they were applied.
+        // Codings are listed in the order in which they were applied.
         codings.reverse();
         Some(Self(codings))
     }
 }
 
-/// Changes the head of a message whose body is [`decoded`].
+/// Adjusts the head of a message whose body is [`decoded`].
 pub(crate) fn head_of_decoded(headers: &mut Fields) {
     headers.remove(CONTENT_ENCODING);
     head_of_changed(headers);
 }
 
-/// Changes the head of a message whose body may be another one than it came with: its length is not known, and what was said
-/// of its very bytes no longer holds. A strong validator becomes a weak one (RFC 9110 §8.8.1), for ranges of one body must not
-/// be put together with those of another (§14.3).
+/// Adjusts the head of a message whose body may have been replaced. Its length is unknown, and statements about its
+/// exact bytes no longer hold. A strong validator becomes a weak one (RFC 9110 §8.8.1), because ranges of one body must
+/// not be combined with those of another (§14.3).
 pub(crate) fn head_of_changed(headers: &mut Fields) {
     headers.retain(|name, _| name != CONTENT_LENGTH && name != ACCEPT_RANGES && !is_digest(name.as_str()));
     match headers.get(ETAG).map(weak) {
@@ -106,7 +106,7 @@ pub(crate) fn head_of_changed(headers: &mut Fields) {
     }
 }
 
-/// The weak validator of a strong one; a malformed one has none.
+/// Returns the weak form of a validator, or `None` if it is malformed.
 fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
     match etag.as_bytes() {
         [b'W', b'/', ..] => Some(etag.clone()),
@@ -115,12 +115,12 @@ fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
     }
 }
 
-/// A body with its codings undone, as it comes: what can be decoded of what is there comes out at once, at most 32 KiB in a
-/// frame, and nothing is asked of `body` before all that it gave is decoded. No bytes at all are no error,
+/// Returns a body that removes the codings as data arrives. Everything that can be decoded is returned at once, at most
+/// 32 KiB in a frame, and `body` is not polled again before its previous data is decoded. An empty body is no error,
 /// whatever the codings. Trailers follow, without digests of the coded bytes.
 ///
 /// # Errors
-/// Those of `body`; and `failure` where its bytes are not what the codings want, or end too early.
+/// The body fails with the errors of `body`, and with `failure` if the bytes do not match the codings or end too early.
 pub(crate) fn decoded(body: Body, codings: &Codings, failure: Error) -> Body {
     if body.is_end_stream() {
         return body;
@@ -136,14 +136,15 @@ pub(crate) fn decoded(body: Body, codings: &Codings, failure: Error) -> Body {
     codings.0.iter().fold(body, undo)
 }
 
-/// Returns false if a complete body is not in the codings that its head names, because they have been undone already. A body that begins as one in them, and is broken later, counts as encoded, and so does a body in unknown codings.
+/// Returns false if a complete body is not in the codings that its head names, because they have already been removed.
+/// A body that begins as encoded and is corrupt later counts as encoded, and so does one in unknown codings.
 pub(crate) fn is_encoded(body: &Bytes, headers: &Fields) -> bool {
     const MAGICS: [&[u8]; 2] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd"];
     let Some(codings) = Codings::of(Direction::Response, headers) else { return true };
     if MAGICS.iter().any(|magic| body.starts_with(magic)) {
         return true;
     }
-    // All of it is in memory, so that nothing is ever waited for.
+    // All of the body is in memory, so it is never pending.
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut decoded = decoded(Body::full(body.clone()), &codings, Error::ResponseCoding);
     loop {
@@ -155,7 +156,7 @@ pub(crate) fn is_encoded(body: &Bytes, headers: &Fields) -> bool {
     }
 }
 
-/// A body with one coding undone.
+/// A body with one coding removed.
 struct Decoded {
     decoder: Decoder,
     output: BytesMut,
@@ -164,16 +165,16 @@ struct Decoded {
 }
 
 enum Stage {
-    /// Nothing has come yet.
+    /// No data has arrived yet.
     Begin,
     Data,
-    /// All data is out; trailers may follow.
+    /// All data was returned; trailers may follow.
     Trailers,
     Over,
 }
 
 impl Decoded {
-    /// The next piece of decoded data; empty at its end.
+    /// Returns the next piece of decoded data, which is empty at the end.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         self.output.reserve(FRAME_BYTES_MAX);
         let mut room = (&mut self.output).limit(FRAME_BYTES_MAX);
@@ -251,9 +252,9 @@ enum Decoder {
     Gzip(GzipDecoder<Coded>),
     Brotli(BrotliDecoder<Coded>),
     Zstd(ZstdDecoder<Coded>),
-    /// `deflate` in the zlib format, until the body begins otherwise.
+    /// `deflate` in the zlib format, unless the body begins differently.
     Zlib(ZlibDecoder<Coded>),
-    /// `deflate` without the zlib format around it.
+    /// `deflate` without the zlib wrapper.
     RawDeflate(DeflateDecoder<Coded>),
 }
 
@@ -263,7 +264,7 @@ impl Decoder {
         match coding {
             Coding::Gzip => {
                 let mut decoder = GzipDecoder::new(coded);
-                // RFC 1952 §2.2: members follow one another.
+                // RFC 1952 §2.2: members may follow one another.
                 decoder.multiple_members(true);
                 Decoder::Gzip(decoder)
             }
@@ -271,7 +272,7 @@ impl Decoder {
             Coding::Zstd => {
                 let window = DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX);
                 let mut decoder = ZstdDecoder::with_params(coded, &[window]);
-                // RFC 8878 §3: so do frames.
+                // RFC 8878 §3: so may frames.
                 decoder.multiple_members(true);
                 Decoder::Zstd(decoder)
             }
@@ -280,7 +281,7 @@ impl Decoder {
         }
     }
 
-    /// Waits for the first bytes, which decide between the two forms of `deflate`. Returns true if there are none.
+    /// Waits for the first bytes, which distinguish the two forms of `deflate`. Returns true if there are none.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Decoder::Zlib(decoder) = self else {
             return self.coded().poll_bytes(cx).map(<[u8]>::is_empty);
@@ -328,9 +329,10 @@ impl AsyncRead for Decoder {
     }
 }
 
-/// Returns true if bytes begin with a header of the zlib format (RFC 1950 §2.2): method 8, a window of at most 32 KiB, and a
-/// check that makes the header a multiple of 31. Raw deflate data begins like this only with a stored block whose padding is not
-/// zero, which no encoder writes. A single byte counts as zlib: no stream of either form is that short.
+/// Returns true if the bytes begin with a header of the zlib format (RFC 1950 §2.2): method 8, a window of at most 32
+/// KiB, and a check that makes the header a multiple of 31. Raw deflate data begins like this only with a stored block
+/// whose padding is not zero, which no encoder writes. A single byte counts as zlib: no stream of either form is that
+/// short.
 fn is_zlib(bytes: &[u8]) -> bool {
     match bytes {
         [method, flags, ..] => {
@@ -343,10 +345,10 @@ fn is_zlib(bytes: &[u8]) -> bool {
 /// The coded bytes of a body, as a decoder reads them.
 struct Coded {
     body: Body,
-    /// What came and was not decoded yet.
+    /// Data that has arrived and is not decoded yet.
     bytes: Bytes,
     trailers: Option<HeaderMap>,
-    /// The error of the body. A decoder takes it for the end of the bytes, so that it gives first all that it has.
+    /// The error of the body. A decoder sees it as the end of the data, so that it first returns everything it can.
     failed: Option<Error>,
     is_over: bool,
 }
@@ -356,7 +358,7 @@ impl Coded {
         Self { body, bytes: Bytes::new(), trailers: None, failed: None, is_over: false }
     }
 
-    /// Returns what has come, at least two bytes of it unless the body ends before.
+    /// Returns the available data: at least two bytes, unless the body ends earlier.
     fn poll_two_bytes(&mut self, cx: &mut Context<'_>) -> Poll<&[u8]> {
         while self.bytes.len() < 2 && !self.is_over {
             let first = std::mem::take(&mut self.bytes);
@@ -374,7 +376,7 @@ impl Coded {
         Poll::Ready(&self.bytes)
     }
 
-    /// What came and was not decoded yet; empty at the end.
+    /// Returns the data that is not decoded yet, which is empty at the end.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<&[u8]> {
         while self.bytes.is_empty() && !self.is_over {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {

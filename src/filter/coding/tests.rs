@@ -1,4 +1,4 @@
-//! What comes out of coded bodies, however they are cut.
+//! Decoding of coded bodies, wherever they are split.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
@@ -13,16 +13,16 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::*;
 
-/// All codings, in all forms: `deflate` with the zlib format around it, and without.
+/// All codings in all forms: `deflate` with the zlib wrapper, and without.
 const NAMES: [&str; 5] = ["gzip", "br", "zstd", "deflate", "raw deflate"];
 const FAILURE: Error = Error::ResponseCoding;
 
-/// What a body does when it is asked.
+/// The result of one poll of a body.
 enum Step {
     Data(Bytes),
     Trailers(HeaderMap),
     Fail(Error),
-    /// Has nothing, and never will.
+    /// Pending forever.
     Wait,
 }
 
@@ -81,7 +81,7 @@ fn codings(written: &str) -> Codings {
     Codings::of(Direction::Response, &headers(&[&format!("content-encoding: {written}")])).unwrap()
 }
 
-/// What a body gave until it ended, or had nothing more to give.
+/// Everything that a body returned until it ended or stalled.
 #[derive(Debug, Default, PartialEq)]
 struct Given {
     data: Vec<u8>,
@@ -117,7 +117,7 @@ fn take(mut body: Body) -> Given {
     }
 }
 
-/// The pieces coded by one encoder, which is flushed after each; the last piece has the end, too.
+/// Returns the pieces coded by one encoder, which is flushed after each. The last piece includes the end.
 async fn encode(name: &str, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     async fn run<E: AsyncWrite + Unpin>(
         mut encoder: E,
@@ -155,7 +155,7 @@ async fn encode_all(name: &str, plain: &[u8]) -> Vec<u8> {
     encode(name, &[plain]).await.concat()
 }
 
-/// Compresses, but not to nothing.
+/// Returns text that compresses, but not to nothing.
 fn text(length: usize) -> Vec<u8> {
     let words = (0_u32..).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761) >> 20).into_bytes());
     words.take(length).collect()
@@ -287,7 +287,7 @@ async fn a_bomb_goes_off_in_small_pieces_and_only_as_they_are_taken() {
             total += data.len();
         }
         assert_eq!(total, BOMB_BYTES, "{name}");
-        // A frame is there before the body was asked for its last byte.
+        // A frame is returned before the body was polled for its last byte.
         let (most, last) = coded.split_at(coded.len() - 1);
         let given = take(decoded(script([data(most), Step::Wait, data(last)]), &codings(name), FAILURE));
         assert!(given.waits && given.frames > 1, "{name}");
@@ -390,7 +390,7 @@ async fn a_window_beyond_what_http_allows_fails() {
         let window = CParameter::window_log(log);
         let mut encoder = write::ZstdEncoder::with_quality_and_params(Vec::new(), Level::Fastest, &[window]);
         encoder.write_all(&text(600)).await.unwrap();
-        // Flushed before its end, a frame tells its window and not its length.
+        // A frame that is flushed before its end states its window and not its length.
         encoder.flush().await.unwrap();
         encoder.shutdown().await.unwrap();
         let given = take(decoded(Body::full(encoder.into_inner()), &codings("zstd"), FAILURE));
@@ -430,7 +430,7 @@ async fn trailers_follow_without_digests_and_errors_of_the_body_stay_what_they_a
             let given = take(decoded(script(steps), &codings(name), FAILURE));
             assert_eq!((given.data.as_slice(), given.error), (came, error), "{name}");
         }
-        // Trailers are the end, also of what has none yet.
+        // Trailers end the body, even one that is still empty.
         let short = script([data(&coded), Step::Trailers(HeaderMap::new())]);
         assert_eq!(take(decoded(short, &codings(name), FAILURE)).error, Some(FAILURE), "{name}");
     }

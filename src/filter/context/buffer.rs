@@ -1,8 +1,8 @@
-//! What a filter has of a body.
+//! The part of a body that a filter holds.
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes that are mostly one piece as it came, and sometimes gathered or changed.
+/// Bytes that are usually one piece as received, and sometimes gathered or changed.
 pub(crate) enum Buffer {
     Piece(Bytes),
     Gathered(BytesMut),
@@ -26,7 +26,7 @@ impl Buffer {
         self.as_slice().len()
     }
 
-    /// Adds a piece at the end.
+    /// Appends a piece.
     pub(super) fn append(&mut self, piece: Bytes) {
         if self.len() == 0 {
             *self = Buffer::Piece(piece);
@@ -35,7 +35,7 @@ impl Buffer {
         }
     }
 
-    /// All of it; what is left is empty.
+    /// Takes all bytes and leaves the buffer empty.
     pub(super) fn take(&mut self) -> Bytes {
         match std::mem::take(self) {
             Buffer::Piece(piece) => piece,
@@ -43,20 +43,20 @@ impl Buffer {
         }
     }
 
-    /// Returns the length that a [`splice`](Self::splice) leads to.
+    /// Returns the length that a [`splice`](Self::splice) would lead to.
     pub(super) fn length_after(&self, start: usize, length: usize, data: &[u8]) -> usize {
         let (start, end) = self.range(start, length);
         (self.len() - (end - start)).saturating_add(data.len())
     }
 
-    /// Returns the bytes that a start and a length stand for: both are cut to what there is.
+    /// Returns the range for a start and a length, both clamped to the length of the buffer.
     fn range(&self, start: usize, length: usize) -> (usize, usize) {
         let start = start.min(self.len());
         (start, start.saturating_add(length).min(self.len()))
     }
 
-    /// Replaces `length` bytes from `start` on by `data`: nothing at the very beginning is a prefix, and what begins at or
-    /// behind the end is appended.
+    /// Replaces `length` bytes from `start` on with `data`. An empty range at the beginning prepends, and a range that
+    /// begins at or behind the end appends.
     pub(super) fn splice(&mut self, start: usize, length: usize, data: &[u8]) {
         let before = self.len();
         let (start, end) = self.range(start, length);

@@ -1,4 +1,4 @@
-//! One filter in one exchange: what it holds back, and what becomes of its failures.
+//! One filter in one exchange: what it holds back, and how its failures are handled.
 
 mod buffer;
 mod original_head;
@@ -20,16 +20,16 @@ use crate::filter::context::original_head::Original;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 
-/// Bytes that a filter may write into the log for one exchange.
+/// The most bytes that a filter may write to the log for one exchange.
 const LOG_BYTES_MAX: usize = 64 * 1024;
 
-/// What a body may grow by in one callback, beyond what the filter may hold back anyway.
+/// The most bytes by which a body may grow in one callback, beyond what the filter may hold back anyway.
 const GROWTH_BYTES: usize = 64 * 1024;
 
-/// Pseudo-headers of a request: `:authority`, `:method`, `:path`, `:scheme`.
+/// The number of pseudo-headers of a request: `:authority`, `:method`, `:path`, `:scheme`.
 const REQUEST_PSEUDO: usize = 4;
 
-/// Pseudo-headers of a response: `:status`.
+/// The number of pseudo-headers of a response: `:status`.
 const RESPONSE_PSEUDO: usize = 1;
 
 /// One filter's part in one exchange.
@@ -39,45 +39,45 @@ pub(crate) struct FilterContext {
     callbacks: OnceCell<Box<dyn Callbacks>>,
     request: RefCell<Side>,
     response: RefCell<Side>,
-    /// Bytes that the filter has made besides bodies, and that the gateway holds.
+    /// Bytes that the filter has produced outside of bodies and that the gateway holds.
     made: Cell<usize>,
     /// The part of those bytes that maps and properties hold.
     parts: Parts,
-    /// Calls of its own that were not answered yet.
+    /// The filter's own calls that are still in progress.
     calls_out: Cell<u32>,
-    /// It failed, and is left out from then on.
+    /// The filter failed and no longer takes part.
     bypassed: Cell<bool>,
-    /// It failed while none of its callbacks for this exchange ran.
+    /// A fault that occurred while none of the filter's callbacks for this exchange ran.
     failed: Cell<Option<Fault>>,
     log_bytes: Cell<usize>,
 }
 
-/// What a filter has of a message in one direction.
+/// A filter's state for one direction.
 #[derive(Default)]
 struct Side {
     head_held: bool,
     /// The body waits for the head that is held back.
     body_waits: bool,
-    /// The head as it came, while it is held back by a filter that fails open.
+    /// The original head, while a filter that fails open holds it back.
     head_original: Option<Original>,
     body_held: bool,
-    /// The filter has asked to keep pieces of the body, and none has gone on since.
+    /// The filter asked to keep pieces of the body, and none has been sent on since.
     keeps_pieces: bool,
     released: bool,
     buffer: Buffer,
-    /// Bytes in the buffer that the filter has made.
+    /// Bytes in the buffer that the filter has produced.
     made: usize,
-    /// The buffer as it came, for a filter that fails open.
+    /// The original content of the buffer, for a filter that fails open.
     original: Buffer,
-    /// What the buffer may grow to.
+    /// The most bytes that the buffer may grow to.
     bytes_max: usize,
 }
 
 impl FilterContext {
-    /// A filter's part in an exchange; one that cannot be started and fails open takes no part.
+    /// Creates a filter's part in an exchange. A filter that cannot be started and fails open takes no part.
     ///
     /// # Errors
-    /// It cannot be started, and fails closed.
+    /// Fails if a filter that fails closed cannot be started.
     pub(super) fn begin(filter: &Arc<dyn Filter>, exchange: &Rc<Exchange>) -> Result<Rc<Self>, Error> {
         let member = Rc::new(Self {
             exchange: exchange.clone(),
@@ -94,7 +94,7 @@ impl FilterContext {
         });
         match filter.clone().begin(&member) {
             Ok(callbacks) => drop(member.callbacks.set(callbacks)),
-            // A limit is not a fault of the filter: whoever uses it up must not get past the filter by that.
+            // This limit is not a fault of the filter: a client that exhausts it must not bypass the filter that way.
             Err(Fault::Instances) => {
                 return Err(member.error(Fault::Instances, StatusCode::SERVICE_UNAVAILABLE));
             }
@@ -107,22 +107,22 @@ impl FilterContext {
         self.filter.policy()
     }
 
-    /// Which of its callbacks there are; none of one that is left out.
+    /// Returns the filter's callbacks, or none if it no longer takes part.
     pub(super) fn interests(&self) -> Interests {
         if self.bypassed.get() { Interests::default() } else { self.filter.interests() }
     }
 
-    /// Whether calls of its own are to be answered yet.
+    /// Returns true if calls of the filter's own are in progress.
     pub(super) fn has_calls_out(&self) -> bool {
         self.calls_out.get() > 0
     }
 
-    /// Whether it can look at a head, be it in its last callback.
+    /// Returns true if the filter can read a head, even if only in its last callback.
     pub(super) fn looks_at_heads(&self) -> bool {
         self.filter.interests().looks_at_heads
     }
 
-    /// Whether it is given heads of this direction, or can look at one.
+    /// Returns true if the filter receives heads of this direction, or can read one.
     pub(super) fn sees_heads(&self, direction: Direction) -> bool {
         let interests = self.filter.interests();
         interests.looks_at_heads || interests.head(direction)
@@ -135,52 +135,52 @@ impl FilterContext {
         }
     }
 
-    /// Lets a message go on that is held back, or that the callback which runs is about to hold back.
+    /// Releases a message that is held back, or that the running callback is about to hold back.
     pub(crate) fn release(&self, direction: Direction) {
         self.side(direction).borrow_mut().released = true;
         self.exchange.wake();
     }
 
-    /// A call of the filter's own goes out; it holds the exchange's message until it is answered.
+    /// Counts a call of the filter's own as started. It delays the exchange's message until it completes.
     pub(crate) fn call_begins(&self) {
         self.calls_out.set(self.calls_out.get().saturating_add(1));
     }
 
-    /// It was answered, or never will be.
+    /// Counts a call as completed or abandoned.
     pub(crate) fn call_ends(&self) {
         self.calls_out.set(self.calls_out.get().saturating_sub(1));
         self.exchange.wake();
     }
 
-    /// What served the filter is gone, by no fault of this exchange.
+    /// Records the loss of the filter's instance, which this exchange did not cause.
     pub(crate) fn fail(&self, fault: Fault) {
         self.failed.set(Some(fault));
         self.exchange.wake();
     }
 
-    /// Ends the exchange with 500: the filter wants something in place of its course that cannot be. No policy applies, as the
-    /// filter did not want the exchange to go on.
+    /// Ends the exchange with 500 because the filter requested an invalid replacement for it. The failure policy does
+    /// not apply, as the filter did not want the exchange to continue.
     pub(crate) fn refuse(&self, fault: Fault) {
         let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
         self.exchange.refuse(FilterError { reason: self.filter.reason(fault), status });
     }
 
-    /// What it may still write into the log.
+    /// Returns the number of bytes that the filter may still write to the log.
     pub(crate) fn log_bytes(&self) -> &Cell<usize> {
         &self.log_bytes
     }
 
-    /// What the filter has of a body, for reading.
+    /// Reads the filter's part of a body.
     pub(crate) fn with_buffer<T>(&self, direction: Direction, read: impl FnOnce(&[u8]) -> T) -> T {
         read(self.side(direction).borrow().buffer.as_slice())
     }
 
-    /// Whether a head of this direction is held back.
+    /// Returns true if the filter holds a head of this direction back.
     pub(super) fn holds_head(&self, direction: Direction) -> bool {
         self.side(direction).borrow().head_held
     }
 
-    /// Returns true if the body callbacks come while a head of this direction is held back.
+    /// Returns true if body callbacks run while a head of this direction is held back.
     pub(super) fn is_given_body_meanwhile(&self, direction: Direction) -> bool {
         let side = self.side(direction).borrow();
         side.head_held && !side.body_waits
@@ -190,7 +190,7 @@ impl FilterContext {
         self.side(direction).borrow().body_held
     }
 
-    /// Gives the head of a message to the filter. Returns true if the message ends with this head by the filter's decision.
+    /// Gives the head of a message to the filter. Returns true if the filter ends the message with this head.
     pub(super) fn on_head(&self, direction: Direction, end: bool) -> Result<bool, Error> {
         if !self.interests().head(direction) {
             return Ok(false);
@@ -232,7 +232,8 @@ impl FilterContext {
         }
     }
 
-    /// Gives bytes of a body to the filter, behind those that it holds back. Answers what goes on, if anything does.
+    /// Gives bytes of a body to the filter, behind those that it holds back. Returns the bytes to send on, or `None` if
+    /// it holds them back.
     pub(super) fn on_body(
         &self,
         direction: Direction,
@@ -266,8 +267,8 @@ impl FilterContext {
     fn after_body(&self, direction: Direction, action: Action) -> Result<Option<Bytes>, Error> {
         let mut side = self.side(direction).borrow_mut();
         let check_not_ended = action == Action::Continue || side.released;
-        // Its answer decides about the head as well: a body's default answer must not let an exchange through that the
-        // answer to a call may still forbid.
+        // The response to a call decides about the head as well. The default action for a body must not let an exchange
+        // through that this response may still reject.
         let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
         side.released = false;
         if check_not_ended && !awaits_call {
@@ -293,8 +294,8 @@ impl FilterContext {
         self.error(Fault::Body, status)
     }
 
-    /// Gives the trailer section to the filter. The body before it has gone; whether the trailers go on, and what the filter
-    /// has put before them.
+    /// Gives the trailer section to the filter, after the body was sent on. Returns `None` if the filter holds the
+    /// trailers back, else the bytes that it has put before them.
     pub(super) fn on_trailers(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
         let callbacks = self.callbacks.get().filter(|_| self.interests().trailers(direction));
         let Some(callbacks) = callbacks else { return Ok(Some(Bytes::new())) };
@@ -321,7 +322,7 @@ impl FilterContext {
         }
     }
 
-    /// What was held back and may go on now, by the filter's own word.
+    /// Takes what was held back and the filter has now released.
     pub(super) fn take_released(&self, direction: Direction) -> Option<Bytes> {
         let mut side = self.side(direction).borrow_mut();
         if !std::mem::take(&mut side.released) || !(side.head_held || side.body_held) {
@@ -330,15 +331,16 @@ impl FilterContext {
         Some(side.release())
     }
 
-    /// Whether something happened, besides the callbacks, that ends the exchange or the filter's part in it. Answers what was
-    /// held back by a filter that is left out from now on.
+    /// Checks for events outside of the callbacks that end the exchange, or the filter's part in it. Returns what was
+    /// held back by a filter that takes no further part.
     ///
     /// # Errors
-    /// The exchange is over: by [`Error::FilterAnswered`] where a filter has an answer.
+    /// Fails if the exchange has ended: with [`Error::FilterAnswered`] if a filter has a response.
     pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
         self.exchange.check_not_ended()?;
         let Some(fault) = self.failed.get() else { return Ok(None) };
-        // A filter that is done with this direction cannot fail in it: what became of its instance is nothing to this message.
+        // A filter that is done with this direction cannot fail in it: the loss of its instance does not concern this
+        // message.
         if self.bypassed.get() || !self.has_part_in(direction) {
             return Ok(None);
         }
@@ -347,19 +349,19 @@ impl FilterContext {
         Ok(Some(self.bypass(direction)))
     }
 
-    /// Whether it has a say in a message of this direction, or holds one back.
+    /// Returns true if the filter takes part in messages of this direction, or holds one back.
     fn has_part_in(&self, direction: Direction) -> bool {
         self.interests().any(direction) || self.holds_head(direction) || self.holds_body(direction)
     }
 
-    /// It held a message back for too long. Answers what it held, where it is left out from now on.
+    /// Fails the filter because it held a message back for too long. Returns what it held, if it takes no further part.
     pub(super) fn pause_ended(&self, direction: Direction) -> Result<Bytes, Error> {
         self.filter.failed(Fault::Pause);
         self.fail_or_bypass(Fault::Pause)?;
         Ok(self.bypass(direction))
     }
 
-    /// What it held back, as that came: its own changes are those of a filter that failed.
+    /// Returns what the filter held back in its original form. The changes of a failed filter are discarded.
     fn bypass(&self, direction: Direction) -> Bytes {
         let mut side = self.side(direction).borrow_mut();
         let original = side.original.take();
@@ -370,7 +372,7 @@ impl FilterContext {
         original
     }
 
-    /// The filter failed: an error, or from now on the exchange goes on without it.
+    /// Returns an error, or lets the exchange continue without the failed filter.
     fn fail_or_bypass(&self, fault: Fault) -> Result<(), Error> {
         if !self.policy().fails_open {
             return Err(self.error(fault, StatusCode::INTERNAL_SERVER_ERROR));
@@ -383,7 +385,7 @@ impl FilterContext {
         Error::Filter(FilterError { reason: self.filter.reason(fault), status: status.as_u16() })
     }
 
-    /// The exchange is over.
+    /// Notifies the filter of the end of the exchange.
     pub(super) fn on_end(&self) {
         if let Some(callbacks) = self.callbacks.get() {
             callbacks.on_end();
@@ -402,15 +404,15 @@ impl Side {
         self.buffer.take()
     }
 
-    /// Drops what the filter has of the body. The body as it came stays, for the case that a filter fails which fails open: nothing
-    /// has gone on, so the message has to go on whole.
+    /// Drops the filter's part of the body. The original is kept for a filter that fails open: nothing has been sent
+    /// on, so if the filter fails, the message must continue whole.
     fn drop_pieces(&mut self) {
         self.made = 0;
         self.buffer = Buffer::default();
     }
 
-    /// Returns the bytes of the body that are held back: as the filter has them or, if it fails open, as they came. A filter
-    /// that empties its buffer does not make room for more of those.
+    /// Returns the number of body bytes that are held back: the filter's version or, if it fails open, the original. A
+    /// filter that empties its buffer makes no room for more of the original.
     fn bytes_kept(&self) -> usize {
         self.buffer.len().max(self.original.len())
     }

@@ -1,9 +1,9 @@
-//! Heads as they came, for filters that fail open.
+//! Original heads, for filters that fail open.
 
 use crate::filter::Direction;
 use crate::filter::exchange::{Exchange, RequestHead, ResponseHead};
 
-/// A head as it was before a filter that fails open was given it.
+/// A head as it was before it was given to a filter that fails open.
 pub(super) enum Original {
     Request(Box<RequestHead>),
     Response(Option<Box<ResponseHead>>),

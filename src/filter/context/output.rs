@@ -1,11 +1,12 @@
-//! The account of what a filter makes in one exchange, and changes of a body that it has a say in.
+//! Accounting for the bytes that a filter produces in one exchange, and changes to a body that it holds.
 
 use std::cell::Cell;
 
 use super::FilterContext;
 use crate::filter::Direction;
 
-/// A part of an exchange that a filter shares with the peers and with other filters: it can remove what it has not made.
+/// A part of an exchange that a filter shares with the peers and with other filters. A filter can remove bytes from it
+/// that it has not produced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     RequestHead,
@@ -15,7 +16,7 @@ pub(crate) enum Part {
     Properties,
 }
 
-/// Bytes that a filter has made in each [`Part`].
+/// Bytes that a filter has produced in each [`Part`].
 #[derive(Default)]
 pub(super) struct Parts {
     request_head: Cell<usize>,
@@ -37,17 +38,17 @@ impl Parts {
     }
 }
 
-/// Why a part of a body was not replaced: nothing has changed.
+/// The reason why a part of a body was not replaced. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SpliceError {
-    /// The body would be longer than the filter may make it.
+    /// The body would exceed the length that the filter may give it.
     TooLong,
-    /// The filter would have made more than `limits.output`.
+    /// The filter would have produced more than `limits.output`.
     Output,
 }
 
 impl FilterContext {
-    /// Replaces a part of what the filter has of a body. `besides` are bytes that the filter has made elsewhere.
+    /// Replaces a range of the filter's part of a body. `besides` counts bytes that the filter has produced elsewhere.
     pub(crate) fn splice(
         &self,
         direction: Direction,
@@ -71,8 +72,9 @@ impl FilterContext {
         Ok(())
     }
 
-    /// Accounts for bytes that the filter makes and that the gateway holds from now on. Returns false, and accounts for nothing, if
-    /// that is more than `limits.output` allows together with all else that the filter has made, and with the bytes `besides`.
+    /// Accounts for bytes that the filter produces and that the gateway holds from now on. Returns false, and accounts
+    /// for nothing, if these bytes, all others that the filter has produced and the bytes `besides` exceed
+    /// `limits.output`.
     #[must_use]
     pub(crate) fn makes(&self, made: usize, besides: usize) -> bool {
         let fits = made == 0 || self.has_room(made, besides);
@@ -82,8 +84,9 @@ impl FilterContext {
         fits
     }
 
-    /// As [`FilterContext::makes`], for bytes in a part of the exchange, all of which holds `held` bytes with them. The part does not tell
-    /// who has made which of its bytes: the filter has made at most all of them, and what it removes may be another's.
+    /// Does the same as [`FilterContext::makes`] for bytes in a part of the exchange, which holds `held` bytes
+    /// including the new ones. The part does not record who produced which of its bytes: the filter has produced at
+    /// most all of them, and those that it removes may be another filter's.
     #[must_use]
     pub(crate) fn makes_in(&self, part: Part, made: usize, held: usize, besides: usize) -> bool {
         let account = self.parts.of(part);
@@ -103,7 +106,7 @@ impl FilterContext {
         total.into_iter().fold(0, usize::saturating_add) <= self.policy().output_bytes_max
     }
 
-    /// Accounts for bytes that the filter made and that the gateway holds no longer.
+    /// Accounts for bytes that the filter produced and that the gateway no longer holds.
     pub(crate) fn frees(&self, bytes: usize) {
         self.made.set(self.made.get().saturating_sub(bytes));
     }

@@ -1,8 +1,8 @@
-//! Compilation of modules: in a child process, one at a time, with what the workers leave of the cores.
+//! Compilation of modules: in a child process, one at a time, on the CPU time that the workers leave.
 //!
-//! A compiler takes many times the memory of its result, in pieces that keep whole pages alive when it is done. What a child
-//! takes is given back when it ends, and a module that takes too much ends the child and not the gateway, unless a supervisor
-//! ends all processes of a group of which one was killed.
+//! A compiler takes many times the memory of its result, in allocations that keep whole pages alive afterwards. The
+//! memory of a child is returned when it ends, and a module that takes too much ends the child and not the gateway,
+//! unless a supervisor ends all processes of a group after one was killed.
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -23,25 +23,27 @@ use wasmtime::Engine;
 use crate::config::ByteSize;
 use crate::filter::engine::runtime::{Allocation, config};
 
-/// The subcommand of the program that compiles for its parent: a module on standard input, the result on standard output.
+/// The subcommand that compiles for a parent process: it reads a module from standard input and writes the result to
+/// standard output.
 pub(crate) const SUBCOMMAND: &str = "compile-module";
 
-/// Ten steps below what serves requests: a tenth of its share where both want the same core.
+/// The niceness of a compiler, ten steps below the workers: it gets a tenth of a worker's share when both want the same
+/// core.
 const NICENESS: i32 = 10;
 
-/// The most memory that a compiler may take: a module of 64 MiB, the default of `wasm.module_bytes`, takes less.
+/// The most memory that a compiler may take. A module of 64 MiB, the default of `wasm.module_bytes`, takes less.
 const MEMORY_MAX: u64 = 4 << 30;
 
-/// How long a compilation may take. With two cores of its own a module of 25 MiB takes ten seconds.
+/// The longest time that a compilation may take. With two idle cores a module of 25 MiB takes ten seconds.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
-/// How often a compiler is looked after, at first and at most.
+/// The first and the longest interval at which a compiler is polled.
 const PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
 
-/// Exit code of a compiler that has written why a module is none.
+/// The exit code of a compiler that has written why the module is invalid.
 const REFUSED: u8 = 65;
 
-/// Whether this program has the subcommand.
+/// True if modules are compiled in child processes.
 static IN_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// Held while a child compiles.
@@ -49,14 +51,14 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 static THREADS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     let give_way = |_| {
-        // On Linux a thread has a priority of its own. Without it, all is as it would be anyway.
+        // On Linux each thread has its own priority. If this fails, only the priority is unchanged.
         let _unchanged = rustix::process::nice(NICENESS);
     };
     let name = |number| format!("filter-compiler-{number}");
     ThreadPoolBuilder::new().thread_name(name).start_handler(give_way).build().ok()
 });
 
-/// Why there is no compiled module.
+/// The reason why a module was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     #[error("{0}")]
@@ -67,16 +69,16 @@ pub(crate) enum CompileError {
     Ended(String),
 }
 
-/// Has modules compiled in child processes from now on. Only the gateway's program may ask for it: a child runs the same
-/// file with the [`SUBCOMMAND`], which tests and benchmarks of the library do not have.
+/// Compiles modules in child processes from now on. Only the gateway's program may call this: a child runs the same
+/// executable with the [`SUBCOMMAND`], which tests and benchmarks of the library do not have.
 pub(crate) fn compile_in_children() {
     IN_CHILD.store(true, Ordering::Relaxed);
 }
 
-/// Compiles a module. The result is a file in memory, which is gone when it is dropped.
+/// Compiles a module. The result is a file in memory, which is freed when it is dropped.
 ///
 /// # Errors
-/// The bytes are not a valid module, or the compiler could not run.
+/// Fails if the bytes are not a valid module, or the compiler could not run.
 pub(crate) fn compile(wasm: &[u8], engine: &Engine) -> Result<File, CompileError> {
     if IN_CHILD.load(Ordering::Relaxed) {
         return in_child(wasm);
@@ -86,7 +88,7 @@ pub(crate) fn compile(wasm: &[u8], engine: &Engine) -> Result<File, CompileError
     memory_file("compiled", &compiled).map_err(CompileError::Start)
 }
 
-/// Returns a file in memory with this content, which is read from its beginning.
+/// Returns a file in memory with this content, positioned at its beginning.
 pub(crate) fn memory_file(name: &str, content: &[u8]) -> io::Result<File> {
     let mut file = File::from(created(|flags| rustix::fs::memfd_create(name, flags))?);
     file.write_all(content)?;
@@ -94,8 +96,8 @@ pub(crate) fn memory_file(name: &str, content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates a file in memory that cannot be executed as a program, which a system may demand (`vm.memfd_noexec=2`). Its code can
-/// still be mapped. Kernels before 6.3 do not know the flag.
+/// Creates a file in memory that cannot be executed as a program, as a system may require (`vm.memfd_noexec=2`). Its
+/// code can still be mapped. Kernels before 6.3 do not know the flag.
 fn created<T>(mut create: impl FnMut(MemfdFlags) -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     match create(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => create(MemfdFlags::CLOEXEC),
@@ -104,19 +106,19 @@ fn created<T>(mut create: impl FnMut(MemfdFlags) -> rustix::io::Result<T>) -> ru
 }
 
 fn in_child(wasm: &[u8]) -> Result<File, CompileError> {
-    // The file that runs, also where another one has taken its name: the two must be of one version.
+    // Run the same executable file, even if another one has taken its name: parent and child must be of one version.
     let mut compiler = Command::new("/proc/self/exe");
     compiler
         .arg0("gateway")
         .arg(SUBCOMMAND)
-        // It parses what may be anybody's, so it knows no secrets of the environment.
+        // The compiler parses untrusted input, so it gets no secrets from the environment.
         .env_clear()
         .envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
         .current_dir("/");
     run(compiler, wasm, TIME_MAX)
 }
 
-/// Runs a compiler on a module once no other one runs, and ends it after `time_max`.
+/// Runs a compiler on a module once no other one runs, and kills it after `time_max`.
 fn run(mut compiler: Command, wasm: &[u8], time_max: Duration) -> Result<File, CompileError> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut start = || {
@@ -125,7 +127,7 @@ fn run(mut compiler: Command, wasm: &[u8], time_max: Duration) -> Result<File, C
             .stdin(input)
             .stdout(output.try_clone()?)
             .stderr(Stdio::null())
-            // Signals to the gateway's group are not for the compiler. It ends with the gateway all the same.
+            // Signals to the gateway's group are not meant for the compiler. It ends with the gateway all the same.
             .process_group(0)
             .spawn()?;
         Ok((child, output))
@@ -136,16 +138,16 @@ fn run(mut compiler: Command, wasm: &[u8], time_max: Duration) -> Result<File, C
     match status {
         Some(status) if status.success() => Ok(output),
         Some(status) if status.code() == Some(REFUSED.into()) => {
-            let mut said = String::new();
-            output.read_to_string(&mut said).map_err(CompileError::Start)?;
-            Err(CompileError::Invalid(said))
+            let mut message = String::new();
+            output.read_to_string(&mut message).map_err(CompileError::Start)?;
+            Err(CompileError::Invalid(message))
         }
         Some(status) => Err(CompileError::Ended(described(status))),
         None => Err(CompileError::Ended(format!("took longer than {time_max:?}"))),
     }
 }
 
-/// Waits for a child to end, and ends it where it takes too long: then there is no status.
+/// Waits for a child to end. Kills it if it takes too long, and returns no status then.
 fn wait(child: &mut Child, time_max: Duration) -> io::Result<Option<ExitStatus>> {
     let (until, mut pause) = (Instant::now() + time_max, PAUSE[0]);
     loop {
@@ -174,7 +176,8 @@ fn described(status: ExitStatus) -> String {
     }
 }
 
-/// Returns how many bytes of memory a compiler may take. It keeps a lower limit that the gateway itself was started with.
+/// Returns how many bytes of memory a compiler may take. It keeps a lower limit that the gateway itself was started
+/// with.
 fn memory_max() -> u64 {
     let own = rustix::process::getrlimit(Resource::Data).current;
     own.map_or(MEMORY_MAX, |own| own.min(MEMORY_MAX))
@@ -183,7 +186,7 @@ fn memory_max() -> u64 {
 /// Compiles for the parent process, from standard input to standard output.
 #[must_use]
 pub(crate) fn compile_for_parent() -> ExitCode {
-    // Best effort, each of them: a compiler that takes more than it should still compiles.
+    // Each of these is best effort: a compiler without its limits should still compile.
     let _mortal = ignore_signals();
     let _outlives = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let _in_the_way = rustix::process::nice(NICENESS);
@@ -196,7 +199,7 @@ pub(crate) fn compile_for_parent() -> ExitCode {
         Ok(compiled) => (ExitCode::SUCCESS, compiled),
         Err(error) => (ExitCode::from(REFUSED), error.into_bytes()),
     };
-    // Standard output keeps the tail of what is written: unflushed, a loss of it would look like a success.
+    // Standard output buffers the tail: without a flush, losing it would look like a success.
     let mut stdout = io::stdout().lock();
     match stdout.write_all(&output).and_then(|()| stdout.flush()) {
         Ok(()) => code,
@@ -204,8 +207,8 @@ pub(crate) fn compile_for_parent() -> ExitCode {
     }
 }
 
-/// Ignores the signals that have a meaning for the gateway and would end the compiler: supervisors may send them to all processes
-/// of a service. Those that end the gateway end the compiler, too.
+/// Ignores the signals that have a meaning for the gateway and would end the compiler: supervisors may send them to all
+/// processes of a service. Signals that end the gateway end the compiler too.
 fn ignore_signals() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
@@ -217,17 +220,17 @@ fn ignore_signals() -> io::Result<()> {
 }
 
 fn compiled() -> Result<Vec<u8>, String> {
-    fn said(error: impl Display) -> String {
+    fn message(error: impl Display) -> String {
         format!("{error:#}")
     }
     let mut wasm = Vec::new();
-    io::stdin().lock().read_to_end(&mut wasm).map_err(said)?;
-    // Pools matter to instances, and not to code.
-    let engine = Engine::new(&config(Allocation::OnDemand)).map_err(said)?;
-    engine.precompile_module(&wasm).map_err(said)
+    io::stdin().lock().read_to_end(&mut wasm).map_err(message)?;
+    // Pools matter to instances, not to code.
+    let engine = Engine::new(&config(Allocation::OnDemand)).map_err(message)?;
+    engine.precompile_module(&wasm).map_err(message)
 }
 
-/// Runs work, and all that it does in parallel, on the compiler's threads.
+/// Runs work, and everything that it does in parallel, on the compiler's threads.
 fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     match &*THREADS {
         Some(threads) => threads.install(work),
@@ -243,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// A program of the shell in place of the compiler.
+    /// Returns a shell command to run in place of the compiler.
     fn shell(script: &str) -> Command {
         let mut shell = Command::new("sh");
         shell.args(["-c", script]);
@@ -259,7 +262,7 @@ mod tests {
     #[test]
     fn compilers_of_two_modules_run_one_after_the_other() {
         let folder = tempfile::tempdir().unwrap();
-        // With two at once, one of them finds the folder of the other.
+        // If two ran at once, one would find the folder of the other.
         let compiler = || {
             let mut compiler = shell("mkdir running && cat && rmdir running");
             compiler.current_dir(&folder);
@@ -322,7 +325,7 @@ mod tests {
         let mut content = String::new();
         file.read_to_string(&mut content).unwrap();
         assert_eq!(content, "content");
-        // Where the kernel knows the flag, the mode has no bit for execution.
+        // If the kernel knows the flag, the mode has no executable bit.
         if rustix::fs::memfd_create("probe", MemfdFlags::NOEXEC_SEAL).is_ok() {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o111, 0);
         }

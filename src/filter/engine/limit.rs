@@ -1,4 +1,4 @@
-//! The memory of one instance.
+//! The memory limit of one instance.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use wasmtime::{ResourceLimiter, Result};
 
 use crate::observe::metrics::FilterStats;
 
-/// Entries of a table: function references, of which real modules have some thousands.
+/// The most entries of a table. Entries are function references, of which real modules have some thousands.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// Grants memory up to a limit, and counts what is granted.
+/// A limiter that grants memory up to a limit and counts the granted bytes.
 pub(crate) struct MemoryLimit {
     bytes_max: usize,
     granted: usize,
-    /// The size that was refused in the call that runs: what follows is probably the guest's end.
+    /// The size that was refused in the running call. The guest probably ends because of it.
     pub(crate) refused: Option<usize>,
     stats: Arc<FilterStats>,
 }
@@ -23,7 +23,7 @@ impl MemoryLimit {
         Self { bytes_max, granted: 0, refused: None, stats }
     }
 
-    /// Bytes of linear memory.
+    /// Returns the granted bytes of linear memory.
     pub(crate) fn granted(&self) -> usize {
         self.granted
     }

@@ -1,4 +1,4 @@
-//! The engine that compiles and runs modules, and the clock by which it ends calls that take too long.
+//! The engine that compiles and runs modules, and the clock that interrupts calls that take too long.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,38 +8,38 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-/// How often a guest that runs is looked at. What it may take beyond its limit is at most two of these.
+/// The interval at which a running guest is checked. A guest exceeds its limit by at most two intervals.
 pub(crate) const EPOCH: Duration = Duration::from_millis(5);
 
-/// Stack of a guest: a fourth of what a worker's thread has.
+/// The stack of a guest: a quarter of the stack of a worker's thread.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Instances of `isolation: request` that may be at work at once, in the whole process.
+/// The most instances of `isolation: request` at work at once, in the whole process.
 const POOLED_INSTANCES: u32 = 4000;
 
-/// Of a pooled instance's memory, what stays resident between two requests: more is given back to the system.
+/// The part of a pooled instance's memory that stays resident between two requests. The rest is returned to the system.
 const POOLED_KEEP_RESIDENT: usize = 128 * 1024;
 
-/// The largest memory of a pooled instance: its address space is set aside beforehand.
+/// The largest memory of a pooled instance. Its address space is reserved beforehand.
 const POOLED_MEMORY_MAX: usize = 1 << 32;
 
-/// The most that the engine itself has of a pooled instance. It is allocated by need: this only bounds it.
+/// The most memory that the engine itself needs for a pooled instance. It is allocated on demand; this is only a bound.
 const POOLED_CORE_BYTES_MAX: usize = 16 << 20;
 
-/// The largest table of a pooled instance: a module in Go of 25 MiB has some 40,000 functions. Its address space is set aside
-/// beforehand, 3 GiB for all of them.
+/// The largest table of a pooled instance. A module in Go of 25 MiB has some 40,000 functions. The address space is
+/// reserved beforehand, 3 GiB for all tables.
 const POOLED_TABLE_ELEMENTS_MAX: usize = 50_000;
 
-/// Which way instances get their memory.
+/// The strategy by which instances get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Allocation {
-    /// Each its own, for as long as a worker has it.
+    /// Each instance allocates its own memory and keeps it for as long as a worker uses the instance.
     OnDemand,
-    /// From a pool, for one request.
+    /// Instances take memory from a pool for one request.
     Pooled,
 }
 
-/// An engine for each way; there when it is first needed.
+/// One engine for each strategy, created on first use.
 #[derive(Default)]
 pub(crate) struct Engines {
     on_demand: OnceLock<Engine>,
@@ -47,8 +47,10 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
+    /// Returns the engine for a strategy.
+    ///
     /// # Errors
-    /// The machine cannot run compiled modules, or has no address space for a pool.
+    /// Fails if the machine cannot run compiled modules, or has no address space for a pool.
     pub(crate) fn of(&self, allocation: Allocation) -> wasmtime::Result<&Engine> {
         let slot = match allocation {
             Allocation::OnDemand => &self.on_demand,
@@ -58,7 +60,8 @@ impl Engines {
             return Ok(engine);
         }
         let engine = Engine::new(&config(allocation))?;
-        // First, as without it nothing would end a call; that of an engine which nobody takes ends with it.
+        // Start the clock first, because without it nothing would interrupt a call. The clock of an engine that loses
+        // the race ends with that engine.
         run_clock(&engine)?;
         Ok(slot.get_or_init(|| engine))
     }
@@ -72,7 +75,7 @@ pub(crate) fn config(allocation: Allocation) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .memory_init_cow(true)
-        // No callback awaits, and each store is cheaper without what that would take.
+        // No callback is async, and each store is cheaper without support for it.
         .concurrency_support(false);
     if allocation == Allocation::Pooled {
         let mut pool = PoolingAllocationConfig::new();
@@ -82,7 +85,8 @@ pub(crate) fn config(allocation: Allocation) -> Config {
             .max_memory_size(POOLED_MEMORY_MAX)
             .linear_memory_keep_resident(POOLED_KEEP_RESIDENT)
             .table_elements(POOLED_TABLE_ELEMENTS_MAX)
-            // What the engine itself has of an instance grows with its functions; the default is too little for large modules.
+            // The engine's own data for an instance grows with its functions; the default is too small for large
+            // modules.
             .max_core_instance_size(POOLED_CORE_BYTES_MAX)
             .table_keep_resident(POOLED_KEEP_RESIDENT);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
@@ -90,12 +94,12 @@ pub(crate) fn config(allocation: Allocation) -> Config {
     config
 }
 
-/// Counts epochs as long as anybody has the engine.
+/// Advances the epoch for as long as the engine is in use.
 fn run_clock(engine: &Engine) -> wasmtime::Result<()> {
     let engine: EngineWeak = engine.weak();
     let tick = move || {
         loop {
-            // Nobody unparks it; to wake too early would do no harm.
+            // Nothing unparks this thread, and waking too early would do no harm.
             std::thread::park_timeout(EPOCH);
             match engine.upgrade() {
                 Some(engine) => engine.increment_epoch(),

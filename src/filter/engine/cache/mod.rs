@@ -1,7 +1,7 @@
-//! Compiled modules on disk, so that a start does not compile what an earlier one has.
+//! Compiled modules on disk, so that a start does not repeat the compilations of an earlier one.
 //!
-//! Loading compiled code is executing it: what somebody else could have written is never loaded. Nothing of this protects
-//! against who can act as the gateway's own user.
+//! Loading compiled code means executing it: a file that another user could have written is never loaded. This does not
+//! protect against an attacker who can act as the gateway's own user.
 
 #[cfg(test)]
 mod tests;
@@ -23,40 +23,40 @@ use super::compiler::memory_file;
 /// The most files that are kept.
 const FILES_MAX: usize = 128;
 
-/// The most bytes that all files together, and any of them, may have.
+/// The most bytes of a single file, and of all files together.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// Temporary files of this age are nobody's any more.
+/// Temporary files older than this are abandoned.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// What a file begins with: what it is, and the version of this format.
+/// The beginning of a file: its type, and the version of this format.
 const MAGIC: &[u8; 12] = b"gw-cwasm\0\0\0\x01";
 
-/// The magic, and a digest of the key and the content.
+/// The length of a header: the magic, and a digest of the key and the content.
 const HEADER_BYTES: usize = MAGIC.len() + 32;
 
-/// What is read at once.
+/// The most bytes that are read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
 const SUFFIX: &str = ".cwasm";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// A folder of compiled modules, which several processes may share. All of its functions wait for the disk.
+/// A folder of compiled modules, which several processes may share. All of its functions block on disk I/O.
 pub(crate) struct CodeCache {
     folder: PathBuf,
 }
 
-/// What a compiled module is known by: of what it was compiled, and by what.
+/// The key of a compiled module: a digest of its source and its compiler.
 pub(crate) struct CacheKey([u8; 32]);
 
-/// Where the cache is unless the configuration says otherwise: `wasm` in systemd's `$CACHE_DIRECTORY`, or in `gateway` in the
-/// user's cache (XDG base directories). `None` where neither is known.
+/// Returns the default folder of the cache: `wasm` in systemd's `$CACHE_DIRECTORY`, or in `gateway` in the user's cache
+/// (XDG base directories). Returns `None` if neither is known.
 pub(crate) fn default_folder() -> Option<PathBuf> {
     folder_by(|name| std::env::var_os(name))
 }
 
 fn folder_by(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // A relative path counts as unset, as the XDG specification has it; so does an empty one.
+    // A relative path counts as unset, as the XDG specification requires. So does an empty one.
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let folder = |name| variable(name).map(PathBuf::from).and_then(absolute);
     // A service may have several folders, separated by colons.
@@ -69,10 +69,11 @@ fn folder_by(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 }
 
 impl CacheKey {
-    /// The key of what `engine` makes of `wasm`. What `engine` hashes must tell all apart that cannot run each other's code.
+    /// Returns the key of the code that `engine` generates from `wasm`. The hash of `engine` must differ between
+    /// engines that cannot run each other's code.
     pub(crate) fn new(wasm: &[u8], engine: &impl Hash) -> Self {
         let mut digest = Digest(Context::new(&SHA256));
-        // With its length, so that no byte of the one part can be taken for one of the other.
+        // The hash includes the length, so that bytes of one part cannot pass for bytes of the other.
         wasm.hash(&mut digest);
         engine.hash(&mut digest);
         Self(digest.end())
@@ -85,7 +86,7 @@ impl Display for CacheKey {
     }
 }
 
-/// SHA-256 of what is hashed.
+/// A hasher that computes SHA-256.
 struct Digest(Context);
 
 impl Digest {
@@ -103,23 +104,23 @@ impl Hasher for Digest {
         self.0.update(bytes);
     }
 
-    /// Nobody asks for it: eight bytes would not be enough.
+    /// Unused, because eight bytes would not be enough.
     fn finish(&self) -> u64 {
         0
     }
 }
 
 impl CodeCache {
-    /// Uses `folder`, which is made if it is not there, and clears it of what writers have left behind that did not come to
-    /// their end.
+    /// Opens the cache in `folder`, creates the folder if it does not exist, and removes files that writers left
+    /// unfinished.
     ///
     /// # Errors
-    /// There is no such folder and none can be made; or another user owns it, or may write to it.
+    /// Fails if the folder cannot be created, if another user owns it, or if another user may write to it.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         if !is_ours(&fs::metadata(folder)?) {
-            let text = "the cache of compiled filters must belong to the user that the gateway runs as, and be writable by \
-                        nobody else: whoever writes to it decides what the gateway executes";
+            let text = "the cache of compiled filters must belong to the user that the gateway runs as, and no other user \
+                        may write to it, because the gateway executes its content";
             return Err(io::Error::new(ErrorKind::PermissionDenied, text));
         }
         let cache = Self { folder: folder.to_owned() };
@@ -131,8 +132,8 @@ impl CodeCache {
         Ok(cache)
     }
 
-    /// Returns what was stored for `key`, if it is there and whole: a copy of its own, in memory, so that nothing changes it
-    /// once it was checked. A file that is damaged is removed.
+    /// Returns the module stored for `key` if it is present and intact. It is a private copy in memory, so that nothing
+    /// changes it after the check. A damaged file is removed.
     pub(crate) fn load(&self, key: &CacheKey) -> Option<File> {
         let path = self.path(key);
         let error = match read(&path, key) {
@@ -142,24 +143,24 @@ impl CodeCache {
         };
         tracing::warn!(path = %path.display(), "compiled filter not loaded from the cache: {error}");
         if error.kind() == ErrorKind::InvalidData {
-            // If it stays, it is replaced by the next that is stored.
+            // If the file stays, the next store replaces it.
             drop(remove(&path));
         }
         None
     }
 
-    /// Keeps what was compiled. Of more than 128 files, or 1 GiB, those go that have not been used for the longest time.
+    /// Stores a compiled module. Beyond 128 files or 1 GiB, the least recently used files are removed.
     ///
     /// # Errors
-    /// It is not kept, or what is too much could not be removed.
+    /// Fails if the module could not be stored, or if excess files could not be removed.
     pub(crate) fn store(&self, key: &CacheKey, compiled: &File) -> io::Result<()> {
         if compiled.metadata()?.len() > BYTES_MAX {
             return Err(ErrorKind::FileTooLarge.into());
         }
-        // Each RandomState has keys of its own: a hash by it is a random number.
+        // Each RandomState has its own keys, so its hash is a random number.
         let random = RandomState::new().hash_one(());
         let temporary = self.folder.join(format!("{key}.{random:016x}{TEMPORARY_SUFFIX}"));
-        // There at once and whole, or not at all, whoever else stores the same; a torn file after a power failure has the
+        // The rename is atomic, even if another process stores the same module. A file torn by a power failure has the
         // wrong digest.
         let stored = write(&temporary, key, compiled).and_then(|()| fs::rename(&temporary, self.path(key)));
         if stored.is_err() {
@@ -172,7 +173,7 @@ impl CodeCache {
         self.folder.join(format!("{key}{SUFFIX}"))
     }
 
-    /// Removes the files that have not been used for the longest time, until the others are within the limits.
+    /// Removes the least recently used files until the others are within the limits.
     fn trim(&self, files_max: usize, bytes_max: u64) -> io::Result<()> {
         let mut files = self.files(SUFFIX)?;
         files.sort_by_key(|(_, metadata)| std::cmp::Reverse(metadata.modified().ok()));
@@ -186,7 +187,7 @@ impl CodeCache {
         Ok(())
     }
 
-    /// The files whose names end in `suffix`.
+    /// Returns the files whose names end in `suffix`.
     fn files(&self, suffix: &str) -> io::Result<Vec<(PathBuf, Metadata)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -194,7 +195,7 @@ impl CodeCache {
             if entry.file_name().to_string_lossy().ends_with(suffix) {
                 match entry.metadata() {
                     Ok(metadata) => files.push((entry.path(), metadata)),
-                    // Another process was faster.
+                    // Another process has already removed the file.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
@@ -204,7 +205,7 @@ impl CodeCache {
     }
 }
 
-/// Whether a file or folder belongs to this process's user, and nobody else may write to it.
+/// Returns true if a file or folder belongs to this process's user and no other user may write to it.
 fn is_ours(metadata: &Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0
 }
@@ -212,15 +213,16 @@ fn is_ours(metadata: &Metadata) -> bool {
 /// Reads a file of the cache, and marks it as used.
 ///
 /// # Errors
-/// `InvalidData` for a file that is not as it was written.
+/// Fails with `InvalidData` if the file is not as it was written.
 fn read(path: &Path, key: &CacheKey) -> io::Result<File> {
-    // Neither somewhere else by a link, nor waiting for the other end of a pipe.
+    // Follow no link to another place, and do not block on the other end of a pipe.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let mut file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
     let metadata = file.metadata()?;
-    // What is asked of the open file is true of what is read, whatever the name stands for by now.
+    // The metadata are those of the open file, so the checks hold for what is read, even if the name now refers to
+    // another file.
     if !metadata.is_file() || !is_ours(&metadata) {
-        let text = "it is no regular file of the gateway's user that nobody else may write to";
+        let text = "it is not a regular file that only the gateway's user may write to";
         return Err(io::Error::new(ErrorKind::PermissionDenied, text));
     }
     let damaged = || io::Error::new(ErrorKind::InvalidData, "it is damaged, and was removed");
@@ -235,7 +237,7 @@ fn read(path: &Path, key: &CacheKey) -> io::Result<File> {
         return Err(damaged());
     }
     compiled.rewind()?;
-    // Best effort: it is only about which one goes first.
+    // Best effort: this only affects the order of eviction.
     drop(file.set_modified(SystemTime::now()));
     Ok(compiled)
 }
@@ -243,15 +245,15 @@ fn read(path: &Path, key: &CacheKey) -> io::Result<File> {
 fn write(path: &Path, key: &CacheKey, mut compiled: &File) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     compiled.rewind()?;
-    // In place of the header, which is known at the end.
+    // Placeholder for the header, which is known at the end.
     file.write_all(&[0; HEADER_BYTES])?;
     let header = copy(&mut compiled, &mut file, key)?;
     compiled.rewind()?;
     file.write_all_at(&header, 0)
 }
 
-/// Copies compiled code piece by piece: it is large, and freed memory of that size does not always leave the process. Returns
-/// the header that belongs to it. The key is part of the digest, so that no file serves under another's name.
+/// Copies compiled code piece by piece: it is large, and freed memory of that size does not always leave the process.
+/// Returns the matching header. The key is part of the digest, so that a file is not valid under another name.
 fn copy(from: &mut impl Read, to: &mut impl Write, key: &CacheKey) -> io::Result<[u8; HEADER_BYTES]> {
     let mut digest = Digest(Context::new(&SHA256));
     digest.write(&key.0);
@@ -274,7 +276,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write, key: &CacheKey) -> io::Result
     Ok(header)
 }
 
-/// Removes a file, if it is still there.
+/// Removes a file if it still exists.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -1,4 +1,4 @@
-//! What is loaded from disk, and what is not.
+//! Rules for loading modules from disk.
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
@@ -78,7 +78,7 @@ fn keys_tell_modules_and_engines_apart() {
         assert_eq!(known.to_string() == other.to_string(), is_same, "{other}");
     }
     assert_eq!(known.to_string().len(), 64);
-    // Nothing of this process: the next one has to find it.
+    // The key depends on nothing in this process: the next process must find the entry.
     assert_eq!(CacheKey::new(b"", &0_u8).to_string(), sha256_of_nine_zeros());
 }
 

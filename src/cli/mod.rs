@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_told_apart() {
+    fn subcommands_are_parsed_with_their_options() {
         let command = |args: &[&str]| Cli::try_parse_from(args).unwrap().command;
         assert!(matches!(command(&["gateway", "check", "--config", "g.yaml"]), Some(Command::Check(_))));
         assert!(matches!(command(&["gateway", "schema", "--log", "debug"]), Some(Command::Schema(_))));

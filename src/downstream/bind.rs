@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_share_a_port_and_nobody_else_does() {
+    fn workers_share_a_port_and_other_sockets_cannot_bind_it() {
         let (address, sockets) = listening(3);
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         assert_eq!(bind(address, 1, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);

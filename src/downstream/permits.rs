@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_limit_holds_whatever_is_open() {
+    fn a_changed_limit_counts_the_connections_that_are_open() {
         for (before, open, after, free) in [
             (Some(2), 0, Some(5), 5),
             (Some(2), 2, Some(5), 3),

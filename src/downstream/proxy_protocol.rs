@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_no_header_is_refused_before_more_of_it_comes() {
+    async fn bytes_that_begin_no_proxy_header_are_refused_at_once() {
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; LINE_BYTES_MAX]].concat();
         for bytes in [b"G".as_slice(), b"PROXZ", b"PROXY TCP4 192.0.2.7\r\n", b"PROXY\n", &endless] {
             let (mut proxy, mut socket) = tokio::io::duplex(1024);

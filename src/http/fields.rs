@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stay_in_order_whatever_goes_and_comes() {
+    fn fields_stay_in_order_across_insertions_and_removals() {
         let mut fields = Fields::written(&[("a", "1"), ("host", "x"), ("b", "2"), ("a", "3"), ("c", "4")]);
         fields.insert(HOST, value("y"));
         assert_eq!(fields.remove("b"), Some(value("2")));
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn all_fields_of_a_name_are_removed_and_the_first_is_told() {
+    fn removing_a_name_removes_all_its_fields_and_returns_the_first() {
         let mut fields = Fields::written(&[("x", "1"), ("a", "1"), ("x", "2")]);
         assert_eq!(fields.remove("x"), Some(value("1")));
         assert_eq!(fields.remove("x"), None);

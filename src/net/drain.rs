@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_seat_hears_of_the_drain_and_the_last_one_ends_it() {
+    async fn every_guard_is_notified_of_the_drain_and_the_last_one_ends_it() {
         let drain = DrainSignal::default();
         let (first, second) = (drain.guard(), drain.guard());
         assert!(!first.is_draining());
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_may_ask_and_who_is_idle_may_not() {
+    async fn drain_waits_for_a_fresh_connection_and_not_for_an_idle_one() {
         let (drain, timer) = (DrainSignal::default(), Timer::default());
         let guard = drain.guard();
         drain.start();

@@ -350,7 +350,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_that_is_written_waits_for_the_acknowledgement_of_what_was_written_before() {
+    async fn nodelay_is_set_before_the_second_write() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut socket = Socket::new(stream);

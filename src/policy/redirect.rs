@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_redirect_is_refused() {
+    fn invalid_redirects_are_rejected() {
         for to in [
             "",
             "new",

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_path_is_below_a_prefix_whatever_it_escapes() {
+    fn a_prefix_matches_a_path_in_any_spelling_of_its_escapes() {
         for (prefix, path, expected) in [
             ("/%C3%A9", "/%c3%a9/x%c3", Some("/x%c3")),
             ("/%C3%A9", "/é/é", Some("/é")),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_become_no_path_is_refused() {
+    fn rewrites_that_could_yield_an_invalid_path_are_rejected() {
         let known = ["id".to_owned()];
         let path_error = |result: Result<Rewrite, RewriteError>| match result {
             Err(RewriteError::Path { error, .. }) => Some(error),

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_several_values_is_enough() {
+    fn a_header_condition_matches_one_of_several_values() {
         let headers = Fields::written(&[("x-canary", "0"), ("x-canary", "yes")]);
         let matches =
             |name: &str, expected: Expected| HeaderMatch::parse(name, &expected).unwrap().matches(&headers);
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_be_is_refused() {
+    fn invalid_header_names_and_values_are_rejected() {
         let parse = |name: &str, value: &str| HeaderMatch::parse(name, &Expected::Value(value.into()));
         assert_eq!(parse("a b", "1"), Err(MatchError::HeaderName("a b".into())));
         assert_eq!(parse("a", "1\n"), Err(MatchError::HeaderValue("a".into())));

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn invalid_host_patterns_are_rejected() {
         for host in [
             "",
             "*",

@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_module_calls_the_host_goes_on() {
+    fn host_survives_any_sequence_of_calls_of_a_module() {
         let scripted = Scripted::new(&wat::parse_str(module_text()).unwrap()).unwrap();
         let mut callbacks = BTreeSet::new();
         for seed in 1..=1500 {

@@ -32,7 +32,7 @@ async fn line_of(gateway: &Gateway, target: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_json_line_tells_route_endpoint_reuse_and_times() {
+async fn a_json_line_has_route_endpoint_reuse_and_times() {
     let origin = Origin::echo();
     let gateway = start("{ format: json }", &origin.url()).await;
     let mut client = gateway.client("web").await;
@@ -83,7 +83,7 @@ async fn a_json_line_tells_route_endpoint_reuse_and_times() {
 }
 
 #[tokio::test]
-async fn a_common_line_tells_the_same() {
+async fn a_common_line_has_the_same_fields() {
     let origin = Origin::echo();
     let gateway = start("{ format: common }", &origin.url()).await;
     let mut client = gateway.client("web").await;

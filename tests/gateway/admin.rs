@@ -16,7 +16,7 @@ routes:
 ";
 
 #[tokio::test]
-async fn every_page_tells_of_the_running_process() {
+async fn every_admin_page_describes_the_running_process() {
     let origin = Origin::echo();
     let gateway = gateway(CONFIG).set("origin", origin.url()).env("SECRET", "hunter2").start().await;
     let mut client = gateway.client("web").await;
@@ -59,7 +59,7 @@ async fn every_page_tells_of_the_running_process() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_what_would_change_something_405() {
+async fn unknown_admin_pages_are_404_and_other_methods_405() {
     let gateway = gateway(CONFIG).set("origin", "http://127.0.0.1:1").env("SECRET", "x").start().await;
     for (method, path, status) in [
         ("GET", "/", 200),

@@ -7,7 +7,7 @@ use crate::PROGRAM;
 use crate::one_route::builder;
 
 #[tokio::test]
-async fn a_fixed_answer_has_its_length_whoever_asks_for_it() {
+async fn a_fixed_response_has_its_length_for_every_protocol_version() {
     let config = "
 listeners: [{ name: web, address: 127.0.0.1:0 }]
 routes:

@@ -132,7 +132,7 @@ const EDITS: &[(&str, &str, &[&str])] = &[
 ];
 
 #[tokio::test]
-async fn what_it_says_is_what_the_reload_then_does() {
+async fn check_diff_predicts_the_reload() {
     let [new, newer] = [(); 2].map(|()| unused_address().to_string());
     let filled = |config: &str| config.replace("{new}", &new).replace("{newer}", &newer);
     let mut config = format!("{BASE}{UPSTREAMS}# the end\n");
@@ -198,7 +198,7 @@ async fn between_two_files_the_content_of_certificates_counts() {
 }
 
 #[tokio::test]
-async fn filters_and_the_routes_that_have_others_are_told() {
+async fn check_diff_lists_filters_and_the_routes_that_change_theirs() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("nothing.wasm"), wat::parse_str(NOTHING).unwrap()).unwrap();
     let write = |name: &str, filters: &str, used: &str| {

@@ -75,7 +75,7 @@ fn errors_of_routes_show_a_variable_and_not_its_value() {
 }
 
 #[tokio::test]
-async fn all_errors_are_told_together_with_place_line_and_remedy_and_nothing_is_bound() {
+async fn all_errors_are_reported_together_with_line_and_remedy_and_nothing_is_bound() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap();
     drop(port);
@@ -122,7 +122,7 @@ routes:
 }
 
 #[tokio::test]
-async fn what_a_start_would_reject_is_told_in_a_sentence_by_check_too() {
+async fn check_rejects_in_a_sentence_whatever_a_start_rejects() {
     let certificates = Certificates::new();
     let (good, other) = (certificates.server(&["a.test"]), certificates.mismatched(&["a.test"]));
     let empty = certificates.folder().join("empty.pem");
@@ -180,7 +180,7 @@ async fn what_a_start_would_reject_is_told_in_a_sentence_by_check_too() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_or_cannot_be_read_is_told() {
+async fn a_missing_or_unreadable_file_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.yaml");
     let binary = folder.path().join("binary.yaml");
@@ -198,7 +198,7 @@ async fn a_file_that_is_not_there_or_cannot_be_read_is_told() {
 }
 
 #[tokio::test]
-async fn every_port_that_is_taken_is_told_at_its_place() {
+async fn every_occupied_port_is_reported_at_its_line() {
     let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let [taken, taken_too] = [&first, &second].map(|socket| socket.local_addr().unwrap());
     let text = format!(
@@ -354,7 +354,7 @@ async fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[tokio::test]
-async fn what_the_command_line_does_not_know_is_refused_with_a_usage() {
+async fn unknown_arguments_are_refused_with_a_usage() {
     for arguments in [&["serve"][..], &["--confg", "x"], &["check", "--config"], &["--log", "loud"]] {
         let output = run_to_exit(PROGRAM, arguments).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

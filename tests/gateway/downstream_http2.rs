@@ -215,7 +215,7 @@ async fn after_its_last_request_a_connection_goes_away_in_order() {
 }
 
 #[tokio::test]
-async fn a_request_body_that_stalls_is_408_and_other_streams_go_on() {
+async fn a_request_body_that_stalls_is_408_and_other_streams_continue() {
     let origin = Origin::echo();
     let gateway = start("timeouts: { request_body: 300ms }", &origin).await;
     let mut client = Http2Client::connect(gateway.addr("web")).await;

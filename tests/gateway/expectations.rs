@@ -9,7 +9,7 @@ use crate::forwarding::{OK, last};
 use crate::one_route::{forwarding_to, forwarding_with};
 
 #[tokio::test]
-async fn an_upstream_that_says_100_gets_the_body_and_the_client_is_told_once() {
+async fn an_upstream_that_sends_100_gets_the_body_and_the_client_one_100() {
     let (before, gate) = (Gate::new(), Gate::new());
     let script = (before.clone(), gate.clone());
     let origin = Origin::script(move |mut connection| {
@@ -108,7 +108,7 @@ async fn other_expectations_and_those_of_old_clients() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_reads_is_drained_within_a_bound_or_the_connection_closed() {
+async fn an_unread_body_is_drained_within_a_bound_or_the_connection_closed() {
     let config = "
 listeners: [{ name: web, address: 127.0.0.1:0, limits: { body: 1MiB } }]
 routes: [{ match: { path: /local }, respond: { body: local } }]";

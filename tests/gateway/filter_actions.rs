@@ -33,7 +33,7 @@ fn answers(number: i32) -> String {
 }
 
 #[tokio::test]
-async fn a_part_of_a_message_that_a_callback_does_not_continue_never_goes_on() {
+async fn a_part_that_a_callback_does_not_continue_is_never_forwarded() {
     let cases: [(&str, &[i32]); 6] = [
         ("request_headers", &[1, 3, 4, 5, 256, -1]),
         ("request_body", &[1, 2, 3, 4, 256, -1]),

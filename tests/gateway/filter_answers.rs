@@ -26,7 +26,7 @@ routes:
 }
 
 #[tokio::test]
-async fn an_answer_from_any_callback_is_the_last_word_whatever_the_callback_answers() {
+async fn a_local_response_from_any_callback_is_final_whatever_action_it_returns() {
     // In which callbacks it is given, and what the filter that comes later in that direction sees of the exchange: a local
     // response as well, where the request has passed that filter.
     let cases: [(&str, &[&str], usize); 4] = [
@@ -216,7 +216,7 @@ async fn the_answer_to_a_call_can_be_the_answer_to_the_exchange() {
 }
 
 #[tokio::test]
-async fn a_stream_that_a_filter_closes_is_answered_by_nobody() {
+async fn a_stream_that_a_filter_closes_gets_no_response() {
     for callback in ["request_headers", "request_body", "response_headers", "response_body"] {
         let stream = u32::from(callback.starts_with("response"));
         let module = script(&on(callback, &format!("(drop (call $close (i32.const {stream}))) {CONTINUE}")));

@@ -111,7 +111,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn every_piece_of_a_response_comes_once_and_the_last_one_says_so_whatever_tells_its_length() {
+async fn response_pieces_come_once_and_the_last_one_ends_the_stream_in_every_framing() {
     for framed in [Length, Chunked, Trailers, Close] {
         for (pauses, http2) in [(false, false), (true, false), (false, true), (true, true)] {
             let case = format!("{framed:?}, pauses: {pauses}, HTTP/2: {http2}");
@@ -135,7 +135,7 @@ async fn every_piece_of_a_response_comes_once_and_the_last_one_says_so_whatever_
 }
 
 #[tokio::test]
-async fn every_piece_of_a_request_comes_once_and_the_last_one_says_so_whatever_tells_its_length() {
+async fn request_pieces_come_once_and_the_last_one_ends_the_stream_in_every_framing() {
     for framed in [Length, Chunked, Trailers] {
         for pauses in [false, true] {
             let case = format!("{framed:?}, pauses: {pauses}");
@@ -300,7 +300,7 @@ async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_suppressed()
 }
 
 #[tokio::test]
-async fn what_is_suppressed_goes_on_when_another_callback_says_so_while_more_is_to_come() {
+async fn a_suppressed_body_continues_from_another_callback_before_its_end() {
     let note = "(call $note 'response_body' (local.get $size) (local.get $end))";
     let module = script(&(on("response_body", &format!("{note} {KEEP} {PAUSE}")) + &resumed_by_tick(1, "")));
     for framed in [Length, Chunked, Close] {

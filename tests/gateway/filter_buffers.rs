@@ -113,7 +113,7 @@ async fn a_body_grows_as_far_as_its_limit_and_no_further() {
 }
 
 #[tokio::test]
-async fn buffers_that_are_not_there_are_not_found_and_those_that_nobody_has_are_no_arguments() {
+async fn absent_buffers_are_not_found_and_unknown_buffers_are_bad_arguments() {
     let mut script = String::new();
     for buffer in 0..=10 {
         script += &format!(

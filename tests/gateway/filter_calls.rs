@@ -307,7 +307,7 @@ async fn a_tick_may_call_as_well() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_waits_for_any_more_does_no_harm() {
+async fn an_answer_to_an_abandoned_call_does_no_harm() {
     let gate = Gate::new();
     let side = {
         let gate = gate.clone();

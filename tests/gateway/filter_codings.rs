@@ -161,7 +161,7 @@ async fn filters_that_read_no_bodies_leave_codings_alone() {
 }
 
 #[tokio::test]
-async fn what_is_not_of_its_coding_is_an_error_of_the_upstream() {
+async fn a_body_that_is_not_of_its_coding_is_an_error_of_the_upstream() {
     let mut damaged = coded("gzip", PLAIN.as_bytes()).await;
     let end = damaged.len() - 6;
     damaged[end] ^= 1;

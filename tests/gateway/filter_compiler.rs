@@ -202,7 +202,7 @@ async fn compiling() -> (Gateway, Pid) {
 }
 
 #[tokio::test]
-async fn compiler_goes_on_at_signals_that_are_meant_for_the_gateway() {
+async fn compiler_ignores_signals_that_are_meant_for_the_gateway() {
     let (gateway, compiler) = compiling().await;
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::CONT] {
         kill_process(compiler, signal).unwrap();

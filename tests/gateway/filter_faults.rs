@@ -155,7 +155,7 @@ async fn a_message_goes_on_as_it_was_where_the_filter_fails_open() {
 }
 
 #[tokio::test]
-async fn each_way_to_fail_has_its_reason_and_harms_nobody_else() {
+async fn each_kind_of_fault_has_its_reason_and_harms_no_other_request() {
     for (fault, reason) in FAULTS {
         for callback in ["proxy_on_request_headers", "proxy_on_response_body"] {
             let origin = Origin::answer(OK);
@@ -177,7 +177,7 @@ async fn each_way_to_fail_has_its_reason_and_harms_nobody_else() {
 }
 
 #[tokio::test]
-async fn each_way_to_fail_is_told_with_the_functions_that_it_happened_in() {
+async fn each_kind_of_fault_is_logged_with_its_call_stack() {
     for ((fault, _), says) in FAULTS.into_iter().zip([
         "unreachable",
         "out of bounds memory access",
@@ -209,7 +209,7 @@ async fn each_way_to_fail_is_told_with_the_functions_that_it_happened_in() {
 }
 
 #[tokio::test]
-async fn failures_are_counted_each_and_told_now_and_then() {
+async fn every_failure_is_counted_and_logging_is_rate_limited() {
     let origin = Origin::answer(OK);
     let gateway = filtered(&origin, &failing("proxy_on_request_headers", "(unreachable)"), "").await;
     let mut client = gateway.client("web").await;
@@ -342,7 +342,7 @@ routes: [{ name: all, upstream: { url: '{origin}' }, filters: [test] }]";
 }
 
 #[tokio::test]
-async fn a_plugin_that_has_only_a_root_context_is_told_apart() {
+async fn a_plugin_with_only_a_root_context_is_reported_as_no_filter() {
     let module = scripted_with(
         "",
         "",

@@ -300,7 +300,7 @@ async fn an_upgrade_goes_through_a_filter_that_sees_its_heads() {
 }
 
 #[tokio::test]
-async fn what_is_suppressed_of_a_head_does_not_change_its_length() {
+async fn a_suppressed_head_has_the_length_of_the_changed_body() {
     // The head waits for the body, and the body is made shorter in the same callback.
     let origin = Origin::echo();
     let change = |buffer: &str| format!("{} {CONTINUE}", replace(buffer, "bye"));

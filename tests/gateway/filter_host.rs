@@ -8,7 +8,7 @@ use crate::filtering::{OK, builder, configured, filtered, reported};
 use crate::scripted::{scripted, scripted_with};
 
 #[tokio::test]
-async fn what_a_plugin_logs_has_its_level_and_its_filters_name() {
+async fn plugin_log_lines_have_their_level_and_the_name_of_the_filter() {
     let script = "
         log 0 'at trace'
         log 1 'at debug'
@@ -58,7 +58,7 @@ async fn no_log_line_of_a_plugin_can_pretend_to_be_another_one() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_logs_of_one_exchange_is_bounded_and_the_next_one_has_its_own_room() {
+async fn plugin_log_lines_are_bounded_for_each_exchange() {
     // Of what is not written nothing counts.
     let script = "
         (block $done (loop $next
@@ -94,7 +94,7 @@ async fn what_a_plugin_logs_of_one_exchange_is_bounded_and_the_next_one_has_its_
 }
 
 #[tokio::test]
-async fn the_time_is_that_of_the_system_and_goes_on() {
+async fn the_time_is_that_of_the_system_and_advances() {
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let times = reported("get_time -> u64\nget_time -> u64").await;
     let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
@@ -175,7 +175,7 @@ async fn a_period_is_not_shorter_than_a_worker_can_bear() {
 }
 
 #[tokio::test]
-async fn a_foreign_function_that_nobody_knows_is_not_found() {
+async fn an_unknown_foreign_function_is_not_found() {
     let answer = reported(
         "foreign verify_signature data -> bytes
         foreign '' '' -> bytes
@@ -312,7 +312,7 @@ async fn foreign_function_get_log_level_writes_the_level_as_a_number() {
 }
 
 #[tokio::test]
-async fn a_context_is_done_when_it_says_so_and_is_told_of_the_exchange_until_then() {
+async fn a_context_is_called_until_it_says_that_it_is_done() {
     // It answers "not yet", and is done at the next tick.
     let module = scripted_with(
         "",

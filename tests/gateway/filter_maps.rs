@@ -96,7 +96,7 @@ routes: [{ name: all, upstream: { url: '{origin}' }, host: preserve, filters: [t
 }
 
 #[tokio::test]
-async fn what_a_head_cannot_have_is_refused_and_changes_nothing() {
+async fn invalid_fields_and_pseudo_headers_are_refused_and_change_nothing() {
     let long = "x".repeat(70_000);
     let mut script = String::new();
     for (name, value) in [

@@ -51,7 +51,7 @@ routes:
   - { name: other, match: { path: /other }, respond: { body: own }, filters: [other] }";
 
 #[tokio::test]
-async fn what_all_workers_count_is_one_number() {
+async fn metrics_of_all_workers_are_one_number() {
     let module = scripted_with(
         "",
         "(global $served (mut i32) (i32.const 0))",

@@ -108,7 +108,7 @@ routes:
 }
 
 #[tokio::test]
-async fn what_the_gateway_answers_itself_goes_through_filters_too() {
+async fn responses_of_the_gateway_itself_pass_filters_too() {
     let closed = unused_address();
     let gateway = with_routes(&format!(
         "

@@ -131,7 +131,7 @@ fn ways() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn whatever_a_filter_makes_counts_and_no_policy_lets_the_exchange_pass() {
+async fn all_output_of_a_filter_counts_and_no_policy_lets_the_exchange_pass() {
     for (callback, script) in ways() {
         for on_error in ["open", "closed"] {
             let keys = format!(", on_error: {on_error}, limits: {{ output: 8KiB }}");
@@ -150,7 +150,7 @@ async fn whatever_a_filter_makes_counts_and_no_policy_lets_the_exchange_pass() {
 }
 
 #[tokio::test]
-async fn what_a_filter_replaces_or_takes_back_is_not_held() {
+async fn replaced_and_removed_output_does_not_count() {
     let large = large();
     let ways = [
         ("request_headers", format!("set_field 0 x-large {large}")),
@@ -309,7 +309,7 @@ async fn an_answered_call_is_not_held_any_longer() {
 }
 
 #[tokio::test]
-async fn a_root_context_is_told_and_its_instance_goes_on() {
+async fn a_root_context_over_the_limit_gets_a_status_and_its_instance_continues() {
     let calls = "8192 bytes more";
     let script = format!("{}text '{calls}'\nsay", repeated(3, &large_call()));
     let (gateway, _origin, side) =

@@ -8,7 +8,7 @@ use crate::filter_script::{
 use crate::filtering::filtered;
 
 #[tokio::test]
-async fn a_tick_lets_go_on_what_is_suppressed_in_either_direction() {
+async fn a_tick_continues_a_suppressed_message_in_either_direction() {
     for (callback, stream) in
         [("request_headers", 0), ("response_headers", 1), ("request_body", 0), ("response_body", 1)]
     {
@@ -31,7 +31,7 @@ async fn a_tick_lets_go_on_what_is_suppressed_in_either_direction() {
 }
 
 #[tokio::test]
-async fn what_is_suppressed_for_too_long_fails_or_goes_on_as_it_was() {
+async fn a_message_suppressed_for_too_long_fails_or_continues_unchanged() {
     for callback in ["request_headers", "request_body", "response_headers", "response_body"] {
         let change = [set(REQUEST, "x-changed", "yes"), set(RESPONSE, "x-changed", "yes")].concat();
         let body = if callback.starts_with("request") { "(i32.const 0)" } else { "(i32.const 1)" };
@@ -109,7 +109,7 @@ async fn a_head_that_waits_for_its_body_goes_out_with_what_the_body_made_of_it()
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_is_told_to_send_what_a_filter_waits_for() {
+async fn a_client_that_expects_100_gets_it_if_a_filter_waits_for_the_body() {
     let whole = format!("(if (result i32) (local.get $end) (then {CONTINUE}) (else {PAUSE}))");
     for (keys, head) in [("", CONTINUE), (", on_headers_pause: continue_body", PAUSE)] {
         let origin = Origin::script(|mut connection| async move {

@@ -206,7 +206,7 @@ async fn the_outcome_of_a_failed_request_has_its_reason() {
 }
 
 #[tokio::test]
-async fn a_filter_tells_another_one_of_the_same_route_what_it_knows() {
+async fn a_filter_reads_the_properties_that_another_one_of_its_route_set() {
     let config = "
 workers: 1
 filters: { first: { wasm: first.wasm }, second: { wasm: second.wasm } }
@@ -245,7 +245,7 @@ routes: [{ name: all, upstream: { url: '{origin}' }, filters: [first, second] }]
 }
 
 #[tokio::test]
-async fn what_the_gateway_says_cannot_be_changed_and_what_filters_say_has_a_limit() {
+async fn properties_of_the_gateway_are_read_only_and_those_of_filters_are_limited() {
     let answer = reported(
         "set_property request\\0path /other
         set_property plugin_name other

@@ -54,7 +54,7 @@ async fn an_exchange_ends_at_once_where_a_filter_that_pauses_sends_an_impossible
 }
 
 #[tokio::test]
-async fn an_impossible_response_ends_the_exchange_from_any_callback_whatever_that_answers() {
+async fn an_impossible_response_from_any_callback_ends_the_exchange() {
     for callback in
         ["request_headers", "request_body", "request_trailers", "response_headers", "response_body"]
     {

@@ -122,7 +122,7 @@ async fn a_filter_that_a_reload_brings_can_call_a_new_upstream_as_it_starts() {
 }
 
 #[tokio::test]
-async fn a_bad_module_is_refused_with_the_reason_and_the_old_one_goes_on() {
+async fn a_bad_module_is_refused_with_the_reason_and_the_old_one_keeps_serving() {
     let origin = Origin::echo();
     let gateway = Gateway::builder(PROGRAM, config(&origin, 1, ONE, ALL))
         .file("one.wasm", version("old"))
@@ -156,7 +156,7 @@ async fn a_bad_module_is_refused_with_the_reason_and_the_old_one_goes_on() {
 }
 
 #[tokio::test]
-async fn only_what_changes_is_started_anew_and_what_is_removed_is_gone() {
+async fn only_changed_filters_are_restarted_and_removed_ones_are_gone() {
     let origin = Origin::echo();
     let routes = "[{ name: one, match: { prefix: /one }, upstream: origin, filters: [one] }, { name: two, match: { prefix: /two }, upstream: origin, filters: [two] }]";
     let both = |first: &str, second: &str| {

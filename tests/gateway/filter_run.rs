@@ -73,7 +73,7 @@ const BROKEN: &str = r#"
 (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) (call $boom) (i32.const 0))"#;
 
 #[tokio::test]
-async fn what_comes_out_of_a_filter_is_printed_and_its_pieces_can_be_chosen() {
+async fn run_prints_the_output_of_a_filter_for_the_chosen_number_of_chunks() {
     let filter = Filter::new(BARS);
     let body = filter.file("body", "abcdef");
     for (chunks, changed) in [("1", "|abcdef"), ("3", "|ab|cd|ef"), ("100", "|a|b|c|d|e|f")] {
@@ -135,7 +135,7 @@ async fn the_request_is_printed_if_it_was_changed_or_as_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_filter_did_is_on_standard_error_in_its_order() {
+async fn run_reports_the_actions_of_a_filter_on_standard_error_in_order() {
     let filter = Filter::new(
         r#"
 (data (i32.const 0) "the configuration is: ")
@@ -281,7 +281,7 @@ async fn a_context_that_is_not_done_is_finished_at_the_end() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_run_is_said_with_exit_code_2_and_what_is_no_filter_with_1() {
+async fn run_exits_with_2_for_bad_arguments_and_with_1_for_a_bad_filter() {
     let filter =
         Filter::new("(func (export \"proxy_on_configure\") (param i32 i32) (result i32) (i32.const 0))");
     let text = filter.file("text", "no response");
@@ -314,7 +314,7 @@ async fn what_cannot_be_run_is_said_with_exit_code_2_and_what_is_no_filter_with_
 }
 
 #[tokio::test]
-async fn a_new_filter_is_made_once_and_says_how_to_go_on() {
+async fn a_new_filter_is_made_once_and_prints_the_next_steps() {
     let folder = tempfile::tempdir().unwrap();
     let parent = folder.path().display().to_string();
     let made = filter(folder.path(), &["new", "my-filter", "--path", &parent]).await;

@@ -8,7 +8,7 @@ use crate::filtering::{configured, reported};
 use crate::scripted::{scripted, scripted_with};
 
 #[tokio::test]
-async fn a_value_is_set_if_nobody_else_has_changed_it() {
+async fn a_shared_value_is_set_if_its_version_is_current() {
     let answer = reported(
         "get_shared key -> bytes u32
         set_shared key first 0
@@ -32,7 +32,7 @@ async fn a_value_is_set_if_nobody_else_has_changed_it() {
 }
 
 #[tokio::test]
-async fn what_is_shared_has_a_limit() {
+async fn shared_data_has_a_limit() {
     let config = "
 workers: 1
 filters: { test: { wasm: test.wasm, limits: { shared_data: 1KiB } } }
@@ -160,7 +160,7 @@ async fn queues_are_found_by_name_and_give_back_what_was_put_in() {
 }
 
 #[tokio::test]
-async fn a_worker_is_told_of_each_entry_of_its_queue_wherever_it_was_put_in() {
+async fn a_worker_is_notified_of_each_entry_of_its_queue_from_any_worker() {
     let config = "
 workers: 2
 filters: { consumer: { wasm: consumer.wasm, vm_id: queues }, producer: { wasm: producer.wasm } }

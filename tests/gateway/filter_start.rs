@@ -40,7 +40,7 @@ async fn refused_text(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_module_is_refused() {
+async fn a_file_that_is_no_module_is_refused() {
     let component = wat::parse_str("(component)").unwrap();
     let cut = &scripted(&[])[..500];
     for bytes in [&b""[..], b"\0asm", b"no module at all", b"\x7fELF\x02\x01\x01\0\0\0", cut, &component] {
@@ -50,7 +50,7 @@ async fn what_is_no_module_is_refused() {
 }
 
 #[tokio::test]
-async fn all_imports_that_nobody_offers_are_named() {
+async fn all_unknown_imports_are_named() {
     let imports = r#"
         (import "env" "proxy_log" (func (param i32 i32 i32) (result i32)))
         (import "env" "proxy_future" (func (param i32) (result i32)))
@@ -64,7 +64,7 @@ async fn all_imports_that_nobody_offers_are_named() {
 }
 
 #[tokio::test]
-async fn what_every_plugin_must_have_is_asked_for() {
+async fn a_module_without_a_required_export_is_refused_with_its_name() {
     let version = r#"(func (export "proxy_abi_version_0_2_1"))"#;
     let memory = r#"(memory (export "memory") 1)"#;
     let malloc = r#"(func (export "malloc") (param i32) (result i32) (i32.const 8))"#;
@@ -142,7 +142,7 @@ async fn malloc_gives_memory_where_there_is_nothing_better() {
 }
 
 #[tokio::test]
-async fn what_initialises_a_module_runs_before_its_contexts() {
+async fn initialisers_of_a_module_run_before_its_contexts() {
     let order = "(global $order (mut i32) (i32.const 0))";
     // Each step appends its number: 3 at 123.
     let step = |number: u32| {

@@ -79,7 +79,7 @@ async fn a_client_of_grpc_is_answered_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn only_streams_of_http_can_go_on_or_be_closed_and_a_root_context_has_none() {
+async fn only_http_streams_can_be_continued_or_closed_and_a_root_context_has_none() {
     let statuses = "
         continue 2
         continue 3
@@ -166,7 +166,7 @@ async fn a_499_of_an_upstream_is_an_answer_like_others() {
 }
 
 #[tokio::test]
-async fn what_is_suppressed_goes_on_when_the_root_context_says_so() {
+async fn a_suppressed_request_continues_at_the_word_of_the_root_context() {
     // A tick later: which exchange is meant is for the effective context to say.
     let module = scripted_with(
         "",

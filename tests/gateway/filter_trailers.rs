@@ -60,7 +60,7 @@ async fn trailers_are_suppressed_until_the_filter_lets_them_go() {
 }
 
 #[tokio::test]
-async fn what_is_put_before_trailers_is_the_end_of_the_body() {
+async fn body_bytes_added_in_a_trailers_callback_end_the_body() {
     let add = |buffer: u32| {
         format!("(drop (call $set_buffer (i32.const {buffer}) (i32.const -1) (i32.const 0) '!')) {CONTINUE}")
     };

@@ -54,7 +54,7 @@ async fn started(module: &str, script: &str, keys: &str) -> Gateway {
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
 #[tokio::test]
-async fn clocks_tell_the_time_and_go_on() {
+async fn clocks_return_the_time_and_advance() {
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let script = "
         text times
@@ -193,7 +193,7 @@ async fn a_write_takes_so_much_and_says_how_much_and_keeps_the_worker_no_longer(
 }
 
 #[tokio::test]
-async fn there_are_no_files_and_no_sockets() {
+async fn file_and_socket_functions_are_refused() {
     let script = "
         path_open 3 0 0x1000 4 0 0L 0L 0 0x100
         path_unlink_file 3 0x1000 4

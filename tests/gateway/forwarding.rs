@@ -75,7 +75,7 @@ async fn fields_for_one_connection_stay_on_it() {
 }
 
 #[tokio::test]
-async fn who_asked_is_told_and_only_trusted_peers_are_believed() {
+async fn forwarded_fields_name_the_client_and_only_trusted_peers_extend_them() {
     let origin = Origin::answer(OK);
     let config = format!(
         "
@@ -124,7 +124,7 @@ routes: [{{ upstream: {{ url: '{}' }} }}]",
 }
 
 #[tokio::test]
-async fn via_tells_the_version_in_which_each_message_came() {
+async fn via_has_the_version_in_which_each_message_came() {
     let origin = Origin::respond(|request| match request.target.as_str() {
         "/old" => b"HTTP/1.0 200 OK\r\nvia: 1.1 cache\r\ncontent-length: 2\r\n\r\nok".to_vec(),
         _ => OK.as_bytes().to_vec(),
@@ -233,7 +233,7 @@ async fn cookies_that_http2_splits_are_one_field_again() {
 }
 
 #[tokio::test]
-async fn what_has_no_body_is_answered_without_one() {
+async fn responses_without_a_body_have_none_in_every_version() {
     let origin = Origin::respond(|request| {
         let answer = match request.target.as_str() {
             "/length" => "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n",
@@ -374,7 +374,7 @@ async fn a_route_limits_bodies_of_unknown_length_too() {
 }
 
 #[tokio::test]
-async fn an_upstream_without_keep_alive_is_told_so() {
+async fn an_upstream_without_keep_alive_gets_connection_close() {
     let origin = Origin::answer(OK);
     let gateway = builder(&origin, ", pool: { keep_alive: false }").start().await;
     let mut client = gateway.client("web").await;

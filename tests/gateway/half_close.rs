@@ -108,7 +108,7 @@ async fn all_requests_before_the_end_of_the_sending_half_are_answered() {
 }
 
 #[tokio::test]
-async fn a_response_that_streams_goes_on_after_the_end_of_the_sending_half() {
+async fn a_streaming_response_continues_after_the_end_of_the_sending_half() {
     let certificates = Certificates::new();
     for listener in ["plain", "tls"] {
         let gate = Gate::new();

@@ -132,7 +132,7 @@ async fn a_head_over_a_limit_is_refused_and_one_at_the_limit_is_not() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_however_its_length_is_told() {
+async fn a_body_over_the_limit_is_413_in_every_framing() {
     let origin = Origin::echo();
     let gateway = start("body: 10B", &origin).await;
     let refused = (413, Some("limits.body"), Some("close"));

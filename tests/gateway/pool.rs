@@ -230,7 +230,7 @@ async fn a_connection_that_ended_while_the_gateway_was_busy_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_used_again_after_an_answer_that_ends_it_or_goes_on() {
+async fn a_connection_is_not_reused_after_connection_close_or_unexpected_bytes() {
     for (answer, reason) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n", "unexpected_bytes"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n!", "unexpected_bytes"),

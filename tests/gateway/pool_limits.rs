@@ -107,7 +107,7 @@ async fn two_requests_of_a_worker_get_the_idle_connections_of_two_others() {
 }
 
 #[tokio::test]
-async fn a_request_that_finds_no_room_is_told_which_limit_it_met() {
+async fn a_refused_request_names_the_pool_limit_that_it_met() {
     for workers in [1, 2] {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
@@ -133,7 +133,7 @@ async fn a_request_that_finds_no_room_is_told_which_limit_it_met() {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_too_long_for_a_connection_is_told_so() {
+async fn a_request_that_waits_too_long_for_a_connection_names_acquire_timeout() {
     for workers in [1, 2] {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
@@ -155,7 +155,7 @@ async fn a_request_that_waits_too_long_for_a_connection_is_told_so() {
 }
 
 #[tokio::test]
-async fn who_waits_is_served_first_come_first_served() {
+async fn waiting_requests_are_served_first_come_first_served() {
     for (workers, keep_alive) in [(1, true), (2, true), (2, false)] {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
@@ -178,7 +178,7 @@ async fn who_waits_is_served_first_come_first_served() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_queue_takes_nothing_along() {
+async fn a_request_that_leaves_the_queue_takes_no_connection_along() {
     for workers in [1, 2] {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);

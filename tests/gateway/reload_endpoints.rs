@@ -120,7 +120,7 @@ async fn a_moved_endpoint_serves_at_once_and_the_one_before_drains() {
 }
 
 #[tokio::test]
-async fn endpoints_are_added_weighed_and_removed_while_the_others_go_on() {
+async fn endpoints_are_added_weighed_and_removed_while_the_others_keep_serving() {
     let (one, two) = (origin("same"), origin("same"));
     let endpoints = |weights: &[(&Origin, u32)]| {
         let endpoints: Vec<Value> =
@@ -163,7 +163,7 @@ async fn endpoints_are_added_weighed_and_removed_while_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_dns_after_an_address_became_a_name() {
+async fn no_request_waits_for_dns_after_an_address_became_a_name() {
     let origin = origin("origin");
     let gateway = crate::gateway(to(&json!({ "url": origin.url() })).to_string()).start().await;
     let mut load = load(&gateway, &["/"]).await;

@@ -222,18 +222,18 @@ async fn each_changes_nothing(gateway: &Gateway, cases: &[Bad]) {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_the_file_changes_nothing() {
+async fn a_reload_with_errors_in_the_file_changes_nothing() {
     each_changes_nothing(&start().await, &of_the_file_alone()).await;
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_named_files_changes_nothing() {
+async fn a_reload_with_errors_in_named_files_changes_nothing() {
     let certificates = Certificates::new();
     each_changes_nothing(&start().await, &of_certificates(&certificates)).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_had_beside_what_runs_changes_nothing() {
+async fn a_reload_with_an_occupied_address_changes_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     each_changes_nothing(&start().await, &of_addresses(&taken)).await;
 }
@@ -254,7 +254,7 @@ async fn every_error_of_the_log_is_one_that_check_prints() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_told_and_back_as_it_was_it_is_the_same_generation() {
+async fn a_missing_file_is_reported_and_restoring_it_makes_no_generation() {
     let gateway = start().await;
     let before = fs::read(file(&gateway)).unwrap();
     fs::remove_file(file(&gateway)).unwrap();

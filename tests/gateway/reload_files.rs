@@ -110,7 +110,7 @@ async fn a_file_behind_links_is_live_whichever_of_them_is_changed() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_replaced_with_its_file_is_watched_anew() {
+async fn a_folder_that_is_replaced_with_its_file_is_watched_again() {
     let gateway = start(answering("first")).await;
     let (folder, aside) = (gateway.folder(), gateway.folder().with_extension("aside"));
     fs::rename(folder, &aside).unwrap();
@@ -152,7 +152,7 @@ fn two_routes(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn nothing_is_served_of_a_file_that_is_being_written_even_if_its_half_is_good() {
+async fn a_half_written_file_is_not_served_even_if_it_is_valid() {
     let gateway = start(two_routes("old")).await;
     let mut clock = Clock::start().await;
     let text = two_routes("new");

@@ -112,7 +112,7 @@ async fn a_body_on_its_way_goes_where_it_began_to_go() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_tried_again_goes_on_trying_where_it_began() {
+async fn a_retried_request_keeps_the_upstream_that_it_began_with() {
     let certificates = Certificates::new();
     let address = unused_address();
     let nobody = Origin::answer(named("nobody"));
@@ -146,7 +146,7 @@ fn narrow(keys: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_connection_is_answered_whatever_becomes_of_the_pool() {
+async fn a_request_waiting_for_a_connection_is_answered_though_its_pool_changes() {
     const WAITING: u64 = 8;
     let certificates = Certificates::new();
     let other = Origin::answer(named("other"));
@@ -184,7 +184,7 @@ async fn who_waits_for_a_connection_is_answered_whatever_becomes_of_the_pool() {
 }
 
 #[tokio::test]
-async fn who_waits_goes_on_at_once_when_there_is_more_room() {
+async fn waiting_requests_proceed_at_once_when_a_limit_is_raised() {
     let certificates = Certificates::new();
     let gate = Gate::new();
     let origin = gated(&gate, "first");

@@ -44,7 +44,7 @@ async fn wait_connections(gateway: &Gateway, count: f64) {
 }
 
 #[tokio::test]
-async fn what_a_request_may_be_changes_for_open_connections() {
+async fn limits_of_requests_change_for_open_connections() {
     let long = format!("/{}", "x".repeat(50));
     let path = long.as_str();
     let fields = [("x-a", path), ("x-b", "1"), ("x-c", "1")];
@@ -69,7 +69,7 @@ async fn what_a_request_may_be_changes_for_open_connections() {
 }
 
 #[tokio::test]
-async fn what_a_stream_may_be_changes_for_open_http2_connections() {
+async fn limits_of_streams_change_for_open_http2_connections() {
     let gateway = start("").await;
     let mut client = Http2Client::connect(gateway.addr("web")).await;
     for (limit, status) in [("", 200), ("limits: { body: 10B }", 413), ("limits: { body: 11B }", 200)] {

@@ -94,7 +94,7 @@ async fn a_new_listener_serves_at_once_and_says_where() {
 }
 
 #[tokio::test]
-async fn a_listener_that_goes_lets_nobody_in_and_ends_what_it_has_in_good_order() {
+async fn a_removed_listener_accepts_no_connection_and_ends_its_own_in_order() {
     let certificates = Certificates::new();
     let gate = Gate::new();
     let origin = gated(&gate, "up");
@@ -132,7 +132,7 @@ async fn a_listener_that_goes_lets_nobody_in_and_ends_what_it_has_in_good_order(
 }
 
 #[tokio::test]
-async fn the_streams_of_a_connection_that_is_told_to_go_away_end_as_they_would() {
+async fn streams_complete_after_their_connection_got_goaway() {
     let certificates = Certificates::new();
     let tls = certificates.client_config(&["h2"]);
     for listener in [WEB, SECURE] {
@@ -185,7 +185,7 @@ async fn next_frame(client: &mut Client, unread: &mut Vec<u8>) -> Option<(u8, u8
 }
 
 #[tokio::test]
-async fn what_a_client_says_while_it_reads_the_end_of_its_last_stream_does_not_cost_it_that_end() {
+async fn frames_of_a_client_do_not_cost_it_the_end_of_its_last_stream() {
     const LENGTH: usize = 1_000_000;
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
@@ -294,7 +294,7 @@ async fn a_listener_moves_to_another_port() {
 }
 
 #[tokio::test]
-async fn open_connections_keep_their_listener_whatever_its_name_and_place() {
+async fn open_connections_keep_a_listener_that_is_renamed_or_moved_in_the_file() {
     let (one, two) = (unused_address(), unused_address());
     let listener = |name: &str, address: SocketAddr| format!("{{ name: {name}, address: {address} }}");
     let (at_one, at_two) = (|name| listener(name, one), |name| listener(name, two));
@@ -319,7 +319,7 @@ async fn open_connections_keep_their_listener_whatever_its_name_and_place() {
 }
 
 #[tokio::test]
-async fn tls_is_for_new_connections_and_old_ones_go_on_as_they_began() {
+async fn tls_changes_apply_to_new_connections_and_old_ones_continue_as_they_began() {
     let certificates = Certificates::new();
     let gateway = builder(with(&[WEB]), &certificates, &Origin::answer(named("up"))).start().await;
     let address = gateway.addr("web");

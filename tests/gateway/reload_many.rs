@@ -97,7 +97,7 @@ async fn wait_for_metric(gateway: &Gateway, name: &str, value: f64) {
 }
 
 #[tokio::test]
-async fn two_hundred_reloads_under_load_are_noticed_by_nobody_and_leave_nothing_behind() {
+async fn two_hundred_reloads_under_load_fail_no_request_and_leak_nothing() {
     let gate = Gate::new();
     let site = Site {
         certificates: Certificates::new(),

@@ -48,7 +48,7 @@ async fn pools_at(gateway: &Gateway, origin: &Origin) -> Vec<(bool, u64)> {
 }
 
 #[tokio::test]
-async fn the_counts_of_a_route_go_on_and_those_of_a_removed_one_are_gone() {
+async fn counts_of_a_kept_route_continue_and_those_of_a_removed_one_are_gone() {
     let gate = Gate::new();
     let origin = gated(&gate, "up");
     let start = with(&[route("up", ""), route("gone", "")]);
@@ -122,7 +122,7 @@ async fn no_series_is_there_twice_while_pools_of_a_route_drain() {
 }
 
 #[tokio::test]
-async fn no_series_is_there_twice_whatever_is_called_alike() {
+async fn no_series_appears_twice_when_names_are_alike() {
     let origin = Origin::answer(named("up"));
     let routes = |more: &str| {
         config(&format!(
@@ -171,7 +171,7 @@ routes:
 }
 
 #[tokio::test]
-async fn a_listener_that_is_renamed_or_set_otherwise_goes_on_counting() {
+async fn a_listener_that_is_renamed_or_reconfigured_keeps_counting() {
     let certificates = Certificates::new();
     let gateway =
         builder(with(&[route("up", "")]), &certificates, &Origin::answer(named("up"))).start().await;

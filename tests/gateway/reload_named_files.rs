@@ -49,7 +49,7 @@ async fn shows(gateway: &Gateway, certificates: &Certificates, identity: &Identi
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_next_and_connections_and_sessions_go_on() {
+async fn a_renewed_certificate_serves_next_and_connections_and_sessions_continue() {
     let certificates = Certificates::new();
     let [old, new] = [(); 2].map(|()| certificates.server(&[NAME]));
     let gateway = builder(&old, "").start().await;

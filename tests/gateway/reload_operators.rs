@@ -57,7 +57,7 @@ async fn another_format_or_output_of_the_access_log_takes_effect() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_moved_away_is_opened_anew_and_no_line_is_lost() {
+async fn a_moved_access_log_is_reopened_and_no_line_is_lost() {
     let config = logging("hello", "{ output: access.log }");
     let gateway = start(config.clone()).await;
     let mut client = gateway.client("web").await;
@@ -165,7 +165,7 @@ async fn is_left(address: SocketAddr) {
 }
 
 #[tokio::test]
-async fn whoever_reloads_the_admin_listener_away_is_answered() {
+async fn a_reload_that_removes_the_admin_listener_is_answered() {
     let gateway = start(answering("first")).await;
     let (first, second) = (gateway.admin_addr(), unused_address());
     let there = format!("{{ address: '{second}' }}");
@@ -214,7 +214,7 @@ async fn the_admin_listener_can_come_back_at_once() {
 }
 
 #[tokio::test]
-async fn connections_of_an_admin_listener_that_stays_go_on() {
+async fn connections_of_an_unchanged_admin_listener_stay_open() {
     let gateway = start(answering("first")).await;
     let mut client = Client::connect(gateway.admin_addr()).await;
     let _open = write_open(&file(&gateway), answering("second"));

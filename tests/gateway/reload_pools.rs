@@ -119,7 +119,7 @@ async fn a_lower_max_connections_is_reached_as_requests_end_and_holds_exactly() 
 }
 
 #[tokio::test]
-async fn a_higher_max_connections_lets_waiting_requests_go_on_at_once() {
+async fn a_higher_max_connections_lets_waiting_requests_proceed_at_once() {
     pooled::all([1, 2].map(async |workers| {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);
@@ -215,7 +215,7 @@ async fn an_idle_connection_outlives_the_timeout_that_it_began_with() {
 }
 
 #[tokio::test]
-async fn max_pending_and_acquire_timeout_hold_for_whoever_comes_next() {
+async fn max_pending_and_acquire_timeout_apply_to_the_next_requests() {
     pooled::all([1, 2].map(async |workers| {
         let gate = Gate::new();
         let origin = pooled::gated(&gate);

@@ -75,7 +75,7 @@ fn piece(number: usize, kind: &str, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn streams_go_on_across_ten_reloads_to_their_last_byte() {
+async fn streams_continue_across_ten_reloads_to_their_last_byte() {
     const RELOADS: usize = 10;
     let certificates = Certificates::new();
     let gate = Gate::new();
@@ -182,7 +182,7 @@ async fn tunnels_of_routes_and_listeners_that_go_have_no_limit() {
 }
 
 #[tokio::test]
-async fn where_they_have_a_limit_streams_and_tunnels_of_removed_routes_end_and_no_others() {
+async fn only_streams_and_tunnels_of_removed_routes_end_at_their_limit() {
     with_longer_and_longer(only_those_of_removed_routes_end).await;
 }
 

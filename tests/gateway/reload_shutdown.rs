@@ -54,7 +54,7 @@ async fn a_reload_that_is_being_built_holds_the_end_up_in_no_way() {
 }
 
 #[tokio::test]
-async fn what_old_and_new_listeners_and_pools_have_in_flight_is_answered() {
+async fn requests_in_flight_on_old_and_new_listeners_and_pools_are_answered() {
     let certificates = Certificates::new();
     let (gate, other_gate) = (Gate::new(), Gate::new());
     let (origin, other_origin) = (gated(&gate, "up"), gated(&other_gate, "other"));

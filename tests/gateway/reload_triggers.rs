@@ -13,7 +13,7 @@ use crate::reloading::{
 };
 
 #[tokio::test]
-async fn what_changes_no_content_makes_no_generation() {
+async fn writes_without_new_content_make_no_generation() {
     let gateway = start(answering("first")).await;
     let mut clock = Clock::start().await;
     let file = file(&gateway);
@@ -87,7 +87,7 @@ async fn a_comment_is_a_generation_that_changes_nothing() {
 }
 
 #[tokio::test]
-async fn post_reload_tells_what_came_of_it() {
+async fn post_reload_responds_with_the_outcome() {
     let gateway = start(answering("first")).await;
     let fresh = report(&gateway).await;
     assert_eq!(

@@ -168,7 +168,7 @@ async fn a_body_over_http2_goes_again() {
 }
 
 #[tokio::test]
-async fn nothing_goes_again_after_a_byte_of_a_response_a_second_failure_or_against_the_settings() {
+async fn no_retry_after_a_response_byte_a_second_failure_or_against_the_settings() {
     for (second, later, keys, connections) in [
         (Then::OneByte, Then::Answer, "", 1),
         (Then::Close, Then::Close, "retry: { attempts: 5 }", 2),

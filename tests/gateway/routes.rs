@@ -208,7 +208,7 @@ async fn sent_for(client: &mut Client, origin: &Origin, target: &str) -> Result<
 }
 
 #[tokio::test]
-async fn every_byte_of_a_target_has_one_fate_whatever_stands_around_it() {
+async fn every_byte_of_a_target_is_treated_alike_in_every_position() {
     let origin = Origin::echo();
     let gateway = forwarding_to(&origin).await;
     for byte in 0x21..0x7f {

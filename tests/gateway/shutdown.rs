@@ -111,7 +111,7 @@ async fn requests_that_had_arrived_before_the_signal_are_answered() {
 }
 
 #[tokio::test]
-async fn a_response_that_streams_goes_on_to_its_end() {
+async fn a_streaming_response_continues_to_its_end() {
     let gate = Gate::new();
     let at_gate = gate.clone();
     let origin = Origin::script(move |mut connection| {
@@ -135,7 +135,7 @@ async fn a_response_that_streams_goes_on_to_its_end() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_within_the_drain_time_is_cut_off() {
+async fn exchanges_that_outlast_the_drain_time_are_cut_off() {
     let gate = Gate::new();
     let at_gate = gate.clone();
     let origin = Origin::script(move |mut connection| {

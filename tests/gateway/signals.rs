@@ -320,7 +320,7 @@ async fn stop_signal_during_the_start_ends_it_in_order() {
 }
 
 #[tokio::test]
-async fn stop_signal_ends_the_start_of_filters_before_anybody_listens() {
+async fn stop_signal_ends_the_start_of_filters_before_listeners_open() {
     let folder = tempfile::tempdir().unwrap();
     // Each worker's instance writes the mark and reads its version. The instance that finds a second version never ends
     // its start. Reading before writing would not do: both instances can read before either writes. The trial during the

@@ -562,7 +562,7 @@ async fn a_client_that_leaves_ends_the_request_upstream() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_while_its_client_does_not_read() {
+async fn an_upload_continues_while_its_client_does_not_read() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     // More than all the sockets between them hold.
     const SIZE: usize = 32 << 20;

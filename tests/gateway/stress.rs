@@ -138,7 +138,7 @@ async fn request(client: &mut Client, numbers: &mut Numbers) -> bool {
 }
 
 #[tokio::test]
-async fn whatever_goes_wrong_every_client_is_told_and_nothing_is_lost() {
+async fn every_client_is_answered_and_no_connection_is_lost_whatever_fails() {
     let certificates = Certificates::new();
     let tls = Origin::builder().tls(certificates.server_config(&certificates.server(&["localhost"])));
     for (origin, keep_alive) in

@@ -139,7 +139,7 @@ async fn the_time_for_a_response_header_begins_when_the_request_is_out() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_or_comes_too_late_is_cut_so_that_nobody_takes_it_for_whole() {
+async fn a_body_that_stalls_or_is_late_is_cut_and_never_looks_complete() {
     const LENGTH: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     const UNTIL_CLOSE: &str = "HTTP/1.0 200 OK\r\n\r\nhalf";

@@ -85,7 +85,7 @@ async fn an_endpoint_whose_certificate_does_not_hold_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_to_who_asks() {
+async fn a_client_certificate_is_presented_to_a_server_that_requests_one() {
     let certificates = Certificates::new();
     let server = certificates.server(&["localhost"]);
     let client = certificates.client("gateway");

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exists_is_left_alone() {
+    fn new_filter_leaves_an_existing_folder_alone() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("mine");
         fs::create_dir(&folder).unwrap();

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_once_whatever_becomes_of_it() {
+    fn a_file_is_read_once_even_if_it_changes_later() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "first").unwrap();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_tells_contents_apart_and_nothing_else() {
+    fn a_fingerprint_depends_on_contents_alone() {
         let folder = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
         fs::write(&a, "one").unwrap();
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_its_content_once_counts_as_unchanged() {
+    fn a_pipe_that_can_be_read_only_once_counts_as_unchanged() {
         use std::os::fd::AsRawFd;
         let (reader, mut writer) = io::pipe().unwrap();
         io::Write::write_all(&mut writer, b"listeners:").unwrap();
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_content_is_shown() {
+    fn debug_output_shows_file_names_and_no_contents() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "secret").unwrap();

@@ -32,7 +32,7 @@ error: unknown key `idle_timout` in route \"spike\", pool
 }
 
 #[test]
-fn a_mistake_in_a_route_is_told_with_its_remedy() {
+fn a_mistake_in_a_route_is_reported_with_its_remedy() {
     for (keys, message, help) in [
         ("pool: { idle_timeout: 30 }", "`30` has no unit in route \"spike\", pool", "1h or 1m30s; or `off`"),
         ("pool: { idle_timeout: 0s }", "`0s` makes no sense here", "or `off`"),
@@ -124,7 +124,7 @@ fn a_mistake_in_a_route_is_told_with_its_remedy() {
 }
 
 #[test]
-fn a_mistake_elsewhere_is_told_with_its_remedy() {
+fn a_mistake_elsewhere_is_reported_with_its_remedy() {
     for (text, message, help) in [
         ("", "gateway.yaml is empty", "`listeners` and `routes`"),
         ("[]", "the file must be a mapping, not a list", ""),
@@ -246,7 +246,7 @@ fn a_mistake_elsewhere_is_told_with_its_remedy() {
 }
 
 #[test]
-fn a_mistake_in_a_filter_is_told_with_its_remedy() {
+fn a_mistake_in_a_filter_is_reported_with_its_remedy() {
     for (text, message, help) in [
         (
             "routes: [{ filters: [redcat], respond: {} }]",

@@ -20,7 +20,7 @@ fn the_sample_is_a_good_file() {
 }
 
 #[test]
-fn what_is_loaded_can_be_written_and_loaded_again() {
+fn a_loaded_configuration_survives_writing_and_loading() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.yaml");
     let config = config::load(&path, &Files::new()).unwrap().config;
     let written = serde_yaml::to_string(&config).unwrap();

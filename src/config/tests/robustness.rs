@@ -19,7 +19,7 @@ const SAMPLE: &str = concat!(
 );
 
 #[test]
-fn what_is_changed_below_is_a_good_file() {
+fn the_sample_that_these_tests_mutate_is_valid() {
     parse(SAMPLE).unwrap();
 }
 

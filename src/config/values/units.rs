@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_back() {
+    fn printed_durations_and_sizes_parse_to_themselves() {
         for text in ["1ms", "1500ms", "90s", "1m", "1h"] {
             assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
         }

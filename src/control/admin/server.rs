@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_with_shutdown_though_a_client_is_connected() {
+    async fn admin_server_ends_at_shutdown_although_a_client_is_connected() {
         let admin = Admin::start().await;
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
         stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_what_differs_what_is_gone_and_what_is_the_same_are_told_apart() {
+    fn section_separates_added_changed_removed_and_kept_entries() {
         let section = section(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)], &[("e", 1), ("b", 2), ("d", 1)]);
         assert_eq!(section.added, ["e"]);
         assert_eq!(section.changed, [Change { name: "b".to_owned(), keys: vec!["1 → 2".to_owned()] }]);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_tells_which_of_its_keys_differ_and_nothing_of_its_configuration() {
+    fn diff_of_a_filter_names_its_keys_and_hides_its_configuration() {
         let before = config(
             "a: { wasm: a }, b: { wasm: b, config: { key-1: x, key-2: y } }, c: { wasm: c }",
             "{ respond: {} }",
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_content_of_a_module_is_a_change_of_whoever_names_its_file() {
+    fn new_module_content_changes_the_filters_and_routes_that_name_its_file() {
         let config = config(
             "a: { wasm: a.wasm }, b: { wasm: b.wasm }",
             "{ name: inline, filters: [{ wasm: c.wasm }], respond: {} }, { name: named, filters: [a], respond: {} }",
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_tells_that_it_has_other_filters_be_they_its_own_or_inherited() {
+    fn diff_of_a_route_shows_changed_filters_own_or_inherited() {
         let named = "a: { wasm: a }, b: { wasm: b }";
         let routes_of = "{ name: own, filters: [b], respond: {} }, { name: inherits, respond: {} }";
         let before = config(named, routes_of);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_filters_does_not_hear_of_them() {
+    fn diff_omits_filters_when_none_are_configured() {
         let mut changes = Changes::default();
         assert!(!changes.listed().contains("filters"));
         changes.filters.kept = 1;

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_with_the_last_receiver() {
+    async fn resolving_ends_with_the_last_receiver() {
         let (sender, receiver) = watch::channel(addresses(&[]));
         let resolving = tokio::spawn(keep_resolved("127.0.0.1".to_owned(), 80, INTERVAL, sender));
         let mut watching = receiver.clone();

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn changes_are_told_from_the_other_thread_of_paths_that_come_later_too() {
+    async fn changes_of_paths_added_later_are_reported_from_the_other_thread() {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
         let mut watcher = BackgroundWatcher::start(vec![first.clone()]).unwrap();

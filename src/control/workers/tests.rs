@@ -101,7 +101,7 @@ const ONE: &str = "name: one, address: 127.0.0.1:0";
 const TWO: &str = "name: two, address: 127.0.0.1:0";
 
 #[tokio::test]
-async fn listeners_come_and_go_and_nobody_else_notices() {
+async fn adding_and_removing_a_listener_does_not_disturb_the_others() {
     let mut process = Process::start(&config(&[ONE], &["one"])).await;
     let mut kept = process.client("one").await;
     assert_eq!(kept.get("/").await.text(), "one");
@@ -119,7 +119,7 @@ async fn listeners_come_and_go_and_nobody_else_notices() {
 }
 
 #[tokio::test]
-async fn what_runs_on_a_listener_that_goes_comes_to_its_end() {
+async fn exchanges_of_a_removed_listener_complete() {
     let gate = Gate::new();
     let at_gate = gate.clone();
     let origin = Origin::script(move |mut connection| {
@@ -184,7 +184,7 @@ async fn the_end_of_the_process_waits_for_listeners_that_ended_before() {
 }
 
 #[tokio::test]
-async fn an_open_connection_stays_its_listeners_whatever_the_order_and_the_name() {
+async fn an_open_connection_keeps_its_listener_across_reordering_and_renaming() {
     let mut process = Process::start(&config(&[ONE, TWO], &["one", "two"])).await;
     let (mut one, mut two) = (process.client("one").await, process.client("two").await);
     for (names, routes, of_one, of_two) in [
@@ -317,7 +317,7 @@ async fn workers_let_go_of_a_snapshot_although_connections_are_idle() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_bound_changes_nothing() {
+async fn an_address_that_cannot_be_bound_changes_nothing() {
     let mut process = Process::start(&config(&[ONE], &["one"])).await;
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let wrong = format!("name: two, address: {}", other.local_addr().unwrap());

@@ -191,7 +191,7 @@ fn codings_are_undone_in_the_reverse_order_and_only_if_all_are_known() {
 }
 
 #[test]
-fn what_was_said_of_the_very_bytes_goes_from_the_head() {
+fn fields_about_the_coded_bytes_are_removed_from_the_head() {
     let cases: [(&[&str], &[&str]); 8] = [
         (&["server: s", "vary: accept-encoding"], &["server: s", "vary: accept-encoding"]),
         (&["content-length: 7", "accept-ranges: bytes"], &[]),
@@ -235,7 +235,7 @@ async fn every_coding_is_undone_wherever_it_is_cut() {
 }
 
 #[test]
-fn zlib_header_is_told_from_raw_deflate_by_two_bytes() {
+fn zlib_header_is_distinguished_from_raw_deflate_by_two_bytes() {
     // The levels of zlib, and the smaller windows.
     for header in [[0x78, 0x01], [0x78, 0x5e], [0x78, 0x9c], [0x78, 0xda], [0x08, 0x1d], [0x68, 0x81]] {
         assert!(is_zlib(&header), "{header:x?}");
@@ -295,7 +295,7 @@ async fn a_bomb_goes_off_in_small_pieces_and_only_as_they_are_taken() {
 }
 
 #[tokio::test]
-async fn what_was_flushed_comes_out_at_once() {
+async fn flushed_events_are_decoded_at_once() {
     let events: [&[u8]; 4] = [b"data: 1\n\n", b"data: 2\n\n", b": \n", b"data: 3\n\n"];
     for name in NAMES {
         let coded = encode(name, &events).await;
@@ -437,7 +437,7 @@ async fn trailers_follow_without_digests_and_errors_of_the_body_stay_what_they_a
 }
 
 #[test]
-fn what_goes_on_aside_goes_on_through_all_layers() {
+fn background_polling_passes_through_all_decoders() {
     let mut body = decoded(script([Step::Wait]), &codings("gzip, br"), FAILURE);
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut body).poll_frame(cx).is_pending());

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_pairs_are_read_back() {
         let cases: [&[(&[u8], &[u8])]; 3] =
             [&[], &[(b"a", b"")], &[(b":path", b"/x"), (b"", b"\0v"), (b"n", b"v")]];
         for pairs in cases {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_lies_is_nothing() {
+    fn truncated_pairs_and_false_lengths_are_rejected() {
         let whole = written(&[(b"name", b"value"), (b"n", b"v")]);
         // The last NUL may be missing.
         for length in 2..whole.len() - 1 {

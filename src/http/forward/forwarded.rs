@@ -169,7 +169,7 @@ mod tests {
         ["x-forwarded-for: 192.0.2.1", "x-forwarded-host: example.com:8080", "x-forwarded-proto: https"];
 
     #[test]
-    fn a_request_without_the_fields_gets_them_whoever_sent_it() {
+    fn forwarded_fields_are_added_for_trusted_and_untrusted_peers() {
         assert_eq!(after(&[], true), FRESH);
         assert_eq!(after(&[], false), FRESH);
     }

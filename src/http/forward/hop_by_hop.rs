@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_names_goes_with_it() {
+    fn fields_that_connection_names_are_removed_with_it() {
         let before = [
             "connection: close, X-Secret",
             "connection: x-other,, keep-alive",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_names_goes_before_the_rest_does() {
+    fn fields_that_connection_names_are_removed_before_other_hop_by_hop_fields() {
         let cases: [(&[&str], &[&str]); 3] = [
             (&["connection: X-A, upgrade", "upgrade: b", "x-a: 1"], &["connection: upgrade", "upgrade: b"]),
             (&["connection: x-a", "connection: x-b", "x-a: 1", "x-c: 2"], &["x-c: 2"]),

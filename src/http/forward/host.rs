@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn invalid_hosts_are_rejected() {
         let cases = [
             "",
             ":80",

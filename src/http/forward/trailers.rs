@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_known_before_the_body_does_not_come_after_it() {
+    fn fields_needed_before_the_body_are_removed_from_trailers() {
         let forbidden = [
             "content-length",
             "transfer-encoding",
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_only_after_the_body_comes_after_it() {
+    fn fields_known_only_after_the_body_stay_in_trailers() {
         let usual = [
             "digest: x",
             "etag: x",

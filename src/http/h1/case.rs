@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn heads_differ_in_letter_case_alone_whatever_was_received(
+        fn recased_heads_differ_from_the_written_ones_in_letter_case_alone(
             written in "([a-z_-]{1,3}: [ -~]{0,4}\r\n){0,6}\r\n",
             received in prop_oneof![
                 "[!-~ ]{0,9}\r?\n([A-Za-z_-]{1,3}:[ -~]{0,4}\r?\n){0,6}\r\n".prop_map(String::into_bytes),

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_without_a_body_have_none_whatever_they_say() {
+    fn responses_without_a_body_have_none_whatever_their_framing_fields_are() {
         let ten = fields(&[("cl", "10")]).unwrap();
         for (method, status, expected) in [
             (Method::GET, 200, Framing::Length(10)),

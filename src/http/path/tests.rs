@@ -53,7 +53,7 @@ fn dots_and_escapes_are_resolved_once() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused() {
+fn ambiguous_paths_are_rejected() {
     let cases = [
         ("", PathError::NotAbsolute),
         ("*", PathError::NotAbsolute),

@@ -247,7 +247,7 @@ fn a_log_is_current_until_its_file_is_moved_replaced_or_removed() {
 }
 
 #[test]
-fn a_log_that_was_moved_away_goes_on_in_a_new_file_and_every_line_is_in_one_of_the_two() {
+fn a_moved_log_continues_in_a_new_file_without_losing_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let [path, moved] = ["access.log", "access.log.1"].map(|name| folder.path().join(name));
     let log = AccessLog::open(LogFormat::Json, &LogOutput::File(path.clone())).unwrap();

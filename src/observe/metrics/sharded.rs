@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_worker_counted_is_summed() {
+    fn counts_of_all_workers_are_summed() {
         let counters = Sharded::<Counter>::new(3);
         std::thread::scope(|scope| {
             for worker in 0..4 {

@@ -73,7 +73,7 @@ fn request(method: &str, lines: &[(&'static str, &'static str)], body: &'static 
 }
 
 #[test]
-fn only_what_can_be_sent_is_a_request() {
+fn a_call_with_an_invalid_method_or_target_is_no_request() {
     for (method, target, is_request) in [
         ("GET", "/", true),
         ("DELETE", "/a%20b?c={d}", true),
@@ -168,7 +168,7 @@ async fn a_body_has_a_limit_however_it_is_framed() {
 }
 
 #[tokio::test]
-async fn where_no_connection_can_be_opened_the_next_endpoint_is_asked() {
+async fn a_call_tries_the_next_endpoint_if_no_connection_can_be_opened() {
     let origin = Origin::answer(OK);
     let refuses = || format!("http://{}", unused_address());
     let caller = Caller::new(&[refuses(), refuses(), origin.url()]);
@@ -220,7 +220,7 @@ async fn a_kept_connection_that_turns_out_closed_is_replaced_once_where_nothing_
 }
 
 #[tokio::test]
-async fn a_call_ends_when_its_time_is_over_whatever_it_waits_for() {
+async fn a_call_ends_at_its_deadline_in_every_phase() {
     let scripts = [
         "",
         "HTTP/1.1 200 OK\r\ncontent-le",
@@ -250,7 +250,7 @@ async fn a_call_ends_when_its_time_is_over_whatever_it_waits_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_response_fails_a_call_as_it_does_a_clients_request() {
+async fn an_invalid_response_fails_a_call_with_the_reason_of_a_forwarded_request() {
     for (answer, error) in [
         ("nonsense\r\n\r\n", Error::ResponseMalformed("status line")),
         ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nshort", Error::ResponseTruncated),

@@ -259,7 +259,7 @@ mod tests {
     use crate::upstream::pool::tests::Bench;
 
     #[tokio::test]
-    async fn an_end_that_came_after_a_response_without_a_body_is_seen_before_the_reactor_tells() {
+    async fn eof_after_a_response_without_a_body_is_seen_before_the_reactor_reports_it() {
         let mut bench = Bench::new(PoolSettings::default());
         let mut connection = bench.connect().await;
         connection.bodiless = true;
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_came_after_a_response_without_one_is_seen_before_the_reactor_tells() {
+    async fn unexpected_body_bytes_are_seen_before_the_reactor_reports_them() {
         let mut bench = Bench::new(PoolSettings::default());
         for body in [false, true] {
             let mut connection = bench.connect().await;

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_to_dial_is_first_in_turn_and_gets_no_connection() {
+    fn a_waiter_put_back_to_dial_is_first_and_gets_no_connection() {
         let mut queue = Queue::default();
         let _granted: Vec<_> = (0..5).map(|worker| queue.push(worker)).collect();
         let [first, second, third] = [(); 3].map(|()| queue.pop_for_connection().unwrap());

@@ -133,7 +133,7 @@ async fn a_lower_limit_is_reached_exactly_idle_ones_first_and_nothing_in_use_is_
 }
 
 #[tokio::test]
-async fn under_a_lower_limit_who_waits_is_served_in_turn() {
+async fn waiters_are_served_in_order_under_a_lowered_limit() {
     for fresh in [false, true] {
         let mut bench = Bench::new(settings(|limits| limits.max_connections = 3));
         let [first, second, third] = bench.connect_all().await;
@@ -162,7 +162,7 @@ async fn under_a_lower_limit_who_waits_is_served_in_turn() {
 
 /// Its connection was closed for it under the old limit, which leaves no room for it under the new one.
 #[tokio::test]
-async fn who_waits_to_dial_as_the_limit_is_lowered_gets_the_place_of_the_next_to_come_back() {
+async fn a_waiter_for_a_dial_gets_the_next_free_slot_after_the_limit_is_lowered() {
     let mut bench = Bench::new(settings(|limits| (limits.max_connections, limits.max_connecting) = (3, 1)));
     let [stays, replaced] = bench.connect_all().await;
     let timer = Timer::default();
@@ -184,7 +184,7 @@ async fn who_waits_to_dial_as_the_limit_is_lowered_gets_the_place_of_the_next_to
 }
 
 #[tokio::test]
-async fn greater_limits_give_leave_to_dial_at_once() {
+async fn raised_limits_permit_dials_at_once() {
     let cases: [fn(&mut PoolSettings); 2] =
         [|limits| limits.max_connections = 2, |limits| limits.max_connecting = 2];
     for (case, raise) in cases.into_iter().enumerate() {
@@ -269,7 +269,7 @@ async fn a_review_is_not_lost_in_a_full_mailbox() {
 }
 
 #[tokio::test]
-async fn a_retired_pool_serves_who_waits_and_is_drained_when_all_have_ended() {
+async fn a_retired_pool_serves_its_waiters_and_is_drained_when_all_have_ended() {
     let mut bench = Bench::new(settings(|limits| limits.max_connections = 1));
     let used = bench.connect().await;
     let timer = Timer::default();

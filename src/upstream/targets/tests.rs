@@ -62,7 +62,7 @@ fn with_limit(max_connections: usize) -> PoolSettings {
 }
 
 #[test]
-fn what_is_the_same_keeps_its_endpoints_and_the_rest_gets_new_ones() {
+fn equal_targets_keep_their_endpoints_and_changed_ones_get_new_endpoints() {
     let (a, b, c) = ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3");
     let (secure, ca) = ("https://127.0.0.1:1", json!({ "verify": false }));
     let cases = [
@@ -164,7 +164,7 @@ fn a_tls_configuration_that_is_made_of_the_same_is_the_same() {
 }
 
 #[test]
-fn targets_tell_what_they_are() {
+fn targets_have_their_urls_weights_and_pool_settings() {
     let endpoints = json!({ "endpoints": ["http://a", { "url": "https://b:8443", "weight": 3 }] });
     let targets = build(&endpoints, None);
     let told: Vec<(&str, u32)> = targets.iter().map(|target| (target.url(), target.weight())).collect();
@@ -195,7 +195,7 @@ fn after_they_have_left_only_the_new_targets_act_on_dns() {
 }
 
 #[tokio::test]
-async fn what_dns_says_between_building_and_leaving_is_not_lost() {
+async fn a_dns_answer_between_building_and_leaving_is_not_lost() {
     let old = named(&["10.0.0.1:80", "10.0.0.2:80"]);
     let [gone, _] = endpoints(&old).try_into().ok().unwrap();
     let in_use = use_one(&gone).await;
@@ -211,7 +211,7 @@ async fn what_dns_says_between_building_and_leaving_is_not_lost() {
 }
 
 #[tokio::test]
-async fn what_nobody_took_drains_in_its_own_time() {
+async fn endpoints_without_a_successor_drain_on_their_own() {
     let old = named(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
     let known = endpoints(&old);
     let (by_dns, by_reload) = (use_one(&known[0]).await, use_one(&known[2]).await);
@@ -246,7 +246,7 @@ fn limits_are_those_of_all_endpoints_the_later_ones_too() {
 }
 
 #[tokio::test]
-async fn greater_limits_reach_who_waits() {
+async fn raised_limits_reach_waiters() {
     let targets = named(&["10.0.0.1:80"]);
     targets.apply(&with_limit(1));
     let endpoint = endpoints(&targets).remove(0);
@@ -260,7 +260,7 @@ async fn greater_limits_reach_who_waits() {
 }
 
 #[tokio::test]
-async fn new_names_are_looked_up_before_anybody_asks_and_a_failure_is_none_of_the_others() {
+async fn new_names_are_resolved_in_advance_and_one_failure_does_not_affect_the_others() {
     // Reserved never to exist (RFC 6761 §6.4).
     let targets = build(&json!({ "endpoints": ["http://nowhere.invalid", "http://localhost"] }), None);
     resolve_new(&targets).await;
@@ -295,7 +295,7 @@ async fn names_are_watched_from_what_is_known_until_the_targets_leave() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_first_address_hears_of_it_from_those_that_took_over() {
+async fn a_waiter_for_the_first_address_is_notified_by_the_targets_that_took_over() {
     let [old, between, new] = {
         let old = build(&json!({ "url": "http://api" }), None);
         let between = build(&json!({ "url": "http://api", "resolve": "5s" }), Some(&old));

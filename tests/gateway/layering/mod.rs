@@ -78,7 +78,7 @@ fn imports_run_down_the_floors() {
 }
 
 #[test]
-fn nothing_but_the_command_line_imports_the_control_plane() {
+fn only_the_command_line_imports_the_control_plane() {
     let sources = Sources::read(&root().join("src"));
     for (file, used) in sources.imports() {
         let is_allowed = matches!(room(file), "control" | "cli" | "testing");

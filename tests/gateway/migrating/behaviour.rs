@@ -232,7 +232,7 @@ async fn bodies_are_streamed_by_both() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_closed_its_sending_half_is_answered_by_both_where_they_are_told_to() {
+async fn a_client_with_a_closed_sending_half_is_answered_by_both_where_configured() {
     let section = "Answer clients that have closed their sending half";
     let bare = |text: &str| {
         text.replace("    proxy_ignore_client_abort on;\n", "").replace(", half_close: allow", "")

@@ -258,7 +258,7 @@ async fn a_test_with_longer_and_longer_limits_passes_with_one_and_fails_with_non
 }
 
 #[tokio::test]
-async fn an_unused_address_is_nobody_elses_until_something_listens_there() {
+async fn an_unused_address_stays_free_until_a_test_listens_there() {
     let address = unused_address();
     let refused = Client::try_connect(address).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);

@@ -214,7 +214,7 @@ const WAYS: [Way; 14] = [
 const CONTENTS: [&str; 3] = ["11", "222", "3333"];
 
 #[tokio::test]
-async fn a_file_is_told_by_events_however_it_is_replaced() {
+async fn a_file_change_is_reported_by_events_for_every_kind_of_replacement() {
     for Way { name, prepare, replace } in WAYS {
         let (_folder, root) = folder();
         prepare(&root);
@@ -228,7 +228,7 @@ async fn a_file_is_told_by_events_however_it_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_is_told_without_events_however_it_is_replaced() {
+async fn a_file_change_is_reported_without_events_for_every_kind_of_replacement() {
     let intervals = Intervals { poll: Duration::from_millis(1), ..EVENTS_ALONE };
     for Way { name, prepare, replace } in WAYS {
         let (_folder, root) = folder();
@@ -242,7 +242,7 @@ async fn a_file_is_told_without_events_however_it_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_no_event_tells_is_told_by_the_poll() {
+async fn polling_reports_a_change_that_no_event_does() {
     let (_folder, root) = folder();
     fs::create_dir_all(root.join("above/conf")).unwrap();
     let path = root.join("above/conf/file");
@@ -265,7 +265,7 @@ async fn what_no_event_tells_is_told_by_the_poll() {
 }
 
 #[tokio::test]
-async fn a_half_written_file_is_not_told_until_it_is_closed() {
+async fn a_half_written_file_is_not_reported_until_it_is_closed() {
     let (_folder, root) = folder();
     plain(&root);
     let path = file(&root);
@@ -285,7 +285,7 @@ async fn a_half_written_file_is_not_told_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn a_new_file_is_not_told_before_its_content_is_written() {
+async fn a_new_file_is_not_reported_before_its_content_is_written() {
     let (_folder, root) = folder();
     let path = root.join("file");
     let mut watcher = watching(Watcher::with(EVENTS_ALONE), std::slice::from_ref(&path)).await;
@@ -363,7 +363,7 @@ fn events_of(folder: &Path, act: impl FnOnce()) -> Vec<Event> {
 }
 
 #[test]
-fn what_happens_to_other_files_or_changes_nothing_is_no_change() {
+fn events_of_other_files_and_reads_are_no_change() {
     let (_folder, root) = folder();
     plain(&root);
     let events = events_of(&root.join("conf"), || {
@@ -412,7 +412,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
 }
 
 #[test]
-fn without_events_a_file_that_grows_is_not_told() {
+fn a_growing_file_is_not_reported_without_events() {
     let (_folder, root) = folder();
     let path = root.join("file");
     fs::write(&path, "0").unwrap();
@@ -522,7 +522,7 @@ fn lost_events_and_replaced_folders_end_what_was_known_of_writers() {
 }
 
 #[test]
-fn one_that_writes_for_long_is_warned_of_once() {
+fn a_writer_that_takes_long_is_warned_of_once() {
     let mut clock = Clock::new();
     clock.note(0, WRITTEN, "/conf/a");
     let warned_at = clock.at(10_000);

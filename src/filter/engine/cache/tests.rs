@@ -50,7 +50,7 @@ fn load(cache: &CodeCache, name: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn what_was_stored_is_loaded_and_nothing_else() {
+fn cache_loads_stored_code_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let cache = open(&folder);
     assert_eq!(mode(&cache.folder), 0o700);
@@ -122,7 +122,7 @@ fn a_damaged_file_is_removed_instead_of_loaded() {
 }
 
 #[test]
-fn what_others_could_have_written_is_not_loaded() {
+fn cache_does_not_load_a_file_that_others_could_have_written() {
     let folder = tempfile::tempdir().unwrap();
     let cache = open(&folder);
     let path = cache.path(&key("a"));
@@ -169,7 +169,7 @@ fn a_folder_that_others_could_write_to_is_refused() {
 }
 
 #[test]
-fn those_unused_for_longest_go_first() {
+fn cache_evicts_the_least_recently_used_files_first() {
     let folder = tempfile::tempdir().unwrap();
     let cache = open(&folder);
     for (age, name) in ["new", "middle", "old", "oldest"].into_iter().enumerate() {
@@ -206,7 +206,7 @@ fn storing_keeps_to_the_limit() {
 }
 
 #[test]
-fn only_leftovers_that_nobody_writes_any_more_are_cleared_away() {
+fn only_abandoned_temporary_files_are_removed_from_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let cache = open(&folder);
     for (name, seconds) in [("old.tmp", 3700), ("new.tmp", 3500), ("old.other", 9999)] {

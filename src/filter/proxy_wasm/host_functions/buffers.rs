@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_cut_to_what_there_is() {
+    fn a_requested_range_is_cut_to_the_buffer() {
         for (start, max, expected) in
             [(0, 99, 0..10), (3, 4, 3..7), (9, u32::MAX - 9, 9..10), (10, 1, 10..10), (99, 1, 10..10)]
         {

@@ -163,7 +163,7 @@ fn listeners_take_turns_as_long_as_they_live() {
 
 /// Asks for all that there is as it is told.
 #[test]
-fn who_comes_after_the_only_listener_is_told_of_what_that_one_left() {
+fn a_queue_listener_is_notified_of_entries_that_the_only_one_before_left() {
     let vms = SharedVms::default();
     let vm = vms.vm("a");
     let first = Arc::<Told>::default();
@@ -192,7 +192,7 @@ impl QueueListener for Asks {
 }
 
 #[test]
-fn a_listener_is_told_under_no_lock() {
+fn a_queue_listener_is_notified_without_holding_a_lock() {
     let vms = Arc::new(SharedVms::default());
     let vm = vms.vm("a");
     let listener: Arc<dyn QueueListener> = Arc::new(Asks(vms.clone(), vm.clone()));
@@ -215,7 +215,7 @@ fn queues_have_a_limit_in_number_and_name() {
 }
 
 #[test]
-fn what_nobody_holds_is_gone_and_so_are_its_queues() {
+fn a_shared_vm_without_holders_is_removed_with_its_queues() {
     let vms = SharedVms::default();
     let vm = vms.vm("a");
     vm.set(b"k", bytes("v"), 0, PLENTY).unwrap();

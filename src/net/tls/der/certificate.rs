@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn basic_constraints_and_key_usage_decide_who_may_sign() {
+    fn basic_constraints_and_key_usage_decide_whether_a_certificate_may_sign() {
         for (value, expected) in [
             (&[SEQUENCE, 3, BOOLEAN, 1, 0xff][..], Ok(true)),
             (&[SEQUENCE, 6, BOOLEAN, 1, 0xff, INTEGER, 1, 0], Ok(true)),

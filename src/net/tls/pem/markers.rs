@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_with_a_damaged_marker_is_told_from_text_and_from_markers() {
+    fn a_damaged_marker_is_distinguished_from_text_and_from_markers() {
         for (line, is_damaged) in [
             ("-----BEGIN CERTIFICATE-----", false),
             ("-----BEGIN CERTIFICATE -----", false),

@@ -290,7 +290,7 @@ fn a_session_of_an_open_listener_does_not_open_one_with_client_certificates() {
 }
 
 #[test]
-fn an_upstream_is_verified_unless_told_otherwise() {
+fn an_upstream_is_verified_unless_verify_is_off() {
     let certificates = Certificates::new();
     let server = |identity: &Identity| server_of(&listener(&[identity])).unwrap();
     let valid = server(&certificates.server(&["localhost", "127.0.0.1"]));

@@ -149,7 +149,7 @@ fn the_names_of_a_certificate_are_shown_within_bounds() {
 }
 
 #[test]
-fn what_cannot_be_negotiated_is_named() {
+fn a_failed_negotiation_names_the_feature_that_the_peers_do_not_share() {
     use AlertDescription as Alert;
     let older = &["neither TLS 1.2 nor TLS 1.3"][..];
     let suites = &["ECDHE and AES-GCM", "enable one of these there"][..];

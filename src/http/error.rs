@@ -1,12 +1,11 @@
-//! What can go wrong with a request, and what the client is told of it: the one place where a failure becomes
-//! a status code.
+//! The failures of a request, and the response to each. This is the only place where a failure becomes a status code.
 
 use http::StatusCode;
 
-/// Why a message's framing cannot be trusted (RFC 9112 §6).
+/// The reason for which a message's framing cannot be trusted (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FramingError {
-    /// Both ways of telling the length: the way requests are smuggled (RFC 9112 §6.1).
+    /// Both length fields in one message, which is how requests are smuggled (RFC 9112 §6.1).
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndEncoding,
     /// More than one Content-Length, even when they agree.
@@ -21,10 +20,10 @@ pub(crate) enum FramingError {
     /// Transfer-Encoding in an HTTP/1.0 message (RFC 9112 §6.1).
     #[error("Transfer-Encoding in HTTP/1.0")]
     EncodingInHttp10,
-    /// A chunk size that is no hexadecimal number, or that overflows 64 bits.
+    /// A chunk size that is not a hexadecimal number, or that overflows 64 bits.
     #[error("bad chunk size")]
     ChunkSize,
-    /// Chunk extensions beyond what any sender has use for.
+    /// Chunk extensions longer than any sender needs.
     #[error("chunk extension too long")]
     ChunkExtension,
     /// A chunk or chunk line that does not end in CR LF.
@@ -38,25 +37,25 @@ pub(crate) enum FramingError {
 /// The failure of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FilterError {
-    /// `filter.NAME.trap` and the like.
+    /// The stable reason, such as `filter.NAME.trap`.
     pub(crate) reason: &'static str,
-    /// The status code of the answer.
+    /// The status code of the response.
     pub(crate) status: u16,
 }
 
-/// The failure of a request, by who caused it and which limit it met.
+/// The failure of a request, named after its cause or the limit that it met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// The request head is no HTTP/1 message.
+    /// The request head is not an HTTP/1 message.
     #[error("malformed request head: {0}")]
     RequestMalformed(&'static str),
     /// The request's framing is ambiguous or broken.
     #[error("request framing: {0}")]
     RequestFraming(FramingError),
-    /// Missing, repeated or malformed Host; the reason names which.
+    /// A missing, repeated or malformed Host; the reason says which.
     #[error("the request does not name one host")]
     RequestHost(&'static str),
-    /// A path that can be read in two ways; the reason names how.
+    /// A path that can be read in two ways; the reason says how.
     #[error("the path can be read in more than one way")]
     RequestPath(&'static str),
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
@@ -80,16 +79,16 @@ pub(crate) enum Error {
     /// A body larger than `limits.body`.
     #[error("request body too large")]
     BodyTooLarge,
-    /// The body is not what its Content-Encoding says, and a filter reads it decoded.
+    /// The body does not match its Content-Encoding, and a filter reads it decoded.
     #[error("the request's body is not what its Content-Encoding says")]
     RequestCoding,
-    /// The head did not come within `timeouts.request_header`.
+    /// The head did not arrive within `timeouts.request_header`.
     #[error("request head too slow")]
     RequestHeaderTimeout,
     /// The body stalled for `timeouts.request_body`.
     #[error("request body too slow")]
     RequestBodyTimeout,
-    /// The client closed before its request was done or answered.
+    /// The client closed its connection before its request had ended and had a response.
     #[error("client closed")]
     ClientClosed,
     /// The client read nothing for `timeouts.response_write`.
@@ -109,7 +108,7 @@ pub(crate) enum Error {
     /// The upstream's host name has no address.
     #[error("upstream name not resolved")]
     Unresolved,
-    /// No connection to the endpoint could be made.
+    /// No connection to the endpoint could be opened.
     #[error("connect failed")]
     ConnectFailed,
     /// TCP and TLS together took longer than `timeouts.connect`.
@@ -121,25 +120,25 @@ pub(crate) enum Error {
     /// The endpoint closed or reset the connection before its response.
     #[error("upstream closed without a response")]
     UpstreamClosed,
-    /// The endpoint's bytes are no HTTP/1 response.
+    /// The endpoint sent something other than an HTTP/1 response.
     #[error("malformed response: {0}")]
     ResponseMalformed(&'static str),
     /// The response's framing is ambiguous or broken.
     #[error("response framing: {0}")]
     ResponseFraming(FramingError),
-    /// The response ended before its length, or its last chunk.
+    /// The response ended before its declared length or its last chunk.
     #[error("response cut short")]
     ResponseTruncated,
-    /// The response's body is not what its Content-Encoding says, and a filter reads it decoded.
+    /// The response's body does not match its Content-Encoding, and a filter reads it decoded.
     #[error("the response's body is not what its Content-Encoding says")]
     ResponseCoding,
-    /// The response to a request of the gateway's own is larger than it may be.
+    /// The response to one of the gateway's own requests exceeds its limit.
     #[error("response body too large")]
     ResponseTooLarge,
-    /// No response header within `timeouts.response_header`.
+    /// No response head arrived within `timeouts.response_header`.
     #[error("response header too late")]
     ResponseHeaderTimeout,
-    /// A body did not move for `timeouts.idle`.
+    /// A body made no progress for `timeouts.idle`.
     #[error("body stalled")]
     IdleTimeout,
     /// One attempt took longer than `timeouts.per_try`.
@@ -148,25 +147,25 @@ pub(crate) enum Error {
     /// The exchange took longer than `timeouts.request`.
     #[error("request took too long")]
     RequestTimeout,
-    /// The upstream switched protocols unasked, or to something else than was asked for.
+    /// The upstream switched protocols without being asked, or to another protocol than the requested one.
     #[error("unasked-for protocol switch")]
     UnexpectedUpgrade,
-    /// A filter failed, and the route is to fail with it.
+    /// A filter failed, and its policy makes the request fail, too.
     #[error("a filter failed")]
     Filter(FilterError),
-    /// A filter had the route chosen again, and it has filters that the request does not go through.
+    /// A filter had the route chosen again, and the new route has filters that the request does not pass through.
     #[error("the route that was chosen again has other filters")]
     RouteFilters,
-    /// A filter has answered in place of what was under way: no failure, but its end.
+    /// A filter responded in place of the exchange in progress. This ends the exchange and is no failure.
     #[error("answered by a filter")]
     FilterAnswered,
-    /// A filter has given the request up without an answer.
+    /// A filter gave up the request without a response.
     #[error("closed by a filter")]
     FilterClosed,
     /// The process is shutting down and its drain time is over.
     #[error("shutting down")]
     ShuttingDown,
-    /// A reload removed the route, and `shutdown.drain` is over for its streams, too.
+    /// A reload removed the route, and `shutdown.drain` has passed for its streams, too.
     #[error("route removed")]
     RouteRemoved,
     /// A fault of the gateway itself.
@@ -175,8 +174,8 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The status code that the client gets, and the reason in `x-gateway-error`: the configuration key where
-    /// a limit was met. 499 is never sent: it marks, in logs and metrics, a client that left.
+    /// Returns the status code for the client, and the reason for `x-gateway-error`. The reason is the configuration
+    /// key if a limit was met. 499 is never sent: in logs and metrics it marks a client that left.
     fn parts(self) -> (u16, &'static str) {
         match self {
             Error::RequestMalformed(_) => (400, "request.malformed"),
@@ -214,7 +213,7 @@ impl Error {
             Error::RequestTimeout => (504, "timeouts.request"),
             Error::Filter(failure) => (failure.status, failure.reason),
             Error::RouteFilters => (500, "route.filters"),
-            // Never sent: the answer is the filter's own.
+            // Never sent, because the filter's own response is.
             Error::FilterAnswered => (500, "filter.answered"),
             Error::FilterClosed => (499, "filter.closed"),
             Error::ShuttingDown => (503, "shutdown.drain"),
@@ -223,17 +222,18 @@ impl Error {
         }
     }
 
-    /// The status code of the answer.
+    /// Returns the status code of the response.
     pub(crate) fn status(self) -> StatusCode {
         StatusCode::from_u16(self.parts().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The stable, machine-readable reason: the value of `x-gateway-error`, and the label in metrics.
+    /// Returns the stable, machine-readable reason: the value of `x-gateway-error`, and the label in metrics.
     pub(crate) fn reason(self) -> &'static str {
         self.parts().1
     }
 
-    /// Whether what follows on the client's connection can no longer be told apart, so that it must close.
+    /// Returns true if the client's connection must close, because the bytes that follow on it can no longer be
+    /// interpreted.
     pub(crate) fn closes_connection(self) -> bool {
         matches!(
             self,
@@ -252,12 +252,12 @@ impl Error {
         )
     }
 
-    /// Whether there is nobody to be answered. A status does not tell: an upstream may answer with 499.
+    /// Returns true if no response is sent. The status does not show this, because an upstream may respond with 499.
     pub(crate) fn is_unsent(self) -> bool {
         matches!(self, Error::ClientClosed | Error::ResponseWriteTimeout | Error::FilterClosed)
     }
 
-    /// Whether an operator should hear of it: a limit that refuses, or a fault behind the gateway.
+    /// Returns true if an operator should see the failure: a limit that rejects, or a fault behind the gateway.
     pub(crate) fn is_worth_a_warning(self) -> bool {
         let is_limit =
             ["limits.", "timeouts.", "pool."].iter().any(|section| self.reason().starts_with(section));
@@ -265,7 +265,8 @@ impl Error {
         is_limit || (self.status().is_server_error() && !is_request)
     }
 
-    /// Whether the client's side caused it, or a filter between it and the upstream: then the upstream connection is not to blame.
+    /// Returns true if the client's side caused the failure, or a filter between the client and the upstream. The
+    /// upstream connection is not to blame then.
     pub(crate) fn is_client_side(self) -> bool {
         self.closes_connection()
             || matches!(

@@ -1,4 +1,4 @@
-//! The response that takes the place of one that failed.
+//! The response that the gateway sends in place of one that failed.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
@@ -8,11 +8,11 @@ use super::error::Error;
 use super::fields::Fields;
 use super::message::Response;
 
-/// Tells why the gateway itself answers as it does.
+/// The field that gives the reason for a response of the gateway's own.
 const X_GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
 
 impl From<Error> for Response<Body> {
-    /// The answer that tells a client of a failure.
+    /// Creates the response that reports a failure to the client.
     fn from(error: Error) -> Self {
         let text = format!("{}: {error}\n", error.reason());
         let mut headers = Fields::with_capacity(4);

@@ -1,20 +1,21 @@
-//! The fields of a message's head, in the order in which they came.
+//! The fields of a message's head, in the order in which they arrived.
 //!
-//! [`http::HeaderMap`] hashes every name and keeps an index beside its fields, which pays for itself in maps of hundreds.
-//! Heads have a dozen fields, are read once, changed in a few places and written once: here that is a list, and looking
-//! for a name is a walk along it. How long a list can grow is bounded by whoever fills it (`limits.headers`, HTTP/2's header
-//! list size, what a filter may set). The methods are named as those of `HeaderMap` and mean the same, but for one thing: the
-//! order of fields stays as it is, whatever is removed.
+//! [`http::HeaderMap`] hashes every name and keeps an index beside its fields, which pays off in maps of hundreds. A
+//! head has a dozen fields, is read once, changed in a few places and written once. Here it is a list, and a lookup
+//! walks along it. The producer of a list bounds its length (`limits.headers`, HTTP/2's header list size, the number of
+//! fields that a filter may set). The methods have the names and meaning of those of `HeaderMap`, with one exception:
+//! removal never changes the order of the remaining fields.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Header fields (RFC 9110 §6.3), in order. Two lists of the same fields are equal, whatever heads they were read from.
+/// Header fields (RFC 9110 §6.3), in order. Two lists of the same fields are equal, even if they were read from
+/// different heads.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
     list: Vec<(HeaderName, HeaderValue)>,
-    /// The head that was read. Names are in lower case, and only it knows their letter case (`header_case: preserve`).
-    /// Boxed, because few heads are remembered, and every list is moved.
+    /// The head that the fields were read from. Names are in lower case, and only the head has their original letter
+    /// case (`header_case: preserve`). It is boxed because few heads are remembered, while every list is moved.
     received: Option<Box<Bytes>>,
 }
 
@@ -26,9 +27,9 @@ impl PartialEq for Fields {
 
 impl Eq for Fields {}
 
-/// What a field can be looked for by: its name, or the name in lower case.
+/// A key to find a field by: its name, or the name in lower case as a string.
 pub(crate) trait Name {
-    /// Whether it is this one.
+    /// Returns true if the key matches `name`.
     fn is(&self, name: &HeaderName) -> bool;
 }
 
@@ -51,13 +52,13 @@ impl<N: Name + ?Sized> Name for &N {
 }
 
 impl Fields {
-    /// No fields.
+    /// Creates an empty list.
     #[must_use]
     pub(crate) const fn new() -> Self {
         Self { list: Vec::new(), received: None }
     }
 
-    /// No fields, and room for `capacity` of them.
+    /// Creates an empty list with room for `capacity` fields.
     #[must_use]
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { list: Vec::with_capacity(capacity), received: None }
@@ -78,35 +79,35 @@ impl Fields {
         self.list = fields.list;
     }
 
-    /// How many fields there are; a name that comes twice counts twice.
+    /// Returns the number of fields. A name that occurs twice counts twice.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// The first value under `name`.
+    /// Returns the first value under `name`.
     #[must_use]
     pub(crate) fn get(&self, name: impl Name) -> Option<&HeaderValue> {
         self.list.iter().find(|field| name.is(&field.0)).map(|field| &field.1)
     }
 
-    /// All values under `name`, in order.
+    /// Returns all values under `name`, in order.
     pub(crate) fn get_all(&self, name: impl Name) -> impl DoubleEndedIterator<Item = &HeaderValue> {
         self.list.iter().filter(move |field| name.is(&field.0)).map(|field| &field.1)
     }
 
-    /// Whether there is a field of this name.
+    /// Returns true if there is a field with this name.
     #[must_use]
     pub(crate) fn contains_key(&self, name: impl Name) -> bool {
         self.get(name).is_some()
     }
 
-    /// Puts a field at the end, whatever there is under its name.
+    /// Appends a field, even if there are others with its name.
     pub(crate) fn append(&mut self, name: HeaderName, value: HeaderValue) {
         self.list.push((name, value));
     }
 
-    /// Makes `value` the only one under `name`, in the place of the first one so far, or at the end.
+    /// Makes `value` the only one under `name`. It takes the place of the first value so far, or goes to the end.
     pub(crate) fn insert(&mut self, name: HeaderName, value: HeaderValue) {
         let Some(first) = self.list.iter().position(|field| field.0 == name) else {
             return self.append(name, value);
@@ -121,7 +122,7 @@ impl Fields {
         }
     }
 
-    /// Removes all fields of this name; answers the value of the first.
+    /// Removes all fields with this name. Returns the value of the first one.
     pub(crate) fn remove(&mut self, name: impl Name) -> Option<HeaderValue> {
         let first = self.list.iter().position(|field| name.is(&field.0))?;
         let removed = self.list.remove(first).1;
@@ -129,7 +130,7 @@ impl Fields {
         Some(removed)
     }
 
-    /// Keeps the fields that `keep` says yes to.
+    /// Keeps the fields for which `keep` returns true.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
         self.list.retain(|(name, value)| keep(name, value));
     }
@@ -147,12 +148,12 @@ impl Fields {
         }
     }
 
-    /// Name and value of every field, in order.
+    /// Returns the name and value of every field, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
-    /// The name of every field, in order; a name that comes twice is there twice.
+    /// Returns the name of every field, in order. A name that occurs twice is returned twice.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &HeaderName> {
         self.list.iter().map(|field| &field.0)
     }
@@ -160,7 +161,7 @@ impl Fields {
 
 #[cfg(test)]
 impl Fields {
-    /// Fields as a test writes them, names in lower case.
+    /// Creates fields as a test writes them, with names in lower case.
     pub(crate) fn written(lines: &[(&'static str, &'static str)]) -> Self {
         let lines = lines.iter();
         lines.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -189,12 +190,12 @@ impl IntoIterator for Fields {
 }
 
 impl From<HeaderMap> for Fields {
-    /// Fields of one name come together; that is all that a map knows of their order.
+    /// Puts fields with the same name next to each other: a map does not record more of their order.
     fn from(map: HeaderMap) -> Self {
         let mut fields = Self::with_capacity(map.len());
         let mut last = None;
         for (name, value) in map {
-            // A name is only said with its first value.
+            // The map returns a name with its first value only.
             let Some(name) = name.or_else(|| last.clone()) else { continue };
             last = Some(name.clone());
             fields.append(name, value);

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::fields::Fields;
 
-/// Sends interim responses to the client of one request.
+/// A sender of interim responses to the client of one request.
 #[derive(Clone)]
 pub(crate) struct Interim(Rc<dyn InterimSink>);
 

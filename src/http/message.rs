@@ -1,11 +1,10 @@
-//! Requests and responses as they go through the gateway, whichever version of HTTP they came by.
+//! Requests and responses as they pass through the gateway, in any version of HTTP.
 
 use http::{Method, StatusCode, Uri, Version};
 
 use crate::http::body::Body;
 use crate::http::fields::Fields;
 
-/// A request.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -15,19 +14,16 @@ pub(crate) struct Request {
     pub(crate) body: Body,
 }
 
-/// A response.
 #[derive(Debug)]
 pub(crate) struct Response<B> {
-    /// Its status code.
     pub(crate) status: StatusCode,
-    /// Its header fields, without those of framing.
+    /// The header fields, without those of framing.
     pub(crate) headers: Fields,
-    /// Its body.
     pub(crate) body: B,
 }
 
 impl<B> Response<B> {
-    /// The same with another body, made of this one.
+    /// Returns the response with another body, which `body` makes of this one.
     #[must_use]
     pub(crate) fn map<C>(self, body: impl FnOnce(B) -> C) -> Response<C> {
         Response { status: self.status, headers: self.headers, body: body(self.body) }

@@ -45,8 +45,8 @@ fn errors_of_check_show_no_value_with_backticks_in_urls_headers_and_paths() {
 fn a_short_value_leaves_the_words_of_an_error_alone() {
     for value in ["a", "e", "path", "1"] {
         let errors = check("{ match: { path: '/a%2f${SECRET}' }, respond: {} }", value);
-        let expected = "no request can have the path `/a%2f${SECRET}`: the path has an encoded slash, which a route takes with \
-                        `paths: { encoded_slash: keep }` only";
+        let expected = "no request can have the path `/a%2f${SECRET}`: the path has an encoded slash, which a route accepts only \
+                        with `paths: { encoded_slash: keep }`";
         assert!(errors.contains(expected), "{value}\n{errors}");
     }
 }

@@ -12,15 +12,16 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::{Body, Streaming};
 use crate::http::error::Error;
 
-/// Room for kept bodies: one for the whole process, under the limit of one configuration.
+/// The memory budget for kept bodies. One count of bytes serves the whole process; each configuration has its own
+/// limit.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptBodies {
     counts: Arc<Counts>,
-    /// Bytes of all kept bodies together (`retry.keep_body_total`).
+    /// The largest number of bytes of all kept bodies together (`retry.keep_body_total`).
     bytes_max: u64,
 }
 
-/// Exact for the process. Only requests with a body that may go again count here.
+/// Counts that are exact for the process. Only requests with a body that may be sent again contribute to them.
 #[derive(Debug, Default)]
 struct Counts {
     bytes: AtomicU64,
@@ -28,17 +29,17 @@ struct Counts {
 }
 
 impl KeptBodies {
-    /// Room for this many bytes.
+    /// Creates a budget of `bytes_max` bytes.
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self { counts: Arc::default(), bytes_max }
     }
 
-    /// Returns the same room under another limit. Bodies that are kept by now still count.
+    /// Returns the same budget under another limit. Bodies that are already kept still count.
     pub(crate) fn with_limit(&self, bytes_max: u64) -> Self {
         Self { counts: self.counts.clone(), bytes_max }
     }
 
-    /// Returns the bytes that are kept.
+    /// Returns the number of bytes that are kept.
     pub(crate) fn bytes(&self) -> u64 {
         self.counts.bytes.load(Relaxed)
     }
@@ -58,19 +59,19 @@ impl KeptBodies {
     }
 }
 
-/// How the requests of a route keep their bodies.
+/// A route's rules for keeping request bodies.
 #[derive(Debug, Clone)]
 pub(crate) struct Keeping {
     pub(crate) bodies: KeptBodies,
-    /// Bytes of a body that is kept (`retry.keep_body`).
+    /// The largest number of bytes kept of one body (`retry.keep_body`).
     pub(crate) body_bytes_max: usize,
 }
 
 impl Keeping {
-    /// Begins to keep what is read of `body`. Returns `None` if there is nothing to read, if it is in memory anyway, or if it
-    /// is too large.
+    /// Starts to keep `body` as it is read. Returns `None` if there is nothing to read, if the body is in memory
+    /// anyway, or if it is too large.
     ///
-    /// Boxed, because few requests keep anything and all exchanges have the place for it.
+    /// The result is boxed because few requests keep anything, while every exchange has a field for it.
     pub(crate) fn begin(&self, body: &Body) -> Option<Box<KeptBody>> {
         let is_streamed = matches!(body, Body::Request(_) | Body::Boxed(_));
         let is_small = body.size_hint().lower() <= self.body_bytes_max as u64;
@@ -78,7 +79,7 @@ impl Keeping {
     }
 }
 
-/// All that was read of a body so far.
+/// The part of a body that has been read so far.
 #[derive(Debug)]
 pub(crate) struct KeptBody {
     keeping: Keeping,
@@ -86,8 +87,8 @@ pub(crate) struct KeptBody {
 }
 
 impl KeptBody {
-    /// Adds what was read, copied: a slice would pin the whole buffer that it was read into. Returns false if the body can no
-    /// longer be kept.
+    /// Appends a copy of `data`: a slice would pin the whole buffer that it was read into. Returns false if the body
+    /// can no longer be kept.
     pub(crate) fn push(&mut self, data: &[u8]) -> bool {
         let fits = data.len() <= self.keeping.body_bytes_max.saturating_sub(self.bytes.len());
         if !fits || !self.keeping.bodies.reserve(data.len() as u64) {
@@ -98,7 +99,7 @@ impl KeptBody {
         true
     }
 
-    /// Returns the whole body: what is kept, and then the `rest`.
+    /// Returns the whole body: the kept bytes, followed by `rest`.
     pub(crate) fn resume(self: Box<Self>, rest: Body) -> Body {
         Body::boxed(Resumed { kept: Some(self), rest })
     }
@@ -110,7 +111,7 @@ impl Drop for KeptBody {
     }
 }
 
-/// A body whose beginning was kept.
+/// A body that begins with kept bytes.
 struct Resumed {
     kept: Option<Box<KeptBody>>,
     rest: Body,
@@ -171,7 +172,7 @@ mod tests {
         Keeping { bodies: KeptBodies::new(bytes_max), body_bytes_max }
     }
 
-    /// A body that has to be read.
+    /// Returns a body that counts as streamed.
     fn streamed(text: &'static str) -> Body {
         Body::boxed(super::super::Limited::new(Body::full(text), 1000))
     }

@@ -13,41 +13,41 @@ pub(crate) use kept::{Keeping, KeptBodies, KeptBody};
 use crate::http::body::request::RequestBody;
 use crate::http::error::Error;
 
-/// A body that comes frame by frame, within the limits of whoever made it.
+/// A body that is read frame by frame. Its producer has applied its limits.
 #[derive(Default)]
 pub(crate) enum Body {
-    /// Nothing at all.
+    /// No body.
     #[default]
     Empty,
-    /// All of it, in memory.
+    /// A whole body in memory.
     Full(Bytes),
-    /// What an HTTP/1 client sends.
+    /// A body that an HTTP/1 client sends.
     Request(RequestBody),
-    /// Anything else: an upstream's response, an HTTP/2 stream, a filter's output.
+    /// A body of any other source: an upstream's response, an HTTP/2 stream, a filter's output.
     Boxed(Pin<Box<dyn Streaming>>),
 }
 
-/// A body that comes from somewhere.
+/// A body that is read from a source.
 pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
-    /// Does what must go on while nobody takes frames: sending the rest of a request, minding a deadline. Ready
-    /// with the error that ends the body.
+    /// Does the work that must continue while no frames are read, such as sending the rest of a request or checking a
+    /// deadline. Resolves to the error that ends the body.
     fn poll_background(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
         Poll::Pending
     }
 
-    /// Whether a filter holds something of it back, so that there is more to come than the source's next frame.
+    /// Returns true if a filter holds back a part of the body, so that more data follows than the source still has.
     fn is_held_back(&self) -> bool {
         false
     }
 }
 
 impl Body {
-    /// Boxes any other body.
+    /// Boxes a body of any other type.
     pub(crate) fn boxed(body: impl Streaming + 'static) -> Self {
         Body::Boxed(Box::pin(body))
     }
 
-    /// As [`Streaming::poll_background`].
+    /// See [`Streaming::poll_background`].
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self {
             Body::Boxed(body) => body.as_mut().poll_background(cx),
@@ -55,7 +55,7 @@ impl Body {
         }
     }
 
-    /// As [`Streaming::is_held_back`].
+    /// See [`Streaming::is_held_back`].
     pub(crate) fn is_held_back(&self) -> bool {
         match self {
             Body::Boxed(body) => body.is_held_back(),
@@ -63,13 +63,13 @@ impl Body {
         }
     }
 
-    /// The whole body, or nothing where it is empty.
+    /// Creates a body in memory, or [`Body::Empty`] if there are no bytes.
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
     }
 
-    /// A second copy of a body in memory; `None` of one that streams.
+    /// Returns a copy of a body that is in memory, or `None` if the body streams.
     pub(crate) fn replay(&self) -> Option<Body> {
         match self {
             Body::Empty => Some(Body::Empty),
@@ -121,7 +121,7 @@ pub(crate) struct Limited {
 }
 
 impl Limited {
-    /// Lets `limit` bytes of data pass; [`Error::BodyTooLarge`] after that.
+    /// Passes `limit` bytes of data, and fails with [`Error::BodyTooLarge`] after that.
     pub(crate) fn new(body: Body, limit: u64) -> Self {
         Self { body, left: limit }
     }

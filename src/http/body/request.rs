@@ -8,8 +8,8 @@ use http_body::{Frame, SizeHint};
 
 use crate::http::error::Error;
 
-/// A client connection that request bodies are read from. `request` is the number of a request on it: the body of an earlier
-/// request has ended.
+/// A client connection that request bodies are read from. `request` is the number of a request on the connection. The
+/// bodies of all earlier requests have ended.
 pub(crate) trait RequestSource {
     /// Reads the next frame.
     fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;

@@ -12,27 +12,27 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 /// The scheme and the host of the URL that a client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientOrigin<'a> {
-    /// The scheme.
     pub(crate) scheme: Scheme,
-    /// Host and port; empty for a client of HTTP/1.0 that sent no Host.
+    /// The host and port. Empty for a client of HTTP/1.0 that sent no Host.
     pub(crate) host: RequestHost<'a>,
 }
 
 impl<'a> ClientOrigin<'a> {
     /// Returns an origin for `authority`, the request's host with its port.
     ///
-    /// The host never comes from `X-Forwarded-Host`. Proxies that pass on what clients write there are common, and the route was
+    /// The host never comes from `X-Forwarded-Host`. Many proxies pass on what clients write there, and the route was
     /// chosen by the request's own host.
     pub(crate) fn new(scheme: Scheme, authority: &'a str) -> Self {
         Self { scheme, host: parse_authority(authority).unwrap_or_default() }
     }
 }
 
-/// Returns the scheme of `X-Forwarded-Proto`. Of several members the first counts: proxies append to the field, so it is the
-/// scheme of the connection that the client opened.
+/// Returns the scheme of `X-Forwarded-Proto`. If it has several members, the first one counts: proxies append to the
+/// field, so the first is the scheme of the connection that the client opened.
 ///
-/// Spring, Rack and Express read it so, and an upstream behind the gateway gets the same field. If the first proxy appends to
-/// what its client sent, the client can write the first member. It then decides only about locations that it gets itself.
+/// Spring, Rack and Express read the field this way, and an upstream behind the gateway gets the same field. If the
+/// first proxy appends to what its client sent, the client can write the first member. It then affects only the
+/// locations in its own responses.
 pub(super) fn forwarded_scheme(headers: &Fields) -> Option<Scheme> {
     match list_members(headers, X_FORWARDED_PROTO).next()? {
         scheme if scheme.eq_ignore_ascii_case("https") => Some(Scheme::Https),

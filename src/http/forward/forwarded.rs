@@ -1,7 +1,7 @@
-//! Who asked, by which scheme and for which host: the `X-Forwarded-*` fields.
+//! The `X-Forwarded-*` fields: the client's address, and the scheme and host that it used.
 //!
-//! They have no standard; `Forwarded` (RFC 7239) has one, but few upstreams read it. It passes from a trusted
-//! peer as it is.
+//! These fields have no standard. `Forwarded` (RFC 7239) has one, but few upstreams read it. From a trusted peer it
+//! passes unchanged.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ use crate::http::fields::Fields;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What a downstream connection adds to each of its requests; made once for the connection.
+/// The values that a downstream connection adds to each of its requests. They are created once per connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarding {
     peer: HeaderValue,
@@ -28,11 +28,11 @@ pub(crate) struct Forwarding {
 }
 
 impl Forwarding {
-    /// For a connection from `peer`, which asks for `scheme`. A trusted peer is believed what it says of
-    /// those before it.
+    /// Creates the values for a connection from `peer` whose requests use `scheme`. If the peer is trusted, so are its
+    /// statements about the hops before it.
     #[must_use]
     pub(crate) fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
-        // An address is always a valid value; `unknown` is RFC 7239's word (§6.2) should it ever not be.
+        // An address is always a valid value. If it ever is not, `unknown` is the word of RFC 7239 §6.2.
         let peer = HeaderValue::from_str(&peer.to_canonical().to_string())
             .unwrap_or(const { HeaderValue::from_static("unknown") });
         let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
@@ -41,12 +41,12 @@ impl Forwarding {
 
     /// Sets `X-Forwarded-For`, `-Proto` and `-Host` of a request.
     ///
-    /// From a trusted peer, its address is appended to `X-Forwarded-For`, which becomes one line, and the
-    /// other two stay where they are there. From anyone else, all three are replaced, and whatever else an
-    /// upstream might believe (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed. Other spellings
-    /// of such fields, and of those that the gateway writes itself, are removed whoever sends them.
+    /// If the peer is trusted, its address is appended to `X-Forwarded-For`, which becomes one line, and the other two
+    /// stay if they are present. Otherwise all three are replaced, and every other field that an upstream might believe
+    /// (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed. Other spellings of such fields, and of those
+    /// that the gateway writes itself, are removed from every request.
     ///
-    /// `host` is the request's host with its port, empty where it has none.
+    /// `host` is the request's host with its port, or empty if it has none.
     pub(crate) fn apply(&self, headers: &mut Fields, host: &str) {
         if self.is_trusted {
             headers.retain(|name, _| !is_disguise(name.as_str()) && !is_disguised_identity(name.as_str()));
@@ -69,8 +69,8 @@ impl Forwarding {
         }
     }
 
-    /// Returns the scheme that the client used, before [`Forwarding::apply`]: that of a trusted peer's `X-Forwarded-Proto`, else the
-    /// connection's.
+    /// Returns the scheme that the client used: that of a trusted peer's `X-Forwarded-Proto`, else the connection's. It
+    /// must be called before [`Forwarding::apply`].
     pub(crate) fn client_scheme(&self, headers: &Fields) -> config::Scheme {
         let forwarded = if self.is_trusted { forwarded_scheme(headers) } else { None };
         forwarded.unwrap_or(match self.scheme.as_bytes() {
@@ -80,9 +80,9 @@ impl Forwarding {
     }
 }
 
-/// Puts `X-Forwarded-Host`, of which there is none.
+/// Appends `X-Forwarded-Host`, which must be absent.
 fn set_host(headers: &mut Fields, host: &str) {
-    // Most often it is the Host field's own value, which is shared instead of copied.
+    // Usually it is the Host field's own value, which is shared instead of copied.
     let shared = headers.get(HOST).filter(|value| value.as_bytes() == host.as_bytes()).cloned();
     if let Some(value) = shared.or_else(|| HeaderValue::from_str(host).ok()).filter(|value| !value.is_empty())
     {
@@ -90,8 +90,8 @@ fn set_host(headers: &mut Fields, host: &str) {
     }
 }
 
-/// The addresses so far and the peer's. Upstreams that read only the first line have to find all of them
-/// there.
+/// Returns the addresses so far and the peer's, in one line. Upstreams that read only the first line must find all of
+/// them there.
 fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
     if !headers.contains_key(X_FORWARDED_FOR) {
         return peer.clone();
@@ -106,18 +106,18 @@ fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
     HeaderValue::try_from(chain).unwrap_or_else(|_| peer.clone())
 }
 
-/// Whether `address` is in one of the networks; IPv4 addresses in their IPv6 form count as IPv4.
+/// Returns true if `address` is in one of the networks. An IPv4 address in IPv6 form counts as IPv4.
 #[must_use]
 pub(crate) fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
-/// The address of the client: the last one in `X-Forwarded-For`, as read from its end, that is not a trusted
-/// proxy's; the peer's own where the peer is not trusted.
+/// Returns the address of the client: the last address in `X-Forwarded-For`, read from its end, that is not a trusted
+/// proxy's. If the peer is not trusted, it is the peer's own address.
 ///
-/// An entry that is no address ends the search, since whoever wrote it wrote all before it: then it is the
-/// address of the proxy that passed it on. Entries may have ports and brackets. Called before
+/// An entry that is not an address ends the search, because its writer also wrote everything before it. The result is
+/// then the address of the proxy that passed it on. Entries may have ports and brackets. It must be called before
 /// [`Forwarding::apply`].
 #[must_use]
 pub(crate) fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
@@ -138,7 +138,7 @@ pub(crate) fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet
     client
 }
 
-/// An address as `X-Forwarded-For` has it in practice: bare, with a port, or in brackets.
+/// Parses an address as `X-Forwarded-For` has it in practice: bare, with a port, or in brackets.
 fn parse_address(entry: &str) -> Option<IpAddr> {
     let bracketed = entry.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let address = match bracketed {

@@ -8,15 +8,15 @@ use http::{HeaderName, HeaderValue};
 use super::list_members;
 use crate::http::fields::Fields;
 
-/// Whether a field is for one connection only, whether `Connection` names it or not (RFC 9110 §7.6.1). `name` is in lower
-/// case.
+/// Returns true if a field is for one connection only, even if `Connection` does not name it (RFC 9110 §7.6.1). `name`
+/// is in lower case.
 ///
-/// Beyond the section's list: what speaks to a proxy (§11.7), which credentials for the gateway's own place
-/// in the chain are; and `HTTP2-Settings`, which belongs to the h2c upgrade that is never forwarded.
-/// `Proxy` is no field of HTTP, and CGI programs take it for the proxy that they should use (CVE-2016-5385).
-/// `Trailer` is not among them: it stays with the trailers, which are forwarded.
+/// The list goes beyond that section. It has the fields that speak to a proxy (§11.7), because their credentials are
+/// meant for the gateway's own place in the chain. It has `HTTP2-Settings`, which belongs to the h2c upgrade that is
+/// never forwarded. `Proxy` is not a field of HTTP, but CGI programs mistake it for the proxy that they should use
+/// (CVE-2016-5385). `Trailer` is not in the list: it stays with the trailers, which are forwarded.
 fn is_hop_by_hop(name: &str) -> bool {
-    // By their lengths first, because every field of every message is asked.
+    // The length is compared first, because every field of every message is checked.
     match name.len() {
         2 => name == "te",
         5 => name == "proxy",
@@ -32,9 +32,9 @@ fn is_hop_by_hop(name: &str) -> bool {
     }
 }
 
-/// Fields that stay even where `Connection` names them. RFC 9110 §7.6.1 forbids naming a field that is meant
-/// for all recipients; a client that does it anyway wants the upstream to see a request without what a proxy
-/// before the gateway, or the gateway itself, relied on.
+/// Fields that stay even if `Connection` names them. RFC 9110 §7.6.1 forbids naming a field that is meant for all
+/// recipients. A client that does so anyway wants to hide from the upstream what the gateway, or a proxy before it,
+/// relied on.
 const END_TO_END: [&str; 10] = [
     "authorization",
     "cache-control",
@@ -48,13 +48,13 @@ const END_TO_END: [&str; 10] = [
     "x-real-ip",
 ];
 
-/// Fields that begin like this stay as well.
+/// The prefix of further fields that stay.
 const END_TO_END_PREFIX: &str = "x-forwarded-";
 
 /// Removes connection-specific fields, and those that `Connection` names (RFC 9110 §7.6.1).
 ///
-/// `TE: trailers` is what remains of a `TE` that offers trailers (§10.1.4): the gateway forwards trailers, so
-/// the offer is its own, too.
+/// A `TE` that offers trailers is reduced to `TE: trailers` (§10.1.4). The gateway forwards trailers, so it can make
+/// that offer itself.
 pub(crate) fn remove_hop_by_hop(headers: &mut Fields) {
     let (mut has_any, mut has_lists) = (false, false);
     for (name, value) in headers.iter().filter(|(name, _)| is_hop_by_hop(name.as_str())) {
@@ -69,11 +69,11 @@ pub(crate) fn remove_hop_by_hop(headers: &mut Fields) {
     }
 }
 
-/// As [`remove_hop_by_hop`], where `Connection` or `TE` have to be read for it.
+/// Does the work of [`remove_hop_by_hop`] if `Connection` or `TE` has to be parsed for it.
 fn remove_with_lists(headers: &mut Fields) {
     let mut named: Vec<HeaderName> = Vec::new();
     for option in list_members(headers, CONNECTION).filter(|option| !is_usual(option)) {
-        // Only what is there can go: that bounds the list, however many names a client writes.
+        // Only names of present fields are collected. That bounds the list, however many names a client writes.
         let found = headers.keys().find(|name| name.as_str().eq_ignore_ascii_case(option));
         named.extend(found.filter(|name| !is_end_to_end(name) && !named.contains(name)).cloned());
     }
@@ -84,15 +84,15 @@ fn remove_with_lists(headers: &mut Fields) {
     }
 }
 
-/// Removes the fields that `Connection` names, and their names from it: what comes under such a name later is not the
-/// client's to take away.
+/// Removes the fields that `Connection` names, and removes their names from it. A field that is set later under such a
+/// name is then safe from the client.
 pub(crate) fn remove_named(headers: &mut Fields) {
     let (named, left): (Vec<&str>, Vec<&str>) =
         list_members(headers, CONNECTION).partition(|option| is_named(option));
     if named.is_empty() {
         return;
     }
-    // The members were a field's value before.
+    // The members come from a field's value, so they form a valid one.
     let left = HeaderValue::from_str(&left.join(", ")).ok().filter(|_| !left.is_empty());
     let named: HashSet<HeaderName> =
         named.into_iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
@@ -103,24 +103,24 @@ pub(crate) fn remove_named(headers: &mut Fields) {
     headers.retain(|name, _| !named.contains(name));
 }
 
-/// Copies of the fields that are for one connection only, as they came.
+/// Returns copies of the fields that are for one connection only, as received.
 pub(crate) fn hop_by_hop(headers: &Fields) -> Fields {
     let copied = headers.iter().filter(|(name, _)| is_hop_by_hop(name.as_str()));
     copied.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Puts such fields in place of those that there are by now.
+/// Replaces the present fields of this kind with `copies`.
 pub(crate) fn replace_hop_by_hop(headers: &mut Fields, copies: Fields) {
     headers.retain(|name, _| !is_hop_by_hop(name.as_str()));
     headers.extend(copies);
 }
 
-/// The options of most connections.
+/// Returns true for the options that most connections use.
 fn is_usual(option: &str) -> bool {
     option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("keep-alive")
 }
 
-/// Whether an option of `Connection` is a field's name with which that field goes, besides those that go in any case.
+/// Returns true if an option of `Connection` names a field that is removed only because it is named there.
 fn is_named(option: &str) -> bool {
     let name = || HeaderName::from_bytes(option.as_bytes()).ok();
     !is_usual(option) && name().is_some_and(|name| !is_hop_by_hop(name.as_str()) && !is_end_to_end(&name))
@@ -130,8 +130,8 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     END_TO_END.contains(&name.as_str()) || name.as_str().starts_with(END_TO_END_PREFIX)
 }
 
-/// Whether a member of `TE` offers trailers. They have no weight by the grammar; one of zero is taken at its
-/// word.
+/// Returns true if a member of `TE` offers trailers. By the grammar `trailers` has no weight, but a weight of zero is
+/// respected.
 fn is_trailers(member: &str) -> bool {
     let (coding, weight) = member.split_once(';').unwrap_or((member, ""));
     let refuses = weight.split_once('=').is_some_and(|(_, weight)| {

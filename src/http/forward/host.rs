@@ -1,4 +1,4 @@
-//! Which host a request is for.
+//! The host that a request is for.
 
 use std::net::Ipv6Addr;
 
@@ -7,19 +7,19 @@ use http::{Uri, Version};
 
 use crate::http::fields::Fields;
 
-/// The longest host name that there can be (RFC 1035 §2.3.4).
+/// The largest length of a host name (RFC 1035 §2.3.4).
 pub(crate) const HOST_BYTES_MAX: usize = 255;
 
-/// Why a request's host cannot be told. The answer to each is 400.
+/// The reason for which a request's host cannot be determined. The response to each is 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HostError {
-    /// No Host, where the version asks for one (RFC 9112 §3.2).
+    /// No Host, in a version that requires one (RFC 9112 §3.2).
     #[error("the request has no Host")]
     Missing,
     /// More than one Host (RFC 9112 §3.2).
     #[error("the request has more than one Host")]
     Repeated,
-    /// Not a host name or an IP address with at most a port.
+    /// A value other than a host name or an IP address with an optional port.
     #[error("the request's Host is not a host")]
     Malformed,
     /// `:authority` and Host name two different hosts (RFC 9113 §8.3.1).
@@ -28,7 +28,7 @@ pub(crate) enum HostError {
 }
 
 impl HostError {
-    /// A name for logs, metrics and `x-gateway-error` that stays the same from version to version.
+    /// Returns a name for logs, metrics and `x-gateway-error` that stays the same from version to version.
     #[must_use]
     pub(crate) fn reason(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl HostError {
 /// The host that a request is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RequestHost<'a> {
-    /// Host and port as the client wrote them; empty if there is none. What a Host field has to say upstream.
+    /// The host and port as the client wrote them, for the Host field to the upstream. Empty if there is none.
     pub(crate) authority: &'a str,
     /// A host name or an IP address, IPv6 with its brackets, in the client's case; empty if there is none.
     pub(crate) host: &'a str,
@@ -51,18 +51,18 @@ pub(crate) struct RequestHost<'a> {
     pub(crate) port: Option<u16>,
 }
 
-/// Tells the host of a request from its target and its fields.
+/// Determines the host of a request from its target and its fields.
 ///
-/// The target's authority wins over Host (RFC 9112 §3.2.2), but Host is checked all the same. HTTP/1.1 has
-/// exactly one Host (§3.2). HTTP/1.0 may have none: then the host is empty. HTTP/2 has `:authority`, Host, or
-/// both, if they agree.
+/// The target's authority takes precedence over Host (RFC 9112 §3.2.2), but Host is checked all the same. HTTP/1.1 has
+/// exactly one Host (§3.2). HTTP/1.0 may have none; the host is empty then. HTTP/2 has `:authority`, Host, or both if
+/// they agree.
 ///
-/// A host is an IPv6 address in brackets, or at most 255 letters, digits, `-`, `_` and dots between them, one
-/// more at the end at most; that is what names in DNS can be, and less than RFC 3986 §3.2.2 allows. No user
-/// name, no list.
+/// A host is an IPv6 address in brackets, or at most 255 letters, digits, `-`, `_` and single dots between them, with
+/// at most one dot at the end. These are the names that DNS can have, and fewer than RFC 3986 §3.2.2 allows. User names
+/// and lists are rejected.
 ///
 /// # Errors
-/// [`HostError`], one for each way in which that can fail.
+/// [`HostError`] names the rule that the request breaks.
 pub(crate) fn request_host<'a>(
     uri: &'a Uri,
     headers: &'a Fields,
@@ -86,12 +86,13 @@ pub(crate) fn request_host<'a>(
     }
 }
 
-/// Returns true for a host with or without a port: what a Host field may say.
+/// Returns true for a host with or without a port, as a Host field has it.
 pub(crate) fn is_authority(text: &str) -> bool {
     parse(text).is_ok()
 }
 
-/// Parses a host with or without a port, as a Host field has it. `None` for anything else, an empty text included.
+/// Parses a host with or without a port, as a Host field has it. Returns `None` for anything else, including an empty
+/// text.
 pub(crate) fn parse_authority(text: &str) -> Option<RequestHost<'_>> {
     parse(text).ok()
 }
@@ -122,7 +123,7 @@ fn parse(text: &str) -> Result<RequestHost<'_>, HostError> {
     if !is_ipv6_literal(host) && !is_host_name(host) {
         return Err(HostError::Malformed);
     }
-    // A colon without a port is allowed, and means none (RFC 3986 §3.2.3).
+    // A colon without a port is allowed and means none (RFC 3986 §3.2.3).
     if matches!(rest, "" | ":") {
         return Ok(RequestHost { authority: host, host, port: None });
     }
@@ -130,13 +131,14 @@ fn parse(text: &str) -> Result<RequestHost<'_>, HostError> {
     Ok(RequestHost { authority: text, host, port: Some(parse_port(port)?) })
 }
 
-/// Whether `host` is an IPv6 address in brackets.
+/// Returns true if `host` is an IPv6 address in brackets.
 pub(crate) fn is_ipv6_literal(host: &str) -> bool {
     let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inside.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether `host` is labels with dots between them, and at most one at the end; an IPv4 address is that, too.
+/// Returns true if `host` consists of labels with single dots between them and at most one at the end. IPv4 addresses
+/// match, too.
 pub(crate) fn is_host_name(host: &str) -> bool {
     let mut before = b'.';
     for byte in host.bytes() {
@@ -150,7 +152,7 @@ pub(crate) fn is_host_name(host: &str) -> bool {
 }
 
 fn parse_port(port: &str) -> Result<u16, HostError> {
-    // Digits only: a number's own parser takes a sign.
+    // Only digits are accepted; the parser of integers would also take a sign.
     let is_number = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|port| is_number && *port != 0);
     port.ok_or(HostError::Malformed)

@@ -1,11 +1,11 @@
-//! What changes in a message's header fields on its way through the gateway: the rules of RFC 9110 §7.6 and
-//! §7.8 and the `X-Forwarded-*` fields. Pure functions on [`Fields`]; nothing here allocates for a message
-//! that has nothing unusual.
+//! The changes to a message's header fields on its way through the gateway: the rules of RFC 9110 §7.6 and §7.8, and
+//! the `X-Forwarded-*` fields. All of them are pure functions on [`Fields`]. Nothing here allocates for a message that
+//! has nothing unusual.
 //!
-//! For a request, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`],
-//! [`Forwarding::apply`], [`via()`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so
-//! that no `Connection` field can take them away. For a response: [`clean_response`], [`via()`]. For the
-//! trailers of either: [`filter_trailers`].
+//! A request passes through these, in this order: [`request_host`], [`upgrade_requested`], [`remove_hop_by_hop`],
+//! [`Forwarding::apply`], [`via()`], [`set_upgrade`]. Fields that the gateway sets come after the removal, so that no
+//! `Connection` field can remove them. A response passes through [`clean_response`] and [`via()`], and the trailers of
+//! either through [`filter_trailers`].
 
 mod client_origin;
 mod forwarded;
@@ -32,8 +32,8 @@ pub(crate) use via::via;
 
 use crate::http::fields::Fields;
 
-/// The members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
-/// §5.6.1). Lines with octets outside of visible ASCII have none: no list here can hold them.
+/// Returns the members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
+/// §5.6.1). Lines with octets outside of visible ASCII have no members, because no list here can contain them.
 fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
@@ -45,14 +45,14 @@ fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str
 
 #[cfg(test)]
 mod tests {
-    //! What the tables of this module's files are written with.
+    //! Helpers for the tables in the tests of this module's files.
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
     use http::{HeaderName, HeaderValue};
 
     use crate::http::fields::Fields;
 
-    /// Fields, each written `name: value`.
+    /// Parses fields, each written `name: value`.
     pub(super) fn headers(lines: &[&str]) -> Fields {
         let mut headers = Fields::new();
         for line in lines {
@@ -62,7 +62,7 @@ mod tests {
         headers
     }
 
-    /// Fields as [`headers`] takes them, by name; the lines of one name stay in order.
+    /// Returns fields as [`headers`] takes them, sorted by name. The lines of one name stay in order.
     pub(super) fn lines(headers: &Fields) -> Vec<String> {
         let line =
             |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());

@@ -7,14 +7,14 @@ use super::hop_by_hop::remove_hop_by_hop;
 use super::upgrade::{is_confirmed, set_upgrade};
 use crate::http::fields::Fields;
 
-/// A 101 that no request asked for, or to another protocol than it asked for (RFC 9110 §15.2.2). The answer is 502, and
-/// the connection is not used again.
+/// A 101 that no request asked for, or that switches to another protocol than the requested one (RFC 9110 §15.2.2). The
+/// client gets a 502, and the connection is not used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream switched protocols without having been asked to")]
 pub(crate) struct UnaskedUpgrade;
 
-/// Makes an upstream's response head fit for the downstream: hop-by-hop fields are removed. `upgrade` is the protocol
-/// that the request, as it was sent, asked to switch to; it stays in a 101 to it.
+/// Removes the hop-by-hop fields of an upstream's response head. `upgrade` is the protocol that the request, as it was
+/// sent, asked to switch to. A 101 to that protocol keeps it.
 ///
 /// # Errors
 /// [`UnaskedUpgrade`]; the fields are left as they were.
@@ -29,7 +29,7 @@ pub(crate) fn clean_response(
         None
     };
     if status.is_informational() || status == StatusCode::NO_CONTENT {
-        // The length that a HEAD was told; with these there is none (RFC 9110 §8.6).
+        // The response to a HEAD may still have a length here. With these statuses there must be none (RFC 9110 §8.6).
         headers.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(headers);

@@ -1,18 +1,18 @@
 //! Spellings of a field's name that some upstreams take for the field itself.
 //!
-//! CGI (RFC 3875 §4.1.18), and with it PHP, WSGI and FastCGI, turn `-` into `_` in the names that programs see; a few servers do that
-//! with every character that is neither a letter nor a digit. To such a program `X_Real_IP` and `X-Real-IP` are one field. A
-//! client could so bring a field past the gateway that the gateway sets or removes under its own name.
+//! CGI (RFC 3875 §4.1.18), and with it PHP, WSGI and FastCGI, turns `-` into `_` in the names that programs see. A few
+//! servers do so with every character other than letters and digits. To such a program `X_Real_IP` and `X-Real-IP` are
+//! one field. A client could thus smuggle a field past the gateway that the gateway sets or removes under its own name.
 
 use http::HeaderName;
 
-/// Returns true if `name` and `field` become one name where every character but letters and digits is the same. Both are in
-/// lower case.
+/// Returns true if `name` and `field` are equal when all characters other than letters and digits count as the same.
+/// Both are in lower case.
 fn folds_to(name: &[u8], field: &[u8]) -> bool {
     name.len() == field.len() && begins_like(name, field)
 }
 
-/// As [`folds_to`], for the beginning of `name`.
+/// Returns true if `name` begins with `prefix` by the rule of [`folds_to`].
 fn begins_like(name: &[u8], prefix: &[u8]) -> bool {
     let is_same = |(one, other): (&u8, &u8)| {
         one == other || !(one.is_ascii_alphanumeric() || other.is_ascii_alphanumeric())
@@ -23,7 +23,7 @@ fn begins_like(name: &[u8], prefix: &[u8]) -> bool {
 /// Returns true if `name` is another spelling of `field`, and not `field` itself.
 #[inline]
 pub(crate) fn is_spelling_of(name: &HeaderName, field: &HeaderName) -> bool {
-    // Most names differ in their length, or in their first letter.
+    // Most names differ in their length or in their first letter.
     folds_to(name.as_str().as_bytes(), field.as_str().as_bytes()) && name != field
 }
 
@@ -41,11 +41,11 @@ fn is_unusual_name(name: &str) -> bool {
     name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
 }
 
-/// Returns true if `name`, in lower case and in whichever spelling, is a field by which a client could pass for another:
-/// `Forwarded`, `X-Real-IP`, `X-Forwarded-…`.
+/// Returns true if `name` is a field by which a client could pass for another one: `Forwarded`, `X-Real-IP`,
+/// `X-Forwarded-…`, in any spelling. `name` is in lower case.
 #[inline]
 pub(super) fn is_identity(name: &str) -> bool {
-    // By their first letters first, because every field of every request is asked.
+    // The first letter is compared first, because every field of every request is checked.
     match name.as_bytes() {
         [b'x', ..] => {
             begins_like(name.as_bytes(), b"x-forwarded-") || folds_to(name.as_bytes(), b"x-real-ip")
@@ -55,7 +55,7 @@ pub(super) fn is_identity(name: &str) -> bool {
     }
 }
 
-/// The fields of the connection, and of the message's length, which the gateway writes itself.
+/// The fields of the connection and of the message's length, which the gateway writes itself.
 const WRITTEN_HERE: [&str; 8] = [
     "keep-alive",
     "content-length",
@@ -67,7 +67,7 @@ const WRITTEN_HERE: [&str; 8] = [
     "proxy-authentication-info",
 ];
 
-/// The lengths of these fields' names, a bit each.
+/// A bit set of the lengths of these names.
 #[allow(clippy::indexing_slicing, reason = "the loop ends with the array")]
 const LENGTHS: u32 = {
     let (mut lengths, mut index) = (0, 0);
@@ -81,7 +81,7 @@ const LENGTHS: u32 = {
 /// Returns true if `name`, in lower case, is another spelling of a field that the gateway writes itself.
 #[inline]
 pub(super) fn is_disguise(name: &str) -> bool {
-    // By their lengths first, because every field of every request is asked.
+    // The length is compared first, because every field of every request is checked.
     name.len() < 32 && LENGTHS & (1 << name.len()) != 0 && is_spelling_of_written(name)
 }
 
@@ -90,7 +90,7 @@ fn is_spelling_of_written(name: &str) -> bool {
     WRITTEN_HERE.iter().any(is_spelling)
 }
 
-/// Returns true if `name`, in lower case, is a field of identity in another spelling.
+/// Returns true if `name`, in lower case, is an identity field in another spelling.
 pub(super) fn is_disguised_identity(name: &str) -> bool {
     name.starts_with('x') && is_identity(name) && is_unusual_name(name)
 }

@@ -1,12 +1,11 @@
-//! Which fields may come after a body.
+//! The fields that may come after a body.
 
 use http::{HeaderMap, HeaderName};
 
 use super::is_unusual;
 
-/// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient has to know before
-/// the body, and those that would change what has been decided by the header. Allocates only where there are
-/// such.
+/// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient must know before the body,
+/// and those that would change a decision already made by the header. It allocates only if there are such fields.
 pub(crate) fn filter_trailers(trailers: &mut HeaderMap) {
     let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
     for name in forbidden {
@@ -14,7 +13,7 @@ pub(crate) fn filter_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Removes trailers whose names have other characters than letters, digits and dashes.
+/// Removes trailers whose names have characters other than letters, digits and dashes.
 pub(crate) fn drop_unusual_trailers(trailers: &mut HeaderMap) {
     let unusual: Vec<HeaderName> = trailers.keys().filter(|name| is_unusual(name)).cloned().collect();
     for name in unusual {
@@ -24,7 +23,7 @@ pub(crate) fn drop_unusual_trailers(trailers: &mut HeaderMap) {
 
 fn is_forbidden(name: &HeaderName) -> bool {
     if is_unusual(name) {
-        // A recipient that joins trailers with the header may take it for the field that it looks like.
+        // A recipient that joins trailers with the header may mistake it for the field that it looks like.
         let folded: String = name.as_str().replace(|character: char| !character.is_ascii_alphanumeric(), "-");
         return is_forbidden_name(&folded);
     }
@@ -46,11 +45,11 @@ fn is_forbidden_name(name: &str) -> bool {
         | "proxy-authenticate"
         | "proxy-authorization"
         | "proxy-authentication-info" => true,
-        // What modifies a request.
+        // Modifiers of a request.
         "expect" | "range" | "cache-control" | "pragma" => true,
-        // What controls a response.
+        // Control data of a response.
         "age" | "date" | "expires" | "location" | "retry-after" | "vary" | "warning" => true,
-        // How the content is to be read.
+        // The format of the content.
         "content-encoding" | "content-range" | "content-type" => true,
         name => name.starts_with("x-forwarded-") || name.starts_with("if-"),
     }

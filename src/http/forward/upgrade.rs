@@ -6,15 +6,15 @@ use http::{HeaderValue, Version};
 use super::list_members;
 use crate::http::fields::Fields;
 
-/// Protocols that are never switched to, whatever a route allows: behind a tunnel of HTTP or TLS, requests
-/// would pass that no route has seen.
+/// Protocols that are never switched to, even if a route allows them. In a tunnel of HTTP or TLS, requests would pass
+/// that no route has seen.
 const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 
-/// The protocol that a request asks to switch to: the first that it lists and that `allowed` has, without
-/// case and with or without a version. `None` means that the request is answered in its own protocol, as a
+/// Returns the protocol that a request asks to switch to: the first one listed that is also in `allowed`, compared
+/// without case and with or without a version. `None` means that the response uses the request's own protocol, which a
 /// server may always do.
 ///
-/// Only HTTP/1.1 has upgrades, and only where `Connection` names `Upgrade` (RFC 9110 §7.8).
+/// Only HTTP/1.1 has upgrades, and only if `Connection` names `Upgrade` (RFC 9110 §7.8).
 #[must_use]
 pub(crate) fn upgrade_requested(
     headers: &Fields,
@@ -39,7 +39,7 @@ fn names_upgrade(headers: &Fields) -> bool {
     list_members(headers, CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
-/// Whether a 101 switches to exactly the protocol that was asked for.
+/// Returns true if a 101 switches to exactly the requested protocol.
 pub(super) fn is_confirmed(headers: &Fields, requested: &HeaderValue) -> bool {
     let mut protocols = list_members(headers, UPGRADE);
     let same = protocols.next().is_some_and(|protocol| {
@@ -48,7 +48,8 @@ pub(super) fn is_confirmed(headers: &Fields, requested: &HeaderValue) -> bool {
     same && names_upgrade(headers)
 }
 
-/// Asks for, or confirms, a switch to `protocol`; after [`remove_hop_by_hop`](super::remove_hop_by_hop).
+/// Requests or confirms a switch to `protocol`. It must be called after
+/// [`remove_hop_by_hop`](super::remove_hop_by_hop).
 pub(crate) fn set_upgrade(headers: &mut Fields, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);

@@ -1,12 +1,12 @@
-//! The gateway's mark in `Via`.
+//! The gateway's entry in `Via`.
 
 use http::header::VIA;
 use http::{HeaderValue, Version};
 
 use crate::http::fields::Fields;
 
-/// Appends the gateway to `Via`, for a message that came in `version` of HTTP (RFC 9110 §7.6.3); for requests
-/// and responses. The name is a pseudonym: who runs where is not told.
+/// Appends the gateway to the `Via` of a request or response that arrived in `version` of HTTP (RFC 9110 §7.6.3). The
+/// name is a pseudonym, which reveals nothing about the host.
 pub(crate) fn via(headers: &mut Fields, version: Version) {
     let value = match version {
         Version::HTTP_2 => const { HeaderValue::from_static("2 gateway") },
@@ -14,7 +14,7 @@ pub(crate) fn via(headers: &mut Fields, version: Version) {
         Version::HTTP_10 | Version::HTTP_09 => const { HeaderValue::from_static("1.0 gateway") },
         _ => const { HeaderValue::from_static("1.1 gateway") },
     };
-    // A line of its own means the same as a member at the end of the line before (RFC 9110 §5.3).
+    // A separate line means the same as a member at the end of the previous line (RFC 9110 §5.3).
     headers.append(VIA, value);
 }
 

@@ -1,10 +1,10 @@
 //! The letter case of field names on the wire (`header_case: preserve`).
 //!
-//! Names are compared without case (RFC 9110 §5.1) and kept in lower case. A head is written in lower case, too. Where an
-//! upstream asks for the sender's letter case, the names are changed in place afterwards: they are as long in every case. So
-//! other heads cost one comparison.
+//! Names are compared without case (RFC 9110 §5.1) and kept in lower case. A head is written in lower case, too. If an
+//! upstream needs the sender's letter case, the names are changed in place afterwards, since a name has the same length
+//! in every case. All other heads cost one comparison.
 
-/// Names whose usual letter case is not a capital at the beginning of each word.
+/// Names whose usual letter case is something other than a capital at the beginning of each word.
 const UNUSUAL: [&str; 10] = [
     "Content-MD5",
     "DNT",
@@ -18,8 +18,8 @@ const UNUSUAL: [&str; 10] = [
     "X-Real-IP",
 ];
 
-/// Changes the names in the lines behind the first one from `start` on. Each gets the letter case that it has in `received`, the
-/// head that the message came with, or the usual one if the name is not there.
+/// Changes the names in the lines of the message that begins at `start`, except its first line. Each name gets the
+/// letter case that it has in `received`, the head that the message came with, or its usual one if it is not in there.
 #[cold]
 pub(super) fn recase(written: &mut [u8], start: usize, received: &[u8]) {
     let mut received = Received { head: received, next: 0 };
@@ -35,16 +35,17 @@ pub(super) fn recase(written: &mut [u8], start: usize, received: &[u8]) {
     }
 }
 
-/// A head as it was received, searched for names.
+/// A received head that is searched for names.
 struct Received<'a> {
     head: &'a [u8],
-    /// Where the line begins behind the one that was found last. Most fields go on in the order in which they came, so that this
-    /// line is the next name's; and the lines of a name that comes repeatedly are found one after the other.
+    /// The start of the line behind the last match. Most fields are written in the order in which they arrived, so this
+    /// line usually has the next name. The lines of a repeated name are found one after the other.
     next: usize,
 }
 
 impl<'a> Received<'a> {
-    /// Returns `name` in the letter case of the first line behind the last one found that has it, or else of the first in all.
+    /// Returns `name` in the letter case of the first matching line behind the last match, or else of the first
+    /// matching line in the whole head.
     fn find(&mut self, name: &[u8]) -> Option<&'a [u8]> {
         let head = self.head;
         let (before, after) = head.split_at_checked(self.next).unwrap_or((head, b""));
@@ -63,13 +64,13 @@ impl<'a> Received<'a> {
     }
 }
 
-/// Returns the name of the field in `line` if it is `name`, without case.
+/// Returns the name of the field in `line` if it equals `name`, ignoring case.
 fn name_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let (start, rest) = line.split_at_checked(name.len())?;
     (rest.first() == Some(&b':') && start.eq_ignore_ascii_case(name)).then_some(start)
 }
 
-/// Gives a name in lower case the usual letter case.
+/// Gives a name in lower case its usual letter case.
 fn capitalise(name: &mut [u8]) {
     if let Some(unusual) = UNUSUAL.iter().find(|unusual| unusual.as_bytes().eq_ignore_ascii_case(name)) {
         return copy(unusual.as_bytes(), name);
@@ -83,7 +84,7 @@ fn capitalise(name: &mut [u8]) {
     }
 }
 
-/// Copies a name of the same length.
+/// Overwrites `name` with `from`, which has the same length.
 fn copy(from: &[u8], name: &mut [u8]) {
     for (to, from) in name.iter_mut().zip(from) {
         *to = *from;
@@ -98,7 +99,8 @@ mod tests {
 
     use super::*;
 
-    /// The names of these lines, which are written in lower case behind other bytes, after a head with these lines was received.
+    /// Returns the names of the `written` lines, which stand behind other bytes in lower case, after they were recased
+    /// by a head with the `received` lines.
     fn recased(written: &[&str], received: &[&str]) -> Vec<String> {
         let before = "HTTP/1.1 103 early: hints\r\nlink: a\r\n\r\n";
         let lines: String = written.iter().map(|name| format!("{name}: Value: X-b\r\n")).collect();
@@ -116,7 +118,8 @@ mod tests {
         type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str]);
         let cases: [Case<'_>; 9] = [
             (&["host", "x-id"], &["hOST:a", "X-ID: 1"], &["hOST", "X-ID"]),
-            // Each line of a name has its own, whatever was removed in between, and whatever the gateway adds.
+            // Each line of a repeated name has its own case, even if lines between them were removed or the gateway
+            // adds one.
             (&["x-a", "x-a", "x-b"], &["X-a:1", "Gone: 1", "x-A: 2", "X-B:"], &["X-a", "x-A", "X-B"]),
             (&["x-a", "x-a", "x-a"], &["x-A: 1", "X-A: 2"], &["x-A", "X-A", "x-A"]),
             // Host comes first, wherever it stood.
@@ -127,10 +130,10 @@ mod tests {
                 &["CONTENT-length: 1", "A: 1", "B: 1"],
                 &["B", "CONTENT-length", "A"],
             ),
-            // A name that is a part of another one is another one.
+            // A name that is part of another name does not match it.
             (&["x", "x-a"], &["X-A: 1", "X-A-B: 1"], &["X", "X-A"]),
             (&["x_user_id"], &["X_USER_id: 1"], &["X_USER_id"]),
-            // Values are no names, and neither is the request line.
+            // Values are not names, and neither is the request line.
             (&["x-b", "http"], &["A: X-b: 1"], &["X-B", "Http"]),
             (&["via", "x-forwarded-for"], &[], &["Via", "X-Forwarded-For"]),
         ];

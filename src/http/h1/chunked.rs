@@ -1,4 +1,4 @@
-//! The chunked transfer coding (RFC 9112 §7.1), read strictly.
+//! The chunked transfer coding (RFC 9112 §7.1), parsed strictly.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -7,19 +7,20 @@ use http_body::Frame;
 use crate::http::error::FramingError;
 use crate::http::forward::filter_trailers;
 
-/// Bytes of chunk extensions, and of blanks beyond [`PADDING_BYTES`], in all chunks of one message together. Hardly any sender
-/// uses extensions, so a flood of them is an attack (RFC 9112 §7.1.1). Leading zeros of a size are bounded by its 16 digits.
+/// The bound on bytes of chunk extensions, and of blanks beyond [`PADDING_BYTES`], in all chunks of one message
+/// together. Hardly any sender uses extensions, so a flood of them is an attack (RFC 9112 §7.1.1). The 16 digits of a
+/// size already bound its leading zeros.
 const EXTENSION_BYTES: usize = 16 * 1024;
 
-/// Blanks after the size of each chunk that do not count: some servers pad sizes to a fixed width of up to eight digits, and
-/// their long responses would exceed any bound for the message.
+/// The number of blanks after the size of each chunk that do not count. Some servers pad sizes to a fixed width of up
+/// to eight digits, and their long responses would exceed any bound on the whole message.
 const PADDING_BYTES: u8 = 8;
 
-/// Fields and bytes of a trailer section.
+/// The bounds on the fields and bytes of a trailer section.
 const TRAILER_FIELDS: usize = 64;
 const TRAILER_BYTES: usize = 16 * 1024;
 
-/// Takes chunks apart, however they are cut up by the network.
+/// A decoder of chunks, in whatever pieces the network delivers them.
 #[derive(Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
@@ -29,17 +30,17 @@ pub(crate) struct ChunkedDecoder {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Hexadecimal digits of the size; how many there were.
+    /// The hexadecimal digits of the size; `digits` is their number so far.
     Size {
         value: u64,
         digits: u8,
     },
-    /// Blanks after the size: some servers pad it, and they may stand before an extension (RFC 9112 §7.1.1).
+    /// Blanks after the size. Some servers pad it, and blanks may precede an extension (RFC 9112 §7.1.1).
     Padding {
         value: u64,
         blanks: u8,
     },
-    /// What comes behind a `;` after the size.
+    /// The text behind a `;` after the size.
     Extension {
         value: u64,
     },
@@ -63,12 +64,12 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// Whether the last chunk and the trailers were read.
+    /// Returns true if the last chunk and the trailers have been read.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Whether `input` continues with a last chunk that has neither extensions nor trailers.
+    /// Returns true if `input` continues with a last chunk that has neither extensions nor trailers.
     pub(crate) fn at_last_chunk(&self, input: &Bytes) -> bool {
         match self.state {
             State::DataCr => input.starts_with(b"\r\n0\r\n\r\n"),
@@ -76,10 +77,11 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The next piece of body, or the trailers, out of `input`; `None` when it takes more input, or is done.
+    /// Decodes the next piece of the body, or the trailers, from `input`. Returns `None` if it needs more input or the
+    /// body has ended.
     ///
     /// # Errors
-    /// The framing is broken, or over a bound.
+    /// The framing is broken, or exceeds a bound.
     pub(crate) fn decode(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
         while !input.is_empty() {
             match self.state {
@@ -167,14 +169,14 @@ impl ChunkedDecoder {
     }
 }
 
-/// Reads a whole trailer section, without the fields that must not come in one (RFC 9110 §6.5.1).
+/// Parses a whole trailer section, and drops the fields that must not come in one (RFC 9110 §6.5.1).
 fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, FramingError> {
     let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS];
     let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(bytes, &mut fields) else {
         return Err(FramingError::Trailers);
     };
     if length < bytes.len() {
-        // It ended at an empty line without CR: others would read what follows as the next message.
+        // The section ended at an empty line without CR. Other parsers would read the rest as the next message.
         return Err(FramingError::Trailers);
     }
     let mut trailers = HeaderMap::new();
@@ -192,7 +194,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
-    /// Decodes `text` in pieces of `step` bytes: body, trailers, and what was left over.
+    /// Decodes `text` in pieces of `step` bytes. Returns the body, the trailers, the number of bytes left over, and
+    /// whether the decoder is done.
     fn decode(text: &[u8], step: usize) -> Result<(Vec<u8>, HeaderMap, usize, bool), FramingError> {
         let mut decoder = ChunkedDecoder::default();
         let (mut body, mut trailers, mut left) = (Vec::new(), HeaderMap::new(), 0);
@@ -247,7 +250,7 @@ mod tests {
         let mut flood = b"1;".to_vec();
         flood.resize(EXTENSION_BYTES + 10, b'a');
         assert_eq!(decode(&flood, 1000).unwrap_err(), ChunkExtension);
-        // However they are spread over the chunks.
+        // The bound holds however the bytes are spread over the chunks.
         for (chunk, most) in [
             (&b"1;\r\nx\r\n"[..], EXTENSION_BYTES),
             (b"1;a=\"bcdefghi\"\r\nx\r\n", EXTENSION_BYTES / 13),
@@ -261,7 +264,7 @@ mod tests {
                 assert_eq!(decode(&chunk.repeat(most + 1), step).unwrap_err(), ChunkExtension, "{chunk:?}");
             }
         }
-        // Small chunks by themselves are as they should be.
+        // Small chunks alone are valid.
         let small = b"0000000000000001\r\nx\r\n".repeat(100_000);
         assert_eq!(decode(&small, 1000).unwrap().0.len(), 100_000);
         // So are sizes that are padded to a fixed width.

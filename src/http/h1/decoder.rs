@@ -1,4 +1,4 @@
-//! A body out of the bytes that carry it.
+//! The decoding of a body from the bytes that carry it.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -7,10 +7,10 @@ use super::chunked::ChunkedDecoder;
 use super::framing::Framing;
 use crate::http::error::FramingError;
 
-/// Reads a body by its framing.
+/// A decoder of a body by its framing.
 #[derive(Debug)]
 pub(crate) enum Decoder {
-    /// Nothing is left of it.
+    /// The body has ended.
     Done,
     Length(u64),
     Chunked(ChunkedDecoder),
@@ -27,12 +27,12 @@ impl Decoder {
         }
     }
 
-    /// Whether the body has been read to its end.
+    /// Returns true if the body has been read to its end.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Decoder::Done)
     }
 
-    /// The next frame out of `input`; `None` when it takes more input, or is done.
+    /// Decodes the next frame from `input`. Returns `None` if it needs more input or the body has ended.
     ///
     /// # Errors
     /// The chunked framing is broken.
@@ -53,8 +53,8 @@ impl Decoder {
             Decoder::Chunked(chunked) => {
                 let frame = chunked.decode(input)?;
                 if frame.is_some() {
-                    // The end is often in the same read as the last data: find it now, so that whoever forwards
-                    // the frame can end the message in the same write.
+                    // The end is often in the same read as the last data. Finding it now lets the caller write this
+                    // frame and the end of the message together.
                     if chunked.at_last_chunk(input) {
                         let _no_trailers = chunked.decode(input)?;
                     }
@@ -68,7 +68,7 @@ impl Decoder {
         }
     }
 
-    /// The stream ended: whether that is the end of the body, too.
+    /// Ends the stream. Returns true if the body is complete then.
     pub(crate) fn end_of_stream(&mut self) -> bool {
         if matches!(self, Decoder::UntilClose) {
             *self = Decoder::Done;
@@ -76,7 +76,7 @@ impl Decoder {
         self.is_done()
     }
 
-    /// What is known of the bytes to come.
+    /// Returns the bounds of the bytes to come.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Decoder::Done => SizeHint::with_exact(0),

@@ -1,23 +1,24 @@
-//! Where a message ends (RFC 9112 §6), read strictly: what two parsers could read in two ways is refused.
+//! The end of a message (RFC 9112 §6). Framing that two parsers could read in two ways is rejected.
 
 use http::{Method, StatusCode, Version};
 
 use crate::http::error::FramingError;
 
-/// How the length of a body is told.
+/// The way in which the length of a body is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// There is no body.
     None,
-    /// Exactly so many bytes.
+    /// Exactly this many bytes.
     Length(u64),
     /// Chunk by chunk.
     Chunked,
-    /// All until the connection closes; responses only.
+    /// Everything until the connection closes; responses only.
     UntilClose,
 }
 
-/// What a head says of where its message and its connection end, collected while its lines are read.
+/// The fields of a head that determine the end of its message and of its connection, collected while its lines are
+/// read.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct FramingFields {
     length: Option<u64>,
@@ -27,7 +28,7 @@ pub(crate) struct FramingFields {
 }
 
 impl FramingFields {
-    /// Takes note of a Content-Length line.
+    /// Records a Content-Length line.
     pub(crate) fn content_length(&mut self, value: &[u8]) -> Result<(), FramingError> {
         if self.length.is_some() {
             return Err(FramingError::SeveralLengths);
@@ -36,7 +37,7 @@ impl FramingFields {
         Ok(())
     }
 
-    /// Takes note of a Transfer-Encoding line.
+    /// Records a Transfer-Encoding line.
     pub(crate) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), FramingError> {
         if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
             return Err(FramingError::UnknownEncoding);
@@ -45,7 +46,7 @@ impl FramingFields {
         Ok(())
     }
 
-    /// Takes note of a Connection line.
+    /// Records a Connection line.
     pub(crate) fn connection(&mut self, value: &[u8]) {
         for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             self.close |= option.eq_ignore_ascii_case(b"close");
@@ -53,17 +54,17 @@ impl FramingFields {
         }
     }
 
-    /// Whether the connection may serve another message after this one (RFC 9112 §9.3).
+    /// Returns true if the connection may serve another message after this one (RFC 9112 §9.3).
     pub(crate) fn persists(self, version: Version) -> bool {
         !self.close && (version >= Version::HTTP_11 || self.keep_alive)
     }
 
-    /// Returns true if nothing tells whether the connection stays: neither a length nor a word on it.
+    /// Returns true if nothing in the head shows that the connection stays open: neither a length nor `keep-alive`.
     pub(crate) fn is_silent(self) -> bool {
         self.length.is_none() && !self.chunked && !self.keep_alive
     }
 
-    /// The framing of a request (RFC 9112 §6.3).
+    /// Returns the framing of a request (RFC 9112 §6.3).
     pub(crate) fn of_request(self, version: Version) -> Result<Framing, FramingError> {
         self.check(version)?;
         Ok(match self.length {
@@ -73,7 +74,7 @@ impl FramingFields {
         })
     }
 
-    /// The framing of a response to `method` (RFC 9112 §6.3).
+    /// Returns the framing of a response to `method` (RFC 9112 §6.3).
     pub(crate) fn of_response(
         self,
         version: Version,
@@ -92,7 +93,7 @@ impl FramingFields {
         })
     }
 
-    /// The Content-Length as it was said: what a HEAD or 304 answers with.
+    /// Returns the Content-Length as received. Responses to HEAD and 304 responses keep it.
     pub(crate) fn length(self) -> Option<u64> {
         self.length
     }
@@ -108,12 +109,12 @@ impl FramingFields {
     }
 }
 
-/// Whether a response with this status has a body at all: 1xx, 204 and 304 never do (RFC 9110 §6.4.1).
+/// Returns true if a response with this status may have a body: 1xx, 204 and 304 never do (RFC 9110 §6.4.1).
 pub(crate) fn may_have_body(status: StatusCode) -> bool {
     !(status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED)
 }
 
-/// `1*DIGIT` (RFC 9110 §8.6), at most 18 digits so that no sum of lengths overflows.
+/// Parses `1*DIGIT` (RFC 9110 §8.6), at most 18 digits so that no sum of lengths overflows.
 fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 {
         return None;

@@ -1,6 +1,6 @@
 //! The head of a message: start line and fields, from bytes to [`http`] types.
 //!
-//! Tokenising is httparse's; what is stricter than it, or a limit, is decided here.
+//! httparse splits a head into tokens. This file adds the stricter rules and the limits.
 
 use std::mem::MaybeUninit;
 
@@ -14,24 +14,24 @@ use crate::config::HeaderCase;
 use crate::http::error::{Error, FramingError};
 use crate::http::fields::Fields;
 
-/// Fields that are parsed on the stack; a limit above it costs an allocation for a head that has more.
+/// The number of fields that are parsed on the stack. A higher limit costs an allocation for each head.
 const FIELDS_INLINE: usize = 100;
 
-/// How large the head of a message may be.
+/// The limits on the head of a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadLimits {
-    /// Header fields.
+    /// The largest number of header fields.
     pub(crate) headers: usize,
-    /// Bytes of the whole head, start line included.
+    /// The largest size of the whole head in bytes, start line included.
     pub(crate) header_bytes: usize,
-    /// Bytes of a request target.
+    /// The largest size of a request target in bytes.
     pub(crate) target_bytes: usize,
     /// With `preserve`, the fields of a request remember the head that they were read from.
     pub(crate) case: HeaderCase,
 }
 
-/// A request head as it was read. Content-Length and Transfer-Encoding are gone from its fields: `framing` is
-/// what they said.
+/// A request head as it was read. Content-Length and Transfer-Encoding are not among its fields; `framing` has their
+/// meaning.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
@@ -39,28 +39,29 @@ pub(crate) struct RequestHead {
     pub(crate) version: Version,
     pub(crate) headers: Fields,
     pub(crate) framing: Framing,
-    /// Whether the client would send another request on this connection.
+    /// True if the client accepts another exchange on this connection.
     pub(crate) persists: bool,
 }
 
-/// A response head as it was read, without its framing fields but for the Content-Length of a HEAD or 304.
+/// A response head as it was read, without its framing fields except for the Content-Length of a HEAD or 304.
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
     pub(crate) headers: Fields,
     pub(crate) framing: Framing,
-    /// Whether the upstream would take another request on this connection.
+    /// True if the upstream accepts another request on this connection.
     pub(crate) persists: bool,
-    /// Nothing in the head tells so: it persists by the version alone.
+    /// True if nothing in the head says so, and the connection persists by its version alone.
     pub(crate) is_silent: bool,
 }
 
-/// Bytes that came and were not used yet.
+/// Bytes that arrived and have not been used yet.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     bytes: Bytes,
-    /// How far the search for the end of the head has come: a client that drips bytes costs each byte once.
+    /// The position that the search for the end of the head has reached. A client that drips bytes thus costs each byte
+    /// once.
     searched: usize,
 }
 
@@ -73,7 +74,7 @@ impl Input {
         &mut self.bytes
     }
 
-    /// Appends what was read.
+    /// Appends bytes that were read.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.bytes.is_empty() {
             self.bytes = chunk;
@@ -85,7 +86,7 @@ impl Input {
         self.bytes = whole.freeze();
     }
 
-    /// Reads a request head if all of it is there.
+    /// Parses a request head if all of it is there.
     ///
     /// # Errors
     /// The head is malformed, ambiguous or over a limit. Nothing after it can be trusted then.
@@ -111,14 +112,15 @@ impl Input {
             return Err(Error::HeadTooLarge);
         }
         let received = self.consume(length);
-        // The route decides later whether the letter case is of use.
+        // The route decides later whether the letter case is needed.
         if limits.case == HeaderCase::Preserve {
             head.headers.remember(received);
         }
         Ok(Some(head))
     }
 
-    /// Reads the head of a response to `method` if all of it is there. Its fields remember it where `case` preserves theirs.
+    /// Parses the head of a response to `method` if all of it is there. Its fields remember the head if `case` is
+    /// `preserve`.
     ///
     /// # Errors
     /// The head is malformed, ambiguous or over a limit.
@@ -156,14 +158,14 @@ impl Input {
         Ok(Some(head))
     }
 
-    /// Takes the head, which is so long, out of the input.
+    /// Takes the head, which has this length, out of the input.
     fn consume(&mut self, length: usize) -> Bytes {
         self.searched = 0;
         self.bytes.split_to(length)
     }
 
-    /// The first bytes are always parsed, so that garbage is found out at once; after that only what may end
-    /// the head is.
+    /// Returns true if a parse may get further than the last one. The first bytes are always parsed, so that garbage is
+    /// found at once. Later bytes are parsed only if they may end the head.
     fn worth_parsing(&mut self) -> bool {
         let first = self.searched == 0;
         let from = self.searched.saturating_sub(3);
@@ -173,7 +175,7 @@ impl Input {
     }
 
     fn check_unfinished(&self, limits: &HeadLimits) -> Result<(), Error> {
-        // A method of any sensible length and two spaces stand before the target.
+        // A method of any sensible length and two spaces precede the target.
         let longest_line = limits.target_bytes.saturating_add(64);
         if self.bytes.len() > longest_line
             && !self.bytes.get(..longest_line).unwrap_or_default().contains(&b'\n')
@@ -194,7 +196,7 @@ impl Input {
     }
 }
 
-/// Hands out room for `limit` fields.
+/// Calls `parse` with room for `limit` fields.
 fn with_fields<'b, T>(limit: usize, parse: impl FnOnce(&mut [MaybeUninit<Header<'b>>]) -> T) -> T {
     if limit <= FIELDS_INLINE {
         let mut inline = [const { MaybeUninit::uninit() }; FIELDS_INLINE];
@@ -263,7 +265,7 @@ fn build_response(
     let mut headers = build_headers(response.headers, bytes, &mut fields)
         .map_err(|error| error.into_error(Error::ResponseFraming, Error::ResponseMalformed))?;
     let framing = fields.of_response(version, method, status).map_err(Error::ResponseFraming)?;
-    // What a GET would have been told (RFC 9110 §8.6); the one case of a length without a body.
+    // This is the length for a GET (RFC 9110 §8.6), and the only case of a length without a body.
     if (method == Method::HEAD || status == StatusCode::NOT_MODIFIED)
         && let Some(length) = fields.length()
     {
@@ -291,13 +293,13 @@ impl FieldError {
     }
 }
 
-/// The fields, as slices of `bytes`, without those of framing, which are taken note of.
+/// Builds the fields as slices of `bytes`. Framing fields are left out and recorded in `framing`.
 fn build_headers(
     fields: &[Header<'_>],
     bytes: &Bytes,
     framing: &mut FramingFields,
 ) -> Result<Fields, FieldError> {
-    // A few more than there are: the gateway adds its own.
+    // Room for a few more, because the gateway adds its own.
     let mut headers = Fields::with_capacity(fields.len() + 6);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())

@@ -1,9 +1,8 @@
 //! HTTP/1.0 and 1.1 (RFC 9112), both sides.
 //!
-//! An engine of our own, on httparse, because the gateway promises what no library's connection shows: framing
-//! that could be read in two ways is refused and not repaired, each limit answers with its own status, interim
-//! responses pass, a retry knows whether a byte was written or read, and an idle connection holds no buffer.
-//! HTTP/2 is hyper's.
+//! This is our own engine, on httparse, because the gateway promises things that no library's connection exposes.
+//! Ambiguous framing is rejected and not repaired, each limit has its own status, and interim responses pass. A retry
+//! knows whether a byte was written or read, and an idle connection holds no buffer. For HTTP/2 the gateway uses hyper.
 
 mod case;
 mod chunked;

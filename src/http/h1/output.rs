@@ -1,4 +1,4 @@
-//! Heads and bodies on their way out: what is to be written next, in as few writes as it takes.
+//! Heads and bodies on their way out, in as few writes as possible.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, Write};
@@ -17,21 +17,21 @@ use crate::http::fields::Fields;
 use crate::net::end_of_turn;
 use crate::net::stream::Stream;
 
-/// Data below this is copied next to its head: one slice is cheaper to write than two.
+/// The size below which data is copied next to its head: one slice is cheaper to write than two.
 pub(crate) const COPY_BELOW: usize = 2 * 1024;
 
-/// Small frames are gathered into one write up to here.
+/// The size up to which small frames are gathered into one write.
 const GATHER_BYTES: usize = 16 * 1024;
 
-/// Room for the head of a usual message.
+/// The room that is reserved for a typical head.
 const HEAD_BYTES: usize = 512;
 
-/// The request as it is sent.
+/// The head of a request as it is sent.
 pub(crate) struct OutgoingHead<'a> {
     pub(crate) method: &'a Method,
-    /// Path and query, as sent.
+    /// The path and query, as sent.
     pub(crate) target: &'a str,
-    /// Without framing fields; with exactly one Host.
+    /// The fields, without those of framing and with exactly one Host.
     pub(crate) headers: &'a Fields,
     /// The `Connection` field: `close`, or `upgrade`.
     pub(crate) connection: Option<&'a str>,
@@ -39,50 +39,50 @@ pub(crate) struct OutgoingHead<'a> {
     pub(crate) case: HeaderCase,
 }
 
-/// Bytes waiting to be written: a head part, at most one chunk of body, and what ends that chunk.
+/// Bytes that wait to be written: a head part, at most one chunk of a body, and the bytes that end that chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     head: Vec<u8>,
     head_written: usize,
     chunk: Bytes,
     tail: &'static [u8],
-    /// Whether TLS holds bytes that were written but not sent.
+    /// True if TLS holds bytes that were written but not sent.
     unflushed: bool,
-    /// Whether the worker's turn was awaited with what waits here.
+    /// True if the end of the worker's turn has been awaited for the waiting bytes.
     turn_awaited: bool,
     /// The letter case of names in the message whose head was pushed last, for its trailers.
     case: HeaderCase,
 }
 
 impl Output {
-    /// Whether all was written and flushed.
+    /// Returns true if everything has been written and flushed.
     pub(crate) fn is_empty(&self) -> bool {
         self.is_taken() && !self.unflushed
     }
 
-    /// Whether the stream has taken all; TLS may still hold some of it back.
+    /// Returns true if the stream has accepted everything. TLS may still hold some of it back.
     fn is_taken(&self) -> bool {
         self.head_written == self.head.len() && self.chunk.is_empty() && self.tail.is_empty()
     }
 
-    /// Whether another frame fits: small ones are gathered up to a bound, a large one is written first.
+    /// Returns true if another frame fits. Small frames are gathered up to a bound; a large one is written first.
     pub(crate) fn takes_more(&self) -> bool {
         self.chunk.is_empty() && self.tail.is_empty() && self.head.len() < GATHER_BYTES
     }
 
-    /// Gives its memory back; for a connection that turns idle.
+    /// Frees the memory of a connection that becomes idle.
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
             *self = Output::default();
         }
     }
 
-    /// Returns the number of bytes that wait in front of what is pushed next.
+    /// Returns the number of bytes that wait in front of the next pushed ones.
     pub(crate) fn waiting(&self) -> u64 {
         (self.head.len() - self.head_written) as u64
     }
 
-    /// Drops what was pushed behind the first `keep` bytes that wait, none of which has been written.
+    /// Drops the bytes that were pushed behind the first `keep` waiting ones. None of them has been written.
     pub(crate) fn retract(&mut self, keep: u64) {
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         self.head.truncate(self.head_written.saturating_add(keep));
@@ -95,7 +95,7 @@ impl Output {
         &mut self.head
     }
 
-    /// An interim response (RFC 9110 §15.2).
+    /// Pushes an interim response (RFC 9110 §15.2).
     pub(crate) fn push_informational(&mut self, status: StatusCode, headers: &Fields) {
         let head = self.head();
         let start = head.len();
@@ -107,8 +107,8 @@ impl Output {
         }
     }
 
-    /// The head of a response. `close` tells the client that no other one follows. Names have the letter case of the head
-    /// that was received, if the fields remember it.
+    /// Pushes the head of a response. The option `close` in `connection` announces that no other response follows.
+    /// Names have the letter case of the head that was received, if the fields remember it.
     pub(crate) fn push_response(
         &mut self,
         status: StatusCode,
@@ -116,7 +116,7 @@ impl Output {
         framing: Framing,
         connection: Option<&'static str>,
     ) {
-        // A small body goes out behind its head, in the same place.
+        // A small body is written behind its head, from the same buffer.
         let body = match framing {
             Framing::Length(length) => usize::try_from(length).ok().filter(|length| *length < COPY_BELOW),
             _ => None,
@@ -138,7 +138,7 @@ impl Output {
         }
     }
 
-    /// The head of a request: Host first (RFC 9110 §7.2), exactly one.
+    /// Pushes the head of a request, with its only Host first (RFC 9110 §7.2).
     pub(crate) fn push_request(&mut self, request: &OutgoingHead<'_>, framing: Framing) {
         let OutgoingHead { method, target, headers, connection, case } = *request;
         let head = self.head();
@@ -154,7 +154,8 @@ impl Output {
                 field(head, name, value);
             }
         }
-        // A body's presence is signalled by its framing (RFC 9112 §6); methods that expect one say "none" by 0.
+        // Framing signals the presence of a body (RFC 9112 §6). Methods that expect one signal its absence by a length
+        // of 0.
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         if framing == Framing::None && expects_body {
             framing_field(head, Framing::Length(0));
@@ -164,12 +165,12 @@ impl Output {
         end_head(head, connection);
         self.case = case;
         if case == HeaderCase::Preserve {
-            // A request of HTTP/2, or of the gateway's own, has no letter case to preserve.
+            // A request of HTTP/2, or one of the gateway's own, has no letter case to preserve.
             recase(&mut self.head, start, headers.received().map_or(b"", |received| received));
         }
     }
 
-    /// A frame of a body; `last` when nothing follows it.
+    /// Pushes a frame of a body. `last` is true if nothing follows it.
     pub(crate) fn push_frame(&mut self, framing: Framing, frame: Frame<Bytes>, last: bool) {
         let chunked = framing == Framing::Chunked;
         match frame.into_data() {
@@ -206,15 +207,15 @@ impl Output {
         }
     }
 
-    /// The end of a body whose last frame did not say that it was the last.
+    /// Pushes the end of a body whose last frame was not marked as the last.
     pub(crate) fn push_end(&mut self, framing: Framing) {
         if framing == Framing::Chunked {
             self.head.extend_from_slice(b"0\r\n\r\n");
         }
     }
 
-    /// Pending until the end of the worker's turn, once, with a small message. A large one takes long enough to write as it
-    /// is, and would be out of the processor's caches by then.
+    /// Waits for the end of the worker's turn, once, if the message is small. A large message takes long enough to
+    /// write as it is, and would have left the processor's caches by then.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_taken() || !self.chunk.is_empty() {
             return Poll::Ready(());
@@ -222,7 +223,7 @@ impl Output {
         end_of_turn::poll_end(&mut self.turn_awaited, cx)
     }
 
-    /// Writes all there is. How many bytes went out is added to `written`.
+    /// Writes everything that waits. The number of written bytes is added to `written`.
     pub(crate) fn poll_write(
         &mut self,
         stream: &mut Stream,
@@ -301,7 +302,7 @@ fn end_head(head: &mut Vec<u8>, connection: Option<&str>) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// Which `Connection` option an answer carries: HTTP/1.0 clients must be told that a connection stays.
+/// Returns the `Connection` option of a response. HTTP/1.0 clients need one to know that a connection stays open.
 pub(crate) fn connection_option(version: Version, close: bool) -> Option<&'static str> {
     match (close, version) {
         (true, _) => Some("close"),
@@ -310,7 +311,7 @@ pub(crate) fn connection_option(version: Version, close: bool) -> Option<&'stati
     }
 }
 
-/// `Date` (RFC 9110 §6.6.1), formatted once a second.
+/// Appends `Date` (RFC 9110 §6.6.1), which is formatted once a second.
 fn date(head: &mut Vec<u8>) {
     thread_local! {
         static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, [b' '; 29])) };

@@ -5,15 +5,15 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::Uri;
 
-/// Reads a request target (RFC 9112 §3.2). `shared` are its bytes, which the URI keeps.
+/// Parses a request target (RFC 9112 §3.2). `shared` has the same bytes, which the URI keeps.
 ///
-/// A path may have `<`, `>` and a backtick, and a query `"`, `<` and `>`, which no URI has (RFC 3986 §2). Clients that build
-/// targets by hand send them, nginx and HAProxy let them pass, and browsers send their escapes. Every reader takes them for the
-/// same, so the escapes are what goes on from here.
+/// A path may have `<`, `>` and a backtick, and a query may have `"`, `<` and `>`, although no URI has them (RFC 3986
+/// §2). Clients that build targets by hand send these characters, nginx and HAProxy let them pass, and browsers send
+/// their escapes. Every reader treats a character and its escape alike, so the gateway continues with the escapes.
 ///
 /// # Errors
-/// In words, for what is no target: a fragment, which never travels (RFC 9112 §3.2) and which [`Uri`] would drop in silence,
-/// or a form that is none.
+/// A text for a target that is invalid: one with a fragment, which is never sent (RFC 9112 §3.2) and which [`Uri`]
+/// would drop silently, or one of an unknown form.
 #[inline]
 pub(crate) fn parse_target(target: &str, shared: Bytes) -> Result<Uri, &'static str> {
     if target.as_bytes().contains(&b'#') {
@@ -26,7 +26,7 @@ pub(crate) fn parse_target(target: &str, shared: Bytes) -> Result<Uri, &'static 
     parsed.map_err(|_| "bad request target")
 }
 
-/// Writes the escapes of characters that no URI has. `None` if there are none.
+/// Escapes the characters that no URI has. Returns `None` if there are none.
 #[cold]
 fn escape(target: &str) -> Option<String> {
     let scheme = if target.starts_with('/') { None } else { target.find("://") };
@@ -47,10 +47,10 @@ fn escape(target: &str) -> Option<String> {
     Some(escaped)
 }
 
-fn push_escaped(escaped: &mut String, text: &str, without_place: &[char]) {
+fn push_escaped(escaped: &mut String, text: &str, forbidden: &[char]) {
     for character in text.chars() {
-        if without_place.contains(&character) {
-            // A String takes whatever is written.
+        if forbidden.contains(&character) {
+            // Writing to a String cannot fail.
             let _never_fails = write!(escaped, "%{:02X}", u32::from(character));
         } else {
             escaped.push(character);

@@ -1,36 +1,36 @@
-//! Brings the path of a request into the one form that is matched *and* forwarded.
+//! Normalisation of a request's path into the one form that is matched *and* forwarded.
 //!
-//! A path that two readers could take for two different ones is refused: an access rule that sees `/public/x`
-//! while the upstream serves `/admin` is worth more to an attacker than the request was to its sender.
+//! A path that two readers could take for two different ones is rejected. An access rule that sees `/public/x` while
+//! the upstream serves `/admin` is worth more to an attacker than such a request is to an honest sender.
 
 use std::borrow::Cow;
 
-/// The reason for which a path is refused. The response to each is 400.
+/// The reason for which a path is rejected. The response to each is 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PathError {
-    /// It does not begin with `/` (RFC 9112 §3.2.1).
+    /// The path does not begin with `/` (RFC 9112 §3.2.1).
     #[error("the path does not begin with `/`")]
     NotAbsolute,
     /// A `%` without two hexadecimal digits after it (RFC 3986 §2.1).
-    #[error("the path has a `%` that no two hexadecimal digits follow")]
+    #[error("the path has a `%` without two hexadecimal digits after it")]
     InvalidEscape,
-    /// `%2F`: a border of segments for those who decode before they split, a plain octet for the others.
+    /// `%2F`: a segment separator to servers that decode before they split, a plain octet to the others.
     #[error(
-        "the path has an encoded slash, which a route takes with `paths: {{ encoded_slash: keep }}` only"
+        "the path has an encoded slash, which a route accepts only with `paths: {{ encoded_slash: keep }}`"
     )]
     EncodedSlash,
-    /// `\` or `%5C`: a border of segments to some servers.
+    /// `\` or `%5C`: a segment separator to some servers.
     #[error("the path has a backslash")]
     Backslash,
-    /// An encoded control character, NUL among them: it ends the path for those who keep it in a C string.
+    /// An encoded control character. NUL is one, and it ends the path in programs that keep it in a C string.
     #[error("the path has an encoded control character")]
     ControlCharacter,
-    /// An octet that has to be escaped in a path: a control, a space, `#`, `?`, anything but ASCII (RFC 3986
+    /// An octet that must be escaped in a path: a control character, a space, `#`, `?`, or anything but ASCII (RFC 3986
     /// §3.3).
     #[error("the path has a character that must be percent-encoded")]
     RawCharacter,
-    /// A segment such as `..;` or `.;x`: a dot segment to servers that cut parameters off before they resolve
-    /// dots. With encoded slashes, `..%2Fx` too: a dot segment to servers that decode before they split.
+    /// A segment such as `..;` or `.;x`, which is a dot segment to servers that cut off parameters before they resolve
+    /// dots. With encoded slashes, `..%2Fx` is one, too: servers that decode before they split see a dot segment.
     #[error("the path has a dot segment hidden before a `;` or beside an encoded slash")]
     HiddenDotSegment,
     /// More `..` than segments before them.
@@ -39,7 +39,7 @@ pub(crate) enum PathError {
 }
 
 impl PathError {
-    /// A name for logs, metrics and `x-gateway-error` that stays the same from version to version.
+    /// Returns a name for logs, metrics and `x-gateway-error` that stays the same from version to version.
     #[must_use]
     pub(crate) fn reason(self) -> &'static str {
         match self {
@@ -55,30 +55,30 @@ impl PathError {
     }
 }
 
-/// The choice about an encoded slash, `%2F`, in a path.
+/// The treatment of an encoded slash, `%2F`, in a path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum EncodedSlash {
-    /// It is refused, because the upstream may take it for a border of segments.
+    /// The path is rejected, because the upstream may take the slash for a segment separator.
     #[default]
     Reject,
-    /// It stays as it is: part of its segment, to the routes and to the upstream alike.
+    /// The slash stays as it is: a part of its segment, to the routes and to the upstream alike.
     Keep,
 }
 
-/// Normalises the path of a request target, without its query, once (RFC 3986 §6.2.2):
+/// Normalises the path of a request target, without its query, exactly once (RFC 3986 §6.2.2):
 ///
-/// - escapes of unreserved characters are decoded (`%7Euser` → `~user`, `%2e` → `.`); the digits of the
-///   others become upper case (`%c3` → `%C3`), and they stay escapes;
-/// - visible characters that no path of a URI has (`"<>^` and backtick, `{|}`, `[]`) become their escapes, which every
-///   reader takes for the same;
-/// - then dot segments are removed (§5.2.4).
+/// - Escapes of unreserved characters are decoded (`%7Euser` → `~user`, `%2e` → `.`). All others stay escapes, with
+///   their digits in upper case (`%c3` → `%C3`).
+/// - Visible characters that no path of a URI has (`"<>^` and backtick, `{|}`, `[]`) become their escapes, which every
+///   reader takes for the same.
+/// - Then dot segments are removed (§5.2.4).
 ///
-/// Empty segments stay: `//a` and `/a` are different paths, to the routes and to the upstream alike.
-/// Normalising again changes nothing. A path in which there is nothing to do, as nearly all are, is borrowed.
+/// Empty segments stay: `//a` and `/a` are different paths, to the routes and to the upstream alike. Normalising again
+/// changes nothing. A path that needs no change is borrowed, and nearly all paths are.
 ///
 /// # Errors
-/// [`PathError`] where the path cannot be read in one way only. `*`, which only OPTIONS may ask for, is
-/// [`PathError::NotAbsolute`]: whoever allows it has to look before.
+/// [`PathError`] if the path can be read in more than one way. `*`, which only OPTIONS may request, is
+/// [`PathError::NotAbsolute`]: a caller that allows it has to check first.
 pub(crate) fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
@@ -102,7 +102,7 @@ const ENCODED_SLASH: &str = "%2F";
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Braces {
     Escape,
-    /// They are a template's.
+    /// Braces stay, because they belong to a template.
     Leave,
 }
 
@@ -126,7 +126,8 @@ fn is_normal(path: &[u8]) -> bool {
 }
 
 /// True for visible ASCII without the characters that [`decode_unreserved`] and [`remove_dot_segments`] judge by their
-/// context. A table, because most paths are short: to compare each byte with each of those costs four times as much.
+/// context. It is a table because most paths are short: comparing each byte with each of those characters costs four
+/// times as much.
 #[allow(clippy::indexing_slicing, reason = "the loop ends with the table")]
 static PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
@@ -161,17 +162,18 @@ fn decode_unreserved(path: &str, slashes: EncodedSlash, braces: Braces) -> Resul
     Ok(decoded)
 }
 
-/// Returns true for a visible character that no path of a URI has (RFC 3986 §3.3). A normalised path has its escape.
+/// Returns true for a visible character that no path of a URI has (RFC 3986 §3.3). A normalised path has its escape
+/// instead.
 pub(crate) const fn is_foreign_to_paths(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// Returns true for an octet of which a normalised path has no escape (RFC 3986 §2.3).
+/// Returns true for an unreserved octet (RFC 3986 §2.3). A normalised path has no escape of one.
 pub(crate) const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Returns the value of a hexadecimal digit. `None` for any other byte, or none.
+/// Returns the value of a hexadecimal digit, or `None` if there is no byte or it is another one.
 pub(crate) fn hex_digit(byte: Option<u8>) -> Option<u8> {
     match byte? {
         digit @ b'0'..=b'9' => Some(digit - b'0'),
@@ -181,8 +183,7 @@ pub(crate) fn hex_digit(byte: Option<u8>) -> Option<u8> {
     }
 }
 
-/// Appends what an escape of `byte` stands for: the octet itself where it is unreserved (RFC 3986 §2.3), else
-/// the escape.
+/// Appends the normal form of an escaped `byte`: the octet itself if it is unreserved (RFC 3986 §2.3), else its escape.
 fn push_escaped(path: &mut String, byte: u8, slashes: EncodedSlash) -> Result<(), PathError> {
     match byte {
         b'/' if slashes == EncodedSlash::Keep => path.push_str(ENCODED_SLASH),
@@ -203,7 +204,7 @@ fn push_escape(path: &mut String, byte: u8) {
     }
 }
 
-/// RFC 3986 §5.2.4, but for `..` at the root, which that section drops and which is refused here.
+/// Removes dot segments (RFC 3986 §5.2.4). Unlike that section, which drops a `..` at the root, it rejects such a path.
 fn remove_dot_segments(path: &str) -> Result<String, PathError> {
     let mut resolved = String::with_capacity(path.len());
     let mut segments = path.split('/').skip(1).peekable();
@@ -220,7 +221,7 @@ fn remove_dot_segments(path: &str) -> Result<String, PathError> {
                 resolved.truncate(parent);
             }
         }
-        // What a dot segment at the end names is a folder: `/a/b/..` is `/a/`.
+        // A dot segment at the end names a folder: `/a/b/..` is `/a/`.
         if segments.peek().is_none() {
             resolved.push('/');
         }
@@ -246,7 +247,7 @@ fn segment_kind(segment: &str) -> Result<SegmentKind, PathError> {
     Ok(SegmentKind::Name)
 }
 
-/// The kind of what stands between two slashes, one of which may be encoded.
+/// Returns the kind of the text between two slashes, one of which may be encoded.
 fn piece_kind(segment: &str) -> Result<SegmentKind, PathError> {
     if !segment.starts_with('.') {
         return Ok(SegmentKind::Name);
@@ -261,9 +262,8 @@ fn piece_kind(segment: &str) -> Result<SegmentKind, PathError> {
     }
 }
 
-/// Brings a path of the configuration into the form in which requests have it. People may write it as they
-/// read it: a space and what is not ASCII are escaped first, so that `/café` finds `/caf%C3%A9`. Braces stay, for
-/// templates.
+/// Normalises a path of the configuration into the form that requests have. It may be written as it is read: spaces and
+/// characters other than ASCII are escaped first, so that `/café` matches `/caf%C3%A9`. Braces stay, for templates.
 ///
 /// # Errors
 /// [`PathError`], as for a request.

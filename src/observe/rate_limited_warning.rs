@@ -1,22 +1,20 @@
-//! Warnings that repeat: the first at once, then at most one per interval.
+//! Rate limits for warnings that repeat: the first passes at once, then at most one per interval.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The moment from which all [`RateLimitedWarning`]s count, so that a time fits into an atomic.
+/// The instant from which all [`RateLimitedWarning`]s measure time, so that a time fits into an atomic.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Lets one warning through per interval and counts those that it holds back. Put one where the event belongs: in the
-/// endpoint, in the pool, or in a `static` beside a log line.
+/// A limit of one warning per interval, with a count of those that are suppressed. Put one where the event belongs: in
+/// the endpoint, in the pool, or in a `static` beside a log line.
 ///
-/// ```
-/// # use std::time::Duration;
-/// # use gateway::warn_limit::Occasional;
-/// static REFUSED: Occasional = Occasional::every(Duration::from_secs(10));
+/// ```ignore
+/// static REFUSED: RateLimitedWarning = RateLimitedWarning::every(Duration::from_secs(10));
 ///
-/// if let Some(held_back) = REFUSED.passes() {
-///     tracing::warn!(held_back, "the pool is full; a request was answered with 503");
+/// if let Some(suppressed) = REFUSED.passes() {
+///     tracing::warn!(suppressed, "the pool is full; a request was answered with 503");
 /// }
 /// ```
 #[derive(Debug)]
@@ -28,15 +26,16 @@ pub(crate) struct RateLimitedWarning {
 }
 
 impl RateLimitedWarning {
-    /// At most one per `interval`; the first passes at once.
+    /// Creates a limit of one warning per `interval`. The first passes at once.
     #[must_use]
     pub(crate) const fn every(interval: Duration) -> Self {
         Self { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
-    /// Whether this one may be logged, and then how many have been held back since the last that was.
+    /// Returns the number of warnings suppressed since the last one that passed, or `None` if this one must be
+    /// suppressed too.
     ///
-    /// Never blocks; of several threads that ask at the same moment exactly one passes.
+    /// It never blocks. Of several threads that call it at the same moment, exactly one passes.
     #[must_use]
     pub(crate) fn passes(&self) -> Option<u64> {
         self.passes_at(EPOCH.elapsed())
@@ -55,7 +54,7 @@ impl RateLimitedWarning {
     }
 }
 
-/// As [`RateLimitedWarning`], for each reason by itself: a frequent one does not silence the first of another.
+/// A [`RateLimitedWarning`] per reason: a frequent reason does not suppress the first warning of another.
 #[derive(Debug)]
 pub(crate) struct OccasionalByReason {
     interval: Duration,
@@ -63,16 +62,17 @@ pub(crate) struct OccasionalByReason {
 }
 
 impl OccasionalByReason {
-    /// At most one message in `interval` for each reason.
+    /// Creates a limit of one warning per `interval` and reason.
     #[must_use]
     pub(crate) const fn every(interval: Duration) -> Self {
         Self { interval, reasons: Mutex::new(Vec::new()) }
     }
 
-    /// Whether a message with this reason may be written now, and how many like it were held back since the last.
+    /// Returns the number of warnings with this reason that were suppressed since the last one that passed, or `None`
+    /// if this one must be suppressed too.
     #[must_use]
     pub(crate) fn passes(&self, reason: &'static str) -> Option<u64> {
-        // There are as many entries as the program has reasons, and only failures come here.
+        // The list has as many entries as the program has reasons, and only failures get here.
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, occasional)) = reasons.iter().find(|(known, _)| *known == reason) {
             return occasional.passes();
@@ -126,7 +126,8 @@ mod tests {
         });
         let passed = passed.into_inner().unwrap();
         assert_eq!(passed.len(), 1);
-        // Threads that lost the race may have been counted before the winner took the count: none is lost, none is told twice.
+        // Threads that lost the race may have been counted before the winner took the count. No count is lost, and none
+        // is reported twice.
         assert_eq!(passed[0] + limit.passes_at(2 * SECOND).unwrap(), 399);
     }
 }

@@ -1,4 +1,4 @@
-//! Times of the log as text, in UTC.
+//! Formatting of the log's timestamps, in UTC.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,8 +8,8 @@ const DAYS_PER_ERA: u64 = 146_097;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Turns times into text, always in the same one of the two ways: it remembers the text of the last second, which is that
-/// of most lines to come.
+/// A formatter of timestamps that caches the text of the last second, because most lines share it. Each instance must
+/// be used for one format only.
 #[derive(Debug, Default)]
 pub(super) struct Calendar {
     second: Option<u64>,
@@ -17,7 +17,7 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    /// `2026-11-22T20:48:43` and the microseconds within that second (RFC 3339, without fraction and zone).
+    /// Returns `2026-11-22T20:48:43` (RFC 3339 without fraction and zone) and the microseconds within that second.
     pub(super) fn rfc3339(&mut self, time: SystemTime) -> (&str, u32) {
         self.render(time, |text, date, [hour, minute, second]| {
             let Date { year, month, day } = date;
@@ -25,7 +25,7 @@ impl Calendar {
         })
     }
 
-    /// `22/Nov/2026:20:48:43`, as the Common Log Format has it, without the zone.
+    /// Returns `22/Nov/2026:20:48:43`, the time of the Common Log Format without the zone.
     pub(super) fn common(&mut self, time: SystemTime) -> &str {
         let (text, _) = self.render(time, |text, date, [hour, minute, second]| {
             let Date { year, month, day } = date;
@@ -40,7 +40,7 @@ impl Calendar {
         time: SystemTime,
         write: impl Fn(&mut String, Date, [u64; 3]) -> std::fmt::Result,
     ) -> (&str, u32) {
-        // A clock before 1970 is a clock that was never set; the log shows the epoch then.
+        // A clock before 1970 was never set. The log then shows the epoch.
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = since_epoch.as_secs();
         if self.second != Some(second) {
@@ -61,12 +61,12 @@ struct Date {
 }
 
 impl Date {
-    /// The Gregorian date of a day counted from 1970-01-01.
+    /// Returns the Gregorian date of a day counted from 1970-01-01.
     ///
     /// Years are taken to begin in March, so that the leap day is the last of its year and a month's first day is a
     /// linear function of its number: 153 days in five months.
     fn of_day(day: u64) -> Self {
-        // Days from 0000-03-01 to 1970-01-01.
+        // The number of days from 0000-03-01 to 1970-01-01.
         let day = day + 719_468;
         let (era, day_of_era) = (day / DAYS_PER_ERA, day % DAYS_PER_ERA);
         let leap_days = day_of_era / 1460 + day_of_era / (DAYS_PER_ERA - 1) - day_of_era / 36_524;

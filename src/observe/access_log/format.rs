@@ -1,4 +1,4 @@
-//! The two looks of a line.
+//! The two formats of a line.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use super::calendar::Calendar;
 
 /// Appends the record as a JSON object and a newline.
 ///
-/// Bytes that are no UTF-8 become U+FFFD; quotes, backslashes and control bytes are escaped, so that a client can't end
-/// the line.
+/// Bytes that are not UTF-8 become U+FFFD. Quotes, backslashes and control bytes are escaped, so that a client cannot
+/// end the line.
 pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'_>) -> io::Result<()> {
     let (time, micros) = calendar.rfc3339(record.started);
     let object = Line {
@@ -80,9 +80,9 @@ struct Line<'a> {
     referer: Option<Cow<'a, str>>,
 }
 
-/// Appends the record in the Combined Log Format, our own fields behind it, and a newline.
+/// Appends the record in the Combined Log Format, followed by the gateway's own fields and a newline.
 ///
-/// The size is always a number, never `-`; what else is missing is `-`.
+/// The size is always a number, never `-`. Any other missing value is `-`.
 pub(super) fn common(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'_>) -> io::Result<()> {
     write!(line, "{} - - [{} +0000] \"", record.client, calendar.common(record.started))?;
     escape(line, record.method.as_bytes())?;
@@ -133,8 +133,8 @@ fn quoted(line: &mut Vec<u8>, value: Option<&[u8]>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes quotes, backslashes and all that is not printable ASCII as `\xHH`, so that nothing a client sends can end the
-/// field, the line, or speak to a terminal.
+/// Writes quotes, backslashes and everything that is not printable ASCII as `\xHH`, so that nothing a client sends can
+/// end the field or the line, or control a terminal.
 fn escape(line: &mut Vec<u8>, value: &[u8]) -> io::Result<()> {
     for &byte in value {
         match byte {
@@ -145,7 +145,7 @@ fn escape(line: &mut Vec<u8>, value: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Milliseconds with microsecond precision.
+/// Returns milliseconds with microsecond precision.
 fn millis(duration: Duration) -> f64 {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     // Exact up to 285 years: 2^53 microseconds.

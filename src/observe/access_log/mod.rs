@@ -1,8 +1,8 @@
 //! The access log: a line per request, written by a thread of its own.
 //!
-//! A worker formats the line into a buffer that is its own and goes on; every few milliseconds the writer takes the
-//! buffers and writes them out. A log that can't keep up (a full disk, a pipe that nobody reads) costs lines, which are
-//! counted, and never holds up a request.
+//! A worker formats the line into its own buffer and continues. Every few milliseconds the writer takes the buffers and
+//! writes them out. A log that cannot keep up (a full disk, a pipe without a reader) drops lines and counts them. It
+//! never delays a request.
 
 mod calendar;
 mod format;
@@ -21,10 +21,10 @@ use writer::{Sink, Writer};
 
 use crate::config::{LogFormat, LogOutput};
 
-/// What the log says of one request. Optional fields are those that a request may not have come to.
+/// The log entry of one request. Optional fields are `None` if the request did not get that far.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<'a> {
-    /// When the request's first byte arrived.
+    /// The arrival time of the request's first byte.
     pub(crate) started: SystemTime,
     /// The client's address; behind a trusted proxy, the address that the proxy named.
     pub(crate) client: IpAddr,
@@ -32,7 +32,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) listener: &'a str,
     /// The method as received.
     pub(crate) method: &'a str,
-    /// Path and query as received, whatever bytes they had.
+    /// Path and query as received, whatever bytes they contain.
     pub(crate) target: &'a [u8],
     /// The protocol version of the client's side.
     pub(crate) version: http::Version,
@@ -42,11 +42,11 @@ pub(crate) struct Entry<'a> {
     pub(crate) status: u16,
     /// The route's name.
     pub(crate) route: Option<&'a str>,
-    /// The upstream endpoint that answered, or was asked last.
+    /// The upstream endpoint that responded, or the last one that was tried.
     pub(crate) endpoint: Option<&'a str>,
-    /// Whether the upstream connection had served another request before.
+    /// True if the upstream connection had served another request before.
     pub(crate) reused: Option<bool>,
-    /// How often the request was sent or meant to be sent upstream; 0 for an answer of our own.
+    /// The number of attempts to send the request upstream; 0 if the gateway responded itself.
     pub(crate) attempts: u32,
     /// Bytes of the request's body.
     pub(crate) request_bytes: u64,
@@ -56,11 +56,11 @@ pub(crate) struct Entry<'a> {
     pub(crate) acquire: Option<Duration>,
     /// Time spent connecting, TLS included; `None` on a reused connection.
     pub(crate) connect: Option<Duration>,
-    /// From the request's header to the first byte of the upstream's response.
+    /// The time from the request's header to the first byte of the upstream's response.
     pub(crate) first_byte: Option<Duration>,
-    /// From the request's header to the end of the response.
+    /// The time from the request's header to the end of the response.
     pub(crate) total: Duration,
-    /// Why it failed: the `x-gateway-error` of the response.
+    /// The reason of a failure: the `x-gateway-error` of the response.
     pub(crate) error: Option<&'static str>,
     /// The `User-Agent` field.
     pub(crate) user_agent: Option<&'a [u8]>,
@@ -68,8 +68,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) referer: Option<&'a [u8]>,
 }
 
-/// An open access log. Cheap to clone; all clones are one log, and with the last of them it ends by itself, once its lines
-/// are written.
+/// An open access log. It is cheap to clone, and all clones are one log. When the last one is dropped, the log writes
+/// its remaining lines and ends.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessLog(Arc<Open>);
 
@@ -80,26 +80,26 @@ struct Open {
     output: Output,
 }
 
-/// Where the lines go.
+/// The destination of the lines.
 #[derive(Debug)]
 enum Output {
-    /// A stream that was open when the process began, by its name.
+    /// A standard stream, by its name.
     Stream(&'static str),
     File(OpenFile),
 }
 
-/// Outcome of [`AccessLog::reopen`].
+/// The outcome of [`AccessLog::reopen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reopened {
-    /// The file was moved or removed, and a new one has its name.
+    /// The file had been moved or removed; a new one has been opened at its path.
     Anew,
-    /// The file is where it was.
+    /// The file has not moved.
     Same,
     /// The log goes to standard output or standard error.
     Stream,
 }
 
-/// Which file was opened, and under which name.
+/// The path and the identity of the open file.
 #[derive(Debug)]
 struct OpenFile {
     path: PathBuf,
@@ -110,7 +110,7 @@ impl AccessLog {
     /// Opens the output and starts the writer.
     ///
     /// # Errors
-    /// When the file can't be opened for appending, or the thread can't be started.
+    /// Returns an error if the file cannot be opened for appending, or if the thread cannot be started.
     pub(crate) fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
         match output {
             LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), Output::Stream("stdout")),
@@ -127,10 +127,11 @@ impl AccessLog {
         Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, output })))
     }
 
-    /// Whether the path of the output still leads to the file that is written to. Not so after a rotation has moved or
-    /// removed it: then the log has to be opened anew. Always so for standard output and standard error.
+    /// Returns true if the output's path still leads to the file that is written to. It returns false after a rotation
+    /// has moved or removed the file, which then has to be opened again. Standard output and standard error are always
+    /// current.
     ///
-    /// Asks the file system, so it belongs on the control side.
+    /// Reads the file system, so call it on the control plane.
     #[must_use]
     pub(crate) fn is_current(&self) -> bool {
         let Output::File(file) = &self.0.output else { return true };
@@ -138,11 +139,11 @@ impl AccessLog {
         fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == id)
     }
 
-    /// Reopens the log's file where it was moved or removed, and writes there from now on. No line is lost meanwhile.
-    /// Belongs on the control side, as [`AccessLog::is_current`] does.
+    /// Reopens the log's file if it was moved or removed. New lines go to the new file, and no line is lost. Call it on
+    /// the control plane, like [`AccessLog::is_current`].
     ///
     /// # Errors
-    /// The file can't be opened; lines still go to the old one.
+    /// Returns an error if the file cannot be opened. Lines still go to the old one.
     pub(crate) fn reopen(&self) -> io::Result<Reopened> {
         let Output::File(file) = &self.0.output else { return Ok(Reopened::Stream) };
         if self.is_current() {
@@ -163,14 +164,14 @@ impl AccessLog {
         }
     }
 
-    /// Returns true if both are the same log: clones of one another.
+    /// Returns true if both are clones of the same log.
     #[must_use]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Adds a line. Never waits for the output; when the lines of this thread fill their buffer (1 MiB), or the log is
-    /// closed, the line is dropped and counted.
+    /// Appends a line. It never waits for the output. If this thread's buffer is full (1 MiB), or the log is closed,
+    /// the line is dropped and counted.
     pub(crate) fn write(&self, record: &Entry<'_>) {
         self.0.writer.append(|lines, calendar| match self.0.format {
             LogFormat::Json => format::json(lines, calendar, record),
@@ -178,25 +179,25 @@ impl AccessLog {
         });
     }
 
-    /// How many lines could not be written since the start.
+    /// Returns the number of lines that could not be written since the start.
     #[must_use]
     pub(crate) fn dropped(&self) -> u64 {
         self.0.writer.dropped()
     }
 
-    /// Writes out what there is and ends the writer; answers whether that was done within `patience`.
+    /// Writes the remaining lines and ends the writer. Returns true if that was done within `patience`.
     ///
-    /// Blocks the calling thread, so it belongs to the end of the process, after the last request; a log that another one
+    /// Blocks the calling thread, so call it at the end of the process, after the last request. A log that a reload
     /// replaces is just dropped.
     pub(crate) fn close(&self, patience: Duration) -> bool {
         self.0.writer.close(patience)
     }
 }
 
-/// Checks that an output could be opened, and creates nothing.
+/// Checks that an output could be opened. Creates nothing.
 ///
 /// # Errors
-/// Why it could not be.
+/// Returns the reason why it cannot be opened.
 pub(crate) fn check_output(output: &LogOutput) -> io::Result<()> {
     let LogOutput::File(path) = output else { return Ok(()) };
     match fs::metadata(path) {
@@ -220,7 +221,7 @@ fn open_file(path: &Path) -> io::Result<(File, FileId)> {
     Ok((file, id))
 }
 
-/// Which file it is, whatever it is called: its device and its number there.
+/// The identity of a file, independent of its name: device and inode.
 type FileId = (u64, u64);
 
 fn file_id(metadata: &Metadata) -> FileId {

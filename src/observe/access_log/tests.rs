@@ -6,7 +6,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A sink that hands over what is written to it, and fails when the receiver is gone.
+/// A sink that passes on what is written to it, and fails when the receiver is gone.
 struct Sink(SyncSender<Vec<u8>>);
 
 impl io::Write for Sink {
@@ -25,7 +25,7 @@ fn log_to_sink(format: LogFormat) -> (AccessLog, Receiver<Vec<u8>>) {
     (AccessLog::to_sink(format, Box::new(Sink(sender)), Output::Stream("stdout")).unwrap(), receiver)
 }
 
-/// All that was written until the log was closed.
+/// Returns everything that was written until the log was closed.
 fn written(log: &AccessLog, receiver: &Receiver<Vec<u8>>) -> String {
     assert!(log.close(PATIENCE), "the log did not end");
     String::from_utf8(receiver.try_iter().flatten().collect()).unwrap()
@@ -57,7 +57,7 @@ fn answered_from_upstream() -> Entry<'static> {
     }
 }
 
-/// A request that never came to a route, of a client that would like to write a line of its own.
+/// A request without a route whose client tries to forge a line of its own.
 fn forged() -> Entry<'static> {
     Entry {
         target: b"/\" 200 1\n\\\x1b[2J\xff",
@@ -167,7 +167,7 @@ fn the_lines_of_all_threads_are_written_before_the_log_has_closed() {
 
 #[test]
 fn lines_that_find_their_buffer_full_are_dropped_and_counted() {
-    // Nobody receives: the writer hangs with the first buffer, as at a pipe that nobody reads.
+    // There is no receiver: the writer blocks on the first buffer, as on a pipe without a reader.
     let (sender, receiver) = sync_channel(0);
     let log = AccessLog::to_sink(LogFormat::Json, Box::new(Sink(sender)), Output::Stream("stdout")).unwrap();
     while log.dropped() == 0 {
@@ -214,7 +214,7 @@ fn the_last_clone_ends_the_writer_after_the_last_line() {
         clone.write(&answered_from_upstream());
     }
     drop(clone);
-    // Its end is that of the channel: the thread had the only sender.
+    // The channel closes with the thread, which had the only sender.
     let mut text = Vec::new();
     loop {
         match receiver.recv_timeout(PATIENCE) {
@@ -235,10 +235,10 @@ fn a_log_is_current_until_its_file_is_moved_replaced_or_removed() {
     assert!(log.is_current());
     std::fs::rename(&path, &moved).unwrap();
     assert!(!log.is_current(), "moved");
-    let anew = open();
-    assert!(anew.is_current() && !log.is_current());
+    let reopened = open();
+    assert!(reopened.is_current() && !log.is_current());
     std::fs::rename(&moved, &path).unwrap();
-    assert!(log.is_current() && !anew.is_current(), "replaced");
+    assert!(log.is_current() && !reopened.is_current(), "replaced");
     std::fs::remove_file(&path).unwrap();
     assert!(!log.is_current(), "removed");
     for output in [LogOutput::Stdout, LogOutput::Stderr] {

@@ -1,4 +1,4 @@
-//! The buffers of the workers and the thread that writes them out.
+//! The workers' line buffers, and the thread that writes them out.
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,36 +9,36 @@ use std::time::{Duration, Instant};
 use super::calendar::Calendar;
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
-/// How many bytes of lines a thread may have waiting: some 3,000 lines, so that a hiccup of the disk costs none.
+/// The size of a thread's line buffer in bytes: some 3,000 lines, so that a hiccup of the disk drops none.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long lines gather before they are written. Short enough for a person who watches, long enough for a hundred lines
-/// in a write at ten thousand requests a second.
+/// The time for which lines gather before they are written. It is short enough for a person who watches, and long
+/// enough for a hundred lines per write at ten thousand requests a second.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Where the lines go.
+/// The destination of the lines.
 pub(super) type Sink = Box<dyn io::Write + Send>;
 
-/// The writing side of a log; its thread ends when this is dropped, after the last line.
+/// The writing side of a log. Its thread ends when this is dropped, after the last line.
 #[derive(Debug)]
 pub(super) struct Writer(Arc<Shared>);
 
-/// What the workers and the writer's thread share.
+/// The state that the workers share with the writer's thread.
 struct Shared {
     shards: Box<[Shard]>,
-    /// Whether the thread has been told that there are lines; spares all workers but the first the telling.
-    told: AtomicBool,
-    /// No line is taken any more: the log was closed, or nobody reads it.
+    /// True if the thread has been notified of new lines. It spares all workers but the first a wake-up.
+    notified: AtomicBool,
+    /// True if no more lines are accepted: the log was closed, or its reader is gone.
     closed: AtomicBool,
     dropped: AtomicU64,
-    /// What is to be written to from now on.
+    /// The sink that replaces the present one, if any.
     next_sink: Mutex<Option<Sink>>,
     thread: OnceLock<Thread>,
     ended: Mutex<bool>,
     ended_now: Condvar,
 }
 
-/// The lines of one worker. Its lock is taken by that worker, and for the time of a swap by the writer.
+/// The lines of one worker. That worker takes the lock for each line, and the writer takes it for a swap.
 #[derive(Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Lines>);
@@ -50,12 +50,11 @@ struct Lines {
 }
 
 impl Writer {
-    /// Starts the thread that writes to `sink`.
     pub(super) fn start(sink: Sink) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             shards: (0..=threads).map(|_| Shard::default()).collect(),
-            told: AtomicBool::new(false),
+            notified: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             next_sink: Mutex::new(None),
@@ -70,25 +69,25 @@ impl Writer {
         Ok(Self(shared))
     }
 
-    /// Lets `format` append a line to this thread's buffer.
+    /// Calls `format` to append a line to this thread's buffer.
     pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendar) -> io::Result<()>) {
         self.0.append(format);
     }
 
-    /// Writes to another sink, from the next lines that are written out.
+    /// Switches to another sink, beginning with the next lines that are written out.
     pub(super) fn redirect(&self, sink: Sink) {
         *lock(&self.0.next_sink) = Some(sink);
-        // At once, for whoever waits for the one before to be let go.
-        self.0.told.store(true, Ordering::Relaxed);
+        // Wake the thread at once, so that the old sink is released without delay.
+        self.0.notified.store(true, Ordering::Relaxed);
         self.0.wake();
     }
 
-    /// How many lines could not be written.
+    /// Returns the number of lines that could not be written.
     pub(super) fn dropped(&self) -> u64 {
         self.0.dropped()
     }
 
-    /// Takes no line any more; answers whether those there are were written within `patience`.
+    /// Stops accepting lines. Returns true if the remaining ones were written within `patience`.
     pub(super) fn close(&self, patience: Duration) -> bool {
         self.0.end();
         let ended = lock(&self.0.ended);
@@ -120,9 +119,9 @@ impl Shared {
             self.drop_lines(1);
         }
         drop(lines);
-        // The writer clears `told` before it locks a buffer. Thus a line that it missed comes from a lock taken after
-        // its own, and the one who wrote that line sees `told` cleared.
-        if !self.told.load(Ordering::Relaxed) && !self.told.swap(true, Ordering::Relaxed) {
+        // The writer clears `notified` before it locks a buffer. A line that it missed was therefore appended under a
+        // later lock, and the worker that appended it sees `notified` cleared.
+        if !self.notified.load(Ordering::Relaxed) && !self.notified.swap(true, Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -131,9 +130,9 @@ impl Shared {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Has the thread write what there is and end.
+    /// Makes the thread write the remaining lines and end.
     fn end(&self) {
-        // Whoever sees this sees the lines that were appended before.
+        // Release: a thread that sees this also sees the lines that were appended before.
         self.closed.store(true, Ordering::Release);
         self.wake();
     }
@@ -148,18 +147,18 @@ impl Shared {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The thread: waits for a line, lets more gather, writes them all.
+    /// Runs the thread: waits for a line, lets more gather, writes them all.
     fn run(&self, mut sink: Sink) {
         let warnings = RateLimitedWarning::every(Duration::from_secs(10));
         let mut bytes = Vec::new();
         let mut dropped = 0;
         loop {
-            while !self.told.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed) {
+            while !self.notified.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed) {
                 thread::park();
             }
             self.gather();
             let closed = self.closed.load(Ordering::Acquire);
-            self.told.store(false, Ordering::Relaxed);
+            self.notified.store(false, Ordering::Relaxed);
             if let Some(next) = lock(&self.next_sink).take() {
                 sink = next;
             }
@@ -183,7 +182,7 @@ impl Shared {
         self.ended_now.notify_all();
     }
 
-    /// Waits until lines have had their time to gather, or the log is closed.
+    /// Waits until lines have had time to gather, or until the log is closed.
     fn gather(&self) {
         let until = Instant::now() + GATHER;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
@@ -200,9 +199,9 @@ impl Shared {
         }
         let Err(error) = sink.write_all(bytes).and_then(|()| sink.flush()) else { return };
         self.drop_lines(bytes.iter().map(|&byte| u64::from(byte == b'\n')).sum());
-        // A full disk may have room again; a pipe whose reader is gone stays broken.
+        // A full disk may have room again later. A pipe whose reader is gone stays broken.
         if error.kind() == ErrorKind::BrokenPipe && !self.closed.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the access log is off from now on: nobody reads its output any more");
+            tracing::warn!("the access log is off from now on: the reader of its output is gone");
         }
     }
 }
@@ -213,14 +212,14 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// A small number that is this thread's own, for choosing a buffer.
+/// Returns a small number that is unique to this thread and selects its buffer.
 fn own_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
     NUMBER.with(|number| *number)
 }
 
-/// Locks, whatever became of the thread that held the lock before: the data is whole after every step.
+/// Locks a mutex and ignores poisoning: the data is consistent after every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

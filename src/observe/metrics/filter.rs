@@ -1,4 +1,4 @@
-//! What the program counts per filter, and what filters count for themselves.
+//! Counters per filter, and the metrics that filters define.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 use super::{Page, Scrape, reasons};
 
-/// The counts of one filter.
+/// The counters of one filter.
 #[derive(Debug)]
 pub(crate) struct FilterStats {
     filter: String,
@@ -27,7 +27,7 @@ struct FilterShard {
 }
 
 impl FilterStats {
-    /// Counts for the filter of this name, with a slot per worker and one for other threads.
+    /// Creates the counters of the filter with this name: a slot per worker and one for other threads.
     #[must_use]
     pub(crate) fn new(filter: &str, workers: usize) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl FilterStats {
         }
     }
 
-    /// A callback has run. `took` is what is to be added to the time of all of them, where this one was timed.
+    /// Counts a callback. If this one was timed, `took` is added to the total time.
     pub(crate) fn called(&self, took: Option<Duration>) {
         let Some(shard) = self.shards.mine() else { return };
         shard.calls.add(1);
@@ -47,27 +47,25 @@ impl FilterStats {
         }
     }
 
-    /// It failed, for this reason.
+    /// Counts a failure by its reason.
     pub(crate) fn failed(&self, reason: &'static str) {
         if let Some(shard) = self.shards.mine() {
             shard.failures.add(reason);
         }
     }
 
-    /// There is one more instance.
     pub(crate) fn instance_started(&self) {
         self.instances.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// There is one less.
     pub(crate) fn instance_ended(&self) {
         self.instances.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// An instance's linear memory has another size.
+    /// Adjusts the total for an instance's linear memory, whose size has changed.
     pub(crate) fn memory_changes(&self, before: usize, now: usize) {
         let change = (now as u64).wrapping_sub(before as u64);
-        // As two's complement, a change to less is an addition, too.
+        // In two's complement, a decrease is a wrapping addition too.
         self.memory_bytes.fetch_add(change, Ordering::Relaxed);
     }
 }
@@ -77,24 +75,24 @@ impl FilterStats {
 pub(crate) struct PluginMetricReport {
     /// The filter's name.
     pub(crate) filter: String,
-    /// The name that the filter has given it.
+    /// The name that the filter has given the metric.
     pub(crate) name: String,
-    /// Its value.
+    /// The current value.
     pub(crate) value: PluginMetricValue,
 }
 
-/// The value of such a metric.
+/// The value of a metric that a filter has defined.
 #[derive(Debug, Clone)]
 pub(crate) enum PluginMetricValue {
     /// A count.
     Counter(u64),
     /// A level.
     Gauge(i64),
-    /// Observations: their sum, and how many fell into each bucket, with its upper bound.
+    /// Observations: their sum, and the number in each bucket by its upper bound.
     Histogram {
-        /// Of all values.
+        /// The sum of all observed values.
         sum: u64,
-        /// Not cumulated.
+        /// Upper bounds and counts, not cumulative.
         buckets: Vec<(f64, u64)>,
     },
 }
@@ -112,7 +110,7 @@ impl Scrape {
         )?;
         page.counter_seconds(
             "gateway_filter_seconds",
-            "Time spent in them, of which every eighth is timed",
+            "Time spent in callbacks, of which every eighth is timed",
             rows.iter().map(|(labels, stats)| {
                 (*labels, Duration::from_nanos(stats.shards.sum(|shard| shard.nanos.value())).as_secs_f64())
             }),
@@ -128,7 +126,7 @@ impl Scrape {
         )?;
         page.gauge(
             "gateway_filter_instances",
-            "Instances that run",
+            "Running instances",
             rows.iter().map(|(labels, stats)| (*labels, stats.instances.load(Ordering::Relaxed))),
         )?;
         page.gauge(
@@ -139,8 +137,8 @@ impl Scrape {
         self.encode_plugin_metrics(page)
     }
 
-    /// What filters have defined. The names are theirs, so they are labels: no filter can take the name of a metric of the
-    /// gateway, or break the page.
+    /// Encodes the metrics that filters have defined. Their names become labels, so that no filter can take the name of
+    /// a metric of the gateway or break the page.
     fn encode_plugin_metrics(&self, page: &mut Page<'_>) -> fmt::Result {
         let labels =
             |metric: &PluginMetricReport| [("filter", metric.filter.clone()), ("name", metric.name.clone())];

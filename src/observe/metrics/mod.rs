@@ -1,7 +1,7 @@
-//! Metrics: the counts, and the only place where their names are written.
+//! Metrics: the counters, and the only place where their names are written.
 //!
-//! The request path counts into slots of its own worker ([`RouteStats`], [`ListenerStats`]); nothing is shared and nothing
-//! is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
+//! The request path counts into slots of its own worker ([`RouteStats`], [`ListenerStats`]); nothing is shared and
+//! nothing is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
 mod filter;
 mod pool_report;
@@ -26,12 +26,12 @@ pub(crate) use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, RouteStats,
 /// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All that one scrape shows.
+/// The sources of one scrape.
 #[derive(Debug)]
 pub(crate) struct Scrape {
     /// The process as a whole.
     pub(crate) process: Arc<ProcessStats>,
-    /// Configurations that serve no more, and that requests may still use.
+    /// The number of earlier configurations that requests may still use.
     pub(crate) older_kept: u64,
     /// Every listener, by its present name.
     pub(crate) listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
@@ -43,19 +43,19 @@ pub(crate) struct Scrape {
     pub(crate) filters: Vec<Arc<FilterStats>>,
     /// The metrics that filters have defined.
     pub(crate) plugin_metrics: Vec<PluginMetricReport>,
-    /// Bytes of request bodies that are kept for another try.
+    /// Bytes of request bodies that are kept for a retry.
     pub(crate) kept_body_bytes: u64,
-    /// Request bodies that were not kept, for want of room.
+    /// Request bodies that were not kept for lack of room.
     pub(crate) unkept_bodies: u64,
     /// Access log lines that could not be written.
     pub(crate) access_log_dropped: u64,
 }
 
 impl Scrape {
-    /// The metrics as OpenMetrics text.
+    /// Renders the metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// None in practice: writing into a string does not fail; the encoder's signature says that it might.
+    /// None in practice: writing to a string cannot fail, but the encoder's signature permits an error.
     pub(crate) fn render(mut self) -> Result<String, fmt::Error> {
         self.pools = PoolReport::merged(self.pools);
         let mut registry = Registry::default();
@@ -83,33 +83,33 @@ impl Scrape {
         let started = process.started().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let workers = u64::try_from(process.workers()).unwrap_or(u64::MAX);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        page.gauge("gateway_build_info", "The version that runs", [(version, 1_u64)])?;
-        page.gauge_of_all("process_start_time_seconds", "When the process started, in Unix time", &started)?;
+        page.gauge("gateway_build_info", "The running version", [(version, 1_u64)])?;
+        page.gauge_of_all("process_start_time_seconds", "Start time of the process, in Unix time", &started)?;
         page.gauge_of_all("gateway_workers", "Workers that serve", &workers)?;
         page.gauge_of_all(
             "gateway_config_generation",
-            "The number of the configuration that serves",
+            "The number of the active configuration",
             &process.generation(),
         )?;
         page.gauge_of_all(
             "gateway_config_live_since_seconds",
-            "When that configuration began to serve, in Unix time",
+            "Time since which that configuration is active, in Unix time",
             &process.live_since(),
         )?;
         page.gauge_of_all(
             "gateway_config_in_sync",
-            "1 while the files on disk are what serves, 0 after a reload of them was refused",
+            "1 while the active configuration matches the files on disk, 0 after a reload of them was refused",
             &u64::from(process.is_in_sync()),
         )?;
         page.gauge_of_all(
             "gateway_config_older_kept",
-            "Configurations before the one that serves, kept for requests that began with them",
+            "Earlier configurations, kept for requests that began with them",
             &self.older_kept,
         )?;
         page.counter_of_all("gateway_config_reloads", "Reloads that took effect", process.reloads())?;
         page.gauge_of_all(
             "gateway_config_reload_duration_seconds",
-            "How long the last of them took, from reading the file until it served",
+            "Duration of the last reload, from reading the file until it was active",
             &process.reload_took().as_secs_f64(),
         )?;
         page.counter_of_all(
@@ -228,7 +228,7 @@ impl Scrape {
     }
 }
 
-/// A metric of a pool: its name, its help, its value.
+/// The name, the help text and the value of a pool's metric.
 type PoolMetric = (&'static str, &'static str, fn(&PoolReport) -> u64);
 
 const POOL_GAUGES: [PoolMetric; 2] = [
@@ -251,11 +251,11 @@ const POOL_COUNTERS: [PoolMetric; 7] = [
 ];
 
 fn pool_labels(pool: &PoolReport) -> [(&str, &str); 3] {
-    // The address keeps apart the addresses that one name resolves to.
+    // The address tells apart the addresses that one name resolves to.
     [("pool", &pool.pool), ("endpoint", &pool.endpoint), ("address", &pool.address)]
 }
 
-/// The labels, and one more.
+/// Returns the labels with one more.
 fn with<'a, const N: usize>(
     labels: [(&'a str, &'a str); N],
     key: &'a str,
@@ -264,7 +264,7 @@ fn with<'a, const N: usize>(
     labels.into_iter().chain([(key, value)]).collect()
 }
 
-/// A row per reason, with the reason as a further label.
+/// Returns a row per reason, with the reason as an additional label.
 fn reasons<'a, const N: usize>(
     labels: [(&'a str, &'a str); N],
     counts: &'a [(&'static str, u64)],
@@ -272,7 +272,7 @@ fn reasons<'a, const N: usize>(
     counts.iter().map(move |(reason, count)| (with(labels, "reason", reason), *count))
 }
 
-/// The text being written. Counters get their `_total` from the encoder.
+/// A page that is being written. The encoder appends `_total` to the names of counters.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {

@@ -1,26 +1,26 @@
-//! What one pool says of its connections to one endpoint: the row of `/pools` and of the pool metrics.
+//! The report of a pool's connections to one endpoint: the row of `/pools` and of the pool metrics.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// The state and the counts of a pool's connections to one endpoint, as of one moment.
+/// The state and the counters of a pool's connections to one endpoint at one moment.
 ///
-/// Counts are since the pool began; a pool that a reload leaves unchanged keeps counting. Reasons are the names that
-/// `x-gateway-error` and the access log use.
+/// Counters start when the pool is created. A pool that a reload leaves unchanged keeps counting. Reasons are the names
+/// that `x-gateway-error` and the access log use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct PoolReport {
-    /// Whose pool it is: a route's name, or that of an upstream that several routes share.
+    /// The owner of the pool: a route's name, or that of an upstream that several routes share.
     pub(crate) pool: String,
-    /// The routes that use it, by name.
+    /// The names of the routes that use it.
     pub(crate) routes: Vec<String>,
     /// The endpoint as the configuration names it: its URL's origin.
     pub(crate) endpoint: String,
-    /// The socket address that its connections go to; empty before the name was resolved.
+    /// The socket address of its connections; empty before the name is resolved.
     pub(crate) address: String,
-    /// Whether the endpoint is gone, from DNS or from the configuration: what still uses it ends in its
-    /// own time, and requests that come from then on go elsewhere.
+    /// True if the endpoint is gone from DNS or from the configuration. Requests that use it still end in their own
+    /// time, and new ones go elsewhere.
     pub(crate) draining: bool,
     /// Connections open and unused.
     pub(crate) idle: u64,
@@ -38,12 +38,12 @@ pub(crate) struct PoolReport {
     pub(crate) reused: u64,
     /// Requests that got a connection, new or reused.
     pub(crate) acquired: u64,
-    /// How long those requests waited for it, all together, dialling included. In JSON: seconds.
+    /// The total time that those requests waited for a connection, dialling included. In JSON: seconds.
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
     pub(crate) acquire_wait: Duration,
     /// Attempts to connect that failed.
     pub(crate) connect_failed: u64,
-    /// Requests tried again because a reused connection turned out to be dead, or a new one could not be opened.
+    /// Requests that were retried because a reused connection turned out to be dead, or a new one could not be opened.
     pub(crate) retried: u64,
     /// TLS handshakes completed, resumed ones among them.
     pub(crate) tls_handshakes: u64,
@@ -58,7 +58,7 @@ pub(crate) struct PoolReport {
 }
 
 impl PoolReport {
-    /// One report for all that have the same labels: an upstream may have an endpoint twice, for twice the connections.
+    /// Merges reports that have the same labels: an upstream may list an endpoint twice, for twice the connections.
     #[must_use]
     pub(super) fn merged(reports: Vec<Self>) -> Vec<Self> {
         let mut merged: Vec<Self> = Vec::with_capacity(reports.len());
@@ -131,8 +131,8 @@ mod tests {
             report("a", 4, "peer"),
             report("a", 8, "error"),
         ]);
-        let told: Vec<_> = merged.iter().map(|one| (&*one.pool, one.opened, one.closed.clone())).collect();
-        assert_eq!(told, [("a", 13, vec![("peer", 5), ("error", 8)]), ("b", 2, vec![("peer", 2)])]);
+        let rows: Vec<_> = merged.iter().map(|one| (&*one.pool, one.opened, one.closed.clone())).collect();
+        assert_eq!(rows, [("a", 13, vec![("peer", 5), ("error", 8)]), ("b", 2, vec![("peer", 2)])]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! What there is one of: the process, and the configuration that serves.
+//! Process-wide metrics and the state of the active configuration.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The counts of the process as a whole; written by the control thread.
+/// The counters of the process as a whole, written by the control thread.
 #[derive(Debug)]
 pub(crate) struct ProcessStats {
     started: SystemTime,
@@ -17,7 +17,7 @@ pub(crate) struct ProcessStats {
 }
 
 impl ProcessStats {
-    /// A process with this many workers, started now, that runs generation 1 of its configuration.
+    /// Creates the counters of a process that starts now, with this many workers and generation 1 of its configuration.
     #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         let started = SystemTime::now();
@@ -33,73 +33,74 @@ impl ProcessStats {
         }
     }
 
-    /// When the process started.
+    /// Returns the start time of the process.
     #[must_use]
     pub(crate) fn started(&self) -> SystemTime {
         self.started
     }
 
-    /// How many workers serve.
+    /// Returns the number of workers.
     #[must_use]
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// A new configuration serves from now on. Answers its number.
+    /// Counts a new active configuration. Returns its number.
     pub(crate) fn next_generation(&self) -> u64 {
         self.live_since.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
         self.is_in_sync.store(true, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// All that a reload has to do is done; it took so long.
+    /// Records a completed reload and its duration.
     pub(crate) fn reloaded(&self, took: Duration) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
         self.reload_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A reload had errors and changed nothing: what is on disk is not what serves.
+    /// Records a reload that had errors and changed nothing: the active configuration no longer matches the files on
+    /// disk.
     pub(crate) fn reload_refused(&self) {
         self.reloads_refused.fetch_add(1, Ordering::Relaxed);
         self.is_in_sync.store(false, Ordering::Relaxed);
     }
 
-    /// What is on disk is again what serves: after an error it was put back as it was.
+    /// Records that the files on disk match the active configuration again, because an edit with errors was reverted.
     pub(crate) fn back_in_sync(&self) {
         self.is_in_sync.store(true, Ordering::Relaxed);
     }
 
-    /// The number of the configuration that serves; the one of the start is 1.
+    /// Returns the number of the active configuration. The one of the start is 1.
     #[must_use]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Since when it serves, in Unix time.
+    /// Returns the time since which it is active, in Unix time.
     #[must_use]
     pub(crate) fn live_since(&self) -> u64 {
         self.live_since.load(Ordering::Relaxed)
     }
 
-    /// Reloads that took effect.
+    /// Returns the number of reloads that took effect.
     #[must_use]
     pub(crate) fn reloads(&self) -> u64 {
         self.reloads.load(Ordering::Relaxed)
     }
 
-    /// How long the last of them took.
+    /// Returns the duration of the last reload that took effect.
     #[must_use]
     pub(crate) fn reload_took(&self) -> Duration {
         Duration::from_nanos(self.reload_nanos.load(Ordering::Relaxed))
     }
 
-    /// Whether the files on disk are what serves.
+    /// Returns true if the files on disk match the active configuration.
     #[must_use]
     pub(crate) fn is_in_sync(&self) -> bool {
         self.is_in_sync.load(Ordering::Relaxed)
     }
 
-    /// Reloads that had errors and changed nothing.
+    /// Returns the number of reloads that had errors and changed nothing.
     #[must_use]
     pub(crate) fn reloads_refused(&self) -> u64 {
         self.reloads_refused.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! Counting without contention: a slot per worker, added up when somebody looks.
+//! Counting without contention: a slot per worker, summed when it is read.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that one thread writes and any thread reads.
 ///
-/// Because there is one writer, adding is a plain load and store instead of a locked instruction. A second writer
-/// would lose counts (never more than that), so each counter lives in a [`Sharded`] slot of one worker.
+/// Because there is one writer, adding is a plain load and store instead of a locked instruction. A second writer would
+/// lose counts (never more than that), so each counter lives in a [`Sharded`] slot of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`; only the thread that owns the counter may call it.
+    /// Adds `n`. Only the thread that owns the counter may call it.
     pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// The number as of now.
+    /// Returns the current number.
     #[must_use]
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -28,18 +28,18 @@ thread_local! {
     static WORKER: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Tells that this thread is worker `worker`; any other thread counts as the control thread.
+/// Marks this thread as worker `worker`. Any other thread counts as the control thread.
 pub(crate) fn enter_worker(worker: usize) {
     WORKER.set(worker);
 }
 
-/// The number of the worker that this thread is; of a thread that is none, a number beyond all of them.
+/// Returns the number of this thread's worker, or a number beyond all workers if the thread is none.
 #[must_use]
 pub(crate) fn this_worker() -> usize {
     WORKER.get()
 }
 
-/// A value per worker, each on cache lines of its own, so that two workers never write to the same line.
+/// A value per worker, each on its own cache lines, so that two workers never write to the same line.
 #[derive(Debug)]
 pub(crate) struct Sharded<T>(Box<[Slot<T>]>);
 
@@ -49,7 +49,7 @@ pub(crate) struct Sharded<T>(Box<[Slot<T>]>);
 struct Slot<T>(T);
 
 impl<T: Default> Sharded<T> {
-    /// A slot for each of the workers 0 to `workers` - 1, and one, numbered `workers`, for the control thread.
+    /// Creates a slot for each of the workers 0 to `workers` - 1, and one, numbered `workers`, for the control thread.
     #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         Self((0..=workers).map(|_| Slot::default()).collect())
@@ -57,7 +57,7 @@ impl<T: Default> Sharded<T> {
 }
 
 impl<T> Sharded<T> {
-    /// The slot of this worker; `None` for a number that no worker has.
+    /// Returns the slot of this worker, or `None` for a number that no worker has.
     #[must_use]
     pub(crate) fn of(&self, worker: usize) -> Option<&T> {
         let slot = self.0.get(worker);
@@ -65,26 +65,27 @@ impl<T> Sharded<T> {
         slot.map(|slot| &slot.0)
     }
 
-    /// The slot of the worker that this thread is; the control thread's for any other thread.
+    /// Returns the slot of this thread's worker, or the control thread's slot for any other thread.
     #[must_use]
     pub(crate) fn mine(&self) -> Option<&T> {
         self.0.get(this_worker()).or(self.0.last()).map(|slot| &slot.0)
     }
 
-    /// Every slot in turn, for reading.
+    /// Iterates over all slots, for reading.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|slot| &slot.0)
     }
 
-    /// The sum over all slots of what `part` answers for each.
+    /// Returns the sum of `part` over all slots.
     pub(crate) fn sum(&self, part: impl Fn(&T) -> u64) -> u64 {
         self.iter().map(part).sum()
     }
 }
 
-/// Counts by a reason that is known only when it happens: a list that grows and never shrinks.
+/// Counts by a reason that is known only when it occurs: a list that grows and never shrinks.
 ///
-/// Reasons are static strings, so there are as many entries as the program has reasons; the first use of one allocates.
+/// Reasons are static strings, so there are as many entries as the program has reasons. The first use of a reason
+/// allocates.
 #[derive(Debug, Default)]
 pub(crate) struct ReasonCounts {
     first: OnceLock<Box<Reason>>,
@@ -98,7 +99,7 @@ struct Reason {
 }
 
 impl ReasonCounts {
-    /// Counts one more of `reason`; only the thread that owns the counts may call it.
+    /// Counts one more of `reason`. Only the thread that owns the counts may call it.
     pub(crate) fn add(&self, reason: &'static str) {
         let mut place = &self.first;
         loop {
@@ -110,7 +111,7 @@ impl ReasonCounts {
         }
     }
 
-    /// All the reasons seen so far, in the order of their first occurrence.
+    /// Iterates over the reasons so far, in the order of their first occurrence.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         std::iter::successors(self.first.get(), |entry| entry.next.get())
             .map(|entry| (entry.name, entry.count.value()))
@@ -123,7 +124,7 @@ impl Reason {
     }
 }
 
-/// Adds up the counts of several slots, sorted by reason.
+/// Returns the sums of several slots' counts, sorted by reason.
 #[must_use]
 pub(crate) fn sum_reasons<'a>(
     counts: impl IntoIterator<Item = &'a ReasonCounts>,

@@ -1,12 +1,12 @@
-//! What the program counts per route and per listener.
+//! Counters per route and per listener.
 
 use std::time::Duration;
 
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 
-/// Upper bounds of the request duration histogram, in seconds; slower ones fall into a last bucket without bound.
+/// Upper bounds of the request duration histogram, in seconds. Slower requests fall into a last bucket without bound.
 ///
-/// From half a millisecond, which is what a request over a kept connection on one machine takes, to the half minute
+/// They reach from half a millisecond, which a request over a kept connection on one machine takes, to the half minute
 /// after which most clients have given up.
 pub(crate) const DURATION_BOUNDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -30,11 +30,11 @@ const DURATION_BOUNDS_NANOS: [u64; 15] = [
     30_000_000_000,
 ];
 
-/// The classes by which finished requests are counted; `none` where the client got no status at all.
+/// The classes by which finished requests are counted; `none` if the client got no status.
 pub(crate) const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The counts of one route. All methods are for the request path: a few plain stores, no allocation but for the first
-/// failure of a kind.
+/// The counters of one route. All methods are cheap enough for the request path: a few plain stores, and no allocation
+/// except for the first failure of a kind.
 #[derive(Debug)]
 pub(crate) struct RouteStats {
     route: String,
@@ -45,7 +45,7 @@ pub(crate) struct RouteStats {
 struct RouteShard {
     begun: Counter,
     finished: [Counter; CODE_CLASSES.len()],
-    // One bucket more than there are bounds: the last has none.
+    // One bucket more than there are bounds: the last one is unbounded.
     durations: [Counter; DURATION_BOUNDS.len() + 1],
     duration_nanos: Counter,
     bytes_in: Counter,
@@ -54,29 +54,29 @@ struct RouteShard {
 }
 
 impl RouteStats {
-    /// Counts for the route of this name, with a slot per worker and one for the control thread.
+    /// Creates the counters of the route with this name: a slot per worker and one for the control thread.
     #[must_use]
     pub(crate) fn new(route: &str, workers: usize) -> Self {
         Self { route: route.to_owned(), shards: Sharded::new(workers) }
     }
 
-    /// The route's name, as it shows in the `route` label.
+    /// Returns the route's name, the value of the `route` label.
     #[must_use]
     pub(crate) fn route(&self) -> &str {
         &self.route
     }
 
-    /// A request of this route begins; [`finish`](Self::finish) must follow, on the same worker.
+    /// Counts the begin of a request. [`finish`](Self::finish) must follow on the same worker.
     pub(crate) fn begin(&self, worker: usize) {
         if let Some(shard) = self.shards.of(worker) {
             shard.begun.add(1);
         }
     }
 
-    /// The request is over: its last byte has gone out, or it never will.
+    /// Counts the end of a request: its last byte has been sent, or never will be.
     ///
-    /// `status` is that of the response that the client got, 0 if it got none (it left, or was cut off). `error` is the
-    /// reason that `x-gateway-error` and the access log show.
+    /// `status` is the status of the response that the client got, or 0 if it got none (it left, or was cut off).
+    /// `error` is the reason that `x-gateway-error` and the access log show.
     pub(crate) fn finish(
         &self,
         worker: usize,
@@ -103,15 +103,15 @@ impl RouteStats {
         }
     }
 
-    /// The sums over all workers.
+    /// Returns the sums over all workers.
     #[must_use]
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
         let mut durations = [0; DURATION_BOUNDS.len() + 1];
         let mut begun = 0;
         for shard in self.shards.iter() {
-            // The finished ones are read before the begun ones: a request that ends in between is then in flight,
-            // rather than one that ended without having begun.
+            // Finished requests are read before begun ones: a request that ends in between then counts as in flight,
+            // and not as one that ended without having begun.
             add_each(&mut codes, &shard.finished);
             add_each(&mut durations, &shard.durations);
             begun += shard.begun.value();
@@ -133,7 +133,7 @@ fn add_each(sums: &mut [u64], counters: &[Counter]) {
     sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.value());
 }
 
-/// What a route has counted so far.
+/// The totals of a route so far.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RouteTotals {
     /// Finished requests, in the order of [`CODE_CLASSES`].
@@ -152,7 +152,7 @@ pub(crate) struct RouteTotals {
     pub(crate) errors: Vec<(&'static str, u64)>,
 }
 
-/// The counts of one listener. It has its name elsewhere: one that is renamed goes on counting.
+/// The counters of one listener. They do not hold its name: a renamed listener keeps counting.
 #[derive(Debug)]
 pub(crate) struct ListenerStats {
     shards: Sharded<ListenerShard>,
@@ -167,20 +167,20 @@ struct ListenerShard {
 }
 
 impl ListenerStats {
-    /// Counts with a slot per worker and one for the control thread.
+    /// Creates the counters: a slot per worker and one for the control thread.
     #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         Self { shards: Sharded::new(workers) }
     }
 
-    /// A connection was accepted; [`closed`](Self::closed) must follow, on the same worker.
+    /// Counts an accepted connection. [`closed`](Self::closed) must follow on the same worker.
     pub(crate) fn accepted(&self, worker: usize) {
         if let Some(shard) = self.shards.of(worker) {
             shard.accepted.add(1);
         }
     }
 
-    /// An accepted connection is gone, for this reason (`client`, `keep_alive`, `drain`, …).
+    /// Counts the end of an accepted connection by its reason (`client`, `keep_alive`, `drain`, …).
     pub(crate) fn closed(&self, worker: usize, reason: &'static str) {
         if let Some(shard) = self.shards.of(worker) {
             shard.ended.add(1);
@@ -188,17 +188,17 @@ impl ListenerStats {
         }
     }
 
-    /// A TLS handshake failed, for this reason; the connection's [`closed`](Self::closed) is counted apart.
+    /// Counts a failed TLS handshake by its reason. The connection's [`closed`](Self::closed) is counted separately.
     pub(crate) fn tls_failed(&self, worker: usize, reason: &'static str) {
         if let Some(shard) = self.shards.of(worker) {
             shard.tls_failed.add(reason);
         }
     }
 
-    /// The sums over all workers.
+    /// Returns the sums over all workers.
     #[must_use]
     pub(crate) fn totals(&self) -> ListenerTotals {
-        // Ended before accepted, for the reason given in `RouteStats::totals`.
+        // Ended connections are read before accepted ones, for the reason given in `RouteStats::totals`.
         let ended = self.shards.sum(|shard| shard.ended.value());
         let accepted = self.shards.sum(|shard| shard.accepted.value());
         ListenerTotals {
@@ -210,7 +210,7 @@ impl ListenerStats {
     }
 }
 
-/// What a listener has counted so far.
+/// The totals of a listener so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListenerTotals {
     /// Connections accepted since the start.

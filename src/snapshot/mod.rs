@@ -1,4 +1,4 @@
-//! As running: what the configuration has become, immutable, one for all workers.
+//! The running form of a configuration: immutable, and shared by all workers.
 
 pub(crate) mod listener;
 pub(crate) mod route_deadline;
@@ -24,68 +24,67 @@ use crate::snapshot::listener::{ListenerId, ListenerSettings};
 use crate::snapshot::route_deadline::{Removal, Removals};
 use crate::upstream::{Targets, Upstream};
 
-/// Everything that a request may need to know.
+/// Everything that the data plane needs to serve requests.
 pub(crate) struct Snapshot {
     /// The settings of the listeners, in the order of the file.
     pub(crate) listeners: Vec<Arc<ListenerSettings>>,
-    /// Which request belongs to which route.
+    /// The routing table.
     pub(crate) router: Router<Arc<Route>>,
-    /// Whose `X-Forwarded-*` is believed.
+    /// Networks whose `X-Forwarded-*` fields are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// What a request needs until its end.
+    /// The counters and logs that a request uses until its end.
     pub(crate) telemetry: Telemetry,
     /// Every upstream with the routes that use it.
     pub(crate) upstreams: Vec<NamedUpstream>,
-    /// Upstreams with connections that are opened before anybody asks for them.
+    /// Upstreams that keep idle connections open ahead of demand.
     pub(crate) warm: Vec<KeptWarm>,
-    /// What ends the streams of routes when they are removed.
+    /// Deadlines for streams of removed routes.
     pub(crate) removals: Removals,
     /// Every plugin that a route uses.
     pub(crate) plugins: Vec<Arc<Plugin>>,
-    /// What plugins share, from one snapshot to the next.
+    /// State that plugins share. Successive snapshots use the same instance.
     pub(crate) services: Arc<Services>,
-    /// Room for the bodies of requests that may go again, from one snapshot to the next.
+    /// Memory for request bodies that may be sent again. Successive snapshots share its accounting.
     pub(crate) kept_bodies: KeptBodies,
 }
 
 /// An upstream whose pools have a `min_idle`.
 pub(crate) struct KeptWarm {
     pub(crate) upstream: Arc<Upstream>,
-    /// How long opening a connection may take.
+    /// The time limit for opening a connection; `None` if the route sets no limit.
     pub(crate) connect: Option<Duration>,
 }
 
-/// Where a request is counted and written down. A long stream holds this and its own route, and lets the rest of
-/// an old snapshot go.
+/// The counters and the log of a request. A long stream holds this and its own route; the rest of an old snapshot is
+/// freed.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
-    /// Where finished requests are written down, if anywhere.
+    /// The access log, unless it is off.
     pub(crate) access_log: Option<AccessLog>,
-    /// Counts of the requests that no route took.
+    /// Counters of requests that match no route.
     pub(crate) unrouted: Arc<RouteStats>,
-    /// Warnings about them.
+    /// The rate limit of warnings about those requests.
     pub(crate) warned: Arc<OccasionalByReason>,
 }
 
-/// An upstream and who uses it.
+/// An upstream and the routes that use it.
 pub(crate) struct NamedUpstream {
-    /// The name under `upstreams`, or the route's where it is the route's own.
+    /// The name under `upstreams`, or the name of the route that defines the upstream inline.
     pub(crate) name: String,
     pub(crate) owner: Owner,
     pub(crate) routes: Vec<String>,
     pub(crate) targets: Arc<Targets>,
 }
 
-/// Whose pools they are: by this they are found again after a reload.
+/// The owner of a set of pools. A reload finds existing pools by their owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     /// An upstream, shared by the routes that name it and set no `pool`.
     Upstream(String),
-    /// A route.
+    /// A route with pools of its own.
     Route(String),
 }
 
-/// A route.
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) stats: Arc<RouteStats>,
@@ -94,42 +93,42 @@ pub(crate) struct Route {
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
     pub(crate) filters: Option<Chain>,
-    /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
+    /// The limit of a request body in bytes. `None` uses the listener's limit, `Some(None)` is no limit.
     pub(crate) body_bytes_max: Option<Option<u64>>,
-    /// The choice about `%2F` in the path.
+    /// The treatment of `%2F` in the path.
     pub(crate) encoded_slash: EncodedSlash,
 }
 
-/// What answers the requests of a route.
+/// The way in which a route produces its response.
 pub(crate) enum Action {
     Upstream(Box<UpstreamRoute>),
     Respond(Respond),
     Redirect(Redirect),
 }
 
-/// How a route uses its upstream.
+/// The settings with which a route forwards to its upstream.
 pub(crate) struct UpstreamRoute {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) host: HostSent,
     /// True if a `Location` that names the upstream is rewritten for the client.
     pub(crate) rewrite_location: bool,
-    /// True if domains and paths of cookies are.
+    /// True if domains and paths of cookies are rewritten for the client.
     pub(crate) rewrite_cookies: bool,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) retry: RetrySettings,
-    /// How request bodies are kept, if requests go again on another connection.
+    /// The buffering of request bodies, if requests can be sent again on another connection.
     pub(crate) keeping: Option<Keeping>,
     /// Protocols that a client may upgrade to.
     pub(crate) upgrade: Vec<String>,
     pub(crate) keep_alive: bool,
-    /// The letter case of field names, of requests and of their responses.
+    /// The letter case of field names in requests and their responses.
     pub(crate) header_case: HeaderCase,
-    /// Where streams are not let finish when a reload has removed the route: what ends them.
+    /// The deadline for this route's streams once a reload has removed the route, if removed routes have one.
     pub(crate) removal: Option<Removal>,
 }
 
-/// The Host that the upstream gets.
+/// The `Host` that is sent to the upstream.
 pub(crate) enum HostSent {
     Upstream,
     Preserve,
@@ -137,7 +136,7 @@ pub(crate) enum HostSent {
 }
 
 impl UpstreamRoute {
-    /// Path and query as they go upstream.
+    /// Returns the path and query that are sent upstream.
     pub(crate) fn target(&self, path: &str, query: Option<&str>, parameters: &Parameters<'_, '_>) -> String {
         let rewritten = self.rewrite.as_ref().map(|rewrite| rewrite.apply(path, parameters));
         let path = rewritten.as_deref().unwrap_or(path);
@@ -151,20 +150,21 @@ impl UpstreamRoute {
 }
 
 impl Snapshot {
-    /// The settings of the listener that had `last` before, or of the one that has its name now: one that was moved to
-    /// another address is a new one, and its routes are those of the old one. `None` where it was removed.
+    /// Returns the current settings of the listener that had the settings `last`, else of the listener that now has its
+    /// name. A listener that moved to another address is a new one, and serves the routes of the old one. Returns
+    /// `None` if the listener was removed.
     pub(crate) fn listener_settings(&self, last: &ListenerSettings) -> Option<&Arc<ListenerSettings>> {
         self.entrance_of(last.id)
             .or_else(|| self.listeners.iter().find(|listener_settings| listener_settings.name == last.name))
     }
 
-    /// The settings of this very listener; `None` where it was removed.
+    /// Returns the settings of the listener with this id, or `None` if it was removed.
     pub(crate) fn entrance_of(&self, id: ListenerId) -> Option<&Arc<ListenerSettings>> {
-        // There are few listeners, and a connection asks once a snapshot.
+        // There are few listeners, and a connection looks its settings up once per snapshot.
         self.listeners.iter().find(|listener_settings| listener_settings.id == id)
     }
 
-    /// The name of every listener, and its counts.
+    /// Returns the name and the counters of every listener.
     pub(crate) fn listener_stats(&self) -> Vec<(Arc<str>, Arc<ListenerStats>)> {
         self.listeners
             .iter()
@@ -172,13 +172,14 @@ impl Snapshot {
             .collect()
     }
 
-    /// Limits the streams of routes that are not among these to this time, where there is one, and of no others.
+    /// Gives the streams of removed routes `time` to end, and lifts the limit of all other routes. `None` lifts every
+    /// limit.
     pub(crate) fn limit_removed_routes(&self, time: Option<Duration>) {
         let names: HashSet<&str> = self.router.routes().map(|(_, route)| &*route.name).collect();
         self.removals.apply(time, |name| names.contains(name));
     }
 
-    /// The pool of every endpoint.
+    /// Returns a report of every endpoint's pool.
     pub(crate) fn pools(&self) -> Vec<PoolReport> {
         let reports = self.upstreams.iter().flat_map(|named| {
             let endpoints = named.targets.upstream().current();
@@ -195,7 +196,7 @@ impl Snapshot {
         reports.collect()
     }
 
-    /// The pools of addresses that are gone from DNS, as long as they have connections.
+    /// Returns reports of pools whose address has left DNS and that still have connections.
     pub(crate) fn draining_pools(&self) -> Vec<PoolReport> {
         let reports = self.upstreams.iter().flat_map(|named| {
             let draining = named.targets.draining().into_iter();
@@ -204,7 +205,7 @@ impl Snapshot {
         reports.collect()
     }
 
-    /// The counts of every route, and of the requests that had none.
+    /// Returns the counters of every route, and those of requests that match no route.
     pub(crate) fn route_stats(&self) -> Vec<Arc<RouteStats>> {
         let routes = self.router.routes().map(|(_, route)| route.stats.clone());
         routes.chain([self.telemetry.unrouted.clone()]).collect()

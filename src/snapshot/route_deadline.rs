@@ -1,5 +1,4 @@
-//! The end of what a removed route has left behind: streams and tunnels, where `shutdown.drain_removed_routes` sets
-//! them a limit.
+//! Deadlines for the streams and tunnels of a route that a reload removed (`shutdown.drain_removed_routes`).
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,33 +15,34 @@ use tokio::time::{Instant, timeout_at};
 use crate::http::body::{Body, Streaming};
 use crate::http::error::Error;
 
-/// What tells the streams of one route that their time is limited. Clones are the same, so that it reaches the streams of
-/// every snapshot that had the route.
+/// The deadline of one route's streams. Clones share it, so that it reaches the streams of every snapshot that had the
+/// route.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Removal(Arc<watch::Sender<Option<Limit>>>);
 
-/// How long the streams of a removed route may go on.
+/// The start and the length of the time that streams of a removed route have left.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     since: Instant,
     time: Duration,
 }
 
-/// Becomes ready when the route's streams are to end.
+/// A future that completes when the stream's deadline passes.
 pub(crate) type Ended = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The [`Removal`]s of routes, by name: of those that a snapshot has, and of those that are gone but have streams yet.
+/// The [`Removal`]s by route name: those of the snapshot's routes, and those of removed routes that still have streams.
 #[derive(Clone, Default)]
 pub(crate) struct Removals(HashMap<String, Weak<watch::Sender<Option<Limit>>>>);
 
 impl Removals {
-    /// Those that somebody still has.
+    /// Returns the entries that are still in use.
     pub(crate) fn living(&self) -> Self {
         let living = self.0.iter().filter(|(_, removal)| removal.strong_count() > 0);
         Self(living.map(|(name, removal)| (name.clone(), removal.clone())).collect())
     }
 
-    /// The one of the route `name`. A route that comes back while it has streams finds the one that it had.
+    /// Returns the [`Removal`] of the route `name`. A route that is restored while its streams run gets its earlier
+    /// one.
     pub(crate) fn of(&mut self, name: &str) -> Removal {
         if let Some(known) = self.0.get(name).and_then(Weak::upgrade) {
             return Removal(known);
@@ -52,7 +52,8 @@ impl Removals {
         new
     }
 
-    /// Limits the streams of routes of which `is_there` says no to this `time`, if any, and those of no others.
+    /// Gives the streams of routes for which `is_there` returns false this `time`, and lifts the limit of all others.
+    /// `None` lifts every limit.
     pub(crate) fn apply(&self, time: Option<Duration>, is_there: impl Fn(&str) -> bool) {
         for (name, removal) in &self.0 {
             if let Some(removal) = removal.upgrade().map(Removal) {
@@ -63,7 +64,7 @@ impl Removals {
 }
 
 impl Removal {
-    /// Limits the route's streams to this time from now on, if they are not limited already; `None` lifts the limit.
+    /// Limits the route's streams to this time from now on, unless they are limited already. `None` lifts the limit.
     fn set(&self, time: Option<Duration>) {
         self.0.send_if_modified(|limit| {
             let changes = limit.is_some() != time.is_some();
@@ -74,20 +75,20 @@ impl Removal {
         });
     }
 
-    /// Waits for the end of the time of a stream that begins now. One that begins after its route was removed, because its
-    /// upstream took so long, has all of it from now on.
+    /// Waits for the deadline of a stream that begins now. A stream that begins after its route was removed, because
+    /// its upstream was slow, has the full time from its own beginning.
     pub(crate) fn ended(&self) -> Ended {
         let (began, removal) = (Instant::now(), self.clone());
         Box::pin(async move {
-            let mut told = removal.0.subscribe();
+            let mut limits = removal.0.subscribe();
             loop {
-                let limit = *told.borrow_and_update();
+                let limit = *limits.borrow_and_update();
                 let until = limit.and_then(|limit| began.max(limit.since).checked_add(limit.time));
-                // The sender is this future's own, so there is no other end to the waiting.
+                // This future holds a sender, so the channel does not close.
                 match until {
-                    None => drop(told.changed().await),
+                    None => drop(limits.changed().await),
                     Some(until) => {
-                        if timeout_at(until, told.changed()).await.is_err() {
+                        if timeout_at(until, limits.changed()).await.is_err() {
                             return;
                         }
                     }
@@ -96,7 +97,8 @@ impl Removal {
         })
     }
 
-    /// A body that ends with [`Error::RouteRemoved`] when the time is over. What is in memory already is sent.
+    /// Wraps a body so that it fails with [`Error::RouteRemoved`] at the deadline. A body that is already in memory is
+    /// sent whole.
     pub(crate) fn bound(&self, body: Body) -> Body {
         if matches!(body, Body::Boxed(_)) {
             Body::boxed(Bounded { body, ended: Some(self.ended()) })
@@ -108,7 +110,8 @@ impl Removal {
 
 struct Bounded {
     body: Body,
-    /// None once the body is all there: what has yet to be written of it is the client's to wait for.
+    /// `None` once the body is complete: the deadline does not apply to bytes that only have to be written to the
+    /// client.
     ended: Option<Ended>,
 }
 
@@ -160,7 +163,7 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(3);
 
-    /// After how many seconds it has ended, if it has within ten.
+    /// Returns the number of seconds until the deadline, or `None` if it takes longer than ten.
     async fn seconds(ended: Ended) -> Option<u64> {
         let began = Instant::now();
         let within = tokio::time::timeout(Duration::from_secs(10), ended).await;
@@ -175,7 +178,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         removals.apply(Some(TIME), |_| false);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        // Another reload does not prolong it.
+        // Another reload does not extend the time.
         removals.apply(Some(TIME), |_| false);
         let late = removal.ended();
         assert_eq!(tokio::join!(seconds(early), seconds(late)), (Some(1), Some(3)));
@@ -190,11 +193,11 @@ mod tests {
         next.of("a");
         next.apply(Some(TIME), |name| name == "a");
         assert_eq!(seconds(stream).await, None);
-        // Without a limit in the configuration there is none for those that are gone.
+        // Without a limit in the configuration, removed routes have none either.
         let stream = next.of("a").ended();
         next.apply(Some(TIME), |_| false);
         next.apply(None, |_| false);
         assert_eq!(seconds(stream).await, None);
-        assert!(next.living().0.is_empty(), "nobody has it any more");
+        assert!(next.living().0.is_empty(), "the removal is still in use");
     }
 }

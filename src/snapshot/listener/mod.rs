@@ -1,7 +1,7 @@
-//! A listener's settings as they run: what its connections, and each of their requests, may need to know of it.
+//! The running form of a listener's settings: all that its connections and their requests read.
 //!
-//! Settings and identity come apart. A listener lives as long as its sockets; its settings are part of a snapshot, and the
-//! next one may have others for it.
+//! Settings and identity are separate. A listener lives as long as its sockets. Its settings are part of a snapshot,
+//! and the next snapshot may have others for it.
 
 mod tls;
 
@@ -20,41 +20,41 @@ use crate::http::h1::HeadLimits;
 use crate::net::tls::TlsError;
 use crate::observe::metrics::ListenerStats;
 
-/// Which listener: stable for as long as it listens, and no other's ever after.
+/// The identity of a listener. It is stable for as long as the listener listens, and is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListenerId(usize);
 
 impl ListenerId {
-    /// One that no listener has had.
+    /// Returns an id that no listener has had.
     pub(crate) fn next() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// As the router has it.
+    /// Returns the number by which the router identifies the listener.
     pub(crate) fn number(self) -> usize {
         self.0
     }
 }
 
-/// The settings of a listener in one snapshot. What a request needs is brought up to date with each request; TLS, protocols
-/// and the PROXY protocol are settled when a connection is accepted.
+/// The settings of a listener in one snapshot. Each request uses the present ones; TLS, protocols and the PROXY
+/// protocol are fixed when a connection is accepted.
 pub(crate) struct ListenerSettings {
     pub(crate) id: ListenerId,
-    /// As it shows in logs and metrics.
+    /// The name in logs and metrics.
     pub(crate) name: Arc<str>,
-    /// The listener's counts, which outlive its settings.
+    /// The listener's counters, which outlive its settings.
     pub(crate) stats: Arc<ListenerStats>,
     /// Limits and timeouts of connections, HTTP/1 and HTTP/2.
     pub(crate) options: Arc<ConnectionLimits>,
-    /// `limits.body`, where a route has none of its own.
+    /// `limits.body`, which applies unless a route sets its own limit.
     pub(crate) body_bytes_max: Option<u64>,
     pub(crate) tls: Option<Tls>,
     pub(crate) tls_handshake: Option<Duration>,
     pub(crate) protocols: Protocols,
-    /// Probes of TCP on its connections.
+    /// The TCP keepalive of its connections.
     pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
-    /// Whether connections of trusted proxies begin with a PROXY header.
+    /// True if connections from trusted proxies begin with a PROXY header.
     pub(crate) proxy_protocol: bool,
     /// `limits.connections`.
     pub(crate) connections: Option<NonZeroU32>,
@@ -62,13 +62,14 @@ pub(crate) struct ListenerSettings {
     pub(crate) connections_per_client: Option<NonZeroU32>,
 }
 
-/// The limits and timeouts of a connection and its requests; `None` is off.
+/// The limits and timeouts of a connection and its requests. `None` is off.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     pub(crate) limits: HeadLimits,
-    /// Drop fields whose names have other characters than letters, digits and dashes (`headers.underscores`).
+    /// True if fields are dropped whose names have characters other than letters, digits and dashes
+    /// (`headers.underscores`).
     pub(crate) drops_unusual_fields: bool,
-    /// A client that has ended its sending half is still answered (`half_close`).
+    /// True if a client that has closed its sending half still gets a response (`half_close`).
     pub(crate) allows_half_close: bool,
     pub(crate) request_header: Option<Duration>,
     pub(crate) request_body: Option<Duration>,
@@ -85,11 +86,11 @@ pub(crate) struct Protocols {
 }
 
 impl ListenerSettings {
-    /// The settings that the configuration has for a new listener, or for the one that `running` is of. TLS that is the
-    /// same as there is taken from there, and its sessions with it.
+    /// Builds the settings of a new listener, or of the listener that has the settings `running`. An unchanged TLS
+    /// configuration is reused, together with its sessions.
     ///
     /// # Errors
-    /// What is wrong with its certificates.
+    /// Returns an error if the certificates cannot be used.
     pub(crate) fn build(
         config: &config::Listener,
         running: Option<&ListenerSettings>,
@@ -142,7 +143,7 @@ impl ListenerSettings {
         })
     }
 
-    /// Whether TLS is off in both, or the same: settings, certificates and keys.
+    /// Returns true if TLS is off in both, or if its settings, certificates and keys are the same.
     pub(crate) fn has_same_tls(&self, other: &ListenerSettings) -> bool {
         match (&self.tls, &other.tls) {
             (None, None) => true,

@@ -1,4 +1,4 @@
-//! TLS of a listener, and whether it is the same as before.
+//! The TLS of a listener, and how a reload detects that it is unchanged.
 
 use tokio_rustls::TlsAcceptor;
 
@@ -8,13 +8,14 @@ use crate::config::{self, TlsVersion};
 use crate::net::tls;
 use crate::net::tls::{ServerTls, TlsError};
 
-/// TLS as a listener runs it.
+/// The running TLS of a listener.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     identity: Identity,
 }
 
-/// What makes two configurations the same: the settings, and what is in the files that they name.
+/// The inputs of a TLS configuration: the settings, and the contents of the files that they name. Equal inputs yield an
+/// equal configuration.
 #[derive(Clone, PartialEq, Eq)]
 struct Identity {
     settings: ServerTls,
@@ -24,10 +25,11 @@ struct Identity {
 }
 
 impl Tls {
-    /// What the settings say, or what runs where that is the same: sessions stay resumable with it.
+    /// Builds TLS from the settings, or reuses the running one if its inputs are the same, so that its sessions stay
+    /// resumable.
     ///
     /// # Errors
-    /// What is wrong with the certificates.
+    /// Returns an error if the certificates cannot be used.
     pub(super) fn build(
         settings: &config::ListenerTls,
         protocols: Protocols,
@@ -44,7 +46,7 @@ impl Tls {
         Ok(Self { acceptor, identity })
     }
 
-    /// Whether both stand for one configuration.
+    /// Returns true if both were built from the same inputs.
     pub(crate) fn is_same(&self, other: &Tls) -> bool {
         self.identity == other.identity
     }
@@ -61,8 +63,8 @@ impl Identity {
         Self { settings, identities, authorities, revocation_lists }
     }
 
-    /// Returns true if both admit the same clients. Then sessions from the one are good for the other: a session resumes
-    /// without its client certificate, so one from before a revocation would get round it.
+    /// Returns true if both admit the same clients, so that sessions of one are valid for the other. A session resumes
+    /// without its client certificate, so a session from before a revocation would bypass it.
     fn admits_the_same(&self, other: &Self) -> bool {
         self.settings.client_auth == other.settings.client_auth
             && self.authorities == other.authorities
@@ -87,7 +89,7 @@ fn server_tls(settings: &config::ListenerTls, protocols: Protocols) -> ServerTls
             crl: auth.crl.clone(),
             required: auth.required,
         }),
-        // HTTP/1.0 last: the server's order counts, and a client that offers both is better served with 1.1.
+        // HTTP/1.0 comes last: the server's order decides, and a client that offers both is better served with 1.1.
         alpn: [
             protocols.h2.then_some(tls::ALPN_H2),
             protocols.h1.then_some(tls::ALPN_H1),

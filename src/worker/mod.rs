@@ -1,4 +1,4 @@
-//! A worker: a thread with its own runtime, sockets, idle connections and nothing that others write to.
+//! A worker: a thread with its own runtime, sockets and idle connections. Other threads write to none of its state.
 
 use std::io;
 use std::rc::Rc;
@@ -23,41 +23,40 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::listener::ListenerId;
 use crate::upstream::{Endpoint, PoolCommands, close_idle_connections, dial, keep_idle_connections};
 
-/// Letters that a worker's mailbox holds.
+/// The capacity of a worker's mailbox, in messages.
 pub(crate) const MAILBOX_LETTERS: usize = 4096;
 
-/// How often a worker looks whether its share of `pool.min_idle` is there.
+/// The interval at which a worker tops up its share of `pool.min_idle`.
 const WARM_EVERY: Duration = Duration::from_millis(500);
 
-/// How long opening such a connection may take where its route sets no limit.
+/// The time limit for opening such a connection if its route sets none.
 const WARM_LIMIT: Duration = Duration::from_secs(10);
 
-/// How far the process is.
+/// The phase of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,
-    /// No new connections; those that are open end with their present request.
+    /// No new connections are accepted; open ones close after their current request.
     Draining,
-    /// Whatever is left is cut off.
+    /// The remaining connections are cut off.
     Ended,
 }
 
-/// What the control side tells a worker. Commands are obeyed in their order.
+/// A command from the control plane to a worker. A worker executes commands in order.
 pub(crate) enum Command {
-    /// Accept on a socket.
+    /// Accepts connections on a socket.
     UnregisteredSocket(UnregisteredSocket),
-    /// Accept no more on a listener's socket; its connections end with their present request.
+    /// Stops accepting on a listener's socket. Its connections close after their current request.
     End(ListenerId),
-    /// Start the instances of plugins that there are none of yet, and say when that is done.
+    /// Starts missing instances of these plugins, and notifies the sender when that is done.
     StartFilters(Arc<[Arc<Plugin>]>, oneshot::Sender<()>),
-    /// Report that the worker takes commands.
+    /// Reports that the worker is executing commands.
     Ping(oneshot::Sender<()>),
-    /// Let go of the snapshot before the present one, and say whether all commands since the last such one could be
-    /// obeyed.
+    /// Releases the previous snapshot, and reports whether all commands since the last refresh succeeded.
     Refresh(oneshot::Sender<io::Result<()>>),
 }
 
-/// What a worker starts with.
+/// The parts that a worker is started with.
 pub(crate) struct WorkerParts {
     pub(crate) number: usize,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
@@ -66,11 +65,11 @@ pub(crate) struct WorkerParts {
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-/// Starts a worker and waits until it takes commands. Its thread ends when it has drained, or when the process has
+/// Starts a worker and waits until it executes commands. Its thread ends when it has drained, or when the process has
 /// ended.
 ///
 /// # Errors
-/// The operating system has no thread or event queue to give.
+/// Returns an error if the operating system cannot provide a thread or an event queue.
 pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", parts.number);
     let (started, starts) = std::sync::mpsc::sync_channel(1);
@@ -90,11 +89,12 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
         runtime.block_on(run(parts.snapshot, parts.worker_channel, parts.commands, parts.phase));
         cut_off();
         drop(runtime);
-        // What cut-off requests gave back last; a thread's own destructors come too late for that.
+        // Cut-off requests have just returned connections and instances. Thread-local destructors would run too late to
+        // close them.
         close_idle_connections();
         end_instances();
     })?;
-    starts.recv().map_err(|_panicked| io::Error::other("a worker ended as it started"))??;
+    starts.recv().map_err(|_panicked| io::Error::other("a worker ended during its start"))??;
     Ok(thread)
 }
 
@@ -126,17 +126,16 @@ async fn run(
     }
 }
 
-/// The listeners of one worker.
 struct WorkerListeners {
     current: Rc<CurrentSnapshot>,
-    /// Of the listeners that accept here, and of those that were ended and still have connections.
+    /// The drain signals of the listeners that accept here, and of ended listeners that still have connections.
     drains: Vec<(ListenerId, DrainSignal)>,
-    /// What went wrong since somebody asked.
+    /// The last failure since the previous refresh.
     failed: io::Result<()>,
 }
 
 impl WorkerListeners {
-    /// Obeys commands until the process stops serving.
+    /// Executes commands until the process stops serving.
     async fn obey_while_serving(
         &mut self,
         mut commands: mpsc::Receiver<Command>,
@@ -144,7 +143,7 @@ impl WorkerListeners {
     ) {
         while *phase.borrow_and_update() == Phase::Serving {
             tokio::select! {
-                // The channel ends with the process: both ways the loop is over.
+                // The channel closes with the process. Either way the loop ends.
                 changed = phase.changed() => if changed.is_err() { return },
                 Some(command) = commands.recv() => self.obey(command),
             }
@@ -160,17 +159,17 @@ impl WorkerListeners {
             Command::StartFilters(plugins, done) => {
                 tokio::task::spawn_local(async move {
                     start_instances(&plugins).await;
-                    // The sender may have given up.
+                    // The requester may have timed out.
                     done.send(()).ok();
                 });
             }
-            // The watchdog may have given up.
+            // The watchdog may have stopped waiting.
             Command::Ping(done) => drop(done.send(())),
             Command::Refresh(done) => {
                 self.current.load();
                 tokio::task::spawn_local(keep_filters(self.current.clone()));
                 self.drains.retain(|(_, drain)| !drain.is_started() || drain.open() > 0);
-                // Whoever asked may have given up.
+                // The requester may have timed out.
                 drop(done.send(std::mem::replace(&mut self.failed, Ok(()))));
             }
         }
@@ -197,7 +196,6 @@ impl WorkerListeners {
         self.drains.iter().for_each(|(_, drain)| drain.start());
     }
 
-    /// Waits until no connection is open.
     async fn empty(&self) {
         for (_, drain) in &self.drains {
             drain.empty().await;
@@ -209,18 +207,18 @@ impl WorkerListeners {
     }
 }
 
-/// Starts the filters of the present snapshot, and ends those of earlier ones.
+/// Starts the filters of the current snapshot, and ends those of earlier ones.
 async fn keep_filters(current: Rc<CurrentSnapshot>) {
     let snapshot = current.load();
     keep_instances(&snapshot.plugins).await;
 }
 
-/// Keeps this worker's share of `pool.min_idle` connections open. Is ended when draining begins.
+/// Keeps this worker's share of `pool.min_idle` connections open. The task is aborted when draining begins.
 async fn keep_warm(current: Rc<CurrentSnapshot>) {
     loop {
         let mut warming = JoinSet::new();
         for kept in &current.load().warm {
-            // Even where the route has no limit, the next look must come.
+            // Even without a limit of the route, the next round must come.
             let limit = kept.connect.unwrap_or(WARM_LIMIT);
             for endpoint in kept.upstream.current().iter() {
                 warming.spawn_local(warm(endpoint.clone(), limit));
@@ -231,8 +229,8 @@ async fn keep_warm(current: Rc<CurrentSnapshot>) {
     }
 }
 
-/// Opens what is missing, at most as many as there are to be: an endpoint that closes each at once is no reason to
-/// spin. A failure was logged; the next look tries again.
+/// Opens the missing connections, at most `min_idle` of them: an endpoint that closes each one at once must not cause a
+/// busy loop. A failure has been logged, and the next round tries again.
 async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
     let timer = Timer::default();
     for _ in 0..endpoint.pool().settings().min_idle {

@@ -1,4 +1,4 @@
-//! Draining: the word that connections are to end when their present request has, and the end of those that did not.
+//! Draining: notifies connections that they must close after the current request, and cuts off those that do not.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,27 +9,27 @@ use tokio::time::Instant;
 
 use crate::net::timer::Timer;
 
-/// What a client that has just come may still take when draining begins, for its handshake, and then for the first bytes of
-/// its request: a few round trips.
+/// The time that a newly connected client still has when draining begins, for its handshake and then for the first
+/// bytes of its request: a few round trips.
 pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static IS_CUT_OFF: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Tells that this worker is at its end: what it has not done yet, it never will.
+/// Marks this worker as ending. It completes nothing that is unfinished now.
 pub(crate) fn cut_off() {
     IS_CUT_OFF.set(true);
 }
 
-/// Whether what is dropped now is dropped because its worker ends.
+/// Returns true if values are dropped now because their worker ends.
 pub(crate) fn is_cut_off() -> bool {
     IS_CUT_OFF.get()
 }
 
-/// A drain signal for the connections of one worker, and the count of them.
+/// A drain signal for the connections of one worker, and their count.
 ///
-/// A connection registers once and is woken once; asking costs it a load. Clones share the signal.
+/// A connection registers once and is woken once; a check costs it one load. Clones share the signal.
 #[derive(Clone, Default)]
 pub(crate) struct DrainSignal(Rc<State>);
 
@@ -44,20 +44,20 @@ struct Guards {
     wakers: Vec<Option<Waker>>,
     free: Vec<usize>,
     taken: usize,
-    /// Those of them that accept; all others are connections.
+    /// The taken guards of tasks that accept; all others are connections.
     acceptors: usize,
-    /// Woken when the last connection has gone.
+    /// The task that is woken when the last connection has gone.
     waiting: Option<Waker>,
 }
 
-/// A connection's place: it counts as open until this is dropped.
+/// A connection's registration. The connection counts as open until this is dropped.
 pub(crate) struct DrainGuard {
     drain: DrainSignal,
     index: usize,
     kind: Kind,
 }
 
-/// What a seat is for.
+/// The kind of task that holds a guard.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Connection,
@@ -67,12 +67,12 @@ enum Kind {
 }
 
 impl DrainSignal {
-    /// Whether draining has begun.
+    /// Returns true if draining has begun.
     pub(crate) fn is_started(&self) -> bool {
         self.0.started.get()
     }
 
-    /// Begins to drain, and wakes every connection that waits for it.
+    /// Starts draining, and wakes every connection that waits for it.
     pub(crate) fn start(&self) {
         self.0.started.set(true);
         let wakers: Vec<Waker> = {
@@ -82,22 +82,22 @@ impl DrainSignal {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Counts a connection.
+    /// Registers a connection.
     pub(crate) fn guard(&self) -> DrainGuard {
-        self.seat_of(Kind::Connection)
+        self.register(Kind::Connection)
     }
 
-    /// Returns a seat for a task that accepts: the drain waits for it as for a connection.
+    /// Registers a task that accepts. The drain waits for it as for a connection.
     pub(crate) fn acceptor_guard(&self) -> DrainGuard {
-        self.seat_of(Kind::Acceptor)
+        self.register(Kind::Acceptor)
     }
 
-    /// A place for a task that is no connection: it hears of the drain, and holds nothing up.
+    /// Registers a task that is not a connection. It is notified of the drain but does not delay it.
     pub(crate) fn uncounted_guard(&self) -> DrainGuard {
-        self.seat_of(Kind::Uncounted)
+        self.register(Kind::Uncounted)
     }
 
-    fn seat_of(&self, kind: Kind) -> DrainGuard {
+    fn register(&self, kind: Kind) -> DrainGuard {
         let mut guards = self.0.guards.borrow_mut();
         guards.taken += usize::from(kind != Kind::Uncounted);
         guards.acceptors += usize::from(kind == Kind::Acceptor);
@@ -108,7 +108,7 @@ impl DrainSignal {
         DrainGuard { drain: self.clone(), index, kind }
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections, with the tasks that accept.
     pub(crate) fn open(&self) -> usize {
         self.0.guards.borrow().taken
     }
@@ -134,12 +134,12 @@ impl DrainSignal {
 }
 
 impl DrainGuard {
-    /// Whether draining has begun.
+    /// Returns true if draining has begun.
     pub(crate) fn is_draining(&self) -> bool {
         self.drain.is_started()
     }
 
-    /// Ready when draining has begun.
+    /// Resolves when draining has begun.
     pub(crate) fn poll_draining(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_draining() {
             return Poll::Ready(());
@@ -153,8 +153,9 @@ impl DrainGuard {
         Poll::Pending
     }
 
-    /// As [`DrainGuard::poll_draining`], for a connection that waits for a request. Where that is its first, awaited since
-    /// `began`, the client has [`DRAIN_PATIENCE`] from then on: closed at once, it would have been let in for nothing.
+    /// Resolves like [`DrainGuard::poll_draining`], for a connection that waits for a request. If it has waited for its
+    /// first request since `began`, the client has [`DRAIN_PATIENCE`] from then on. An immediate close would waste the
+    /// connection that was just accepted.
     pub(crate) fn poll_draining_idle(
         &self,
         cx: &mut Context<'_>,
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(drain.open(), 1);
         drop(second);
         drain.empty().await;
-        // A freed place is used again.
+        // A freed index is used again.
         assert_eq!(drain.guard().index, 1);
     }
 

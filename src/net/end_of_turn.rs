@@ -1,8 +1,9 @@
-//! Turns of a worker's event loop: what has arrived is read first, all of it, and what is small is sent at the end, together.
+//! Turns of a worker's event loop: everything that has arrived is read first, and small messages are sent together at
+//! the end.
 //!
-//! To send wakes whoever waits for it. A peer on the same machine that is woken for one message is done with it, and asleep
-//! again, before the next one comes; and to wake somebody costs more than to write the message. Of messages that come at once
-//! it takes one after the other.
+//! Sending wakes the peer that waits for the message, which costs more than writing the message. A peer on the same
+//! machine that is woken for one message has handled it, and is asleep again, before the next one comes. If messages
+//! arrive together, it handles one after the other.
 
 use std::cell::Cell;
 use std::future::Future as _;
@@ -10,26 +11,26 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 thread_local! {
-    /// Whether something was sent since this worker last slept.
+    /// True if something was sent since this worker last slept.
     static HAS_SENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The worker has nothing to do, and sleeps until something arrives.
+/// Notes that the worker has nothing to do and sleeps until something arrives.
 pub(crate) fn sleeps() {
     HAS_SENT.set(false);
 }
 
-/// Waits for the end of the worker's turn, before something small is sent. The first after a sleep need not wait: it may well be
-/// the only one.
+/// Waits for the end of the worker's turn before a small message is sent. The first message after a sleep need not
+/// wait, because it may well be the only one.
 pub(crate) async fn end() {
     if HAS_SENT.replace(true) {
-        // Behind all tasks that are ready, and behind those of which the reactor has yet to hear.
+        // This yields to all ready tasks, and to those whose events the reactor has yet to see.
         tokio::task::yield_now().await;
     }
 }
 
-/// As [`end`], for what is polled: pending once at the most, and the task is woken at the end of the turn. Whether that was
-/// `awaited` is remembered by the caller, with what it sends.
+/// Polls for what [`end`] awaits: pending at most once, and the task is woken at the end of the turn. The caller keeps
+/// `awaited` together with the bytes that it sends.
 pub(crate) fn poll_end(awaited: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
     if std::mem::replace(awaited, true) { Poll::Ready(()) } else { pin!(end()).poll(cx) }
 }

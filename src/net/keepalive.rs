@@ -4,7 +4,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::config::KeepaliveSettings;
 
-/// Sets the probes of a socket; `None` for none. Of a socket that listens, connections inherit them as they come in.
+/// Sets the probes of a socket, or none. Accepted connections inherit them from a listening socket.
 pub(crate) fn set_keepalive(socket: &SockRef<'_>, keepalive: Option<KeepaliveSettings>) {
     let set = match keepalive {
         None => socket.set_keepalive(false),
@@ -13,7 +13,7 @@ pub(crate) fn set_keepalive(socket: &SockRef<'_>, keepalive: Option<KeepaliveSet
         ),
     };
     if let Err(error) = set {
-        // The peer may have gone meanwhile; a connection without probes serves as well.
+        // The peer may have gone meanwhile, and a connection without probes works, too.
         tracing::debug!("keepalive could not be set: {error}");
     }
 }

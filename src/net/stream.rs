@@ -13,31 +13,31 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// What one read asks for: a 64 KiB body together with its head.
+/// The size of one read: a 64 KiB body together with its head.
 const READ_BYTES: usize = 68 * 1024;
 
-/// Reads below this are copied out of the worker's read buffer instead of keeping a slice of it alive, so that
-/// a few hundred bytes held for long (the headers of a slow request) do not pin the whole buffer.
+/// The size below which a read is copied out of the worker's read buffer instead of keeping a slice of it alive. A few
+/// hundred bytes that are held for long (the headers of a slow request) thus do not pin the whole buffer.
 const COPY_BELOW: usize = 8 * 1024;
 
 thread_local! {
-    /// Where every read of this worker lands first: a connection that waits for bytes holds no buffer.
+    /// The buffer of every read of this worker. A connection that waits for bytes holds no buffer.
     static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// A TCP socket that can take bytes back, and that can move to another worker: it leaves its reactor with
-/// [`Socket::detach`] and joins that of the worker which polls it next.
+/// A TCP socket that can take bytes back, and that can move to another worker. It leaves its reactor with
+/// [`Socket::detach`], and joins the reactor of the worker that polls it next.
 #[derive(Debug)]
 pub(crate) struct Socket {
     inner: Inner,
-    /// Bytes that were read to find out what they are, and that are to be read again.
+    /// Bytes that were read to detect the protocol, and that will be read again.
     unread: Bytes,
     written: Written,
 }
 
-/// How often a socket was written to. Nagle's algorithm has the second write wait for the acknowledgement of the first,
-/// which the peer may delay: it is switched off then, and not for sockets that are written to once. (Of one write, Linux
-/// sends all at once, its small end too.)
+/// The number of writes to a socket. Nagle's algorithm delays the second write until the first is acknowledged, and the
+/// peer may delay that. The algorithm is switched off at the second write, so sockets that are written to once skip the
+/// call. (Linux sends all of one write at once, its small end included.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     Never,
@@ -46,7 +46,7 @@ enum Written {
     Again,
 }
 
-/// What a socket has to be read.
+/// The reason for which a socket is readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrived {
     Bytes,
@@ -96,7 +96,7 @@ impl Socket {
         }
     }
 
-    /// Writes by `write`, and without delay from the second time on.
+    /// Writes by `write`. From the second write on, Nagle's algorithm is off.
     fn poll_written(
         &mut self,
         write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
@@ -124,7 +124,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Asks the kernel, and not the reactor, which may not have heard of it yet.
+    /// Checks with the kernel, because the reactor may not know of it yet.
     fn arrived(&mut self) -> Option<Arrived> {
         if !self.unread.is_empty() {
             return Some(Arrived::Bytes);
@@ -152,17 +152,17 @@ impl Socket {
 /// A plain or TLS stream, of the server or the client side.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Bytes as they are.
+    /// A socket without TLS.
     Plain(Socket),
-    /// rustls on top; boxed, because its state is some 1.5 KiB.
+    /// rustls on top of a socket. It is boxed because its state is some 1.5 KiB.
     Tls(Box<TlsStream<Socket>>),
-    /// A pipe without system calls, for `bench`; and a closed socket, for what only a socket does.
+    /// A pipe without system calls, for `bench`, and a closed socket for operations that only a socket has.
     #[cfg(feature = "bench-internals")]
     Memory(Box<(tokio::io::DuplexStream, Socket)>),
 }
 
 impl Stream {
-    /// Puts bytes back in front of those to come; of a plain stream, for TLS has its own framing.
+    /// Puts bytes back in front of those to come. It only applies to a plain stream, because TLS has its own framing.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
         if let Stream::Plain(socket) = self {
             socket.unread(bytes);
@@ -174,18 +174,18 @@ impl Stream {
         Stream::Plain(Socket::new(socket))
     }
 
-    /// One end of a pipe in memory.
+    /// Wraps one end of a pipe in memory.
     #[cfg(feature = "bench-internals")]
     pub(crate) fn memory(pipe: tokio::io::DuplexStream) -> Self {
         Stream::Memory(Box::new((pipe, Socket::closed())))
     }
 
-    /// A stream that is no more: what stays behind when another owner takes one over.
+    /// Creates a closed stream, which stays behind when another owner takes one over.
     pub(crate) fn closed() -> Self {
         Stream::Plain(Socket::closed())
     }
 
-    /// Whether its bytes are those on the wire.
+    /// Returns true if the stream's bytes go over the wire unencrypted.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Stream::Plain(_))
     }
@@ -207,7 +207,7 @@ impl Stream {
         self.socket().detach()
     }
 
-    /// Makes the coming close a reset: the peer must not take what it has for the whole message.
+    /// Makes the coming close a reset, so that the peer does not mistake what it has for the whole message.
     pub(crate) fn abort_on_close(&mut self) {
         self.socket().abort_on_close();
     }
@@ -225,12 +225,12 @@ impl Stream {
         self.arrived() == Some(Arrived::Bytes)
     }
 
-    /// Returns what waits to be read, even if the reactor does not know of it yet.
+    /// Returns the reason for which the stream is readable, even if the reactor does not know of it yet.
     pub(crate) fn arrived(&mut self) -> Option<Arrived> {
         self.socket().arrived()
     }
 
-    /// Reads what is there, up to 68 KiB; an empty chunk is the end of the stream.
+    /// Reads the available bytes, up to 68 KiB. An empty chunk is the end of the stream.
     pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             buffer.reserve(READ_BYTES);

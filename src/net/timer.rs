@@ -1,9 +1,9 @@
 //! One timer per task, armed lazily.
 //!
-//! A connection has many deadlines, nearly all of which pass unused: a new one each time a header is awaited,
-//! a body stalls or the connection turns idle. Arming a runtime timer for each would be the dearest part of a
-//! small request, so a task keeps a single timer: it is only moved when a deadline *earlier* than the armed
-//! one appears. When it fires for a deadline that has moved on, it is armed again for the real one.
+//! A connection has many deadlines, and nearly all of them pass unused: there is a new one each time that a header is
+//! awaited, a body stalls or the connection turns idle. Arming a runtime timer for each would be the most expensive
+//! part of a small request. So a task keeps a single timer, which only moves when a deadline *earlier* than the armed
+//! one appears. If it fires for a deadline that has moved on, it is armed again for the real one.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,12 +18,12 @@ use tokio::time::{Instant, Sleep};
 #[derive(Clone, Default)]
 pub(crate) struct Timer(Rc<RefCell<Option<Pin<Box<Sleep>>>>>);
 
-/// The deadline passed first.
+/// The error that the deadline passed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
 impl Timer {
-    /// Ready when `deadline` has passed; `None` is never.
+    /// Resolves when `deadline` has passed; `None` means never.
     pub(crate) fn poll_elapsed(&self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
         let Some(deadline) = deadline else { return Poll::Pending };
         let mut slot = self.0.borrow_mut();
@@ -57,13 +57,13 @@ impl Timer {
     }
 }
 
-/// The instant `after` from now; `None` stays "never".
+/// Returns the instant `after` from now; `None` means never.
 pub(crate) fn deadline(after: Option<Duration>) -> Option<Instant> {
     // A duration beyond what the clock can hold is as good as never.
     after.and_then(|after| Instant::now().checked_add(after))
 }
 
-/// The earlier of two deadlines, where `None` is never.
+/// Returns the earlier of two deadlines, where `None` means never.
 pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -71,27 +71,27 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
     }
 }
 
-/// Tells when something that is polled again and again has made no progress for a time.
+/// A detector of stalls: an operation is polled repeatedly, but makes no progress for a time.
 ///
-/// The clock is read only when a poll comes back empty for the first time since the last progress, so that a
-/// body which flows freely costs nothing.
+/// The clock is read only at the first pending poll since the last progress, so that a body which flows freely costs
+/// nothing.
 pub(crate) struct Stall {
     limit: Option<Duration>,
     deadline: Option<Instant>,
 }
 
 impl Stall {
-    /// At most `limit` between two steps; `None` waits for ever.
+    /// Permits at most `limit` between two steps; `None` waits forever.
     pub(crate) fn new(limit: Option<Duration>) -> Self {
         Self { limit, deadline: None }
     }
 
-    /// A step was made: the time starts anew at the next wait.
+    /// Records a step. The time starts again at the next wait.
     pub(crate) fn progress(&mut self) {
         self.deadline = None;
     }
 
-    /// Nothing to be done now. Ready when the limit has passed since the first such wait.
+    /// Records that nothing can be done now. Resolves when the limit has passed since the first such wait.
     pub(crate) fn poll_waiting(&mut self, cx: &mut Context<'_>, timer: &Timer) -> Poll<()> {
         if self.limit.is_none() {
             return Poll::Pending;

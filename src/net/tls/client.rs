@@ -1,4 +1,4 @@
-//! The upstream side: whom to trust, what to show, sessions to resume.
+//! The upstream side: trusted certificates, the gateway's own certificate, and sessions to resume.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -16,13 +16,13 @@ use crate::config::load::files::Files;
 /// The TLS of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ClientTls {
-    /// The file of the certificates that are trusted, instead of the system's: those of authorities, and those that servers
-    /// show themselves, each for exactly itself. None: the system's.
+    /// The file of the certificates that are trusted instead of the system's: those of authorities, and those that
+    /// servers show themselves, each of which is trusted for itself alone. `None` means the system's.
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate for servers that ask for one. None: no certificate is shown.
+    /// The certificate for servers that request one. `None` means that no certificate is shown.
     pub(crate) identity: Option<IdentityFiles>,
-    /// True if the server's certificate has to be valid for its name. Without it anyone on the way can read and change
-    /// what is sent; that the server has the certificate's key is still verified. Default: true.
+    /// True if the server's certificate must be valid for its name. If false, anyone on the path can read and change
+    /// the traffic, but the server must still have the certificate's key. Default: true.
     pub(crate) verify: bool,
 }
 
@@ -33,10 +33,10 @@ impl Default for ClientTls {
 }
 
 /// Builds the configuration of connections to an upstream: ALPN `http/1.1`, with a memory of sessions that lets as many
-/// connections as a pool has resume at once. Reads `files`, so it belongs on the control side.
+/// connections resume at once as a pool has. It reads `files`, so it belongs to the control plane.
 ///
 /// # Errors
-/// For each file that can't be used, the `ca` of an upstream that does not verify among them.
+/// A file cannot be used. This includes the `ca` of an upstream that does not verify.
 pub(crate) fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
     let authorities = match &tls.ca {
         Some(path) => pem::trusted(path, files)?,
@@ -59,8 +59,8 @@ pub(crate) fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<Client
     Ok(Arc::new(config))
 }
 
-/// The same configuration with a memory of sessions of its own: for an endpoint among several of one name, since a server
-/// rarely accepts the sessions of its neighbours.
+/// Returns the same configuration with its own memory of sessions. It is for one of several endpoints of the same name,
+/// since a server rarely accepts the sessions of its neighbours.
 #[must_use]
 pub(crate) fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
@@ -72,11 +72,12 @@ fn own_sessions() -> Resumption {
     Resumption::store(Arc::new(Sessions::default()))
 }
 
-/// The name that a server's certificate is checked against and, unless it is an IP address, that is sent as SNI
-/// (RFC 6066 §3): `sni` where it is configured, else the endpoint's `host`, an IPv6 address in brackets or without.
+/// Returns the name that a server's certificate is checked against and, unless it is an IP address, that is sent as SNI
+/// (RFC 6066 §3). It is `sni` if configured, else the endpoint's `host`, which may be an IPv6 address with or without
+/// brackets.
 ///
 /// # Errors
-/// [`TlsError::InvalidName`] for what is neither a DNS name nor an IP address.
+/// [`TlsError::InvalidName`] if it is neither a DNS name nor an IP address.
 pub(crate) fn server_name(sni: Option<&str>, host: &str) -> Result<ServerName<'static>, TlsError> {
     let name = sni.unwrap_or(host);
     let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -85,8 +86,8 @@ pub(crate) fn server_name(sni: Option<&str>, host: &str) -> Result<ServerName<'s
     ServerName::try_from(trimmed.to_owned()).map_err(|_| TlsError::InvalidName { name: name.to_owned() })
 }
 
-/// The system's authorities, or Mozilla's where the system has none, as in a minimal container. Loaded once: a file of a
-/// few hundred certificates, the same for all upstreams.
+/// Returns the system's authorities, or Mozilla's if the system has none, as in a minimal container. They are loaded
+/// once, because it is a file of a few hundred certificates, the same for all upstreams.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     Arc::clone(ROOTS.get_or_init(|| {

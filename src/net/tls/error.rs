@@ -1,11 +1,11 @@
-//! Why a TLS configuration can't be built.
+//! The errors of building a TLS configuration.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a TLS configuration can't be built: one sentence with the file and what to change.
+/// The reason for which a TLS configuration cannot be built: one sentence with the file and what to change.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum TlsError {
@@ -126,14 +126,14 @@ pub(crate) enum TlsError {
         /// The name.
         name: String,
     },
-    /// rustls refused for a reason that no file is to blame for.
+    /// rustls failed for a reason that no file is to blame for.
     #[error(
-        "TLS cannot be set up, although its files are in order; the system may have no random numbers to give"
+        "TLS cannot be set up, although its files are valid; the system may be unable to provide random numbers"
     )]
     Setup(#[from] rustls::Error),
 }
 
-/// Says what is wrong with a certificate in a file, and what to do about it.
+/// Describes the flaw of a certificate in a file, and what to do about it.
 pub(super) fn certificate_flaw(error: &webpki::Error) -> String {
     use webpki::Error::{
         ExtensionValueInvalid, InvalidSerialNumber, MalformedExtensions, UnsupportedCertVersion,
@@ -153,7 +153,7 @@ pub(super) fn certificate_flaw(error: &webpki::Error) -> String {
     flaw.to_owned()
 }
 
-/// Says what is wrong with a revocation list in a file, and what to do about it.
+/// Describes the flaw of a revocation list in a file, and what to do about it.
 pub(super) fn revocation_list_flaw(error: &webpki::Error) -> String {
     use webpki::Error::{
         InvalidCrlNumber, InvalidSerialNumber, UnsupportedCriticalExtension,

@@ -1,8 +1,8 @@
-//! TLS on both sides: what listeners show and require, what upstreams are asked to show.
+//! TLS on both sides: the certificates that listeners show and require, and those of upstreams.
 //!
-//! Files in, through [`Files`](crate::config::load::files::Files), and rustls configurations out; nothing here knows the configuration
-//! file. A configuration is built on the control side, once a listener or upstream and reload, and then shared by all
-//! workers.
+//! The input is files, through [`Files`](crate::config::load::files::Files), and the output is rustls configurations.
+//! Nothing here knows the configuration file. A configuration is built on the control plane, once for each listener or
+//! upstream and reload, and then shared by all workers.
 
 mod client;
 mod der;
@@ -45,15 +45,15 @@ pub(crate) struct IdentityFiles {
     pub(crate) key: PathBuf,
 }
 
-/// The cryptography of every configuration, named here instead of installed for the process, so that a library that
-/// installs another changes nothing.
+/// Returns the cryptography of every configuration. It is named here instead of installed for the process, so that a
+/// library that installs another one changes nothing.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
     Arc::clone(&PROVIDER)
 }
 
-/// Reads bytes as a certificate that nobody has verified, and as a PEM file.
+/// Parses bytes as an unverified certificate, and as a PEM file.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(data: &[u8]) {
     pem::fuzz(data);

@@ -14,25 +14,26 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::{IdentityFiles, TlsError, der, pem, provider, revocation_list_flaw};
 use crate::config::load::files::Files;
 
-/// How many sessions a listener remembers for TLS 1.2 clients without tickets; the others carry their state themselves.
+/// The number of sessions that a listener remembers for TLS 1.2 clients without tickets. All other sessions carry their
+/// state themselves.
 const SESSIONS_MAX: usize = 4096;
 
 /// The TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerTls {
-    /// What it shows, by the server name that a client asks for (SNI, RFC 6066 §3): the first whose certificate has that
-    /// name, else the first with a wildcard for it, else the first of all.
+    /// The certificates, chosen by the server name that a client requests (SNI, RFC 6066 §3): the first one that has
+    /// that name, else the first with a wildcard for it, else the first of all.
     pub(crate) certificates: Vec<IdentityFiles>,
     /// The oldest version accepted.
     pub(crate) min_version: MinVersion,
-    /// Whether clients show certificates. None: they are not asked.
+    /// The rules for client certificates. `None` means that clients are not asked for any.
     pub(crate) client_auth: Option<ClientAuth>,
-    /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`], [`super::ALPN_H1_0`]. A client
-    /// that offers ALPN and none of these is refused (RFC 7301 §3.2).
+    /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`], [`super::ALPN_H1_0`]. A
+    /// client that offers ALPN and none of these is rejected (RFC 7301 §3.2).
     pub(crate) alpn: Vec<&'static [u8]>,
 }
 
-/// The oldest TLS version accepted. Older than 1.2 there is nothing (RFC 8996).
+/// The oldest TLS version accepted. Versions before 1.2 are not supported (RFC 8996).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MinVersion {
     /// TLS 1.2 and 1.3.
@@ -41,30 +42,31 @@ pub(crate) enum MinVersion {
     Tls13,
 }
 
-/// Client certificates.
+/// The rules for client certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientAuth {
-    /// The file of the authorities that sign them. Each certificate in it has to be one that may sign.
+    /// The file of the authorities that sign them. Each certificate in it must be permitted to sign.
     pub(crate) ca: PathBuf,
-    /// The files of revocation lists. None: nothing is revoked. With any, each certificate of a client's chain but the
-    /// authority itself needs a list of its issuer that has not expired (RFC 5280 §6.3).
+    /// The files of revocation lists. Without any, nothing is revoked. With any, each certificate of a client's chain
+    /// except the authority itself needs an unexpired list of its issuer (RFC 5280 §6.3).
     pub(crate) crl: Vec<PathBuf>,
-    /// True if a client without one is refused. One that is shown has to be valid either way.
+    /// True if a client without a certificate is rejected. A certificate that is shown must be valid either way.
     pub(crate) required: bool,
 }
 
-/// Builds the configuration of a listener. Reads `files`, so it belongs on the control side.
+/// Builds the configuration of a listener. It reads `files`, so it belongs to the control plane.
 ///
-/// With a `previous` one it keeps that one's sessions: its ticket keys and its memory. Clients go on resuming although
-/// certificates were renewed. A session resumes without the client certificate being shown again and in the version that
-/// it began with, so that is only right where `client_auth`, the contents of its files included, and `min_version` are the
-/// same as before; otherwise what the new settings refuse would come in with an old session. The caller decides.
+/// With a `previous` configuration it keeps that one's sessions: its ticket keys and its memory. Clients then continue
+/// to resume although certificates were renewed. A session resumes in its original version and without the client
+/// certificate being shown again. So this is only right if `client_auth`, the contents of its files included, and
+/// `min_version` are unchanged. Otherwise a client that the new settings reject could enter with an old session. The
+/// caller decides.
 ///
-/// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN: clients may accept it, and the
-/// rest of the listener should not go down with it.
+/// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN. Clients may accept it, and
+/// the rest of the listener should not go down with it.
 ///
 /// # Errors
-/// Without certificates, and for each file that can't be used.
+/// There are no certificates, or a file cannot be used.
 pub(crate) fn server_config(
     tls: &ServerTls,
     files: &Files,
@@ -84,8 +86,8 @@ pub(crate) fn server_config(
             config.ticketer = Arc::clone(&previous.ticketer);
             config.session_storage = Arc::clone(&previous.session_storage);
         }
-        // Of its own, and not one for all listeners: a session from a listener without `client_auth` must mean nothing to
-        // a listener with it.
+        // Each listener has its own: a session from a listener without `client_auth` must mean nothing to a listener
+        // with it.
         None => {
             config.ticketer = Ticketer::new()?;
             config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
@@ -108,13 +110,13 @@ fn client_verifier(
     let roots = pem::authorities(&client_auth.ca, files)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
     let verifier = if client_auth.required { verifier } else { verifier.allow_unauthenticated() };
-    // The whole chain is checked, and a status that no list decides is a refusal: rustls's defaults.
+    // These are rustls's defaults: the whole chain is checked, and a status that no list decides is a rejection.
     let verifier =
         verifier.with_crls(revocation_lists(&client_auth.crl, files)?).enforce_revocation_expiration();
     Ok(verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?)
 }
 
-/// Reads the revocation lists of all files. One that has expired is read as well, with a WARN: it refuses the clients that
+/// Reads the revocation lists of all files. An expired list is read as well, with a WARN. It rejects the clients that
 /// it covers, and the rest of the listener should not go down with it.
 fn revocation_lists(
     paths: &[PathBuf],
@@ -128,12 +130,13 @@ fn revocation_lists(
                 line,
                 reason: revocation_list_flaw(&error),
             };
-            // webpki takes the version that is missing for damage.
+            // webpki mistakes the missing version for damage.
             if der::is_revocation_list_of_version_1(&list) {
                 return Err(invalid(webpki::Error::UnsupportedCrlVersion));
             }
             webpki::OwnedCertRevocationList::from_der(&list).map_err(invalid)?;
-            // Only the first list of an issuer would be asked, and what another one revokes would be let in.
+            // Only the first list of an issuer would be checked, and a certificate that another one revokes would be
+            // accepted.
             if !issuers.insert(der::issuer_of_list(&list).map(<[u8]>::to_vec)) {
                 let reason = "there is another list of the same issuer; keep the newest one alone".to_owned();
                 return Err(TlsError::InvalidRevocationList { path: path.clone(), line, reason });
@@ -150,12 +153,12 @@ fn revocation_lists(
     Ok(lists)
 }
 
-/// Certificates by the DNS names in them. Under each name those of the file's order, because a name may have an ECDSA and
-/// an RSA certificate, and the client chooses.
+/// Certificates by the DNS names in them. Each name has its certificates in the order of the configuration, because a
+/// name may have an ECDSA and an RSA certificate, and the client chooses.
 #[derive(Debug, Default)]
 struct CertificatesByName {
     exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// By what follows `*.`.
+    /// Certificates by the part of their names behind `*.`.
     wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
     all: Vec<Arc<CertifiedKey>>,
 }
@@ -170,7 +173,7 @@ impl CertificatesByName {
     }
 
     fn add(&mut self, identity: Arc<CertifiedKey>, path: &Path) -> Result<(), TlsError> {
-        // It was parsed as the file was read.
+        // It was parsed when the file was read.
         let Some(Ok(certificate)) = identity.cert.first().map(EndEntityCert::try_from) else {
             return Err(TlsError::NoCertificate { path: path.to_owned(), instead: String::new() });
         };
@@ -189,7 +192,7 @@ impl CertificatesByName {
         Ok(())
     }
 
-    /// The certificates for a name in lower case. A wildcard stands for exactly one label (RFC 9525 §6.3).
+    /// Returns the certificates for a name in lower case. A wildcard matches exactly one label (RFC 9525 §6.3).
     fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
         let named =
             name.and_then(|name| self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1)));
@@ -199,7 +202,7 @@ impl CertificatesByName {
 
 impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // rustls has put the name into lower case.
+        // rustls has converted the name to lower case.
         let candidates = self.candidates(hello.server_name());
         let usable = candidates
             .iter()
@@ -208,10 +211,10 @@ impl ResolvesServerCert for CertificatesByName {
     }
 }
 
-/// What is wrong with a certificate's dates today, if anything.
+/// Returns the flaw in a certificate's dates as of now, if there is one.
 ///
-/// Validity is checked before the chain is, so with no authority to lead to, a certificate that is valid now fails with
-/// another error, and two dates need no X.509 parser.
+/// webpki checks validity before the chain. Without an authority to lead to, a certificate that is valid now fails with
+/// another error. So two dates need no X.509 parser.
 pub(super) fn invalid_now(certificate: &EndEntityCert<'_>) -> Option<&'static str> {
     let usage = KeyUsage::server_auth();
     let checked = certificate.verify_for_usage(&[], &[], &[], UnixTime::now(), usage, None, None);

@@ -7,18 +7,18 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-/// TLS 1.3 tickets kept for one server. Each serves one connection (RFC 8446 §C.4), so this is how many connections that
-/// are made at once all resume; rustls's own memory keeps 8, and a burst would do full handshakes. As many as a pool has
-/// connections by default.
+/// The number of TLS 1.3 tickets kept for one server. Each serves one connection (RFC 8446 §C.4), so this is the number
+/// of connections made at once that all resume. rustls's own memory keeps 8, and a burst would do full handshakes. The
+/// number equals the default size of a pool.
 const TICKETS_PER_SERVER_MAX: usize = 256;
 
-/// Servers remembered; the one first met is forgotten first. One configuration serves one upstream, whose endpoints rarely
-/// have more than a few names.
+/// The number of servers remembered; the one first met is forgotten first. One configuration serves one upstream, whose
+/// endpoints rarely have more than a few names.
 const SERVERS_MAX: usize = 64;
 
 /// The sessions of one client configuration, in memory, for all workers.
 ///
-/// The lock is taken a few times in a handshake, which costs a thousand times more.
+/// A handshake takes the lock a few times, and costs a thousand times more itself.
 #[derive(Default)]
 pub(super) struct Sessions(Mutex<Servers>);
 
@@ -31,15 +31,16 @@ struct Servers {
 #[derive(Default)]
 struct Server {
     key_exchange: Option<NamedGroup>,
-    /// A TLS 1.2 session serves any number of connections.
+    /// The TLS 1.2 session, which serves any number of connections.
     tls12: Option<Tls12ClientSessionValue>,
-    /// Oldest first. The newest is taken first, so that tickets that the server no longer accepts sink and drop out.
+    /// The tickets, oldest first. The newest is taken first, so that tickets that the server no longer accepts sink and
+    /// drop out.
     tickets: VecDeque<Tls13ClientSessionValue>,
 }
 
 impl Sessions {
     fn lock(&self) -> MutexGuard<'_, Servers> {
-        // Every change is complete in itself, so what a panic left behind is sound.
+        // Every change is complete in itself, so the state after a panic is sound.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,7 +96,7 @@ impl ClientSessionStore for Sessions {
     }
 }
 
-// Sessions are secrets: not one of them is shown.
+// Sessions are secrets, so none of them is shown.
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sessions").finish_non_exhaustive()

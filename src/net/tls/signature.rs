@@ -1,4 +1,4 @@
-//! The signature of a handshake, by which a server shows that it has the key of its certificate.
+//! The signature of a handshake, which proves that a server has the key of its certificate.
 
 use aws_lc_rs::signature::{
     RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
@@ -19,7 +19,7 @@ pub(super) enum Version {
     Tls13,
 }
 
-/// A signed message of a handshake, and the certificate whose key is said to have signed it.
+/// A signed message of a handshake, and the certificate whose key should have signed it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed<'a> {
     pub(super) version: Version,
@@ -48,7 +48,7 @@ impl Signed<'_> {
         }
     }
 
-    /// Verifies the signature with the key of the certificate, whatever else is wrong with that.
+    /// Verifies the signature with the key of the certificate, even if everything else about the certificate is wrong.
     pub(super) fn verify_by_key(&self) -> Result<HandshakeSignatureValid, Error> {
         let key = self.key()?;
         match self.version {
@@ -60,7 +60,7 @@ impl Signed<'_> {
         }
     }
 
-    /// Verifies the signature as [`Self::verify_by_key`] does, and in TLS 1.2 with RSA from 1024 bits and SHA-1 as well.
+    /// Verifies the signature as [`Self::verify_by_key`] does. In TLS 1.2 it also accepts RSA from 1024 bits and SHA-1.
     pub(super) fn verify_leniently(&self) -> Result<HandshakeSignatureValid, Error> {
         let verified = self.verify_by_key();
         if verified.is_err() && matches!(self.version, Version::Tls12) && self.is_legacy()? {
@@ -69,8 +69,8 @@ impl Signed<'_> {
         verified
     }
 
-    /// Verifies the signature of a TLS 1.2 handshake, for which rustls has no function that takes a key alone. A scheme of
-    /// TLS 1.2 does not settle the curve, so it may stand for several algorithms (RFC 5246 §7.4.1.4.1).
+    /// Verifies the signature of a TLS 1.2 handshake, for which rustls has no function that takes a key alone. In TLS
+    /// 1.2 a scheme does not determine the curve, so it may stand for several algorithms (RFC 5246 §7.4.1.4.1).
     fn verify_tls12(&self, key: &SubjectPublicKeyInfoDer<'_>) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = provider().signature_verification_algorithms;
         let mapped = algorithms.mapping.iter().find(|(scheme, _)| *scheme == self.signature.scheme);
@@ -114,7 +114,7 @@ pub(super) fn schemes() -> Vec<SignatureScheme> {
 pub(super) fn lenient_schemes() -> Vec<SignatureScheme> {
     use SignatureScheme as Scheme;
     let mut schemes = schemes();
-    // PKCS #1 before PSS, which TLS 1.3 has alone, because short keys are verified for PKCS #1 only.
+    // PKCS #1 comes before PSS, because short keys are verified for PKCS #1 only. TLS 1.3 has PSS alone.
     let is_pss = |scheme: &Scheme| {
         matches!(*scheme, Scheme::RSA_PSS_SHA256 | Scheme::RSA_PSS_SHA384 | Scheme::RSA_PSS_SHA512)
     };
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// A key of 1024 bits, as old appliances have them, and its signatures of `message` by PKCS #1. Made by openssl.
+    /// A key of 1024 bits, as old appliances have them, and its signatures of `message` by PKCS #1, made by openssl.
     const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
         MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCqcFZMB0ul1l/OflPE3S8rZuJx\n\
         xNGw5YszrY4CQc5oc1iKQO7vJpDFoxct9QqJYkgMBYWl7q29FyIXb/wasLeYQRMS\n\

@@ -15,11 +15,11 @@ const UNREADABLE_DATES: &str = "its dates cannot be read; issue it again";
 const NAMES_NO_SERVER: &str =
     "its subjectAltName has neither a DNS name nor an IP address; issue it again for the name of the server";
 
-/// Returns the trust anchor that a certificate is, or the flaw because of which it is none.
+/// Converts a certificate into a trust anchor, or returns the flaw that prevents it.
 ///
-/// Its basic constraints have to say CA:TRUE, and a key usage has to include `keyCertSign` (RFC 5280 §4.2.1.3, §4.2.1.9). One of
-/// version 1, which has neither, has to be a root, as OpenSSL has it. Without these rules the key of one server or client could
-/// vouch for all others.
+/// The basic constraints must include CA:TRUE, and a key usage must include `keyCertSign` (RFC 5280 §4.2.1.3,
+/// §4.2.1.9). A certificate of version 1 has neither, so it must be a root, as in OpenSSL. Without these rules the key
+/// of one server or client could vouch for all others.
 pub(super) fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, String> {
     let parts = parts(certificate)?;
     if parts.is_version_1 {
@@ -35,11 +35,12 @@ pub(super) fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'st
     Ok(anchor.to_owned())
 }
 
-/// Checks that a server can be trusted for showing exactly this certificate: where it has a subjectAltName, some server's
-/// name can be found in it. It belongs behind [`check_encoding`].
+/// Checks that a server can be trusted for showing exactly this certificate: a subjectAltName, if there is one, must
+/// have a name that a server can have. It must be called after [`check_encoding`].
 pub(super) fn check_for_server(certificate: &CertificateDer<'_>) -> Result<(), String> {
     let parts = parts(certificate)?;
-    // Without a name to check, nothing else of it is read, so it may be of any version and have any extension.
+    // Without a name to check, nothing else of the certificate is read. It may be of any version and have any
+    // extension.
     if !parts.has_subject_alt_name().map_err(malformed)? {
         return Ok(());
     }
@@ -47,7 +48,7 @@ pub(super) fn check_for_server(certificate: &CertificateDer<'_>) -> Result<(), S
     if names_a_server(&parsed) { Ok(()) } else { Err(NAMES_NO_SERVER.to_owned()) }
 }
 
-/// Checks what every use needs: extensions and dates that can be read.
+/// Checks the requirements of every use: extensions and dates that can be read.
 pub(super) fn check_encoding(certificate: &CertificateDer<'_>) -> Result<(), String> {
     let parts = parts(certificate)?;
     parts.has_subject_alt_name().map_err(malformed)?;
@@ -77,18 +78,18 @@ fn malformed(_: Malformed) -> String {
     certificate_flaw(&webpki::Error::MalformedExtensions)
 }
 
-/// Says what webpki refuses.
+/// Describes the flaw that webpki found.
 fn flaw(parts: &Certificate<'_>, error: &webpki::Error) -> String {
-    // webpki takes the version that is missing for damage.
+    // webpki mistakes the missing version for damage.
     certificate_flaw(if parts.is_version_1 { &webpki::Error::UnsupportedCertVersion } else { error })
 }
 
-/// Returns true if a server may have one of the names.
+/// Returns true if a server may have one of the certificate's names.
 fn names_a_server(certificate: &EndEntityCert<'_>) -> bool {
     if certificate.valid_dns_names().next().is_some() {
         return true;
     }
-    // Addresses are listed nowhere but in the error for a name that is not there.
+    // Addresses are listed only in the error for a name that is missing.
     let Ok(absent) = ServerName::try_from("absent.invalid") else { return false };
     match certificate.verify_is_valid_for_subject_name(&absent) {
         Ok(()) => true,

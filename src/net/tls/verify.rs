@@ -1,4 +1,4 @@
-//! How the certificate of an upstream is verified.
+//! The verification of an upstream's certificate.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use super::{TlsError, der, pem, provider};
 /// The rule by which the certificates of an upstream are accepted.
 #[derive(Debug)]
 pub(super) enum Verifier {
-    /// The certificate has to be valid.
+    /// The certificate must be valid.
     Verified(Verified),
     /// `verify: false`: any certificate is accepted as long as the server has its key, and nothing else of it is read.
     ///
-    /// This is for servers that nobody can repair, so it accepts the keys and signatures that they have: RSA from 1024 bits,
-    /// and SHA-1 in TLS 1.2. Neither makes a difference where the key itself is not known to be the server's.
+    /// This is for servers that cannot be repaired, so it accepts the keys and signatures that they have: RSA from 1024
+    /// bits, and SHA-1 in TLS 1.2. Neither makes a difference if the key itself is not known to be the server's.
     Unverified,
 }
 
@@ -84,15 +84,15 @@ impl Verifier {
     }
 }
 
-/// The authorities of an upstream, and the certificates that are trusted where a server shows one of them.
+/// The authorities of an upstream, and the certificates that are trusted if a server shows one of them.
 ///
-/// A certificate that `openssl req -x509` makes for a server is an authority's: webpki refuses it for a server, and for its
-/// version where it has no extensions. But a file that names it leaves no doubt about which certificate is expected, so the
-/// one with the same bytes is trusted while it is in date. Its name is checked if it has a subjectAltName; without one there
-/// is no name to check. Every other certificate is verified as usual.
+/// A certificate that `openssl req -x509` makes for a server is an authority's. webpki rejects it for a server, and for
+/// its version if it has no extensions. But a file that names it leaves no doubt about the expected certificate, so the
+/// one with the same bytes is trusted while it is in date. Its name is checked if it has a subjectAltName; without one
+/// there is no name to check. Every other certificate is verified as usual.
 #[derive(Debug)]
 pub(super) struct Verified {
-    /// None where no certificate can have signed others.
+    /// The verifier by authorities. `None` if no certificate may have signed others.
     by_authority: Option<Arc<WebPkiServerVerifier>>,
     named: Vec<CertificateDer<'static>>,
 }
@@ -137,7 +137,7 @@ fn verify_named(
     Ok(ServerCertVerified::assertion())
 }
 
-/// A flaw of a certificate that `ca` names. To name it there is no advice any more.
+/// A flaw of a certificate that `ca` names already, so that naming it there is no advice.
 #[derive(Debug, ThisError)]
 #[error("the certificate that `ca` names is not valid")]
 pub(super) struct OfNamed(pub(super) CertificateError);

@@ -1,4 +1,4 @@
-//! The parts of a certificate that decide what it may be used for (RFC 5280 §4.1).
+//! The parts of a certificate that determine its permitted uses (RFC 5280 §4.1).
 
 use rustls::pki_types::UnixTime;
 
@@ -27,7 +27,7 @@ pub(in crate::net::tls) struct Malformed;
 pub(in crate::net::tls) struct Certificate<'a> {
     /// The SubjectPublicKeyInfo, whole.
     pub(in crate::net::tls) key: &'a [u8],
-    /// True for version 1, which is the one that names no version.
+    /// True for version 1, the only version that a certificate does not name.
     pub(in crate::net::tls) is_version_1: bool,
     /// True if its issuer has the name of its subject.
     pub(in crate::net::tls) is_self_issued: bool,
@@ -37,7 +37,7 @@ pub(in crate::net::tls) struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Finds the parts of a certificate. Of what is in them it reads nothing: `verify: false` needs the key alone.
+    /// Finds the parts of a certificate. It does not read what is in them, because `verify: false` needs the key alone.
     pub(in crate::net::tls) fn parse(der: &'a [u8]) -> Option<Self> {
         let mut tbs = Reader(Reader(Reader(der).expect(SEQUENCE)?.content).expect(SEQUENCE)?.content);
         let is_version_1 = tbs.0.first() != Some(&VERSION);
@@ -52,28 +52,28 @@ impl<'a> Certificate<'a> {
         Some(Self { key, is_version_1, is_self_issued, validity, optional: tbs.0 })
     }
 
-    /// Returns the first and the last second in which it is valid.
+    /// Returns the first and the last second in which the certificate is valid.
     pub(in crate::net::tls) fn validity(&self) -> Option<[UnixTime; 2]> {
         let mut times = Reader(self.validity);
         Some([time(times.next()?)?, time(times.next()?)?])
     }
 
-    /// Returns true if it names its subjects as TLS has it (RFC 9525 §2).
+    /// Returns true if the certificate names its subjects in the way of TLS (RFC 9525 §2).
     ///
     /// # Errors
-    /// If any extension is malformed. "It has no names" would switch the check of the name off.
+    /// If any extension is malformed. To find no names instead would switch the check of the name off.
     pub(in crate::net::tls) fn has_subject_alt_name(&self) -> Result<bool, Malformed> {
         Ok(self.extension(SUBJECT_ALT_NAME)?.is_some())
     }
 
-    /// Returns true if its basic constraints make it an authority's (RFC 5280 §4.2.1.9).
+    /// Returns true if the basic constraints make the certificate an authority's (RFC 5280 §4.2.1.9).
     ///
     /// # Errors
     /// If any extension is malformed.
     pub(in crate::net::tls) fn is_authority(&self) -> Result<bool, Malformed> {
         let Some(value) = self.extension(BASIC_CONSTRAINTS)? else { return Ok(false) };
         let content = Reader(value).expect(SEQUENCE).ok_or(Malformed)?.content;
-        // DER leaves FALSE out and writes TRUE as all ones; others write FALSE as well.
+        // DER omits FALSE and encodes TRUE as all ones. Other encoders write FALSE as well.
         match content {
             [BOOLEAN, 1, 0xff, ..] => Ok(true),
             [] | [INTEGER, ..] | [BOOLEAN, 1, 0, ..] => Ok(false),
@@ -81,7 +81,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Returns true unless a key usage says that its key signs no certificates (RFC 5280 §4.2.1.3).
+    /// Returns true unless a key usage forbids the key to sign certificates (RFC 5280 §4.2.1.3).
     ///
     /// # Errors
     /// If any extension is malformed.
@@ -94,13 +94,13 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Returns the value of an extension. It reads all of them, so that damage in front of one does not hide it.
+    /// Returns the value of an extension. It reads all extensions, so that damage in front of one does not hide it.
     fn extension(&self, identifier: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
         let mut extensions = self.extensions().ok_or(Malformed)?;
         let mut found = None;
         while !extensions.0.is_empty() {
             let (name, value) = next_extension(&mut extensions).ok_or(Malformed)?;
-            // A second one of a kind could contradict the first (RFC 5280 §4.2).
+            // A second extension of a kind could contradict the first (RFC 5280 §4.2).
             if name == identifier && found.replace(value).is_some() {
                 return Err(Malformed);
             }
@@ -120,7 +120,7 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// Reads the next extension: its identifier and its value.
+/// Reads the next extension. Returns its identifier and its value.
 fn next_extension<'a>(extensions: &mut Reader<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let mut parts = Reader(extensions.expect(SEQUENCE)?.content);
     let identifier = parts.expect(OBJECT_IDENTIFIER)?.content;
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(validity.map(|time| time.as_secs()), [946_684_800, 978_307_200]);
     }
 
-    /// A certificate with these bytes behind its key, and nothing else that is real.
+    /// Returns a certificate with these bytes behind its key, whose other parts are empty.
     fn with_optional(optional: &[u8]) -> Certificate<'_> {
         Certificate { key: &[], is_version_1: false, is_self_issued: true, validity: &[], optional }
     }

@@ -1,7 +1,7 @@
-//! The little of DER (X.690 §10) that is read here: enough to find a certificate's key, dates, names and rights.
+//! The small part of DER (X.690 §10) that is parsed here: enough to find a certificate's key, dates, names and rights.
 //!
-//! webpki reads version 3 certificates that follow the rules, and those alone. A certificate that is trusted for being
-//! what it is, byte for byte, and one that is not verified at all, may be of any version and break any rule.
+//! webpki reads only version 3 certificates that follow the rules. A certificate that is trusted byte for byte, and one
+//! that is not verified at all, may have any version and break any rule.
 
 mod certificate;
 mod reader;
@@ -11,30 +11,30 @@ use rustls::pki_types::UnixTime;
 pub(super) use self::certificate::{Certificate, Malformed};
 use self::reader::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, time};
 
-/// Returns true if `der` is one SEQUENCE and nothing besides, as certificates, keys and revocation lists are.
+/// Returns true if `der` is one SEQUENCE and nothing else, as certificates, keys and revocation lists are.
 pub(super) fn is_whole_sequence(der: &[u8]) -> bool {
     let mut reader = Reader(der);
     reader.expect(SEQUENCE).is_some() && reader.0.is_empty()
 }
 
-/// Returns what is inside of a SEQUENCE that takes up the whole of `der`, or would if that were not cut off.
+/// Returns the contents of a SEQUENCE that takes up the whole of `der`, or would if `der` were not cut off.
 pub(super) fn inside_sequence(der: &[u8]) -> Option<&[u8]> {
     if is_whole_sequence(der) {
         return Reader(der).next().map(|element| element.content);
     }
-    // Text may begin with the digit 0, which has the tag's code, but no text goes on with a length of two bytes.
+    // Text may begin with the digit 0, which has the tag's code, but no text continues with a length of two bytes.
     match der {
         [SEQUENCE, 0x82, _, _, inside @ ..] => Some(inside),
         _ => None,
     }
 }
 
-/// Returns true if the inside of a SEQUENCE is an encrypted key in PKCS #8: an EncryptedPrivateKeyInfo (RFC 5958 §3), which
-/// begins with the algorithm of a password.
+/// Returns true if the contents of a SEQUENCE are an encrypted key in PKCS #8: an EncryptedPrivateKeyInfo (RFC 5958
+/// §3), which begins with a password-based algorithm.
 pub(super) fn is_encrypted_key(inside: &[u8]) -> bool {
     /// The algorithms of PKCS #5, PBES2 among them (RFC 8018 appendix C).
     const PKCS5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05];
-    /// Those of PKCS #12, as PBE-SHA1-3DES (RFC 7292 appendix C).
+    /// The algorithms of PKCS #12, such as PBE-SHA1-3DES (RFC 7292 appendix C).
     const PKCS12: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
     let algorithm = Reader(inside).expect(SEQUENCE).and_then(|algorithm| {
         let identifier = Reader(algorithm.content).expect(OBJECT_IDENTIFIER)?;
@@ -48,17 +48,17 @@ pub(super) fn is_revocation_list(der: &[u8]) -> bool {
     updates(der).is_some()
 }
 
-/// Returns when the next version of a revocation list is due, if it says so.
+/// Returns the time at which the next version of a revocation list is due, if the list names one.
 pub(super) fn next_update(der: &[u8]) -> Option<UnixTime> {
     time(updates(der)?.next()?)
 }
 
-/// Returns the issuer's name of a revocation list, encoded (RFC 5280 §5.1).
+/// Returns the encoded name of a revocation list's issuer (RFC 5280 §5.1).
 pub(super) fn issuer_of_list(der: &[u8]) -> Option<&[u8]> {
     Some(names_and_times(der)?.expect(SEQUENCE)?.content)
 }
 
-/// Returns true if `der` is a revocation list of version 1, which is the one that names no version.
+/// Returns true if `der` is a revocation list of version 1, the only version that a list does not name.
 pub(super) fn is_revocation_list_of_version_1(der: &[u8]) -> bool {
     is_revocation_list(der) && revocation_list(der).is_some_and(|list| list.0.first() == Some(&SEQUENCE))
 }
@@ -67,7 +67,7 @@ fn revocation_list(der: &[u8]) -> Option<Reader<'_>> {
     Some(Reader(Reader(Reader(der).expect(SEQUENCE)?.content).expect(SEQUENCE)?.content))
 }
 
-/// Returns a revocation list from its issuer on.
+/// Returns a reader of a revocation list from its issuer on.
 fn names_and_times(der: &[u8]) -> Option<Reader<'_>> {
     let mut list = revocation_list(der)?;
     list.skip(INTEGER)?;
@@ -75,7 +75,7 @@ fn names_and_times(der: &[u8]) -> Option<Reader<'_>> {
     Some(list)
 }
 
-/// Returns what follows the time of a revocation list (RFC 5280 §5.1).
+/// Returns a reader of the part behind the time of a revocation list (RFC 5280 §5.1).
 fn updates(der: &[u8]) -> Option<Reader<'_>> {
     let mut list = names_and_times(der)?;
     let _issuer = list.expect(SEQUENCE)?;

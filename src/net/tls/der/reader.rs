@@ -1,4 +1,4 @@
-//! Reads DER, one element after the other (X.690 §8.1).
+//! A reader of DER, one element after the other (X.690 §8.1).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const UTC_TIME: u8 = 0x17;
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
 
-/// An element: its tag, its content, and both with the length between them.
+/// An element: its tag, its content, and the whole of both with the length between them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Element<'a> {
     pub(super) tag: u8,
@@ -21,12 +21,12 @@ pub(super) struct Element<'a> {
     pub(super) whole: &'a [u8],
 }
 
-/// Reads one element after the other.
+/// A reader of one element after the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Returns the next element; `None` at the end, and where it is malformed or cut off.
+    /// Returns the next element, or `None` at the end and if the element is malformed or cut off.
     pub(super) fn next(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;

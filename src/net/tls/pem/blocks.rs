@@ -1,8 +1,8 @@
-//! PEM blocks (RFC 7468), read so that none is ever skipped.
+//! PEM blocks (RFC 7468), parsed so that none is ever skipped.
 //!
-//! The usual readers pass over everything that they do not recognise, which loses the second of two blocks whose markers share
-//! a line, and every block whose marker is damaged. A chain then has a hole that only some clients notice. This reader takes
-//! text between blocks as text only if nothing in it resembles a marker or the inside of a block.
+//! The usual readers skip everything that they do not recognise. This loses the second of two blocks whose markers
+//! share a line, and every block whose marker is damaged. A chain then has a hole that only some clients notice. This
+//! reader accepts text between blocks only if nothing in it resembles a marker or the inside of a block.
 
 use super::kind::Label;
 use super::markers::{BEGIN, DASHES, END, has_damaged_marker, has_only_words};
@@ -16,18 +16,18 @@ pub(super) struct Block {
     pub(super) label: Label,
     /// The line of its BEGIN marker, counted from 1.
     pub(super) line: usize,
-    /// Base64 and nothing else.
+    /// The contents: base64 and nothing else.
     pub(super) body: Vec<u8>,
     /// True for a legacy key with `Proc-Type: 4,ENCRYPTED` (RFC 1421 §4.6.1.1).
     pub(super) is_encrypted: bool,
-    /// The first thing wrong between its markers. A block of a kind that is refused anyway is refused for that.
+    /// The first flaw between the markers. A block of a kind that is rejected anyway is rejected for its kind.
     pub(super) damage: Option<Flaw>,
 }
 
 /// A mistake in a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Flaw {
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub(super) line: usize,
     pub(super) reason: String,
 }
@@ -41,7 +41,7 @@ impl Flaw {
 /// Splits a file into its blocks.
 ///
 /// # Errors
-/// A marker without its other half, and anything outside of blocks that was probably meant to be part of one.
+/// A marker lacks its other half, or text outside of blocks was probably meant to be part of one.
 pub(super) fn blocks(content: &[u8]) -> Result<Vec<Block>, Flaw> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let mut reader = Reader::default();
@@ -60,7 +60,7 @@ pub(super) fn blocks(content: &[u8]) -> Result<Vec<Block>, Flaw> {
     }
 }
 
-/// The lines of a text, whichever way they end: LF, CR LF or CR.
+/// Returns the lines of a text, which may end in LF, CR LF or CR.
 fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     content.split(|byte| *byte == b'\n').flat_map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -77,8 +77,8 @@ struct Reader {
 impl Reader {
     /// Reads a line, in which any number of blocks may begin and end.
     ///
-    /// Every step continues behind what the one before has read, and damage is searched for once. So one line of 16 MiB takes
-    /// as long as many short ones.
+    /// Every step continues where the previous one stopped, and damage is searched for once. So one line of 16 MiB
+    /// takes as long as many short ones.
     fn line(&mut self, number: usize, line: &str) -> Result<(), Flaw> {
         let mut rest = line.trim();
         if self.open.is_none() && rest.starts_with(END) {
@@ -129,13 +129,13 @@ impl Reader {
     }
 }
 
-/// Parses the BEGIN marker that `text` starts with. Returns its label and what follows.
+/// Parses the BEGIN marker that `text` starts with. Returns its label and the rest.
 fn begin(text: &str) -> Option<(Label, &str)> {
     let (label, after) = text.strip_prefix(BEGIN)?.split_once(DASHES)?;
     Some((Label::from(label), after.trim_start()))
 }
 
-/// Parses the END marker of `block`. Returns what follows.
+/// Parses the END marker of `block`. Returns the rest.
 fn end<'a>(marker: &'a str, block: &Block, number: usize) -> Result<&'a str, Flaw> {
     if let Some((label, after)) = marker.strip_prefix(END).and_then(|rest| rest.split_once(DASHES)) {
         if block.label.is(label) {
@@ -158,9 +158,9 @@ fn end<'a>(marker: &'a str, block: &Block, number: usize) -> Result<&'a str, Fla
     Err(damaged_marker(number, marker))
 }
 
-/// Accepts a line outside of blocks as text, unless it was meant to be more.
+/// Accepts a line outside of blocks as text, unless it was probably meant to be part of a block.
 fn text(number: usize, line: &str) -> Result<(), Flaw> {
-    // Its label is in the next line.
+    // The label is on the next line.
     if [BEGIN, END].iter().any(|marker| line.ends_with(marker.trim_end())) {
         return Err(damaged_marker(number, line));
     }
@@ -169,7 +169,7 @@ fn text(number: usize, line: &str) -> Result<(), Flaw> {
                       commented out";
         return Err(Flaw::new(number, reason));
     }
-    // All of DER that comes in PEM is a SEQUENCE, 0x30, which begins with `M` in base64.
+    // All DER in PEM files is a SEQUENCE, 0x30, which begins with `M` in base64.
     if line.len() >= 40 && line.starts_with('M') && line.bytes().all(is_base64) {
         return Err(Flaw::new(
             number,
@@ -187,7 +187,7 @@ fn damaged_marker(number: usize, line: &str) -> Flaw {
     let shown =
         if has_only_words(line) { format!("`{}`", line.escape_debug()) } else { "this line".to_owned() };
     let reason = format!(
-        "{shown} is no marker; write it as `{BEGIN}CERTIFICATE{DASHES}`: five hyphens on either side, in capitals"
+        "{shown} is not a marker; write it as `{BEGIN}CERTIFICATE{DASHES}`: five hyphens on either side, in capitals"
     );
     Flaw::new(number, reason)
 }
@@ -199,7 +199,7 @@ impl Block {
         if self.body.is_empty() && line.contains(':') {
             return self.header(number, line);
         }
-        // A header that goes on (RFC 1421 §4.4) is of no interest, and base64 has no comma.
+        // A continued header (RFC 1421 §4.4) is of no interest, and base64 has no comma.
         match line
             .chars()
             .find(|character| !character.is_whitespace() && !u8::try_from(*character).is_ok_and(is_base64))
@@ -216,7 +216,7 @@ impl Block {
         }
     }
 
-    /// Reads an encapsulated header, which only encrypted keys have.
+    /// Parses an encapsulated header, which only encrypted keys have.
     fn header(&mut self, number: usize, line: &str) {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         match name.trim() {

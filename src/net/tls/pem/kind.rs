@@ -1,10 +1,11 @@
-//! The kinds of PEM blocks, and what a file that should hold certificates, a key or revocation lists does with each.
+//! The kinds of PEM blocks, and the decision about each in a file that should hold certificates, a key or revocation
+//! lists.
 
 use std::fmt;
 
 use super::quoted::Quoted;
 
-/// The label of a block: what stands between `BEGIN` and the hyphens.
+/// The label of a block: the text between `BEGIN` and the hyphens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label(String);
 
@@ -19,11 +20,11 @@ pub(super) enum Wanted {
 /// The decision about a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is what the file is read for.
+    /// The block is what the file is read for.
     Take,
-    /// It belongs into such a file beside what is wanted.
+    /// The block may be in such a file beside the wanted ones.
     PassOver,
-    /// It is an error, for this reason. `FILE` stands for the file's path.
+    /// The block is an error, for this reason. `FILE` stands for the file's path.
     Refuse(&'static str),
 }
 
@@ -109,19 +110,20 @@ impl Label {
         self.0 == REVOCATION_LISTS
     }
 
-    /// The label by which the library knows the contents.
+    /// Returns the label by which the library knows the contents.
     pub(super) fn canonical(&self) -> &str {
         if self.is_certificate() { CERTIFICATES[0] } else { &self.0 }
     }
 
-    /// Decides about a block with this label. `is_encrypted` is what its header says, `body` its contents in base64.
+    /// Decides about a block with this label. `is_encrypted` comes from its header, and `body` has its contents in
+    /// base64.
     pub(super) fn verdict(&self, wanted: Wanted, is_encrypted: bool, body: &[u8]) -> Verdict {
         let is_plain_key = KEYS.contains(&&*self.0) && !is_encrypted;
         match wanted {
             Wanted::Certificates if self.is_certificate() => Verdict::Take,
             Wanted::Key if is_plain_key => Verdict::Take,
             Wanted::RevocationLists if self.is_revocation_list() => Verdict::Take,
-            // Key and chain may share a file, and their order in it is free.
+            // A key and its chain may share a file, in either order.
             Wanted::Certificates if self.is_key() || self.0 == EC_PARAMETERS => Verdict::PassOver,
             Wanted::Key if self.is_certificate() || self.0 == EC_PARAMETERS => Verdict::PassOver,
             Wanted::Key if is_encrypted => Verdict::Refuse(ENCRYPTED),
@@ -161,7 +163,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// Returns the labels that occur in the world, in capitals.
+/// Returns all known labels, in capitals.
 pub(super) fn known_labels() -> impl Iterator<Item = &'static str> {
     let foreign = FOREIGN.iter().map(|(label, _)| *label);
     foreign.chain(CERTIFICATES).chain(KEYS).chain([REVOCATION_LISTS, EC_PARAMETERS])

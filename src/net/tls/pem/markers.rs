@@ -1,4 +1,4 @@
-//! The markers around PEM blocks (RFC 7468 §2), and lines that were meant to be some.
+//! The markers around PEM blocks (RFC 7468 §2), and lines that were meant to be markers.
 
 use super::kind::known_labels;
 
@@ -9,11 +9,11 @@ pub(super) const DASHES: &str = "-----";
 /// The words of markers, as both [`BEGIN`] and [`END`] have them.
 const WORDS: [&str; 2] = ["BEGIN ", "END "];
 
-/// Returns true if a line has something that was meant to be a marker and is none: `----BEGIN CERTIFICATE-----`, say, or one
-/// whose dashes an editor has made typographic.
+/// Returns true if a line has a damaged marker: `----BEGIN CERTIFICATE-----`, say, or one whose dashes an editor has
+/// made typographic.
 ///
-/// It takes time in proportion to the line. From each word it reads no further than over white space and a known label, so no
-/// character is read for more than two words.
+/// The time is proportional to the length of the line. From each word, only white space and a known label are read, so
+/// no character is read for more than two words.
 pub(super) fn has_damaged_marker(line: &str) -> bool {
     if !line.contains(is_dash) {
         return false;
@@ -26,7 +26,7 @@ pub(super) fn has_damaged_marker(line: &str) -> bool {
     })
 }
 
-/// Returns the places of the words of markers, in capitals or not.
+/// Returns the positions of the words of markers, in capitals or not.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     (0..line.len()).filter_map(|at| {
         let behind = line.as_bytes().get(at..)?;
@@ -39,8 +39,8 @@ fn starts_with(text: &[u8], prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
-/// Returns true if dashes stand before a word and a known label behind it, but not as a marker has them. If other text stands
-/// before the dashes, there have to be dashes behind the label as well: `see --- end certificate` is text.
+/// Returns true if dashes precede a word and a known label follows it, but not in the form of a marker. If other text
+/// precedes the dashes, there must be dashes behind the label as well: `see --- end certificate` is text.
 fn is_damaged(before: &str, word: &str, behind: &str, is_first: bool) -> bool {
     if !has_two_dashes(before.trim_end().chars().rev()) {
         return false;
@@ -71,12 +71,12 @@ fn has_two_dashes(mut characters: impl Iterator<Item = char>) -> bool {
     }
 }
 
-/// Returns true for a hyphen, and for what editors make of one or two.
+/// Returns true for a hyphen, and for the characters that editors put in place of one or two.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}' | '\u{2011}' | '\u{2012}' | '\u{2013}' | '\u{2014}' | '\u{2212}')
 }
 
-/// Returns true if nothing but the words of usual markers stands in a line.
+/// Returns true if a line has no words other than those of usual markers.
 pub(super) fn has_only_words(line: &str) -> bool {
     const WORDS: [&str; 13] = [
         "begin",

@@ -1,4 +1,4 @@
-//! PEM files: what they hold, as rustls takes it, or what is wrong with them.
+//! PEM files: their contents as rustls takes them, or the reason for which they cannot be used.
 
 mod blocks;
 mod format;
@@ -23,14 +23,14 @@ use self::kind::{Verdict, Wanted};
 use super::{IdentityFiles, TlsError, der, provider, trust};
 use crate::config::load::files::Files;
 
-/// The contents of a block, decoded, and the line where it begins.
+/// The decoded contents of a block, and the line where it begins.
 struct Decoded {
     kind: SectionKind,
     der: Vec<u8>,
     line: usize,
 }
 
-/// Reads the certificates of a file, at least one. Each is whole; whether it makes sense is not looked at.
+/// Reads the certificates of a file, at least one. Each is complete, but its contents are not checked.
 fn certificates(path: &Path, files: &Files) -> Result<Vec<(usize, CertificateDer<'static>)>, TlsError> {
     let decoded = wanted_blocks(path, Wanted::Certificates, files)?;
     Ok(decoded.into_iter().map(|block| (block.line, block.der.into())).collect())
@@ -70,7 +70,7 @@ pub(super) fn identity(paths: &IdentityFiles, files: &Files) -> Result<Arc<Certi
         .key_provider
         .load_private_key(private)
         .map_err(|_| TlsError::InvalidKey { path: key.clone(), line })?;
-    // A key that does not know its public half cannot be compared.
+    // A key without its public half cannot be compared.
     if let Some(public) = private.public_key() {
         let owner = chain.iter().position(|(_, certificate)| is_for(certificate, &public));
         match owner.and_then(|position| chain.get(position)) {
@@ -93,13 +93,13 @@ fn is_for(certificate: &CertificateDer<'_>, public: &SubjectPublicKeyInfoDer<'_>
 
 /// The certificates of a `ca` file.
 pub(super) struct Authorities {
-    /// Those that may have signed others.
+    /// The certificates that may have signed others.
     pub(super) roots: Arc<RootCertStore>,
-    /// All of them, each of which a server may show itself.
+    /// All certificates, each of which a server may show itself.
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
-/// Reads the certificates of a file as trust anchors. Each one has to be an authority's.
+/// Reads the certificates of a file as trust anchors. Each one must be an authority's.
 pub(super) fn authorities(path: &Path, files: &Files) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for (line, certificate) in certificates(path, files)? {
@@ -109,8 +109,8 @@ pub(super) fn authorities(path: &Path, files: &Files) -> Result<Arc<RootCertStor
     Ok(Arc::new(roots))
 }
 
-/// Reads the certificates of a file as trust anchors and as what servers may show. Each one has to be usable in at least one
-/// of these ways.
+/// Reads the certificates of a file as trust anchors and as certificates that servers may show. Each one must be usable
+/// in at least one of these ways.
 pub(super) fn trusted(path: &Path, files: &Files) -> Result<Authorities, TlsError> {
     let (mut roots, mut all) = (RootCertStore::empty(), Vec::new());
     for (line, certificate) in certificates(path, files)? {
@@ -134,7 +134,7 @@ fn invalid_certificate(path: &Path, line: usize, reason: String) -> TlsError {
     TlsError::InvalidCertificate { path: path.to_owned(), line, reason }
 }
 
-/// Reads the blocks of a file that are of the kind that it is read for, at least one.
+/// Reads the blocks of the wanted kind from a file, at least one.
 fn wanted_blocks(path: &Path, wanted: Wanted, files: &Files) -> Result<Vec<Decoded>, TlsError> {
     let content =
         files.read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
@@ -160,7 +160,7 @@ fn wanted_blocks(path: &Path, wanted: Wanted, files: &Files) -> Result<Vec<Decod
     if taken.is_empty() { Err(nothing_of(wanted, path, &content, &passed)) } else { Ok(taken) }
 }
 
-/// Decodes a block, a key in constant time.
+/// Decodes a block. A key is decoded in constant time.
 fn decode(block: &Block) -> Result<Decoded, Flaw> {
     let label = block.label.canonical();
     let begin = format!("-----BEGIN {label}-----\n");
@@ -175,7 +175,7 @@ fn decode(block: &Block) -> Result<Decoded, Flaw> {
     }
 }
 
-/// The error for a file without a block of the wanted kind. It names what the file holds instead.
+/// Returns the error for a file without a block of the wanted kind. It names what the file holds instead.
 fn nothing_of(wanted: Wanted, path: &Path, content: &[u8], passed: &[Block]) -> TlsError {
     let path = path.to_owned();
     let instead = match passed.first() {
@@ -191,7 +191,7 @@ fn nothing_of(wanted: Wanted, path: &Path, content: &[u8], passed: &[Block]) -> 
     }
 }
 
-/// Reads bytes as a PEM file. If all of its blocks are whole, every marker has led to one.
+/// Parses bytes as a PEM file. If all of its blocks are complete, every marker must have led to one.
 #[cfg(fuzzing)]
 #[allow(clippy::panic, reason = "a panic is how a fuzz target reports")]
 pub(super) fn fuzz(data: &[u8]) {

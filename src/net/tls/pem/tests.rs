@@ -1,4 +1,4 @@
-//! PEM files as they exist: each is read whole, or refused with the line and what to do.
+//! PEM files as they exist: each is read whole, or rejected with the line and what to do.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
@@ -50,7 +50,7 @@ impl Material {
     }
 }
 
-/// A block with this label around the contents of another.
+/// Returns a block with this label around the contents of another one.
 fn relabelled(block: &str, label: &str) -> String {
     let inside: String =
         block.lines().filter(|line| !line.starts_with('-')).map(|line| format!("{line}\n")).collect();
@@ -149,14 +149,24 @@ fn a_damaged_file_is_refused_at_the_line_of_the_damage() {
             lines,
             "`END X509 CRL` ends the block `CERTIFICATE` of line 1",
         ),
-        ("four hyphens", changed("-----BEGIN", "----BEGIN"), 1, "`----BEGIN CERTIFICATE-----` is no marker"),
-        ("four hyphens behind", changed("TE-----\n", "TE----\n"), 1, "is no marker"),
-        ("six hyphens' worth of dashes", changed("-----BEGIN", "\u{2014}\u{2014}-BEGIN"), 1, "is no marker"),
-        ("no label", format!("{cert}see -----BEGIN \n"), lines + 1, "is no marker"),
-        ("a label in the next line", changed("BEGIN ", "BEGIN\n"), 1, "`-----BEGIN` is no marker"),
-        ("a label of END in the next line", changed("END ", "END\n"), lines, "is no marker"),
-        ("small letters", changed("BEGIN CERTIFICATE", "begin certificate"), 1, "is no marker"),
-        ("a damaged END", changed("-----END", "---END"), lines, "`---END CERTIFICATE-----` is no marker"),
+        (
+            "four hyphens",
+            changed("-----BEGIN", "----BEGIN"),
+            1,
+            "`----BEGIN CERTIFICATE-----` is not a marker",
+        ),
+        ("four hyphens behind", changed("TE-----\n", "TE----\n"), 1, "is not a marker"),
+        (
+            "six hyphens' worth of dashes",
+            changed("-----BEGIN", "\u{2014}\u{2014}-BEGIN"),
+            1,
+            "is not a marker",
+        ),
+        ("no label", format!("{cert}see -----BEGIN \n"), lines + 1, "is not a marker"),
+        ("a label in the next line", changed("BEGIN ", "BEGIN\n"), 1, "`-----BEGIN` is not a marker"),
+        ("a label of END in the next line", changed("END ", "END\n"), lines, "is not a marker"),
+        ("small letters", changed("BEGIN CERTIFICATE", "begin certificate"), 1, "is not a marker"),
+        ("a damaged END", changed("-----END", "---END"), lines, "`---END CERTIFICATE-----` is not a marker"),
         (
             "a block that is commented out",
             format!("{cert}# {}", chain.replace('\n', "\n# ")),
@@ -194,7 +204,7 @@ fn a_damaged_file_is_refused_at_the_line_of_the_damage() {
             "{name}: {error}"
         );
     }
-    // Damage in a block that is passed over counts as well.
+    // Damage in a skipped block counts as well.
     let error = made.refusal(format!("{}{key}", changed(body, "?")), Wanted::Key);
     assert!(error.contains("line 2: `?` is not base64"), "{error}");
 }
@@ -217,7 +227,7 @@ fn a_block_of_another_kind_is_refused_with_what_to_do() {
         (Wanted::Certificates, relabelled(cert, "DH PARAMETERS"), "delete the block"),
         (Wanted::Certificates, relabelled(cert, "PKCS7"), "openssl pkcs7 -print_certs"),
         (Wanted::Certificates, relabelled(cert, "X509 CRL"), "under `client_auth.crl`"),
-        (Wanted::Certificates, relabelled(cert, "certificate"), "is no marker"),
+        (Wanted::Certificates, relabelled(cert, "certificate"), "is not a marker"),
         (Wanted::Certificates, relabelled(cert, "SOMETHING"), "`SOMETHING` is of a kind that is not known"),
         (Wanted::Key, relabelled(key, "ENCRYPTED PRIVATE KEY"), "is an encrypted key"),
         (Wanted::Key, legacy.to_owned(), "is an encrypted key"),
@@ -229,7 +239,7 @@ fn a_block_of_another_kind_is_refused_with_what_to_do() {
         (Wanted::RevocationLists, cert.clone(), "is a certificate; a file under `crl`"),
         (Wanted::RevocationLists, key.clone(), "is a private key; a file under `crl`"),
     ] {
-        // Beside a good one of its file, it is found all the same.
+        // The block is also found beside a good one in the same file.
         let good = match wanted {
             Wanted::Certificates => cert.as_str(),
             Wanted::Key => key.as_str(),
@@ -241,7 +251,7 @@ fn a_block_of_another_kind_is_refused_with_what_to_do() {
             assert!(!error.contains("FILE"), "{error}");
         }
     }
-    // A chain that shares its file with an encrypted key is one all the same: the key may be taken from elsewhere.
+    // A chain that shares its file with an encrypted key is valid: the key may come from another file.
     assert_eq!(made.lines(format!("{cert}{legacy}"), Wanted::Certificates), [1]);
 }
 
@@ -329,7 +339,7 @@ fn a_damaged_marker_beside_a_key_shows_nothing_of_the_key() {
     ] {
         std::fs::write(&path, text).unwrap();
         let error = super::private_key(&path, &Files::new()).unwrap_err().to_string();
-        assert!(error.contains("is no marker") && !error.contains("MC4C"), "{error}");
+        assert!(error.contains("is not a marker") && !error.contains("MC4C"), "{error}");
     }
 }
 
@@ -390,7 +400,7 @@ fn an_error_quotes_no_more_than_the_beginning_of_a_long_text() {
     }
 }
 
-/// An element of DER that has less than 256 bytes inside.
+/// Returns a DER element with fewer than 256 bytes inside.
 fn element(tag: u8, inside: &[&[u8]]) -> Vec<u8> {
     let inside = inside.concat();
     [&[tag, 0x81, inside.len().try_into().unwrap()][..], &inside].concat()
@@ -417,7 +427,7 @@ fn an_encrypted_key_in_der_is_named_as_encrypted_with_the_command_that_decrypts_
             assert!(error.contains(advice) && error.contains("file.pem -out PLAIN.key`"), "{name}: {error}");
         }
     }
-    // The digest of something, SHA-256 here, has the same shape.
+    // A digest, SHA-256 here, has the same shape.
     let error = made.refusal(encrypted(b"\x60\x86\x48\x01\x65\x03\x04\x02\x01"), Wanted::Key);
     assert!(error.contains("neither a certificate nor a key"), "{error}");
 }

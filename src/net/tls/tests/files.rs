@@ -23,7 +23,7 @@ fn each_bad_file_is_one_sentence_with_the_file_and_what_to_change() {
     let cut = write("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     let garbage = write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let weak = write("weak.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
-    // A SEQUENCE with nothing in it.
+    // An empty SEQUENCE.
     let empty_key = write("empty.key", "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n");
     let missing = certificates.folder().join("missing.pem");
 
@@ -61,7 +61,7 @@ fn each_bad_file_is_one_sentence_with_the_file_and_what_to_change() {
     assert!(matches!(client_of(&wrong_key), Err(TlsError::KeyMismatch { .. })));
 }
 
-/// As `openssl ca -gencrl` makes it without `crl_extensions` in its configuration.
+/// A list as `openssl ca -gencrl` makes it without `crl_extensions` in its configuration.
 const VERSION_1_LIST: &str = "\
 -----BEGIN X509 CRL-----\n\
 MIIBbDBWMA0GCSqGSIb3DQEBCwUAMBExDzANBgNVBAMMBnRlc3RjYRcNMjYxMTI4\n\
@@ -106,8 +106,8 @@ fn a_second_revocation_list_of_one_issuer_is_refused() {
     assert!(error.contains("another list of the same issuer"), "{error}");
 }
 
-/// Certificates of all sorts: a name, the certificate, the flaw because of which no authority may have it, and the one because
-/// of which no server can show it where it is no authority's.
+/// Returns certificates of all sorts: a name, the certificate, the flaw that keeps it from being an authority's, and
+/// the flaw that keeps a server from showing it if it is not an authority's.
 fn oddities(certificates: &Certificates) -> Vec<(&'static str, Identity, Option<&str>, Option<&str>)> {
     let rewritten =
         |identity, extension| certificates.rewritten(identity, |der: &[u8]| with_extension(der, extension));
@@ -156,7 +156,7 @@ fn oddities(certificates: &Certificates) -> Vec<(&'static str, Identity, Option<
     ]
 }
 
-/// Checks that a file is refused for the expected flaw, or accepted without one. Returns the error.
+/// Checks that a file is rejected for the expected flaw, or accepted without one. Returns the error.
 fn check_refusal<T>(name: &str, result: Result<T, TlsError>, flaw: Option<&str>) -> Option<String> {
     let error = result.err().map(|error| error.to_string());
     match (&error, flaw) {

@@ -46,7 +46,7 @@ fn client_of(tls: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
     client_config(tls, &Files::new())
 }
 
-/// A client of one version, with a memory of sessions.
+/// Returns a client of one version, with a memory of sessions.
 fn client_with(
     certificates: &Certificates,
     version: &'static rustls::SupportedProtocolVersion,
@@ -101,14 +101,14 @@ impl Pair {
     }
 }
 
-/// A handshake that has to succeed.
+/// Performs a handshake that must succeed.
 fn connect(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> Pair {
     let mut pair = Pair::new(client, server, name);
     pair.handshake().unwrap();
     pair
 }
 
-/// How many of `count` connections that all begin before the first is done resume.
+/// Returns the number of connections that resume, out of `count` that all begin before the first is done.
 fn resumed_at_once(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, count: usize) -> usize {
     let mut pairs: Vec<_> = (0..count).map(|_| Pair::new(client, server, "localhost")).collect();
     pairs.iter_mut().for_each(|pair| pair.handshake().unwrap());

@@ -1,10 +1,10 @@
-//! Alerts: what a peer says about the end of a handshake (RFC 8446 §6.2).
+//! Alerts: a peer's reasons for ending a handshake (RFC 8446 §6.2).
 
 use rustls::AlertDescription as Alert;
 
 use super::{OFFERED, Peer, no_protocol, too_old};
 
-/// Says what the peer objects to, and what to change.
+/// Describes the objection of the peer, and what to change.
 pub(super) fn words(alert: Alert, peer: Peer<'_>) -> String {
     match (alert, peer) {
         (Alert::ProtocolVersion, _) => too_old(peer).to_owned(),
@@ -48,7 +48,7 @@ fn is_about_certificate(alert: Alert) -> bool {
     )
 }
 
-/// Returns an alert's name as the RFCs have it.
+/// Returns an alert's name as the RFCs write it.
 fn name(alert: Alert) -> String {
     let name = match alert {
         Alert::CloseNotify => "close_notify",

@@ -1,4 +1,4 @@
-//! Certificates that are not accepted.
+//! Rejected certificates in words.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use rustls::{CertRevocationListError, CertificateError};
 use super::Peer;
 use crate::net::tls::verify::OfNamed;
 
-/// Says what is wrong with a peer's certificate, and what to change.
+/// Describes the flaw of a peer's certificate, and what to change.
 pub(super) fn words(error: &CertificateError, peer: Peer<'_>) -> String {
     let named = match error {
         CertificateError::Other(other) => other.0.downcast_ref::<OfNamed>(),
@@ -20,13 +20,13 @@ pub(super) fn words(error: &CertificateError, peer: Peer<'_>) -> String {
     }
 }
 
-/// Says what is wrong, with `or` as the way to accept a certificate that the rules refuse.
+/// Describes a flaw. `or` is the way to accept a certificate that the rules reject.
 fn describe(error: &CertificateError, peer: Peer<'_>, or: &str) -> String {
     use CertificateError as Flaw;
     let flaw = match error {
         Flaw::UnknownIssuer => return unknown_issuer(peer),
         Flaw::NotValidForNameContext { expected, presented } => {
-            // Where it names others than servers, to name the certificate does not help.
+            // If it names something other than servers, naming the certificate does not help.
             let or = if presented.is_empty() { or } else { or_accept_all(peer) };
             return wrong_name(&expected.to_str(), presented, or);
         }
@@ -74,12 +74,12 @@ fn describe(error: &CertificateError, peer: Peer<'_>, or: &str) -> String {
     format!("the certificate of {} {flaw}", peer.name())
 }
 
-/// What cannot be read is no certificate that could be trusted by naming it either.
+/// Describes a malformed certificate, which cannot be trusted by naming it either.
 fn broken(peer: Peer<'_>) -> String {
     format!("the certificate of {} is malformed; issue it again{}", peer.name(), or_accept_all(peer))
 }
 
-/// The way to accept a certificate that the rules refuse.
+/// Returns the way to accept a certificate that the rules reject.
 fn or_trust_it(peer: Peer<'_>) -> &'static str {
     match peer {
         Peer::Server(_) => ", or name exactly this certificate under `tls.ca` to trust it as it is",
@@ -87,7 +87,7 @@ fn or_trust_it(peer: Peer<'_>) -> &'static str {
     }
 }
 
-/// The way to accept a certificate for which naming it under `tls.ca` does not help.
+/// Returns the way to accept a certificate for which naming it under `tls.ca` does not help.
 fn or_accept_all(peer: Peer<'_>) -> &'static str {
     match peer {
         Peer::Server(_) => ", or set `tls.verify: false`, which accepts every certificate",
@@ -109,10 +109,11 @@ fn unknown_issuer(peer: Peer<'_>) -> String {
     }
 }
 
-/// Says for which names a certificate is. `presented` are webpki's names, each with its kind around it.
+/// Describes the names that a certificate is for. `presented` are webpki's names, each with its kind around it.
 fn wrong_name(expected: &str, presented: &[String], or: &str) -> String {
     const NAMES_SHOWN_MAX: usize = 10;
-    /// The longest DNS name (RFC 1035 §2.3.4). A certificate may have anything of up to 64 KiB in place of one.
+    /// The length of the longest DNS name (RFC 1035 §2.3.4). A certificate may have anything of up to 64 KiB in its
+    /// place.
     const NAME_CHARACTERS_MAX: usize = 253;
     let names = presented.iter().filter_map(|name| {
         let name =
@@ -145,58 +146,58 @@ fn wrong_purpose(peer: Peer<'_>) -> &'static str {
     }
 }
 
-/// Says what webpki objects to that rustls has no error for.
+/// Describes an objection of webpki that rustls has no error for.
 fn by_webpki(error: &webpki::Error, peer: Peer<'_>, or: &str) -> String {
     use webpki::Error as Flaw;
-    let whose = peer.name();
+    let owner = peer.name();
     match error {
         Flaw::CaUsedAsEndEntity => {
             format!(
-                "the certificate of {whose} is an authority's (CA:TRUE); issue one for {whose} itself{or}"
+                "the certificate of {owner} is an authority's (CA:TRUE); issue one for {owner} itself{or}"
             )
         }
         Flaw::UnsupportedCertVersion => format!(
-            "a certificate in the chain of {whose} is of X.509 version 1; issue it again with a subjectAltName, which makes it \
+            "a certificate in the chain of {owner} is of X.509 version 1; issue it again with a subjectAltName, which makes it \
              version 3{or}"
         ),
         Flaw::UnsupportedCriticalExtension => format!(
-            "a certificate in the chain of {whose} has an extension that is critical and not known here; issue it again \
+            "a certificate in the chain of {owner} has an extension that is critical and not known here; issue it again \
              without{}",
             or_accept_all(peer)
         ),
         Flaw::EndEntityUsedAsCa => format!(
-            "the certificate of {whose} is signed by one that is no authority's (CA:FALSE); have an authority sign it{or}"
+            "the certificate of {owner} is signed by one that is no authority's (CA:FALSE); have an authority sign it{or}"
         ),
         Flaw::PathLenConstraintViolated | Flaw::MaximumPathDepthExceeded => {
-            format!("the certificate chain of {whose} is longer than its authorities allow; shorten it{or}")
+            format!("the certificate chain of {owner} is longer than its authorities allow; shorten it{or}")
         }
         Flaw::NameConstraintViolation => {
             format!(
-                "the authority of {whose} may not issue certificates for this name; have another one sign it{or}"
+                "the authority of {owner} may not issue certificates for this name; have another one sign it{or}"
             )
         }
         Flaw::MaximumNameConstraintComparisonsExceeded
         | Flaw::MaximumPathBuildCallsExceeded
         | Flaw::MaximumSignatureChecksExceeded => {
-            format!("the certificate chain of {whose} takes too much work to verify; shorten it{or}")
+            format!("the certificate chain of {owner} takes too much work to verify; shorten it{or}")
         }
         Flaw::SignatureAlgorithmMismatch => {
             format!(
-                "a certificate in the chain of {whose} names two different signature algorithms; issue it again{or}"
+                "a certificate in the chain of {owner} names two different signature algorithms; issue it again{or}"
             )
         }
-        Flaw::CertDistrusted => format!("a key in the chain of {whose} is distrusted"),
+        Flaw::CertDistrusted => format!("a key in the chain of {owner} is distrusted"),
         Flaw::UnsupportedCrlIssuingDistributionPoint
         | Flaw::UnsupportedCrlVersion
         | Flaw::UnsupportedDeltaCrl
         | Flaw::UnsupportedIndirectCrl => {
-            format!("a revocation list that covers {whose} is of a kind that is not supported")
+            format!("a revocation list that covers {owner} is of a kind that is not supported")
         }
         _ => broken(peer),
     }
 }
 
-/// Says why a revocation list decides nothing about a certificate that it covers.
+/// Describes the reason for which a revocation list decides nothing about a certificate that it covers.
 pub(super) fn revocation_list(error: &CertRevocationListError) -> String {
     use CertRevocationListError as Flaw;
     let flaw = match error {
@@ -221,7 +222,7 @@ pub(super) fn revocation_list(error: &CertRevocationListError) -> String {
 }
 
 fn date(time: UnixTime) -> String {
-    /// The first second of the year 10000, which HTTP's form of a date does not have.
+    /// The first second of the year 10000, which the date format of HTTP cannot express.
     const YEAR_10000: u64 = 253_402_300_800;
     let seconds = time.as_secs().min(YEAR_10000 - 1);
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map(httpdate::fmt_http_date).unwrap_or_default()

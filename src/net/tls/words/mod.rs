@@ -1,4 +1,4 @@
-//! Failed handshakes in words: what is wrong, and what to change. rustls's own text is its enums' debug form.
+//! Failed handshakes in words: the reason, and what to change. rustls's own text is the debug form of its enums.
 
 mod alert;
 mod certificate;
@@ -12,11 +12,11 @@ use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisb
 
 use super::ClientTls;
 
-/// The versions and suites of the provider, as an operator would look them up.
+/// The versions and suites of the provider, in the terms that an operator would search for.
 const OFFERED: &str =
     "TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305, over X25519, P-256 or P-384";
 
-/// The peer of a handshake, for whose operator or for whom the words are.
+/// The peer of a failed handshake.
 #[derive(Debug, Clone, Copy)]
 enum Peer<'a> {
     /// An upstream.
@@ -33,7 +33,8 @@ impl Peer<'_> {
         }
     }
 
-    /// The file of the authorities that its certificate is verified against, if the configuration names one.
+    /// Returns the file of the authorities that the peer's certificate is verified against, if the configuration names
+    /// one.
     fn authorities(&self) -> Option<&Path> {
         match self {
             Self::Server(settings) => settings.ca.as_deref(),
@@ -42,7 +43,7 @@ impl Peer<'_> {
     }
 }
 
-/// Says why a handshake with an upstream failed, and what to change.
+/// Describes the reason for a failed handshake with an upstream, and what to change.
 pub(crate) fn server_failure(error: &io::Error, settings: &ClientTls) -> String {
     let Some(error) = cause(error) else {
         return match error.kind() {
@@ -57,7 +58,7 @@ pub(crate) fn server_failure(error: &io::Error, settings: &ClientTls) -> String 
     words(error, Peer::Server(settings))
 }
 
-/// Says why a handshake with a client failed.
+/// Describes the reason for a failed handshake with a client.
 pub(crate) fn client_failure(error: &io::Error) -> String {
     match cause(error) {
         Some(error) => words(error, Peer::Client),
@@ -68,8 +69,8 @@ pub(crate) fn client_failure(error: &io::Error) -> String {
     }
 }
 
-/// Returns true if a client was refused because the revocation lists of its authorities do not decide about it, which only
-/// the gateway's operator can change.
+/// Returns true if a client was rejected because the revocation lists of its authorities do not decide about it. Only
+/// the gateway's operator can change that.
 pub(crate) fn is_about_revocation_lists(error: &io::Error) -> bool {
     use CertificateError as Flaw;
     match cause(error) {
@@ -84,7 +85,7 @@ pub(crate) fn is_about_revocation_lists(error: &io::Error) -> bool {
     }
 }
 
-/// Returns true for an error that TLS has found, and not the connection below it.
+/// Returns true for an error of TLS itself, and not of the connection below it.
 pub(crate) fn is_about_tls(error: &io::Error) -> bool {
     cause(error).is_some()
 }
@@ -94,7 +95,7 @@ fn cause(error: &io::Error) -> Option<&Error> {
 }
 
 fn words(error: &Error, peer: Peer<'_>) -> String {
-    let who = peer.name();
+    let name = peer.name();
     match error {
         Error::InvalidCertificate(error) => certificate::words(error, peer),
         Error::InvalidCertRevocationList(error) => certificate::revocation_list(error),
@@ -102,14 +103,14 @@ fn words(error: &Error, peer: Peer<'_>) -> String {
         Error::PeerIncompatible(missing) => incompatible(missing, peer),
         Error::PeerMisbehaved(fault) => misbehaved(fault, peer),
         Error::InvalidMessage(fault) => invalid(*fault, peer),
-        Error::NoCertificatesPresented => format!("{who} shows no certificate, but one is required"),
+        Error::NoCertificatesPresented => format!("{name} shows no certificate, but one is required"),
         Error::NoApplicationProtocol => no_protocol(peer).to_owned(),
         Error::PeerSentOversizedRecord => not_tls(peer).to_owned(),
         Error::DecryptError => {
-            format!("a message of {who} cannot be decrypted: it was damaged or changed on its way")
+            format!("a message of {name} cannot be decrypted: it was damaged or changed on its way")
         }
         Error::FailedToGetCurrentTime => "the clock of this machine cannot be read".to_owned(),
-        Error::FailedToGetRandomBytes => "the system gives no random numbers".to_owned(),
+        Error::FailedToGetRandomBytes => "the system provides no random numbers".to_owned(),
         Error::UnsupportedNameType => {
             "the name to ask for is neither a DNS name nor an IP address; correct `sni`".to_owned()
         }
@@ -154,7 +155,7 @@ fn too_old(peer: Peer<'_>) -> &'static str {
     }
 }
 
-/// Says that nothing is in common. `what` is a noun in the plural.
+/// Describes that the peer and the gateway have nothing in common. `what` is a noun in the plural.
 fn nothing_in_common(what: &str, peer: Peer<'_>) -> String {
     let advice = match peer {
         Peer::Server(_) => "; enable one of these there",
@@ -165,7 +166,7 @@ fn nothing_in_common(what: &str, peer: Peer<'_>) -> String {
 
 fn incompatible(missing: &PeerIncompatible, peer: Peer<'_>) -> String {
     use PeerIncompatible as Missing;
-    let who = peer.name();
+    let name = peer.name();
     match missing {
         Missing::ServerDoesNotSupportTls12Or13
         | Missing::ServerTlsVersionIsDisabledByOurConfig
@@ -177,33 +178,33 @@ fn incompatible(missing: &PeerIncompatible, peer: Peer<'_>) -> String {
         | Missing::NamedGroupsExtensionRequired
         | Missing::KeyShareExtensionRequired => nothing_in_common("groups for the key exchange", peer),
         Missing::NoSignatureSchemesInCommon | Missing::SignatureAlgorithmsExtensionRequired => format!(
-            "{who} and the gateway have no signature scheme in common for the key of the certificate; use a key of another \
+            "{name} and the gateway have no signature scheme in common for the key of the certificate; use a key of another \
              kind, such as ECDSA on P-256 or RSA of 2048 bits"
         ),
         Missing::NoCertificateRequestSignatureSchemesInCommon => {
             format!(
-                "{who} asks for a client certificate whose key is of another kind; use one that it accepts under `tls.client`"
+                "{name} asks for a client certificate whose key is of another kind; use one that it accepts under `tls.client`"
             )
         }
         Missing::EcPointsExtensionRequired
         | Missing::NoEcPointFormatsInCommon
         | Missing::UncompressedEcPointsRequired => {
             format!(
-                "{who} does not accept uncompressed points of elliptic curves, which every implementation has to"
+                "{name} does not accept uncompressed points of elliptic curves, which every implementation has to"
             )
         }
         Missing::NullCompressionRequired => {
-            format!("{who} insists on compression, which is not safe; switch it off there")
+            format!("{name} insists on compression, which is not safe; switch it off there")
         }
         Missing::ExtendedMasterSecretExtensionRequired => {
             format!(
-                "{who} speaks TLS 1.2 without extended master secrets (RFC 7627), which are required; update it"
+                "{name} speaks TLS 1.2 without extended master secrets (RFC 7627), which are required; update it"
             )
         }
         Missing::IncorrectCertificateTypeExtension | Missing::UnsolicitedCertificateTypeExtension => {
-            format!("{who} wants raw public keys in place of certificates; configure a certificate there")
+            format!("{name} wants raw public keys in place of certificates; configure a certificate there")
         }
-        _ => format!("{who} lacks a part of TLS that is required; update it"),
+        _ => format!("{name} lacks a part of TLS that is required; update it"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every failure has words of its own, and none of them are a library's.
+//! Each failure has its own words, and none of them are a library's.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
@@ -132,7 +132,7 @@ fn the_failure_of_a_certificate_that_ca_names_does_not_advise_to_name_it() {
         assert!(text.contains(says) && text.contains("`tls.verify: false`"), "{error:?}: {text}");
         assert!(!text.contains("under `tls.ca`"), "{error:?}: {text}");
     }
-    // Nor does one for which it would not help.
+    // A failure for which naming the certificate would not help does not advise it either.
     for error in [of_others, CertificateError::BadEncoding] {
         let text = server_failure(&as_io(error.into()), &settings(None));
         assert!(!text.contains("under `tls.ca`"), "{text}");
@@ -260,7 +260,7 @@ fn no_failure_shows_a_librarys_words() {
     }
 }
 
-/// The names of a library's enums are written as one word with capitals inside.
+/// Checks that a text has no name of a library's enum, which is one word with capitals inside.
 fn assert_no_librarys_words(text: &str, error: &dyn std::fmt::Debug) {
     let allowed = [
         "AES-GCM",

@@ -351,7 +351,7 @@ async fn a_plugin_with_only_a_root_context_is_reported_as_no_filter() {
     let gateway = filtered(&Origin::answer(OK), &module, "").await;
     assert_eq!(gateway.client("web").await.get("/").await.status, 500);
     let line = gateway.wait_for_log("filter `test` failed").await;
-    assert!(line.contains("a plugin that has only a root context can be no filter"), "{line}");
+    assert!(line.contains("a plugin that has only a root context cannot be a filter"), "{line}");
 }
 
 #[tokio::test]
@@ -389,7 +389,7 @@ async fn an_instance_that_cannot_be_started_is_tried_again_after_a_while() {
         }
         assert_eq!(failures(&gateway, "start").await, Some(2.0));
         let line = gateway.wait_for_log("the filter cannot be started").await;
-        assert!(line.contains("`proxy_on_configure` answers that it cannot work like this"), "{line}");
+        assert!(line.contains("`proxy_on_configure` returned false"), "{line}");
         wait_until("the next start", async || {
             gateway.client("web").await.get("/fine").await;
             failures(&gateway, "start").await > Some(2.0)

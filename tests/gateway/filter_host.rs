@@ -80,7 +80,7 @@ async fn plugin_log_lines_are_bounded_for_each_exchange() {
         let gateway = filtered(&origin, &module, ", limits: { time: 10s }").await;
         let mut client = gateway.client("web").await;
         assert_eq!(client.get("/").await.text(), "log line\n0\n", "what is left out is no error");
-        gateway.wait_for_log("further lines are left out").await;
+        gateway.wait_for_log("further lines are dropped").await;
         let written = |gateway: &Gateway| {
             let logs = gateway.logs();
             assert!(logs.iter().all(|line| line.len() < 9000));

@@ -81,7 +81,7 @@ async fn a_callback_that_appends_without_end_does_not_make_the_gateway_grow() {
         // Of the 512 MiB, 32 MiB are held. A buffer that grows has up to twice as much, and what it had is given back late.
         let grown = peak(&gateway) - before;
         assert!(grown < 160 << 10, "{callback}: {grown} KiB");
-        gateway.wait_for_log("it makes more than `limits.output`, 33554432 bytes").await;
+        gateway.wait_for_log("it produced more than `limits.output`, 33554432 bytes").await;
     }
 }
 

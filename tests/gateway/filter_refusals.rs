@@ -1,4 +1,4 @@
-//! Local responses that cannot be one: their exchange ends all the same, at once and with an error.
+//! Invalid local responses end their exchange at once, with an error.
 
 use support::bytes::Bytes;
 use support::{Gateway, Http2Client, Origin, Response, http};
@@ -45,7 +45,7 @@ async fn an_exchange_ends_at_once_where_a_filter_that_pauses_sends_an_impossible
             assert!(is_refused(&response), "{call}: {}", response.status);
             assert_eq!(refusals(&gateway).await, Some(f64::from(round)), "{call}");
         }
-        let logged = gateway.wait_for_log("it sent a local response that cannot be one").await;
+        let logged = gateway.wait_for_log("it sent an invalid local response").await;
         for part in [reason, "proxy_on_request_headers", "reason=\"response\""] {
             assert!(logged.contains(part), "{part}: {logged}");
         }

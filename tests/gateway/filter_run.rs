@@ -299,7 +299,7 @@ async fn run_exits_with_2_for_bad_arguments_and_with_1_for_a_bad_filter() {
         (&["--answer", &format!("users={text}")], 2, "text is no response: it begins with `no response`"),
         (&["--answer", "users=-", "--response", "-"], 2, "standard input is there once"),
         (&["--keys", "{ config: 1 }"], 2, "`config` is given elsewhere"),
-        (&[], 1, "filter failed (start): `proxy_on_configure` answers"),
+        (&[], 1, "filter failed (start): `proxy_on_configure` returned false"),
         (&[], 1, "give it one by `--config`"),
     ] {
         let ran = filter.run(arguments).await;
@@ -310,7 +310,7 @@ async fn run_exits_with_2_for_bad_arguments_and_with_1_for_a_bad_filter() {
     assert!(!ran.stderr.contains("is not used"), "a filter that did not start cannot call: {}", ran.stderr);
     let ran = self::filter(filter.0.path(), &["run", &text]).await;
     assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("it is no WebAssembly module"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it is not a WebAssembly module"), "{}", ran.stderr);
 }
 
 #[tokio::test]
@@ -371,7 +371,7 @@ async fn a_run_shows_what_a_callback_answered() {
         (0, 0, "proxy_on_request_headers (4 fields, the end): continue\n"),
         (2, 0, "proxy_on_request_headers (4 fields, the end): continue, and end the message here\n"),
         (4, 1, "proxy_on_request_headers (4 fields, the end): pause\n"),
-        (77, 1, "[the answer 77 is unknown in this ABI: it counts as a pause]"),
+        (77, 1, "[the result 77 is unknown in this ABI: it counts as a pause]"),
     ] {
         let filter = Filter::new(&format!(
             r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const {answer}))"#

@@ -35,7 +35,7 @@ async fn report_shows_what_a_callback_changed() {
         "proxy_on_request_headers (4 fields, the end): continue\n",
         "~ :path: / → /b\n",
         "+ x-user: ada\n",
-        "[property `request.nothing` is not there]\n",
+        "[property `request.nothing` does not exist]\n",
         "proxy_on_response_headers (",
         "- x-old: 1\n",
         "~ x-kept: \\u{9b}2 → other\n",

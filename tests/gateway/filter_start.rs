@@ -45,7 +45,7 @@ async fn a_file_that_is_no_module_is_refused() {
     let cut = &scripted(&[])[..500];
     for bytes in [&b""[..], b"\0asm", b"no module at all", b"\x7fELF\x02\x01\x01\0\0\0", cut, &component] {
         let said = refused(bytes, "").await;
-        assert!(said.contains("it is no WebAssembly module"), "{said}");
+        assert!(said.contains("it is not a WebAssembly module"), "{said}");
     }
 }
 
@@ -74,7 +74,7 @@ async fn a_module_without_a_required_export_is_refused_with_its_name() {
         (format!("(module {version} {memory})"), "it has no allocator"),
         (
             format!(r#"(module {version} {memory} (func (export "malloc")))"#),
-            "its export `malloc` is not what proxy-wasm has under that name",
+            "its export `malloc` does not have the signature that proxy-wasm defines",
         ),
         (
             format!(r#"(module {version} {malloc} (global (export "memory") i32 (i32.const 0)))"#),
@@ -108,7 +108,7 @@ async fn a_callback_of_another_form_than_the_abi_has_is_named() {
     ] {
         let said =
             refused_text(&smallest("", &format!(r#"(func (export "{name}") {form} unreachable)"#))).await;
-        let reason = format!("its export `{name}` is not what proxy-wasm has under that name");
+        let reason = format!("its export `{name}` does not have the signature that proxy-wasm defines");
         assert!(said.contains(&reason), "{reason} in {said}");
     }
 }
@@ -208,7 +208,7 @@ async fn a_plugin_that_refuses_its_configuration_is_an_error_with_what_it_said()
             "log 4 'the key `mode` is missing\\nERROR forged'\nlog 2 'as it is in the manual'\nreturn 0";
         let said = refused(&scripted(&[(callback, script)]), ", config: { a: 1 }").await;
         assert!(said.contains("in filter \"test\""), "{said}");
-        assert!(said.contains(&format!("{name} answers that it cannot work like this")), "{said}");
+        assert!(said.contains(&format!("{name} returned false")), "{said}");
         assert!(said.contains(r"it said: error: the key `mode` is missing\nERROR forged"), "{said}");
         assert!(said.contains("it said: info: as it is in the manual"), "{said}");
     }
@@ -239,7 +239,7 @@ async fn a_module_whose_memory_is_beyond_its_limit_from_the_start_is_refused() {
     let text =
         smallest("", "").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 513)"#);
     let said = refused(&wat::parse_str(&text).unwrap(), "").await;
-    assert!(said.contains("it asked for 32832KiB of memory, more than `limits.memory`, 32MiB"), "{said}");
+    assert!(said.contains("it requested 32832KiB of memory, more than `limits.memory`, 32MiB"), "{said}");
     assert!(said.contains("a start needs 32832KiB of memory"), "{said}");
     assert!(said.contains("write `limits: { memory: 33MiB }`"), "{said}");
     let module = wat::parse_str(text.replace("513", "512")).unwrap();
@@ -295,7 +295,7 @@ async fn start_that_meets_a_limit_is_refused_with_the_measured_need() {
     let check = "(if (i32.ne (memory.size) (i32.const 1024)) (then (unreachable)))";
     let module = scripted(&[("proxy_on_vm_start", grow), ("proxy_on_configure", check)]);
     let said = refused(&module, "").await;
-    assert!(said.contains("it asked for 64MiB of memory, more than `limits.memory`, 32MiB"), "{said}");
+    assert!(said.contains("it requested 64MiB of memory, more than `limits.memory`, 32MiB"), "{said}");
     assert!(said.contains("a start needs 64MiB of memory"), "{said}");
     assert!(said.contains("write `limits: { memory: 64MiB }`"), "{said}");
     let builder = configured(CONFIG, &[("test", &module)]).set("keys", ", limits: { memory: 64MiB }");

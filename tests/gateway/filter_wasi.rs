@@ -188,7 +188,7 @@ async fn a_write_takes_so_much_and_says_how_much_and_keeps_the_worker_no_longer(
     let module = scripted_with(import, "", &[("proxy_on_request_headers", script)]);
     let gateway = filtered(&Origin::answer(OK), &module, ", limits: { time: 10s }").await;
     assert_eq!(gateway.client("web").await.get("/").await.text(), "0 65536\n21 0\n");
-    gateway.wait_for_log("further lines are left out").await;
+    gateway.wait_for_log("further lines are dropped").await;
     assert!(gateway.logs().len() < 1100, "{} lines", gateway.logs().len());
 }
 

@@ -2,7 +2,7 @@
 
 use crate::filter::{Action, Direction};
 
-/// What a host function answers.
+/// The status that a host function returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Status {
@@ -35,10 +35,10 @@ impl From<wasmtime::Error> for Failure {
     }
 }
 
-/// What a host function comes to: see [`answer`].
+/// The result of a host function, converted by [`answer`].
 pub(crate) type Answer<T = ()> = Result<T, Failure>;
 
-/// The number that the guest gets.
+/// Converts a result into the number that the guest gets.
 pub(crate) fn answer(result: Answer) -> wasmtime::Result<i32> {
     match result {
         Ok(()) => Ok(Status::Ok as i32),
@@ -47,7 +47,7 @@ pub(crate) fn answer(result: Answer) -> wasmtime::Result<i32> {
     }
 }
 
-/// What a buffer function is about.
+/// The subject of a buffer function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BufferKind {
     Body(Direction),
@@ -71,14 +71,14 @@ impl BufferKind {
     }
 }
 
-/// What a header-map function is about.
+/// The subject of a header-map function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MapKind {
     Head(Direction),
     Trailers(Direction),
     CallResponseHead,
     CallResponseTrailers,
-    /// Of gRPC calls, which there are none of: always empty.
+    /// The maps of gRPC calls, which are not implemented: always empty.
     Grpc,
 }
 
@@ -97,11 +97,11 @@ impl MapKind {
     }
 }
 
-/// The stream that `proxy_continue_stream` and `proxy_close_stream` are about.
+/// The subject of `proxy_continue_stream` and `proxy_close_stream`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamKind {
     Message(Direction),
-    /// A side of a TCP filter, of which there are none.
+    /// A side of a TCP filter, which is not implemented.
     Tcp,
 }
 
@@ -135,9 +135,10 @@ impl MetricKind {
     }
 }
 
-/// Returns the action that the answer of a head callback stands for, or `None` if the ABI has no such answer.
+/// Returns the action for the result of a head callback, or `None` if the ABI does not define the number.
 ///
-/// 1 is StopIteration, 3 StopAllIterationAndBuffer, 4 StopAllIterationAndWatermark: SDKs differ in which of them they use.
+/// 1 is StopIteration, 3 StopAllIterationAndBuffer, 4 StopAllIterationAndWatermark: SDKs differ in which of them they
+/// use.
 pub(crate) fn head_action(number: u32) -> Option<Action> {
     match number {
         0 => Some(Action::Continue),
@@ -148,7 +149,7 @@ pub(crate) fn head_action(number: u32) -> Option<Action> {
     }
 }
 
-/// Returns the action that the answer of a body callback stands for, or `None` if the ABI has no such answer.
+/// Returns the action for the result of a body callback, or `None` if the ABI does not define the number.
 ///
 /// 1 is StopIterationAndBuffer, 2 StopIterationAndWatermark, 3 StopIterationNoBuffer.
 pub(crate) fn body_action(number: u32) -> Option<Action> {
@@ -160,7 +161,7 @@ pub(crate) fn body_action(number: u32) -> Option<Action> {
     }
 }
 
-/// Returns the action that the answer of a trailers callback stands for, or `None` if the ABI has no such answer.
+/// Returns the action for the result of a trailers callback, or `None` if the ABI does not define the number.
 pub(crate) fn trailers_action(number: u32) -> Option<Action> {
     match number {
         0 => Some(Action::Continue),
@@ -169,8 +170,8 @@ pub(crate) fn trailers_action(number: u32) -> Option<Action> {
     }
 }
 
-/// Returns the gRPC status of a local response, or `None` if it has none. A number that gRPC does not have is UNKNOWN, so that
-/// no client takes it for a success.
+/// Returns the gRPC status of a local response, or `None` if it has none. A number that gRPC does not define becomes
+/// UNKNOWN, so that no client mistakes it for a success.
 pub(crate) fn grpc_status(number: i32) -> Option<u8> {
     const UNKNOWN: u8 = 2;
     const LAST: u8 = 16;
@@ -181,12 +182,12 @@ pub(crate) fn grpc_status(number: i32) -> Option<u8> {
     }
 }
 
-/// Returns true if a callback that answers with a boolean agrees. C's rule holds, as in other hosts: only 0 is false.
+/// Returns true if the result of a boolean callback means true. As in C and in other hosts, only 0 is false.
 pub(crate) fn is_true(number: u32) -> bool {
     number != 0
 }
 
-/// The functions by which a module states its ABI version. 0.2.100 is 0.2.1 with a vendor's additions.
+/// The exports by which a module states its ABI version. 0.2.100 is 0.2.1 with a vendor's additions.
 pub(crate) const VERSION_EXPORTS: [&str; 4] = [
     "proxy_abi_version_0_2_1",
     "proxy_abi_version_0_2_0",

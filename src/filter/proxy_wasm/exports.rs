@@ -1,11 +1,11 @@
-//! The callbacks of an instance, looked up once.
+//! The callbacks of an instance, resolved once.
 
 use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::host::Host;
 use crate::filter::Direction;
 
-/// What the guest exports; `None` of what it does not.
+/// The callbacks that the guest exports; `None` for each that it does not.
 pub(super) struct Exports {
     pub(super) context_create: Option<TypedFunc<(u32, u32), ()>>,
     pub(super) vm_start: Option<TypedFunc<(u32, u32), u32>>,
@@ -27,7 +27,7 @@ pub(super) struct Exports {
 type BodyCallback = TypedFunc<(u32, u32, u32), u32>;
 type TrailersCallback = TypedFunc<(u32, u32), u32>;
 
-/// ABI 0.1.0 does not say whether a body follows.
+/// A callback for a head. In ABI 0.1.0 it does not learn whether a body follows.
 #[derive(Clone)]
 pub(super) enum HeadCallback {
     WithEnd(TypedFunc<(u32, u32, u32), u32>),
@@ -35,8 +35,10 @@ pub(super) enum HeadCallback {
 }
 
 impl Exports {
+    /// Resolves the callbacks of an instance.
+    ///
     /// # Errors
-    /// A callback has another form than the ABI says.
+    /// Fails if a callback has a different signature than the ABI defines.
     pub(super) fn of(instance: &Instance, store: &mut Store<Host>) -> wasmtime::Result<Self> {
         Ok(Self {
             context_create: function(instance, store, "proxy_on_context_create")?,
@@ -57,7 +59,6 @@ impl Exports {
         })
     }
 
-    /// The callback for a head.
     pub(super) fn head(&self, direction: Direction) -> Option<&HeadCallback> {
         match direction {
             Direction::Request => self.request_headers.as_ref(),
@@ -65,7 +66,6 @@ impl Exports {
         }
     }
 
-    /// The callback for a body.
     pub(super) fn body(&self, direction: Direction) -> Option<&BodyCallback> {
         match direction {
             Direction::Request => self.request_body.as_ref(),
@@ -73,7 +73,6 @@ impl Exports {
         }
     }
 
-    /// The callback for trailers.
     pub(super) fn trailers(&self, direction: Direction) -> Option<&TrailersCallback> {
         match direction {
             Direction::Request => self.request_trailers.as_ref(),
@@ -91,7 +90,8 @@ fn function<P: WasmParams, R: WasmResults>(
     match function.typed(&*store) {
         Ok(function) => Ok(Some(function)),
         Err(error) => {
-            Err(error.context(format!("its export `{name}` is not what proxy-wasm has under that name")))
+            Err(error
+                .context(format!("its export `{name}` does not have the signature that proxy-wasm defines")))
         }
     }
 }
@@ -104,7 +104,7 @@ fn head(instance: &Instance, store: &mut Store<Host>, name: &str) -> wasmtime::R
     Ok(function(instance, store, name)?.map(HeadCallback::WithEnd))
 }
 
-/// The guest's allocator: SDKs have it under one of two names.
+/// Returns the guest's allocator. SDKs export it under one of two names.
 pub(super) fn allocator(
     instance: &Instance,
     store: &mut Store<Host>,
@@ -115,7 +115,7 @@ pub(super) fn allocator(
     }
 }
 
-/// Runs what initialises the guest: `_initialize` and then `main`, or `_start` where there is no `_initialize`.
+/// Initialises the guest: calls `_initialize` and then `main`, or `_start` if there is no `_initialize`.
 pub(super) fn initialize(instance: &Instance, store: &mut Store<Host>) -> wasmtime::Result<()> {
     if let Some(initialize) = function::<(), ()>(instance, store, "_initialize")? {
         initialize.call(&mut *store, ())?;

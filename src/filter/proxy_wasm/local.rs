@@ -15,28 +15,28 @@ use crate::config::Isolation;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 use crate::filter::{Fault, Filter as _};
 
-/// How long after a start that failed the next one is tried, at first and at most.
+/// The first and the longest delay before another start is tried after a failure.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(30)];
 
 thread_local! {
-    /// By the plugin's number.
+    /// Instances by the plugin's number.
     static INSTANCES: RefCell<HashMap<u64, Slot, FixedState>> = RefCell::default();
 }
 
 enum Slot {
     Running(Rc<Instance>),
-    /// No start is tried before then.
+    /// The time before which no start is tried.
     Failed {
         until: Instant,
         wait: Duration,
     },
 }
 
-/// The instance for the next exchange: the one that this worker has, or a new one.
+/// Returns the instance for the next exchange: this worker's existing one, or a new one.
 ///
 /// # Errors
-/// None can be started, or none could a moment ago. That is the only case in which a plugin is left alone for a while:
-/// nothing that a request does brings it about.
+/// Fails if none can be started, or if a start failed a moment ago. Only a failed start makes the gateway back off from
+/// a plugin: no request can cause it.
 pub(super) fn instance_of(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     if plugin.settings.isolation == Isolation::Request || plugin.is_retired() {
         return existing(plugin).map_or_else(|| start(plugin), Ok);
@@ -64,27 +64,27 @@ pub(super) fn instance_of(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     })
 }
 
-/// Has this thread serve a plugin by an instance that somebody else started.
+/// Makes this thread serve a plugin with an instance that was started elsewhere.
 pub(super) fn place(instance: &Rc<Instance>) {
     INSTANCES
         .with_borrow_mut(|instances| instances.insert(instance.plugin.id, Slot::Running(instance.clone())));
 }
 
-/// Lets go of the instance of a plugin.
+/// Removes the instance of a plugin.
 pub(super) fn forget(plugin: &Plugin) {
     drop(INSTANCES.with_borrow_mut(|instances| instances.remove(&plugin.id)));
 }
 
-/// What is kept of what the instance of a plugin does, where that is.
+/// Returns the journal of a plugin's instance, if one is kept.
 pub(super) fn journal_of(plugin: &Plugin) -> Option<Rc<Journal>> {
-    // Instances of a worker, which are borrowed while one starts, have none.
+    // Worker instances keep no journal. They are borrowed while one starts.
     INSTANCES.with(|instances| match instances.try_borrow().ok()?.get(&plugin.id) {
         Some(Slot::Running(instance)) => instance.journal().cloned(),
         _ => None,
     })
 }
 
-/// The one that a worker has of a plugin, if there is one at work.
+/// Returns the worker's running instance of a plugin, if there is one.
 fn existing(plugin: &Plugin) -> Option<Rc<Instance>> {
     INSTANCES.with_borrow(|instances| match instances.get(&plugin.id) {
         Some(Slot::Running(instance)) if !instance.is_dead() => Some(instance.clone()),
@@ -104,8 +104,8 @@ fn start(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     })
 }
 
-/// Starts what this worker has no instance of yet, so that no request has to wait for that; and lets go of the instances of
-/// plugins that are not among these. Requests that use them keep them to their end.
+/// Starts the instances that this worker lacks, so that no request has to wait for a start. Drops the instances of all
+/// other plugins. Requests that use those keep them to their end.
 pub(crate) async fn keep_instances(plugins: &[Arc<Plugin>]) {
     let dropped: Vec<Slot> = INSTANCES.with_borrow_mut(|instances| {
         let gone: Vec<u64> =
@@ -116,20 +116,21 @@ pub(crate) async fn keep_instances(plugins: &[Arc<Plugin>]) {
     start_instances(plugins).await;
 }
 
-/// Starts what this worker has no instance of yet. A start runs to its end on this thread; between two, others have a turn.
+/// Starts the instances that this worker lacks. A start runs to completion on this thread; other tasks run between two
+/// starts.
 pub(crate) async fn start_instances(plugins: &[Arc<Plugin>]) {
     for plugin in plugins.iter().filter(|plugin| plugin.settings.isolation == Isolation::Worker) {
-        // What went wrong is in the log.
+        // A failure is already logged.
         drop(instance_of(plugin));
         tokio::task::yield_now().await;
     }
 }
 
-/// Ends this worker's instances, which have an end to come to as long as the worker's own things are there.
+/// Ends this worker's instances while the worker's other state still exists.
 pub(crate) fn end_instances() {
     for slot in INSTANCES.take().into_values() {
         if let Slot::Running(instance) = slot {
-            // Contexts that are waited for have their last word now.
+            // Contexts that linger run their last callbacks now.
             instance.finish_all();
         }
     }

@@ -1,17 +1,17 @@
-//! What plugins write into the log: escaped, so that no line can pretend to be another one, and bounded.
+//! The log lines of plugins: escaped, so that no line can imitate another, and bounded.
 
 use std::rc::Rc;
 
 use super::host::Host;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 
-/// Bytes of one line; what is beyond is cut off.
+/// The most bytes of one line; the rest is cut off.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// What a line counts besides its text: about what the log writes around it.
+/// The bytes that a line counts besides its text: about what the log writes around it.
 const LINE_BYTES: usize = 64;
 
-const CUT_OFF: &str = "it has written as much as one exchange may: further lines are left out";
+const CUT_OFF: &str = "the filter has reached the log limit of one exchange; further lines are dropped";
 
 /// The levels of proxy-wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +24,14 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// `None` of a number that is no level.
+    /// Returns `None` for a number that is not a level.
     pub(super) fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::Trace,
             1 => Self::Debug,
             2 => Self::Info,
             3 => Self::Warn,
-            // "Critical" is an error as well.
+            // "Critical" is logged as an error.
             4 | 5 => Self::Error,
             _ => return None,
         })
@@ -47,7 +47,7 @@ impl Level {
         }
     }
 
-    /// Whether the program's log has lines of this level.
+    /// Returns true if the program's log includes lines of this level.
     fn is_written(self) -> bool {
         match self {
             Self::Trace => tracing::enabled!(tracing::Level::TRACE),
@@ -58,7 +58,7 @@ impl Level {
         }
     }
 
-    /// The lowest level that is written to there, as its number.
+    /// Returns the number of the lowest level that is written to a sink.
     pub(super) fn lowest(sink: &Sink) -> u32 {
         if sink.journal().is_some() {
             return 0;
@@ -70,16 +70,16 @@ impl Level {
     }
 }
 
-/// Where it goes what an instance writes, and what there is to say of it.
+/// The destination of an instance's log lines and events.
 pub(super) enum Sink {
-    /// Into the program's log.
+    /// The program's log.
     Log,
-    /// To whoever started it, along with everything else that it does.
+    /// A journal, which also records everything else that the instance does.
     Kept(Rc<Journal>),
 }
 
 impl Sink {
-    /// What is kept, where it is.
+    /// Returns the journal, if there is one.
     pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
         match self {
             Sink::Log => None,
@@ -88,7 +88,7 @@ impl Sink {
     }
 }
 
-/// Writes a plugin's line to where its lines go.
+/// Writes a plugin's line to its sink.
 pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
     let left = host.log_bytes().get();
     if left == 0 || (matches!(host.log, Sink::Log) && !level.is_written()) {
@@ -119,8 +119,8 @@ pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
     }
 }
 
-/// Escapes the control characters of a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`. Trailing
-/// line ends are part of a plugin's message, and stay. What becomes too long is cut off.
+/// Escapes the control characters of a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`.
+/// Trailing line ends are part of a plugin's message, and stay. Text that becomes too long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {

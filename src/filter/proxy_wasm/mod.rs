@@ -1,10 +1,10 @@
-//! Filters that are WebAssembly modules and speak proxy-wasm.
+//! Filters that are WebAssembly modules for the proxy-wasm ABI.
 //!
-//! [`Plugins`] makes them from the configuration, on the control side: read, compiled, linked, tried out. A [`Plugin`] is
-//! immutable and shared by all workers; each worker has an instance of it ([`local`]), reused from one request to the
-//! next. Callbacks run inline on the worker, as plain calls: nothing of a guest ever waits.
+//! [`Plugins`] builds them from the configuration on the control plane: it reads, compiles, links and tries them. A
+//! [`Plugin`] is immutable and shared by all workers. Each worker has an instance of it ([`local`]), which it reuses
+//! from one request to the next. Callbacks run inline on the worker as plain calls: a guest never waits.
 //!
-//! wasmtime's types stay in here.
+//! wasmtime's types stay inside this module.
 
 pub(crate) mod abi;
 mod exports;

@@ -1,4 +1,4 @@
-//! From the bytes of a module to one that can be started.
+//! Compilation and linking of modules.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -18,7 +18,7 @@ use crate::filter::proxy_wasm::{host_functions, wasi};
 /// The bytes with which a module begins: the magic number, and version 1 of the core binary format.
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// The bytes with which other files begin that are taken for modules, what such a file is, and what to do.
+/// Files that are mistaken for modules: their first bytes, their kind, and what to do.
 const FOREIGN: [(&[u8], &str); 16] = [
     // Layer 1 in place of 0 (component model, Binary.md).
     (
@@ -48,7 +48,7 @@ const FOREIGN: [(&[u8], &str); 16] = [
     (b"#!", "it is a script: name the module that it builds"),
 ];
 
-/// Returns what a file is that is no module, and what to do; `None` for a module.
+/// Returns the kind of a file that is not a module, and what to do. Returns `None` for a module.
 fn foreign_kind(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(MODULE) {
         return None;
@@ -61,48 +61,47 @@ fn foreign_kind(bytes: &[u8]) -> Option<&'static str> {
     Some(known.map_or("it begins with other bytes", |(_, kind)| kind))
 }
 
-/// How the functions are called by which a module looks at heads.
-/// For an answer the gateway looks itself, whether the client speaks gRPC.
+/// Prefixes of the functions by which a module reads heads. For a local response the gateway itself reads the head, to
+/// see if the client speaks gRPC.
 const LOOKS: [&str; 4] =
     ["proxy_get_header_map", "proxy_set_header_map", "proxy_get_property", "proxy_send_local_response"];
 
 /// A compiled module with everything that it imports.
 pub(crate) struct LinkedModule {
     pub(crate) pre: InstancePre<Host>,
-    /// Which callbacks of an exchange it has.
+    /// The callbacks for exchanges that the module exports.
     pub(crate) interests: Interests,
 }
 
 impl LinkedModule {
-    /// Whether it has a callback. Some way of being initialised it always has.
+    /// Returns true if the module has a callback. `_initialize` stands for any kind of initialisation and is always
+    /// present.
     pub(crate) fn has(&self, callback: &str) -> bool {
         callback == "_initialize" || self.pre.module().get_export(callback).is_some()
     }
 }
 
-/// Why a module cannot be used. What it says is for whoever wrote the configuration.
+/// The reason why a module cannot be used. The messages address the author of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModuleError {
-    #[error("it is no WebAssembly module: {0}")]
+    #[error("it is not a WebAssembly module: {0}")]
     Invalid(String),
-    /// A file of another kind: what it is, and what to do.
-    #[error("it is no WebAssembly module: {0}")]
+    /// A file of another kind: its kind, and what to do.
+    #[error("it is not a WebAssembly module: {0}")]
     Foreign(&'static str),
     #[error("it imports functions that the gateway does not provide: {}", .0.join(", "))]
     UnknownImports(Vec<String>),
     #[error("{0}")]
     Link(String),
-    #[error("it speaks no version of proxy-wasm that is known: it exports none of {}", VERSION_EXPORTS.join(", "))]
+    #[error("it implements no known version of proxy-wasm: it exports none of {}", VERSION_EXPORTS.join(", "))]
     NoVersion,
     #[error("it exports no memory under the name `memory`")]
     NoMemory,
-    #[error(
-        "it has no allocator for what it is to be given: neither `proxy_on_memory_allocate` nor `malloc`"
-    )]
+    #[error("it exports no allocator: neither `proxy_on_memory_allocate` nor `malloc`")]
     NoAllocator,
     #[error("this machine cannot run it: {0}")]
     Engine(String),
-    /// The compiler did not come to its end: it may the next time.
+    /// The compiler did not finish. It may succeed the next time.
     #[error("it cannot be compiled now: {0}")]
     Compiler(String),
 }
@@ -110,7 +109,7 @@ pub(crate) enum ModuleError {
 /// Compiles a module, or takes it from the cache, and links it.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// Returns the reason why the module cannot be used.
 pub(crate) fn link(
     wasm: &[u8],
     allocation: Allocation,
@@ -130,7 +129,7 @@ pub(crate) fn link(
 /// Checks that a file is a module, without compiling it.
 ///
 /// # Errors
-/// Why it is none.
+/// Returns the reason why it is not one.
 pub(crate) fn validate(wasm: &[u8], engines: &Engines) -> Result<(), ModuleError> {
     if let Some(kind) = foreign_kind(wasm) {
         return Err(ModuleError::Foreign(kind));
@@ -141,7 +140,7 @@ pub(crate) fn validate(wasm: &[u8], engines: &Engines) -> Result<(), ModuleError
 }
 
 fn compile(wasm: &[u8], engine: &wasmtime::Engine, cache: Option<&CodeCache>) -> Result<Module, ModuleError> {
-    // In place of the compiler's own words, which are many.
+    // This replaces the compiler's own message, which is long.
     if let Some(kind) = foreign_kind(wasm) {
         return Err(ModuleError::Foreign(kind));
     }
@@ -168,14 +167,14 @@ fn from_cache(engine: &wasmtime::Engine, cache: &CodeCache, key: &CacheKey) -> O
         .ok()
 }
 
-/// Loads compiled code from a file in memory. The module is what keeps the file: of its pages, those that are used become
-/// resident. Where the system lets nothing in such a file be executed, the code is copied.
+/// Loads compiled code from a file in memory. The module keeps the file, and only the pages that are used become
+/// resident. If the system forbids executing code from such a file, the code is copied.
 fn loaded(engine: &wasmtime::Engine, compiled: File) -> wasmtime::Result<Module> {
     let mut copied = compiled.try_clone()?;
-    // SAFETY: the code is what this program's own compiler has made, either just now or before: then the cache has given only
-    // what it has written itself, a file that its own user owns, in a folder and with a mode that let nobody else write to
-    // it, whole by its checksum. The file is this process's own, and nothing writes to it any more. wasmtime itself looks at
-    // the version and at the settings that the code was compiled with.
+    // SAFETY: the code was generated by this program's own compiler, either just now or earlier. In the latter case the
+    // cache returns only files that it has written itself: owned by its own user, in a folder and with a mode that
+    // allow no other user to write, and intact by their checksum. The file is private to this process, and nothing
+    // writes to it any more. wasmtime itself checks the version and the settings that the code was compiled with.
     #[allow(unsafe_code, reason = "loading compiled code is running it")]
     let mapped = unsafe { Module::deserialize_open_file(engine, compiled) };
     if mapped.is_ok() {
@@ -191,7 +190,7 @@ fn loaded(engine: &wasmtime::Engine, compiled: File) -> wasmtime::Result<Module>
     }
 }
 
-/// Looks for what every plugin must have.
+/// Checks for the exports that every plugin must have.
 fn check_exports(module: &Module) -> Result<(), ModuleError> {
     if !VERSION_EXPORTS.iter().any(|name| module.get_export(name).is_some()) {
         return Err(ModuleError::NoVersion);
@@ -206,7 +205,7 @@ fn check_exports(module: &Module) -> Result<(), ModuleError> {
     Ok(())
 }
 
-/// Links a module, or names all of its imports that the gateway does not provide.
+/// Links a module, or returns all of its imports that the gateway does not provide.
 fn instantiable(module: &Module, linker: &mut Linker<Host>) -> Result<InstancePre<Host>, ModuleError> {
     let mut unknown = Vec::new();
     loop {
@@ -219,7 +218,7 @@ fn instantiable(module: &Module, linker: &mut Linker<Host>) -> Result<InstancePr
             return Err(ModuleError::Link(format!("{error:#}")));
         };
         unknown.push(format!("`{}.{}`", import.module(), import.name()));
-        // Something in its place shows what else is missing.
+        // A stand-in reveals which other imports are missing.
         let ExternType::Func(kind) = import.ty() else { return Err(ModuleError::UnknownImports(unknown)) };
         let stand_in = linker.func_new(import.module(), import.name(), kind, |_, _, _| Ok(()));
         if stand_in.is_err() {

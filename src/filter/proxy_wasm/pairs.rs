@@ -1,12 +1,13 @@
-//! Header maps as bytes: a count, then the lengths of each name and value, then the bytes themselves, each followed by a
-//! NUL; all numbers 32 bits, little endian.
+//! The encoding of header maps as bytes: a count, then the lengths of each name and value, then the bytes themselves,
+//! each followed by a NUL. All numbers are 32 bits, little endian.
 
-/// The bytes that `pairs` take.
+/// Returns the encoded length of `pairs`.
 pub(crate) fn length<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> usize {
     pairs.fold(4, |length, (name, value)| length + 8 + name.len() + 1 + value.len() + 1)
 }
 
-/// Writes the `count` pairs that `pairs` answers, twice the same, into exactly as many bytes as [`length`] says.
+/// Writes the `count` pairs that `pairs` yields into a buffer of exactly [`length`] bytes. `pairs` is called twice and
+/// must yield the same pairs.
 pub(crate) fn write<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     room: &mut [u8],
     count: usize,
@@ -41,9 +42,9 @@ impl Room<'_> {
     }
 }
 
-/// Reads pairs. No bytes, or a single one, are no pairs.
+/// Parses pairs. Input of no bytes, or of a single one, has no pairs.
 ///
-/// `None` of bytes that are none: lengths beyond the end, or more pairs than bytes.
+/// Returns `None` for invalid input: lengths beyond the end, or more pairs than bytes.
 pub(crate) fn read(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     if bytes.len() <= 1 {
         return Some(Vec::new());
@@ -69,7 +70,7 @@ fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
 }
 
-/// Bytes and the NUL behind them, which some writers leave out at the very end.
+/// Splits off bytes and the NUL behind them, which some writers omit at the very end.
 fn terminated(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
     let (it, rest) = bytes.split_at_checked(length)?;
     Some((it, rest.split_first().map_or(rest, |(_, rest)| rest)))

@@ -23,21 +23,21 @@ use crate::filter::{Callbacks, Fault, Filter, FilterContext, Interests, Policy};
 use crate::observe::metrics::FilterStats;
 use crate::observe::rate_limited_warning::OccasionalByReason;
 
-/// How often the log says that a plugin fails.
+/// The interval at which the log reports that a plugin fails.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// How many times `limits.memory` a start may have that is measured, and how much in any case: more is no slip of a limit, and
-/// it is memory of the process that serves.
+/// The memory of a start that is measured, as a multiple of `limits.memory` and as a minimum. A plugin that needs more
+/// has not just a tight limit, and the memory belongs to the serving process.
 const MEASURED_MEMORY_TIMES: usize = 4;
 const MEASURED_MEMORY_MIN: usize = 64 << 20;
 
-/// How many times `limits.start` a start may take that is measured, and how long in any case.
+/// The time of a start that is measured, as a multiple of `limits.start` and as a minimum.
 const MEASURED_START_TIMES: u32 = 4;
 const MEASURED_START_MIN: Duration = Duration::from_millis(500);
 
-/// A compiled plugin and its configuration. The same on two routes with two configurations is two of these, of one module.
+/// A compiled plugin and its configuration. The same module with two configurations on two routes makes two plugins.
 pub(crate) struct Plugin {
-    /// No other one's.
+    /// A unique number.
     pub(super) id: u64,
     pub(super) settings: FilterSettings,
     /// The content of the module's file.
@@ -52,9 +52,9 @@ pub(crate) struct Plugin {
     interests: Interests,
     reasons: [&'static str; Fault::ALL.len()],
     services: Arc<Services>,
-    /// No configuration has it any more: no worker keeps an instance of it for later.
+    /// No configuration contains the plugin any more, so workers keep no instance of it.
     retired: AtomicBool,
-    /// A callback's unknown answer is in the log already.
+    /// An unknown callback result has already been logged.
     answered_unknown: AtomicBool,
 }
 
@@ -86,7 +86,7 @@ impl Plugin {
         })
     }
 
-    /// Whether it is what these settings and this content of the module's file would make.
+    /// Returns true if the same settings and the same content of the module's file would build this plugin.
     pub(super) fn is_of(&self, settings: &FilterSettings, mark: FileMark) -> bool {
         self.mark == mark && self.settings == *settings
     }
@@ -95,7 +95,7 @@ impl Plugin {
         self.mark
     }
 
-    /// What the plugin is given as its configuration.
+    /// Returns the configuration that the plugin is given.
     pub(super) fn configuration(&self) -> Bytes {
         self.configuration.clone()
     }
@@ -104,15 +104,15 @@ impl Plugin {
         &self.services
     }
 
-    /// Whether there is an upstream of this name.
+    /// Returns true if a call to an upstream of this name can begin.
     pub(super) fn can_call(&self, upstream: &str) -> bool {
         self.services.can_call(upstream)
     }
 
-    /// Starts it once, beside everything that serves: whatever it shares, it shares with nobody.
+    /// Starts the plugin once in isolation, with no state shared with serving instances.
     ///
     /// # Errors
-    /// Why it does not start, and what it has to say about that.
+    /// Returns the reason why it does not start, with advice and the lines that it logged.
     pub(super) fn try_out(&self) -> Result<(), String> {
         let journal = Rc::new(Journal::default());
         self.trial(self.settings.clone(), &journal).map(drop).map_err(|error| {
@@ -123,7 +123,7 @@ impl Plugin {
         })
     }
 
-    /// Counts a fault, and logs now and then what happened.
+    /// Counts a fault, and logs it at a limited rate.
     pub(super) fn fails(&self, fault: Fault, what: impl FnOnce() -> String) {
         self.stats.failed(fault.name());
         if let Some(journal) = journal_of(self) {
@@ -134,19 +134,19 @@ impl Plugin {
         }
     }
 
-    /// Logs that a callback answered with a number that the ABI does not have: once, as a plugin that does so once does so
-    /// with every message.
+    /// Logs that a callback returned a number that the ABI does not define. This is logged once, because such a plugin
+    /// does so for every message.
     #[cold]
     pub(super) fn answers_unknown(&self, callback: &'static str, answer: u32) {
         if let Some(journal) = journal_of(self) {
-            journal.note(format!("the answer {answer} is unknown in this ABI: it counts as a pause"));
+            journal.note(format!("the result {answer} is unknown in this ABI: it counts as a pause"));
         } else if !self.answered_unknown.swap(true, Ordering::Relaxed) {
             let filter = &*self.settings.name;
             tracing::warn!(
                 filter,
                 callback,
                 answer,
-                "filter `{filter}`: `{callback}` answers {answer}, which is unknown in this ABI and counts as a pause"
+                "filter `{filter}`: `{callback}` returned {answer}, which is unknown in this ABI and counts as a pause"
             );
         }
     }
@@ -171,7 +171,8 @@ impl Plugin {
         Instance::start(&trial, Sink::Kept(journal.clone()))
     }
 
-    /// Returns what to write in place of a limit that a start has met: it is started again, with more, and measured.
+    /// Returns a suggestion for a limit that a start has exceeded. To find it, starts the plugin again with higher
+    /// limits and measures.
     fn advice(&self, fault: Fault) -> Option<String> {
         if !matches!(fault, Fault::Memory | Fault::Time) {
             return None;
@@ -199,7 +200,7 @@ impl Plugin {
             ByteSize::from_bytes(memory as u64),
             took.as_millis()
         );
-        // A machine that was busy before may have been the only reason.
+        // A busy machine may have been the only reason.
         Some(if keys.is_empty() {
             need
         } else {
@@ -207,7 +208,7 @@ impl Plugin {
         })
     }
 
-    /// No configuration has it any more.
+    /// Marks the plugin as no longer part of any configuration.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
@@ -271,8 +272,8 @@ fn interests(settings: &FilterSettings, has: Interests) -> Interests {
     }
 }
 
-/// A text that lives as long as the program: reasons are passed around by every request, and their number is that of the
-/// names which filters have ever had.
+/// Returns a copy of a text that lives as long as the program. Every request passes reasons around, and their number is
+/// bounded by the filter names ever used.
 fn intern(text: String) -> &'static str {
     static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);

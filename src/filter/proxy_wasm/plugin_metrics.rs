@@ -1,5 +1,4 @@
-//! Metrics that plugins define, by the name of their filter: all workers, and all instances that come one after the other,
-//! count into the same.
+//! Metrics that plugins define, by the name of their filter. All workers and all successive instances share them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::filter::proxy_wasm::abi::MetricKind;
 use crate::observe::metrics::{PluginMetricReport, PluginMetricValue};
 
-/// Metrics of one filter.
+/// The most metrics of one filter.
 const METRICS_MAX: usize = 1000;
 
-/// Upper bounds of every histogram's buckets: powers of four, from one to what a 32-bit number holds.
+/// Upper bounds of every histogram's buckets: powers of four, from one to the range of a 32-bit number.
 const BOUNDS: [u64; 17] = {
     let mut bounds = [1; 17];
     let mut index = 1;
@@ -28,7 +27,7 @@ const BOUNDS: [u64; 17] = {
 pub(super) struct AllPluginMetrics(Mutex<BTreeMap<String, Weak<PluginMetrics>>>);
 
 impl AllPluginMetrics {
-    /// Those of a filter. They last as long as anybody has them.
+    /// Returns the metrics of a filter. They live as long as a plugin uses them.
     pub(super) fn of(&self, filter: &str) -> Arc<PluginMetrics> {
         let mut all = lock(&self.0);
         all.retain(|_, metrics| metrics.strong_count() > 0);
@@ -40,7 +39,7 @@ impl AllPluginMetrics {
         metrics
     }
 
-    /// All of them, as they are now.
+    /// Returns the current values of all metrics.
     pub(super) fn report(&self) -> Vec<PluginMetricReport> {
         let all: Vec<_> = lock(&self.0)
             .iter()
@@ -56,7 +55,7 @@ impl AllPluginMetrics {
 pub(super) struct PluginMetrics(Mutex<BTreeMap<(MetricKind, String), Arc<PluginMetric>>>);
 
 impl PluginMetrics {
-    /// The metric of this kind and name; `None` where there are too many.
+    /// Returns the metric of this kind and name, or `None` if there are too many.
     pub(super) fn define(&self, kind: MetricKind, name: &str) -> Option<Arc<PluginMetric>> {
         let mut metrics = lock(&self.0);
         if let Some(metric) = metrics.get(&(kind, name.to_owned())) {
@@ -85,12 +84,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One metric.
 pub(super) struct PluginMetric {
     kind: MetricKind,
-    /// A count; of a gauge the bits of a signed number; of a histogram the sum of what was recorded.
+    /// A count, the bits of a gauge's signed number, or the sum of a histogram's observations.
     value: AtomicU64,
-    /// Of a histogram; one more than there are bounds.
+    /// The buckets of a histogram, one more than there are bounds.
     buckets: Box<[AtomicU64]>,
 }
 
@@ -100,18 +98,18 @@ impl PluginMetric {
         Self { kind, value: AtomicU64::new(0), buckets: (0..buckets).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Adds to a counter or a gauge; whether it can be.
+    /// Adds to a counter or a gauge. Returns false if the metric does not support it.
     pub(super) fn increment(&self, by: i64) -> bool {
         match (self.kind, u64::try_from(by)) {
             (MetricKind::Counter, Ok(by)) => self.value.fetch_add(by, Ordering::Relaxed),
-            // As two's complement, adding is the same for both signs.
+            // In two's complement, adding is the same for both signs.
             (MetricKind::Gauge, _) => self.value.fetch_add(by.cast_unsigned(), Ordering::Relaxed),
             (MetricKind::Counter, Err(_)) | (MetricKind::Histogram, _) => return false,
         };
         true
     }
 
-    /// Sets a gauge, or adds an observation to a histogram; whether it can be. A counter is set as well, as other hosts do.
+    /// Sets a gauge or a counter, as other hosts do, or adds an observation to a histogram. Always returns true.
     pub(super) fn record(&self, value: u64) -> bool {
         if self.kind != MetricKind::Histogram {
             self.value.store(value, Ordering::Relaxed);
@@ -125,7 +123,7 @@ impl PluginMetric {
         true
     }
 
-    /// The value of a counter or gauge.
+    /// Returns the value of a counter or a gauge.
     pub(super) fn value(&self) -> Option<u64> {
         (self.kind != MetricKind::Histogram).then(|| self.value.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! From the configuration's filters to plugins: only what is new is compiled and tried out.
+//! Construction of plugins from the configuration's filters: only new ones are compiled and tried.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::filter::engine::cache::{CodeCache, default_folder};
 use crate::filter::engine::runtime::Allocation;
 use crate::filter::proxy_wasm::module::{LinkedModule, ModuleError, link, validate};
 
-/// Why a plugin cannot be used.
+/// The reason why a plugin cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PluginError {
     #[error("cannot read the module `{path}`: {reason}")]
@@ -29,7 +29,7 @@ pub(crate) enum PluginError {
 }
 
 impl PluginError {
-    /// Returns what the operator can do, where the message does not say it.
+    /// Returns what the operator can do, if the message does not already state it.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         if let Self::Unreadable { advice, .. } = self { *advice } else { None }
     }
@@ -40,7 +40,7 @@ impl PluginError {
     }
 }
 
-/// Makes the plugins of one configuration.
+/// The builder of one configuration's plugins.
 pub(crate) struct Plugins<'a> {
     services: &'a Arc<Services>,
     files: &'a Files,
@@ -53,7 +53,7 @@ pub(crate) struct Plugins<'a> {
 }
 
 impl<'a> Plugins<'a> {
-    /// Those of `previous` that are the same go on.
+    /// Creates a builder that reuses unchanged plugins of `previous`.
     pub(crate) fn new(
         services: &'a Arc<Services>,
         files: &'a Files,
@@ -64,10 +64,10 @@ impl<'a> Plugins<'a> {
         Self { services, files, previous, cache, module_bytes, modules: HashMap::new(), made: Vec::new() }
     }
 
-    /// The plugin of these settings.
+    /// Returns the plugin for these settings.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the reason why the plugin cannot be used.
     pub(crate) fn make(&mut self, settings: FilterSettings) -> Result<Arc<Plugin>, PluginError> {
         let mark = self.files.mark_within(&settings.wasm, self.module_bytes.bytes());
         let known =
@@ -87,27 +87,27 @@ impl<'a> Plugins<'a> {
         Ok(plugin)
     }
 
-    /// Looks at a filter that nothing uses: its file must be there and be a module, and it is not compiled for that.
+    /// Checks a filter that no route uses: its file must exist and be a module. It is not compiled.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the reason why the filter cannot be used.
     pub(crate) fn examine(&self, settings: &FilterSettings) -> Result<(), PluginError> {
         let wasm = self.files.read_within(&settings.wasm, self.module_bytes.bytes());
         let wasm = wasm.map_err(|error| self.unreadable(&settings.wasm, &error))?;
         validate(&wasm, &self.services.engines).map_err(|error| PluginError::Module(error.to_string()))
     }
 
-    /// Whether none was made.
+    /// Returns true if no plugin was built.
     pub(crate) fn is_empty(&self) -> bool {
         self.made.is_empty()
     }
 
-    /// All that were made.
+    /// Returns all plugins that were built.
     pub(crate) fn into_made(self) -> Vec<Arc<Plugin>> {
         self.made
     }
 
-    /// The compiled module: one for all plugins of the same file.
+    /// Returns the compiled module, which all plugins of the same file share.
     fn module(
         &mut self,
         settings: &FilterSettings,
@@ -150,13 +150,14 @@ impl<'a> Plugins<'a> {
             Ok(bytes) if bytes > self.module_bytes.bytes() => {
                 format!("it has {bytes} bytes; write `wasm: {{ module_bytes: {} }}`", whole_mebibytes(bytes))
             }
-            _ => "raise that".to_owned(),
+            _ => "raise the limit".to_owned(),
         };
         PluginError::TooLarge { max: self.module_bytes, advice }
     }
 }
 
-/// Returns the way to a module that does not exist. Cargo has a folder for each target, so its name in the path shows who makes the file.
+/// Returns advice for a module that does not exist. Cargo has a folder for each target, so the path shows whether Cargo
+/// builds the file.
 fn missing_module_advice(path: &Path) -> &'static str {
     if path.components().any(|part| part.as_os_str() == "wasm32-wasip1") {
         "build it: `cargo build --release --target wasm32-wasip1` in the folder of the filter's source"
@@ -170,7 +171,7 @@ pub(super) fn whole_mebibytes(bytes: u64) -> ByteSize {
     ByteSize::from_bytes(bytes.div_ceil(1 << 20) << 20)
 }
 
-/// The cache of compiled code. Without one the next start takes longer, and that is all.
+/// Opens the cache of compiled code. Without it only the next start takes longer.
 pub(super) fn open(cache: &WasmCache) -> Option<CodeCache> {
     let (folder, is_asked_for) = match cache {
         WasmCache::Off => return None,

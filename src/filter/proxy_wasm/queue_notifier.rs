@@ -1,4 +1,4 @@
-//! What tells an instance, from any thread, that one of its queues has something.
+//! Notification of an instance, from any thread, that one of its queues has entries.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use super::shared::QueueListener;
 
-/// The queues that have something, and how many entries came into each, until the instance looks. There are never more of
-/// them than queues.
+/// The queues with new entries, and the number of entries, until the instance takes them. They are bounded by the
+/// number of queues.
 #[derive(Default)]
 pub(super) struct QueueNotifier {
     queues: Mutex<BTreeMap<u32, usize>>,
@@ -16,7 +16,7 @@ pub(super) struct QueueNotifier {
 }
 
 impl QueueNotifier {
-    /// Waits until there is something, and answers where, and how many entries.
+    /// Waits for entries. Returns the queues and the number of entries in each.
     pub(super) async fn notified(&self) -> BTreeMap<u32, usize> {
         self.notified.notified().await;
         std::mem::take(&mut *self.queues.lock().unwrap_or_else(PoisonError::into_inner))

@@ -1,4 +1,4 @@
-//! What the plugins of a process share, from one configuration to the next.
+//! State that the plugins of a process share across configurations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -27,14 +27,14 @@ pub(crate) struct Services {
     pub(super) played: PlayedUpstreams,
 }
 
-/// What instances are there for.
+/// The purpose of instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Purpose {
     #[default]
     Serve,
-    /// To be started once: it may call whatever it likes, and nobody is called.
+    /// To be started once. Any call is accepted, and none is sent.
     Trial,
-    /// To be run without a gateway: its upstreams are played.
+    /// To be run without a gateway, with simulated upstreams.
     Offline,
 }
 
@@ -55,17 +55,17 @@ impl Services {
         Arc::new(Self { workers, ..Self::default() })
     }
 
-    /// For an instance that is only tried: it may call whatever it likes, and nobody is called.
+    /// Creates the services of a trial instance. Any call is accepted, and none is sent.
     pub(super) fn trial() -> Self {
         Self { purpose: Purpose::Trial, ..Self::default() }
     }
 
-    /// Creates what instances need that run without a gateway. `upstreams` answer their calls.
+    /// Creates the services of instances that run without a gateway. `upstreams` respond to their calls.
     pub(super) fn offline(upstreams: PlayedUpstreams) -> Self {
         Self { purpose: Purpose::Offline, played: upstreams, ..Self::default() }
     }
 
-    /// Returns the upstreams that are played, if instances run without a gateway.
+    /// Returns the simulated upstreams, if instances run without a gateway.
     pub(super) fn played(&self) -> Option<&PlayedUpstreams> {
         (self.purpose == Purpose::Offline).then_some(&self.played)
     }
@@ -74,13 +74,13 @@ impl Services {
         self.purpose == Purpose::Trial
     }
 
-    /// Whether a call to an upstream of this name can begin.
+    /// Returns true if a call to an upstream of this name can begin.
     pub(super) fn can_call(&self, upstream: &str) -> bool {
         self.purpose != Purpose::Serve || self.callable(upstream).is_some()
     }
 
-    /// Adds upstreams that a configuration brings which is about to serve: its filters may call them as they start. Calls to
-    /// upstreams of a name that serves already go where they went until [`Services::set_callees`].
+    /// Adds the upstreams of a configuration that is about to serve: its filters may call them as they start. For a
+    /// name that already serves, calls keep their present upstream until [`Services::set_callees`].
     pub(crate) fn add_callees(&self, more: &CallableUpstreams) {
         let mut callable_upstreams = more.clone();
         callable_upstreams.extend(
@@ -89,7 +89,7 @@ impl Services {
         self.set_callees(callable_upstreams);
     }
 
-    /// Sends calls to these from now on.
+    /// Directs calls to these upstreams from now on.
     pub(crate) fn set_callees(&self, callable_upstreams: CallableUpstreams) {
         self.callable_upstreams.store(Arc::new(callable_upstreams));
     }
@@ -98,7 +98,7 @@ impl Services {
         self.callable_upstreams.load().get(name).cloned()
     }
 
-    /// The counts of a filter of this name. They last as long as anybody has them.
+    /// Returns the counters of a filter of this name. They live as long as a plugin uses them.
     pub(super) fn stats_of(&self, name: &str) -> Arc<FilterStats> {
         let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, stats| stats.strong_count() > 0);
@@ -110,13 +110,13 @@ impl Services {
         stats
     }
 
-    /// The counts of every filter.
+    /// Returns the counters of every filter.
     pub(crate) fn filter_stats(&self) -> Vec<Arc<FilterStats>> {
         let all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         all.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// The metrics that plugins have defined.
+    /// Returns the metrics that plugins have defined.
     pub(crate) fn plugin_metrics(&self) -> Vec<PluginMetricReport> {
         self.metrics.report()
     }

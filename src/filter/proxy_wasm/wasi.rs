@@ -11,27 +11,27 @@ use super::log;
 use super::memory::{slice, split, write, write_u32, write_u64};
 use crate::filter::proxy_wasm::abi::{Answer, Failure};
 
-/// The names under which modules import it.
+/// The names under which modules import WASI.
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
-/// Bytes of a line of output that has not ended yet.
+/// The most bytes of an unfinished line of output.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Random bytes in one call.
+/// The most random bytes in one call.
 const RANDOM_BYTES_MAX: u32 = 65_536;
 
-/// Slices in one write.
+/// The most slices in one write.
 const SLICES_MAX: u32 = 1024;
 
-/// Events that are waited for at once.
+/// The most events in one poll.
 const SUBSCRIPTIONS_MAX: u32 = 64;
 
-/// The size of what is waited for, and of what came of it.
+/// The sizes of a subscription and of an event.
 const SUBSCRIPTION_BYTES: u32 = 48;
 const EVENT_BYTES: usize = 32;
 
-/// Bytes that one write takes; the guest learns how many those were, and writes the rest. No call of the host may last, for
-/// nothing interrupts it.
+/// The most bytes that one write takes. The guest learns how many were taken, and writes the rest. A host call must be
+/// short, because nothing interrupts it.
 const WRITE_BYTES_MAX: u32 = 64 * 1024;
 
 const SUCCESS: i32 = 0;
@@ -41,9 +41,9 @@ const INVALID: i32 = 28;
 const NOT_SUPPORTED: i32 = NOT_SUPPORTED_BYTE as i32;
 const NOT_SUPPORTED_BYTE: u8 = 58;
 
-/// One instance's part of it.
+/// The WASI state of one instance.
 pub(super) struct Wasi {
-    /// `NAME=value` with the NUL that ends each.
+    /// Entries of the form `NAME=value`, each with its terminating NUL.
     environment: Vec<Vec<u8>>,
     lines: [Vec<u8>; 2],
     began: Instant,
@@ -60,7 +60,7 @@ impl Wasi {
     }
 }
 
-/// The number that the guest gets.
+/// Converts a result into the number that the guest gets.
 fn errno(result: Answer<i32>) -> wasmtime::Result<i32> {
     match result {
         Ok(errno) => Ok(errno),
@@ -69,7 +69,7 @@ fn errno(result: Answer<i32>) -> wasmtime::Result<i32> {
     }
 }
 
-/// Links all that there is of it, and answers "not supported" to the rest.
+/// Links the supported functions, and makes the others return "not supported".
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     for module in MODULES {
         link_environment(linker, module)?;
@@ -151,7 +151,7 @@ fn link_clocks(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
         |mut caller: Caller<'_, Host>, clock: u32, _precision: u64, at: u32| {
             let nanos = match clock {
                 0 => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
-                // Process and thread time are the monotonic clock: what they are for is measuring.
+                // Process and thread time use the monotonic clock: they serve to measure.
                 1..=3 => caller.data().wasi.began.elapsed().as_nanos(),
                 _ => return Ok(INVALID),
             };
@@ -171,8 +171,8 @@ fn link_clocks(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Answers every clock as if its time had come: waiting would hold up every request of the worker, and runtimes that wait a
-/// moment abort where they can't. Files and sockets, of which there are none, answer that they are not supported.
+/// Reports every clock as expired at once. Waiting would hold up every request of the worker, and runtimes that wait
+/// briefly abort if they cannot. Files and sockets do not exist and are reported as not supported.
 fn poll(caller: &mut Caller<'_, Host>, subscriptions: u32, events: u32, count: u32, at: u32) -> Answer<i32> {
     const CLOCK: u8 = 0;
     if count == 0 || count > SUBSCRIPTIONS_MAX {
@@ -210,7 +210,7 @@ fn link_output(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
     linker.func_wrap(module, "fd_fdstat_set_flags", |descriptor: u32, _: u32| {
         if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR }
     })?;
-    // There is nothing to read, and no folder that would be open.
+    // There is nothing to read, and no folder is open.
     linker.func_wrap(
         module,
         "fd_read",
@@ -230,7 +230,7 @@ fn link_output(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Standard output and error become log lines, one for each line that ends.
+/// Writes standard output and standard error as log lines, one for each complete line.
 fn fd_write(
     caller: &mut Caller<'_, Host>,
     descriptor: u32,
@@ -251,7 +251,7 @@ fn fd_write(
         let entry = slice(memory, slices.saturating_add(number.saturating_mul(8)), 8)?;
         let (pointer, length) = entry.split_at(4);
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap_or_default());
-        // What is not there is a fault, whether or not it is taken.
+        // An invalid slice is a fault, even if none of its bytes are taken.
         slice(memory, number(pointer), number(length))?;
         let taken = number(length).min(WRITE_BYTES_MAX - total);
         let data = slice(memory, number(pointer), taken)?;
@@ -268,7 +268,7 @@ fn fd_write(
     Ok(SUCCESS)
 }
 
-/// Adds data to a line; moves those that end to `lines`.
+/// Adds data to a line, and moves complete lines to `lines`.
 fn gather(line: &mut Vec<u8>, data: &[u8], lines: &mut Vec<Vec<u8>>) {
     for piece in data.split_inclusive(|byte| *byte == b'\n') {
         let room = LINE_BYTES_MAX.saturating_sub(line.len());
@@ -280,7 +280,7 @@ fn gather(line: &mut Vec<u8>, data: &[u8], lines: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// A character device that can be written to, as a terminal is.
+/// Describes a character device that can be written to, like a terminal.
 fn fd_fdstat(caller: &mut Caller<'_, Host>, descriptor: u32, at: u32) -> Answer<i32> {
     if descriptor > 2 {
         return Ok(BAD_DESCRIPTOR);
@@ -293,7 +293,7 @@ fn fd_fdstat(caller: &mut Caller<'_, Host>, descriptor: u32, at: u32) -> Answer<
     Ok(SUCCESS)
 }
 
-/// All other functions of preview 1, by their parameters: files and sockets, of which there are none.
+/// Links all other functions of preview 1, by their parameters. They concern files and sockets, which do not exist.
 fn link_unsupported(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
     use wasmtime::{FuncType, Val, ValType};
     const I: ValType = ValType::I32;

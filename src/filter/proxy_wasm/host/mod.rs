@@ -1,4 +1,4 @@
-//! What a running instance has on the host's side: its contexts, and what its callbacks leave to be done.
+//! The host's state of a running instance: its contexts, and the effects that its callbacks request.
 
 mod output;
 
@@ -28,72 +28,72 @@ use crate::upstream::OwnRequest;
 /// The root context of every instance.
 pub(super) const ROOT: u32 = 1;
 
-/// The callback by which a context is made.
+/// The callback that creates a context.
 pub(super) const CONTEXT_CREATE: &str = "proxy_on_context_create";
 
-/// Bytes that a root context may write into the log in one callback.
+/// The most bytes that a root context may write to the log in one callback.
 const ROOT_LOG_BYTES_MAX: usize = 64 * 1024;
 
-/// Calls that one instance may have under way.
+/// The most calls that one instance may have in progress.
 const CALLS_MAX: usize = 1024;
 
-/// What a store holds.
+/// The data of a store.
 pub(crate) struct Host {
     pub(super) plugin: Arc<Plugin>,
-    /// Of the instance, from its start on.
+    /// The instance's memory, once it has started.
     pub(super) memory: Option<Memory>,
-    /// The guest's own allocator, by which it is given data.
+    /// The guest's own allocator, which provides the memory for data given to the guest.
     pub(super) allocate: Option<Rc<TypedFunc<u32, u32>>>,
     pub(super) limit: MemoryLimit,
     pub(super) wasi: Wasi,
-    /// Where its log lines go.
+    /// The destination of the guest's log lines.
     pub(super) log: Sink,
-    /// Is rung when one of its queues has something.
+    /// The notifier for entries in the instance's queues.
     pub(super) notifier: Arc<QueueNotifier>,
-    /// Whether it serves, on a worker; one that is only tried does not.
+    /// True if the instance serves on a worker, false if it is only on trial.
     pub(super) is_live: bool,
-    /// CPU time that the call which runs may take; while it starts, all calls together.
+    /// The CPU time that the running call may take. During the start it covers all calls together.
     pub(super) time_max: Duration,
-    /// Whether it is being started.
+    /// True while the instance starts.
     pub(super) is_starting: bool,
-    /// The exchanges that it takes part in, by the number of their context.
+    /// The exchanges that the instance takes part in, by context number.
     contexts: HashMap<u32, Context, FixedState>,
     next_context: u32,
-    /// Whose callback runs.
+    /// The context whose callback runs.
     active: u32,
-    /// Whom host functions are about: the active one, until the guest says otherwise.
+    /// The context that host functions operate on: the active one, unless the guest selects another.
     effective: u32,
-    /// The callback that runs, for the log.
+    /// The running callback, for the log.
     pub(super) callback: &'static str,
-    /// The answer that `proxy_on_http_call_response` is about.
+    /// The response that `proxy_on_http_call_response` delivers.
     pub(super) call_response: Option<CallResponse>,
-    /// What a foreign function answers, or is asked.
+    /// The data of a foreign function's call or result.
     pub(super) call_data: Bytes,
     pub(super) metrics: Vec<Arc<PluginMetric>>,
     next_call: u32,
     calls_under_way: usize,
-    /// Bytes that the root context has made: of its calls under way.
+    /// Bytes that the root context has produced for its calls in progress.
     made: Rc<Cell<usize>>,
-    /// Bytes that the callback which runs has shared, beyond those that it took away.
+    /// Bytes that the running callback has shared, minus those that it removed.
     shared: Cell<usize>,
     effects: Vec<Effect>,
     root_log_bytes: Cell<usize>,
-    /// When its CPU time began to be counted, in the call that runs, or in the start.
+    /// The thread's CPU time when measuring began, in the running call or in the start.
     pub(super) cpu_since: Option<Duration>,
-    /// Why it was ended, where the trap itself does not say.
+    /// The reason why the host ended a call, if the trap itself does not carry it.
     pub(super) cause: Option<Cause>,
 }
 
 /// An exchange's context in the guest.
 struct Context {
     member: Rc<FilterContext>,
-    /// Its `proxy_on_done` has answered "not yet".
+    /// `proxy_on_done` returned "not yet".
     lingers: bool,
-    /// What ends the waiting for it.
+    /// The task that limits how long the context lingers.
     ends: Option<Ends>,
 }
 
-/// A task that is not needed any more when this is gone.
+/// A task that is aborted when this handle is dropped.
 struct Ends(AbortHandle);
 
 impl Drop for Ends {
@@ -102,37 +102,37 @@ impl Drop for Ends {
     }
 }
 
-/// Why the host ended a call.
+/// The reason why the host ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     Time,
     Exit(u32),
 }
 
-/// What has to be done once the guest's callback is over.
+/// Work to do after the guest's callback has returned.
 pub(super) enum Effect {
-    /// Tick in this interval; `None` for no more.
+    /// Tick at this interval; `None` stops ticking.
     Tick(Option<Duration>),
     Call(Box<OutgoingCall>),
-    /// A context that lingered is done.
+    /// Finish a context that lingered and is now done.
     Done(u32),
 }
 
-/// A request of the guest's own.
+/// A request that the guest itself makes.
 pub(crate) struct OutgoingCall {
     pub(super) token: u32,
     pub(super) upstream: String,
     pub(super) request: OwnRequest,
     pub(super) timeout: Duration,
-    /// The exchange that waits for it, where it is one's.
+    /// The exchange that waits for the call, if it was made for one.
     pub(super) member: Option<Weak<FilterContext>>,
     pub(super) held: Held,
 }
 
-/// What came of one.
+/// The outcome of a call.
 #[derive(Default)]
 pub(crate) struct CallResponse {
-    /// `None` where nothing came.
+    /// `None` if no response arrived.
     pub(super) status: Option<http::StatusCode>,
     pub(super) headers: Fields,
     pub(super) body: Bytes,
@@ -171,7 +171,7 @@ impl Host {
         }
     }
 
-    /// A callback begins.
+    /// Prepares for a callback that is about to run.
     pub(super) fn enter(&mut self, context: u32, callback: &'static str) {
         self.active = context;
         self.effective = context;
@@ -183,34 +183,35 @@ impl Host {
         }
         self.shared.set(0);
         self.root_log_bytes.set(ROOT_LOG_BYTES_MAX);
-        // A start is one piece of work: its time is that of all of its calls, and what one was refused ends another.
+        // A start is one piece of work: its time covers all of its calls, and memory refused in one call may end
+        // another.
         if !self.is_starting {
             self.cpu_since = None;
             self.limit.refused = None;
         }
     }
 
-    /// The start is over.
+    /// Marks the start as complete.
     pub(super) fn has_started(&mut self) {
         self.is_starting = false;
         self.time_max = self.plugin.settings.time;
     }
 
-    /// Whether an exchange's context is being made: the filter was not given anything of the exchange yet.
+    /// Returns true while an exchange's context is created. The filter was not given any of the exchange yet.
     pub(super) fn creates_context(&self) -> bool {
         self.active != ROOT && self.callback == CONTEXT_CREATE
     }
 
-    /// A context for an exchange; its number is never that of another one.
+    /// Adds a context for an exchange. Its number is not shared with another context.
     pub(super) fn add_context(&mut self, member: &Rc<FilterContext>) -> u32 {
         let id = self.next_context;
-        // After four billion requests, those that are still open are few.
+        // After four billion requests, few of the old ones are still open.
         self.next_context = self.next_context.checked_add(1).unwrap_or(ROOT + 1);
         self.contexts.insert(id, Context { member: member.clone(), lingers: false, ends: None });
         id
     }
 
-    /// The callback is over.
+    /// Records in the journal that the callback has returned.
     pub(super) fn leaves_callback(&self) {
         if let Some(journal) = self.log.journal() {
             let after = if journal.is_running() { self.seen() } else { None };
@@ -218,7 +219,7 @@ impl Host {
         }
     }
 
-    /// Returns the exchange that a callback may change: its own, or that for which a root context got an answer.
+    /// Returns the exchange that a callback may change: its own, or the one for which a root context got a response.
     fn seen(&self) -> Option<Seen> {
         let context = self.contexts.get(&self.active).or_else(|| self.contexts.values().next())?;
         Some(Seen::of(&context.member))
@@ -228,14 +229,14 @@ impl Host {
         self.contexts.remove(&context);
     }
 
-    /// The context stays until the guest says that it is done.
+    /// Keeps the context until the guest reports that it is done.
     pub(super) fn linger(&mut self, context: u32) {
         if let Some(context) = self.contexts.get_mut(&context) {
             context.lingers = true;
         }
     }
 
-    /// This task ends it where the guest says nothing.
+    /// Attaches the task that ends the context if the guest never reports that it is done.
     pub(super) fn ends_by(&mut self, context: u32, task: AbortHandle) {
         match self.contexts.get_mut(&context) {
             Some(context) => context.ends = Some(Ends(task)),
@@ -243,17 +244,17 @@ impl Host {
         }
     }
 
-    /// Whether it does.
+    /// Returns true if the context lingers.
     pub(super) fn lingers(&self, context: u32) -> bool {
         self.contexts.get(&context).is_some_and(|context| context.lingers)
     }
 
-    /// The contexts that do.
+    /// Returns the contexts that linger.
     pub(super) fn lingering(&self) -> Vec<u32> {
         self.contexts.iter().filter(|(_, context)| context.lingers).map(|(id, _)| *id).collect()
     }
 
-    /// The guest says that the effective context is done; whether it was waited for.
+    /// Marks the effective context as done. Returns true if it was lingering.
     pub(super) fn done(&mut self) -> bool {
         let id = self.effective;
         let waits = self.contexts.get_mut(&id).is_some_and(|context| std::mem::take(&mut context.lingers));
@@ -263,12 +264,12 @@ impl Host {
         waits
     }
 
-    /// Every exchange that it takes part in, when the instance is no more.
+    /// Takes all exchanges of the instance when it ends.
     pub(super) fn take_members(&mut self) -> Vec<Rc<FilterContext>> {
         self.contexts.drain().map(|(_, context)| context.member).collect()
     }
 
-    /// Makes host functions be about another context; whether there is such.
+    /// Makes host functions operate on another context. Returns true if the context exists.
     pub(super) fn set_effective(&mut self, context: u32) -> bool {
         let is_there = context == ROOT || self.contexts.contains_key(&context);
         if is_there {
@@ -277,12 +278,12 @@ impl Host {
         is_there
     }
 
-    /// The exchange that host functions are about; `None` of the root context.
+    /// Returns the filter context that host functions operate on, or `None` for the root context.
     pub(super) fn member(&self) -> Option<&Rc<FilterContext>> {
         self.contexts.get(&self.effective).map(|context| &context.member)
     }
 
-    /// Ends the exchange that host functions are about by a fault of the guest, whose instance goes on.
+    /// Ends the exchange that host functions operate on because of a fault of the guest. The instance continues.
     pub(super) fn refuse(&self, fault: Fault, what: impl FnOnce() -> String) {
         self.plugin.fails(fault, || format!("in `{}`: {}", self.callback, what()));
         if let Some(member) = self.member() {
@@ -290,7 +291,7 @@ impl Host {
         }
     }
 
-    /// A number for a call, where there is room for one more.
+    /// Returns a number for a call if there is room for one more.
     pub(super) fn begin_call(&mut self) -> Option<u32> {
         if self.calls_under_way >= CALLS_MAX {
             return None;
@@ -306,7 +307,7 @@ impl Host {
     }
 
     pub(super) fn leave(&mut self, effect: Effect) {
-        // Of ticks only the last word counts: a guest may say it as often as it likes.
+        // Only the last tick setting counts. A guest may change it as often as it likes.
         if matches!(effect, Effect::Tick(_)) {
             self.effects.retain(|effect| !matches!(effect, Effect::Tick(_)));
         }
@@ -321,14 +322,14 @@ impl Host {
         std::mem::take(&mut self.effects)
     }
 
-    /// Bytes that may still be written into the log: for the exchange, or for the callback of a root context.
+    /// Returns the bytes that may still be written to the log, by the exchange or by the callback of a root context.
     pub(super) fn log_bytes(&self) -> &Cell<usize> {
         let context = self.contexts.get(&self.effective);
         context.map_or(&self.root_log_bytes, |context| context.member.log_bytes())
     }
 }
 
-/// What wasmtime asks before memory grows.
+/// Returns the limiter that wasmtime calls before memory grows.
 pub(super) fn limiter(host: &mut Host) -> &mut dyn ResourceLimiter {
     &mut host.limit
 }

@@ -1,4 +1,4 @@
-//! The account of what a guest makes: for the exchange that host functions are about, or for its root context.
+//! Accounting for the bytes that a guest produces, for the current exchange or for its root context.
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
@@ -7,7 +7,7 @@ use super::Host;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
 use crate::filter::{Fault, FilterContext, Part};
 
-/// Bytes of a call under way, which count as made by the guest until this is dropped.
+/// The bytes of a call in progress. They count as produced by the guest until this is dropped.
 pub(in crate::filter::proxy_wasm) struct Held {
     bytes: usize,
     by: Holder,
@@ -32,10 +32,10 @@ impl Drop for Held {
 }
 
 impl Host {
-    /// Accounts for bytes that the guest makes and that the gateway holds from now on.
+    /// Accounts for bytes that the guest produces and that the gateway holds from now on.
     ///
     /// # Errors
-    /// They are more than `limits.output` allows: the exchange ends by that, and a root context gets the status.
+    /// Fails if they exceed `limits.output`. This ends the exchange; a root context gets the status.
     pub(in crate::filter::proxy_wasm) fn makes(&self, made: usize) -> Answer {
         let fits = match self.member() {
             Some(member) => member.makes(made, self.shared.get()),
@@ -53,19 +53,20 @@ impl Host {
         fits
     }
 
-    /// Accounts for bytes that the guest makes in a part of its exchange, all of which holds `held` bytes with them.
+    /// Accounts for bytes that the guest produces in a part of its exchange, which holds `held` bytes including the new
+    /// ones.
     ///
     /// # Errors
-    /// As of [`Host::makes`], or there is no exchange.
+    /// Fails as [`Host::makes`] does, or if there is no exchange.
     pub(in crate::filter::proxy_wasm) fn makes_in(&self, part: Part, made: usize, held: usize) -> Answer {
         let member = self.member().ok_or(Status::BadArgument)?;
         if member.makes_in(part, made, held, self.shared.get()) { Ok(()) } else { Err(self.makes_too_much()) }
     }
 
-    /// Accounts for the bytes of a call, for as long as the answer lives.
+    /// Accounts for the bytes of a call for as long as the returned value lives.
     ///
     /// # Errors
-    /// As of [`Host::makes`].
+    /// Fails as [`Host::makes`] does.
     pub(in crate::filter::proxy_wasm) fn holds(&self, bytes: usize) -> Answer<Held> {
         self.makes(bytes)?;
         let by = match self.member() {
@@ -75,11 +76,11 @@ impl Host {
         Ok(Held { bytes, by })
     }
 
-    /// Accounts for bytes that the guest shares. They have a limit of their own for as long as they are shared; this one is for
-    /// what one callback makes.
+    /// Accounts for bytes that the guest shares. Another limit applies for as long as they are shared; this one bounds
+    /// what one callback produces.
     ///
     /// # Errors
-    /// As of [`Host::makes`].
+    /// Fails as [`Host::makes`] does.
     pub(in crate::filter::proxy_wasm) fn shares(&self, bytes: usize) -> Answer {
         self.makes(bytes)?;
         self.unmakes(bytes);
@@ -87,7 +88,7 @@ impl Host {
         Ok(())
     }
 
-    /// Accounts for bytes that are shared no longer, or never were.
+    /// Accounts for bytes that are no longer shared, or never were.
     pub(in crate::filter::proxy_wasm) fn unshares(&self, bytes: usize) {
         self.shared.set(self.shared.get().saturating_sub(bytes));
     }
@@ -99,16 +100,16 @@ impl Host {
         }
     }
 
-    /// Bytes that the callback which runs has shared.
+    /// Returns the bytes that the running callback has shared.
     pub(in crate::filter::proxy_wasm) fn shared_bytes(&self) -> usize {
         self.shared.get()
     }
 
-    /// Ends the exchange because the guest makes more than it may.
+    /// Ends the exchange because the guest produces more than it may.
     pub(in crate::filter::proxy_wasm) fn makes_too_much(&self) -> Failure {
         let bytes_max = self.plugin.settings.output_bytes_max;
         self.refuse(Fault::Output, || {
-            format!("it makes more than `limits.output`, {bytes_max} bytes, at one time")
+            format!("it produced more than `limits.output`, {bytes_max} bytes, at one time")
         });
         Status::InternalFailure.into()
     }

@@ -1,4 +1,4 @@
-//! Buffers: bodies, what a call was answered with, and the configuration.
+//! Buffers: bodies, the response to a call, and the configuration.
 
 use bytes::Bytes;
 use wasmtime::{Caller, Linker};
@@ -42,11 +42,11 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// A buffer that is not one of a body.
+/// Returns a buffer that is not a body.
 fn in_memory(host: &Host, kind: BufferKind) -> Answer<Bytes> {
     Ok(match kind {
         BufferKind::PluginConfiguration => host.plugin.configuration(),
-        // All of a plugin's configuration is its own: there is none of the machine that it runs in.
+        // A plugin's whole configuration is its own; the virtual machine has none.
         BufferKind::VmConfiguration => Bytes::new(),
         BufferKind::CallResponseBody => {
             host.call_response.as_ref().map(|response| response.body.clone()).ok_or(Status::NotFound)?
@@ -65,9 +65,9 @@ fn kind_of(host: &Host, buffer: u32) -> Answer<BufferKind> {
     Ok(kind)
 }
 
-/// The part of `length` bytes that a start and a maximum stand for.
+/// Returns the range that a start and a maximum select from `length` bytes.
 fn part(length: usize, start: u32, max: u32) -> Answer<std::ops::Range<usize>> {
-    // As other hosts do: what overflows is a mistake, what is only too much is cut.
+    // As in other hosts, an overflow is an error, while a range that is too long is clamped.
     start.checked_add(max).ok_or(Status::BadArgument)?;
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let start = number(start).min(length);
@@ -85,7 +85,7 @@ fn get(caller: &mut Caller<'_, Host>, buffer: u32, (start, max): (u32, u32), dat
     let part = part(member.with_buffer(direction, <[u8]>::len), start, max)?;
     give_with(caller, part.len(), data, size, |_, room| {
         member.with_buffer(direction, |bytes| {
-            // The guest's allocator cannot have changed it.
+            // The guest's allocator cannot have changed the body.
             if let Some(bytes) = bytes.get(part).filter(|bytes| bytes.len() == room.len()) {
                 room.copy_from_slice(bytes);
             }

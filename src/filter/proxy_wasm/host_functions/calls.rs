@@ -1,4 +1,4 @@
-//! A plugin's own requests to upstreams of the configuration. gRPC and Redis calls are not implemented.
+//! Calls of a plugin to configured upstreams. gRPC and Redis calls are not implemented.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::filter::proxy_wasm::pairs;
 use crate::http::forward;
 use crate::upstream::OwnRequest;
 
-/// How long a call may take that names no time, or a longer one.
+/// The longest time that a call may take, and the default if it specifies none.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// Explains to the author of a plugin what a call must have.
+/// A hint for the author of a plugin about the requirements of a call.
 const CALL_ADVICE: &str =
     "a call has a valid `:method`, `:path` and `:authority`, and stays within the limits";
 
@@ -56,7 +56,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     link_vendor(linker)
 }
 
-/// gRPC calls answer that they are not there.
+/// Links the gRPC calls, which return that they are not implemented.
 fn link_grpc(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     const NONE: i32 = Status::Unimplemented as i32;
     linker.func_wrap(
@@ -93,16 +93,15 @@ fn link_grpc(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Notes that a gRPC call is not made.
+/// Notes in the journal that a gRPC call is not made.
 fn note_grpc(host: &Host, function: &str) {
     if let Some(journal) = host.log.journal() {
-        journal.note(format!(
-            "`{function}` returns Unimplemented, as in the gateway: call by `proxy_http_call`"
-        ));
+        journal.note(format!("`{function}` returns Unimplemented, as in the gateway: use `proxy_http_call`"));
     }
 }
 
-/// Links the functions that ABI 0.2.100 adds to 0.2.1, as unimplemented: most plugins built for it import them and reach none.
+/// Links the functions that ABI 0.2.100 adds to 0.2.1, as unimplemented: most plugins built for it import them and
+/// never call them.
 fn link_vendor(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     const NONE: i32 = Status::Unimplemented as i32;
     linker.func_wrap(
@@ -117,7 +116,7 @@ fn link_vendor(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// What a call is made of, as pointers and lengths.
+/// The parts of a call, as pointers and lengths.
 struct Parts {
     upstream: (u32, u32),
     headers: (u32, u32),
@@ -146,7 +145,7 @@ fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
         let request = request(&pairs, Bytes::copy_from_slice(body)).ok_or(Status::BadArgument)?;
         (upstream.to_owned(), request, host.member().cloned(), held)
     };
-    // Where it cannot be told the token, the guest would never know of the answer.
+    // Check that the token can be written: without it the guest could not recognise the response.
     write_u32(caller, token_at, 0)?;
     let token = caller.data_mut().begin_call().ok_or(Status::InternalFailure)?;
     write_u32(caller, token_at, token)?;
@@ -171,10 +170,10 @@ fn request(pairs: &[(&[u8], &[u8])], body: Bytes) -> Option<OwnRequest> {
     OwnRequest::new(method, target, headers, body)
 }
 
-/// Returns the origin form of a `:path` (RFC 9112 §3.2.1). Plugins also pass whole URLs, such as the discovery URL of an OpenID
-/// provider. Their scheme and authority choose nothing: the upstream is named beside them, and `:authority` is the Host.
-/// `None` for a URL that is not http or https, or whose authority is no host with at most a port. The rest of the target is
-/// checked where the request is built.
+/// Returns the origin form of a `:path` (RFC 9112 §3.2.1). Plugins also pass whole URLs, such as the discovery URL of
+/// an OpenID provider. Their scheme and authority select nothing: the upstream is a separate parameter, and
+/// `:authority` is the Host. Returns `None` for a URL that is not http or https, or whose authority is not a host with
+/// at most a port. The rest of the target is checked where the request is built.
 fn origin_form(path: &str) -> Option<String> {
     if path.starts_with('/') {
         return Some(path.to_owned());

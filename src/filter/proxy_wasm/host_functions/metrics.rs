@@ -1,4 +1,4 @@
-//! Metrics of a plugin's own.
+//! Metrics that a plugin defines.
 
 use wasmtime::{Caller, Linker};
 
@@ -6,7 +6,7 @@ use crate::filter::proxy_wasm::abi::{Answer, MetricKind, Status, answer};
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{read, write_u32, write_u64};
 
-/// The name of a metric.
+/// The longest name of a metric.
 const NAME_BYTES_MAX: usize = 256;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -43,7 +43,7 @@ fn define(caller: &mut Caller<'_, Host>, kind: u32, name: (u32, u32), at: u32) -
         host.metrics.push(metric);
         host.metrics.len() - 1
     });
-    // From 1, so that a guest which forgets to define one is told so.
+    // Numbers begin at 1, so that a guest that forgets to define a metric gets an error.
     write_u32(caller, at, u32::try_from(position + 1).unwrap_or(u32::MAX))
 }
 

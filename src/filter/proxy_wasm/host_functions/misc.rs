@@ -9,7 +9,7 @@ use crate::filter::proxy_wasm::host::{Effect, Host};
 use crate::filter::proxy_wasm::log;
 use crate::filter::proxy_wasm::memory::{give, slice, split, write_u32, write_u64};
 
-/// The shortest time between two ticks: a tick may take `limits.time`, and a worker has requests to serve.
+/// The shortest interval between two ticks. A tick may take `limits.time`, and a worker has requests to serve.
 const TICK_MIN: Duration = Duration::from_millis(10);
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -61,7 +61,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         clear_route(caller.data());
         Status::Ok as i32
     })?;
-    // What C and C++ toolchains import besides.
+    // C and C++ toolchains also import these.
     linker.func_wrap("env", "emscripten_notify_memory_growth", |_: u32| {})?;
     linker.func_wrap("env", "pthread_equal", |left: u32, right: u32| i32::from(left == right))?;
     Ok(())
@@ -95,13 +95,14 @@ fn call_foreign(
             clear_route(host);
             &[]
         }
-        // Of ABI 0.2.100: the number that `proxy_get_log_level` writes, as four bytes, little endian.
+        // A function of ABI 0.2.100. It returns the number that `proxy_get_log_level` writes, as four bytes, little
+        // endian.
         b"get_log_level" => {
             level = log::Level::lowest(&host.log).to_le_bytes();
             &level
         }
         _ => return Err(Status::NotFound.into()),
     };
-    // Guests may pass null where they expect no result.
+    // Guests may pass null if they expect no result.
     if at != 0 && size_at != 0 { give(caller, result, at, size_at) } else { Ok(()) }
 }

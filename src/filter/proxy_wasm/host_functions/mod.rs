@@ -1,4 +1,4 @@
-//! The host side of the proxy-wasm ABI: what module `env` offers, by topic.
+//! The host side of the proxy-wasm ABI: the functions of module `env`, by topic.
 
 mod buffers;
 mod calls;
@@ -14,7 +14,8 @@ use wasmtime::Linker;
 
 use super::host::Host;
 
-/// Links every function of the ABI, whether or not a module calls it: SDKs import what their users may need.
+/// Links every function of the ABI, even those that a module does not call: SDKs import everything that their users may
+/// need.
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     misc::link(linker)?;
     buffers::link(linker)?;

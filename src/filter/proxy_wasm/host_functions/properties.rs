@@ -1,7 +1,8 @@
-//! Properties: what a filter may ask about an exchange besides its fields, by a path whose parts are separated by NUL.
+//! Properties: the facts of an exchange that a filter can read besides its fields, by a path whose parts are separated
+//! by NUL.
 //!
-//! Numbers are 64 bits, little endian; times are nanoseconds since 1970; durations are nanoseconds; truth is one byte: as
-//! other hosts have it.
+//! As in other hosts, numbers are 64 bits, little endian; times are nanoseconds since 1970; durations are nanoseconds;
+//! a boolean is one byte.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Exchange, Part, field_name};
 use crate::http::fields::Fields;
 
-/// A path of a property.
+/// The longest path of a property.
 const PATH_BYTES_MAX: usize = 1024;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -54,7 +55,7 @@ fn set(caller: &mut Caller<'_, Host>, path: (u32, u32), (value, value_size): (u3
     let value = slice(memory, value, value_size)?;
     let member = host.member().ok_or(Status::NotFound)?;
     if property(host, &path).is_some() && member.exchange.property(&path).is_none() {
-        // What the gateway says of an exchange is not for a filter to change.
+        // A filter cannot change the gateway's own properties of an exchange.
         return Err(Status::BadArgument.into());
     }
     let held = member.exchange.property_bytes_with(&path, value.len()).ok_or(Status::InternalFailure)?;
@@ -68,7 +69,7 @@ fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
     let parts: Vec<&str> = text.trim_end_matches('\0').split('\0').collect();
     let settings = &host.plugin.settings;
     match parts[..] {
-        // SDKs ask for these before anything else, and abort where they are not answered.
+        // SDKs read these before anything else, and abort if they are missing.
         ["plugin_name"] => return Some(text_of(&settings.name)),
         ["plugin_root_id"] => return Some(text_of(&settings.root_id)),
         ["plugin_vm_id"] => return Some(text_of(&settings.vm_id)),
@@ -130,7 +131,7 @@ fn of_request(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
 fn of_response(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
     let (head, end) = (exchange.response.borrow(), exchange.end());
     match path {
-        // What the client got, once that is known.
+        // The status that the client got, once it is known.
         ["code"] => {
             let status = end.map(|end| u64::from(end.status));
             status.or_else(|| Some(head.as_ref()?.status.as_u16().into())).map(number)

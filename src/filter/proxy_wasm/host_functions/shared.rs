@@ -10,7 +10,7 @@ use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{give, read, slice, split, write_u32};
 use crate::filter::proxy_wasm::shared::{EnqueueError, QueueListener, SetError, cost_of};
 
-/// A key, or the name of a queue.
+/// The longest key, and the longest name of a queue.
 const KEY_BYTES_MAX: usize = 4096;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -98,7 +98,7 @@ fn resolve(caller: &mut Caller<'_, Host>, vm: (u32, u32), name: (u32, u32), at: 
     let vm = read(caller, vm.0, vm.1, KEY_BYTES_MAX)?;
     let name = read(caller, name.0, name.1, KEY_BYTES_MAX)?;
     let plugin = &caller.data().plugin;
-    // SDKs leave the name out where it is their own.
+    // SDKs leave the name out if it is their own.
     let vm =
         if vm.is_empty() { plugin.settings.vm_id.clone() } else { String::from_utf8_lossy(&vm).into_owned() };
     let queue = plugin.services().shared.resolve_queue(&vm, &name).ok_or(Status::NotFound)?;
@@ -125,7 +125,7 @@ fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) 
 }
 
 fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) -> Answer {
-    // First, so that nothing is taken of which the guest would not get to know.
+    // Write these first: otherwise an entry could be taken that the guest cannot receive.
     write_u32(caller, data, 0)?;
     write_u32(caller, size, 0)?;
     let taken = caller.data().plugin.services().shared.dequeue(queue).map_err(|_| Status::NotFound)?;

@@ -1,4 +1,4 @@
-//! What becomes of an exchange: going on, ending it, answering in its place; and whose exchange it is.
+//! Control of an exchange: continuing it, closing it, sending a local response, and selecting its context.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -15,7 +15,7 @@ use crate::http::fields::Fields;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// What a local response's body may have besides what the filter may hold back of others.
+/// The bytes that the body of a local response may always have, even if `limits.body` is lower.
 const LOCAL_BODY_BYTES: usize = 1 << 20;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -67,7 +67,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "env",
         "proxy_get_status",
         |mut caller: Caller<'_, Host>, code_at: u32, message: u32, message_size: u32| {
-            // The status of a gRPC call, of which there are none.
+            // The status of a gRPC call, which is not implemented.
             answer(
                 write_u32(&mut caller, code_at, 0)
                     .and_then(|()| give(&mut caller, &[], message, message_size)),
@@ -90,8 +90,9 @@ fn proceed(host: &Host, stream: u32) -> Answer {
     Ok(())
 }
 
-/// Closes the exchange, also where the number is none of a stream: the plugin gives the exchange up, and its client must not
-/// wait for the end of a pause because of a wrong number. The sides of TCP filters are nothing to an exchange, as in other hosts.
+/// Closes the exchange, even if the stream number is unknown: the plugin gives the exchange up, and a wrong number must
+/// not make the client wait for the end of a pause. As in other hosts, the sides of TCP filters do not concern an
+/// exchange.
 fn close(host: &Host, stream: u32) -> Answer {
     let kind = StreamKind::from_number(stream);
     if kind == Some(StreamKind::Tcp) {
@@ -101,17 +102,17 @@ fn close(host: &Host, stream: u32) -> Answer {
     if kind.is_some() { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
-/// What a local response is made of, besides its fields.
+/// The parts of a local response, without its fields.
 struct Local {
     status: u32,
     details: (u32, u32),
     body: (u32, u32),
-    /// -1 for none.
+    /// The gRPC status, or -1 for none.
     grpc_status: i32,
 }
 
-/// Answers the exchange. A response that cannot be one ends it as well, with an error: the plugin does not want the exchange to
-/// go on, and is likely to hold it back while it believes that the client has its answer.
+/// Responds to the exchange. An invalid response ends the exchange too, with an error: the plugin does not want it to
+/// continue, and probably holds it back in the belief that the client has its response.
 fn respond(caller: &mut Caller<'_, Host>, parts: &Local, headers: (u32, u32)) -> Answer {
     member(caller.data())?;
     let (memory, host) = split(caller)?;
@@ -125,7 +126,7 @@ fn respond(caller: &mut Caller<'_, Host>, parts: &Local, headers: (u32, u32)) ->
 
 fn local_response(memory: &[u8], host: &Host, parts: &Local, headers: (u32, u32)) -> Answer<LocalResponse> {
     let refuse = |status: Status, what: String| {
-        host.refuse(Fault::Response, || format!("it sent a local response that cannot be one: {what}"));
+        host.refuse(Fault::Response, || format!("it sent an invalid local response: {what}"));
         Failure::from(status)
     };
     let bad = |what: String| refuse(Status::BadArgument, what);
@@ -151,7 +152,7 @@ fn local_response(memory: &[u8], host: &Host, parts: &Local, headers: (u32, u32)
     let malformed = || bad("its header map is malformed, has too many fields, or an invalid name".to_owned());
     let parsed = pairs::read(fields).and_then(|pairs| maps::fields(&pairs));
     let headers = parsed.ok_or_else(malformed)?;
-    // The first response of an exchange is kept. The others are dropped, and do not count.
+    // Only the first response of an exchange is kept. Later ones are dropped and do not count.
     if !host.member().is_some_and(|member| member.exchange.is_answered()) {
         host.makes(details.len() + body.len() + fields.len())?;
     }
@@ -170,7 +171,7 @@ fn is_grpc(headers: &Fields) -> bool {
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
-/// An answer that a gRPC client understands: its status is in a field, and there is no body.
+/// Turns a response into one that a gRPC client understands: its status is a field, and it has no body.
 fn as_grpc(local: &mut LocalResponse, grpc_status: u8, message: &[u8]) {
     local.status = StatusCode::OK;
     local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/grpc") });

@@ -1,4 +1,4 @@
-//! A running instance of a plugin: started once, and then called for one exchange after the other.
+//! A running instance of a plugin: started once, and then called for one exchange after another.
 
 mod fault;
 mod tasks;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fault::{describe, fault_of, tell};
+use fault::{describe, fault_of, report};
 use tasks::Tasks;
 use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
@@ -21,25 +21,25 @@ use crate::filter::proxy_wasm::abi::{body_action, head_action, is_true, trailers
 use crate::filter::proxy_wasm::offline::journal::{Journal, Part};
 use crate::filter::{Action, Callbacks, Direction, Fault, FilterContext};
 
-/// Of how many callbacks one is timed: two looks at the clock cost as much as the call itself.
+/// One in this many callbacks is timed: reading the clock twice costs as much as the call itself.
 const TIMED_EVERY: u32 = 8;
 
-/// An instance, or what is left of one that was ended.
+/// An instance, or the remains of one that was ended.
 pub(super) struct Instance {
     pub(super) plugin: Arc<Plugin>,
     exports: Exports,
-    /// Its memory and what the host has of it; `None` once it was ended.
+    /// Its memory and the host's state; `None` once it has ended.
     store: RefCell<Option<Store<Host>>>,
-    /// Why it was ended.
+    /// The fault that ended the instance.
     dead: Cell<Option<Fault>>,
-    /// Callbacks so far, of which every eighth is timed.
+    /// The number of callbacks so far. Every eighth is timed.
     calls: Cell<u32>,
     tasks: RefCell<Tasks>,
-    /// What it does, where that is kept.
+    /// The journal of the instance, if one is kept.
     journal: Option<Rc<Journal>>,
 }
 
-/// Why an instance could not be started, for whoever reads it.
+/// The reason why an instance could not be started, with a description.
 #[derive(Debug)]
 pub(super) struct StartError {
     pub(super) fault: Fault,
@@ -47,10 +47,10 @@ pub(super) struct StartError {
 }
 
 impl Instance {
-    /// Starts an instance: its memory, what initialises it, its root context, and its configuration.
+    /// Starts an instance: its memory, its initialisation, its root context, and its configuration.
     ///
     /// # Errors
-    /// It trapped, took too long, or refused its configuration.
+    /// Fails if the guest trapped, took too long, or rejected its configuration.
     pub(super) fn start(plugin: &Arc<Plugin>, sink: Sink) -> Result<Rc<Self>, StartError> {
         let mut store = Store::new(plugin.module.pre.module().engine(), Host::new(plugin, sink));
         store.limiter(limiter);
@@ -69,7 +69,7 @@ impl Instance {
         };
         store.data().leaves_callback();
         if let Some(callback) = refused {
-            let what = format!("`{callback}` answers that it cannot work like this");
+            let what = format!("`{callback}` returned false");
             return Err(StartError { fault: Fault::Start, what });
         }
         store.data_mut().has_started();
@@ -89,27 +89,27 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Returns the bytes of its memory.
+    /// Returns the size of the instance's memory.
     pub(super) fn memory_bytes(&self) -> usize {
         self.host(|host| host.limit.granted()).unwrap_or_default()
     }
 
-    /// Why it was ended, if it was.
+    /// Returns true if the instance was ended.
     pub(super) fn is_dead(&self) -> bool {
         self.dead.get().is_some()
     }
 
-    /// What it does, where that is kept.
+    /// Returns the journal, if one is kept.
     pub(super) fn journal(&self) -> Option<&Rc<Journal>> {
         self.journal.as_ref()
     }
 
-    /// What the host has of it; `None` once it was ended.
+    /// Accesses the host's state; `None` once the instance has ended.
     fn host<T>(&self, look: impl FnOnce(&mut Host) -> T) -> Option<T> {
         self.store.borrow_mut().as_mut().map(|store| look(store.data_mut()))
     }
 
-    /// Calls into the guest. A trap ends the instance, and with it the part of it in all of its exchanges.
+    /// Calls into the guest. A trap ends the instance and its part in all of its exchanges.
     fn call<P: WasmParams, R: WasmResults>(
         self: &Rc<Self>,
         context: u32,
@@ -117,7 +117,7 @@ impl Instance {
         function: &TypedFunc<P, R>,
         parameters: P,
     ) -> Result<R, Fault> {
-        // A guest's callback never runs within another one's: only a fault of the gateway could bring that about.
+        // A callback never runs within another one of the same guest; only a bug in the gateway could cause that.
         let mut slot = self.store.try_borrow_mut().map_err(|_| Fault::Trap)?;
         let Some(store) = &mut *slot else { return Err(self.dead.get().unwrap_or(Fault::Trap)) };
         store.set_epoch_deadline(1);
@@ -140,7 +140,7 @@ impl Instance {
             Err(error) => error,
         };
         let fault = fault_of(&error, store.data());
-        tell(store.data(), fault, &error);
+        report(store.data(), fault, &error);
         let members = store.data_mut().take_members();
         self.end(&mut slot, fault);
         drop(slot);
@@ -150,7 +150,7 @@ impl Instance {
         Err(fault)
     }
 
-    /// As [`Instance::call`]; where the guest has no such callback, this is its answer.
+    /// Does the same as [`Instance::call`], but returns `answer` if the guest has no such callback.
     fn call_or<P: WasmParams, R: WasmResults>(
         self: &Rc<Self>,
         answer: R,
@@ -166,13 +166,13 @@ impl Instance {
         self.dead.set(Some(fault));
         *slot = None;
         if self.tasks.borrow_mut().end() {
-            // What it does in the background goes on without a request to start another one.
+            // The guest has background work, and possibly no request will start another instance.
             tasks::restart_later(&self.plugin);
         }
         self.plugin.stats.instance_ended();
     }
 
-    /// Does what the guest has asked for in its callbacks.
+    /// Performs the effects that the guest has requested in its callbacks.
     fn run_effects(self: &Rc<Self>) {
         for effect in self.host(Host::take_effects).unwrap_or_default() {
             match effect {
@@ -183,7 +183,7 @@ impl Instance {
         }
     }
 
-    /// A context for an exchange.
+    /// Creates a context for an exchange.
     pub(super) fn begin(self: &Rc<Self>, member: &Rc<FilterContext>) -> Result<u32, Fault> {
         let context = self.host(|host| host.add_context(member));
         let context = context.ok_or(self.dead.get().unwrap_or(Fault::Trap))?;
@@ -192,7 +192,7 @@ impl Instance {
         Ok(context)
     }
 
-    /// The exchange of a context is over: it may take its time to be done with it.
+    /// Ends the exchange of a context. The guest may take time to finish with it.
     fn leave(self: &Rc<Self>, context: u32) {
         match self.call_or(1, context, "proxy_on_done", self.exports.done.as_ref(), context) {
             Err(_ended) => {}
@@ -204,10 +204,10 @@ impl Instance {
         }
     }
 
-    /// The last words of a context.
+    /// Runs the last callbacks of a context and removes it.
     fn finish(self: &Rc<Self>, context: u32) {
         if self.call_or((), context, "proxy_on_log", self.exports.log.as_ref(), context).is_ok() {
-            // A trap ends the instance, context and all.
+            // A trap ends the instance with all of its contexts.
             let _ended = self.call_or((), context, "proxy_on_delete", self.exports.delete.as_ref(), context);
         }
         self.host(|host| host.remove_context(context));
@@ -235,7 +235,7 @@ impl Instance {
         self.call_or((), ROOT, "proxy_on_queue_ready", self.exports.queue_ready.as_ref(), (ROOT, queue))
     }
 
-    /// What came of a call of its own.
+    /// Delivers the outcome of a call.
     fn on_call_response(
         self: &Rc<Self>,
         token: u32,
@@ -253,7 +253,7 @@ impl Instance {
         });
         let callback = self.exports.http_call_response.as_ref();
         let parameters = (ROOT, token, fields, body, trailers);
-        // What a trap means for its exchanges, they know already.
+        // A trap has already notified the exchanges of this instance.
         let _ended = self.call_or((), ROOT, "proxy_on_http_call_response", callback, parameters);
         self.host(|host| host.call_response = None);
     }
@@ -267,7 +267,7 @@ impl Drop for Instance {
     }
 }
 
-/// Instantiates, and initialises what the guest's language needs.
+/// Instantiates the module and initialises the runtime of the guest's language.
 fn launch(store: &mut Store<Host>) -> wasmtime::Result<Exports> {
     store.set_epoch_deadline(1);
     store.data_mut().enter(ROOT, "_initialize");
@@ -279,14 +279,14 @@ fn launch(store: &mut Store<Host>) -> wasmtime::Result<Exports> {
     store.data_mut().allocate = allocate.map(Rc::new);
     let exports = Exports::of(&instance, store)?;
     match initialize(&instance, store) {
-        // Programs end like this when all is well.
+        // Programs exit like this on success.
         Err(_) if store.data().cause == Some(Cause::Exit(0)) => store.data_mut().cause = None,
         result => result?,
     }
     Ok(exports)
 }
 
-/// Creates the root context and gives it its configuration; answers the callback that refuses.
+/// Creates the root context and gives it its configuration. Returns the name of the callback that rejects it.
 fn configure(store: &mut Store<Host>, exports: &Exports) -> wasmtime::Result<Option<&'static str>> {
     store.data_mut().enter(ROOT, CONTEXT_CREATE);
     if let Some(create) = &exports.context_create {
@@ -314,8 +314,8 @@ pub(super) fn thread_cpu_time() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
-/// Whether a call that has lasted an epoch may go on. Its CPU time counts from the first epoch's end that it meets: a call
-/// that is over before costs nothing to measure.
+/// Checks whether a call that has lasted an epoch may continue. Its CPU time counts from the first end of an epoch that
+/// it reaches: a call that returns before costs nothing to measure.
 fn look_at_clock(host: &mut Host) -> UpdateDeadline {
     let now = thread_cpu_time();
     match host.cpu_since {
@@ -341,7 +341,8 @@ impl Stream {
         Ok(Self { instance, context })
     }
 
-    /// Notes the answer of a callback for a part of a message. An unknown answer holds back the part and all behind it.
+    /// Records the result of a callback for a part of a message. An unknown result holds back the part and everything
+    /// behind it.
     fn answered(
         &self,
         callback: &'static str,

@@ -1,4 +1,4 @@
-//! What an instance has under way besides its callbacks: ticks, queues, calls, contexts that are not done yet.
+//! Background work of an instance: ticks, queues, calls, and contexts that are not done yet.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Ends them; whether there were any.
+    /// Aborts the tasks. Returns true if there were any.
     pub(super) fn end(&mut self) -> bool {
         let tasks: Vec<AbortHandle> = self.ticks.take().into_iter().chain(self.queues.take()).collect();
         tasks.iter().for_each(AbortHandle::abort);
@@ -39,10 +39,10 @@ impl Drop for Tasks {
     }
 }
 
-/// How long after its end an instance with ticks or queues has a successor, where no request has needed one before.
+/// The delay after which an instance that had ticks or queues is replaced, unless a request needs one earlier.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Starts an instance in place of one that ended, in a while.
+/// Starts a replacement for an instance that ended, after a delay.
 pub(super) fn restart_later(plugin: &Arc<Plugin>) {
     let is_kept = plugin.settings.isolation == Isolation::Worker && !plugin.is_retired();
     if is_cut_off() || !is_kept {
@@ -52,19 +52,19 @@ pub(super) fn restart_later(plugin: &Arc<Plugin>) {
     spawn_local(async move {
         tokio::time::sleep(RESTART_AFTER).await;
         if let Some(plugin) = plugin.upgrade().filter(|plugin| !plugin.is_retired()) {
-            // Where that fails, it is in the log, and the next request tries again.
+            // A failure is logged, and the next request tries again.
             drop(instance_of(&plugin));
         }
     });
 }
 
-/// Whether there is a worker that tasks could run on: an instance that is only tried has none, and a worker that ends has
-/// no task that would still be polled.
+/// Returns true if the worker can run tasks for the instance. An instance on trial has no worker, and a worker that
+/// ends polls no more tasks.
 fn is_live(instance: &Instance) -> bool {
     !is_cut_off() && instance.host(|host| host.is_live) == Some(true)
 }
 
-/// Ticks in an interval from now on.
+/// Starts ticking at an interval.
 pub(super) fn tick(instance: &Rc<Instance>, period: Option<Duration>) {
     if !is_live(instance) {
         return;
@@ -89,7 +89,7 @@ pub(super) fn tick(instance: &Rc<Instance>, period: Option<Duration>) {
     }
 }
 
-/// Tells the instance of what comes into the queues that it has registered.
+/// Notifies the instance of entries in the queues that it has registered.
 pub(super) fn listen(instance: &Rc<Instance>) {
     if instance.exports.queue_ready.is_none() || !is_live(instance) {
         return;
@@ -101,7 +101,7 @@ pub(super) fn listen(instance: &Rc<Instance>) {
             let queues = notifier.notified().await;
             let Some(instance) = waiting.upgrade() else { return };
             for (queue, entries) in queues {
-                // Once for each, as in other hosts: guests take one at a time.
+                // One callback for each entry, as in other hosts: guests take one at a time.
                 for _ in 0..entries {
                     if !instance.plugin.services().shared.has_entries(queue) {
                         break;
@@ -117,12 +117,12 @@ pub(super) fn listen(instance: &Rc<Instance>) {
     instance.tasks.borrow_mut().queues = Some(spawn_local(listening).abort_handle());
 }
 
-/// Finishes a context, unless it says before that it is done.
+/// Finishes a context after a delay, unless the guest reports earlier that it is done.
 pub(super) fn finish_later(instance: &Rc<Instance>, context: u32) {
     if !is_live(instance) {
         return instance.finish_lingering(context);
     }
-    // The context holds the instance, as it has a word to say yet; and this task ends with the context.
+    // The context keeps the instance alive, as it has callbacks left to run. The task ends with the context.
     let (patience, waiting) = (instance.plugin.settings.pause, Rc::downgrade(instance));
     let task = spawn_local(async move {
         tokio::time::sleep(patience).await;
@@ -133,7 +133,7 @@ pub(super) fn finish_later(instance: &Rc<Instance>, context: u32) {
     instance.host(|host| host.ends_by(context, task.abort_handle()));
 }
 
-/// Makes a request of the guest's own. The answer comes in any case, be it that there is none.
+/// Sends a request of the guest's own. The guest always gets a response callback, even if no response arrived.
 pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
     if !is_live(instance) {
         return;
@@ -158,7 +158,7 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
         };
         let OutgoingCall { token, request, member, held, .. } = call;
         drop((request, held));
-        // Neither is kept for the sake of the answer: an exchange that is over waits for none.
+        // The response keeps neither alive: an exchange that is over does not wait for one.
         let member = member.and_then(|member| member.upgrade());
         match (weak.upgrade(), member) {
             (Some(instance), member) => instance.on_call_response(token, response, member.as_ref()),

@@ -1,4 +1,4 @@
-//! A plugin without a gateway: one exchange, made up, goes through it as it would on a worker.
+//! A plugin without a gateway: a made-up exchange passes through it as it would on a worker.
 
 pub(crate) mod journal;
 pub(crate) mod played;
@@ -37,8 +37,8 @@ use crate::http::h1::may_have_body;
 use crate::http::{forward, message};
 use crate::net::timer::Timer;
 
-/// How often what the plugin has under way gets its turn at the end of an exchange: for calls that nothing waits for, and for
-/// those that their answers bring about.
+/// The number of times that the plugin's background work runs at the end of an exchange: for calls that nothing waits
+/// for, and for further calls that their responses cause.
 const TURNS: usize = 16;
 
 /// A module, ready to be started.
@@ -48,7 +48,7 @@ pub(crate) struct OfflineModule {
     mark: FileMark,
 }
 
-/// A running plugin, of this thread. The thread must be in a `LocalRuntime`.
+/// A running plugin of this thread. The thread must be in a `LocalRuntime`.
 pub(crate) struct Offline {
     instance: Rc<Instance>,
     journal: Rc<Journal>,
@@ -56,26 +56,26 @@ pub(crate) struct Offline {
 
 /// Both messages of an exchange, as the client and the upstream send them.
 pub(crate) struct OfflineExchange {
-    /// Its target in origin form; its host in a field.
+    /// The request: its target in origin form, its host in a field.
     pub(crate) request: Request<ChunkedBody>,
     pub(crate) response: Response<ChunkedBody>,
 }
 
-/// What became of them.
+/// The outcome of an exchange.
 pub(crate) struct Outcome {
-    /// What goes upstream; `None` where the exchange was over before.
+    /// The request that is sent upstream; `None` if the exchange ended before.
     pub(crate) request: Option<Request<Bytes>>,
-    /// What the client gets, as far as it came.
+    /// The response that the client gets, as far as it arrived.
     pub(crate) response: Response<Bytes>,
-    /// Why there is no other response, or no more of it.
+    /// The error that replaced the response or cut it short.
     pub(crate) error: Option<Error>,
 }
 
 impl OfflineModule {
-    /// Compiles a module, or takes it from the cache. `upstreams` answer its calls.
+    /// Compiles a module, or takes it from the cache. `upstreams` respond to its calls.
     ///
     /// # Errors
-    /// The module cannot be used.
+    /// Fails if the module cannot be used.
     pub(crate) fn new(wasm: &[u8], cache: &WasmCache, upstreams: PlayedUpstreams) -> Result<Self, String> {
         let (services, files, path) = (Arc::new(Services::offline(upstreams)), Files::new(), Path::new(""));
         files.give(path, wasm);
@@ -83,15 +83,15 @@ impl OfflineModule {
         Ok(Self { module: module.map_err(|error| error.to_string())?, services, mark: files.mark(path) })
     }
 
-    /// Returns the upstreams that answer its calls.
+    /// Returns the upstreams that respond to the module's calls.
     pub(crate) fn upstreams(&self) -> &PlayedUpstreams {
         &self.services.played
     }
 
-    /// Starts the plugin, and notes what it does.
+    /// Starts the plugin and records what it does.
     ///
     /// # Errors
-    /// It does not start: why is in the journal.
+    /// Fails if the plugin does not start. The journal has the reason.
     pub(crate) fn start(&self, settings: FilterSettings, journal: &Rc<Journal>) -> Result<Offline, ()> {
         let plugin = Plugin::new(settings, self.mark, self.module.clone(), &self.services);
         let instance = Instance::start(&plugin, Sink::Kept(journal.clone()));
@@ -116,7 +116,7 @@ impl Offline {
         let session = Session::new(request_info(), head_of(&parts));
         let mut outcome = Outcome { request: None, response: Response::new(Bytes::new()), error: None };
         let (received, method) = (body.left(), parts.method.clone());
-        // One filter, so there is a chain.
+        // With one filter, there is always a chain.
         if let Some(chain) = Chain::new(vec![self.instance.plugin.clone()]) {
             let passed = pass(&session, &chain, body, given.response, &mut outcome).await;
             if let Err(error) = passed {
@@ -136,14 +136,15 @@ impl Offline {
             error: outcome.error.map(Error::reason),
         });
         take_turns().await;
-        // A context that waits for something else would be let go in time, and hold its instance until then.
+        // A context that waits for something else would be released by its deadline, and would keep its instance until
+        // then.
         self.instance.finish_all();
         self.journal.leaves(None, None);
         outcome
     }
 }
 
-/// Does what `proxy::filtered` does, with an upstream that answers at once.
+/// Does the same as `proxy::filtered`, with an upstream that responds at once.
 async fn pass(
     session: &Session,
     chain: &Chain,
@@ -165,7 +166,7 @@ async fn pass(
     if method == Method::HEAD || !may_have_body(status) {
         body = ChunkedBody::default();
     } else {
-        // The body itself says.
+        // The body itself has the length.
         headers.remove(header::CONTENT_LENGTH);
     }
     let response = message::Response { status, headers, body: body.into() };
@@ -201,18 +202,18 @@ fn head_of(parts: &http::request::Parts) -> RequestHead {
     RequestHead::new(parts.method.clone(), parts.uri.clone(), authority, "http", parts.headers.clone().into())
 }
 
-/// A request as it goes upstream.
+/// Builds a request as it is sent upstream.
 fn as_sent(head: &RequestHead, body: Bytes) -> Request<Bytes> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    // Filters cannot set what is no target.
+    // Filters cannot set an invalid target.
     *request.uri_mut() = head.path().parse().unwrap_or_default();
     request.headers_mut().insert(header::HOST, head.authority.clone());
     request.headers_mut().extend(HeaderMap::from(head.headers.clone()));
     request
 }
 
-/// A response with all of its body that comes, and the error that ends it.
+/// Reads the body of a response as far as it arrives, and records the error that ends it.
 async fn collected(response: message::Response<Body>, error: &mut Option<Error>) -> Response<Bytes> {
     let message::Response { status, headers, mut body } = response;
     let mut data = BytesMut::new();
@@ -229,17 +230,17 @@ async fn read(body: &mut Body, into: &mut BytesMut) -> Result<(), Error> {
     Ok(())
 }
 
-/// A body that is there, and comes piece by piece.
+/// A body that is in memory and arrives in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkedBody {
     data: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
-    /// Whether its length is known from its beginning.
+    /// True if the length is known from the beginning.
     has_length: bool,
 }
 
 impl ChunkedBody {
-    /// Bytes in so many pieces of about the same size, none of which is empty.
+    /// Splits bytes into `count` pieces of about the same size, none of them empty.
     pub(crate) fn of(bytes: &Bytes, count: usize) -> Self {
         let count = count.clamp(1, bytes.len().max(1));
         let border = |index: usize| bytes.len() * index / count;
@@ -247,7 +248,7 @@ impl ChunkedBody {
         Self { data: data.filter(|piece| !piece.is_empty()).collect(), trailers: None, has_length: true }
     }
 
-    /// With a trailer section behind it.
+    /// Adds a trailer section.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn with_trailers(mut self, trailers: HeaderMap) -> Self {
         self.trailers = Some(trailers);

@@ -1,4 +1,4 @@
-//! Upstreams that a run without a gateway plays for the calls of a filter.
+//! Simulated upstreams for the calls of a filter in a run without a gateway.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,24 +11,24 @@ use crate::filter::proxy_wasm::host::{CallResponse, OutgoingCall};
 use crate::http::fields::Fields;
 use crate::http::forward;
 
-/// Upstreams by name, each with the answers that it gives.
+/// Upstreams by name, each with the responses that it gives.
 #[derive(Debug, Default)]
 pub(crate) struct PlayedUpstreams(Mutex<BTreeMap<String, Played>>);
 
 #[derive(Debug, Default)]
 struct Played {
-    /// In their order. The last one stays, for all further calls.
+    /// The responses in order. The last one is reused for all further calls.
     answers: VecDeque<PlayedAnswer>,
     is_called: bool,
 }
 
-/// One answer of a played upstream.
+/// One response of a simulated upstream.
 #[derive(Debug, Clone)]
 pub(crate) enum PlayedAnswer {
     Response(Response<Bytes>),
-    /// There is no response: no connection, or a broken one.
+    /// No response: the connection fails or breaks.
     Fail,
-    /// There is no response in the time that the filter has given.
+    /// No response within the time that the filter has set.
     Timeout,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct UpstreamCall {
     pub(crate) outcome: CallOutcome,
 }
 
-/// What a played upstream makes of a call.
+/// The outcome of a call to a simulated upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallOutcome {
     Answered {
@@ -54,37 +54,37 @@ pub(crate) enum CallOutcome {
     },
     Failed,
     TimedOut,
-    /// The body of the response is longer than `limits.body`, so that the call fails.
+    /// The body of the response exceeds `limits.body`, so the call fails.
     TooLong {
         bytes: usize,
         max: usize,
     },
-    /// No upstream of this name is played, so that the call fails.
+    /// No upstream of this name is simulated, so the call fails.
     NotPlayed,
 }
 
-/// The answer to one call, for the guest.
+/// The response to one call, for the guest.
 pub(crate) struct PlayedCall {
     pub(crate) outcome: CallOutcome,
-    /// When the guest has it.
+    /// The delay after which the guest gets the response.
     pub(crate) after: Duration,
     pub(crate) response: CallResponse,
 }
 
 impl PlayedUpstreams {
-    /// Adds an answer behind those that an upstream of this name has.
+    /// Adds a response behind those that the upstream of this name has.
     pub(crate) fn add(&mut self, upstream: &str, answer: PlayedAnswer) {
         let all = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         all.entry(upstream.to_owned()).or_default().answers.push_back(answer);
     }
 
-    /// Returns the names of those that were not called.
+    /// Returns the names of upstreams that were not called.
     pub(crate) fn idle(&self) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|(_, played)| !played.is_called).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Answers a call. A response with a longer body than `body_bytes_max` fails, as in a gateway.
+    /// Responds to a call. A response with a body longer than `body_bytes_max` fails, as in a gateway.
     pub(crate) fn answer(&self, call: &OutgoingCall, body_bytes_max: usize) -> PlayedCall {
         let without = |outcome, after| PlayedCall { outcome, after, response: CallResponse::default() };
         match self.next(&call.upstream) {
@@ -115,7 +115,7 @@ impl PlayedUpstreams {
     }
 }
 
-/// Returns a response as a guest gets it from an upstream that sends it.
+/// Converts a response into what a guest receives when an upstream sends it.
 fn received(response: Response<Bytes>, method: &Method) -> CallResponse {
     let (parts, mut body) = response.into_parts();
     let mut headers = Fields::from(parts.headers);

@@ -1,6 +1,7 @@
-//! What all virtual machines of one `vm_id` share, in whichever worker: data with compare-and-swap, and queues.
+//! State that all virtual machines of one `vm_id` share across workers: data with compare-and-swap, and queues.
 //!
-//! A lock is held for a look-up, a change and the copy of a [`Bytes`], which shares its memory; nothing is called under it.
+//! A lock is held for a lookup, a change and the copy of a [`Bytes`], which shares its memory. No code outside of this
+//! module runs under it.
 
 #[cfg(test)]
 mod tests;
@@ -10,59 +11,59 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-/// The most queues of one `vm_id`: names that are made up as they go would be a leak.
+/// The most queues of one `vm_id`: inventing new names at run time would be a leak.
 const QUEUES_MAX: usize = 1024;
 
 /// The longest name of a queue.
 const QUEUE_NAME_BYTES_MAX: usize = 1024;
 
-/// What an entry costs besides its bytes: many empty ones are not for free.
+/// The overhead of an entry: many empty ones are not free.
 const ENTRY_BYTES: usize = 64;
 
-/// Is told that a queue has something: a worker that registered it.
+/// A listener for queue entries: a worker that registered the queue.
 pub(crate) trait QueueListener: Send + Sync {
-    /// `queue` has one entry more, which may be gone by the time that this is acted on. Called by whoever enqueues, in any
-    /// worker: it must not wait.
+    /// Reports one more entry in `queue`, which may be gone before the listener reacts. The enqueuing worker calls
+    /// this, so it must not block.
     fn ready(&self, queue: u32);
 }
 
-/// Why a value was not set.
+/// The reason why a value was not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetError {
-    /// It was changed meanwhile.
+    /// The value was changed meanwhile.
     CasMismatch,
-    /// There would be more bytes than there may be.
+    /// The shared bytes would exceed their limit.
     Full,
 }
 
-/// Why nothing was enqueued.
+/// The reason why an entry was not enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EnqueueError {
     /// As [`NotFound`].
     NotFound,
-    /// There would be more bytes than there may be.
+    /// The shared bytes would exceed their limit.
     Full,
 }
 
-/// There is no such queue, or none any more.
+/// The queue does not exist, or no longer exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotFound;
 
-/// What is shared in this process, by `vm_id`.
+/// The shared state of this process, by `vm_id`.
 #[derive(Default)]
 pub(crate) struct SharedVms {
     vms: Mutex<HashMap<String, Weak<SharedVm>>>,
     queues: Arc<Mutex<QueueIds>>,
 }
 
-/// Whose queue has which number.
+/// The owner of each queue, by number.
 #[derive(Default)]
 struct QueueIds {
     last: u32,
     owners: HashMap<u32, Weak<SharedVm>>,
 }
 
-/// What the virtual machines of one `vm_id` share. It is gone with the last one that holds it.
+/// The state that the virtual machines of one `vm_id` share. It is dropped with its last holder.
 pub(crate) struct SharedVm {
     state: Mutex<State>,
     queues: Arc<Mutex<QueueIds>>,
@@ -73,7 +74,7 @@ struct State {
     data: HashMap<Bytes, Value>,
     queues: HashMap<u32, Queue>,
     queue_names: HashMap<Bytes, u32>,
-    /// Of all keys, values and queue entries, with what they cost besides.
+    /// Bytes of all keys, values and queue entries, including their overhead.
     bytes: usize,
 }
 
@@ -85,12 +86,12 @@ struct Value {
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Bytes>,
-    /// In the order of their turns.
+    /// Listeners in the order of their turns.
     listeners: VecDeque<Weak<dyn QueueListener>>,
 }
 
 impl SharedVms {
-    /// What the virtual machines of `id` share: what is there already, as long as anybody holds it.
+    /// Returns the shared state of `id`: the existing one, as long as it has a holder.
     pub(crate) fn vm(&self, id: &str) -> Arc<SharedVm> {
         let mut vms = lock(&self.vms);
         if let Some(vm) = vms.get(id).and_then(Weak::upgrade) {
@@ -102,17 +103,17 @@ impl SharedVms {
         vm
     }
 
-    /// The queue that a virtual machine of `vm_id` has registered by this name.
+    /// Returns the queue that a virtual machine of `vm_id` has registered by this name.
     pub(crate) fn resolve_queue(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
         let vm = lock(&self.vms).get(vm_id).and_then(Weak::upgrade)?;
         lock(&vm.state).queue_names.get(name).copied()
     }
 
-    /// Puts `entry` at the end of a queue, whoever's it is, and tells one of those who listen to it, each in its turn.
-    /// `bytes_max` is for all that its virtual machine shares. The memory of `entry` should be its own.
+    /// Appends `entry` to a queue of any `vm_id` and notifies one of its listeners, each in its turn. `bytes_max` is
+    /// the limit of everything that its virtual machine shares. `entry` should own its memory.
     ///
     /// # Errors
-    /// Nothing was enqueued.
+    /// Fails if nothing was enqueued.
     pub(crate) fn enqueue(&self, queue: u32, entry: Bytes, bytes_max: usize) -> Result<(), EnqueueError> {
         let vm = self.owner(queue).ok_or(EnqueueError::NotFound)?;
         let listener = lock(&vm.state).enqueue(queue, entry, bytes_max)?;
@@ -122,16 +123,16 @@ impl SharedVms {
         Ok(())
     }
 
-    /// Takes the first entry of a queue, whoever's it is; `None` where it is empty.
+    /// Takes the first entry of a queue of any `vm_id`, or returns `None` if it is empty.
     ///
     /// # Errors
-    /// There is no such queue.
+    /// Fails if the queue does not exist.
     pub(crate) fn dequeue(&self, queue: u32) -> Result<Option<Bytes>, NotFound> {
         let vm = self.owner(queue).ok_or(NotFound)?;
         lock(&vm.state).dequeue(queue)
     }
 
-    /// Whether a queue has anything.
+    /// Returns true if a queue has entries.
     pub(crate) fn has_entries(&self, queue: u32) -> bool {
         let Some(vm) = self.owner(queue) else { return false };
         lock(&vm.state).queues.get(&queue).is_some_and(|queue| !queue.entries.is_empty())
@@ -143,19 +144,19 @@ impl SharedVms {
 }
 
 impl SharedVm {
-    /// A value, and the number of its version for [`SharedVm::set`], which is never 0.
+    /// Returns a value, and its version for [`SharedVm::set`], which is never 0.
     pub(crate) fn get(&self, key: &[u8]) -> Option<(Bytes, u32)> {
         lock(&self.state).data.get(key).map(|value| (value.bytes.clone(), value.cas))
     }
 
-    /// Sets a value, if its version is still `cas`; 0 is any. A key that is not there has no version that could differ.
-    /// `bytes_max` is for all keys, values and queue entries together, each with 64 bytes on top. The memory of `value` should
-    /// be its own.
+    /// Sets a value if its version is still `cas`; 0 matches any version. A key that does not exist has no version that
+    /// could differ. `bytes_max` is the limit of all keys, values and queue entries together, each with 64 bytes of
+    /// overhead. `value` should own its memory.
     ///
     /// Returns the [cost](cost_of) of the value that is replaced.
     ///
     /// # Errors
-    /// Nothing has changed.
+    /// Fails if nothing has changed.
     pub(crate) fn set(
         &self,
         key: &[u8],
@@ -163,13 +164,14 @@ impl SharedVm {
         cas: u32,
         bytes_max: usize,
     ) -> Result<usize, SetError> {
-        // What it replaces is freed only after the lock is.
+        // The replaced value is freed only after the lock is released.
         let replaced = lock(&self.state).set(key, value, cas, bytes_max)?;
         Ok(replaced.map_or(0, |replaced| cost_of(key.len(), replaced.len())))
     }
 
-    /// The number of the queue of this name, which is made if need be; it is unique in the process. `listener` is one more
-    /// to be told of entries, for as long as it lives. `None` where there are 1024 queues, or the name has more than 1024 bytes.
+    /// Returns the number of the queue of this name, which is created if necessary. The number is unique in the
+    /// process. `listener` is added to those that are notified of entries, for as long as it lives. Returns `None` if
+    /// there are 1024 queues, or if the name has more than 1024 bytes.
     pub(crate) fn register_queue(
         self: &Arc<Self>,
         name: &[u8],
@@ -180,7 +182,7 @@ impl SharedVm {
             Some(id) => *id,
             None if state.queues.len() >= QUEUES_MAX || name.len() > QUEUE_NAME_BYTES_MAX => return None,
             None => {
-                // Always the queues' lock within the state's, and never the other way round.
+                // Lock order: the state first, then the queues, never the other way round.
                 let id = lock(&self.queues).assign(self);
                 state.queue_names.insert(Bytes::copy_from_slice(name), id);
                 id
@@ -209,7 +211,7 @@ impl Drop for SharedVm {
 impl QueueIds {
     fn assign(&mut self, owner: &Arc<SharedVm>) -> u32 {
         loop {
-            // After four thousand million of them, those in use are skipped; 0 is none.
+            // After four thousand million queues, numbers in use are skipped; 0 is invalid.
             self.last = self.last.checked_add(1).unwrap_or(1);
             if !self.owners.contains_key(&self.last) {
                 self.owners.insert(self.last, Arc::downgrade(owner));
@@ -249,7 +251,7 @@ impl State {
         }
     }
 
-    /// The listener whose turn it is, if any lives.
+    /// Returns the next listener in turn, if any is alive.
     fn enqueue(
         &mut self,
         queue: u32,
@@ -275,8 +277,8 @@ impl State {
 }
 
 impl Queue {
-    /// Answers of how many entries the listener is to be told at once: those that are there, if nobody else was told of them,
-    /// as after the end of the only one who was.
+    /// Registers a listener. Returns how many queued entries to announce to it now: all of them if no other listener
+    /// has been notified, as after the end of the only one, else none.
     fn listen(&mut self, listener: Weak<dyn QueueListener>) -> usize {
         self.listeners.retain(|known| known.strong_count() > 0);
         let is_first = self.listeners.is_empty();
@@ -287,7 +289,7 @@ impl Queue {
     }
 
     fn next_listener(&mut self) -> Option<Arc<dyn QueueListener>> {
-        // Each that is found dead is out.
+        // Drop each listener that is dead.
         while let Some(next) = self.listeners.pop_front() {
             if let Some(living) = next.upgrade() {
                 self.listeners.push_back(next);
@@ -302,7 +304,7 @@ fn cost(key_bytes: usize, value: &Bytes) -> usize {
     cost_of(key_bytes, value.len())
 }
 
-/// Returns the bytes that a value or a queue's entry counts, with what it costs besides. An entry has no key.
+/// Returns the bytes that a value or a queue entry counts, including its overhead. An entry has no key.
 pub(crate) fn cost_of(key_bytes: usize, value_bytes: usize) -> usize {
     key_bytes.saturating_add(value_bytes).saturating_add(ENTRY_BYTES)
 }

@@ -1,4 +1,4 @@
-//! What is shared, by whom, and up to where.
+//! Tests of data and queues shared between virtual machines.
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
@@ -8,29 +8,29 @@ use super::*;
 
 const PLENTY: usize = 1 << 20;
 
-/// Counts how often it was told.
+/// A listener that counts its notifications.
 #[derive(Default)]
-struct Told(AtomicU32);
+struct CountingListener(AtomicU32);
 
-impl QueueListener for Told {
+impl QueueListener for CountingListener {
     fn ready(&self, _: u32) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Told {
+impl CountingListener {
     fn times(&self) -> u32 {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-fn weak(listener: &Arc<Told>) -> Weak<dyn QueueListener> {
+fn weak(listener: &Arc<CountingListener>) -> Weak<dyn QueueListener> {
     let listener: Arc<dyn QueueListener> = listener.clone();
     Arc::downgrade(&listener)
 }
 
-/// A listener that is there no more.
-fn nobody() -> Weak<dyn QueueListener> {
+/// Returns a listener that no longer exists.
+fn dead_listener() -> Weak<dyn QueueListener> {
     weak(&Arc::default())
 }
 
@@ -94,7 +94,7 @@ fn increments_by_several_threads_are_all_counted() {
 fn values_and_entries_together_have_a_limit() {
     let vms = SharedVms::default();
     let vm = vms.vm("a");
-    let queue = vm.register_queue(b"q", nobody()).unwrap();
+    let queue = vm.register_queue(b"q", dead_listener()).unwrap();
     let limit = 2 * (ENTRY_BYTES + 5);
     assert_eq!(vm.set(b"k", bytes("vvvvv"), 0, ENTRY_BYTES + 5), Err(SetError::Full));
     assert_eq!(vm.get(b"k"), None);
@@ -117,10 +117,10 @@ fn values_and_entries_together_have_a_limit() {
 fn queues_are_found_by_name_and_first_in_is_first_out() {
     let vms = SharedVms::default();
     let (one, other) = (vms.vm("one"), vms.vm("other"));
-    let queue = one.register_queue(b"q", nobody()).unwrap();
-    assert_eq!(one.register_queue(b"q", nobody()), Some(queue));
-    let same_name = other.register_queue(b"q", nobody()).unwrap();
-    let same_owner = one.register_queue(b"r", nobody()).unwrap();
+    let queue = one.register_queue(b"q", dead_listener()).unwrap();
+    assert_eq!(one.register_queue(b"q", dead_listener()), Some(queue));
+    let same_name = other.register_queue(b"q", dead_listener()).unwrap();
+    let same_owner = one.register_queue(b"r", dead_listener()).unwrap();
     assert!(queue != same_name && queue != same_owner && same_name != same_owner);
     assert_eq!(vms.resolve_queue("one", b"q"), Some(queue));
     assert_eq!(vms.resolve_queue("other", b"q"), Some(same_name));
@@ -141,7 +141,7 @@ fn queues_are_found_by_name_and_first_in_is_first_out() {
 fn listeners_take_turns_as_long_as_they_live() {
     let vms = SharedVms::default();
     let vm = vms.vm("a");
-    let [first, second, third] = [(); 3].map(|()| Arc::<Told>::default());
+    let [first, second, third] = [(); 3].map(|()| Arc::<CountingListener>::default());
     let mut queue = 0;
     for listener in [&first, &second, &first, &third] {
         queue = vm.register_queue(b"q", weak(listener)).unwrap();
@@ -154,40 +154,40 @@ fn listeners_take_turns_as_long_as_they_live() {
     assert_eq!((first.times(), third.times()), (4, 3));
     drop((first, third));
     enqueue(1);
-    assert_eq!(lock(&vm.state).queues[&queue].entries.len(), 9, "entries wait for whoever comes");
+    assert_eq!(lock(&vm.state).queues[&queue].entries.len(), 9, "entries stay queued without a listener");
     for _ in 0..3 {
-        vm.register_queue(b"q", nobody());
+        vm.register_queue(b"q", dead_listener());
     }
     assert_eq!(lock(&vm.state).queues[&queue].listeners.len(), 1, "the dead do not add up");
 }
 
-/// Asks for all that there is as it is told.
 #[test]
 fn a_queue_listener_is_notified_of_entries_that_the_only_one_before_left() {
     let vms = SharedVms::default();
     let vm = vms.vm("a");
-    let first = Arc::<Told>::default();
+    let first = Arc::<CountingListener>::default();
     let queue = vm.register_queue(b"q", weak(&first)).unwrap();
     for entry in ["1", "2", "3"] {
         vms.enqueue(queue, bytes(entry), PLENTY).unwrap();
     }
     vms.dequeue(queue).unwrap();
-    let beside = Arc::<Told>::default();
+    let beside = Arc::<CountingListener>::default();
     vm.register_queue(b"q", weak(&beside)).unwrap();
     assert_eq!((first.times(), beside.times()), (3, 0), "the first still has them to look at");
     drop((first, beside));
-    let after = Arc::<Told>::default();
+    let after = Arc::<CountingListener>::default();
     vm.register_queue(b"q", weak(&after)).unwrap();
     assert_eq!(after.times(), 2);
 }
 
+/// A listener that uses the shared state when it is notified.
 struct Asks(Arc<SharedVms>, Arc<SharedVm>);
 
 impl QueueListener for Asks {
     fn ready(&self, queue: u32) {
         let entry = self.0.dequeue(queue).unwrap().unwrap();
         self.1.set(b"told", entry, 0, PLENTY).unwrap();
-        assert!(self.0.vm("b").register_queue(b"r", nobody()).is_some());
+        assert!(self.0.vm("b").register_queue(b"r", dead_listener()).is_some());
     }
 }
 
@@ -205,13 +205,13 @@ fn a_queue_listener_is_notified_without_holding_a_lock() {
 fn queues_have_a_limit_in_number_and_name() {
     let vm = SharedVms::default().vm("a");
     for number in 0..QUEUES_MAX {
-        assert!(vm.register_queue(number.to_string().as_bytes(), nobody()).is_some());
+        assert!(vm.register_queue(number.to_string().as_bytes(), dead_listener()).is_some());
     }
-    assert_eq!(vm.register_queue(b"another", nobody()), None);
-    assert!(vm.register_queue(b"7", nobody()).is_some(), "it is there already");
+    assert_eq!(vm.register_queue(b"another", dead_listener()), None);
+    assert!(vm.register_queue(b"7", dead_listener()).is_some(), "it is there already");
     let other = SharedVms::default().vm("a");
-    assert_eq!(other.register_queue(&[b'x'; QUEUE_NAME_BYTES_MAX + 1], nobody()), None);
-    assert!(other.register_queue(&[b'x'; QUEUE_NAME_BYTES_MAX], nobody()).is_some());
+    assert_eq!(other.register_queue(&[b'x'; QUEUE_NAME_BYTES_MAX + 1], dead_listener()), None);
+    assert!(other.register_queue(&[b'x'; QUEUE_NAME_BYTES_MAX], dead_listener()).is_some());
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_shared_vm_without_holders_is_removed_with_its_queues() {
     let vms = SharedVms::default();
     let vm = vms.vm("a");
     vm.set(b"k", bytes("v"), 0, PLENTY).unwrap();
-    let queue = vm.register_queue(b"q", nobody()).unwrap();
+    let queue = vm.register_queue(b"q", dead_listener()).unwrap();
     let held = vm.clone();
     drop(vm);
     assert!(vms.vm("a").get(b"k").is_some());
@@ -231,9 +231,9 @@ fn a_shared_vm_without_holders_is_removed_with_its_queues() {
     assert_eq!(lock(&vms.vms).len(), 1, "the entry is gone, too");
     let again = vms.vm("a");
     assert_eq!(again.get(b"k"), None);
-    assert_ne!(again.register_queue(b"q", nobody()), Some(queue));
-    // However many there were before.
+    assert_ne!(again.register_queue(b"q", dead_listener()), Some(queue));
+    // The numbers wrap around, however many there were before.
     lock(&vms.queues).last = u32::MAX - 1;
-    let next = [b"q", b"r", b"s"].map(|name| other.register_queue(name, nobody()).unwrap());
+    let next = [b"q", b"r", b"s"].map(|name| other.register_queue(name, dead_listener()).unwrap());
     assert_eq!(next, [u32::MAX, 1, 3], "2 is in use");
 }

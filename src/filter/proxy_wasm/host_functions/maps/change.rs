@@ -1,4 +1,4 @@
-//! Changes of header maps, and the account of what a filter makes by them.
+//! Changes of header maps, and accounting for the bytes that a filter produces by them.
 
 use std::cell::RefMut;
 
@@ -14,13 +14,13 @@ use crate::filter::{Direction, MAP_BYTES_MAX, Part, RequestHead, ResponseHead, f
 use crate::http::fields::Fields;
 use crate::http::forward;
 
-/// Fields of one map.
+/// The most fields of one map.
 const FIELDS_MAX: usize = 1000;
 
-/// A path and query as a filter may set it.
+/// The longest path and query that a filter may set.
 const PATH_BYTES_MAX: usize = 64 * 1024;
 
-/// A method as a filter may set it.
+/// The longest method that a filter may set.
 const METHOD_BYTES_MAX: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum Edit {
     Remove,
 }
 
-/// A map, for changing.
+/// A mutable map.
 enum Target<'a> {
     Request(RefMut<'a, RequestHead>),
     Response(RefMut<'a, ResponseHead>),
@@ -46,7 +46,7 @@ impl Target<'_> {
         }
     }
 
-    /// Returns the bytes of all that the map holds.
+    /// Returns the number of bytes in the map.
     fn bytes(&self) -> usize {
         let fields = match self {
             Target::Request(head) => &head.headers,
@@ -56,7 +56,7 @@ impl Target<'_> {
         self.bytes_besides() + bytes_of(fields)
     }
 
-    /// Returns the bytes of what the map holds besides fields, as far as a filter may make it long.
+    /// Returns the bytes of the map outside of fields, counting only parts that a filter can make long.
     fn bytes_besides(&self) -> usize {
         let length = |length: &Option<HeaderValue>| length.as_ref().map_or(0, HeaderValue::len);
         match self {
@@ -68,7 +68,7 @@ impl Target<'_> {
         }
     }
 
-    /// Where the length of the body is written, of a head.
+    /// Returns the slot for the length of the body, if the map is a head.
     fn length(&mut self) -> Option<&mut Option<HeaderValue>> {
         match self {
             Target::Request(head) => Some(&mut head.length),
@@ -78,13 +78,13 @@ impl Target<'_> {
     }
 }
 
-/// Bytes that a change has made, and those that the map holds with them.
+/// The bytes that a change has produced, and the new total of the map.
 struct Change {
     made: usize,
     held: usize,
 }
 
-/// Returns the part of the account to which what is made in a map belongs.
+/// Returns the part of the account that covers a map.
 fn part(kind: MapKind) -> Option<Part> {
     Some(match kind {
         MapKind::Head(Direction::Request) => Part::RequestHead,
@@ -96,7 +96,7 @@ fn part(kind: MapKind) -> Option<Part> {
 }
 
 fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
-    // What is not the filter's to look at yet is not its to change: should it fail, the message is as it was.
+    // A filter cannot change what it may not read yet: if it fails, the message must be unchanged.
     let member = host.member().filter(|_| !host.creates_context()).ok_or(Status::BadArgument)?;
     let exchange = &member.exchange;
     let present = |cell| RefMut::filter_map(cell, Option::as_mut).map_err(|_| Status::BadArgument);
@@ -112,7 +112,7 @@ fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
         MapKind::Trailers(Direction::Response) => {
             Target::Trailers(present(exchange.response_trailers.borrow_mut())?)
         }
-        // What a call was answered with is there to be read.
+        // The response to a call is read-only.
         _ => return Err(Status::BadArgument.into()),
     })
 }
@@ -129,17 +129,17 @@ pub(super) fn change(
     let name = slice(memory, name, name_size)?;
     let value = slice(memory, value, value_size)?;
     let mut target = match target(host, kind) {
-        // What is not there need not be taken out.
+        // A map that does not exist has nothing to remove.
         Err(_) if edit == Edit::Remove => return Ok(()),
         target => target?,
     };
     let change = edit_map(&mut target, name, value, edit)?;
-    // The account may end the exchange, so nothing of it is borrowed.
+    // Release the borrow first: accounting may end the exchange.
     drop(target);
     account(host, kind, &change)
 }
 
-/// Accounts for what the filter has made in a map.
+/// Accounts for the bytes that the filter has produced in a map.
 fn account(host: &Host, kind: MapKind, change: &Change) -> Answer {
     host.makes_in(part(kind).ok_or(Status::BadArgument)?, change.made, change.held)
 }
@@ -157,7 +157,7 @@ fn edit_map(target: &mut Target<'_>, name: &[u8], value: &[u8], edit: Edit) -> A
     if name == header::CONTENT_LENGTH
         && let Some(length) = target.length()
     {
-        // Shown to the filters behind this one; what is sent is another matter.
+        // The value is shown to later filters. The length that is sent is derived from the body.
         let value = (edit != Edit::Remove).then(|| field_value(value));
         let made = value.as_ref().map_or(0, HeaderValue::len);
         *length = value;
@@ -167,7 +167,7 @@ fn edit_map(target: &mut Target<'_>, name: &[u8], value: &[u8], edit: Edit) -> A
         && forward::has_spellings(&name)
         && head.headers.iter().any(|(other, _)| forward::is_spelling_of(other, &name))
     {
-        // What a filter says of a field holds for what an upstream may take for it.
+        // A filter's change to a field also applies to other spellings that an upstream may take for that field.
         head.headers.retain(|other, _| !forward::is_spelling_of(other, &name));
     }
     let besides = target.bytes_besides();
@@ -206,8 +206,8 @@ fn put(headers: &mut Fields, name: HeaderName, value: HeaderValue, edit: Edit) {
     }
 }
 
-/// Changes a pseudo-header, if it is one. They can be set, and never be without a value. Returns the bytes that are new, of those
-/// that may be long.
+/// Changes a pseudo-header, if it is one. A pseudo-header can be set but always has a value. Returns the number of new
+/// bytes, counting only values that may be long.
 fn change_pseudo(
     target: &mut Target<'_>,
     name: &[u8],
@@ -234,16 +234,17 @@ fn set_pseudo(target: &mut Target<'_>, name: &[u8], value: &[u8]) -> Result<(), 
             head.method = method.filter(|method| *method != Method::CONNECT).ok_or(bad)?;
         }
         (Target::Request(head), b":path") => {
-            // What a request line can hold (RFC 9112 §3.2.1); the gateway looks at the path again as at any other.
+            // A request line must be able to hold it (RFC 9112 §3.2.1). The gateway checks the path again like any
+            // other.
             let path = std::str::from_utf8(value).ok().filter(|path| is_target(path)).ok_or(bad)?;
             head.set_path(path.to_owned());
         }
         (Target::Request(head), b":authority") => {
-            // What goes upstream as its Host.
+            // This becomes the Host that is sent upstream.
             let is_host = std::str::from_utf8(value).is_ok_and(forward::is_authority);
             head.authority = HeaderValue::from_bytes(value).ok().filter(|_| is_host).ok_or(bad)?;
         }
-        // How the client came in is not for a filter to say.
+        // A filter cannot change how the client connected.
         (Target::Request(_), b":scheme" | b":protocol") => {}
         (Target::Response(head), b":status") => head.status = status(value, head.status).ok_or(bad)?,
         _ => return Err(bad),
@@ -257,14 +258,14 @@ fn is_target(path: &str) -> bool {
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// A status that a final response may have, in place of one that is no switch of protocols.
+/// Parses a status that is valid for a final response. Returns `None` if the current one switches protocols.
 fn status(value: &[u8], before: StatusCode) -> Option<StatusCode> {
     let status =
         StatusCode::from_bytes(value).ok().filter(|status| (200..=599).contains(&status.as_u16()))?;
     (before != StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
-/// Replaces a whole map. Pseudo-headers that are left out stay as they are.
+/// Replaces a whole map. Pseudo-headers that are left out stay unchanged.
 pub(super) fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> Answer {
     let kind = kind_of(caller.data(), map)?;
     let (memory, host) = split(caller)?;
@@ -274,14 +275,14 @@ pub(super) fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size
     }
     let pairs = pairs::read(bytes).ok_or(Status::BadArgument)?;
     let mut target = target(host, kind)?;
-    // All names are looked at before anything is changed.
+    // Check all names before changing anything.
     let mut fields = fields(&pairs).ok_or(Status::BadArgument)?;
     let mut made = bytes_of(&fields);
     for (name, value) in pairs.iter().filter(|(name, _)| is_pseudo(name)) {
         match change_pseudo(&mut target, name, value, Edit::Set).unwrap_or(Ok(0)) {
             Ok(bytes) => made += bytes,
             Err(status) => {
-                // Those before it are changed, and count.
+                // The pseudo-headers before this one have changed, and count.
                 let change = Change { made: made - bytes_of(&fields), held: target.bytes() };
                 drop(target);
                 account(host, kind, &change)?;
@@ -302,9 +303,9 @@ fn is_pseudo(name: &[u8]) -> bool {
     name.starts_with(b":") || name.eq_ignore_ascii_case(b"host")
 }
 
-/// The fields among pairs; `None` where a name is none, or there are more than a head may have.
+/// Returns the fields among pairs, or `None` if a name is invalid or there are more fields than a head may have.
 pub(in crate::filter::proxy_wasm::host_functions) fn fields(pairs: &[(&[u8], &[u8])]) -> Option<Fields> {
-    // A `Fields` that is to hold too many panics.
+    // A `Fields` with too much capacity panics.
     if pairs.len() > FIELDS_MAX {
         return None;
     }

@@ -1,6 +1,6 @@
-//! Header maps: those of the request and the response, of their trailers, and of what a call was answered with.
+//! Header maps of the request and the response, of their trailers, and of the response to a call.
 //!
-//! Pseudo-headers are fields like others here, as in every proxy-wasm host; they come first.
+//! Pseudo-headers are fields like others here, as in every proxy-wasm host. They come first.
 
 mod change;
 
@@ -70,12 +70,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// What a map has besides its fields: pseudo-headers, and the length of the body.
+/// The most entries of a map besides its fields: pseudo-headers, and the length of the body.
 const BESIDES: usize = 5;
 
 type Pair<'a> = (&'static str, &'a [u8]);
 
-/// A map, for reading.
+/// A read-only map.
 #[derive(Default)]
 struct View<'a> {
     besides: [Option<Pair<'a>>; BESIDES],
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
         self.besides().count() + self.headers.map_or(0, Fields::len)
     }
 
-    /// The bytes that all pairs take; of no pairs there are none.
+    /// Returns the encoded length of all pairs, or 0 if there are none.
     fn length(&self) -> usize {
         if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
     }
@@ -107,7 +107,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Reads a map; one that is not there has no fields.
+/// Reads a map. A map that does not exist has no fields.
 fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     let empty = View::default();
     if let Some(CallResponse { status, headers, trailers, .. }) = &host.call_response {
@@ -126,7 +126,7 @@ fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     }
 }
 
-/// Reads a map of an exchange; one that is not there has no fields.
+/// Reads a map of an exchange. A map that does not exist has no fields.
 fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     let empty = View::default();
     match kind {
@@ -165,7 +165,7 @@ pub(in crate::filter::proxy_wasm) fn pairs_in(exchange: &Exchange, kind: MapKind
     view_in(exchange, kind, |view| view.pairs().map(owned).collect())
 }
 
-/// The length of a body, as if it were a field.
+/// Returns the length of a body as a field.
 fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
     length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
 }
@@ -213,7 +213,7 @@ fn value_of(
     give(caller, value.ok_or(Status::NotFound)?.as_bytes(), data, size)
 }
 
-/// The value of a field; several lines are one list (RFC 9110 §5.3).
+/// Returns the value of a field. Several lines form one list (RFC 9110 §5.3).
 fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
     let name = field_name(name).ok()?;
     let mut values = view.headers?.get_all(name);

@@ -1,4 +1,4 @@
-//! What an instance did, in order, for whoever started it: a trial before it serves, or a run without a gateway.
+//! A record of what an instance did, in order: for a trial before it serves, or for a run without a gateway.
 
 mod seen;
 
@@ -12,10 +12,10 @@ use super::played::UpstreamCall;
 use crate::filter::proxy_wasm::log::Level;
 use crate::filter::{Action, Direction, Fault};
 
-/// Lines of the plugin that are kept.
+/// The most lines of the plugin that are kept.
 const LINES_MAX: usize = 1000;
 
-/// What was noted so far.
+/// The notes so far.
 #[derive(Debug, Default)]
 pub(crate) struct Journal(RefCell<Notes>);
 
@@ -23,9 +23,9 @@ pub(crate) struct Journal(RefCell<Notes>);
 struct Notes {
     entries: Vec<Entry>,
     lines: usize,
-    /// The callback that runs: where it is among the entries, and since when.
+    /// The running callback.
     running: Option<Running>,
-    /// Properties that were not there.
+    /// Properties that the plugin read but that do not exist.
     missed: BTreeSet<String>,
     memory_bytes: usize,
     uses_bodies: bool,
@@ -34,26 +34,26 @@ struct Notes {
 /// A callback that runs.
 #[derive(Debug)]
 struct Running {
-    /// Its place among the entries.
+    /// Its index among the entries.
     index: usize,
     began: Instant,
     before: Option<Seen>,
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    /// A callback, and behind it what came of it.
+    /// A callback. The entries after it are its effects.
     Call(Call),
     /// A line that the plugin wrote.
     Line { level: &'static str, text: String },
-    /// The start is over, and the exchange begins.
+    /// The start is complete, and the exchange begins.
     Started,
-    /// The plugin calls an upstream.
+    /// A call of the plugin to an upstream.
     Upstream(Box<UpstreamCall>),
     /// Something that would be different in a gateway.
     Note(String),
-    /// The plugin failed.
+    /// A failure of the plugin.
     Fault { fault: Fault, what: String },
 }
 
@@ -62,15 +62,15 @@ pub(crate) enum Entry {
 pub(crate) struct Call {
     pub(crate) callback: &'static str,
     pub(crate) took: Duration,
-    /// Of a part of a message.
+    /// The part of a message that the callback handled.
     pub(crate) part: Option<Part>,
-    /// The part itself.
+    /// The content of that part.
     pub(crate) given: Given,
-    /// What differs in the exchange since it began.
+    /// The differences in the exchange since the callback began.
     pub(crate) changes: Vec<Change>,
 }
 
-/// The part of a message that a callback is about, as the plugin can read it.
+/// The part of a message that a callback handles, as the plugin can read it.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Given {
     #[default]
@@ -95,18 +95,18 @@ impl Given {
     }
 }
 
-/// What a callback was told of a part of a message, and what it answered.
+/// The parameters of a callback for a part of a message, and the resulting action.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
-    /// Fields of a head or of trailers, bytes of a body.
+    /// The number of fields of a head or of trailers, or of bytes of a body.
     pub(crate) size: u32,
-    /// Whether nothing follows.
+    /// True if nothing follows.
     pub(crate) end: bool,
     pub(crate) action: Action,
 }
 
 impl Journal {
-    /// Notes that a callback begins, and that the one before is over. `before` is the exchange that it may change.
+    /// Notes that a callback begins, and that the previous one has ended. `before` is the exchange that it may change.
     pub(crate) fn enters(&self, callback: &'static str, before: Option<Seen>) {
         self.leaves(None, None);
         let notes = &mut *self.0.borrow_mut();
@@ -121,7 +121,7 @@ impl Journal {
         self.0.borrow().running.is_some()
     }
 
-    /// Notes that the callback that runs is over, with the instance's memory and the exchange as they are now.
+    /// Notes that the running callback has ended, with the present state of the instance's memory and of the exchange.
     pub(crate) fn leaves(&self, memory_bytes: Option<usize>, after: Option<Seen>) {
         let notes = &mut *self.0.borrow_mut();
         if let Some(Running { index, began, before }) = notes.running.take()
@@ -137,7 +137,7 @@ impl Journal {
         }
     }
 
-    /// What the last callback was about.
+    /// Adds the part of a message to the last callback.
     pub(crate) fn was_about(&self, part: Part) {
         let mut notes = self.0.borrow_mut();
         let calls = notes.entries.iter_mut().rev().find_map(|entry| match entry {
@@ -149,7 +149,7 @@ impl Journal {
         }
     }
 
-    /// The plugin writes a line.
+    /// Notes a line that the plugin writes.
     pub(crate) fn line(&self, level: Level, text: String) {
         let mut notes = self.0.borrow_mut();
         notes.lines += 1;
@@ -158,7 +158,7 @@ impl Journal {
         }
     }
 
-    /// The plugin is ready.
+    /// Notes that the plugin is ready.
     pub(crate) fn started(&self) {
         self.0.borrow_mut().entries.push(Entry::Started);
     }
@@ -168,12 +168,12 @@ impl Journal {
         self.0.borrow_mut().entries.push(Entry::Upstream(Box::new(call)));
     }
 
-    /// Notes that a property was read that is not there; once for each.
+    /// Notes that a property was read that does not exist, once for each property.
     pub(crate) fn misses(&self, path: &[u8]) {
         let path = String::from_utf8_lossy(path).trim_end_matches('\0').replace('\0', ".");
         let mut notes = self.0.borrow_mut();
         if notes.missed.len() < LINES_MAX && notes.missed.insert(path.clone()) {
-            notes.entries.push(Entry::Note(format!("property `{path}` is not there")));
+            notes.entries.push(Entry::Note(format!("property `{path}` does not exist")));
         }
     }
 
@@ -185,12 +185,12 @@ impl Journal {
         self.0.borrow_mut().entries.push(Entry::Fault { fault, what: what.into() });
     }
 
-    /// The plugin reads or changes a body, or a trailer section.
+    /// Notes that the plugin reads or changes a body or a trailer section.
     pub(crate) fn uses_bodies(&self) {
         self.0.borrow_mut().uses_bodies = true;
     }
 
-    /// Returns true if callbacks for bodies ran, let all of them go on, and neither read nor changed one.
+    /// Returns true if callbacks for bodies ran, all continued, and none read or changed a body.
     pub(crate) fn has_idle_body_callbacks(&self) -> bool {
         let notes = self.0.borrow();
         let mut actions = notes.entries.iter().filter_map(|entry| match entry {
@@ -204,7 +204,7 @@ impl Journal {
             && actions.all(|action| action == Action::Continue)
     }
 
-    /// What the plugin wrote, as `level: text`.
+    /// Returns the lines that the plugin wrote, as `level: text`.
     pub(crate) fn lines(&self) -> Vec<String> {
         let notes = self.0.borrow();
         let lines = notes.entries.iter().filter_map(|entry| match entry {
@@ -214,17 +214,17 @@ impl Journal {
         lines.collect()
     }
 
-    /// All that happened so far.
+    /// Returns all events so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.0.borrow().entries.clone()
     }
 
-    /// Whether the plugin has failed.
+    /// Returns true if the plugin has failed.
     pub(crate) fn has_fault(&self) -> bool {
         self.0.borrow().entries.iter().any(|entry| matches!(entry, Entry::Fault { .. }))
     }
 
-    /// Linear memory of the instance, after its last callback.
+    /// Returns the size of the instance's linear memory after its last callback.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.0.borrow().memory_bytes
     }

@@ -1,4 +1,4 @@
-//! The messages of an exchange as a filter sees them at one moment, and what differs between two moments.
+//! Snapshots of an exchange's messages as a filter sees them, and the differences between two snapshots.
 
 use bytes::Bytes;
 
@@ -6,10 +6,10 @@ use crate::filter::proxy_wasm::abi::MapKind;
 use crate::filter::proxy_wasm::host_functions::pairs_in;
 use crate::filter::{Direction, Exchange, FilterContext};
 
-/// Bytes of a body that an excerpt shows.
+/// The most bytes of a body that an excerpt shows.
 const EXCERPT_BYTES_MAX: usize = 72;
 
-/// Bytes before the first difference that an excerpt shows.
+/// The bytes before the first difference that an excerpt shows.
 const EXCERPT_BYTES_BEFORE: usize = 16;
 
 /// A field, pseudo-headers included.
@@ -40,7 +40,7 @@ pub(crate) struct Seen {
 /// A difference between two moments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The values of a field; none where it is not there.
+    /// The values of a field; empty if it is absent.
     Field {
         section: Section,
         name: String,
@@ -54,17 +54,17 @@ pub(crate) enum Change {
     },
 }
 
-/// A part of a body, and how long the body is.
+/// A part of a body, and the length of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
     pub(crate) length: usize,
-    /// Where the part begins.
+    /// The offset of the part.
     pub(crate) start: usize,
     pub(crate) part: Bytes,
 }
 
 impl Excerpt {
-    /// Returns the part of a body that begins shortly before a place.
+    /// Returns the part of a body that begins shortly before an offset.
     fn near(body: &Bytes, place: usize) -> Self {
         let start = if place < EXCERPT_BYTES_MAX / 2 { 0 } else { place - EXCERPT_BYTES_BEFORE };
         let start = start.min(body.len());
@@ -101,7 +101,7 @@ impl Seen {
         }
     }
 
-    /// Returns what differs at a later moment.
+    /// Returns the differences to a later moment.
     pub(super) fn changes_until(&self, later: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         for section in SECTIONS {

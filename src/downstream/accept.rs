@@ -1,4 +1,4 @@
-//! Accepting: a loop per listener and worker, and the way of a connection until HTTP begins.
+//! Accepting: a loop for each listener and worker, and the steps of a connection before HTTP begins.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,18 +30,17 @@ use crate::observe::metrics::this_worker;
 use crate::proxy::client::{Client, CurrentSnapshot};
 use crate::snapshot::listener::ListenerSettings;
 
-/// How long accepting pauses when the process or the machine is out of something, as of file descriptors.
+/// The pause in accepting when the process or the machine has run out of a resource, such as file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a socket that lets nobody in any more stays open for those that have sent the first packet of their handshake:
-/// a round trip.
+/// The time that a socket which admits no further handshakes stays open for those in progress: one round trip.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
 
-/// How long a PROXY header may take where neither timeout is on: a trusted proxy sends it at once.
+/// The time limit of a PROXY header if neither timeout is on. A trusted proxy sends the header at once.
 const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Accepts connections until `drain` starts, and then those that the kernel has begun with already, because it resets what
-/// it still holds when the socket closes. The drain is not over before those are in, however late this future is first
+/// Accepts connections until `drain` starts, and then those that the kernel has already begun, because it resets what
+/// it still holds when the socket closes. The drain does not end before those are in, however late this future is first
 /// polled.
 pub(crate) fn accept(
     accepting: ListeningSocket,
@@ -58,9 +57,9 @@ async fn accept_until_drain(
     drain: DrainSignal,
     waiting: DrainGuard,
 ) {
-    // In this order, so that the socket is closed first.
+    // They are bound in this order so that the socket is closed first.
     let ListeningSocket { listening: _listening, socket, listener, listener_settings } = accepting;
-    let mut door =
+    let mut acceptor =
         Acceptor { listener, keepalive: listener_settings.tcp_keepalive, listener_settings, current, drain };
     loop {
         let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
@@ -69,10 +68,10 @@ async fn accept_until_drain(
         });
         match accepted.await {
             None => break,
-            Some(Err(error)) => door.pause(&error).await,
+            Some(Err(error)) => acceptor.pause(&error).await,
             Some(Ok((connection, peer))) => {
-                door.probe(&socket, &connection);
-                door.take_in(connection, peer).await;
+                acceptor.probe(&socket, &connection);
+                acceptor.take_in(connection, peer).await;
             }
         }
     }
@@ -80,18 +79,18 @@ async fn accept_until_drain(
     let until = Instant::now() + LAST_HANDSHAKES;
     while let Ok(accepted) = timeout_at(until, socket.accept()).await {
         match accepted {
-            Err(error) => door.pause(&error).await,
-            Ok((socket, peer)) => door.take_in(socket, peer).await,
+            Err(error) => acceptor.pause(&error).await,
+            Ok((socket, peer)) => acceptor.take_in(socket, peer).await,
         }
     }
-    // The kernel knows of connections that the reactor has yet to hear of.
+    // The kernel may have connections that the reactor has yet to see.
     let Ok(socket) = socket.into_std() else { return };
     for _ in 0..BACKLOG {
         let Ok((socket, peer)) = socket.accept() else { return };
         if socket.set_nonblocking(true).is_ok()
             && let Ok(socket) = TcpStream::from_std(socket)
         {
-            door.take_in(socket, peer).await;
+            acceptor.take_in(socket, peer).await;
         }
     }
 }
@@ -99,19 +98,19 @@ async fn accept_until_drain(
 /// A listener on one worker.
 struct Acceptor {
     listener: Arc<Listener>,
-    /// The settings that were seen last: the present ones, or the last ones of a listener that ends.
+    /// The latest settings: the present ones, or the last ones of a listener that ends.
     listener_settings: Arc<ListenerSettings>,
-    /// The probes that the socket has: `listener_settings` may have others already.
+    /// The probes that the socket has. `listener_settings` may already have others.
     keepalive: Option<KeepaliveSettings>,
     current: Rc<CurrentSnapshot>,
     drain: DrainSignal,
 }
 
 impl Acceptor {
-    /// Brings the settings up to date. If they have other probes than the listening socket, that socket gets them for the
-    /// connections to come, and so does the connection that has just come.
+    /// Refreshes the settings. If their probes differ from those of the listening socket, that socket gets the new ones
+    /// for the connections to come, and so does the connection that has just arrived.
     fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
-        // Of this listener alone: another one of its name may have TLS.
+        // The lookup is by id, because another listener of the same name may have TLS.
         let Some(present) = self.current.load().entrance_of(self.listener_settings.id).cloned() else {
             return;
         };
@@ -123,10 +122,10 @@ impl Acceptor {
         self.listener_settings = present;
     }
 
-    /// Starts the connection's task as soon as `limits.connections` lets it in.
+    /// Starts the connection's task as soon as `limits.connections` admits it.
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
-        // Of this listener alone: another one of its name may have TLS.
+        // The lookup is by id, because another listener of the same name may have TLS.
         let present = self.current.load().entrance_of(self.listener_settings.id).cloned();
         self.listener_settings = present.unwrap_or_else(|| self.listener_settings.clone());
         let accepted_connection = AcceptedConnection::new(
@@ -138,7 +137,7 @@ impl Acceptor {
         start(socket, peer, self.current.clone(), accepted_connection);
     }
 
-    /// Pauses after an error that would come again at once, which accepting in a loop would turn into a spin. An error that
+    /// Pauses after an error that would recur at once, and with which accepting in a loop would spin. An error that
     /// concerns a single connection needs no pause.
     async fn pause(&self, error: &io::Error) {
         if concerns_one_connection(error) {
@@ -161,12 +160,12 @@ impl Acceptor {
         tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 
-    /// Waits for one of `limits.connections`; `None` when draining begins first.
+    /// Waits for a permit of `limits.connections`. Returns `None` if draining begins first.
     async fn admit(&self) -> Option<Permit> {
         if let Some(permit) = self.listener.connections.try_acquire() {
             return Some(permit);
         }
-        self.warn("limits.connections", "as many connections are open as may be: new ones wait");
+        self.warn("limits.connections", "the connection limit is reached; new connections wait");
         let drained = self.drain.uncounted_guard();
         tokio::select! {
             permit = self.listener.connections.acquire() => permit,
@@ -189,17 +188,17 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     aborted.contains(&code) || network.contains(&code)
 }
 
-/// A connection that was let in, and what it holds while it is open.
+/// An accepted connection, with the resources that it holds while it is open.
 struct AcceptedConnection {
     listener: Arc<Listener>,
     /// The settings under which it was accepted.
     listener_settings: Arc<ListenerSettings>,
     guard: DrainGuard,
-    /// Its place among `limits.connections`; `None` once it has ended.
+    /// Its permit of `limits.connections`; `None` once it has ended.
     permit: Option<Permit>,
-    /// Its place among `limits.connections_per_client`.
+    /// Its share of `limits.connections_per_client`.
     counted: Option<Counted>,
-    /// Why it ended.
+    /// The reason for its end.
     ended: &'static str,
 }
 
@@ -211,16 +210,16 @@ impl AcceptedConnection {
         permit: Permit,
     ) -> Self {
         listener.stats.accepted(this_worker());
-        // Whatever ends a connection says so; a task that is dropped with its runtime says nothing.
+        // Every end of a connection sets its reason, except when a task is dropped with its runtime.
         Self { listener, listener_settings, guard, permit: Some(permit), counted: None, ended: "drain" }
     }
 
-    /// Counts the connection to its client; `false` when the client has as many as it may.
+    /// Counts the connection to its client. Returns false if the client has reached its limit.
     fn count(&mut self, client: IpAddr) -> bool {
         let Some(limit) = self.listener_settings.connections_per_client else { return true };
         self.counted = self.listener.per_client.admit(client, limit);
         if self.counted.is_none() {
-            self.warn("limits.connections_per_client", "a client has as many connections as it may");
+            self.warn("limits.connections_per_client", "a client has reached its connection limit");
             self.ended = "limits.connections_per_client";
         }
         self.counted.is_some()
@@ -233,7 +232,7 @@ impl AcceptedConnection {
 
 impl Drop for AcceptedConnection {
     fn drop(&mut self) {
-        // Before the metrics say so: whoever reads there that a connection has ended finds its place free.
+        // This precedes the metrics: once they report the end of a connection, its permit is free.
         drop((self.permit.take(), self.counted.take()));
         self.listener.stats.closed(this_worker(), self.ended);
         tracing::debug!(
@@ -244,8 +243,8 @@ impl Drop for AcceptedConnection {
     }
 }
 
-/// Starts the task of a connection. One that has something to settle first gets a task for that, and another
-/// for HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
+/// Starts the task of a connection. A connection with a PROXY header or TLS gets a task for that, and another one for
+/// HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
 fn start(
     socket: TcpStream,
     peer: SocketAddr,
@@ -265,12 +264,12 @@ fn start(
     }
 }
 
-/// An address of IPv4 in its own form.
+/// Returns the address with an IPv4 address in its own form instead of its IPv6 form.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// HTTP until the connection ends. The first request's header is awaited since `began`.
+/// Serves HTTP until the connection ends. The first request's header has been awaited since `began`.
 async fn speak(
     stream: Stream,
     is_h2: Option<bool>,
@@ -283,9 +282,10 @@ async fn speak(
         connection::serve(stream, is_h2, protocols, began, client, &accepted_connection.guard).await;
 }
 
-/// PROXY header and TLS handshake, then HTTP. With TLS, `timeouts.tls_handshake` is for both, and the request's header
-/// has its time from then on; without, `timeouts.request_header` is for the PROXY header too. A PROXY header is
-/// never awaited for ever: where its limit is off the other one holds, and [`PROXY_HEADER_PATIENCE`] where both are.
+/// Reads the PROXY header, performs the TLS handshake, and then starts HTTP. With TLS, `timeouts.tls_handshake` covers
+/// both, and the request's header has its time from then on. Without TLS, `timeouts.request_header` covers the PROXY
+/// header, too. A PROXY header is never awaited forever: if its limit is off the other one applies, and if both are off
+/// [`PROXY_HEADER_PATIENCE`] does.
 async fn settle(
     socket: TcpStream,
     peer: SocketAddr,
@@ -320,7 +320,7 @@ async fn settle(
     }
 }
 
-/// The time until HTTP begins: until `limit`, and no longer than [`DRAIN_PATIENCE`] once draining has begun.
+/// The time limit until HTTP begins: `limit`, but no longer than [`DRAIN_PATIENCE`] once draining has begun.
 struct Opening {
     timer: Timer,
     limit: Option<Instant>,
@@ -344,10 +344,10 @@ impl Opening {
     }
 }
 
-/// Reads the PROXY header where a trusted proxy sends one: the client that it names instead of the peer.
+/// Reads the PROXY header if a trusted proxy sends one. Returns the client that it names in place of the peer.
 ///
 /// # Errors
-/// Why the connection ends.
+/// The reason for the end of the connection.
 async fn proxied(
     mut socket: TcpStream,
     peer: SocketAddr,
@@ -366,15 +366,15 @@ async fn proxied(
         .await;
     let (client, early) = match header {
         Ok(Ok(header)) => header,
-        // A probe, which opens a connection to see that it can: load balancers do that all day.
+        // This is a probe, which opens a connection to see that it can. Load balancers do that all day.
         Ok(Err(_)) if bytes.is_empty() => return Err("client"),
         Err(_elapsed) if accepted_connection.guard.is_draining() => return Err("drain"),
         Err(_elapsed) if bytes.is_empty() => return Err("proxy_protocol"),
         Ok(Err(_)) | Err(_) => {
             accepted_connection.warn(
                 "proxy_protocol",
-                "a trusted proxy sent no valid PROXY header, and its connection was closed: let it send one, or take its address \
-                 out of `trusted_proxies`",
+                "a trusted proxy sent no valid PROXY header, and its connection was closed; configure it to send one, or \
+                 remove its address from `trusted_proxies`",
             );
             return Err("proxy_protocol");
         }
@@ -384,10 +384,11 @@ async fn proxied(
     Ok((socket, client.map_or(peer, canonical)))
 }
 
-/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing; that is no failed handshake.
+/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing, which is not a failed
+/// handshake.
 ///
 /// # Errors
-/// Why the connection ends.
+/// The reason for the end of the connection.
 async fn spoken_to(
     socket: &mut Socket,
     accepted_connection: &AcceptedConnection,
@@ -401,10 +402,11 @@ async fn spoken_to(
     }
 }
 
-/// The TLS handshake, where the listener has TLS, and whether it settled on HTTP/2.
+/// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None`
+/// without TLS.
 ///
 /// # Errors
-/// Why the connection ends.
+/// The reason for the end of the connection.
 async fn secured(
     socket: Socket,
     peer: SocketAddr,

@@ -9,14 +9,16 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::{ConfigError, Loaded, Segment};
 
-/// Connections that the kernel keeps until they are accepted; it takes the least of this and its own limit.
+/// The number of connections that the kernel keeps until they are accepted. The kernel's own limit applies if it is
+/// lower.
 pub(crate) const BACKLOG: i32 = 4096;
 
-/// Binds `address` once for each worker; port 0 is the same free port for all of them. Returns the address with the port that
-/// it has. Clients are refused until [`listen`]. An IPv6 address is IPv6 only: `0.0.0.0:80` and `[::]:80` can be two listeners.
+/// Binds `address` once for each worker; port 0 becomes the same free port for all of them. Returns the address with
+/// its actual port. Clients are refused until [`listen`]. An IPv6 address is IPv6 only: `0.0.0.0:80` and `[::]:80` can
+/// be two listeners.
 ///
-/// `going` is what this process still listens on and will close: where the address overlaps with one of those, as
-/// `0.0.0.0:80` does with `127.0.0.1:80`, both listen side by side until then, and connections come in to the more
+/// `going` are the addresses that this process still listens on and will close. If one of them overlaps with `address`,
+/// as `0.0.0.0:80` does with `127.0.0.1:80`, both listen side by side until then, and connections arrive at the more
 /// specific one.
 ///
 /// # Errors
@@ -26,9 +28,9 @@ pub(crate) fn bind(
     workers: usize,
     going: &[SocketAddr],
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    // Sockets with SO_REUSEPORT would silently share a port with another process of this user's. A socket
-    // without it finds out, unless it is our own that is in its way: then only those programs are found that do
-    // not share their port themselves, or are another user's.
+    // Sockets with SO_REUSEPORT would silently share a port with another process of the same user. A socket without it
+    // detects that process, unless one of our own sockets is in its way. In that case it only detects programs that do
+    // not share their port themselves, or that belong to another user.
     if !going.iter().any(|going| overlaps(*going, address)) {
         check_unused(address)?;
     }
@@ -41,7 +43,7 @@ pub(crate) fn bind(
     Ok((address, sockets))
 }
 
-/// Lets clients in at the sockets of [`bind`], which have this address; `going` is the same as there.
+/// Starts listening on the sockets of [`bind`], which have this address. `going` is the same as there.
 ///
 /// # Errors
 /// Another program has begun to listen on the address since.
@@ -50,25 +52,26 @@ pub(crate) fn listen<'a>(
     sockets: impl IntoIterator<Item = &'a TcpListener>,
     going: &[SocketAddr],
 ) -> io::Result<()> {
-    // Other systems than Linux do not bind an address twice, and have found that program when it bound.
+    // Systems other than Linux do not bind an address twice, so they have detected that program when it bound.
     if cfg!(target_os = "linux") && !going.iter().any(|going| overlaps(*going, address)) {
         check_unused(address)?;
     }
     sockets.into_iter().try_for_each(|socket| SockRef::from(socket).listen(BACKLOG))
 }
 
-/// Fails if anybody listens on this address.
+/// Fails if another socket listens on this address.
 fn check_unused(address: SocketAddr) -> io::Result<()> {
     SockRef::from(&open(address, false)?).listen(BACKLOG)
 }
 
-/// Lets no further client in at a socket that listens: the first packet of a handshake (SYN without ACK, RFC 9293 §3.5) is
-/// dropped, and all others pass. The client sends it again after a second, when the socket is closed, and gets to another
-/// one on this address, or is refused. Where the operating system can't do that, they come in until the socket is closed.
+/// Keeps further clients out of a listening socket. The first packet of a handshake (SYN without ACK, RFC 9293 §3.5) is
+/// dropped, and all others pass. The client sends it again after a second, when the socket is closed, and reaches
+/// another one on this address, or is refused. If the operating system cannot do that, clients are admitted until the
+/// socket is closed.
 pub(crate) fn keep_out(socket: &tokio::net::TcpListener) {
     #[cfg(target_os = "linux")]
     {
-        /// Where the flags stand in a TCP header.
+        /// The offset of the flags in a TCP header.
         const FLAGS: u32 = 13;
         const SYN: u32 = 0x02;
         const SYN_OR_ACK: u32 = 0x12;
@@ -80,14 +83,14 @@ pub(crate) fn keep_out(socket: &tokio::net::TcpListener) {
             SockFilter::new(0x06, 0, 0, 0),
             SockFilter::new(0x06, 0, 0, u32::MAX),
         ];
-        // Best effort: without it a connection may be reset that comes in as the socket closes.
+        // Best effort: without the filter, a connection that arrives as the socket closes may be reset.
         drop(SockRef::from(socket).attach_filter(&filter));
     }
     #[cfg(not(target_os = "linux"))]
     let _not_possible = socket;
 }
 
-/// Whether a connection could come in to either of two addresses.
+/// Returns true if a connection could arrive at either of two addresses.
 pub(crate) fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip(), other.ip());
     one.port() == other.port()

@@ -1,4 +1,5 @@
-//! One client connection: which protocol it speaks, and speaking it. HTTP/1 is [`crate::http::h1`]'s, HTTP/2 hyper's.
+//! One client connection: its protocol is detected, and then served. HTTP/1 is served by [`crate::http::h1`], HTTP/2 by
+//! hyper.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -13,12 +14,13 @@ use crate::net::timer::Timer;
 use crate::proxy::client::Client;
 use crate::snapshot::listener::{ConnectionLimits, Protocols};
 
-/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection until it ends, and answers why it did. With TLS the protocol is settled (ALPN, RFC 7301):
-/// `is_h2` tells it. Without, a client that wants HTTP/2 knows beforehand and says so. `protocols` are those of the
-/// listener as the connection was accepted. The first request's header is awaited since `began`.
+/// Serves a connection until it ends. Returns the reason for the end. With TLS the protocol is settled (ALPN, RFC
+/// 7301), and `is_h2` has it. Without TLS, a client with prior knowledge of HTTP/2 begins with its preface. `protocols`
+/// are those of the listener when the connection was accepted. The first request's header has been awaited since
+/// `began`.
 pub(crate) async fn serve(
     mut stream: Stream,
     is_h2: Option<bool>,
@@ -46,10 +48,10 @@ pub(crate) async fn serve(
     h1::serve(stream, early, began, &client, options, guard).await
 }
 
-/// Reads until the bytes are an HTTP/2 preface, or are none.
+/// Reads until the bytes are an HTTP/2 preface, or cannot become one.
 ///
 /// # Errors
-/// Why the connection ended before that.
+/// The reason for the end of the connection before that.
 async fn sniff(
     stream: &mut Stream,
     began: Instant,
@@ -71,7 +73,8 @@ async fn sniff(
                     {
                         return Poll::Ready(Err("drain"));
                     }
-                    // Whoever sends part of a preface and no more gets no answer: there is no protocol for one.
+                    // A client that sends part of a preface and no more gets no response, because there is no protocol
+                    // for one.
                     return timer.poll_elapsed(cx, limit).map(|()| Err("timeouts.request_header"));
                 }
             }

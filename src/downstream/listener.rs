@@ -1,6 +1,6 @@
-//! Where requests come in: binding, accepting within limits, and what is settled before HTTP begins.
+//! Listeners, at which requests arrive: binding, accepting within limits, and the steps before HTTP begins.
 //!
-//! A [`Listener`] is what lives as long as its sockets; its settings are its [`ListenerSettings`] in the present snapshot.
+//! A [`Listener`] lives as long as its sockets. Its settings are its [`ListenerSettings`] in the present snapshot.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,19 +16,19 @@ use crate::observe::metrics::ListenerStats;
 use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
 
-/// A listener as it runs, shared by the workers: its limits hold for the whole process. It stays the same when its
+/// A running listener, shared by the workers. Its limits apply to the whole process. It stays the same when its
 /// settings change.
 pub(crate) struct Listener {
     pub(crate) id: ListenerId,
     /// The address as the configuration has it.
     pub(crate) written: SocketAddr,
-    /// The address that it listens on: where port 0 is written, with the port that was free.
+    /// The address that it listens on, with the actual port if port 0 is written.
     pub(crate) address: SocketAddr,
     pub(crate) stats: Arc<ListenerStats>,
     pub(crate) connections: Permits,
     pub(crate) per_client: PerClient,
     warned: OccasionalByReason,
-    /// Each socket has a share of this.
+    /// A reference that each open socket shares.
     listening: Arc<()>,
 }
 
@@ -50,12 +50,12 @@ impl Listener {
         }
     }
 
-    /// Whether one of its sockets is open still.
+    /// Returns true if one of its sockets is still open.
     pub(crate) fn is_listening(&self) -> bool {
         Arc::strong_count(&self.listening) > 1
     }
 
-    /// Says in the log, now and then, that connections are refused or kept waiting.
+    /// Logs a rate-limited warning that connections are refused or kept waiting.
     pub(crate) fn warn(&self, name: &str, limit: &'static str, what: &str) {
         if let Some(suppressed) = self.warned.passes(limit) {
             tracing::warn!(listener = name, limit, suppressed, "{what}");
@@ -63,7 +63,7 @@ impl Listener {
     }
 }
 
-/// A listener's socket for one worker, and all that it takes to accept on it.
+/// A listener's socket for one worker, with everything that is needed to accept on it.
 pub(crate) struct UnregisteredSocket {
     pub(crate) socket: TcpListener,
     pub(crate) listener: Arc<Listener>,
@@ -72,7 +72,7 @@ pub(crate) struct UnregisteredSocket {
     listening: Arc<()>,
 }
 
-/// A [`UnregisteredSocket`] that the worker's reactor knows of.
+/// An [`UnregisteredSocket`] after its registration with the worker's reactor.
 pub(crate) struct ListeningSocket {
     /// Held until the socket is closed.
     pub(crate) listening: Arc<()>,
@@ -88,15 +88,15 @@ impl UnregisteredSocket {
         listener_settings: &Arc<ListenerSettings>,
     ) -> Self {
         let listening = listener.listening.clone();
-        // Its connections inherit them, at no cost of their own.
+        // Accepted connections inherit the probes, at no cost of their own.
         set_keepalive(&SockRef::from(&socket), listener_settings.tcp_keepalive);
         Self { socket, listener: listener.clone(), listener_settings: listener_settings.clone(), listening }
     }
 
-    /// Makes the socket one of this worker's.
+    /// Registers the socket with this worker's reactor.
     ///
     /// # Errors
-    /// The operating system has nothing left to watch it with.
+    /// The operating system has no resources left to watch the socket.
     pub(crate) fn register(self) -> io::Result<ListeningSocket> {
         let Self { socket, listener, listener_settings, listening } = self;
         Ok(ListeningSocket {

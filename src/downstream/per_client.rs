@@ -1,23 +1,23 @@
-//! `limits.connections_per_client`: how many connections an address has open.
+//! `limits.connections_per_client`: the number of connections that an address has open.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections by client address. Only those are counted that came while there was a limit.
+/// The connections by client address. Only connections that arrived while there was a limit are counted.
 #[derive(Clone, Default)]
 pub(crate) struct PerClient(Arc<Mutex<HashMap<IpAddr, u32>>>);
 
-/// A client's connection: it counts until this is dropped.
+/// A client's connection, which counts until this is dropped.
 pub(crate) struct Counted {
     clients: PerClient,
     client: IpAddr,
 }
 
 impl PerClient {
-    /// Counts a connection, unless the client has as many as it may. `limit` is as of now: where it was lowered, a
-    /// client keeps what it has and gets no more.
+    /// Counts a connection, unless the client has reached the limit. `limit` is the present one: if it was lowered, a
+    /// client keeps its connections and gets no more.
     pub(crate) fn admit(&self, client: IpAddr, limit: NonZeroU32) -> Option<Counted> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(client).or_insert(0);

@@ -1,11 +1,11 @@
-//! `limits.connections`: how many connections a listener has open at once. The limit may change while they are.
+//! `limits.connections`: the number of connections that a listener has open at once. The limit may change meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Permits for connections. Whoever raises the limit lets waiting ones in at once; whoever lowers it cuts none off: what
-/// is open over it is a debt, paid by the connections that end next.
+/// The permits for connections. A raised limit admits waiting connections at once. A lowered limit cuts none off: the
+/// open connections above it are a debt, which is paid by the connections that end next.
 #[derive(Clone)]
 pub(crate) struct Permits(Arc<State>);
 
@@ -16,26 +16,26 @@ struct State {
 
 struct Account {
     limit: usize,
-    /// Permits that are out and will not be given again when they come back.
+    /// The number of permits in use that will be forgotten when they are returned.
     debt: usize,
 }
 
-/// A connection's permit: it counts until this is dropped.
+/// A connection's permit. The connection counts until this is dropped.
 pub(crate) struct Permit {
     permits: Permits,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Permits {
-    /// As many as `limit` says. Without one they are counted all the same: one that comes later has to know how many
-    /// are open.
+    /// Creates `limit` permits. Without a limit they are counted all the same, because a later limit has to know how
+    /// many connections are open.
     pub(crate) fn new(limit: Option<u32>) -> Self {
         let limit = count(limit);
         let account = Mutex::new(Account { limit, debt: 0 });
         Self(Arc::new(State { semaphore: Arc::new(Semaphore::new(limit)), account }))
     }
 
-    /// Changes the limit; `None` is none.
+    /// Changes the limit; `None` means no limit.
     pub(crate) fn set_limit(&self, limit: Option<u32>) {
         let limit = count(limit);
         let State { semaphore, account } = &*self.0;
@@ -51,13 +51,13 @@ impl Permits {
         account.limit = limit;
     }
 
-    /// A permit, if there is one.
+    /// Returns a permit if one is free.
     pub(crate) fn try_acquire(&self) -> Option<Permit> {
         let permit = self.0.semaphore.clone().try_acquire_owned().ok()?;
         Some(Permit { permits: self.clone(), permit: Some(permit) })
     }
 
-    /// Waits for a permit, first come, first served. `None` does not happen: nobody closes the semaphore.
+    /// Waits for a permit, first come, first served. It never returns `None`, because the semaphore is never closed.
     pub(crate) async fn acquire(&self) -> Option<Permit> {
         let permit = self.0.semaphore.clone().acquire_owned().await.ok()?;
         Some(Permit { permits: self.clone(), permit: Some(permit) })
@@ -66,7 +66,7 @@ impl Permits {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Given back under the lock, so that a change of the limit counts it on one side only.
+        // The permit is returned under the lock, so that a change of the limit counts it on one side only.
         let mut account = self.permits.0.account.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(permit) = self.permit.take() else { return };
         match account.debt.checked_sub(1) {
@@ -88,7 +88,7 @@ fn count(limit: Option<u32>) -> usize {
 mod tests {
     use super::*;
 
-    /// Takes all that there are, at most ten.
+    /// Takes all free permits, at most ten.
     fn take_all(permits: &Permits) -> Vec<Permit> {
         std::iter::from_fn(|| permits.try_acquire()).take(10).collect()
     }
@@ -111,7 +111,7 @@ mod tests {
             let taken = take_all(&permits);
             assert_eq!(taken.len(), free, "{before:?} to {after:?} with {open} open");
             drop(taken);
-            // However many end, there are never more than the limit says.
+            // However many connections end, there are never more permits than the limit.
             while out.pop().is_some() {
                 let free = take_all(&permits).len();
                 let all = free + out.len();

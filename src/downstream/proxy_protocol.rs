@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer in front tells whom it speaks for.
+//! The PROXY protocol, versions 1 and 2, by which a load balancer in front names its client.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,15 +7,16 @@ use bytes::{Bytes, BytesMut};
 use ppp::{HeaderResult, PartialResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The largest header: version 2 has 16 bytes and then as many as a 16-bit length says; more than this, which is
-/// room for every address and many TLVs, nobody sends.
+/// The size of the largest header that is accepted. Version 2 has 16 bytes and then as many as a 16-bit length says.
+/// This limit has room for every address and many TLVs, and no known proxy sends more.
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// The longest line of version 1, its CRLF included (§2.1).
+/// The length of the longest line of version 1, its CRLF included (§2.1).
 const LINE_BYTES_MAX: usize = 107;
 
-/// Reads the header that a trusted proxy's connection begins with: the client that it names (`None` when the
-/// proxy speaks for itself, as its health checks do), and the bytes behind it. `bytes` receives what has come so far.
+/// Reads the header at the beginning of a trusted proxy's connection. Returns the client that it names and the bytes
+/// behind it. The client is `None` if the proxy speaks for itself, as its health checks do. `bytes` receives what has
+/// arrived so far.
 ///
 /// # Errors
 /// The connection does not begin with a whole and valid header.
@@ -37,8 +38,8 @@ pub(crate) async fn read(
     }
 }
 
-/// Whether more bytes can make a header of these. Of a line of version 1 the parser's word is not enough: to it, one that
-/// stops in the midst of a port is wrong, and a whole one without ports not at its end.
+/// Returns true if more bytes can complete this header. For a line of version 1 the parser's verdict is not enough: it
+/// rejects a line that stops in the middle of a port, and takes a complete line without ports for incomplete.
 fn is_unfinished(bytes: &[u8], header: &HeaderResult<'_>) -> bool {
     let is_line = bytes.iter().zip(b"PROXY ").all(|(byte, expected)| byte == expected);
     if is_line {
@@ -101,7 +102,7 @@ mod tests {
             (b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 8080\r\n", 4660),
             (&version_2, 1),
         ] {
-            // Room for one byte at a time.
+            // The buffer has room for one byte at a time.
             let (mut proxy, mut socket) = tokio::io::duplex(1);
             let sending = async { proxy.write_all(header).await.unwrap() };
             let ((), read) = tokio::join!(sending, read_fresh(&mut socket));

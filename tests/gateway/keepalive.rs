@@ -104,7 +104,7 @@ async fn listener_at_its_connections_limit_takes_the_probes_of_a_reload() {
     assert_eq!(first.get("/").await.status, 200);
     // It is accepted under the old settings, and let in under the new ones.
     let mut second = gateway.client("web").await;
-    gateway.wait_for_log("as many connections are open as may be").await;
+    gateway.wait_for_log("the connection limit is reached").await;
     gateway.reload(&config(&origin, &keys("120s"), "")).await;
     drop(first);
     assert_eq!(second.get("/").await.status, 200);

@@ -37,12 +37,12 @@ use crate::proxy::reply::{Call, Reply, Tunnel};
 use crate::proxy::serve;
 use crate::snapshot::listener::ConnectionLimits;
 
-/// How long a closing connection is still read, so that its last response is not lost to a reset.
+/// The time for which a closing connection is still read, so that its last response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves a client until it or the gateway ends the connection. `early` was read from `stream` already, and
-/// the first head is awaited since `began`. `options` hold until that head begins to come. Answers why it
-/// ended, as a label for the metrics.
+/// Serves a client until it or the gateway ends the connection. Returns the reason for the end, as a label for the
+/// metrics. `early` was already read from `stream`, and the first head has been awaited since `began`. `options` apply
+/// until that head begins to arrive.
 pub(crate) async fn serve(
     stream: Stream,
     early: Bytes,
@@ -88,28 +88,28 @@ struct Connection<'a> {
     options: Arc<ConnectionLimits>,
     guard: &'a DrainGuard,
     timer: Timer,
-    /// Whether a part of the next head is there.
+    /// True if a part of the next head has arrived.
     head_has_begun: bool,
-    /// When the head that is being read began to come; the first one begins with the connection.
+    /// The time at which the head that is being read began to arrive. The first one begins with the connection.
     request_began: Option<Instant>,
-    /// When the last request was over.
+    /// The time at which the last request ended.
     idle_since: Option<Instant>,
-    /// Why it ended, if it has.
+    /// The reason for the end of the connection, if it has ended.
     ended: &'static str,
 }
 
-/// How an exchange leaves its connection.
+/// The state in which an exchange leaves its connection.
 enum After {
     KeepAlive,
-    /// The response is out, and was the last.
+    /// The response has been sent, and was the last.
     Close,
-    /// As `Close`, but the client may still be sending: it is read for a while first.
+    /// The same as `Close`, but the client may still be sending, so the connection is read for a while first.
     Linger,
-    /// The response broke off. The close cuts it, and what was sent of it still arrives.
+    /// The response broke off. The close cuts it short, and the part that was sent still arrives.
     Cut,
-    /// Nothing more can be said on it.
+    /// Nothing more can be sent.
     Abort,
-    /// The connection is another protocol's now.
+    /// The connection now belongs to another protocol.
     Upgraded,
 }
 
@@ -118,7 +118,7 @@ impl Connection<'_> {
         loop {
             let head = std::future::poll_fn(|cx| self.poll_head(cx, client)).await;
             let after = match head {
-                // Boxed, so that a connection between two requests does not hold the room that a request takes.
+                // Boxed, so that a connection between two requests does not hold the memory that a request takes.
                 Ok(Some(head)) => Box::pin(self.exchange(head, client)).await,
                 Ok(None) => After::Close,
                 Err(error) => {
@@ -129,7 +129,7 @@ impl Connection<'_> {
             let ended = self.ended;
             match after {
                 After::KeepAlive => continue,
-                // Closed with bytes unread, the connection would be reset, and its last response lost with it.
+                // If it were closed with unread bytes, the connection would be reset and its last response lost.
                 After::Close if !self.has_unread() => self.close(false).await,
                 After::Close => Box::pin(self.close(true)).await,
                 After::Linger => Box::pin(self.close(true)).await,
@@ -141,7 +141,7 @@ impl Connection<'_> {
         }
     }
 
-    /// The next request's head; `None` when the connection ends before one begins.
+    /// Reads the next request's head. Returns `None` if the connection ends before one begins.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -158,7 +158,7 @@ impl Connection<'_> {
                     self.head_has_begun = false;
                     return Poll::Ready(Ok(Some(head)));
                 }
-                // Most heads come as a whole, and ask for no time.
+                // Most heads arrive whole, and need no look at the clock.
                 self.request_began.get_or_insert_with(Instant::now);
             }
             let idle = inner.input.is_empty();
@@ -166,7 +166,7 @@ impl Connection<'_> {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => inner.input.push(chunk),
                 Poll::Ready(_end_or_error) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
-                    // Only now: a request that had arrived when draining began is one in flight.
+                    // This is checked only now, because a request that had arrived when draining began is in flight.
                     if idle
                         && self.guard.poll_draining_idle(cx, &self.timer, self.request_began).is_ready()
                         && !inner.stream.has_arrived()
@@ -197,7 +197,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Answers one request. A function that makes the future, and not an async one: that would keep its arguments' room.
+    /// Serves one request. It returns a future instead of being async, because an async function keeps room for its
+    /// arguments.
     fn exchange(&mut self, head: RequestHead, client: &Client) -> impl Future<Output = After> {
         let (method, version, persists) = (head.method.clone(), head.version, head.persists);
         let request = self.begin(head);
@@ -227,14 +228,14 @@ impl Connection<'_> {
             if let Some(unsent) = reply.unsent {
                 let error = self.inner.borrow().body_error;
                 self.ended = error.unwrap_or(unsent).reason();
-                return After::Abort; // its record, dropped, says that nobody was answered
+                return After::Abort; // the dropped log records that no response was sent
             }
             let close = self.is_last(&reply, persists);
             self.respond(reply, &method, version, close).await
         }
     }
 
-    /// Whether the connection ends with this answer, and why.
+    /// Returns true if the connection ends with this response, and notes the reason.
     fn is_last(&mut self, reply: &Reply, persists: bool) -> bool {
         let full = self.options.requests.is_some_and(|limit| self.inner.borrow().request >= limit);
         let drainable = self.inner.borrow().is_drainable();
@@ -279,7 +280,7 @@ impl Connection<'_> {
         Request { method, target, version, headers, body }
     }
 
-    /// Answers bytes that are no request, and gives the connection up.
+    /// Responds to bytes that are not a request, and gives the connection up.
     async fn refuse(&mut self, reply: Reply) -> After {
         match self.respond(reply, &Method::GET, Version::HTTP_11, true).await {
             After::Close | After::KeepAlive => After::Linger,
@@ -287,7 +288,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Writes a response, head and body. As [`Connection::exchange`], a function for the sake of room.
+    /// Writes a response, head and body. It is not async for the same reason as [`Connection::exchange`].
     fn respond(
         &mut self,
         reply: Reply,
@@ -327,7 +328,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Puts a response's head into the output. Returns what sends its body, and whether the connection ends with it.
+    /// Appends a response's head to the output. Returns the transfer of its body, and true if the connection ends with
+    /// it.
     fn push(
         &self,
         response: Response<Body>,
@@ -348,13 +350,13 @@ impl Connection<'_> {
         (Transfer::new(body, framing, ahead, self.options.response_write), is_last)
     }
 
-    /// Returns the response that the client gets instead of one that broke with `error`, if nothing of that was written.
+    /// Returns the response that replaces one that broke with `error`, if nothing of that one was written.
     fn replacement(&self, broken: &Transfer, error: Error, log: &mut ExchangeLog) -> Option<Response<Body>> {
         let is_retracted = broken.retract(&mut self.inner.borrow_mut().output);
         if is_retracted { log.replace(error) } else { None }
     }
 
-    /// Reads what is left of the request's body within bounds, so that the next request can be told from it.
+    /// Reads the rest of the request's body within bounds, so that the next request can be found behind it.
     async fn drain_request(&mut self, now: Instant) -> After {
         if !self.inner.borrow().is_drainable() || self.inner.borrow().body_error.is_some() {
             return After::Linger;
@@ -393,9 +395,9 @@ impl Connection<'_> {
         After::Upgraded
     }
 
-    /// Closes in good order: the client sees the end of the stream after all that was sent.
+    /// Closes cleanly: the client sees the end of the stream after everything that was sent.
     async fn close(&self, linger: bool) {
-        // Closing a socket tells the end of its stream; only TLS has a word of its own for it.
+        // Closing a socket ends its stream; only TLS has its own message for that.
         if !linger && self.inner.borrow().stream.is_plain() {
             return;
         }
@@ -410,8 +412,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Ends the stream where the response broke off, on TLS without close_notify. A reset would take bytes along that the
-    /// client has not read yet.
+    /// Ends the stream at the point where the response broke off, on TLS without close_notify. A reset would discard
+    /// bytes that the client has not read yet.
     async fn cut(&self) {
         let is_ended = self.inner.borrow_mut().stream.end_abruptly().is_ok();
         if is_ended {
@@ -419,7 +421,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Reads until the client closes. A socket that closes with bytes unread is reset.
+    /// Reads until the client closes. A socket that closes with unread bytes is reset.
     async fn discard(&self, limit: Option<Instant>) {
         let discard = std::future::poll_fn(|cx| {
             loop {

@@ -1,4 +1,4 @@
-//! A client connection as its request's body and its loop share it.
+//! The state of a client connection that its request's body and its loop share.
 
 use std::cell::RefCell;
 use std::task::{Context, Poll};
@@ -18,26 +18,26 @@ use crate::http::interim::InterimSink;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer};
 
-/// What is read of a request body that nobody wanted, so that its connection can go on.
+/// The number of bytes that are read of an unwanted request body, so that its connection can continue.
 const DRAIN_BYTES: u64 = 64 * 1024;
 
-/// The connection as its request's body and its loop share it. Borrowed within a poll, never across one.
+/// The connection as its request's body and its loop share it. It is borrowed within a poll, never across one.
 pub(super) struct Inner {
     pub(super) stream: Stream,
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) decoder: Decoder,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// True if the client waits for `100 Continue` before it sends the body.
     pub(super) continue_awaited: bool,
-    /// As in [`ConnectionLimits`](crate::snapshot::listener::ConnectionLimits), for its trailers.
+    /// The setting of [`ConnectionLimits`](crate::snapshot::listener::ConnectionLimits), for trailers.
     pub(super) drops_unusual_fields: bool,
-    /// As in [`ConnectionLimits`](crate::snapshot::listener::ConnectionLimits).
+    /// The setting of [`ConnectionLimits`](crate::snapshot::listener::ConnectionLimits).
     pub(super) allows_half_close: bool,
-    /// The client has ended its sending half, and may still read.
+    /// True if the client has ended its sending half. It may still read.
     pub(super) has_ended: bool,
-    /// The head of the final response is on its way: no interim one may follow it.
+    /// True if the head of the final response is on its way. No interim response may follow it.
     pub(super) is_answered: bool,
-    /// Which request the connection is at: a body that outlives its request reads nothing of the next one.
+    /// The number of the present request. A body that outlives its request reads nothing of the next one.
     pub(super) request: u64,
     pub(super) received: u64,
     pub(super) body_error: Option<Error>,
@@ -51,7 +51,7 @@ impl InterimSink for RefCell<Inner> {
     }
 }
 
-/// A body that outlives its request reads nothing of the next one: it is at its end.
+/// A body that outlives its request has ended, and reads nothing of the next one.
 impl RequestSource for RefCell<Inner> {
     fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let inner = &mut *self.borrow_mut();
@@ -119,15 +119,16 @@ impl Inner {
         Poll::Ready(Some(Err(error)))
     }
 
-    /// Writes what waits to be written, interim responses included.
+    /// Writes the waiting output, interim responses included.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.output.poll_write(&mut self.stream, cx, &mut 0)
     }
 
-    /// Ready when the client has gone. Reads ahead, at most one chunk, to find out.
+    /// Resolves when the client has gone. It reads ahead, at most one chunk, to find out.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_ended || !self.decoder.is_done() || !self.input.is_empty() {
-            // The next write finds out; the reader of the body does; a client that pipelines is there.
+            // After a half-close, the next write finds out. During a body, its reader does. A client that pipelines is
+            // there.
             return Poll::Pending;
         }
         match self.stream.poll_read_chunk(cx) {
@@ -149,7 +150,7 @@ impl Inner {
         self.has_ended && self.input.is_empty()
     }
 
-    /// Whether what is left of the request's body is worth reading to keep the connection.
+    /// Returns true if the rest of the request's body is worth reading to keep the connection.
     pub(super) fn is_drainable(&self) -> bool {
         match self.decoder {
             Decoder::Done => true,

@@ -21,11 +21,11 @@ pub(super) struct Transfer {
     body: Body,
     framing: Framing,
     done: bool,
-    /// The body's error. What came before it is written first.
+    /// The body's error. The frames before it are written first.
     failed: Option<Error>,
     /// Bytes that waited in the output before the response's head.
     ahead: u64,
-    /// Bytes of body, without framing.
+    /// Bytes of the body, without framing.
     pub(super) sent: u64,
     /// Bytes on the wire, head and framing included.
     written: u64,
@@ -33,8 +33,8 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// Prepares to send `body` behind its head, which is in the connection's output already, behind `ahead` other bytes.
-    /// `write_limit` is for one step of writing.
+    /// Prepares to send `body` behind its head, which is already in the connection's output, behind `ahead` other
+    /// bytes. `write_limit` applies to each step of writing.
     pub(super) fn new(body: Body, framing: Framing, ahead: u64, write_limit: Option<Duration>) -> Self {
         let stall = Stall::new(write_limit);
         Self { body, framing, done: false, failed: None, ahead, sent: 0, written: 0, stall }
@@ -47,13 +47,13 @@ impl Transfer {
         true
     }
 
-    /// Returns true if a close of the connection tells the client that the response is not whole.
+    /// Returns true if closing the connection shows the client that the response is incomplete.
     pub(super) fn is_cut_by_close(&self) -> bool {
         self.written > self.ahead && self.framing != Framing::UntilClose
     }
 
-    /// Moves frames from the body to the stream: one large or a few small ones at a time, and no further one
-    /// before those are written.
+    /// Moves frames from the body to the stream: one large or a few small ones at a time, and no further ones before
+    /// those are written.
     pub(super) fn poll(
         &mut self,
         inner: &RefCell<Inner>,
@@ -79,13 +79,14 @@ impl Transfer {
             match written {
                 Poll::Ready(Err(_gone)) => return Poll::Ready(Err(Error::ClientClosed)),
                 Poll::Ready(Ok(())) if self.done => return Poll::Ready(self.failed.map_or(Ok(()), Err)),
-                // An upstream that is silent for long, as event streams are, must not be kept for nobody.
+                // An upstream that is silent for long, as event streams are, must not be kept for a client that has
+                // gone.
                 Poll::Ready(Ok(())) if body_waits => {
                     return inner.borrow_mut().poll_gone(cx).map(|()| Err(Error::ClientClosed));
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
-                    // A client may read only once it has sent all: what it sends must move meanwhile.
+                    // A client may read only after it has sent everything, so its data must keep moving meanwhile.
                     if let Poll::Ready(error) = self.body.poll_background(cx) {
                         return Poll::Ready(Err(error));
                     }
@@ -96,7 +97,7 @@ impl Transfer {
         }
     }
 
-    /// Takes frames as long as they fit. Returns true if the next one has yet to come.
+    /// Takes frames as long as they fit. Returns true if the next one has yet to arrive.
     fn gather(&mut self, inner: &RefCell<Inner>, cx: &mut Context<'_>) -> bool {
         while !self.done && inner.borrow().output.takes_more() {
             match Pin::new(&mut self.body).poll_frame(cx) {
@@ -120,13 +121,13 @@ impl Transfer {
     }
 }
 
-/// Returns how this client finds the end of a response.
+/// Returns the framing by which this client finds the end of a response.
 pub(super) fn response_framing(is_head: bool, version: Version, response: &Response<Body>) -> Framing {
     if !may_have_body(response.status) || response.headers.contains_key(header::CONTENT_LENGTH) {
         return Framing::None;
     }
     match response.body.size_hint().exact() {
-        // What a GET would have been answered with is not known.
+        // The length of the response to a GET is not known.
         Some(0) if is_head => Framing::None,
         Some(length) => Framing::Length(length),
         None if is_head => Framing::None,

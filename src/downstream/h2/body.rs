@@ -1,4 +1,4 @@
-//! The data of a stream, both ways.
+//! The data of a stream, in both directions.
 
 use std::cell::Cell;
 use std::future::Future as _;
@@ -20,17 +20,17 @@ use crate::http::forward::{drop_unusual_trailers, filter_trailers};
 use crate::net::timer::{Stall, Timer};
 use crate::proxy::exchange_log::{ExchangeLog, abandoned};
 
-/// Response data is handed to hyper in pieces of this size, the default of a DATA frame (RFC 9113 §4.2), so that a client
-/// that takes one now and then is told from one that takes nothing.
+/// The size of the pieces in which response data is handed to hyper: the default of a DATA frame (RFC 9113 §4.2).
+/// Pieces distinguish a client that takes data now and then from one that takes nothing.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// A stream's data on its way in.
+/// The incoming data of a stream.
 pub(super) struct RequestBody {
     pub(super) body: Incoming,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
     pub(super) received: Rc<Cell<u64>>,
-    /// `headers.underscores` drops such trailers.
+    /// True if `headers.underscores` drops unusual trailers.
     pub(super) drops_unusual_fields: bool,
 }
 
@@ -76,14 +76,14 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// A stream's data on its way out, with the record that ends when it does.
+/// The outgoing data of a stream, with the log that ends when it does.
 pub(super) struct ResponseBody {
     body: Body,
-    /// What is left of the data that came last.
+    /// The rest of the latest data.
     rest: Bytes,
-    /// Trailers that came first.
+    /// Trailers that were the first frame.
     trailers: Option<Frame<Bytes>>,
-    /// The body's error, once what came before it is written.
+    /// The body's error, and the signal that everything before it is written.
     failed: Option<(Error, oneshot::Receiver<()>)>,
     log: Option<ExchangeLog>,
     sent: u64,
@@ -93,7 +93,7 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// Prepares to send `body`, of which the `first` frame was taken.
+    /// Prepares to send `body`, whose `first` frame was taken.
     pub(super) fn new(
         body: Body,
         first: Option<Frame<Bytes>>,
@@ -116,14 +116,15 @@ impl ResponseBody {
         }
     }
 
-    /// Fails when all that came before is written: a reset drops what the stream still has in its queue, its head included.
+    /// Fails once everything before the error is written: a reset drops what the stream still has in its queue, its
+    /// head included.
     fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Some((error, flushed)) = &mut self.failed else { return Poll::Ready(None) };
         // An error means that the connection has ended.
         Pin::new(flushed).poll(cx).map(|_| Some(Err(*error)))
     }
 
-    /// The next piece of the data at hand.
+    /// Returns the next piece of the available data.
     fn piece(&mut self) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
         self.sent += piece.len() as u64;
@@ -191,8 +192,8 @@ impl HttpBody for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // Not polled to its end because it said that there was none, because the stream was reset, or
-        // because the worker ends.
+        // The body was not polled to its end because it had no more frames, because the stream was reset, or because
+        // the worker ends.
         let error = match () {
             () if self.task.cut.get() => Some(Error::ResponseWriteTimeout),
             () if self.is_end_stream() => None,

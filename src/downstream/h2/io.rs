@@ -1,4 +1,4 @@
-//! The bytes of a connection, whose writes are timed, and whose end loses none of them.
+//! The bytes of a connection, whose writes are timed and whose end loses none of them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,44 +14,44 @@ use crate::net::end_of_turn;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline, earlier};
 
-/// How long a client may take, however slowly it reads, to close a connection on which all was sent.
+/// The time that a client may take, however slowly it reads, to close a connection on which everything was sent.
 const GOODBYE_AT_MOST: Duration = Duration::from_secs(30);
 
-/// Small writes are gathered up to here: one record of TLS.
+/// The size up to which small writes are gathered: one record of TLS.
 const GATHER_BYTES: usize = 16 * 1024;
 
-/// A stream whose writes may not stall for longer than `timeouts.response_write`. Small ones are gathered until the end of the
-/// worker's turn, so that responses which come together go out in one record and one write.
+/// A stream whose writes may not stall for longer than `timeouts.response_write`. Small writes are gathered until the
+/// end of the worker's turn, so that simultaneous responses go out in one record and one write.
 pub(super) struct TimedWrites {
     pub(super) stream: Stream,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
     pub(super) streams: Rc<Streams>,
     pub(super) gathered: Gathered,
-    /// Once all is sent.
+    /// The wait for the client's close, once everything is sent.
     pub(super) goodbye: Option<Goodbye>,
 }
 
-/// Small writes that the stream does not have yet.
+/// Small writes that have not reached the stream yet.
 #[derive(Default)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
-    /// How many of them it has.
+    /// The number of bytes that have reached the stream.
     written: usize,
-    /// Whether the worker's turn was awaited with them.
+    /// True if the end of the worker's turn has been awaited for these bytes.
     turn_awaited: bool,
 }
 
-/// How long the connection still waits for the client to close its side.
+/// The deadlines for the client to close its side.
 pub(super) struct Goodbye {
-    /// Whatever the client does.
+    /// The deadline that applies in any case.
     at_most: Option<Instant>,
-    /// If it says nothing more.
+    /// The deadline if the client sends nothing more.
     silent: Option<Instant>,
 }
 
 impl Gathered {
-    /// Takes in what is small, and says how much that is; `None` where it does not fit.
+    /// Gathers a small write and returns its length, or `None` if it does not fit.
     fn take(&mut self, pieces: &[IoSlice<'_>]) -> Option<usize> {
         let length = pieces.iter().map(|piece| piece.len()).sum();
         if self.bytes.len().saturating_add(length) > GATHER_BYTES {
@@ -61,7 +61,7 @@ impl Gathered {
         Some(length)
     }
 
-    /// Pending until the end of the worker's turn, once.
+    /// Waits for the end of the worker's turn, once.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.bytes.is_empty() {
             Poll::Ready(())
@@ -72,8 +72,8 @@ impl Gathered {
 }
 
 impl TimedWrites {
-    /// Reads on, and drops what comes, until the client has closed, too. A client that reads its last response goes on
-    /// opening windows: if the socket were closed by then, it would be reset, and what is on its way be lost.
+    /// Reads and drops data until the client has closed, too. A client that reads its last response continues to open
+    /// windows. If the socket were closed by then, it would be reset, and data on its way would be lost.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let goodbye = self.goodbye.get_or_insert_with(|| Goodbye {
             at_most: deadline(Some(GOODBYE_AT_MOST)),
@@ -92,7 +92,7 @@ impl TimedWrites {
         self.timer.poll_elapsed(cx, earlier(goodbye.at_most, goodbye.silent))
     }
 
-    /// Hands on what was gathered.
+    /// Writes the gathered bytes to the stream.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest @ [_, ..]) = self.gathered.bytes.get(self.gathered.written..) {
             let polled = Pin::new(&mut self.stream).poll_write(cx, rest);
@@ -110,7 +110,7 @@ impl TimedWrites {
 
     fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            // As `Stall::progress`, with the limit of now.
+            // This is `Stall::progress` with the present limit.
             self.stall = Stall::new(self.streams.options().response_write);
             return polled;
         }

@@ -37,15 +37,15 @@ use crate::proxy::reply::{Call, Reply};
 use crate::proxy::serve;
 use crate::snapshot::listener::ConnectionLimits;
 
-/// Streams that a client may have open at once.
+/// The number of streams that a client may have open at once.
 const CONCURRENT_STREAMS: u32 = 128;
 
-/// How long an ending connection may say nothing before it is cut: a client that is gone never confirms the GOAWAY.
+/// The time for which an ending connection may be silent before it is cut: a client that has gone never confirms the
+/// GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Serves a client until it or the gateway ends the connection. Answers why it ended. The first
-/// stream is awaited since `began`. Each stream brings `options` up to date; what hyper was told of the size of headers
-/// stays as it is.
+/// Serves a client until it or the gateway ends the connection. Returns the reason for the end. The first stream has
+/// been awaited since `began`. Each stream refreshes `options`, but hyper keeps the header size that it was given.
 pub(crate) async fn serve(
     stream: Stream,
     began: Instant,
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
         goodbye: None,
     });
     let context = Rc::new(StreamService { client, streams: streams.clone() });
-    // Boxed, because hyper and the stream's task hand it on several times before it is polled.
+    // Boxed, because hyper and the stream's task move it several times before it is polled.
     let service = hyper::service::service_fn(move |request| Box::pin(context.clone().answer(request)));
     let connection = hyper::server::conn::http2::Builder::new(OnThisWorker)
         .timer(TokioTimer::new())
@@ -104,27 +104,27 @@ pub(crate) async fn serve(
     ending.unwrap_or("client")
 }
 
-/// What the streams of a connection share.
+/// The service that the streams of a connection share.
 struct StreamService {
     client: Rc<Client>,
     streams: Rc<Streams>,
 }
 
-/// What the streams of a connection tell it.
+/// The state that a connection shares with its streams.
 struct Streams {
-    /// Limits and timeouts as the latest stream found them.
+    /// The limits and timeouts as the latest stream found them.
     options: RefCell<Arc<ConnectionLimits>>,
     open: Cell<u32>,
     served: Cell<u64>,
-    /// Since when no stream is open.
+    /// The time since which no stream is open.
     idle_since: Cell<Option<Instant>>,
-    /// Whether the connection wrote something since it was last asked, or at its end read something.
+    /// True if the connection wrote something since the last check, or at its end read something.
     moved: Cell<bool>,
-    /// The connection's task: when the last stream ends, its idle time begins.
+    /// The connection's task, which is woken when the last stream ends and its idle time begins.
     connection: RefCell<Option<Waker>>,
-    /// Whether hyper wrote something since it last flushed.
+    /// True if hyper wrote something since it last flushed.
     unflushed: Cell<bool>,
-    /// Streams that wait until all that they have sent so far is written.
+    /// The streams that wait until everything they have sent so far is written.
     flush_awaited: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
@@ -142,8 +142,8 @@ impl Streams {
         }
     }
 
-    /// Returns what is ready once all that streams have sent so far is written, or the connection has ended. The
-    /// connection's task sees to it.
+    /// Returns a receiver that resolves once everything that streams have sent so far is written, or the connection has
+    /// ended. The connection's task notifies it.
     fn flush(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.flush_awaited.borrow_mut().push(sender);
@@ -153,7 +153,7 @@ impl Streams {
         receiver
     }
 
-    /// Notifies the streams that wait for it that all is written. Called when hyper can do no more.
+    /// Notifies the waiting streams that everything is written. It is called when hyper can do no more.
     fn flushed(&self) {
         if !self.unflushed.get() && !self.flush_awaited.borrow().is_empty() {
             for awaiting in self.flush_awaited.take() {
@@ -162,7 +162,7 @@ impl Streams {
         }
     }
 
-    /// To be read and let go of within a poll.
+    /// Returns the present options. The borrow must end within the poll.
     fn options(&self) -> Ref<'_, Arc<ConnectionLimits>> {
         self.options.borrow()
     }
@@ -174,7 +174,7 @@ impl Streams {
         }
     }
 
-    /// Why the connection is to take no further streams, if it is.
+    /// Returns the reason for which the connection takes no further streams, if there is one.
     fn why_end(&self, cx: &mut Context<'_>, guard: &DrainGuard, timer: &Timer) -> Option<&'static str> {
         let (served, options) = (self.served.get(), self.options());
         let first_awaited = self.idle_since.get().filter(|_| served == 0);
@@ -193,7 +193,7 @@ impl Streams {
     }
 }
 
-/// An open stream.
+/// An open stream, which counts until this is dropped.
 struct OpenStream(Rc<Streams>);
 
 impl OpenStream {
@@ -260,7 +260,7 @@ impl StreamService {
         };
         let Reply { mut response, mut log, unsent, .. } = reply;
         if let Some(error) = unsent {
-            // The stream is reset. The record, dropped, says why.
+            // The stream is reset. The dropped log records the reason.
             return Err(error);
         }
         let mut first = first_frame(&mut response.body).await;
@@ -285,7 +285,7 @@ impl StreamService {
         Ok(Response { status, headers, body }.into())
     }
 
-    /// The listener's limits that hyper does not know.
+    /// Checks the listener's limits that hyper does not know.
     fn check(&self, request: &Request) -> Result<(), Error> {
         let options = self.streams.options();
         let limits = &options.limits;
@@ -297,7 +297,7 @@ impl StreamService {
     }
 }
 
-/// Takes the first frame of a body that streams, if it is there. A body that breaks with it can still be answered with the
+/// Takes the first frame of a streamed body, if it is there. If the body breaks with it, a response can still give the
 /// reason.
 async fn first_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, Error>> {
     let Body::Boxed(body) = body else { return None };
@@ -310,8 +310,8 @@ async fn first_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, Error>> {
     .await
 }
 
-/// Brings fields into the form in which HTTP/1 has them: the body knows its length, and Content-Length is written from
-/// that; cookies, which may come in several fields, are one (RFC 9113 §8.2.3).
+/// Converts fields into the form that HTTP/1 has. The body knows its length, and Content-Length is written from that.
+/// Cookies, which may come in several fields, become one (RFC 9113 §8.2.3).
 fn as_http1_has_them(mut headers: Fields) -> Fields {
     headers.remove(header::CONTENT_LENGTH);
     let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();

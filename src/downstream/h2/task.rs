@@ -14,22 +14,22 @@ tokio::task_local! {
     pub(super) static STREAM: Rc<StreamTask>;
 }
 
-/// A stream as the task that serves it and the body that it sends both see it.
+/// The state that a stream's task and its response body share.
 #[derive(Default)]
 pub(super) struct StreamTask {
     pub(super) timer: Timer,
-    /// The body was asked for data since the task last looked.
+    /// True if the body was polled for data since the task's last check.
     pub(super) moved: Cell<bool>,
-    /// The body gave data and was not asked for more: the client has no room.
+    /// True if the body gave data and was not polled for more: the client has no room.
     pub(super) holds_data: Cell<bool>,
-    /// The client took nothing for `timeouts.response_write`.
+    /// True if the client took nothing for `timeouts.response_write`.
     pub(super) cut: Cell<bool>,
-    /// `timeouts.response_write` as its request found it.
+    /// The value of `timeouts.response_write` when the request began.
     pub(super) response_write: Cell<Option<Duration>>,
 }
 
-/// Runs streams on the worker that their connection is on, and ends those whose client takes nothing. What a client lets
-/// pile up in one stream is none of the connection's writes: only here it shows.
+/// An executor that runs streams on the worker of their connection, and ends those whose client takes nothing. Data
+/// that piles up in one stream does not stall the connection's writes, so it only shows here.
 #[derive(Clone, Copy)]
 pub(super) struct OnThisWorker;
 
@@ -43,7 +43,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisWorker {
                 if stream.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                // Only a stream that has been asked for its data has settled how long it may hold some.
+                // A stream has settled how long it may hold data only once it has been polled for some.
                 if task.moved.take() {
                     stall = Some(Stall::new(task.response_write.get()));
                 }

@@ -1,4 +1,4 @@
-//! One try at one endpoint: a connection from its pool, or a new one, and the exchange on it.
+//! One attempt at one endpoint: an idle connection from its pool, or a new one, and the exchange on it.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -20,65 +20,65 @@ use crate::upstream::transport::dial::dial;
 use crate::upstream::transport::h1::client::ExchangeOptions;
 use crate::upstream::transport::h1::exchange::{ReceiveOptions, Received, begin, receive};
 
-/// What one try sends, and how long it may take.
+/// The request that one attempt sends, and the limits on its time.
 pub(crate) struct Attempt<'a> {
     pub(crate) head: OutgoingHead<'a>,
-    /// The request asks for a protocol upgrade.
+    /// True if the client requests a protocol upgrade.
     pub(crate) upgrade: bool,
-    /// Where interim responses go.
+    /// The receiver of interim responses.
     pub(crate) interim: Option<&'a Interim>,
-    /// A connection that was kept must not be trusted.
+    /// True if the attempt must not use a kept connection.
     pub(crate) fresh: bool,
-    /// The request can go to another endpoint if no connection to this one can be opened.
+    /// True if the request can go to another endpoint when no connection to this one can be opened.
     pub(crate) moves_on: bool,
-    /// How the request's body is kept, for another try.
+    /// The buffer that keeps the request's body for another attempt.
     pub(crate) keeping: Option<&'a Keeping>,
     pub(crate) timeouts: &'a RouteTimeouts,
-    /// When the try begins.
+    /// The time at which the attempt begins.
     pub(crate) now: Instant,
-    /// When the whole exchange must be over (`timeouts.request`).
+    /// The deadline of the whole exchange (`timeouts.request`).
     pub(crate) done_by: Option<Instant>,
-    /// The time that the request has waited in queues of pools, this try's included: `pool.acquire_timeout` holds for all of
-    /// its tries together.
+    /// The time that the request has waited in pool queues, this attempt included: `pool.acquire_timeout` covers all
+    /// its attempts together.
     pub(crate) queued: &'a Cell<Duration>,
-    /// The timer of the task that this runs in, and that polls the response's body.
+    /// The timer of the task that runs this attempt and later polls the response's body.
     pub(crate) timer: &'a Timer,
 }
 
-/// Who is told how a try comes by its connection.
+/// An observer of how an attempt obtains its connection.
 pub(crate) trait Progress {
-    /// A kept connection was taken.
+    /// Called when a kept connection is reused.
     fn reused(&mut self);
-    /// A connection is being opened.
+    /// Called when a new connection is being opened.
     fn dialling(&mut self);
-    /// It is open, or could not be opened.
+    /// Called when the new connection is open, or could not be opened.
     fn connected(&mut self);
 }
 
-/// Why a try brought nothing, and what may be done about it.
+/// A failed attempt, with what a retry needs to know.
 pub(crate) struct Failure {
     pub(crate) error: Error,
     pub(crate) kind: FailureKind,
-    /// The request's body, if it is whole: nothing was taken from it, or what was taken is kept.
+    /// The request's body, if it is still whole: nothing was taken from it, or what was taken has been kept.
     pub(crate) body: Option<Body>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// No connection could be opened: TCP or TLS failed, or took too long, or the pool was full of such attempts. Nothing was
-    /// sent.
+    /// No connection could be opened: TCP or TLS failed, took too long, or the pool was full of such attempts. Nothing
+    /// was sent.
     Connect,
-    /// A kept connection turned out to be closed; nothing was sent, or nothing that must not be sent twice.
+    /// A kept connection turned out to be closed. Nothing was sent that must not be sent twice.
     Stale,
-    /// Anything else is final.
+    /// Any other failure, which is final.
     Final,
 }
 
 impl Attempt<'_> {
-    /// Makes the try.
+    /// Runs the attempt.
     ///
     /// # Errors
-    /// No response; whether there may be another try is in the failure.
+    /// Returns a [`Failure`] if there is no response. Its kind decides whether another attempt is possible.
     pub(crate) async fn run(
         &self,
         endpoint: &Endpoint,
@@ -94,7 +94,7 @@ impl Attempt<'_> {
                 let kept = self.keep(&body);
                 (true, begin(connection, &self.head, self.options(self.now), body, kept))
             }
-            // Boxed, as is all that is rare and large: a request should hold no room for what it does not do.
+            // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
             None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
                 Ok(connection) => {
                     let is_kept = connection.is_kept();
@@ -113,7 +113,7 @@ impl Attempt<'_> {
             timer: self.timer,
         };
         receive(response, &receiving).await.map_err(|failure| {
-            // RFC 9110 §9.2.2: what may have been received must be safe to receive twice.
+            // RFC 9110 §9.2.2: a request that may have been received must be safe to receive twice.
             let repeatable = failure.unsent || method.is_idempotent();
             let stale = kept && failure.unanswered && repeatable;
             if !stale && !failure.error.is_client_side() {
@@ -124,8 +124,8 @@ impl Attempt<'_> {
         })
     }
 
-    /// A connection to `endpoint` as soon as its pool allows it, within `head_by`: one that becomes idle, unless it must be
-    /// fresh, or a new one.
+    /// Returns a connection to `endpoint` as soon as its pool permits, before `head_by`: one that becomes idle, unless
+    /// it must be fresh, or a new one.
     async fn connect(
         &self,
         endpoint: &Endpoint,
@@ -138,12 +138,12 @@ impl Attempt<'_> {
         connected.unwrap_or_else(|_elapsed| {
             let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
             if is_dialling.get() {
-                endpoint.warn_failure(&late); // the dial, which was dropped, could not
+                endpoint.warn_failure(&late); // the dropped dial could not log it
             } else {
                 self.count_queued(began);
             }
-            // Another endpoint may be faster, as long as only this try is out of time. A pool that is full of open connections
-            // is no such failure.
+            // If only this attempt is out of time, another endpoint may be faster. A pool full of open connections is
+            // no connect failure, though.
             let is_unconnected = || self.moves_on && endpoint.pool().is_unconnected();
             let is_connect = late == Error::PerTryTimeout && (is_dialling.get() || is_unconnected());
             Err((late, if is_connect { FailureKind::Connect } else { FailureKind::Final }))
@@ -179,7 +179,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Returns the bounds of the wait in a queue. Behind attempts to connect it lasts no longer than one of them.
+    /// Returns the bounds of the wait in a queue. Behind connection attempts, the wait lasts no longer than one of
+    /// them.
     fn bounds(&self) -> WaitBounds {
         let longest = || self.timeouts.connect.unwrap_or(Duration::MAX);
         WaitBounds { queued: self.queued.get(), unconnected: self.moves_on.then(longest) }
@@ -192,18 +193,18 @@ impl Attempt<'_> {
     fn wanted(&self) -> Wanted {
         match () {
             () if self.fresh => Wanted::Fresh,
-            // Should the connection be closed just then, the request cannot go again.
+            // If the server closes the connection at that moment, the request cannot be sent again.
             () if !self.head.method.is_idempotent() => Wanted::Settled,
             () => Wanted::Any,
         }
     }
 
-    /// Begins to keep the body, if the request may go again after a part of it was sent on a kept connection.
+    /// Begins to keep the body, if the request may be sent again after part of it went out on a kept connection.
     fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
         self.keeping.filter(|_| self.head.method.is_idempotent())?.begin(body)
     }
 
-    /// What the exchange needs to know of all this.
+    /// Returns the options of the exchange.
     fn options(&self, now: Instant) -> ExchangeOptions {
         ExchangeOptions {
             now: Some(now),
@@ -216,7 +217,7 @@ impl Attempt<'_> {
     }
 }
 
-/// When the head of the response must be there, and what it is called if it is not.
+/// Returns the deadline of the response head, with the error that reports a missed one.
 fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> Option<(Instant, Error)> {
     let by = earlier(per_try, done_by)?;
     Some((by, if Some(by) == per_try { Error::PerTryTimeout } else { Error::RequestTimeout }))

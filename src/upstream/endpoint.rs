@@ -24,10 +24,10 @@ use crate::net::tls;
 use crate::observe::metrics::PoolReport;
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
-/// One address that requests can go to.
+/// An address that requests can be sent to.
 pub(crate) struct Endpoint {
     origin: Arc<Origin>,
-    /// With a memory of sessions of its own: a server rarely takes its neighbour's tickets.
+    /// Has its own session cache, because a server rarely accepts its neighbour's tickets.
     connector: Option<TlsConnector>,
     address: SocketAddr,
     pool: Arc<Pool>,
@@ -46,12 +46,12 @@ impl Endpoint {
         &self.origin.url
     }
 
-    /// `Host` as this endpoint expects it.
+    /// Returns the `Host` that this endpoint expects.
     pub(crate) fn host(&self) -> &HeaderValue {
         &self.origin.host
     }
 
-    /// Returns path and query as this endpoint gets them: behind its base path.
+    /// Returns path and query as this endpoint receives them: prefixed with its base path.
     pub(crate) fn target<'t>(&self, target: &'t str) -> Cow<'t, str> {
         match &*self.origin.base {
             "" => Cow::Borrowed(target),
@@ -75,26 +75,27 @@ impl Endpoint {
         &self.pool
     }
 
-    /// What TLS is begun with, and the name that is asked for; `None` for plain TCP.
+    /// Returns the TLS connector and the server name to request, or `None` for plain TCP.
     pub(super) fn tls(&self) -> Option<(&TlsConnector, &ServerName<'static>)> {
         self.connector.as_ref().zip(self.origin.tls.as_ref().map(|tls| &tls.server_name))
     }
 
-    /// Says in the log, now and then, that the endpoint fails.
+    /// Logs a rate-limited warning that the endpoint fails.
     pub(crate) fn warn_failure(&self, why: &dyn Display) {
         if let Some(suppressed) = self.warned.passes() {
             tracing::warn!(endpoint = self.url(), address = %self.address, suppressed, "upstream failed: {why}");
         }
     }
 
-    /// Logs, now and then, why a TLS handshake with the endpoint failed.
+    /// Logs a rate-limited warning with the reason of a failed TLS handshake with the endpoint.
     pub(super) fn warn_tls_failure(&self, error: &io::Error) {
         if let Some(tls) = &self.origin.tls {
             self.warn_failure(&tls::server_failure(error, tls.settings()));
         }
     }
 
-    /// Logs, now and then, why an exchange failed. `broken` is the error at which reading ended: one of TLS says more.
+    /// Logs a rate-limited warning with the reason of a failed exchange. `broken` is the error that ended reading; a TLS
+    /// error says more than `failure`.
     pub(super) fn warn_broken(&self, failure: &Error, broken: Option<&io::Error>) {
         match broken.filter(|error| tls::is_about_tls(error)) {
             Some(error) => self.warn_tls_failure(error),
@@ -102,7 +103,7 @@ impl Endpoint {
         }
     }
 
-    /// The pool's numbers, with the names that are known here.
+    /// Returns the pool's numbers, with the names that only the endpoint knows.
     pub(crate) fn report(&self) -> PoolReport {
         PoolReport {
             endpoint: self.origin.url.clone(),
@@ -112,20 +113,19 @@ impl Endpoint {
     }
 }
 
-/// The endpoints of an upstream at one moment.
+/// A snapshot of the endpoints of an upstream.
 pub(crate) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
     balancer: RoundRobin,
 }
 
 impl EndpointSet {
-    /// A set of endpoints with their weights.
+    /// Returns a set of endpoints with these weights.
     pub(crate) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>) -> Self {
         let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
         Self { balancer: RoundRobin::new(&weights), endpoints }
     }
 
-    /// Returns the number of endpoints.
     pub(crate) fn len(&self) -> usize {
         self.endpoints.len()
     }
@@ -134,13 +134,13 @@ impl EndpointSet {
         self.endpoints.iter()
     }
 
-    /// Endpoints in the order in which to try them.
+    /// Returns the endpoints in the order in which to try them.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.balancer.candidates().filter_map(|index| self.endpoints.get(index))
     }
 }
 
-/// Where the requests of a route go.
+/// The endpoints that the requests of a route are sent to.
 pub(crate) struct Upstream {
     endpoints: ArcSwap<EndpointSet>,
     changed: Notify,
@@ -151,11 +151,11 @@ impl Upstream {
         Arc::new(Self { endpoints: ArcSwap::from_pointee(endpoints), changed: Notify::new() })
     }
 
-    /// The endpoints as of now. Before a name was looked up for the first time there are none: then they are
-    /// waited for.
+    /// Returns the current endpoints. There are none until a name has been resolved for the first time; this waits for
+    /// the first one.
     ///
     /// # Errors
-    /// [`Error::Unresolved`] when there are still none after `timeout`.
+    /// Returns [`Error::Unresolved`] if there are still none after `timeout`.
     pub(crate) async fn endpoints(
         &self,
         timeout: Option<Duration>,
@@ -179,7 +179,7 @@ impl Upstream {
         }
     }
 
-    /// The endpoints as of now, whoever they are.
+    /// Returns the current endpoints, which may be none.
     pub(crate) fn current(&self) -> Arc<EndpointSet> {
         self.endpoints.load_full()
     }

@@ -1,4 +1,4 @@
-//! What the addresses of one endpoint URL have in common, and when it is the same as before a reload.
+//! The part that all addresses of an endpoint URL share, and whether it is the same as before a reload.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,42 +12,42 @@ use crate::config::load::files::{FileMark, Files};
 use crate::config::{self, EndpointUrl, Scheme};
 use crate::net::tls;
 
-/// The server that an endpoint URL stands for, whatever its addresses are.
+/// The server that an endpoint URL names, whatever its addresses are.
 pub(crate) struct Origin {
     /// Scheme, host, port and base path: `https://api.example.com:8443/v2`.
     pub(crate) url: String,
     /// The base path, empty for none.
     pub(crate) base: Box<str>,
-    /// `Host` as this origin expects it.
+    /// The `Host` that this origin expects.
     pub(crate) host: HeaderValue,
     pub(crate) tls: Option<OriginTls>,
-    /// When a name whose addresses are known is looked up again, where that is still to come. Kept here, so that frequent
-    /// reloads do not put it off for ever.
+    /// The time of the next scheduled resolution of a name that has addresses. It is kept here so that frequent reloads
+    /// do not postpone it for ever.
     next_lookup: Mutex<Option<Instant>>,
 }
 
 impl PartialEq for Origin {
-    /// Whether both stand for the same server, spoken to in the same way.
+    /// Returns true if both are the same server, spoken to in the same way.
     fn eq(&self, other: &Self) -> bool {
         self.url == other.url && self.host == other.host && self.tls == other.tls
     }
 }
 
-/// How TLS is spoken to an origin.
+/// The TLS settings of an origin.
 pub(crate) struct OriginTls {
     shared: SharedTls,
-    /// The name that is asked for (SNI), and that the certificate has to carry.
+    /// The name that the handshake requests (SNI) and that the certificate must carry.
     pub(crate) server_name: ServerName<'static>,
 }
 
-/// The TLS that all the origins of an upstream have in common.
+/// The TLS configuration that all origins of an upstream share.
 #[derive(Clone)]
 pub(super) struct SharedTls {
     config: Arc<ClientConfig>,
     identity: Arc<TlsIdentity>,
 }
 
-/// What a TLS configuration was made of: the same makes the same, and there is no need for another one.
+/// The inputs of a TLS configuration. Equal inputs yield an equal configuration, which can be reused.
 #[derive(PartialEq)]
 struct TlsIdentity {
     settings: tls::ClientTls,
@@ -56,10 +56,10 @@ struct TlsIdentity {
 }
 
 impl Origin {
-    /// The origin of `url`; `shared` is there for an `https` one.
+    /// Builds the origin of `url`. `shared` is present if any endpoint of the upstream uses `https`.
     ///
     /// # Errors
-    /// Its server name is none.
+    /// Returns an error if its server name is not a valid one.
     pub(super) fn build(
         url: &EndpointUrl,
         settings: &config::UpstreamTls,
@@ -73,7 +73,7 @@ impl Origin {
             }
             _ => None,
         };
-        // An authority that was parsed consists of what a field value may have.
+        // A parsed authority contains only what a field value may.
         let host =
             HeaderValue::try_from(url.authority()).unwrap_or(const { HeaderValue::from_static("localhost") });
         let base = url.base.as_str().into();
@@ -109,17 +109,18 @@ impl OriginTls {
 }
 
 impl PartialEq for OriginTls {
-    /// Whether the one's connections are as good as the other's.
+    /// Returns true if connections of one can serve the other.
     fn eq(&self, other: &Self) -> bool {
         self.shared.identity == other.shared.identity && self.server_name == other.server_name
     }
 }
 
 impl SharedTls {
-    /// The TLS of an upstream: that from before where it is made of the same, so that its sessions can be resumed.
+    /// Builds the TLS configuration of an upstream, or reuses `before` if its inputs are equal, so that its sessions
+    /// can be resumed.
     ///
     /// # Errors
-    /// For each file that cannot be used.
+    /// Returns an error for each file that cannot be used.
     pub(super) fn build(
         settings: &config::UpstreamTls,
         before: Option<&SharedTls>,
@@ -136,7 +137,7 @@ impl SharedTls {
     }
 }
 
-/// All that decides what a configuration becomes, but for the name of the server.
+/// Returns everything that determines a TLS configuration, except the server's name.
 fn identity_of(settings: &config::UpstreamTls, files: &Files) -> TlsIdentity {
     let pair = settings.client.as_ref();
     let identity = pair.map(|pair| tls::IdentityFiles { cert: pair.cert.clone(), key: pair.key.clone() });

@@ -1,4 +1,4 @@
-//! Which endpoint a request goes to. A balancer a file; each answers candidates in the order of trying.
+//! Load balancing. Each balancer has its own file and returns candidates in the order of trying.
 
 mod round_robin;
 

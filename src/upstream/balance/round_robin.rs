@@ -1,24 +1,24 @@
-//! Each endpoint in its turn, as often as its weight says.
+//! Weighted round robin: each endpoint gets as many turns as its weight.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Turns in one round, at most: greater weights are scaled down to fit.
+/// The most turns in one round; greater weights are scaled down to fit.
 const ROUND_MAX: u64 = 4096;
 
-/// The order of a round, and where the process is in it.
+/// The order of a round, and the process's position in it.
 pub(crate) struct RoundRobin {
-    /// Indices of endpoints, evenly mixed.
+    /// The indices of endpoints, evenly mixed.
     round: Vec<usize>,
     next: AtomicUsize,
 }
 
 impl RoundRobin {
-    /// A balancer for endpoints with these weights, each at least 1.
+    /// Returns a balancer for endpoints with these weights, each at least 1.
     pub(crate) fn new(weights: &[u32]) -> Self {
         Self { round: mix(&scale(weights)), next: AtomicUsize::new(0) }
     }
 
-    /// Endpoints in the order in which to try them: all of them, each once.
+    /// Returns all endpoints in the order in which to try them, each once.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = usize> {
         let length = self.round.len();
         let start = if length > 1 { self.next.fetch_add(1, Ordering::Relaxed) } else { 0 };
@@ -28,7 +28,7 @@ impl RoundRobin {
         });
         let mut first = None;
         let mut tried = Vec::new();
-        // The first candidate, nearly always the only one asked for, costs no memory.
+        // The first candidate, nearly always the only one needed, allocates nothing.
         turns.filter(move |index| match first {
             None => {
                 first = Some(*index);
@@ -43,7 +43,7 @@ impl RoundRobin {
     }
 }
 
-/// Weights as small as their proportions allow.
+/// Scales the weights down as far as their proportions allow.
 fn scale(weights: &[u32]) -> Vec<u64> {
     let divisor = weights.iter().copied().map(u64::from).fold(0, gcd).max(1);
     let weights: Vec<u64> = weights.iter().map(|weight| u64::from(*weight) / divisor).collect();
@@ -58,7 +58,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Spreads each endpoint's turns over the round: at every turn the one that is furthest behind is next.
+/// Spreads each endpoint's turns over the round. The one that is furthest behind gets the next turn.
 fn mix(weights: &[u64]) -> Vec<usize> {
     let sum: u64 = weights.iter().sum();
     let total = i64::try_from(sum).unwrap_or(i64::MAX);
@@ -69,7 +69,7 @@ fn mix(weights: &[u64]) -> Vec<usize> {
         for (credit, weight) in credit.iter_mut().zip(&weights) {
             *credit += weight;
         }
-        // The first of the richest, so that equal weights go in the order of the file.
+        // Take the first of equals, so that equal weights follow the order of the file.
         let Some((index, credit)) = credit.iter_mut().enumerate().rev().max_by_key(|(_, credit)| **credit)
         else {
             break;

@@ -1,4 +1,4 @@
-//! A request of the gateway's own, with its response as a whole: what a filter asks of an upstream.
+//! Requests of the gateway's own, with their response as a whole: the calls that filters make to upstreams.
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +23,7 @@ use crate::http::h1::output::OutgoingHead;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::transport::h1::exchange::Received;
 
-/// A request of the gateway's own, fit to be sent.
+/// A request of the gateway's own that is valid to send.
 #[derive(Debug)]
 pub(crate) struct OwnRequest {
     method: Method,
@@ -32,7 +32,7 @@ pub(crate) struct OwnRequest {
     body: Bytes,
 }
 
-/// What came back, as a whole.
+/// A whole response.
 #[derive(Debug)]
 pub(crate) struct OwnResponse {
     pub(crate) status: StatusCode,
@@ -41,27 +41,28 @@ pub(crate) struct OwnResponse {
     pub(crate) trailers: Option<Fields>,
 }
 
-/// What holds for all tries of a call.
+/// The limits that hold for all attempts of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct CallLimits<'a> {
-    /// `request` and `per_try` hold as they do for a client's request.
+    /// The route's timeouts. `request` and `per_try` hold as they do for a client's request.
     pub(crate) timeouts: &'a RouteTimeouts,
-    /// When the last byte of the response must be there.
+    /// The deadline of the last byte of the response.
     pub(crate) done_by: Instant,
-    /// The largest body of a response.
+    /// The size of the largest response body accepted.
     pub(crate) body_bytes_max: usize,
-    /// Whether the connection may be kept (`pool.keep_alive`).
+    /// True if the connection may be kept (`pool.keep_alive`).
     pub(crate) keep_alive: bool,
-    /// The letter case of field names. The caller gets those of the response in lower case.
+    /// The letter case of field names as sent. The response's names arrive in lower case.
     pub(crate) header_case: HeaderCase,
 }
 
 impl OwnRequest {
-    /// A request for `target`, a path with or without a query, which goes behind the base path of the endpoint. What `headers` say of the connection, of the body's framing and
-    /// of expectations is left out: that is for the gateway to say. Without a `Host` the endpoint's is sent.
+    /// Returns a request for `target`, a path with or without a query, which is appended to the base path of the
+    /// endpoint. Fields about the connection, the body's framing and expectations are removed from `headers`: the
+    /// gateway sets those itself. Without a `Host`, the endpoint's is sent.
     ///
-    /// `None` for what cannot be sent: CONNECT, or a target that does not begin with `/`, or has a fragment, or
-    /// anything but visible ASCII in it.
+    /// Returns `None` if the request cannot be sent: its method is CONNECT, or its target does not begin with `/`, has
+    /// a fragment, or has anything but visible ASCII in it.
     pub(crate) fn new(method: Method, target: String, mut headers: Fields, body: Bytes) -> Option<Self> {
         let is_sendable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
         let is_target = target.starts_with('/') && target.bytes().all(is_sendable);
@@ -69,19 +70,19 @@ impl OwnRequest {
             return None;
         }
         forward::remove_hop_by_hop(&mut headers);
-        // Trailers are read anyway: this is about the connection, and of no use to whoever asks.
+        // Trailers are read anyway, and TE concerns only the connection, so it is of no use to the caller.
         headers.remove(header::TE);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::TRAILER);
         headers.remove(header::EXPECT);
-        // Exactly one, or none.
+        // Send exactly one Host, or none.
         if let Some(host) = headers.remove(header::HOST) {
             headers.insert(header::HOST, host);
         }
         Some(Self { method, target, headers, body })
     }
 
-    /// Method and target, for people.
+    /// Returns method and target, for logs.
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
@@ -107,19 +108,19 @@ impl OwnRequest {
     }
 }
 
-/// Sends a request to `upstream` and reads the response. Connections are the pool's, and so is the place in its queue. Where
-/// none can be opened the next endpoint is asked, each once; a kept one that turns out closed is replaced once, if the request
-/// may be sent again.
+/// Sends a request to `upstream` and reads the response. It shares the pool's connections and its queue. If no
+/// connection can be opened, the next endpoint is tried, each once. A kept connection that turns out to be closed is
+/// replaced once, if the request may be sent again.
 ///
 /// # Errors
-/// There is no response, or not all of it: [`Error::RequestTimeout`] when the time is over, [`Error::ResponseTooLarge`], and
-/// whatever fails a client's request.
+/// Returns an error if the response is missing or incomplete: [`Error::RequestTimeout`] when the time is over,
+/// [`Error::ResponseTooLarge`], and any error that can fail a client's request.
 pub(crate) async fn call(
     upstream: &Upstream,
     request: &OwnRequest,
     limits: CallLimits<'_>,
 ) -> Result<OwnResponse, Error> {
-    // Its own, because a timer belongs to one task, and nobody says which this is.
+    // A timer belongs to one task, and the caller's task is unknown here, so the call has its own timer.
     let timer = Timer::default();
     let done_by = earlier(Some(limits.done_by), deadline(limits.timeouts.request));
     let whole = async {
@@ -129,7 +130,7 @@ pub(crate) async fn call(
     timer.within(done_by, whole).await.unwrap_or(Err(Error::RequestTimeout))
 }
 
-/// Sends the request until there is a response, or no further try is allowed.
+/// Sends the request until there is a response, or no further attempt is permitted.
 async fn receive(
     upstream: &Upstream,
     request: &OwnRequest,
@@ -140,7 +141,7 @@ async fn receive(
     let endpoints = upstream.endpoints(limits.timeouts.connect, timer).await?;
     let mut candidates = endpoints.candidates();
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut unasked = endpoints.len().saturating_sub(1);
+    let mut untried = endpoints.len().saturating_sub(1);
     let (mut fresh, queued) = (false, Cell::new(Duration::ZERO));
     loop {
         let attempt = Attempt {
@@ -154,8 +155,8 @@ async fn receive(
             upgrade: false,
             interim: None,
             fresh,
-            moves_on: unasked > 0,
-            keeping: None, // it is in memory
+            moves_on: untried > 0,
+            keeping: None, // the body is in memory
             now: Instant::now(),
             timeouts: limits.timeouts,
             done_by,
@@ -169,7 +170,7 @@ async fn receive(
         let next = match failure.kind {
             FailureKind::Stale if !fresh => Some(endpoint),
             FailureKind::Connect => {
-                unasked = unasked.saturating_sub(1);
+                untried = untried.saturating_sub(1);
                 candidates.next()
             }
             FailureKind::Stale | FailureKind::Final => None,
@@ -182,7 +183,7 @@ async fn receive(
     }
 }
 
-/// The response with all of its body.
+/// Collects the response with all of its body.
 async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnResponse, Error> {
     let Received { status, mut headers, mut body, .. } = received;
     forward::clean_response(status, &mut headers, None).map_err(|_| Error::UnexpectedUpgrade)?;
@@ -205,7 +206,7 @@ async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnRespons
     Ok(OwnResponse { status, headers, body: bytes.freeze(), trailers: trailers.map(Fields::from) })
 }
 
-/// There is no access log line for what nobody asked of the gateway.
+/// An observer that records nothing: only clients' requests have a line in the access log.
 struct Unwatched;
 
 impl Progress for Unwatched {

@@ -1,4 +1,4 @@
-//! Calls on real sockets.
+//! Tests of calls on real sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
@@ -17,7 +17,7 @@ use crate::upstream::targets::Targets;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Calls an upstream with these endpoints, on the only worker there is.
+/// A caller of an upstream with these endpoints, on the only worker.
 struct Caller {
     upstream: Arc<Upstream>,
     timeouts: RouteTimeouts,
@@ -61,7 +61,7 @@ impl Caller {
         self.call(&request("GET", &[], b"")).await.map(|response| response.body)
     }
 
-    /// The number of requests that were sent again.
+    /// Returns the number of requests that were sent again.
     fn retried(&self) -> u64 {
         self.upstream.current().iter().map(|endpoint| endpoint.report().retried).sum()
     }
@@ -160,7 +160,7 @@ async fn a_body_has_a_limit_however_it_is_framed() {
             assert_eq!(caller.get().await.as_deref(), expected.as_ref().copied(), "{limit}: {framed}");
         }
     }
-    // Of a body that is too long by its length nothing is waited for; one that is not there has no limit.
+    // A body whose length is too long is rejected at once. A response without a body has no limit.
     let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n");
     let caller = Caller { body_bytes_max: 0, ..Caller::of(&origin) };
     assert_eq!(caller.get().await, Err(Error::ResponseTooLarge));
@@ -181,7 +181,8 @@ async fn a_call_tries_the_next_endpoint_if_no_connection_can_be_opened() {
     assert_eq!(caller.retried(), 1, "each was asked once");
 }
 
-/// Answers the first request on a connection and closes instead of answering the second, as the first `stale` connections do.
+/// Returns an origin that responds to the first request on a connection. On the first `stale` connections it closes
+/// instead of responding to the second.
 fn stale(stale: usize) -> Origin {
     Origin::script(move |mut connection: Connection| async move {
         while connection.read_request().await.is_some() {
@@ -225,7 +226,7 @@ async fn a_call_ends_at_its_deadline_in_every_phase() {
         "",
         "HTTP/1.1 200 OK\r\ncontent-le",
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no",
-        // Of a client's event stream this would not be the end.
+        // For a client's event stream this deadline would not apply.
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n",
     ];
     let time = Duration::from_millis(30);

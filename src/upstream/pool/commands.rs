@@ -1,4 +1,4 @@
-//! What a worker is asked by others to do with the idle connections that only it can reach.
+//! Commands between workers about idle connections, which only their own worker can reach.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,31 +10,31 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Pool;
 use crate::upstream::pool::idle;
 
-/// Where each worker hears what a pool wants of the connections that it has idle.
+/// The channel to each worker, by which pools command its idle connections.
 pub(crate) type WorkerChannels = Arc<[WorkerChannel]>;
 
-/// What a worker is asked to do with its idle connections of a pool.
+/// A command to a worker about its idle connections of a pool.
 enum PoolCommand {
-    /// Another worker's request waits, and the limits leave no other way: give one.
+    /// Give one: another worker's request waits, and the limits leave no other way.
     Offer(Arc<Pool>),
-    /// The limits have changed, or the pool is retired: close what is no longer wanted.
+    /// Close what is no longer wanted: the limits have changed, or the pool is retired.
     LimitsChanged(Arc<Pool>),
 }
 
-/// A mailbox, as others see it.
+/// The sending end of a worker's channel.
 pub(crate) struct WorkerChannel {
     pool_commands: mpsc::Sender<PoolCommand>,
     overdue: Arc<AtomicBool>,
 }
 
-/// A mailbox, as its worker sees it.
+/// The receiving end of a worker's channel.
 pub(crate) struct PoolCommands {
     pool_commands: mpsc::Receiver<PoolCommand>,
-    /// A review did not fit in: the worker is to review all of its pools.
+    /// True if a command did not fit in the channel. The worker then reviews all its pools.
     overdue: Arc<AtomicBool>,
 }
 
-/// A mailbox for `capacity` letters, and what its worker opens them with.
+/// Returns the two ends of a channel for `capacity` commands.
 pub(crate) fn worker_channel(capacity: usize) -> (WorkerChannel, PoolCommands) {
     let (sender, receiver) = mpsc::channel(capacity);
     let overdue = Arc::new(AtomicBool::new(false));
@@ -45,25 +45,26 @@ pub(crate) fn worker_channel(capacity: usize) -> (WorkerChannel, PoolCommands) {
 }
 
 impl WorkerChannel {
-    /// Asks for an idle connection of `pool`; whether the letter fitted in.
+    /// Asks for an idle connection of `pool`. Returns true if the command fitted in the channel.
     pub(super) fn offer(&self, pool: &Arc<Pool>) -> bool {
         self.pool_commands.try_send(PoolCommand::Offer(pool.clone())).is_ok()
     }
 
-    /// Asks for a review of `pool`, which is never lost: a full mailbox makes the worker review all of its pools.
+    /// Requests a review of `pool`. The request is never lost: if the channel is full, the worker reviews all its
+    /// pools.
     pub(super) fn limits_changed(&self, pool: &Arc<Pool>) {
         if let Err(TrySendError::Full(command)) =
             self.pool_commands.try_send(PoolCommand::LimitsChanged(pool.clone()))
         {
             self.overdue.swap(true, SeqCst);
-            // The worker looks at that with its next letter. If it has opened the last one meanwhile, this is it.
+            // The worker checks the flag at its next command. If it has taken the last one meanwhile, this is the next.
             drop(self.pool_commands.try_send(command));
         }
     }
 }
 
 impl PoolCommands {
-    /// Opens letters as they come, on the worker that they are for, as long as anybody can write one.
+    /// Executes commands as they come, on the worker that they are for, until all senders are gone.
     pub(crate) async fn open(mut self) {
         while let Some(command) = self.pool_commands.recv().await {
             if self.overdue.swap(false, SeqCst) {
@@ -79,7 +80,7 @@ impl PoolCommand {
         match self {
             PoolCommand::Offer(pool) => {
                 pool.give_idle_to_waiters();
-                // Gone meanwhile, or not enough for all who wait: the next worker that has some is asked.
+                // The idle connections may be gone, or too few for all waiters: ask the next worker that has some.
                 pool.ask_other_workers();
             }
             PoolCommand::LimitsChanged(pool) => pool.close_unwanted_idle(),

@@ -1,4 +1,4 @@
-//! A pooled connection, and the reasons for which one ends.
+//! A pooled connection, and the reasons for closing one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -11,12 +11,12 @@ use crate::net::stream::{Arrived, Stream};
 use crate::upstream::pool::Slot;
 use crate::upstream::transport::h1::client::Unusable;
 
-/// Why an upstream connection was closed.
+/// The reason for which an upstream connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// Idle for `pool.idle_timeout`, or for as long as the server said that it would keep it.
+    /// It was idle for `pool.idle_timeout`, or for as long as the server promised to keep it.
     IdleTimeout,
-    /// Older than `pool.max_lifetime`.
+    /// It was older than `pool.max_lifetime`.
     Lifetime,
     /// It had served `pool.max_requests`.
     MaxRequests,
@@ -24,29 +24,29 @@ pub(crate) enum CloseReason {
     MaxIdle,
     /// More than `pool.max_connections` were open, since the limit was lowered.
     MaxConnections,
-    /// `pool.keep_alive: false`.
+    /// `pool.keep_alive` is `false`.
     KeepAliveOff,
-    /// The peer closed it, or said that it would.
+    /// The peer closed it, or announced that it would.
     Peer,
-    /// Bytes came that nobody had asked for.
+    /// Unrequested bytes arrived.
     UnexpectedBytes,
-    /// An I/O or protocol error.
+    /// There was an I/O or protocol error.
     Error,
     /// A timeout ended the exchange.
     Timeout,
-    /// The exchange was given up before its end: the client left, or had enough.
+    /// The exchange was abandoned before its end: the client left, or had enough.
     Cancelled,
     /// It was handed to an upgraded protocol, which has ended.
     Upgraded,
-    /// Made room for a new one, because another kept connection had turned out to be dead, or because this one was in doubt
+    /// It made room for a new connection, because another kept one was found closed or because this one was in doubt
     /// (see [`Connection::is_in_doubt`]).
     Replaced,
-    /// Its endpoint is gone: from DNS, from the configuration, or because the process stops.
+    /// Its endpoint is gone from DNS or from the configuration, or the process stops.
     Drained,
 }
 
 impl CloseReason {
-    /// The label in `/pools` and in the metrics.
+    /// Returns its label in `/pools` and in the metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             CloseReason::IdleTimeout => "idle_timeout",
@@ -77,46 +77,49 @@ impl From<Unusable> for CloseReason {
     }
 }
 
-/// Since when a connection is open, and how its lifetime differs from its neighbours'.
+/// The time at which a connection was opened, and its share of the lifetime limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Age {
     opened: Instant,
-    /// Its lifetime, in ten-thousandths of the limit: connections that were opened together do not end together.
+    /// The lifetime in ten-thousandths of the limit. It varies so that connections opened together do not expire
+    /// together.
     share: u32,
 }
 
 impl Age {
-    /// The age of a connection that was just opened: its lifetime will be the limit, give or take a tenth.
+    /// Returns the age of a connection that was just opened. Its lifetime will be the limit, give or take a tenth.
     pub(crate) fn begin() -> Self {
-        // Each RandomState has keys of its own: a hash by it is a random number.
+        // Each RandomState has its own keys, so a hash by it is a random number.
         let random = u32::try_from(RandomState::new().hash_one(()) % 2001).unwrap_or(1000);
         Self { opened: Instant::now(), share: 9_000 + random }
     }
 
-    /// When it is too old under this limit.
+    /// Returns the time at which it is too old under this limit.
     pub(crate) fn expires(self, max_lifetime: Option<Duration>) -> Option<Instant> {
         let lifetime = max_lifetime?.saturating_mul(self.share) / 10_000;
-        // Beyond what the clock can hold is as good as never.
+        // A time beyond what the clock can hold is as good as never.
         self.opened.checked_add(lifetime)
     }
 }
 
-/// What a server's responses tell of whether it keeps a connection.
+/// The evidence in a server's responses that it keeps a connection open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
-    /// Each response said how long it is, or that the connection stays.
+    /// Each response had a length, or said that the connection persists.
     Given,
-    /// The last response had no body by rule, and said neither. A server that ends its bodies by closing closes now.
+    /// The last response had no body by rule, and said neither. A server that ends its bodies by closing would close
+    /// now.
     Silent,
-    /// The connection has served another request after such a response, or was idle for a while: silence means that it stays.
+    /// The connection has served another request after such a response, or was idle for a while. Silence means that it
+    /// persists.
     Proven,
 }
 
 impl Word {
-    /// Returns the word after one more response.
+    /// Returns the evidence after one more response.
     pub(crate) fn after(self, is_silent: bool) -> Self {
         match self {
-            // It had been silent, and answered this request all the same.
+            // The server had been silent, but responded to this request all the same.
             Word::Silent | Word::Proven => Word::Proven,
             Word::Given if is_silent => Word::Silent,
             Word::Given => Word::Given,
@@ -124,70 +127,71 @@ impl Word {
     }
 }
 
-/// How long a connection must have been idle after a silent response before a request that cannot go again uses it.
+/// The time that a connection must be idle after a silent response before a request that cannot be retried uses it.
 ///
-/// Measured on a busy machine (ten runnable threads on two cores), from a response's head to the FIN behind it: a server that
-/// closes at once does so within 0.04 ms in 99.9 % of 2,000 cases and 15 ms in all; one that closes 1 ms later within 21 ms and
-/// 86 ms; Python's `http.server` (HTTP/1.0) within 3.3 ms. Servers that speak HTTP/1.1 on purpose (Node, Python) kept all.
+/// Measured on a busy machine (ten runnable threads on two cores), from a response's head to the FIN behind it: a
+/// server that closes at once does so within 0.04 ms in 99.9 % of 2,000 cases and within 15 ms in all; one that closes
+/// 1 ms later, within 21 ms and 86 ms; Python's `http.server` (HTTP/1.0), within 3.3 ms. Servers that speak HTTP/1.1 on
+/// purpose (Node, Python) kept all connections open.
 pub(crate) const SETTLING: Duration = Duration::from_millis(100);
 
-/// An open connection that is in nobody's use, or just about to be.
+/// An open connection that is idle or about to be used.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
-    /// Its place in the pool's count. Dropped without a reason, the connection counts as cancelled.
+    /// Its slot in the pool's count. Dropped without a reason, the connection counts as cancelled.
     pub(crate) slot: Slot,
-    /// Requests that it has served.
+    /// The number of requests that it has served.
     pub(crate) served: u64,
-    /// Whether it was kept for a while: its peer may have closed it unnoticed.
+    /// True if it was kept for a while, so that its peer may have closed it unnoticed.
     pub(crate) kept: bool,
-    /// Its last response had no body by rule. A server that sends one all the same does so unasked, and perhaps
-    /// only now.
+    /// True if its last response had no body by rule. A server that sends one all the same may send it only now.
     pub(crate) bodiless: bool,
-    /// What its responses told of whether it stays.
+    /// The evidence in its responses that it persists.
     pub(crate) word: Word,
     pub(crate) age: Age,
-    /// How long the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
+    /// The time that the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
     pub(crate) server_keeps: Option<Duration>,
 }
 
 impl Connection {
-    /// Closes it.
+    /// Closes the socket, then frees its slot.
     pub(crate) fn close(mut self, reason: CloseReason) {
-        // Says goodbye where TLS wants it, as far as that goes without waiting.
+        // Send the TLS close alert, as far as that is possible without waiting.
         let stream = std::pin::Pin::new(&mut self.stream);
         let _best_effort =
             tokio::io::AsyncWrite::poll_shutdown(stream, &mut Context::from_waker(Waker::noop()));
-        // The place is free only once the socket is gone: there are never more sockets than places.
+        // Free the slot only once the socket is gone: there are never more sockets than slots.
         drop(self.stream);
         self.slot.close(reason);
     }
 
-    /// Returns true if its server may be about to close it, unless it was idle for [`SETTLING`] since its last response.
+    /// Returns true if its server may be about to close it, unless it was idle for [`SETTLING`] since its last
+    /// response.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.word == Word::Silent
     }
 
-    /// Notes that it was idle for so long that silence means that it stays.
+    /// Notes that it was idle for so long that silence means that it persists.
     pub(crate) fn settle(&mut self) {
         if self.word == Word::Silent {
             self.word = Word::Proven;
         }
     }
 
-    /// Whether it was kept for a while: its peer may have closed it unnoticed.
+    /// Returns true if it was kept for a while, so that its peer may have closed it unnoticed.
     pub(crate) fn is_kept(&self) -> bool {
         self.kept
     }
 
-    /// Whether a body has come that the last response must not have: the next client would take it for its answer.
-    /// What the reactor has yet to hear of counts, too. Asking the kernel each time would be a third system call for
-    /// every request; a message whose end both sides agree on needs none.
+    /// Returns true if a body has arrived that the last response must not have: the next client would take it for its
+    /// response. Bytes that the reactor has not yet seen count, too. Asking the kernel each time would be a third
+    /// system call for every request; a message whose end both sides agree on needs none.
     pub(crate) fn has_forbidden_body(&mut self) -> bool {
         self.bodiless && self.stream.has_arrived()
     }
 
-    /// Finds out, without waiting, whether an idle connection has died; `cx` is woken when it does later.
+    /// Checks, without waiting, whether an idle connection is dead. Wakes `cx` when it dies later.
     pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         match self.bodiless.then(|| self.stream.arrived()).flatten() {
             Some(Arrived::Bytes) => return Poll::Ready(CloseReason::UnexpectedBytes),
@@ -200,7 +204,8 @@ impl Connection {
         polled.map(|result| match result {
             Ok(()) if read.filled().is_empty() => CloseReason::Peer,
             Ok(()) => CloseReason::UnexpectedBytes,
-            // Many servers end TLS without saying so: as good as any other end where no response is under way.
+            // Many servers end TLS without a close alert. That is as good as any other end while no response is
+            // expected.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
                 CloseReason::Peer
             }

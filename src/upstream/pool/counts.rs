@@ -1,4 +1,4 @@
-//! A pool's numbers: one set per worker, added up for a report.
+//! The numbers of a pool: one set for each worker, summed up for a report.
 
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Pool;
 use crate::observe::metrics::{Counter, PoolReport, ReasonCounts, sum_reasons};
 
-/// What a worker counts.
+/// The counters of one worker.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) idle: AtomicI64,
@@ -23,7 +23,7 @@ pub(super) struct Counts {
 }
 
 impl Pool {
-    /// The numbers as of now, without the names that only the owner of the pool knows.
+    /// Returns the current numbers, without the names that only the owner of the pool knows.
     pub(crate) fn report(&self) -> PoolReport {
         let (open, connecting, pending) = {
             let queue = self.lock();

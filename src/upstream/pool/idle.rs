@@ -1,8 +1,8 @@
 //! The idle connections of a worker: newest first, watched for their end.
 //!
-//! They live in the worker's own memory, so that taking one and giving it back touches nothing shared but the
-//! counters. One task per worker, the keeper, is woken when an idle connection's peer closes it or sends what
-//! nobody asked for, and when the next one has been idle for too long.
+//! They live in the worker's own memory, so taking one and giving it back touches nothing shared but the counters. Each
+//! worker has one task, the keeper. It is woken when an idle connection's peer closes it or sends unrequested bytes,
+//! and when the next connection has been idle for too long.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -44,16 +44,16 @@ impl Hasher for PoolHasher {
 #[derive(Default)]
 struct Store {
     pools: HashMap<u64, VecDeque<Idle>, BuildHasherDefault<PoolHasher>>,
-    /// The keeper's waker: idle connections are polled with it.
+    /// The keeper's waker, with which idle connections are polled.
     keeper: Option<Waker>,
-    /// When the keeper looks next by itself.
+    /// The time at which the keeper wakes by itself.
     next_check: Option<Instant>,
 }
 
 struct Idle {
     connection: Connection,
     since: Instant,
-    /// When it ends by itself under the present limits, and why.
+    /// The time at which it expires under the present limits, and the reason.
     ends: Option<(Instant, CloseReason)>,
 }
 
@@ -67,12 +67,12 @@ impl Idle {
         Self { connection, since, ends }
     }
 
-    /// Why its time is up, if so.
+    /// Returns the reason if its time is up.
     fn is_over(&self, now: Instant) -> Option<CloseReason> {
         self.ends.filter(|(at, _)| *at <= now).map(|(_, reason)| reason)
     }
 
-    /// Why it must not be used any more, if so.
+    /// Returns the reason if it must no longer be used.
     fn ended(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<CloseReason> {
         self.is_over(now).or_else(|| match self.connection.poll_dead(cx) {
             Poll::Ready(reason) => Some(reason),
@@ -108,8 +108,8 @@ pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettin
     });
 }
 
-/// Judges this worker's idle connections of `pool` by limits that have changed: those that are no longer wanted
-/// are closed, the others end when they would have if these limits had held from their beginning.
+/// Applies changed limits to this worker's idle connections of `pool`. Those that are no longer wanted are closed. The
+/// others expire when they would have if these limits had applied from the start.
 pub(crate) fn apply_limits(pool: &Pool, settings: &PoolSettings) {
     let now = Instant::now();
     STORE.with_borrow_mut(|store| {
@@ -124,14 +124,14 @@ pub(crate) fn apply_limits(pool: &Pool, settings: &PoolSettings) {
                 }
             }
         }
-        // It may have to look earlier than it knows.
+        // The keeper may have to wake earlier than scheduled.
         if let Some(keeper) = &store.keeper {
             keeper.wake_by_ref();
         }
     });
 }
 
-/// The pools that have connections idle on this worker.
+/// Returns the pools that have idle connections on this worker.
 pub(crate) fn pools() -> Vec<Arc<Pool>> {
     STORE.with_borrow(|store| {
         let newest = store.pools.values().filter_map(VecDeque::back);
@@ -139,7 +139,7 @@ pub(crate) fn pools() -> Vec<Arc<Pool>> {
     })
 }
 
-/// Takes the newest idle connection of this worker that still lives, as of `now`, and that is `wanted`.
+/// Takes the newest idle connection of this worker that is alive as of `now` and that is `wanted`.
 pub(crate) fn take(pool: &Pool, now: Instant, wanted: Wanted) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
         let idle = store.pools.get_mut(&pool.number())?;
@@ -167,7 +167,7 @@ fn take_newest(idle: &mut VecDeque<Idle>, now: Instant, wanted: Wanted) -> Optio
     idle.remove(settled)
 }
 
-/// The connection of this worker that has been idle longest.
+/// Takes the connection of this worker that has been idle longest.
 pub(crate) fn take_oldest(pool: &Pool) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
         let oldest = store.pools.get_mut(&pool.number())?.pop_front()?;
@@ -176,12 +176,12 @@ pub(crate) fn take_oldest(pool: &Pool) -> Option<Connection> {
     })
 }
 
-/// How many connections of `pool` are idle on this worker.
+/// Returns the number of idle connections of `pool` on this worker.
 pub(crate) fn count(pool: &Pool) -> usize {
     STORE.with_borrow(|store| store.pools.get(&pool.number()).map_or(0, VecDeque::len))
 }
 
-/// Closes all idle connections of this worker, which ends.
+/// Closes all idle connections of this worker as it ends.
 pub(crate) fn close_all() {
     let pools = STORE.with_borrow_mut(|store| std::mem::take(&mut store.pools));
     for idle in pools.into_values().flatten() {
@@ -190,7 +190,7 @@ pub(crate) fn close_all() {
     }
 }
 
-/// Closes idle connections when their time has come or their peer is gone. Runs for ever, once per worker.
+/// Closes idle connections that expire or whose peer is gone. Runs for ever, once per worker.
 pub(crate) async fn keep() {
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     std::future::poll_fn(|cx| {
@@ -210,13 +210,13 @@ fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
         sleep.as_mut().reset(next);
     }
     if sleep.as_mut().poll(cx).is_ready() {
-        // Already due: look again at once, but let others run first.
+        // Already due: sweep again at once, but let other tasks run first.
         cx.waker().wake_by_ref();
     }
 }
 
 impl Store {
-    /// Closes what has ended; answers when the next one will.
+    /// Closes the connections that have ended. Returns the time at which the next one expires.
     fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Instant> {
         let mut next = None;
         let mut ended = Vec::new();
@@ -299,7 +299,7 @@ mod tests {
             if body {
                 bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
             }
-            // Since the connection was given back, the reactor has not had its turn.
+            // The reactor has not run since the connection was released.
             let taken = take(&bench.pool, Instant::now(), Wanted::Any);
             assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
         }

@@ -1,7 +1,7 @@
-//! What becomes of connections that the limits have no room for: when they come back, and when a limit changes.
+//! Closing connections that exceed the limits: when they are released, and when a limit changes.
 //!
-//! How many connections are closed because there are too many is decided under the queue's lock, and a connection
-//! that was chosen counts as gone from then on: two workers never both close one where one was too many.
+//! The queue's lock decides how many connections are too many. A connection that was chosen counts as gone from then
+//! on, so two workers never both close one when only one was too many.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -15,18 +15,19 @@ use crate::config::PoolSettings;
 use crate::upstream::pool::connection::{CloseReason, Connection};
 use crate::upstream::pool::idle;
 
-/// The limits of all the pools of an upstream: in one place, so that they are the same for an address that DNS
-/// adds later. Whoever changes them tells each pool by [`Pool::limits_changed`].
+/// The limits of all pools of an upstream. They are in one place so that they also hold for an address that DNS adds
+/// later. After changing them, notify each pool by [`Pool::limits_changed`].
 pub(in crate::upstream) type Limits = Arc<ArcSwap<PoolSettings>>;
 
 impl Pool {
-    /// The limits as of now. Load them once for what belongs together, and not across an await.
+    /// Returns the current limits. Load them once for a set of decisions, and never hold them across an await.
     pub(crate) fn settings(&self) -> Guard<Arc<PoolSettings>> {
         self.limits.load()
     }
 
-    /// The limits have changed: requests that wait open what there is room for now, and each worker closes the idle
-    /// connections that there is none for any more. Those in use are looked at when they come back.
+    /// Applies changed limits. Waiting requests open as many connections as there is room for now, and each worker
+    /// closes the idle connections that there is no more room for. Connections in use are checked when they are
+    /// released.
     pub(in crate::upstream) fn limits_changed(self: &Arc<Self>) {
         self.grant_dials();
         for worker_channel in self.channels.iter() {
@@ -34,38 +35,39 @@ impl Pool {
         }
     }
 
-    /// Ends the pool: idle connections close, those in use when they come back. Requests that wait are served.
+    /// Retires the pool. Idle connections close, connections in use close when they are released, and waiting requests
+    /// are still served.
     pub(in crate::upstream) fn retire(self: &Arc<Self>) {
         self.retired.store(true, SeqCst);
         self.limits_changed();
     }
 
-    /// Whether the pool is over: what it has ends in its own time.
+    /// Returns true if the pool is retired. Its connections end in their own time.
     pub(in crate::upstream) fn is_retired(&self) -> bool {
         self.retired.load(SeqCst)
     }
 
-    /// Whether the pool is over, and nothing of it left.
+    /// Returns true if the pool is retired and nothing of it is left.
     pub(crate) fn is_drained(&self) -> bool {
         let queue = self.lock();
         self.is_retired() && queue.open == 0 && queue.waiting() == 0
     }
 
-    /// Closes those of this worker's idle connections that the present limits have no room for.
+    /// Closes this worker's idle connections that the present limits have no room for.
     pub(super) fn close_unwanted_idle(self: &Arc<Self>) {
         let settings = self.settings();
         idle::apply_limits(self, &settings);
         self.close_excess(&settings);
     }
 
-    /// Closes the longest idle of this worker's connections while the process has too many.
+    /// Closes this worker's longest idle connections while the process has too many.
     pub(super) fn close_excess(&self, settings: &PoolSettings) {
         while let Some((connection, reason)) = self.surplus(settings) {
             connection.close(reason);
         }
     }
 
-    /// An idle connection of this worker that is one too many.
+    /// Returns an idle connection of this worker that is one too many, with the reason.
     fn surplus(&self, settings: &PoolSettings) -> Option<(Connection, CloseReason)> {
         let mut queue = self.lock();
         let reason = if queue.taken() > settings.max_connections {
@@ -81,7 +83,8 @@ impl Pool {
         Some((connection, reason))
     }
 
-    /// Why a connection is not to be kept for another request, however few there are.
+    /// Returns the reason not to keep a connection for another request, if there is one, however few connections are
+    /// open.
     pub(in crate::upstream) fn no_longer_wanted(
         &self,
         connection: &Connection,

@@ -1,9 +1,9 @@
-//! The connections to one endpoint: how many there may be, who may use one, and who waits.
+//! The pool of connections to one endpoint: its limits, its idle connections and its queue of waiting requests.
 //!
-//! Limits hold for the whole process. Idle connections belong to a worker (see [`crate::upstream::pool::idle`]); what has to be
-//! exact across workers is in [`crate::upstream::pool::queue`]. `taken` and `waiting` are copies of its numbers that may be read
-//! without the lock: each side of a race first publishes its own number and then reads the other's, so that at
-//! least one of the two sees both.
+//! Limits hold for the whole process. Idle connections belong to a worker (see [`crate::upstream::pool::idle`]); what
+//! must be exact across workers is in [`crate::upstream::pool::queue`]. `taken` and `waiting` are copies of its numbers
+//! that can be read without the lock. Each side of a race first publishes its own number and then reads the other's, so
+//! at least one of the two sees both.
 
 mod commands;
 pub(crate) mod connection;
@@ -40,12 +40,12 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 /// The pool of one endpoint of one route or upstream.
 pub(crate) struct Pool {
     number: u64,
-    /// The endpoint, as it shows in the log.
+    /// The endpoint's name in the log.
     endpoint: String,
     limits: Limits,
-    /// Places that are not free.
+    /// The number of slots that are not free.
     taken: AtomicUsize,
-    /// Requests that wait and that a kept connection would serve.
+    /// The number of waiting requests that a kept connection would serve.
     waiting: AtomicUsize,
     retired: AtomicBool,
     queue: Mutex<Queue>,
@@ -53,22 +53,22 @@ pub(crate) struct Pool {
     channels: WorkerChannels,
 }
 
-/// What a request gets from its pool.
+/// The result of acquiring from a pool.
 pub(crate) enum Acquired {
-    /// A connection that was kept.
+    /// A kept connection.
     Reused(Connection),
-    /// Leave to open a new one.
+    /// A permit to open a new one.
     Dial(Slot),
 }
 
-/// Which connection serves a request.
+/// The kind of connection that can serve a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// A kept one that lives, or a new one.
+    /// A kept one that is alive, or a new one.
     Any,
-    /// As `Any`, but none whose server may be about to close it: the request could not go again.
+    /// Like `Any`, but not one that its server may be about to close, because the request could not be sent again.
     Settled,
-    /// A new one.
+    /// A new one only.
     Fresh,
 }
 
@@ -83,7 +83,7 @@ impl Wanted {
 }
 
 impl Pool {
-    /// An empty pool for `endpoint`, which is its name in the log. `channels` has one for each worker.
+    /// Returns an empty pool. `endpoint` is its name in the log; `channels` has one channel for each worker.
     pub(crate) fn new(endpoint: String, limits: Limits, channels: WorkerChannels) -> Arc<Self> {
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, SeqCst),
@@ -102,11 +102,12 @@ impl Pool {
         self.number
     }
 
-    /// Returns an idle connection, or leave to open one, as soon as the limits allow it: first come, first served. `bounds`
-    /// bounds the wait.
+    /// Returns an idle connection, or a permit to open one, as soon as the limits allow it. Requests are served in
+    /// order of arrival. `bounds` limits the wait.
     ///
     /// # Errors
-    /// [`Error::PoolFull`] when too many wait already, [`Error::AcquireTimeout`] when the wait took too long.
+    /// Returns [`Error::PoolFull`] if too many requests wait already, and [`Error::AcquireTimeout`] if the wait takes
+    /// too long.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         timer: &Timer,
@@ -119,9 +120,9 @@ impl Pool {
         }
     }
 
-    /// An idle connection of this worker, if there is one as of `now` and nobody waits for it: what most requests find.
+    /// Returns an idle connection of this worker as of `now`, unless requests are waiting. Most requests find one.
     pub(crate) fn acquire_idle(&self, now: Instant, wanted: Wanted) -> Option<Connection> {
-        // Whoever waits was here first.
+        // Waiting requests came first.
         if wanted == Wanted::Fresh || self.waiting.load(SeqCst) > 0 {
             return None;
         }
@@ -147,7 +148,8 @@ impl Pool {
                 self.count(|counts| counts.acquired.add(1));
                 return Ok(Acquired::Dial(Slot::new(self.clone())));
             }
-            // Who can be served by another worker's idle connection is only on the way to it.
+            // A waiter that another worker's idle connection can serve is about to leave the queue, so it does not
+            // count.
             if queue.waiting() >= settings.max_pending.saturating_add(self.idle()) {
                 return Err(self.refuse(Error::PoolFull, queue.is_unconnected()));
             }
@@ -162,7 +164,7 @@ impl Pool {
         acquired
     }
 
-    /// Waits in `place` for a grant. A kept connection that is not `wanted` makes room for a new one.
+    /// Waits in `place` for a grant. A kept connection that is not `wanted` is closed to make room for a new one.
     async fn wait(
         self: &Arc<Self>,
         mut place: Place,
@@ -179,13 +181,13 @@ impl Pool {
             let Ok(granted) = timer.within(earlier(limit, leaves), &mut place.granted).await else {
                 let (is_unconnected, is_early) = (self.is_unconnected(), leaves.take().is_some());
                 if is_early && !is_unconnected {
-                    continue; // The endpoint can be reached, so that the rest of the time is worth waiting.
+                    continue; // The endpoint is reachable, so the rest of the time is worth waiting.
                 }
                 return Err(self.refuse(Error::AcquireTimeout, is_unconnected));
             };
             let acquired = match granted.map_err(|_closed| Refusal::from(Error::Internal))? {
                 Grant::Connection(mut kept) if !wanted.serves(&kept) => {
-                    // Queued before the room is there, so that nobody else takes it.
+                    // Re-enqueue before the slot is free, so that no other request takes it.
                     place.wait_to_dial(&mut kept);
                     kept.close(CloseReason::Replaced);
                     continue;
@@ -211,7 +213,7 @@ impl Pool {
         self.lock().is_unconnected()
     }
 
-    /// Takes a connection back after an exchange that left it in good order.
+    /// Takes a connection back after an exchange that left it reusable.
     pub(crate) fn release(&self, mut connection: Connection) {
         connection.kept = true;
         let (settings, now) = (self.settings(), Instant::now());
@@ -222,13 +224,13 @@ impl Pool {
         let connection = if stays { Some(connection) } else { self.hand_over(connection, &settings) };
         let Some(connection) = connection else { return };
         self.keep(connection, &settings, now);
-        // Only now is the connection seen by others as idle: look again at what they may have done meanwhile.
+        // Only now do other workers see the connection as idle, so check again for waiters that arrived meanwhile.
         if self.waiting.load(SeqCst) > 0 {
             self.give_idle_to_waiters();
         }
     }
 
-    /// Puts a connection to the idle ones of this worker, and closes what is too many in the process.
+    /// Adds a connection to this worker's idle ones, and closes any excess in the process.
     fn keep(&self, connection: Connection, settings: &PoolSettings, now: Instant) {
         idle::put(self, connection, settings, now);
         if self.taken.load(SeqCst) > settings.max_idle {
@@ -236,8 +238,8 @@ impl Pool {
         }
     }
 
-    /// Gives a connection to the request that has waited longest, or closes it where there are too many; back when
-    /// nobody asks for it.
+    /// Gives a connection to the request that has waited longest, or closes it if there are too many. Returns it if no
+    /// request is waiting.
     fn hand_over(&self, mut connection: Connection, settings: &PoolSettings) -> Option<Connection> {
         if connection.has_forbidden_body() {
             connection.close(CloseReason::UnexpectedBytes);
@@ -259,7 +261,7 @@ impl Pool {
             };
             let Some(waiter) = waiter else { return Some(connection) };
             if waiter.worker != this_worker() && connection.stream.detach().is_err() {
-                // It cannot get there: a new one, in its place, has to do.
+                // The connection cannot move to that worker, so the waiter gets a new one in its place.
                 let mut queue = self.lock();
                 connection.slot.leave(&mut queue);
                 queue.put_back_to_dial(waiter);
@@ -274,12 +276,13 @@ impl Pool {
         }
     }
 
-    /// Hands this worker's idle connections to those who wait.
+    /// Hands this worker's idle connections to waiting requests.
     pub(crate) fn give_idle_to_waiters(&self) {
         while self.waiting.load(SeqCst) > 0
             && let Some(connection) = idle::take(self, Instant::now(), Wanted::Any)
         {
-            // Nobody waits any more. While it was in neither place it was not seen: look again for who came then.
+            // No waiters are left. While the connection was outside the idle store no request could see it, so check
+            // again for waiters that arrived meanwhile.
             let settings = self.settings();
             if let Some(unwanted) = self.hand_over(connection, &settings) {
                 self.keep(unwanted, &settings, Instant::now());
@@ -287,7 +290,7 @@ impl Pool {
         }
     }
 
-    /// Asks one other worker that has idle connections to give one, if somebody waits.
+    /// Asks one other worker that has idle connections to give one, if any request is waiting.
     fn ask_other_workers(self: &Arc<Self>) {
         if self.waiting.load(SeqCst) == 0 {
             return;
@@ -295,14 +298,14 @@ impl Pool {
         let me = this_worker();
         let others = self.counts.iter().zip(self.channels.iter()).enumerate();
         for (worker, (counts, worker_channel)) in others {
-            // Where every mailbox is full, the next connection to be given back ends the wait.
+            // If every channel is full, the next released connection ends the wait.
             if worker != me && counts.idle.load(SeqCst) > 0 && worker_channel.offer(self) {
                 return;
             }
         }
     }
 
-    /// Lets those who wait longest open connections, as far as the limits go.
+    /// Permits the requests that have waited longest to open connections, as far as the limits allow.
     fn grant_dials(self: &Arc<Self>) {
         loop {
             let waiter = {
@@ -315,7 +318,7 @@ impl Pool {
                 waiter
             };
             let slot = Slot::new(self.clone());
-            // One that no longer waits hands the slot back by dropping it, and thereby to the next.
+            // A receiver that no longer waits drops the slot, which grants it to the next one.
             drop(waiter.map(|waiter| waiter.grant.send(Grant::Dial(slot))));
         }
     }
@@ -341,14 +344,14 @@ impl Pool {
         });
     }
 
-    /// Idle connections in the whole process.
+    /// Returns the number of idle connections in the whole process.
     fn idle(&self) -> usize {
         let idle: i64 = self.counts.iter().map(|counts| counts.idle.load(SeqCst)).sum();
         usize::try_from(idle).unwrap_or(0)
     }
 
-    /// Leave to open a connection that nobody has asked for yet, if this worker's share of `min_idle` is not
-    /// there and the limits allow it.
+    /// Returns a permit to open a spare connection if this worker has fewer than its share of `min_idle` and the limits
+    /// allow it.
     pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
         let settings = self.settings();
         let workers = self.channels.len().max(1);
@@ -366,12 +369,12 @@ impl Pool {
         reserved.then(|| Slot::new(self.clone()))
     }
 
-    /// A request is tried again: its connection had died unnoticed, or could not be opened.
+    /// Counts a retry: the connection was found closed, or could not be opened.
     pub(crate) fn count_retry(&self) {
         self.count(|counts| counts.retried.add(1));
     }
 
-    /// A TLS handshake was done.
+    /// Counts a TLS handshake.
     pub(crate) fn count_handshake(&self, resumed: bool) {
         self.count(|counts| {
             counts.tls_handshakes.add(1);

@@ -1,7 +1,7 @@
-//! What a pool counts and who waits for it: the part that all workers share, behind one lock.
+//! The counts and the waiting requests of a pool: the part that all workers share, behind one lock.
 //!
-//! The lock is taken when a connection is opened or closed and when a request has to wait; never when an idle
-//! connection is used again.
+//! The lock is taken when a connection is opened or closed and when a request has to wait, but never when an idle
+//! connection is reused.
 
 use std::collections::VecDeque;
 
@@ -11,39 +11,39 @@ use super::connection::Connection;
 use crate::config::PoolSettings;
 use crate::upstream::pool::Slot;
 
-/// What a waiting request is given.
+/// The grant that ends a request's wait.
 pub(crate) enum Grant {
     /// A connection that became free.
     Connection(Box<Connection>),
-    /// Leave to open one.
+    /// A permit to open one.
     Dial(Slot),
 }
 
 /// A request in the queue.
 pub(crate) struct Waiter {
     pub(crate) number: u64,
-    /// Where it runs: a connection has to move to another worker's reactor.
+    /// The worker that it runs on. A connection from another worker must move to that one's reactor.
     pub(crate) worker: usize,
     pub(crate) grant: oneshot::Sender<Grant>,
 }
 
-/// Connections and waiting requests of one endpoint.
+/// The connections and waiting requests of one endpoint.
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// Connections, those being opened included.
+    /// The number of connections, including those being opened.
     pub(crate) open: usize,
-    /// Connections being opened.
+    /// The number of connections being opened.
     pub(crate) connecting: usize,
-    /// Connections that are open for just as long as it takes to close them.
+    /// The number of connections that are about to be closed.
     pub(crate) leaving: usize,
     waiters: VecDeque<Waiter>,
-    /// How many of them, all in front, wait for leave to open a connection and for nothing else. Each of them has
-    /// had a connection closed, so that there are places for all of them unless the limit is lowered.
+    /// The number of waiters that wait only for a permit to open a connection. They are all at the front. A connection
+    /// was closed for each of them, so there is a slot for each unless the limit is lowered.
     to_dial: usize,
     next_number: u64,
 }
 
-/// The most connections there may be, and be opened at once.
+/// The limits on connections, and on those being opened at once.
 #[derive(Clone, Copy)]
 pub(crate) struct Capacity {
     pub(crate) connections: usize,
@@ -57,7 +57,7 @@ impl Capacity {
 }
 
 impl Queue {
-    /// Counts a connection to be opened, if the limits have room for it.
+    /// Counts a connection as being opened, if the limits have room for it.
     pub(crate) fn reserve(&mut self, capacity: Capacity) -> bool {
         let room = self.open < capacity.connections && self.connecting < capacity.connecting;
         if room {
@@ -67,7 +67,7 @@ impl Queue {
         room
     }
 
-    /// Puts a request at the end; its number, and where it will be told.
+    /// Enqueues a request. Returns its number and the receiver of its grant.
     pub(crate) fn push(&mut self, worker: usize) -> (u64, oneshot::Receiver<Grant>) {
         let (grant, granted) = oneshot::channel();
         let number = self.next_number;
@@ -76,26 +76,26 @@ impl Queue {
         (number, granted)
     }
 
-    /// The request that has waited longest.
+    /// Takes out the request that has waited longest.
     pub(crate) fn pop(&mut self) -> Option<Waiter> {
         self.to_dial = self.to_dial.saturating_sub(1);
         self.waiters.pop_front()
     }
 
-    /// The request that has waited longest of those that a kept connection serves.
+    /// Takes out the request that has waited longest of those that a kept connection serves.
     pub(crate) fn pop_for_connection(&mut self) -> Option<Waiter> {
         self.waiters.remove(self.to_dial)
     }
 
-    /// Puts a request back that was popped for a connection which does not serve it. Close that connection next:
-    /// the request gets its place, as soon as there are few enough being opened.
+    /// Re-enqueues a request that was popped for a connection which cannot serve it. The caller must close that
+    /// connection next. The request gets its slot as soon as few enough connections are being opened.
     pub(crate) fn put_back_to_dial(&mut self, waiter: Waiter) {
         let index = self.waiters.partition_point(|other| other.number < waiter.number);
         self.waiters.insert(index, waiter);
         self.to_dial += 1;
     }
 
-    /// Takes a request out that no longer waits.
+    /// Removes a request that no longer waits.
     pub(crate) fn remove(&mut self, number: u64) {
         // Numbers ascend from front to back.
         if let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) {
@@ -106,23 +106,23 @@ impl Queue {
         }
     }
 
-    /// Places that are not free to whoever comes next: of connections that stay, and of requests that wait for
-    /// leave to open one and nothing else.
+    /// Returns the number of slots that are spoken for: connections that stay open, plus waiters already promised a
+    /// dial.
     pub(crate) fn taken(&self) -> usize {
         self.open.saturating_sub(self.leaving).saturating_add(self.to_dial)
     }
 
-    /// Returns true if no connection is open: those that count are still being opened.
+    /// Returns true if no connection is open and all that count are still being opened.
     pub(crate) fn is_unconnected(&self) -> bool {
         self.open <= self.connecting
     }
 
-    /// How many requests wait.
+    /// Returns the number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.waiters.len()
     }
 
-    /// How many of them a kept connection would serve.
+    /// Returns the number of waiting requests that a kept connection would serve.
     pub(crate) fn waiting_for_connection(&self) -> usize {
         self.waiters.len().saturating_sub(self.to_dial)
     }
@@ -165,7 +165,7 @@ mod tests {
         let _granted: Vec<_> = (0..5).map(|worker| queue.push(worker)).collect();
         let [first, second, third] = [(); 3].map(|()| queue.pop_for_connection().unwrap());
         assert_eq!([first.number, second.number, third.number], [0, 1, 2]);
-        // However late the answer.
+        // The order of putting them back does not matter.
         queue.put_back_to_dial(second);
         queue.put_back_to_dial(third);
         queue.put_back_to_dial(first);

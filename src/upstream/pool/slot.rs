@@ -1,4 +1,5 @@
-//! Places: a connection's in the count, and a request's in the queue. Dropping one gives it to the next.
+//! Slots and places: a slot counts a connection, a place is a request's in the queue. Dropping one passes it to the
+//! next.
 
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use crate::observe::metrics::this_worker;
 use crate::upstream::pool::connection::{CloseReason, Connection};
 use crate::upstream::pool::queue::{Grant, Queue, Waiter};
 
-/// A connection's place in the count, from before it is opened until after it is closed.
+/// A connection's share of the count, from before it is opened until after it is closed.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Arc<Pool>,
-    /// While `None`, the connection is still being opened.
+    /// The reason to report; `None` while the connection is still being opened.
     closes: Option<CloseReason>,
     leaves: bool,
 }
@@ -27,7 +28,7 @@ impl Slot {
         &self.pool
     }
 
-    /// The connection is open.
+    /// Notes that the connection is open.
     pub(in crate::upstream) fn opened(&mut self) {
         self.closes = Some(CloseReason::Cancelled);
         let mut queue = self.pool.lock();
@@ -38,19 +39,19 @@ impl Slot {
         self.pool.grant_dials();
     }
 
-    /// Its connection is closed next: nobody counts on it from now on, though the place is not free yet.
+    /// Marks the connection as closed next. It no longer counts from now on, though its slot is not free yet.
     pub(super) fn leave(&mut self, queue: &mut Queue) {
         if !std::mem::replace(&mut self.leaves, true) {
             queue.leaving += 1;
         }
     }
 
-    /// Gives the place back, and tells why.
+    /// Frees the slot and counts `reason`.
     pub(in crate::upstream) fn close(mut self, reason: CloseReason) {
         self.closes = Some(reason);
     }
 
-    /// The connection could not be opened.
+    /// Counts a connection that could not be opened.
     pub(in crate::upstream) fn failed(self) {
         self.pool.count(|counts| counts.connect_failed.add(1));
     }
@@ -78,7 +79,7 @@ impl Drop for Slot {
     }
 }
 
-/// A place in the queue. What was granted to one who left in that moment goes to the next.
+/// A place in the queue. A grant that arrives just as the request leaves passes to the next one.
 pub(super) struct Place {
     pub(super) pool: Arc<Pool>,
     pub(super) number: u64,
@@ -86,8 +87,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes the place again, after it was granted what does not do: only leave to open a connection in its place
-    /// does now. Close it next.
+    /// Re-enqueues the request at its old place because it cannot use the granted connection. It now waits for a permit
+    /// to dial. The caller must close that connection next.
     pub(super) fn wait_to_dial(&mut self, granted: &mut Connection) {
         let mut queue = self.pool.lock();
         granted.slot.leave(&mut queue);

@@ -1,4 +1,4 @@
-//! What a pool does when its limits change, on real sockets: one worker unless a test says otherwise.
+//! Tests of a pool whose limits change, on real sockets. There is one worker unless a test says otherwise.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
@@ -16,7 +16,7 @@ use crate::net::stream::Stream;
 use crate::observe::metrics::{PoolReport, enter_worker};
 use crate::upstream::pool::connection::{Age, Word};
 
-/// A pool, the worker that this thread plays, and the server that all connections go to.
+/// A pool, the worker that this thread acts as, and the server that accepts all connections.
 pub(in crate::upstream) struct Bench {
     pub(in crate::upstream) pool: Arc<Pool>,
     limits: Limits,
@@ -36,7 +36,7 @@ impl Bench {
         Self { pool, limits, pool_commands: Some(pool_commands), server, peers: Vec::new() }
     }
 
-    /// A connection in use, newly opened.
+    /// Opens a connection, which is then in use.
     pub(in crate::upstream) async fn connect(&mut self) -> Connection {
         let Some(Acquired::Dial(slot)) =
             self.pool.acquire(&Timer::default(), Wanted::Fresh, WaitBounds::default()).await.ok()
@@ -56,17 +56,17 @@ impl Bench {
         connections.try_into().unwrap()
     }
 
-    /// Changes the limits; the worker has heard of it when this returns.
+    /// Changes the limits. The worker has been notified when this returns.
     async fn apply(&mut self, change: impl FnOnce(&mut PoolSettings)) {
         let mut settings = PoolSettings::clone(&self.limits.load());
         change(&mut settings);
         self.limits.store(Arc::new(settings));
         self.pool.limits_changed();
-        self.open_letters().await;
+        self.run_commands().await;
     }
 
-    /// Lets the worker open what is in its mailbox.
-    async fn open_letters(&mut self) {
+    /// Runs the commands that are waiting for this worker.
+    async fn run_commands(&mut self) {
         if let Some(pool_commands) = self.pool_commands.take() {
             tokio::spawn(pool_commands.open());
         }
@@ -77,8 +77,8 @@ impl Bench {
         self.pool.report()
     }
 
-    /// Which connections are open, by their order of connecting.
-    fn open_ones(&mut self) -> Vec<usize> {
+    /// Returns the connections that are open, by their order of connecting.
+    fn open_connections(&mut self) -> Vec<usize> {
         let open = self.peers.iter().enumerate().filter(|(_, peer)| {
             peer.set_nonblocking(true).unwrap();
             peer.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
@@ -100,7 +100,7 @@ fn settings(change: impl FnOnce(&mut PoolSettings)) -> PoolSettings {
     settings
 }
 
-/// What a request that waits has been given by now.
+/// Returns what a waiting request has been granted by now.
 fn given(waits: std::pin::Pin<&mut impl Future<Output = Result<Acquired, Refusal>>>) -> Option<Acquired> {
     match waits.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(acquired) => Some(acquired.unwrap()),
@@ -120,15 +120,15 @@ async fn a_lower_limit_is_reached_exactly_idle_ones_first_and_nothing_in_use_is_
         bench.pool.release(idle);
     }
     bench.apply(|limits| limits.max_connections = 5).await;
-    assert_eq!(bench.open_ones(), [1, 2, 3, 4, 5], "the longest idle went");
+    assert_eq!(bench.open_connections(), [1, 2, 3, 4, 5], "the longest idle went");
     bench.apply(|limits| limits.max_connections = 2).await;
-    assert_eq!(bench.open_ones(), [1, 3, 5], "all that were idle went");
+    assert_eq!(bench.open_connections(), [1, 3, 5], "all that were idle went");
     bench.pool.release(used3);
-    assert_eq!(bench.open_ones(), [1, 5], "it was one too many");
+    assert_eq!(bench.open_connections(), [1, 5], "it was one too many");
     bench.pool.release(used5);
     bench.pool.release(used1);
     let report = bench.report();
-    assert_eq!((bench.open_ones(), report.idle), (vec![1, 5], 2));
+    assert_eq!((bench.open_connections(), report.idle), (vec![1, 5], 2));
     assert_eq!(report.closed, [("max_connections", 4)]);
 }
 
@@ -160,7 +160,7 @@ async fn waiters_are_served_in_order_under_a_lowered_limit() {
     }
 }
 
-/// Its connection was closed for it under the old limit, which leaves no room for it under the new one.
+/// Under the old limit, a connection was closed for the waiter. The new limit leaves no room for it.
 #[tokio::test]
 async fn a_waiter_for_a_dial_gets_the_next_free_slot_after_the_limit_is_lowered() {
     let mut bench = Bench::new(settings(|limits| (limits.max_connections, limits.max_connecting) = (3, 1)));
@@ -231,7 +231,11 @@ async fn idle_connections_are_judged_by_limits_that_change() {
             tokio::time::advance(10 * SECOND).await;
         }
         bench.apply(change).await;
-        assert_eq!(bench.open_ones(), (closed..3).collect::<Vec<_>>(), "{reason}: the longest idle go first");
+        assert_eq!(
+            bench.open_connections(),
+            (closed..3).collect::<Vec<_>>(),
+            "{reason}: the longest idle go first"
+        );
         let report = bench.report();
         let expected: &[(&str, u64)] = if closed == 0 { &[] } else { &[(reason, closed as u64)] };
         assert_eq!((report.closed.as_slice(), report.idle), (expected, 3 - closed as u64));
@@ -264,7 +268,7 @@ async fn a_review_is_not_lost_in_a_full_mailbox() {
     other.limits_changed();
     bench.pool.retire();
     assert_eq!(bench.report().idle, 2, "the mailbox holds one letter");
-    bench.open_letters().await;
+    bench.run_commands().await;
     assert_eq!((bench.report().closed, bench.pool.is_drained()), (vec![("drained", 2)], true));
 }
 
@@ -293,7 +297,7 @@ async fn the_waits_of_a_request_count_together_against_the_acquire_timeout() {
     let mut bench = Bench::new(limits);
     let _used = bench.connect().await;
     for (queued, left) in [(Duration::ZERO, second * 2), (second, second), (second * 3, Duration::ZERO)] {
-        // A connection is open, so that a request with other endpoints waits as long.
+        // With one open connection, a request that has other endpoints waits as long.
         for unconnected in [None, Some(second / 2)] {
             let began = Instant::now();
             let bounds = WaitBounds { queued, unconnected };
@@ -340,15 +344,15 @@ async fn a_connection_that_makes_room_for_a_new_one_is_not_counted_twice() {
     drop(bench.pool.lock().pop());
     let mut place = Place { pool: bench.pool.clone(), number, granted };
     place.wait_to_dial(&mut makes_room);
-    // Another one that comes back in this moment is none too many, also for those who look now.
+    // A connection released at this moment is not one too many, even for checks made right now.
     bench.pool.publish(&bench.pool.lock());
     bench.pool.release(stays);
     makes_room.close(CloseReason::Replaced);
     assert!(matches!(place.granted.try_recv(), Ok(Grant::Dial(_))));
-    assert_eq!((bench.report().idle, bench.open_ones()), (1, vec![1]));
+    assert_eq!((bench.report().idle, bench.open_connections()), (1, vec![1]));
 }
 
-/// Plays a worker that has some of its connections idle, and gives the others back while the limit is lowered.
+/// Acts as a worker that has some idle connections, and releases its others while the limit is lowered.
 async fn give_back(
     pool: &Arc<Pool>,
     server: std::net::SocketAddr,
@@ -376,13 +380,13 @@ async fn give_back(
     step.wait();
     tokio::task::yield_now().await;
     step.wait();
-    // The numbers are read.
+    // Wait until the counts have been read.
     step.wait();
 }
 
 const WORKERS: usize = 3;
 const EACH: usize = 8;
-/// What goes wrong only if two workers decide in the same moment does not go wrong each time.
+/// A fault that needs two workers to decide at the same moment does not show up in every round.
 const ROUNDS: usize = 20;
 
 #[test]

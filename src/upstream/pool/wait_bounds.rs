@@ -1,4 +1,4 @@
-//! The time that a request spends in the queue of a pool, and its end without a connection.
+//! The time that a request may spend in the queue of a pool, and the refusal that ends it.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::http::error::Error;
 /// The bounds of a wait.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WaitBounds {
-    /// The time that the request has spent in queues before: `pool.acquire_timeout` holds for all of its waits together.
+    /// The time that the request has already spent in queues: `pool.acquire_timeout` covers all its waits together.
     pub(crate) queued: Duration,
-    /// The longest wait while the endpoint has no open connection; `None` where the request has nowhere else to go.
+    /// The longest wait while the endpoint has no open connection; `None` if the request cannot go to another endpoint.
     pub(crate) unconnected: Option<Duration>,
 }
 
@@ -17,18 +17,19 @@ pub(crate) struct WaitBounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) error: Error,
-    /// The endpoint had no open connection then. Its limits are full of attempts to connect, and it may be unreachable.
+    /// True if the endpoint had no open connection then. Its limits are full of connection attempts, and it may be
+    /// unreachable.
     pub(crate) is_unconnected: bool,
 }
 
 impl WaitBounds {
-    /// Returns how long the request may still wait.
+    /// Returns the time that the request may still wait.
     pub(super) fn rest(self, acquire_timeout: Option<Duration>) -> Option<Duration> {
         acquire_timeout.map(|limit| limit.saturating_sub(self.queued))
     }
 
-    /// Returns how long the request waits while the endpoint has no open connection: half of the rest at most, so that each
-    /// further endpoint has a share of it.
+    /// Returns the time that the request may wait while the endpoint has no open connection: at most half of the rest,
+    /// so that each further endpoint gets a share of it.
     pub(super) fn leaves_after(self, acquire_timeout: Option<Duration>) -> Option<Duration> {
         let unconnected = self.unconnected?;
         Some(self.rest(acquire_timeout).map_or(unconnected, |rest| unconnected.min(rest / 2)))

@@ -1,5 +1,5 @@
-//! What an upstream's endpoint URLs stand for: addresses, written or looked up; and what of it stays the same when
-//! the configuration changes.
+//! The addresses that an upstream's endpoint URLs stand for, written or resolved, and the parts of them that survive a
+//! reload.
 
 mod names;
 mod succession;
@@ -28,13 +28,13 @@ pub(crate) struct Targets {
     state: Mutex<State>,
     limits: Limits,
     channels: WorkerChannels,
-    /// How often names are looked up; `None` for once.
+    /// The interval at which names are resolved; `None` for once.
     resolve: Option<Duration>,
 }
 
 /// One endpoint URL.
 pub(crate) struct Target {
-    /// Shared with the target that was the same before a reload, and with no other.
+    /// Shared with the equal target before a reload, and with no other.
     origin: Arc<Origin>,
     host: String,
     port: u16,
@@ -43,29 +43,30 @@ pub(crate) struct Target {
 
 #[derive(Default)]
 struct State {
-    /// The endpoints there are, by position of their target.
+    /// The current endpoints, each with the position of its target.
     endpoints: Vec<(usize, Arc<Endpoint>)>,
-    /// Endpoints that are gone from DNS and may still have connections.
+    /// Endpoints that are gone from DNS but may still have connections.
     draining: Vec<Arc<Endpoint>>,
-    /// What looks the names up.
+    /// The tasks that resolve the names.
     watching: JoinSet<()>,
-    /// Upstreams from before that had no endpoint when they were left: requests may wait for the first.
+    /// Earlier upstreams that had no endpoint when they were superseded. Requests may be waiting for their first one.
     waited_for: Vec<Weak<Upstream>>,
-    /// Other targets are in force: what DNS says is theirs to act on.
+    /// True once other targets are active. Only those act on DNS.
     superseded: bool,
 }
 
 impl Targets {
-    /// Makes an upstream of what the configuration says. Addresses have their endpoint at once, names when they are
-    /// looked up.
+    /// Builds an upstream from its configuration. Literal addresses have their endpoint at once, names when they are
+    /// resolved.
     ///
-    /// Of `previous`, what this upstream was before a reload, each target that is the same keeps its endpoints, and
-    /// their pools with all that they have; where nothing but limits differs, the answer is `previous` itself.
-    /// Nothing changes for `previous` by this: see [`Targets::apply`] and [`Targets::leave_to`]. It must be the
-    /// previous one of no other upstream.
+    /// `previous` is this upstream before a reload. Each target that is the same keeps its endpoints and their pools
+    /// with all their connections. If only limits differ, this returns `previous` itself.
+    ///
+    /// Building changes nothing in `previous`: see [`Targets::apply`] and [`Targets::leave_to`]. It must not be the
+    /// previous one of any other upstream.
     ///
     /// # Errors
-    /// What is wrong with its TLS settings.
+    /// Returns what is wrong with the TLS settings.
     pub(crate) fn build(
         upstream: &config::Upstream,
         pool: &PoolSettings,
@@ -73,7 +74,7 @@ impl Targets {
         previous: Option<&Arc<Targets>>,
         files: &Files,
     ) -> Result<Arc<Self>, Vec<tls::TlsError>> {
-        // Superseded ones have given away what they had.
+        // Superseded targets have handed over all their endpoints.
         let previous = previous.filter(|previous| !previous.lock().superseded);
         let before = previous.map_or(&[][..], |previous| &previous.targets);
         let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
@@ -112,28 +113,28 @@ impl Targets {
         &self.upstream
     }
 
-    /// The endpoint URLs, in the order of the file.
+    /// Returns the endpoint URLs, in the order of the file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
         self.targets.iter()
     }
 
-    /// The target that is the same as one of other targets.
+    /// Returns the target here that has the same origin as `target`.
     pub(crate) fn same(&self, target: &Target) -> Option<&Target> {
         self.targets.get(target.position_in(&self.targets)?)
     }
 
-    /// The endpoint URLs alone.
+    /// Returns the endpoint URLs as text.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.iter().map(|target| target.url().to_owned()).collect()
     }
 
-    /// The limits as of now.
+    /// Returns the current limits.
     pub(crate) fn settings(&self) -> Arc<PoolSettings> {
         self.limits.load_full()
     }
 
-    /// Sets the limits: for new connections and requests at once, for those that exist as soon as each worker has
-    /// heard of it.
+    /// Sets the limits. They hold for new connections and requests at once, and for existing ones as soon as each
+    /// worker has been notified.
     pub(crate) fn apply(&self, settings: &PoolSettings) {
         if **self.limits.load() == *settings {
             return;
@@ -144,15 +145,15 @@ impl Targets {
         }
     }
 
-    /// Endpoints that are gone from DNS and whose pools still have connections or requests that wait.
+    /// Returns the endpoints that are gone from DNS but whose pools still have connections or waiting requests.
     pub(crate) fn draining(&self) -> Vec<Arc<Endpoint>> {
         let mut state = self.lock();
         state.draining.retain(|endpoint| !endpoint.pool().is_drained());
         state.draining.clone()
     }
 
-    /// Tells the addresses of a target. Those that it had before keep their endpoint, connections included;
-    /// those that are gone are drained.
+    /// Sets the addresses of a target. Known addresses keep their endpoint, connections included; endpoints of the
+    /// others drain.
     pub(crate) fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
         let Some(of) = self.targets.get(target) else { return };
         let mut state = self.lock();
@@ -174,13 +175,13 @@ impl Targets {
         Arc::new(Endpoint::new(of.origin.clone(), address, pool))
     }
 
-    /// Sends requests to `endpoints` from now on. Those that are in it no more are drained.
+    /// Sends requests to `endpoints` from now on. Endpoints that are not among them drain.
     fn replace(&self, state: &mut State, mut endpoints: Vec<(usize, Arc<Endpoint>)>) {
-        // In the order of the file, whichever name was looked up first.
+        // Keep the order of the file, whichever name was resolved first.
         endpoints.sort_by_key(|(index, _)| *index);
         let before = std::mem::replace(&mut state.endpoints, endpoints);
         self.upstream.replace(self.set(state));
-        self.tell_who_waits(state);
+        self.update_waiting_upstreams(state);
         state.draining.retain(|endpoint| !endpoint.pool().is_drained());
         for (_, gone) in before {
             if !state.holds(&gone) && !gone.pool().is_retired() {
@@ -198,7 +199,7 @@ impl Targets {
         EndpointSet::new(weighted.collect())
     }
 
-    fn tell_who_waits(&self, state: &mut State) {
+    fn update_waiting_upstreams(&self, state: &mut State) {
         if state.endpoints.is_empty() {
             return;
         }
@@ -219,17 +220,17 @@ impl State {
 }
 
 impl Target {
-    /// Scheme, host, port and base path.
+    /// Returns scheme, host, port and base path.
     pub(crate) fn url(&self) -> &str {
         &self.origin.url
     }
 
-    /// The share of the requests that each of its addresses gets.
+    /// Returns the share of the requests that each of its addresses gets.
     pub(crate) fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// Whether `targets` has this one, too: its endpoints and their pools are the same then.
+    /// Returns true if `targets` has this target, too. They then share its endpoints and pools.
     pub(crate) fn is_of(&self, targets: &Targets) -> bool {
         self.position_in(&targets.targets).is_some()
     }
@@ -239,8 +240,8 @@ impl Target {
     }
 }
 
-/// The targets of an upstream, each with the origin from `before` if that is the same. Of equal ones each has its
-/// own.
+/// Builds the targets of an upstream. A target that is the same as one in `before` takes over its origin; no two
+/// targets share one.
 fn build_targets(
     upstream: &config::Upstream,
     before: &[Target],

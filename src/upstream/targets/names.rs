@@ -1,4 +1,5 @@
-//! The names among an upstream's endpoints, and the tasks that resolve them. Resolving itself is the control plane's.
+//! The names among an upstream's endpoints, and the tasks that resolve them. The control plane does the resolving
+//! itself.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +21,7 @@ pub(crate) struct Name {
     pub(crate) port: u16,
 }
 
-/// Returns the IP address that `host` is, in brackets or without, or `None` if it is a name.
+/// Returns the IP address that `host` denotes, with or without brackets, or `None` if it is a name.
 #[must_use]
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
@@ -44,7 +45,7 @@ impl Targets {
         names.filter(|name| state.addresses(name.target).is_empty()).collect()
     }
 
-    /// Spawns the task that `watch` makes of each name, of the interval at which it is resolved (`None` for once), and of its
+    /// Spawns, for each name, the task that `watch` makes of it, of its interval (`None` to resolve once), and of its
     /// known addresses. Does nothing if such tasks run already, or once the targets are superseded.
     pub(crate) fn watch_with<F>(
         self: &Arc<Self>,

@@ -1,4 +1,4 @@
-//! From the targets before a reload to those after it: who keeps which endpoints, and what ends.
+//! The handover from the targets before a reload to those after it: which endpoints survive, and which ones drain.
 
 use std::sync::{Arc, Weak};
 
@@ -6,15 +6,15 @@ use super::{Target, Targets};
 use crate::upstream::endpoint::{Endpoint, Upstream};
 
 impl Targets {
-    /// Hands over to `current`, which has all the targets of the configuration that is in force now. If these are
-    /// not among them, they are frozen: requests that began under the old configuration go on with the endpoints
-    /// there are, and what DNS says is acted upon by those that took over. Endpoints that nobody took are retired.
+    /// Hands over to `current`, which has all the targets of the active configuration. If these targets are not among
+    /// them, they are frozen: requests that began under the old configuration continue with the present endpoints, and
+    /// only the successors act on DNS. Endpoints without a successor are retired.
     ///
-    /// Call it in one go with what makes `current` be in force, and before [`Targets::watch_with`] for `current`:
-    /// looking names up in between would add what `current` does not know of.
+    /// Call this in one go with what makes `current` active, and before [`Targets::watch_with`] for `current`.
+    /// Resolving names in between would add endpoints that `current` does not know.
     ///
-    /// The answer is what drains from here on, for reports: all endpoints that were retired, now or before, and
-    /// still have connections or requests that wait.
+    /// Returns what drains from here on, for reports: all endpoints that were retired, now or before, and still have
+    /// connections or waiting requests.
     pub(crate) fn leave_to(&self, current: &[&Arc<Targets>]) -> Vec<Arc<Endpoint>> {
         if current.iter().any(|targets| std::ptr::eq(Arc::as_ptr(targets), self)) {
             return Vec::new();
@@ -33,7 +33,7 @@ impl Targets {
             waited_for.push(Arc::downgrade(&self.upstream));
         }
         if let Some(successor) = successors.first() {
-            successor.tell_too(waited_for);
+            successor.adopt_waiting_upstreams(waited_for);
         }
         for (_, endpoint) in endpoints {
             if !successors.iter().any(|successor| successor.lock().holds(&endpoint)) {
@@ -45,14 +45,15 @@ impl Targets {
         draining
     }
 
-    /// Tells those who wait for the first endpoint of an upstream from before of those that there are here, now or later.
-    fn tell_too(&self, waited_for: Vec<Weak<Upstream>>) {
+    /// Gives the present endpoints, or the first ones to come, to earlier upstreams that had none and may have waiting
+    /// requests.
+    fn adopt_waiting_upstreams(&self, waited_for: Vec<Weak<Upstream>>) {
         let mut state = self.lock();
         state.waited_for.extend(waited_for);
-        self.tell_who_waits(&mut state);
+        self.update_waiting_upstreams(&mut state);
     }
 
-    /// The endpoints that `before` has of those targets that are the same here.
+    /// Returns the endpoints that `before` has for the targets that are the same here.
     pub(super) fn inherited(&self, before: &Targets) -> Vec<(usize, Arc<Endpoint>)> {
         let own = |target: &Target| target.position_in(&self.targets);
         let own: Vec<Option<usize>> = before.targets.iter().map(own).collect();
@@ -64,7 +65,7 @@ impl Targets {
         inherited.collect()
     }
 
-    /// Takes what `before` knows by now of those targets that are the same, in place of what was known here.
+    /// Replaces the endpoints built here for unchanged targets by those that `before` has by now.
     fn take_over(&self, before: &Targets) {
         let inherited = self.inherited(before);
         let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! What stays the same from one configuration to the next, and what ends.
+//! Tests of what survives a change of configuration, and what ends.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
@@ -19,7 +19,7 @@ fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {
     Targets::build(&upstream, &PoolSettings::default(), &channels, previous, &Files::new()).unwrap()
 }
 
-/// An upstream with one name, `api`, for which these addresses were found.
+/// Returns an upstream with one name, `api`, that has resolved to these addresses.
 fn named(addresses: &[&str]) -> Arc<Targets> {
     let targets = build(&json!({ "url": "http://api" }), None);
     resolved(&targets, addresses);
@@ -31,7 +31,7 @@ fn resolved(targets: &Targets, addresses: &[&str]) {
     targets.set_addresses(0, &addresses);
 }
 
-/// The endpoints that requests go to.
+/// Returns the endpoints that requests are sent to.
 fn endpoints(targets: &Targets) -> Vec<Arc<Endpoint>> {
     targets.upstream().current().iter().cloned().collect()
 }
@@ -44,7 +44,7 @@ fn is_retired(endpoint: &Endpoint) -> bool {
     endpoint.pool().is_retired()
 }
 
-/// Where in `before` each of these endpoints is.
+/// Returns the position of each of these endpoints in `before`.
 fn kept(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> Vec<Option<usize>> {
     after.iter().map(|endpoint| before.iter().position(|known| Arc::ptr_eq(known, endpoint))).collect()
 }
@@ -137,7 +137,7 @@ fn equal_targets_keep_their_endpoints_and_changed_ones_get_new_endpoints() {
         assert_eq!(kept(&known, &endpoints(&after)), expected, "{what}");
         let is_of: Vec<bool> = after.iter().map(|target| target.is_of(&before)).collect();
         assert_eq!(is_of, expected.iter().map(Option::is_some).collect::<Vec<_>>(), "{what}");
-        // Building has changed nothing.
+        // Building must change nothing.
         assert_eq!(
             kept(&known, &endpoints(&before)),
             (0..known.len()).map(Some).collect::<Vec<_>>(),
@@ -189,7 +189,7 @@ fn after_they_have_left_only_the_new_targets_act_on_dns() {
         [Some(0), Some(1)],
         "requests under way go on with what there is"
     );
-    // Nobody begins with what was left.
+    // No later build takes over superseded targets.
     let again = build(&json!({ "url": "http://api" }), Some(&old));
     assert!(endpoints(&again).is_empty());
 }
@@ -219,7 +219,7 @@ async fn endpoints_without_a_successor_drain_on_their_own() {
     assert_eq!(kept(&known, &old.draining()), [Some(0)]);
     assert!(old.draining()[0].report().draining);
     let other = build(&json!({ "url": "http://10.1.1.1" }), Some(&old));
-    assert!(old.leave_to(&[&old, &other]).is_empty(), "they are still in force");
+    assert!(old.leave_to(&[&old, &other]).is_empty(), "they are still active");
     let draining = old.leave_to(&[&other]);
     assert_eq!(kept(&known, &draining), [Some(0), Some(2)], "those with connections");
     assert!(known.iter().all(|endpoint| is_retired(endpoint)));
@@ -239,7 +239,7 @@ fn limits_are_those_of_all_endpoints_the_later_ones_too() {
     old.leave_to(&[&new]);
     resolved(&new, &["10.0.0.1:80", "10.0.0.2:80"]);
     assert_eq!((limits(&new), new.settings().max_connections), (vec![7, 7, 7], 7));
-    // One that has nothing in common with them leaves theirs alone.
+    // An upstream that shares no target with them leaves their limits alone.
     let other = build(&json!({ "url": "http://10.2.2.2" }), Some(&new));
     other.apply(&with_limit(3));
     assert_eq!((limits(&other), limits(&new)), (vec![3], vec![7, 7, 7]));
@@ -261,7 +261,7 @@ async fn raised_limits_reach_waiters() {
 
 #[tokio::test]
 async fn new_names_are_resolved_in_advance_and_one_failure_does_not_affect_the_others() {
-    // Reserved never to exist (RFC 6761 §6.4).
+    // RFC 6761 §6.4 reserves `.invalid`, so this name never resolves.
     let targets = build(&json!({ "endpoints": ["http://nowhere.invalid", "http://localhost"] }), None);
     resolve_new(&targets).await;
     assert!(!addresses(&targets).is_empty());
@@ -282,7 +282,7 @@ async fn names_are_watched_from_what_is_known_until_the_targets_leave() {
     watch_names(&new);
     assert_eq!(new.lock().watching.len(), 1, "once");
     assert_eq!(kept(&known, &endpoints(&new)), (0..known.len()).map(Some).collect::<Vec<_>>());
-    // Looked up once is enough.
+    // A name that has been resolved is not resolved again.
     let off = build(&json!({ "url": "http://localhost", "resolve": "off" }), Some(&new));
     new.leave_to(&[&off]);
     watch_names(&off);

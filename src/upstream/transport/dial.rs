@@ -1,4 +1,4 @@
-//! Opening a connection: TCP, then TLS where the endpoint wants it, within `timeouts.connect`.
+//! Opening a connection: TCP, then TLS if the endpoint uses it, within `timeouts.connect`.
 
 use std::io;
 use std::pin::pin;
@@ -19,10 +19,10 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Slot;
 use crate::upstream::pool::connection::{Age, Connection, Word};
 
-/// Opens a connection to `endpoint` in the place that `slot` keeps for it.
+/// Opens a connection to `endpoint` in the given slot.
 ///
 /// # Errors
-/// [`Error::ConnectFailed`], [`Error::TlsFailed`] or [`Error::ConnectTimeout`]; the place is given back.
+/// Returns [`Error::ConnectFailed`], [`Error::TlsFailed`] or [`Error::ConnectTimeout`], and frees the slot.
 pub(crate) async fn dial(
     endpoint: &Endpoint,
     slot: Slot,
@@ -34,7 +34,7 @@ pub(crate) async fn dial(
         Ok(stream) => Ok(adopt(slot, stream)),
         Err(error) => {
             if error == Error::ConnectTimeout {
-                endpoint.warn_failure(&error); // the others have said more of themselves
+                endpoint.warn_failure(&error); // the other errors were logged with more detail
             }
             slot.failed();
             Err(error)
@@ -42,7 +42,7 @@ pub(crate) async fn dial(
     }
 }
 
-/// The connection that a stream is from now on, in the place that `slot` keeps for it.
+/// Makes a new pooled connection of a stream, in the given slot.
 pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> Connection {
     slot.opened();
     let (served, kept, bodiless, server_keeps) = (0, false, false, None);
@@ -62,7 +62,7 @@ async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
     }
 }
 
-/// Returns why no connection could be opened. Some reasons are this machine's, and the upstream is not to blame.
+/// Returns the reason why no connection could be opened. Some reasons lie with this machine and not with the upstream.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE) => {

@@ -1,4 +1,4 @@
-//! Connections to endpoints: dialling, and the protocols that are spoken on them.
+//! Connections to endpoints: dialling, and the protocols spoken on them.
 
 pub(crate) mod dial;
 pub(crate) mod h1;

@@ -1,4 +1,4 @@
-//! One exchange on an upstream connection: a request out, a response in, both at once.
+//! One exchange on an upstream connection: sending a request and receiving a response, both at once.
 
 use std::io;
 use std::pin::Pin;
@@ -21,55 +21,55 @@ use crate::http::h1::output::{COPY_BELOW, OutgoingHead, Output};
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
 
-/// What an upstream may say: more than most servers send, and a bound on what one response can cost.
+/// The limits on a response's head. They permit more than most servers send, and bound what one response can cost.
 const RESPONSE_LIMITS: HeadLimits =
     HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0, case: HeaderCase::Lower };
 
-/// Interim responses before the final one.
+/// The most interim responses before the final one.
 const INTERIM_RESPONSES: u32 = 64;
 
-/// How long a body waits for `100 Continue` before it goes out unasked (RFC 9110 §10.1.1).
+/// The time that a body waits for `100 Continue` before it is sent anyway (RFC 9110 §10.1.1).
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a request may take, and how it is sent.
+/// The limits and options of an exchange.
 #[derive(Clone)]
 pub(crate) struct ExchangeOptions {
-    /// The time, as long as nothing was waited for.
+    /// The time of the exchange's start, as long as nothing has been waited for.
     pub(crate) now: Option<Instant>,
     /// The timer of the task that polls the exchange.
     pub(crate) timer: Timer,
-    /// From the last byte of the request to the head of the response.
+    /// The limit from the last byte of the request to the head of the response.
     pub(crate) response_header: Option<Duration>,
-    /// Between two reads or writes of a body.
+    /// The limit between two reads or writes of a body.
     pub(crate) idle: Option<Duration>,
-    /// The client waits for `100 Continue` before it sends its body.
+    /// True if the client waits for `100 Continue` before it sends its body.
     pub(crate) expect_continue: bool,
-    /// The request asks for a protocol upgrade, so that a 101 is in order.
+    /// True if the client requests a protocol upgrade, so that a 101 is valid.
     pub(crate) upgrade: bool,
 }
 
-/// Why an exchange brought no response, and what that means for a second try.
+/// An exchange that brought no response, with what a retry needs to know.
 #[derive(Debug)]
 pub(crate) struct ExchangeFailure {
     pub(crate) error: Error,
-    /// Not one byte of a response arrived, and the connection, not a timeout, is at fault.
+    /// True if not one byte of a response arrived, and the connection, not a timeout, is at fault.
     pub(crate) unanswered: bool,
-    /// Nothing of the request was written.
+    /// True if nothing of the request was written.
     pub(crate) unsent: bool,
-    /// The error at which reading ended, for the log: a server with TLS 1.3 refuses a client certificate here.
+    /// The error that ended reading, for the log. A server with TLS 1.3 rejects a client certificate at this point.
     pub(crate) broken: Option<io::Error>,
-    /// The request's body, if it is whole: nothing was taken from it, or what was taken is kept.
+    /// The request's body, if it is still whole: nothing was taken from it, or what was taken has been kept.
     pub(crate) body: Option<Body>,
 }
 
-/// Why a connection cannot serve another request after an exchange.
+/// The reason why a connection cannot serve another request after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// The exchange ended before its messages did.
     Unfinished,
     /// The upstream sent more than its response.
     UnexpectedBytes,
-    /// The upstream said that it closes.
+    /// The upstream announced that it closes the connection.
     NotPersistent,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct Exchange {
     upload_done: bool,
     upload_failed: bool,
     body_touched: bool,
-    /// What was taken from the body, until a response begins.
+    /// The data taken from the body, until a response begins.
     kept: Option<Box<KeptBody>>,
     written: u64,
     answered: bool,
@@ -100,8 +100,8 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Prepares to send `head` and `body` on `stream`, which has no bytes pending in either direction. What is taken from the
-    /// body goes into `kept`.
+    /// Prepares to send `head` and `body` on `stream`, which must have no bytes pending in either direction. Data taken
+    /// from the body goes into `kept`.
     pub(crate) fn new(
         stream: Stream,
         head: &OutgoingHead<'_>,
@@ -142,15 +142,15 @@ impl Exchange {
         }
     }
 
-    /// Sends the request and waits for the head of its final response, or of a 101 that was asked for. Other
-    /// interim responses go to `interim`.
+    /// Sends the request and waits for the head of its final response, or of a requested 101. Other interim responses
+    /// go to `interim`.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
         if self.is_small() {
-            // Of the same turn, `now` still is the time.
+            // This waits within the same turn of the event loop, so `now` is still correct.
             ready!(self.output.poll_turn(cx));
         }
         let polled = self.poll_head_now(cx, interim);
@@ -160,7 +160,7 @@ impl Exchange {
         polled
     }
 
-    /// Whether the whole request goes out in one small write.
+    /// Returns true if the whole request goes out in one small write.
     fn is_small(&self) -> bool {
         match self.upload {
             Framing::None => true,
@@ -183,7 +183,7 @@ impl Exchange {
             {
                 match self.accept_head(head, interim)? {
                     Some(head) => return Poll::Ready(Ok(head)),
-                    None => continue, // a 100 lets the body go
+                    None => continue, // a 100 releases the body
                 }
             }
             match self.stream.poll_read_chunk(cx) {
@@ -205,14 +205,14 @@ impl Exchange {
         }
     }
 
-    /// Sorts interim responses from the final one.
+    /// Handles interim responses. Returns the head if it is the final one.
     fn accept_head(
         &mut self,
         head: ResponseHead,
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Result<Option<ResponseHead>, Error> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // Before the whole request is out, its rest would be taken for the new protocol.
+            // Before the whole request is sent, its rest would be taken for the new protocol.
             let wanted = self.options.upgrade && self.is_sent();
             return if wanted { Ok(Some(head)) } else { Err(Error::UnexpectedUpgrade) };
         }
@@ -222,7 +222,7 @@ impl Exchange {
                 return Err(Error::ResponseMalformed("too many interim responses"));
             }
             if head.status == StatusCode::CONTINUE {
-                // Polling the client's body sends it its own 100.
+                // Polling the client's body sends the client its own 100.
                 self.continue_deadline = None;
             } else {
                 interim(head.status, head.headers);
@@ -230,7 +230,7 @@ impl Exchange {
             return Ok(None);
         }
         if self.options.expect_continue && !self.body_touched {
-            // Answered without the body: the client is not asked for it behind its final response.
+            // The upstream responded without the body, so do not request it from the client after its final response.
             self.continue_deadline = None;
             self.abandon_upload();
         }
@@ -239,7 +239,7 @@ impl Exchange {
         Ok(Some(head))
     }
 
-    /// Nothing came: is it too late? `Ok` when the wait for `100 Continue` is over.
+    /// Checks the deadlines while no response has arrived. Returns `Ok` when the wait for `100 Continue` is over.
     fn poll_late_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let timer = &self.options.timer;
         if self.continue_deadline.is_some() {
@@ -253,8 +253,8 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// Sends what can be sent. Ready when the whole request is out, or can't be any more: the upstream may have
-    /// answered before it closed, so a failed write is no error yet.
+    /// Sends what can be sent. It is ready when the whole request is sent, or can no longer be sent. A failed write is
+    /// not an error yet, because the upstream may have responded before it closed.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.upload_done && self.output.is_empty() {
             return Poll::Ready(Ok(()));
@@ -290,7 +290,7 @@ impl Exchange {
         }
     }
 
-    /// What was not sent will not be; a response may come all the same.
+    /// Gives up sending the rest of the request. A response may still come.
     fn abandon_upload(&mut self) {
         self.upload_failed |= !self.is_sent();
         self.upload_done = true;
@@ -298,7 +298,7 @@ impl Exchange {
         self.head_deadline = self.head_deadline.or_else(|| deadline(self.options.response_header));
     }
 
-    /// Goes on with what is left of the request while the response is not asked for.
+    /// Continues to send the rest of the request while the response is not being polled.
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self.poll_upload(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(error),
@@ -306,7 +306,7 @@ impl Exchange {
         }
     }
 
-    /// Takes frames from the request's body as long as they fit; whether it has to be waited for.
+    /// Takes frames from the request's body as long as they fit. Returns true if the body must be waited for.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         while !self.upload_done && self.output.takes_more() {
             if self.continue_deadline.is_some() {
@@ -321,7 +321,7 @@ impl Exchange {
                 Poll::Ready(Some(frame)) => {
                     self.body_touched = true;
                     let frame = frame?;
-                    // Trailers cannot be sent again: only data is kept.
+                    // Trailers cannot be sent again, so only data is kept.
                     if let Some(kept) = &mut self.kept
                         && !frame.data_ref().is_some_and(|data| kept.push(data))
                     {
@@ -335,7 +335,7 @@ impl Exchange {
         Ok(false)
     }
 
-    /// The failure of [`Exchange::poll_head`], with what a retry has to know. The connection is closed by now.
+    /// Closes the connection and returns the failure of [`Exchange::poll_head`], with what a retry needs to know.
     pub(crate) fn fail(&mut self, error: Error) -> ExchangeFailure {
         self.stream = Stream::closed();
         let rest = std::mem::take(&mut self.body);
@@ -351,7 +351,7 @@ impl Exchange {
         }
     }
 
-    /// The response's body, where all of it came along with its head: the usual small answer.
+    /// Returns the response's body if all of it arrived with its head, as small responses usually do.
     pub(crate) fn complete_body(&mut self) -> Option<Bytes> {
         match self.decoder {
             Decoder::Done => Some(Bytes::new()),
@@ -368,7 +368,7 @@ impl Exchange {
         }
     }
 
-    /// The next frame of the response's body; what is left of the request goes out meanwhile.
+    /// Polls the next frame of the response's body, and meanwhile sends the rest of the request.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
             return Poll::Ready(Some(Err(error)));
@@ -397,27 +397,27 @@ impl Exchange {
         }
     }
 
-    /// Whether the whole request is out.
+    /// Returns true if the whole request has been sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.upload_done && self.output.is_empty()
     }
 
-    /// Whether the response's body has been read to its end.
+    /// Returns true if the response's body has been read to its end.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.decoder.is_done()
     }
 
-    /// What is known of the response's body.
+    /// Returns what is known about the size of the response's body.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.decoder.size_hint()
     }
 
-    /// The timer of the task that polls it.
+    /// Returns the timer of the task that polls it.
     pub(crate) fn timer(&self) -> &Timer {
         &self.options.timer
     }
 
-    /// Ends the exchange: the connection, if it can serve another one; else it is closed by now.
+    /// Ends the exchange. Returns the connection if it can serve another one; otherwise it is closed.
     pub(crate) fn finish(&mut self) -> Result<Stream, Unusable> {
         let stream = std::mem::replace(&mut self.stream, Stream::closed());
         let sent = self.upload_done && !self.upload_failed && self.output.is_empty();
@@ -430,7 +430,7 @@ impl Exchange {
         if self.persists { Ok(stream) } else { Err(Unusable::NotPersistent) }
     }
 
-    /// The raw stream after a 101, and what came on it already.
+    /// Returns the raw stream after a 101, and the bytes that have already arrived on it.
     pub(crate) fn take_upgraded(&mut self) -> (Stream, Bytes) {
         let early = std::mem::take(self.input.bytes());
         (std::mem::replace(&mut self.stream, Stream::closed()), early)

@@ -1,4 +1,4 @@
-//! A request on a pooled connection: what comes back, and what becomes of the connection.
+//! A request on a pooled connection: the response, and the return of the connection to its pool.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,47 +22,47 @@ use crate::upstream::pool::connection::{Age, CloseReason, Connection, Word};
 use crate::upstream::pool::{Pool, Slot};
 use crate::upstream::transport::h1::client::{Exchange, ExchangeFailure, ExchangeOptions};
 
-/// What came back.
+/// The response to a request.
 pub(crate) struct Received {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
     pub(crate) headers: Fields,
     pub(crate) body: Body,
-    /// After a 101: the upgraded connection.
+    /// The upgraded connection, after a 101.
     pub(crate) upgraded: Option<Upgraded>,
 }
 
 /// A connection that another protocol has taken over.
 pub(crate) struct Upgraded {
     pub(crate) stream: Stream,
-    /// What came right behind the 101.
+    /// The bytes that arrived right behind the 101.
     pub(crate) early: Bytes,
     slot: Slot,
 }
 
 impl Upgraded {
-    /// The tunnel is over.
+    /// Closes the connection at the end of the tunnel, and frees its slot.
     pub(crate) fn end(self) {
         drop(self.stream);
         self.slot.close(CloseReason::Upgraded);
     }
 }
 
-/// How a response is received.
+/// Options for receiving a response.
 pub(crate) struct ReceiveOptions<'a> {
-    /// The request's method is HEAD.
+    /// True if the request's method is HEAD.
     pub(crate) is_head: bool,
-    /// Where interim responses go.
+    /// The receiver of interim responses.
     pub(crate) interim: Option<&'a Interim>,
-    /// When the head must be there, and the error if it is not.
+    /// The deadline of the head, and the error that reports a missed one.
     pub(crate) head_by: Option<(Instant, Error)>,
-    /// When the whole exchange must be over.
+    /// The deadline of the whole exchange.
     pub(crate) done_by: Option<Instant>,
-    /// The timer of the task that receives it.
+    /// The timer of the task that receives the response.
     pub(crate) timer: &'a Timer,
 }
 
-/// Prepares to send a request on `connection`. What is taken from its body goes into `kept`.
+/// Prepares to send a request on `connection`. Data taken from its body goes into `kept`.
 pub(crate) fn begin(
     connection: Connection,
     head: &OutgoingHead<'_>,
@@ -71,7 +71,7 @@ pub(crate) fn begin(
     kept: Option<Box<KeptBody>>,
 ) -> Pin<Box<ResponseBody>> {
     let Connection { stream, slot, served, word, age, .. } = connection;
-    // In the place that it has as the response's body: it is large, and would be moved from one to the other.
+    // Built in the place where it serves as the response's body: it is large, and moving it would cost a copy.
     Box::pin(ResponseBody {
         exchange: Exchange::new(stream, head, body, kept, options),
         lease: Some(Lease { slot, served: served + 1, bodiless: false, word, age, server_keeps: None }),
@@ -80,11 +80,11 @@ pub(crate) fn begin(
     })
 }
 
-/// Sends the request and waits for the head of the response. The connection goes back to its pool when the body has been
+/// Sends the request and waits for the head of the response. The connection returns to its pool when the body has been
 /// read to its end, which for a small response is before this returns.
 ///
 /// # Errors
-/// No response; the connection is closed. The failure tells what a second try may assume.
+/// Returns a failure if there is no response, with what a retry may assume. The connection is closed by then.
 pub(crate) async fn receive(
     mut response: Pin<Box<ResponseBody>>,
     options: &ReceiveOptions<'_>,
@@ -135,7 +135,7 @@ fn close_reason(error: Error) -> CloseReason {
     }
 }
 
-/// `timeout=N` of a Keep-Alive field, less a second so that the gateway is the first to close.
+/// Returns the `timeout=N` of a Keep-Alive field, less a second so that the gateway is the first to close.
 fn server_keeps(headers: &Fields) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = value.split(',').find_map(|parameter| {
@@ -154,7 +154,7 @@ fn is_event_stream(headers: &Fields) -> bool {
     })
 }
 
-/// A connection's place while it is in use, and what it needs to be used again.
+/// The slot of a connection in use, with the state that its next use needs.
 struct Lease {
     slot: Slot,
     served: u64,
@@ -181,7 +181,7 @@ impl Lease {
                     server_keeps,
                 });
             }
-            // It was asked to close.
+            // The gateway asked it to close.
             Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {
                 slot.close(CloseReason::KeepAliveOff);
             }
@@ -190,13 +190,13 @@ impl Lease {
     }
 }
 
-/// A response: its head first, then its body. Read to its end, its connection goes back to the pool; dropped before, it is
-/// closed.
+/// A response: first its head, then its body. Read to its end, its connection returns to the pool; dropped earlier, it
+/// is closed.
 pub(crate) struct ResponseBody {
     exchange: Exchange,
-    /// Until it is settled what becomes of the connection.
+    /// Present until the connection has been released or closed.
     lease: Option<Lease>,
-    /// All of the body, where only the rest of the request is still to be sent.
+    /// The whole body, if only the rest of the request is still to be sent.
     complete: Option<Bytes>,
     done_by: Option<Instant>,
 }
@@ -216,7 +216,7 @@ impl ResponseBody {
         })
     }
 
-    /// There is no head, and none will come.
+    /// Closes the connection when there is no head and none will come.
     fn fail(&mut self, error: Error) -> ExchangeFailure {
         let failure = self.exchange.fail(error);
         if let Some(lease) = self.lease.take() {
@@ -225,14 +225,14 @@ impl ResponseBody {
         failure
     }
 
-    /// The connection after a 101.
+    /// Returns the connection after a 101.
     fn upgraded(&mut self) -> Option<Upgraded> {
         let Lease { slot, .. } = self.lease.take()?;
         let (stream, early) = self.exchange.take_upgraded();
         Some(Upgraded { stream, early, slot })
     }
 
-    /// The exchange is over: its connection is given back, or closed, and only then its place.
+    /// Ends the exchange: its connection is released or closed, and only then is its slot freed.
     fn settle(&mut self, error: Option<Error>) {
         let Some(lease) = self.lease.take() else { return };
         let stream = self.exchange.finish();
@@ -275,7 +275,7 @@ impl HttpBody for ResponseBody {
             this.settle(None);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        // First, because a client that reads slowly finds a frame ready each time.
+        // Check this first, because a client that reads slowly finds a frame ready each time.
         if this.exchange.timer().poll_elapsed(cx, this.done_by).is_ready() {
             this.settle(Some(Error::RequestTimeout));
             return Poll::Ready(Some(Err(Error::RequestTimeout)));

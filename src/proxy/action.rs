@@ -1,4 +1,4 @@
-//! What a route does: respond, redirect, or forward to an upstream.
+//! The action of a route: respond, redirect, or forward to an upstream.
 
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::proxy::reply::{Answer, Call};
 use crate::router::Parameters;
 use crate::snapshot::{Action, Route};
 
-/// Does what the route says, at the time `now`.
+/// Performs the route's action at the time `now`.
 pub(crate) async fn act(
     settings: &ConnectionSettings,
     route: &Route,
@@ -41,7 +41,7 @@ pub(crate) async fn act(
             let Incoming { method, version, path, query, authority, headers, body } = incoming;
             let target = upstream.target(path, query, parameters);
             let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
-            // Before the route changes the fields.
+            // This must come before the route changes the fields.
             let client_scheme = settings.forwarding.client_scheme(&headers);
             let mut outgoing = Outgoing { method, target, headers, authority, client_scheme, path, upgrade };
             outgoing.rewrite_headers(&settings.forwarding, version, route);

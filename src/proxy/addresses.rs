@@ -1,4 +1,4 @@
-//! What an upstream says of its own address in a response.
+//! Replacing an upstream's own addresses in its responses.
 
 use http::{Method, StatusCode, header};
 
@@ -11,14 +11,14 @@ use crate::proxy::outgoing::Outgoing;
 use crate::snapshot::{HostSent, UpstreamRoute};
 use crate::upstream::{Endpoint, Received};
 
-/// Returns true if a response may have an address that concerns the gateway.
+/// Returns true if a response may contain an address that must be rewritten or reported.
 pub(crate) fn may_be_in(status: StatusCode, route: &UpstreamRoute, headers: &Fields) -> bool {
     let has_location = may_have_location(status) && headers.contains_key(header::LOCATION);
     has_location || (route.rewrite_cookies && headers.contains_key(header::SET_COOKIE))
 }
 
 /// Returns true for a status whose responses have a `Location` that clients follow: those of RFC 9110 §10.2.2, and 202,
-/// for which many interfaces name the place to ask later. A 304 leads nowhere.
+/// with which many APIs name the place to poll later. A 304 leads nowhere.
 fn may_have_location(status: StatusCode) -> bool {
     match status {
         StatusCode::CREATED | StatusCode::ACCEPTED => true,
@@ -27,8 +27,8 @@ fn may_have_location(status: StatusCode) -> bool {
     }
 }
 
-/// Replaces the upstream's addresses by those that the client knows, where the route says so. Records a redirect that leads the
-/// client back to the URL that it asked for.
+/// Replaces the upstream's addresses by those that the client knows, if the route says so. Logs a redirect that leads
+/// the client back to the URL it requested.
 #[cold]
 pub(crate) fn rewrite(
     received: &mut Received,
@@ -60,7 +60,8 @@ pub(crate) fn rewrite(
     }
 }
 
-/// Returns true for a redirect that makes the client send its request again. With a cookie, the next request may differ.
+/// Returns true for a redirect that makes the client send its request again. With a cookie, the next request may
+/// differ.
 fn is_redirect_loop(
     reverse: &Reverse<'_>,
     outgoing: &Outgoing<'_>,

@@ -1,4 +1,4 @@
-//! A client connection as its requests see it: where it came in, from whom, and which snapshot is current.
+//! A client connection as its requests see it: its listener, its peer, and the current snapshot.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -17,12 +17,12 @@ use crate::http::forward::Forwarding;
 use crate::snapshot::listener::{ConnectionLimits, ListenerSettings};
 use crate::snapshot::{Route, Snapshot, Telemetry};
 
-/// A worker's hold on a snapshot: requests count on this, and not on what all workers share.
+/// A worker's reference to a snapshot. Requests share its count, instead of one that all workers share.
 pub(crate) struct LocalSnapshot {
     snapshot: Arc<Snapshot>,
-    /// By itself, so that a long stream holds no routes but its own.
+    /// Held separately, so that a long stream keeps no routes alive but its own.
     telemetry: Rc<Telemetry>,
-    /// How many this worker had before.
+    /// The number of snapshots that this worker had before.
     number: u64,
 }
 
@@ -32,7 +32,7 @@ impl LocalSnapshot {
         Rc::new(Self { snapshot, telemetry, number })
     }
 
-    /// What a request needs until its end.
+    /// Returns the part of the snapshot that a request needs until its end.
     pub(crate) fn telemetry(&self) -> &Rc<Telemetry> {
         &self.telemetry
     }
@@ -46,68 +46,69 @@ impl Deref for LocalSnapshot {
     }
 }
 
-/// The current snapshot as one worker knows it: a request costs a pointer comparison and a count that no other
-/// thread touches.
+/// A worker's cache of the current snapshot. A request costs a pointer comparison and a count that no other thread
+/// touches.
 pub(crate) struct CurrentSnapshot {
     shared: Arc<ArcSwap<Snapshot>>,
-    seen: RefCell<Rc<LocalSnapshot>>,
+    cached: RefCell<Rc<LocalSnapshot>>,
 }
 
 impl CurrentSnapshot {
     pub(crate) fn new(shared: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
-        let seen = RefCell::new(LocalSnapshot::new(shared.load_full(), 0));
-        Rc::new(Self { shared, seen })
+        let cached = RefCell::new(LocalSnapshot::new(shared.load_full(), 0));
+        Rc::new(Self { shared, cached })
     }
 
-    /// The snapshot for a request that begins now.
+    /// Returns the snapshot for a request that begins now.
     pub(crate) fn load(&self) -> Rc<LocalSnapshot> {
         let newest = self.shared.load();
-        let mut seen = self.seen.borrow_mut();
-        if !Arc::ptr_eq(&newest, &seen.snapshot) {
-            *seen = LocalSnapshot::new(newest.clone(), seen.number + 1);
+        let mut cached = self.cached.borrow_mut();
+        if !Arc::ptr_eq(&newest, &cached.snapshot) {
+            *cached = LocalSnapshot::new(newest.clone(), cached.number + 1);
         }
-        seen.clone()
+        cached.clone()
     }
 }
 
 thread_local! {
-    /// How many connections this worker has had.
+    /// The number of connections that this worker has had.
     static CONNECTIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// One client connection.
+/// A client connection.
 pub(crate) struct Client {
     current: Rc<CurrentSnapshot>,
     peer: SocketAddr,
     /// The listener's own address.
     local: SocketAddr,
-    /// No other one's of this worker.
+    /// A number that is unique among the connections of this worker.
     number: u64,
     scheme: Scheme,
     settings: RefCell<Rc<ConnectionSettings>>,
-    /// What the request begins with whose head is coming in, on HTTP/1.
+    /// The start of the request whose head is arriving, on HTTP/1.
     next: Cell<Option<RequestStart>>,
 }
 
-/// What a snapshot says of one connection. Made anew when the snapshot is another one; an idle connection keeps this,
-/// but not the snapshot itself.
+/// The settings of one connection under one snapshot, made again when the snapshot changes. An idle connection holds
+/// these, but not the snapshot itself.
 pub(crate) struct ConnectionSettings {
-    /// Of its listener; the last one of a listener that was removed.
+    /// The settings of its listener, or the last ones if the listener has been removed.
     pub(crate) listener_settings: Arc<ListenerSettings>,
     pub(crate) forwarding: Forwarding,
-    /// The number of the snapshot.
+    /// The number of the snapshot that they were made from.
     number: u64,
 }
 
-/// What a request begins with, and ends with.
+/// The snapshot and the settings that hold for a request from its beginning to its end.
 pub(crate) struct RequestStart {
     pub(crate) snapshot: Rc<LocalSnapshot>,
-    /// What the snapshot says of the connection.
+    /// The snapshot's settings for the connection.
     pub(crate) settings: Rc<ConnectionSettings>,
 }
 
 impl Client {
-    /// A connection that came in by `listener_settings`, from `peer`, or from whom a PROXY header told of, to the listener's address.
+    /// Returns a client connection accepted on the listener of `listener_settings`. `peer` is the client, or the
+    /// address that a PROXY header named; `local` is the listener's address.
     pub(crate) fn new(
         listener_settings: &Arc<ListenerSettings>,
         current: Rc<CurrentSnapshot>,
@@ -130,12 +131,12 @@ impl Client {
         })
     }
 
-    /// What a request begins with: as of now, or as of the first byte of its head.
+    /// Returns the start of a request: that of the first byte of its head, or the current one.
     pub(crate) fn begin(&self) -> RequestStart {
         self.next.take().unwrap_or_else(|| self.latest())
     }
 
-    /// The present snapshot, and what it says of this connection.
+    /// Returns the current snapshot and its settings for this connection.
     fn latest(&self) -> RequestStart {
         let snapshot = self.current.load();
         let mut settings = self.settings.borrow_mut();
@@ -151,12 +152,13 @@ impl Client {
         RequestStart { snapshot, settings }
     }
 
-    /// Limits and timeouts as of now.
+    /// Returns the current limits and timeouts.
     pub(crate) fn options(&self) -> Arc<ConnectionLimits> {
         self.latest().settings.listener_settings.options.clone()
     }
 
-    /// Brings limits and timeouts up to date. Called when a request begins to arrive; they hold until the next one does.
+    /// Brings limits and timeouts up to date. Called when a request begins to arrive; they hold until the next one
+    /// does.
     pub(crate) fn refresh(&self, options: &mut Arc<ConnectionLimits>) {
         let start = self.latest();
         let newest = &start.settings.listener_settings.options;
@@ -166,12 +168,13 @@ impl Client {
         self.next.set(Some(start));
     }
 
-    /// The address at the other end, or the one that a PROXY header told of.
+    /// Returns the address of the client, or the one that a PROXY header named.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// What does not change while a request is served, for its filters.
+    /// Returns what its filters can know about a request before they run. It does not change while the request is
+    /// served.
     pub(crate) fn request_info(
         &self,
         version: Version,
@@ -192,7 +195,7 @@ impl Client {
         }
     }
 
-    /// How the client came in.
+    /// Returns the scheme that the client used.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.scheme == Scheme::HTTPS { "https" } else { "http" }
     }

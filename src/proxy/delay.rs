@@ -1,4 +1,4 @@
-//! The delay of a route's own answer.
+//! The delay of a route's own response.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -10,11 +10,11 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::net::timer::Timer;
 
-/// Waits until a time, and reads and discards the body of the request meanwhile, as an upstream does: whatever is left unread hides
-/// that its client has gone.
+/// Waits until a time. Meanwhile it reads and discards the body of the request, as an upstream would: unread bytes
+/// would hide that the client has gone.
 ///
 /// # Errors
-/// The body breaks, or the client leaves in the middle of it.
+/// Returns an error if the body breaks, or the client leaves in the middle of it.
 pub(crate) async fn pass(until: Option<Instant>, body: Body, timer: &Timer) -> Result<(), Error> {
     let mut body = Some(body);
     std::future::poll_fn(|cx| {
@@ -24,13 +24,13 @@ pub(crate) async fn pass(until: Option<Instant>, body: Body, timer: &Timer) -> R
         let Some(unread) = &mut body else { return Poll::Pending };
         match Pin::new(unread).poll_frame(cx) {
             Poll::Ready(Some(Ok(_discarded))) => {
-                // A frame a turn: a body that never ends must not keep others of this worker from theirs.
+                // Take one frame per turn, so that an endless body does not keep the worker from its other tasks.
                 cx.waker().wake_by_ref();
             }
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
             Poll::Ready(None) => {
                 body = None;
-                // The client's leaving is noticed by the task once there is no body left, so poll again.
+                // The task notices a departed client only once no body is left, so poll again.
                 cx.waker().wake_by_ref();
             }
             Poll::Pending => {}

@@ -1,4 +1,4 @@
-//! What is remembered of a request until its last byte is sent: for the metrics and the access log.
+//! The record of a request until its last byte is sent, for the metrics and the access log.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
 
-/// One exchange as it goes. When it is dropped, it is counted and logged; dropped before it was told of its end,
+/// The record of an exchange in progress. Dropping it counts and logs the exchange; if its end was not recorded before,
 /// it was [`abandoned`].
 pub(crate) struct ExchangeLog {
     telemetry: Rc<Telemetry>,
@@ -32,15 +32,15 @@ pub(crate) struct ExchangeLog {
     error: Option<Error>,
     received: u64,
     sent: u64,
-    /// When, if it was told of its end.
+    /// The time of its end, once recorded.
     ended: Option<Instant>,
-    /// The filters that it goes through.
+    /// The filters that the exchange goes through.
     filters: Option<Rc<Session>>,
-    /// Only where there is an access log.
+    /// Present only if there is an access log.
     line: Option<Box<Line>>,
 }
 
-/// What only the access log wants to know.
+/// The data that only the access log needs.
 struct Line {
     started: SystemTime,
     client: IpAddr,
@@ -61,7 +61,7 @@ struct Line {
 }
 
 impl ExchangeLog {
-    /// A request has begun.
+    /// Begins the log of a request.
     pub(crate) fn begin(client: &Client, start: &RequestStart, request: &Request) -> Self {
         let mut log = Self::new(start);
         log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
@@ -73,7 +73,7 @@ impl ExchangeLog {
         log
     }
 
-    /// Bytes that were no request.
+    /// Begins the log of bytes that were not a request.
     pub(crate) fn unreadable(client: &Client, start: &RequestStart) -> Self {
         let mut log = Self::new(start);
         log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
@@ -100,23 +100,23 @@ impl ExchangeLog {
         }
     }
 
-    /// When it began.
+    /// Returns the time at which the exchange began.
     pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
-    /// Its route is found.
+    /// Records the route of the request.
     pub(crate) fn routed(&mut self, route: &Arc<Route>) {
         route.stats.begin(this_worker());
         self.route = Some(route.clone());
     }
 
-    /// It goes through filters: they are told of its end.
+    /// Records the filters of the request, which are notified of its end.
     pub(crate) fn filtered(&mut self, filters: &Rc<Session>) {
         self.filters = Some(filters.clone());
     }
 
-    /// An attempt at an endpoint begins.
+    /// Records the beginning of an attempt at an endpoint.
     pub(crate) fn attempt(&mut self, endpoint: &Endpoint) {
         if let Some(filters) = &self.filters {
             filters.exchange.set_upstream(endpoint.url(), endpoint.address());
@@ -128,27 +128,27 @@ impl ExchangeLog {
         }
     }
 
-    /// The head of the upstream's response is there.
+    /// Records that the head of the upstream's response has arrived.
     pub(crate) fn first_byte(&mut self) {
         if let Some(line) = &mut self.line {
             line.first_byte = Some(self.began.elapsed());
         }
     }
 
-    /// The answer's status is decided.
+    /// Records the status of the response.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = status.as_u16();
     }
 
-    /// The request failed: this is its answer.
+    /// Records the error that failed the request, and its status.
     pub(crate) fn failed(&mut self, error: Error) {
         self.status = error.status().as_u16();
         self.error = Some(error);
         self.warn(error);
     }
 
-    /// Warns, at most once in ten seconds for a route, of an upstream on plain HTTP that redirects an HTTPS request to the same URL.
-    /// `proto` is the `X-Forwarded-Proto` that it was sent.
+    /// Warns of an upstream on plain HTTP that redirects an HTTPS request to the same URL, at most once in ten seconds
+    /// for a route. `proto` is the `X-Forwarded-Proto` that the upstream was sent.
     pub(crate) fn redirected_back(&self, endpoint: &str, proto: Option<&HeaderValue>) {
         let Some(route) = &self.route else { return };
         let Some(suppressed) = route.warned.passes("location") else { return };
@@ -168,13 +168,13 @@ impl ExchangeLog {
         );
     }
 
-    /// Returns the response that takes the place of one that broke with `error` before any of it was sent, or `None` if
-    /// the client gets no response.
+    /// Returns the response to send instead of one that broke with `error` before any of it was sent, or `None` if the
+    /// client gets no response.
     pub(crate) fn replace(&mut self, error: Error) -> Option<Response<Body>> {
         if error == Error::FilterAnswered {
             let mut response = self.filters.as_ref()?.take_local()?;
             if let Some(route) = &self.route {
-                // As to every answer of a route with filters.
+                // The route's edits apply to every response of a route with filters.
                 route.response_headers.apply(&mut response.headers);
             }
             self.answered(response.status);
@@ -198,7 +198,7 @@ impl ExchangeLog {
         self.ended = Some(now);
     }
 
-    /// Says in the log, now and then, what an operator should hear of.
+    /// Logs a rate-limited warning for failures that an operator should see.
     fn warn(&self, error: Error) {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
         let warned = self.route.as_ref().map_or(&self.telemetry.warned, |route| &route.warned);
@@ -233,7 +233,7 @@ impl Progress for ExchangeLog {
     }
 }
 
-/// Why an exchange was dropped before its end: its worker ends, or its client went away.
+/// Returns the error of an exchange that was dropped before its end: its worker stops, or its client went away.
 pub(crate) fn abandoned() -> Error {
     if is_cut_off() { Error::ShuttingDown } else { Error::ClientClosed }
 }
@@ -261,7 +261,7 @@ impl Line {
     }
 }
 
-/// The host as the client named it: HTTP/2 and absolute targets have it in the target.
+/// Returns the host as the client named it: HTTP/2 and absolute targets have it in the target.
 fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
     let authority = target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     authority.or_else(|| headers.get(header::HOST).cloned())

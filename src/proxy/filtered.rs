@@ -1,4 +1,4 @@
-//! A request whose route has filters: through them, on its way, and back through them.
+//! The way of a request through its filters, to the route's action, and back.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use crate::proxy::reply::{Answer, Call};
 use crate::router::{Found, Parameters, RequestLine};
 use crate::snapshot::Route;
 
-/// What a request has found before its filters see it.
+/// A request whose route has filters, before they see it.
 pub(crate) struct Filtered<'a, 'r, 'p> {
     pub(crate) client: &'a Client,
     pub(crate) start: &'a RequestStart,
@@ -34,8 +34,8 @@ pub(crate) struct Filtered<'a, 'r, 'p> {
 }
 
 impl Filtered<'_, '_, '_> {
-    /// Takes the request through its filters, does what the route says, and takes the response back through them. The gateway's own
-    /// errors pass the response callbacks as any response does, and so do local responses.
+    /// Takes the request through its filters, performs the route's action, and takes the response back through them.
+    /// The gateway's own errors pass the response callbacks as any response does, and so do local responses.
     pub(crate) async fn answer(
         &self,
         incoming: Incoming<'_>,
@@ -55,14 +55,14 @@ impl Filtered<'_, '_, '_> {
         } else {
             (None, incoming)
         };
-        // Boxed, because it is large, and either of two things is done with it.
+        // Boxed, because it is large and is moved into one of two places.
         let acting = Box::pin(self.act(&session, head, incoming, log));
         let acted = if session.may_decide_later() { undecided(&session, acting).await } else { acting.await };
         let answer = match acted {
             Ok(answer) => answer,
             Err(error) => match self.ended(&session, &method, error).await {
-                // Whoever has left, or was sent away by a filter, is not to be answered by another one.
-                // The error of a response that has gone through filters does not go through them once more.
+                // A client that has left, or that a filter rejected, gets no response from another filter. The error of
+                // a response that has gone through the filters does not go through them again.
                 Err(error) if is_final(error) || session.has_response() => return Err(error),
                 Err(error) => {
                     log.failed(error);
@@ -78,18 +78,18 @@ impl Filtered<'_, '_, '_> {
         }
     }
 
-    /// Ends the exchange by a filter's own response, or by the error.
+    /// Ends the exchange with a filter's own response, or with the error.
     async fn ended(&self, session: &Session, method: &Method, error: Error) -> Result<Answer, Error> {
-        // Boxed, because it is large, and most exchanges never come here.
+        // Boxed, because it is large and most exchanges never get here.
         match Box::pin(session.local_response(method, &self.call.timer)).await {
             Some(response) => Ok(response?.into()),
-            // It has closed it, and answered nothing.
+            // The filter has closed the exchange without a response.
             None if error == Error::FilterAnswered => Err(Error::FilterClosed),
             None => Err(error),
         }
     }
 
-    /// Hands the head to the filters, if they look at it.
+    /// Passes the head to the filters, if any of them reads it.
     fn begin<'i>(&self, incoming: Incoming<'i>, log: &mut ExchangeLog) -> (Rc<Session>, Incoming<'i>) {
         let request_info =
             self.client.request_info(incoming.version, &self.start.settings, self.found.value, log.began());
@@ -107,7 +107,7 @@ impl Filtered<'_, '_, '_> {
         (session, incoming)
     }
 
-    /// Does what the route says with the request as the filters have left it; without a `head`, as it came.
+    /// Performs the route's action on the request as the filters have left it or, without a `head`, as it arrived.
     async fn act(
         &self,
         session: &Session,
@@ -143,7 +143,7 @@ impl Filtered<'_, '_, '_> {
         };
         let none = Parameters::none();
         let (route, parameters) = match &again {
-            // Its filters have not seen the request, and those that have are not its own.
+            // The filters of that route have not seen the request, and those that have are not its own.
             Some(again) if is_cleared && !self.has_same_filters(again.value) => {
                 return Err(Error::RouteFilters);
             }
@@ -151,7 +151,7 @@ impl Filtered<'_, '_, '_> {
                 (again.value, &again.parameters)
             }
             None if is_cleared => return Err(Error::NoRoute),
-            // The path is none of the route's own: there is nothing that its template could find in it.
+            // The path is not one that the route matched, so its template has no parameters in it.
             _ if changed.is_some() => (self.found.value, &none),
             _ => (self.found.value, &self.found.parameters),
         };
@@ -164,18 +164,18 @@ impl Filtered<'_, '_, '_> {
         let mut answer =
             act(&self.start.settings, route, parameters, incoming, self.call, Instant::now(), log).await?;
         if !Arc::ptr_eq(route, self.found.value) {
-            // Those of the route that was found first are applied at the end, as to every answer.
+            // The edits of the route that was found first are applied at the end, as to every response.
             route.response_headers.apply(&mut answer.response.headers);
         }
         Ok(answer)
     }
 
-    /// Whether a route has no filters but those that the request goes through.
+    /// Returns true if a route has exactly the filters that the request goes through.
     fn has_same_filters(&self, route: &Route) -> bool {
         route.filters.as_ref().is_none_or(|filters| filters.is_within(self.chain))
     }
 
-    /// The route that the request has as it is now.
+    /// Finds the route of the request as it is now.
     fn find<'s, 'p>(
         &'s self,
         uri: &Uri,
@@ -183,7 +183,7 @@ impl Filtered<'_, '_, '_> {
         method: &Method,
         headers: &Fields,
     ) -> Result<Option<Found<'s, 'p, Arc<Route>>>, Error> {
-        // The target's authority is the filters' to change, and is the Host by now.
+        // Filters may change the target's authority, which has become the Host by now.
         let (origin_form, version) = (Uri::default(), http::Version::HTTP_10);
         let host = forward::request_host(&origin_form, headers, version)
             .map_err(|error| Error::RequestHost(error.reason()))?;
@@ -198,7 +198,7 @@ impl Filtered<'_, '_, '_> {
     }
 }
 
-/// Goes on until a filter decides otherwise.
+/// Runs the action until a filter decides otherwise.
 async fn undecided(
     session: &Session,
     mut acting: Pin<Box<impl Future<Output = Result<Answer, Error>>>>,

@@ -1,4 +1,4 @@
-//! Forwards a request to an upstream: one attempt after the other, until there is a response.
+//! Forwarding a request to an upstream: one attempt after the other, until there is a response.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::snapshot::UpstreamRoute;
 use crate::snapshot::route_deadline::Removal;
 use crate::upstream::{Attempt, Endpoint, Received};
 
-/// How long a request waits for the first look-up of its upstream's name where `timeouts.connect` is off.
+/// The time that a request waits for the first resolution of its upstream's name if `timeouts.connect` is off.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Sends a request to one endpoint after the other until there is a response, or no further try is allowed.
+/// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
 pub(crate) async fn forward_request(
     route: &UpstreamRoute,
     call: &Call,
@@ -30,7 +30,7 @@ pub(crate) async fn forward_request(
     mut now: Instant,
     log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
-    // When the whole exchange must be over.
+    // The deadline of the whole exchange.
     let done_by = route.timeouts.request.and_then(|limit| now.checked_add(limit));
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
@@ -76,7 +76,7 @@ pub(crate) async fn forward_request(
     respond(received, outgoing, endpoint, route, call, log)
 }
 
-/// The response as the client gets it.
+/// Returns the response as the client gets it.
 fn respond(
     mut received: Received,
     outgoing: &Outgoing<'_>,

@@ -14,16 +14,16 @@ use crate::snapshot::Route;
 pub(crate) struct Incoming<'a> {
     pub(crate) method: Method,
     pub(crate) version: Version,
-    /// Normalised.
+    /// The normalised path.
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
-    /// The host that was asked for, with its port.
+    /// The requested host, with its port.
     pub(crate) authority: &'a str,
     pub(crate) headers: Fields,
     pub(crate) body: Body,
 }
 
-/// Refuses encoded slashes in a path, unless it is a route's that keeps them.
+/// Rejects encoded slashes in a path, unless its route keeps them.
 #[allow(clippy::ptr_arg, reason = "a borrowed path needs no search: it has no escape")]
 pub(crate) fn check_slashes(path: &Cow<'_, str>, route: Option<&Route>) -> Result<(), Error> {
     if has_encoded_slash(path) && route.is_none_or(|route| route.encoded_slash == EncodedSlash::Reject) {

@@ -1,4 +1,4 @@
-//! The life of a request: [`serve`] reads from top to bottom.
+//! The life of a request. [`serve`] reads from top to bottom.
 
 pub(crate) mod action;
 pub(crate) mod addresses;

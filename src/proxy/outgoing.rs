@@ -1,4 +1,4 @@
-//! A request as it goes upstream.
+//! A request on its way to an upstream.
 
 use http::{HeaderValue, Method, Version, header};
 
@@ -11,7 +11,7 @@ use crate::http::h1::output::OutgoingHead;
 use crate::snapshot::{HostSent, Route, UpstreamRoute};
 use crate::upstream::Endpoint;
 
-/// A request as it goes upstream, but for what depends on the endpoint.
+/// A request on its way to an upstream, except for the parts that depend on the endpoint.
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: Method,
     /// Path and query, without the base path of an endpoint.
@@ -20,13 +20,13 @@ pub(crate) struct Outgoing<'a> {
     /// The client's Host.
     pub(crate) authority: &'a str,
     pub(crate) client_scheme: Scheme,
-    /// The normalised path that the client asked for.
+    /// The normalised path that the client requested.
     pub(crate) path: &'a str,
     pub(crate) upgrade: Option<HeaderValue>,
 }
 
 impl Outgoing<'_> {
-    /// Makes the client's fields those that the gateway sends.
+    /// Turns the client's fields into those that the gateway sends.
     pub(crate) fn rewrite_headers(&mut self, forwarding: &Forwarding, version: Version, route: &Route) {
         let headers = &mut self.headers;
         forward::remove_hop_by_hop(headers);
@@ -48,9 +48,9 @@ impl Outgoing<'_> {
         }
     }
 
-    /// The `Connection` field: what concerns this hop alone. An upgrade has its own among the fields already.
+    /// Returns the `Connection` field, which concerns this hop alone. An upgrade has its own among the fields already.
     fn connection_option(&self, keep_alive: bool) -> Option<&'static str> {
-        // Whoever sends TE says so (RFC 9110 §10.1.4); what is left of it is `trailers`.
+        // A sender of TE must list it in Connection (RFC 9110 §10.1.4). Only `trailers` is left of TE here.
         match (keep_alive, self.headers.contains_key(header::TE)) {
             _ if self.upgrade.is_some() => None,
             (true, false) => None,
@@ -66,7 +66,7 @@ impl Outgoing<'_> {
             HostSent::Preserve if !self.authority.is_empty() => {
                 HeaderValue::from_str(self.authority).map_err(|_| Error::RequestHost("host.malformed"))?
             }
-            // A client of HTTP/1.0 may have sent none.
+            // An HTTP/1.0 client may have sent no Host.
             HostSent::Upstream | HostSent::Preserve => endpoint.host().clone(),
         };
         self.headers.insert(header::HOST, host);

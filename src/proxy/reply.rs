@@ -1,4 +1,4 @@
-//! What a connection hands to the proxy with a request, and what it gets back.
+//! The data that a connection passes to the proxy with a request, and the reply that it gets back.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,29 +13,29 @@ use crate::http::message::Response;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 
-/// What a request comes with.
+/// The context that comes with a request.
 #[derive(Clone)]
 pub(crate) struct Call {
-    /// The timer of the task that serves it.
+    /// The timer of the task that serves the request.
     pub(crate) timer: Timer,
-    /// Sends interim responses; HTTP/1.1 only.
+    /// Sends interim responses. HTTP/1.1 only.
     pub(crate) interim: Option<Interim>,
 }
 
-/// An answer.
+/// The reply to a request.
 pub(crate) struct Reply {
     pub(crate) response: Response<Body>,
     pub(crate) log: ExchangeLog,
-    /// Close the connection after it.
+    /// True if the connection must be closed after the response.
     pub(crate) close: bool,
-    /// Nothing is sent, for this reason: the client is gone, or a filter has given the request up.
+    /// The reason why no response is sent: the client is gone, or a filter has given up the request.
     pub(crate) unsent: Option<Error>,
-    /// What becomes of the connection after a 101.
+    /// The tunnel that takes over the connection after a 101.
     pub(crate) tunnel: Option<Tunnel>,
 }
 
-/// Takes over an upgraded client connection and the bytes that came on it already; ends with the bytes carried
-/// from and to the client, and what went wrong.
+/// A function that takes over an upgraded client connection and the bytes that have already arrived on it. It ends with
+/// the bytes carried from and to the client, and the error if there was one.
 pub(crate) type Tunnel =
     Box<dyn FnOnce(Stream, Bytes) -> Pin<Box<dyn Future<Output = (u64, u64, Option<Error>)>>>>;
 
@@ -43,7 +43,7 @@ pub(crate) type Tunnel =
 pub(crate) struct Answer {
     pub(crate) response: Response<Body>,
     pub(crate) tunnel: Option<Tunnel>,
-    /// The client's connection cannot be used any more.
+    /// True if the client's connection cannot be used any more.
     pub(crate) close: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The failures after which a request goes again, and where and when it does.
+//! Retries: the failures after which a request is sent again, and the endpoint and time of the next attempt.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,36 +12,37 @@ use crate::http::error::Error;
 use crate::net::timer::{Timer, earlier};
 use crate::upstream::{Endpoint, Failure, FailureKind};
 
-/// The further tries of one request.
+/// The further attempts of one request.
 ///
-/// A connection that cannot be opened has sent nothing, so the request first goes to each other endpoint, without a wait and
-/// without an attempt. Only after that round, or once it has lasted too long, do `retry.attempts` and `retry.backoff` hold.
+/// A connection that cannot be opened has sent nothing, so the request first tries each other endpoint, without a wait
+/// and without spending one of `retry.attempts`. Only after that round, or once it has lasted too long, do
+/// `retry.attempts` and `retry.backoff` apply.
 pub(crate) struct Retries<'a> {
     settings: &'a RetrySettings,
     left: u32,
-    /// `timeouts.connect`: the round begins no further try once this has passed since its first failure.
+    /// `timeouts.connect`: once this has passed since its first failure, the round begins no further attempt.
     connect: Option<Duration>,
     round_ends: Option<Instant>,
-    /// The number of endpoints that have not been asked.
-    unasked: usize,
-    /// The endpoints that could not be connected to, the longest ago first.
+    /// The number of endpoints that have not been tried.
+    untried: usize,
+    /// The endpoints that could not be connected to, earliest failure first.
     failed: VecDeque<&'a Arc<Endpoint>>,
-    /// The next try must not trust a kept connection.
+    /// True if the next attempt must not use a kept connection.
     pub(crate) fresh: bool,
-    /// The wait before the next try, and the one before the try after it.
+    /// The wait before the next attempt. `backoff` is the wait before the one after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
 }
 
 impl<'a> Retries<'a> {
-    /// Returns the tries that `settings` permit at an upstream with so many `endpoints`, after the first.
+    /// Returns the retries that `settings` permit at an upstream with this number of `endpoints`.
     pub(crate) fn new(settings: &'a RetrySettings, connect: Option<Duration>, endpoints: usize) -> Self {
         Self {
             settings,
             left: settings.attempts,
             connect,
             round_ends: None,
-            unasked: endpoints.saturating_sub(1),
+            untried: endpoints.saturating_sub(1),
             failed: VecDeque::new(),
             fresh: false,
             wait: None,
@@ -49,20 +50,20 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Returns true if another endpoint is asked should no connection be opened by the try that begins `now`.
+    /// Returns true if another endpoint is tried should the attempt that begins `now` fail to connect.
     pub(crate) fn moves_on(&self, now: Instant) -> bool {
-        self.unasked > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open(now))
+        self.untried > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open(now))
     }
 
     fn is_round_open(&self, now: Instant) -> bool {
         self.round_ends.is_none_or(|ends| now < ends)
     }
 
-    /// Returns the body for the next try, and the endpoint that it goes to. `failed` is the endpoint of the last try, `others`
-    /// are those that have not been asked yet.
+    /// Returns the body of the next attempt, and its endpoint. `failed` is the endpoint of the last attempt; `others`
+    /// are those that have not been tried yet.
     ///
     /// # Errors
-    /// The failure is final; the client gets this error.
+    /// Returns the error that the client gets if the failure is final.
     pub(crate) fn next(
         &mut self,
         failure: Failure,
@@ -76,7 +77,7 @@ impl<'a> Retries<'a> {
                 let next = self.after_connect_failure(failed, others).ok_or(error)?;
                 Ok((body, next))
             }
-            // Once: the second try has a new connection, and a new one that closes is not stale.
+            // Only once: the second attempt has a new connection, and a new one that closes is not stale.
             FailureKind::Stale if self.settings.on_stale && !self.fresh => {
                 self.take_attempt().ok_or(error)?;
                 self.fresh = true;
@@ -86,7 +87,7 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Returns an endpoint that has not been asked, or else the one that failed longest ago.
+    /// Returns an endpoint that has not been tried, or else the one that failed longest ago.
     fn after_connect_failure(
         &mut self,
         failed: &'a Arc<Endpoint>,
@@ -94,13 +95,13 @@ impl<'a> Retries<'a> {
     ) -> Option<&'a Arc<Endpoint>> {
         let now = Instant::now();
         self.round_ends = self.round_ends.or_else(|| now.checked_add(self.connect?));
-        if self.unasked == 0 || !self.is_round_open(now) {
+        if self.untried == 0 || !self.is_round_open(now) {
             self.take_attempt()?;
             self.wait = self.backoff;
             self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
         }
         self.failed.push_back(failed);
-        self.unasked = self.unasked.saturating_sub(1);
+        self.untried = self.untried.saturating_sub(1);
         others.next().or_else(|| self.failed.pop_front())
     }
 
@@ -109,10 +110,10 @@ impl<'a> Retries<'a> {
         Some(())
     }
 
-    /// Waits before the next try.
+    /// Waits before the next attempt.
     ///
     /// # Errors
-    /// The wait would end after the request's time. Then `error`, which made the try necessary, is final.
+    /// Returns `error`, which made the attempt necessary, if the wait would end after the request's deadline.
     pub(crate) async fn back_off(
         &mut self,
         timer: &Timer,

@@ -1,4 +1,4 @@
-//! The life of a request, top to bottom.
+//! The life of a request, from top to bottom.
 
 use http::{HeaderValue, Method, Uri, header};
 use http_body::Body as _;
@@ -17,7 +17,7 @@ use crate::proxy::reply::{Answer, Call, Reply};
 use crate::router::RequestLine;
 use crate::snapshot::Route;
 
-/// Answers a request: whatever goes wrong becomes an answer, too.
+/// Serves a request. Every failure becomes a response, too.
 pub(crate) async fn serve(client: &Client, request: Request, call: Call) -> Reply {
     let start = client.begin();
     let mut log = ExchangeLog::begin(client, &start, &request);
@@ -30,14 +30,14 @@ pub(crate) async fn serve(client: &Client, request: Request, call: Call) -> Repl
     }
 }
 
-/// The answer to a request that failed.
+/// Returns the response to a request that failed.
 pub(crate) fn refuse(error: Error, mut log: ExchangeLog) -> Reply {
     log.failed(error);
     let Answer { response, close, .. } = Answer::from(error);
     Reply { response, log, close, unsent: error.is_unsent().then_some(error), tunnel: None }
 }
 
-/// Answers bytes that are not a request.
+/// Responds to bytes that are not a request.
 pub(crate) fn refuse_unreadable(client: &Client, error: Error) -> Reply {
     refuse(error, ExchangeLog::unreadable(client, &client.begin()))
 }
@@ -52,10 +52,10 @@ async fn answer(
     let RequestStart { snapshot, settings } = start;
     let Request { method, target: uri, version, headers, body } = request;
     check(&method, &uri, &headers)?;
-    // A copy shares its bytes; the fields themselves are about to change.
+    // A copy shares its bytes. The fields themselves are about to change.
     let host_field = headers.get(header::HOST).cloned();
     let host = forward::request_host(&uri, &headers, version).map_err(|e| Error::RequestHost(e.reason()))?;
-    // Which route it is decides about encoded slashes.
+    // The route decides about encoded slashes, so they are kept until it is found.
     let path =
         normalise(uri.path(), EncodedSlash::Keep).map_err(|error| Error::RequestPath(error.reason()))?;
 
@@ -91,13 +91,13 @@ async fn answer(
     Ok(answer)
 }
 
-/// What no route could make good.
+/// Rejects what no route could handle.
 fn check(method: &Method, uri: &Uri, headers: &Fields) -> Result<(), Error> {
     if *method == Method::CONNECT {
         return Err(Error::RequestMethod);
     }
     if uri.path() == "*" && *method == Method::OPTIONS {
-        // `OPTIONS *` is about the server as a whole, which has nothing to say (RFC 9110 §7.1).
+        // `OPTIONS *` is about the server as a whole, which has nothing to report (RFC 9110 §7.1).
         return Err(Error::NoRoute);
     }
     let expect = headers.get(header::EXPECT);
@@ -107,7 +107,7 @@ fn check(method: &Method, uri: &Uri, headers: &Fields) -> Result<(), Error> {
     Ok(())
 }
 
-/// The host that the client named, with its port: the target's, if it has one (RFC 9112 §3.2.2).
+/// Returns the host that the client named, with its port: the target's, if it has one (RFC 9112 §3.2.2).
 fn authority<'a>(uri: &'a Uri, host: Option<&'a HeaderValue>) -> &'a str {
     match (uri.authority(), host) {
         (Some(authority), _) => authority.as_str(),
@@ -116,7 +116,7 @@ fn authority<'a>(uri: &'a Uri, host: Option<&'a HeaderValue>) -> &'a str {
     }
 }
 
-/// Refuses a body that says it is too large, and watches one that does not say.
+/// Rejects a body that declares too large a length, and limits one that declares none.
 fn limit_body(body: Body, limit: Option<u64>) -> Result<Body, Error> {
     let Some(limit) = limit else { return Ok(body) };
     match body.size_hint().exact() {

@@ -1,4 +1,4 @@
-//! An upgraded connection: bytes both ways until either side ends.
+//! An upgraded connection, which carries bytes both ways until either side ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,8 +14,8 @@ use crate::proxy::reply::Tunnel;
 use crate::snapshot::route_deadline::Ended;
 use crate::upstream::Upgraded;
 
-/// A tunnel between a client, once its connection is handed over, and `upgraded`. It ends when both sides have,
-/// when nothing moved for `idle`, or when its route is `removed` and has had its time.
+/// Returns a tunnel between a client, once its connection is handed over, and `upgraded`. It ends when both sides have
+/// ended, when nothing has moved for `idle`, or when its route is `removed` and its time is up.
 pub(crate) fn open(
     upgraded: Upgraded,
     idle: Option<Duration>,
@@ -60,13 +60,13 @@ async fn run(
     (up.carried, down.carried, error)
 }
 
-/// Bytes one way.
+/// One direction of the tunnel.
 struct Direction {
     chunk: Bytes,
     read_all: bool,
     done: bool,
     carried: u64,
-    /// What it means that the source, or the sink, fails.
+    /// The error that reports a failure of the source. `sink_failed` does the same for the sink.
     source_failed: Error,
     sink_failed: Error,
 }
@@ -76,7 +76,7 @@ impl Direction {
         Self { chunk: early, read_all: false, done: false, carried: 0, source_failed, sink_failed }
     }
 
-    /// Carries what there is; ready when the source has ended and the sink was told.
+    /// Carries the available bytes. It is ready when the source has ended and the sink has been shut down.
     fn poll(&mut self, from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.done {
             while !self.chunk.is_empty() {

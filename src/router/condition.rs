@@ -1,4 +1,4 @@
-//! What a match asks for besides host and path; all of it has to hold.
+//! The conditions of a match besides host and path, all of which must hold.
 
 use super::error::MatchError;
 use super::header::HeaderMatch;
@@ -9,7 +9,7 @@ use super::{Expected, RequestLine, RouteMatch};
 /// The conditions of a match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
-    /// Listeners on which the route is served; all where none is named.
+    /// The listeners on which the route is served; empty for all.
     listeners: Vec<usize>,
     methods: MethodMatch,
     headers: Vec<HeaderMatch>,
@@ -17,7 +17,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// Reads the conditions of a match; each error stands beside the key that it belongs to.
+    /// Parses the conditions of a match. Each error comes with the key that it belongs to.
     pub(super) fn parse(written: &RouteMatch) -> Result<Self, Vec<(&'static str, MatchError)>> {
         let mut errors = Vec::new();
         let methods = MethodMatch::parse(&written.methods).unwrap_or_else(|problems| {
@@ -30,14 +30,14 @@ impl Conditions {
         if errors.is_empty() { Ok(Self { listeners, methods, headers, query }) } else { Err(errors) }
     }
 
-    /// How many there are, for the specificity of the match.
+    /// Returns the number of conditions, for the specificity of the match.
     pub(super) fn count(&self) -> usize {
         let listeners = usize::from(!self.listeners.is_empty());
         let methods = usize::from(!self.methods.is_any());
         listeners + methods + self.headers.len() + self.query.len()
     }
 
-    /// Whether all of them hold for a request.
+    /// Returns true if all of them hold for a request.
     pub(super) fn hold(&self, request: &RequestLine<'_, '_>) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&request.listener))
             && self.methods.matches(request.method)
@@ -46,7 +46,7 @@ impl Conditions {
     }
 }
 
-/// Reads each named value with `parse`, collecting what is wrong.
+/// Parses each named value with `parse`, collecting all errors.
 fn parse_all<M>(
     written: &[(String, Expected)],
     parse: fn(&str, &Expected) -> Result<M, MatchError>,

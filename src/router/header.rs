@@ -1,4 +1,4 @@
-//! Which headers a route asks for.
+//! Matching of headers.
 
 use http::{HeaderName, HeaderValue};
 
@@ -6,8 +6,8 @@ use super::Expected;
 use super::error::MatchError;
 use crate::http::fields::Fields;
 
-/// A header that has to be there, or has to have a value. A header that comes several times matches if one of
-/// its values does; values are compared whole and with their case.
+/// A header that must be present, or must have a value. A repeated header matches if one of its values does. Values are
+/// compared whole and with their case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeaderMatch {
     name: HeaderName,

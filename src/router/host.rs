@@ -1,4 +1,4 @@
-//! Which hosts a route serves, and the hosts' index.
+//! Matching of hosts, and the index of hosts.
 
 use std::collections::HashMap;
 
@@ -8,20 +8,20 @@ use super::paths::PathIndex;
 use super::specificity::HostSpecificity;
 use crate::http::forward::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
 
-/// The host that a route asks for. Case, the port and a dot at the end of a request's host do not matter.
+/// The host of a match. Case, the port and a trailing dot of a request's host do not matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostMatch {
-    /// Every host, none among them.
+    /// Every host, including none.
     Any,
-    /// `*.example.com`: what ends in `.example.com` with at least one label before it, be it one or several;
-    /// never `example.com` itself. Holds the part after `*.`.
+    /// `*.example.com`: every name that ends in `.example.com` with one or more labels before it, but never
+    /// `example.com` itself. Holds the part after `*.`.
     Wildcard(Box<str>),
     /// `example.com`.
     Exact(Box<str>),
 }
 
 impl HostMatch {
-    /// Reads a host as it is written in a configuration; `None` is any.
+    /// Parses a host as written in a configuration; `None` is any host.
     pub(super) fn parse(written: Option<&str>) -> Result<Self, MatchError> {
         let Some(written) = written else { return Ok(Self::Any) };
         let lower = written.to_ascii_lowercase();
@@ -52,7 +52,7 @@ fn check_name(name: &str, written: &str) -> Result<(), MatchError> {
     }
 }
 
-/// The paths of every host, found by one look-up for the whole name and one for each of its suffixes.
+/// The paths of every host, found by one lookup for the whole name and one for each of its suffixes.
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
     exact: HashMap<Box<str>, PathIndex, Hashing>,
@@ -61,7 +61,7 @@ pub(super) struct HostIndex {
 }
 
 impl HostIndex {
-    /// The paths under one host, to add to.
+    /// Returns the paths of one host, to add to.
     pub(super) fn paths_mut(&mut self, host: &HostMatch) -> &mut PathIndex {
         match host {
             HostMatch::Any => &mut self.any,
@@ -70,7 +70,7 @@ impl HostIndex {
         }
     }
 
-    /// Tries the paths of each host that `host` matches, the most specific host first, until one answers.
+    /// Tries the paths of each host that `host` matches, the most specific host first, until one yields a value.
     pub(super) fn find_map<R>(
         &self,
         host: &str,
@@ -90,16 +90,16 @@ impl HostIndex {
         try_paths(&self.any)
     }
 
-    /// What follows each dot of `host`, longest first; nothing where no route has a wildcard.
+    /// Returns the part after each dot of `host`, longest first, or nothing if no route has a wildcard.
     fn suffixes<'a>(&self, host: &'a str) -> impl Iterator<Item = &'a str> {
         let host = if self.wildcards.is_empty() { "" } else { host };
-        // A dot at the very beginning has no label before it.
+        // A leading dot has no label before it.
         let dots = host.match_indices('.').filter(|(at, _)| *at > 0);
         dots.filter_map(|(at, _)| host.get(at + 1..))
     }
 }
 
-/// `host` in lower case, without allocating. Longer than any name can be, it becomes empty, and matches no
+/// Returns `host` in lower case, without allocating. A host longer than any name can be becomes empty, which matches no
 /// named host.
 fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a str {
     if host.len() > HOST_BYTES_MAX {

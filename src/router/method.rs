@@ -1,25 +1,23 @@
-//! Which methods a route serves.
+//! Matching of methods.
 
 use http::Method;
 
 use super::error::MatchError;
 
-/// The methods of a match; every method where none is written. HEAD does not come with GET: a route for both
-/// lists both.
+/// The methods of a match; every method if none is written. GET does not include HEAD: a route for both lists both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MethodMatch {
     methods: Vec<Method>,
 }
 
 impl MethodMatch {
-    /// Reads the methods; each that is none has its error.
+    /// Parses the methods. Each invalid one has its error.
     pub(super) fn parse(written: &[String]) -> Result<Self, Vec<MatchError>> {
         let mut methods = Vec::with_capacity(written.len());
         let mut errors = Vec::new();
         for name in written {
             match Method::from_bytes(name.as_bytes()) {
-                // Methods are case-sensitive (RFC 9110 §9.1), `get` is never meant, and CONNECT is never
-                // forwarded.
+                // Methods are case-sensitive (RFC 9110 §9.1), `get` is never meant, and CONNECT is never forwarded.
                 Ok(method)
                     if !name.bytes().any(|byte| byte.is_ascii_lowercase()) && method != Method::CONNECT =>
                 {

@@ -1,13 +1,13 @@
-//! Finds the route of a request. Pure: no I/O, no clock, nothing shared that changes.
+//! Finds the route of a request. It is pure: no I/O, no clock, no shared mutable state.
 //!
-//! Precedence is data: each match has a [`Specificity`], routes are sorted by it once, and a request belongs
-//! to the first that matches. [`Router::find`] answers the same as trying the sorted routes one by one (a
-//! test compares the two), but reaches the candidates through an index by host and path. Its cost depends on
-//! the request and on how many routes share host and path with it, differing only in methods, headers and
-//! query; not on how many routes there are.
+//! Precedence is data. Each match has a [`Specificity`], routes are sorted by it once, and a request belongs to the
+//! first one that matches. [`Router::find`] returns the same route as trying the sorted routes one by one (a test
+//! compares the two), but reaches the candidates through an index by host and path. Its cost depends on the request and
+//! on the number of routes that share host and path with it, differing only in methods, headers and query. It does not
+//! depend on the number of routes.
 //!
-//! A route's path may match while its conditions do not: then the next most specific route is tried, down to
-//! the routes for every path, and then those of the less specific hosts.
+//! A route's path may match while its conditions do not. Then the next most specific route is tried, down to the routes
+//! for every path, and then those of the less specific hosts.
 
 mod condition;
 mod error;
@@ -36,53 +36,53 @@ pub(crate) use template::{Parameters, is_parameter_name};
 use crate::http::fields::Fields;
 use crate::http::path::EncodedSlash;
 
-/// How names and segments are hashed: by another seed in each process, except where look-ups are counted for
-/// comparison, which would find more or fewer entries in each other's way.
+/// The hash of names and segments. Each process has another seed, except where lookups are counted for comparison:
+/// random collisions would change the counts.
 #[cfg(not(feature = "bench-internals"))]
 type Hashing = foldhash::fast::RandomState;
 #[cfg(feature = "bench-internals")]
 type Hashing = foldhash::fast::FixedState;
 
-/// Which requests a route is for, as written. The default is every request.
+/// The conditions of a route as written. The default matches every request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RouteMatch {
-    /// Numbers of the listeners on which the route is served; all listeners where none is named.
+    /// Numbers of the listeners on which the route is served; empty for all.
     pub(crate) listeners: Vec<usize>,
-    /// A host name, an IP address, or `*.example.com` for names with one or more labels before
-    /// `.example.com`. `None` is any host, and no host.
+    /// A host name, an IP address, or `*.example.com` for names with one or more labels before `.example.com`. `None`
+    /// matches any host, and no host.
     pub(crate) host: Option<String>,
-    /// The path.
+    /// The path pattern.
     pub(crate) path: PathPattern,
-    /// The choice about encoded slashes in the path. With [`EncodedSlash::Reject`] the path as written may have none; requests
-    /// with one are the caller's to refuse.
+    /// The treatment of encoded slashes in the path. With [`EncodedSlash::Reject`], the path as written must have none,
+    /// and the caller must reject requests with one.
     pub(crate) encoded_slash: EncodedSlash,
-    /// Methods, exactly as requests have them; all methods where none is named. GET does not stand for HEAD.
+    /// Methods, exactly as requests have them; empty for all. GET does not include HEAD.
     pub(crate) methods: Vec<String>,
-    /// Headers that have to be there.
+    /// Headers that must be present.
     pub(crate) headers: Vec<(String, Expected)>,
-    /// Query parameters that have to be there.
+    /// Query parameters that must be present.
     pub(crate) query: Vec<(String, Expected)>,
 }
 
-/// What a header or a query parameter has to be.
+/// The expected value of a header or a query parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// There, with whatever value.
+    /// Present, with any value.
     Present,
-    /// There with exactly this value.
+    /// Present with exactly this value.
     Value(String),
 }
 
-/// What the router sees of a request.
+/// The parts of a request that the router reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestLine<'a, 'p> {
-    /// Number of the listener that the request came in through.
+    /// The number of the listener that accepted the request.
     pub(crate) listener: usize,
-    /// The host without its port; empty if there is none. Its case and a final dot do not matter.
+    /// The host without its port; empty if there is none. Case and a trailing dot do not matter.
     pub(crate) host: &'a str,
     /// The path, [normalised](crate::http::path::normalise()).
     pub(crate) path: &'p str,
-    /// What follows the `?`, if there is one.
+    /// The part after the `?`, if there is one.
     pub(crate) query: Option<&'a str>,
     /// The method.
     pub(crate) method: &'a Method,
@@ -90,19 +90,19 @@ pub(crate) struct RequestLine<'a, 'p> {
     pub(crate) headers: &'a Fields,
 }
 
-/// The route of a request.
+/// The route that was found for a request.
 #[derive(Debug)]
 pub(crate) struct Found<'r, 'p, T> {
-    /// What the route was built with.
+    /// The value that the route was built with.
     pub(crate) value: &'r T,
-    /// What the path gave to the route's template.
+    /// The values of the route's template parameters in the path.
     pub(crate) parameters: Parameters<'r, 'p>,
 }
 
-/// Routes, ready to be searched.
+/// A searchable set of routes.
 #[derive(Debug)]
 pub(crate) struct Router<T> {
-    /// The most specific first: the position of a route is its rank.
+    /// Sorted, the most specific first: the position of a route is its rank.
     routes: Vec<Route<T>>,
     hosts: HostIndex,
 }
@@ -116,11 +116,11 @@ struct Route<T> {
 }
 
 impl<T> Router<T> {
-    /// Builds a router from the routes in the order of the file, each with what [`Router::find`] shall answer
-    /// for it.
+    /// Builds a router from the routes in the order of the file, each with the value that [`Router::find`] returns for
+    /// it.
     ///
     /// # Errors
-    /// All that is wrong with any of the matches.
+    /// Returns everything that is wrong with any of the matches.
     pub(crate) fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<RouterError>> {
         let mut parsed = Vec::with_capacity(routes.len());
         let mut errors = Vec::new();
@@ -137,7 +137,7 @@ impl<T> Router<T> {
         if !errors.is_empty() {
             return Err(errors);
         }
-        // The sort is stable: equals stay in the order of the file.
+        // The sort is stable: equal routes stay in the order of the file.
         parsed.sort_by_key(|(matched, _)| Reverse(matched.specificity()));
         Ok(Self::index(parsed))
     }
@@ -155,7 +155,7 @@ impl<T> Router<T> {
         Self { routes, hosts }
     }
 
-    /// The most specific route that matches a request; `None` if there is none, which is a 404. Does not
+    /// Returns the most specific route that matches a request, or `None` if there is none, which is a 404. Does not
     /// allocate.
     #[must_use]
     pub(crate) fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
@@ -166,13 +166,13 @@ impl<T> Router<T> {
         Some(Found { value: &route.value, parameters })
     }
 
-    /// The routes with their specificity, in the order in which they take precedence.
+    /// Returns the routes with their specificity, in the order of precedence.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Specificity, &T)> {
         self.routes.iter().map(|route| (route.specificity, &route.value))
     }
 }
 
-/// A match that has been read.
+/// A parsed match.
 #[derive(Debug)]
 struct Match {
     host: HostMatch,

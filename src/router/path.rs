@@ -1,11 +1,11 @@
-//! Which paths a route serves.
+//! Matching of paths.
 
 use super::error::MatchError;
 use super::specificity::PathSpecificity;
 use super::template::Template;
 use crate::http::path::{EncodedSlash, normalise_written};
 
-/// The path of a route's match, as written. It is normalised as the paths of requests are.
+/// The path of a route's match, as written. It is normalised in the same way as the paths of requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum PathPattern {
     /// Every path.
@@ -13,17 +13,17 @@ pub(crate) enum PathPattern {
     Any,
     /// One path.
     Exact(String),
-    /// The path itself and all below it, at segment borders: `/api` matches `/api` and `/api/x`, never
-    /// `/apix`; `/api/` matches what is below `/api`, but not `/api`; `/` matches every path.
+    /// A path and everything below it, at segment borders: `/api` matches `/api` and `/api/x`, never `/apix`; `/api/`
+    /// matches what is below `/api`, but not `/api`; `/` matches every path.
     Prefix(String),
-    /// Segments of which some, written `{name}`, take any value but an empty one:
+    /// Segments, some of which are parameters: `{name}` takes any value but an empty one, as in
     /// `/users/{id}/orders/{order}`.
     Template(String),
 }
 
 impl PathPattern {
-    /// The names of a template's parameters, in order; none for any other pattern or a template that is not
-    /// one.
+    /// Returns the names of a template's parameters, in order. There are none for any other pattern or an invalid
+    /// template.
     #[must_use]
     pub(crate) fn parameter_names(&self) -> Vec<String> {
         match self {
@@ -34,7 +34,7 @@ impl PathPattern {
         }
     }
 
-    /// The key of `match` under which the pattern stands.
+    /// Returns the key of `match` that holds the pattern.
     pub(super) fn key(&self) -> &'static str {
         match self {
             Self::Any | Self::Exact(_) => "path",
@@ -44,7 +44,7 @@ impl PathPattern {
     }
 }
 
-/// A pattern that has been read.
+/// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PathMatch {
     Any,
@@ -74,7 +74,7 @@ impl PathMatch {
 }
 
 fn literal(written: &str, slashes: EncodedSlash) -> Result<Box<str>, MatchError> {
-    // Most likely a template under the wrong key, which would silently match nothing.
+    // This is most likely a template under the wrong key, which would silently match nothing.
     if written.contains(['{', '}']) {
         return Err(MatchError::Braces(written.to_owned()));
     }

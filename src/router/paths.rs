@@ -1,9 +1,8 @@
-//! The index of the paths under one host: a tree of segments for exact paths and prefixes, another for
-//! templates.
+//! The index of the paths under one host: one tree of segments for exact paths and prefixes, another for templates.
 //!
-//! What a look-up costs depends on the segments of the request's path and not on the number of routes. The
-//! nodes that it visits are limited by the configuration alone, so that no request, however deep its path,
-//! costs more than its length.
+//! The cost of a lookup depends on the segments of the request's path and not on the number of routes. The
+//! configuration alone limits the number of nodes that a lookup visits, so even a very deep path costs no more than its
+//! length.
 
 use std::collections::HashMap;
 
@@ -11,7 +10,7 @@ use super::Hashing;
 use super::path::PathMatch;
 use super::template::{Segment, Template, path_segments, split_segment};
 
-/// A route's place in the order of precedence: 0 is the most specific.
+/// A route's position in the order of precedence; 0 is the most specific.
 pub(super) type Rank = usize;
 
 type Children<N> = HashMap<Box<str>, N, Hashing>;
@@ -26,7 +25,7 @@ pub(super) struct PathIndex {
 }
 
 impl PathIndex {
-    /// Adds a route. Routes come in the order of their ranks, which makes every list below an ordered one.
+    /// Adds a route. Routes must come in the order of their ranks, which keeps every list below sorted.
     pub(super) fn insert(&mut self, path: &PathMatch, rank: Rank) {
         match path {
             PathMatch::Any => self.any.push(rank),
@@ -36,8 +35,8 @@ impl PathIndex {
         }
     }
 
-    /// The most specific route that matches the path and that `accepts` takes: where a route's other
-    /// conditions do not hold, the next one's are tried.
+    /// Returns the most specific route that matches the path and that `accepts` accepts. If a route's other conditions
+    /// do not hold, the next route is tried.
     pub(super) fn find(&self, path: &str, accepts: impl Fn(Rank) -> bool) -> Option<Rank> {
         let end = self.literals.walk(path);
         if let Some(rank) = end.exact(&accepts) {
@@ -57,8 +56,8 @@ fn path_after_slash(path: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
 }
 
-/// Exact paths and prefixes. The nodes stand in one list, the root first, and know their parents: the
-/// prefixes of a path are met on the way back up, the longest first.
+/// Exact paths and prefixes. All nodes are in one list, the root first, and know their parents. A lookup meets the
+/// prefixes of a path on the way back up, the longest first.
 #[derive(Debug)]
 struct LiteralTree {
     nodes: Vec<LiteralNode>,
@@ -66,20 +65,20 @@ struct LiteralTree {
 
 #[derive(Debug, Default)]
 struct LiteralNode {
-    /// Positions of the nodes below.
+    /// The positions of the child nodes.
     children: Children<usize>,
     parent: Option<usize>,
     exact: Vec<Rank>,
     /// Prefixes that end here without a slash.
     prefixes: Vec<Rank>,
-    /// Prefixes that end here with a slash: what they match has a segment more, be it an empty one.
+    /// Prefixes that end here with a slash. Paths that they match have one more segment, which may be empty.
     prefixes_below: Vec<Rank>,
 }
 
-/// How far down the tree a path goes.
+/// The end of a path's way down the tree.
 struct Walk<'a> {
     node: Option<&'a LiteralNode>,
-    /// Whether segments are left for which there is no node.
+    /// True if segments are left that have no node.
     is_below: bool,
 }
 
@@ -99,7 +98,7 @@ impl LiteralTree {
     fn insert_prefix(&mut self, prefix: &str, rank: Rank) {
         let without_slash = prefix.strip_suffix('/');
         let segments = path_segments(without_slash.unwrap_or(prefix));
-        // `/` without its slash has no segments at all, where splitting would find an empty one.
+        // `/` without its slash has no segments at all, but splitting would find an empty one.
         let count = if without_slash == Some("") { 0 } else { usize::MAX };
         if let Some(node) = self.node_mut(segments.take(count)) {
             let list = if without_slash.is_some() { &mut node.prefixes_below } else { &mut node.prefixes };
@@ -107,7 +106,7 @@ impl LiteralTree {
         }
     }
 
-    /// The node for these segments, made where it is missing.
+    /// Returns the node for these segments, creating the missing ones.
     fn node_mut<'s>(&mut self, segments: impl Iterator<Item = &'s str>) -> Option<&mut LiteralNode> {
         let mut at = 0;
         for segment in segments {
@@ -155,8 +154,8 @@ impl Walk<'_> {
     }
 }
 
-/// Templates. A path can match several that differ in where their parameters are; all of them are visited,
-/// and the least rank wins.
+/// Templates. A path can match several that differ in the positions of their parameters. All of them are visited, and
+/// the lowest rank wins.
 #[derive(Debug, Default)]
 struct TemplateNode {
     literals: Children<TemplateNode>,
@@ -177,8 +176,8 @@ impl TemplateNode {
         node.routes.push(rank);
     }
 
-    /// Lowers `best` to the least rank among the templates below that match `rest`, the segments still to be
-    /// matched. The depth of the recursion is that of the deepest template.
+    /// Lowers `best` to the lowest rank among the templates below that match `rest`, the segments still to be matched.
+    /// The recursion is as deep as the deepest template.
     fn find(&self, rest: Option<&str>, accepts: &impl Fn(Rank) -> bool, best: &mut Option<Rank>) {
         let Some(rest) = rest else {
             let better = |rank: &Rank| best.is_none_or(|best| *rank < best);

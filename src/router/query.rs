@@ -1,14 +1,13 @@
-//! Which query parameters a route asks for.
+//! Matching of query parameters.
 
 use super::Expected;
 use super::error::MatchError;
 
-/// A query parameter that has to be there, or has to have a value.
+/// A query parameter that must be present, or must have a value.
 ///
-/// Parameters are separated by `&`; what follows the first `=` is the value, and a parameter without one has
-/// an empty value. Names and values of a request are percent-decoded once, `+` stays `+`, and a `%` that
-/// begins no escape stands for itself. A parameter that comes several times matches if one of its values
-/// does.
+/// Parameters are separated by `&`. The part after the first `=` is the value; a parameter without one has an empty
+/// value. Names and values of a request are percent-decoded once, `+` stays `+`, and a `%` that begins no escape stands
+/// for itself. A repeated parameter matches if one of its values does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct QueryMatch {
     name: Box<str>,
@@ -38,7 +37,7 @@ impl QueryMatch {
     }
 }
 
-/// The octets of `text`, its escapes decoded.
+/// Returns the octets of `text` with its escapes decoded.
 fn percent_decode(text: &str) -> impl Iterator<Item = u8> {
     let mut bytes = text.bytes();
     std::iter::from_fn(move || {

@@ -1,55 +1,55 @@
-//! Precedence as data: each matcher says how specific it is, and the greatest matching route answers.
+//! Precedence as data: each matcher says how specific it is, and the matching route with the greatest specificity wins.
 
 use serde::Serialize;
 
-/// How specific a match is. Of the routes that match a request the one with the greatest specificity answers;
-/// between equals, the one that comes first in the file.
+/// The specificity of a match. Of the routes that match a request, the one with the greatest specificity wins; of equal
+/// ones, the first in the file.
 ///
-/// Fields are compared in order: a more specific host wins over any path, a more specific path over any
-/// number of conditions.
+/// Fields are compared in order: a more specific host beats any path, and a more specific path beats any number of
+/// conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Specificity {
-    /// Exact, then the longer wildcard suffix, then any host.
+    /// Any host, then wildcards by the length of their suffix, then exact hosts, in ascending order.
     pub(crate) host: HostSpecificity,
-    /// Exact, then templates, then the longer prefix, then any path.
+    /// Any path, then prefixes by their length, then templates, then exact paths, in ascending order.
     pub(crate) path: PathSpecificity,
-    /// How many conditions a match sets besides: one for its methods, one for its listeners, one for each
-    /// header and each query parameter.
+    /// The number of the other conditions: one for the methods, one for the listeners, one for each header and each
+    /// query parameter.
     pub(crate) conditions: usize,
 }
 
-/// How specific a match's host is, the least first.
+/// The specificity of a match's host, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HostSpecificity {
-    /// No host is asked for.
+    /// The match has no host.
     Any,
     /// `*.example.com`.
     Wildcard {
-        /// Length of the part after `*.`.
+        /// The length of the part after `*.`.
         suffix_bytes: usize,
     },
     /// A whole host name.
     Exact,
 }
 
-/// How specific a match's path is, the least first.
+/// The specificity of a match's path, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PathSpecificity {
-    /// No path is asked for.
+    /// The match has no path.
     Any,
     /// A prefix; a longer one is more specific.
     Prefix {
-        /// Its length, a final slash included.
+        /// The length, a trailing slash included.
         bytes: usize,
     },
-    /// A template; more literal segments are more specific, then those that are literal further to the left.
+    /// A template. More literal segments are more specific; of as many, those further to the left win.
     Template {
-        /// Number of segments without a parameter.
+        /// The number of segments without a parameter.
         literals: u32,
-        /// A bit for each segment, the first segment's the most significant, set where it is literal.
-        /// JSON numbers do not hold 64 bits exactly.
+        /// A bit for each segment, set if it is literal; the first segment's bit is the most significant. It is not
+        /// serialised because JSON numbers do not hold 64 bits exactly.
         #[serde(skip)]
         literal_positions: u64,
     },

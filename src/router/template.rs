@@ -1,13 +1,13 @@
-//! Path templates such as `/users/{id}/orders/{order}`, and the parameters that a path gives them.
+//! Path templates such as `/users/{id}/orders/{order}`, and the values of their parameters in a path.
 
 use super::error::MatchError;
 use super::specificity::PathSpecificity;
 use crate::http::path::{EncodedSlash, normalise_written};
 
-/// More segments than any API has; the bits of a specificity hold as many.
+/// More segments than any API has. A specificity has as many bits.
 const SEGMENTS_MAX: usize = 64;
 
-/// A template: segments that are literal, and segments that take any value but an empty one.
+/// A template: literal segments, and parameters that take any value but an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
     segments: Vec<Segment>,
@@ -16,16 +16,16 @@ pub(super) struct Template {
 /// A segment of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Segment {
-    /// Has to be there as it is.
+    /// Matches itself only.
     Literal(Box<str>),
-    /// Takes any value but an empty one; holds the parameter's name.
+    /// Matches any value but an empty one. Holds the parameter's name.
     Parameter(Box<str>),
 }
 
 impl Template {
     pub(super) fn parse(written: &str, slashes: EncodedSlash) -> Result<Self, MatchError> {
         let mut segments = Vec::new();
-        // Dot segments resolve and escapes settle first, so that segments are what a request's segments are.
+        // Dot segments and escapes are resolved first, so that these segments compare with those of a request.
         let path = normalise_written(written, slashes)
             .map_err(|error| MatchError::Path { written: written.to_owned(), error })?;
         for text in path_segments(&path) {
@@ -84,13 +84,13 @@ impl Segment {
     }
 }
 
-/// Whether `name` can name a parameter: ASCII letters, digits, `_` and `-`, at least one of them.
+/// Returns true if `name` is a valid parameter name: ASCII letters, digits, `_` and `-`, at least one of them.
 #[must_use]
 pub(crate) fn is_parameter_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// The segments of a path: what stands between its slashes, after the first of them.
+/// Returns the segments of a path: the parts between its slashes, after the first slash.
 pub(super) fn path_segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
     std::iter::from_fn(move || {
@@ -100,10 +100,10 @@ pub(super) fn path_segments(path: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The first segment of what stands after a slash, and what stands after the slash behind it, if there is one.
+/// Splits the part of a path after a slash into its first segment and, if another slash follows, the part after it.
 ///
-/// Segments are a few octets long: looking at one after the other is twice as fast as `split_once`, whose
-/// search is made for long texts.
+/// Segments are a few octets long. Looking at one octet after the other is twice as fast as `split_once`, whose search
+/// is made for long texts.
 pub(super) fn split_segment(rest: &str) -> (&str, Option<&str>) {
     let slash = rest.bytes().position(|byte| byte == b'/');
     match slash.and_then(|at| rest.split_at_checked(at)) {
@@ -112,11 +112,11 @@ pub(super) fn split_segment(rest: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The parameters that a path gave to the template that it matched, in the order of the template; none where
-/// the route has no template.
+/// The values that a path has for the parameters of its template, in the order of the template. There are none if the
+/// route has no template.
 ///
-/// Values are read from the path when they are asked for: nothing is stored, so that a route which does not
-/// use them pays nothing for them. They are as the path has them, percent-encoded where it is.
+/// Values are read from the path on demand. Nothing is stored, so a route that does not use them pays nothing. They are
+/// as the path has them, including percent-encoding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parameters<'r, 'p> {
     template: Option<&'r Template>,
@@ -128,13 +128,12 @@ impl<'r, 'p> Parameters<'r, 'p> {
         Self { template, path }
     }
 
-    /// No parameters.
     #[must_use]
     pub(crate) fn none() -> Self {
         Self { template: None, path: "" }
     }
 
-    /// The names and values, in the order of the template.
+    /// Returns the names and values, in the order of the template.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'r str, &'p str)> + use<'r, 'p> {
         let segments = self.template.map_or(&[][..], Template::segments);
         segments.iter().zip(path_segments(self.path)).filter_map(|(segment, value)| match segment {
@@ -143,7 +142,7 @@ impl<'r, 'p> Parameters<'r, 'p> {
         })
     }
 
-    /// The value of the parameter `name`, if the template has it.
+    /// Returns the value of the parameter `name`, if the template has it.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&'p str> {
         self.iter().find(|(parameter, _)| *parameter == name).map(|(_, value)| value)

@@ -1,4 +1,4 @@
-//! Precedence by example, and the index against trying every route.
+//! Tests of precedence by example, and of the index against trying every route.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
 
@@ -154,7 +154,7 @@ fn every_error_of_every_match_is_reported() {
     assert_eq!(errors, expected);
 }
 
-/// Whether a route's host and path match, written as plainly as the documentation puts it.
+/// Returns true if a route's host and path match, computed as plainly as the documentation says it.
 fn matches_plainly(written: &RouteMatch, host: &str, path: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let host_matches = match written.host.as_deref() {
@@ -193,7 +193,7 @@ fn any_pattern() -> impl Strategy<Value = PathPattern> {
         any_path("[ab]?").prop_map(PathPattern::Exact),
         any_path("[ab]?").prop_map(PathPattern::Prefix),
         any_path("[ab01]").prop_map(|path| {
-            // Every digit becomes a parameter; the first segment is one, so that there is one at all.
+            // Every digit becomes a parameter. The first segment always becomes one, so that there is at least one.
             let segments = path.split('/').skip(1).enumerate();
             let names = segments.map(|(at, segment)| match segment {
                 "0" | "1" => format!("/{{p{at}}}"),

@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue};
 use crate::http::fields::Fields;
 use crate::http::forward::{has_spellings, is_spelling_of};
 
-/// Fields that say how a message is framed and routed on one connection: the gateway writes them itself, and
-/// an edit could only make two readers disagree on where a message ends.
+/// Fields that frame a message or route it on one connection. The gateway writes them itself. An edit could only make
+/// two readers disagree on the end of a message.
 const RESERVED: [&str; 10] = [
     "connection",
     "content-length",
@@ -22,37 +22,37 @@ const RESERVED: [&str; 10] = [
     "upgrade",
 ];
 
-/// Why a field cannot be set, added or removed.
+/// The reason why a field cannot be set, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeaderEditError {
-    /// Not a field's name.
+    /// The text is not the name of a field.
     #[error("`{0}` is not a header name")]
     Name(String),
-    /// Not a field's value.
+    /// The text is not the value of a field.
     #[error("the value of header `{0}` has characters that a header cannot have")]
     Value(String),
-    /// A field that the gateway writes itself.
+    /// The gateway writes this field itself.
     #[error(
         "`{0}` is written by the gateway itself: leave it out (the Host sent upstream is the route's `host`)"
     )]
     Reserved(String),
 }
 
-/// What is to be done to the fields of a message.
+/// Edits to the fields of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HeaderEdits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
     add: Vec<(HeaderName, HeaderValue)>,
-    /// Names among those removed and set that have other spellings.
+    /// Removed and set names that have other spellings.
     spelt: Vec<HeaderName>,
 }
 
 impl HeaderEdits {
-    /// Reads the edits: fields to set, to add, and to remove. A name that is set several times has all of its values.
+    /// Parses the edits: fields to set, to add, and to remove. A name that is set several times gets all of its values.
     ///
     /// # Errors
-    /// Everything that is wrong with any of them.
+    /// Returns everything that is wrong with any of them.
     pub(crate) fn new(
         set: &[(String, String)],
         add: &[(String, String)],
@@ -74,8 +74,8 @@ impl HeaderEdits {
         if errors.is_empty() { Ok(edits) } else { Err(errors) }
     }
 
-    /// As [`HeaderEdits::apply`], for a request. Other spellings of what is removed or set go, too: an upstream may take
-    /// `X_User` for `X-User`.
+    /// Applies the edits to a request, like [`HeaderEdits::apply`]. Other spellings of removed or set names are
+    /// removed, too: an upstream may take `X_User` for `X-User`.
     pub(crate) fn apply_to_request(&self, headers: &mut Fields) {
         for field in &self.spelt {
             headers.retain(|name, _| !is_spelling_of(name, field));
@@ -83,7 +83,8 @@ impl HeaderEdits {
         self.apply(headers);
     }
 
-    /// Leaves in `set` the first value of each name, and puts the others before what is added: setting replaces.
+    /// Leaves the first value of each name in `set`, because setting replaces, and moves the others before the added
+    /// fields.
     fn append_repeated(&mut self) {
         let mut names = HashSet::new();
         let (first, repeated): (Vec<_>, Vec<_>) =
@@ -92,7 +93,7 @@ impl HeaderEdits {
         self.add.splice(..0, repeated);
     }
 
-    /// Removes, then sets, then adds: what is set is there however often it came, what is added comes on top.
+    /// Removes, then sets, then adds. A set field replaces all of its occurrences; an added one comes on top.
     pub(crate) fn apply(&self, headers: &mut Fields) {
         for name in &self.remove {
             headers.remove(name);
@@ -106,7 +107,7 @@ impl HeaderEdits {
     }
 }
 
-/// Reads a field that the configuration may write.
+/// Parses a field that the configuration may write.
 pub(super) fn parse_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), HeaderEditError> {
     let field = parse_name(name)?;
     let value = HeaderValue::from_str(value).map_err(|_| HeaderEditError::Value(name.to_owned()))?;

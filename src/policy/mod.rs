@@ -1,5 +1,5 @@
-//! What the gateway itself does for a route: rewrites paths, answers, redirects, edits header fields. One
-//! behaviour a file, each built once from what the configuration says, with all that can be wrong found then.
+//! The gateway's own behaviour for a route: rewriting paths, responding, redirecting, editing header fields. Each
+//! behaviour has its own file and is built once from the configuration, which finds all errors at that point.
 
 mod headers;
 mod redirect;

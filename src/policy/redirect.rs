@@ -1,4 +1,4 @@
-//! A redirect.
+//! Redirects.
 
 use std::fmt::Write;
 
@@ -16,9 +16,9 @@ use crate::router::Parameters;
 
 /// A response that sends the client elsewhere.
 ///
-/// A target is used as it is written; the request's query is not carried over. The parameters of the
-/// route's template may stand anywhere after its host, and go in as the path has them. Without a target, the client
-/// is sent to the path and the query that it asked for, with another scheme, host or port.
+/// A target is used as written; the request's query is not carried over. The parameters of the route's template may
+/// appear anywhere after its host, and are inserted as the path has them. Without a target, the client is sent to the
+/// path and the query that it requested, with another scheme, host or port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Redirect {
     status: StatusCode,
@@ -32,32 +32,32 @@ enum Location {
     Elsewhere { scheme: Option<Scheme>, host: Option<Box<str>>, port: Option<u16> },
 }
 
-/// Why a redirect cannot be used.
+/// The reason why a redirect cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RedirectError {
-    /// Not a status that redirects (RFC 9110 §15.4).
+    /// The status is not a redirect (RFC 9110 §15.4).
     #[error("{0} is not a redirect: write 301, 302, 303, 307 or 308")]
     Status(u16),
-    /// Not a URL or an absolute path.
+    /// The target is not a URL or an absolute path.
     #[error(
         "`{0}` is no place to redirect to: write an http:// or https:// URL, or a path that begins with one `/`"
     )]
     Target(String),
-    /// A parameter in the host: whoever writes the request would choose where the client goes.
+    /// The host contains a parameter, so the sender of a request could choose where the client is sent.
     #[error(
         "`{0}` has a parameter before its path: a request must not choose the host that it is redirected to"
     )]
     HostParameter(String),
-    /// Its braces are wrong.
+    /// Its braces are invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl Redirect {
-    /// A redirect to `to`; `known` are the names of the parameters in the route's template.
+    /// Returns a redirect to `to`. `known` are the names of the parameters in the route's template.
     ///
     /// # Errors
-    /// [`RedirectError`], the first that there is.
+    /// Returns the first [`RedirectError`].
     pub(crate) fn new(to: &str, status: u16, known: &[String]) -> Result<Self, RedirectError> {
         let status = redirect_status(status)?;
         if host_part(to).is_some_and(|host| host.contains(['{', '}'])) {
@@ -75,11 +75,11 @@ impl Redirect {
         Ok(Self { status, location })
     }
 
-    /// A redirect to the path and the query of the request, with these in place of what the client used. Without `port`,
-    /// `scheme` brings its own port. `host` is a name or an address.
+    /// Returns a redirect to the path and the query of the request, with these parts in place of those that the client
+    /// used. Without `port`, `scheme` implies its own port. `host` is a name or an address.
     ///
     /// # Errors
-    /// [`RedirectError::Status`].
+    /// Returns [`RedirectError::Status`] for a status that does not redirect.
     pub(crate) fn elsewhere(
         scheme: Option<Scheme>,
         host: Option<&str>,
@@ -94,7 +94,7 @@ impl Redirect {
     /// Returns the response, with an empty body, to a request for the normalised `path`.
     ///
     /// # Errors
-    /// [`Error::RequestHost`] where the client's host is needed, and it sent none: HTTP/1.0 permits that.
+    /// Returns [`Error::RequestHost`] if the client's host is needed and it sent none, which HTTP/1.0 permits.
     pub(crate) fn response<'c>(
         &self,
         parameters: &Parameters<'_, '_>,
@@ -109,7 +109,7 @@ impl Redirect {
                 HeaderValue::try_from(url).map_err(|_| Error::RequestHost("host.malformed"))?
             }
             Location::Fixed(location) => location.clone(),
-            // Text and values are both visible ASCII, of which every field value may consist.
+            // Text and values are both visible ASCII, which is valid in every field value.
             Location::Template(template) => HeaderValue::try_from(template.expand(parameters))
                 .unwrap_or(const { HeaderValue::from_static("/") }),
         };
@@ -123,7 +123,7 @@ fn redirect_status(status: u16) -> Result<StatusCode, RedirectError> {
     code.ok_or(RedirectError::Status(status))
 }
 
-/// Returns scheme and authority of a URL: those written, else those that the client used.
+/// Returns scheme and authority of a URL: the written ones, or else those that the client used.
 fn origin(
     scheme: Option<Scheme>,
     host: Option<&str>,
@@ -143,8 +143,8 @@ fn origin(
     })
 }
 
-/// Returns a URL of visible ASCII: a query may have arrived with other characters, which a URL has as escapes only
-/// (RFC 3986 §2.1).
+/// Returns a URL of visible ASCII. A query may have arrived with other characters, which must be escaped in a URL (RFC
+/// 3986 §2.1).
 fn url(mut url: String, path: &str, query: Option<&str>) -> String {
     url.push_str(path);
     let Some(query) = query else { return url };
@@ -159,14 +159,13 @@ fn url(mut url: String, path: &str, query: Option<&str>) -> String {
     url
 }
 
-/// What stands between the scheme and the path of a URL.
+/// Returns the part between the scheme and the path of a URL.
 fn host_part(to: &str) -> Option<&str> {
     let rest = to.strip_prefix("https://").or_else(|| to.strip_prefix("http://"))?;
     rest.split(['/', '?', '#', '\\']).next()
 }
 
-/// Whether browsers and RFC 9110 §10.2.2 take `to` for the same place: to a browser, `//a` and `/\a` are
-/// hosts.
+/// Returns true if browsers and RFC 9110 §10.2.2 take `to` for the same place. To a browser, `//a` and `/\a` are hosts.
 fn is_target(to: &str) -> bool {
     let is_url = host_part(to).is_some_and(|host| !host.is_empty());
     let is_path = to.starts_with('/') && !to.starts_with("//");
@@ -189,7 +188,7 @@ mod tests {
         redirect.response(parameters, "/", None, unused).unwrap()
     }
 
-    /// The location for a request over HTTP or HTTPS to a host.
+    /// Returns the location for a request over HTTP or HTTPS to a host.
     fn location(
         redirect: &Redirect,
         scheme: Scheme,

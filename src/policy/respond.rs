@@ -1,4 +1,4 @@
-//! A fixed answer.
+//! Fixed responses.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::headers::{HeaderEditError, parse_field};
 use crate::http::fields::Fields;
 use crate::http::message::Response;
 
-/// The answer of a route that asks no upstream.
+/// The response of a route without an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Respond {
     status: StatusCode,
@@ -18,25 +18,25 @@ pub(crate) struct Respond {
     delay: Option<Duration>,
 }
 
-/// Why an answer cannot be given.
+/// The reason why a response is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RespondError {
-    /// Not the status of a final answer.
+    /// The status is not that of a final response.
     #[error("{0} is not a status to answer with: write one from 200 to 599")]
     Status(u16),
-    /// A body where the status has none (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+    /// There is a body, but the status has none (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
     #[error("an answer with status {0} has no body: leave `body` out, or write another status")]
     Body(u16),
-    /// A field that cannot be.
+    /// A header field is not valid.
     #[error(transparent)]
     Header(#[from] HeaderEditError),
 }
 
 impl Respond {
-    /// An answer. A name that comes several times in `headers` becomes several lines.
+    /// Returns a response. A name that appears several times in `headers` becomes several lines.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Returns everything that is wrong with it.
     pub(crate) fn new(
         status: u16,
         headers: &[(String, String)],
@@ -64,20 +64,19 @@ impl Respond {
         }
     }
 
-    /// Returns the same answer, given only after a time.
+    /// Returns the same response, delayed by a time.
     #[must_use]
     pub(crate) fn delayed(self, delay: Option<Duration>) -> Self {
         Self { delay, ..self }
     }
 
-    /// Returns the time between a request and its answer; `None` for none.
+    /// Returns the delay between a request and its response; `None` for none.
     #[must_use]
     pub(crate) fn delay(&self) -> Option<Duration> {
         self.delay
     }
 
-    /// The answer; its body is shared, not copied. Framing, and leaving the body out for HEAD, is up to who
-    /// sends it.
+    /// Returns the response. Its body is shared, not copied. The sender must frame it, and leave the body out for HEAD.
     #[must_use]
     pub(crate) fn response(&self) -> Response<Bytes> {
         Response { status: self.status, headers: self.headers.clone(), body: self.body.clone() }

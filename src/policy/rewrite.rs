@@ -1,4 +1,4 @@
-//! The path that goes upstream, where it is not the one that came.
+//! Rewriting the path that is sent upstream.
 
 use std::borrow::Cow;
 
@@ -8,23 +8,22 @@ use crate::http::path::{
 };
 use crate::router::Parameters;
 
-/// The worst values that a parameter can have for the text around it: beside dots they make a dot segment in
-/// disguise, the second one only where encoded slashes are kept. A value is never empty and never a dot segment
-/// itself, since it is a segment of a normalised path.
+/// The worst values that a parameter can have for the text around it. Beside dots they make a disguised dot segment,
+/// the second one only if encoded slashes are kept. A value is never empty and never a dot segment itself, since it is
+/// a segment of a normalised path.
 const WORST_VALUES: [&str; 2] = [";", "%2F"];
 
-/// What a route makes of a path. The query goes upstream as it came. Encoded slashes are in it only where the route
-/// keeps them in requests.
+/// The path that a route makes of another one. The query is sent upstream as it arrived. The path has encoded slashes
+/// only if the route keeps them in requests.
 ///
-/// Whatever it makes is normalised as the request's path was, so that no rewrite brings back what the router
-/// refuses.
+/// Every result is normalised as the request's path was, so no rewrite brings back what the router rejects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rewrite(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Path(Box<str>),
-    /// Holds the prefixes without a slash at their end.
+    /// Holds the prefixes without a trailing slash.
     Prefix {
         strip: Box<str>,
         add: Box<str>,
@@ -32,39 +31,39 @@ enum Kind {
     Template(Template),
 }
 
-/// Why a rewrite cannot be used.
+/// The reason why a rewrite cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RewriteError {
-    /// What it makes would be no path.
+    /// Its result would not be a path.
     #[error("`{written}` cannot be a path: {error}")]
     Path {
         /// The rewrite as written.
         written: String,
-        /// What is wrong with it.
+        /// The error in it.
         error: PathError,
     },
-    /// Its braces are wrong.
+    /// Its braces are invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl Rewrite {
-    /// Every request goes to `written`. Braces are an error: parameters are for [`Rewrite::template`].
+    /// Returns a rewrite of every path to `written`. Braces are an error: parameters are for [`Rewrite::template`].
     ///
     /// # Errors
-    /// [`RewriteError`] where it is not a path, for example because it has a query.
+    /// Returns [`RewriteError`] if it is not a path, for example because it has a query.
     pub(crate) fn path(written: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
         let path = normalise_for(written, slashes)?;
-        // Without parameters that are known, any brace is an error.
+        // No parameters are known here, so any brace is an error.
         Template::parse(&path, &[])?;
         Ok(Self(Kind::Path(path.into())))
     }
 
-    /// Takes `strip` away from the beginning of the path, at a segment border, and puts `add` before what is left. A slash
-    /// at the end of either does not matter, and `/` is no prefix at all.
+    /// Returns a rewrite that removes `strip` from the beginning of the path, at a segment border, and puts `add`
+    /// before the rest. A trailing slash of either does not matter, and `/` is no prefix at all.
     ///
     /// # Errors
-    /// [`RewriteError`] where one of them is not a path.
+    /// Returns [`RewriteError`] if one of them is not a path.
     pub(crate) fn prefix(strip: &str, add: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
         let prefix = |written| -> Result<Box<str>, RewriteError> {
             let prefix = normalise_for(written, slashes)?;
@@ -74,11 +73,11 @@ impl Rewrite {
         Ok(Self(Kind::Prefix { strip: prefix(strip)?, add: prefix(add)? }))
     }
 
-    /// The parameters of the route's template are put into `written`; `known` are their names.
+    /// Returns a rewrite that inserts the parameters of the route's template into `written`. `known` are their names.
     ///
     /// # Errors
-    /// [`RewriteError`] where it is not a path, or could be none with some values, or has parameters that the
-    /// route has not.
+    /// Returns [`RewriteError`] if it is not a path, could be none with some values, or has parameters that the route
+    /// does not have.
     pub(crate) fn template(
         written: &str,
         known: &[String],
@@ -93,11 +92,11 @@ impl Rewrite {
         Ok(Self(Kind::Template(template)))
     }
 
-    /// The path to send for the normalised `path`. Parameters go in as the path has them, percent-encoded
-    /// where it is.
+    /// Returns the path to send for the normalised `path`. Parameters are inserted as the path has them, including
+    /// percent-encoding.
     ///
-    /// From a path outside of the prefix to strip nothing is stripped. Of the prefix itself nothing remains, which is `/`
-    /// where no other prefix takes its place.
+    /// Nothing is stripped from a path outside the prefix to strip. Of the prefix itself nothing remains, which is `/`
+    /// if no other prefix takes its place.
     #[must_use]
     pub(crate) fn apply<'a>(&'a self, path: &'a str, parameters: &Parameters<'_, '_>) -> Cow<'a, str> {
         match &self.0 {
@@ -113,9 +112,9 @@ impl Rewrite {
 }
 
 impl Rewrite {
-    /// Returns the client's path for which the upstream is asked for `path`, which may be empty; and so may be the result, for
-    /// `/`. `None` for a path that is not below the added prefix. The stripped prefix returns only if `requested`, the path of
-    /// this request, had it. A path that is written as a whole says nothing about others, which stay.
+    /// Returns the client's path that leads to the upstream's `path`. Either may be empty, which means `/`. Returns
+    /// `None` for a path that is not below the added prefix. The stripped prefix returns only if `requested`, the path
+    /// of this request, had it. A path that is written as a whole says nothing about others, which stay.
     pub(super) fn reverse<'p>(&self, path: &'p str, requested: &str) -> Option<Cow<'p, str>> {
         match &self.0 {
             Kind::Prefix { strip, add } => below_written(path, add).map(|rest| {
@@ -138,13 +137,14 @@ impl Rewrite {
     }
 }
 
-/// Returns what follows a prefix without a slash at its end, if the path is that prefix or below it: nothing, or a path.
+/// Returns the rest of a path after a prefix without a trailing slash, which is empty or a path, if the path is that
+/// prefix or below it.
 pub(super) fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns what follows a normalised prefix in a path that an upstream wrote, as [`below`] does. The upstream may escape other
-/// characters than a normalised path, and write hexadecimal digits in the other case.
+/// Returns the rest of a path that an upstream wrote after a normalised prefix, as [`below`] does. The upstream may
+/// escape other characters than a normalised path does, and write hexadecimal digits in the other case.
 pub(super) fn below_written<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii() && byte != b'%');
     let plain = below(path, prefix);
@@ -163,8 +163,8 @@ pub(super) fn below_written<'p>(path: &'p str, prefix: &str) -> Option<&'p str> 
     path.get(path.len() - rest.len()..).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns the first octet of a path, true if a normalised path has it as an escape, and what follows. `None` for the end and for
-/// an escape without two digits.
+/// Returns the first octet of a path, true if a normalised path has it as an escape, and the rest. Returns `None` at
+/// the end, and for an escape without two digits.
 fn first_octet(path: &[u8]) -> Option<((u8, bool), &[u8])> {
     match path {
         [b'%', high, low, rest @ ..] => {

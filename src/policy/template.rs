@@ -1,19 +1,19 @@
-//! Texts into which the parameters of a route's path are put: `/v2/users/{id}`.
+//! Texts with parameters of the route's path: `/v2/users/{id}`.
 
 use crate::router::{Parameters, is_parameter_name};
 
-/// What is wrong with the braces of a text.
+/// An error in the braces of a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
     /// The route's path has no such parameter.
     #[error("the route's match has no parameter `{{{0}}}`: it has to be in its `template:`")]
     UnknownParameter(String),
-    /// A brace that does not enclose a name.
+    /// A brace does not enclose a name.
     #[error("`{0}` has a brace around no parameter's name: write %7B and %7D for the characters themselves")]
     Brace(String),
 }
 
-/// What an expanded text gets to begin with: enough for nearly all, so that it is allocated once.
+/// The initial capacity of an expanded text. It is enough for nearly all, so that they are allocated once.
 const EXPANDED_BYTES: usize = 128;
 
 /// A text with parameters in braces.
@@ -29,7 +29,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a text; `known` are the parameters that the route's path has.
+    /// Parses a text. `known` are the parameters of the route's path.
     pub(super) fn parse(written: &str, known: &[String]) -> Result<Self, TemplateError> {
         let brace = || TemplateError::Brace(written.to_owned());
         let mut parts = Vec::new();
@@ -50,13 +50,13 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// The text with the parameters as the path has them. One that is missing, which [`Template::parse`]
-    /// rules out for the route's own parameters, leaves nothing in its place.
+    /// Returns the text with the parameters as the path has them. A missing parameter leaves nothing in its place;
+    /// [`Template::parse`] rules that out for the route's own.
     pub(super) fn expand(&self, parameters: &Parameters<'_, '_>) -> String {
         self.expand_with(|name| parameters.get(name).unwrap_or_default())
     }
 
-    /// The text with `value` of each parameter's name.
+    /// Returns the text with the `value` of each parameter's name.
     pub(super) fn expand_with<'v>(&self, value: impl Fn(&str) -> &'v str) -> String {
         let mut expanded = String::with_capacity(EXPANDED_BYTES);
         for part in &self.parts {
@@ -68,7 +68,7 @@ impl Template {
         expanded
     }
 
-    /// The whole text where it has no parameters.
+    /// Returns the whole text if it has no parameters.
     pub(super) fn as_text(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Text(text)] => Some(text),

@@ -1,4 +1,4 @@
-//! `Set-Cookie`.
+//! Rewriting of `Set-Cookie`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -8,12 +8,13 @@ use http::HeaderValue;
 use super::Reverse;
 
 impl Reverse<'_> {
-    /// Returns a cookie with the domain and the path that it has for the client (RFC 6265 §5.2). Every other byte stays. `None` if
-    /// nothing changes.
+    /// Returns a cookie with the domain and the path that it has for the client (RFC 6265 §5.2), or `None` if nothing
+    /// changes. Every other byte stays.
     ///
-    /// A domain that is the upstream's, and none that the client would accept, is removed: the cookie is for the host that the
-    /// client asked for, and for no wider circle than before. Of several domains the last one counts (RFC 6265 §5.3), and all of
-    /// them go, or another one would count from now on. The path of a `__Host-` cookie stays, because it must be `/`.
+    /// A domain that is the upstream's, and that the client would not accept, is removed: the cookie is then for the
+    /// host that the client requested, and no more widely visible than before. Of several domains the last one counts
+    /// (RFC 6265 §5.3). All of them are removed, or another one would count instead. The path of a `__Host-` cookie
+    /// stays, because it must be `/`.
     pub(crate) fn cookie(&self, cookie: &HeaderValue) -> Option<HeaderValue> {
         let mut parts = cookie.as_bytes().split(|byte| *byte == b';');
         let pair = parts.next()?;
@@ -58,13 +59,13 @@ impl Reverse<'_> {
             && !is_within(self.client.host.host, domain)
     }
 
-    /// Returns the client's path of a cookie, where it is another one.
+    /// Returns the client's path of a cookie, if it differs.
     fn cookie_path<'p>(&self, path: &'p str) -> Option<Cow<'p, str>> {
         if !path.starts_with('/') || self.is_client_path(path) {
             return None;
         }
         let mut reversed = self.path(path)?;
-        // All of the upstream is all below the prefix, and the prefix itself, which `/api/` would leave out.
+        // All of the upstream is everything below the prefix and the prefix itself, which `/api/` would leave out.
         if path == "/" && reversed.len() > 1 && reversed.ends_with('/') {
             reversed.to_mut().pop();
         }
@@ -72,17 +73,17 @@ impl Reverse<'_> {
     }
 }
 
-/// The beginning of the names of cookies that are for one host and all of its paths (RFC 6265bis §4.1.3.2).
+/// The prefix of the names of cookies that are for one host and all of its paths (RFC 6265bis §4.1.3.2).
 const HOST_PREFIX: &[u8] = b"__Host-";
 
-/// Returns name and value of an attribute, without the white space around them.
+/// Returns name and value of an attribute, without surrounding white space.
 fn attribute(part: &[u8]) -> Option<(&str, &str)> {
     let (name, value) = std::str::from_utf8(part).ok()?.split_once('=')?;
     let white = [' ', '\t'];
     Some((name.trim_matches(white), value.trim_matches(white)))
 }
 
-/// Returns what stands before and after the value of an attribute, which has its own white space only.
+/// Returns the parts before and after the value of an attribute, which has no white space but its own.
 fn around<'p>(part: &'p [u8], value: &str) -> (&'p [u8], &'p [u8]) {
     let after_name = part.iter().position(|byte| *byte == b'=').map_or(part.len(), |at| at + 1);
     let (name, written) = part.split_at(after_name);
@@ -91,7 +92,7 @@ fn around<'p>(part: &'p [u8], value: &str) -> (&'p [u8], &'p [u8]) {
     (before, rest.get(value.len()..).unwrap_or_default())
 }
 
-/// Returns true if a host is a domain or below it (RFC 6265 §5.1.3). Addresses have nothing below them.
+/// Returns true if a host is a domain or below it (RFC 6265 §5.1.3). No host is below an address.
 fn is_within(host: &str, domain: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     if domain.is_empty() || host.len() < domain.len() {

@@ -1,4 +1,4 @@
-//! `Location`.
+//! Rewriting of `Location`.
 
 use std::net::Ipv6Addr;
 
@@ -9,30 +9,30 @@ use crate::config::Scheme;
 use crate::http::forward::{RequestHost, parse_authority};
 use crate::policy::rewrite::below_written;
 
-/// A URL, or a path with or without an authority, in its parts.
+/// The parts of a URL, or of a path with or without an authority.
 struct Reference<'a> {
-    /// Scheme and authority. There is no scheme in `//host/path`.
+    /// Scheme and authority. `//host/path` has no scheme.
     origin: Option<(Option<Scheme>, &'a str)>,
     path: &'a str,
-    /// Query and fragment, with their marks.
+    /// Query and fragment, with their leading marks.
     rest: &'a str,
 }
 
 /// The site that a location names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
-    /// None: it is a path.
+    /// No site: the location is a path.
     Nothing,
     Upstream,
     Client,
 }
 
 impl Reverse<'_> {
-    /// Returns the location that the client can use in place of one that names the upstream: by its scheme, host and port, or by a
-    /// path alone. `None` for any other, which stays as it is.
+    /// Returns the location that the client can use in place of one that names the upstream, by its scheme, host and
+    /// port or by a path alone. Returns `None` for any other, which stays as it is.
     ///
-    /// Relative references stay, because the client resolves them in its own terms. So do locations that readers may take for
-    /// different ones: with a user name, a backslash, white space or a dot segment.
+    /// Relative references stay, because the client resolves them in its own terms. So do locations that readers may
+    /// understand differently: with a user name, a backslash, white space or a dot segment.
     pub(crate) fn location(&self, location: &HeaderValue) -> Option<HeaderValue> {
         let text = std::str::from_utf8(location.as_bytes()).ok()?;
         let Reference { origin, path, rest } = parse(text)?;
@@ -46,7 +46,7 @@ impl Reverse<'_> {
             return None;
         }
         let client = &self.client;
-        // A path that begins with two slashes would be a host to the client (RFC 3986 §4.2).
+        // The client would take a path that begins with two slashes for a host (RFC 3986 §4.2).
         let needs_origin = named == Named::Upstream || reversed.starts_with("//");
         let location = match client.host.authority {
             _ if named == Named::Client => {
@@ -62,8 +62,8 @@ impl Reverse<'_> {
         HeaderValue::try_from(location.into_bytes()).ok()
     }
 
-    /// Returns true if a location is the HTTPS URL that the client asked for, and the upstream speaks plain HTTP. `query` is the
-    /// query of the request. A client that follows such a location gets the same response again.
+    /// Returns true if a location is the HTTPS URL that the client requested, and the upstream speaks plain HTTP.
+    /// `query` is the query of the request. A client that follows such a location gets the same response again.
     pub(crate) fn leads_back(&self, location: &HeaderValue, query: Option<&str>) -> bool {
         if (self.client.scheme, self.scheme) != (Scheme::Https, Scheme::Http) {
             return false;
@@ -80,9 +80,9 @@ impl Reverse<'_> {
             && url.strip_prefix('?') == query
     }
 
-    /// Returns the site that a location names; `None` for one of which nothing is known. An upstream that was sent the client's
-    /// Host may write either scheme before it. One that believes `X-Forwarded-Proto` may write the client's scheme before its own
-    /// host and port, or before its own host where it knows no port.
+    /// Returns the site that a location names, or `None` if it is unknown. An upstream that was sent the client's Host
+    /// may write either scheme before it. One that believes `X-Forwarded-Proto` may write the client's scheme before
+    /// its own host and port, or before its own host if it knows no port.
     fn named(&self, origin: Option<(Option<Scheme>, &str)>) -> Option<Named> {
         let Some((scheme, authority)) = origin else { return Some(Named::Nothing) };
         let host = parse_authority(authority)?;
@@ -98,7 +98,8 @@ impl Reverse<'_> {
     }
 }
 
-/// Parses a location. `None` for a relative reference, another scheme, or what readers may take for different things.
+/// Parses a location. Returns `None` for a relative reference, another scheme, or a location that readers may
+/// understand differently.
 fn parse(text: &str) -> Option<Reference<'_>> {
     if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'\\' | 0x7f)) {
         return None;
@@ -127,14 +128,14 @@ fn is_dot_segment(segment: &str) -> bool {
     segment.len() <= 6 && matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..")
 }
 
-/// Compares hosts and ports. A port that is left out is the scheme's; if both are left out, the schemes do not matter.
+/// Compares hosts and ports. An omitted port is that of the scheme; if both are omitted, the schemes do not matter.
 fn is_same_site(one: (Scheme, &RequestHost<'_>), other: (Scheme, &RequestHost<'_>)) -> bool {
     let port = |(scheme, host): (Scheme, &RequestHost<'_>)| host.port.unwrap_or(scheme.default_port());
     let has_no_port = one.1.port.is_none() && other.1.port.is_none();
     is_same_host(one.1.host, other.1.host) && (has_no_port || port(one) == port(other))
 }
 
-/// Compares hosts without regard to case, a final dot, and the way in which an IPv6 address is written.
+/// Compares hosts without regard to case, a trailing dot, and the notation of an IPv6 address.
 fn is_same_host(one: &str, other: &str) -> bool {
     let address =
         |host: &str| -> Option<Ipv6Addr> { host.strip_prefix('[')?.strip_suffix(']')?.parse().ok() };

@@ -48,7 +48,7 @@ fn a_location_of_the_upstream_itself_becomes_the_clients() {
         ("http://app:3000", "//app:3000/x", Some("https://a:8443/x")),
         ("http://app:3000", "http://app:3000//evil.example/", Some("https://a:8443//evil.example/")),
         ("http://app:3000", "http://app:3000/é", Some("https://a:8443/é")),
-        // The scheme that the upstream was told, and its own port.
+        // The scheme is the one that the upstream was sent, and the port is its own.
         ("http://app:3000", "https://app:3000/x", Some("https://a:8443/x")),
         ("http://app", "https://app/x", Some("https://a:8443/x")),
         ("http://app", "https://app:80/x", Some("https://a:8443/x")),
@@ -57,7 +57,7 @@ fn a_location_of_the_upstream_itself_becomes_the_clients() {
         ("http://app:80", "http://app/x", Some("https://a:8443/x")),
         ("https://app", "https://app:443/x", Some("https://a:8443/x")),
         ("http://[::1]:3000", "http://[0:0::1]:3000/x", Some("https://a:8443/x")),
-        // Others stay: other ports, hosts and schemes, and what is not clear.
+        // Others stay: other ports, hosts and schemes, and everything ambiguous.
         ("http://app", "https://app:443/x", None),
         ("http://app:80", "https://app/x", None),
         ("http://app:3000", "https://app/x", None),
@@ -90,8 +90,8 @@ fn a_location_of_the_upstream_itself_becomes_the_clients() {
     }
 }
 
-/// Such an upstream sends clients from HTTP to HTTPS. Rewritten to the client's scheme, its location would be the URL that
-/// the client has just asked for.
+/// Such an upstream redirects clients from HTTP to HTTPS. Rewritten to the client's scheme, its location would be the
+/// URL that the client has just requested.
 #[test]
 fn a_location_of_the_upstream_with_another_scheme_than_the_clients_stays() {
     for (client, upstream, written) in [
@@ -122,7 +122,7 @@ fn the_path_of_a_location_is_reversed_at_segment_borders() {
         ("/v2", "/", "/", "http://app/v20/x", None),
         ("/v2", "/", "/", "http://app/", None),
         ("/v2", "/", "/", "http://app", None),
-        // The upstream's path `//evil.example/x` would be a host to the client.
+        // The client would take the upstream's path `//evil.example/x` for a host.
         ("/v2", "/", "/", "/v2//evil.example/x", Some("https://a//evil.example/x")),
         ("", "/api", "/v2", "/v2/x", Some("/api/x")),
         ("", "/api", "/v2", "/v2", Some("/api")),
@@ -135,7 +135,7 @@ fn the_path_of_a_location_is_reversed_at_segment_borders() {
         ("", "/api", "/", "/x", Some("/api/x")),
         ("", "/api", "/", "/", Some("/api/")),
         ("", "/api", "/", "http://app/x", Some("https://a/api/x")),
-        // An upstream that knows the prefix says it itself.
+        // An upstream that knows the prefix writes it itself.
         ("", "/api", "/", "/api/x", None),
         ("", "/api", "/", "/api", None),
         ("", "/api", "/", "/apix", Some("/api/apix")),
@@ -184,7 +184,7 @@ fn a_location_with_the_preserved_host_keeps_it_and_has_its_path_reversed() {
         ("http://a", "/v2", "/", "/", "/v2/x", Some("/x")),
         ("http://a", "/v2", "/", "/", "http://a/v2/x?y", Some("http://a/x?y")),
         ("http://a", "/v2", "/", "/", "//A/v2", Some("//A/")),
-        // The upstream sends its clients to HTTPS.
+        // The upstream redirects its clients to HTTPS.
         ("http://a", "/v2", "/", "/", "https://a/v2/x", Some("https://a/x")),
         ("http://a", "/v2", "/", "/", "https://a:8443/v2/x", None),
         ("http://a:8080", "/v2", "/", "/", "http://a:8080/v2//x", Some("http://a:8080//x")),
@@ -294,7 +294,7 @@ fn the_domain_of_a_cookie_goes_if_it_is_the_upstreams_alone() {
             Some("a=\"x, y\"; Expires=Wed, 09 Jun 2100 10:18:14 GMT"),
         ),
         ("a=b; Domain=.api.internal.", Some("a=b")),
-        // The last domain counts. If it goes and another one stayed, more hosts would get the cookie.
+        // The last domain counts. If it were removed and another one stayed, more hosts would get the cookie.
         ("a=b; Domain=example.com; Domain=api.internal", Some("a=b")),
         ("a=b; Domain=api.internal; Secure; Domain=example.com", None),
         ("a=b; Domain=api.internal; Domain=other.example", None),
@@ -353,7 +353,7 @@ fn the_path_of_a_cookie_is_reversed_and_all_else_stays() {
 }
 
 proptest! {
-    /// A client that follows the location of the path that its request went to asks for the same again.
+    /// A client that follows the location of the path that its request went to sends the same request again.
     #[test]
     fn a_location_of_what_was_asked_for_leads_there_again(
         base in "(/[a-c]){0,2}", strip in "(/[a-c]){0,2}", add in "(/[a-c]){0,2}", path in "(/[a-c]{0,2}){1,4}",
@@ -372,7 +372,7 @@ proptest! {
         }
     }
 
-    /// What names another site is never touched, whatever stands in it.
+    /// A location that names another site is never changed, whatever it contains.
     #[test]
     fn a_location_elsewhere_stays(host in "[a-z@:.\\\\]{0,8}evil", path in "[/a-z.?#@:\\\\]{0,8}") {
         let rewrite = prefix("/api", "/v2");

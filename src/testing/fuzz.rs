@@ -1,5 +1,5 @@
-//! What the targets in `fuzz/` feed: one function for each kind of bytes that comes from outside. Each panics where the
-//! gateway would be wrong. Compiled for fuzzing only.
+//! The entry points of the targets in `fuzz/`: one function for each kind of external input. Each panics if the gateway
+//! would be wrong. Compiled for fuzzing only.
 #![allow(clippy::panic, reason = "a panic is how a fuzz target reports")]
 
 use std::cell::OnceCell;
@@ -12,28 +12,28 @@ use crate::testing::pieces::Reading;
 use crate::testing::scripted::Scripted;
 use crate::testing::{pieces, scripted};
 
-/// Request heads and bodies: whole and cut up, they have to mean the same.
+/// Parses request heads and bodies, whole and in pieces, which must mean the same.
 pub fn requests(data: &[u8]) {
     compare(data, |pieces| pieces::requests(pieces));
 }
 
-/// Response heads and bodies, to GET and to HEAD.
+/// Parses response heads and bodies, to GET and to HEAD.
 pub fn responses(data: &[u8]) {
     for method in [Method::GET, Method::HEAD] {
         compare(data, |pieces| pieces::responses(pieces, &method));
     }
 }
 
-/// A body in chunks: the bytes follow the head of a request that has such a body.
+/// Parses a chunked body: the bytes follow the head of a request with such a body.
 pub fn chunked(data: &[u8]) {
     requests(&[b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", data].concat());
 }
 
-/// The path of a request, and of a configuration.
+/// Parses the path of a request, and of a configuration.
 pub fn path(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else { return };
     for slashes in [EncodedSlash::Reject, EncodedSlash::Keep] {
-        // Braces are for templates, and no request's path has any.
+        // Braces are for templates, and no normalised path contains any.
         if let Ok(written) = normalise_written(path, slashes)
             && !written.contains(['{', '}'])
         {
@@ -48,7 +48,7 @@ pub fn path(data: &[u8]) {
     }
 }
 
-/// The text of a configuration file.
+/// Parses the text of a configuration file.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(errors) = crate::config::load::parse_with(text, "gateway.yaml", Path::new(""), &|_| None) {
@@ -56,13 +56,13 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// A certificate that an upstream shows without being verified, and a PEM file.
+/// Parses a certificate that an upstream shows without being verified, and a PEM file.
 pub fn certificate(data: &[u8]) {
     crate::net::tls::fuzz(data);
 }
 
-/// A filter that calls host functions with whatever arguments, and bytes that it gives as a header map. `compile` makes a
-/// module of its text form.
+/// Runs a filter that calls host functions with any arguments, and parses bytes that it passes as a header map.
+/// `compile` makes a module of its text form.
 pub fn filter_abi(data: &[u8], compile: fn(&str) -> Vec<u8>) {
     thread_local! {
         static SCRIPTED: OnceCell<Scripted> = const { OnceCell::new() };
@@ -74,7 +74,7 @@ pub fn filter_abi(data: &[u8], compile: fn(&str) -> Vec<u8>) {
     });
 }
 
-/// Reads `data` at once, byte by byte, and in pieces whose size the first byte gives.
+/// Reads `data` at once, byte by byte, and in pieces whose size is in the first byte.
 fn compare(data: &[u8], read: impl Fn(&mut dyn Iterator<Item = &[u8]>) -> Reading) {
     let whole = read(&mut std::iter::once(data));
     let size = data.first().map_or(1, |byte| usize::from(*byte).max(1));

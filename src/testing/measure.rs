@@ -1,5 +1,5 @@
-//! What `benches/instructions` counts: parts of the request path, each with all that it needs and nothing that
-//! varies from run to run. Compiled for that alone.
+//! The parts of the request path that `benches/instructions` counts, each with all that it needs and nothing that
+//! varies from run to run. Compiled for that purpose only.
 #![allow(clippy::panic, clippy::expect_used, reason = "a benchmark that cannot run may panic")]
 
 use std::future::Future;
@@ -36,11 +36,11 @@ use crate::testing::measure_heads::Head;
 use crate::upstream::{Acquired, Endpoint, WaitBounds, Wanted, adopt, worker_channel};
 use crate::worker::MAILBOX_LETTERS;
 
-/// What a pipe holds: more than any message here, so that nobody waits for room.
+/// The capacity of a pipe. It is larger than any message here, so that no writer waits for room.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// A gateway with one client connection and one connection to its upstream, both in memory. Whoever has it plays client and
-/// upstream, and lets the gateway work in between. To be used within a worker's runtime.
+/// A gateway with one client connection and one connection to its upstream, both in memory. The owner acts as client
+/// and upstream, and lets the gateway work in between. Use it within a worker's runtime.
 pub struct Proxied {
     serving: Pin<Box<dyn Future<Output = &'static str>>>,
     woken: Arc<Woken>,
@@ -52,8 +52,8 @@ pub struct Proxied {
 }
 
 impl Proxied {
-    /// By a configuration whose first listener and first upstream, which has a literal address, are those of the requests.
-    /// Files are named as seen from `folder`.
+    /// Builds the gateway from a configuration. Requests use its first listener and its first upstream, which must have
+    /// a literal address. Files are relative to `folder`.
     pub fn new(config: &str, folder: &Path) -> Self {
         let snapshot = snapshot(config, folder);
         let upstream = kept_connection(&endpoint(&snapshot));
@@ -69,7 +69,7 @@ impl Proxied {
         Self { serving, woken, waker, client, upstream }
     }
 
-    /// Lets the gateway do what there is to do, as a worker that has slept before.
+    /// Lets the gateway do all pending work, like a worker that has just slept.
     pub fn work(&mut self) {
         end_of_turn::sleeps();
         let mut cx = Context::from_waker(&self.waker);
@@ -85,7 +85,7 @@ impl Proxied {
     }
 }
 
-/// A pool that keeps one connection. To be used within a worker's runtime.
+/// A pool that keeps one connection. Use it within a worker's runtime.
 pub struct Pooled {
     endpoint: Arc<Endpoint>,
     timer: Timer,
@@ -93,14 +93,14 @@ pub struct Pooled {
 }
 
 impl Pooled {
-    /// By a configuration whose first upstream has a literal address.
+    /// Builds the pool from a configuration whose first upstream has a literal address.
     pub fn new(config: &str, folder: &Path) -> Self {
         let endpoint = endpoint(&snapshot(config, folder));
         let upstream = kept_connection(&endpoint);
         Self { endpoint, timer: Timer::default(), _upstream: upstream }
     }
 
-    /// Takes the connection and gives it back.
+    /// Acquires the connection and releases it.
     pub fn acquire_and_release(&self) {
         let pool = self.endpoint.pool();
         let Poll::Ready(Ok(Acquired::Reused(connection))) =
@@ -112,7 +112,7 @@ impl Pooled {
     }
 }
 
-/// The filters of a route, and exchanges to go through them. To be used within a worker's runtime.
+/// The filters of a route, and exchanges to send through them. Use it within a worker's runtime.
 pub struct Filtered {
     start: RequestStart,
     client: Rc<Client>,
@@ -128,7 +128,7 @@ pub struct Message {
 }
 
 impl Filtered {
-    /// By a configuration with one route.
+    /// Builds the filters from a configuration with one route.
     pub fn new(config: &str, folder: &Path) -> Self {
         let snapshot = snapshot(config, folder);
         let (_, route) = snapshot.router.routes().next().expect("a configuration has a route");
@@ -137,7 +137,7 @@ impl Filtered {
         Self { start: client.begin(), client, route, timer: Timer::default() }
     }
 
-    /// A GET with these fields, and its response with these.
+    /// Returns a GET with these fields, and its response with these.
     pub fn message(&self, request: Head, response: Head, body: Bytes) -> Message {
         let (request, response) = (request.into_fields(), response.into_fields());
         let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
@@ -148,7 +148,7 @@ impl Filtered {
         Message { request_info, request, response }
     }
 
-    /// Takes an exchange through the filters, from its beginning to its end. Answers the bytes of the response's body.
+    /// Runs an exchange through the filters, from its beginning to its end. Returns the length of the response's body.
     pub fn pass(&self, message: Message) -> u64 {
         let chain = self.route.filters.as_ref().expect("the route has a filter");
         let session = Session::new(message.request_info, message.request);
@@ -170,7 +170,7 @@ impl Filtered {
     }
 }
 
-/// Remembers that the task has more to do.
+/// A waker that remembers that the task has more to do.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -189,7 +189,7 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     let file = folder.join("gateway.yaml");
     let files = Files::new();
     files.give(&file, config.as_bytes());
-    // Nobody asks for the letters of the only worker.
+    // The only worker needs no commands, so its receiver is dropped.
     let channels = |workers| (0..workers).map(|_| worker_channel(MAILBOX_LETTERS).0).collect();
     match Next::build(Purpose::Serve, &file, &files, channels, None) {
         Ok(next) => next.built.snapshot,
@@ -211,7 +211,7 @@ fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
     endpoints.iter().next().expect("an upstream with a literal address has an endpoint").clone()
 }
 
-/// Has the pool of an endpoint keep a connection; its other end.
+/// Makes the pool of an endpoint keep a connection. Returns its other end.
 fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
     let (pool, timer) = (endpoint.pool(), Timer::default());
     let (upstream, stream) = duplex(PIPE_BYTES);
@@ -224,7 +224,6 @@ fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
     upstream
 }
 
-/// Polls a future once.
 fn once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }

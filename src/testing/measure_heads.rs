@@ -40,13 +40,13 @@ impl Routes {
         })
     }
 
-    /// Returns the number of the route that takes the request.
+    /// Returns the number of the route that matches the request.
     pub fn find(&self, line: &Line<'_>) -> Option<usize> {
         self.router.find(&line.0).map(|found| *found.value)
     }
 }
 
-/// What routes are found by.
+/// The input of a route lookup.
 pub struct Line<'a>(RequestLine<'a, 'a>);
 
 /// The header fields of a message on its way.
@@ -54,10 +54,10 @@ pub struct Line<'a>(RequestLine<'a, 'a>);
 pub struct Head(Fields);
 
 impl Head {
-    /// Makes a head of names and values.
+    /// Builds a head of names and values.
     ///
     /// # Panics
-    /// When one of them is no field.
+    /// Panics if one of them is not a valid field.
     pub fn new(fields: &[(&'static str, &'static str)]) -> Self {
         let field = |(name, value): &(&'static str, &'static str)| {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
@@ -75,14 +75,14 @@ impl Head {
     }
 }
 
-/// The way of a request's head through the rules of forwarding.
+/// The rules of forwarding, as a request's head passes through them.
 pub struct Forward {
     uri: Uri,
     forwarding: Forwarding,
 }
 
 impl Forward {
-    /// Makes the rules for a client on plain HTTP.
+    /// Builds the rules for a client on plain HTTP.
     pub fn new(client: IpAddr) -> Self {
         Self {
             uri: Uri::from_static("/api/v1/items/7"),
@@ -90,8 +90,8 @@ impl Forward {
         }
     }
 
-    /// Applies all that a request's head goes through, in the order that `forward` prescribes. Returns true if its host is valid
-    /// and it asks for no upgrade.
+    /// Applies all the rules for a request's head, in the order that `forward` prescribes. Returns true if its host is
+    /// valid and it requests no upgrade.
     pub fn request(&self, head: &mut Head, version: Version, authority: &str) -> bool {
         let headers = &mut head.0;
         let host = forward::request_host(&self.uri, headers, version).map(|host| host.host.len());
@@ -102,7 +102,8 @@ impl Forward {
         host.ok().filter(|_| upgrade.is_none()).is_some()
     }
 
-    /// Applies all that a response's head goes through. Returns false if it upgrades the connection unasked.
+    /// Applies all the rules for a response's head. Returns false if it upgrades the connection without a request to do
+    /// so.
     pub fn response(&self, head: &mut Head, status: StatusCode, version: Version) -> bool {
         let cleaned = forward::clean_response(status, &mut head.0, None);
         forward::via(&mut head.0, version);

@@ -1,4 +1,5 @@
-//! Messages read as the network may cut them: the same bytes mean the same, however they arrive. For tests and fuzzing.
+//! Messages in pieces, as the network may deliver them: the same bytes mean the same, however they arrive. For tests
+//! and fuzzing.
 
 use bytes::Bytes;
 use http::Method;
@@ -12,16 +13,16 @@ use crate::http::h1::head::{HeadLimits, Input};
 const LIMITS: HeadLimits =
     HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024, case: HeaderCase::Preserve };
 
-/// What was read out of some bytes.
+/// The messages that were read from some bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// Each message that began.
+    /// All messages that began.
     pub(crate) messages: Vec<Message>,
-    /// Nothing after these can be trusted.
+    /// True if nothing after them can be trusted.
     pub(crate) is_refused: bool,
 }
 
-/// A message as far as it came.
+/// A message, as far as it arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) head: String,
@@ -30,7 +31,7 @@ pub(crate) struct Message {
     pub(crate) is_whole: bool,
 }
 
-/// Reads requests, one behind the other.
+/// Reads consecutive requests.
 pub(crate) fn requests<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reading {
     read(pieces, |input| {
         let head = input.request_head(&LIMITS)?;
@@ -38,7 +39,7 @@ pub(crate) fn requests<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reading {
     })
 }
 
-/// Reads responses to `method`, one behind the other.
+/// Reads consecutive responses to `method`.
 pub(crate) fn responses<'a>(pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> Reading {
     read(pieces, |input| {
         if input.is_empty() {
@@ -66,7 +67,7 @@ fn read<'a>(
 }
 
 impl Reading {
-    /// Reads on as far as the input goes.
+    /// Continues to read as far as the input goes.
     fn take(
         &mut self,
         input: &mut Input,
@@ -97,9 +98,9 @@ impl Reading {
     }
 }
 
-/// What contradicts itself in two readings of the same bytes, `whole` at once and `cut` into pieces.
+/// Returns the contradiction between two readings of the same bytes, `whole` at once and `cut` into pieces.
 ///
-/// Cut, a bad head may be found out later: it is looked at as a whole only when its end is there.
+/// In pieces, a bad head may be found later, because a head is parsed only when its end has arrived.
 pub(crate) fn contradiction(whole: &Reading, cut: &Reading) -> Option<String> {
     let agree = whole.messages == cut.messages && (whole.is_refused || !cut.is_refused);
     (!agree).then(|| format!("whole: {whole:#?}\ncut: {cut:#?}"))
@@ -111,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// Parts of messages, good and bad, in the order of a message more often than not.
+    /// Generates parts of messages, good and bad, mostly in the order of a message.
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         let line = prop_oneof![
             Just("GET / HTTP/1.1\r\n"),

@@ -1,5 +1,5 @@
-//! A plugin that does whatever a script says: host functions in any order, with any arguments, in any callback, and from
-//! within its allocator. For tests and fuzzing: whatever a module does, the host goes on.
+//! A plugin that executes a script: host functions in any order, with any arguments, in any callback, and from within
+//! its allocator. For tests and fuzzing: whatever a module does, the host must continue.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
 use crate::filter::proxy_wasm::offline::{ChunkedBody, OfflineExchange, OfflineModule};
 use crate::filter::proxy_wasm::pairs;
 
-/// Host functions by their names, each with its parameters: `i` of 32 bits, `l` of 64.
+/// The host functions by name, each with its parameters: `i` for 32 bits, `l` for 64.
 const FUNCTIONS: [(&str, &str); 61] = [
     ("env.proxy_log", "iii"),
     ("env.proxy_get_log_level", "i"),
@@ -79,7 +79,7 @@ const FUNCTIONS: [(&str, &str); 61] = [
     ("wasi_snapshot_preview1.fd_seek", "ilii"),
 ];
 
-/// The callbacks, each with its parameters, and what it answers: nothing; what the script says; or always yes.
+/// The callbacks, each with its parameters and its return value: none, the script's choice, or always yes.
 const CALLBACKS: [(&str, &str, Answers); 17] = [
     ("proxy_on_vm_start", "ii", Answers::Yes),
     ("proxy_on_configure", "ii", Answers::Yes),
@@ -107,10 +107,10 @@ enum Answers {
     Yes,
 }
 
-/// One page, of which the script's copy is at the beginning, itself in the middle, and at the end what may be of use as
-/// arguments. A call takes its arguments from the script: a byte that says in which form the next one comes (a byte, two
-/// bytes with a sign, four bytes, the number that is in memory at a byte's address, or a byte that counts from the end of
-/// the memory), and then that.
+/// One page of memory. The script's copy is at the beginning, the script itself in the middle, and useful arguments are
+/// at the end. A call takes its arguments from the script. A byte specifies the form of the next one (a byte, two bytes
+/// with a sign, four bytes, the number in memory at a byte's address, or a byte that counts from the end of the
+/// memory), and then the argument follows.
 const INTERPRETER: &str = r#"
 (memory (export "memory") 1)
 (func (export "proxy_abi_version_0_2_1"))
@@ -165,7 +165,7 @@ const INTERPRETER: &str = r#"
   (call $run))
 "#;
 
-/// The fields of a call, 62 bytes, from 255 bytes before the end on; what else can be named comes behind.
+/// The arguments of a call, 62 bytes, from 255 bytes before the end on. Other useful names follow.
 const USEFUL: &str = concat!(
     r"\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\02\00\00\00\0a\00\00\00\01\00\00\00",
     r":method\00GET\00:path\00/x\00:authority\00a\00",
@@ -173,7 +173,7 @@ const USEFUL: &str = concat!(
     r"application/grpc host upstream",
 );
 
-/// A module that runs scripts, in text form.
+/// Returns a module that runs scripts, in text form.
 pub(crate) fn module_text() -> String {
     let parameters = |kinds: &str| -> String {
         kinds.chars().map(|kind| if kind == 'l' { " i64" } else { " i32" }).collect()
@@ -212,21 +212,21 @@ pub(crate) fn module_text() -> String {
     )
 }
 
-/// The module, compiled.
+/// The compiled module.
 pub(crate) struct Scripted {
     module: OfflineModule,
     settings: FilterSettings,
 }
 
 impl Scripted {
-    /// `wasm` is what [`module_text`] says, in binary form.
+    /// Builds the plugin. `wasm` is the output of [`module_text`] in binary form.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// Returns an error if it cannot be used.
     pub(crate) fn new(wasm: &[u8]) -> Result<Self, String> {
         let module = OfflineModule::new(wasm, &WasmCache::Off, PlayedUpstreams::default())?;
         let settings = Filter::alone("scripted.wasm".as_ref(), None, Some("env: { A: b }"))?;
-        // Whoever paused will not go on by itself, as a rule.
+        // As a rule, a filter that paused does not continue by itself.
         Ok(Self {
             module,
             settings: FilterSettings {
@@ -238,8 +238,8 @@ impl Scripted {
         })
     }
 
-    /// Runs a script: its first byte says how the filter is treated and of what kind the messages are. Answers what the
-    /// filter did.
+    /// Runs a script. Its first byte selects the treatment of the filter and the kind of messages. Returns the journal
+    /// of the filter.
     pub(crate) fn run(&self, script: &[u8]) -> Rc<Journal> {
         let journal = Rc::new(Journal::default());
         let Some((kind, script)) = script.split_first() else { return journal };
@@ -287,7 +287,7 @@ fn given(kind: u8, script: &[u8]) -> OfflineExchange {
     given
 }
 
-/// Reads bytes as a header map: what is one is written again and means the same.
+/// Parses bytes as a header map. A valid one must keep its meaning when it is written again.
 pub(crate) fn read_pairs(bytes: &[u8]) -> bool {
     let Some(pairs) = pairs::read(bytes) else { return true };
     let mut written = vec![0; pairs::length(pairs.iter().copied())];
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// A script that makes calls, by the numbers of `random`: most arguments are of use, some are not.
+    /// Returns a script that makes calls, by the numbers of `random`. Most of its arguments are useful.
     fn script(random: &mut impl FnMut() -> u8) -> Vec<u8> {
         let mut script = vec![random()];
         for _ in 0..24 {
@@ -327,7 +327,7 @@ mod tests {
                 script.push(index);
                 let kinds = FUNCTIONS.get(usize::from(index)).map_or("", |(_, kinds)| kinds);
                 for _ in kinds.chars() {
-                    // Forms: a small number and a place near the end most often.
+                    // Small numbers and places near the end are the most frequent forms.
                     let form = [0, 0, 0, 4, 4, 4, 1, 2, 3, 3][usize::from(random() % 10)];
                     script.push(form);
                     let bytes = [1, 2, 4, 1, 1][usize::from(form)];
@@ -335,7 +335,7 @@ mod tests {
                     script.extend((0..bytes).map(|_| if is_small { random() % 9 } else { random() }));
                 }
             }
-            // What a callback answers.
+            // The return value of a callback.
             script.push(random());
         }
         script
@@ -380,7 +380,7 @@ mod tests {
                 _ => None,
             }));
         }
-        // All but those that nobody calls, and the tick, for which there is seldom time.
+        // All except those that no host calls, and the tick, for which there is seldom time.
         let expected = CALLBACKS.iter().map(|(name, ..)| *name).chain(["proxy_on_context_create"]);
         let rare = ["proxy_on_tick", "proxy_on_foreign_function", "proxy_on_grpc_close"];
         let missing: Vec<_> =
@@ -392,7 +392,7 @@ mod tests {
     fn bytes_that_are_read_as_fields_are_written_as_the_same() {
         for seed in 1..=20_000 {
             let mut random = xorshift(seed);
-            // Counts and lengths that are small, so that some of them fit.
+            // Small counts and lengths, so that some of them fit.
             let mut bytes: Vec<u8> = Vec::new();
             for _ in 0..random() % 9 {
                 bytes.extend([random() % 5, 0, 0, if random() == 0 { 255 } else { 0 }]);

@@ -1,22 +1,22 @@
-//! What may be asked for.
+//! Command line arguments.
 
-/// Counts the instructions of the request path and compares them with those that are kept.
+/// Counts the instructions of the request path and compares them with the recorded counts
 #[derive(clap::Parser)]
 pub(crate) struct Arguments {
-    /// Count only what has this in its name.
+    /// Count only measures with this text in their name
     only: Option<String>,
 
-    /// Keep the counts as they are now, for this compiler.
+    /// Record the present counts, for this compiler
     #[arg(long, conflicts_with = "only")]
     pub(crate) bless: bool,
 
-    /// Do what a measure is about: this is what callgrind runs.
+    /// Perform one measure. This is what callgrind runs
     #[arg(long, value_name = "MEASURE", conflicts_with_all = ["only", "bless"])]
     pub(crate) perform: Option<String>,
 }
 
 impl Arguments {
-    /// Whether a measure is to be counted.
+    /// Returns true if a measure should be counted.
     pub(crate) fn wants(&self, measure: &str) -> bool {
         self.only.as_ref().is_none_or(|only| measure.contains(only.as_str()))
     }

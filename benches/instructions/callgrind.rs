@@ -1,4 +1,4 @@
-//! Counting by valgrind's callgrind.
+//! Counting with valgrind's callgrind.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,23 +8,23 @@ use anyhow::{Context, ensure};
 
 use crate::measures::ROUNDS;
 
-/// What is collected: from where [`crate::counted`] is entered to where it is left.
+/// The collection range: from entering [`crate::counted`] to leaving it.
 const COUNTED: &str = "--toggle-collect=*instructions::counted*";
 
-/// Instructions of a measure, each time that it is done.
+/// Returns the instructions of one round of a measure.
 ///
 /// # Errors
-/// There is no valgrind, or the measure failed.
+/// Returns an error if valgrind is missing or the measure failed.
 pub(crate) fn instructions(measure: &str) -> anyhow::Result<u64> {
     let program = env::current_exe()?;
     let profile = profile_of(measure)?;
     let output = Command::new("valgrind")
         .env_clear()
-        // Looked up by this process's PATH; what it runs shall not depend on that.
+        // Find valgrind by this process's PATH. The measured program should not depend on it.
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
-        // Freed memory would go back to the system when its time has come.
+        // Otherwise freed memory would return to the system at a time that varies.
         .env("MIMALLOC_PURGE_DELAY", "-1")
-        // A `rep movsb` is counted once for each byte.
+        // Otherwise a `rep movsb` would count once for each byte.
         .env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=1000000000")
         .args(["--tool=callgrind", "--collect-atstart=no", COUNTED])
         .arg(format!("--callgrind-out-file={}", profile.display()))
@@ -42,7 +42,7 @@ pub(crate) fn instructions(measure: &str) -> anyhow::Result<u64> {
     Ok(total / ROUNDS)
 }
 
-/// Where callgrind writes what it counted, by function and line: beside this program, for `callgrind_annotate`.
+/// Returns the file for callgrind's counts by function and line. It is beside this program, for `callgrind_annotate`.
 fn profile_of(measure: &str) -> anyhow::Result<PathBuf> {
     let program = env::current_exe()?;
     let folder = program.parent().context("a program is in a folder")?.join("callgrind");

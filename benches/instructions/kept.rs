@@ -1,4 +1,4 @@
-//! The counts that are kept in the repository.
+//! The counts that are recorded in the repository.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -11,19 +11,19 @@ use serde::Deserialize;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/counts.yaml");
 
-/// What stands at the top of the file.
+/// The comment at the top of the file.
 const ABOUT: &str = "\
 # Instructions of each measure, and by how many per cent they may differ. Written by `bash scripts/instructions.sh --bless`,
 # which leaves the tolerances as they are: those are set by hand.
 ";
 
-/// The tolerance of a measure that is new, in per cent.
+/// The tolerance of a new measure, in per cent.
 const TOLERANCE: f64 = 1.0;
 
-/// What is taken for the same where another compiler made the code, in per cent: it is its work that is counted then.
+/// The tolerance for code of another compiler, in per cent: the count then includes differences in the compiler's work.
 const TOLERANCE_OF_COMPILERS: f64 = 10.0;
 
-/// The counts, and what they were counted of.
+/// The recorded counts, and the compiler and architecture that they belong to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
@@ -36,43 +36,45 @@ pub(crate) struct Kept {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Count {
-    /// Each time that it is done.
+    /// The instructions of one round.
     pub(crate) instructions: u64,
-    /// In per cent, either way.
+    /// The tolerance in per cent, in both directions.
     pub(crate) tolerance: f64,
 }
 
-/// How far the kept counts hold here.
+/// The basis for comparing the recorded counts.
 pub(crate) enum Footing {
     /// The same compiler.
     Same,
-    /// Another compiler, which has this version.
+    /// Another compiler, with this version.
     OtherCompiler(String),
 }
 
 impl Kept {
+    /// Reads the recorded counts.
+    ///
     /// # Errors
-    /// The file is not there or not as it should be.
+    /// Returns an error if the file is missing or malformed.
     pub(crate) fn read() -> anyhow::Result<Self> {
         let text = fs::read_to_string(FILE).context(FILE)?;
         serde_yaml::from_str(&text).context(FILE)
     }
 
-    /// Whether they are of other instructions than those of this machine: then there is nothing to compare.
+    /// Returns true if the counts are from another architecture and cannot be compared.
     pub(crate) fn is_foreign(&self) -> bool {
         self.architecture != ARCH
     }
 
-    /// How they may be compared.
+    /// Returns the basis for comparison.
     ///
     /// # Errors
-    /// No compiler can be asked for its version.
+    /// Returns an error if the compiler's version is not available.
     pub(crate) fn footing(&self) -> anyhow::Result<Footing> {
         let rustc = compiler()?;
         Ok(if self.rustc == rustc { Footing::Same } else { Footing::OtherCompiler(rustc) })
     }
 
-    /// The count that is kept of a measure, with the tolerance that holds on this footing.
+    /// Returns the recorded count of a measure, with the tolerance for this footing.
     pub(crate) fn count(&self, measure: &str, footing: &Footing) -> Option<Count> {
         let count = *self.counts.get(measure)?;
         Some(match footing {
@@ -83,15 +85,15 @@ impl Kept {
         })
     }
 
-    /// The compiler that they are of.
+    /// Returns the version of the compiler that they belong to.
     pub(crate) fn rustc(&self) -> &str {
         &self.rustc
     }
 
-    /// Keeps these counts instead, by name and instructions.
+    /// Records these counts instead, by name and instructions.
     ///
     /// # Errors
-    /// The file cannot be written, or no compiler be asked for its version.
+    /// Returns an error if the file cannot be written or the compiler's version is not available.
     pub(crate) fn bless(&self, measured: &[(&str, u64)]) -> anyhow::Result<()> {
         let mut text = format!("{ABOUT}rustc: {}\narchitecture: {ARCH}\ncounts:\n", compiler()?);
         for (measure, instructions) in measured {
@@ -103,10 +105,10 @@ impl Kept {
     }
 }
 
-/// The version of the compiler, which is taken to be that of this program.
+/// Returns the version of the compiler, which is assumed to have built this program.
 fn compiler() -> anyhow::Result<String> {
     let output = Command::new("rustc").arg("--version").output().context("rustc")?;
-    ensure!(output.status.success(), "rustc does not tell its version");
+    ensure!(output.status.success(), "rustc does not report its version");
     let version = String::from_utf8(output.stdout)?;
     Ok(version.trim().trim_start_matches("rustc ").to_owned())
 }

@@ -1,18 +1,19 @@
-//! How many instructions the request path takes, held against the counts that are kept in `counts.yaml`.
+//! Counts the instructions of the request path and compares them with the recorded ones in `counts.yaml`.
 //!
 //! ```text
 //! bash scripts/instructions.sh             # counts everything and compares
-//! bash scripts/instructions.sh proxied     # what has that in its name
-//! bash scripts/instructions.sh --bless     # keeps the counts as they are now
+//! bash scripts/instructions.sh proxied     # measures with that in their name
+//! bash scripts/instructions.sh --bless     # records the present counts
 //! ```
 //!
-//! Times differ from run to run by more than what most changes cost; instructions do not. Each [measure](measures) is a
-//! process of its own under valgrind's callgrind, which counts what happens within [`counted`] and nothing else: not the
-//! building of the configuration, not the client and the upstream, which are played in the same thread. What would still
-//! vary is fixed: the environment, when freed memory goes back to the system, and the router's hash seed.
+//! Times differ from run to run by more than most changes cost; instructions do not. Each [measure](measures) is a
+//! process of its own under valgrind's callgrind, which counts only the instructions within [`counted`]. It does not
+//! count building the configuration, nor the client and the upstream, which run in the same thread. Other sources of
+//! variation are fixed: the environment, the time at which freed memory returns to the system, and the router's hash
+//! seed.
 //!
-//! gungraun (once iai-callgrind) counts in the same way, but what it compares with is in `target/`, where a fresh clone has
-//! nothing and no review sees it, its limits are in the source, and it needs a second program of the very same version.
+//! gungraun (once iai-callgrind) counts in the same way. But its baseline is in `target/`, so a fresh clone has none
+//! and no review sees it; its limits are in the source; and it needs a second program of exactly the same version.
 
 mod arguments;
 mod callgrind;
@@ -29,11 +30,11 @@ use kept::Kept;
 use measures::MEASURES;
 use report::Report;
 
-/// As in the program itself.
+/// The same allocator as in the program itself.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Does something of which the instructions count. callgrind knows it by its name.
+/// Runs the work that is counted. callgrind finds this function by its name.
 #[inline(never)]
 fn counted<T>(work: impl FnOnce() -> T) -> T {
     work()

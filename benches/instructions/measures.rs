@@ -1,4 +1,4 @@
-//! What is counted.
+//! The measures.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -17,13 +17,13 @@ use tokio::task::unconstrained;
 
 use crate::counted;
 
-/// How often a thing is done before it counts: until pools, buffers and instances are there.
+/// The number of uncounted rounds at the start, until pools, buffers and instances exist.
 const WARM_UP: u64 = 32;
 
-/// How often it is done then. Of a filter's callbacks, one in eight is timed.
+/// The number of counted rounds. Of a filter's callbacks, one in eight is timed.
 pub(crate) const ROUNDS: u64 = 256;
 
-/// The measures by name, in the order in which they are shown.
+/// The measures by name, in the order of the report.
 pub(crate) const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
     ("router/first of 10", || find_route(10, 0)),
     ("router/last of 10", || find_route(10, 9)),
@@ -41,16 +41,16 @@ pub(crate) const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
     ("proxied/filter uppercase 1 KiB", || proxied(UPPERCASE, 0, 1024)),
 ];
 
-/// Does what a measure is about, often.
+/// Performs a measure, with all its rounds.
 pub(crate) fn perform(name: &str) -> anyhow::Result<()> {
     let (_, measure) =
         MEASURES.iter().find(|(known, _)| *known == name).context("there is no such measure")?;
     let runtime = Builder::new_current_thread().enable_time().build_local(LocalOptions::default())?;
-    // As of one poll, which a task would have to end after so many reads and writes.
+    // This is all one poll, which tokio would otherwise end after a budget of reads and writes.
     runtime.block_on(unconstrained(async { measure() }))
 }
 
-/// Whether what is done counts.
+/// True if the present round is counted.
 #[derive(Clone, Copy)]
 struct Counting(bool);
 
@@ -82,7 +82,7 @@ fn acquire_and_release() -> anyhow::Result<()> {
     })
 }
 
-/// All that a request's head goes through, in the order that `forward` prescribes.
+/// Applies all the rules for a request's head, in the order that `forward` prescribes.
 fn request_head() -> anyhow::Result<()> {
     let (head, forward) = (Head::new(&REQUEST_FIELDS), Forward::new([192, 0, 2, 7].into()));
     repeat(|counting| {
@@ -105,7 +105,7 @@ fn response_head() -> anyhow::Result<()> {
     })
 }
 
-/// A filter with both heads of an exchange, and a response's body.
+/// Runs both heads of an exchange and a response's body through a filter.
 fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
     let filtered = Filtered::new(&config(filter), folder());
     let body = Bytes::from(vec![b'x'; body_bytes]);
@@ -117,7 +117,7 @@ fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
     })
 }
 
-/// A whole request, from the bytes that a client has sent to those that it gets.
+/// Serves a whole request, from the bytes that a client has sent to those that it receives.
 fn proxied(filter: &str, request_bytes: usize, response_bytes: usize) -> anyhow::Result<()> {
     let mut gateway = Proxied::new(&config(filter), folder());
     let method = if request_bytes == 0 { "GET" } else { "POST" };
@@ -138,16 +138,15 @@ fn proxied(filter: &str, request_bytes: usize, response_bytes: usize) -> anyhow:
     })
 }
 
-/// No filter.
 const PLAIN: &str = "";
 
-/// Adds a field to each response.
+/// A filter that adds a field to each response.
 const HEADS: &str = r#"{ wasm: c-header.wasm, config: "x-served-by: gateway" }"#;
 
-/// Writes each response's body in capitals.
+/// A filter that converts each response's body to capitals.
 const UPPERCASE: &str = "{ wasm: uppercase.wasm }";
 
-/// A gateway with one route, and the filter on it.
+/// Returns the configuration of a gateway with one route, which has the filter.
 fn config(filter: &str) -> String {
     let filters = if filter == PLAIN { "{}".to_owned() } else { format!("{{ it: {filter} }}") };
     let used = if filter == PLAIN { "" } else { "it" };
@@ -167,12 +166,12 @@ routes:
     )
 }
 
-/// Where the modules are.
+/// Returns the folder of the modules.
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/prebuilt"))
 }
 
-/// As a browser's, more or less.
+/// Fields similar to a browser's.
 const REQUEST_FIELDS: [(&str, &str); 7] = [
     ("host", "api.example.com"),
     ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"),
@@ -207,7 +206,7 @@ fn write(pipe: &mut DuplexStream, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All that is there by now.
+/// Reads all bytes that are available.
 fn read<'b>(pipe: &mut DuplexStream, buffer: &'b mut [u8]) -> anyhow::Result<&'b [u8]> {
     let mut read = ReadBuf::new(buffer);
     let mut cx = Context::from_waker(Waker::noop());

@@ -1,11 +1,11 @@
-//! What was counted beside what is kept, and what to do about the difference.
-#![allow(clippy::print_stdout, reason = "it is for whoever runs this")]
+//! The report: counts beside the recorded ones, and advice about differences.
+#![allow(clippy::print_stdout, reason = "the report goes to the terminal")]
 
 use std::process::ExitCode;
 
 use crate::kept::{Footing, Kept};
 
-/// Says that there is no report.
+/// Prints that there is no report.
 pub(crate) fn nothing_to_compare() {
     println!("The kept counts are of another architecture than this machine's: there is nothing to compare.");
 }
@@ -14,15 +14,18 @@ pub(crate) struct Report<'k> {
     kept: &'k Kept,
     footing: Footing,
     counts: Vec<(&'static str, u64)>,
-    /// What takes more than it may.
+    /// The number of measures that exceed their tolerance.
     dearer: usize,
-    /// What takes so much less that the difference could be lost again unnoticed; and what is not kept yet.
+    /// The number of measures that need so much less that a regression could go unnoticed, or that have no recorded
+    /// count.
     stale: usize,
 }
 
 impl<'k> Report<'k> {
+    /// Prints the heading of the report.
+    ///
     /// # Errors
-    /// It cannot be told whether the kept counts hold here.
+    /// Returns an error if the recorded counts cannot be compared.
     pub(crate) fn new(kept: &'k Kept) -> anyhow::Result<Self> {
         let footing = kept.footing()?;
         println!(
@@ -32,7 +35,7 @@ impl<'k> Report<'k> {
         Ok(Self { kept, footing, counts: Vec::new(), dearer: 0, stale: 0 })
     }
 
-    /// Takes note of a count, and shows it.
+    /// Adds a count and prints it.
     pub(crate) fn add(&mut self, measure: &'static str, instructions: u64) {
         self.counts.push((measure, instructions));
         let Some(kept) = self.kept.count(measure, &self.footing) else {
@@ -52,12 +55,12 @@ impl<'k> Report<'k> {
         println!("{measure:32}{before:>10}{instructions:>10}{difference:>+10.2} %{tolerance:>9} %{word}");
     }
 
-    /// All that was counted.
+    /// Returns all counts.
     pub(crate) fn counts(&self) -> &[(&'static str, u64)] {
         &self.counts
     }
 
-    /// Whether all is as it was, and what to do where it is not.
+    /// Prints advice on any differences, and returns success if there are none.
     pub(crate) fn verdict(&self) -> ExitCode {
         if let Footing::OtherCompiler(rustc) = &self.footing {
             println!("\nThe kept counts are of rustc {}, these of {rustc}:", self.kept.rustc());

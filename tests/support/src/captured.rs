@@ -1,11 +1,11 @@
-//! What a process prints, line by line, while the test goes on.
+//! The captured output of a process, line by line, while the test continues.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-/// The lines of one output stream so far. A thread of its own reads them, so a test that blocks its runtime never fills
+/// The lines of one output stream so far. A separate thread reads them, so a test that blocks its runtime never fills
 /// the pipe and stalls the process.
 #[derive(Debug, Clone)]
 pub(crate) struct Captured {
@@ -41,7 +41,8 @@ impl Captured {
         self.lines.lock().unwrap().clone()
     }
 
-    /// The first line from number `from` on that `wanted` accepts, awaited; None if the stream ends without it.
+    /// Waits for the first line from number `from` on that `wanted` accepts. Returns `None` if the stream ends without
+    /// it.
     pub(crate) async fn find(&self, from: usize, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let mut progress = self.progress.clone();
         let mut next = from;
@@ -64,7 +65,7 @@ impl Captured {
     /// Waits until the stream has ended.
     pub(crate) async fn ended(&self) {
         let mut progress = self.progress.clone();
-        // An error means that the reading thread is gone: ended as well.
+        // An error means that the reading thread is gone, so the stream has ended as well.
         drop(progress.wait_for(|progress| progress.ended).await);
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates made for a test, as files and as rustls configurations.
+//! Test certificates, as files and as rustls configurations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 
-/// A certificate authority with a folder in which it puts what it signs; the folder goes with it.
+/// A certificate authority with a temporary folder for the certificates that it signs.
 #[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
@@ -34,7 +34,7 @@ pub struct Identity {
     pub cert: PathBuf,
     /// The file of the key.
     pub key: PathBuf,
-    /// Its own first, and then those that a peer may not have.
+    /// Its own certificate first, then those that a peer may lack.
     chain: Vec<CertificateDer<'static>>,
     private: PrivateKeyDer<'static>,
     serial_number: u64,
@@ -47,7 +47,7 @@ impl Default for Certificates {
 }
 
 impl Certificates {
-    /// A new authority.
+    /// Creates an authority.
     #[must_use]
     pub fn new() -> Self {
         let params = authority("tests' own authority");
@@ -56,7 +56,7 @@ impl Certificates {
         Self::of(Issuer::new(params, key), &certificate, false)
     }
 
-    /// An authority that this one has signed. The certificates that it signs come with its own.
+    /// Returns an authority that this one has signed. The certificates that it signs come with its own.
     #[must_use]
     pub fn intermediate(&self) -> Self {
         let mut params = authority("tests' intermediate authority");
@@ -74,25 +74,25 @@ impl Certificates {
         Self { folder, issuer, authority, is_intermediate, issued: AtomicUsize::new(1) }
     }
 
-    /// The file of the authority's certificate.
+    /// Returns the file of the authority's certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// The folder of the files.
+    /// Returns the folder of the files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A server's certificate for DNS names, `*.` at their front allowed, and IP addresses.
+    /// Returns a server's certificate for DNS names, which may begin with `*.`, and IP addresses.
     #[must_use]
     pub fn server(&self, names: &[&str]) -> Identity {
         self.issue(names, |_| {})
     }
 
-    /// A client's certificate.
+    /// Returns a client's certificate.
     #[must_use]
     pub fn client(&self, name: &str) -> Identity {
         self.issue(&[], |params| {
@@ -101,7 +101,7 @@ impl Certificates {
         })
     }
 
-    /// A server's certificate that expired in 2001.
+    /// Returns a server's certificate that expired in 2001.
     #[must_use]
     pub fn expired(&self, names: &[&str]) -> Identity {
         self.issue(names, |params| {
@@ -110,7 +110,7 @@ impl Certificates {
         })
     }
 
-    /// A server's certificate beside the key of another.
+    /// Returns a server's certificate with the key of another one.
     #[must_use]
     pub fn mismatched(&self, names: &[&str]) -> Identity {
         let Identity { cert, chain, serial_number, .. } = self.server(names);
@@ -118,26 +118,26 @@ impl Certificates {
         Identity { cert, key, chain, private, serial_number }
     }
 
-    /// A certificate that has signed itself, as `openssl req -x509` makes it for a server: an authority's, CA:TRUE. Without
-    /// names it has no subjectAltName.
+    /// Returns a self-signed certificate like that of `openssl req -x509` for a server: an authority's, CA:TRUE.
+    /// Without names it has no subjectAltName.
     #[must_use]
     pub fn self_signed(&self, names: &[&str]) -> Identity {
         self.issue_self_signed(names, |_| {})
     }
 
-    /// A server's certificate that has signed itself and may not sign others. Without names it has no subjectAltName.
+    /// Returns a server's self-signed certificate that may not sign others. Without names it has no subjectAltName.
     #[must_use]
     pub fn self_signed_leaf(&self, names: &[&str]) -> Identity {
         self.issue_self_signed(names, |params| params.is_ca = IsCa::ExplicitNoCa)
     }
 
-    /// One as [`Self::self_signed`] makes it, whose key usage lacks `keyCertSign`.
+    /// Returns a certificate like that of [`Self::self_signed`], whose key usage lacks `keyCertSign`.
     #[must_use]
     pub fn self_signed_without_key_cert_sign(&self, names: &[&str]) -> Identity {
         self.issue_self_signed(names, |params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature])
     }
 
-    /// A server's certificate that the key of a self-signed one has signed, which may have no right to.
+    /// Returns a server's certificate signed by the key of a self-signed one, which may have no right to sign.
     #[must_use]
     pub fn signed_by(&self, signer: &Identity, names: &[&str]) -> Identity {
         let key = KeyPair::try_from(&signer.private).unwrap();
@@ -146,7 +146,7 @@ impl Certificates {
         self.write(self.next_number(), vec![certificate.der().clone()], &pair)
     }
 
-    /// One as [`Self::self_signed`] makes it, that expired in 2001.
+    /// Returns a certificate like that of [`Self::self_signed`] that expired in 2001.
     #[must_use]
     pub fn self_signed_and_expired(&self, names: &[&str]) -> Identity {
         self.issue_self_signed(names, |params| {
@@ -155,7 +155,7 @@ impl Certificates {
         })
     }
 
-    /// The list of the revoked ones among this authority's certificates, as PEM, next updated in this year.
+    /// Returns the revocation list for these certificates of this authority, as PEM, with its next update in this year.
     #[must_use]
     pub fn revocation_list(&self, revoked: &[&Identity], next_update_year: i32) -> String {
         let revoked = revoked.iter().map(|identity| RevokedCertParams {
@@ -210,8 +210,8 @@ impl Certificates {
         Identity { cert, key, chain, private, serial_number: number }
     }
 
-    /// The same certificate with other bytes, which are written to its file: what no library would make. It fits no
-    /// signature any more but that of its own key.
+    /// Returns the same certificate with other bytes, which no library would make, and writes them to its file. It
+    /// matches no signature any more but that of its own key.
     #[must_use]
     pub fn rewritten(&self, identity: Identity, rewrite: impl FnOnce(&[u8]) -> Vec<u8>) -> Identity {
         let certificate = CertificateDer::from(rewrite(identity.certificate()));
@@ -219,13 +219,15 @@ impl Certificates {
         Identity { chain: vec![certificate], ..identity }
     }
 
-    /// A server with `identity`: HTTP/1.1 by ALPN and session tickets, as an ordinary HTTPS server has them.
+    /// Returns a server configuration with `identity`, HTTP/1.1 by ALPN and session tickets, like that of an ordinary
+    /// HTTPS server.
     #[must_use]
     pub fn server_config(&self, identity: &Identity) -> ServerConfig {
         self.server_config_of_versions(identity, rustls::ALL_VERSIONS)
     }
 
-    /// A server as [`Self::server_config`] makes it, of these TLS versions. It shows any certificate, however broken.
+    /// Returns a server configuration like [`Self::server_config`] for these TLS versions. It shows any certificate,
+    /// however broken.
     #[must_use]
     pub fn server_config_of_versions(
         &self,
@@ -239,7 +241,8 @@ impl Certificates {
         ordinary(builder.with_no_client_auth().with_cert_resolver(Arc::new(shown)))
     }
 
-    /// A server as [`Self::server_config`] makes it, that requires a client certificate of this authority.
+    /// Returns a server configuration like [`Self::server_config`] that requires a client certificate of this
+    /// authority.
     #[must_use]
     pub fn server_config_with_client_auth(&self, identity: &Identity) -> ServerConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -251,7 +254,7 @@ impl Certificates {
         ordinary(builder.with_single_cert(identity.chain(), identity.private.clone_key()).unwrap())
     }
 
-    /// A client that trusts this authority only and offers these protocols by ALPN.
+    /// Returns a client configuration that trusts only this authority and offers these protocols by ALPN.
     #[must_use]
     pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut config = self.client_builder().with_no_client_auth();
@@ -259,7 +262,7 @@ impl Certificates {
         Arc::new(config)
     }
 
-    /// A client that trusts this authority only and shows `identity`.
+    /// Returns a client configuration that trusts only this authority and shows `identity`.
     #[must_use]
     pub fn client_config_with(&self, identity: &Identity) -> Arc<ClientConfig> {
         let builder = self.client_builder();
@@ -281,7 +284,7 @@ impl Certificates {
 }
 
 impl Identity {
-    /// The certificate, as a peer sees it.
+    /// Returns the certificate, as a peer sees it.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         self.chain.first().expect("a chain begins with the certificate itself")

@@ -14,10 +14,10 @@ use crate::message::{Head, Response};
 use crate::wire::{Transport, Wire};
 use crate::within;
 
-/// One client connection. It sends exactly the bytes that it is given and reads strictly.
+/// A client connection that sends exactly the given bytes and reads strictly.
 ///
-/// Methods panic where what they wait for does not come within [`crate::PATIENCE`], or is not what HTTP says; the `try_`
-/// ones answer the error instead.
+/// Methods panic if the awaited data does not arrive within [`crate::PATIENCE`] or is not valid HTTP. The `try_`
+/// methods return the error instead.
 #[derive(Debug)]
 pub struct Client {
     wire: Wire,
@@ -25,7 +25,7 @@ pub struct Client {
     tls: Option<Agreed>,
 }
 
-/// What a TLS handshake came to.
+/// The result of a TLS handshake.
 #[derive(Debug)]
 struct Agreed {
     alpn: Option<Vec<u8>>,
@@ -40,15 +40,15 @@ impl Client {
         Self::plain(tcp.unwrap_or_else(|error| panic!("connecting to {address}: {error}")))
     }
 
-    /// Connects without TLS, or answers why it was refused.
+    /// Connects without TLS.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
         within(&format!("a connection to {address}"), TcpStream::connect(address)).await.map(Self::plain)
     }
 
-    /// Connects without TLS from a local address: on Linux all of 127.0.0.0/8 are different clients.
+    /// Connects without TLS from a local address. On Linux, each address in 127.0.0.0/8 is a different client.
     pub async fn connect_from(local: IpAddr, address: SocketAddr) -> Self {
         let socket = if local.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
         socket.bind(SocketAddr::new(local, 0)).unwrap();
@@ -56,17 +56,17 @@ impl Client {
         Self::plain(tcp.unwrap_or_else(|error| panic!("connecting from {local} to {address}: {error}")))
     }
 
-    /// Connects with TLS; `name` is the SNI and the name that the certificate has to have.
+    /// Connects with TLS. `name` is the SNI and the name that the certificate must have.
     pub async fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         let connected = Self::try_connect_tls(address, config, name).await;
         connected.unwrap_or_else(|error| panic!("TLS with {address} as {name}: {error}"))
     }
 
-    /// Connects with TLS, or answers why not. In TLS 1.3 a server refuses a client certificate only after the handshake:
-    /// it shows at the first read.
+    /// Connects with TLS. In TLS 1.3 a server rejects a client certificate only after the handshake, so that error
+    /// appears at the first read.
     ///
     /// # Errors
-    /// What the system or the handshake says.
+    /// Returns the error of the system or the handshake.
     pub async fn try_connect_tls(
         address: SocketAddr,
         config: &Arc<ClientConfig>,
@@ -76,7 +76,7 @@ impl Client {
         Self::tls(tls)
     }
 
-    /// Connects from a local address, sends `prefix` as it is, and then begins TLS: a proxy with its PROXY header.
+    /// Connects from a local address, sends `prefix` as it is, and then begins TLS, like a proxy with its PROXY header.
     pub async fn connect_tls_after(
         local: IpAddr,
         address: SocketAddr,
@@ -107,28 +107,28 @@ impl Client {
         Self { wire: Wire::new(Transport::Plain(tcp)), local, tls: None }
     }
 
-    /// The local address: how the server sees this client.
+    /// Returns the local address, which the server sees as this client's.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// The protocol that ALPN agreed on, if any.
+    /// Returns the protocol that ALPN agreed on, if any.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
         self.tls.as_ref()?.alpn.as_deref()
     }
 
-    /// The server's certificate as it was shown; that of the session's first handshake where it was resumed.
+    /// Returns the server's certificate. In a resumed session, it is that of the session's first handshake.
     ///
     /// # Panics
-    /// Without TLS.
+    /// Panics without TLS.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.tls.as_ref().expect("a connection with TLS").certificate
     }
 
-    /// Whether TLS resumed a session of an earlier connection.
+    /// Returns true if TLS resumed a session of an earlier connection.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.resumed)
@@ -142,31 +142,31 @@ impl Client {
     /// Sends bytes as they are, to a server that may close meanwhile.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     pub async fn try_send_raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         within("the server to take the bytes", self.wire.write(bytes.as_ref())).await
     }
 
-    /// The next response, to anything but HEAD.
+    /// Reads the next response, to any method but HEAD.
     pub async fn read_response(&mut self) -> Response {
         self.try_read_response().await.unwrap_or_else(|error| panic!("no response: {error}"))
     }
 
-    /// The next response, to HEAD: it has no body, whatever its fields say.
+    /// Reads the next response, to HEAD, which has no body whatever its fields say.
     pub async fn read_response_to_head(&mut self) -> Response {
         let response = within("a response", self.response(true)).await;
         response.unwrap_or_else(|error| panic!("no response: {error}"))
     }
 
-    /// The next response, to anything but HEAD, or why there is none.
+    /// Reads the next response, to any method but HEAD.
     ///
     /// # Errors
-    /// `UnexpectedEof` where the server closed before its end, `InvalidData` where it is malformed.
+    /// Returns `UnexpectedEof` if the server closed before its end, and `InvalidData` if it is malformed.
     pub async fn try_read_response(&mut self) -> io::Result<Response> {
         within("a response", self.response(false)).await
     }
 
-    /// The next head, informational or final, without what follows it.
+    /// Reads the next head, informational or final, without the body.
     pub async fn read_head(&mut self) -> Head {
         within("a head", self.wire.read_head()).await.unwrap().expect("a head before the end")
     }
@@ -205,8 +205,8 @@ impl Client {
         self.request("GET", path, &[], b"").await
     }
 
-    /// Sends a request with these fields, after a Host unless there is one among them, and a Content-Length if there is a
-    /// body, and reads the response.
+    /// Sends a request and reads the response. The request has these fields, a Host unless they include one, and a
+    /// Content-Length if there is a body.
     pub async fn request(
         &mut self,
         method: &str,
@@ -229,36 +229,36 @@ impl Client {
         if method == "HEAD" { self.read_response_to_head().await } else { self.read_response().await }
     }
 
-    /// Exactly `length` bytes, such as those of a tunnel.
+    /// Reads exactly `length` bytes, such as those of a tunnel.
     pub async fn read_exact(&mut self, length: usize) -> Vec<u8> {
         within(&format!("{length} bytes"), self.wire.read_exact(length)).await.unwrap()
     }
 
-    /// What has arrived, at least a byte; nothing at the end.
+    /// Reads the available bytes, at least one; none at the end.
     pub async fn read_some(&mut self) -> Vec<u8> {
         within("bytes or the end", self.wire.read_some()).await.unwrap()
     }
 
-    /// What has arrived, at least a byte, or nothing at the end, or why neither comes.
+    /// Reads the available bytes, at least one; none at the end.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     pub async fn try_read_some(&mut self) -> io::Result<Vec<u8>> {
         within("bytes or the end", self.wire.read_some()).await
     }
 
-    /// All bytes until the server closes.
+    /// Reads all bytes until the server closes.
     ///
     /// # Errors
-    /// `ConnectionReset` where it resets instead, `UnexpectedEof` where TLS ends without close_notify.
+    /// Returns `ConnectionReset` if the server resets instead, and `UnexpectedEof` if TLS ends without close_notify.
     pub async fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         within("the end of the connection", self.wire.read_to_end()).await
     }
 
-    /// Waits until the server closes, or resets, without having sent another byte.
+    /// Waits until the server closes or resets without sending another byte.
     ///
     /// # Panics
-    /// When it sends something, or stays.
+    /// Panics if it sends something, or does not close.
     pub async fn expect_closed(&mut self) {
         let rest = match self.read_to_end().await {
             Ok(rest) => rest,
@@ -268,13 +268,13 @@ impl Client {
         assert!(rest.is_empty(), "before the close came {}", rest.escape_ascii());
     }
 
-    /// Whether the server has closed by now: does not wait, so only a true is final.
+    /// Returns true if the server has closed by now. It does not wait, so only a true is final.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let mut byte = [0];
         match self.wire.tcp().try_read(&mut byte) {
             Ok(0) => true,
-            // A byte is lost, so this connection can't serve on: the test has a mistake in its order.
+            // A byte is lost, so this connection cannot continue: the test's order is wrong.
             Ok(_) => panic!("the server sent something that the test has not read"),
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }

@@ -1,4 +1,4 @@
-//! Where a script waits until the test lets it on.
+//! A gate at which a script waits until the test releases it.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::within;
 
-/// A turnstile between a test and the scripts of its origins; clones are the same gate.
+/// A gate between a test and the scripts of its origins. Clones are the same gate.
 ///
-/// A script says `gate.pass().await`. The test awaits that it got there (`arrivals`), does what it has to do, and lets it
-/// on (`release`), so the order of events is the test's, and no one sleeps.
+/// A script calls `gate.pass().await`. The test awaits the script's arrival (`arrivals`), does its work, and releases
+/// it (`release`). The test determines the order of events, and nothing sleeps.
 #[derive(Debug, Clone)]
 pub struct Gate {
     permits: Arc<Semaphore>,
@@ -23,21 +23,21 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Creates a closed gate.
     #[must_use]
     pub fn new() -> Self {
         Self { permits: Arc::new(Semaphore::new(0)), arrived: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// Waits, without a limit, until the test releases this passage or all.
+    /// Waits, without a limit, until the test releases this passage or all of them.
     pub async fn pass(&self) {
         self.arrived.send_modify(|count| *count += 1);
         if let Ok(permit) = self.permits.acquire().await {
             permit.forget();
-        } // else: closed, which is how `release_all` says that everyone may pass.
+        } // An error means that `release_all` has closed the semaphore to open the gate for good.
     }
 
-    /// Lets one passage through: the one that has waited longest, or the next to arrive.
+    /// Releases one passage: the one that has waited longest, or the next to arrive.
     pub fn release(&self) {
         self.permits.add_permits(1);
     }
@@ -47,10 +47,10 @@ impl Gate {
         self.permits.close();
     }
 
-    /// Waits until `count` passages have been asked for since the gate was made, those that have been released included.
+    /// Waits until `count` passages have been requested since the gate was made, including those already released.
     ///
     /// # Panics
-    /// When they don't come within [`crate::PATIENCE`].
+    /// Panics if they do not arrive within [`crate::PATIENCE`].
     pub async fn arrivals(&self, count: usize) {
         let mut arrived = self.arrived.subscribe();
         within(&format!("{count} arrivals at a gate"), arrived.wait_for(|arrived| *arrived >= count))

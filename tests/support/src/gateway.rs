@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use crate::captured::Captured;
 use crate::{Client, PATIENCE, Response, wait_for, wait_until, within};
 
-/// A running gateway with a folder of its own for its configuration. Dropped, it is killed.
+/// A running gateway with its own folder for the configuration. It is killed when dropped.
 ///
-/// At its start the program prints to stdout: a line `listening on http://127.0.0.1:34567 (web)` (or `https://`) for each
-/// listener, `admin on http://127.0.0.1:40001` if there is one, then `ready`.
+/// At its start the program prints to stdout: a line `listening on http://127.0.0.1:34567 (web)` (or `https://`) for
+/// each listener, `admin on http://127.0.0.1:40001` if there is an admin listener, then `ready`.
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
@@ -26,7 +26,7 @@ pub struct Gateway {
     values: Vec<(String, String)>,
 }
 
-/// What a gateway is started with; from [`Gateway::builder`].
+/// The settings for starting a gateway, from [`Gateway::builder`].
 #[derive(Debug, Clone)]
 pub struct GatewayBuilder {
     program: PathBuf,
@@ -42,7 +42,8 @@ pub struct GatewayBuilder {
 }
 
 impl Gateway {
-    /// Starts `program`, as a rule `env!("CARGO_BIN_EXE_gateway")`, with `config` as its gateway.yaml.
+    /// Returns a builder that starts `program`, usually `env!("CARGO_BIN_EXE_gateway")`, with `config` as its
+    /// gateway.yaml.
     #[must_use]
     pub fn builder(program: impl Into<PathBuf>, config: impl Into<String>) -> GatewayBuilder {
         GatewayBuilder {
@@ -59,10 +60,10 @@ impl Gateway {
         }
     }
 
-    /// The bound address of the listener `name`.
+    /// Returns the bound address of the listener `name`.
     ///
     /// # Panics
-    /// When the program printed none of that name.
+    /// Panics if the program printed none of that name.
     #[must_use]
     pub fn addr(&self, name: &str) -> SocketAddr {
         let suffix = format!(" ({name})");
@@ -70,10 +71,10 @@ impl Gateway {
             .unwrap_or_else(|| panic!("no listener `{name}`\n{}", self.output()))
     }
 
-    /// The bound address of the admin listener.
+    /// Returns the bound address of the admin listener.
     ///
     /// # Panics
-    /// When the program printed none.
+    /// Panics if the program printed none.
     #[must_use]
     pub fn admin_addr(&self) -> SocketAddr {
         self.printed_address(|line| line.strip_prefix("admin on "))
@@ -82,25 +83,25 @@ impl Gateway {
 
     fn printed_address(&self, url_of: impl Fn(&str) -> Option<&str>) -> Option<SocketAddr> {
         let lines = self.stdout.lines();
-        // The latest: a reload may have moved it.
+        // The latest one, because a reload may have moved it.
         let url = lines.iter().rev().find_map(|line| url_of(&message(line)).map(str::to_owned))?;
         let (_, address) = url.split_once("://")?;
         address.parse().ok()
     }
 
-    /// A new connection to the listener `name`, without TLS.
+    /// Opens a connection to the listener `name`, without TLS.
     pub async fn client(&self, name: &str) -> Client {
         Client::connect(self.addr(name)).await
     }
 
-    /// What the admin listener answers to `GET path`.
+    /// Returns the admin listener's response to `GET path`.
     pub async fn admin(&self, path: &str) -> Response {
-        // On loopback it answers only to a name of this machine.
+        // On loopback it responds only to a name of this machine.
         let mut client = Client::connect(self.admin_addr()).await;
         client.request("GET", path, &[("host", "localhost")], b"").await
     }
 
-    /// The pools, one JSON object a pool and endpoint.
+    /// Returns the pools, one JSON object for each pool and endpoint.
     pub async fn pools(&self) -> Vec<Value> {
         let response = self.admin("/pools").await;
         assert_eq!(response.status, 200, "/pools: {response:?}");
@@ -108,18 +109,18 @@ impl Gateway {
         body["pools"].as_array().expect("/pools has an array `pools`").clone()
     }
 
-    /// The one pool that `route` uses (or that is called so).
+    /// Returns the only pool that `route` uses, or that has this name.
     ///
     /// # Panics
-    /// When there is none or more than one, for instance because the route has several endpoints.
+    /// Panics if there is none or more than one, for instance because the route has several endpoints.
     pub async fn pool(&self, route: &str) -> Value {
         self.one_pool(route, "").await
     }
 
-    /// The pool of `route` at the endpoint whose name or socket address contains `endpoint`.
+    /// Returns the pool of `route` at the endpoint whose name or socket address contains `endpoint`.
     ///
     /// # Panics
-    /// When there is none or more than one.
+    /// Panics if there is none or more than one.
     pub async fn pool_at(&self, route: &str, endpoint: &str) -> Value {
         self.one_pool(route, endpoint).await
     }
@@ -143,19 +144,19 @@ impl Gateway {
     /// Waits until the pool of `route` satisfies `predicate`.
     ///
     /// # Panics
-    /// When it doesn't within [`PATIENCE`].
+    /// Panics if it does not within [`PATIENCE`].
     pub async fn wait_for_pool(&self, route: &str, what: &str, predicate: impl Fn(&Value) -> bool) -> Value {
         let what = format!("pool of `{route}`: {what}");
         wait_for(&what, async || Some(self.pool(route).await).filter(|pool| predicate(pool))).await
     }
 
-    /// The text of `/metrics`.
+    /// Returns the text of `/metrics`.
     pub async fn metrics(&self) -> String {
         self.admin("/metrics").await.text()
     }
 
-    /// The value of the one sample of `/metrics` that begins with `series`, labels included as far as they are given:
-    /// `gateway_requests_total{route="spike"`. None where there is none.
+    /// Returns the value of the only sample of `/metrics` that begins with `series`, which may include labels:
+    /// `gateway_requests_total{route="spike"`. Returns `None` if there is no such sample.
     pub async fn metric(&self, series: &str) -> Option<f64> {
         let metrics = self.metrics().await;
         let mut samples = metrics.lines().filter(|line| line.starts_with(series));
@@ -164,30 +165,30 @@ impl Gateway {
         sample.rsplit(' ').next()?.parse().ok()
     }
 
-    /// The lines of stderr so far: what the program logs.
+    /// Returns the lines of stderr so far, which are the program's log.
     #[must_use]
     pub fn logs(&self) -> Vec<String> {
         self.stderr.lines()
     }
 
-    /// The lines of stdout so far: the addresses, `ready`, then the access log if it goes there.
+    /// Returns the lines of stdout so far: the addresses, `ready`, then the access log if it goes there.
     #[must_use]
     pub fn stdout_lines(&self) -> Vec<String> {
         self.stdout.lines()
     }
 
-    /// The first log line that contains `text`, awaited.
+    /// Waits for the first log line that contains `text`.
     ///
     /// # Panics
-    /// When none comes within [`PATIENCE`], or the program ends.
+    /// Panics if none appears within [`PATIENCE`], or the program ends.
     pub async fn wait_for_log(&self, text: &str) -> String {
         self.wait_for_line(&self.stderr, text).await
     }
 
-    /// The first line of stdout that contains `text`, awaited.
+    /// Waits for the first line of stdout that contains `text`.
     ///
     /// # Panics
-    /// When none comes within [`PATIENCE`], or the program ends.
+    /// Panics if none appears within [`PATIENCE`], or the program ends.
     pub async fn wait_for_stdout(&self, text: &str) -> String {
         self.wait_for_line(&self.stdout, text).await
     }
@@ -200,7 +201,7 @@ impl Gateway {
         }
     }
 
-    /// The folder of gateway.yaml, which relative paths in it start from.
+    /// Returns the folder of gateway.yaml, which its relative paths start from.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -213,10 +214,10 @@ impl Gateway {
         fs::rename(written, self.folder().join("gateway.yaml")).unwrap();
     }
 
-    /// Replaces gateway.yaml as [`Self::rewrite_config`] does, and waits until it serves.
+    /// Replaces gateway.yaml as [`Self::rewrite_config`] does, and waits until the new one serves.
     ///
     /// # Panics
-    /// When it doesn't within [`PATIENCE`], or is refused.
+    /// Panics if it does not within [`PATIENCE`], or is rejected.
     pub async fn reload(&self, config: &str) {
         let reloads = self.metric("gateway_config_reloads_total").await;
         let refused = self.metric("gateway_config_reloads_refused_total").await;
@@ -229,12 +230,12 @@ impl Gateway {
         .await;
     }
 
-    /// The number of the configuration that serves; 1 at the start.
+    /// Returns the number of the active configuration, which is 1 at the start.
     pub async fn generation(&self) -> u64 {
         self.metric("gateway_config_generation").await.expect("the metric is there") as u64
     }
 
-    /// The process id.
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -245,10 +246,10 @@ impl Gateway {
         kill_process(Pid::from_child(&self.child), signal).expect("the program is running");
     }
 
-    /// The exit status, awaited, with all that was printed captured.
+    /// Waits for the exit status, with all output captured.
     ///
     /// # Panics
-    /// When the program is still running after `timeout`.
+    /// Panics if the program is still running after `timeout`.
     pub async fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
@@ -263,7 +264,7 @@ impl Gateway {
         }
     }
 
-    /// All that the program printed, for a panic's message.
+    /// Returns all output of the program, for a panic's message.
     #[must_use]
     pub fn output(&self) -> String {
         format!("--- stdout\n{}\n--- stderr\n{}\n---", self.stdout_lines().join("\n"), self.logs().join("\n"))
@@ -282,7 +283,7 @@ impl Drop for Gateway {
 }
 
 impl GatewayBuilder {
-    /// Puts `value` where the configuration says `{name}`.
+    /// Replaces `{name}` in the configuration by `value`.
     #[must_use]
     #[allow(clippy::needless_pass_by_value, reason = "callers read better without a borrow")]
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
@@ -297,21 +298,21 @@ impl GatewayBuilder {
         self
     }
 
-    /// A further command line argument, after `--config FILE`.
+    /// Adds a command line argument after `--config FILE`.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// A variable in the program's environment.
+    /// Sets a variable in the program's environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Lets the program have this many open files at most, sockets and all.
+    /// Limits the open files of the program to this number, sockets included.
     #[must_use]
     pub fn open_files_max(mut self, count: u32) -> Self {
         self.open_files_max = Some(count);
@@ -332,7 +333,7 @@ impl GatewayBuilder {
         self
     }
 
-    /// Limits the memory for data of the program, and of those that it starts, to so many kibibytes, as `ulimit -d` does.
+    /// Limits the data memory of the program and its child processes to this many kibibytes, as `ulimit -d` does.
     #[must_use]
     pub fn data_max(mut self, kibibytes: u32) -> Self {
         self.data_max = Some(kibibytes);
@@ -342,7 +343,7 @@ impl GatewayBuilder {
     /// Starts the program and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not say `ready` within [`PATIENCE`], with all that it said instead.
+    /// Panics with all that the program printed if it does not print `ready` within [`PATIENCE`].
     pub async fn start(self) -> Gateway {
         let folder = self.folder();
         let mut child = self.command(&folder).spawn().expect("the program starts");
@@ -352,17 +353,17 @@ impl GatewayBuilder {
         let ready =
             tokio::time::timeout(PATIENCE, gateway.stdout.find(0, |line| message(line) == "ready")).await;
         if !matches!(ready, Ok(Some(_))) {
-            // The last words may still be on their way.
+            // The last lines may still be on their way.
             drop(tokio::time::timeout(Duration::from_secs(1), gateway.stderr.ended()).await);
             panic!("the program did not become ready\n{}", gateway.output());
         }
         gateway
     }
 
-    /// Runs the program to its end: for starts that have to fail.
+    /// Runs the program to its end, for starts that must fail.
     ///
     /// # Panics
-    /// When it is still running after [`PATIENCE`].
+    /// Panics if it is still running after [`PATIENCE`].
     pub async fn run_to_exit(self) -> Output {
         let folder = self.folder();
         finish(self.command(&folder)).await
@@ -403,10 +404,10 @@ impl GatewayBuilder {
     }
 }
 
-/// Runs `program` with `arguments` to its end: for subcommands such as `check` and `schema`.
+/// Runs `program` with `arguments` to its end, for subcommands such as `check` and `schema`.
 ///
 /// # Panics
-/// When it is still running after [`PATIENCE`].
+/// Panics if it is still running after [`PATIENCE`].
 pub async fn run_to_exit(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
     let mut command = Command::new(program.as_ref());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -423,7 +424,7 @@ async fn finish(command: Command) -> Output {
     }
 }
 
-/// Returns what a line says: itself, or the message of a line of JSON.
+/// Returns the message of a line of JSON, or any other line as it is.
 fn message(line: &str) -> String {
     let message =
         serde_json::from_str(line).ok().and_then(|line: Value| Some(line["message"].as_str()?.to_owned()));

@@ -15,11 +15,11 @@ use tokio::task::JoinHandle;
 use crate::client::tls_stream;
 use crate::within;
 
-/// One HTTP/2 client connection. Methods panic where what they wait for does not come within [`crate::PATIENCE`].
+/// An HTTP/2 client connection. Methods panic if the awaited data does not arrive within [`crate::PATIENCE`].
 #[derive(Debug)]
 pub struct Http2Client {
     requests: SendRequest<Bytes>,
-    /// Drives the connection; its result is how the connection ended.
+    /// The task that drives the connection. Its result is how the connection ended.
     connection: JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -32,7 +32,7 @@ pub struct Http2Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
-    /// The trailer fields, empty where there are none.
+    /// The trailer fields; empty if there are none.
     pub trailers: HeaderMap,
 }
 
@@ -46,7 +46,7 @@ impl Http2Client {
     /// Connects with TLS.
     ///
     /// # Panics
-    /// Also when ALPN does not agree on `h2`, so `config` has to offer it.
+    /// Panics also if ALPN does not agree on `h2`, so `config` must offer it.
     pub async fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         let tls = within(&format!("TLS with {address} as {name}"), tls_stream(address, config, name))
             .await
@@ -71,10 +71,10 @@ impl Http2Client {
         self.try_request(request).await.unwrap_or_else(|error| panic!("no response: {error}"))
     }
 
-    /// Sends a request and reads the response, or answers how the stream ended instead.
+    /// Sends a request and reads the response.
     ///
     /// # Errors
-    /// A reset of the stream, the end of the connection.
+    /// Returns how the stream ended instead: a reset of the stream, or the end of the connection.
     pub async fn try_request(&mut self, request: Request<Bytes>) -> Result<Http2Response, h2::Error> {
         let (head, body) = request.into_parts();
         let (response, mut stream) = self.open(Request::from_parts(head, ()), body.is_empty()).await?;
@@ -84,10 +84,10 @@ impl Http2Client {
         Self::read(response).await
     }
 
-    /// Opens a stream and sends a request's head; its body is up to the caller unless `end` says that there is none.
+    /// Opens a stream and sends a request's head. Its body is up to the caller, unless `end` is true.
     ///
     /// # Errors
-    /// The end of the connection.
+    /// Returns an error if the connection ends.
     pub async fn open(
         &mut self,
         head: Request<()>,
@@ -100,7 +100,7 @@ impl Http2Client {
     /// Reads a response to its end.
     ///
     /// # Errors
-    /// A reset of the stream, the end of the connection.
+    /// Returns an error if the stream is reset or the connection ends.
     pub async fn read(response: ResponseFuture) -> Result<Http2Response, h2::Error> {
         let (head, mut stream) = within("an HTTP/2 response", response).await?.into_parts();
         let body = within("an HTTP/2 body", read_body(&mut stream)).await?;
@@ -108,10 +108,10 @@ impl Http2Client {
         Ok(Http2Response { status: head.status, headers: head.headers, body, trailers })
     }
 
-    /// Waits until the server has ended the connection, and answers how.
+    /// Waits until the server has closed the connection.
     ///
     /// # Errors
-    /// Anything but a close after GOAWAY with `NO_ERROR`.
+    /// Returns anything but a close after GOAWAY with `NO_ERROR` as an error.
     pub async fn closed(self) -> Result<(), h2::Error> {
         within("the end of the HTTP/2 connection", self.connection).await.unwrap()
     }

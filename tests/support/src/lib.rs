@@ -1,8 +1,9 @@
-//! What the integration tests share: the program as a process ([`Gateway`]), scripted upstreams ([`Origin`]), raw
-//! downstream clients ([`Client`], [`Http2Client`]) and [`Certificates`]. Everything runs on real sockets, on ports that
-//! the kernel chose, and every wait is bounded by [`PATIENCE`].
+//! The shared tools of the integration tests: the program as a process ([`Gateway`]), scripted upstreams ([`Origin`]),
+//! raw downstream clients ([`Client`], [`Http2Client`]) and [`Certificates`]. Everything runs on real sockets, on ports
+//! that the kernel chose, and every wait is bounded by [`PATIENCE`].
 //!
-//! What is expected and does not come is a panic that shows what came instead, so a test reads as a list of steps:
+//! If an expected result does not arrive, the tools panic and show what arrived instead, so a test reads as a list of
+//! steps:
 //!
 //! ```no_run
 //! # async fn test() {
@@ -23,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! Scripts of origins meet the test at a [`Gate`]; a state that nothing announces is awaited with [`wait_until`]. Where a
-//! limit of the gateway must not be reached, the test runs [with longer and longer ones](with_longer_and_longer).
+//! Scripts of origins meet the test at a [`Gate`]. A state without an event is awaited with [`wait_until`]. If a limit
+//! of the gateway must not be reached, the test runs [with longer and longer ones](with_longer_and_longer).
 
 #![allow(
     clippy::unwrap_used,

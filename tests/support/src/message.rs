@@ -1,33 +1,33 @@
-//! HTTP/1 messages as the tests see them, parsed by the letter: what is sloppy is an error, because the gateway should
-//! never send it.
+//! HTTP/1 messages as the tests see them. They are parsed strictly: sloppy syntax is an error, because the gateway
+//! should never send it.
 
 use std::io;
 
-/// Header or trailer fields in their order, names as they were written.
+/// Header or trailer fields in their order, with names as they were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, String)>);
 
 impl Headers {
-    /// The value of the first field `name`, in any case.
+    /// Returns the value of the first field `name`, in any letter case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).first().copied()
     }
 
-    /// The values of all the fields `name`, in any case.
+    /// Returns the values of all fields `name`, in any letter case.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
         let fields = self.0.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         fields.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Whether there is a field `name`, in any case.
+    /// Returns true if there is a field `name`, in any letter case.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Whether one of the fields `name` has `item` in its comma-separated list, in any case.
+    /// Returns true if one of the fields `name` has `item` in its comma-separated list, in any letter case.
     #[must_use]
     pub fn lists(&self, name: &str, item: &str) -> bool {
         let values = self.all(name);
@@ -42,7 +42,7 @@ pub struct Head {
     pub first_line: String,
     /// The fields.
     pub headers: Headers,
-    /// Every byte, the empty line's included.
+    /// Every byte, including the empty line.
     pub raw: Vec<u8>,
 }
 
@@ -61,7 +61,7 @@ pub struct Request {
     pub trailers: Headers,
     /// Every byte of the head.
     pub raw_head: Vec<u8>,
-    /// On which connection it came, counted from 0 in the order of accepting.
+    /// The number of its connection, counted from 0 in the order of accepting.
     pub connection: usize,
 }
 
@@ -85,23 +85,23 @@ pub struct Response {
 }
 
 impl Response {
-    /// The value of the first field `name`, in any case.
+    /// Returns the value of the first field `name`, in any letter case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Panics
-    /// When it is not UTF-8.
+    /// Panics if it is not UTF-8.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("the body is UTF-8")
     }
 }
 
-/// How the end of a body is found (RFC 9112 §6.3).
+/// The way in which the end of a body is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(u64),
@@ -122,7 +122,7 @@ impl Head {
         Ok(Self { first_line: first_line.to_owned(), headers, raw })
     }
 
-    /// The three parts of a request line.
+    /// Returns the method and the target of a request line.
     pub(crate) fn request_line(&self) -> io::Result<(&str, &str)> {
         match self.first_line.split(' ').collect::<Vec<_>>()[..] {
             [method, target, "HTTP/1.1" | "HTTP/1.0"] => Ok((method, target)),
@@ -130,7 +130,7 @@ impl Head {
         }
     }
 
-    /// The status code of a status line.
+    /// Returns the status code of a status line.
     pub(crate) fn status(&self) -> io::Result<u16> {
         let wrong = || malformed("a status line", self.first_line.as_bytes());
         let (version, rest) = self.first_line.split_once(' ').ok_or_else(wrong)?;
@@ -143,12 +143,12 @@ impl Head {
         code.parse().map_err(|_| wrong())
     }
 
-    /// The framing of a request's body.
+    /// Returns the framing of a request's body.
     pub(crate) fn request_framing(&self) -> io::Result<Framing> {
         Ok(self.framing()?.unwrap_or(Framing::Length(0)))
     }
 
-    /// The framing of a response's body, the answer to HEAD or not.
+    /// Returns the framing of a response's body, to HEAD or to another method.
     pub(crate) fn response_framing(&self, to_head: bool) -> io::Result<Framing> {
         let status = self.status()?;
         if to_head || status < 200 || status == 204 || status == 304 {

@@ -1,17 +1,18 @@
-//! Certificates that no library makes: those of one, rewritten. None fits a signature any more but that of its own key.
+//! Certificates that no library makes: rewritten ones. None matches a signature any more but that of its own key.
 
-/// An extension that is critical and that nobody knows: 1.3.6.1.4.1.99999.1.
+/// A critical extension that no reader knows: 1.3.6.1.4.1.99999.1.
 pub const UNKNOWN_CRITICAL_EXTENSION: &[u8] =
     b"\x30\x13\x06\x09\x2b\x06\x01\x04\x01\x86\x8d\x1f\x01\x01\x01\xff\x04\x03\x02\x01\x00";
 /// An extension without a value.
 pub const MALFORMED_EXTENSION: &[u8] = b"\x30\x05\x06\x03\x55\x1d\x63";
-/// A subjectAltName with a mail address alone.
+/// A subjectAltName with only a mail address.
 pub const MAIL_ADDRESS: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x11\x04\x08\x30\x06\x81\x04a@b.";
 
-/// A certificate as `openssl x509 -req` makes it without an extensions file: of version 1, which has no extensions.
+/// Returns a certificate like that of `openssl x509 -req` without an extensions file: of version 1, which has no
+/// extensions.
 ///
 /// # Panics
-/// If `der` is no certificate as rcgen makes it.
+/// Panics if `der` is not a certificate made by rcgen.
 #[must_use]
 pub fn as_version_1(der: &[u8]) -> Vec<u8> {
     let [to_be_signed, algorithm, signature] = elements(content(der)).try_into().expect("three parts");
@@ -20,10 +21,10 @@ pub fn as_version_1(der: &[u8]) -> Vec<u8> {
     sequence(&[&sequence(&kept), algorithm, signature])
 }
 
-/// A certificate that says that it is signed with MD5 and RSA.
+/// Returns a certificate that claims to be signed with MD5 and RSA.
 ///
 /// # Panics
-/// If `der` is no certificate as rcgen makes it.
+/// Panics if `der` is not a certificate made by rcgen.
 #[must_use]
 pub fn as_signed_with_md5(der: &[u8]) -> Vec<u8> {
     const MD5_WITH_RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04\x05\x00";
@@ -33,7 +34,7 @@ pub fn as_signed_with_md5(der: &[u8]) -> Vec<u8> {
     sequence(&[&sequence(&parts), MD5_WITH_RSA, signature])
 }
 
-/// The DER elements that follow one another, each with its tag and length.
+/// Returns the consecutive DER elements, each with its tag and length.
 fn elements(mut der: &[u8]) -> Vec<&[u8]> {
     let mut elements = Vec::new();
     while !der.is_empty() {
@@ -49,7 +50,7 @@ fn content(element: &[u8]) -> &[u8] {
     &element[header(element).0..]
 }
 
-/// The lengths of an element's tag and length, and of its content.
+/// Returns the length of an element's tag and length, and that of its content.
 fn header(der: &[u8]) -> (usize, usize) {
     match der[1] {
         length @ 0..=0x7f => (2, length.into()),
@@ -79,7 +80,7 @@ fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 /// Returns a certificate with another extension before its own.
 ///
 /// # Panics
-/// If `der` is no certificate as rcgen makes it.
+/// Panics if `der` is not a certificate made by rcgen.
 #[must_use]
 pub fn with_extension(der: &[u8], extension: &[u8]) -> Vec<u8> {
     rewritten(der, |parts| {
@@ -93,14 +94,14 @@ pub fn with_extension(der: &[u8], extension: &[u8]) -> Vec<u8> {
 /// Returns a certificate whose dates have no time zone.
 ///
 /// # Panics
-/// If `der` is no certificate as rcgen makes it.
+/// Panics if `der` is not a certificate made by rcgen.
 #[must_use]
 pub fn with_unreadable_dates(der: &[u8]) -> Vec<u8> {
     let date = element(0x17, &[b"250101000000"]);
     rewritten(der, |parts| parts[4] = sequence(&[&date, &date]))
 }
 
-/// Rewrites the fields of the part of a certificate that is signed.
+/// Rewrites the fields of the signed part of a certificate.
 fn rewritten(der: &[u8], rewrite: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
     let [to_be_signed, algorithm, signature] = elements(content(der)).try_into().expect("three parts");
     let mut parts = elements(content(to_be_signed)).into_iter().map(<[u8]>::to_vec).collect();

@@ -1,4 +1,4 @@
-//! The tools against each other, so that a failing test of the gateway is the gateway's.
+//! Tests of the tools against each other, so that a failing test of the gateway is the gateway's fault.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -51,7 +51,7 @@ async fn chunks_trailers_and_informational_responses_are_read() {
         "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
          2\r\nab\r\n3;x=y\r\ncde\r\n0\r\nsum: 5\r\n\r\n",
     );
-    // The script takes the first head for the answer's, and 103 has no body, so it keeps the connection.
+    // The client takes the first head for the final response's, and 103 has no body, so it keeps the connection.
     let mut client = Client::connect(origin.addr()).await;
     let response = client.get("/").await;
     assert_eq!(response.body, b"abcde");
@@ -214,7 +214,7 @@ async fn a_silent_listener_neither_accepts_nor_refuses() {
     assert!(tokio::time::timeout(Duration::from_millis(200), connecting).await.is_err());
 }
 
-/// A script that prints what the program prints.
+/// A script that prints the same lines as the program.
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pretended-gateway.sh");
 
 #[tokio::test]

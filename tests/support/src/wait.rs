@@ -5,16 +5,16 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How long anything is waited for before the test fails: far longer than it takes on a loaded machine.
+/// The longest wait before the test fails. It is far longer than anything takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The time between two looks of [`wait_until`].
+/// The interval at which [`wait_until`] checks.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Waits until `predicate` holds. For states that nothing announces; where there is an event, await the event.
+/// Waits until `predicate` holds. For states without an event; if there is an event, await it instead.
 ///
 /// # Panics
-/// When it does not hold within [`PATIENCE`], saying `what` was waited for.
+/// Panics with `what` if it does not hold within [`PATIENCE`].
 pub async fn wait_until<F, Fut>(what: &str, mut predicate: F)
 where
     F: FnMut() -> Fut,
@@ -27,10 +27,10 @@ where
     .await;
 }
 
-/// Looks until there is a value, and returns it. A second look would find another one.
+/// Calls `look` until it returns a value, and returns that one. A second call might return another.
 ///
 /// # Panics
-/// When there is none within [`PATIENCE`], saying `what` was waited for.
+/// Panics with `what` if there is none within [`PATIENCE`].
 pub async fn wait_for<F, Fut, T>(what: &str, mut look: F) -> T
 where
     F: FnMut() -> Fut,
@@ -47,13 +47,13 @@ where
     .await
 }
 
-/// Runs a test with longer and longer limits, until it passes with one of them.
+/// Runs a test with longer and longer limits until it passes with one of them.
 ///
-/// For limits of the gateway that a test must not reach: each is reached where the machine stands still for long enough. The
-/// first is short, so the test is quick where nothing stands still, and a fault fails with all of them.
+/// This is for limits of the gateway that a test must not reach: each is reached if the machine stalls for long enough.
+/// The first limit is short, so the test is quick if nothing stalls. A real fault fails with all of them.
 ///
 /// # Panics
-/// When the test fails with the longest limit, as it does.
+/// Panics like the test if it fails with the longest limit.
 pub async fn with_longer_and_longer(test: impl AsyncFn(Duration)) {
     for limit in [Duration::from_millis(300), Duration::from_secs(3)] {
         let mut running = pin!(test(limit));
@@ -69,10 +69,10 @@ pub async fn with_longer_and_longer(test: impl AsyncFn(Duration)) {
     test(Duration::from_secs(10)).await;
 }
 
-/// The future's output.
+/// Awaits a future and returns its output.
 ///
 /// # Panics
-/// When it is not there within [`PATIENCE`], saying `what` was waited for.
+/// Panics with `what` if it is not ready within [`PATIENCE`].
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,

@@ -10,7 +10,7 @@ use tokio_rustls::TlsStream;
 
 use crate::message::{Framing, Head, Headers, malformed, parse_fields};
 
-/// A TCP connection, with TLS or without.
+/// A TCP connection, with or without TLS.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(TcpStream),
@@ -62,7 +62,7 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// A transport with what has been read from it and not yet been asked for.
+/// A transport, with the bytes that were read from it but not consumed.
 #[derive(Debug)]
 pub(crate) struct Wire {
     transport: Transport,
@@ -74,13 +74,13 @@ pub(crate) struct Wire {
 pub(crate) struct Body {
     pub(crate) content: Vec<u8>,
     pub(crate) trailers: Headers,
-    /// With the transfer coding.
+    /// All bytes, including the transfer coding.
     pub(crate) raw: Vec<u8>,
 }
 
 impl Wire {
     pub(crate) fn new(transport: Transport) -> Self {
-        // Without it, a script's second write would wait for the peer's delayed ACK.
+        // Otherwise a script's second write would wait for the peer's delayed ACK.
         drop(transport.tcp().set_nodelay(true));
         Self { transport, unread: Vec::new() }
     }
@@ -89,7 +89,7 @@ impl Wire {
         self.transport.tcp()
     }
 
-    /// The plain socket, with nothing read from it that was not asked for.
+    /// Returns the plain socket. Bytes that were read but not consumed are lost.
     pub(crate) fn into_tcp(self) -> TcpStream {
         match self.transport {
             Transport::Plain(tcp) if self.unread.is_empty() => tcp,
@@ -112,7 +112,7 @@ impl Wire {
         drop(self.tcp().set_zero_linger());
     }
 
-    /// The next head; None where the peer closed before its first byte.
+    /// Reads the next head. Returns `None` if the peer closed before its first byte.
     pub(crate) async fn read_head(&mut self) -> io::Result<Option<Head>> {
         loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {
@@ -136,7 +136,7 @@ impl Wire {
         Ok(Body { raw: content.clone(), content, trailers: Headers::default() })
     }
 
-    /// RFC 9112 §7.1.
+    /// Reads a chunked body (RFC 9112 §7.1).
     async fn read_chunked(&mut self) -> io::Result<Body> {
         let mut body = Body::default();
         loop {
@@ -187,7 +187,7 @@ impl Wire {
         Ok(self.take(length))
     }
 
-    /// What there is, at least a byte; nothing at the end.
+    /// Reads the available bytes, at least one; none at the end.
     pub(crate) async fn read_some(&mut self) -> io::Result<Vec<u8>> {
         if self.unread.is_empty() {
             self.fill().await?;

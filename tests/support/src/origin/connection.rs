@@ -1,4 +1,4 @@
-//! One accepted connection, in the hands of a script.
+//! An accepted connection, controlled by a script.
 
 use std::io;
 
@@ -6,15 +6,15 @@ use super::record::Opened;
 use crate::message::{Framing, Head, Request};
 use crate::wire::{Transport, Wire};
 
-/// A connection that an origin accepted. It closes when it is dropped: with a FIN, or with a RST if the peer sent something
-/// that was not read, as the kernel has it; with TLS, without close_notify.
+/// A connection that an origin accepted. Dropping it closes it: with a FIN, or with a RST if the peer sent something
+/// that was not read, as the kernel does it; with TLS, without close_notify.
 ///
-/// Nothing here panics or needs an `unwrap`: where the peer goes away, reads answer None or nothing and writes do nothing,
-/// and the reason is in [`Origin::errors`](super::Origin::errors). Waits have no limit; the test's own do.
+/// Nothing here panics or needs an `unwrap`. If the peer goes away, reads return `None` or nothing and writes do
+/// nothing, and the reason is in [`Origin::errors`](super::Origin::errors). Waits have no limit; the test's own do.
 #[derive(Debug)]
 pub struct Connection {
     wire: Wire,
-    // After `wire`, so that the socket is closed by the time the record says so.
+    // This field follows `wire`, so the socket is closed by the time the record reports it.
     opened: Opened,
 }
 
@@ -23,25 +23,26 @@ impl Connection {
         Self { wire: Wire::new(transport), opened }
     }
 
-    /// Which connection this is, counted from 0 in the order of accepting.
+    /// Returns the number of the connection, counted from 0 in the order of accepting.
     #[must_use]
     pub fn number(&self) -> usize {
         self.opened.number
     }
 
-    /// The next request with its body, recorded; None when the peer closed, or broke off.
+    /// Reads and records the next request with its body. Returns `None` if the peer closed or broke off.
     pub async fn read_request(&mut self) -> Option<Request> {
         let head = self.read_head().await?;
         self.read_body(&head).await
     }
 
-    /// The head of the next request, not recorded before its body is read; None when the peer closed, or broke off.
+    /// Reads the head of the next request, which is recorded only when its body is read. Returns `None` if the peer
+    /// closed or broke off.
     pub async fn read_head(&mut self) -> Option<Head> {
         let head = self.wire.read_head().await;
         self.reported(head)?
     }
 
-    /// The rest of the request whose head has been read, recorded with it; None when the peer broke off.
+    /// Reads the rest of the request whose head has been read, and records it. Returns `None` if the peer broke off.
     pub async fn read_body(&mut self, head: &Head) -> Option<Request> {
         let request = self.request(head).await;
         let request = self.reported(request)?;
@@ -64,13 +65,13 @@ impl Connection {
         })
     }
 
-    /// Exactly `length` bytes; None when the peer closed before.
+    /// Reads exactly `length` bytes. Returns `None` if the peer closed before.
     pub async fn read_exact(&mut self, length: usize) -> Option<Vec<u8>> {
         let bytes = self.wire.read_exact(length).await;
         self.reported(bytes)
     }
 
-    /// What has arrived, at least a byte; nothing when the peer closed.
+    /// Reads the available bytes, at least one; none if the peer closed.
     pub async fn read_some(&mut self) -> Vec<u8> {
         let bytes = self.wire.read_some().await;
         self.reported(bytes).unwrap_or_default()
@@ -85,12 +86,12 @@ impl Connection {
     /// Sends bytes as they are.
     ///
     /// # Errors
-    /// What the system says, typically that the peer has closed.
+    /// Returns the system's error, typically that the peer has closed.
     pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.wire.write(bytes.as_ref()).await
     }
 
-    /// Sends back all that comes until the peer closes: the other end of a tunnel.
+    /// Sends back all received bytes until the peer closes, like the other end of a tunnel.
     pub async fn echo(&mut self) {
         loop {
             let bytes = self.read_some().await;
@@ -101,11 +102,11 @@ impl Connection {
         }
     }
 
-    /// Reads, and answers nothing, until the peer closes or resets: a server that stalls.
+    /// Reads without responding until the peer closes or resets, like a server that stalls.
     pub async fn wait_closed(&mut self) -> Vec<u8> {
         let mut received = Vec::new();
         loop {
-            // A reset is as good as a close here, so it is no error to record.
+            // A reset is as good as a close here, so it is not recorded as an error.
             match self.wire.read_some().await {
                 Ok(bytes) if !bytes.is_empty() => received.extend_from_slice(&bytes),
                 _ => return received,
@@ -113,15 +114,15 @@ impl Connection {
         }
     }
 
-    /// Ends the sending side, and goes on reading.
+    /// Ends the sending side and keeps reading.
     pub async fn half_close(&mut self) {
         let ended = self.wire.shutdown().await;
         self.reported(ended);
     }
 
-    /// Closes in order, with close_notify on TLS. A drop is a cut: on TLS the peer sees the missing close_notify.
+    /// Closes properly, with close_notify on TLS. A drop is a cut: on TLS the peer sees that close_notify is missing.
     pub async fn close(mut self) {
-        // The peer may have closed first; the connection ends either way.
+        // The peer may have closed first. The connection ends either way.
         drop(self.wire.shutdown().await);
     }
 
@@ -139,7 +140,8 @@ impl Connection {
     }
 }
 
-/// Whether an answer ends its connection: it says so, or its body ends with it. Bytes that are no HTTP do.
+/// Returns true if a response ends its connection: it says so, or its body ends with the connection. So do bytes that
+/// are not HTTP.
 pub(super) fn ends_connection(response: &[u8], to_head: bool) -> bool {
     let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") else {
         return true;

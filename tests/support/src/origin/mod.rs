@@ -1,4 +1,4 @@
-//! Upstream servers that do what a test says.
+//! Scripted upstream servers.
 
 mod connection;
 mod record;
@@ -20,21 +20,21 @@ use tokio_rustls::TlsAcceptor;
 use crate::message::Request;
 use crate::wire::Transport;
 
-/// A server on 127.0.0.1 that runs a script for each connection, in the test's runtime, and records what happens.
+/// A server on 127.0.0.1 that runs a script for each connection, in the test's runtime, and records the events.
 ///
-/// Made in a runtime, and accepting at once. Dropped, or [stopped](Self::stop), it refuses connections, and those that it
-/// has are closed.
+/// It must be made in a runtime, and accepts at once. When it is dropped or [stopped](Self::stop), it refuses
+/// connections and closes those that it has.
 #[derive(Debug)]
 pub struct Origin {
     address: SocketAddr,
     tls: bool,
     record: Arc<Record>,
     accepting: AbortHandle,
-    /// Keeps the port from other tests once the origin has stopped; `None` where the address was given.
+    /// Reserves the port after the origin has stopped; `None` if the address was given.
     _reserved: Option<TcpSocket>,
 }
 
-/// An origin with settings; from [`Origin::builder`].
+/// An origin's settings, from [`Origin::builder`].
 #[derive(Debug, Default)]
 pub struct OriginBuilder {
     tls: Option<Arc<ServerConfig>>,
@@ -42,32 +42,32 @@ pub struct OriginBuilder {
 }
 
 impl Origin {
-    /// An origin with settings.
+    /// Returns a builder for an origin with settings.
     #[must_use]
     pub fn builder() -> OriginBuilder {
         OriginBuilder::default()
     }
 
-    /// Answers each request with these bytes, once it has been read to its end. The connection is kept unless the answer
-    /// says `connection: close`, or has nothing but the close to end its body.
+    /// Returns an origin that sends these bytes in response to each request, once the request has been read to its end.
+    /// The connection is kept unless the response says `connection: close`, or only the close ends its body.
     #[must_use]
     pub fn answer(response: impl Into<Vec<u8>>) -> Self {
         Self::builder().answer(response)
     }
 
-    /// Answers each request with what `respond` makes of it, otherwise like [`Self::answer`].
+    /// Returns an origin like [`Self::answer`] that sends the result of `respond` to each request.
     #[must_use]
     pub fn respond(respond: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::builder().respond(respond)
     }
 
-    /// Answers each request with 200 and the request's own body.
+    /// Returns an origin that responds to each request with 200 and the request's own body.
     #[must_use]
     pub fn echo() -> Self {
         Self::builder().echo()
     }
 
-    /// Runs `script` for each connection. The connection closes when the script drops it.
+    /// Returns an origin that runs `script` for each connection. The connection closes when the script drops it.
     #[must_use]
     pub fn script<F, Fut>(script: F) -> Self
     where
@@ -77,13 +77,13 @@ impl Origin {
         Self::builder().script(script)
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT` with TLS.
+    /// Returns `http://127.0.0.1:PORT`, or `https://localhost:PORT` with TLS.
     #[must_use]
     pub fn url(&self) -> String {
         if self.tls {
@@ -99,39 +99,39 @@ impl Origin {
         self.record.wait("the origin to stop", |record| record.stopped).await;
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.record.read(|record| record.accepted)
     }
 
-    /// Connections that are open: accepted, and not yet dropped by their script, which notices a close only when it reads
-    /// or writes.
+    /// Returns the number of open connections: those accepted and not yet dropped by their script, which notices a
+    /// close only when it reads or writes.
     #[must_use]
     pub fn open(&self) -> usize {
         self.record.read(|record| record.open)
     }
 
-    /// The requests read to their end, in that order.
+    /// Returns the requests read to their end, in that order.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.record.read(|record| record.requests.clone())
     }
 
-    /// What went wrong on connections: malformed or truncated requests, resets, writes to a closed peer, failed TLS
-    /// handshakes. A close between two requests is not among them.
+    /// Returns the errors on connections: malformed or truncated requests, resets, writes to a closed peer, failed TLS
+    /// handshakes. A close between two requests is not an error.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
         self.record.read(|record| record.errors.clone())
     }
 
-    /// The TLS handshakes completed, in that order.
+    /// Returns the completed TLS handshakes, in that order.
     #[must_use]
     pub fn handshakes(&self) -> Vec<Handshake> {
         self.record.read(|record| record.handshakes.clone())
     }
 
-    /// How many of the TLS handshakes resumed a session.
+    /// Returns the number of TLS handshakes that resumed a session.
     #[must_use]
     pub fn resumed(&self) -> usize {
         self.handshakes().iter().filter(|handshake| handshake.resumed).count()
@@ -147,13 +147,13 @@ impl Origin {
         self.record.wait(&format!("{count} open connections"), |record| record.open == count).await;
     }
 
-    /// Waits until `count` requests have been read, and answers all that have.
+    /// Waits until `count` requests have been read, and returns all that have.
     pub async fn wait_for_requests(&self, count: usize) -> Vec<Request> {
         self.record.wait(&format!("{count} requests"), |record| record.requests.len() >= count).await;
         self.requests()
     }
 
-    /// Waits until something has gone wrong on a connection; see [`Self::errors`].
+    /// Waits until an error has occurred on a connection; see [`Self::errors`].
     pub async fn wait_for_error(&self) -> Vec<String> {
         self.record.wait("an error on a connection", |record| !record.errors.is_empty()).await;
         self.errors()
@@ -167,28 +167,28 @@ impl Drop for Origin {
 }
 
 impl OriginBuilder {
-    /// Speaks TLS.
+    /// Enables TLS.
     #[must_use]
     pub fn tls(mut self, config: ServerConfig) -> Self {
         self.tls = Some(Arc::new(config));
         self
     }
 
-    /// Listens here instead of on a port that the kernel chooses: for an origin that comes back after a stop.
+    /// Listens here instead of on a port that the kernel chooses, for an origin that returns after a stop.
     #[must_use]
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = Some(address);
         self
     }
 
-    /// See [`Origin::answer`].
+    /// Builds an origin like [`Origin::answer`].
     #[must_use]
     pub fn answer(self, response: impl Into<Vec<u8>>) -> Origin {
         let response = response.into();
         self.respond(move |_| response.clone())
     }
 
-    /// See [`Origin::respond`].
+    /// Builds an origin like [`Origin::respond`].
     #[must_use]
     pub fn respond(self, respond: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Origin {
         let respond = Arc::new(respond);
@@ -207,7 +207,7 @@ impl OriginBuilder {
         })
     }
 
-    /// See [`Origin::echo`].
+    /// Builds an origin like [`Origin::echo`].
     #[must_use]
     pub fn echo(self) -> Origin {
         self.respond(|request| {
@@ -217,7 +217,7 @@ impl OriginBuilder {
         })
     }
 
-    /// See [`Origin::script`].
+    /// Builds an origin like [`Origin::script`].
     #[must_use]
     pub fn script<F, Fut>(self, script: F) -> Origin
     where
@@ -238,7 +238,7 @@ impl OriginBuilder {
     }
 }
 
-/// Accepts until it is aborted, which also ends the scripts: they are in its `JoinSet`.
+/// Accepts connections until it is aborted. That also ends the scripts, which are in its `JoinSet`.
 async fn accept<F, Fut>(listener: TcpListener, tls: Option<TlsAcceptor>, record: Arc<Record>, script: F)
 where
     F: Fn(Connection) -> Fut + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What an origin remembers of its connections.
+//! The record of an origin's connections.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::message::Request;
 use crate::within;
 
-/// Shared by an origin and its connections; a change wakes those who [wait](Self::wait).
+/// The record that an origin shares with its connections. A change wakes the tasks that [wait](Self::wait).
 #[derive(Debug, Default)]
 pub(super) struct Record {
     state: Mutex<State>,
@@ -26,18 +26,18 @@ pub(super) struct State {
     pub(super) stopped: bool,
 }
 
-/// A completed TLS handshake, as the origin saw it.
+/// A completed TLS handshake, from the origin's side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
-    /// Whether it resumed an earlier session instead of showing a certificate.
+    /// True if it resumed an earlier session instead of showing a certificate.
     pub resumed: bool,
-    /// The server name that the client asked for.
+    /// The server name that the client requested.
     pub sni: Option<String>,
     /// The protocol that ALPN agreed on.
     pub alpn: Option<String>,
-    /// The client's certificate, DER.
+    /// The client's certificate as DER.
     pub client_certificate: Option<Vec<u8>>,
-    /// TLS 1.3, not 1.2.
+    /// True for TLS 1.3, false for 1.2.
     pub tls13: bool,
 }
 
@@ -103,7 +103,7 @@ impl Record {
     }
 }
 
-/// One accepted connection; closed when dropped.
+/// An accepted connection, recorded as closed when dropped.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) record: Arc<Record>,

@@ -1,4 +1,4 @@
-//! Addresses where no one answers.
+//! Addresses that do not respond.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -8,15 +8,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// The sockets behind [`unused_address`] and [`unused_port`], open until the process ends.
 static RESERVED: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
 
-/// Returns a loopback address that refuses connections until something listens there. No other test gets it: a socket that
-/// does not listen stays bound to it.
+/// Returns a loopback address that refuses connections until something listens there. No other test gets it, because a
+/// socket that does not listen stays bound to it.
 #[must_use]
 pub fn unused_address() -> SocketAddr {
-    // Not 127.0.0.1, so that the many ports in use there are no obstacle.
+    // Not 127.0.0.1, whose many used ports would be in the way.
     keep(reserve(([127, 77, 0, 1], 0).into()))
 }
 
-/// Returns a port that is free at every address of this machine, and stays so as that of [`unused_address`] does.
+/// Returns a port that is free at every address of this machine, and stays free like that of [`unused_address`].
 #[must_use]
 pub fn unused_port() -> u16 {
     keep(reserve(([0, 0, 0, 0], 0).into())).port()
@@ -28,8 +28,9 @@ fn keep(socket: TcpSocket) -> SocketAddr {
     address
 }
 
-/// Binds an address without listening. The system refuses connections to it and gives its port to nobody who asks for any,
-/// but whoever names the address can listen there: sockets with `SO_REUSEADDR` share it as long as none listens (Linux).
+/// Binds an address without listening. The system refuses connections to it and never assigns its port automatically. A
+/// socket that names the address can still listen there: sockets with `SO_REUSEADDR` share it as long as none listens
+/// (Linux).
 pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -37,8 +38,8 @@ pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
     socket
 }
 
-/// A listener whose queue of connections is full, so that the kernel ignores every further attempt: connecting to it
-/// neither succeeds nor fails (Linux).
+/// A listener whose queue of connections is full, so the kernel ignores every further attempt. Connecting to it neither
+/// succeeds nor fails (Linux).
 #[derive(Debug)]
 pub struct SilentListener {
     listener: TcpListener,
@@ -49,7 +50,7 @@ impl SilentListener {
     /// Listens on 127.0.0.1 and fills the queue.
     ///
     /// # Panics
-    /// When the system does not let it.
+    /// Panics if the system does not permit it.
     pub async fn start() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -59,10 +60,10 @@ impl SilentListener {
         Self { listener, _queued: queued }
     }
 
-    /// Where nothing is answered.
+    /// Returns the address that does not respond.
     ///
     /// # Panics
-    /// When the system does not know.
+    /// Panics if the system does not know it.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()

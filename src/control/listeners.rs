@@ -1,4 +1,4 @@
-//! The listeners that run, as the control side knows them.
+//! The control plane's view of the running listeners.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,58 +9,58 @@ use crate::downstream::listener::{Listener, UnregisteredSocket};
 use crate::path;
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
 
-/// All listeners of the process; none at first.
+/// The listeners of the process; none at first.
 #[derive(Default)]
 pub(crate) struct Listeners {
-    /// In the order of the file.
+    /// The running listeners in the order of the file.
     pub(crate) running: Vec<RunningListener>,
-    /// Those that were told to end, as long as they may have a socket open.
+    /// Removed listeners that may still have an open socket.
     pub(crate) ending: Vec<Arc<Listener>>,
 }
 
-/// A listener with its present settings.
+/// A listener with its current settings.
 #[derive(Clone)]
 pub(crate) struct RunningListener {
     pub(crate) listener: Arc<Listener>,
     pub(crate) listener_settings: Arc<ListenerSettings>,
-    /// What the settings were built from.
+    /// The configuration from which the settings were built.
     pub(crate) written: config::Listener,
 }
 
-/// What becomes of a listener.
+/// The change of a listener in a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Added,
-    /// The same address with other settings; a new name is one, a renewed certificate, too.
+    /// The same address with other settings, such as a new name or a renewed certificate.
     Changed,
     Kept,
     Removed,
 }
 
-/// A plan with all of its sockets. They are bound and do not listen yet.
+/// A plan with all of its sockets, which are bound and do not listen yet.
 pub(crate) struct Bound {
-    /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
+    /// The change of each listener: those of the configuration in the order of the file, then the removed ones.
     pub(crate) changes: Vec<(Change, RunningListener)>,
     pub(crate) ending: Vec<Arc<Listener>>,
-    /// The sockets of the new ones, by worker.
+    /// The sockets of new listeners, by worker.
     pub(crate) listen: Vec<Vec<UnregisteredSocket>>,
 }
 
-/// What the workers have to do for the listeners to be those of a configuration.
+/// The work that the workers have to do to apply a plan of listeners.
 pub(crate) struct WorkerCommands {
-    /// What each worker has to listen on.
+    /// The sockets that each worker begins to listen on.
     pub(crate) listen: Vec<Vec<UnregisteredSocket>>,
-    /// Which listeners end.
+    /// The listeners that end.
     pub(crate) end: Vec<ListenerId>,
 }
 
 impl Listeners {
-    /// Those that run, in the order of the file.
+    /// Iterates over the running listeners, in the order of the file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &RunningListener> {
         self.running.iter()
     }
 
-    /// Whether a listener that was removed has a socket open still.
+    /// Returns true if a removed listener still has an open socket.
     #[cfg(test)]
     pub(crate) fn is_one_closing(&self) -> bool {
         self.ending.iter().any(|listener| listener.is_listening())
@@ -68,12 +68,12 @@ impl Listeners {
 }
 
 impl RunningListener {
-    /// The name, as it shows in logs and metrics.
+    /// Returns the name in logs and metrics.
     pub(crate) fn name(&self) -> &str {
         &self.listener_settings.name
     }
 
-    /// The address that it listens on.
+    /// Returns the address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.address
     }
@@ -84,12 +84,13 @@ impl Bound {
         Self { changes: Vec::new(), ending, listen: (0..workers).map(|_| Vec::new()).collect() }
     }
 
-    /// What becomes of each listener: those of the configuration in the order of the file, then those that go.
+    /// The change of each listener: those of the configuration in the order of the file, then the removed ones.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &RunningListener)> {
         self.changes.iter().map(|(change, running)| (*change, running))
     }
 
-    /// Returns what the start and a reload say of each new one: `listening on http://127.0.0.1:8080 (web)`.
+    /// Returns the line that a start or a reload prints for each new listener:
+    /// `listening on http://127.0.0.1:8080 (web)`.
     pub(crate) fn announcements(&self, loaded: &Loaded) -> Vec<String> {
         let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
         let lines = added.map(|(index, (_, added))| {
@@ -100,8 +101,8 @@ impl Bound {
         lines.collect()
     }
 
-    /// Lets clients in at the sockets of the new ones, and returns the errors of those that cannot listen.
-    /// `going` is the same as for [`Plan::bind`](crate::control::compile::listeners::Plan::bind).
+    /// Begins to listen on the sockets of new listeners, and returns the errors of those that cannot. `going` is the
+    /// same as for [`Plan::bind`](crate::control::compile::listeners::Plan::bind).
     pub(crate) fn listen(&self, loaded: &Loaded, going: &[SocketAddr]) -> Vec<ConfigError> {
         let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
         let failed = added.filter_map(|(index, (_, added))| {
@@ -114,8 +115,8 @@ impl Bound {
         failed.collect()
     }
 
-    /// Applies the limits that concern whole listeners, and answers the listeners as they are from now on, and what the
-    /// workers have to do for that.
+    /// Applies the limits that concern whole listeners. Returns the listeners as they are from now on, and the commands
+    /// for the workers.
     pub(crate) fn commit(self) -> (Listeners, WorkerCommands) {
         let Self { changes, mut ending, listen } = self;
         let (mut running, mut end) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What the admin listener shows, from where it is.
+//! The sources of the admin listener's pages.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::control::reload::{RetiredSnapshots, Status};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Scrape;
 
-/// The sources of all pages. Each looks at what serves at the time.
+/// Returns the sources of all pages. Each reads the generation that is active at the time.
 pub(crate) fn admin_state(
     status: Arc<Status>,
     old: Arc<RetiredSnapshots>,
@@ -23,7 +23,7 @@ pub(crate) fn admin_state(
             [snapshot.pools(), snapshot.draining_pools(), old_pools.pools()].concat()
         }),
         metrics: Box::new(move || metrics(&of_metrics, &old)),
-        // As it is written: what came from the environment may be secret.
+        // The text as it is written: values from the environment may be secret.
         config: Box::new(move || of_config.generation().loaded.source.text().to_owned()),
         routes: Box::new(move || routes(&of_routes)),
         generation: Box::new(move || status.report()),
@@ -38,7 +38,7 @@ fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
         older_kept: old.snapshots() as u64,
         listeners: generation.snapshot.listener_stats(),
         routes: generation.snapshot.route_stats(),
-        // Not those that drain: they may have the labels of a pool that is in use.
+        // Draining pools are left out: they may have the labels of a pool that is in use.
         pools: generation.snapshot.pools(),
         filters: generation.snapshot.services.filter_stats(),
         plugin_metrics: generation.snapshot.services.plugin_metrics(),

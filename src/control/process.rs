@@ -1,4 +1,4 @@
-//! The process: from a configuration file to workers that serve it, until it is told to stop.
+//! The process: from a configuration file to workers that serve it, until a signal stops it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,50 +24,51 @@ use crate::router::RequestLine;
 use crate::upstream::{PoolCommands, worker_channel};
 use crate::worker::MAILBOX_LETTERS;
 
-/// How long the access log may take to write its last lines.
+/// The time that the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reloads that may wait for the one that is being done.
+/// The number of reload requests that may wait for the one in progress.
 const RELOADS_WAITING: usize = 8;
 
-/// Why the process could not start.
+/// The reason why the process could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// The configuration is wrong, or what it asks for cannot be had.
+    /// The configuration is wrong, or an address or a file that it specifies is not available.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The machine has no threads or event queues to give.
+    /// The operating system cannot provide a thread or an event queue.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Everything that a start needs, all checked: what is left can only fail for want of a port or of memory.
+/// Everything that a start needs, checked and built. The rest can only fail for lack of a port or of memory.
 pub(crate) struct Prepared {
     file: PathBuf,
     next: Next,
     channels: Vec<PoolCommands>,
 }
 
-/// Reads a configuration and builds all that it describes, without binding anything.
+/// Reads a configuration and builds everything that it describes, without binding anything.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// Returns everything that is wrong with the configuration.
 pub(crate) fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
     prepare_with(Purpose::Serve, file, &Files::new())
 }
 
-/// Finds all that [`prepare`] finds wrong, and creates no log file. The result is for comparisons and cannot serve.
+/// Finds the same errors as [`prepare`], and creates no log file. The result is for comparisons and cannot serve.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// Returns everything that is wrong with the configuration.
 pub(crate) fn examine(file: &Path) -> Result<Prepared, ConfigErrors> {
     prepare_with(Purpose::Check, file, &Files::new())
 }
 
-/// As [`examine`], for the text of a configuration that is not on disk; what it names is, as seen from `file`'s folder.
+/// Like [`examine`], for the text of a configuration that is not on disk. The files that it names are read, relative to
+/// the folder of `file`.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// Returns everything that is wrong with the configuration.
 pub(crate) fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
     let files = Files::new();
     files.give(file, text.as_bytes());
@@ -87,20 +88,20 @@ fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared
 }
 
 impl Prepared {
-    /// What was configured.
+    /// Returns the configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.next.built.loaded.config
     }
 
-    /// Returns a sentence for each thing that it declares and does not use, and for each redirect that leads to itself.
+    /// Returns a sentence for each unused declaration, and for each redirect that leads to itself.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.next.built.warnings()
     }
 
-    /// What a reload with another file would change, if this were what serves.
+    /// Returns the changes that a reload with another file would make if this were the active configuration.
     ///
     /// # Errors
-    /// All that is wrong with that file.
+    /// Returns everything that is wrong with that file.
     pub(crate) fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
         let Next { built, plan } = self.next;
         let channels = built.channels.clone();
@@ -110,12 +111,13 @@ impl Prepared {
     }
 }
 
-/// Prepares and serves until SIGTERM, SIGINT or SIGQUIT, and then until the requests in flight have ended, or `shutdown.drain`
-/// has. `prepare` runs on a thread of its own, so that such a signal ends the process even while a filter compiles or starts.
-/// `announce` receives the lines that say where the gateway listens.
+/// Prepares and serves until SIGTERM, SIGINT or SIGQUIT, and then until the requests in flight have ended or
+/// `shutdown.drain` has passed. `prepare` runs on a thread of its own, so that such a signal ends the process even
+/// while a filter compiles or starts. `announce` receives the lines that show where the gateway listens.
 ///
 /// # Errors
-/// The configuration is wrong, a port is taken, or the machine has nothing left to give. Nothing is bound then.
+/// Returns an error if the configuration is wrong, a port is taken, or the operating system is out of resources.
+/// Nothing is bound then.
 pub(crate) fn run(
     prepare: impl FnOnce() -> Result<Prepared, ConfigErrors> + Send + 'static,
     announce: impl FnMut(&str),
@@ -139,7 +141,7 @@ pub(crate) fn run(
         })?;
         control(prepared, signals, manager, announce).await
     });
-    // A lookup that hangs in the resolver must not hold the exit up.
+    // A lookup that hangs in the resolver must not delay the exit.
     runtime.shutdown_background();
     result
 }
@@ -166,7 +168,7 @@ async fn control(
     manager.ready(&status.sentence());
     let obey = obey_operators(&mut operator, &status, &old);
     let mut obey = std::pin::pin!(obey);
-    // One future from the start to the drain: a reload that has begun is not cut off by a delay.
+    // One future runs from the start to the drain: a delay does not interrupt a reload that has begun.
     tokio::select! {
         () = stopping(&mut stop, &status, &operators.readiness, &manager) => {}
         () = reloader.run(&mut announce) => {}
@@ -187,7 +189,7 @@ async fn control(
         () = &mut obey => {}
     }
     drop(admin);
-    // Requests from before a reload have written their lines into the logs of that time.
+    // Requests from before a reload have written their lines to the log of that time.
     for log in access_logs(&status, &old) {
         log.close(LOG_PATIENCE);
     }
@@ -214,12 +216,12 @@ async fn stopping(stop: &mut StopSignals, status: &Status, readiness: &Readiness
     }
 }
 
-/// Returns the time that the process takes at most to exit after waits of this length.
+/// Returns the maximum time until the process exits, after waits of this length.
 const fn until_exit(waits: Duration) -> Duration {
     waits.saturating_add(LOG_PATIENCE).saturating_add(LOG_PATIENCE)
 }
 
-/// Does what SIGUSR1 and SIGUSR2 ask for. Never ends.
+/// Executes SIGUSR1 and SIGUSR2. Never ends.
 async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &RetiredSnapshots) {
     loop {
         match signals.next().await {
@@ -235,7 +237,7 @@ async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &Re
     }
 }
 
-/// Returns the access log that is written now, and those of earlier generations that requests still write to; each once.
+/// Returns the current access log, and those of earlier generations that requests still write to; each once.
 fn access_logs(status: &Status, old: &RetiredSnapshots) -> Vec<AccessLog> {
     let mut logs: Vec<AccessLog> = Vec::new();
     for log in old.access_logs().into_iter().chain(status.generation().access_log.clone()) {
@@ -266,8 +268,8 @@ fn stopped_early(signal: &str) {
     tracing::info!(signal, "stopped before the start was complete");
 }
 
-/// Binds, starts the workers and the filters, listens, and announces the addresses. Returns `None` after a signal to stop that
-/// comes before it listens; a later one finds connections that must be drained.
+/// Binds, starts the workers and the filters, listens, and announces the addresses. Returns `None` if a signal to stop
+/// arrives before it listens; a later signal finds connections that must be drained.
 async fn start(
     prepared: Prepared,
     reloads: ReloadRequests,

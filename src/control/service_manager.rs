@@ -49,8 +49,8 @@ impl ServiceManager {
         Self { socket: socket.ok(), watchdog, is_stopping: AtomicBool::new(false) }
     }
 
-    /// Returns the time between two signs of life: half of the manager's timeout, as sd_watchdog_enabled(3) recommends. `None` if
-    /// the manager expects none.
+    /// Returns the time between two signs of life: half of the manager's timeout, as sd_watchdog_enabled(3) recommends.
+    /// Returns `None` if the manager expects none.
     pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
         self.socket.as_ref().and(self.watchdog).map(|timeout| timeout / 2)
     }
@@ -79,8 +79,8 @@ impl ServiceManager {
         }
     }
 
-    /// Reports that the process stops, and takes at most `limit` for it. The manager then waits that long, even if its own timeout
-    /// is shorter. Without a limit the manager's timeout holds.
+    /// Reports that the process stops, and takes at most `limit` for it. The manager then waits that long, even if its
+    /// own timeout is shorter. Without a limit the manager's timeout holds.
     pub(crate) fn stopping(&self, limit: Option<Duration>, status: &str) {
         self.is_stopping.store(true, Ordering::Relaxed);
         let extension = limit.map(|limit| format!("EXTEND_TIMEOUT_USEC={}\n", limit.as_micros()));

@@ -1,4 +1,4 @@
-//! The signals of the process. `docs/operation.md` has them in a table.
+//! The signals of the process. `docs/operation.md` lists them in a table.
 
 use std::io;
 use std::time::Duration;
@@ -12,8 +12,8 @@ const ECHO: Duration = Duration::from_millis(50);
 
 /// The handlers of all signals that mean something to the gateway.
 ///
-/// Without a handler each of them ends the process, so they are installed before anything else is done. A signal that arrives
-/// during the start waits until the process is ready for it.
+/// Without a handler each of them ends the process, so they are installed first. A signal that arrives during the start
+/// waits until the process is ready for it.
 pub(crate) struct Signals {
     pub(crate) stop: StopSignals,
     /// Reloads the configuration.
@@ -47,10 +47,10 @@ impl Signals {
     /// Installs the handlers.
     ///
     /// # Errors
-    /// The operating system has no pipe to give.
+    /// Returns an error if the operating system cannot provide a pipe.
     pub(crate) fn install() -> io::Result<Self> {
-        // A log file that has reached its limit of size (RLIMIT_FSIZE) fails to be written; it does not end the process. A handler
-        // stays for good, though nothing listens to it.
+        // A log file that has reached its size limit (RLIMIT_FSIZE) fails to be written, but does not end the process.
+        // A handler stays installed even without a listener.
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         Ok(Self {
             stop: StopSignals {
@@ -68,7 +68,7 @@ impl Signals {
 }
 
 impl StopSignals {
-    /// Waits for the first of them and returns its name. Those that follow within [`ECHO`] count as the same one.
+    /// Waits for the first signal and returns its name. Signals that follow within [`ECHO`] count as the same one.
     pub(crate) async fn first(&mut self) -> &'static str {
         let name = self.next().await;
         tokio::time::sleep(ECHO).await;
@@ -78,7 +78,7 @@ impl StopSignals {
         name
     }
 
-    /// Waits for the next of them and returns its name.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -87,7 +87,7 @@ impl StopSignals {
         }
     }
 
-    /// Drops one that has arrived: of each kind there can be one.
+    /// Drops a signal that has arrived. There can be one of each kind.
     async fn forget_arrived(&mut self) {
         let arrived = async { _ = self.next().await };
         tokio::select! {
@@ -99,7 +99,7 @@ impl StopSignals {
 }
 
 impl OperatorSignals {
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> OperatorSignal {
         tokio::select! {
             _ = self.user1.recv() => OperatorSignal::ReopenLogs,
@@ -108,7 +108,7 @@ impl OperatorSignals {
     }
 }
 
-/// Logs each SIGHUP from the call on: a process that stops reads no configuration. The future never ends.
+/// Logs each SIGHUP from the call on: a stopping process reads no configuration. The future never ends.
 pub(crate) fn refuse_hangups() -> impl Future<Output = ()> {
     let hangup = signal(SignalKind::hangup());
     async {

@@ -1,4 +1,4 @@
-//! The watchdog: signs of life for the service manager, as long as all threads that serve turn.
+//! The watchdog: signs of life for the service manager, as long as no serving thread is stuck.
 
 use std::future;
 
@@ -7,8 +7,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::control::service_manager::ServiceManager;
 use crate::control::workers::Pulse;
 
-/// Sends a sign of life in each interval that the manager asks for, after every worker has taken a command. It runs on the control
-/// thread. If that thread or a worker is stuck, the signs cease, and the manager restarts the process. Never ends.
+/// Sends a sign of life in each interval of the manager, after every worker has executed a command. It runs on the
+/// control thread. If that thread or a worker is stuck, the signs cease, and the manager restarts the process. Never
+/// ends.
 pub(crate) async fn watch(manager: &ServiceManager, pulse: Pulse) {
     let Some(every) = manager.watchdog_interval().filter(|every| !every.is_zero()) else {
         return future::pending().await;

@@ -165,7 +165,7 @@ fn of_addresses(taken: &TcpListener) -> Vec<Bad> {
         bad_here(
             "more workers",
             with("telemetry:", "workers: 3\ntelemetry:"),
-            &["`workers` cannot change from 2 to 3", "put the number back"],
+            &["`workers` cannot change from 2 to 3", "restore the number"],
         ),
     ]
 }
@@ -249,7 +249,7 @@ async fn every_error_of_the_log_is_one_that_check_prints() {
     let last = printed.lines().last().unwrap();
     gateway.wait_for_log(last.trim_end()).await;
     let log = gateway.logs().join("\n");
-    assert!(log.contains("generation 1 goes on serving"), "{log}");
+    assert!(log.contains("generation 1 continues to serve"), "{log}");
     assert!(log.contains(printed.trim_end()), "{printed}\nin\n{log}");
 }
 

@@ -104,9 +104,9 @@ async fn a_reload_that_cannot_resolve_an_upstream_shows_its_url_as_written() {
     let answer = answer.text();
     assert!(answer.contains("`http://${SECRET}.:81` cannot be resolved"), "{answer}");
     assert!(!answer.contains("hunter2"), "{answer}");
-    gateway.wait_for_log("cannot be resolved, and the endpoints before serve").await;
+    gateway.wait_for_log("cannot be resolved; the previous endpoints continue to serve").await;
     let log = gateway.output();
-    let refusal = log.lines().filter(|line| line.contains("endpoints before serve"));
+    let refusal = log.lines().filter(|line| line.contains("previous endpoints continue to serve"));
     assert!(
         refusal.clone().count() > 0 && refusal.into_iter().all(|line| !line.contains("hunter2")),
         "{log}"

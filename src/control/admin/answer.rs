@@ -1,11 +1,11 @@
-//! The answer to an admin request.
+//! The response to an admin request.
 
 use http::StatusCode;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 
-/// A status, and a text of some type.
+/// A response with a status and a text body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
@@ -21,7 +21,7 @@ impl Answer {
         Self { status, content_type: TEXT, body: body.into() }
     }
 
-    /// Spread over lines: a person reads this in a terminal as often as a program does.
+    /// Creates a response of indented JSON: it is read by people in a terminal as often as by programs.
     pub(super) fn json(value: &serde_json::Value) -> Self {
         Self::ok(JSON, format!("{value:#}\n"))
     }

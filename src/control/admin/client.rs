@@ -1,4 +1,4 @@
-//! The client of an admin listener: what the subcommands ask of a gateway that runs.
+//! The client of an admin listener, with which subcommands query a running gateway.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 /// How long the gateway may take to send its configuration.
 const CONFIG_LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest configuration there can be.
+/// The largest response that is read.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Why there is no answer.
+/// The reason why a query failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {reason}")]
 pub(crate) struct NoAnswer {
@@ -26,25 +26,25 @@ pub(crate) struct NoAnswer {
     reason: String,
 }
 
-/// Returns the configuration that serves at the gateway whose admin listener is at `url`, such as `http://127.0.0.1:9901`: YAML, as
-/// it was written. Blocks the calling thread, for ten seconds at most.
+/// Returns the active configuration of the gateway whose admin listener is at `url`, such as `http://127.0.0.1:9901`:
+/// YAML as it was written. Blocks the calling thread for ten seconds at most.
 ///
 /// # Errors
-/// No gateway answers there.
+/// Returns an error if no gateway responds there.
 pub(crate) fn running_config(url: &str) -> Result<String, NoAnswer> {
     ask(url, "/config", CONFIG_LIMIT, |status, text| {
         if status.is_success() { Ok(text) } else { Err(format!("it answers {status} to /config")) }
     })
 }
 
-/// Returns the word of the gateway whose admin listener is at `url`, if it is ready for new requests. Blocks the calling thread, for
-/// `limit` at most.
+/// Returns the word of `/ready` of the gateway whose admin listener is at `url`, if it is ready for new requests.
+/// Blocks the calling thread for `limit` at most.
 ///
 /// # Errors
-/// It is not ready, or no gateway answers there within the limit.
+/// Returns an error if it is not ready, or if no gateway responds within the limit.
 pub(crate) fn ready(url: &str, limit: Duration) -> Result<String, NoAnswer> {
     ask(url, "/ready", limit, |status, text| {
-        // Another program than the gateway may answer with a page of any length.
+        // A program other than the gateway may respond with a page of any length.
         let word: String = text.lines().next().unwrap_or_default().chars().take(100).collect();
         match status {
             StatusCode::OK if word == super::READY => Ok(word),
@@ -65,7 +65,7 @@ fn ask(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| because(&error))?;
     let fetched = runtime.block_on(async { timeout(limit, fetch(url, path)).await });
-    // A lookup that hangs in the resolver must not hold the exit up.
+    // A lookup that hangs in the resolver must not delay the exit.
     runtime.shutdown_background();
     fetched
         .unwrap_or_else(|_elapsed| Err(format!("no answer within {limit:?}")))
@@ -78,24 +78,24 @@ async fn fetch(url: &str, path: &str) -> Result<(StatusCode, String), String> {
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
     let authority = authority.ok_or("write http://, and the address of an admin listener")?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(told)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(told)?;
+    let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(message)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(message)?;
     let request = Request::get(path).header(header::HOST, authority.as_str());
-    let request = request.body(String::new()).map_err(told)?;
+    let request = request.body(String::new()).map_err(message)?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(told)?;
+        let response = sender.send_request(request).await.map_err(message)?;
         Ok((response.status(), read(response.into_body()).await?))
     };
     tokio::select! {
         answer = answer => answer,
-        ended = connection => Err(ended.err().map_or("it closed without an answer".to_owned(), told)),
+        ended = connection => Err(ended.err().map_or("it closed without an answer".to_owned(), message)),
     }
 }
 
 async fn read(mut body: Incoming) -> Result<String, String> {
     let mut text = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame.map_err(told)?.into_data() {
+        if let Ok(data) = frame.map_err(message)?.into_data() {
             text.extend_from_slice(&data);
         }
         if text.len() > BYTES_MAX {
@@ -106,6 +106,6 @@ async fn read(mut body: Incoming) -> Result<String, String> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn told(error: impl Display) -> String {
+fn message(error: impl Display) -> String {
     error.to_string()
 }

@@ -1,10 +1,10 @@
-//! The admin listener: what the process is doing, for probes, scrapes and people. It reads; the one thing that it can
-//! change is what the operator has written already: `POST /reload` has the configuration read again.
+//! The admin listener: the state of the process for probes, scrapes and people. It is read-only with one exception:
+//! `POST /reload` reads the configuration again, which the operator has written already.
 //!
-//! It runs on the control thread, so that no scrape holds up a request. There is no authentication: bind it to loopback or
-//! to an address that only operators reach. On loopback it answers only to a Host that is an IP address or `localhost`,
-//! because a web page open in the operator's browser could otherwise read it under a name that it makes resolve to
-//! 127.0.0.1 (DNS rebinding).
+//! It runs on the control thread, so that no scrape delays a request. There is no authentication: bind it to loopback
+//! or to an address that only operators reach. On loopback it serves only requests whose Host is an IP address or
+//! `localhost`. Otherwise a web page in the operator's browser could read it under a name that resolves to 127.0.0.1
+//! (DNS rebinding).
 
 mod answer;
 mod client;
@@ -20,9 +20,9 @@ pub(crate) use server::serve;
 
 use crate::observe::metrics::PoolReport;
 
-/// What the admin listener shows, and where it gets it from.
+/// The sources of the admin listener's pages.
 pub(crate) struct AdminState {
-    /// What `/ready` answers.
+    /// The state that `/ready` reports.
     pub(crate) readiness: Readiness,
     /// Every pool and endpoint, for `/pools`.
     pub(crate) pools: Source<Vec<PoolReport>>,
@@ -32,13 +32,14 @@ pub(crate) struct AdminState {
     pub(crate) config: Source<String>,
     /// The routes in order of precedence, as JSON, for `/routes`.
     pub(crate) routes: Source<serde_json::Value>,
-    /// Which configuration serves, and whether it is what is on disk, as JSON, for `GET /reload`.
+    /// The active configuration's number, and whether it matches the files on disk, as JSON, for `GET /reload`.
     pub(crate) generation: Source<serde_json::Value>,
-    /// Where `POST /reload` is done.
+    /// The queue to which `POST /reload` sends its requests.
     pub(crate) reload: ReloadRequests,
 }
 
-/// Asked anew for each request. It runs on the control thread and should take a few milliseconds at most.
+/// A function that is called for each request. It runs on the control thread and should take a few milliseconds at
+/// most.
 pub(crate) type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 impl std::fmt::Debug for AdminState {
@@ -47,10 +48,10 @@ impl std::fmt::Debug for AdminState {
     }
 }
 
-/// The word of `/ready` while new requests are welcome.
+/// The word of `/ready` while new requests are accepted.
 const READY: &str = "ready";
 
-/// Whether new requests are welcome: `/ready` answers 200 only between [`set_serving`](Self::set_serving) and
+/// The readiness for new requests. `/ready` returns 200 only between [`set_serving`](Self::set_serving) and
 /// [`set_draining`](Self::set_draining).
 #[derive(Debug, Default)]
 pub(crate) struct Readiness(AtomicU8);
@@ -60,17 +61,17 @@ impl Readiness {
     const SERVING: u8 = 1;
     const DRAINING: u8 = 2;
 
-    /// All listeners accept.
+    /// Reports that all listeners accept.
     pub(crate) fn set_serving(&self) {
         self.0.store(Self::SERVING, Ordering::Relaxed);
     }
 
-    /// The process has been told to stop: requests in flight end, new ones should go elsewhere.
+    /// Reports that the process is stopping: requests in flight end, and new ones should go elsewhere.
     pub(crate) fn set_draining(&self) {
         self.0.store(Self::DRAINING, Ordering::Relaxed);
     }
 
-    /// Whether new requests are welcome, and the word that `/ready` says.
+    /// Returns true if new requests are accepted, and the word that `/ready` shows.
     fn as_word(&self) -> (bool, &'static str) {
         match self.0.load(Ordering::Relaxed) {
             Self::STARTING => (false, "starting"),

@@ -1,4 +1,4 @@
-//! What each path answers.
+//! The pages of the admin listener.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use crate::observe::metrics;
 // RFC 9512.
 const YAML: &str = "application/yaml";
 
-/// A path, what it is for, and what makes its answer.
+/// A path, its description, and the function that creates its response.
 struct Page {
     path: &'static str,
     about: &'static str,
@@ -42,12 +42,12 @@ const PAGES: [Page; 8] = [
     },
     Page {
         path: "/config",
-        about: "the configuration that serves (YAML)",
+        about: "the active configuration (YAML)",
         answer: |state| Answer::ok(YAML, (state.config)()),
     },
     Page {
         path: RELOAD,
-        about: "which configuration serves, and whether it is what is on disk (JSON); POST reads it again",
+        about: "the active configuration's number, and whether it matches the files on disk (JSON); POST reloads",
         answer: |state| Answer::json(&(state.generation)()),
     },
     Page {
@@ -57,10 +57,10 @@ const PAGES: [Page; 8] = [
     },
 ];
 
-/// The page that can be posted to.
+/// The only page that accepts POST.
 const RELOAD: &str = "/reload";
 
-/// The response to a request; `guarded` if only a local name in Host is to be answered.
+/// Returns the response to a request. If `guarded`, only a local name in Host is accepted.
 pub(super) async fn respond<B>(state: &AdminState, request: &Request<B>, guarded: bool) -> Response<String> {
     let allowed = if request.uri().path() == RELOAD { "GET, HEAD, POST" } else { "GET, HEAD" };
     let answer = if guarded && !names_this_machine(request) {
@@ -77,7 +77,7 @@ pub(super) async fn respond<B>(state: &AdminState, request: &Request<B>, guarded
             Some(page) => (page.answer)(state),
             None => Answer::text(
                 StatusCode::NOT_FOUND,
-                format!("There is no such path. These are:\n\n{}", index()),
+                format!("There is no such path. The paths are:\n\n{}", index()),
             ),
         }
     };
@@ -92,15 +92,15 @@ pub(super) async fn respond<B>(state: &AdminState, request: &Request<B>, guarded
     response
 }
 
-/// What somebody who looks in has to know first.
+/// Returns what a reader of the index page needs to know first.
 fn serving(state: &AdminState) -> String {
     let report = (state.generation)();
     let generation = report.get("generation").unwrap_or_default();
     let on_disk = match report.get("in_sync").and_then(Value::as_bool) {
-        Some(true) => "It is what is on disk.".to_owned(),
-        _ => format!("It is NOT what is on disk: that was refused, see {RELOAD}."),
+        Some(true) => "It matches the files on disk.".to_owned(),
+        _ => format!("It does NOT match the files on disk: those were refused, see {RELOAD}."),
     };
-    format!("Generation {generation} of the configuration serves. {on_disk}\n")
+    format!("Generation {generation} of the configuration is active. {on_disk}\n")
 }
 
 fn index() -> String {
@@ -116,7 +116,7 @@ fn pools(state: &AdminState) -> Answer {
     Answer::json(&serde_json::json!({ "pools": (state.pools)() }))
 }
 
-/// Whether the request names its host by an IP address or as `localhost`, or, as HTTP/1.0 may, not at all.
+/// Returns true if the request names its host by an IP address or as `localhost`, or, as HTTP/1.0 permits, not at all.
 fn names_this_machine<B>(request: &Request<B>) -> bool {
     let local = |authority: &Authority| {
         let host = authority.host();

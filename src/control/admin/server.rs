@@ -1,5 +1,3 @@
-//! Accepting and serving admin connections.
-
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -15,29 +13,32 @@ use tokio::time::{sleep, timeout};
 use super::{AdminState, pages};
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
-/// Connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person need a handful.
+/// The number of connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person
+/// need a handful.
 const CONNECTIONS_MAX: usize = 64;
 
-/// From the accept, or the end of the previous response, to the end of a request's header.
+/// The time from the accept, or the end of the previous response, to the end of a request's header.
 const REQUEST_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// No connection lives longer, so that clients which read nothing can't use them all up. Clients connect again.
+/// The maximum lifetime of a connection, so that clients which read nothing cannot use up all of them. Clients
+/// reconnect.
 const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(120);
 
-/// How long accepting pauses after it failed, as it does when the process is out of file descriptors.
+/// The pause after a failure to accept, such as when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Limits the warnings about it.
+/// The limit of warnings about failures to accept.
 static WARNED: RateLimitedWarning = RateLimitedWarning::every(Duration::from_secs(10));
 
-/// How long connections go on when nothing is accepted any more: whoever asked for the reload that brought this about
-/// gets the answer.
+/// The grace period for open connections after the listener has closed, so that the client that requested the reload
+/// gets its response.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Serves admin requests until `shutdown` completes; then the socket is closed at once, and the connections a second later.
+/// Serves admin requests until `shutdown` completes. Then the socket is closed at once, and the connections a second
+/// later.
 ///
-/// HTTP/1.1 only. When the process stops, let `shutdown` complete last, after the drain: `/ready` is to answer 503 while
-/// requests still end.
+/// Speaks HTTP/1.1 only. When the process stops, let `shutdown` complete last, after the drain: `/ready` must return
+/// 503 while requests still end.
 pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
     let guarded = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     let mut connections = JoinSet::new();
@@ -59,7 +60,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdow
             },
         }
     }
-    // Somebody else may want the address.
+    // Another program may want the address.
     drop(listener);
     let last = async { while connections.join_next().await.is_some() {} };
     drop(timeout(LAST_ANSWERS, last).await);
@@ -79,9 +80,9 @@ async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, guarded: bo
             tracing::debug!("an admin connection sent no whole request in time")
         }
         Ok(Err(error)) if error.is_parse() => {
-            tracing::debug!("an admin connection sent something else than HTTP/1")
+            tracing::debug!("an admin connection sent something other than HTTP/1")
         }
-        Ok(Err(_)) => tracing::debug!("an admin connection ended in the midst of a request"),
+        Ok(Err(_)) => tracing::debug!("an admin connection ended in the middle of a request"),
         Err(_) => tracing::debug!("an admin connection reached its maximum lifetime"),
     }
 }
@@ -129,7 +130,7 @@ mod tests {
             Self { address, state, stop, task, reloads }
         }
 
-        /// Status line, header and body of the response to this method, path and Host.
+        /// Returns the status line, the header and the body of the response to this method, path and Host.
         async fn ask(&self, method: &str, path: &str, host: &str) -> (String, String, String) {
             Self::ask_at(self.address, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n")).await
         }
@@ -212,7 +213,10 @@ mod tests {
         let (status, _, _) = admin.ask("GET", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         let (_, index) = admin.get("/").await;
-        assert!(index.starts_with("Generation 1 of the configuration serves. It is NOT"), "{index}");
+        assert!(
+            index.starts_with("Generation 1 of the configuration is active. It does NOT match"),
+            "{index}"
+        );
         admin.reloads.close();
         let (status, _, _) = admin.ask("POST", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
@@ -245,7 +249,7 @@ mod tests {
             silent.push(TcpStream::connect(admin.address).await.unwrap());
         }
         let mut waiting = std::pin::pin!(admin.get("/live"));
-        // Accepting takes microseconds, so that an answer would long have come.
+        // Accepting takes microseconds, so a response would have arrived long ago.
         assert!(timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "it was not made to wait");
         drop(silent.pop());
         assert_eq!(waiting.await.1, "live\n");
@@ -258,7 +262,7 @@ mod tests {
         stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
         let begun = tokio::time::Instant::now();
         let mut rest = Vec::new();
-        // Whether it gets a 408 first is hyper's choice; that it ends is ours.
+        // A 408 before the end is hyper's choice; the end is ours.
         drop(stream.read_to_end(&mut rest).await);
         assert!(
             (REQUEST_HEADER_TIMEOUT..2 * REQUEST_HEADER_TIMEOUT).contains(&begun.elapsed()),
@@ -273,7 +277,7 @@ mod tests {
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
         stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
-        // Not before: a paused clock runs ahead while nothing but the network is waited for.
+        // The clock is paused only now: a paused clock runs ahead while only the network is awaited.
         tokio::time::pause();
         let begun = tokio::time::Instant::now();
         admin.stop.send(()).unwrap();
@@ -299,7 +303,7 @@ mod tests {
         };
         let ((status, _, _), ()) = tokio::join!(asked, done);
         assert_eq!(status, "HTTP/1.1 200 OK");
-        // With nobody left to answer, it does not wait.
+        // With no open connection left, it does not wait.
         admin.task.await.unwrap();
     }
 }

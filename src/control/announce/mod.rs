@@ -1,6 +1,6 @@
-//! The routes that a start prints, each as the `curl` command that asks for it.
+//! The routes that are printed at the start, each as the `curl` command that requests it.
 //!
-//! The values of variables may be secret, and the lines may end in a log. They show what is written in the file.
+//! The values of variables may be secret, and the lines may end up in a log. They show what is written in the file.
 
 mod request;
 mod word;
@@ -19,8 +19,9 @@ const LISTED: usize = 20;
 /// The widest command that others are padded to.
 const COLUMN_MAX: usize = 56;
 
-/// Prints a line for each route: a command for a shell, with the route's name and what answers as its comment. `listeners` has
-/// the router's number and the address of each listener, in the order of the file; `is_routed` asks the router.
+/// Prints a line for each route: a shell command, followed by the route's name and the source of its response as a
+/// comment. `listeners` has the router's number and the address of each listener, in the order of the file. `is_routed`
+/// queries the router.
 pub(crate) fn routes(
     loaded: &Loaded,
     listeners: &[(usize, SocketAddr)],
@@ -56,7 +57,7 @@ struct Listed<'a> {
 }
 
 impl Listed<'_> {
-    /// Returns a command whose request this route gets, if there is one: a more specific route may be for all samples.
+    /// Returns a command whose request this route gets, if there is one: more specific routes may match all samples.
     fn command(&self, listeners: &[(usize, SocketAddr)]) -> Option<String> {
         let config = &self.loaded.config;
         let served = self.route.listeners.as_ref();
@@ -77,12 +78,12 @@ impl Listed<'_> {
         Some(command(&request, address, listener.tls.is_some(), is_h2_only))
     }
 
-    /// Returns the route's name and what answers.
+    /// Returns the route's name and the source of its response.
     fn comment(&self) -> String {
         format!("{}: {}", self.loaded.route_name(self.index), self.answer())
     }
 
-    /// Returns what the file has in place of a value of the route, which may be that of a variable.
+    /// Returns a value of the route as the file has it: as a variable, if it is written as one.
     fn shown(&self, keys: &[Segment], value: &str) -> String {
         self.loaded.source.shown(&[&path!["routes", self.index], keys].concat(), value)
     }
@@ -116,7 +117,7 @@ impl Listed<'_> {
     }
 }
 
-/// Returns the address on this machine at which a listener can be reached.
+/// Returns the address at which a listener can be reached from this machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

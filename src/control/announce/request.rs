@@ -1,4 +1,4 @@
-//! A request that a route is for: a sample for a router, and a command for a shell.
+//! A request that a route matches: a sample for a router, and a command for a shell.
 
 use http::HeaderName;
 
@@ -19,11 +19,11 @@ pub(super) struct Sample {
     segment: &'static str,
 }
 
-/// The samples in the order of trying. A more specific route may be for the first one.
+/// The samples in the order of trying. A more specific route may match the first one.
 pub(super) const SAMPLES: [Sample; 2] =
     [Sample { value: "1", label: "www", segment: "" }, Sample { value: "x", label: "x", segment: "x" }];
 
-/// Returns true if the router gives a request to the route of a name.
+/// A query of the router: returns true if it selects the route of this name for a request.
 pub(super) type IsRouted<'a> = dyn Fn(&RequestLine<'_, '_>, &str) -> bool + 'a;
 
 /// A value of the configuration, and the word that stands for it in a command.
@@ -111,8 +111,8 @@ impl Request {
         Some(Self { method, host, headers: headers.collect(), target })
     }
 
-    /// Returns true if the router gives the request, as curl sends it, to the route of a name. `listener` is the router's number of
-    /// its listener. `None` if curl cannot send it.
+    /// Returns true if the router selects the route of this name for the request as curl sends it. `listener` is the
+    /// router's number of the request's listener. Returns `None` if curl cannot send the request.
     pub(super) fn is_routed(
         &self,
         is_routed: &IsRouted<'_>,
@@ -156,7 +156,7 @@ fn target(of: &dyn Fn(&[Segment], &str) -> Value, path: PathMatch<'_>, sample: &
         PathMatch::Prefix(path) => Some(below(of(&path!["prefix"], path.as_str()))),
         PathMatch::Template(template) => {
             let path = of(&path!["template"], template.as_str());
-            // A parameter in a variable's value has no place in the command.
+            // A parameter within a variable's value has no place in the command.
             let parameters = path.shown.literals().flat_map(|text| text.matches('{')).count();
             (parameters == template.parameters().count())
                 .then(|| path.map(&|text| with_parameters(text, sample.value)))

@@ -1,4 +1,5 @@
-//! Words of shell commands. A variable of the configuration stays a variable of the shell: its value may be secret.
+//! Words of shell commands. A variable of the configuration remains a variable in the shell, because its value may be
+//! secret.
 
 /// A text with variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ enum Piece {
 }
 
 impl Word {
-    /// Returns a text that stands for itself.
+    /// Creates a word without variables.
     pub(super) fn literal(text: &str) -> Self {
         Self(vec![Piece::Literal(text.to_owned())])
     }
@@ -79,17 +80,17 @@ impl Word {
         })
     }
 
-    /// Returns true if the text begins with a character that is no variable's.
+    /// Returns true if the text begins with this literal character.
     pub(super) fn starts_with(&self, first: char) -> bool {
         matches!(self.0.first(), Some(Piece::Literal(literal)) if literal.starts_with(first))
     }
 
-    /// Returns true if the text ends with a character that is no variable's.
+    /// Returns true if the text ends with this literal character.
     pub(super) fn ends_with(&self, last: char) -> bool {
         matches!(self.0.last(), Some(Piece::Literal(literal)) if literal.ends_with(last))
     }
 
-    /// Changes the text around variables, and their defaults.
+    /// Changes the text outside of variables, and their defaults.
     pub(super) fn map(self, change: &dyn Fn(&str) -> String) -> Self {
         let pieces = self.0.into_iter().map(|piece| match piece {
             Piece::Literal(literal) => Piece::Literal(change(&literal)),
@@ -108,8 +109,8 @@ impl Word {
         self.0.extend(other.0);
     }
 
-    /// Returns the word for a POSIX shell, with quotes where it needs them. The shell expands variables in double quotes and
-    /// leaves their values whole.
+    /// Returns the word for a POSIX shell, with quotes if it needs them. The shell expands variables in double quotes
+    /// and does not split their values.
     pub(super) fn quoted(&self) -> String {
         if self.has_variables() {
             return format!("\"{}\"", self.escaped("\"\\$`").replace('!', "\"'!'\""));
@@ -117,7 +118,7 @@ impl Word {
         quoted(&self.literals().collect::<String>())
     }
 
-    /// Returns the text with a backslash before some characters that are not a variable's own.
+    /// Returns the text with a backslash before each special character that is not part of a variable.
     fn escaped(&self, special: &str) -> String {
         let mut escaped = String::new();
         for piece in &self.0 {
@@ -138,7 +139,7 @@ impl Word {
     }
 }
 
-/// Returns a text as a word for a POSIX shell, in quotes where it needs them.
+/// Returns a text as a word for a POSIX shell, in quotes if it needs them.
 pub(crate) fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@%+,".contains(&byte);
     let needs_none = !text.is_empty() && !text.starts_with('~') && text.bytes().all(is_plain);

@@ -1,4 +1,4 @@
-//! From one snapshot to the next: what is left to do once the new one serves.
+//! The commit plan: the steps that remain once a new snapshot serves.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,15 @@ use crate::filter::proxy_wasm::CallableUpstreams;
 use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets};
 
-/// The time for which the lookup of new names may delay a reload.
+/// The time for which resolving new names may delay a reload.
 const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);
 
-/// The steps that a snapshot's build has put off, because nothing that runs may change before it is known to be good.
+/// The steps that a snapshot's build has deferred, because nothing that runs may change before the snapshot is known to
+/// be good.
 #[derive(Default)]
 pub(crate) struct CommitPlan {
     transitions: Vec<UpstreamTransition>,
-    /// By the address in memory of the targets before: the place of those that come after.
+    /// The positions in `transitions`, by the memory address of the targets that they replace.
     successors: HashMap<usize, usize>,
     /// The upstreams that plugins may call.
     callable_upstreams: CallableUpstreams,
@@ -31,19 +32,19 @@ struct UpstreamTransition {
     place: Vec<Segment>,
     targets: Arc<Targets>,
     limits: PoolSettings,
-    /// In whose place it comes, which may be itself.
+    /// The targets that it replaces, which may be its own.
     before: Option<Arc<Targets>>,
 }
 
-/// A pool that is no longer configured, and ends with the requests that use it.
+/// A pool that is no longer configured. It ends with the requests that use it.
 pub(crate) struct DrainingPool {
-    /// Whose it was.
+    /// The name of its former owner.
     pub(crate) owner: String,
     pub(crate) endpoint: Arc<Endpoint>,
 }
 
 impl CommitPlan {
-    /// Notes an upstream of the new snapshot, which is at `place` in the file and replaces `before`.
+    /// Adds an upstream of the new snapshot, which is at `place` in the file and replaces `before`.
     pub(crate) fn add(
         &mut self,
         named: &NamedUpstream,
@@ -63,17 +64,17 @@ impl CommitPlan {
         });
     }
 
-    /// Notes which upstreams plugins may call.
+    /// Sets the upstreams that plugins may call.
     pub(crate) fn call(&mut self, callable_upstreams: CallableUpstreams) {
         self.callable_upstreams = callable_upstreams;
     }
 
-    /// Looks up the names that are new, so that no request has to wait for them. Bounded in time. `source` is the file of the
+    /// Resolves new names, so that no request has to wait for them. Takes a bounded time. `source` is the file of the
     /// new snapshot.
     ///
     /// # Errors
-    /// None of an upstream's names can be looked up, and it comes in the place of one that serves. A new one that cannot be
-    /// looked up does no harm: that is tried again later.
+    /// Returns an error for each upstream whose names cannot be resolved while it replaces one that serves. A new
+    /// upstream that cannot be resolved does no harm: its names are tried again later.
     pub(crate) async fn resolve(&self, source: &Source) -> Result<(), ConfigErrors> {
         let mut lookups = tokio::task::JoinSet::new();
         for transition in self.fresh() {
@@ -81,7 +82,7 @@ impl CommitPlan {
             lookups.spawn(async move { resolve_new(&targets).await });
         }
         let all = async { while lookups.join_next().await.is_some() {} };
-        // Those that take longer count as unknown.
+        // Lookups that take longer count as failed.
         drop(tokio::time::timeout(LOOKUPS_LIMIT, all).await);
         let is_there = |targets: &Targets| targets.upstream().current().iter().next().is_some();
         let dark = self.fresh().filter(|transition| {
@@ -90,20 +91,20 @@ impl CommitPlan {
         });
         let errors = dark.map(|transition| {
             let urls = source.urls(&transition.place).join("`, `");
-            let message = format!("`{urls}` cannot be resolved, and the endpoints before serve");
+            let message = format!("`{urls}` cannot be resolved; the previous endpoints continue to serve");
             let error = source.error(&transition.place, message);
-            error.help("they continue to serve; the reload is tried again every 5 s")
+            error.help("the reload is tried again every 5 s")
         });
         ConfigErrors::check(errors.collect())
     }
 
-    /// Lets the filters of the new snapshot, `now`, call its upstreams before it serves.
+    /// Permits the filters of the new snapshot, `now`, to call its upstreams before it serves.
     pub(crate) fn introduce(&self, now: &Snapshot) {
         now.services.add_callees(&self.callable_upstreams);
     }
 
-    /// Gives the pools their limits, watches the names that are new, and retires what `before` had and nobody has taken
-    /// over. To be called once the new snapshot, `now`, serves.
+    /// Applies the pools' limits, begins to resolve new names at intervals, and retires everything of `before` that was
+    /// not taken over. Call it once the new snapshot, `now`, serves.
     pub(crate) fn complete(mut self, before: Option<&Snapshot>, now: &Snapshot) -> Vec<DrainingPool> {
         now.services.set_callees(std::mem::take(&mut self.callable_upstreams));
         for plugin in before.iter().flat_map(|before| &before.plugins) {
@@ -130,7 +131,7 @@ impl CommitPlan {
         leaving.collect()
     }
 
-    /// Returns the upstreams that this snapshot has built and not taken over.
+    /// Returns the upstreams that were built for this snapshot and not taken over.
     fn fresh(&self) -> impl Iterator<Item = &UpstreamTransition> {
         self.transitions.iter().filter(|transition| !transition.is_as_before())
     }
@@ -160,7 +161,7 @@ impl UpstreamTransition {
         self.before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.targets))
     }
 
-    /// Notes what becomes of one pool: that of all the addresses which a URL stands for.
+    /// Adds the change of one pool, that of all addresses of a URL, to the section.
     fn note(&self, target: &Target, section: &mut Section) {
         let name = pool_name(&self.owner, target);
         let Some((before, was)) =

@@ -1,4 +1,5 @@
-//! A configuration with all that was built from it: at first beside what serves, then in its place.
+//! A generation: a configuration and everything built from it. It is built beside the running generation, then replaces
+//! it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use crate::path;
 use crate::snapshot::Snapshot;
 use crate::upstream::WorkerChannels;
 
-/// What serves.
+/// The active generation.
 pub(crate) struct Generation {
     pub(crate) loaded: Loaded,
-    /// The files as they were read.
+    /// The fingerprint of the files as they were read.
     pub(crate) files: Fingerprint,
     pub(crate) listeners: Listeners,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -28,66 +29,67 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Returns a sentence for each thing that the configuration declares in vain, and for each redirect that leads to itself.
+    /// Returns a sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
     pub(crate) fn warnings(&self) -> Vec<String> {
         warnings(&self.loaded, &self.snapshot)
     }
 }
 
-/// What is to serve next: checked and built, and nothing of it is in use. Dropped, it leaves no trace.
+/// The next generation: checked and built, and not in use yet. Dropping it leaves no trace.
 pub(crate) struct Next {
     pub(crate) built: Built,
-    /// Its listeners, which are to be bound.
+    /// The plan of its listeners, which are not bound yet.
     pub(crate) plan: Plan,
 }
 
-/// What is to serve next, but for its listeners.
+/// The next generation without its listeners.
 pub(crate) struct Built {
     pub(crate) loaded: Loaded,
     pub(crate) files: Fingerprint,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) commit_plan: CommitPlan,
     pub(crate) access_log: Option<AccessLog>,
-    /// One for each worker.
+    /// The channels of the workers.
     pub(crate) channels: WorkerChannels,
-    /// Against what serves.
+    /// The changes against the active generation.
     pub(crate) changes: Changes,
 }
 
 impl Built {
-    /// Returns what [`Generation::warnings`] will.
+    /// Returns the same as [`Generation::warnings`] will.
     pub(crate) fn warnings(&self) -> Vec<String> {
         warnings(&self.loaded, &self.snapshot)
     }
 
-    /// What serves once this does.
+    /// Converts this into the active generation.
     pub(crate) fn into_generation(self, listeners: Listeners) -> Generation {
         let Self { loaded, files, snapshot, access_log, .. } = self;
         Generation { loaded, files, listeners, snapshot, access_log }
     }
 }
 
-/// Why a generation is built.
+/// The purpose for which a generation is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// It will serve.
+    /// The generation will serve.
     Serve,
-    /// The question is whether it could: no log file is created.
+    /// The generation is only checked: no log file is created.
     Check,
 }
 
-/// What was wrong, and with which files.
+/// The errors of a configuration, and the files that have them.
 pub(crate) struct Refused {
     pub(crate) errors: ConfigErrors,
     pub(crate) files: Fingerprint,
 }
 
 impl Next {
-    /// Reads a configuration and builds all that it describes beside what is `running`, of which it takes over what did not
-    /// change. Binds nothing. `channels` answers those of the workers, given how many the configuration wants.
+    /// Reads a configuration and builds everything that it describes beside the `running` generation, from which it
+    /// takes over what did not change. Binds nothing. `channels` returns the workers' channels for the number of
+    /// workers that the configuration specifies.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Returns everything that is wrong with the configuration.
     pub(crate) fn build(
         purpose: Purpose,
         file: &Path,
@@ -125,7 +127,7 @@ impl Next {
         let (Some(plan), Some((mut snapshot, commit_plan))) = (plan, snapshot) else {
             return Err(ConfigError::new("the configuration cannot be built").into());
         };
-        // Last, since it may create a file.
+        // This comes last, since it may create a file.
         let access_log = access_log(purpose, &loaded, running)?;
         snapshot.telemetry.access_log = access_log.clone();
         let files = files.fingerprint();
@@ -150,12 +152,12 @@ fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
     warnings
 }
 
-/// Sets errors aside, so that all can be told together.
+/// Collects errors, so that all of them are reported together.
 fn collect_errors<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
     result.map_err(|more| errors.extend(more.into().errors().iter().cloned())).ok()
 }
 
-/// Their number is that of the threads and sockets that there are: a reload cannot change it.
+/// Checks that a reload does not change the number of workers, which is that of the running threads and their sockets.
 fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(), ConfigError> {
     let wanted = loaded.config.workers.count();
     if !is_reload || wanted == running {
@@ -164,11 +166,11 @@ fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(),
     let place = path!["workers"];
     let wanted = loaded.source.shown(&place, &wanted.to_string());
     let message = format!("`workers` cannot change from {running} to {wanted} while the gateway runs");
-    Err(loaded.source.error(&place, message).help("restart it for that, or put the number back"))
+    Err(loaded.source.error(&place, message).help("restart the gateway to change it, or restore the number"))
 }
 
-/// The one that is open already, if it is what the configuration asks for. Whether its file was moved away is another
-/// question, and each reload's first.
+/// Returns the access log: the open one, if the configuration specifies the same. Each reload has checked before
+/// whether its file was moved away.
 fn access_log(
     purpose: Purpose,
     loaded: &Loaded,

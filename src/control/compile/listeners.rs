@@ -1,6 +1,6 @@
-//! What a configuration means for the listeners that run: which of them stay, which go, which come.
+//! The plan of a configuration's listeners: which running ones stay, which go, and which are new.
 //!
-//! Planning and binding touch nothing that runs, so both may fail and leave everything as it is.
+//! Planning and binding touch nothing that runs, so both may fail without effect.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,32 +15,33 @@ use crate::downstream::listener::{Listener, UnregisteredSocket};
 use crate::path;
 use crate::snapshot::listener::ListenerSettings;
 
-/// The listeners of a configuration, checked and built but for the sockets of those that are new.
+/// The listeners of a configuration, checked and built except for the sockets of new ones.
 pub(crate) struct Plan {
-    /// In the order of the file.
+    /// The planned listeners in the order of the file.
     planned: Vec<Planned>,
     removed: Vec<RunningListener>,
-    /// Listeners that were removed before, and still have a socket open.
+    /// Listeners that an earlier reload removed and that still have an open socket.
     ending: Vec<Arc<Listener>>,
-    /// Where the admin listener is and stays.
+    /// The address of an admin listener that stays.
     admin: Option<SocketAddr>,
 }
 
 struct Planned {
     written: config::Listener,
     listener_settings: Arc<ListenerSettings>,
-    /// None where it is new.
+    /// `None` if it is new.
     listener: Option<Arc<Listener>>,
     change: Change,
-    /// The keys that differ, where it is changed.
+    /// The keys that differ, if it is changed.
     keys: Vec<String>,
 }
 
 impl Listeners {
-    /// Plans the listeners of a configuration. Those that run and have the same address stay, whatever else is different.
+    /// Plans the listeners of a configuration. Running listeners stay if they keep their address, whatever else
+    /// differs.
     ///
     /// # Errors
-    /// What is wrong with the certificates of any of them, each at its place in the file.
+    /// Returns an error for each certificate that cannot be used, at its place in the file.
     pub(crate) fn plan(&self, loaded: &Loaded, workers: usize, files: &Files) -> Result<Plan, ConfigErrors> {
         let written = &loaded.config.listeners;
         let names: Vec<String> = written.iter().map(config::Listener::name).collect();
@@ -75,8 +76,9 @@ impl Listeners {
     }
 }
 
-/// Which of the running listeners each of the wanted ones is, by address and name: the one with both, else one whose
-/// name was another. Of the same address and different names there can be several where port 0 is written; their order decides.
+/// Returns the position of the running listener that each wanted one continues: the one with the same address and name,
+/// else one with the same address and another name. Several listeners can have the same address with port 0; their
+/// order then decides.
 fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec<Option<usize>> {
     let mut matched: Vec<Option<usize>> = vec![None; wanted.len()];
     for by_name in [true, false] {
@@ -93,7 +95,8 @@ fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec
     matched
 }
 
-/// The letter case in which field names of requests are needed: as received, if any route's upstream preserves them.
+/// Returns the letter case in which field names of requests are needed: as received, if any route's upstream preserves
+/// them.
 fn case_of_requests(config: &config::Config) -> HeaderCase {
     let preserves = |upstream: &config::Upstream| upstream.header_case == HeaderCase::Preserve;
     let mut upstreams = config.routes.iter().filter_map(|route| config.upstream_of(route));
@@ -130,7 +133,7 @@ impl Planned {
                 (Some(_), None) => Change::Changed,
                 (Some(_), Some(_)) => Change::Kept,
             },
-            // The letter case is the upstreams' setting: it makes no other listener.
+            // The letter case is a setting of upstreams: it alone does not change the listener.
             listener_settings: kept
                 .filter(|kept| kept.options.limits.case == case)
                 .unwrap_or_else(|| Arc::new(built)),
@@ -138,19 +141,20 @@ impl Planned {
         })
     }
 
-    /// The address of one that runs already.
+    /// Returns the address of a listener that is running already.
     fn stays(&self) -> Option<(SocketAddr, Arc<ListenerSettings>)> {
         Some((self.listener.as_ref()?.address, self.listener_settings.clone()))
     }
 }
 
 impl Plan {
-    /// The settings of all listeners, in the order of the file: part of the snapshot that goes with this plan.
+    /// Returns the settings of all listeners, in the order of the file, for the snapshot that goes with this plan.
     pub(crate) fn listener_settings(&self) -> Vec<Arc<ListenerSettings>> {
         self.planned.iter().map(|planned| planned.listener_settings.clone()).collect()
     }
 
-    /// What becomes of each listener, by name: those of the configuration in the order of the file, then those that go.
+    /// Returns the changes of the listeners, by name: those of the configuration in the order of the file, then the
+    /// removed ones.
     pub(crate) fn changes(&self) -> Section {
         let mut section = Section::default();
         for planned in &self.planned {
@@ -169,7 +173,7 @@ impl Plan {
         section
     }
 
-    /// The listeners as if they were bound, for comparing another configuration with them.
+    /// Returns the listeners as if they were bound, for a comparison with another configuration.
     pub(crate) fn unbound(self) -> Listeners {
         let planned =
             self.planned.into_iter().map(|Planned { written, listener_settings, listener, .. }| {
@@ -193,17 +197,17 @@ impl Plan {
         listeners.chain(self.admin).collect()
     }
 
-    /// The addresses that this process lets go of, and may hold for a moment yet.
+    /// Returns the addresses that this process is releasing and may hold for a moment yet.
     pub(crate) fn going(&self) -> Vec<SocketAddr> {
         let going = self.removed.iter().map(|removed| &removed.listener).chain(&self.ending);
         going.map(|listener| listener.address).collect()
     }
 
-    /// Binds the listeners that are new, a socket for each worker. Clients are refused until [`Bound::listen`]. `going` are
-    /// addresses that this process holds and lets go of: a new one may be part of such a one.
+    /// Binds the new listeners, with a socket for each worker. Clients are refused until [`Bound::listen`]. `going` are
+    /// the addresses that this process is releasing: a new address may overlap them.
     ///
     /// # Errors
-    /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
+    /// Returns an error for each address that cannot be bound, at its place in the file. Nothing is bound then.
     pub(crate) fn bind(
         self,
         loaded: &Loaded,
@@ -224,8 +228,8 @@ impl Plan {
             let (address, place) = (written.socket_address(), path!["listeners", index, "address"]);
             if let Some((_, other)) = staying.iter().find(|(other, _)| overlaps(*other, address)) {
                 let shown = loaded.source.shown(&place, &address.to_string());
-                let message = format!("the address `{shown}` is a part of another listener's");
-                let help = format!("`{}` has it, or a part of it: write another port", other.name);
+                let message = format!("the address `{shown}` overlaps another listener's");
+                let help = format!("`{}` has it or a part of it: choose another port", other.name);
                 let help = loaded.source.as_written(&[&path!["listeners"]], &help);
                 errors.push(loaded.source.error(&place, message).help(help));
                 continue;
@@ -249,7 +253,7 @@ impl Plan {
     }
 }
 
-/// A name and the address, if that is not its name.
+/// Returns the name, and the address unless it is the name.
 fn shown(name: &str, address: SocketAddr) -> String {
     if name == address.to_string() { name.to_owned() } else { format!("{name} on {address}") }
 }
@@ -258,7 +262,7 @@ fn shown(name: &str, address: SocketAddr) -> String {
 mod tests {
     use super::*;
 
-    /// `name@port`, separated by blanks.
+    /// Parses `name@port` entries, separated by blanks.
     fn listeners(text: &str) -> Vec<(SocketAddr, &str)> {
         text.split_whitespace()
             .map(|listener| {
@@ -274,12 +278,12 @@ mod tests {
             ("", "a@80", vec![None]),
             ("a@80", "a@80", vec![Some(0)]),
             ("a@80 b@81", "b@81 a@80", vec![Some(1), Some(0)]),
-            // Another name, another address; names that change places.
+            // Another name, another address, and names that are swapped.
             ("a@80", "b@80", vec![Some(0)]),
             ("a@80", "a@81", vec![None]),
             ("a@80 b@81", "b@80 a@81", vec![Some(0), Some(1)]),
             ("a@80 b@81", "b@81", vec![Some(1)]),
-            // Port 0: names first, then the order.
+            // With port 0, names decide first, then the order.
             ("a@0 b@0", "b@0 a@0", vec![Some(1), Some(0)]),
             ("a@0 b@0", "c@0 a@0", vec![Some(1), Some(0)]),
             ("a@0 b@0", "c@0 d@0 e@0", vec![Some(0), Some(1), None]),

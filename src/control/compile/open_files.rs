@@ -1,17 +1,18 @@
-//! How many files the process may have open, and how many its configuration needs.
+//! The limit of open files, and the number that a configuration needs.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::ListenerLimits;
 use crate::control::compile::generation::Generation;
 
-/// What the process opens besides connections: its streams, logs and event queues, and 64 connections to the admin listener.
+/// The descriptors of the process besides connections: its streams, logs and event queues, and 64 connections to the
+/// admin listener.
 const OWN: u64 = 128;
 
-/// What a worker opens besides its connections and listening sockets.
+/// The descriptors of a worker besides its connections and listening sockets.
 const OWN_PER_WORKER: u64 = 4;
 
-/// File descriptors that a configuration needs when all of its limits are reached.
+/// The file descriptors that a configuration needs when all of its limits are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OpenFiles {
     /// The sum of `limits.connections` over all listeners; a listener without a limit counts as none.
@@ -19,12 +20,12 @@ pub(crate) struct OpenFiles {
     /// The sum of `pool.max_connections` over all endpoints.
     upstreams: u64,
     own: u64,
-    /// Whether a listener has another limit than the default one.
+    /// True if a listener has a limit other than the default.
     is_chosen: bool,
 }
 
 impl OpenFiles {
-    /// What `generation` needs with this many workers. A name that is not resolved yet counts as one address.
+    /// Returns what `generation` needs with this many workers. A name that is not resolved yet counts as one address.
     pub(crate) fn of(generation: &Generation, workers: usize) -> Self {
         let default = ListenerLimits::default().connections.on();
         let limits: Vec<_> =
@@ -47,8 +48,8 @@ impl OpenFiles {
         self.clients.saturating_add(self.upstreams).saturating_add(self.own)
     }
 
-    /// Logs that the process may open fewer files than these, unless that was said of `before` already: at WARN where the file asks
-    /// for so many connections, and at INFO where it leaves them to the defaults.
+    /// Logs that the process may open fewer files than this, unless the same was logged for `before`. The level is WARN
+    /// if the file specifies so many connections, and INFO if they are defaults.
     pub(crate) fn tell_if_too_many(self, before: Option<Self>) {
         let Some(limit) = getrlimit(Resource::Nofile).current else { return };
         let needed = self.needed();
@@ -70,11 +71,11 @@ impl OpenFiles {
     }
 }
 
-/// Raises the limit of open files to the highest that this user may have: the soft limit is often 1024, for the sake of programs
+/// Raises the limit of open files to the maximum for this user. The soft limit is often 1024 for the sake of programs
 /// that use select(2).
 pub(crate) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // None is no limit.
+    // `None` is no limit.
     let is_lower = match (current, maximum) {
         (Some(current), Some(maximum)) => current < maximum,
         (current, None) => current.is_some(),

@@ -1,4 +1,4 @@
-//! What a new snapshot takes over from the one before it.
+//! The parts of a snapshot that the next one takes over.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use crate::observe::rate_limited_warning::OccasionalByReason;
 use crate::snapshot::{Owner, Route, Snapshot};
 use crate::upstream::Targets;
 
-/// The snapshot that serves, by what a new one looks for in it.
+/// The active snapshot, indexed for the build of the next one.
 #[derive(Default)]
 pub(crate) struct Previous<'a> {
     snapshot: Option<&'a Snapshot>,
     routes: HashMap<&'a str, &'a Arc<Route>>,
     targets: HashMap<&'a Owner, &'a Arc<Targets>>,
-    /// Targets of owners that are gone, by their URLs: whoever has the same ones under another name takes them over. Of
-    /// several, in the order of the file, so that routes which are renamed together keep their own.
+    /// Targets of removed owners by their URLs. A new owner with the same URLs takes them over. Several are kept in the
+    /// order of the file, so that routes which are renamed together keep their own.
     by_urls: HashMap<Vec<String>, VecDeque<&'a Arc<Targets>>>,
 }
 
 impl<'a> Previous<'a> {
-    /// What there is to take over for `config`.
+    /// Indexes what a snapshot for `config` can take over.
     pub(crate) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
         let owners: HashSet<Owner> = config.routes.iter().filter_map(owner_of).collect();
         let mut previous = Self {
@@ -41,17 +41,17 @@ impl<'a> Previous<'a> {
         previous
     }
 
-    /// The counts of a route of this name, and what holds its warnings back.
+    /// Returns the counters of the route of this name, and its rate limit of warnings.
     pub(crate) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
         self.routes.get(name).map(|route| (route.stats.clone(), route.warned.clone()))
     }
 
-    /// The same of the requests that no route takes.
+    /// Returns the same for requests that match no route.
     pub(crate) fn unrouted(&self) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
         self.snapshot.map(|snapshot| (snapshot.telemetry.unrouted.clone(), snapshot.telemetry.warned.clone()))
     }
 
-    /// The targets whose place those of `owner` take. Each is answered once.
+    /// Returns the targets that those of `owner` replace. Each is returned once.
     pub(crate) fn targets(&mut self, owner: &Owner, upstream: &Upstream) -> Option<&'a Arc<Targets>> {
         if let Some(targets) = self.targets.remove(owner) {
             return Some(targets);
@@ -64,7 +64,7 @@ impl<'a> Previous<'a> {
     }
 }
 
-/// Whose pools a route uses.
+/// Returns the owner of the pools that a route uses.
 pub(crate) fn owner_of(route: &crate::config::Route) -> Option<Owner> {
     match (route.upstream.as_ref()?, &route.pool) {
         (UpstreamChoice::Named(name), None) => Some(Owner::Upstream(name.clone())),

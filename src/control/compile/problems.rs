@@ -1,4 +1,4 @@
-//! Problems of a configuration that only its build shows, as errors at their places in the file.
+//! Problems of a configuration that only its build detects, as errors at their places in the file.
 
 use crate::config::Segment;
 use crate::control::compile::snapshot::Builder;
@@ -6,7 +6,7 @@ use crate::filter::proxy_wasm::PluginError;
 use crate::net::tls::TlsError;
 
 impl Builder<'_> {
-    /// Notes the problems at `path`, which show variables as written; returns `None` if there are any.
+    /// Adds the problems at `path` to the errors, with variables as written. Returns `None` if there are any.
     pub(crate) fn check<T, E: std::fmt::Display>(
         &mut self,
         path: &[Segment],
@@ -17,8 +17,8 @@ impl Builder<'_> {
         result.map_err(|problems| self.errors.extend(problems.iter().map(error))).ok()
     }
 
-    /// As [`Builder::check`], for the endpoints of an upstream. A file that was tried is named in full, even if a variable names
-    /// it: an operator has to find it.
+    /// Like [`Builder::check`], for the endpoints of an upstream. The name of a file that was tried is shown in full
+    /// even if it comes from a variable, because an operator has to find the file.
     pub(crate) fn check_targets<T>(
         &mut self,
         path: &[Segment],
@@ -32,9 +32,9 @@ impl Builder<'_> {
         result.map_err(|problems| self.errors.extend(problems.iter().map(error))).ok()
     }
 
-    /// Notes why the plugin of a filter cannot be used. `list` is the list that uses it, which may have a configuration for it.
-    /// A plugin may say anything that it was given, so that all of its variables are shown as written; a file that cannot be read
-    /// is named in full.
+    /// Adds the error of a filter's plugin. `list` is the list that uses it, which may hold a configuration for it. A
+    /// plugin's message may contain anything that the plugin was given, so all of its variables are shown as written.
+    /// The name of an unreadable file is shown in full.
     pub(crate) fn plugin_error(&mut self, place: &[Segment], list: &[Segment], problem: &PluginError) {
         let source = &self.loaded.source;
         let filter = place.split_last().map_or(place, |(_, filter)| filter);

@@ -1,7 +1,8 @@
-//! Redirects that lead to themselves: a client that follows one comes back to its route until it gives up.
+//! Redirects that lead to themselves: a client that follows one returns to the same route until it gives up.
 //!
-//! They are found by following sample requests. Only what is certain counts. A location that names another host than the request
-//! may lead to another server. One without a port may lead to any listener of its scheme, because ports are often mapped.
+//! They are found by following sample requests. Only certain loops are reported. A location with another host than the
+//! request's may lead to another server. A location without a port may lead to any listener of its scheme, because
+//! ports are often mapped.
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
@@ -13,10 +14,10 @@ use crate::http::path::{EncodedSlash, normalise};
 use crate::router::{PathPattern, RequestLine};
 use crate::snapshot::{Action, Snapshot};
 
-/// The number of loops that are named; more of them are a number.
+/// The number of loops that are listed; the rest is a number.
 const SHOWN_MAX: usize = 20;
 
-/// The segments that samples have below a prefix. A more specific route may be for the first one.
+/// The segments that samples have below a prefix. A more specific route may match the first one.
 const BELOW: [&str; 2] = ["", "x"];
 
 /// Returns a sentence for each route whose redirect leads back to it, a bounded number of them.
@@ -81,7 +82,7 @@ impl Redirecting<'_> {
     /// Returns the position of the listener on which the route redirects a request to itself.
     fn find_loop(&self) -> Option<usize> {
         let redirect = self.route.redirect.as_ref()?;
-        // Proxies and browsers may write other header fields into the next request.
+        // Proxies and browsers may send other header fields with the next request.
         if !self.route.matches.headers.is_empty() {
             return None;
         }
@@ -132,7 +133,7 @@ impl Redirecting<'_> {
         Some(if tls.is_some() { Scheme::Https } else { Scheme::Http })
     }
 
-    /// Returns the location that the route sends a client to; `None` for a request that another route gets.
+    /// Returns the location that the route sends a client to, or `None` if another route gets the request.
     fn location(&self, request: &Request) -> Option<HeaderValue> {
         let (path, query) = (request.path.as_str(), request.query.as_deref());
         let host = parse_authority(&request.authority)?.host;
@@ -140,7 +141,7 @@ impl Redirecting<'_> {
         let headers = &Fields::default();
         let line = RequestLine { listener, host, path, query, method: &request.method, headers };
         let found = self.snapshot.router.find(&line).filter(|found| *found.value.name == *self.name)?;
-        // A filter may respond itself.
+        // A filter may respond instead.
         let Action::Redirect(redirect) = &found.value.action else { return None };
         if found.value.filters.is_some() {
             return None;
@@ -150,7 +151,7 @@ impl Redirecting<'_> {
         response.headers.get(header::LOCATION).cloned()
     }
 
-    /// Returns the next request of a client, on each listener that it may come to.
+    /// Returns the client's next request on each listener that may receive it.
     fn followed(
         &self,
         request: &Request,
@@ -181,8 +182,8 @@ impl Redirecting<'_> {
         Some(listeners.map(|listener| Request { listener, ..next.clone() }).collect())
     }
 
-    /// Returns the listeners that a client may come to. A port that is written is a listener's own. Any other is the scheme's: if
-    /// no listener has that one, it may be mapped to each.
+    /// Returns the listeners that a client may reach. An explicit port is a listener's own. Otherwise the port is the
+    /// scheme's default, and if no listener has that one, it may be mapped to any of them.
     fn listeners(&self, scheme: Scheme, port: Option<u16>) -> Vec<usize> {
         let listeners = self.loaded.config.listeners.iter().map(|listener| listener.socket_address().port());
         let of_scheme: Vec<(usize, u16)> =

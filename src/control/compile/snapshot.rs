@@ -1,4 +1,4 @@
-//! From the configuration as written to a [`Snapshot`], or to everything that is wrong with it.
+//! The compilation of a configuration to a [`Snapshot`], or to all of its errors.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -30,14 +30,14 @@ use crate::snapshot::{
 };
 use crate::upstream::{Targets, WorkerChannels};
 
-/// The interval at which the log says that a route refuses requests.
+/// The minimum interval between two warnings that a route refuses requests.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// The surroundings in which a snapshot is built.
+/// The inputs of a snapshot's build besides the configuration.
 pub(crate) struct Environment<'a> {
     /// A mailbox for each worker.
     pub(crate) channels: &'a WorkerChannels,
-    /// The snapshot that serves now. The new one takes over what did not change.
+    /// The active snapshot. The new one takes over what did not change.
     pub(crate) previous: Option<&'a Snapshot>,
     /// The files that the configuration names.
     pub(crate) files: &'a Files,
@@ -46,11 +46,11 @@ pub(crate) struct Environment<'a> {
 }
 
 impl Snapshot {
-    /// Checks and compiles a configuration. Nothing that runs is touched: what a change means for it is in the
-    /// handover.
+    /// Checks and compiles a configuration. Nothing that runs is touched: the effects of a change are in the commit
+    /// plan.
     ///
     /// # Errors
-    /// Everything that is wrong with it and that the file alone did not show, each at its place.
+    /// Returns all errors that the file alone did not show, each at its place.
     pub(crate) fn build(
         loaded: &Loaded,
         environment: &Environment<'_>,
@@ -127,7 +127,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) loaded: &'a Loaded,
     environment: &'a Environment<'a>,
     previous: Previous<'a>,
-    /// Upstreams that were built already: their position among all.
+    /// The positions in `upstreams` of those that were built already.
     positions: HashMap<Owner, usize>,
     upstreams: Vec<NamedUpstream>,
     warm: Vec<KeptWarm>,
@@ -186,7 +186,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The filters of a route, in its order.
+    /// Builds the filters of a route, in its order.
     fn filters(&mut self, index: usize, route: &config::Route) -> Option<Vec<Arc<dyn Filter>>> {
         let mut filters: Vec<Arc<dyn Filter>> = Vec::new();
         let mut complete = true;
@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
         complete.then_some(filters)
     }
 
-    /// The upstreams that plugins may call: all that have a name, whether or not a route uses them.
+    /// Returns the upstreams that plugins may call: all that have a name, whether or not a route uses them.
     fn callable_upstreams(&mut self) -> CallableUpstreams {
         let config = self.config();
         if self.plugins.is_empty() {
@@ -233,7 +233,7 @@ impl<'a> Builder<'a> {
         callable_upstreams.collect()
     }
 
-    /// Looks at what is declared and not used: its files must be in order, too.
+    /// Checks declarations that are not used, because their files must be valid too.
     fn check_unused(&mut self) {
         let config = self.config();
         for (settings, place) in config.unused_filters() {
@@ -243,7 +243,7 @@ impl<'a> Builder<'a> {
         }
         let (channels, files) = (self.environment.channels, self.environment.files);
         for (name, upstream) in config.unrouted_upstreams() {
-            // Plugins may call it: then it is built, or its errors are known.
+            // If there are plugins, they may call it. Then it is built already, or its errors are known.
             if self.plugins.is_empty() {
                 let (pool, _) = config.settings_of_upstream(upstream);
                 let targets = Targets::build(upstream, &pool, channels, None, files);
@@ -300,14 +300,14 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Returns how requests keep their bodies, if a second try can ask for them.
+    /// Returns the settings for keeping request bodies, if a second try can need them.
     fn keeping(&self, retry: &RetrySettings) -> Option<Keeping> {
-        let is_asked_for = retry.on_stale && retry.attempts > 0;
-        let body_bytes_max = retry.keep_body.filter(|_| is_asked_for)?;
+        let is_needed = retry.on_stale && retry.attempts > 0;
+        let body_bytes_max = retry.keep_body.filter(|_| is_needed)?;
         Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
     }
 
-    /// The upstream of a route: its own, or one that is shared by all the routes which name it and set no pool.
+    /// Returns the upstream of a route: its own, or the one shared by all routes that name it and set no pool.
     fn targets(
         &mut self,
         base: &[Segment],
@@ -334,7 +334,7 @@ impl<'a> Builder<'a> {
         self.upstreams.get_mut(*self.positions.get(owner)?)
     }
 
-    /// An upstream that nobody has asked for yet. `connect` is for the connections that are kept warm.
+    /// Builds an upstream that has not been built yet. `connect` is the time limit for connections that are kept warm.
     fn build_targets(
         &mut self,
         place: &[Segment],
@@ -363,7 +363,8 @@ impl<'a> Builder<'a> {
         Some(targets)
     }
 
-    /// The name in logs and metrics. A route with a pool of its own may be called as an upstream is that others share.
+    /// Returns the name for logs and metrics. A route with a pool of its own may have the same name as a shared
+    /// upstream.
     fn display_name(&self, owner: &Owner) -> String {
         match owner {
             Owner::Route(name) if self.config().upstreams.contains_key(name) => format!("{name} (route)"),
@@ -377,7 +378,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Returns the match of a route for a router in which listeners have numbers of the caller's.
+/// Returns the match of a route. `number` maps a listener's name to its number in the router.
 pub(crate) fn route_match(
     config: &Config,
     route: &config::Route,
@@ -406,7 +407,7 @@ fn encoded_slash(written: config::EncodedSlash) -> EncodedSlash {
     }
 }
 
-/// Returns the path of a route's match for a router.
+/// Returns the path of a route's match as a pattern for the router.
 pub(crate) fn path_pattern(matches: &config::Match) -> PathPattern {
     match matches.path_match() {
         PathMatch::Any => PathPattern::Any,

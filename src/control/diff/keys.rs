@@ -1,14 +1,14 @@
-//! Which keys of two parts of a configuration differ.
+//! The keys in which two parts of a configuration differ.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// The paths of the keys that differ, such as `pool.max_idle`: never their values, which may be secret. A list counts as
-/// one value.
+/// Returns the paths of the keys that differ, such as `pool.max_idle`. Values are never included, because they may be
+/// secret. A list counts as one value.
 #[must_use]
 pub(crate) fn differing_keys<T: Serialize>(before: &T, after: &T) -> Vec<String> {
     let mut keys = Vec::new();
-    // What was read from YAML can be written.
+    // Values that were read from YAML can be serialised.
     if let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) {
         collect("", &before, &after, &mut keys);
     }

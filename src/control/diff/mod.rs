@@ -1,4 +1,4 @@
-//! What one configuration changes against another: for the log, for the admin listener, and for `gateway check --diff`.
+//! The changes from one configuration to another: for the log, for the admin listener, and for `gateway check --diff`.
 
 mod keys;
 
@@ -14,43 +14,43 @@ use crate::config::load::files::Fingerprint;
 use crate::config::values::printable::printable;
 use crate::config::{Config, Route};
 
-/// Names that a line of the log shows of each kind; more of them are a number.
+/// The number of names of each kind that a log line shows; the rest is a number.
 const NAMED_MAX: usize = 5;
 
-/// What differs, by what it concerns. Names are those that logs and metrics show.
+/// The changes by kind. Names are those of logs and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Changes {
     /// Addresses that accept connections.
     pub(crate) listeners: Section,
     /// Routes, by name.
     pub(crate) routes: Section,
-    /// Filters that have a name, as the file has them.
+    /// Named filters, as in the file.
     pub(crate) filters: Section,
     /// Pools of upstream connections, by route or upstream, and endpoint.
     pub(crate) pools: Section,
-    /// Keys of the file that belong to none of these, such as `trusted_proxies`.
+    /// Keys of the file outside of these sections, such as `trusted_proxies`.
     pub(crate) settings: Vec<String>,
 }
 
-/// What differs of one kind.
+/// The changes of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Section {
-    /// New ones.
+    /// The names of new entries.
     pub(crate) added: Vec<String>,
-    /// Those that go on with other settings.
+    /// Entries that continue with other settings.
     pub(crate) changed: Vec<Change>,
-    /// Those that are no more: they end what they have begun.
+    /// The names of removed entries, which finish the requests that they have begun.
     pub(crate) drained: Vec<String>,
-    /// How many are as they were.
+    /// The number of unchanged entries.
     pub(crate) kept: usize,
 }
 
-/// Something that goes on with other settings.
+/// An entry that continues with other settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
-    /// Its name.
+    /// The name in logs and metrics.
     pub(crate) name: String,
-    /// The keys that differ, as paths below it.
+    /// The paths below it of the keys that differ.
     pub(crate) keys: Vec<String>,
 }
 
@@ -62,11 +62,11 @@ impl Changes {
             ("filters", &self.filters),
             ("pools", &self.pools),
         ];
-        // Who has no filters need not hear of them.
+        // Leave the filters section out when there are no filters.
         sections.into_iter().filter(|(title, section)| *title != "filters" || **section != Section::default())
     }
 
-    /// All of it, a line each, for people.
+    /// Returns the changes with a line each, for people.
     #[must_use]
     pub(crate) fn listed(&self) -> String {
         let mut text = String::new();
@@ -86,7 +86,7 @@ impl Changes {
     }
 }
 
-/// One line, with as many names as one can read there.
+/// Writes one line, with as many names as are readable there.
 impl Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<String> = Vec::new();
@@ -119,8 +119,8 @@ impl Section {
         self.added.is_empty() && self.changed.is_empty() && self.drained.is_empty()
     }
 
-    /// Compares what was with what is to be, both as `(identity, name, …)`: `differing` answers the keys in which two
-    /// of the same identity differ.
+    /// Compares two lists of `(identity, name, value)`. `differing` returns the keys in which two values of the same
+    /// identity differ.
     pub(crate) fn between<K: Eq + Hash, T>(
         before: impl IntoIterator<Item = (K, String, T)>,
         after: impl IntoIterator<Item = (K, String, T)>,
@@ -143,7 +143,7 @@ impl Section {
                 }
             }
         }
-        // In the order of the file.
+        // Removed entries are in the order of the file.
         let gone = before.iter().filter(|(key, ..)| unmatched.contains_key(key));
         section.drained = gone.map(|(_, name, _)| name.clone()).collect();
         section
@@ -156,24 +156,24 @@ impl Display for Change {
     }
 }
 
-/// The files of two configurations, by what was in them.
+/// The contents of the files of two configurations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contents<'a> {
-    /// What was read for the one that serves.
+    /// The files that were read for the active configuration.
     pub(crate) before: &'a Fingerprint,
-    /// What was read for the one that is to serve.
+    /// The files that were read for the next configuration.
     pub(crate) after: &'a Fingerprint,
 }
 
 impl Contents<'_> {
-    /// Whether a file that both have read is another one. Which files they name is for their keys to say.
+    /// Returns true if a file that both have read has another content. Different paths are differences of their keys.
     fn differ(self, path: &Path) -> bool {
         let marks = self.before.mark(path).zip(self.after.mark(path));
         marks.is_some_and(|(before, after)| before != after)
     }
 }
 
-/// The routes of two configurations.
+/// Returns the changes of the routes.
 #[must_use]
 pub(crate) fn routes(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_routes = before.routes.iter().map(|route| (route.name(), route.name(), route));
@@ -183,7 +183,7 @@ pub(crate) fn routes(before: &Config, after: &Config, contents: Contents<'_>) ->
         if was != is {
             return differing_keys(was, is);
         }
-        // What a route inherits may change while it says the same.
+        // Inherited settings may change while the route itself is the same.
         if !same_heritage && !inherit_the_same((before, was), (after, is)) {
             return vec!["inherited settings".to_owned()];
         }
@@ -192,20 +192,21 @@ pub(crate) fn routes(before: &Config, after: &Config, contents: Contents<'_>) ->
     })
 }
 
-/// Filters with a name are left out: what changes about them is told once, and not for each route that has them.
+/// Returns true if two routes inherit the same settings. Named filters are ignored: their changes are reported once,
+/// and not for each route that uses them.
 fn inherit_the_same((before, was): (&Config, &Route), (after, is): (&Config, &Route)) -> bool {
     before.settings_of(was) == after.settings_of(is)
         && before.filters_written(was) == after.filters_written(is)
 }
 
-/// The filters of two configurations, by name.
+/// Returns the changes of the named filters.
 #[must_use]
 pub(crate) fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_filters = before.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
     let after_filters = after.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
     Section::between(before_filters, after_filters, |was, is| {
         let mut keys = differing_keys(was, is);
-        // Its keys are the plugin's own and may be secret, as in a mapping from an API key to its owner.
+        // The keys below `config` are the plugin's own and may be secret, as in a mapping from API keys to owners.
         for key in &mut keys {
             if key.starts_with("config.") {
                 "config".clone_into(key);
@@ -219,7 +220,7 @@ pub(crate) fn filters(before: &Config, after: &Config, contents: Contents<'_>) -
     })
 }
 
-/// The keys of two configurations that are neither listeners nor routes nor filters nor upstreams.
+/// Returns the keys that differ outside of listeners, routes, filters and upstreams.
 #[must_use]
 pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
     let differs = [
@@ -263,7 +264,7 @@ mod tests {
 
     const DEFAULTS: &str = "defaults: { filters: [a] }";
 
-    /// The files of one load, with what is in them.
+    /// Returns the fingerprint of files with these contents.
     fn contents(files: &[(&str, &str)]) -> Fingerprint {
         let load = crate::config::load::files::Files::new();
         files.iter().for_each(|(path, content)| load.give(Path::new(path), content.as_bytes()));
@@ -327,7 +328,7 @@ mod tests {
         let mut other_defaults = before.clone();
         other_defaults.defaults.filters = None;
         assert_eq!(shown(&other_defaults), ["inherits: inherited settings"]);
-        // That is told once, of the filter.
+        // The change is reported once, for the filter.
         assert!(shown(&config("a: { wasm: a, on_error: open }, b: { wasm: b }", routes_of)).is_empty());
     }
 

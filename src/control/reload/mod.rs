@@ -1,8 +1,8 @@
-//! Reloading: what brings one about, and what it does.
+//! Reloading: its triggers and its steps.
 //!
-//! Everything that can fail comes first and touches nothing that runs: reading, checking, building beside what serves,
-//! binding new listeners, looking new names up. What is left is done at once and cannot fail: one pointer is swapped, and
-//! what has changed is told to those whom it concerns.
+//! Everything that can fail comes first and touches nothing that runs: reading, checking, building beside the active
+//! generation, binding new listeners, resolving new names. The rest happens at once and cannot fail: one pointer is
+//! swapped, and the parts that the change concerns are notified.
 
 mod retired;
 mod sockets;
@@ -33,24 +33,24 @@ use crate::observe::access_log::AccessLog;
 use crate::snapshot::Snapshot;
 use crate::upstream::WorkerChannels;
 
-/// How often what older snapshots have left behind is looked at.
+/// The interval at which remains of older snapshots are released.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// After how long a reload is tried again that failed for a reason outside of the files.
+/// The delay before retrying a reload that failed for a reason outside of the files.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How long named files may be in disorder before the log says so: whoever renews a certificate writes it and its key one after
-/// the other, or removes both first.
+/// The time for which named files may be inconsistent before an error is logged: a renewal of a certificate writes it
+/// and its key one after the other, or removes both first.
 const RENEWAL: Duration = Duration::from_secs(2);
 
-/// How long a renewal may go on, if files keep changing.
+/// The maximum time of a renewal while files keep changing.
 const RENEWAL_MAX: Duration = Duration::from_secs(10);
 
-/// How long reading the files and building from them may take: ten thousand routes take a fifth of a second, and a module of
-/// 25 MiB some twenty seconds of CPU time to compile, with what the workers leave.
+/// The time limit for reading the files and building from them. Ten thousand routes take a fifth of a second. A module
+/// of 25 MiB takes some twenty seconds of CPU time to compile, and competes with the workers for it.
 const READING_LIMIT: Duration = Duration::from_secs(120);
 
-/// Keeps what serves as the files on disk have it.
+/// The reloader, which keeps the active generation equal to the files on disk.
 pub(crate) struct Reloader {
     file: PathBuf,
     channels: WorkerChannels,
@@ -58,20 +58,20 @@ pub(crate) struct Reloader {
     watcher: BackgroundWatcher,
     hangup: Signal,
     requests: mpsc::Receiver<ReloadRequest>,
-    /// The files as they were when they were last read, for good or for bad.
+    /// The files as they were last read, with or without errors.
     seen: Fingerprint,
-    /// When to try again what failed for a reason outside of the files.
+    /// The time of the next try after a failure for a reason outside of the files.
     retry_at: Option<Instant>,
-    /// The first change of what may be a renewal of named files.
+    /// The time of the first change of a possible renewal of named files.
     renewing_since: Option<Instant>,
-    /// Held by whoever reads files.
+    /// A token that each thread holds while it reads files.
     reading: Arc<()>,
 }
 
-/// What there is one of while the process serves.
+/// The parts of the process that exist once while it serves.
 pub(crate) struct Process {
     pub(crate) workers: Workers,
-    /// What the workers see.
+    /// The snapshot that the workers load.
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) status: Arc<Status>,
     pub(crate) old: Arc<RetiredSnapshots>,
@@ -79,28 +79,28 @@ pub(crate) struct Process {
     pub(crate) manager: Arc<ServiceManager>,
 }
 
-/// A next generation with its sockets, which are bound.
+/// The next generation with its sockets, which are bound.
 struct Ready {
     built: Built,
     sockets: Sockets,
 }
 
-/// Why the files are read.
+/// The reason for which the files are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    /// They have changed.
+    /// The files have changed.
     Changed,
-    /// Somebody asks for it.
+    /// An operator requests it.
     Asked,
-    /// What was in the way may be gone.
+    /// The obstacle of an earlier try may be gone.
     Retry,
 }
 
-/// What is in the way of the next generation.
+/// The obstacle that prevents the next generation.
 enum Obstacle {
-    /// Something in the files: until they change, nothing will become of it.
+    /// An error in the files. It remains until they change.
     Files(Refused),
-    /// Something outside of them, such as an address that is taken, and the files as far as they were read.
+    /// An obstacle outside of the files, such as an address that is taken, and the files as far as they were read.
     Elsewhere(ConfigErrors, Option<Fingerprint>),
 }
 
@@ -113,20 +113,20 @@ impl Obstacle {
     }
 }
 
-/// What came of an attempt.
+/// The outcome of a reload.
 enum Outcome {
-    /// The files are what serves already.
+    /// The files match the active generation already.
     Unchanged,
-    /// They serve now.
+    /// The files are active now.
     Live,
     Refused(String),
 }
 
 impl Reloader {
-    /// Watches the files of the generation that serves.
+    /// Creates a reloader that watches the files of the active generation.
     ///
     /// # Errors
-    /// The operating system has no thread to give for that.
+    /// Returns an error if the operating system cannot provide a thread for that.
     pub(crate) fn new(
         file: PathBuf,
         channels: WorkerChannels,
@@ -175,7 +175,7 @@ impl Reloader {
                 }
                 Some(request) = self.requests.recv() => {
                     let outcome = self.reload(Reason::Asked, announce).await;
-                    // Who asked may be gone.
+                    // The client may be gone.
                     drop(request.send(self.answer(outcome)));
                 }
                 () = retry => drop(self.reload(Reason::Retry, announce).await),
@@ -184,8 +184,8 @@ impl Reloader {
         }
     }
 
-    /// Reloads, and notifies the service manager of the begin and the end. A retry is no state of its own: there may be one every
-    /// few seconds until an address is free.
+    /// Reloads, and notifies the service manager of the begin and the end. A retry is not reported as a state of its
+    /// own: until an address is free, there may be one every few seconds.
     async fn reload(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
         if reason != Reason::Retry {
             self.running.manager.reloading();
@@ -200,7 +200,7 @@ impl Reloader {
         outcome
     }
 
-    /// Makes what is on disk serve, if it is good and differs from what does.
+    /// Activates the files on disk, if they are valid and differ from the active generation.
     async fn load_and_swap(&mut self, reason: Reason, announce: &mut impl FnMut(&str)) -> Outcome {
         let began = Instant::now();
         let retry_at = self.retry_at.take();
@@ -214,13 +214,13 @@ impl Reloader {
         }
         let prepared = self.prepare(&generation).await;
         if reason == Reason::Changed && self.watcher.is_writing() {
-            // What was read may be half of what is to come. The watcher reports the end of the writing; should the files then be
-            // as they were seen last, only the retry is left.
+            // The files may have been read half written. The watcher reports the end of the writing. If the files are
+            // then as they were last seen, only the retry is left.
             self.retry_at = retry_at;
             return Outcome::Unchanged;
         }
         let started = match prepared {
-            // Put back since it was found to differ.
+            // The files were restored after they had been found to differ.
             Ok(ready) if ready.built.files == generation.files => {
                 self.seen = ready.built.files;
                 self.renewing_since = None;
@@ -258,13 +258,13 @@ impl Reloader {
                 self.refuse(&errors, reason)
             }
         };
-        // Those of what serves, too: whoever puts them back as they were wants that to be noticed.
+        // Also watch the active generation's files, so that reverting an edit is noticed.
         let serving = self.running.status.generation();
         self.watcher.watch(self.seen.paths().chain(serving.files.paths()).map(Path::to_owned).collect());
         outcome
     }
 
-    /// Returns true if only files that the configuration names have changed, and not for long: what is wrong with them may be that
+    /// Returns true if only files that the configuration names have changed, and only recently: the error may be that
     /// they are half renewed.
     fn may_be_renewal(&mut self, reason: Reason, files: &Fingerprint, serving: &Generation) -> bool {
         if reason != Reason::Changed || files.mark(&self.file) != serving.files.mark(&self.file) {
@@ -273,18 +273,18 @@ impl Reloader {
         self.renewing_since.get_or_insert_with(Instant::now).elapsed() < RENEWAL_MAX
     }
 
-    /// What runs on when nothing is reloaded any more.
+    /// Returns the parts of the process that continue to run when reloading ends.
     pub(crate) fn into_running(self) -> Process {
         self.running
     }
 
-    /// What the same files are now; `None` where the file system does not answer.
+    /// Reads the same files again. Returns `None` if the file system does not respond.
     async fn read_again(&self, files: &Fingerprint) -> Option<Fingerprint> {
         let files = files.clone();
         self.run_blocking(move || files.again()).await.ok()
     }
 
-    /// Builds, resolves and binds: nearly all that can fail. It leaves nothing behind when its result is dropped.
+    /// Builds, resolves and binds: nearly everything that can fail. Dropping the result leaves nothing behind.
     async fn prepare(&self, running: &Arc<Generation>) -> Result<Ready, Obstacle> {
         let (file, channels, before) = (self.file.clone(), self.channels.clone(), running.clone());
         let build = move || Next::build(Purpose::Serve, &file, &Files::new(), |_| channels, Some(&before));
@@ -302,8 +302,8 @@ impl Reloader {
         Ok(Ready { built, sockets })
     }
 
-    /// Starts the filters, and then lets clients in at the new sockets: a start of filters may take long, and a client that
-    /// connects before it would wait for that.
+    /// Starts the filters, and then begins to listen on the new sockets. Starting filters may take long, and a client
+    /// that connects earlier would have to wait for it.
     async fn start(&self, ready: Ready) -> Result<Ready, Obstacle> {
         let Ready { built, sockets } = &ready;
         let workers = &self.running.workers;
@@ -316,8 +316,8 @@ impl Reloader {
         Ok(ready)
     }
 
-    /// Does work on a thread of its own, so that the admin listener and DNS go on meanwhile, and a file system that
-    /// does not answer holds up nobody. One piece of work at a time.
+    /// Runs work on a thread of its own, so that the admin listener and DNS continue meanwhile, and a file system that
+    /// does not respond delays nothing else. Returns an error while earlier work is still running.
     async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -331,11 +331,11 @@ impl Reloader {
         let work = move || {
             let result = work();
             drop(mine);
-            // Whoever waits for it may be gone.
+            // The receiver may be gone.
             drop(done.send(result));
         };
         let started = std::thread::Builder::new().name("reload".to_owned()).spawn(work);
-        started.map_err(|error| cannot(&format!("no thread to be had: {error}")))?;
+        started.map_err(|error| cannot(&format!("no thread is available: {error}")))?;
         match timeout(READING_LIMIT, working).await {
             Ok(result) => {
                 result.map_err(|_panicked| cannot("internal error: the thread that reads the files panicked"))
@@ -347,7 +347,7 @@ impl Reloader {
         }
     }
 
-    /// From here on, the next generation serves.
+    /// Activates the next generation.
     async fn commit(&mut self, ready: Ready, began: Instant, announce: &mut impl FnMut(&str)) {
         let Ready { built, sockets } = ready;
         let Built { loaded, files, snapshot, commit_plan, access_log, changes, .. } = built;
@@ -356,7 +356,7 @@ impl Reloader {
         let shutdown = &loaded.config.shutdown;
         snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
         let announcements = sockets.listeners.announcements(&loaded);
-        // Before anybody accepts at what may have been its address.
+        // Switch the admin listener before other listeners accept on what may have been its address.
         self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
         let summary = changes.to_string();
@@ -370,12 +370,12 @@ impl Reloader {
         let needed_before = OpenFiles::of(&self.running.status.generation(), workers);
         OpenFiles::of(&generation, workers).tell_if_too_many(Some(needed_before));
         let number = self.running.status.replace(generation, changes);
-        // Last, because a signal to stop may come while the workers are waited for: then the process ends as this
-        // generation says, and writes the last lines of its access log.
-        // First the admin listener's task has to run, to let go of an address that somebody may accept at.
+        // This comes last, because a signal to stop may arrive while the workers are awaited: the process then ends by
+        // the settings of this generation, and writes the last lines of its access log.
+        // First the admin listener's task has to run and release an address that a listener may take over.
         tokio::task::yield_now().await;
         if let Err(error) = self.running.workers.obey(worker_commands).await {
-            tracing::error!("not every worker listens everywhere: {error}");
+            tracing::error!("not every worker listens on all addresses: {error}");
         }
         announcements.iter().for_each(|line| announce(line));
         let took = began.elapsed();
@@ -390,7 +390,7 @@ impl Reloader {
         if is_news || reason != Reason::Retry {
             self.running.status.stats().reload_refused();
             tracing::error!(
-                "configuration refused; generation {generation} goes on serving\n{}",
+                "configuration refused; generation {generation} continues to serve\n{}",
                 text.trim_end()
             );
         }
@@ -424,7 +424,8 @@ impl Reloader {
     }
 }
 
-/// Reopens a log whose file was moved away, even if the configuration on disk turns out to be bad: a rotation must not depend on it.
+/// Reopens a log whose file was moved away. It does so even if the configuration on disk turns out to be invalid: a
+/// rotation must not depend on it.
 fn reopen(log: Option<&AccessLog>) {
     if let Some(Err(error)) = log.map(AccessLog::reopen) {
         tracing::error!("the access log cannot be reopened and stays in its old file: {error}");

@@ -1,4 +1,4 @@
-//! What reloads have left behind, as long as somebody uses it.
+//! The remains of earlier generations, for as long as they are in use.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,8 @@ use crate::snapshot::Snapshot;
 
 /// Snapshots that requests still hold, and pools that still have connections.
 ///
-/// To free a routing table takes a worker longer than a request may: so the last to hold a snapshot is always this.
+/// Freeing a routing table takes longer than a worker may block. This therefore always holds the last reference to a
+/// snapshot.
 #[derive(Default)]
 pub(crate) struct RetiredSnapshots(Mutex<Retired>);
 
@@ -20,14 +21,14 @@ struct Retired {
 }
 
 impl RetiredSnapshots {
-    /// Takes a snapshot in that serves no more, and the pools that went with it.
+    /// Adds a snapshot that no longer serves, and the pools that went with it.
     pub(crate) fn add(&self, snapshot: Arc<Snapshot>, pools: Vec<DrainingPool>) {
         let mut left = self.lock();
         left.snapshots.push(snapshot);
         left.pools.extend(pools);
     }
 
-    /// Lets go of what nobody else uses.
+    /// Releases everything that is no longer in use.
     pub(crate) fn sweep(&self) {
         let mut left = self.lock();
         let (used, unused): (Vec<_>, Vec<_>) =
@@ -38,23 +39,23 @@ impl RetiredSnapshots {
         drop(unused);
     }
 
-    /// The access logs that requests still write to, whichever they are by now.
+    /// Returns the access logs that requests of earlier generations may still write to.
     pub(crate) fn access_logs(&self) -> Vec<AccessLog> {
         self.lock().snapshots.iter().filter_map(|snapshot| snapshot.telemetry.access_log.clone()).collect()
     }
 
-    /// How many snapshots requests still hold, or held a moment ago.
+    /// Returns the number of snapshots that requests still hold, or held a moment ago.
     pub(crate) fn snapshots(&self) -> usize {
         self.lock().snapshots.len()
     }
 
-    /// Whether there is nothing left.
+    /// Returns true if nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
         let left = self.lock();
         left.snapshots.is_empty() && left.pools.is_empty()
     }
 
-    /// The pools that still have connections.
+    /// Returns reports of the pools that still have connections.
     pub(crate) fn pools(&self) -> Vec<PoolReport> {
         let left = self.lock();
         let draining = left.pools.iter().filter(|draining| !draining.endpoint.pool().is_drained());

@@ -1,5 +1,5 @@
-//! The sockets of a generation: bound before anything else is done, so that a taken port changes nothing, and listening only
-//! when somebody is about to accept.
+//! The sockets of a generation. They are bound before anything else is done, so that a taken port changes nothing, and
+//! they listen only once connections are about to be accepted.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,15 +16,14 @@ use crate::downstream::bind;
 use crate::downstream::bind::cannot_bind;
 use crate::path;
 
-/// What a generation listens on.
 pub(crate) struct Sockets {
     pub(crate) listeners: Bound,
     pub(crate) admin: AdminChange,
-    /// What this process lets go of, as an address that is new may be part of it.
+    /// The addresses that this process is releasing. A new address may overlap them.
     going: Vec<SocketAddr>,
 }
 
-/// What becomes of the admin listener.
+/// The change of the admin listener.
 pub(crate) enum AdminChange {
     Kept,
     Off,
@@ -32,11 +31,11 @@ pub(crate) enum AdminChange {
 }
 
 impl Sockets {
-    /// Binds what is new, for all workers; clients are refused until [`Sockets::listen`]. `held` is where the admin listener is
-    /// now.
+    /// Binds new sockets for all workers. Clients are refused until [`Sockets::listen`]. `held` is the present address
+    /// of the admin listener.
     ///
     /// # Errors
-    /// All addresses that cannot be had, each at its place in the file. Nothing is bound then.
+    /// Returns an error for each address that cannot be bound, at its place in the file. Nothing is bound then.
     pub(crate) fn bind(
         plan: Plan,
         loaded: &Loaded,
@@ -63,10 +62,11 @@ impl Sockets {
         }
     }
 
-    /// Lets clients in at what is new. They wait until somebody accepts.
+    /// Begins to listen on the new sockets. Clients then wait in the queue until they are accepted.
     ///
     /// # Errors
-    /// All addresses at which another program has begun to listen since they were bound, each at its place in the file.
+    /// Returns an error for each address at which another program has begun to listen since it was bound, at its place
+    /// in the file.
     pub(crate) fn listen(&self, loaded: &Loaded) -> Result<(), ConfigErrors> {
         let mut errors = Vec::new();
         if let (AdminChange::On(socket), Some(wanted)) = (&self.admin, loaded.config.admin.as_on()) {
@@ -102,15 +102,15 @@ fn bind_admin(
     Ok(sockets.into_iter().next().map_or(AdminChange::Off, AdminChange::On))
 }
 
-/// The admin listener, wherever it is at the time.
+/// The admin listener, whatever its address.
 pub(crate) struct AdminServer {
     state: Arc<AdminState>,
-    /// Its address, and what ends it when it is dropped.
+    /// Its address, and the sender that ends it when dropped.
     serving: Option<(SocketAddr, oneshot::Sender<()>)>,
 }
 
 impl AdminServer {
-    /// One that is nowhere yet.
+    /// Creates an admin listener without a socket.
     pub(crate) fn new(state: Arc<AdminState>) -> Self {
         Self { state, serving: None }
     }
@@ -119,8 +119,8 @@ impl AdminServer {
         self.serving.as_ref().map(|(address, _)| *address)
     }
 
-    /// Serves on another socket, or no more. The one before is closed as soon as its task runs, so that neither a client
-    /// of whoever has the address next nor a later reload finds it there.
+    /// Switches to another socket, or stops serving. The old socket is closed as soon as its task runs, so that neither
+    /// a client of the address's next owner nor a later reload finds it there.
     pub(crate) fn commit(&mut self, change: AdminChange, announce: &mut impl FnMut(&str)) {
         let next = match change {
             AdminChange::Kept => return,
@@ -131,7 +131,7 @@ impl AdminServer {
                     Some(serving)
                 }
                 Err(error) => {
-                    tracing::error!("the admin listener cannot be had: {error}");
+                    tracing::error!("the admin listener cannot start: {error}");
                     None
                 }
             },

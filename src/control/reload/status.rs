@@ -1,4 +1,4 @@
-//! What serves, and what came of the last attempt to change it, for whoever asks.
+//! The active generation and the outcome of the last reload, for operators.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,9 +18,9 @@ pub(crate) struct Status {
 
 #[derive(Default)]
 struct Last {
-    /// What the generation that serves has changed.
+    /// The changes that the active generation made.
     changes: Changes,
-    /// What is wrong with the files on disk, where they were refused.
+    /// The errors of the files on disk, if they were refused.
     errors: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Status {
         }
     }
 
-    /// What serves.
+    /// Returns the active generation.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
     }
@@ -42,14 +42,14 @@ impl Status {
         &self.stats
     }
 
-    /// A new generation serves. Answers its number.
+    /// Sets the active generation. Returns its number.
     pub(super) fn replace(&self, generation: Generation, changes: Changes) -> u64 {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { changes, errors: None };
         self.generation.store(Arc::new(generation));
         self.stats.next_generation()
     }
 
-    /// The files on disk are not what serves. Answers whether that is another reason than was known already.
+    /// Records that the files on disk were refused. Returns true if the errors are new.
     pub(super) fn refused(&self, errors: &str) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = last.errors.as_deref() != Some(errors);
@@ -57,13 +57,13 @@ impl Status {
         is_news
     }
 
-    /// The files on disk are what serves, after all.
+    /// Records that the files on disk match the active generation again.
     pub(super) fn back_in_sync(&self) {
         self.stats.back_in_sync();
         self.last.lock().unwrap_or_else(PoisonError::into_inner).errors = None;
     }
 
-    /// Returns a sentence for the service manager: the generation that serves, and why the files on disk do not.
+    /// Returns a sentence for the service manager: the active generation, and why the files on disk were refused.
     pub(crate) fn sentence(&self) -> String {
         let generation = self.stats.generation();
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,7 @@ impl Status {
         }
     }
 
-    /// All of it as JSON.
+    /// Returns the whole state as JSON.
     pub(crate) fn report(&self) -> Value {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         json!({

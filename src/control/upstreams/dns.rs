@@ -1,4 +1,4 @@
-//! Names of endpoints to socket addresses, on the control side: no request ever waits for DNS.
+//! Resolution of endpoint names to socket addresses, on the control plane: no request ever waits for DNS.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,19 +11,19 @@ use tokio::time::Instant;
 
 use crate::upstream::{Addresses, literal};
 
-/// How long a lookup may take.
+/// The time limit of a lookup.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lookups at the same time, each of which is a thread.
+/// The limit of concurrent lookups, each of which is a thread.
 static LOOKUPS: Semaphore = Semaphore::const_new(32);
 
 /// The pause after the first failure; each further one doubles it, up to the interval of lookups.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
-/// While lookups keep failing, this is the time between two warnings.
+/// The time between two warnings while lookups keep failing.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Why a name has no addresses.
+/// The reason why a name has no addresses.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum ResolveError {
@@ -32,7 +32,7 @@ pub(crate) enum ResolveError {
     Failed {
         /// The name.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         source: io::Error,
     },
     /// The resolver did not answer within [`LOOKUP_TIMEOUT`].
@@ -49,23 +49,23 @@ pub(crate) enum ResolveError {
     },
 }
 
-/// Returns what the resolver says, without the words that the standard library puts in front.
+/// Returns the resolver's error without the words that the standard library puts in front.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     reason.to_owned()
 }
 
-/// Looks up a name with the system's resolver (`/etc/hosts` and DNS): those of its addresses that this machine has a
-/// route to, or all where it has none. An IP address, in brackets or without, is itself.
+/// Resolves a name with the system's resolver (`/etc/hosts` and DNS). Returns those of its addresses that this machine
+/// has a route to, or all if it has a route to none. An IP address, with or without brackets, resolves to itself.
 ///
 /// # Errors
-/// Where there is no address within [`LOOKUP_TIMEOUT`].
+/// Returns an error if there is no address within [`LOOKUP_TIMEOUT`].
 pub(crate) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
     if let Some(ip) = literal(host) {
         return Ok(Arc::new([SocketAddr::new(ip, port)]));
     }
-    // The wait for others does not count. Nobody closes the semaphore.
+    // The wait for other lookups does not count. The semaphore is never closed.
     let _turn = LOOKUPS.acquire().await;
     let found = match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(found)) => routed(found.collect(), has_route),
@@ -75,18 +75,19 @@ pub(crate) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, Res
     set(found).ok_or_else(|| ResolveError::Empty { host: host.to_owned() })
 }
 
-/// The addresses that there is a route to. Where there is none to any, the network may be on its way: all.
+/// Returns the addresses that have a route, or all if none has: the network may not be up yet.
 fn routed(addresses: Vec<SocketAddr>, has_route: impl Fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
     let routed: Vec<SocketAddr> = addresses.iter().copied().filter(has_route).collect();
     if routed.is_empty() { addresses } else { routed }
 }
 
-/// Whether this machine has a route to an address: a dual-stack name should not send every other request of a machine
-/// with IPv4 alone to where it cannot go. Connecting a UDP socket asks for the route and sends nothing.
+/// Returns true if this machine has a route to an address: on a machine with IPv4 only, a dual-stack name must not send
+/// every other request where it cannot arrive. Connecting a UDP socket looks up the route and sends nothing.
 fn has_route(address: &SocketAddr) -> bool {
     let from: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // A machine without the family cannot bind; out of descriptors, it can neither, and then all are kept.
+    // A machine without the address family cannot bind. Without free descriptors it cannot either, and then all
+    // addresses are kept.
     let Ok(socket) = UdpSocket::bind((from, 0)) else { return false };
     let refused = socket.connect(address).err().map(|error| error.kind());
     !matches!(
@@ -101,13 +102,13 @@ fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
     if addresses.is_empty() { None } else { Some(addresses.into()) }
 }
 
-/// Looks `host` up at once and then every `interval`, and sends its addresses when they changed. Ends when no receiver is
-/// left.
+/// Resolves `host` at once and then every `interval`, and sends its addresses when they have changed. Ends when no
+/// receiver is left.
 ///
-/// Begin with what is known: an empty set, or the addresses from before a reload. A failure keeps the last good ones,
-/// however old, because an answer that was right a minute ago beats none; that is logged at WARN, the first at once. A name that
-/// was never resolved is logged once, at INFO: requests to it say the rest. Lookups are tried again after a second, then two, four …
-/// up to `interval`.
+/// The channel starts with the known addresses: an empty set, or those from before a reload. A failure keeps the last
+/// good ones, however old, because a result that was right a minute ago is better than none. Failures are logged at
+/// WARN, the first at once. A name that was never resolved is logged once, at INFO: the failures of its requests report
+/// the rest. Failed lookups are retried after a second, then two, four … up to `interval`.
 pub(crate) async fn keep_resolved(
     host: String,
     port: u16,
@@ -121,7 +122,7 @@ pub(crate) async fn keep_resolved(
     }
 }
 
-/// [`keep_resolved`] without its end, whatever looks up.
+/// Repeats a lookup like [`keep_resolved`], but never ends.
 async fn repeat<F, Fut>(host: &str, interval: Duration, lookup: F, addresses: &watch::Sender<Addresses>)
 where
     F: Fn() -> Fut,
@@ -155,7 +156,7 @@ where
     }
 }
 
-/// Sends the addresses if they are others, and returns true then.
+/// Sends the addresses if they have changed, and then returns true.
 fn publish(host: &str, found: Addresses, had_failed: bool, addresses: &watch::Sender<Addresses>) -> bool {
     addresses.send_if_modified(|current| {
         if *current == found {
@@ -181,7 +182,7 @@ struct Failures {
 }
 
 impl Failures {
-    /// Counts one and answers whether to warn of it.
+    /// Counts a failure. Returns true if it is time for a warning.
     fn add(&mut self, now: Instant) -> bool {
         self.count = self.count.saturating_add(1);
         let due = self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_EVERY);
@@ -191,19 +192,19 @@ impl Failures {
         due
     }
 
-    /// Counts one and returns true if it should be logged: now and then while known addresses are in use, and once in a series
-    /// where there are none.
+    /// Counts a failure. Returns true if it should be logged: at intervals while known addresses are in use, and once
+    /// per series if there are none.
     fn is_news(&mut self, now: Instant, kept: usize) -> bool {
         let is_due = self.add(now);
         if kept > 0 { is_due } else { self.count == 1 }
     }
 
-    /// How long to wait after the latest.
+    /// Returns the pause after the latest failure.
     fn pause(&self) -> Duration {
         RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.count.saturating_sub(1)))
     }
 
-    /// A lookup succeeded; answers whether that ended a series.
+    /// Ends the series after a success. Returns true if there was one.
     fn end(&mut self) -> bool {
         std::mem::take(self).count > 0
     }
@@ -224,8 +225,8 @@ mod tests {
         set(list.iter().map(|address| address.parse().unwrap()).collect()).unwrap_or_default()
     }
 
-    /// Runs `repeat` under paused time with these answers, None for a failure, then nothing more; answers when each lookup
-    /// was, in seconds, and what was sent at which second.
+    /// Runs `repeat` under paused time with these results, `None` for a failure, and then nothing more. Returns the
+    /// second of each lookup, and the addresses that were sent with their second.
     async fn run(first: Addresses, answers: &[Option<Addresses>]) -> (Vec<u64>, Vec<(u64, Addresses)>) {
         let began = Instant::now();
         let (sender, mut receiver) = watch::channel(first);
@@ -322,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_an_error_that_names_it() {
-        // Reserved never to exist (RFC 6761 §6.4).
+        // The name is reserved and never exists (RFC 6761 §6.4).
         let error = resolve_once("nowhere.invalid", 80).await.unwrap_err();
         assert!(error.to_string().contains("`nowhere.invalid`"), "{error}");
     }
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn a_route_is_where_the_machine_can_send_to() {
         assert!(has_route(&"127.0.0.1:9".parse().unwrap()));
-        // What the operating system refuses for another reason (here: broadcast) is no lack of a route.
+        // A refusal for another reason (here: broadcast) does not mean that there is no route.
         assert!(has_route(&"255.255.255.255:9".parse().unwrap()));
         let ipv6 = UdpSocket::bind("[::1]:0").is_ok();
         assert_eq!(has_route(&"[::1]:9".parse().unwrap()), ipv6);

@@ -1,4 +1,4 @@
-//! Background work on upstreams.
+//! Background work for upstreams.
 
 pub(crate) mod dns;
 pub(crate) mod names;

@@ -1,5 +1,3 @@
-//! Watching on a thread of its own.
-
 use std::path::PathBuf;
 use std::{io, thread};
 
@@ -8,7 +6,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::watcher::{Watcher, Writers};
 
-/// A [`Watcher`] on a thread of its own: it looks at files, and a file system that does not answer holds up whoever looks.
+/// A [`Watcher`] on a thread of its own: it reads metadata, and a file system that does not respond blocks the thread
+/// that does so.
 pub(crate) struct BackgroundWatcher {
     paths: watch::Sender<Vec<PathBuf>>,
     changes: mpsc::Receiver<()>,
@@ -19,15 +18,15 @@ impl BackgroundWatcher {
     /// Watches these paths.
     ///
     /// # Errors
-    /// The operating system has no thread or event queue to give.
+    /// Returns an error if the operating system cannot provide a thread or an event queue.
     pub(crate) fn start(paths: Vec<PathBuf>) -> io::Result<Self> {
-        // One telling that nobody has taken yet stands for all that come meanwhile.
-        let (tell, changes) = mpsc::channel(1);
+        // One pending notification stands for all that follow.
+        let (notify, changes) = mpsc::channel(1);
         let (sender, watched) = watch::channel(paths);
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let watcher = Watcher::new();
         let writers = watcher.writers();
-        let run = move || runtime.block_on(watch(watcher, watched, tell));
+        let run = move || runtime.block_on(watch(watcher, watched, notify));
         thread::Builder::new().name("watch".to_owned()).spawn(run)?;
         Ok(Self { paths: sender, changes, writers })
     }
@@ -41,13 +40,13 @@ impl BackgroundWatcher {
         });
     }
 
-    /// Whether somebody is writing one of the files: what was read of it may be a half.
+    /// Returns true if one of the files is being written: it may have been read half written.
     #[must_use]
     pub(crate) fn is_writing(&self) -> bool {
         self.writers.are_at_work()
     }
 
-    /// As [`Watcher::changed`].
+    /// Waits like [`Watcher::changed`].
     pub(crate) async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
             // The thread has panicked; its message is in the log.
@@ -56,12 +55,12 @@ impl BackgroundWatcher {
     }
 }
 
-/// Runs until nobody wants to know any more.
-async fn watch(mut watcher: Watcher, mut watched: watch::Receiver<Vec<PathBuf>>, tell: mpsc::Sender<()>) {
+/// Runs until the [`BackgroundWatcher`] is dropped.
+async fn watch(mut watcher: Watcher, mut watched: watch::Receiver<Vec<PathBuf>>, notify: mpsc::Sender<()>) {
     watcher.watch(watched.borrow_and_update().clone());
     loop {
         tokio::select! {
-            () = watcher.changed() => drop(tell.try_send(())),
+            () = watcher.changed() => drop(notify.try_send(())),
             more = watched.changed() => match more {
                 Ok(()) => watcher.watch(watched.borrow_and_update().clone()),
                 Err(_) => return,

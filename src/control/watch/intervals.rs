@@ -1,18 +1,16 @@
-//! The times of a watcher.
-
 use std::time::Duration;
 
-/// How long the watcher waits for what.
+/// The intervals of a watcher.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Intervals {
-    /// Changes have settled when there was no further one for this long. Default: 50 ms.
+    /// The time without a further change after which changes have settled. Default: 50 ms.
     pub(crate) quiet: Duration,
-    /// From the first change until it is told, even while further ones come. Does not hold while a file is being written.
-    /// Default: 500 ms.
+    /// The maximum time from the first change to its notification while further changes arrive. It does not apply while
+    /// a file is being written. Default: 500 ms.
     pub(crate) settled_at_most: Duration,
-    /// From one look at the files' metadata to the next. Default: 2 s.
+    /// The interval between two polls of the files' metadata. Default: 2 s.
     pub(crate) poll: Duration,
-    /// After how long the log warns of a file that is still being written. Default: 10 s.
+    /// The time after which a warning is logged for a file that is still being written. Default: 10 s.
     pub(crate) writing_warned: Duration,
 }
 

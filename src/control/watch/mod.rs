@@ -1,8 +1,8 @@
-//! Tells when files may have changed, however they are replaced. For the control side only.
+//! Detects when files may have changed, however they are replaced. It is for the control plane only.
 //!
-//! The system's events are about folders, so the folders are watched in which the files are, and those in which a
-//! symbolic link on the way to them is. Where events don't come (a network's file system, no inotify instances left) a
-//! slow look at each file's metadata finds changes as well.
+//! The system reports events per folder. So the watched folders are those of the files, and those with a symbolic link
+//! on the way to them. If there are no events (a network file system, no inotify instances left), a slow poll of each
+//! file's metadata finds changes as well.
 
 mod background;
 mod intervals;

@@ -1,4 +1,4 @@
-//! What the system's events come to: whether a file may have changed, and since when it has settled.
+//! The evaluation of the system's events: whether a file may have changed, and since when it has settled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,26 +10,27 @@ use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
 
 use super::intervals::Intervals;
 
-/// Whether the system tells that a file was closed after writing. Where it does not, nobody knows when a writer is done.
-const CLOSES_ARE_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));
+/// True if the system reports that a file was closed after writing. If it does not, the end of a writer is unknown.
+const CLOSES_ARE_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// The changes that were not told yet. As large as the set of names that matter, however many events come.
+/// The changes that have not been reported yet. Its size is bounded by the set of names that matter, however many
+/// events arrive.
 pub(super) struct PendingChanges {
     intervals: Intervals,
-    /// The names that matter, by their folder.
+    /// The names that matter, by folder.
     places: BTreeMap<PathBuf, BTreeSet<OsString>>,
     pending: Option<Pending>,
-    /// The files that somebody is writing.
+    /// The files that are being written.
     writing: BTreeMap<PathBuf, Writing>,
-    /// Files that appeared; the next event tells whether they were opened with it.
+    /// Files that appeared. The next event shows whether they were opened on creation.
     created: BTreeSet<PathBuf>,
-    /// Paths may lead elsewhere than they did.
+    /// True if paths may lead elsewhere than they did.
     moved: bool,
-    /// Folders whose watch may have ended with them, even if there are folders of that name again.
+    /// Folders whose watch may have ended with them, even if folders with their names exist again.
     stale: BTreeSet<PathBuf>,
 }
 
-/// A change that is to be told at the earlier of two times.
+/// A change, which is due at the earlier of two times.
 struct Pending {
     quiet_at: Instant,
     latest: Instant,
@@ -40,13 +41,14 @@ struct Writing {
     warned: bool,
 }
 
-/// What an event means for a file.
+/// The meaning of an event for a file.
 enum Meaning {
     Written,
     Closed,
     Opened,
     Created,
-    /// Removed, renamed, or nobody knows: what was open under this name is no longer what is there.
+    /// The file was removed, renamed, or its state is unknown: a file that was open under this name is no longer the
+    /// one at this path.
     Replaced,
     Touched,
 }
@@ -57,7 +59,7 @@ impl Meaning {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Self::Closed,
             EventKind::Access(AccessKind::Open(_)) => Self::Opened,
             EventKind::Access(_) => return None,
-            EventKind::Modify(ModifyKind::Data(_)) if CLOSES_ARE_TOLD => Self::Written,
+            EventKind::Modify(ModifyKind::Data(_)) if CLOSES_ARE_REPORTED => Self::Written,
             EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => Self::Touched,
             EventKind::Create(_) => Self::Created,
             _ => Self::Replaced,
@@ -78,7 +80,7 @@ impl PendingChanges {
         }
     }
 
-    /// Tells which names matter from now on. Answers the folders that have to be watched anew.
+    /// Sets the names that matter from now on. Returns the folders that have to be watched again.
     pub(super) fn set_places(&mut self, places: BTreeMap<PathBuf, BTreeSet<OsString>>) -> BTreeSet<PathBuf> {
         self.places = places;
         let places = &self.places;
@@ -87,7 +89,7 @@ impl PendingChanges {
         std::mem::take(&mut self.stale)
     }
 
-    /// Whether paths may lead elsewhere than at the last asking.
+    /// Returns true if paths may lead elsewhere than at the last call.
     pub(super) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
@@ -96,7 +98,7 @@ impl PendingChanges {
         self.pending.is_some()
     }
 
-    /// Notes an event; answers whether whoever waits for a change has to think again.
+    /// Records an event. Returns true if the waiting watcher has to wake up.
     pub(super) fn note(&mut self, event: &Event, now: Instant) -> bool {
         if event.need_rescan() || event.paths.is_empty() {
             return self.note_loss(now);
@@ -109,7 +111,7 @@ impl PendingChanges {
         notes.fold(false, |wakes, note| wakes | note)
     }
 
-    /// Events were lost: anything may have happened.
+    /// Records a loss of events: anything may have happened.
     pub(super) fn note_loss(&mut self, now: Instant) -> bool {
         self.stale.extend(self.places.keys().cloned());
         self.created.clear();
@@ -119,18 +121,19 @@ impl PendingChanges {
         self.touch(held, now)
     }
 
-    /// A folder is no longer watched: nobody will hear of the end of what is written there.
+    /// Forgets the writers in a folder that is no longer watched, because the end of their writing will not be
+    /// reported.
     pub(super) fn forget_writers(&mut self, folder: &Path) {
         self.writing.retain(|file, _| file.parent() != Some(folder));
         self.created.retain(|file| file.parent() != Some(folder));
     }
 
-    /// Paths were added, of which nobody knows since when they are as they are.
+    /// Records newly watched paths. They count as changed once: the time of their last change is unknown.
     pub(super) fn note_new(&mut self, now: Instant) {
         self.touch(false, now);
     }
 
-    /// A watched folder, or one above it.
+    /// Records an event of a watched folder, or of one above it.
     fn note_folder(&mut self, meaning: &Meaning, path: &Path, now: Instant) -> bool {
         if matches!(meaning, Meaning::Written | Meaning::Closed | Meaning::Opened) {
             return false;
@@ -142,7 +145,7 @@ impl PendingChanges {
         let held = !self.writing.is_empty();
         if matches!(meaning, Meaning::Created | Meaning::Replaced) {
             self.stale.extend(hit);
-            // Nobody will hear of the end of what is written there.
+            // The end of writing there will not be reported.
             self.writing.retain(|file, _| !file.starts_with(path));
             self.created.retain(|file| !file.starts_with(path));
         }
@@ -150,12 +153,12 @@ impl PendingChanges {
         self.touch(held, now)
     }
 
-    /// A file whose name matters, or a symbolic link.
+    /// Records an event of a file whose name matters, or of a symbolic link.
     fn note_file(&mut self, meaning: &Meaning, path: &Path, now: Instant) -> bool {
         let held = !self.writing.is_empty();
         let created = self.created.remove(path);
         match meaning {
-            // A large file is written in many pieces: one of them is enough to know.
+            // A large file is written in many pieces, and the first one suffices.
             Meaning::Written if self.writing.contains_key(path) => return false,
             Meaning::Opened if !created || !is_empty_file(path) => return false,
             Meaning::Written | Meaning::Opened => {
@@ -174,28 +177,28 @@ impl PendingChanges {
         self.touch(held, now)
     }
 
-    /// Something changed; `held` says whether somebody was writing until now.
+    /// Records a change. `held` is true if a file was being written until now.
     fn touch(&mut self, held: bool, now: Instant) -> bool {
         let quiet_at = now + self.intervals.quiet;
         let latest = now + self.intervals.settled_at_most;
         let pending = self.pending.get_or_insert(Pending { quiet_at, latest });
         pending.quiet_at = quiet_at;
-        // Whoever has written a certificate for a while may write its key next.
+        // A writer of a certificate that took a while may write the key next.
         if held && self.writing.is_empty() && pending.latest <= now {
             pending.latest = quiet_at;
         }
         true
     }
 
-    /// When the change is to be told; `None` while there is none, or somebody is writing.
+    /// Returns the time at which the change is due, or `None` while there is no change or a file is being written.
     pub(super) fn due(&self) -> Option<Instant> {
         let pending = self.pending.as_ref().filter(|_| self.writing.is_empty())?;
         Some(pending.quiet_at.min(pending.latest))
     }
 
-    /// Whether a change is to be told now; it counts as told then.
+    /// Returns true if a change is due. It then counts as reported.
     pub(super) fn take_due(&mut self, now: Instant) -> bool {
-        // While paths are not followed to where they lead now, events may be missed.
+        // Until the paths have been followed again, events may be missed.
         let due = !self.moved && self.due().is_some_and(|due| due <= now);
         if due {
             self.pending = None;
@@ -203,18 +206,18 @@ impl PendingChanges {
         due
     }
 
-    /// When [`PendingChanges::warn_of_writing`] has something to say, at the earliest.
+    /// Returns the earliest time at which [`PendingChanges::warn_of_writing`] has something to log.
     pub(super) fn next_warning(&self) -> Option<Instant> {
         let unwarned = self.writing.values().filter(|writing| !writing.warned);
         unwarned.map(|writing| writing.since + self.intervals.writing_warned).min()
     }
 
-    /// Whether any file is being written.
+    /// Returns true if any file is being written.
     pub(super) fn is_anything_written(&self) -> bool {
         !self.writing.is_empty()
     }
 
-    /// Warns of files that somebody has been writing for long, once each.
+    /// Warns of files that have been open for writing for long, once each.
     pub(super) fn warn_of_writing(&mut self, now: Instant) {
         for (path, writing) in &mut self.writing {
             if !writing.warned && now >= writing.since + self.intervals.writing_warned {
@@ -239,8 +242,8 @@ fn matters(places: &BTreeMap<PathBuf, BTreeSet<OsString>>, path: &Path) -> bool 
     place.is_some_and(|(names, name)| names.contains(name))
 }
 
-/// A file that was just created and opened is about to be written, unless it came with its content (a hard link) or is no
-/// file at all (a symbolic one).
+/// Returns true if a file that was just created and opened is about to be written: it is a regular file without content.
+/// A hard link comes with its content, and a symbolic link is no regular file.
 fn is_empty_file(path: &Path) -> bool {
-    CLOSES_ARE_TOLD && fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
+    CLOSES_ARE_REPORTED && fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
 }

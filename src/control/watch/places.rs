@@ -1,20 +1,20 @@
-//! Where a path is decided: the folders, and the names in them, whose change can make it lead elsewhere.
+//! The places that determine where a path leads: the folders, and the names in them, whose change can redirect it.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links followed on one path; as many as Linux follows.
+/// The maximum number of symbolic links that are followed on one path, the same as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// A folder, free of symbolic links, and a name in it.
+/// A folder whose path has no symbolic links, and a name in it.
 pub(super) type Place = (PathBuf, OsString);
 
-/// The place of every symbolic link on the way of an absolute path, and that of the file itself; where the path leads
-/// nowhere, that of the first part which is missing.
+/// Returns the place of every symbolic link on an absolute path, and that of the file itself. If the path leads
+/// nowhere, the last place is that of the first missing part.
 ///
-/// Folders that are no links are not among them: `/` and `/etc` would tell of everything that others do there. One that is
-/// removed tells that itself.
+/// Folders that are not links are left out: `/` and `/etc` would report the changes of all other programs there. The
+/// removal of a watched folder is an event of that folder.
 pub(super) fn places(path: &Path) -> Vec<Place> {
     let mut places = Vec::new();
     let mut folder = PathBuf::from("/");
@@ -35,7 +35,8 @@ pub(super) fn places(path: &Path) -> Vec<Place> {
                     Ok(found) if found.is_symlink() && links < LINKS_MAX => {
                         links += 1;
                         places.push((folder.clone(), name.to_owned()));
-                        // One that is gone by now is found missing by the next look: its name is among the places.
+                        // A link that is gone by now is found missing by the next look, because its name is among the
+                        // places.
                         let Ok(target) = fs::read_link(&next) else { return places };
                         ahead = target.join(rest);
                         continue;

@@ -1,11 +1,11 @@
-//! What tells versions of a file apart without reading it.
+//! Signatures that tell versions of a file apart without reading it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// A file's identity, length and times: another content has another signature, except within a tick of the file system's
-/// clock.
+/// A file's identity, length and times. Different contents have different signatures, except within a tick of the file
+/// system's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Signature {
     file: (u64, u64),
@@ -15,7 +15,7 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Of what a path leads to; `None` where that can't be seen.
+    /// Returns the signature of the file at a path, or `None` if it cannot be read.
     pub(super) fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self {
             file: file(&metadata),
@@ -26,12 +26,12 @@ impl Signature {
     }
 }
 
-/// Which folder it is, whatever it is called.
+/// The identity of a folder, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FolderId(u64, u64);
 
 impl FolderId {
-    /// Of a path; `None` where there is no folder.
+    /// Returns the identity of the folder at a path, or `None` if there is none.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(Metadata::is_dir)?;
         let (device, inode) = file(&metadata);

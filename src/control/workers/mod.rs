@@ -1,4 +1,4 @@
-//! The workers, as the control side holds them.
+//! The control plane's handle of the workers.
 
 use std::future::Future;
 use std::io;
@@ -16,16 +16,17 @@ use crate::snapshot::Snapshot;
 use crate::upstream::PoolCommands;
 use crate::worker::{Command, Phase, WorkerParts, start};
 
-/// Commands that wait for a worker. Whoever gives more at once waits until some are obeyed.
+/// The capacity of a worker's command queue. A sender waits while it is full.
 const COMMANDS: usize = 256;
 
-/// How long the workers may take to obey, all together: far longer than those that are alive do.
+/// The time within which all workers together must execute commands: far longer than live workers need.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the workers may take to start filters before a snapshot serves whose filters they are.
+/// The time for which a reload waits for its filters to start on the workers.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Of how many workers one starts filters at a time: a start holds up the requests of its worker.
+/// The number of groups in which the workers start filters, one group after the other: a start delays the requests of
+/// its worker.
 const WORKERS_STARTING: usize = 4;
 
 /// All workers of the process.
@@ -40,11 +41,11 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// The command channels of all workers, by which the watchdog sees that they turn.
+/// The command channels of all workers, with which the watchdog checks that they are alive.
 pub(crate) struct Pulse(Vec<mpsc::Sender<Command>>);
 
 impl Pulse {
-    /// Returns once every worker has taken a command. A worker that does not turn keeps it waiting.
+    /// Returns once every worker has executed a command. A stuck worker delays it.
     pub(crate) async fn beat(&self) {
         let mut answers = Vec::new();
         for commands in &self.0 {
@@ -61,10 +62,10 @@ impl Pulse {
 }
 
 impl Workers {
-    /// Starts a worker for each mailbox. They serve `snapshot`, whichever it is at the time, and listen nowhere yet.
+    /// Starts a worker for each mailbox. The workers serve the current content of `snapshot`, and do not listen yet.
     ///
     /// # Errors
-    /// The operating system has no threads or event queues to give.
+    /// Returns an error if the operating system cannot provide threads or event queues.
     pub(crate) fn start(snapshot: &Arc<ArcSwap<Snapshot>>, channels: Vec<PoolCommands>) -> io::Result<Self> {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
@@ -82,13 +83,13 @@ impl Workers {
         Ok(Self { workers, phase })
     }
 
-    /// Returns what the watchdog watches the workers by.
+    /// Returns the handle with which the watchdog checks the workers.
     pub(crate) fn pulse(&self) -> Pulse {
         Pulse(self.workers.iter().map(|worker| worker.commands.clone()).collect())
     }
 
-    /// Starts filters on every worker, so that no request waits for that: a few workers at a time, while the others serve.
-    /// A failed start is in the log, and the next request tries it again.
+    /// Starts filters on every worker, so that no request waits for it: a few workers at a time, while the others
+    /// serve. A failed start is logged, and the next request tries again.
     pub(crate) async fn start_filters(&self, plugins: &[Arc<Plugin>]) {
         if plugins.is_empty() {
             return;
@@ -112,12 +113,13 @@ impl Workers {
         }
     }
 
-    /// Does what was planned for the listeners, once the snapshot that belongs to it is the current one. When this is over,
-    /// every worker accepts on the sockets of those that are new, has begun to end those that are gone, and has let
-    /// go of the snapshot before.
+    /// Executes the plan of the listeners, once the snapshot that belongs to it is the current one. Afterwards every
+    /// worker accepts on the sockets of new listeners, has begun to end removed ones, and has released the previous
+    /// snapshot.
     ///
     /// # Errors
-    /// A worker could not watch a socket, for want of memory; it has written so into the log. All else is done.
+    /// Returns an error if a worker could not register a socket for lack of memory. The worker has logged it.
+    /// Everything else is done.
     pub(crate) async fn obey(&self, worker_commands: WorkerCommands) -> io::Result<()> {
         let WorkerCommands { listen, end } = worker_commands;
         let until = Instant::now() + COMMAND_PATIENCE;
@@ -134,16 +136,16 @@ impl Workers {
         self.refresh(until).await
     }
 
-    /// Ends the instances of filters that are not part of the current snapshot.
+    /// Ends the instances of filters that are not in the current snapshot.
     pub(crate) async fn end_other_filters(&self) {
-        // Nothing was told that could fail.
+        // No command was sent that could fail.
         drop(self.refresh(Instant::now() + COMMAND_PATIENCE).await);
     }
 
-    /// Waits until every worker has obeyed all that it was told, and has let go of the snapshot before the current one.
+    /// Waits until every worker has executed all its commands and has released the previous snapshot.
     ///
     /// # Errors
-    /// As those of [`Workers::obey`].
+    /// Returns the same errors as [`Workers::obey`].
     async fn refresh(&self, until: Instant) -> io::Result<()> {
         let mut answers = Vec::new();
         for worker in &self.workers {
@@ -155,15 +157,15 @@ impl Workers {
         for (worker, answer) in answers {
             match timeout_at(until, answer).await {
                 Ok(Ok(obeyed)) => result = result.and(obeyed),
-                // It has stopped serving.
+                // The worker has stopped serving.
                 Ok(Err(_)) => {}
-                Err(_elapsed) => tracing::error!(worker, "the worker does not answer"),
+                Err(_elapsed) => tracing::error!(worker, "the worker does not respond"),
             }
         }
         result
     }
 
-    /// Lets the workers end what they have begun; ends them when `limit` is over or the signal comes.
+    /// Lets the workers finish the requests that have begun. Ends them when `limit` has passed or the signal arrives.
     pub(crate) async fn drain(self, limit: Option<Duration>, signal: impl Future<Output = ()>) {
         let Self { workers, phase } = self;
         phase.send_replace(Phase::Draining);
@@ -192,7 +194,7 @@ impl Workers {
 
 impl Worker {
     async fn send(&self, command: Command, until: Instant) {
-        // One that has stopped serving has no use for commands.
+        // A worker that has stopped serving needs no commands.
         if timeout_at(until, self.commands.send(command)).await.is_err() {
             tracing::error!(worker = self.number, "the worker did not accept a command in time");
         }

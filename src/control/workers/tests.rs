@@ -1,4 +1,4 @@
-//! Listeners that come, go and change while connections are open.
+//! Tests of listeners that are added, removed and changed while connections are open.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ use crate::upstream::{WorkerChannels, worker_channel};
 
 const WORKERS: usize = 2;
 
-/// Two workers and what they serve, without the rest of the process.
+/// Two workers and their state, without the rest of the process.
 struct Process {
     snapshot: Arc<ArcSwap<Snapshot>>,
     workers: Workers,
@@ -90,7 +90,8 @@ fn build(
     Ok((snapshot, bound))
 }
 
-/// These listeners, and a route for each name among `routes` that answers with it on the listener of that name.
+/// Returns a configuration with these listeners, and a route for each name in `routes` that responds with the name on
+/// the listener of that name.
 fn config(listeners: &[&str], routes: &[&str]) -> String {
     let listeners = listeners.join("}\n  - { ");
     let route = |name: &&str| format!("\n  - {{ listeners: [{name}], respond: {{ body: {name} }} }}");
@@ -114,7 +115,7 @@ async fn adding_and_removing_a_listener_does_not_disturb_the_others() {
     process.reload(&config(&[ONE], &["one"])).await;
     assert_eq!(ended.read_to_end().await.unwrap(), b"");
     ended_h2.closed().await.unwrap();
-    wait_until("nobody listens", async || Client::try_connect(gone).await.is_err()).await;
+    wait_until("the address is closed", async || Client::try_connect(gone).await.is_err()).await;
     assert_eq!(kept.get("/").await.text(), "one");
 }
 
@@ -140,7 +141,7 @@ async fn exchanges_of_a_removed_listener_complete() {
     let request = Request::get("http://a/").body(()).unwrap();
     let (response_h2, _) = streams_h2.open(request, true).await.unwrap();
     gate.arrivals(2).await;
-    // Half a request is one that has begun.
+    // Half a request counts as begun.
     let mut begun = process.client("two").await;
     begun.send_raw("GET / HTTP/1.1\r\nho").await;
     wait_until("all are in", async || process.metrics("two").active == 3).await;
@@ -176,7 +177,7 @@ async fn the_end_of_the_process_waits_for_listeners_that_ended_before() {
     process.reload(&format!("listeners: [{{ {} }}]{routes}", "address: '127.0.0.1:0'")).await;
     let last = process.address("127.0.0.1:0");
     let drained = tokio::spawn(process.workers.drain(None, std::future::pending()));
-    wait_until("nobody listens", async || Client::try_connect(last).await.is_err()).await;
+    wait_until("the address is closed", async || Client::try_connect(last).await.is_err()).await;
     assert!(!client.is_closed());
     gate.release_all();
     assert_eq!(client.read_response().await.text(), "ok");
@@ -196,7 +197,7 @@ async fn an_open_connection_keeps_its_listener_across_reordering_and_renaming() 
         assert_eq!(one.get("/").await.text(), of_one, "{names:?}");
         assert_eq!(two.get("/").await.text(), of_two, "{names:?}");
     }
-    assert_eq!(process.metrics("first").accepted, 1, "a renamed listener goes on counting");
+    assert_eq!(process.metrics("first").accepted, 1, "a renamed listener keeps counting");
 }
 
 #[tokio::test]
@@ -280,7 +281,7 @@ async fn the_limits_of_a_listener_change_while_connections_are_open() {
     assert!(!third.is_closed());
     process.reload(&with("connections: 2")).await;
     assert_eq!(third.read_response().await.text(), "one");
-    // From now on, so the two that are open do not count.
+    // The limit applies to new connections, so the two open ones do not count.
     process.reload(&with("connections_per_client: 1")).await;
     let mut fourth = process.client("one").await;
     assert_eq!(fourth.get("/").await.text(), "one");
@@ -332,7 +333,7 @@ async fn an_address_that_cannot_be_bound_changes_nothing() {
     process.reload(&config(&[ONE, TWO], &["one", "two"])).await;
 }
 
-/// Clients that connect, ask and leave, one after the other, and must always be answered.
+/// Clients that connect, send a request and disconnect in a loop, and must always get a response.
 struct Visitors {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,

@@ -66,7 +66,7 @@ pub(crate) struct ListenerSettings {
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     pub(crate) limits: HeadLimits,
-    /// True if fields are dropped whose names have characters other than letters, digits and dashes
+    /// True if fields with other characters than letters, digits and dashes in their names are dropped
     /// (`headers.underscores`).
     pub(crate) drops_unusual_fields: bool,
     /// True if a client that has closed its sending half still gets a response (`half_close`).

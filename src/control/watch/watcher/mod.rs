@@ -1,4 +1,4 @@
-//! Watches a set of files, by the system's events and by looking.
+//! The watcher of a set of files, by the system's events and by polling.
 
 #[cfg(test)]
 mod tests;
@@ -16,22 +16,23 @@ use crate::control::watch::pending::PendingChanges;
 use crate::control::watch::places::places;
 use crate::control::watch::signature::{FolderId, Signature};
 
-/// How often the way to the files is followed anew when folders come and go meanwhile; the rest is the poll's.
+/// The maximum number of times that the paths are followed again when folders come and go meanwhile. The next poll does
+/// the rest.
 const LOOKS_MAX: usize = 4;
 
-/// Watches a set of files, which may be missing for the time being.
+/// A watcher of a set of files, some of which may be missing.
 pub(crate) struct Watcher {
     intervals: Intervals,
-    /// Absolute, as they were given: they are followed anew whenever something changes on the way.
+    /// The absolute paths as they were given. They are followed again whenever something on the way changes.
     paths: BTreeSet<PathBuf>,
-    /// What has the system's events. None: there are none to be had.
+    /// The source of the system's events; `None` if they are unavailable.
     system: Option<RecommendedWatcher>,
-    /// The folders that the system watches, and which folder each was at that time.
+    /// The folders that the system watches, and their identities at that time.
     folders: BTreeMap<PathBuf, FolderId>,
     shared: Arc<Shared>,
-    /// The files' metadata when a change was last told.
+    /// The files' metadata at the last report of a change.
     known: Signatures,
-    /// What the last look saw instead, if no event came with it.
+    /// The different metadata that the last poll found without an event.
     differing: Option<Signatures>,
     poll_at: Instant,
     warned: bool,
@@ -39,18 +40,18 @@ pub(crate) struct Watcher {
 
 type Signatures = BTreeMap<PathBuf, Option<Signature>>;
 
-/// Tells whether somebody is writing one of a watcher's files, as far as the system has told.
+/// A handle that reports whether one of a watcher's files is being written, as far as events show.
 pub(crate) struct Writers(Arc<Shared>);
 
 impl Writers {
-    /// Whether one of the files is open for writing and has been changed since it was opened.
+    /// Returns true if one of the files is open for writing and has been changed since it was opened.
     #[must_use]
     pub(crate) fn are_at_work(&self) -> bool {
         self.0.lock().is_anything_written()
     }
 }
 
-/// What the thread of the system's events and the watcher share.
+/// The state that the thread of the system's events shares with the watcher.
 struct Shared {
     changes: Mutex<PendingChanges>,
     wake: Notify,
@@ -63,14 +64,14 @@ impl Default for Watcher {
 }
 
 impl Watcher {
-    /// A watcher of nothing yet, with the default intervals. Where the system has no events to give, it says so in the log
-    /// and lives by looking at the files now and then.
+    /// Creates a watcher of no files, with the default intervals. If the system's events are unavailable, it logs that
+    /// and polls the files instead.
     #[must_use]
     pub(crate) fn new() -> Self {
         Self::with(Intervals::default())
     }
 
-    /// As [`Watcher::new`], with other intervals.
+    /// Creates a watcher like [`Watcher::new`], with other intervals.
     #[must_use]
     pub(crate) fn with(intervals: Intervals) -> Self {
         let mut watcher = Self::without_events(intervals);
@@ -101,15 +102,15 @@ impl Watcher {
         }
     }
 
-    /// Who writes the files that it watches at the time.
+    /// Returns a handle that reports writers of the watched files.
     #[must_use]
     pub(crate) fn writers(&self) -> Writers {
         Writers(Arc::clone(&self.shared))
     }
 
-    /// Watches these paths and no others. Relative ones are meant from the working folder.
+    /// Watches these paths and no others. Relative paths start at the working folder.
     ///
-    /// A path that was not watched before counts as changed once: nobody saw what became of it since it was read.
+    /// A path that was not watched before counts as changed once: it may have changed since it was read.
     pub(crate) fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let paths: BTreeSet<_> =
             paths.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect();
@@ -125,11 +126,11 @@ impl Watcher {
         }
     }
 
-    /// Waits until a file may have changed, and the changes have settled: nobody is in the middle of writing one of the
-    /// files. Whether a content is another, the caller finds by reading them anew.
+    /// Waits until a file may have changed and the changes have settled: none of the files is being written. The caller
+    /// reads the files again to see whether a content differs.
     ///
-    /// Cancel safe: a change that was not told is told by the next call. Looks at the files' metadata on the calling
-    /// thread.
+    /// Cancel safe: the next call returns a change that this one did not report. Reads the files' metadata on the
+    /// calling thread.
     pub(crate) async fn changed(&mut self) {
         loop {
             if self.shared.lock().take_moved() {
@@ -137,16 +138,16 @@ impl Watcher {
             }
             let now = Instant::now();
             let polled = now >= self.poll_at && self.poll(now);
-            let (told, due, warning) = {
+            let (is_due, next_due, warning) = {
                 let mut changes = self.shared.lock();
                 changes.warn_of_writing(now);
                 (changes.take_due(now), changes.due(), changes.next_warning())
             };
-            if polled || told {
+            if polled || is_due {
                 self.remember();
                 return;
             }
-            let until = [due, warning].into_iter().flatten().fold(self.poll_at, Instant::min);
+            let until = [next_due, warning].into_iter().flatten().fold(self.poll_at, Instant::min);
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep_until(until.into()) => {}
@@ -154,8 +155,8 @@ impl Watcher {
         }
     }
 
-    /// Looks at the files; answers whether there is a change that no event has told. A file that grows without events may
-    /// be half written, so the change has to look the same twice.
+    /// Polls the files. Returns true if there is a change without an event. A file that grows without events may be
+    /// half written, so two polls must find the same.
     fn poll(&mut self, now: Instant) -> bool {
         self.poll_at = now + self.intervals.poll;
         self.follow();
@@ -166,7 +167,7 @@ impl Watcher {
         settled && self.differing.is_some()
     }
 
-    /// From here on, only what is not as it is now is a change.
+    /// Stores the present state. Only differences from it are changes from now on.
     fn remember(&mut self) {
         self.known = self.signatures();
         self.differing = None;
@@ -176,7 +177,7 @@ impl Watcher {
         self.paths.iter().map(|path| (path.clone(), Signature::of(path))).collect()
     }
 
-    /// Follows each path to where it leads now, and has the folders on the way watched.
+    /// Follows each path to where it leads now, and watches the folders on the way.
     fn follow(&mut self) {
         for _ in 0..LOOKS_MAX {
             let mut wanted: BTreeMap<PathBuf, BTreeSet<_>> = BTreeMap::new();
@@ -184,23 +185,23 @@ impl Watcher {
                 wanted.entry(folder).or_default().insert(name);
             }
             let folders: Vec<_> = wanted.keys().cloned().collect();
-            // First what matters, then the events: none of them is taken for somebody else's.
+            // The names are set before the events begin, so that no event is mistaken for an unrelated one.
             let stale = self.shared.lock().set_places(wanted);
-            // What came before a folder was watched left no event: look again at where the paths lead.
+            // Changes before a folder was watched left no event: follow the paths again.
             if !self.watch_folders(&folders, &stale) {
                 return;
             }
         }
     }
 
-    /// Has these folders watched and no others; answers whether one is watched that was not before.
+    /// Watches these folders and no others. Returns true if one of them was not watched before.
     fn watch_folders(&mut self, wanted: &[PathBuf], stale: &BTreeSet<PathBuf>) -> bool {
         let Some(system) = &mut self.system else { return false };
         self.folders.retain(|folder, id| {
             let right = wanted.contains(folder) && !stale.contains(folder);
             let right = right && FolderId::of(folder) == Some(*id);
             if !right {
-                // Fails where the folder is gone, and the watch with it.
+                // This fails if the folder is gone, and the watch with it.
                 drop(system.unwatch(folder));
                 self.shared.lock().forget_writers(folder);
             }
@@ -208,7 +209,7 @@ impl Watcher {
         });
         let mut added = false;
         for folder in wanted {
-            // A folder that is gone meanwhile is found missing by the next look.
+            // A folder that has gone meanwhile is found missing by the next look.
             let Some(id) = FolderId::of(folder).filter(|_| !self.folders.contains_key(folder)) else {
                 continue;
             };
@@ -236,23 +237,23 @@ fn warn_of_unwatched(folder: &Path, error: &notify::Error, poll: Duration) {
     );
 }
 
-/// Returns why the operating system sends no notifications.
+/// Returns the reason why the operating system sends no notifications.
 fn reason(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::MaxFilesWatch => "fs.inotify.max_user_watches is used up".to_owned(),
         notify::ErrorKind::Io(error) => error.to_string(),
         notify::ErrorKind::PathNotFound => "it is gone".to_owned(),
-        _ => "the operating system has none to give".to_owned(),
+        _ => "the operating system provides none".to_owned(),
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, PendingChanges> {
-        // Every step leaves something that may be told too often, never too rarely.
+        // After every step, a change may be reported too often, but never too rarely.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by the thread of the system's events.
+    /// Handles an event on the thread of the system's events.
     fn note(&self, event: notify::Result<notify::Event>) {
         let now = Instant::now();
         let wakes = match event {

@@ -1,4 +1,4 @@
-//! Real files, replaced in all the ways there are.
+//! Tests with real files that are replaced in every possible way.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,10 +10,10 @@ use support::{PATIENCE, wait_until, within};
 
 use super::*;
 
-/// Longer than any test: what is told then is told by something else.
+/// Longer than any test, so that this interval never causes a report.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// No look at the files helps the events.
+/// Intervals without polling, so that only events report changes.
 const EVENTS_ALONE: Intervals = Intervals {
     quiet: Duration::from_millis(5),
     settled_at_most: Duration::from_millis(50),
@@ -27,15 +27,15 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, root)
 }
 
-/// A watcher that has told what it tells of paths that are new.
+/// Returns a watcher that has already reported its new paths.
 async fn watching(mut watcher: Watcher, paths: &[PathBuf]) -> Watcher {
     watcher.watch(paths.iter().cloned());
     within("the paths are new", watcher.changed()).await;
     watcher
 }
 
-/// Awaits changes until a file has this content.
-async fn tells(watcher: &mut Watcher, path: &Path, content: &str, what: &str) {
+/// Waits for changes until a file has this content.
+async fn reports(watcher: &mut Watcher, path: &Path, content: &str, what: &str) {
     within(what, async {
         loop {
             watcher.changed().await;
@@ -55,7 +55,7 @@ async fn wait_for_writer(watcher: &Watcher, path: &Path) {
 struct Way {
     name: &'static str,
     prepare: fn(&Path),
-    /// Is told the new content.
+    /// Replaces the file with the new content.
     replace: fn(&Path, &str),
 }
 
@@ -68,7 +68,7 @@ fn plain(root: &Path) {
     fs::write(file(root), "0").unwrap();
 }
 
-/// Puts a link where there may be one, at once.
+/// Replaces what is at a path with a link, atomically.
 fn link(target: impl AsRef<Path>, at: &Path) {
     let new = at.parent().unwrap().join("link");
     symlink(target, &new).unwrap();
@@ -86,7 +86,7 @@ const WAYS: [Way; 14] = [
         },
     },
     Way {
-        name: "renamed away and written anew, as vim does",
+        name: "renamed away and rewritten, as vim does",
         prepare: plain,
         replace: |root, to| {
             fs::rename(file(root), root.join("conf/file~")).unwrap();
@@ -219,10 +219,10 @@ async fn a_file_change_is_reported_by_events_for_every_kind_of_replacement() {
         let (_folder, root) = folder();
         prepare(&root);
         let mut watcher = watching(Watcher::with(EVENTS_ALONE), &[file(&root)]).await;
-        // Again and again: the watches have followed.
+        // Several times, so that the watches have to follow.
         for content in CONTENTS {
             replace(&root, content);
-            tells(&mut watcher, &file(&root), content, name).await;
+            reports(&mut watcher, &file(&root), content, name).await;
         }
     }
 }
@@ -236,7 +236,7 @@ async fn a_file_change_is_reported_without_events_for_every_kind_of_replacement(
         let mut watcher = watching(Watcher::without_events(intervals), &[file(&root)]).await;
         for content in CONTENTS {
             replace(&root, content);
-            tells(&mut watcher, &file(&root), content, name).await;
+            reports(&mut watcher, &file(&root), content, name).await;
         }
     }
 }
@@ -249,7 +249,7 @@ async fn polling_reports_a_change_that_no_event_does() {
     fs::write(&path, "0").unwrap();
     let intervals = Intervals { poll: Duration::from_millis(1), ..EVENTS_ALONE };
     let mut watcher = watching(Watcher::with(intervals), std::slice::from_ref(&path)).await;
-    // A folder above the file's own is in nobody's sight.
+    // A folder above the file's own is not watched.
     fs::create_dir_all(root.join("new/conf")).unwrap();
     fs::write(root.join("new/conf/file"), "11").unwrap();
     let mut writer = File::create(&path).unwrap();
@@ -257,11 +257,11 @@ async fn polling_reports_a_change_that_no_event_does() {
     wait_for_writer(&watcher, &path).await;
     fs::rename(root.join("above"), root.join("old")).unwrap();
     fs::rename(root.join("new"), root.join("above")).unwrap();
-    tells(&mut watcher, &path, "11", "the poll").await;
+    reports(&mut watcher, &path, "11", "the poll").await;
     watcher.intervals.poll = NEVER;
     watcher.poll_at = Instant::now() + NEVER;
     fs::write(&path, "222").unwrap();
-    tells(&mut watcher, &path, "222", "the new folder's events").await;
+    reports(&mut watcher, &path, "222", "the new folder's events").await;
 }
 
 #[tokio::test]
@@ -323,7 +323,7 @@ async fn a_writer_of_a_file_that_was_replaced_holds_nothing_up() {
         writer.write_all(b"unfinished").unwrap();
         wait_for_writer(&watcher, &file(&root)).await;
         replace(&root);
-        tells(&mut watcher, &file(&root), "11", "the replaced file").await;
+        reports(&mut watcher, &file(&root), "11", "the replaced file").await;
         drop(writer);
     }
 }
@@ -337,11 +337,11 @@ async fn a_file_beside_that_is_always_written_holds_nothing_up() {
     for content in CONTENTS {
         log.write_all(b"a line\n").unwrap();
         fs::write(file(&root), content).unwrap();
-        tells(&mut watcher, &file(&root), content, "the file beside the log").await;
+        reports(&mut watcher, &file(&root), content, "the file beside the log").await;
     }
 }
 
-/// The events of a folder that come of an act.
+/// Returns the events of a folder that an action causes.
 fn events_of(folder: &Path, act: impl FnOnce()) -> Vec<Event> {
     let (sender, receiver) = sync_channel(1000);
     let mut system = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -435,7 +435,7 @@ fn a_growing_file_is_not_reported_without_events() {
     assert!(!watcher.poll(now) && watcher.poll(now));
 }
 
-/// Times of a made-up clock, with the default intervals.
+/// Pending changes under an artificial clock, with the default intervals.
 struct Clock {
     changes: PendingChanges,
     start: Instant,
@@ -497,7 +497,7 @@ fn writing_holds_beyond_every_bound_and_its_end_settles_like_a_change() {
     assert_eq!(clock.due(), None, "the other one");
     clock.note(4000, CLOSED, "/conf/b");
     assert_eq!(clock.due(), Some(4050));
-    // The next file of the same writer.
+    // The same writer begins its next file.
     clock.note(4030, WRITTEN, "/conf/a");
     assert_eq!(clock.due(), None);
     clock.note(4040, CLOSED, "/conf/a");

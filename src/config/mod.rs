@@ -1,8 +1,8 @@
-//! The configuration as it is written: what `gateway.yaml` may say, its defaults, and what is wrong with it.
+//! The configuration as written in `gateway.yaml`: its keys, their defaults, and the errors in it.
 //!
-//! Nothing here knows the running program. [`load()`] reads a file, finds everything that is wrong with it,
-//! and answers the [`Config`] together with its [`Source`], through which later stages report what only they
-//! can find (a certificate that cannot be read, a port that is taken) at its place in the file.
+//! Nothing here depends on the running program. [`load()`] reads a file, finds all of its errors, and returns the
+//! [`Config`] together with its [`Source`]. Through the source, later stages report at its place in the file what only
+//! they can find, such as an unreadable certificate or a port in use.
 
 pub(crate) mod load;
 pub(crate) mod model;

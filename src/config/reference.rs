@@ -1,4 +1,4 @@
-//! The reference of all keys as Markdown, made from the JSON Schema.
+//! The reference of all keys as Markdown, generated from the JSON Schema.
 
 use serde_json::Value as Json;
 
@@ -8,7 +8,7 @@ use crate::config::load::keyword::{
 };
 use crate::config::load::schema::rules;
 
-/// The reference of all keys, a table for each section: value, default and meaning.
+/// Returns the reference of all keys: a table for each section, with value, default and meaning.
 pub(crate) fn markdown() -> String {
     let root = rules();
     let mut sections = Vec::new();
@@ -55,14 +55,14 @@ every value of a wrong type, form, unit or range. `gateway check` finds what a s
 - the files that it names.
 ";
 
-/// A mapping with fixed keys, and everywhere it may stand.
+/// A mapping with fixed keys, and all places where it may stand.
 struct Section<'a> {
     places: Vec<String>,
     schema: &'a Json,
 }
 
-/// Finds the sections in the order of the file; a section is described where it is met first, its other
-/// places are listed there.
+/// Collects the sections in the order of the file. A section is described once, where it first occurs. Its other places
+/// are listed there.
 fn collect<'a>(root: &'a Json, schema: &'a Json, place: &str, sections: &mut Vec<Section<'a>>) {
     let below = |key: &str| if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
     for choice in choices(root, schema) {
@@ -78,7 +78,7 @@ fn collect<'a>(root: &'a Json, schema: &'a Json, place: &str, sections: &mut Vec
             continue;
         }
         sections.push(Section { places: vec![place.to_owned()], schema: choice });
-        // Routes show best what `defaults` and `upstreams` only repeat.
+        // `defaults` and `upstreams` come last, because they only repeat the sections of routes.
         let is_late = |key: &str| place.is_empty() && ["defaults", "upstreams"].contains(&key);
         let (late, early): (Vec<_>, Vec<_>) = properties.iter().partition(|(key, _)| is_late(key));
         for (key, property) in early.into_iter().chain(late) {
@@ -90,7 +90,7 @@ fn collect<'a>(root: &'a Json, schema: &'a Json, place: &str, sections: &mut Vec
 impl Section<'_> {
     fn markdown(&self, root: &Json) -> String {
         let mut places = self.places.clone();
-        // The shallowest place is the one that people look for; the sort keeps the order among equals.
+        // Readers look for the shallowest place. The sort is stable, so equals keep their order.
         places.sort_by_key(|place| place.matches('.').count());
         let (heading, others) = match places.split_first() {
             Some((first, others)) if !first.is_empty() => (format!("`{first}`"), others),
@@ -120,7 +120,7 @@ impl Section<'_> {
     }
 }
 
-/// What may be written: "duration or `off`".
+/// Returns the kinds of value that may be written: "duration or `off`".
 fn value(root: &Json, schema: &Json) -> String {
     let choices = choices(root, schema);
     let kind = |choice: &&Json| {
@@ -154,7 +154,7 @@ fn value(root: &Json, schema: &Json) -> String {
     alternatives(kinds.chain(words))
 }
 
-/// The description, with what each of the fixed words means.
+/// Returns the description, followed by the meaning of each fixed word.
 fn meaning(root: &Json, property: &Json) -> String {
     let mut meaning = string(property, "description").unwrap_or_default().to_owned();
     let items = property.get("items").unwrap_or(property);
@@ -166,7 +166,7 @@ fn meaning(root: &Json, property: &Json) -> String {
     meaning
 }
 
-/// Text for a cell of a table.
+/// Escapes text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

@@ -1,4 +1,4 @@
-//! Makes the paths in a configuration relative to its folder.
+//! Conversion of the relative paths in a configuration to paths from its folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::config::{
 };
 
 impl Config {
-    /// Puts the folder before every path that is relative.
+    /// Puts the folder before every relative path.
     pub(crate) fn anchor_paths(&mut self, folder: &Path) {
         for listener in &mut self.listeners {
             let Some(tls) = &mut listener.tls else { continue };
@@ -60,6 +60,6 @@ impl CertificateFiles {
 }
 
 fn anchor(path: &mut PathBuf, folder: &Path) {
-    // join() answers an absolute path as it is.
+    // `join` returns an absolute path as it is.
     *path = folder.join(&*path);
 }

@@ -1,4 +1,4 @@
-//! Messages of stages that know only values: they show a variable as it is written, never its value.
+//! Messages of stages that know only values. They show a variable as it is written, never its value.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -9,34 +9,34 @@ use super::schema::rules;
 use super::source::{Node, Source, Value};
 use crate::config::values::segment::Segment;
 
-/// The length, in bytes, from which a value is replaced wherever a message has it. A shorter one may be a word of the message
-/// itself, or a part of one.
+/// The length, in bytes, from which a value is replaced anywhere in a message. A shorter one may be a word of the
+/// message itself, or a part of one.
 const UNQUOTED_MIN: usize = 8;
 
-/// As [`UNQUOTED_MIN`], for a value with a digit that stands apart: it is no word.
+/// The same length for a value with a digit that stands apart, which is no word.
 const UNQUOTED_DIGITS_MIN: usize = 4;
 
-/// The length, in bytes, up to which a message is searched for values. A longer one loses all that it quotes.
+/// The longest message, in bytes, that is searched for values. A longer one loses all of its quotes.
 const SEARCHED_MAX: usize = 64 << 10;
 
 impl Source {
-    /// Returns a message of a stage that knows only values, with what is written in place of the values at some paths and
-    /// below them.
+    /// Returns a message of a stage that knows only values. The values at some paths and below them are replaced by
+    /// what the file has in their place.
     pub(crate) fn as_written(&self, paths: &[&[Segment]], message: &str) -> String {
         Substituted::of(paths.iter().map(|path| self.find(path).0)).as_written(message)
     }
 }
 
-/// The texts of a part of the file that have variables.
+/// The texts with variables in a part of the file.
 #[derive(Default)]
 pub(crate) struct Substituted<'n> {
-    /// The longest value first, so that a value which is a part of another does not hide that.
+    /// Longest value first, so that a value which is a part of another does not hide it.
     texts: Vec<Text<'n>>,
 }
 
 /// A text with variables.
 struct Text<'n> {
-    /// The text with its variables replaced, in lower case: later stages know some values in that.
+    /// The text with its variables replaced, in lower case, because later stages know some values in lower case.
     value: String,
     written: &'n str,
 }
@@ -73,13 +73,14 @@ impl<'n> Substituted<'n> {
         self.texts.push(Text { value, written });
     }
 
-    /// Returns a message with what is written in the file in place of values:
+    /// Returns a message in which what the file has replaces the values:
     ///
-    /// - in backticks, where the message quotes a value or a part of it, or a value stands apart in a longer quote;
-    /// - in other quotes, where they hold a value and nothing else;
-    /// - anywhere, if the value has [`UNQUOTED_MIN`] bytes, or stands apart and has [`UNQUOTED_DIGITS_MIN`] bytes and a digit.
+    /// - in backticks, if the message quotes a value or a part of it, or a value stands apart in a longer quote;
+    /// - in other quotes, if they contain a value and nothing else;
+    /// - anywhere, if the value has [`UNQUOTED_MIN`] bytes, or stands apart and has [`UNQUOTED_DIGITS_MIN`] bytes and a
+    /// digit.
     ///
-    /// The name of a key stays what it is, even if it is a value too. So does a part of a value that the file has beside the
+    /// The name of a key stays, even if it is a value too. So does a part of a value that the file has next to the
     /// variable.
     pub(crate) fn as_written(&self, message: &str) -> String {
         if self.texts.is_empty() {
@@ -111,7 +112,7 @@ impl<'n> Substituted<'n> {
         shown
     }
 
-    /// Returns the text whose whole value begins at a byte of a message, if it can be told from the message's own words.
+    /// Returns the text whose whole value begins at a byte of a message, if it differs from the message's own words.
     fn whole_at(&self, message: &str, at: usize, is_quoted: bool) -> Option<&Text<'n>> {
         let (before, rest) = message.split_at_checked(at)?;
         let before = before.chars().next_back();
@@ -123,13 +124,13 @@ impl<'n> Substituted<'n> {
             let is_in_quotes = before == after && matches!(after, Some('"' | '\'' | '`'));
             let has_digit = || text.value.bytes().any(|byte| byte.is_ascii_digit());
             let is_no_word = is_quoted || text.value.len() >= UNQUOTED_DIGITS_MIN && has_digit();
-            let is_told_apart = is_in_quotes || is_no_word && is_apart(before) && is_apart(after);
-            (text.value.len() >= UNQUOTED_MIN || is_told_apart) && !is_key(&text.value)
+            let is_distinct = is_in_quotes || is_no_word && is_apart(before) && is_apart(after);
+            (text.value.len() >= UNQUOTED_MIN || is_distinct) && !is_key(&text.value)
         })
     }
 
-    /// Returns what is written in place of the quote that begins with the backtick at a byte of a message, and the byte of its
-    /// other backtick, if it is a part of a value. A value may have backticks of its own.
+    /// Resolves the quote that begins with the backtick at a byte of a message. If it is a part of a value, returns
+    /// what the file has in its place, and the byte of the closing backtick. A value may have backticks of its own.
     fn part_at(&self, message: &str, at: usize) -> Option<(&'n str, usize)> {
         let has_backticks = self.texts.iter().any(|text| text.value.contains('`'));
         let ends = message.rmatch_indices('`').map(|(end, _)| end).take_while(|end| *end > at);
@@ -160,7 +161,7 @@ fn without_quotes(message: &str) -> String {
     }
 }
 
-/// Returns true for the name of a key that a file may have.
+/// Returns true if a text is the name of a key that a file may have.
 fn is_key(text: &str) -> bool {
     static KEYS: OnceLock<HashSet<&'static str>> = OnceLock::new();
     KEYS.get_or_init(|| {

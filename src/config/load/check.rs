@@ -1,8 +1,8 @@
-//! Compares a file with the schema, and finds everything that is wrong with its form.
+//! Comparison of a file with the schema, which finds all errors of form.
 //!
-//! serde would stop at the first error and know no places, so the tree is walked beside the JSON Schema that
-//! the types make of themselves: what this accepts, they deserialise. What only several values together can
-//! get wrong is [`super::validate`](mod@super::validate)'s.
+//! serde would stop at the first error and knows no places. Therefore the tree is walked beside the JSON Schema that
+//! the types generate: whatever this check accepts, the types deserialise. [`super::validate`](mod@super::validate)
+//! finds the errors that depend on several values.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -22,18 +22,18 @@ use super::source::{Entry, Node, Source, Value};
 use crate::config::values::look_alike;
 use crate::config::values::segment::Segment;
 
-/// Keys that the documentation of the project speaks of, and that do nothing yet.
+/// Keys that the project's documentation mentions, and that do nothing yet.
 const PLANNED: [&str; 6] = ["budget", "hash_on", "health", "hedge", "mirror", "traces"];
 
-/// What was found.
+/// The result of a check.
 #[derive(Default)]
 pub(crate) struct Report {
-    /// In no particular order.
+    /// The errors, in no particular order.
     pub(crate) errors: Vec<ConfigError>,
-    /// The values that cannot be deserialised, by the first two segments of their paths: more is not asked for, and a path may be
-    /// long.
+    /// The values that cannot be deserialised, by the first two segments of their paths. Nothing needs more, and a path
+    /// may be long.
     pub(crate) broken: HashSet<Vec<Segment>>,
-    /// Where unknown and ignored keys begin; without them, their mappings can be deserialised.
+    /// The bytes at which unknown and ignored keys begin. Without these keys, their mappings can be deserialised.
     pub(crate) unknown: HashSet<usize>,
 }
 
@@ -55,11 +55,11 @@ pub(crate) fn check(source: &Source, schema: &Json) -> Report {
 
 struct Checker<'a> {
     source: &'a Source,
-    /// The whole schema, in which references are looked up.
+    /// The whole schema, in which references are resolved.
     schema: &'a Json,
-    /// By the address of a schema, because each is asked for as often as there are values like it.
+    /// The choices by the address of their schema. They are cached because each is needed once per value of its kind.
     choices: HashMap<usize, Rc<[&'a Json]>, FixedState>,
-    /// Likewise.
+    /// The presence rules, cached in the same way.
     presence: HashMap<usize, Rc<Presence<'a>>, FixedState>,
     /// The advice for unknown keys, by schema and key: the same mistake is often made in every route.
     advice: HashMap<(usize, &'a str), String, FixedState>,
@@ -68,7 +68,7 @@ struct Checker<'a> {
     report: Report,
 }
 
-/// What tells two parts of one schema apart.
+/// Returns the identity of a part of one schema.
 fn address(schema: &Json) -> usize {
     std::ptr::from_ref(schema).addr()
 }
@@ -112,7 +112,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A value that may be anything that JSON can say: numbers have their limits there.
+    /// Checks a value that may be anything that JSON can express. Its numbers have JSON's limits.
     fn anything(&mut self, node: &'a Node) {
         let help = || Some("put it in quotes".to_owned());
         match &node.value {
@@ -122,7 +122,7 @@ impl<'a> Checker<'a> {
             {
                 self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
             }
-            // Digits alone are a float where even 128 bits were too few.
+            // A number of digits alone is a float only if 128 bits were too few for it.
             Value::Float(text) if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte)) => {
                 self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
             }
@@ -147,7 +147,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A mapping that may be one of several, told apart by the key that each asks for.
+    /// Checks a mapping that may be one of several kinds, told apart by the key that each requires.
     fn one_of_mappings(&mut self, node: &'a Node, entries: &'a [Entry], schemas: &[&'a Json]) {
         let is_key_of =
             |schema: &Json, key: &str| schema.get("properties").is_some_and(|keys| keys.get(key).is_some());
@@ -156,7 +156,7 @@ impl<'a> Checker<'a> {
             let known = entries.iter().filter(|entry| is_key_of(schema, &entry.key)).count();
             (is_complete(schema), known)
         };
-        // Of equals, the first.
+        // Reversed, so that the first of equals wins.
         let Some(schema) = schemas.iter().copied().rev().max_by_key(|schema| fit(schema)) else { return };
         let (mine, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| {
             is_key_of(schema, &entry.key) || !schemas.iter().any(|schema| is_key_of(schema, &entry.key))
@@ -183,7 +183,7 @@ impl<'a> Checker<'a> {
 
     fn entries(&mut self, entries: impl Iterator<Item = &'a Entry>, schema: &'a Json) {
         let properties = schema.get("properties").and_then(Json::as_object);
-        // A mapping by name has a pattern for its keys, and no properties.
+        // A mapping by name has a pattern for its keys and no properties.
         let by_name = if properties.is_none() { schema.get("patternProperties") } else { None };
         let pattern = by_name.and_then(Json::as_object).and_then(|map| map.values().next());
         let others =
@@ -205,7 +205,7 @@ impl<'a> Checker<'a> {
             if let Some(Err(malformed)) = key_format.map(|format| (format.check)(&entry.key)) {
                 self.push(Some(&entry.key_span), malformed.message, malformed.help);
             }
-            // Keys with a format are header names, in which case does not matter.
+            // Keys with a format are header names, which ignore case.
             if key_format.is_some() && !names.insert(entry.key.to_ascii_lowercase()) {
                 let message = format!("the header `{}` appears twice", entry.key);
                 self.push(
@@ -219,7 +219,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks which keys are there: `required`, `oneOf` and `anyOf` of `required`, and pairs that exclude each other.
+    /// Checks the presence of keys: `required`, `oneOf` and `anyOf` of `required`, and pairs that exclude each other.
     fn required(&mut self, node: &Node, schema: &'a Json) {
         let presence =
             self.presence.entry(address(schema)).or_insert_with(|| Rc::new(presence(schema))).clone();
@@ -261,7 +261,7 @@ impl<'a> Checker<'a> {
     }
 
     fn missing(&mut self, message: String, help: Option<String>) {
-        // As if at the missing key, so that the message names the mapping that lacks it.
+        // The path leads to the missing key, so that the message names the mapping that lacks it.
         self.path.push(Segment::from(""));
         self.push(None, message, help);
         self.path.pop();
@@ -283,7 +283,7 @@ impl<'a> Checker<'a> {
         self.report.unknown.insert(entry.key_span.start);
     }
 
-    /// What to write in place of an unknown key: a similar one, or the section that it belongs to.
+    /// Returns the replacement for an unknown key: a similar one, or the section that it belongs to.
     fn advise_key(&self, key: &str, schema: &Json) -> String {
         if let Some(found) = look_alike::find(key) {
             return found.advice();
@@ -343,7 +343,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A number or a switch where neither belongs: a text of which the quotes or the unit are missing.
+    /// Reports a number or a switch in the wrong place: a text without its quotes or its unit.
     fn bare(&mut self, node: &Node, found: &str, choices: &[&Json]) {
         let text = self.source.written(node);
         if node.written.is_some() {
@@ -362,7 +362,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A text with variables, of whose value nothing is shown.
+    /// Checks a text with variables, whose value is never shown.
     fn substituted(&mut self, text: &str, node: &Node, choices: &[&Json]) {
         let is_good = words(choices).contains(&text)
             || texts(choices).next().is_some_and(|choice| {
@@ -375,7 +375,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The value of a variable is wrong. It may be secret, so the error shows the variable.
+    /// Reports a wrong value of a variable. It may be secret, so the error shows the variable.
     fn wrong_value(&mut self, written: &str, choices: &[&Json], help: Option<String>) {
         let message =
             format!("{} must be {}, not the value of `{written}`", self.subject(), expected(choices));
@@ -430,7 +430,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A text that its format refuses; the advice adds the words that would also do.
+    /// Reports a text that its format rejects. The advice adds the words that are also valid.
     fn malformed(&mut self, message: String, help: Option<String>, choices: &[&Json]) {
         let words: Vec<String> = words(choices).iter().map(|word| format!("`{word}`")).collect();
         let help = match (help, words.as_slice()) {
@@ -444,7 +444,7 @@ impl<'a> Checker<'a> {
         self.wrong(format!("{} must be {}, not {found}", self.subject(), expected(choices)), help);
     }
 
-    /// What the value here is called in messages.
+    /// Returns the name of the current value in messages.
     fn subject(&self) -> String {
         match self.path.last() {
             Some(Segment::Key(key)) => format!("`{key}`"),
@@ -453,7 +453,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The value here is wrong.
+    /// Reports the current value as wrong.
     fn wrong(&mut self, message: String, help: Option<String>) {
         self.push(None, message, help);
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: message, place in the file, and what to write instead.
+//! Errors of a configuration: message, place in the file, and advice.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,13 +9,13 @@ use super::shortened::shortened;
 use super::text_file::{Place, TextFile};
 use crate::config::values::printable::printable;
 
-/// The number of errors that are printed. More of them nearly always have one cause, and the first ones show it.
+/// The number of errors that are printed. More of them nearly always have one cause, which the first ones show.
 const SHOWN_MAX: usize = 100;
 
-/// One thing that is wrong.
+/// An error of a configuration.
 ///
-/// An error carries its place as a range of bytes. Line, column and excerpt are computed for the errors that are printed
-/// only, so that an error costs the same in a file of any length.
+/// An error carries its place as a range of bytes. Line, column and excerpt are computed only for the errors that are
+/// printed, so that an error costs the same in a file of any length.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigError {
     place: Option<(Arc<TextFile>, Range<usize>)>,
@@ -25,26 +25,26 @@ pub(crate) struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error without a place, such as a file that cannot be read.
+    /// Creates an error without a place, such as a file that cannot be read.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { place: None, message: message.into(), help: None, is_transient: false }
     }
 
-    /// Adds what to do about it: a few words, beginning in lower case. What it quotes is cut if it is long.
+    /// Adds the advice: a few words, beginning in lower case. Long quotes in it are cut.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(shortened(help.into()));
         self
     }
 
-    /// Marks an error that the files are not to blame for: the same files may be good the next time.
+    /// Marks an error that the files do not cause: the same files may be valid the next time.
     #[must_use]
     pub(crate) fn transient(mut self) -> Self {
         self.is_transient = true;
         self
     }
 
-    /// Adds the place: a range of bytes of a file. What the message quotes of it is cut if it is long.
+    /// Adds the place: a range of bytes of a file. Long quotes in the message are cut.
     pub(crate) fn at(mut self, file: &Arc<TextFile>, span: Range<usize>) -> Self {
         self.message = shortened(self.message);
         self.place = Some((Arc::clone(file), span));
@@ -61,7 +61,7 @@ impl ConfigError {
         self.place.as_ref().map(|(file, _)| file.name())
     }
 
-    /// Returns what to do about it.
+    /// Returns the advice.
     pub(crate) fn advice(&self) -> Option<&str> {
         self.help.as_deref()
     }
@@ -73,14 +73,14 @@ impl ConfigError {
         Some((place.line, place.column))
     }
 
-    /// Returns how many places of the error's file were located so far.
+    /// Returns the number of places in the error's file that were located so far.
     #[cfg(test)]
     pub(crate) fn located(&self) -> usize {
         let file = self.place.as_ref().map(|(file, _)| file);
         file.map_or(0, |file| file.located.load(std::sync::atomic::Ordering::Relaxed))
     }
 
-    /// Returns the order of errors: those without a place, then those with one as they stand in the file.
+    /// Returns the sort key: errors without a place come first, then those with one in the order of the file.
     fn key(&self) -> (Option<(&str, usize, usize)>, &str, Option<&str>) {
         let place = self.place.as_ref().map(|(file, span)| (file.name(), span.start, span.end));
         (place, &self.message, self.help.as_deref())
@@ -88,7 +88,7 @@ impl ConfigError {
 
     fn render(&self, style: &Style) -> String {
         let Style { error, frame, plain } = style;
-        // All of it may have come from the file, its name or a variable.
+        // Any of it may come from the file, its name or a variable.
         let title = format!("{error}error{plain}: {}\n", printable(&self.message));
         let Some((text, span)) = &self.place else {
             return match &self.help {
@@ -97,7 +97,7 @@ impl ConfigError {
             };
         };
         let Place { line, column, excerpt } = text.locate(span);
-        // Tabs stay tabs, so that the carets stand below what they mean.
+        // Tabs stay tabs, so that the carets line up with the marked text.
         let [before, marked, after] =
             excerpt.map(|part| part.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
         let file = printable(text.name());
@@ -135,7 +135,7 @@ impl Ord for ConfigError {
     }
 }
 
-/// Prints without colour.
+/// Prints the error without colour.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(&Style::PLAIN))
@@ -154,12 +154,12 @@ impl Style {
     const COLOUR: Self = Self { error: "\x1b[1;31m", frame: "\x1b[1;34m", plain: "\x1b[0m" };
 }
 
-/// Everything that is wrong with a configuration; at least one error, in the order of the file.
+/// All errors of a configuration in the order of the file; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// The errors of a collection, in the order of the file, or `Ok` where there are none.
+    /// Returns `Err` with the errors sorted in the order of the file, or `Ok` if there are none.
     pub(crate) fn check(mut errors: Vec<ConfigError>) -> Result<(), Self> {
         if errors.is_empty() {
             return Ok(());
@@ -169,23 +169,23 @@ impl ConfigErrors {
         Err(Self(errors))
     }
 
-    /// Returns true if the files are to blame for none of the errors.
+    /// Returns true if the files cause none of the errors.
     pub(crate) fn is_transient(&self) -> bool {
         self.0.iter().all(|error| error.is_transient)
     }
 
-    /// The errors, in the order of the file.
+    /// Returns the errors in the order of the file.
     pub(crate) fn errors(&self) -> &[ConfigError] {
         &self.0
     }
 
-    /// Returns the errors that are worth printing, and the number of those that are left out.
+    /// Returns the errors to print, and the number of those that are left out.
     pub(crate) fn shown(&self) -> (&[ConfigError], usize) {
         let (shown, more) = self.0.split_at(self.0.len().min(SHOWN_MAX));
         (shown, more.len())
     }
 
-    /// All errors as text, for people; with terminal colours or without.
+    /// Returns all errors as text for people, with or without terminal colours.
     pub(crate) fn render(&self, colour: bool) -> String {
         let style = if colour { Style::COLOUR } else { Style::PLAIN };
         let (shown, more) = self.shown();
@@ -198,7 +198,7 @@ impl ConfigErrors {
     }
 }
 
-/// Returns a number with its thousands set apart: `19,900`.
+/// Returns a number with its thousands separated: `19,900`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let head = digits.len() % 3;

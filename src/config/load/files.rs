@@ -1,4 +1,4 @@
-//! The files that a configuration names: read once per load, and remembered by their content.
+//! The files that a configuration names, read once per load and identified by their content.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,39 +8,39 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// The largest file that is read: far beyond ten thousand routes, and short of filling the memory by a slip.
+/// The largest file that is read: far more than ten thousand routes need, and too small to fill the memory by accident.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The files of one load. Everything that is built from them sees the same content, even while they are being replaced.
 ///
-/// It holds private keys: drop it when the load is done, and keep its [`Fingerprint`].
+/// It holds private keys. Drop it at the end of the load, and keep its [`Fingerprint`].
 #[derive(Default)]
 pub(crate) struct Files(Mutex<BTreeMap<PathBuf, Seen>>);
 
-/// What the one reading of a file brought.
+/// The result of the only reading of a file.
 struct Seen {
     content: Result<Arc<[u8]>, Failure>,
     known: Known,
 }
 
-/// A file as it was read: what was there, within which limit.
+/// The identity of a file as it was read, and the limit of the reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     mark: FileMark,
     bytes_max: u64,
 }
 
-/// An [`io::Error`] that can be answered more than once.
+/// An [`io::Error`] that can be returned more than once.
 enum Failure {
     System(i32),
     Other(io::ErrorKind, String),
 }
 
-/// What a path led to: a content, or nothing that could be read. Small, and good as part of an identity: "this CA file
-/// with this content".
+/// The identity of what was read at a path: a content, or no readable file. It is small and can be a part of other
+/// identities, as in "this CA file with this content".
 ///
-/// The content is represented by its length and 64 bits of SipHash, under a key that this process drew: enough to tell
-/// versions of an operator's own file apart, and nothing from which a private key could be guessed.
+/// The content is represented by its length and 64 bits of SipHash under a random key of this process. That is enough
+/// to distinguish versions of an operator's own file, and reveals nothing from which a private key could be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FileMark(State);
 
@@ -50,30 +50,30 @@ enum State {
     Unreadable(io::ErrorKind),
 }
 
-/// The paths that were read and what each led to. Two are equal if the same paths had the same content, read within the same
-/// limits; the time of writing does not count.
+/// The paths that were read, each with its mark. Two fingerprints are equal if the same paths had the same content,
+/// read within the same limits. Modification times do not count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint(BTreeMap<PathBuf, Known>);
 
 impl Files {
-    /// Nothing read yet.
+    /// Creates a set without files.
     #[must_use]
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// The content of a file, as it was when it was first asked for.
+    /// Returns the content of a file as it was at the first reading.
     ///
     /// # Errors
-    /// What the system says, the same for each asking; [`io::ErrorKind::FileTooLarge`] above 16 MiB.
+    /// The error of the system, the same on each call; [`io::ErrorKind::FileTooLarge`] above 16 MiB.
     pub(crate) fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
         self.read_within(path, FILE_BYTES_MAX)
     }
 
-    /// Returns the content of a file of at most `bytes_max` bytes. The limit holds where the file was not read before.
+    /// Returns the content of a file of at most `bytes_max` bytes. The limit applies unless the file was read before.
     ///
     /// # Errors
-    /// As [`Files::read`], with that limit.
+    /// Those of [`Files::read`], with that limit.
     pub(crate) fn read_within(&self, path: &Path, bytes_max: u64) -> io::Result<Arc<[u8]>> {
         self.seen(path, bytes_max, |seen| match &seen.content {
             Ok(content) => Ok(Arc::clone(content)),
@@ -81,24 +81,24 @@ impl Files {
         })
     }
 
-    /// Has a path lead to `content`, whatever is on disk there.
+    /// Sets the content at a path, whatever is on disk there.
     pub(crate) fn give(&self, path: &Path, content: &[u8]) {
         self.lock().insert(path.to_owned(), Seen::new(Ok(content.to_vec()), FILE_BYTES_MAX));
     }
 
-    /// What a path leads to; reads it if it was not read yet.
+    /// Returns the mark of a path, and reads the file if it was not read yet.
     #[must_use]
     pub(crate) fn mark(&self, path: &Path) -> FileMark {
         self.mark_within(path, FILE_BYTES_MAX)
     }
 
-    /// Returns the mark of a file of at most `bytes_max` bytes, as [`Files::read_within`] reads it.
+    /// Returns the mark of a file of at most `bytes_max` bytes, with the limit of [`Files::read_within`].
     #[must_use]
     pub(crate) fn mark_within(&self, path: &Path, bytes_max: u64) -> FileMark {
         self.seen(path, bytes_max, |seen| seen.known.mark)
     }
 
-    /// All that was read so far.
+    /// Returns the fingerprint of everything that was read so far.
     #[must_use]
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint(self.lock().iter().map(|(path, seen)| (path.clone(), seen.known)).collect())
@@ -113,7 +113,7 @@ impl Files {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Seen>> {
-        // An entry is complete or not there, so what a panic left behind is sound.
+        // An entry is complete or missing, so the map is valid even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,20 +151,20 @@ impl FileMark {
 }
 
 impl Fingerprint {
-    /// The paths that were read, in order.
+    /// Returns the paths that were read, in order.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
     }
 
-    /// What a path led to, if it was read.
+    /// Returns the mark of a path, if it was read.
     #[must_use]
     pub(crate) fn mark(&self, path: &Path) -> Option<FileMark> {
         self.0.get(path).map(|known| known.mark)
     }
 
-    /// What the same paths lead to now. Reads them all.
+    /// Reads the same paths again, and returns their present fingerprint.
     ///
-    /// A pipe or terminal is not read again, as there is nothing in it any more: it counts as unchanged.
+    /// A pipe or terminal is not read again, because it is already empty. It counts as unchanged.
     #[must_use]
     pub(crate) fn again(&self) -> Self {
         let again = |(path, known): (&PathBuf, &Known)| {
@@ -185,7 +185,7 @@ fn gives_its_content_once(path: &Path) -> bool {
 
 fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    // Not by its length as the system has it: a file that grows or never ends, such as a device, has another.
+    // The length that the system reports is no guide: a file that grows or never ends, such as a device, has another.
     File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
     if u64::try_from(content.len()).is_ok_and(|length| length <= bytes_max) {
         return Ok(content);
@@ -197,7 +197,7 @@ fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::FileTooLarge, says))
 }
 
-// Contents may be secret: only what was read is shown.
+// Contents may be secret, so only the fingerprint is shown.
 impl std::fmt::Debug for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Files").field(&self.fingerprint()).finish()

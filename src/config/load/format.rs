@@ -1,4 +1,4 @@
-//! The formats of texts that the schema names: what each is called, and what is wrong with a text.
+//! The text formats that the schema names, each with its noun and its check.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -16,15 +16,15 @@ use crate::config::values::units::{ByteSize, Duration};
 /// A format of texts.
 #[derive(Clone, Copy)]
 pub(crate) struct Format {
-    /// What a text of the format is, in a word.
+    /// The noun for a text of the format, in a word.
     pub(crate) label: &'static str,
-    /// What a text of the format is, with an example.
+    /// The noun for a text of the format, with an example.
     pub(crate) noun: &'static str,
-    /// What is wrong with a text, by parsing it as its type will be.
+    /// Checks a text by parsing it as its type.
     pub(crate) check: fn(&str) -> Result<(), Malformed>,
 }
 
-/// The format that the schema knows by a name; `None` for a name that no type has.
+/// Returns the format with a name in the schema; `None` if no type has it.
 pub(crate) fn find(name: &str) -> Option<Format> {
     Some(match name {
         "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
@@ -59,7 +59,7 @@ where
     Format { label, noun, check: |text| T::from_str(text).map(|_| ()).map_err(IntoMalformed::into_malformed) }
 }
 
-/// For types that no text is wrong for, next to those that say what is.
+/// A conversion for parse errors, including the impossible error of types that accept every text.
 trait IntoMalformed: Display {
     fn into_malformed(self) -> Malformed;
 }

@@ -1,17 +1,17 @@
-//! Reading the parts of the JSON Schema that the types of the configuration make use of.
+//! Access to the parts of the JSON Schema that the configuration types use.
 
 use serde_json::Value as Json;
 
 use super::format;
 
-/// The schemas that a value may follow one of: references are resolved, nested alternatives laid flat.
+/// Returns the alternative schemas for a value. References are resolved, nested alternatives flattened.
 pub(crate) fn choices<'j>(root: &'j Json, schema: &'j Json) -> Vec<&'j Json> {
     let schema = match string(schema, "$ref").and_then(|reference| reference.strip_prefix('#')) {
         Some(pointer) => root.pointer(pointer).unwrap_or(schema),
         None => schema,
     };
     let nested = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
-    // A `oneOf` of nothing but `required` belongs to an object; it offers no choice of schemas.
+    // A `oneOf` of only `required` belongs to an object and offers no choice of schemas.
     let is_choice = |choice: &&Json| choice.get("required").is_none() || choice.get("type").is_some();
     let nested: Vec<&Json> = nested.flatten().filter(is_choice).collect();
     if nested.is_empty() {
@@ -20,23 +20,23 @@ pub(crate) fn choices<'j>(root: &'j Json, schema: &'j Json) -> Vec<&'j Json> {
     nested.into_iter().flat_map(|choice| choices(root, choice)).collect()
 }
 
-/// What the schema of an object says of which keys there are to be.
+/// The presence rules of an object schema: required, exactly one of, at least one of, mutually exclusive.
 #[derive(Default)]
 pub(crate) struct Presence<'j> {
-    /// All of these.
+    /// Keys that are all required.
     pub(crate) required: Vec<&'j str>,
-    /// Exactly one of these, where there are any.
+    /// Keys of which exactly one is required, if there are any.
     pub(crate) one_of: Vec<&'j str>,
-    /// At least one of these, where there are any.
+    /// Keys of which at least one is required, if there are any.
     pub(crate) any_of: Vec<&'j str>,
-    /// Not both of a pair.
+    /// Pairs of keys that exclude each other.
     pub(crate) exclusive: Vec<Exclusive<'j>>,
 }
 
 /// Two keys that exclude each other.
 pub(crate) struct Exclusive<'j> {
     pub(crate) pair: [&'j str; 2],
-    /// The advice in the schema's `$comment`, for a pair of which more can be said than to take one out.
+    /// The advice in the schema's `$comment`, if there is better advice than to take one out.
     pub(crate) help: Option<&'j str>,
 }
 
@@ -62,33 +62,33 @@ pub(crate) fn presence(schema: &Json) -> Presence<'_> {
     }
 }
 
-/// The text of a keyword.
+/// Returns the text of a keyword.
 pub(crate) fn string<'j>(schema: &'j Json, key: &str) -> Option<&'j str> {
     schema.get(key)?.as_str()
 }
 
-/// The items of a keyword; none where it is not there.
+/// Returns the items of a keyword, or none if it is missing.
 pub(crate) fn array<'j>(schema: &'j Json, key: &str) -> impl Iterator<Item = &'j Json> + use<'j> {
     schema.get(key).and_then(Json::as_array).into_iter().flatten()
 }
 
-/// Whether a schema says nothing of a value: it may be anything.
+/// Returns true if a schema has no constraint, so that a value may be anything.
 pub(crate) fn is_anything(schema: &Json) -> bool {
     ["type", "const", "enum"].iter().all(|key| schema.get(key).is_none())
 }
 
-/// The keys that a schema asks for.
+/// Returns the keys that a schema requires.
 pub(crate) fn required(schema: &Json) -> impl Iterator<Item = &str> {
     array(schema, "required").filter_map(Json::as_str)
 }
 
-/// Whether a schema stands for fixed words only.
+/// Returns true if a schema permits fixed words only.
 pub(crate) fn is_word(schema: &Json) -> bool {
     schema.get("const").is_some()
         || (schema.get("enum").is_some() && string(schema, "type") == Some("string"))
 }
 
-/// The fixed words among the choices.
+/// Returns the fixed words among the choices.
 pub(crate) fn words<'j>(choices: &[&'j Json]) -> Vec<&'j str> {
     let words = choices.iter().filter(|choice| is_word(choice));
     words
@@ -97,17 +97,17 @@ pub(crate) fn words<'j>(choices: &[&'j Json]) -> Vec<&'j str> {
         .collect()
 }
 
-/// The choices that take texts other than fixed words.
+/// Returns the choices for texts other than fixed words.
 pub(crate) fn texts<'j>(choices: &[&'j Json]) -> impl Iterator<Item = &'j Json> {
     choices.iter().copied().filter(|choice| string(choice, "type") == Some("string") && !is_word(choice))
 }
 
-/// Whether a text would do, were it written as one.
+/// Returns true if the choices accept a text, assuming it is written as one.
 pub(crate) fn takes_text(choices: &[&Json], text: &str) -> bool {
     words(choices).contains(&text) || texts(choices).next().is_some()
 }
 
-/// What may stand here, in words: "a duration such as `30s` or `off`".
+/// Returns the permitted values in words: "a duration such as `30s` or `off`".
 pub(crate) fn expected(choices: &[&Json]) -> String {
     let kinds = choices.iter().filter(|choice| !is_word(choice)).map(|choice| match string(choice, "type") {
         Some("object") => "a mapping",
@@ -120,15 +120,15 @@ pub(crate) fn expected(choices: &[&Json]) -> String {
     alternatives(kinds)
 }
 
-/// The kinds of what may stand somewhere, each once: "text or a mapping".
+/// Joins the kinds of permitted values, each once: "text or a mapping".
 pub(crate) fn alternatives(kinds: impl Iterator<Item = String>) -> String {
     let mut kinds: Vec<String> = kinds.collect();
-    // Different mappings are neighbours, and one kind.
+    // All mappings are one kind, and they are neighbours.
     kinds.dedup();
     kinds.join(" or ")
 }
 
-/// "`a`, `b` and `c`".
+/// Joins names: "`a`, `b` and `c`".
 pub(crate) fn list(names: &[&str], conjunction: &str) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.as_slice() {

@@ -1,4 +1,4 @@
-//! From a file to a [`Config`], or to everything that is wrong with it.
+//! The way from a file to a [`Config`], or to all of its errors.
 
 pub(crate) mod anchor;
 pub(crate) mod as_written;
@@ -37,25 +37,25 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::validate::validate;
 use crate::config::values::units::OrOff;
 
-/// Reads and checks a configuration file, or the standard input for `-`. Variables come from the environment, relative paths are relative to
-/// the file's folder. Reads through `files`, so that the
-/// file is among those that the load has seen.
+/// Reads and checks a configuration file, or standard input for `-`. Variables come from the environment. Relative
+/// paths are relative to the file's folder. The file is read through `files`, so that it belongs to the files of the
+/// load.
 ///
 /// # Errors
-/// All that is wrong: a file that cannot be read, that is no YAML, or whose content is not a configuration.
+/// All errors of the file: it cannot be read, it is not YAML, or its content is not a configuration.
 pub(crate) fn load(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
     let name = display_name(path);
     let text = read(path, &name, files)?;
-    // Absolute, so that errors name the path that was tried.
+    // The path is absolute, so that errors name the path that was tried.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     parse(&text, &name, &absolute(folder))
 }
 
-/// Reads the admin listener that a configuration file names. Errors in other parts of the file do not matter: the gateway that
-/// runs may be of an earlier version of it. `None` if there is no admin listener.
+/// Reads the admin listener that a configuration file names. Errors in other parts of the file do not matter, because
+/// the running gateway may have an earlier version of it. Returns `None` if there is no admin listener.
 ///
 /// # Errors
-/// The file cannot be read, is no YAML, or what it says of the admin listener is wrong.
+/// The file cannot be read, is not YAML, or its admin listener is wrong.
 pub(crate) fn load_admin(path: &Path) -> Result<Option<Admin>, ConfigErrors> {
     const KEY: &str = "admin";
     let name = display_name(path);
@@ -69,17 +69,17 @@ pub(crate) fn load_admin(path: &Path) -> Result<Option<Admin>, ConfigErrors> {
     match salvaged.file.get(KEY).map(|admin| serde_yaml::from_value::<OrOff<Admin>>(admin.clone())) {
         Some(Ok(admin)) => Ok(admin.as_on().cloned()),
         Some(Err(error)) if errors.is_empty() => Err(fault(&source, &error).into()),
-        // A file without the key, or with one that was left out because it is wrong.
+        // The file does not have the key, or its value was left out because it is wrong.
         _ => ConfigErrors::check(errors).map(|()| None),
     }
 }
 
-/// Returns a path as it is from the root, or as it is if there is no current folder.
+/// Returns a path as it is from the root, or unchanged if there is no current folder.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The path that stands for the standard input. A file of that name is `./-`.
+/// The path that selects standard input. A file of that name is `./-`.
 const STANDARD_INPUT: &str = "-";
 
 /// Returns the name of a configuration file in messages.
@@ -90,8 +90,8 @@ pub(crate) fn display_name(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Returns what came on the standard input. It is read once: a reload has the same text, and reads again only the files that
-/// the text names.
+/// Returns the content of standard input. It is read once: a reload has the same text, and reads again only the files
+/// that the text names.
 fn read_standard_input() -> io::Result<Arc<[u8]>> {
     static READ: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
     let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,22 +106,22 @@ fn read_standard_input() -> io::Result<Arc<[u8]>> {
     Ok(Arc::clone(read.insert(bytes.into())))
 }
 
-/// The most that is read from the standard input: as much as a file may have.
+/// The most bytes that are read from standard input: the limit for a file.
 const STANDARD_INPUT_BYTES_MAX: u64 = 16 << 20;
 
-/// Checks the text of a configuration file. Errors show `file` as its name; relative paths are relative to
-/// `folder`; variables come from the environment.
+/// Checks the text of a configuration file. Errors show `file` as its name. Relative paths are relative to `folder`.
+/// Variables come from the environment.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// All errors of the text.
 pub(crate) fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErrors> {
     parse_with(text, file, folder, &|name| std::env::var_os(name))
 }
 
-/// As [`parse`], with variables from elsewhere than the environment.
+/// Does the same as [`parse`], with another source of variables.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// All errors of the text.
 pub(crate) fn parse_with(
     text: &str,
     file: &str,
@@ -143,7 +143,7 @@ pub(crate) fn parse_with(
     let config = deserialize(&salvaged);
     match &config {
         Ok(config) => errors.append(&mut validate(config, &salvaged.kept, &source)),
-        // What the check lets through deserialises; were it not so, this would say it.
+        // Whatever passes the check can be deserialised. If not, this error reports it.
         Err(error) if errors.is_empty() => errors.push(fault(&source, error)),
         Err(_) => {}
     }
@@ -157,7 +157,7 @@ pub(crate) fn parse_with(
 
 fn fault(source: &Source, error: &serde_yaml::Error) -> ConfigError {
     let (file, error) = (source.file(), source.as_written(&[&[]], &error.to_string()));
-    ConfigError::new(format!("{file} cannot be used, by a fault of the program: {error}"))
+    ConfigError::new(format!("{file} cannot be used because of a bug in the gateway: {error}"))
         .help("report it, with the file")
 }
 
@@ -167,7 +167,7 @@ fn deserialize(salvaged: &Salvaged<'_>) -> Result<Config, serde_yaml::Error> {
     Ok(config)
 }
 
-/// Numbers the names of those that have none written and would be called as another is.
+/// Numbers the names of those that have no name written and would share a name with another.
 fn number_names(names: Vec<(String, &mut Option<String>)>) {
     let mut taken: HashSet<String> = names.iter().filter_map(|(_, written)| (*written).clone()).collect();
     let mut numbers: HashMap<String, u64> = HashMap::new();
@@ -193,7 +193,7 @@ fn read(path: &Path, name: &str, files: &Files) -> Result<String, ConfigError> {
         let help = match error.kind() {
             io::ErrorKind::FileTooLarge => return ConfigError::new(format!("{name} is {error}")),
             io::ErrorKind::NotFound => {
-                "give the file's path with `--config`, or make one: `gateway new http://127.0.0.1:3000`"
+                "give the file's path with `--config`, or create one: `gateway new http://127.0.0.1:3000`"
             }
             io::ErrorKind::PermissionDenied => "let the gateway's user read it",
             _ => "give a readable file with `--config`",

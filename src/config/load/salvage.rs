@@ -1,5 +1,5 @@
-//! What of a file can be deserialised in spite of its errors, so that errors that only the types show are
-//! reported together with those of form.
+//! The part of a file that can be deserialised in spite of its errors. This way, errors that only the types find are
+//! reported together with errors of form.
 
 use std::collections::HashSet;
 
@@ -9,23 +9,23 @@ use super::check::Report;
 use super::source::{Entry, Node, Value};
 use crate::config::values::segment::Segment;
 
-/// What was kept of a file.
+/// The parts of a file that were kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// For each listener that was kept, its index in the file.
+    /// The indices in the file of the listeners that were kept.
     pub(crate) listeners: Vec<usize>,
-    /// For each route that was kept, its index in the file.
+    /// The indices in the file of the routes that were kept.
     pub(crate) routes: Vec<usize>,
-    /// Whether something was left out of `listeners`, or all of it.
+    /// True if some or all of `listeners` was left out.
     pub(crate) listeners_broken: bool,
-    /// Whether `trusted_proxies` was left out.
+    /// True if `trusted_proxies` was left out.
     pub(crate) trusted_proxies_broken: bool,
 }
 
-/// A file without its unknown keys, and without the listeners, upstreams, filters, routes and other sections in which
-/// anything else is wrong. A file without errors is whole.
+/// A file without its unknown keys, and without the listeners, upstreams, filters, routes and other sections that have
+/// another error. A file without errors is complete.
 pub(crate) struct Salvaged<'n> {
-    /// All but the routes, which may be many: a tree of them all would fill the caches several times over.
+    /// Everything except the routes, which may be many: a tree of all of them would fill the caches several times over.
     pub(crate) file: Yaml,
     pub(crate) kept: Kept,
     routes: Vec<&'n Node>,
@@ -33,13 +33,13 @@ pub(crate) struct Salvaged<'n> {
 }
 
 impl Salvaged<'_> {
-    /// The routes, one by one.
+    /// Returns the routes, one by one.
     pub(crate) fn routes(&self) -> impl Iterator<Item = Yaml> {
         self.routes.iter().map(|route| yaml(route, self.unknown))
     }
 }
 
-/// What of a file can be deserialised.
+/// Returns the part of a file that can be deserialised.
 pub(crate) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
     let broken: HashSet<&[Segment]> =
         report.broken.iter().flat_map(|path| [path.get(..1), path.get(..2)]).flatten().collect();
@@ -47,7 +47,7 @@ pub(crate) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
     let mut kept = Kept::default();
     let mut routes = Vec::new();
     let mut file = Mapping::new();
-    // Both are required; where they are missing or no lists, the check has said so.
+    // Both are required. If they are missing or not lists, the check has reported it.
     for list in ["listeners", "routes"] {
         file.insert(list.into(), Yaml::Sequence(Vec::new()));
     }
@@ -84,7 +84,7 @@ pub(crate) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
     Salvaged { file: Yaml::Mapping(file), kept, routes, unknown }
 }
 
-/// The entries of a mapping that are no unknown keys.
+/// Returns the entries of a mapping except those with unknown keys.
 fn known_entries<'n>(node: &'n Node, unknown: &HashSet<usize>) -> impl Iterator<Item = &'n Entry> {
     let entries = match &node.value {
         Value::Mapping(entries) => entries,
@@ -97,17 +97,18 @@ fn mapping<'n>(entries: impl Iterator<Item = &'n Entry>, unknown: &HashSet<usize
     Yaml::Mapping(entries.map(|entry| (entry.key.as_str().into(), yaml(&entry.node, unknown))).collect())
 }
 
-/// A value as the deserialiser takes it, without unknown keys.
+/// Returns a value for the deserialiser, without unknown keys.
 fn yaml(node: &Node, unknown: &HashSet<usize>) -> Yaml {
     match &node.value {
         Value::Null | Value::Unknown => Yaml::Null,
         Value::Bool(bool) => Yaml::Bool(*bool),
-        // The check lets no integer through that is not in the bounds of one of these.
+        // The check rejects every integer that fits neither of these.
         Value::Integer(integer) => match i64::try_from(*integer) {
             Ok(integer) => integer.into(),
             Err(_) => u64::try_from(*integer).map_or(Yaml::Null, Into::into),
         },
-        // Nor a float, but where anything may stand. There, `.inf` and `.nan` are texts, since JSON has no such numbers.
+        // The check rejects floats too, except where any value is permitted. There, `.inf` and `.nan` are texts, since
+        // JSON has no such numbers.
         Value::Float(text) => text.parse::<f64>().map_or_else(|_| text.as_str().into(), Into::into),
         Value::String(text) => Yaml::String(text.clone()),
         Value::Sequence(items) => Yaml::Sequence(items.iter().map(|item| yaml(item, unknown)).collect()),

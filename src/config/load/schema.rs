@@ -1,4 +1,4 @@
-//! The JSON Schema of the configuration, made from its types.
+//! The JSON Schema of the configuration, generated from its types.
 
 use std::sync::LazyLock;
 
@@ -15,9 +15,9 @@ const VARIABLE: &str = "Variable";
 
 /// Returns the JSON Schema (2020-12) of a configuration file; descriptions are the documentation of the keys.
 ///
-/// It accepts what [`crate::config::load()`] accepts: wherever a number, a switch or a text of some form may stand, so may a text
-/// with a variable. It refuses unknown keys, and values of a wrong type, unit or range. What it cannot know is listed in
-/// `docs/configuration.md`.
+/// It accepts what [`crate::config::load()`] accepts: wherever a number, a switch or a formatted text is valid, a text
+/// with a variable is too. It rejects unknown keys, and values of a wrong type, unit or range. `docs/configuration.md`
+/// lists what it cannot know.
 pub(crate) fn json_schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
         let mut schema = rules().clone();
@@ -32,7 +32,7 @@ pub(crate) fn json_schema() -> &'static Value {
     &SCHEMA
 }
 
-/// Returns the schema of a file whose variables are replaced: what the program checks a file against.
+/// Returns the schema of a file whose variables are replaced, against which the program checks a file.
 pub(crate) fn rules() -> &'static Value {
     static RULES: LazyLock<Value> = LazyLock::new(generate);
     &RULES
@@ -46,8 +46,8 @@ fn variable() -> Value {
     })
 }
 
-/// Lets a text with a variable stand wherever a schema has a scalar of some form. Texts of the same format, whose patterns are
-/// long, become references to one definition in `formats`.
+/// Permits a text with a variable wherever a schema has a formatted scalar. Texts of the same format, whose patterns
+/// are long, become references to one definition in `formats`.
 fn allow_variables(schema: &mut Value, formats: &mut Map<String, Value>) {
     let Some(object) = schema.as_object_mut() else { return };
     for key in ["$defs", "properties", "patternProperties"] {
@@ -94,7 +94,7 @@ fn refer_to_format(scalar: &mut Value, formats: &mut Map<String, Value>) {
     }
 }
 
-/// Returns true for a number, a switch, fixed words, or a text that has a pattern or a least length.
+/// Returns true for a number, a switch, fixed words, or a text with a pattern or a minimum length.
 fn is_formed_scalar(schema: &Value) -> bool {
     let is_text = || ["pattern", "minLength", "enum"].iter().any(|key| schema.get(key).is_some());
     match schema.get("type").and_then(Value::as_str) {
@@ -125,9 +125,8 @@ fn generate() -> Value {
     schema
 }
 
-/// Makes the schema say what the parser does: no key takes `null`, integers have the bounds of their Rust
-/// types; the default of a section goes, its keys have their own; line breaks of the code are not the
-/// reader's.
+/// Aligns the schema with the parser. No key accepts `null`, and integers have the bounds of their Rust types. Defaults
+/// of sections go, because their keys have their own. Line breaks of the source code go, too.
 fn tidy(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(Value::Array(types)) = object.get_mut("type") {
@@ -154,7 +153,7 @@ fn tidy(schema: &mut schemars::Schema) {
     bound_integer(object);
 }
 
-/// Replaces the format of an integer, which is of no use to an editor, by the bounds that it means.
+/// Replaces the format of an integer, which is useless to an editor, by the bounds that it means.
 fn bound_integer(object: &mut Map<String, Value>) {
     let maximum = match object.get("format").and_then(Value::as_str) {
         Some("uint8") => u64::from(u8::MAX),

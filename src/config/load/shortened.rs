@@ -5,13 +5,14 @@ use std::borrow::Cow;
 /// The longest word or quoted text that a message shows whole, in characters.
 const WHOLE_MAX: usize = 100;
 
-/// The length of what is shown of a longer one, in characters.
+/// The length to which a longer one is cut, in characters.
 const CUT_TO: usize = 80;
 
-/// As [`WHOLE_MAX`], in bytes, for what begins with `/`: a file that was tried is named in full, and Linux has no longer path.
+/// The longest path that is shown whole, in bytes: the name of a file that was tried is complete, and Linux has no
+/// longer path.
 const PATH_MAX: usize = 4096;
 
-/// Cuts each word and each quoted text of a message that is too long to be read, and marks it with an ellipsis.
+/// Cuts each word and each quoted text of a message that is too long to read, and marks the cut with an ellipsis.
 pub(crate) fn shortened(message: String) -> String {
     if message.len() <= WHOLE_MAX {
         return message;
@@ -38,7 +39,7 @@ pub(crate) fn shortened(message: String) -> String {
     short
 }
 
-/// Returns a text of a file as a message quotes it: its beginning, if it is long.
+/// Returns a text of a file for a quote in a message: only its beginning, if it is long.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     let is_path = text.starts_with('/') && text.len() <= PATH_MAX;
     if is_path || text.len() <= WHOLE_MAX || text.chars().nth(WHOLE_MAX).is_none() {

@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 
-/// The longest name for which a similar one is looked for; longer texts are not names.
+/// The longest name for which a similar one is searched; longer texts are not names.
 const LENGTH_MAX: usize = 64;
 
-/// The number of names that one check compares: a tenth of a second at most, however many names a file has and
-/// misspells. The errors that come first, which are the ones that are printed, get their advice.
+/// The number of names that one check compares. It bounds the time to a tenth of a second, however many names a file
+/// has and misspells. The first errors, which are the ones that are printed, get their advice.
 const COMPARED_MAX: usize = 200_000;
 
-/// Finds similar names, within a bound for one check of a file.
+/// A search for similar names, with a bound for one check of a file.
 pub(crate) struct Similar {
     left: Cell<usize>,
 }
@@ -21,7 +21,7 @@ impl Default for Similar {
 }
 
 impl Similar {
-    /// Returns the name that differs least, if no more than a third of the letters differ, as in `idle_timout`.
+    /// Returns the name that differs least, if at most a third of the letters differ, as in `idle_timout`.
     pub(crate) fn find<'n>(&self, name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
         if name.len() > LENGTH_MAX {
             return None;
@@ -32,7 +32,7 @@ impl Similar {
         for known in names {
             let left = self.left.get().checked_sub(1)?;
             self.left.set(left);
-            // Each letter that one has more is a difference.
+            // Each surplus letter is a difference.
             if known.chars().count().abs_diff(length) >= bound {
                 continue;
             }

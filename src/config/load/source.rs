@@ -1,4 +1,4 @@
-//! A configuration file as a tree in which everything knows its place.
+//! A configuration file as a tree whose nodes know their places.
 
 use std::collections::HashMap;
 use std::ops::{Deref, Range};
@@ -16,14 +16,14 @@ pub(crate) struct Source {
     root: Node,
 }
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    /// In bytes of the file.
+    /// The range in bytes of the file.
     pub(crate) span: Range<usize>,
-    /// The text of a scalar before its variables were replaced, if it has any. Values of variables may be secret, so errors
-    /// show this in their place.
+    /// The text of a scalar before its variables were replaced, if it has any. Values of variables may be secret, so
+    /// errors show this instead.
     pub(crate) written: Option<Box<str>>,
 }
 
@@ -33,12 +33,12 @@ pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i128),
-    /// As written: most are errors, and told as such.
+    /// A float as written: most are errors, and reported as such.
     Float(String),
     String(String),
     Sequence(Vec<Node>),
     Mapping(Mapping),
-    /// A value that a reported error left unknown; it causes no second error.
+    /// A value that is unknown because of an error already reported; it causes no second error.
     Unknown,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
-/// The entries of a mapping, in the order of the file; each key is there once.
+/// The entries of a mapping, in the order of the file and with unique keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mapping {
     entries: Vec<Entry>,
@@ -58,7 +58,7 @@ pub(crate) struct Mapping {
     positions: HashMap<String, usize>,
 }
 
-/// The largest mapping whose entries are compared one by one: an index costs more than it saves below that.
+/// The largest mapping whose entries are compared one by one: below that, an index costs more than it saves.
 const SCANNED_MAX: usize = 16;
 
 impl Mapping {
@@ -73,7 +73,7 @@ impl Mapping {
     /// Adds an entry at the end.
     ///
     /// # Errors
-    /// The place of the key that is already there, if there is one.
+    /// The place of an entry with the same key, if there is one.
     pub(crate) fn insert(&mut self, entry: Entry) -> Result<(), Range<usize>> {
         if let Some(first) = self.get(&entry.key) {
             return Err(first.key_span.clone());
@@ -103,7 +103,7 @@ impl Deref for Mapping {
 }
 
 impl Node {
-    /// The entry of a key, where this is a mapping that has it.
+    /// Returns the entry of a key, if this is a mapping that has it.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
             Value::Mapping(entries) => entries.get(key),
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// The entry of a header name, which later stages know in lower case.
+    /// Returns the entry of a header name, which later stages know in lower case.
     fn entry_in_any_case(&self, name: &str) -> Option<&Entry> {
         match &self.value {
             Value::Mapping(entries) => entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name)),
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// Returns the text of a key as errors may show it, if this is a mapping that has it with a text.
+    /// Returns the text of a key as errors may show it, if this is a mapping in which the key has a text.
     fn text(&self, key: &str) -> Option<&str> {
         let node = &self.entry(key)?.node;
         match &node.value {
@@ -128,7 +128,7 @@ impl Node {
         }
     }
 
-    /// Where to point when this value is meant and nobody's key can stand for it: the whole of a scalar, the
+    /// Returns the range that an error about this value marks if there is no key to mark: the whole of a scalar, the
     /// first key of a mapping, the first item of a list.
     fn head(&self) -> Range<usize> {
         match &self.value {
@@ -146,12 +146,12 @@ impl Source {
         Self { file, root }
     }
 
-    /// The name of the file, as the user gave it.
+    /// Returns the name of the file, as the user gave it.
     pub(crate) fn file(&self) -> &str {
         self.file.name()
     }
 
-    /// The text of the file as it was read, before variables were filled in.
+    /// Returns the text of the file as it was read, before variables were replaced.
     pub(crate) fn text(&self) -> &str {
         self.file.text()
     }
@@ -165,7 +165,7 @@ impl Source {
         }
     }
 
-    /// Returns what an error may show in place of a value at a path: the value, or what is written if it has variables.
+    /// Returns what an error may show for a value at a path: the value, or the written text if it has variables.
     pub(crate) fn shown(&self, path: &[Segment], value: &str) -> String {
         self.with_variables(path).unwrap_or(value).to_owned()
     }
@@ -198,7 +198,7 @@ impl Source {
         &self.root
     }
 
-    /// The keys of the mapping at a path; none where there is no mapping.
+    /// Returns the keys of the mapping at a path, or none if there is no mapping.
     pub(crate) fn keys(&self, path: &[Segment]) -> impl Iterator<Item = &str> {
         let (node, found, _) = self.find(path);
         let entries = match &node.value {
@@ -208,7 +208,8 @@ impl Source {
         entries.iter().map(|entry| entry.key.as_str())
     }
 
-    /// Follows a path as far as it leads: the value there, how many segments were found, and the value's key.
+    /// Follows a path as far as it leads. Returns the value there, the number of segments found, and the place of the
+    /// value's key.
     pub(crate) fn find(&self, path: &[Segment]) -> (&Node, usize, Option<&Range<usize>>) {
         let (mut node, mut key_span) = (&self.root, None);
         for (found, segment) in path.iter().enumerate() {
@@ -226,22 +227,22 @@ impl Source {
         (node, path.len(), key_span)
     }
 
-    /// An error about the value at a path. Points at the value, or at its key where the value is a mapping or
-    /// a list; where the path leads further than the file, at the last part that is there. The message is
-    /// given the names of the parts: `… in route "spike", pool`.
+    /// Returns an error about the value at a path. It points at the value, or at its key if the value is a mapping or a
+    /// list. If the path leads further than the file, it points at the last existing part. The message ends with the
+    /// names of the parts: `… in route "spike", pool`.
     pub(crate) fn error(&self, path: &[Segment], message: impl Into<String>) -> ConfigError {
         let span = self.span(path);
         let around = path.split_last().map_or(path, |(_, around)| around);
         self.error_at(span, self.message_in(around, message.into()))
     }
 
-    /// Returns an error of a stage that knows only values: of the value at the path and those below it, it shows what is
+    /// Returns an error of a stage that knows only values. The value at the path and those below it are shown as
     /// written.
     pub(crate) fn error_as_written(&self, path: &[Segment], message: &str) -> ConfigError {
         self.error(path, self.as_written(&[path], message))
     }
 
-    /// Returns the line of what an error about the value at a path points at, from 1.
+    /// Returns the line, from 1, that an error about the value at a path points at.
     pub(crate) fn line(&self, path: &[Segment]) -> usize {
         self.file.line(self.span(path).start)
     }
@@ -254,12 +255,12 @@ impl Source {
         }
     }
 
-    /// An error about a key that stands in the mapping at `around`.
+    /// Returns an error about a key in the mapping at `around`.
     pub(crate) fn key_error(&self, around: &[Segment], key: &Range<usize>, message: String) -> ConfigError {
         self.error_at(key.clone(), self.message_in(around, message))
     }
 
-    /// An error at a stretch of the file.
+    /// Returns an error at a range of the file.
     pub(crate) fn error_at(&self, span: Range<usize>, message: String) -> ConfigError {
         ConfigError::new(message).at(&self.file, span)
     }
@@ -295,7 +296,8 @@ impl Source {
     }
 }
 
-/// Returns the name of an item of a list in messages. Items of short lists are found by their line, and have none.
+/// Returns the name of a list item in messages. Items of short lists have none, because their line is enough to find
+/// them.
 fn name_of_item(list: &str, item: Option<&Node>, index: usize) -> Option<String> {
     let number = index + 1;
     match list {

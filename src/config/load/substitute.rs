@@ -1,4 +1,4 @@
-//! `${NAME}` and `${NAME:-default}` in texts.
+//! The variables `${NAME}` and `${NAME:-default}` in texts.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -8,21 +8,20 @@ use crate::config::values::text::Malformed;
 /// The depth to which defaults may nest.
 const DEPTH_MAX: usize = 16;
 
-/// The size of all values of one file that have variables in them: as much as a file may have.
+/// The maximum size of all values with variables in one file: the limit for a file.
 pub(crate) const SUBSTITUTED_BYTES_MAX: usize = 16 << 20;
 
-/// The environment: the value of a variable, if it is set.
+/// The environment: returns the value of a variable, if it is set.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Replaces the variables of a text by their values; a text without `${` is returned as it is.
+/// Replaces the variables of a text by their values. A text without `${` is returned as it is.
 ///
-/// `${NAME}` must be set. `${NAME:-default}` is the default if the variable is not set or empty; the default may have
-/// variables of its own, and its other braces are balanced. `$${` stands for `${` itself, and any other `$` for itself.
-/// Values are not searched for variables.
+/// `${NAME}` must be set. `${NAME:-default}` is the default if the variable is not set or empty. The default may have
+/// variables of its own, and its other braces must be balanced. `$${` stands for `${` itself, and any other `$` for
+/// itself. Values are not searched for variables.
 ///
 /// # Errors
-/// A variable that is not set or not UTF-8, a name that is none, braces without their other half, and a result of more
-/// than `bytes_max`.
+/// A variable that is not set or not UTF-8, an invalid name, unbalanced braces, or a result of more than `bytes_max`.
 pub(crate) fn substitute<'a>(
     text: &'a str,
     environment: Environment<'_>,
@@ -44,10 +43,10 @@ struct Expander<'a, 'e> {
 }
 
 impl<'a> Expander<'a, '_> {
-    /// Expands to the end, or within a variable to the brace that ends its default. `is_used` is false for a default that
-    /// is only checked: the variables in it need not be set.
+    /// Expands to the end, or within a variable to the brace that ends its default. `is_used` is false for a default
+    /// that is only checked: its variables need not be set.
     fn text(&mut self, depth: usize, is_used: bool) -> Result<(), Malformed> {
-        // Braces of the default's own, as in `${BODY:-{"ok":true}}`.
+        // Open braces of the default itself, as in `${BODY:-{"ok":true}}`.
         let mut open = 0_usize;
         loop {
             let next = self.rest.find(['$', '{', '}']).unwrap_or(self.rest.len());
@@ -73,13 +72,13 @@ impl<'a> Expander<'a, '_> {
         }
     }
 
-    /// Expands a variable, whose `${` was read, to its closing brace.
+    /// Expands a variable, whose `${` has been read, to its closing brace.
     fn variable(&mut self, depth: usize, is_used: bool) -> Result<(), Malformed> {
         if depth > DEPTH_MAX {
             return Err(Malformed::new(format!("variables nest deeper than {DEPTH_MAX} levels")));
         }
         let end = self.rest.find('}').ok_or_else(unclosed)?;
-        // Within the variable alone: a search of the rest for each would be quadratic.
+        // The search is limited to the variable: searching the rest for each one would be quadratic.
         let default = self.rest.get(..end).and_then(|variable| variable.find(":-"));
         let (name, after) = self.rest.split_at(default.unwrap_or(end));
         if !is_name(name) {
@@ -116,7 +115,7 @@ impl<'a> Expander<'a, '_> {
         })
     }
 
-    /// Moves bytes of the text to the result.
+    /// Copies bytes of the text to the result.
     fn copy(&mut self, bytes: usize, is_used: bool) -> Result<(), Malformed> {
         let (text, rest): (&'a str, _) = self.rest.split_at(bytes);
         self.rest = rest;
@@ -242,7 +241,7 @@ mod tests {
             let message = substituted(text).unwrap_err().message;
             assert_eq!(message, "the value of the environment variable `LATIN` is not UTF-8", "{text}");
         }
-        // A default that is not used is not looked at for values.
+        // Variables in an unused default are not resolved.
         assert_eq!(substituted("${A:-${LATIN}}").as_deref(), Ok("1"));
     }
 

@@ -4,16 +4,16 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// The part of a long line that is shown on either side of an error, in characters.
+/// The part of a long line shown on either side of an error, in characters.
 const EXCERPT_MAX: usize = 100;
 
 /// A file's name and text.
 pub(crate) struct TextFile {
     name: String,
     text: String,
-    /// The byte at which each line begins. Files without errors never need it.
+    /// The byte at which each line begins. It is computed only for files with errors.
     lines: OnceLock<Vec<usize>>,
-    /// The number of places that were located, for the test that only printed errors are.
+    /// The number of places that were located. A test checks that only printed errors are.
     #[cfg(test)]
     pub(crate) located: std::sync::atomic::AtomicUsize,
 }
@@ -21,15 +21,15 @@ pub(crate) struct TextFile {
 /// A range of one line, as errors show it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// From 1.
+    /// The line, from 1.
     pub(crate) line: usize,
-    /// From 1, in characters.
+    /// The column, from 1, in characters.
     pub(crate) column: usize,
     /// The text before the range, the range itself, and the text after it.
     pub(crate) excerpt: [String; 3],
 }
 
-/// Prints the name alone: the text is long, and may hold secrets.
+/// Prints the name only: the text is long, and may contain secrets.
 impl fmt::Debug for TextFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TextFile").field(&self.name).finish()
@@ -47,7 +47,7 @@ impl TextFile {
         }
     }
 
-    /// The name of the file, as the user gave it.
+    /// Returns the name of the file, as the user gave it.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -56,7 +56,7 @@ impl TextFile {
         &self.text
     }
 
-    /// Returns what stands at a range of bytes.
+    /// Returns the text at a range of bytes.
     pub(crate) fn slice(&self, span: &Range<usize>) -> &str {
         self.text.get(span.clone()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What a configuration declares and nothing uses.
+//! Filters and upstreams that a configuration declares and does not use.
 
 use std::collections::HashSet;
 
@@ -7,12 +7,12 @@ use super::source::Segment;
 use crate::config::{Config, FilterSettings, FilterUse, Loaded, Upstream, UpstreamChoice};
 use crate::path;
 
-/// The number of unused things that are named; more of them are a number.
+/// The number of unused entries that are named; the rest is counted.
 const SHOWN_MAX: usize = 20;
 
 impl Config {
-    /// Returns the filters that no route uses, each with the place of its module: those under `filters`, and those that are
-    /// written in `defaults.filters` while every route has a list of its own.
+    /// Returns the filters that no route uses, each with the place of its module. These are the unused ones under
+    /// `filters`, and those written in `defaults.filters` if every route has a list of its own.
     pub(crate) fn unused_filters(&self) -> Vec<(FilterSettings, Vec<Segment>)> {
         let lists = self.routes.iter().map(|route| self.filters_written(route));
         let used: HashSet<&str> = lists.flatten().filter_map(FilterUse::named).collect();
@@ -49,8 +49,8 @@ impl Config {
     }
 }
 
-/// Returns a sentence for each thing that is declared and not used, a bounded number of them. With filters in use, no upstream counts as
-/// unused: a plugin may call any of them.
+/// Returns a sentence for each declared and unused entry, up to a limit. If filters are used, no upstream counts as
+/// unused, because a plugin may call any of them.
 #[must_use]
 pub(crate) fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;

@@ -1,4 +1,4 @@
-//! From YAML text to a tree with places: the only file that knows the YAML parser.
+//! Parser from YAML text to a tree with places. Only this file uses the YAML crate.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,22 +12,21 @@ use super::source::{Entry, Mapping, Node, Value};
 use super::substitute::{Environment, SUBSTITUTED_BYTES_MAX, substitute};
 use super::text_file::TextFile;
 
-/// The depth to which values may nest. The deepest with a meaning is less than ten.
+/// The maximum nesting depth of values. Valid files need less than ten.
 const DEPTH_MAX: usize = 64;
 
-/// The number of values that a file may have, those that aliases repeat among them: a few nested aliases can mean
-/// billions.
+/// The maximum number of values in a file, including those that aliases repeat: a few nested aliases can mean billions.
 const NODES_MAX: usize = 1_000_000;
 
-/// The size of the texts and keys that anchors and aliases may copy: four times that of the largest file.
+/// The maximum size of the texts and keys that anchors and aliases copy: four times the largest file.
 const COPIED_BYTES_MAX: usize = 64 << 20;
 
-/// The length of a key, in characters. YAML has the same limit for a key in the line of its value (YAML 1.2.2 §7.4.2). Without
-/// one, each error in a value could repeat megabytes of the path to it.
+/// The maximum length of a key, in characters. YAML has the same limit for a key on the line of its value (YAML 1.2.2
+/// §7.4.2). Without it, each error in a value could repeat megabytes of the path to it.
 const KEY_LENGTH_MAX: usize = 1024;
 
-/// Reads a file's text as one YAML document. Answers the tree, and the errors that left it whole (variables
-/// that are not set, keys that are there twice); `Err` where there is no tree to answer.
+/// Parses a text as one YAML document. Returns the tree, and the errors that left it complete, such as unset variables
+/// and duplicate keys. Returns `Err` if there is no tree.
 pub(crate) fn parse(
     file: &Arc<TextFile>,
     environment: Environment<'_>,
@@ -52,7 +51,7 @@ struct Reader<'a> {
     file: &'a Arc<TextFile>,
     cursor: Cursor<'a>,
     environment: Environment<'a>,
-    /// Finished values by the number that the parser gave their anchor.
+    /// Finished values by the parser's number for their anchor.
     anchors: HashMap<usize, Node>,
     nodes: usize,
     /// The size of the texts and keys that anchors and aliases have copied.
@@ -85,7 +84,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the value that begins with an event, to its end.
+    /// Parses the value that begins with an event, to its end.
     fn node(&mut self, event: Event<'a>, span: Range<usize>, depth: usize) -> Result<Node, ConfigError> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
@@ -108,7 +107,7 @@ impl<'a> Reader<'a> {
         self.refuse_tag(tag.as_deref(), &span);
         let node = Node { value, span, written };
         if anchor > 0 {
-            // Anchors within anchors are bounded like aliases, since each is a copy.
+            // Anchors within anchors have the same bound as aliases, since each is a copy.
             self.count_copy(&Size::of(&node), depth, &node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
@@ -127,7 +126,7 @@ impl<'a> Reader<'a> {
             return Err(self.error(span, "an alias inside the value that it stands for"));
         };
         self.count_copy(&size, depth, &span)?;
-        // Errors in the repeated value point at where it is written.
+        // Errors in the repeated value point at its original place.
         Ok(self.anchors.get(&anchor).cloned().unwrap_or(Node { value: Value::Unknown, span, written: None }))
     }
 
@@ -142,7 +141,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Returns the value of a scalar; `written` becomes its text if variables were replaced in it.
+    /// Returns the value of a scalar. `written` becomes its text if variables were replaced in it.
     fn scalar(
         &mut self,
         text: &str,
@@ -183,7 +182,7 @@ impl<'a> Reader<'a> {
 
     fn mapping(&mut self, depth: usize) -> Result<Value, ConfigError> {
         let mut mapping = Mapping::default();
-        // The mapping's own keys win over those that `<<` brings.
+        // The mapping's own keys override those that `<<` merges.
         let mut merged = Vec::new();
         loop {
             let (event, key_span) = self.next()?;
@@ -211,12 +210,12 @@ impl<'a> Reader<'a> {
                 self.errors.push(error.help(format!("it is also in line {line}")));
             }
         }
-        // Of two merged mappings with the same key, the earlier one wins.
+        // If two merged mappings have the same key, the earlier one wins.
         merged.into_iter().for_each(|entry| drop(mapping.insert(entry)));
         Ok(Value::Mapping(mapping))
     }
 
-    /// Returns the entries that `<<` brings: those of a mapping, or of a list of mappings.
+    /// Returns the entries that `<<` merges: those of a mapping, or of a list of mappings.
     fn merge(&mut self, node: Node, key_span: &Range<usize>) -> Vec<Entry> {
         match node.value {
             Value::Mapping(entries) => return entries.into(),
@@ -227,7 +226,7 @@ impl<'a> Reader<'a> {
                 });
                 return entries.flatten().collect();
             }
-            // The error that made it unknown was reported.
+            // The error that made it unknown was already reported.
             Value::Unknown => {}
             _ => {
                 self.errors.push(self.error(key_span.clone(), "`<<` takes a mapping, or a list of mappings"))
@@ -242,7 +241,7 @@ impl<'a> Reader<'a> {
 
     fn syntax_error(&mut self, error: &ScanError) -> ConfigError {
         let index = self.cursor.byte_of(error.marker().index());
-        // Inside of `{}` and `[]` an unquoted text ends at a brace.
+        // Inside `{}` and `[]`, an unquoted text ends at a brace.
         let before = self.file.text().get(index.saturating_sub(1)..).unwrap_or_default();
         let is_variable = before.starts_with("${");
         let line = self.file.text().get(..index).unwrap_or_default();
@@ -260,8 +259,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The place of the reader, which turns the parser's character numbers into bytes. They grow nearly always, so that all of
-/// them together cost one walk through the text.
+/// A reading position that converts the parser's character numbers into bytes. They nearly always increase, so that all
+/// conversions together cost one walk through the text.
 struct Cursor<'a> {
     text: &'a str,
     character: usize,
@@ -288,10 +287,10 @@ impl Cursor<'_> {
     }
 }
 
-/// The size of a value, with all that is in it.
+/// The size of a value and everything in it.
 struct Size {
     nodes: usize,
-    /// The length of all texts that are kept: keys, values, and what is written in place of those with variables.
+    /// The length of all texts that are kept: keys, values, and the written texts of values with variables.
     bytes: usize,
     /// The depth, 1 for a scalar.
     levels: usize,
@@ -304,7 +303,7 @@ impl Size {
             Value::Sequence(items) => items.iter().for_each(|item| size.add(item)),
             Value::Mapping(entries) => {
                 for entry in entries.iter() {
-                    // The index of a large mapping has each key once more.
+                    // The index of a large mapping holds each key a second time.
                     size.bytes += 2 * entry.key.len();
                     size.add(&entry.node);
                 }
@@ -323,7 +322,8 @@ impl Size {
     }
 }
 
-/// Returns the value of an unquoted text, by the core schema of YAML 1.2.2 (§10.3.2). `off`, `yes` and `no` are texts in it.
+/// Returns the value of an unquoted text by the core schema of YAML 1.2.2 (§10.3.2), in which `off`, `yes` and `no` are
+/// texts.
 fn resolve_plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,

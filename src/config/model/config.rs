@@ -1,4 +1,4 @@
-//! A whole file, and what routes inherit of it.
+//! A whole file, and the settings that routes inherit from it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,66 +14,66 @@ use crate::config::{
     Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
 
-/// A whole configuration file. Keys that begin with `x-` are ignored here: a place for anchors.
+/// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("patternProperties" = { "^x-": {} }))]
 pub(crate) struct Config {
-    /// Where requests come in.
+    /// The addresses that accept connections.
     #[schemars(length(min = 1))]
     pub(crate) listeners: Vec<Listener>,
-    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are believed. Of several
-    /// members of `X-Forwarded-Proto`, which a chain of proxies makes, the first is the client's scheme. Default: nobody's.
+    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are trusted. If a chain of proxies has
+    /// written several members of `X-Forwarded-Proto`, the first is the client's scheme. Default: none.
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<Network>,
     /// Threads that serve requests: a number, or `auto` for one per core.
     #[serde(default)]
     pub(crate) workers: Workers,
-    /// What routes inherit.
+    /// Settings that routes inherit.
     #[serde(default)]
     pub(crate) defaults: Defaults,
-    /// Upstreams by name, to share between routes.
+    /// Upstreams by name, which routes can share.
     #[serde(default)]
     pub(crate) upstreams: BTreeMap<String, Upstream>,
-    /// Plugins by name, for `filters` of routes. Names show in logs, metrics and `x-gateway-error`, and have letters,
-    /// digits, `-`, `_` and `.`, 64 at most.
+    /// Plugins by name, for the `filters` of routes. Names appear in logs, metrics and `x-gateway-error`. They consist
+    /// of letters, digits, `-`, `_` and `.`, 64 at most.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,64}$" }))]
     pub(crate) filters: BTreeMap<String, Filter>,
-    /// What holds for all plugins.
+    /// Settings for all plugins.
     #[serde(default)]
     pub(crate) wasm: Wasm,
-    /// What holds for the retries of all routes together.
+    /// Limits for the retries of all routes together.
     #[serde(default)]
     pub(crate) retry: RetryTotals,
-    /// Which requests there are, and what answers them. Their order matters only between equally specific
-    /// ones.
+    /// Rules that match requests, each with its action. Their order matters only between equally specific ones.
     #[schemars(length(min = 1))]
     pub(crate) routes: Vec<Route>,
     /// The listener for operators. `off` for none.
     #[serde(default)]
     pub(crate) admin: OrOff<Admin>,
-    /// What the program tells about its work.
+    /// Reports about the work of the program.
     #[serde(default)]
     pub(crate) telemetry: Telemetry,
-    /// How the program stops.
+    /// Graceful shutdown.
     #[serde(default)]
     pub(crate) shutdown: Shutdown,
 }
 
-/// How many threads serve requests.
+/// The number of threads that serve requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "WorkersForm")]
 pub(crate) enum Workers {
     /// One per core that the process may use.
     #[default]
     Auto,
-    /// This many.
+    /// A fixed number.
     Count(NonZeroU16),
 }
 
 impl Workers {
-    /// The number of threads; `auto` asks the operating system, and takes 1 where it does not say.
+    /// Returns the number of threads. `auto` takes the number of cores from the operating system, or 1 if it is
+    /// unknown.
     pub(crate) fn count(self) -> usize {
         match self {
             Self::Auto => std::thread::available_parallelism().map_or(1, Into::into),
@@ -132,34 +132,33 @@ impl From<WorkersForm> for Workers {
     }
 }
 
-/// The settings of a route, with everything that it inherits.
+/// The settings of a route, including those that it inherits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteSettings {
-    /// The Host that the upstream is sent.
+    /// The Host sent to the upstream.
     pub(crate) host: HostHeader,
-    /// The connections.
+    /// The limits of upstream connections.
     pub(crate) pool: PoolSettings,
-    /// How long the upstream may take.
+    /// The time limits of the upstream.
     pub(crate) timeouts: RouteTimeouts,
-    /// What is tried again.
+    /// The failures that are retried, and how often.
     pub(crate) retry: RetrySettings,
     /// The protocols that a client may upgrade to, in lower case.
     pub(crate) upgrade: Vec<UpgradeProtocol>,
-    /// Bytes of a request's body; `None` where the listener's limit holds, `Some(None)` for no limit.
+    /// Most bytes of a request's body; `None` for the listener's limit, `Some(None)` for no limit.
     pub(crate) body_bytes_max: Option<Option<u64>>,
-    /// Changes of headers.
+    /// Changes to headers.
     pub(crate) headers: Headers,
-    /// What becomes of `%2F` in a path.
+    /// The treatment of `%2F` in a path.
     pub(crate) encoded_slash: EncodedSlash,
-    /// True if the upstream's own `Location` becomes the client's.
+    /// True if a `Location` that names the upstream is rewritten for the client.
     pub(crate) rewrite_location: bool,
-    /// True if the cookies of the upstream become the client's.
+    /// True if the upstream's cookies are rewritten for the client.
     pub(crate) rewrite_cookies: bool,
 }
 
 impl Config {
-    /// The upstream of a route, if it has one; a validated configuration has every upstream that a route
-    /// names.
+    /// Returns the upstream of a route, if it has one. A validated configuration has every upstream that a route names.
     pub(crate) fn upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
         match route.upstream.as_ref()? {
             UpstreamChoice::Named(name) => self.upstreams.get(name),
@@ -167,7 +166,7 @@ impl Config {
         }
     }
 
-    /// Everything that holds for a route: its own keys over its upstream's over `defaults` over the built-in
+    /// Returns all settings of a route. Its own keys override its upstream's, then come `defaults`, then the built-in
     /// values.
     pub(crate) fn settings_of(&self, route: &Route) -> RouteSettings {
         let defaults = &self.defaults;
@@ -200,12 +199,13 @@ impl Config {
         }
     }
 
-    /// Returns what becomes of `%2F` in the path of a route's requests.
+    /// Returns the treatment of `%2F` in the path of a route's requests.
     pub(crate) fn encoded_slash_of(&self, route: &Route) -> EncodedSlash {
         route.paths.encoded_slash.or(self.defaults.paths.encoded_slash).unwrap_or_default()
     }
 
-    /// What holds for a named upstream where no route has a say: its own keys over `defaults` over the built-in values.
+    /// Returns the settings of a named upstream outside of any route. Its own keys override `defaults`, then come the
+    /// built-in values.
     pub(crate) fn settings_of_upstream(&self, upstream: &Upstream) -> (PoolSettings, RouteTimeouts) {
         let defaults = &self.defaults;
         let pools = [upstream.pool.as_ref(), defaults.pool.as_ref()];
@@ -213,12 +213,12 @@ impl Config {
         (Pool::resolve(pools.into_iter().flatten()), Timeouts::resolve(timeouts))
     }
 
-    /// Returns the time for which the program continues to accept after it was told to stop; `None` for none.
+    /// Returns the time for which the program continues to accept after a stop signal; `None` for none.
     pub(crate) fn shutdown_delay(&self) -> Option<time::Duration> {
         self.shutdown.delay.duration()
     }
 
-    /// How long requests in flight may take when the program stops; `None` for no limit.
+    /// Returns the time that requests in flight have to end when the program stops; `None` for no limit.
     pub(crate) fn drain(&self) -> Option<time::Duration> {
         self.shutdown.drain.duration()
     }

@@ -13,34 +13,35 @@ use crate::config::values::units::{ByteSize, Duration};
 use crate::config::{Config, Route};
 use crate::path;
 
-/// A plugin: a WebAssembly module for the Proxy-Wasm ABI, and how it runs.
+/// A plugin: a WebAssembly module for the Proxy-Wasm ABI, and its settings.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    /// File with the module. Relative to the folder of the configuration file. Read again when it changes.
+    /// The module's file, relative to the folder of the configuration file. It is read again when it changes.
     pub(crate) wasm: PathBuf,
-    /// The plugin's own configuration, handed to it as JSON; a text is handed as it is. Default: nothing.
+    /// The plugin's own configuration, passed to it as JSON; a text is passed as it is. Default: nothing.
     #[serde(default, skip_serializing_if = "FilterConfig::is_none")]
     pub(crate) config: FilterConfig,
-    /// How much the plugin may take.
+    /// Limits on the plugin's resources.
     #[serde(default)]
     pub(crate) limits: FilterLimits,
-    /// What becomes of a message when the plugin fails: it traps, is over its time, or cannot be started.
+    /// The fate of a message when the plugin fails: it traps, exceeds a time limit, or cannot be started.
     #[serde(default)]
     pub(crate) on_error: OnError,
-    /// Which requests share an instance of the plugin.
+    /// The requests that share an instance of the plugin.
     #[serde(default)]
     pub(crate) isolation: Isolation,
-    /// Whether bodies reach the plugin without their content coding.
+    /// The decoding of bodies before they reach the plugin.
     #[serde(default)]
     pub(crate) decode: Decode,
-    /// What still comes to the plugin while it holds back the head of a message.
+    /// The parts of a message that still reach the plugin while it holds back the head.
     #[serde(default)]
     pub(crate) on_headers_pause: OnHeadersPause,
-    /// Whether bodies go through the plugin.
+    /// Selects whether bodies go through the plugin.
     #[serde(default)]
     pub(crate) bodies: Bodies,
-    /// Whether local responses, which plugins send in place of an upstream's, go through the plugin's response callbacks.
+    /// Selects whether local responses, which plugins send in place of an upstream's, go through the plugin's response
+    /// callbacks.
     #[serde(default)]
     pub(crate) local_responses: LocalResponses,
     /// Environment variables, the only ones that the plugin sees. Default: none.
@@ -50,29 +51,29 @@ pub(crate) struct Filter {
         "additionalProperties" = { "type": "string", "pattern": "^[^\\u0000]*$" },
     ))]
     pub(crate) env: BTreeMap<String, String>,
-    /// Plugins with the same `vm_id` share data and queues. Default: the filter's name.
+    /// The group with which the plugin shares data and queues: all plugins with the same `vm_id`. Default: the filter's
+    /// name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) vm_id: Option<String>,
-    /// Name of the root context that the plugin creates, as its code registers it: the property `plugin_root_id`. Modules that
-    /// register their contexts by name, as those in AssemblyScript and some in C++ do, start with one of their names only;
-    /// all others ignore it. Default: empty, the name under which C++ modules register without one.
+    /// Name of the root context that the plugin creates, as its code registers it: the property `plugin_root_id`.
+    /// Modules that register their contexts by name, such as those in AssemblyScript and some in C++, start only with
+    /// one of their names. All others ignore it. Default: empty, the name under which C++ modules register without one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) root_id: String,
 }
 
-/// What a plugin is configured with: anything that YAML can say.
+/// The configuration of a plugin: any YAML value.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(crate) struct FilterConfig(serde_json::Value);
 
 impl FilterConfig {
-    /// Whether there is none.
     fn is_none(&self) -> bool {
         self.0.is_null()
     }
 
-    /// What the plugin is handed: nothing where there is no configuration, a text as it is, all else as JSON without
-    /// spaces, its keys in the order of the file.
+    /// Returns what the plugin receives: nothing without a configuration, a text as it is, and anything else as JSON
+    /// without spaces, with its keys in the order of the file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         match &self.0 {
             serde_json::Value::Null => Vec::new(),
@@ -100,29 +101,29 @@ impl JsonSchema for FilterConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterLimits {
-    /// Linear memory of one instance, from 64KiB to 4GiB. A plugin that asks for more gets none.
+    /// Linear memory of one instance, from 64KiB to 4GiB. A plugin that requests more gets none.
     #[schemars(extend("pattern" = ByteSize::pattern(Self::MEMORY_MIN.bytes(), Self::MEMORY_MAX.bytes())))]
     pub(crate) memory: ByteSize,
-    /// CPU time of one call into the plugin; over it, the plugin has failed.
+    /// CPU time of one call into the plugin. Beyond it, the plugin has failed.
     pub(crate) time: Duration,
-    /// CPU time of a start of the plugin: all of its calls until it is configured, during which it builds its tables. Over
-    /// it, the plugin cannot be used. A start holds up the other requests of its worker.
+    /// CPU time of a start of the plugin: all of its calls until it is configured, in which it builds its tables.
+    /// Beyond it, the plugin cannot be used. A start delays the other requests of its worker.
     pub(crate) start: Duration,
-    /// Bytes of a body that are held back while the plugin pauses; over it, 413 for a request and 500 for a
-    /// response.
+    /// Bytes of a body that are held back while the plugin pauses. Beyond it, 413 for a request and 500 for a response.
     pub(crate) body: ByteSize,
-    /// How long the plugin may hold a message back; over it, the plugin has failed.
+    /// The time for which the plugin may hold back a message. Beyond it, the plugin has failed.
     pub(crate) pause: Duration,
     /// Bytes of the shared data and queues under its `vm_id`.
     pub(crate) shared_data: ByteSize,
-    /// Bytes that the plugin makes for one exchange and the gateway holds at one time: of bodies, fields, calls, a local
-    /// response, properties, and what one callback shares. Over it, the exchange ends with 500. Default: that of `memory`.
+    /// Bytes that the plugin produces for one exchange and the gateway holds at one time: bodies, fields, calls, a
+    /// local response, properties, and what one callback shares. Beyond it, the exchange ends with 500. Default: the
+    /// value of `memory`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output: Option<ByteSize>,
 }
 
 impl FilterLimits {
-    /// The least memory of an instance: a page.
+    /// The least memory of an instance: one page.
     pub(crate) const MEMORY_MIN: ByteSize = ByteSize::from_bytes(64 << 10);
 
     /// The most memory of an instance: all that 32 bits can address.
@@ -134,7 +135,7 @@ impl Default for FilterLimits {
         Self {
             memory: ByteSize::from_bytes(32 << 20),
             time: Duration::from_millis(50),
-            // Firewalls in Go with their rules take 0.4 to 0.7 seconds; nothing else that is known takes a tenth of that.
+            // Go firewalls with their rules take 0.4 to 0.7 seconds. No other known plugin takes a tenth of that.
             start: Duration::from_secs(1),
             body: ByteSize::from_bytes(1 << 20),
             pause: Duration::from_secs(30),
@@ -144,40 +145,40 @@ impl Default for FilterLimits {
     }
 }
 
-/// What becomes of a message when its plugin fails.
+/// The fate of a message when its plugin fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OnError {
-    /// It is answered with 500, or cut off where its response has begun.
+    /// The client gets 500, or a response that has begun is cut off.
     #[default]
     Closed,
-    /// It goes on as if the plugin were not there.
+    /// The message continues as if the plugin were not there.
     Open,
 }
 
-/// Which requests share an instance of a plugin.
+/// The requests that share an instance of a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Isolation {
-    /// All that a worker serves, one after the other or at the same time.
+    /// All requests of a worker, one after the other or at the same time.
     #[default]
     Worker,
-    /// None: each has a fresh one.
+    /// None: each request has a fresh instance.
     Request,
 }
 
-/// Whether bodies reach a plugin without their content coding.
+/// The decoding of bodies before they reach a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Decode {
-    /// Without gzip, deflate, br and zstd.
+    /// Bodies arrive without gzip, deflate, br and zstd.
     #[default]
     Auto,
-    /// As they came.
+    /// Bodies arrive as they were sent.
     Off,
 }
 
-/// What still comes to a plugin while it holds back the head of a message.
+/// The parts of a message that still reach a plugin while it holds back the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OnHeadersPause {
@@ -188,25 +189,25 @@ pub(crate) enum OnHeadersPause {
     ContinueBody,
 }
 
-/// Whether bodies go through a plugin.
+/// The choice whether bodies go through a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bodies {
-    /// They do, if the module has callbacks for them.
+    /// Bodies go through the plugin, if the module has callbacks for them.
     #[default]
     On,
-    /// They pass it untouched, with their length: its callbacks for bodies and trailers are never called.
+    /// Bodies pass unchanged, with their length: the plugin's callbacks for bodies and trailers are never called.
     Off,
 }
 
-/// Whether local responses go through a plugin.
+/// The choice whether local responses go through a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LocalResponses {
-    /// They do, if the request went through the plugin before: as any response does.
+    /// Local responses go through the plugin as any response does, if their request went through it before.
     #[default]
     On,
-    /// They pass it untouched, its own ones as well.
+    /// Local responses pass unchanged, the plugin's own included.
     Off,
 }
 
@@ -221,22 +222,22 @@ pub(crate) enum FilterUse {
         /// The name of one of `filters`.
         #[serde(rename = "use")]
         filter: String,
-        /// In place of the `config` that is written there; `null` for none. Default: the one that is written there.
+        /// The configuration that replaces the `config` written there; `null` for none. Default: the one written there.
         #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
         #[schemars(with = "FilterConfig")]
         config: Option<FilterConfig>,
     },
-    /// One of its own, which is called as its file is: `shout` for `plugins/shout.wasm`.
+    /// A filter written here, which takes its name from its file: `shout` for `plugins/shout.wasm`.
     Inline(Box<Filter>),
 }
 
-/// What is written, be it `null`: a key that is left out never comes here.
+/// Returns the value as written, even `null`. A key that is left out never gets here.
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FilterConfig>, D::Error> {
     FilterConfig::deserialize(deserializer).map(Some)
 }
 
 impl FilterUse {
-    /// The name of one of `filters`, where it is one of them.
+    /// Returns the name, if this is one of `filters`.
     pub(crate) fn named(&self) -> Option<&str> {
         match self {
             Self::Named(name) | Self::Use { filter: name, .. } => Some(name),
@@ -246,16 +247,16 @@ impl FilterUse {
 }
 
 impl Filter {
-    /// What a filter without a name is called: its file's name without the extension.
+    /// Returns the name of a filter without one: its file's name without the extension.
     pub(crate) fn stem(&self) -> Cow<'_, str> {
         self.wasm.file_stem().unwrap_or_default().to_string_lossy()
     }
 
-    /// A filter that is in no configuration file. `keys` is a mapping in YAML of what it has besides its module and its
-    /// configuration, as [`Filter`] has it; `config` is JSON, or a text that is handed to it as it is.
+    /// Returns a filter that is in no configuration file. `keys` is a YAML mapping of its other keys, as in [`Filter`].
+    /// `config` is JSON, or a text that is passed as it is.
     ///
     /// # Errors
-    /// What is wrong with the keys.
+    /// The keys are invalid; the error says why.
     pub(crate) fn alone(
         wasm: &Path,
         config: Option<&str>,
@@ -278,7 +279,7 @@ impl Filter {
         Ok(filter.settings(&filter.stem(), &json.unwrap_or_default()))
     }
 
-    /// The filter as it runs, under a name.
+    /// Returns the settings of the filter under a name.
     pub(crate) fn settings(&self, name: &str, config: &FilterConfig) -> FilterSettings {
         let limits = &self.limits;
         FilterSettings {
@@ -291,7 +292,7 @@ impl Filter {
             body_bytes_max: limits.body.length(),
             pause: limits.pause.into(),
             shared_data_bytes_max: limits.shared_data.length(),
-            // What a plugin makes at once it mostly has in its own memory before.
+            // A plugin usually holds in its own memory what it produces at one time.
             output_bytes_max: limits.output.unwrap_or(limits.memory).length(),
             on_error: self.on_error,
             isolation: self.isolation,
@@ -306,14 +307,14 @@ impl Filter {
     }
 }
 
-/// A filter of a route, with everything that holds for it: two that are equal can be one plugin.
+/// A filter of a route with all of its settings. Filters with equal settings can share one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FilterSettings {
     /// The name in logs, metrics and errors.
     pub(crate) name: String,
     /// The module's file.
     pub(crate) wasm: PathBuf,
-    /// What the plugin is configured with; empty for nothing.
+    /// The plugin's configuration; empty for none.
     pub(crate) config: Vec<u8>,
     /// Linear memory of an instance.
     pub(crate) memory_bytes_max: usize,
@@ -321,37 +322,37 @@ pub(crate) struct FilterSettings {
     pub(crate) time: time::Duration,
     /// CPU time of a start.
     pub(crate) start: time::Duration,
-    /// Bytes of a body held back.
+    /// Bytes of a body that are held back.
     pub(crate) body_bytes_max: usize,
-    /// How long a message is held back.
+    /// The time for which a message may be held back.
     pub(crate) pause: time::Duration,
-    /// Shared data and queues under the `vm_id`.
+    /// Bytes of shared data and queues under the `vm_id`.
     pub(crate) shared_data_bytes_max: usize,
-    /// Bytes that it makes for one exchange.
+    /// Bytes that the plugin produces for one exchange.
     pub(crate) output_bytes_max: usize,
-    /// What becomes of a message when the plugin fails.
+    /// The fate of a message when the plugin fails.
     pub(crate) on_error: OnError,
-    /// Which requests share an instance.
+    /// The requests that share an instance.
     pub(crate) isolation: Isolation,
-    /// Whether bodies come without their content coding.
+    /// True if bodies arrive without their content coding.
     pub(crate) decode: bool,
-    /// Whether bodies and trailers come at all.
+    /// True if bodies and trailers reach the plugin.
     pub(crate) bodies: bool,
-    /// What still comes while the plugin holds back a head.
+    /// The parts of a message that still arrive while the plugin holds back the head.
     pub(crate) on_headers_pause: OnHeadersPause,
-    /// Whether local responses go through it.
+    /// True if local responses go through the plugin.
     pub(crate) local_responses: bool,
     /// All environment variables.
     pub(crate) env: BTreeMap<String, String>,
-    /// The plugins with which it shares data and queues.
+    /// The group with which the plugin shares data and queues.
     pub(crate) vm_id: String,
     /// The name of its root context; empty for none.
     pub(crate) root_id: String,
 }
 
 impl Config {
-    /// The filters of a route, which is the one at `index`: in the order in which requests go through them, each with
-    /// the place at which to report what is wrong with its module.
+    /// Returns the filters of the route at `index`, in the order in which requests go through them. Each comes with the
+    /// place at which errors in its module are reported.
     pub(crate) fn filters_of(&self, index: usize, route: &Route) -> Vec<(FilterSettings, Vec<Segment>)> {
         let list = match &route.filters {
             Some(_) => path!["routes", index, "filters"].to_vec(),
@@ -374,12 +375,12 @@ impl Config {
         .collect()
     }
 
-    /// The list that holds for a route: its own, or the one of `defaults`.
+    /// Returns the filter list of a route: its own, or that of `defaults`.
     pub(crate) fn filters_written<'a>(&'a self, route: &'a Route) -> &'a [FilterUse] {
         route.filters.as_ref().or(self.defaults.filters.as_ref()).map_or(&[], Vec::as_slice)
     }
 
-    /// The files of the modules of filters that are written in the list of a route or of `defaults`.
+    /// Returns the module files of the filters that are written in the list of a route or of `defaults`.
     pub(crate) fn inline_modules<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a Path> {
         self.filters_written(route).iter().filter_map(|one| match one {
             FilterUse::Inline(filter) => Some(&*filter.wasm),

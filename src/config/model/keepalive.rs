@@ -1,4 +1,4 @@
-//! `tcp_keepalive`: how a peer is found that has vanished without a word.
+//! `tcp_keepalive`: the detection of peers that have vanished silently.
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::{fmt, time};
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::values::units::{Duration, OrOff};
 
-/// Probes of TCP (RFC 9293 §3.8.4) on connections on which nothing moves. A peer that answers none of them, because its machine
-/// or the network on the way is gone, is found after `idle` and `probes` times `interval`, and its connection ends as if it had
-/// closed. Probes also keep firewalls and address translators on the way from forgetting the connection.
-/// On by default, because nothing else finds the vanished peer of a tunnel whose `timeouts.idle` is off, and a probe a minute
-/// costs next to nothing.
+/// TCP keep-alive probes (RFC 9293 §3.8.4) on connections without traffic. If a peer answers none of them, because its
+/// machine or the network between is gone, its connection ends after `idle` and `probes` times `interval` as if the
+/// peer had closed it. Probes also keep firewalls and address translators on the way from forgetting the connection.
+/// They are on by default, because nothing else finds the vanished peer of a tunnel whose `timeouts.idle` is off, and a
+/// probe a minute costs next to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TcpKeepalive {
-    /// How long nothing moves before the first probe. In whole seconds, rounded up; the kernel takes 9h at most.
+    /// Time without traffic before the first probe. In whole seconds, rounded up; the kernel takes 9h at most.
     pub(crate) idle: Duration,
-    /// The time between two probes. As `idle`.
+    /// Time between two probes. Rounded and limited as `idle`.
     pub(crate) interval: Duration,
-    /// How many probes go unanswered before the connection ends; the kernel takes 127 at most.
+    /// Unanswered probes after which the connection ends; the kernel takes 127 at most.
     pub(crate) probes: NonZeroU8,
 }
 
@@ -32,12 +32,12 @@ impl Default for TcpKeepalive {
 }
 
 impl TcpKeepalive {
-    /// Probes as they are where nothing else is written.
+    /// Returns the default, which is on.
     pub(crate) fn on() -> OrOff<Self> {
         OrOff::On(Self::default())
     }
 
-    /// The settings as Linux takes them.
+    /// Returns the settings as Linux takes them.
     pub(crate) fn settings(self) -> KeepaliveSettings {
         KeepaliveSettings {
             idle: seconds(self.idle),
@@ -47,14 +47,14 @@ impl TcpKeepalive {
     }
 }
 
-/// Probes as a socket takes them.
+/// Keep-alive settings of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeepaliveSettings {
     /// Whole seconds before the first probe, from 1 to 32767.
     pub(crate) idle: time::Duration,
     /// Whole seconds between two probes, from 1 to 32767.
     pub(crate) interval: time::Duration,
-    /// Probes from 1 to 127.
+    /// The number of probes, from 1 to 127.
     pub(crate) probes: u32,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for KeepaliveSettings {
     }
 }
 
-/// Rounds up to whole seconds, up to the most that Linux takes (`MAX_TCP_KEEPIDLE`).
+/// Rounds up to whole seconds, at most the maximum of Linux (`MAX_TCP_KEEPIDLE`).
 fn seconds(duration: Duration) -> time::Duration {
     let duration = time::Duration::from(duration);
     let up = u64::from(duration.subsec_nanos() > 0);

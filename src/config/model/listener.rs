@@ -1,4 +1,4 @@
-//! `listeners`: where requests come in.
+//! `listeners`: the addresses that accept connections.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,51 +11,51 @@ use super::keepalive::TcpKeepalive;
 use crate::config::values::network::Address;
 use crate::config::values::units::{ByteSize, Duration, OrOff};
 
-/// One address that accepts connections.
+/// An address that accepts connections.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
-    /// Shows in logs and metrics, and is what `listeners` of a route refers to. Default: the address.
+    /// The name in logs, metrics and the `listeners` of routes. Default: the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// IP address and port to listen on: `127.0.0.1:8080`, `"[::]:8443"`. Port 0 takes any free port.
     pub(crate) address: Address,
-    /// Makes it a TLS listener. Default: plain HTTP.
+    /// TLS of the listener. Default: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ListenerTls>,
-    /// The HTTP versions spoken. With TLS the client chooses by ALPN; without, `h2` means HTTP/2 with prior
+    /// The HTTP versions spoken. With TLS the client chooses by ALPN. Without TLS, `h2` means HTTP/2 with prior
     /// knowledge.
     #[serde(default = "Protocol::all")]
     #[schemars(length(min = 1))]
     pub(crate) protocols: Vec<Protocol>,
-    /// How long a client may take.
+    /// Time limits for clients.
     #[serde(default)]
     pub(crate) timeouts: ListenerTimeouts,
-    /// How much a client may take.
+    /// Resource limits for clients.
     #[serde(default)]
     pub(crate) limits: ListenerLimits,
-    /// Which header fields requests may bring.
+    /// Rules for the header fields of requests.
     #[serde(default)]
     pub(crate) headers: ListenerHeaders,
-    /// Probes on connections of clients on which nothing moves, so that a client that has vanished is found.
+    /// Probes on client connections without traffic, which find clients that have vanished.
     #[serde(default = "TcpKeepalive::on")]
     pub(crate) tcp_keepalive: OrOff<TcpKeepalive>,
-    /// Whether connections begin with a PROXY protocol header (v1 or v2).
+    /// The PROXY protocol (v1 or v2) at the beginning of connections.
     #[serde(default)]
     pub(crate) proxy_protocol: ProxyProtocol,
-    /// The fate of a client that ends its sending half (FIN, on TLS close_notify) while it waits for a response, on HTTP/1.
-    /// On HTTP/2 requests end by themselves, and tunnels always carry the end of each half on.
+    /// The fate of an HTTP/1 client that ends its sending half (FIN, on TLS close_notify) while it waits for a
+    /// response. On HTTP/2 requests end by themselves, and tunnels always pass on the end of each half.
     #[serde(default)]
     pub(crate) half_close: HalfClose,
 }
 
 impl Listener {
-    /// The name in logs, metrics and the `listeners` of routes: the one written, or the address as written.
+    /// Returns the name in logs, metrics and the `listeners` of routes: the one written, or the address as written.
     pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.address.to_string())
     }
 
-    /// The address to bind.
+    /// Returns the address to bind.
     pub(crate) fn socket_address(&self) -> SocketAddr {
         self.address.into()
     }
@@ -65,14 +65,14 @@ impl Listener {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListenerTls {
-    /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. Read
-    /// again when the files change.
+    /// Certificates with their keys. The client's SNI chooses; the first is for clients that match none. The files are
+    /// read again when they change.
     #[schemars(length(min = 1))]
     pub(crate) certificates: Vec<CertificateFiles>,
     /// The oldest TLS version accepted, in quotes: `"1.2"` or `"1.3"`.
     #[serde(default)]
     pub(crate) min_version: TlsVersion,
-    /// Asks clients for certificates. Default: none are asked for.
+    /// Requests certificates from clients. Default: none are requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_auth: Option<ClientAuth>,
 }
@@ -88,7 +88,7 @@ pub(crate) struct CertificateFiles {
     pub(crate) key: PathBuf,
 }
 
-/// The TLS versions there are.
+/// The supported TLS versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub(crate) enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -100,20 +100,20 @@ pub(crate) enum TlsVersion {
     Tls13,
 }
 
-/// Client certificates.
+/// The verification of client certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClientAuth {
-    /// File with the authorities that client certificates must come from, PEM. Relative to the folder of the
+    /// File with the authorities that must have issued client certificates, PEM. Relative to the folder of the
     /// configuration file.
     pub(crate) ca: PathBuf,
-    /// Files with certificate revocation lists, PEM. With any, a client is let in only if each certificate of its
-    /// chain, but for the authority itself, is covered by a list of its issuer that has not expired and does not
-    /// name it. Relative to the folder of the configuration file. Read again when the files change; then no TLS
-    /// session from before is resumed. Default: nothing is revoked.
+    /// Files with certificate revocation lists, PEM. With any, a client is accepted only if each certificate of its
+    /// chain, except the authority itself, is covered by a list of its issuer that has not expired and does not name
+    /// it. Relative to the folder of the configuration file. The files are read again when they change; then no earlier
+    /// TLS session is resumed. Default: nothing is revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) crl: Vec<PathBuf>,
-    /// Whether a client without a certificate is refused.
+    /// Rejects clients without a certificate.
     #[serde(default = "crate::config::model::yes")]
     pub(crate) required: bool,
 }
@@ -134,15 +134,15 @@ impl Protocol {
     }
 }
 
-/// Timeouts of the downstream side.
+/// Time limits for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenerTimeouts {
     /// From the accept to the end of the TLS handshake; then the connection is closed.
     pub(crate) tls_handshake: OrOff<Duration>,
-    /// From the accept (with TLS, from the end of its handshake), or the first byte of a later request, to the
-    /// end of the request's header. A client that drips bytes does not prolong it. 408 where something came,
-    /// then the connection is closed.
+    /// From the accept (with TLS, from the end of the handshake), or from the first byte of a later request, to the end
+    /// of the request's header. A client that drips bytes does not extend it. Then 408 if a part of the request has
+    /// arrived, and the connection is closed.
     pub(crate) request_header: OrOff<Duration>,
     /// Between two reads of a request's body; then 408.
     pub(crate) request_body: OrOff<Duration>,
@@ -164,14 +164,13 @@ impl Default for ListenerTimeouts {
     }
 }
 
-/// Limits of the downstream side, for the whole process. What bounds the memory of one request cannot be
-/// `off`.
+/// Resource limits for clients, for the whole process. Those that bound the memory of one request cannot be `off`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenerLimits {
-    /// Connections at once. Over it, the next is accepted when one ends.
+    /// Connections at once. Beyond it, the next one is accepted when one ends.
     pub(crate) connections: OrOff<NonZeroU32>,
-    /// Connections at once from one client address. Over it, the connection is closed.
+    /// Connections at once from one client address. Beyond it, a new connection is closed.
     pub(crate) connections_per_client: OrOff<NonZeroU32>,
     /// Requests on one connection, which is closed after the last of them.
     pub(crate) requests_per_connection: OrOff<NonZeroU32>,
@@ -187,7 +186,7 @@ pub(crate) struct ListenerLimits {
 }
 
 impl ListenerLimits {
-    /// The most that `headers` may be: a header is held in a map, which ends at 32768.
+    /// The maximum of `headers`: a header is held in a map, which ends at 32768.
     const HEADERS_MAX: u32 = 10_000;
 }
 
@@ -205,52 +204,53 @@ impl Default for ListenerLimits {
     }
 }
 
-/// Header fields of requests. Another spelling of a header field that the gateway, a route or a filter sets or removes, such as
-/// `X_Real_IP` for `X-Real-IP`, never reaches an upstream: CGI, PHP and WSGI programs take the one for the other. Trailers are
-/// checked only for the fields that the gateway itself sets.
+/// Header fields of requests. Another spelling of a header field that the gateway, a route or a filter sets or removes,
+/// such as `X_Real_IP` for `X-Real-IP`, never reaches an upstream: CGI, PHP and WSGI programs confuse the two. Trailers
+/// are checked only for the fields that the gateway itself sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenerHeaders {
-    /// What becomes of fields, trailers included, whose names have an underscore, or another character than letters, digits
-    /// and dashes. They pass by default, as in Envoy and HAProxy and unlike in nginx, because APIs have such fields (`api_key`).
+    /// The treatment of fields, trailers included, whose names contain an underscore, or another character than
+    /// letters, digits and dashes. They pass by default, as in Envoy and HAProxy and unlike in nginx, because APIs use
+    /// such fields (`api_key`).
     pub(crate) underscores: Underscores,
 }
 
-/// Fields whose names some upstreams take for others.
-// nginx drops them for the sake of programs that mistake them, which the rule on spellings is about. Gateways made of nginx pass
-// them.
+/// The treatment of fields whose names some upstreams confuse with others.
+// nginx drops them to protect programs that confuse names. Here the rule on spellings protects those. Gateways built on
+// nginx pass them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Underscores {
-    /// They go on as they are.
+    /// They pass unchanged.
     #[default]
     Pass,
     /// They are removed before routes and filters see them, as nginx does.
     Drop,
 }
 
-/// A client that has ended its sending half.
-// `abort` by default, as nginx does it: nearly every such client has left, and its request holds an upstream connection for
-// nothing. HAProxy and Envoy allow it.
+/// The treatment of a client that has ended its sending half.
+// `abort` is the default, as in nginx: nearly every such client has left, and its request holds an upstream connection
+// for nothing. HAProxy and Envoy allow it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HalfClose {
-    /// It counts as gone: its request is given up.
+    /// The client counts as gone: its request is abandoned.
     #[default]
     Abort,
-    /// It gets the responses to all requests that it has sent as a whole; then the connection is closed. A client that is gone
-    /// altogether is noticed only when the gateway writes to it, or when a timeout passes. On TLS, a FIN without close_notify
-    /// still counts as gone.
+    /// The client gets the responses to all requests that it has sent completely; then the connection is closed. A
+    /// client that is gone altogether is noticed only when the gateway writes to it, or when a timeout expires. On TLS,
+    /// a FIN without close_notify still counts as gone.
     Allow,
 }
 
-/// PROXY protocol of a listener.
+/// The PROXY protocol on a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ProxyProtocol {
     /// Connections begin with HTTP or TLS.
     #[default]
     Off,
-    /// Connections from `trusted_proxies` begin with a PROXY header, v1 or v2; any other peer's are plain.
+    /// Connections from `trusted_proxies` begin with a PROXY header, v1 or v2; those of other peers are plain.
     Accept,
 }

@@ -15,12 +15,12 @@ pub(crate) mod wasm;
 
 use std::num::NonZeroU32;
 
-/// For `#[serde(default)]` of switches that are on.
+/// Returns true, for `#[serde(default)]` of switches that are on.
 const fn yes() -> bool {
     true
 }
 
-/// A count for defaults; 0 becomes 1.
+/// Returns a count for defaults; 0 becomes 1.
 const fn count(count: u32) -> NonZeroU32 {
     match NonZeroU32::new(count) {
         Some(count) => count,

@@ -1,4 +1,4 @@
-//! `pool`: how many upstream connections there are, and how long they live.
+//! `pool`: the number and the lifetime of upstream connections.
 
 use std::num::NonZeroU32;
 use std::time;
@@ -9,20 +9,18 @@ use serde::{Deserialize, Serialize};
 use super::keepalive::{KeepaliveSettings, TcpKeepalive};
 use crate::config::values::units::{Duration, OrOff};
 
-/// The upstream connections of a route, or of a named upstream. Keys that are left out come from the
-/// upstream, then from `defaults`. Limits hold for the whole process; an endpoint is each address that a host
-/// name stands for.
+/// The upstream connections of a route, or of a named upstream. Keys that are left out come from the upstream, then
+/// from `defaults`. Limits hold for the whole process. Each address of a host name is an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Pool {
-    /// Whether connections are kept for later requests; `false` closes each after its request.
+    /// Keeps connections for later requests; `false` closes each after its request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keep_alive: Option<bool>,
-    /// Connections to one endpoint, which is each address that a host name stands for; idle and in use
-    /// together.
+    /// Connections to one endpoint, idle and in use together. Each address of a host name is an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_connections: Option<NonZeroU32>,
-    /// Idle connections to one endpoint; more are closed when they come back.
+    /// Idle connections to one endpoint; surplus ones are closed when they come back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_idle: Option<u32>,
     /// An idle connection is closed after this, or a second before the server's own `Keep-Alive: timeout=N`.
@@ -37,27 +35,27 @@ pub(crate) struct Pool {
     /// Requests waiting for a connection to one endpoint; 503 over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_pending: Option<u32>,
-    /// How long a request waits for a connection, in all of its tries together; then 503. At an endpoint without an open
-    /// connection it waits for half of the time that is left, and no longer than `timeouts.connect`, before it goes to an
-    /// endpoint that it has not asked.
+    /// The time for which a request waits for a connection, in all of its tries together; then 503. At an endpoint
+    /// without an open connection it waits for half of the remaining time, and no longer than `timeouts.connect`,
+    /// before it goes to an endpoint that it has not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) acquire_timeout: Option<OrOff<Duration>>,
-    /// Connections to one endpoint being opened at once.
+    /// Connections to one endpoint that are being opened at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_connecting: Option<NonZeroU32>,
-    /// Connections to one endpoint kept open even when nothing asks for them.
+    /// Connections to one endpoint that are kept open even without requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min_idle: Option<u32>,
-    /// Probes on connections on which nothing moves, so that an upstream that has vanished is found. A change holds for new
+    /// Probes on connections without traffic, which find an upstream that has vanished. A change applies to new
     /// connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tcp_keepalive: Option<OrOff<TcpKeepalive>>,
 }
 
-/// A complete pool: every key of [`Pool`] decided. Counts are per endpoint and for the whole process.
+/// A complete pool: every key of [`Pool`] has a value. Counts are per endpoint and for the whole process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PoolSettings {
-    /// Whether connections are kept for later requests.
+    /// True if connections are kept for later requests.
     pub(crate) keep_alive: bool,
     /// Connections, idle and in use together; at least 1.
     pub(crate) max_connections: usize,
@@ -75,14 +73,14 @@ pub(crate) struct PoolSettings {
     pub(crate) acquire_timeout: Option<time::Duration>,
     /// Connections being opened at once; at least 1.
     pub(crate) max_connecting: usize,
-    /// Connections kept open without need; at most `max_idle`.
+    /// Connections kept open without demand; at most `max_idle`.
     pub(crate) min_idle: usize,
     /// Probes of TCP on new connections; `None` for none.
     pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
 }
 
 impl Pool {
-    /// Every key with the value it has where nobody sets it.
+    /// Returns the built-in value of every key.
     pub(crate) fn built_in() -> Self {
         Self {
             keep_alive: Some(true),
@@ -99,9 +97,8 @@ impl Pool {
         }
     }
 
-    /// Merges the layers, the weightiest first, over the built-in values. Where the layers together make
-    /// `max_idle` more than `max_connections`, or `min_idle` more than `max_idle`, the greater one comes
-    /// down.
+    /// Merges the layers over the built-in values, the layer of highest precedence first. If the layers together make
+    /// `max_idle` more than `max_connections`, or `min_idle` more than `max_idle`, the greater one is lowered.
     pub(crate) fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
         let pool = layers.into_iter().fold(Self::default(), Self::or).or(&Self::built_in());
         let max_connections = size(pool.max_connections.map_or(1, NonZeroU32::get));
@@ -121,7 +118,7 @@ impl Pool {
         }
     }
 
-    /// This layer, with what it leaves out taken from the one below.
+    /// Returns this layer, with missing keys taken from the one below.
     fn or(self, lower: &Self) -> Self {
         Self {
             keep_alive: self.keep_alive.or(lower.keep_alive),
@@ -140,7 +137,7 @@ impl Pool {
 }
 
 impl PoolSettings {
-    /// The keys in which `now` differs, with both values: `max_idle 64 → 10`.
+    /// Returns the keys in which `now` differs, with both values: `max_idle 64 → 10`.
     pub(crate) fn differences(&self, now: &Self) -> Vec<String> {
         let limit =
             |limit: Option<time::Duration>| limit.map_or("off".to_owned(), |limit| format!("{limit:?}"));
@@ -175,7 +172,7 @@ impl Default for PoolSettings {
     }
 }
 
-/// A count as a length in memory.
+/// Converts a count to a length in memory.
 fn size(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! `routes`: which requests there are, and what answers them.
+//! `routes`: rules that match requests, each with its action.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -19,85 +19,83 @@ use crate::config::values::segment::Segment;
 use crate::config::values::units::{ByteSize, Duration, OrOff};
 use crate::path;
 
-/// Which requests, and what answers them: exactly one of `upstream`, `respond` and `redirect`.
+/// A rule that matches requests, with their action: exactly one of `upstream`, `respond` and `redirect`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["upstream"] }, { "required": ["respond"] }, { "required": ["redirect"] }
 ]))]
 pub(crate) struct Route {
-    /// Shows in logs, metrics and the admin listener. By it a reload knows the route again. Default: its match and
-    /// listeners in short, and a number where several are the same in that.
+    /// The name in logs, metrics and the admin listener, by which a reload recognises the route. Default: its match and
+    /// listeners in short, and a number if several routes are the same in that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// Names of the listeners that the route is for. Default: all.
+    /// Names of the listeners that the route applies to. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) listeners: Option<Vec<String>>,
-    /// Which requests. Of several routes that match, the most specific answers. Default: all requests.
+    /// Conditions on requests. Of several routes that match, the most specific one applies. Default: all requests.
     #[serde(default, rename = "match")]
     pub(crate) matches: Match,
     /// Forwards the request: to an upstream written here, or to one of `upstreams` by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upstream: Option<UpstreamChoice>,
-    /// Answers with this.
+    /// Sends this response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) respond: Option<Respond>,
-    /// Answers with a redirect.
+    /// Sends a redirect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) redirect: Option<Redirect>,
     /// Changes the path before it is forwarded. Default: it is forwarded as it was matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite: Option<Rewrite>,
-    /// Which paths are taken that others could read differently.
+    /// Rules for paths that an upstream could read differently.
     #[serde(default)]
     pub(crate) paths: Paths,
-    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
-    /// a literal.
+    /// The Host sent to the upstream: `upstream` for the endpoint's own, `preserve` for the client's, or a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<HostHeader>,
-    /// Turns a `Location` that names the upstream itself into the one that the client can use.
+    /// Turns a `Location` that names the upstream itself into one that the client can use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite_location: Option<RewriteLocation>,
     /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite_cookies: Option<RewriteCookies>,
-    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
-    /// that it names.
+    /// Connections to the upstream. A route without a `pool` of its own shares the pool of the upstream that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<Pool>,
-    /// How long the upstream may take.
+    /// Time limits of the upstream.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
-    /// What is tried again.
+    /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
-    /// How much a client may send.
+    /// Limits on what a client may send.
     #[serde(default)]
     pub(crate) limits: RouteLimits,
-    /// Changes of headers, on the way up and on the way back.
+    /// Changes to the headers of requests and responses.
     #[serde(default)]
     pub(crate) headers: Headers,
-    /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
-    /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
-    /// which is called as its file is: `shout` for `plugins/shout.wasm`.
-    /// Replaces the list of `defaults`; `[]` for none.
+    /// Filters that requests go through, in this order, and their responses in the reverse one; at most 16. Each is the
+    /// name of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
+    /// which takes its name from its file: `shout` for `plugins/shout.wasm`. Replaces the list of `defaults`; `[]` for
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub(crate) filters: Option<Vec<FilterUse>>,
 }
 
 impl Route {
-    /// The name in logs, metrics and the admin listener: the one written, or the match in short, as in
+    /// Returns the name in logs, metrics and the admin listener: the one written, or the match in short, as in
     /// `GET,POST api.example.com/users/{id} ?page x-version: on web,api`.
     pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.in_short(&|_, value| value))
     }
 
-    /// Returns the match and the listeners in short, with what `shown` returns for a value and its path in the route.
+    /// Returns the match and the listeners in short. `shown` returns the text for a value and its path in the route.
     pub(crate) fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
         let matches = self.matches.in_short(shown);
         let Some(listeners) = &self.listeners else { return matches };
@@ -108,46 +106,44 @@ impl Route {
     }
 }
 
-/// What routes inherit: each key is as in a route, and a route's own wins.
+/// Settings that routes inherit. Each key is as in a route, and a route's own wins.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Defaults {
-    /// Which paths are taken that others could read differently.
+    /// Rules for paths that an upstream could read differently.
     #[serde(default)]
     pub(crate) paths: Paths,
-    /// The Host that the upstream is sent: `upstream` for the endpoint's own, `preserve` for the client's, or
-    /// a literal.
+    /// The Host sent to the upstream: `upstream` for the endpoint's own, `preserve` for the client's, or a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<HostHeader>,
-    /// Turns a `Location` that names the upstream itself into the one that the client can use.
+    /// Turns a `Location` that names the upstream itself into one that the client can use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite_location: Option<RewriteLocation>,
     /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite_cookies: Option<RewriteCookies>,
-    /// Connections to the upstream. A route without any `pool` of its own shares the pool of the upstream
-    /// that it names.
+    /// Connections to the upstream. A route without a `pool` of its own shares the pool of the upstream that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<Pool>,
-    /// How long the upstream may take.
+    /// Time limits of the upstream.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
-    /// What is tried again.
+    /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
-    /// How much a client may send.
+    /// Limits on what a client may send.
     #[serde(default)]
     pub(crate) limits: RouteLimits,
-    /// Changes of headers, on the way up and on the way back.
+    /// Changes to the headers of requests and responses.
     #[serde(default)]
     pub(crate) headers: Headers,
-    /// What requests go through, in this order, and their responses in the reverse one; at most 16. Each is the name
-    /// of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
-    /// which is called as its file is: `shout` for `plugins/shout.wasm`.
-    /// A route's own list replaces this one. Default: none.
+    /// Filters that requests go through, in this order, and their responses in the reverse one; at most 16. Each is the
+    /// name of one of `filters`, `{ use: NAME, config: … }` with a configuration of its own, or a filter written here,
+    /// which takes its name from its file: `shout` for `plugins/shout.wasm`. A route's own list replaces this one.
+    /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub(crate) filters: Option<Vec<FilterUse>>,
@@ -157,9 +153,9 @@ pub(crate) struct Defaults {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RewriteLocation {
-    /// A location that names the upstream's own scheme, host and port, or a path behind its base path and `add_prefix`, becomes
-    /// the client's URL of the same thing. With `host: preserve`, one that names the client's host keeps scheme and host, and
-    /// only its path changes. Locations of other sites and relative ones stay.
+    /// A location that names the upstream's own scheme, host and port, or a path below its base path and `add_prefix`,
+    /// becomes the client's URL for the same resource. With `host: preserve`, one that names the client's host keeps
+    /// scheme and host, and only its path changes. Locations of other sites and relative ones stay.
     #[default]
     Auto,
     /// It stays as it is.
@@ -170,37 +166,37 @@ pub(crate) enum RewriteLocation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RewriteCookies {
-    /// A `Domain` that is the upstream's and not the client's is removed, which leaves the cookie to the host that the client
-    /// asked for. A `Path` behind the base path and `add_prefix` becomes the client's path.
+    /// A `Domain` that is the upstream's and not the client's is removed, which limits the cookie to the host that the
+    /// client requested. A `Path` below the base path and `add_prefix` becomes the client's path.
     Auto,
     /// They stay as they are.
     #[default]
     Off,
 }
 
-/// Paths that an upstream could read differently than the routes do.
+/// Paths that an upstream could read differently from the routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Paths {
-    /// What becomes of a request with `%2F` in its path. `reject`: 400, because many upstreams take it for a slash,
-    /// and then serve what another route is for. `keep`: it is part of its segment, to the routes and on its way up, as
-    /// RabbitMQ, npm and GitLab need it. Default: `reject`.
+    /// The treatment of a request with `%2F` in its path. `reject`: 400, because many upstreams take it for a slash,
+    /// and then serve what another route is for. `keep`: it is part of its segment, for the routes and for the
+    /// upstream, as RabbitMQ, npm and GitLab need it. Default: `reject`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoded_slash: Option<EncodedSlash>,
 }
 
-/// What becomes of `%2F` in a path.
+/// The treatment of `%2F` in a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EncodedSlash {
-    /// The request is refused with 400.
+    /// The request is rejected with 400.
     #[default]
     Reject,
     /// It stays as it is, part of its segment.
     Keep,
 }
 
-/// Which requests: all that is written here must hold. At most one of `path`, `prefix` and `template`.
+/// A rule for requests, all of whose conditions must hold. At most one of `path`, `prefix` and `template`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("allOf" = [
@@ -212,7 +208,7 @@ pub(crate) struct Match {
     /// Exactly this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<RoutePath>,
-    /// This path and all below it, at segment borders: `/api` is `/api` and `/api/x`, not `/apix`.
+    /// This path and all below it, at segment borders: `/api` matches `/api` and `/api/x`, not `/apix`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prefix: Option<RoutePath>,
     /// Paths of this form; `{id}` is any one segment: `/users/{id}/orders/{order}`.
@@ -226,11 +222,11 @@ pub(crate) struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) methods: Option<Vec<Method>>,
-    /// These headers: each name with the value it must have, or `present` for any value.
+    /// These headers: each name with its required value, or `present` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
     pub(crate) headers: BTreeMap<HeaderName, ValueMatch>,
-    /// These query parameters: each name with the value it must have, or `present` for any value.
+    /// These query parameters: each name with its required value, or `present` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) query: BTreeMap<String, ValueMatch>,
 }
@@ -249,7 +245,7 @@ pub(crate) enum PathMatch<'a> {
 }
 
 impl Match {
-    /// What the path must be.
+    /// Returns the condition on the path.
     pub(crate) fn path_match(&self) -> PathMatch<'_> {
         match (&self.path, &self.prefix, &self.template) {
             (Some(path), ..) => PathMatch::Exact(path),
@@ -261,8 +257,8 @@ impl Match {
 }
 
 impl Match {
-    /// Returns methods, host and path, where a prefix ends in `/*`, and the names of query parameters and headers. Their values
-    /// may be secret.
+    /// Returns methods, host and path, where a prefix ends in `/*`, and the names of query parameters and headers. It
+    /// leaves out their values, which may be secret.
     fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
         let methods = self.methods.iter().flatten().enumerate();
         let methods: Vec<String> = methods
@@ -288,13 +284,13 @@ impl Match {
     }
 }
 
-/// Where a route forwards to.
+/// The upstream of a route.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum UpstreamChoice {
     /// The name of one of `upstreams`.
     Named(String),
-    /// One of its own.
+    /// An upstream written here.
     Inline(Box<Upstream>),
 }
 
@@ -305,14 +301,15 @@ pub(crate) struct Respond {
     /// Status code, 200 to 599.
     #[schemars(range(min = 200, max = 599))]
     pub(crate) status: u16,
-    /// Header fields, each with a value or a list of values, which makes a line of each. The length is set from the body.
+    /// Header fields, each with a value or a list of values, which makes one line per value. The length is set from the
+    /// body.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
     pub(crate) headers: BTreeMap<HeaderName, HeaderValues>,
     /// The body.
     pub(crate) body: String,
-    /// The time from the end of the request's header until the response, at most 60s. What the client sends meanwhile is read and
-    /// discarded; a client that leaves ends the wait. It plays a slow upstream. Default: none.
+    /// The time from the end of the request's header until the response, at most 60s. It simulates a slow upstream.
+    /// What the client sends meanwhile is read and discarded; a client that leaves ends the wait. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = Duration::pattern_to_a_minute()))]
     pub(crate) delay: Option<Duration>,
@@ -329,7 +326,7 @@ impl Default for Respond {
     }
 }
 
-/// A redirect: to a place that is written here (`to`), or to the same path and query with another scheme, host or port.
+/// A redirect: to the target in `to`, or to the same path and query with another scheme, host or port.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
@@ -341,22 +338,22 @@ impl Default for Respond {
     ]
 ))]
 pub(crate) struct Redirect {
-    /// Where to: an absolute URL, or a path on the same host. Sent as the `location` field (RFC 9110
-    /// §10.2.2). The request's query is not carried over.
+    /// The target: an absolute URL, or a path on the same host. It is sent as the `location` field (RFC 9110 §10.2.2).
+    /// The request's query is not carried over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<RedirectTarget>,
     /// The scheme to go to; host, path and query stay, and the port is the scheme's unless `port` is written. Default: the
     /// scheme that the client used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scheme: Option<Scheme>,
-    /// The host to go to; path and query stay. Default: the host that the client asked for.
+    /// The host to go to; path and query stay. Default: the host that the client requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<ServerName>,
-    /// The port to go to. Default: with `scheme`, the one of the scheme; without, the one that the client used.
+    /// The port to go to. Default: with `scheme`, the port of the scheme; without, the port that the client used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) port: Option<NonZeroU16>,
-    /// Status code. 307 and 308 keep method and body, 303 makes a GET of every request, and 301 and 302 make one of a POST.
-    /// 301 and 308 are remembered by clients.
+    /// Status code. 307 and 308 keep method and body, 303 turns every request into a GET, and 301 and 302 turn a POST
+    /// into one. Clients remember 301 and 308.
     #[serde(default = "Redirect::status_built_in")]
     #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     pub(crate) status: u16,
@@ -364,12 +361,12 @@ pub(crate) struct Redirect {
 
 const INSTEAD_OF_TO: &str = "write it into the URL of `to`, or take `to` out: path and query stay then";
 
-/// The one form of a redirect.
+/// The form of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RedirectForm<'a> {
-    /// To a place that the configuration has.
+    /// A redirect to a target in the configuration.
     To(&'a RedirectTarget),
-    /// To the same path and query, with these in place of the client's.
+    /// A redirect to the same path and query, with these in place of the client's.
     Elsewhere {
         /// The scheme.
         scheme: Option<Scheme>,
@@ -381,7 +378,7 @@ pub(crate) enum RedirectForm<'a> {
 }
 
 impl Redirect {
-    /// The form that is written.
+    /// Returns the form that is written.
     pub(crate) fn form(&self) -> RedirectForm<'_> {
         match &self.to {
             Some(to) => RedirectForm::To(to),
@@ -391,7 +388,7 @@ impl Redirect {
         }
     }
 
-    /// Returns the target, or what takes the place of the client's: `scheme https, port 8443`. `shown` returns the text for a
+    /// Returns the target, or what replaces the client's: `scheme https, port 8443`. `shown` returns the text for a
     /// value and its path in the redirect.
     pub(crate) fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
         let shown = |key: &str, value: String| shown(&path![key], value);
@@ -414,8 +411,8 @@ impl Redirect {
     }
 }
 
-/// The path that an upstream is asked for: `path`, `template`, or `strip_prefix` and `add_prefix`, alone or together. The query
-/// stays. The path in the URL of an endpoint goes before the result.
+/// The path of the forwarded request: `path`, `template`, or `strip_prefix` and `add_prefix`, alone or together. The
+/// query stays. The path in the URL of an endpoint precedes the result.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
@@ -432,14 +429,14 @@ impl Redirect {
     ]
 ))]
 pub(crate) struct Rewrite {
-    /// Always this path.
+    /// A fixed path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<RoutePath>,
-    /// The path without this beginning; `/` where nothing is left.
+    /// The beginning to remove from the path; `/` if nothing is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) strip_prefix: Option<RoutePath>,
-    /// The path with this before it. With `strip_prefix` the one takes the place of the other: `/api` and `/api/x` become
-    /// `/v2` and `/v2/x`.
+    /// The beginning to put before the path. With `strip_prefix` it replaces the removed one: `/api` and `/api/x`
+    /// become `/v2` and `/v2/x`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_prefix: Option<RoutePath>,
     /// A path with parameters of the route's `match.template`: `/v2/users/{id}`.
@@ -447,16 +444,16 @@ pub(crate) struct Rewrite {
     pub(crate) template: Option<PathTemplate>,
 }
 
-/// The one form of a rewrite.
+/// The form of a rewrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RewriteForm<'a> {
-    /// Always this path.
+    /// A fixed path.
     Path(&'a RoutePath),
-    /// The path without one beginning, and with another.
+    /// The path with one beginning removed and another one added.
     Prefix {
-        /// The beginning to take away.
+        /// The beginning to remove.
         strip: Option<&'a RoutePath>,
-        /// The beginning to put before what is left.
+        /// The beginning to put before the rest.
         add: Option<&'a RoutePath>,
     },
     /// A path with parameters of the match.
@@ -464,7 +461,7 @@ pub(crate) enum RewriteForm<'a> {
 }
 
 impl Rewrite {
-    /// The form that is written; in a validated configuration there is one.
+    /// Returns the form that is written. A validated configuration has one.
     pub(crate) fn form(&self) -> Option<RewriteForm<'_>> {
         let path = self.path.as_ref().map(RewriteForm::Path);
         let template = self.template.as_ref().map(RewriteForm::Template);
@@ -483,35 +480,35 @@ pub(crate) struct RouteLimits {
     pub(crate) body: Option<OrOff<ByteSize>>,
 }
 
-/// Changes of headers. A route's changes come on top of those of `defaults`.
+/// Changes to headers. A route's changes are applied on top of those of `defaults`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Headers {
-    /// Of the request, before it is forwarded.
+    /// Changes to the request, before it is forwarded.
     pub(crate) request: HeaderEdits,
-    /// Of the response, before it is sent back.
+    /// Changes to the response, before it is sent back.
     pub(crate) response: HeaderEdits,
 }
 
-/// Changes of one message's header. First `remove`, then `set`, then `add`.
+/// Changes to one message's header. First `remove`, then `set`, then `add`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HeaderEdits {
-    /// Fields to have with this value and no other, or with a list of values: `set-cookie: [a=1, b=2]` makes two lines.
+    /// Fields to set to this value and no other, or to a list of values: `set-cookie: [a=1, b=2]` makes two lines.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
     pub(crate) set: BTreeMap<HeaderName, HeaderValues>,
-    /// Fields to add to those that are there, each with a value or a list of values.
+    /// Fields to add to existing ones, each with a value or a list of values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
     pub(crate) add: BTreeMap<HeaderName, HeaderValues>,
-    /// Fields to take out.
+    /// Fields to remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) remove: Vec<HeaderName>,
 }
 
 impl HeaderEdits {
-    /// These edits on top of `lower`: for the same name, these win.
+    /// Returns these edits on top of `lower`: for the same name, these win.
     pub(crate) fn over(&self, lower: &Self) -> Self {
         let mut edits = lower.clone();
         edits.remove.retain(|name| !self.set.contains_key(name) && !self.add.contains_key(name));

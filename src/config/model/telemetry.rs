@@ -1,4 +1,4 @@
-//! `telemetry`: what the program tells about its work.
+//! `telemetry`: reports about the work of the program.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::values::text::{Malformed, text_type};
 use crate::config::values::units::OrOff;
 
-/// What the program tells about its work.
+/// Reports about the work of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Telemetry {
@@ -28,13 +28,13 @@ impl Default for Telemetry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AccessLog {
-    /// How a line looks.
+    /// The format of a line.
     pub(crate) format: LogFormat,
-    /// Where lines go: `stdout`, `stderr`, or a file, relative to the folder of the configuration file.
+    /// The destination of lines: `stdout`, `stderr`, or a file, relative to the folder of the configuration file.
     pub(crate) output: LogOutput,
 }
 
-/// The looks of an access log line.
+/// The format of an access log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LogFormat {
@@ -45,7 +45,7 @@ pub(crate) enum LogFormat {
     Common,
 }
 
-/// Where the access log goes.
+/// The destination of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LogOutput {
     /// Standard output.

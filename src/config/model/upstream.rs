@@ -1,4 +1,4 @@
-//! `upstreams`: where requests go.
+//! `upstreams`: the servers that requests are forwarded to.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -17,19 +17,19 @@ use crate::config::values::units::{Duration, OrOff};
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
 pub(crate) struct Upstream {
-    /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`. A path in it goes
-    /// before the path of each request: to `http://app:3000/v2` a request for `/users` goes as `/v2/users`.
+    /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`. A path in it
+    /// precedes the path of each request: with `http://app:3000/v2`, a request for `/users` goes to `/v2/users`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<EndpointUrl>,
     /// Several endpoints, each a URL or `{ url, weight }`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub(crate) endpoints: Vec<Endpoint>,
-    /// How an endpoint is chosen for a request.
+    /// The choice of an endpoint for a request.
     #[serde(default)]
     pub(crate) balance: Balance,
-    /// How often a host name is looked up again; `off` looks it up once. Each of its addresses is an endpoint,
-    /// but for those that this machine has no route to. Addresses that are gone are drained.
+    /// The interval at which host names are resolved again; `off` resolves them once. Each address of a name is an
+    /// endpoint, except for those that this machine has no route to. Addresses that disappear are drained.
     #[serde(default = "Upstream::resolve_built_in")]
     pub(crate) resolve: OrOff<Duration>,
     /// TLS to `https` endpoints.
@@ -45,7 +45,7 @@ pub(crate) struct Upstream {
     /// Connections, shared by the routes that name this upstream and set no `pool` of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<Pool>,
-    /// Timeouts of the routes to this upstream, where they set none of their own.
+    /// Timeouts of the routes to this upstream that set none of their own.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
 }
@@ -55,7 +55,7 @@ impl Upstream {
         OrOff::On(Duration::from_secs(30))
     }
 
-    /// All endpoints, in the order of the file, whichever way they are written; at least one.
+    /// Returns all endpoints in the order of the file, whichever way they are written; at least one.
     pub(crate) fn all_endpoints(&self) -> impl Iterator<Item = (&EndpointUrl, NonZeroU32)> {
         let url = self.url.iter().map(|url| (url, NonZeroU32::MIN));
         url.chain(self.endpoints.iter().map(|endpoint| (&endpoint.url, endpoint.weight)))
@@ -66,10 +66,10 @@ impl Upstream {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "EndpointForm")]
 pub(crate) struct Endpoint {
-    /// Where it is.
+    /// The server's URL.
     pub(crate) url: EndpointUrl,
-    /// Its share of the requests, relative to the other endpoints' weights. Each address that a host name
-    /// stands for has this weight.
+    /// Its share of the requests, relative to the other endpoints' weights. Each address of a host name has this
+    /// weight.
     pub(crate) weight: NonZeroU32,
 }
 
@@ -99,8 +99,8 @@ enum EndpointForm {
 struct WeightedEndpoint {
     /// Scheme, host and port.
     url: EndpointUrl,
-    /// Its share of the requests, relative to the other endpoints' weights. Each address that a host name
-    /// stands for has this weight.
+    /// Its share of the requests, relative to the other endpoints' weights. Each address of a host name has this
+    /// weight.
     #[serde(default = "WeightedEndpoint::weight_built_in")]
     weight: NonZeroU32,
 }
@@ -120,11 +120,11 @@ impl From<EndpointForm> for Endpoint {
     }
 }
 
-/// How an endpoint is chosen.
+/// The choice of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Balance {
-    /// One after the other, by weight.
+    /// One endpoint after the other, by weight.
     #[default]
     RoundRobin,
 }
@@ -133,20 +133,19 @@ pub(crate) enum Balance {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpstreamTls {
-    /// The name asked for in the handshake, and checked in the certificate. Default: the host of the
+    /// The server name for the handshake (SNI) and for the check of the certificate. Default: the host of the
     /// endpoint's URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sni: Option<ServerName>,
-    /// File with the certificates to trust, PEM, in place of the system's authorities: those of authorities, and
-    /// those that upstreams show themselves, such as self-signed ones. Relative to the folder of the
-    /// configuration file.
+    /// File with the certificates to trust, PEM, instead of the system's authorities: those of authorities, and those
+    /// that upstreams present themselves, such as self-signed ones. Relative to the folder of the configuration file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate to show when the upstream asks for one. Default: none.
+    /// The certificate to present if the upstream requests one. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<CertificateFiles>,
-    /// Whether the upstream's certificate is checked. `false` accepts any, even a broken one, and lets anybody answer
-    /// in the upstream's place: for experiments only. To trust a self-signed certificate, name it under `ca`.
+    /// Checks the upstream's certificate. `false` accepts any, even a broken one, and lets any server pose as the
+    /// upstream: for experiments only. To trust a self-signed certificate, name it under `ca`.
     pub(crate) verify: bool,
 }
 
@@ -156,25 +155,25 @@ impl Default for UpstreamTls {
     }
 }
 
-/// The HTTP versions that an upstream can be spoken to with.
+/// The HTTP versions that the gateway can speak to an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum UpstreamProtocol {
-    /// HTTP/1.1 for now, whatever the upstream could speak.
+    /// HTTP/1.1 for now, whatever the upstream supports.
     #[default]
     Auto,
     /// HTTP/1.1 (RFC 9112).
     H1,
 }
 
-/// The letter cases that field names can be sent in by HTTP/1; HTTP/2 has lower case alone (RFC 9113 §8.2).
+/// The letter cases of field names in HTTP/1. HTTP/2 has only lower case (RFC 9113 §8.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HeaderCase {
     /// As in HTTP/2: `content-type`.
     #[default]
     Lower,
-    /// As the sender wrote it. Names that the message did not have, and those of HTTP/2 and of trailers, begin their words with
-    /// capitals: `X-Forwarded-For`, `ETag`.
+    /// As the sender wrote it. Names that the message did not have, and those of HTTP/2 and of trailers, begin each
+    /// word with a capital: `X-Forwarded-For`, `ETag`.
     Preserve,
 }

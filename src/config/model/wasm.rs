@@ -1,4 +1,4 @@
-//! `wasm`: what holds for all plugins.
+//! `wasm`: settings for all plugins.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,35 +10,36 @@ use serde::{Deserialize, Serialize};
 use crate::config::values::text::{Malformed, text_type};
 use crate::config::values::units::ByteSize;
 
-/// What holds for all plugins.
+/// Settings for all plugins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Wasm {
-    /// Where compiled modules are kept from one start to the next: a folder, relative to the folder of the
-    /// configuration file; `auto` for `$CACHE_DIRECTORY`, which systemd sets, else `$XDG_CACHE_HOME/gateway`, else
-    /// `$HOME/.cache/gateway`, else nowhere; `off` for nowhere. What is in it is run as code: nobody else may be
-    /// allowed to write there.
+    /// The folder that keeps compiled modules from one start to the next, relative to the folder of the configuration
+    /// file; `auto` for `$CACHE_DIRECTORY`, which systemd sets, else `$XDG_CACHE_HOME/gateway`, else
+    /// `$HOME/.cache/gateway`, else none; `off` for none. Its contents are run as code: no other user may be permitted
+    /// to write there.
     pub(crate) cache: WasmCache,
-    /// Largest file of a module. Compiling one takes many times its size in memory, and a second of CPU time a megabyte.
+    /// Largest file of a module. Compiling one takes many times its size in memory, and a second of CPU time per
+    /// megabyte.
     pub(crate) module_bytes: ByteSize,
 }
 
 impl Default for Wasm {
     fn default() -> Self {
-        // Twice the largest plugins that are known: firewalls in Go with their rules, of 25 MiB.
+        // Twice the size of the largest known plugins: Go firewalls with their rules, of 25 MiB.
         Self { cache: WasmCache::default(), module_bytes: ByteSize::from_bytes(64 << 20) }
     }
 }
 
-/// Where compiled modules are kept.
+/// The folder for compiled modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum WasmCache {
-    /// Where the system keeps such things.
+    /// The cache folder of the system.
     #[default]
     Auto,
-    /// Nowhere.
+    /// No folder.
     Off,
-    /// In this folder.
+    /// This folder.
     Folder(PathBuf),
 }
 

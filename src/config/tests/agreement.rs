@@ -1,7 +1,7 @@
-//! The JSON Schema and the program accept the same files.
+//! Tests that the JSON Schema and the program accept the same files.
 //!
-//! The files are generated from the schema: every scalar that it has takes every text of a list, and random files have
-//! random mistakes. Errors that only the program can find are listed, here and in `docs/configuration.md`.
+//! The files are generated from the schema: each of its scalars takes every text of a list, and random files have
+//! random mistakes. Errors that only the program can find are listed here and in `docs/configuration.md`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -17,13 +17,12 @@ use crate::config::load::source::{Node, Value};
 use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
-/// Parts of the messages of errors that no schema can find: references, what several values mean together, and what the
-/// environment holds.
+/// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
 const ONLY_THE_PROGRAM_KNOWS: [&str; 21] = [
-    "accepts from nobody",
+    "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
-    "as the file is called",
+    "the name of the file",
     "bits beyond its prefix",
     "cannot be changed",
     "cannot be set",
@@ -43,7 +42,7 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 21] = [
     "unknown upstream",
 ];
 
-/// Texts that are right in one place and wrong in others, as YAML writes them.
+/// Texts that are valid in one place and invalid in others, as YAML writes them.
 const SCALARS: &[&str] = &[
     "",
     "~",
@@ -71,7 +70,7 @@ const SCALARS: &[&str] = &[
     "bücher.example",
     "\"a\\u200bb\"",
     "“quoted”",
-    // Numbers, in all the ways of YAML 1.2 and some of 1.1.
+    // Numbers, in all notations of YAML 1.2 and some of 1.1.
     "0",
     "-0",
     "1",
@@ -346,7 +345,7 @@ enum Yaml {
 }
 
 impl Yaml {
-    /// Writes it in block style, in which `${…}` may be plain.
+    /// Writes the value in block style, in which `${…}` needs no quotes.
     fn write(&self, indent: usize, text: &mut String) {
         let margin = " ".repeat(indent);
         match self {
@@ -376,7 +375,7 @@ impl Yaml {
         text
     }
 
-    /// Puts a scalar in place of the mark.
+    /// Returns the file with a scalar in place of the mark.
     fn with(&self, scalar: &str) -> Self {
         match self {
             Self::Scalar(text) if text == MARK => Self::Scalar(scalar.to_owned()),
@@ -393,14 +392,14 @@ impl Yaml {
 /// The scalar that [`Yaml::with`] replaces.
 const MARK: &str = "MARK";
 
-/// What a file is made of: bytes that proptest shrinks, each of which decides one thing.
+/// A generator of files from bytes that proptest shrinks. Each byte decides one thing.
 struct Writer<'a> {
     decisions: std::slice::Iter<'a, u8>,
     count: usize,
 }
 
 impl Writer<'_> {
-    /// Decides between so many; the first when there are no decisions left.
+    /// Returns a decision between so many; the first if there are no decisions left.
     fn decide(&mut self, between: usize) -> usize {
         self.decisions.next().map_or(0, |byte| usize::from(*byte) % between)
     }
@@ -456,7 +455,7 @@ impl Writer<'_> {
         Yaml::Mapping(entries)
     }
 
-    /// A scalar that is right more often than not.
+    /// Returns a scalar that is valid more often than not.
     fn scalar(&mut self, key: &str, schema: &Json) -> String {
         self.count += 1;
         if let [word, ..] = words(&[schema]).as_slice() {
@@ -509,9 +508,8 @@ struct Seen {
     scalars: HashSet<String>,
 }
 
-/// Files with all that is required and one more key each, down to a scalar that is [`MARK`]; each scalar of the schema is in
-/// one of them.
-/// The flag is true for the first scalar with its schema.
+/// Returns files with all required keys and one more key each, down to a scalar that is [`MARK`]. Each scalar of the
+/// schema is in one of them. The flag is true for the first scalar with its schema.
 fn files(key: &str, schema: &Json, seen: &mut Seen) -> Vec<(Yaml, bool)> {
     let mut found = Vec::new();
     let choices = choices(rules(), schema);
@@ -570,7 +568,7 @@ fn files(key: &str, schema: &Json, seen: &mut Seen) -> Vec<(Yaml, bool)> {
     found
 }
 
-/// Adds what the references of generated files lead to.
+/// Adds the targets of the references in generated files.
 fn with_references(file: Yaml) -> Yaml {
     let Yaml::Mapping(mut entries) = file else { return file };
     for (key, name, value) in
@@ -584,7 +582,7 @@ fn with_references(file: Yaml) -> Yaml {
     Yaml::Mapping(entries)
 }
 
-/// A file as an editor's validator sees it: variables are texts.
+/// Returns a file as an editor's validator sees it: variables are texts.
 fn as_json(node: &Node) -> Json {
     if let Some(written) = &node.written {
         return json!(written);
@@ -598,7 +596,7 @@ fn as_json(node: &Node) -> Json {
                 u64::try_from(*integer).map_or_else(|_| json!(*integer as f64), |integer| json!(integer))
             }
         },
-        // JSON has no infinity; a validator sees some number.
+        // JSON has no infinity, so a validator sees some number.
         Value::Float(text) => {
             json!(text.parse().ok().filter(|number: &f64| number.is_finite()).unwrap_or(0.5))
         }
@@ -610,11 +608,11 @@ fn as_json(node: &Node) -> Json {
     }
 }
 
-/// Compares what schema and program say of a text; `Err` says how they differ.
+/// Compares the verdicts of schema and program on a text. `Err` describes the difference.
 fn compare(text: &str) -> Result<(), String> {
     static VALIDATOR: LazyLock<jsonschema::Validator> =
         LazyLock::new(|| jsonschema::validator_for(json_schema()).unwrap());
-    // A variable that is not set has a value here, since a schema knows nothing of the environment.
+    // Every unset variable gets a value here, since a schema knows nothing of the environment.
     let environment = |name: &str| Some(if name == "PORT" { "8080".into() } else { "".into() });
     let Ok((root, _)) = yaml::parse(&Arc::new(TextFile::new("gateway.yaml", text)), &environment) else {
         return Ok(());
@@ -627,7 +625,7 @@ fn compare(text: &str) -> Result<(), String> {
     let of_shape: Vec<String> = errors
         .filter(|message| !ONLY_THE_PROGRAM_KNOWS.iter().any(|known| message.contains(known)))
         .collect();
-    // What a variable's value is wrong for, only the program knows.
+    // Only the program knows whether a variable's value is wrong.
     let has_variable = text.contains("${");
     if is_refused && if has_variable { is_good } else { of_shape.is_empty() } {
         let refused: Vec<String> = VALIDATOR.iter_errors(&value).map(|error| error.to_string()).collect();
@@ -644,7 +642,7 @@ fn schema_and_program_accept_the_same_texts_for_every_scalar() {
     let files = files("", rules(), &mut Seen::default());
     assert!(files.len() > 100, "{}", files.len());
     let texts = files.iter().enumerate().flat_map(|(index, (file, is_first))| {
-        // Of scalars with the same schema, the later ones take every tenth text.
+        // Later scalars with a known schema take only every tenth text.
         let scalars =
             SCALARS.iter().enumerate().filter(move |(number, _)| *is_first || (number + index) % 10 == 0);
         scalars.map(|(_, scalar)| with_references(file.with(scalar)).text())

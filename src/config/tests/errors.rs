@@ -1,8 +1,8 @@
-//! What is said of what is wrong.
+//! Tests of error messages.
 
 use super::{MINIMAL, parse};
 
-/// All errors of a text, as they are shown.
+/// Returns all errors of a text, as they are printed.
 pub(super) fn shown(text: &str) -> String {
     match parse(text) {
         Ok(_) => String::new(),
@@ -10,7 +10,7 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
-/// The text of a route to an upstream, with more keys.
+/// Returns the text of a route to an upstream, with more keys.
 fn route(keys: &str) -> String {
     let above =
         "listeners: [{ address: 127.0.0.1:8080 }]\nroutes:\n  - name: spike\n    upstream: { url: http://a }";
@@ -282,17 +282,17 @@ fn a_mistake_in_a_filter_is_reported_with_its_remedy() {
         ("defaults: { filters: [{ wasm: a, nam: b }] }", "unknown key `nam`", "the keys here are `wasm`"),
         (
             "defaults: { filters: [{ wasm: 'my filter.wasm' }] }",
-            "`my filter`, as the file is called",
+            "`my filter`, the name of the file",
             "under `filters`",
         ),
-        ("defaults: { filters: [{ wasm: / }] }", "``, as the file is called", ""),
+        ("defaults: { filters: [{ wasm: / }] }", "``, the name of the file", ""),
         (
             "defaults: { filters: [R, R, R, R, R, R, R, R, R, R, R, R, R, R, R, R, R] }",
             "`filters` has more than 16 items in defaults",
             "there are 17",
         ),
-        ("filters: { 'a b': { wasm: a } }", "`a b` is not a name of a filter", "64 letters"),
-        ("filters: { '': { wasm: a } }", "`` is not a name of a filter", "64 letters"),
+        ("filters: { 'a b': { wasm: a } }", "`a b` is not a valid filter name", "64 letters"),
+        ("filters: { '': { wasm: a } }", "`` is not a valid filter name", "64 letters"),
         ("filters: { a: {} }", "the key `wasm` is missing in filter \"a\"", ""),
         (
             "filters: { a: { wasm: a, on_error: opne } }",

@@ -1,4 +1,4 @@
-//! The schema and the parser agree, and the sample is good.
+//! Tests that the schema and the parser agree, and that the sample is valid.
 
 use serde_json::json;
 
@@ -47,7 +47,7 @@ fn every_format_that_the_schema_names_has_a_check() {
     }
 }
 
-/// Keys of a route that both take, and that neither takes.
+/// Keys of a route that both accept, and that neither accepts.
 #[test]
 fn the_schema_takes_what_the_parser_takes() {
     for (keys, is_good) in [
@@ -112,7 +112,7 @@ fn the_schema_takes_what_the_parser_takes() {
     }
 }
 
-/// The same of what stands beside the routes.
+/// The same for keys outside of routes.
 #[test]
 fn the_schema_takes_the_filters_that_the_parser_takes() {
     for (keys, is_good) in [

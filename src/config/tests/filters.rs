@@ -1,4 +1,4 @@
-//! What filters mean, and what plugins are handed.
+//! Tests of filters and of the configuration that plugins receive.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::{MINIMAL, parse};
 use crate::config::{Config, FilterSettings, Isolation, OnError, OnHeadersPause, Segment, WasmCache};
 use crate::path;
 
-/// The filters of the only route.
+/// Returns the filters of the only route.
 fn filters(text: &str) -> Vec<(FilterSettings, Vec<Segment>)> {
     let config = parse(text).unwrap().config;
     config.filters_of(0, &config.routes[0])
 }
 
-/// What a filter with this configuration is handed.
+/// Returns the configuration that a filter receives.
 fn handed(config: &str) -> Vec<u8> {
     let text = format!("{MINIMAL}defaults: {{ filters: [{{ wasm: a.wasm, config: {config} }}] }}\n");
     filters(&text).remove(0).0.config
@@ -96,7 +96,7 @@ fn every_key_of_a_filter_comes_through() {
     assert_eq!(filters(&text), [(expected, path!["defaults", "filters", 0, "wasm"].to_vec())]);
 }
 
-/// A file with routes of every kind, whose filters come from everywhere.
+/// A file with routes of every kind, whose filters come from every possible place.
 const ROUTES: &str = "
 listeners: [{ address: 127.0.0.1:8080 }]
 filters:
@@ -222,7 +222,7 @@ fn a_plugin_is_handed_json_and_a_text_as_it_is() {
     assert_eq!(filters(&text)[0].0.config, br#"{"port":8080,"text":"two\nlines\n"}"#);
 }
 
-/// Any JSON with texts that can stand in quotes, and without variables.
+/// Generates any JSON whose texts can stand in quotes and have no variables.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -244,7 +244,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_json_is_handed_on_as_it_is_written(value in any_json()) {
-        // A scalar at the top is a text of YAML, or nothing.
+        // At the top level, a scalar is a YAML text or nothing.
         let value = json!([value]);
         let handed = handed(&value.to_string());
         prop_assert_eq!(String::from_utf8(handed).unwrap(), value.to_string());

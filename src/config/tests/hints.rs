@@ -1,4 +1,4 @@
-//! Hints: what stands in the file, and what to write in its place.
+//! Tests of hints: what the file has, and what to write instead.
 
 use super::errors::shown;
 

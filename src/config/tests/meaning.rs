@@ -1,4 +1,4 @@
-//! What files mean.
+//! Tests of the meaning of files.
 
 use std::path::Path;
 use std::time::Duration;
@@ -140,12 +140,12 @@ routes: [*route, { <<: *route, name: b }]
     let config = parse(text).unwrap().config;
     assert_eq!(config.routes.len(), 2);
     assert_eq!(config.routes[1].respond.as_ref().unwrap().body, "hello");
-    // Only at the top, and only there.
+    // Such keys are permitted only at the top level.
     let below = parse(&MINIMAL.replace("routes: [{", "routes: [{ x-a: 1,")).unwrap_err().to_string();
     assert!(below.contains("unknown key `x-a`"), "{below}");
     let other = parse(&format!("{MINIMAL}xa: 1\n")).unwrap_err().to_string();
     assert!(other.contains("unknown key `xa`"), "{other}");
-    // What is wrong with an anchor is reported where it is used.
+    // An error in an anchor is reported where the anchor is used.
     let used = parse(&text.replace("*route, {", "{ <<: *route, pool: *pool }, {")).unwrap_err().to_string();
     assert!(used.contains("unknown key `nonsense`"), "{used}");
 }
@@ -241,7 +241,7 @@ routes: [{ respond: {} }]
     let error = source.error(&path!["listeners", 0, "tls", "certificates", 0, "key"], "cannot read a.key");
     assert_eq!(error.position(), Some((5, 47)));
     assert_eq!(error.message(), "cannot read a.key in listener \"web\", tls, certificates");
-    // What is not in the file is reported at what is around it.
+    // An error about a missing value is reported at the value around it.
     let error = source.error(&path!["listeners", 0, "limits", "connections"], "too many");
     assert_eq!(error.position(), Some((3, 5)));
 }

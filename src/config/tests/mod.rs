@@ -1,4 +1,4 @@
-//! Whole files: what they mean, and what is said of what is wrong with them.
+//! Tests of whole files: their meaning, and the reports of their errors.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,7 @@ fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
     parse_with(text, "gateway.yaml", "/etc/gateway".as_ref(), &environment)
 }
 
-/// The least that a file needs, to be followed by other top-level keys.
+/// The minimal content of a file, to which other top-level keys can be added.
 const MINIMAL: &str = "\
 listeners: [{ address: 127.0.0.1:8080 }]
 routes: [{ upstream: { url: http://127.0.0.1:3000 } }]

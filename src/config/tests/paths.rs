@@ -1,4 +1,4 @@
-//! Paths that the file writes in another form than requests have.
+//! Tests of paths that the file writes in another form than requests have.
 
 use super::parse;
 

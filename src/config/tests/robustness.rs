@@ -1,4 +1,4 @@
-//! No text makes it panic, run away or grow without bound.
+//! Tests that no text causes a panic, an endless loop or unbounded memory.
 
 use std::fmt::Write;
 
@@ -81,7 +81,7 @@ fn aliases_that_copy_much_text_are_refused() {
         ("floats", format!("[{}]", format!("{}.5, ", long("1")).repeat(100))),
         ("texts as written", format!("[{}]", format!("'${{PORT:-{}}}', ", long("x")).repeat(100))),
     ] {
-        // A file of about 110 kB that would be 200 MB.
+        // A file of about 110 kB that would grow to 200 MB.
         let text = format!("a: &a {anchored}\nb: [{}]\n", "*a, ".repeat(2000));
         assert!(text.len() < 200_000, "{kept}");
         let errors = parse(&text).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Files with thousands of mistakes.
+//! Tests of files with thousands of mistakes.
 
 use super::parse;
 

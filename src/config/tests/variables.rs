@@ -1,4 +1,4 @@
-//! Values of variables, which no error shows.
+//! Tests that no error shows the value of a variable.
 
 use super::parse_with;
 use crate::path;

@@ -3,12 +3,12 @@
 use super::path::{RoutePath, normal};
 use super::text::Malformed;
 
-/// The path that goes before the path of each request to an endpoint, in the form that requests' paths have after
-/// normalising, without a slash at its end: `/v2` of `http://app:3000/v2/`. Empty for a URL without a path.
+/// The path that precedes the path of each request to an endpoint: `/v2` of `http://app:3000/v2/`. It has the form of
+/// requests' paths after normalising, without a slash at its end. It is empty for a URL without a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct BasePath(String);
 
-/// Matches what [`BasePath::parse`] accepts.
+/// Returns a pattern for what [`BasePath::parse`] accepts.
 pub(crate) fn pattern() -> String {
     let no_dots = "(?!(?:[.]|%2[Ee]){1,2}(?:/|;|%3[Bb]|$))";
     let escape = "%(?!2[Ff]|5[Cc]|7[Ff]|[01])[0-9A-Fa-f]{2}";
@@ -16,17 +16,17 @@ pub(crate) fn pattern() -> String {
 }
 
 impl BasePath {
-    /// The path: empty, or with a slash at its beginning and none at its end.
+    /// Returns the path: empty, or with a slash at its beginning and none at its end.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Parses what follows the authority of a URL. Only a path that all servers read in one way is a base path, because
-    /// the gateway puts it before paths that it has checked for the same: no dot segments, no empty segments, no escapes
+    /// Parses the part of a URL after its authority. The gateway puts a base path before paths that it has checked, so
+    /// it must itself be a path that all servers read in the same way: no dot segments, no empty segments, no escapes
     /// of slashes, backslashes and control characters.
     ///
     /// # Errors
-    /// The first of these that it has, with what to write.
+    /// The first of these that the text contains, with advice.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         if matches!(text, "" | "/") {
             return Ok(Self::default());
@@ -54,7 +54,7 @@ fn has_two_meanings(after_percent: &str) -> bool {
     ["2F", "5C", "7F", "0", "1"].iter().any(|digits| after_percent.starts_with(digits))
 }
 
-/// Returns true for `..;x` and the like. Dot segments without more are no path of a route already.
+/// Returns true for `..;x` and the like. A plain dot segment is already invalid in a route's path.
 fn is_hidden_dot_segment(segment: &str) -> bool {
     let name = segment.split(';').next().unwrap_or_default();
     let name = name.split("%3B").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Pieces of HTTP messages, as the file writes them: methods, header names and values, hosts.
+//! Parts of HTTP messages, as the file writes them: methods, header names and values, hosts.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -17,7 +17,7 @@ pub(crate) struct Method(http::Method);
 
 text_type!(Method, format: "method", pattern: method_pattern());
 
-/// Matches tokens, but of the methods that everyone writes in upper case no other spelling.
+/// Returns a pattern for tokens. It permits no other spelling of the methods that everyone writes in upper case.
 fn method_pattern() -> String {
     let in_any_case = |method: &&str| -> String {
         method.chars().map(|letter| format!("[{letter}{}]", letter.to_ascii_lowercase())).collect()
@@ -28,7 +28,7 @@ fn method_pattern() -> String {
 }
 
 impl Method {
-    /// The method as the `http` crate has it.
+    /// Returns the method as a type of the `http` crate.
     pub(crate) fn as_http(&self) -> &http::Method {
         &self.0
     }
@@ -46,7 +46,7 @@ impl FromStr for Method {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let upper = text.to_ascii_uppercase();
         if text != upper && STANDARD_METHODS.contains(&upper.as_str()) {
-            return Err(Malformed::new(format!("`{text}` is not a method, their case matters"))
+            return Err(Malformed::new(format!("`{text}` is not a method: case matters"))
                 .help(format!("write `{upper}`")));
         }
         if text == "CONNECT" {
@@ -70,7 +70,7 @@ pub(crate) struct HeaderName(http::HeaderName);
 text_type!(HeaderName, format: "header-name", pattern: pattern::whole(pattern::TOKEN));
 
 impl HeaderName {
-    /// The name as the `http` crate has it.
+    /// Returns the name as a type of the `http` crate.
     pub(crate) fn as_http(&self) -> &http::HeaderName {
         &self.0
     }
@@ -134,7 +134,7 @@ impl FromStr for HeaderValue {
     }
 }
 
-/// The values of a header that the configuration writes, at least one: a text, or a list of texts.
+/// The values of a header in the configuration, at least one: a text, or a list of texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(from = "HeaderValuesForm", into = "HeaderValuesForm")]
 pub(crate) struct HeaderValues(Vec<HeaderValue>);
@@ -164,9 +164,9 @@ impl JsonSchema for HeaderValues {
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 enum HeaderValuesForm {
-    /// One.
+    /// One value.
     One(HeaderValue),
-    /// Several.
+    /// Several values.
     Several(#[schemars(length(min = 1))] Vec<HeaderValue>),
 }
 
@@ -188,7 +188,7 @@ impl From<HeaderValues> for HeaderValuesForm {
     }
 }
 
-/// Which hosts a route is for.
+/// The hosts that a route applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum HostPattern {
     /// This host; in lower case.
@@ -232,7 +232,7 @@ impl FromStr for HostPattern {
     }
 }
 
-/// Returns what to write for something that is not a host.
+/// Returns the advice for a text that is not a host.
 fn advise_host(text: &str) -> String {
     let form = "write only a name: `api.example.com`, or `*.example.com` for all below it";
     if let Some(ascii) = punycode::to_ascii(text) {
@@ -263,7 +263,7 @@ fn advise_host(text: &str) -> String {
     }
 }
 
-/// Whether this is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
+/// Returns true if a text is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
 /// `_`).
 pub(crate) fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
@@ -274,7 +274,7 @@ pub(crate) fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// The Host that an upstream is sent.
+/// The Host sent to an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum HostHeader {
     /// The endpoint's own: host and port of its URL.
@@ -331,10 +331,10 @@ impl FromStr for HostHeader {
     }
 }
 
-/// What a header or a query parameter must be for a route to match.
+/// The condition on a header or a query parameter for a route to match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ValueMatch {
-    /// There, with any value.
+    /// Present, with any value.
     Present,
     /// Exactly this value.
     Exact(String),
@@ -359,13 +359,13 @@ impl FromStr for ValueMatch {
     }
 }
 
-/// Where a redirect leads: an absolute URL, or an absolute path.
+/// The target of a redirect: an absolute URL, or an absolute path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RedirectTarget(String);
 
 text_type!(RedirectTarget, format: "redirect-target", pattern: redirect_pattern());
 
-/// Matches a URL or a path of the characters that `http::Uri` takes.
+/// Returns a pattern for a URL or a path of the characters that `http::Uri` accepts.
 fn redirect_pattern() -> String {
     let path = "[!$-;=@-_a-~\"]*(?:[?][!$-;=?-~\"]*)?(?:#[!-~]*)?";
     let host = "[0-9A-Za-z._~!$&'()*+,;=%-]";
@@ -375,7 +375,7 @@ fn redirect_pattern() -> String {
 }
 
 impl RedirectTarget {
-    /// The value of the `location` field.
+    /// Returns the value of the `location` field.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -412,12 +412,12 @@ text_type!(UpgradeProtocol, format: "upgrade-protocol", pattern: {
 });
 
 impl UpgradeProtocol {
-    /// `websocket` (RFC 6455), what a route allows where nothing is written.
+    /// Returns `websocket` (RFC 6455), the default of a route.
     pub(crate) fn websocket() -> Self {
         Self("websocket".to_owned())
     }
 
-    /// The name in lower case.
+    /// Returns the name in lower case.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -436,7 +436,7 @@ impl FromStr for UpgradeProtocol {
         let name = text.to_ascii_lowercase();
         if name == "h2c" || name.starts_with("http/") || name.starts_with("tls/") {
             return Err(Malformed::new(format!(
-                "`{text}` would let requests past the routes, it is never forwarded"
+                "`{text}` would let requests past the routes; it is never forwarded"
             ))
             .help("list `h2` under the listener's `protocols` for HTTP/2 without TLS"));
         }

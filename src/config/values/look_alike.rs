@@ -1,21 +1,21 @@
-//! Characters that look like others, or like nothing: they come from word processors and web pages.
+//! Characters that look like others, or are invisible. They come from word processors and web pages.
 
-/// What is wrong with a text for its look-alikes.
+/// A look-alike in a text, and the text that was probably meant.
 pub(crate) struct LookAlike {
-    /// The character, as in "a zero-width space (U+200B)".
+    /// The name of the character, as in "a zero-width space (U+200B)".
     pub(crate) name: String,
-    /// The text with what was meant in the place of each.
+    /// The text with each look-alike replaced by what was meant.
     pub(crate) meant: String,
 }
 
 impl LookAlike {
-    /// Returns the advice: what is there, and what to write.
+    /// Returns the advice: what the text has, and what to write.
     pub(crate) fn advice(&self) -> String {
         format!("it has {}: write `{}`", self.name, self.meant)
     }
 }
 
-/// Finds the first character of a text that is probably not meant, if there is one.
+/// Finds the first character of a text that is probably a mistake, if there is one.
 pub(crate) fn find(text: &str) -> Option<LookAlike> {
     let (first, (noun, _)) = text.chars().find_map(|character| Some((character, meaning(character)?)))?;
     let meant = text.chars().fold(String::new(), |mut meant, character| {
@@ -26,13 +26,13 @@ pub(crate) fn find(text: &str) -> Option<LookAlike> {
         }
         meant
     });
-    // Typographic quotes around a text were to be YAML's.
+    // Typographic quotes around a text were meant as YAML's.
     let quoted = ['"', '\''].into_iter().find_map(|quote| meant.strip_prefix(quote)?.strip_suffix(quote));
     let meant = quoted.unwrap_or(&meant).trim().to_owned();
     Some(LookAlike { name: format!("{noun} (U+{:04X})", u32::from(first)), meant })
 }
 
-/// Returns what a look-alike is called, and the character that was meant; none for those that show nothing.
+/// Returns the name of a look-alike, and the character that was meant; none if it is invisible.
 fn meaning(character: char) -> Option<(&'static str, Option<char>)> {
     Some(match character {
         '\u{200b}' => ("a zero-width space", None),

@@ -1,4 +1,4 @@
-//! The values that keys may have: durations, sizes, hosts, paths, field names. Each parses and prints itself.
+//! The values of keys: durations, sizes, hosts, paths, field names. Each parses and prints itself.
 
 pub(crate) mod base_path;
 pub(crate) mod http_text;

@@ -23,8 +23,8 @@ text_type!(Address, format: "socket-address", pattern: {
     pattern::whole(&format!("(?:{ipv4}|\\[{ipv6}(?:%{scope})?\\]):{port}"))
 });
 
-/// Returns the address to bind: one of IPv4 that is written as IPv6 (`[::ffff:127.0.0.1]:80`, RFC 4291 §2.5.5.2) in its own form, because
-/// a socket for IPv6 is for IPv6 alone.
+/// Returns the address to bind. An IPv4 address that is written as IPv6 (`[::ffff:127.0.0.1]:80`, RFC 4291 §2.5.5.2)
+/// becomes IPv4, because a socket for IPv6 accepts only IPv6.
 impl From<Address> for SocketAddr {
     fn from(address: Address) -> Self {
         match address.0.ip().to_canonical() {
@@ -51,7 +51,7 @@ impl FromStr for Address {
     }
 }
 
-/// What to write for something that is not an address.
+/// Returns the advice for a text that is not an address.
 fn advise_address(text: &str) -> String {
     if let Some((_, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or(rest);
@@ -72,7 +72,7 @@ fn advise_address(text: &str) -> String {
         return format!("write `0.0.0.0:{port}` for all IPv4 addresses, `\"[::]:{port}\"` for all");
     }
     if let Some(port) = text.strip_prefix("localhost:") {
-        return format!("a name is not looked up here: `127.0.0.1:{port}`");
+        return format!("names are not resolved here: write `127.0.0.1:{port}`");
     }
     "write an address and a port: `127.0.0.1:8080` or `\"[::1]:8080\"`".to_owned()
 }
@@ -88,7 +88,7 @@ text_type!(Network, format: "network", pattern: {
 });
 
 impl Network {
-    /// The network; a single address is a network of its own.
+    /// Returns the network; a single address is a network of its own.
     pub(crate) fn net(self) -> IpNet {
         self.0
     }
@@ -129,7 +129,7 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    /// The port where none is written (RFC 9110 §4.2).
+    /// Returns the port of a URL without one (RFC 9110 §4.2).
     pub(crate) fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -137,7 +137,7 @@ impl Scheme {
         }
     }
 
-    /// As in a URL: `http` or `https`.
+    /// Returns the scheme as in a URL: `http` or `https`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -146,10 +146,10 @@ impl Scheme {
     }
 }
 
-/// The URL of an endpoint: scheme, host and port, and a base path that goes before the path of each request.
+/// The URL of an endpoint: scheme, host and port, and a base path that precedes the path of each request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointUrl {
-    /// How to connect.
+    /// The scheme, which decides on TLS.
     pub(crate) scheme: Scheme,
     /// A name, an IPv4 address, or an IPv6 address without brackets; in lower case.
     pub(crate) host: String,
@@ -165,7 +165,7 @@ text_type!(EndpointUrl, format: "endpoint-url", pattern: {
 });
 
 impl EndpointUrl {
-    /// What a Host field for this endpoint says: the host, and the port unless it is the scheme's (RFC 9110
+    /// Returns the value of a Host field for this endpoint: the host, and the port unless it is the scheme's (RFC 9110
     /// §7.2).
     pub(crate) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -226,7 +226,7 @@ impl FromStr for EndpointUrl {
         }
         let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            // A dot at the end makes the name absolute.
+            // A trailing dot makes the name absolute.
             None => is_host_name(host.strip_suffix('.').unwrap_or(host)),
         };
         if !is_host {
@@ -247,8 +247,8 @@ impl FromStr for EndpointUrl {
             },
         };
         let base = BasePath::parse(path).map_err(|problem| {
-            let told = malformed(&format!("has a path that no endpoint can have: {}", problem.message));
-            Malformed { help: problem.help, ..told }
+            let error = malformed(&format!("has a path that no endpoint can have: {}", problem.message));
+            Malformed { help: problem.help, ..error }
         })?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         Ok(Self { scheme, host, port, base })
@@ -259,7 +259,7 @@ impl FromStr for EndpointUrl {
 fn advise_endpoint(text: &str) -> Option<String> {
     let written = [("https", "https"), ("http", "http")].into_iter().find_map(|(start, scheme)| {
         let rest = text.strip_prefix(start)?;
-        // `https//a`, `https:/a` and `https:a`
+        // `https//a`, `https:/a` and `https:a`.
         let host = rest.trim_start_matches([':', '/']);
         (host.len() < rest.len()).then(|| format!("{scheme}://{host}"))
     });
@@ -279,7 +279,7 @@ text_type!(ServerName, format: "server-name", pattern: {
 });
 
 impl ServerName {
-    /// The name, in lower case.
+    /// Returns the name, in lower case.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -6,33 +6,33 @@ use std::str::FromStr;
 use super::pattern;
 use super::text::{Malformed, text_type};
 
-/// A path that requests are compared with, or sent to: absolute, without query, in the one form that a
-/// request's path has after normalising (RFC 3986 §6.2.2).
+/// A path that requests are compared with or sent to: absolute, without query, in the form of requests' paths after
+/// normalising (RFC 3986 §6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoutePath(String);
 
 text_type!(RoutePath, format: "path", pattern: pattern::whole(&format!("{NO_DOTS}(?:/{SEGMENT})+")));
 
-/// Matches the characters of a segment of a path.
+/// A pattern for the characters of a path segment.
 const SEGMENT: &str = "(?:[0-9A-Za-z._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*";
 
-/// Looks ahead for a segment that is `.` or `..`, with or without escapes.
+/// A look-ahead that rejects a segment `.` or `..`, with or without escapes.
 const NO_DOTS: &str = "(?!(?:.*/)?(?:\\.|%2[Ee]){1,2}(?:/|$))";
 
 impl RoutePath {
-    /// The path, beginning with `/`.
+    /// Returns the path, beginning with `/`.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the path in the form in which it is compared with those of requests.
+    /// Returns the path in the form that is compared with requests' paths.
     pub(crate) fn normal(&self) -> String {
         normal(&self.0)
     }
 }
 
-/// Decodes the escapes of unreserved characters in a well-formed path, and writes the digits of the others in upper case
-/// (RFC 3986 §6.2.2): `/%7euser/%c3` becomes `/~user/%C3`.
+/// Decodes the escapes of unreserved characters in a well-formed path, and writes the digits of other escapes in upper
+/// case (RFC 3986 §6.2.2): `/%7euser/%c3` becomes `/~user/%C3`.
 pub(crate) fn normal(path: &str) -> String {
     let mut pieces = path.split('%');
     let mut normal = pieces.next().unwrap_or_default().to_owned();
@@ -49,7 +49,7 @@ pub(crate) fn normal(path: &str) -> String {
     normal
 }
 
-/// Removes dot segments (RFC 3986 §5.2.4). `None` if the path climbs above its root.
+/// Removes dot segments (RFC 3986 §5.2.4). Returns `None` if the path climbs above its root.
 fn without_dot_segments(path: &str) -> Option<String> {
     let mut kept = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
@@ -96,7 +96,7 @@ pub(crate) struct PathTemplate {
 /// A part of a path template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Piece {
-    /// Text that stands for itself; may hold several segments.
+    /// Literal text, which may span several segments.
     Literal(String),
     /// The name of a parameter, without its braces.
     Parameter(String),
@@ -108,17 +108,17 @@ text_type!(PathTemplate, format: "path-template", pattern: {
 });
 
 impl PathTemplate {
-    /// The template as written.
+    /// Returns the template as written.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Its parts in order; together they are the whole template.
+    /// Returns its parts in order; together they are the whole template.
     pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// The names of its parameters in order.
+    /// Returns the names of its parameters in order.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
@@ -166,8 +166,7 @@ impl FromStr for PathTemplate {
 }
 
 impl PathTemplate {
-    /// The path that the template makes when every parameter is `p`: what is left to check is a path like any
-    /// other.
+    /// Returns the path with every parameter replaced by `p`, for the checks that apply to any path.
     fn with_parameters_filled(&self) -> String {
         let pieces = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(literal) => literal.as_str(),
@@ -183,7 +182,7 @@ fn is_parameter_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Checks that a path is absolute, without query, and has no characters that a path cannot have.
+/// Checks that a path is absolute, has no query, and consists of characters that a path can have.
 fn check_form(path: &str) -> Result<(), Malformed> {
     if !path.starts_with('/') {
         let advice = if path.contains("://") {
@@ -210,7 +209,7 @@ fn check_form(path: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Checks that a path has no dot segments, which no request's path has when it is compared.
+/// Checks that a path has no dot segments, which are removed from requests' paths before they are compared.
 fn check_dots(path: &str) -> Result<(), Malformed> {
     let compared = normal(path);
     if compared.split('/').any(|segment| segment == "." || segment == "..") {
@@ -224,7 +223,7 @@ fn check_dots(path: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Returns true for a character that may stand in a path as it is (RFC 3986 §3.3), `%` among them.
+/// Returns true if a character may stand in a path as it is (RFC 3986 §3.3), or is `%`.
 fn is_path_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c)
 }

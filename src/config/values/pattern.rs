@@ -1,6 +1,6 @@
-//! Regular expressions for the JSON Schema, made from the bounds and grammars that the parsers have.
+//! Regular expressions for the JSON Schema, generated from the bounds and grammars of the parsers.
 //!
-//! They use what ECMA 262 and Rust's `regex` share, and look-ahead.
+//! They use the common subset of ECMA 262 and Rust's `regex`, and look-ahead.
 
 /// A label of a host name: letters, digits, `-` and `_` (RFC 1123 §2.1).
 const LABEL: &str = "[0-9A-Za-z_-]{1,63}";
@@ -8,12 +8,12 @@ const LABEL: &str = "[0-9A-Za-z_-]{1,63}";
 /// The characters of a token (RFC 9110 §5.6.2).
 pub(crate) const TOKEN: &str = "[0-9A-Za-z!#$%&'*+.^_`|~-]+";
 
-/// Matches the whole of a text.
+/// Anchors a pattern to the whole of a text.
 pub(crate) fn whole(pattern: &str) -> String {
     format!("^(?:{pattern})$")
 }
 
-/// Matches any of several texts.
+/// Returns a pattern for any of several patterns.
 pub(crate) fn any<T: AsRef<str>>(patterns: impl IntoIterator<Item = T>) -> String {
     let patterns: Vec<String> = patterns.into_iter().map(|pattern| pattern.as_ref().to_owned()).collect();
     match patterns.as_slice() {
@@ -22,15 +22,15 @@ pub(crate) fn any<T: AsRef<str>>(patterns: impl IntoIterator<Item = T>) -> Strin
     }
 }
 
-/// Matches a decimal number within bounds, both included, with any number of leading zeros.
+/// Returns a pattern for a decimal number within bounds, both included, with any number of leading zeros.
 pub(crate) fn number(minimum: u64, maximum: u64) -> String {
     format!("0*{}", number_without_zeros(minimum, maximum))
 }
 
-/// Matches a decimal number within bounds, both included, without leading zeros.
+/// Returns a pattern for a decimal number within bounds, both included, without leading zeros.
 pub(crate) fn number_without_zeros(minimum: u64, maximum: u64) -> String {
     let mut ranges = Vec::new();
-    // The numbers of digits after the first one, for lengths of which all numbers are within the bounds.
+    // The numbers of digits after the first one, for those lengths whose numbers are all within the bounds.
     let mut whole: Option<(usize, usize)> = None;
     let mut first = minimum;
     while first <= maximum {
@@ -49,7 +49,7 @@ pub(crate) fn number_without_zeros(minimum: u64, maximum: u64) -> String {
     any(ranges)
 }
 
-/// Matches so many digits.
+/// Returns a pattern for a count of digits within bounds.
 fn digits(least: usize, most: usize) -> String {
     match (least, most) {
         (0, 0) => String::new(),
@@ -59,7 +59,7 @@ fn digits(least: usize, most: usize) -> String {
     }
 }
 
-/// Matches the numbers between two that have the same number of digits.
+/// Returns a pattern for the numbers between two with the same number of digits.
 fn same_length(first: &str, last: &str) -> String {
     let (Some(low), Some(high)) = (first.chars().next(), last.chars().next()) else {
         return String::new();
@@ -94,22 +94,22 @@ fn previous(digit: char) -> char {
     char::from_u32(u32::from(digit) - 1).unwrap_or(digit)
 }
 
-/// Matches a port, from 1.
+/// Returns a pattern for a port, from 1.
 pub(crate) fn port() -> String {
     number(1, u16::MAX.into())
 }
 
-/// Matches an IPv4 address.
+/// Returns a pattern for an IPv4 address.
 pub(crate) fn ipv4() -> String {
     let octet = number_without_zeros(0, 255);
     format!("{octet}(?:\\.{octet}){{3}}")
 }
 
-/// Matches an IPv6 address, without brackets (RFC 4291 §2.2).
+/// Returns a pattern for an IPv6 address without brackets (RFC 4291 §2.2).
 pub(crate) fn ipv6() -> String {
     let (group, ipv4) = ("[0-9A-Fa-f]{1,4}", ipv4());
     let complete = [format!("{group}(?::{group}){{7}}"), format!("(?:{group}:){{6}}{ipv4}")];
-    // `::` stands for one group at least.
+    // `::` stands for at least one group.
     let shortened = (0..=7).map(|before: usize| {
         let head = match before {
             0 => String::new(),
@@ -127,7 +127,7 @@ pub(crate) fn ipv6() -> String {
     any(complete.into_iter().chain(shortened))
 }
 
-/// Matches a host name.
+/// Returns a pattern for a host name.
 pub(crate) fn host_name() -> String {
     format!("(?=[^:]{{1,253}}(?::|$)){LABEL}(?:\\.{LABEL})*")
 }

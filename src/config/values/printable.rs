@@ -1,9 +1,9 @@
-//! Text from elsewhere, made safe and visible for a terminal: from files, their names, the environment and other machines.
+//! Foreign text, made safe and visible for a terminal: from files, their names, the environment and other machines.
 
 use std::borrow::Cow;
 
-/// Returns the text with its control characters, and those that show nothing or turn the direction of a line, as escapes such
-/// as `\u{1b}`.
+/// Returns the text with escapes such as `\u{1b}` for control characters, invisible characters, and those that change
+/// the direction of a line.
 #[must_use]
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
@@ -20,7 +20,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// As [`printable`], but line feeds and tabs stay: for text of several lines that the program has made.
+/// Does the same as [`printable`], but keeps line feeds and tabs: for text of several lines that the program has made.
 #[must_use]
 pub(crate) fn printable_lines(text: &str) -> String {
     text.split_inclusive(['\n', '\t']).fold(String::with_capacity(text.len()), |mut lines, part| {
@@ -30,7 +30,7 @@ pub(crate) fn printable_lines(text: &str) -> String {
     })
 }
 
-/// Returns true for a character that a terminal obeys, or that its reader cannot see.
+/// Returns true for a character that a terminal interprets, or that its reader cannot see.
 #[must_use]
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()

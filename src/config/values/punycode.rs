@@ -1,4 +1,4 @@
-//! Names of hosts in other scripts, for advice: `bücher.example` is `xn--bcher-kva.example` in DNS.
+//! Host names in other scripts, for advice: `bücher.example` is `xn--bcher-kva.example` in DNS.
 
 const BASE: u32 = 36;
 const T_MIN: u32 = 1;
@@ -6,8 +6,8 @@ const T_MAX: u32 = 26;
 
 /// Returns a host name as DNS has it (RFC 5891 §4.4), if it has letters beyond ASCII.
 ///
-/// This is for advice: it does not check which characters a registry allows, and gives nothing for text with combining marks, which
-/// would have to be composed first.
+/// This is only for advice: it does not check which characters a registry permits. It returns `None` for text with
+/// combining marks, which would have to be composed first.
 pub(crate) fn to_ascii(host: &str) -> Option<String> {
     let is_composed = !host.chars().any(|character| matches!(character, '\u{300}'..='\u{36f}'));
     let is_name = host.chars().all(|character| character.is_alphanumeric() || "-._*".contains(character));
@@ -68,7 +68,7 @@ fn push_number(output: &mut String, mut number: u32, bias: u32) -> Option<()> {
     }
 }
 
-/// Punycode counts from `a` to `z` and then from `0` to `9`, unlike the digits of the standard library.
+/// Returns the Punycode digit: they run from `a` to `z` and then from `0` to `9`, unlike those of the standard library.
 fn digit(character: char) -> char {
     let value = character.to_digit(BASE).unwrap_or_default();
     let code = if value < 26 { u32::from('a') + value } else { u32::from('0') + value - 26 };

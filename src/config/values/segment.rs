@@ -3,9 +3,9 @@
 /// A step from a value into it: the key of a mapping, or the index of a list, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Segment {
-    /// A key.
+    /// The key of a mapping.
     Key(String),
-    /// An index.
+    /// The index in a list.
     Index(usize),
 }
 
@@ -27,7 +27,7 @@ impl From<usize> for Segment {
     }
 }
 
-/// Makes the path to a value from the top of the file: `path!["routes", 3, "pool", "max_idle"]`.
+/// Creates the path to a value from the top of the file: `path!["routes", 3, "pool", "max_idle"]`.
 #[macro_export]
 macro_rules! path {
     ($($segment:expr),* $(,)?) => { [$($crate::config::Segment::from($segment)),*] };

@@ -1,11 +1,11 @@
-//! Values that the file writes as text: one macro ties parsing, printing and schema together.
+//! Values that the file writes as text. One macro ties parsing, printing and schema together.
 
-/// Makes a type that is written as text in the file: serde through its `FromStr` and `Display`, and a JSON
-/// Schema of the given format and pattern.
+/// Implements serde and the JSON Schema for a type that the file writes as text: serde by its `FromStr` and `Display`,
+/// the schema by the given format and pattern.
 ///
-/// The format's name is what [`crate::config::load::format::find`] looks up to say what is wrong with a value, so each type
-/// made here has a line there. The pattern matches the texts that the parser takes, and no others, so that editors refuse
-/// what the program refuses.
+/// [`crate::config::load::format::find`] finds the check of a value by the format's name, so each type needs a line
+/// there. The pattern matches exactly the texts that the parser accepts, so that editors reject what the program
+/// rejects.
 macro_rules! text_type {
     ($type:ident, format: $format:literal, pattern: $pattern:expr) => {
         impl serde::Serialize for $type {
@@ -39,18 +39,18 @@ macro_rules! text_type {
 
 pub(crate) use text_type;
 
-/// Why a text is not a value of its type: what is wrong, and what to write instead where that is known.
+/// An error for a text that is not a value of its type, with advice if there is any.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Malformed {
-    /// What is wrong, beginning in lower case, without a full stop.
+    /// The error, beginning in lower case, without a full stop.
     pub(crate) message: String,
-    /// What to write instead.
+    /// The advice.
     pub(crate) help: Option<String>,
 }
 
 impl Malformed {
-    /// An error without advice.
+    /// Creates an error without advice.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None }
     }

@@ -11,12 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::pattern;
 use super::text::{Malformed, text_type};
 
-/// A length of time above zero, written with its unit: `500ms`, `30s`, `10m`, `1h`, `1d`, or with several from the largest
-/// to the smallest: `1m30s`.
+/// A length of time above zero, written with its unit: `500ms`, `30s`, `10m`, `1h`, `1d`, or with several units from
+/// the largest to the smallest: `1m30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Duration(time::Duration);
 
-/// A day is the longest that any setting can mean; more is a slip of the unit.
+/// The longest duration. A day is more than any setting needs, so a longer one is a mistake in the unit.
 const DURATION_MAX: time::Duration = time::Duration::from_secs(24 * 60 * 60);
 
 /// The units of a duration and their milliseconds, largest first.
@@ -29,7 +29,7 @@ const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB"
 text_type!(Duration, format: "duration", pattern: duration_pattern());
 text_type!(ByteSize, format: "byte-size", pattern: ByteSize::pattern(1, u64::MAX));
 
-/// Matches the durations up to [`DURATION_MAX`].
+/// Returns a pattern for the durations up to [`DURATION_MAX`].
 fn duration_pattern() -> String {
     let part = |maximum: u64, unit: &str| format!("{}{unit}", pattern::number(1, maximum));
     let (minutes, seconds, milliseconds) = (part(59, "m"), part(59, "s"), part(999, "ms"));
@@ -57,12 +57,12 @@ impl Duration {
         ]))
     }
 
-    /// A duration of whole seconds; 0 becomes the least there is, a millisecond.
+    /// Creates a duration of whole seconds; 0 becomes the minimum, a millisecond.
     pub(crate) const fn from_secs(seconds: u64) -> Self {
         Self::from_millis(seconds.saturating_mul(1000))
     }
 
-    /// A duration of milliseconds; 0 becomes the least there is, a millisecond.
+    /// Creates a duration of milliseconds; 0 becomes the minimum, a millisecond.
     pub(crate) const fn from_millis(milliseconds: u64) -> Self {
         Self(time::Duration::from_millis(if milliseconds == 0 { 1 } else { milliseconds }))
     }
@@ -124,7 +124,7 @@ impl fmt::Display for Duration {
 pub(crate) struct ByteSize(NonZeroU64);
 
 impl ByteSize {
-    /// Returns a pattern for the sizes of so many bytes, both bounds included.
+    /// Returns a pattern for the sizes between two numbers of bytes, both included.
     pub(crate) fn pattern(minimum: u64, maximum: u64) -> String {
         let units = SIZE_UNITS.iter().filter(|(_, factor)| *factor <= maximum);
         let ranges = units.map(|(unit, factor)| {
@@ -134,7 +134,7 @@ impl ByteSize {
         pattern::whole(&pattern::any(ranges))
     }
 
-    /// A size of that many bytes; 0 becomes the least there is, one byte.
+    /// Creates a size of that many bytes; 0 becomes the minimum, one byte.
     pub(crate) const fn from_bytes(bytes: u64) -> Self {
         match NonZeroU64::new(bytes) {
             Some(bytes) => Self(bytes),
@@ -142,12 +142,12 @@ impl ByteSize {
         }
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     pub(crate) const fn bytes(self) -> u64 {
         self.0.get()
     }
 
-    /// The size in bytes as a length in memory; `usize::MAX` where it does not fit.
+    /// Returns the size in bytes as a length in memory; `usize::MAX` if it does not fit.
     pub(crate) fn length(self) -> usize {
         usize::try_from(self.bytes()).unwrap_or(usize::MAX)
     }
@@ -176,7 +176,7 @@ const DURATION_HELP: &str = "write a whole number and its unit: 500ms, 30s, 10m,
 
 const SIZE_HELP: &str = "write a whole number and its unit: 512B, 64KiB, 1MiB or 1GiB";
 
-/// Returns what to write for a size with a decimal unit, or with one in other letters.
+/// Returns the advice for a size with a decimal unit, or with a unit in the wrong case.
 fn advise_size(text: &str) -> Option<String> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (digits, unit) = text.split_at(split);
@@ -198,7 +198,7 @@ fn advise_size(text: &str) -> Option<String> {
     Some(format!("write `{}`, or `{exact}B` for exactly {exact} bytes", binary(prefix)))
 }
 
-/// Reads `<digits><unit>`: the amount in the smallest unit, the unit, and how many of the smallest it is.
+/// Parses `<digits><unit>`. Returns the amount in the smallest unit, the unit, and its factor.
 fn parse_amount<'u>(
     text: &str,
     units: &[(&'u str, u64)],
@@ -244,7 +244,7 @@ pub(crate) enum OrOff<T> {
 }
 
 impl<T> OrOff<T> {
-    /// The value, or `None` for `off`.
+    /// Returns the value, or `None` for `off`.
     pub(crate) fn on(self) -> Option<T> {
         match self {
             Self::Off => None,
@@ -252,7 +252,7 @@ impl<T> OrOff<T> {
         }
     }
 
-    /// The value by reference, or `None` for `off`.
+    /// Returns a reference to the value, or `None` for `off`.
     pub(crate) fn as_on(&self) -> Option<&T> {
         match self {
             Self::Off => None,
@@ -268,14 +268,14 @@ impl<T> From<Option<T>> for OrOff<T> {
 }
 
 impl OrOff<Duration> {
-    /// The duration as the standard library has it, or `None` for `off`.
+    /// Returns the duration as a type of the standard library, or `None` for `off`.
     pub(crate) fn duration(self) -> Option<time::Duration> {
         self.on().map(Into::into)
     }
 }
 
 impl OrOff<ByteSize> {
-    /// The number of bytes, or `None` for `off`.
+    /// Returns the number of bytes, or `None` for `off`.
     pub(crate) fn bytes(self) -> Option<u64> {
         self.on().map(ByteSize::bytes)
     }
@@ -296,7 +296,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrOff<T> {
     }
 }
 
-/// Takes the word `off` for itself and hands everything else on to `T`.
+/// A visitor that takes the word `off` and passes everything else on to `T`.
 struct OrOffVisitor<T>(std::marker::PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OrOffVisitor<T> {

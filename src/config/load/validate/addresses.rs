@@ -1,4 +1,4 @@
-//! Addresses that cannot be bound: two that overlap, and those that no socket can listen on.
+//! Checks for addresses that cannot be bound: two that overlap, and those that no socket can listen on.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::path;
 
-/// Checks the addresses of the listeners and the admin listener. Equal ones are [`super::listener`]'s.
+/// Checks the addresses of the listeners and the admin listener. [`super::listener`] reports equal ones.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let listeners = kept.listeners.iter().zip(&config.listeners);
     let listeners = listeners
@@ -32,10 +32,10 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     }
 }
 
-/// Returns each address that has a part in common with an earlier one, and the position of that.
+/// Returns each address that overlaps with an earlier one, and the position of that one.
 ///
-/// The addresses of one port overlap if one of them is the unspecified one of the same family: `0.0.0.0` is every IPv4 address. A
-/// socket for IPv6 is for IPv6 alone, so that `0.0.0.0:80` and `[::]:80` may stand side by side.
+/// The addresses of one port overlap if one of them is the unspecified address of the same family: `0.0.0.0` is every
+/// IPv4 address. A socket for IPv6 accepts only IPv6, so `0.0.0.0:80` and `[::]:80` can coexist.
 fn overlaps(addresses: &[(SocketAddr, Vec<Segment>)]) -> Vec<(SocketAddr, &[Segment], usize)> {
     /// The first addresses of a port and family.
     struct First {
@@ -44,7 +44,7 @@ fn overlaps(addresses: &[(SocketAddr, Vec<Segment>)]) -> Vec<(SocketAddr, &[Segm
     }
     let mut firsts: HashMap<(u16, bool), First> = HashMap::new();
     let mut found = Vec::new();
-    // Every use of port 0 is another port.
+    // Every use of port 0 takes another port.
     for (index, (address, place)) in
         addresses.iter().enumerate().filter(|(_, (address, _))| address.port() != 0)
     {
@@ -64,7 +64,7 @@ fn overlaps(addresses: &[(SocketAddr, Vec<Segment>)]) -> Vec<(SocketAddr, &[Segm
     found
 }
 
-/// Refuses the addresses that the operating system refuses whatever the machine has.
+/// Rejects the addresses that the operating system rejects on every machine.
 fn validate_kind(address: &SocketAddr, place: &[Segment], findings: &mut Findings<'_>) {
     let IpAddr::V6(ip) = address.ip() else { return };
     let address = findings.shown(place, &[], address);
@@ -96,7 +96,7 @@ mod tests {
             ("127.0.0.1:80 0.0.0.0:81", vec![]),
             ("127.0.0.1:80 127.0.0.2:80", vec![]),
             ("127.0.0.1:0 0.0.0.0:0", vec![]),
-            // Equal ones are reported as such.
+            // Equal addresses are reported as such.
             ("0.0.0.0:80 0.0.0.0:80", vec![]),
         ] {
             let parsed: Vec<(SocketAddr, Vec<Segment>)> =

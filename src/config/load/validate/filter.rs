@@ -1,4 +1,4 @@
-//! Filters: names that mean something and can be shown, and what has bounds that no type knows.
+//! Checks of filters: valid names, and bounds that no type knows.
 
 use std::collections::HashSet;
 
@@ -8,14 +8,14 @@ use crate::config::values::segment::Segment;
 use crate::config::{Config, Filter, FilterLimits, FilterUse};
 use crate::path;
 
-/// The longest name. It is part of `x-gateway-error` and of metrics.
+/// The longest name, which is a part of `x-gateway-error` and of metrics.
 const NAME_LENGTH_MAX: usize = 64;
 
 /// Checks the filters, named and inline, and the lists of them.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let names: Vec<String> = findings.source.keys(&path!["filters"]).map(str::to_owned).collect();
     for name in names.iter().filter(|name| !is_name(name)) {
-        let message = format!("`{name}` is not a name of a filter");
+        let message = format!("`{name}` is not a valid filter name");
         findings.add(
             &path!["filters", name],
             &[],
@@ -26,7 +26,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     for (name, filter) in &config.filters {
         validate_filter(filter, &path!["filters", name], findings);
     }
-    // Asked of the file, so that a filter with errors of its own is not unknown as well.
+    // The names come from the file, so that a filter with other errors is not reported as unknown too.
     let known: HashSet<&str> = names.iter().map(String::as_str).collect();
     let of_defaults = (path!["defaults", "filters"].to_vec(), &config.defaults.filters);
     let of_routes = kept.routes.iter().zip(&config.routes);
@@ -59,11 +59,11 @@ fn validate_use(one: &FilterUse, known: &HashSet<&str>, base: &[Segment], findin
     }
 }
 
-/// A filter without a name is called as its file is.
+/// Checks the name that a filter takes from its file.
 fn validate_stem(filter: &Filter, base: &[Segment], findings: &mut Findings<'_>) {
     let stem = filter.stem();
     if !is_name(&stem) {
-        let message = format!("`{stem}`, as the file is called, is not a name of a filter");
+        let message = format!("`{stem}`, the name of the file, is not a valid filter name");
         let help =
             "give it a name under `filters`, or the file one of at most 64 letters, digits, `-`, `_` and `.`";
         findings.add(base, &path!["wasm"], message, help);

@@ -1,4 +1,4 @@
-//! Listeners: names and addresses that are there once, and a PROXY protocol that somebody may speak.
+//! Checks of listeners: unique names and addresses, and trusted peers for the PROXY protocol.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     for (&index, listener) in kept.listeners.iter().zip(&config.listeners) {
         let base = path!["listeners", index];
         let address = listener.socket_address();
-        // Every use of port 0 is another port.
+        // Every use of port 0 takes another port.
         if address.port() != 0
             && let Some(first) = first_with(&mut addresses, address, index)
         {
@@ -31,9 +31,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             let message = format!("the listener name `{name}` appears twice");
             findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
         }
-        let nobody = config.trusted_proxies.is_empty() && !kept.trusted_proxies_broken;
-        if listener.proxy_protocol == ProxyProtocol::Accept && nobody {
-            let message = "`proxy_protocol: accept` accepts from nobody without `trusted_proxies`";
+        let trusts_no_proxy = config.trusted_proxies.is_empty() && !kept.trusted_proxies_broken;
+        if listener.proxy_protocol == ProxyProtocol::Accept && trusts_no_proxy {
+            let message = "`proxy_protocol: accept` accepts no PROXY header without `trusted_proxies`";
             findings.add(&base, &path!["proxy_protocol"], message, "list the networks of your proxies there");
         }
     }

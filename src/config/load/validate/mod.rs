@@ -1,5 +1,4 @@
-//! What several values of a file can only get wrong together: names that mean nothing, settings without
-//! effect.
+//! Checks of values that depend on each other: names without a meaning, settings without an effect.
 
 mod addresses;
 mod filter;
@@ -19,7 +18,7 @@ use crate::config::values::segment::Segment;
 use crate::config::{Config, Pool};
 use crate::path;
 
-/// Checks what was kept of a file.
+/// Checks the parts of a file that were kept.
 pub(crate) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<ConfigError> {
     let mut findings = Findings { source, similar: Similar::default(), errors: Vec::new() };
     listener::validate(config, kept, &mut findings);
@@ -55,17 +54,17 @@ impl Findings<'_> {
         self.errors.push(self.source.error_as_written(&path, &message.into()).help(help));
     }
 
-    /// The line of a value, for messages that point at a second place.
+    /// Returns the line of a value, for messages that point at a second place.
     fn line(&self, base: &[Segment], keys: &[Segment]) -> usize {
         self.source.line(&[base, keys].concat())
     }
 
-    /// Returns what an error may show in place of a value: the value, or what is written if it has variables.
+    /// Returns what an error may show for a value: the value, or the written text if it has variables.
     fn shown(&self, base: &[Segment], keys: &[Segment], value: &dyn std::fmt::Display) -> String {
         self.source.shown(&[base, keys].concat(), &value.to_string())
     }
 
-    /// Returns what to write for a name that nothing has. `shown` is the name as errors may show it.
+    /// Returns the advice for an unknown name. `shown` is the name as errors may show it.
     fn advise_name<'n>(
         &self,
         name: &str,
@@ -76,7 +75,7 @@ impl Findings<'_> {
         if let Some(found) = look_alike::find(name).filter(|_| name == shown) {
             return found.advice();
         }
-        // A name that resembles the value of a variable would show most of it.
+        // A name similar to the value of a variable would reveal most of it.
         match self.similar.find(name, known).filter(|_| name == shown) {
             Some(similar) => format!("did you mean `{similar}`?"),
             None => format!("add it to `{section}`"),
@@ -84,14 +83,14 @@ impl Findings<'_> {
     }
 }
 
-/// The index that came first with this key, if this is not the first.
+/// Returns the first index with this key, if it is not `index`.
 fn first_with<K: Eq + Hash>(firsts: &mut HashMap<K, usize>, key: K, index: usize) -> Option<usize> {
     let first = *firsts.entry(key).or_insert(index);
     (first != index).then_some(first)
 }
 
-/// A pool whose own keys contradict each other. Across layers they may: a route that lowers `max_connections`
-/// does not have to know the inherited `max_idle`.
+/// Checks that a pool's own keys do not contradict each other. Keys of different layers may: a route that lowers
+/// `max_connections` does not have to know the inherited `max_idle`.
 fn validate_pool(pool: &Pool, base: &[Segment], findings: &mut Findings<'_>) {
     if let (Some(max_idle), Some(max_connections)) = (pool.max_idle, pool.max_connections)
         && max_idle > max_connections.get()

@@ -1,4 +1,4 @@
-//! Routes: names that mean something, rewrites that fit the match, headers that may be changed.
+//! Checks of routes: known names, rewrites that fit the match, headers that may be changed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,16 +12,16 @@ use crate::config::{
 };
 use crate::path;
 
-/// In logs and metrics, what no route took.
+/// The name in logs and metrics for requests that match no route.
 const NO_ROUTE: &str = "-";
 
 /// Checks the routes.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let mut names: HashMap<&str, usize> = HashMap::new();
-    // Asked of the file, so that an upstream with errors of its own is not unknown as well.
+    // The names come from the file, so that an upstream with other errors is not reported as unknown too.
     let upstreams: HashSet<&str> = findings.source.keys(&path!["upstreams"]).collect();
     let listeners: HashSet<String> = config.listeners.iter().map(|listener| listener.name()).collect();
-    // The names that an error may show: no variable is in them.
+    // The names that an error may show, because they have no variable.
     let plain = kept.listeners.iter().zip(&config.listeners).filter_map(|(index, listener)| {
         let name = listener.name.as_ref()?;
         (findings.shown(&path!["listeners", *index, "name"], &[], name) == *name).then_some(name.as_str())
@@ -86,7 +86,7 @@ fn validate_upstream(route: &Route, known: &HashSet<&str>, base: &[Segment], fin
     }
 }
 
-/// Returns the URL that was meant by a name that looks like one, or like `host:port`.
+/// Returns the URL that was probably meant by a name that looks like one, or like `host:port`.
 fn advise_url(name: &str) -> Option<String> {
     if name.contains("://") {
         return Some(name.to_owned());
@@ -147,8 +147,8 @@ fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>
     }
 }
 
-/// Returns true if a path that matches can begin with a prefix, at a segment border. Both are compared as requests' paths
-/// are: `/%7Euser` is `/~user`.
+/// Returns true if a matching path can begin with a prefix, at a segment border. Both are compared in the form of
+/// requests' paths: `/%7Euser` is `/~user`.
 fn may_begin_with(matches: &Match, prefix: &RoutePath) -> bool {
     let is_below = |path: &str, prefix: &str| {
         let rest = path.strip_prefix(prefix.trim_end_matches('/'));
@@ -179,7 +179,7 @@ fn validate_respond(route: &Route, base: &[Segment], findings: &mut Findings<'_>
     }
     if respond.delay.is_some_and(|delay| delay > Respond::DELAY_MAX) {
         let message = format!("`delay` must be at most {}", Respond::DELAY_MAX);
-        let help = "it plays a slow upstream, and each delayed request holds a connection or a stream";
+        let help = "it simulates a slow upstream, and each delayed request holds a connection or a stream";
         findings.add(base, &path!["respond", "delay"], message, help);
     }
     for name in respond.headers.keys() {
@@ -190,7 +190,7 @@ fn validate_respond(route: &Route, base: &[Segment], findings: &mut Findings<'_>
     }
 }
 
-/// Settings of the upstream side on a route that has none.
+/// Reports settings of the upstream side on a route without an upstream.
 fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
     if route.upstream.is_some() {
         return;
@@ -211,7 +211,7 @@ fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>)
     }
 }
 
-/// Checks changes of headers, of a route or of `defaults`.
+/// Checks the changes to headers of a route or of `defaults`.
 pub(super) fn validate_headers(headers: &Headers, base: &[Segment], findings: &mut Findings<'_>) {
     for (side, edits) in [("request", &headers.request), ("response", &headers.response)] {
         let set = edits.set.keys().map(|name| (path![side, "set", name.to_string().as_str()].to_vec(), name));
@@ -234,8 +234,8 @@ pub(super) fn validate_headers(headers: &Headers, base: &[Segment], findings: &m
     }
 }
 
-/// Returns the advice for a header that cannot be changed: those of one connection (RFC 9110 §7.6.1), and those that frame the
-/// message (RFC 9112 §6). `None` for all others.
+/// Returns the advice for a header that cannot be changed: one that belongs to a single connection (RFC 9110 §7.6.1),
+/// or one that frames the message (RFC 9112 §6). Returns `None` for all others.
 fn advise_fixed(name: &HeaderName) -> Option<&'static str> {
     Some(match name.as_http().as_str() {
         "content-length" | "transfer-encoding" => "it follows from the body",

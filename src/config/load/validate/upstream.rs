@@ -1,4 +1,4 @@
-//! Upstreams: TLS settings only where there is TLS.
+//! Checks of upstreams: TLS settings need an `https` endpoint.
 
 use super::{Findings, validate_pool};
 use crate::config::load::salvage::Kept;

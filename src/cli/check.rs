@@ -1,4 +1,4 @@
-//! `gateway check`: says what is wrong with a configuration, or what it would change, without starting.
+//! `gateway check`: checks a configuration, and shows what it would change, without starting.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,23 +18,23 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "FILE", conflicts_with = "config")]
     pub(crate) file: Option<PathBuf>,
 
-    /// The same as an option
+    /// The configuration file, as an option
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Say what it would change: which listeners, routes and pools are added, changed, drained or kept
+    /// Show what the file would change: the listeners, routes and pools that are added, changed, drained or kept
     #[arg(long)]
     pub(crate) diff: bool,
 
-    /// What to compare with: another file, or the admin listener of a running gateway
+    /// The configuration to compare with: another file, or the admin listener of a running gateway
     /// (http://127.0.0.1:9901) [default: the admin address in the file]
     #[arg(long, value_name = "FILE|URL", requires = "diff")]
     pub(crate) against: Option<String>,
 }
 
-/// Does all that a start would do with the file, short of binding an address. All errors go to standard error; a
-/// good file makes one line on standard output, and below it what it would change, if that was asked for.
-/// Exit code 1 for a bad file, or where there is nothing to compare with.
+/// Does everything that a start would do with the file, except for binding addresses. All errors go to standard error.
+/// A valid file makes one line on standard output and, with `--diff`, its changes below. Returns 1 if the file is
+/// invalid, or if there is nothing to compare with.
 pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
     let prepared = match examine(file) {
         Ok(prepared) => prepared,
@@ -64,10 +64,10 @@ pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
 fn differences(args: &CheckArgs, file: &Path, prepared: &Prepared) -> Result<Changes, String> {
     let admin = || prepared.config().admin.as_on().map(|admin| format!("http://{}", admin.address));
     let against = args.against.clone().or_else(admin);
-    let against =
-        against.ok_or("say what to compare with: `--against` a file, or the URL of an admin listener")?;
-    let cannot = |errors| format!("{against}, which is to be compared with, is not good itself\n\n{errors}");
-    // What is no URL that can be asked is told so there: nobody has a file of such a name.
+    let against = against
+        .ok_or("name what to compare with: `--against FILE`, or `--against` the URL of an admin listener")?;
+    let cannot = |errors| format!("cannot compare with {against}, which has errors itself\n\n{errors}");
+    // Anything with `://` counts as a URL, so that the error speaks of a URL. No file has such a name.
     let before = if against.contains("://") {
         let text = running_config(&against).map_err(|error| error.to_string())?;
         let folder = file.parent().unwrap_or(Path::new(""));
@@ -75,9 +75,9 @@ fn differences(args: &CheckArgs, file: &Path, prepared: &Prepared) -> Result<Cha
     } else {
         examine(Path::new(&against)).map_err(cannot)?
     };
-    // What it is compared with comes first; the file itself was found to be good.
+    // Only the other configuration can fail here, because the file itself has been checked.
     let changes = before.changes_to(file);
-    let cannot = |errors| format!("it cannot take the place of {against}\n\n{errors}");
+    let cannot = |errors| format!("it cannot replace {against}\n\n{errors}");
     changes.map_err(cannot)
 }
 

@@ -1,4 +1,4 @@
-//! `gateway health`: asks a gateway that runs whether it is ready.
+//! `gateway health`: asks a running gateway whether it is ready.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{messages, output};
 use crate::config;
 use crate::control::admin::ready;
 
-/// Ask a gateway that runs whether it is ready for new requests
+/// Ask a running gateway whether it is ready for new requests
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct HealthArgs {
     /// The configuration file, for the address of the admin listener [default: gateway.yaml]
@@ -22,16 +22,17 @@ pub(crate) struct HealthArgs {
     #[arg(long, value_name = "ADDRESS|URL", conflicts_with = "config")]
     pub(crate) admin: Option<String>,
 
-    /// The time that the answer may take: 500ms, 3s, 1m
+    /// The longest wait for the response: 500ms, 3s, 1m
     #[arg(long, value_name = "DURATION", default_value = "3s")]
     pub(crate) timeout: config::Duration,
 }
 
-/// Prints one line: `ready` on standard output, or why not on standard error. Returns 0 if the gateway is ready, else 1.
+/// Prints one line: `ready` on standard output, or the reason on standard error. Returns 0 if the gateway is ready,
+/// else 1.
 pub(crate) fn run(args: &HealthArgs, file: &Path) -> ExitCode {
     let url = match &args.admin {
         Some(admin) if admin.contains("://") => Ok(admin.clone()),
-        // A number alone is an IPv4 address to the resolver.
+        // The resolver takes a bare number for an IPv4 address.
         Some(admin) if admin.trim_start_matches(':').bytes().all(|byte| byte.is_ascii_digit()) => Err(
             format!("`--admin {admin}` is not an address: write HOST:PORT, such as `--admin 127.0.0.1:9901`"),
         ),
@@ -69,7 +70,7 @@ fn configured(file: &Path) -> Result<String, String> {
     Ok(format!("http://{address}"))
 }
 
-/// Returns the address to connect to for one to listen on: the loopback one for all addresses of the machine.
+/// Returns the address that reaches a listener: loopback if it listens on all addresses of the machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! The program's messages on the standard error; requests have the access log instead.
+//! The program's messages on standard error; requests have the access log instead.
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
@@ -6,29 +6,29 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The environment variable that says more than `--log` can: levels per module, as `warn,gateway::upstream=debug`.
+/// The environment variable for what `--log` cannot express: levels per module, as in `warn,gateway::upstream=debug`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// How the program's messages look.
+/// Options for the program's messages.
 #[derive(Debug, Clone, Args)]
 pub struct LoggingArgs {
-    /// How much to tell on the standard error [default: what RUST_LOG says, or else info]
+    /// The level of messages on standard error [default: that of RUST_LOG, or else info]
     #[arg(long, value_name = "LEVEL", global = true)]
     log: Option<Level>,
 
-    /// How a message looks
+    /// The format of messages
     #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
     log_format: Format,
 }
 
-/// How much is told. Each level has one meaning, and includes those above it.
+/// The level of messages. Each level has one meaning, and includes those above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Level {
     /// Nothing
     Off,
-    /// A part of the program can't do its work until somebody acts
+    /// A part of the program cannot work until an operator acts
     Error,
-    /// Requests fail or a limit refuses them; repeated warnings are held back and counted
+    /// Requests fail or a limit rejects them; repeated warnings are held back and counted
     Warn,
     /// The program's life: start, addresses, reloads, drain, end
     Info,
@@ -38,12 +38,12 @@ pub(super) enum Level {
     Trace,
 }
 
-/// How a message looks.
+/// The format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A line for people
+    /// A line of text
     Text,
-    /// A JSON object a line
+    /// A line with a JSON object
     Json,
 }
 
@@ -61,14 +61,14 @@ impl Level {
 }
 
 impl LoggingArgs {
-    /// Starts logging for the whole process; to be called once, first thing.
+    /// Starts logging for the whole process. It must be called once, before anything else.
     ///
     /// # Errors
-    /// When `RUST_LOG` can't be read as a filter and `--log` does not say otherwise.
+    /// `RUST_LOG` is not a valid filter, and `--log` does not replace it.
     pub fn start(&self) -> Result<(), ParseError> {
         let filter = self.filter(std::env::var(FILTER_VARIABLE).ok().as_deref())?;
-        // Internal errors are not to be reported: the report goes to the standard error as well, and panics when the
-        // message failed because nobody reads that.
+        // Internal errors are not reported: their report goes to standard error too, and panics if the message failed
+        // because the reader of standard error is gone.
         let subscriber = fmt()
             .with_max_level(LevelFilter::TRACE)
             .with_writer(std::io::stderr)
@@ -82,8 +82,8 @@ impl LoggingArgs {
         Ok(())
     }
 
-    /// Returns the filter of `--log`, else that of `RUST_LOG`, else that of `info`. Libraries log nothing unless `RUST_LOG` names them:
-    /// their messages are about their own insides, and a compiler at `debug` writes a thousand lines a second.
+    /// Returns the filter of `--log`, else of `RUST_LOG`, else of `info`. Libraries log nothing unless `RUST_LOG` names
+    /// them: their messages concern their own internals, and a compiler at `debug` writes a thousand lines a second.
     fn filter(&self, variable: Option<&str>) -> Result<Targets, ParseError> {
         match (self.log, variable.filter(|text| !text.trim().is_empty())) {
             (None, Some(text)) => of_gateway(text).parse(),

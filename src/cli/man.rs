@@ -1,4 +1,4 @@
-//! `gateway man`: writes the manual pages, a page a command.
+//! `gateway man`: writes the manual pages, one for each command.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
-//! What commands print for people, in the format of `--log-format`: text, or a JSON object a line.
+//! Messages that commands print for people, in the format of `--log-format`: text, or a JSON object per line.
 //!
-//! The log of the running program is `logging`'s. This is for what is printed beside it: where the gateway listens, what is
-//! wrong with a configuration or a command line, the verdict of a check, a panic.
+//! The log of the running program belongs to `logging`. This module prints everything else: the addresses of the
+//! gateway, the errors of a configuration or a command line, the verdict of a check, a panic.
 
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,12 @@ use super::stdout;
 use crate::config::ConfigErrors;
 use crate::config::values::printable::printable_lines;
 
-/// The option that selects the format, for command lines that clap refuses.
+/// The option that selects the format, for command lines that clap rejects.
 const OPTION: &str = "--log-format";
 
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Prints JSON from now on, panics included.
+/// Switches to JSON, including panics.
 pub fn use_json() {
     IS_JSON.store(true, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|panic| {
@@ -30,7 +30,7 @@ pub fn use_json() {
     }));
 }
 
-/// Returns true if a command line asks for JSON, whatever else it says.
+/// Returns true if a command line requests JSON, whatever else it contains.
 pub fn asks_for_json(arguments: impl IntoIterator<Item = String>) -> bool {
     let mut arguments = arguments.into_iter().take_while(|argument| argument != "--");
     let mut format = None;
@@ -44,8 +44,8 @@ pub fn asks_for_json(arguments: impl IntoIterator<Item = String>) -> bool {
     format.as_deref() == Some("json")
 }
 
-/// Prints a line on standard output. The first line that cannot be written is a warning and no error: what is announced is
-/// also in the configuration, and a full disk must not keep the gateway from serving.
+/// Prints a line on standard output. The first line that cannot be written causes a warning and no error: the
+/// configuration has the same information, and a full disk must not keep the gateway from serving.
 pub fn announce(line: &str) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     let Err(error) = stdout::print(&said(line, &Value::Null)) else { return };
@@ -75,7 +75,7 @@ pub fn error(message: &str) {
     to_stderr(&text);
 }
 
-/// Prints what clap says of a command line: as JSON, or by `print`, which colours it.
+/// Prints clap's message about a command line: as JSON, or by `print`, which colours it.
 pub fn usage(message: &str, print: impl FnOnce()) {
     if is_json() {
         error(message.strip_prefix("error: ").unwrap_or(message));
@@ -103,8 +103,8 @@ pub fn text(text: &str) {
     }
 }
 
-/// Prints the errors of a configuration on standard error: coloured if that is a terminal and `NO_COLOR` is not set, and in JSON a
-/// line for each.
+/// Prints the errors of a configuration on standard error. Text is coloured if that is a terminal and `NO_COLOR` is not
+/// set. JSON has a line for each error.
 pub(crate) fn config_errors(errors: &ConfigErrors) {
     if !is_json() {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -127,7 +127,7 @@ fn is_json() -> bool {
     IS_JSON.load(Ordering::Relaxed)
 }
 
-/// Returns an object with the keys that the log has. Fields that are null are left out.
+/// Returns an object with the keys of the log. Null fields are left out.
 fn json_line(level: &str, message: &str, fields: &Value) -> String {
     let mut time = String::new();
     // Writing to a string does not fail.
@@ -144,7 +144,7 @@ fn json_line(level: &str, message: &str, fields: &Value) -> String {
 }
 
 fn to_stderr(text: &str) {
-    // With standard error closed, only the exit status is left.
+    // If standard error is closed, the exit status must do.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Panics with the hook of JSON in place; run in a process of its own by the next test.
+    /// Panics with the JSON hook installed. The next test runs it in a process of its own.
     #[test]
     #[ignore = "the panic of another test"]
     fn panics_in_json() {

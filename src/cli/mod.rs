@@ -1,4 +1,4 @@
-//! The command line: a file a subcommand. `gateway --config gateway.yaml`, without a subcommand, runs.
+//! The command line, with a file for each subcommand. `gateway --config gateway.yaml`, without a subcommand, serves.
 
 mod check;
 mod completions;
@@ -35,7 +35,7 @@ Signals:
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = SIGNALS)]
 pub struct Cli {
-    /// How the program's messages look.
+    /// Options for the program's messages.
     #[command(flatten)]
     pub logging: logging::LoggingArgs,
 
@@ -48,29 +48,29 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say all that is wrong with a configuration file, or what it would change, without starting
+    /// Check a configuration file, or show what it would change, without starting
     Check(check::CheckArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-    /// Compile a module for the gateway that runs this
+    /// Compile a module for the gateway that started this process
     #[command(name = SUBCOMMAND, hide = true)]
     Compile,
-    /// Make a filter of one's own, or run one on a message without a gateway
+    /// Create a filter, or run one on a message without a gateway
     Filter(filter::FilterArgs),
-    /// Ask a gateway that runs whether it is ready for new requests; exit status 0 or 1
+    /// Ask a running gateway whether it is ready for new requests; exit status 0 or 1
     Health(health::HealthArgs),
     /// Write the manual pages into a folder
     Man(man::ManArgs),
-    /// Write a configuration file to begin with, for one upstream
+    /// Write a first configuration file, for one upstream
     New(new::NewArgs),
     /// Print the JSON Schema of the configuration file, for editors
     Schema(schema::SchemaArgs),
 }
 
-/// The commands by which other servers serve.
+/// The commands that start other servers.
 const COMMANDS_OF_OTHERS: [&str; 4] = ["run", "serve", "server", "start"];
 
-/// Names the option for a configuration file that stands where a command should, and for a command that other servers have.
+/// Improves the error if a configuration file, or the start command of another server, stands in place of a command.
 fn advise(error: clap::Error) -> clap::Error {
     let word = error.get(ContextKind::InvalidSubcommand).map(ToString::to_string);
     if let Some(word) = word.as_deref().filter(|word| COMMANDS_OF_OTHERS.contains(word)) {
@@ -91,19 +91,19 @@ fn advise(error: clap::Error) -> clap::Error {
     }
 }
 
-/// The configuration file if none is named.
+/// The configuration file if the command line names none.
 const DEFAULT_FILE: &str = "gateway.yaml";
 
 impl Cli {
     /// Reads the command line of the process.
     ///
     /// # Errors
-    /// It is wrong, or asks for `--help` or `--version`.
+    /// The command line is invalid, or requests `--help` or `--version`.
     pub fn read() -> Result<Self, clap::Error> {
         Self::try_parse().map_err(advise).and_then(Self::checked)
     }
 
-    /// Refuses a configuration file that is named twice, or for a command that reads none.
+    /// Rejects a configuration file that is named twice, or for a command that reads none.
     fn checked(self) -> Result<Self, clap::Error> {
         let Some(command) = &self.command else { return Ok(self) };
         let takes_no_other = match command {
@@ -128,7 +128,7 @@ impl Cli {
         Ok(self)
     }
 
-    /// Returns the configuration file that the command line names, wherever it does.
+    /// Returns the configuration file that the command line names, before or after the command.
     fn file(&self) -> &Path {
         let named = match &self.command {
             Some(Command::Check(args)) => args.file.as_deref().or(args.config.as_deref()),
@@ -138,13 +138,14 @@ impl Cli {
         named.or(self.run.config.as_deref()).unwrap_or(Path::new(DEFAULT_FILE))
     }
 
-    /// Has filters compiled in child processes, which run the file of this process with a command of this command line. Only a
-    /// program that hands its arguments to [`Cli::read`] may ask for it: what runs a gateway inside itself compiles there.
+    /// Enables the compilation of filters in child processes, which run the file of this process with a command of this
+    /// command line. Only a program that passes its arguments to [`Cli::read`] may call it. A program that embeds a
+    /// gateway compiles in its own process.
     pub fn compile_in_children() {
         compile_in_children();
     }
 
-    /// Does what the command line asks for, to its end.
+    /// Runs the command to its end.
     #[must_use]
     pub fn execute(&self) -> ExitCode {
         match &self.command {

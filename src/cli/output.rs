@@ -1,4 +1,4 @@
-//! The end of a command: its result on the standard output, and its exit code.
+//! The end of a command: its result on standard output, and its exit code.
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -9,24 +9,27 @@ use super::messages;
 use super::messages::said;
 use super::stdout::print;
 
-/// The exit code of a program whose reader has left: 128 and the number of SIGPIPE, as a shell reports it for the usual tools.
+/// The exit code if the reader of the output is gone: 128 and the number of SIGPIPE, as a shell reports for the usual
+/// tools.
 const READER_GONE: u8 = 141;
 
-/// Writes all that a command has to say, and returns its exit code: as [`exit_code`] if that fails.
+/// Prints the whole output of a command, and returns its exit code: that of [`exit_code`] if printing fails.
 pub fn print_to_end(text: &str) -> ExitCode {
     print(text).map_or_else(|error| exit_code(&error), |()| ExitCode::SUCCESS)
 }
 
-/// Returns the exit code for output that cannot be written, and says why: 1, or 141 without a word if the reader is gone.
+/// Returns the exit code for output that cannot be written: 1 with an error message, or 141 without one if the reader
+/// is gone.
 pub fn exit_code(error: &io::Error) -> ExitCode {
     if error.kind() == ErrorKind::BrokenPipe {
         return ExitCode::from(READER_GONE);
     }
-    messages::error(&format!("cannot write to the standard output: {error}"));
+    messages::error(&format!("cannot write to standard output: {error}"));
     ExitCode::FAILURE
 }
 
-/// Prints the result of a command on standard output, with fields that only JSON has. Returns failure if it cannot be written.
+/// Prints the result of a command on standard output, with fields that only JSON shows. Returns failure if it cannot be
+/// written.
 pub(crate) fn result(text: &str, fields: &Value) -> ExitCode {
     print_to_end(&said(text, fields))
 }

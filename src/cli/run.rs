@@ -1,4 +1,4 @@
-//! `gateway --config FILE`: serves until it is told to stop.
+//! `gateway --config FILE`: serves until a signal stops it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::Args;
 use super::messages;
 use crate::control::process::{StartError, prepare};
 
-/// What to run.
+/// Options for serving.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunArgs {
     /// The configuration file; `-` for the standard input [default: gateway.yaml]

@@ -1,4 +1,4 @@
-//! `gateway schema`: prints what a configuration may say, for editors and for people.
+//! `gateway schema`: prints the keys of a configuration, for editors and for people.
 
 use std::process::ExitCode;
 
@@ -8,27 +8,27 @@ use crate::config;
 /// Prints the JSON Schema of the configuration, made from its types.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SchemaArgs {
-    /// What to print.
+    /// The format to print.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: SchemaFormat,
 }
 
-/// What `gateway schema` prints.
+/// The formats of `gateway schema`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SchemaFormat {
-    /// The JSON Schema (2020-12), from which editors complete.
+    /// The JSON Schema (2020-12), for completion in editors.
     #[default]
     Json,
     /// The reference of all keys.
     Markdown,
 }
 
-/// Prints it on standard output.
+/// Prints the schema on standard output.
 pub(crate) fn run(args: &SchemaArgs) -> ExitCode {
     output::print_to_end(&text(args.format))
 }
 
-/// What is printed for a format; also what the files in `docs/` hold.
+/// Returns the text of a format, which is also the content of its file in `docs/`.
 fn text(format: SchemaFormat) -> String {
     match format {
         SchemaFormat::Json => format!("{:#}\n", config::json_schema()),
@@ -45,7 +45,7 @@ mod tests {
 
     use super::{SchemaFormat, text};
 
-    /// Compares a file in `docs/` with what is generated; `BLESS=1` writes it instead.
+    /// Returns true if a file in `docs/` equals the generated text. With `BLESS=1` it writes the file first.
     fn is_current(file: &str, format: SchemaFormat) -> bool {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
         let generated = text(format);

@@ -1,4 +1,4 @@
-//! Writing to the standard output, which may be full, or a pipe whose reader leaves early (`gateway schema | head`).
+//! Writing to standard output, which may be full, or a pipe whose reader leaves early (`gateway schema | head`).
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     print_parts(&[text.as_bytes()])
 }
 
-/// As [`print()`], for bytes in several parts.
+/// Does the same as [`print()`], for bytes in several parts.
 ///
 /// # Errors
-/// As those of [`print()`].
+/// Those of [`print()`].
 pub(crate) fn print_parts(parts: &[&[u8]]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush())

@@ -259,7 +259,7 @@ async fn without_anything_to_compare_with_it_says_what_is_missing() {
     let workers = format!("{good}workers: {}\n", std::thread::available_parallelism().unwrap().get() + 1);
     for (text, against, parts) in [
         (&no_admin, None, &["what to compare with", "--against"][..]),
-        (&good, Some(&bad), &["bad.yaml, which is to be compared with", "bad.yaml:"]),
+        (&good, Some(&bad), &["cannot compare with", "bad.yaml:"]),
         (&good, Some(&missing), &["missing.yaml", "there is no such file"]),
         (&good, Some(&dead), &[&dead, "refused"]),
         (&good, Some(&format!("https://{admin}")), &["https://", "write http://"]),
@@ -267,12 +267,8 @@ async fn without_anything_to_compare_with_it_says_what_is_missing() {
         (&good, Some(&"http://".to_owned()), &["http://"]),
         // It serves, but it is no admin listener.
         (&good, Some(&web), &[&web, "first"]),
-        (&workers, Some(&running), &["cannot take the place of", "`workers` cannot change", "next.yaml:"]),
-        (
-            &workers,
-            Some(&format!("http://{admin}")),
-            &["cannot take the place of", "`workers` cannot change"],
-        ),
+        (&workers, Some(&running), &["cannot replace", "`workers` cannot change", "next.yaml:"]),
+        (&workers, Some(&format!("http://{admin}")), &["cannot replace", "`workers` cannot change"]),
         (&"routes: []".to_owned(), Some(&running), &["listeners"]),
     ] {
         let next = folder.join("next.yaml");

@@ -136,7 +136,7 @@ async fn gateway_whose_standard_output_cannot_be_written_serves_and_warns_once()
     assert_eq!(logged.matches("standard output cannot be written").count(), 1, "{logged}");
 }
 
-/// Command lines whose output is on the standard output, in a folder with `good.yaml` and `pass.wasm`.
+/// Command lines whose output is on standard output, in a folder with `good.yaml` and `pass.wasm`.
 const PRINTING: [&[&str]; 6] = [
     &["schema"],
     &["schema", "--format", "markdown"],
@@ -155,7 +155,7 @@ fn output_that_cannot_be_written_is_an_error_with_its_reason() {
         let output = print_to(folder.path(), arguments, full.into());
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            stderr.contains("error: cannot write to the standard output: No space left"),
+            stderr.contains("error: cannot write to standard output: No space left"),
             "{arguments:?}: {stderr}"
         );
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");

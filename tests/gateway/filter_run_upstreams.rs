@@ -140,7 +140,7 @@ async fn answer_that_a_gateway_would_refuse_fails_the_call() {
     let interim = filter.file("interim", "HTTP/1.1 103 Early Hints\n\n");
     let ran = filter.run(&["--answer", &format!("users={interim}")]).await;
     assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.contains("no response but the interim 103"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("only the interim response 103"), "{}", ran.stderr);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The files that `gateway filter run` reads, and the standard input.
+//! The input of `gateway filter run`: files and standard input.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -17,7 +17,7 @@ pub(super) fn response_in(
 ) -> Result<Response<Bytes>, String> {
     let name = if is_stdin(path) { "standard input".into() } else { path.display().to_string() };
     let saved = saved::read(&file(Some(path))?, method);
-    let saved = saved.map_err(|error| format!("{name} is no response: {error}"))?;
+    let saved = saved.map_err(|error| format!("{name} is not a response: {error}"))?;
     notes.extend(saved.notes.into_iter().map(|note| format!("{name}: {note}")));
     Ok(saved.response)
 }

@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header
 
 use crate::http::h1::may_have_body;
 
-/// Reads `name: value`.
+/// Parses `name: value`.
 pub(super) fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let wrong = || format!("`{}` is no field: write `name: value`", text.escape_debug());
+    let wrong = || format!("`{}` is not a field: write `name: value`", text.escape_debug());
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
     Ok((name, HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| wrong())?))
@@ -29,7 +29,7 @@ pub(super) fn response_head(response: &Response<Bytes>, method: &Method) -> Vec<
     written(format!("{}\n", first.trim_end()), response.headers(), has_body.then(|| response.body().len()))
 }
 
-/// A head with the length that its body has.
+/// Returns a head with the actual length of its body.
 fn written(first: String, headers: &HeaderMap, length: Option<usize>) -> Vec<u8> {
     let mut text = first.into_bytes();
     for (name, value) in

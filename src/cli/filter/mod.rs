@@ -1,4 +1,4 @@
-//! `gateway filter`: for whoever writes filters.
+//! `gateway filter`: tools for authors of filters.
 
 mod input;
 mod message;
@@ -14,10 +14,10 @@ use clap::{Args, Subcommand};
 
 use super::messages;
 
-/// Exit code where the command line asks for what cannot be done.
+/// The exit code for a command line that cannot be carried out.
 const USAGE: u8 = 2;
 
-/// What to do with a filter.
+/// Tools for authors of filters.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FilterArgs {
     #[command(subcommand)]
@@ -26,24 +26,24 @@ pub(crate) struct FilterArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// Make a folder with a small filter in Rust, its test and a configuration
+    /// Create a folder with a small filter in Rust, its test and a configuration
     New(new::NewArgs),
-    /// Run a filter on a message, and print what comes out of it
+    /// Run a filter on a message, and print the result
     ///
-    /// The filter sees a request and its response, as on a route of a gateway. The response comes from a file; a request
-    /// is made up unless it is described. `--answer` plays the upstreams that the filter calls; a call to any other upstream
-    /// fails. A pause ends after two seconds.
+    /// The filter sees a request and its response, as on a route of a gateway. The response comes from a file; a
+    /// request is made up unless it is described. `--answer` plays the upstreams that the filter calls; a call to any
+    /// other upstream fails. A pause ends after two seconds.
     ///
-    /// The response that comes out goes to the standard output; before it the request, if the filter has changed it. What
-    /// the filter did goes to the standard error: each callback with its time, what it was given, its answer and what it
-    /// changed; calls, log lines, properties that were not there, memory, and a failure with a backtrace. `--verbose` shows
-    /// the fields and bodies that each callback was given, too.
+    /// The resulting response goes to standard output; before it the request, if the filter has changed it. A report of
+    /// what the filter did goes to standard error: each callback with its time, its input, its result and its changes;
+    /// calls, log lines, missing properties, memory, and a failure with a backtrace. `--verbose` shows the fields and
+    /// bodies that each callback received, too.
     ///
-    /// Exit code: 1 when the filter failed, 2 when it was not run.
+    /// Exit code: 1 if the filter failed, 2 if it was not run.
     Run(Box<run::RunArgs>),
 }
 
-/// Does it.
+/// Runs the subcommand.
 #[must_use]
 pub(crate) fn run(args: &FilterArgs) -> ExitCode {
     match &args.command {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &FilterArgs) -> ExitCode {
     }
 }
 
-/// Says what is wrong with the command line, or with what it names.
+/// Reports an error in the command line, or in what it names.
 fn refuse(error: &str) -> ExitCode {
     messages::error(error);
     ExitCode::from(USAGE)

@@ -1,4 +1,4 @@
-//! `gateway filter new`: a filter to begin with.
+//! `gateway filter new`: creates a first filter.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::refuse;
 use crate::cli::output;
 
-/// Files by their paths. The filter is called `NAME` in them.
+/// Files by their paths. Their texts call the filter `NAME`.
 type Files = [(&'static str, &'static str)];
 
 /// The files of `plugins/template` that every new filter has.
@@ -20,7 +20,7 @@ const COMMON: &Files = &[
     ("clippy.toml", include_str!("../../../plugins/template/clippy.toml")),
 ];
 
-/// The files of `plugins/template` that make a filter of bodies.
+/// The files of `plugins/template` for a filter that reads bodies.
 const OF_BODIES: &Files = &[
     ("README.md", include_str!("../../../plugins/template/README.md")),
     ("gateway.yaml", include_str!("../../../plugins/template/gateway.yaml")),
@@ -28,7 +28,7 @@ const OF_BODIES: &Files = &[
     ("src/word.rs", include_str!("../../../plugins/template/src/word.rs")),
 ];
 
-/// The files of `plugins/template-heads`, which make a filter that only looks at heads.
+/// The files of `plugins/template-heads`, for a filter that only reads heads.
 const OF_HEADS: &Files = &[
     ("README.md", include_str!("../../../plugins/template-heads/README.md")),
     ("gateway.yaml", include_str!("../../../plugins/template-heads/gateway.yaml")),
@@ -36,10 +36,10 @@ const OF_HEADS: &Files = &[
     ("src/lib.rs", include_str!("../../../plugins/template-heads/src/lib.rs")),
 ];
 
-/// The longest name: filters of a gateway have no longer ones.
+/// The longest name, which is also the limit for names of filters in a configuration.
 const NAME_LENGTH_MAX: usize = 64;
 
-/// Names that cargo or rustc want for themselves, or that the filter's own dependencies have.
+/// Names that cargo, rustc or the filter's own dependencies reserve.
 const TAKEN: [&str; 62] = [
     "abstract",
     "alloc",
@@ -105,33 +105,33 @@ const TAKEN: [&str; 62] = [
     "while",
 ];
 
-/// What to make, and where.
+/// The new filter and its folder.
 #[derive(Debug, Clone, Args)]
 pub(super) struct NewArgs {
-    /// What the filter is called, and its folder: small letters, digits, `-` and `_`
+    /// The name of the filter and of its folder: lower-case letters, digits, `-` and `_`
     name: String,
 
-    /// The folder to put its folder into
+    /// The parent of that folder
     #[arg(long, value_name = "DIR", default_value = ".")]
     path: PathBuf,
 
-    /// Whether the filter reads or changes bodies
-    #[arg(long, value_enum, value_name = "WHETHER", default_value_t)]
+    /// The messages that the filter reads or changes: with their bodies, or only heads
+    #[arg(long, value_enum, value_name = "on|off", default_value_t)]
     bodies: Bodies,
 }
 
-/// Whether the new filter reads or changes bodies.
+/// The kinds of new filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Bodies {
-    /// It does
+    /// The filter reads or changes bodies
     #[default]
     On,
-    /// It only looks at heads: its configuration has `bodies: off`, so that bodies pass as they came
+    /// The filter only reads or changes heads: its configuration has `bodies: off`, so that bodies pass unchanged
     Off,
 }
 
 impl Bodies {
-    /// The files of a filter of this kind.
+    /// Returns the files of a filter of this kind.
     fn template(self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let own = match self {
             Self::On => OF_BODIES,
@@ -141,7 +141,7 @@ impl Bodies {
     }
 }
 
-/// Makes the folder, and says what to do next.
+/// Creates the folder, and prints the next steps.
 pub(super) fn run(args: &NewArgs) -> ExitCode {
     if let Err(error) = check_name(&args.name) {
         return refuse(&error);
@@ -168,13 +168,13 @@ fn check_name(name: &str) -> Result<(), String> {
     let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if !begins_well || !name.bytes().all(is_inner) || name.len() > NAME_LENGTH_MAX {
         return Err(format!(
-            "`{}` is not a name for a filter: write a small letter and then small letters, digits, `-` and `_`, \
+            "`{}` is not a name for a filter: write a lower-case letter and then lower-case letters, digits, `-` and `_`, \
              {NAME_LENGTH_MAX} at most",
             name.escape_debug()
         ));
     }
     if TAKEN.contains(&&*name.replace('_', "-")) {
-        return Err(format!("no crate of one's own can be called `{name}`: choose another name"));
+        return Err(format!("a crate cannot be called `{name}`: choose another name"));
     }
     Ok(())
 }
@@ -182,12 +182,12 @@ fn check_name(name: &str) -> Result<(), String> {
 fn make(folder: &Path, name: &str, bodies: Bodies) -> Result<(), String> {
     let failed = |path: &Path, error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => format!("{} exists already; nothing was changed", path.display()),
-        _ => format!("cannot make {}: {error}", path.display()),
+        _ => format!("cannot create {}: {error}", path.display()),
     };
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
     }
-    // Not `create_dir_all`: what is there is somebody's.
+    // `create_dir` fails if the folder exists, so no existing file is overwritten.
     fs::create_dir(folder).map_err(|error| failed(folder, error))?;
     for (path, text) in bodies.template() {
         let path = folder.join(path);
@@ -198,7 +198,7 @@ fn make(folder: &Path, name: &str, bodies: Bodies) -> Result<(), String> {
     Ok(())
 }
 
-/// The template's text for a filter of this name. Cargo calls the module by another name where that has a `-`.
+/// Returns the template's text for a filter of this name. Cargo replaces each `-` by `_` in the name of the module.
 fn named(text: &str, name: &str) -> String {
     text.replace("NAME.wasm", &format!("{}.wasm", name.replace('-', "_"))).replace("NAME", name)
 }
@@ -207,7 +207,7 @@ fn named(text: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The files in a folder, by their paths, without what is built.
+    /// Returns the files in a folder by their paths, without build output.
     fn files(folder: &Path) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).unwrap() {

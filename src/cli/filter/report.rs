@@ -1,4 +1,4 @@
-//! What a filter did, for people.
+//! The report of what a filter did, for people.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::filter::proxy_wasm::{
 };
 use crate::filter::{Action, Direction};
 
-/// Columns of a callback's time.
+/// The width of the column with a callback's time.
 const TIME_WIDTH: usize = 10;
 
-/// Bytes of a field's value that are shown.
+/// Most bytes of a field's value to show.
 const VALUE_BYTES_MAX: usize = 200;
 
-/// A hint for a filter that an SDK gave callbacks for bodies, and that needs none.
+/// A hint for a filter whose SDK registered body callbacks that it does not need.
 const IDLE_BODY_CALLBACKS: &str = "warning: its body callbacks neither read nor changed a body. Unless the filter needs to \
     know how long bodies are, set `bodies: off` for it: they then pass as they came, compressed and with their length";
 
-/// A line for each callback, with all that happened in it below; then a sum, and a hint where one is due.
+/// Returns a line for each callback, with its events below it, then a total, and a hint if one applies.
 pub(super) fn report(journal: &Journal, verbose: bool) -> String {
     let mut text = String::new();
     let (mut calls, mut total) = (0, Duration::ZERO);
@@ -63,7 +63,8 @@ pub(super) fn report(journal: &Journal, verbose: bool) -> String {
     text
 }
 
-/// The callback with its answer, what it was given if that is asked for, and what it changed, a line for each.
+/// Returns the callback with its result and its changes, a line for each. With `verbose`, its input comes before the
+/// changes.
 fn described(call: &Call, verbose: bool) -> String {
     let mut text = heading(call);
     if verbose {
@@ -105,7 +106,8 @@ fn heading(call: &Call) -> String {
     format!("{} ({} {noun}{end}): {action}", call.callback, part.size)
 }
 
-/// A change as lines that begin with `+`, `-` or `~`. A change of another message than the callback's is named.
+/// Returns a change as lines that begin with `+`, `-` or `~`. If it is of another message than the callback's, that is
+/// named.
 fn changed(change: &Change, callback: &str) -> Vec<String> {
     match change {
         Change::Field { section, name, before, after } => {
@@ -135,7 +137,7 @@ fn changed(change: &Change, callback: &str) -> Vec<String> {
     }
 }
 
-/// The section of a field, with a space behind it; nothing for that of the callback itself.
+/// Returns the section of a field, with a space behind it. Returns nothing for the callback's own section.
 fn place_of(section: Section, callback: &str) -> &'static str {
     match section {
         Section::Head(direction) if is_of(callback, direction) => "",
@@ -160,7 +162,8 @@ fn is_of(callback: &str, direction: Direction) -> bool {
     })
 }
 
-/// A call to an upstream and its outcome. One that nothing answers is shown in full, so that an answer can be written for it.
+/// Describes a call to an upstream and its outcome. A call without an answer is shown in full, so that one can be
+/// written for it.
 fn upstream_call(call: &UpstreamCall, verbose: bool) -> String {
     let upstream = printable(&call.upstream);
     let host = call.headers.get(header::HOST).map_or_else(String::new, |host| escaped(host.as_bytes()));
@@ -204,14 +207,14 @@ fn length_of(bytes: usize) -> String {
     if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") }
 }
 
-/// The part of a body that an excerpt has, on one line.
+/// Returns the excerpt of a body, quoted on one line.
 fn quoted(excerpt: &Excerpt) -> String {
     let begins = if excerpt.start > 0 { "…" } else { "" };
     let ends = if excerpt.start + excerpt.part.len() < excerpt.length { "…" } else { "" };
     format!("\"{begins}{}{ends}\"", escaped(&excerpt.part))
 }
 
-/// The value of a field on one line, at most its beginning.
+/// Returns the value of a field on one line, cut if it is long.
 fn shown(value: &Bytes) -> String {
     match value.get(..VALUE_BYTES_MAX) {
         Some(beginning) if value.len() > VALUE_BYTES_MAX => {
@@ -221,12 +224,12 @@ fn shown(value: &Bytes) -> String {
     }
 }
 
-/// Text with all that a terminal would obey as escapes.
+/// Returns text with escapes for everything that a terminal would interpret.
 fn escaped(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
-/// Three digits at most before the point.
+/// Returns a time with at most three digits before the point.
 fn time(time: Duration) -> String {
     let nanos = time.as_nanos() as f64;
     match nanos {

@@ -1,4 +1,4 @@
-//! `gateway filter run`: a filter on a message, without a gateway.
+//! `gateway filter run`: runs a filter on a message, without a gateway.
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::filter::proxy_wasm::{
     ChunkedBody, Journal, OfflineExchange, OfflineModule, Outcome, PlayedUpstreams,
 };
 
-/// The longest pause: but for a tick or a call that times out, nothing is to come that could end it.
+/// The longest pause. Except for a tick, or a call that times out, nothing can end it later.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The filter, and the messages to run it on.
@@ -32,17 +32,17 @@ pub(super) struct RunArgs {
     #[arg(value_name = "FILE.wasm")]
     module: PathBuf,
 
-    /// The filter's configuration: JSON, a text that is handed to it as it is, or a file with either
+    /// The filter's configuration: JSON, a text that is passed as it is, or a file with either
     #[arg(long, value_name = "JSON|@FILE")]
     config: Option<String>,
 
-    /// What else a gateway.yaml may say of a filter, in YAML: '{ on_error: open, limits: { body: 4KiB } }'
+    /// Other keys of a filter in gateway.yaml, as YAML: '{ on_error: open, limits: { body: 4KiB } }'
     #[arg(long, value_name = "KEYS")]
     keys: Option<String>,
 
     /// The response, as `curl -si` prints it: head, empty line, body; `-` for standard input
     ///
-    /// Of several heads the last one counts: those of redirects (`curl -L`), proxies and interim responses go before it.
+    /// Of several heads the last one counts: those of redirects (`curl -L`), proxies and interim responses precede it.
     #[arg(long, value_name = "FILE", conflicts_with = "body")]
     response: Option<PathBuf>,
 
@@ -54,18 +54,18 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "STATUS", value_parser = status)]
     status: Option<StatusCode>,
 
-    /// A field of the response, in place of those of that name in --response; may be repeated
+    /// A field of the response, which replaces those of that name in --response; may be repeated
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
     /// The answer to calls of the upstream NAME: a file as for --response, `fail` or `timeout`; may be repeated
     ///
-    /// Several answers of one upstream are given in their order, and the last one again for all further calls. `fail` is a
-    /// connection that cannot be made; `timeout` lets the time pass that the filter allows.
+    /// Several answers of one upstream are given in their order, and the last one again for all further calls. `fail`
+    /// is a connection that cannot be opened; `timeout` lets the time pass that the filter permits.
     #[arg(long, value_name = "NAME=FILE|fail|timeout")]
     answer: Vec<String>,
 
-    /// Cut each body into so many pieces, which come one after the other
+    /// Cut each body into this number of pieces, which arrive one after the other
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     chunks: usize,
 
@@ -85,7 +85,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     request_body: Option<PathBuf>,
 
-    /// When to print the request as it goes upstream, before the response
+    /// Print the request as it goes upstream, before the response
     #[arg(
         long,
         value_enum,
@@ -97,16 +97,16 @@ pub(super) struct RunArgs {
     )]
     show_request: ShowRequest,
 
-    /// Show the fields and the body that each callback was given, and each call in full
+    /// Show the fields and the body that each callback received, and each call in full
     #[arg(long, short)]
     verbose: bool,
 
-    /// Print nothing but the body of the response
+    /// Print only the body of the response
     #[arg(long)]
     body_only: bool,
 }
 
-/// When to print the request.
+/// The condition for printing the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum ShowRequest {
     /// If the filter has changed it
@@ -123,7 +123,7 @@ fn status(text: &str) -> Result<StatusCode, String> {
     status.ok_or_else(|| "a final response has a status from 200 to 599".to_owned())
 }
 
-/// Runs the filter.
+/// Runs the filter on the messages, and prints the report and the result.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
     let Prepared { settings, wasm, messages, upstreams, notes } = match prepare(args) {
         Ok(prepared) => prepared,
@@ -139,7 +139,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let journal = Rc::new(Journal::default());
     let outcome = match exchange(&module, settings, messages.given(args), &journal) {
         Ok(outcome) => outcome,
-        Err(error) => return refuse(&format!("there is no runtime: {error}")),
+        Err(error) => return refuse(&format!("cannot start the runtime: {error}")),
     };
     for note in notes {
         messages::text(&format!("note: {note}\n"));
@@ -167,7 +167,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     if outcome.error.is_none() && !journal.has_fault() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Both messages, before the filter.
+/// The request and the response before the filter.
 struct Messages {
     request: Request<Bytes>,
     response: Response<Bytes>,
@@ -183,13 +183,13 @@ impl Messages {
     }
 }
 
-/// All that a run needs.
+/// Everything that a run needs.
 struct Prepared {
     settings: FilterSettings,
     wasm: Vec<u8>,
     messages: Messages,
     upstreams: PlayedUpstreams,
-    /// Remarks about the files.
+    /// Remarks about the input files.
     notes: Vec<String>,
 }
 
@@ -199,7 +199,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, String> {
     let inputs = [&args.response, &args.body, &args.request_body].into_iter().flatten().map(PathBuf::as_path);
     let inputs = inputs.chain(answers.iter().filter_map(Answer::path));
     if inputs.filter(|path| is_stdin(path)).count() > 1 {
-        return Err("standard input is there once: only one option can be `-`".to_owned());
+        return Err("standard input can be read once: only one option can be `-`".to_owned());
     }
     let config = match args.config.as_deref().map(|config| (config, config.strip_prefix('@'))) {
         Some((_, Some(path))) => Some(text_of(Path::new(path))?),
@@ -233,7 +233,7 @@ fn request_of(args: &RunArgs) -> Result<Request<Bytes>, String> {
         .headers_mut()
         .entry(header::HOST)
         .or_insert(const { http::HeaderValue::from_static("localhost") });
-    // It is known from the body.
+    // The length follows from the body.
     request.headers_mut().remove(header::CONTENT_LENGTH);
     Ok(request)
 }
@@ -255,7 +255,7 @@ fn response_of(args: &RunArgs, notes: &mut Vec<String>) -> Result<Response<Bytes
     Ok(made)
 }
 
-/// `None` of a filter that does not start.
+/// Runs the exchange. Returns `None` if the filter does not start.
 fn exchange(
     module: &OfflineModule,
     settings: FilterSettings,
@@ -271,7 +271,7 @@ fn exchange(
     }))
 }
 
-/// Prints what came out.
+/// Prints the resulting messages.
 fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> io::Result<()> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let sent = outcome.request.as_ref().filter(|sent| match args.show_request {
@@ -293,7 +293,8 @@ fn print(args: &RunArgs, before: &Request<Bytes>, outcome: &Outcome) -> io::Resu
     let note;
     match io::stdout().is_terminal() {
         true if is_binary(body) => {
-            note = format!("[{} bytes that are no text: send them to a file or a program]\n", body.len());
+            note =
+                format!("[{} bytes that are not text: redirect them to a file or a program]\n", body.len());
             parts.push(note.as_bytes());
         }
         true if !body.is_empty() && !body.ends_with(b"\n") => parts.extend([&**body, b"\n"]),
@@ -309,7 +310,7 @@ fn is_changed(before: &Request<Bytes>, after: &Request<Bytes>) -> bool {
         || before.body() != after.body()
 }
 
-/// Whether a terminal would take something of it for a command.
+/// Returns true if a terminal would interpret a part of the body as a command.
 fn is_binary(body: &[u8]) -> bool {
     let is_text = |character: char| !character.is_control() || matches!(character, '\n' | '\r' | '\t');
     str::from_utf8(body).map_or(true, |text| !text.chars().all(is_text))

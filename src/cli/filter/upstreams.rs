@@ -1,4 +1,4 @@
-//! `--answer`: upstreams that are played for the calls of a filter.
+//! `--answer`: simulated upstreams for the calls of a filter.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ impl Answer {
         Ok(Self { upstream: upstream.to_owned(), kind })
     }
 
-    /// Returns the file with the answer, if it is in one.
+    /// Returns the file of the answer, if it is in one.
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.kind {
             Kind::File(path) => Some(path),
@@ -70,7 +70,7 @@ pub(super) fn played(answers: Vec<Answer>, notes: &mut Vec<String>) -> Result<Pl
                 let response = response_in(&path, &Method::GET, notes)?;
                 let status = response.status();
                 if status.is_informational() {
-                    return Err(format!("{} has no response but the interim {status}", path.display()));
+                    return Err(format!("{} has only the interim response {status}", path.display()));
                 }
                 PlayedAnswer::Response(response)
             }

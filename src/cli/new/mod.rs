@@ -1,4 +1,4 @@
-//! `gateway new`: a configuration file to begin with.
+//! `gateway new`: writes a first configuration file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,15 +14,15 @@ use crate::config::{EndpointUrl, Malformed};
 use crate::control::announce::quoted;
 use crate::control::process::examine_text;
 
-/// The text of a new file, with `URL`, `PORT` and `ADMIN` in place of its own values. It writes out keys that have their default so
+/// The text of a new file, with the placeholders `URL`, `PORT` and `ADMIN`. It spells out keys with their defaults so
 /// that users see them.
 const TEMPLATE: &str = include_str!("gateway.yaml");
 
-/// The ports of the listener and of the admin listener; the second of each where the upstream has the first.
+/// The ports of the listener and of the admin listener. The second of each is for an upstream that has the first.
 const PORTS: [u16; 2] = [8080, 8081];
 const ADMIN_PORTS: [u16; 2] = [9901, 9902];
 
-/// The name that selects the standard output.
+/// The name that selects standard output.
 const STANDARD_OUTPUT: &str = "-";
 
 /// The upstream of a new configuration, and its file.
@@ -32,13 +32,13 @@ pub(crate) struct NewArgs {
     #[arg(value_name = "URL")]
     url: String,
 
-    /// The file to write; it must not exist. `-` prints on the standard output
+    /// The file to write; it must not exist. `-` prints on standard output
     #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml")]
     output: PathBuf,
 }
 
-/// Writes a configuration that has passed the checks of `gateway check`, and prints the command that serves it. Exit code 1 if it
-/// cannot be written, and 2 for a text that is no URL.
+/// Writes a configuration that has passed the checks of `gateway check`, and prints the command that serves it. Returns
+/// 1 if it cannot be written, and 2 for a text that is not a URL.
 #[must_use]
 pub(crate) fn run(args: &NewArgs) -> ExitCode {
     let url: EndpointUrl = match args.url.parse() {
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &NewArgs) -> ExitCode {
     };
     let file = Configuration::of(&url);
     let is_printed = args.output == Path::new(STANDARD_OUTPUT);
-    // A configuration of that name would be read from the standard input.
+    // A configuration named `-` would be read from standard input.
     let name = if is_printed { Path::new("gateway.yaml") } else { &args.output };
     if let Err(errors) = examine_text(&file.text, name) {
         messages::config_errors(&errors);
@@ -77,12 +77,12 @@ Edit {path} while it runs: a saved change is live within a second. `{program} ch
     output::result(&text, &json!({ "file": args.output.display().to_string() }))
 }
 
-/// Returns a path that no command takes for an option.
+/// Returns a path that no command mistakes for an option.
 fn as_argument(path: &str) -> String {
     if path.starts_with('-') { format!("./{path}") } else { path.to_owned() }
 }
 
-/// The exit status for an argument that cannot be understood, as clap has it.
+/// The exit status for an invalid argument, as in clap.
 const USAGE: u8 = 2;
 
 struct Configuration {
@@ -94,7 +94,7 @@ struct Configuration {
 impl Configuration {
     fn of(url: &EndpointUrl) -> Self {
         let is_local = is_local(&url.host);
-        // A gateway that forwards to itself would never answer.
+        // A gateway that forwards to itself would never respond.
         let free = |[first, second]: [u16; 2]| if is_local && url.port == first { second } else { first };
         let (port, admin) = (free(PORTS), free(ADMIN_PORTS));
         let text = TEMPLATE
@@ -105,7 +105,7 @@ impl Configuration {
     }
 }
 
-/// Returns true for a host that is this machine. Resolvers take numbers for IPv4 addresses, in forms that `IpAddr` refuses:
+/// Returns true if a host is this machine. Resolvers accept numbers as IPv4 addresses in forms that `IpAddr` rejects:
 /// `127.1`, `0x7f000001`, `0`.
 fn is_local(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -143,7 +143,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     };
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(cannot)?;
     file.write_all(text.as_bytes()).map_err(|error| {
-        // Half a file would be refused the next time, as one that exists.
+        // Half a file would be rejected the next time, because it exists.
         drop(fs::remove_file(path));
         cannot(error)
     })

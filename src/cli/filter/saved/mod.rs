@@ -1,4 +1,4 @@
-//! Responses as people save them: the output of `curl -i` in each of its forms.
+//! Responses saved from `curl -i`, in each form of its output.
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -8,23 +8,24 @@ use crate::filter::coding::is_encoded;
 use crate::http::fields::Fields;
 use crate::http::h1::may_have_body;
 
-/// The advice for output of curl that is more than a response.
+/// The advice for output of curl that is not a plain response.
 const SAVE_BY: &str = "save the response by `curl -si URL >FILE`";
 
-/// A response from a file, and what is remarkable about how it was saved.
+/// A response from a file, with remarks about how it was saved.
 #[derive(Debug)]
 pub(super) struct Saved {
     pub(super) response: Response<Bytes>,
     pub(super) notes: Vec<String>,
 }
 
-/// Reads a response: a head, an empty line, and the body, which is the rest. Lines end with or without CR.
+/// Parses a response: a head, an empty line, and the body, which is the rest. Lines end with or without CR.
 ///
-/// Of several heads the last one counts. curl prints the others for interim responses (1xx), a proxy's answer to CONNECT, redirects
-/// that it follows, and challenges that it answers; it prints none of their bodies. `method` is the method of the request.
+/// Of several heads the last one counts. curl prints the others for interim responses (1xx), a proxy's response to
+/// CONNECT, redirects that it follows, and challenges that it answers; it prints none of their bodies. `method` is the
+/// method of the request.
 ///
 /// # Errors
-/// The file holds no response, or the output of another form of the command.
+/// The file contains no response, or another form of curl's output.
 pub(super) fn read(message: &Bytes, method: &Method) -> Result<Saved, String> {
     let message = without_mark(message)?;
     let (mut response, mut body) = head(&message)?;
@@ -90,7 +91,7 @@ fn head(message: &Bytes) -> Result<(Response<()>, Bytes), String> {
             return Ok((response, message.slice_ref(lines.rest)));
         }
         match (line.first(), fields.last_mut()) {
-            // A line that goes on with the field before (RFC 9112 §5.2).
+            // A continuation line of the previous field (RFC 9112 §5.2).
             (Some(b' ' | b'\t'), Some((_, value))) => {
                 value.push(b' ');
                 value.extend_from_slice(line.trim_ascii());
@@ -103,14 +104,14 @@ fn head(message: &Bytes) -> Result<(Response<()>, Bytes), String> {
             }
         }
     }
-    Err("it has no empty line, behind which its body would begin".to_owned())
+    Err("it has no empty line between head and body".to_owned())
 }
 
 fn no_field(line: &[u8]) -> String {
-    format!("`{}` is no field: write `name: value`", shown(line))
+    format!("`{}` is not a field: write `name: value`", shown(line))
 }
 
-/// Explains what a file is that does not begin with a status line.
+/// Returns the error for a file that does not begin with a status line.
 fn no_status_line(line: &[u8]) -> String {
     if [&b"< "[..], b"> ", b"* ", b"{ [", b"} ["].iter().any(|prefix| line.starts_with(prefix)) {
         return format!("it is output of `curl -v`, which mixes its remarks into head and body; {SAVE_BY}");
@@ -125,7 +126,7 @@ fn no_status_line(line: &[u8]) -> String {
     )
 }
 
-/// Returns a line for people, at most its beginning.
+/// Returns a line for people, cut if it is long.
 fn shown(line: &[u8]) -> String {
     const SHOWN_MAX: usize = 80;
     let text = String::from_utf8_lossy(line);
@@ -147,7 +148,7 @@ fn status_of(line: &[u8]) -> Option<StatusCode> {
     (is_version && ends).then(|| StatusCode::from_bytes(code).ok())?
 }
 
-/// Makes head and body agree, as curl undoes framing and codings in the body and leaves the head as it came.
+/// Makes head and body agree. curl undoes framing and codings in the body, and leaves the head as it came.
 fn settle_body(response: &mut Response<Bytes>, method: &Method, notes: &mut Vec<String>) {
     let status = response.status();
     if *method == Method::HEAD || !may_have_body(status) {
@@ -185,7 +186,7 @@ fn settle_body(response: &mut Response<Bytes>, method: &Method, notes: &mut Vec<
     response.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
-/// Returns a remark about a Content-Length that is not the body's length.
+/// Returns a remark about a Content-Length that differs from the length of the body.
 fn wrong_length(response: &Response<Bytes>) -> Option<String> {
     let value = response.headers().get(header::CONTENT_LENGTH)?;
     let length = response.body().len();
@@ -225,7 +226,7 @@ fn dechunked(body: &Bytes) -> Option<Bytes> {
             return None;
         }
     }
-    // Trailers, and the empty line behind them.
+    // Trailers, and the empty line after them.
     while !lines.next_line()?.is_empty() {}
     (!lines.rest.has_remaining()).then(|| content.into())
 }

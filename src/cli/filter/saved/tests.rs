@@ -4,7 +4,8 @@ fn saved(message: &[u8], method: &Method) -> Saved {
     read(&Bytes::copy_from_slice(message), method).unwrap_or_else(|error| panic!("{message:?}: {error}"))
 }
 
-/// Asserts what a response is read as: its status, its fields as `name: value`, its body, and a part of the only remark, if any.
+/// Asserts the result of reading a response: its status, its fields as `name: value`, its body, and a part of its only
+/// remark, if any.
 fn assert_read(message: &[u8], status: u16, fields: &[&str], body: &[u8], note: Option<&str>) {
     let Saved { response, notes } = saved(message, &Method::GET);
     let shown = String::from_utf8_lossy(message).into_owned();
@@ -153,9 +154,9 @@ fn file_without_a_response_is_refused_with_what_it_is() {
         (b"HTTP/1.1 2xx OK\n\n", "status line"),
         (b"HTTP/x 200 OK\n\n", "status line"),
         (b"\x1b[1mHTTP/1.1 200\n\n", "`\\u{1b}[1mHTTP/1.1 200`"),
-        (b"HTTP/1.1 200 OK\nno field\n\n", "`no field` is no field"),
-        (b"HTTP/1.1 200 OK\n: b\n\n", "`: b` is no field"),
-        (b"HTTP/1.1 200 OK\na: \0\n\n", "is no field"),
+        (b"HTTP/1.1 200 OK\nno field\n\n", "`no field` is not a field"),
+        (b"HTTP/1.1 200 OK\n: b\n\n", "`: b` is not a field"),
+        (b"HTTP/1.1 200 OK\na: \0\n\n", "is not a field"),
         (b"HTTP/1.1 200 OK\na: b\n", "empty line"),
         (b"< HTTP/1.1 200 OK\r\n< a: b\r\n< \r\nx", "output of `curl -v`"),
         (b"* Host localhost:80 was resolved.\n", "`curl -si URL >FILE`"),

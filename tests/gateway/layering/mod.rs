@@ -1,6 +1,7 @@
 //! The floors of the house (ARCHITECTURE.md, "Dependency rules"), held against the code.
 
 mod imports;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

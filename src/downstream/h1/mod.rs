@@ -70,7 +70,7 @@ pub(crate) async fn serve(
         stall: Stall::new(None), // each request has its own
         timer: timer.clone(),
     };
-    let connection = Connection {
+    let connection = ServerConnection {
         inner: Rc::new(RefCell::new(inner)),
         options,
         guard,
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
     connection.run(client).await
 }
 
-struct Connection<'a> {
+struct ServerConnection<'a> {
     inner: Rc<RefCell<Inner>>,
     options: Arc<ConnectionLimits>,
     guard: &'a DrainGuard,
@@ -113,7 +113,7 @@ enum After {
     Upgraded,
 }
 
-impl Connection<'_> {
+impl ServerConnection<'_> {
     async fn run(mut self, client: &Client) -> &'static str {
         loop {
             let head = std::future::poll_fn(|cx| self.poll_head(cx, client)).await;
@@ -288,7 +288,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Writes a response, head and body. It is not async for the same reason as [`Connection::exchange`].
+    /// Writes a response, head and body. It is not async for the same reason as [`ServerConnection::exchange`].
     fn respond(
         &mut self,
         reply: Reply,

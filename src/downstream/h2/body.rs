@@ -25,7 +25,7 @@ use crate::proxy::exchange_log::{ExchangeLog, abandoned};
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The incoming data of a stream.
-pub(super) struct RequestBody {
+pub(super) struct StreamRequestBody {
     pub(super) body: Incoming,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
@@ -34,9 +34,9 @@ pub(super) struct RequestBody {
     pub(super) drops_unusual_fields: bool,
 }
 
-impl Streaming for RequestBody {}
+impl Streaming for StreamRequestBody {}
 
-impl HttpBody for RequestBody {
+impl HttpBody for StreamRequestBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -77,7 +77,7 @@ impl HttpBody for RequestBody {
 }
 
 /// The outgoing data of a stream, with the log that ends when it does.
-pub(super) struct ResponseBody {
+pub(super) struct StreamResponseBody {
     body: Body,
     /// The rest of the latest data.
     rest: Bytes,
@@ -92,7 +92,7 @@ pub(super) struct ResponseBody {
     stream: OpenStream,
 }
 
-impl ResponseBody {
+impl StreamResponseBody {
     /// Prepares to send `body`, whose `first` frame was taken.
     pub(super) fn new(
         body: Body,
@@ -133,7 +133,7 @@ impl ResponseBody {
     }
 }
 
-impl HttpBody for ResponseBody {
+impl HttpBody for StreamResponseBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -190,7 +190,7 @@ impl HttpBody for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl Drop for StreamResponseBody {
     fn drop(&mut self) {
         // The body was not polled to its end because it had no more frames, because the stream was reset, or because
         // the worker ends.

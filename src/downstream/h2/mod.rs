@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use body::{RequestBody, ResponseBody};
+use body::{StreamRequestBody, StreamResponseBody};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
@@ -221,7 +221,7 @@ impl StreamService {
     async fn answer(
         self: Rc<Self>,
         request: http::Request<Incoming>,
-    ) -> Result<http::Response<ResponseBody>, Error> {
+    ) -> Result<http::Response<StreamResponseBody>, Error> {
         let stream = OpenStream::new(self.streams.clone());
         self.client.refresh(&mut self.streams.options.borrow_mut());
         let (request_body, response_write, drops_unusual_fields) = {
@@ -239,7 +239,7 @@ impl StreamService {
         } else {
             let stall = Stall::new(request_body);
             let (timer, received) = (timer.clone(), received.clone());
-            Body::boxed(RequestBody { body, stall, timer, received, drops_unusual_fields })
+            Body::boxed(StreamRequestBody { body, stall, timer, received, drops_unusual_fields })
         };
         let mut request = Request {
             method: parts.method,
@@ -281,7 +281,7 @@ impl StreamService {
             (body, first) = (Body::Empty, None);
         }
         let first = first.and_then(Result::ok);
-        let body = ResponseBody::new(body, first, log, received, task, stream);
+        let body = StreamResponseBody::new(body, first, log, received, task, stream);
         Ok(Response { status, headers, body }.into())
     }
 

@@ -74,7 +74,7 @@ pub(crate) enum Unusable {
 }
 
 /// A request and its response on one connection.
-pub(crate) struct Exchange {
+pub(crate) struct H1Exchange {
     stream: Stream,
     input: Input,
     output: Output,
@@ -99,7 +99,7 @@ pub(crate) struct Exchange {
     broken: Option<io::Error>,
 }
 
-impl Exchange {
+impl H1Exchange {
     /// Prepares to send `head` and `body` on `stream`, which must have no bytes pending in either direction. Data taken
     /// from the body goes into `kept`.
     pub(crate) fn new(
@@ -335,7 +335,7 @@ impl Exchange {
         Ok(false)
     }
 
-    /// Closes the connection and returns the failure of [`Exchange::poll_head`], with what a retry needs to know.
+    /// Closes the connection and returns the failure of [`H1Exchange::poll_head`], with what a retry needs to know.
     pub(crate) fn fail(&mut self, error: Error) -> ExchangeFailure {
         self.stream = Stream::closed();
         let rest = std::mem::take(&mut self.body);

@@ -20,7 +20,7 @@ use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 use crate::upstream::pool::connection::{Age, CloseReason, Connection, Word};
 use crate::upstream::pool::{Pool, Slot};
-use crate::upstream::transport::h1::client::{Exchange, ExchangeFailure, ExchangeOptions};
+use crate::upstream::transport::h1::client::{ExchangeFailure, ExchangeOptions, H1Exchange};
 
 /// The response to a request.
 pub(crate) struct Received {
@@ -73,7 +73,7 @@ pub(crate) fn begin(
     let Connection { stream, slot, served, word, age, .. } = connection;
     // Built in the place where it serves as the response's body: it is large, and moving it would cost a copy.
     Box::pin(ResponseBody {
-        exchange: Exchange::new(stream, head, body, kept, options),
+        exchange: H1Exchange::new(stream, head, body, kept, options),
         lease: Some(Lease { slot, served: served + 1, bodiless: false, word, age, server_keeps: None }),
         complete: None,
         done_by: None,
@@ -193,7 +193,7 @@ impl Lease {
 /// A response: first its head, then its body. Read to its end, its connection returns to the pool; dropped earlier, it
 /// is closed.
 pub(crate) struct ResponseBody {
-    exchange: Exchange,
+    exchange: H1Exchange,
     /// Present until the connection has been released or closed.
     lease: Option<Lease>,
     /// The whole body, if only the rest of the request is still to be sent.

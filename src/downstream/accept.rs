@@ -40,8 +40,7 @@ const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
 const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Accepts connections until `drain` starts, and then those that the kernel has already begun, because it resets what
-/// it still holds when the socket closes. The drain does not end before those are in, however late this future is first
-/// polled.
+/// it still holds when the socket closes. The drain does not end before those are in, however late this future is first polled.
 pub(crate) fn accept(
     accepting: ListeningSocket,
     current: Rc<CurrentSnapshot>,
@@ -210,7 +209,7 @@ impl AcceptedConnection {
         permit: Permit,
     ) -> Self {
         listener.stats.accepted(this_worker());
-        // Every end of a connection sets its reason, except when a task is dropped with its runtime.
+        // Every end of a connection sets its reason, except when the task is dropped with its runtime.
         Self { listener, listener_settings, guard, permit: Some(permit), counted: None, ended: "drain" }
     }
 
@@ -264,7 +263,7 @@ fn start(
     }
 }
 
-/// Returns the address with an IPv4 address in its own form instead of its IPv6 form.
+/// Converts an IPv4 address in its IPv6 form into its own form.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -384,8 +383,7 @@ async fn proxied(
     Ok((socket, client.map_or(peer, canonical)))
 }
 
-/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing, which is not a failed
-/// handshake.
+/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing, which is not a failed handshake.
 ///
 /// # Errors
 /// The reason for the end of the connection.
@@ -402,8 +400,7 @@ async fn spoken_to(
     }
 }
 
-/// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None`
-/// without TLS.
+/// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None` without TLS.
 ///
 /// # Errors
 /// The reason for the end of the connection.

@@ -9,8 +9,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::{ConfigError, Loaded, Segment};
 
-/// The number of connections that the kernel keeps until they are accepted. The kernel's own limit applies if it is
-/// lower.
+/// The number of connections that the kernel keeps until they are accepted. The kernel's own limit applies if it is lower.
 pub(crate) const BACKLOG: i32 = 4096;
 
 /// Binds `address` once for each worker; port 0 becomes the same free port for all of them. Returns the address with

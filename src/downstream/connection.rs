@@ -1,5 +1,4 @@
-//! One client connection: its protocol is detected, and then served. HTTP/1 is served by [`crate::http::h1`], HTTP/2 by
-//! hyper.
+//! One client connection: its protocol is detected, and then served. HTTP/1 is served by [`crate::http::h1`], HTTP/2 by hyper.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,10 +16,10 @@ use crate::snapshot::listener::{ConnectionLimits, Protocols};
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection until it ends. Returns the reason for the end. With TLS the protocol is settled (ALPN, RFC
-/// 7301), and `is_h2` has it. Without TLS, a client with prior knowledge of HTTP/2 begins with its preface. `protocols`
-/// are those of the listener when the connection was accepted. The first request's header has been awaited since
-/// `began`.
+/// Serves a connection until it ends. Returns the reason for the end. With TLS, ALPN (RFC 7301) has settled the
+/// protocol, and `is_h2` states it. Without TLS, a client with prior knowledge of HTTP/2 begins with its preface.
+/// `protocols` are those of the listener when the connection was accepted. The first request's header has been awaited
+/// since `began`.
 pub(crate) async fn serve(
     mut stream: Stream,
     is_h2: Option<bool>,
@@ -51,7 +50,7 @@ pub(crate) async fn serve(
 /// Reads until the bytes are an HTTP/2 preface, or cannot become one.
 ///
 /// # Errors
-/// The reason for the end of the connection before that.
+/// The reason for the end, if the connection ends before that.
 async fn sniff(
     stream: &mut Stream,
     began: Instant,
@@ -73,8 +72,7 @@ async fn sniff(
                     {
                         return Poll::Ready(Err("drain"));
                     }
-                    // A client that sends part of a preface and no more gets no response, because there is no protocol
-                    // for one.
+                    // A client that sends part of a preface and no more gets no response, because there is no protocol for one.
                     return timer.poll_elapsed(cx, limit).map(|()| Err("timeouts.request_header"));
                 }
             }

@@ -232,8 +232,7 @@ impl Error {
         self.parts().1
     }
 
-    /// Returns true if the client's connection must close, because the bytes that follow on it can no longer be
-    /// interpreted.
+    /// Returns true if the client's connection must close, because the bytes that follow on it can no longer be interpreted.
     pub(crate) fn closes_connection(self) -> bool {
         matches!(
             self,

@@ -1,5 +1,4 @@
-//! Turns of a worker's event loop: everything that has arrived is read first, and small messages are sent together at
-//! the end.
+//! Turns of a worker's event loop: everything that has arrived is read first, and small messages are sent together at the end.
 //!
 //! Sending wakes the peer that waits for the message, which costs more than writing the message. A peer on the same
 //! machine that is woken for one message has handled it, and is asleep again, before the next one comes. If messages

@@ -73,8 +73,7 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
 
 /// A detector of stalls: an operation is polled repeatedly, but makes no progress for a time.
 ///
-/// The clock is read only at the first pending poll since the last progress, so that a body which flows freely costs
-/// nothing.
+/// The clock is read only at the first pending poll since the last progress, so that a body which flows freely costs nothing.
 pub(crate) struct Stall {
     limit: Option<Duration>,
     deadline: Option<Instant>,

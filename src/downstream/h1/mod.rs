@@ -197,8 +197,7 @@ impl ServerConnection<'_> {
         }
     }
 
-    /// Serves one request. It returns a future instead of being async, because an async function keeps room for its
-    /// arguments.
+    /// Serves one request. It returns a future instead of being async, because an async function keeps room for its arguments.
     fn exchange(&mut self, head: RequestHead, client: &Client) -> impl Future<Output = After> {
         let (method, version, persists) = (head.method.clone(), head.version, head.persists);
         let request = self.begin(head);
@@ -328,8 +327,7 @@ impl ServerConnection<'_> {
         }
     }
 
-    /// Appends a response's head to the output. Returns the transfer of its body, and true if the connection ends with
-    /// it.
+    /// Appends a response's head to the output. Returns the transfer of its body, and true if the connection ends with it.
     fn push(
         &self,
         response: Response<Body>,

@@ -127,8 +127,7 @@ impl Inner {
     /// Resolves when the client has gone. It reads ahead, at most one chunk, to find out.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_ended || !self.decoder.is_done() || !self.input.is_empty() {
-            // After a half-close, the next write finds out. During a body, its reader does. A client that pipelines is
-            // there.
+            // After a half-close, the next write finds out; during a body, its reader does; a client that pipelines is there.
             return Poll::Pending;
         }
         match self.stream.poll_read_chunk(cx) {

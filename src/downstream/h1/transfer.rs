@@ -79,8 +79,7 @@ impl Transfer {
             match written {
                 Poll::Ready(Err(_gone)) => return Poll::Ready(Err(Error::ClientClosed)),
                 Poll::Ready(Ok(())) if self.done => return Poll::Ready(self.failed.map_or(Ok(()), Err)),
-                // An upstream that is silent for long, as event streams are, must not be kept for a client that has
-                // gone.
+                // An upstream that is silent for long, as event streams are, must not be kept for a client that has gone.
                 Poll::Ready(Ok(())) if body_waits => {
                     return inner.borrow_mut().poll_gone(cx).map(|()| Err(Error::ClientClosed));
                 }

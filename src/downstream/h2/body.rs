@@ -20,8 +20,8 @@ use crate::http::forward::{drop_unusual_trailers, filter_trailers};
 use crate::net::timer::{Stall, Timer};
 use crate::proxy::exchange_log::{ExchangeLog, abandoned};
 
-/// The size of the pieces in which response data is handed to hyper: the default of a DATA frame (RFC 9113 §4.2).
-/// Pieces distinguish a client that takes data now and then from one that takes nothing.
+/// The size of the pieces in which response data is handed to hyper: the default of a DATA frame (RFC 9113 §4.2). This
+/// distinguishes a client that takes data now and then from one that takes nothing.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The incoming data of a stream.

@@ -40,12 +40,11 @@ use crate::snapshot::listener::ConnectionLimits;
 /// The number of streams that a client may have open at once.
 const CONCURRENT_STREAMS: u32 = 128;
 
-/// The time for which an ending connection may be silent before it is cut: a client that has gone never confirms the
-/// GOAWAY.
+/// The time for which an ending connection may be silent before it is cut: a client that has gone never confirms the GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a client until it or the gateway ends the connection. Returns the reason for the end. The first stream has
-/// been awaited since `began`. Each stream refreshes `options`, but hyper keeps the header size that it was given.
+/// been awaited since `began`. Each stream refreshes `options`, but hyper keeps the limit on headers that it was given.
 pub(crate) async fn serve(
     stream: Stream,
     began: Instant,
@@ -297,8 +296,7 @@ impl StreamService {
     }
 }
 
-/// Takes the first frame of a streamed body, if it is there. If the body breaks with it, a response can still give the
-/// reason.
+/// Takes the first frame of a streamed body, if it is there. If the body breaks with it, a response can still give the reason.
 async fn first_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, Error>> {
     let Body::Boxed(body) = body else { return None };
     std::future::poll_fn(|cx| {

@@ -12,8 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::{Body, Streaming};
 use crate::http::error::Error;
 
-/// The memory budget for kept bodies. One count of bytes serves the whole process; each configuration has its own
-/// limit.
+/// The memory budget for kept bodies. One count of bytes serves the whole process; each configuration has its own limit.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptBodies {
     counts: Arc<Counts>,

@@ -28,8 +28,8 @@ pub(crate) struct Forwarding {
 }
 
 impl Forwarding {
-    /// Creates the values for a connection from `peer` whose requests use `scheme`. If the peer is trusted, so are its
-    /// statements about the hops before it.
+    /// Creates the values for a connection from `peer` whose requests use `scheme`. A trusted peer's own fields about
+    /// the hops before it are believed.
     #[must_use]
     pub(crate) fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
         // An address is always a valid value. If it ever is not, `unknown` is the word of RFC 7239 §6.2.
@@ -90,8 +90,7 @@ fn set_host(headers: &mut Fields, host: &str) {
     }
 }
 
-/// Returns the addresses so far and the peer's, in one line. Upstreams that read only the first line must find all of
-/// them there.
+/// Returns the addresses so far and the peer's, in one line. Upstreams that read only the first line must find all of them there.
 fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
     if !headers.contains_key(X_FORWARDED_FOR) {
         return peer.clone();

@@ -33,8 +33,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Fields that stay even if `Connection` names them. RFC 9110 §7.6.1 forbids naming a field that is meant for all
-/// recipients. A client that does so anyway wants to hide from the upstream what the gateway, or a proxy before it,
-/// relied on.
+/// recipients. A client that does so anyway wants to hide from the upstream what the gateway, or a proxy before it, relied on.
 const END_TO_END: [&str; 10] = [
     "authorization",
     "cache-control",
@@ -109,7 +108,7 @@ pub(crate) fn hop_by_hop(headers: &Fields) -> Fields {
     copied.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Replaces the present fields of this kind with `copies`.
+/// Replaces the present fields that are for one connection only with `copies`.
 pub(crate) fn replace_hop_by_hop(headers: &mut Fields, copies: Fields) {
     headers.retain(|name, _| !is_hop_by_hop(name.as_str()));
     headers.extend(copies);
@@ -130,8 +129,7 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     END_TO_END.contains(&name.as_str()) || name.as_str().starts_with(END_TO_END_PREFIX)
 }
 
-/// Returns true if a member of `TE` offers trailers. By the grammar `trailers` has no weight, but a weight of zero is
-/// respected.
+/// Returns true if a member of `TE` offers trailers. By the grammar `trailers` has no weight, but a weight of zero is respected.
 fn is_trailers(member: &str) -> bool {
     let (coding, weight) = member.split_once(';').unwrap_or((member, ""));
     let refuses = weight.split_once('=').is_some_and(|(_, weight)| {

@@ -54,8 +54,7 @@ pub(crate) struct RequestHost<'a> {
 /// Determines the host of a request from its target and its fields.
 ///
 /// The target's authority takes precedence over Host (RFC 9112 §3.2.2), but Host is checked all the same. HTTP/1.1 has
-/// exactly one Host (§3.2). HTTP/1.0 may have none; the host is empty then. HTTP/2 has `:authority`, Host, or both if
-/// they agree.
+/// exactly one Host (§3.2). HTTP/1.0 may have none; the host is empty then. HTTP/2 has `:authority`, Host, or both if they agree.
 ///
 /// A host is an IPv6 address in brackets, or at most 255 letters, digits, `-`, `_` and single dots between them, with
 /// at most one dot at the end. These are the names that DNS can have, and fewer than RFC 3986 §3.2.2 allows. User names
@@ -91,8 +90,7 @@ pub(crate) fn is_authority(text: &str) -> bool {
     parse(text).is_ok()
 }
 
-/// Parses a host with or without a port, as a Host field has it. Returns `None` for anything else, including an empty
-/// text.
+/// Parses a host with or without a port, as a Host field has it. Returns `None` for anything else, including an empty text.
 pub(crate) fn parse_authority(text: &str) -> Option<RequestHost<'_>> {
     parse(text).ok()
 }
@@ -137,8 +135,7 @@ pub(crate) fn is_ipv6_literal(host: &str) -> bool {
     inside.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Returns true if `host` consists of labels with single dots between them and at most one at the end. IPv4 addresses
-/// match, too.
+/// Returns true if `host` consists of labels with single dots between them and at most one at the end. IPv4 addresses match, too.
 pub(crate) fn is_host_name(host: &str) -> bool {
     let mut before = b'.';
     for byte in host.bytes() {

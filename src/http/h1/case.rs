@@ -118,8 +118,7 @@ mod tests {
         type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str]);
         let cases: [Case<'_>; 9] = [
             (&["host", "x-id"], &["hOST:a", "X-ID: 1"], &["hOST", "X-ID"]),
-            // Each line of a repeated name has its own case, even if lines between them were removed or the gateway
-            // adds one.
+            // Each line of a repeated name has its own case, even if lines between them were removed or the gateway adds one.
             (&["x-a", "x-a", "x-b"], &["X-a:1", "Gone: 1", "x-A: 2", "X-B:"], &["X-a", "x-A", "X-B"]),
             (&["x-a", "x-a", "x-a"], &["x-A: 1", "X-A: 2"], &["x-A", "X-A", "x-A"]),
             // Host comes first, wherever it stood.

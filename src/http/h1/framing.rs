@@ -17,8 +17,7 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// The fields of a head that determine the end of its message and of its connection, collected while its lines are
-/// read.
+/// The fields of a head that determine the end of its message and of its connection, collected while its lines are read.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct FramingFields {
     length: Option<u64>,
@@ -59,7 +58,8 @@ impl FramingFields {
         !self.close && (version >= Version::HTTP_11 || self.keep_alive)
     }
 
-    /// Returns true if nothing in the head shows that the connection stays open: neither a length nor `keep-alive`.
+    /// Returns true if nothing in the head shows that the connection stays open: neither a length, nor chunks, nor
+    /// `keep-alive`.
     pub(crate) fn is_silent(self) -> bool {
         self.length.is_none() && !self.chunked && !self.keep_alive
     }

@@ -30,8 +30,7 @@ pub(crate) struct HeadLimits {
     pub(crate) case: HeaderCase,
 }
 
-/// A request head as it was read. Content-Length and Transfer-Encoding are not among its fields; `framing` has their
-/// meaning.
+/// A request head as it was read. Content-Length and Transfer-Encoding are not among its fields; `framing` has their meaning.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
@@ -60,8 +59,7 @@ pub(crate) struct ResponseHead {
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     bytes: Bytes,
-    /// The position that the search for the end of the head has reached. A client that drips bytes thus costs each byte
-    /// once.
+    /// The position that the search for the end of the head has reached. A client that drips bytes thus costs each byte once.
     searched: usize,
 }
 

@@ -154,8 +154,7 @@ impl Output {
                 field(head, name, value);
             }
         }
-        // Framing signals the presence of a body (RFC 9112 §6). Methods that expect one signal its absence by a length
-        // of 0.
+        // Framing signals the presence of a body (RFC 9112 §6). Methods that expect one signal its absence by a length of 0.
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         if framing == Framing::None && expects_body {
             framing_field(head, Framing::Length(0));

@@ -25,8 +25,7 @@ pub(crate) enum PathError {
     /// An encoded control character. NUL is one, and it ends the path in programs that keep it in a C string.
     #[error("the path has an encoded control character")]
     ControlCharacter,
-    /// An octet that must be escaped in a path: a control character, a space, `#`, `?`, or anything but ASCII (RFC 3986
-    /// §3.3).
+    /// An octet that must be escaped in a path: a control character, a space, `#`, `?`, or anything but ASCII (RFC 3986 §3.3).
     #[error("the path has a character that must be percent-encoded")]
     RawCharacter,
     /// A segment such as `..;` or `.;x`, which is a dot segment to servers that cut off parameters before they resolve
@@ -162,8 +161,7 @@ fn decode_unreserved(path: &str, slashes: EncodedSlash, braces: Braces) -> Resul
     Ok(decoded)
 }
 
-/// Returns true for a visible character that no path of a URI has (RFC 3986 §3.3). A normalised path has its escape
-/// instead.
+/// Returns true for a visible character that no path of a URI has (RFC 3986 §3.3). A normalised path has its escape instead.
 pub(crate) const fn is_foreign_to_paths(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}')
 }

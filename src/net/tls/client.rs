@@ -73,8 +73,7 @@ fn own_sessions() -> Resumption {
 }
 
 /// Returns the name that a server's certificate is checked against and, unless it is an IP address, that is sent as SNI
-/// (RFC 6066 §3). It is `sni` if configured, else the endpoint's `host`, which may be an IPv6 address with or without
-/// brackets.
+/// (RFC 6066 §3). It is `sni` if configured, else the endpoint's `host`, which may be an IPv6 address with or without brackets.
 ///
 /// # Errors
 /// [`TlsError::InvalidName`] if it is neither a DNS name nor an IP address.

@@ -86,8 +86,7 @@ pub(crate) fn server_config(
             config.ticketer = Arc::clone(&previous.ticketer);
             config.session_storage = Arc::clone(&previous.session_storage);
         }
-        // Each listener has its own: a session from a listener without `client_auth` must mean nothing to a listener
-        // with it.
+        // Each listener has its own: a session from a listener without `client_auth` must mean nothing to a listener with it.
         None => {
             config.ticketer = Ticketer::new()?;
             config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
@@ -135,8 +134,7 @@ fn revocation_lists(
                 return Err(invalid(webpki::Error::UnsupportedCrlVersion));
             }
             webpki::OwnedCertRevocationList::from_der(&list).map_err(invalid)?;
-            // Only the first list of an issuer would be checked, and a certificate that another one revokes would be
-            // accepted.
+            // Only the first list of an issuer would be checked, and a certificate that another one revokes would be accepted.
             if !issuers.insert(der::issuer_of_list(&list).map(<[u8]>::to_vec)) {
                 let reason = "there is another list of the same issuer; keep the newest one alone".to_owned();
                 return Err(TlsError::InvalidRevocationList { path: path.clone(), line, reason });

@@ -33,8 +33,7 @@ struct Server {
     key_exchange: Option<NamedGroup>,
     /// The TLS 1.2 session, which serves any number of connections.
     tls12: Option<Tls12ClientSessionValue>,
-    /// The tickets, oldest first. The newest is taken first, so that tickets that the server no longer accepts sink and
-    /// drop out.
+    /// The tickets, oldest first. The newest is taken first, so that tickets that the server no longer accepts sink and drop out.
     tickets: VecDeque<Tls13ClientSessionValue>,
 }
 

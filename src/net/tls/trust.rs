@@ -39,8 +39,7 @@ pub(super) fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'st
 /// have a name that a server can have. It must be called after [`check_encoding`].
 pub(super) fn check_for_server(certificate: &CertificateDer<'_>) -> Result<(), String> {
     let parts = parts(certificate)?;
-    // Without a name to check, nothing else of the certificate is read. It may be of any version and have any
-    // extension.
+    // Without a name to check, nothing else of the certificate is read. It may be of any version and have any extension.
     if !parts.has_subject_alt_name().map_err(malformed)? {
         return Ok(());
     }

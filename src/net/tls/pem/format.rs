@@ -10,8 +10,7 @@ const PKCS12: &[u8] = &[0x02, 0x01, 0x03];
 const PKCS7: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 const JAVA_KEY_STORE: &[u8] = &[0xfe, 0xed, 0xfe, 0xed];
 
-/// Returns the actual format of a file that is not PEM, and how to convert it. Returns `None` for a file that may be
-/// PEM.
+/// Returns the actual format of a file that is not PEM, and how to convert it. Returns `None` for a file that may be PEM.
 pub(super) fn not_pem(content: &[u8], path: &Path) -> Option<String> {
     let file = path.display();
     let starts = |prefix: &[u8]| content.starts_with(prefix);

@@ -1,5 +1,4 @@
-//! The kinds of PEM blocks, and the decision about each in a file that should hold certificates, a key or revocation
-//! lists.
+//! The kinds of PEM blocks, and the decision about each in a file that should hold certificates, a key or revocation lists.
 
 use std::fmt;
 
@@ -115,8 +114,7 @@ impl Label {
         if self.is_certificate() { CERTIFICATES[0] } else { &self.0 }
     }
 
-    /// Decides about a block with this label. `is_encrypted` comes from its header, and `body` has its contents in
-    /// base64.
+    /// Decides about a block with this label. `is_encrypted` comes from its header, and `body` has its contents in base64.
     pub(super) fn verdict(&self, wanted: Wanted, is_encrypted: bool, body: &[u8]) -> Verdict {
         let is_plain_key = KEYS.contains(&&*self.0) && !is_encrypted;
         match wanted {

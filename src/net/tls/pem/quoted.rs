@@ -4,8 +4,7 @@ use std::fmt;
 
 /// The length of the longest text that is quoted whole, in characters. It exceeds every label in use.
 const WHOLE_MAX: usize = 32;
-/// The number of characters that are quoted of a longer text. A line that lost its breaks may have a part of a key in
-/// it.
+/// The number of characters that are quoted of a longer text. A line that lost its breaks may have a part of a key in it.
 const CUT_TO: usize = 12;
 
 /// A text from a file, escaped, and cut if it is long.

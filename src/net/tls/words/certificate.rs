@@ -112,8 +112,7 @@ fn unknown_issuer(peer: Peer<'_>) -> String {
 /// Describes the names that a certificate is for. `presented` are webpki's names, each with its kind around it.
 fn wrong_name(expected: &str, presented: &[String], or: &str) -> String {
     const NAMES_SHOWN_MAX: usize = 10;
-    /// The length of the longest DNS name (RFC 1035 §2.3.4). A certificate may have anything of up to 64 KiB in its
-    /// place.
+    /// The length of the longest DNS name (RFC 1035 §2.3.4). A certificate may have anything of up to 64 KiB in its place.
     const NAME_CHARACTERS_MAX: usize = 253;
     let names = presented.iter().filter_map(|name| {
         let name =

@@ -33,8 +33,7 @@ impl Peer<'_> {
         }
     }
 
-    /// Returns the file of the authorities that the peer's certificate is verified against, if the configuration names
-    /// one.
+    /// Returns the file of the authorities that the peer's certificate is verified against, if the configuration names one.
     fn authorities(&self) -> Option<&Path> {
         match self {
             Self::Server(settings) => settings.ca.as_deref(),

@@ -65,7 +65,7 @@ fn repeat(mut round: impl FnMut(Counting) -> anyhow::Result<()>) -> anyhow::Resu
 }
 
 fn find_route(routes: usize, wanted: usize) -> anyhow::Result<()> {
-    let routes = Routes::new(routes, wanted).context("the routes are in each other's way")?;
+    let routes = Routes::new(routes, wanted).context("the routes conflict")?;
     let line = routes.line();
     repeat(|counting| {
         let found = counting.count(|| routes.find(black_box(&line)));
@@ -112,7 +112,7 @@ fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
     repeat(|counting| {
         let message = filtered.message(Head::new(&REQUEST_FIELDS), Head::new(&RESPONSE_FIELDS), body.clone());
         let passed = counting.count(|| filtered.pass(message));
-        ensure!(passed == body.len() as u64, "the filter has let another body pass");
+        ensure!(passed == body.len() as u64, "the filter has passed a different body");
         Ok(())
     })
 }

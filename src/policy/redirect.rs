@@ -40,7 +40,7 @@ pub(crate) enum RedirectError {
     Status(u16),
     /// The target is not a URL or an absolute path.
     #[error(
-        "`{0}` is no place to redirect to: write an http:// or https:// URL, or a path that begins with one `/`"
+        "`{0}` is not a redirect target: write an http:// or https:// URL, or a path that begins with one `/`"
     )]
     Target(String),
     /// The host contains a parameter, so the sender of a request could choose where the client is sent.

@@ -22,10 +22,10 @@ pub(crate) struct Respond {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RespondError {
     /// The status is not that of a final response.
-    #[error("{0} is not a status to answer with: write one from 200 to 599")]
+    #[error("{0} is not a status to respond with: write one from 200 to 599")]
     Status(u16),
     /// There is a body, but the status has none (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
-    #[error("an answer with status {0} has no body: leave `body` out, or write another status")]
+    #[error("a response with status {0} has no body: leave `body` out, or write another status")]
     Body(u16),
     /// A header field is not valid.
     #[error(transparent)]

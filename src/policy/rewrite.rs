@@ -13,8 +13,8 @@ use crate::router::Parameters;
 /// a segment of a normalised path.
 const WORST_VALUES: [&str; 2] = [";", "%2F"];
 
-/// The path that a route makes of another one. The query is sent upstream as it arrived. The path has encoded slashes
-/// only if the route keeps them in requests.
+/// A rule that turns the path of a request into the one that is sent upstream. The query is sent as it arrived. The path
+/// has encoded slashes only if the route keeps them in requests.
 ///
 /// Every result is normalised as the request's path was, so no rewrite brings back what the router rejects.
 #[derive(Debug, Clone, PartialEq, Eq)]

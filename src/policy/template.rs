@@ -9,7 +9,9 @@ pub(crate) enum TemplateError {
     #[error("the route's match has no parameter `{{{0}}}`: it has to be in its `template:`")]
     UnknownParameter(String),
     /// A brace does not enclose a name.
-    #[error("`{0}` has a brace around no parameter's name: write %7B and %7D for the characters themselves")]
+    #[error(
+        "`{0}` has a brace that does not enclose a parameter's name: write %7B and %7D for the characters themselves"
+    )]
     Brace(String),
 }
 

@@ -173,8 +173,7 @@ impl Client {
         self.peer
     }
 
-    /// Returns what its filters can know about a request before they run. It does not change while the request is
-    /// served.
+    /// Returns the facts about a request that its filters can read. They do not change while it is served.
     pub(crate) fn request_info(
         &self,
         version: Version,

@@ -170,7 +170,7 @@ impl Filtered<'_, '_, '_> {
         Ok(answer)
     }
 
-    /// Returns true if a route has exactly the filters that the request goes through.
+    /// Returns true if a route has no filters but those that the request goes through.
     fn has_same_filters(&self, route: &Route) -> bool {
         route.filters.as_ref().is_none_or(|filters| filters.is_within(self.chain))
     }

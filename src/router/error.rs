@@ -43,7 +43,7 @@ pub(crate) enum MatchError {
     )]
     TemplateSegment(String),
     /// Two parameters of one template have the same name.
-    #[error("the parameter `{{{0}}}` is there twice: give each its own name")]
+    #[error("the parameter `{{{0}}}` appears twice: give each its own name")]
     RepeatedParameter(String),
     /// A template has no parameters.
     #[error("`{0}` has no parameter such as {{id}}: write `path:` for a path that is matched whole")]

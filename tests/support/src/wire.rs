@@ -89,7 +89,7 @@ impl Wire {
         self.transport.tcp()
     }
 
-    /// Returns the plain socket. Bytes that were read but not consumed are lost.
+    /// Returns the plain socket. Panics with TLS, or if there are bytes that were read but not consumed.
     pub(crate) fn into_tcp(self) -> TcpStream {
         match self.transport {
             Transport::Plain(tcp) if self.unread.is_empty() => tcp,

@@ -83,7 +83,7 @@ impl Session {
         }
         self.exchange.check_not_ended()?;
         if !chain.sees_requests() {
-            // Requests bypass all filters of this chain.
+            // Requests bypass these filters, and count as having reached all of them.
             self.reached.set(chain.filters.len());
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Session {
     /// Fails if a filter that fails closed has failed, or if a filter has ended the exchange: see
     /// [`Session::local_response`].
     pub(crate) async fn request(&self, body: Body, timer: &Timer) -> Result<(RequestHead, Body), Error> {
-        // This comes first: otherwise a client could remove fields that a filter adds.
+        // This comes first: otherwise a client could use `Connection` to remove a field that a filter sets about it.
         forward::remove_named(&mut self.exchange.request.borrow_mut().headers);
         // These fields belong to the client's connection and are removed before the request is sent on. No filter can
         // ask an upstream for an upgrade.
@@ -137,7 +137,7 @@ impl Session {
     /// sender included. Returns `None` if no filter has a response.
     ///
     /// A local response that a filter sends while another response passes replaces that response directly. Its sender
-    /// has already seen a response, and two filters could replace each other's responses forever.
+    /// has already seen the response, and two filters could replace each other's responses forever.
     ///
     /// # Errors
     /// Fails as [`Session::response`] does.

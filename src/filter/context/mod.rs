@@ -77,7 +77,7 @@ impl FilterContext {
     /// Creates a filter's part in an exchange. A filter that cannot be started and fails open takes no part.
     ///
     /// # Errors
-    /// Fails if a filter that fails closed cannot be started.
+    /// Fails if a filter that fails closed cannot be started, or if the limit of instances is reached.
     pub(super) fn begin(filter: &Arc<dyn Filter>, exchange: &Rc<Exchange>) -> Result<Rc<Self>, Error> {
         let member = Rc::new(Self {
             exchange: exchange.clone(),

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long the gateway may take to send its configuration.
+/// The time that the gateway may take to send its configuration.
 const CONFIG_LIMIT: Duration = Duration::from_secs(10);
 
 /// The largest response that is read.

@@ -1,4 +1,4 @@
-//! The words that CONTRIBUTING.md, "Language", keeps out of comments and test names.
+//! The words that CONTRIBUTING.md, "Code", keeps out of comments and test names.
 
 use std::fs;
 use std::path::Path;

@@ -45,7 +45,7 @@ pub(crate) enum Phase {
 /// A command from the control plane to a worker. A worker executes commands in order.
 pub(crate) enum Command {
     /// Accepts connections on a socket.
-    UnregisteredSocket(UnregisteredSocket),
+    Listen(UnregisteredSocket),
     /// Stops accepting on a listener's socket. Its connections close after their current request.
     End(ListenerId),
     /// Starts missing instances of these plugins, and notifies the sender when that is done.
@@ -152,7 +152,7 @@ impl WorkerListeners {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::UnregisteredSocket(listen) => self.listen(listen),
+            Command::Listen(listen) => self.listen(listen),
             Command::End(id) => {
                 self.drains.iter().filter(|(of, _)| *of == id).for_each(|(_, drain)| drain.start());
             }

@@ -125,7 +125,7 @@ impl Workers {
         let until = Instant::now() + COMMAND_PATIENCE;
         for (worker, listen) in self.workers.iter().zip(listen) {
             for listen in listen {
-                worker.send(Command::UnregisteredSocket(listen), until).await;
+                worker.send(Command::Listen(listen), until).await;
             }
         }
         for worker in &self.workers {

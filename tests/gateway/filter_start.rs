@@ -71,7 +71,7 @@ async fn a_module_without_a_required_export_is_refused_with_its_name() {
     for (text, reason) in [
         (format!("(module {memory} {malloc})"), "it exports none of proxy_abi_version_0_2_1"),
         (format!("(module {version} {malloc})"), "it exports no memory under the name `memory`"),
-        (format!("(module {version} {memory})"), "it has no allocator"),
+        (format!("(module {version} {memory})"), "it exports no allocator"),
         (
             format!(r#"(module {version} {memory} (func (export "malloc")))"#),
             "its export `malloc` does not have the signature that proxy-wasm defines",

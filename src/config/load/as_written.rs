@@ -78,7 +78,7 @@ impl<'n> Substituted<'n> {
     /// - in backticks, if the message quotes a value or a part of it, or a value stands apart in a longer quote;
     /// - in other quotes, if they contain a value and nothing else;
     /// - anywhere, if the value has [`UNQUOTED_MIN`] bytes, or stands apart and has [`UNQUOTED_DIGITS_MIN`] bytes and a
-    /// digit.
+    ///   digit.
     ///
     /// The name of a key stays, even if it is a value too. So does a part of a value that the file has next to the
     /// variable.

@@ -10,8 +10,7 @@ use crate::http::h1::decoder::Decoder;
 use crate::http::h1::framing::Framing;
 use crate::http::h1::head::{HeadLimits, Input};
 
-const LIMITS: HeadLimits =
-    HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024, case: HeaderCase::Preserve };
+const LIMITS: HeadLimits = HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024 };
 
 /// The messages that were read from some bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub(crate) struct Message {
 /// Reads consecutive requests.
 pub(crate) fn requests<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reading {
     read(pieces, |input| {
-        let head = input.request_head(&LIMITS)?;
+        let head = input.request_head(&LIMITS, HeaderCase::Preserve)?;
         Ok(head.map(|head| (format!("{head:?}"), head.framing)))
     })
 }

@@ -135,7 +135,7 @@ impl Planned {
             },
             // The letter case is a setting of upstreams: it alone does not change the listener.
             listener_settings: kept
-                .filter(|kept| kept.options.limits.case == case)
+                .filter(|kept| kept.options.case == case)
                 .unwrap_or_else(|| Arc::new(built)),
             listener: running.map(|running| running.listener.clone()),
         })

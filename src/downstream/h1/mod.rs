@@ -153,7 +153,7 @@ impl ServerConnection<'_> {
                 if !std::mem::replace(&mut self.head_has_begun, true) {
                     client.refresh(&mut self.options);
                 }
-                if let Some(head) = inner.input.request_head(&self.options.limits)? {
+                if let Some(head) = inner.input.request_head(&self.options.limits, self.options.case)? {
                     self.request_began = None;
                     self.head_has_begun = false;
                     return Poll::Ready(Ok(Some(head)));

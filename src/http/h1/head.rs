@@ -26,8 +26,6 @@ pub(crate) struct HeadLimits {
     pub(crate) header_bytes: usize,
     /// The largest size of a request target in bytes.
     pub(crate) target_bytes: usize,
-    /// With `preserve`, the fields of a request remember the head that they were read from.
-    pub(crate) case: HeaderCase,
 }
 
 /// A request head as it was read. Content-Length and Transfer-Encoding are not among its fields; `framing` has their meaning.
@@ -88,7 +86,11 @@ impl Input {
     ///
     /// # Errors
     /// The head is malformed, ambiguous or over a limit. Nothing after it can be trusted then.
-    pub(crate) fn request_head(&mut self, limits: &HeadLimits) -> Result<Option<RequestHead>, Error> {
+    pub(crate) fn request_head(
+        &mut self,
+        limits: &HeadLimits,
+        case: HeaderCase,
+    ) -> Result<Option<RequestHead>, Error> {
         // RFC 9112 §2.2: an empty line before the request line is ignored.
         while self.bytes.starts_with(b"\r\n") {
             drop(self.bytes.split_to(2));
@@ -111,7 +113,7 @@ impl Input {
         }
         let received = self.consume(length);
         // The route decides later whether the letter case is needed.
-        if limits.case == HeaderCase::Preserve {
+        if case == HeaderCase::Preserve {
             head.headers.remember(received);
         }
         Ok(Some(head))
@@ -325,13 +327,12 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
-    const LIMITS: HeadLimits =
-        HeadLimits { headers: 10, header_bytes: 1024, target_bytes: 100, case: HeaderCase::Preserve };
+    const LIMITS: HeadLimits = HeadLimits { headers: 10, header_bytes: 1024, target_bytes: 100 };
 
     fn request(text: &str) -> Result<Option<RequestHead>, Error> {
         let mut input = Input::default();
         input.push(Bytes::copy_from_slice(text.as_bytes()));
-        input.request_head(&LIMITS)
+        input.request_head(&LIMITS, HeaderCase::Preserve)
     }
 
     #[test]
@@ -339,7 +340,7 @@ mod tests {
         let text = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nX-A: 1\r\nx-a: 2\r\n\r\nabc";
         let mut input = Input::default();
         input.push(Bytes::from_static(text.as_bytes()));
-        let head = input.request_head(&LIMITS).unwrap().unwrap();
+        let head = input.request_head(&LIMITS, HeaderCase::Preserve).unwrap().unwrap();
         assert_eq!((head.method, head.target.to_string().as_str()), (Method::POST, "/a?b=c"));
         assert_eq!((head.framing, head.persists), (Framing::Length(3), true));
         assert_eq!(head.headers.get_all("x-a").count(), 2);
@@ -355,7 +356,7 @@ mod tests {
         for byte in text.bytes() {
             assert!(found.is_none());
             input.push(Bytes::copy_from_slice(&[byte]));
-            found = input.request_head(&LIMITS).unwrap();
+            found = input.request_head(&LIMITS, HeaderCase::Preserve).unwrap();
         }
         assert_eq!(found.unwrap().method, Method::GET);
     }

@@ -66,6 +66,8 @@ pub(crate) struct ListenerSettings {
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     pub(crate) limits: HeadLimits,
+    /// The letter case of field names in requests: with `preserve`, their fields remember the head that they were read from.
+    pub(crate) case: HeaderCase,
     /// True if fields with other characters than letters, digits and dashes in their names are dropped
     /// (`headers.underscores`).
     pub(crate) drops_unusual_fields: bool,
@@ -122,8 +124,8 @@ impl ListenerSettings {
                     headers: length(limits.headers),
                     header_bytes: limits.header_bytes.length(),
                     target_bytes: limits.target_bytes.length(),
-                    case,
                 },
+                case,
                 request_header: timeouts.request_header.duration(),
                 request_body: timeouts.request_body.duration(),
                 response_write: timeouts.response_write.duration(),

@@ -22,8 +22,7 @@ use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
 
 /// The limits on a response's head. They permit more than most servers send, and bound what one response can cost.
-const RESPONSE_LIMITS: HeadLimits =
-    HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0, case: HeaderCase::Lower };
+const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };
 
 /// The most interim responses before the final one.
 const INTERIM_RESPONSES: u32 = 64;

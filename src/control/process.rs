@@ -22,7 +22,7 @@ use crate::control::workers::Workers;
 use crate::observe::access_log::{AccessLog, Reopened};
 use crate::router::RequestLine;
 use crate::upstream::{PoolCommands, worker_channel};
-use crate::worker::MAILBOX_LETTERS;
+use crate::worker::POOL_COMMANDS_MAX;
 
 /// The time that the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared
     let mut channels = Vec::new();
     let open = |workers| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| worker_channel(MAILBOX_LETTERS)).unzip();
+            (0..workers).map(|_| worker_channel(POOL_COMMANDS_MAX)).unzip();
         channels = receivers;
         senders.into()
     };

@@ -110,7 +110,8 @@ impl Acceptor {
     /// for the connections to come, and so does the connection that has just arrived.
     fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
         // The lookup is by id, because another listener of the same name may have TLS.
-        let Some(present) = self.current.load().entrance_of(self.listener_settings.id).cloned() else {
+        let Some(present) = self.current.load().listener_settings_of(self.listener_settings.id).cloned()
+        else {
             return;
         };
         if present.tcp_keepalive != self.keepalive {
@@ -125,7 +126,7 @@ impl Acceptor {
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
         // The lookup is by id, because another listener of the same name may have TLS.
-        let present = self.current.load().entrance_of(self.listener_settings.id).cloned();
+        let present = self.current.load().listener_settings_of(self.listener_settings.id).cloned();
         self.listener_settings = present.unwrap_or_else(|| self.listener_settings.clone());
         let accepted_connection = AcceptedConnection::new(
             self.listener.clone(),

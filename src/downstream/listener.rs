@@ -13,7 +13,7 @@ use crate::downstream::per_client::PerClient;
 use crate::downstream::permits::Permits;
 use crate::net::keepalive::set_keepalive;
 use crate::observe::metrics::ListenerStats;
-use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
 
 /// A running listener, shared by the workers. Its limits apply to the whole process. It stays the same when its
@@ -27,7 +27,7 @@ pub(crate) struct Listener {
     pub(crate) stats: Arc<ListenerStats>,
     pub(crate) connections: Permits,
     pub(crate) per_client: PerClient,
-    warned: OccasionalByReason,
+    warned: RateLimitedWarnings,
     /// A reference that each open socket shares.
     listening: Arc<()>,
 }
@@ -45,7 +45,7 @@ impl Listener {
             stats: listener_settings.stats.clone(),
             connections: Permits::new(listener_settings.connections.map(Into::into)),
             per_client: PerClient::default(),
-            warned: OccasionalByReason::every(Duration::from_secs(10)),
+            warned: RateLimitedWarnings::every(Duration::from_secs(10)),
             listening: Arc::new(()),
         }
     }

@@ -10,7 +10,7 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// A limit of one warning per interval, with a count of those that are suppressed. Put one where the event belongs: in
 /// the endpoint, in the pool, or in a `static` beside a log line.
 ///
-/// ```ignore
+/// ```text
 /// static REFUSED: RateLimitedWarning = RateLimitedWarning::every(Duration::from_secs(10));
 ///
 /// if let Some(suppressed) = REFUSED.passes() {
@@ -56,12 +56,12 @@ impl RateLimitedWarning {
 
 /// A [`RateLimitedWarning`] per reason: a frequent reason does not suppress the first warning of another.
 #[derive(Debug)]
-pub(crate) struct OccasionalByReason {
+pub(crate) struct RateLimitedWarnings {
     interval: Duration,
     reasons: Mutex<Vec<(&'static str, RateLimitedWarning)>>,
 }
 
-impl OccasionalByReason {
+impl RateLimitedWarnings {
     /// Creates a limit of one warning per `interval` and reason.
     #[must_use]
     pub(crate) const fn every(interval: Duration) -> Self {
@@ -74,12 +74,12 @@ impl OccasionalByReason {
     pub(crate) fn passes(&self, reason: &'static str) -> Option<u64> {
         // The list has as many entries as the program has reasons, and only failures get here.
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, occasional)) = reasons.iter().find(|(known, _)| *known == reason) {
-            return occasional.passes();
+        if let Some((_, warning)) = reasons.iter().find(|(known, _)| *known == reason) {
+            return warning.passes();
         }
-        let occasional = RateLimitedWarning::every(self.interval);
-        let passed = occasional.passes();
-        reasons.push((reason, occasional));
+        let warning = RateLimitedWarning::every(self.interval);
+        let passed = warning.passes();
+        reasons.push((reason, warning));
         passed
     }
 }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_frequent_reason_does_not_silence_another() {
-        let warnings = OccasionalByReason::every(10 * SECOND);
+        let warnings = RateLimitedWarnings::every(10 * SECOND);
         assert_eq!(warnings.passes("limits.body"), Some(0));
         assert_eq!(warnings.passes("limits.body"), None);
         assert_eq!(warnings.passes("pool.max_pending"), Some(0));

@@ -17,7 +17,7 @@ use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
-use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Parameters, Router};
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
@@ -64,7 +64,7 @@ pub(crate) struct Telemetry {
     /// Counters of requests that match no route.
     pub(crate) unrouted: Arc<RouteStats>,
     /// The rate limit of warnings about those requests.
-    pub(crate) warned: Arc<OccasionalByReason>,
+    pub(crate) warned: Arc<RateLimitedWarnings>,
 }
 
 /// An upstream and the routes that use it.
@@ -88,7 +88,7 @@ pub(crate) enum Owner {
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) stats: Arc<RouteStats>,
-    pub(crate) warned: Arc<OccasionalByReason>,
+    pub(crate) warned: Arc<RateLimitedWarnings>,
     pub(crate) action: Action,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
@@ -154,12 +154,12 @@ impl Snapshot {
     /// name. A listener that moved to another address is a new one, and serves the routes of the old one. Returns
     /// `None` if the listener was removed.
     pub(crate) fn listener_settings(&self, last: &ListenerSettings) -> Option<&Arc<ListenerSettings>> {
-        self.entrance_of(last.id)
+        self.listener_settings_of(last.id)
             .or_else(|| self.listeners.iter().find(|listener_settings| listener_settings.name == last.name))
     }
 
     /// Returns the settings of the listener with this id, or `None` if it was removed.
-    pub(crate) fn entrance_of(&self, id: ListenerId) -> Option<&Arc<ListenerSettings>> {
+    pub(crate) fn listener_settings_of(&self, id: ListenerId) -> Option<&Arc<ListenerSettings>> {
         // There are few listeners, and a connection looks its settings up once per snapshot.
         self.listeners.iter().find(|listener_settings| listener_settings.id == id)
     }

@@ -34,7 +34,7 @@ use crate::proxy::client::{Client, CurrentSnapshot, RequestStart};
 use crate::snapshot::{Route, Snapshot};
 use crate::testing::measure_heads::Head;
 use crate::upstream::{Acquired, Endpoint, WaitBounds, Wanted, adopt, worker_channel};
-use crate::worker::MAILBOX_LETTERS;
+use crate::worker::POOL_COMMANDS_MAX;
 
 /// The capacity of a pipe. It is larger than any message here, so that no writer waits for room.
 const PIPE_BYTES: usize = 1 << 20;
@@ -190,7 +190,7 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     let files = Files::new();
     files.give(&file, config.as_bytes());
     // The only worker needs no commands, so its receiver is dropped.
-    let channels = |workers| (0..workers).map(|_| worker_channel(MAILBOX_LETTERS).0).collect();
+    let channels = |workers| (0..workers).map(|_| worker_channel(POOL_COMMANDS_MAX).0).collect();
     match Next::build(Purpose::Serve, &file, &files, channels, None) {
         Ok(next) => next.built.snapshot,
         Err(refused) => panic!("{}", refused.errors),

@@ -23,8 +23,8 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::listener::ListenerId;
 use crate::upstream::{Endpoint, PoolCommands, close_idle_connections, dial, keep_idle_connections};
 
-/// The capacity of a worker's mailbox, in messages.
-pub(crate) const MAILBOX_LETTERS: usize = 4096;
+/// The most pool commands that wait for a worker.
+pub(crate) const POOL_COMMANDS_MAX: usize = 4096;
 
 /// The interval at which a worker tops up its share of `pool.min_idle`.
 const WARM_EVERY: Duration = Duration::from_millis(500);

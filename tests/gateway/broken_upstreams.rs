@@ -21,7 +21,7 @@ const BROKEN: [(&str, &str); 6] = [
     ("transfer-encoding: chunked\r\n\r\nnonsense\r\n", ""),
 ];
 
-/// What the origin does once it has sent its broken response.
+/// The ways in which the origin ends after its broken response.
 const ENDS: [&str; 3] = ["/close", "/reset", "/stay"];
 
 /// Sends what the request's body says, and ends as its path says.
@@ -36,7 +36,7 @@ async fn break_off(mut connection: Connection) {
     }
 }
 
-/// What a client got: a status, `x-gateway-error`, the body's bytes, and whether the message ended well.
+/// The outcome for a client: a status, `x-gateway-error`, the body's bytes, and whether the message ended well.
 #[derive(Debug)]
 struct Outcome {
     status: u16,
@@ -125,7 +125,7 @@ fn reading() -> Vec<u8> {
 #[tokio::test]
 async fn a_response_that_breaks_with_its_head_is_a_502_or_is_cut() {
     let origin = Origin::script(break_off);
-    // Those that wait for more would stay for `timeouts.idle`.
+    // The other cases wait for more of the response, and would end only by `timeouts.idle`.
     let gateway = forwarding_to(&origin).await;
     breaks_in_one_of_two_ways(&gateway, &ENDS[..2], &BROKEN).await;
     breaks_in_one_of_two_ways(&gateway, &ENDS[2..], &BROKEN[4..]).await;

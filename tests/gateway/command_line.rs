@@ -127,7 +127,7 @@ async fn gateway_whose_standard_output_cannot_be_written_serves_and_warns_once()
     }
     let warning = logged.lines().last().unwrap();
     assert!(warning.contains(" WARN ") && warning.contains("No space left on device"), "{warning}");
-    // What was lost has the address.
+    // The lost line has the address.
     let address = warning.split("http://").nth(1).unwrap().split(' ').next().unwrap();
     assert_eq!(Client::connect(address.parse().unwrap()).await.get("/").await.text(), "hello");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();

@@ -73,7 +73,7 @@ impl Files {
     /// Returns the content of a file of at most `bytes_max` bytes. The limit applies unless the file was read before.
     ///
     /// # Errors
-    /// Those of [`Files::read`], with that limit.
+    /// Fails as [`Files::read`] does, with that limit.
     pub(crate) fn read_within(&self, path: &Path, bytes_max: u64) -> io::Result<Arc<[u8]>> {
         self.seen(path, bytes_max, |seen| match &seen.content {
             Ok(content) => Ok(Arc::clone(content)),

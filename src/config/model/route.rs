@@ -309,7 +309,7 @@ pub(crate) struct Respond {
     /// The body.
     pub(crate) body: String,
     /// The time from the end of the request's header until the response, at most 60s. It simulates a slow upstream.
-    /// What the client sends meanwhile is read and discarded; a client that leaves ends the wait. Default: none.
+    /// A request body that arrives meanwhile is read and discarded. A client that disconnects ends the wait. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = Duration::pattern_to_a_minute()))]
     pub(crate) delay: Option<Duration>,

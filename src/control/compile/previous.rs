@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashSet};
 
 use crate::config::{Config, Upstream, UpstreamChoice};
 use crate::observe::metrics::RouteStats;
-use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::snapshot::{Owner, Route, Snapshot};
 use crate::upstream::Targets;
 
@@ -42,12 +42,12 @@ impl<'a> Previous<'a> {
     }
 
     /// Returns the counters of the route of this name, and its rate limit of warnings.
-    pub(crate) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
+    pub(crate) fn route(&self, name: &str) -> Option<(Arc<RouteStats>, Arc<RateLimitedWarnings>)> {
         self.routes.get(name).map(|route| (route.stats.clone(), route.warned.clone()))
     }
 
     /// Returns the same for requests that match no route.
-    pub(crate) fn unrouted(&self) -> Option<(Arc<RouteStats>, Arc<OccasionalByReason>)> {
+    pub(crate) fn unrouted(&self) -> Option<(Arc<RouteStats>, Arc<RateLimitedWarnings>)> {
         self.snapshot.map(|snapshot| (snapshot.telemetry.unrouted.clone(), snapshot.telemetry.warned.clone()))
     }
 

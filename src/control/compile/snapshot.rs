@@ -19,7 +19,7 @@ use crate::filter::{Chain, Filter};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
 use crate::observe::metrics::RouteStats;
-use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
 use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
@@ -372,9 +372,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn new_stats(&self, name: &str) -> (Arc<RouteStats>, Arc<OccasionalByReason>) {
+    fn new_stats(&self, name: &str) -> (Arc<RouteStats>, Arc<RateLimitedWarnings>) {
         let stats = RouteStats::new(name, self.environment.channels.len());
-        (Arc::new(stats), Arc::new(OccasionalByReason::every(WARN_EVERY)))
+        (Arc::new(stats), Arc::new(RateLimitedWarnings::every(WARN_EVERY)))
     }
 }
 

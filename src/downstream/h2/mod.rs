@@ -253,8 +253,8 @@ impl StreamService {
         let reply = match self.check(&request) {
             Ok(()) => serve::serve(&self.client, request, Call { timer, interim: None }).await,
             Err(error) => {
-                let begun = self.client.begin();
-                serve::refuse(error, ExchangeLog::begin(&self.client, &begun, &request))
+                let start = self.client.begin();
+                serve::refuse(error, ExchangeLog::begin(&self.client, &start, &request))
             }
         };
         let Reply { mut response, mut log, unsent, .. } = reply;

@@ -21,7 +21,7 @@ use crate::filter::proxy_wasm::module::LinkedModule;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 use crate::filter::{Callbacks, Fault, Filter, FilterContext, Interests, Policy};
 use crate::observe::metrics::FilterStats;
-use crate::observe::rate_limited_warning::OccasionalByReason;
+use crate::observe::rate_limited_warning::RateLimitedWarnings;
 
 /// The interval at which the log reports that a plugin fails.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub(crate) struct Plugin {
     pub(super) stats: Arc<FilterStats>,
     pub(super) metrics: Arc<PluginMetrics>,
     pub(super) vm: Arc<SharedVm>,
-    pub(super) warned: OccasionalByReason,
+    pub(super) warned: RateLimitedWarnings,
     configuration: Bytes,
     policy: Policy,
     interests: Interests,
@@ -73,7 +73,7 @@ impl Plugin {
             stats: services.stats_of(&settings.name),
             metrics: services.metrics.of(&settings.name),
             vm: services.shared.vm(&settings.vm_id),
-            warned: OccasionalByReason::every(WARN_EVERY),
+            warned: RateLimitedWarnings::every(WARN_EVERY),
             configuration: settings.config.clone().into(),
             policy: policy(&settings),
             interests: interests(&settings, module.interests),

@@ -260,14 +260,14 @@ async fn an_idle_connection_ends_when_the_changed_limit_says() {
 }
 
 #[tokio::test]
-async fn a_review_is_not_lost_in_a_full_mailbox() {
+async fn a_change_of_limits_reaches_a_worker_whose_channel_is_full() {
     let mut bench = Bench::new(PoolSettings::default());
     let connections: [Connection; 2] = bench.connect_all().await;
     connections.into_iter().for_each(|connection| bench.pool.release(connection));
     let other = Pool::new("other".to_owned(), bench.limits.clone(), bench.pool.channels.clone());
     other.limits_changed();
     bench.pool.retire();
-    assert_eq!(bench.report().idle, 2, "the mailbox holds one letter");
+    assert_eq!(bench.report().idle, 2, "the channel holds one command");
     bench.run_commands().await;
     assert_eq!((bench.report().closed, bench.pool.is_drained()), (vec![("drained", 2)], true));
 }

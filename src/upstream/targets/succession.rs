@@ -1,4 +1,4 @@
-//! The handover from the targets before a reload to those after it: which endpoints survive, and which ones drain.
+//! The transition from the targets before a reload to those after it: which endpoints survive, and which ones drain.
 
 use std::sync::{Arc, Weak};
 

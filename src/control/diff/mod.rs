@@ -223,12 +223,29 @@ pub(crate) fn filters(before: &Config, after: &Config, contents: Contents<'_>) -
 /// Returns the keys that differ outside of listeners, routes, filters and upstreams.
 #[must_use]
 pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
+    // Without `..`, so that a new key cannot be forgotten. Listeners, routes, filters and upstreams have their own sections,
+    // `defaults` shows in routes, and `workers` cannot change.
+    let Config {
+        listeners: _,
+        trusted_proxies,
+        workers: _,
+        defaults: _,
+        upstreams: _,
+        filters: _,
+        wasm,
+        retry,
+        routes: _,
+        admin,
+        telemetry,
+        shutdown,
+    } = before;
     let differs = [
-        ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
-        ("wasm", before.wasm != after.wasm),
-        ("admin", before.admin != after.admin),
-        ("telemetry", before.telemetry != after.telemetry),
-        ("shutdown", before.shutdown != after.shutdown),
+        ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
+        ("wasm", *wasm != after.wasm),
+        ("retry", *retry != after.retry),
+        ("admin", *admin != after.admin),
+        ("telemetry", *telemetry != after.telemetry),
+        ("shutdown", *shutdown != after.shutdown),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }
@@ -269,6 +286,22 @@ mod tests {
         let load = crate::config::load::files::Files::new();
         files.iter().for_each(|(path, content)| load.give(Path::new(path), content.as_bytes()));
         load.fingerprint()
+    }
+
+    #[test]
+    fn diff_of_settings_names_each_key_that_has_no_section() {
+        let before = config("", "{ respond: {} }");
+        for (key, value) in [
+            ("trusted_proxies", "[10.0.0.0/8]"),
+            ("wasm", "{ cache: off }"),
+            ("retry", "{ keep_body_total: 1MiB }"),
+            ("admin", "{ address: 127.0.0.1:9901 }"),
+            ("telemetry", "{ access_log: off }"),
+            ("shutdown", "{ drain: 1s }"),
+        ] {
+            let after = config("", &format!("{{ respond: {{}} }}]\n{key}: {value}\n# ["));
+            assert_eq!(settings(&before, &after), [key]);
+        }
     }
 
     fn changed(section: &Section) -> Vec<String> {

@@ -23,6 +23,7 @@ pub(crate) struct Journal(RefCell<Notes>);
 struct Notes {
     entries: Vec<Entry>,
     lines: usize,
+    notes: usize,
     /// The running callback.
     running: Option<Running>,
     /// Properties that the plugin read but that do not exist.
@@ -178,7 +179,11 @@ impl Journal {
     }
 
     pub(crate) fn note(&self, text: impl Into<String>) {
-        self.0.borrow_mut().entries.push(Entry::Note(text.into()));
+        let mut notes = self.0.borrow_mut();
+        notes.notes += 1;
+        if notes.notes <= LINES_MAX {
+            notes.entries.push(Entry::Note(text.into()));
+        }
     }
 
     pub(crate) fn fault(&self, fault: Fault, what: impl Into<String>) {
@@ -227,5 +232,17 @@ impl Journal {
     /// Returns the size of the instance's linear memory after its last callback.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.0.borrow().memory_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journal_keeps_a_bounded_number_of_notes() {
+        let journal = Journal::default();
+        (0..2 * LINES_MAX).for_each(|_| journal.note("again"));
+        assert_eq!(journal.0.borrow().entries.len(), LINES_MAX);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{messages, output};
 use crate::config;
 use crate::control::admin::running_config;
+use crate::control::announce::reachable;
 use crate::control::diff::Changes;
 use crate::control::process::{Prepared, examine, examine_text};
 
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
 }
 
 fn differences(args: &CheckArgs, file: &Path, prepared: &Prepared) -> Result<Changes, String> {
-    let admin = || prepared.config().admin.as_on().map(|admin| format!("http://{}", admin.address));
+    let admin =
+        || prepared.config().admin.as_on().map(|admin| format!("http://{}", reachable(admin.address.into())));
     let against = args.against.clone().or_else(admin);
     let against = against
         .ok_or("name what to compare with: `--against FILE`, or `--against` the URL of an admin listener")?;

@@ -1,6 +1,5 @@
 //! `gateway health`: asks a running gateway whether it is ready.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde_json::json;
 use super::{messages, output};
 use crate::config;
 use crate::control::admin::ready;
+use crate::control::announce::reachable;
 
 /// Ask a running gateway whether it is ready for new requests
 #[derive(Clone, Debug, clap::Args)]
@@ -68,16 +68,6 @@ fn configured(file: &Path) -> Result<String, String> {
         ));
     }
     Ok(format!("http://{address}"))
-}
-
-/// Returns the address that reaches a listener: loopback if it listens on all addresses of the machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -94,8 +94,8 @@ impl Prepared {
     }
 
     /// Returns a sentence for each unused declaration, and for each redirect that leads to itself.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        self.next.built.warnings()
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.next.built.warnings
     }
 
     /// Returns the changes that a reload with another file would make if this were the active configuration.
@@ -190,8 +190,9 @@ async fn control(
     }
     drop(admin);
     // Requests from before a reload have written their lines to the log of that time.
+    let until = Instant::now() + LOG_PATIENCE;
     for log in access_logs(&status, &old) {
-        log.close(LOG_PATIENCE);
+        log.close(until.saturating_duration_since(Instant::now()));
     }
     tracing::info!("stopped");
     Ok(())
@@ -279,7 +280,7 @@ async fn start(
 ) -> Result<Option<(Process, Arc<AdminState>)>, StartError> {
     let Prepared { next: Next { built, plan }, channels, .. } = prepared;
     let sockets = Sockets::bind(plan, &built.loaded, channels.len(), None, None)?;
-    let Built { loaded, files, snapshot, commit_plan, access_log, .. } = built;
+    let Built { loaded, files, snapshot, commit_plan, access_log, warnings, .. } = built;
     let shared = Arc::new(ArcSwap::new(snapshot.clone()));
     commit_plan.complete(None, &snapshot);
     let count = channels.len();
@@ -296,8 +297,8 @@ async fn start(
     let (listeners, worker_commands) = sockets.listeners.commit();
     workers.obey(worker_commands).await?;
     announcements.iter().for_each(|line| announce(line));
-    let generation = Generation { loaded, files, listeners, snapshot, access_log };
-    for warning in generation.warnings() {
+    let generation = Generation { loaded, files, listeners, snapshot, access_log, warnings };
+    for warning in &generation.warnings {
         tracing::warn!("{warning}");
     }
     OpenFiles::of(&generation, count).tell_if_too_many(None);

@@ -55,7 +55,8 @@ impl Config {
 pub(crate) fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let filters = config.unused_filters().into_iter().map(|(settings, _)| ("filter", settings.name));
-    let upstreams = config.unrouted_upstreams().filter(|_| !config.has_filters());
+    let has_filters = config.has_filters();
+    let upstreams = config.unrouted_upstreams().filter(|_| !has_filters);
     let upstreams = upstreams.map(|(name, _)| ("upstream", name.clone()));
     let all: Vec<_> = filters.chain(upstreams).collect();
     let mut warnings: Vec<String> = all

@@ -159,21 +159,22 @@ impl FromStr for PathTemplate {
             pieces.push(Piece::Literal(rest.to_owned()));
         }
         let template = Self { text: text.to_owned(), pieces };
-        check_form(&template.with_parameters_filled())?;
+        // The checks of any path hold for the text around the parameters.
+        check_form(&with_parameters(text, "p"))?;
         check_dots(text)?;
         Ok(template)
     }
 }
 
-impl PathTemplate {
-    /// Returns the path with every parameter replaced by `p`, for the checks that apply to any path.
-    fn with_parameters_filled(&self) -> String {
-        let pieces = self.pieces.iter().map(|piece| match piece {
-            Piece::Literal(literal) => literal.as_str(),
-            Piece::Parameter(_) => "p",
-        });
-        pieces.collect()
+/// Returns a template, or a part of one, with `value` in place of each parameter.
+pub(crate) fn with_parameters(template: &str, value: &str) -> String {
+    let mut pieces = template.split('{');
+    let mut path = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let literal = piece.split_once('}').map_or(piece, |(_, literal)| literal);
+        path.extend([value, literal]);
     }
+    path
 }
 
 fn is_parameter_name(name: &str) -> bool {

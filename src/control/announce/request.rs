@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use super::word::Word;
+use crate::config::values::path::with_parameters;
 use crate::config::{HostPattern, Loaded, Method, PathMatch, Route, Segment, ValueMatch};
 use crate::http::fields::Fields;
 use crate::http::path::{EncodedSlash, normalise};
@@ -162,17 +163,6 @@ fn target(of: &dyn Fn(&[Segment], &str) -> Value, path: PathMatch<'_>, sample: &
                 .then(|| path.map(&|text| with_parameters(text, sample.value)))
         }
     }
-}
-
-/// Replaces the parameters of a part of a template.
-fn with_parameters(template: &str, value: &str) -> String {
-    let mut pieces = template.split('{');
-    let mut path = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let literal = piece.split_once('}').map_or(piece, |(_, literal)| literal);
-        path.extend([value, literal]);
-    }
-    path
 }
 
 fn encoded(text: &str, kept: &[u8]) -> String {

@@ -26,13 +26,8 @@ pub(crate) struct Generation {
     pub(crate) listeners: Listeners,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) access_log: Option<AccessLog>,
-}
-
-impl Generation {
-    /// Returns a sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        warnings(&self.loaded, &self.snapshot)
-    }
+    /// A sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The next generation: checked and built, and not in use yet. Dropping it leaves no trace.
@@ -53,18 +48,15 @@ pub(crate) struct Built {
     pub(crate) channels: WorkerChannels,
     /// The changes against the active generation.
     pub(crate) changes: Changes,
+    /// A sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Built {
-    /// Returns the same as [`Generation::warnings`] will.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        warnings(&self.loaded, &self.snapshot)
-    }
-
     /// Converts this into the active generation.
     pub(crate) fn into_generation(self, listeners: Listeners) -> Generation {
-        let Self { loaded, files, snapshot, access_log, .. } = self;
-        Generation { loaded, files, listeners, snapshot, access_log }
+        let Self { loaded, files, snapshot, access_log, warnings, .. } = self;
+        Generation { loaded, files, listeners, snapshot, access_log, warnings }
     }
 }
 
@@ -133,6 +125,7 @@ impl Next {
         let files = files.fingerprint();
         let changes =
             running.map(|running| changes_against(running, &loaded.config, &files, &plan, &commit_plan));
+        let warnings = warnings(&loaded, &snapshot);
         let built = Built {
             files,
             changes: changes.unwrap_or_default(),
@@ -141,6 +134,7 @@ impl Next {
             commit_plan,
             access_log,
             channels,
+            warnings,
         };
         Ok(Self { built, plan })
     }
@@ -153,7 +147,10 @@ fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// Collects errors, so that all of them are reported together.
-fn collect_errors<T>(result: Result<T, impl Into<ConfigErrors>>, errors: &mut Vec<ConfigError>) -> Option<T> {
+pub(crate) fn collect_errors<T>(
+    result: Result<T, impl Into<ConfigErrors>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<T> {
     result.map_err(|more| errors.extend(more.into().errors().iter().cloned())).ok()
 }
 

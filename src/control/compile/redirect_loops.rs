@@ -6,6 +6,7 @@
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
+use crate::config::values::path::with_parameters;
 use crate::config::{HostPattern, Loaded, Route, Scheme, ValueMatch};
 use crate::control::compile::snapshot::path_pattern;
 use crate::http::fields::Fields;
@@ -22,7 +23,7 @@ const BELOW: [&str; 2] = ["", "x"];
 
 /// Returns a sentence for each route whose redirect leads back to it, a bounded number of them.
 pub(crate) fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
-    let routes = loaded.config.routes.iter().enumerate();
+    let routes = loaded.config.routes.iter().enumerate().filter(|(_, route)| route.redirect.is_some());
     let mut warnings: Vec<String> = routes
         .filter_map(|(index, route)| {
             let listener = Redirecting { loaded, snapshot, route, name: route.name() }.find_loop()?;
@@ -110,7 +111,7 @@ impl Redirecting<'_> {
             PathPattern::Exact(path) => path,
             PathPattern::Prefix(path) if below.is_empty() => path,
             PathPattern::Prefix(path) => format!("{}/{below}", path.trim_end_matches('/')),
-            PathPattern::Template(template) => with_parameters(&template),
+            PathPattern::Template(template) => with_parameters(&template, "x"),
         };
         let query = matches.query.iter().map(|(name, value)| match value {
             ValueMatch::Present => format!("{name}=1"),
@@ -196,15 +197,4 @@ impl Redirecting<'_> {
         }
         at_port
     }
-}
-
-fn with_parameters(template: &str) -> String {
-    let segments = template.split('/').map(|segment| match segment.split_once('{') {
-        Some((literal, parameter)) => {
-            let after = parameter.split_once('}').map_or("", |(_, after)| after);
-            format!("{literal}x{after}")
-        }
-        None => segment.to_owned(),
-    });
-    segments.collect::<Vec<_>>().join("/")
 }

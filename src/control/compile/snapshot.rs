@@ -283,7 +283,7 @@ impl<'a> Builder<'a> {
                 HostSent::Literal(self.check(&[base, &path!["host"]].concat(), value)?)
             }
         };
-        let targets = self.targets(base, name, route, &settings.pool)?;
+        let targets = self.targets(base, name, route, settings)?;
         Some(UpstreamRoute {
             upstream: targets.upstream().clone(),
             rewrite,
@@ -313,7 +313,7 @@ impl<'a> Builder<'a> {
         base: &[Segment],
         route_name: &str,
         route: &'a config::Route,
-        pool: &PoolSettings,
+        settings: &config::RouteSettings,
     ) -> Option<Arc<Targets>> {
         let (upstream, owner) = (self.config().upstream_of(route)?, owner_of(route)?);
         if let Owner::Upstream(_) = owner
@@ -326,8 +326,8 @@ impl<'a> Builder<'a> {
             Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
             _ => [base, &path!["upstream"]].concat(),
         };
-        let connect = self.config().settings_of(route).timeouts.connect;
-        self.build_targets(&place, owner, upstream, pool, connect, vec![route_name.to_owned()])
+        let connect = settings.timeouts.connect;
+        self.build_targets(&place, owner, upstream, &settings.pool, connect, vec![route_name.to_owned()])
     }
 
     fn known(&mut self, owner: &Owner) -> Option<&mut NamedUpstream> {

@@ -350,7 +350,7 @@ impl Reloader {
     /// Activates the next generation.
     async fn commit(&mut self, ready: Ready, began: Instant, announce: &mut impl FnMut(&str)) {
         let Ready { built, sockets } = ready;
-        let Built { loaded, files, snapshot, commit_plan, access_log, changes, .. } = built;
+        let Built { loaded, files, snapshot, commit_plan, access_log, changes, warnings, .. } = built;
         let before = self.running.snapshot.swap(snapshot.clone());
         let leaving = commit_plan.complete(Some(&before), &snapshot);
         let shutdown = &loaded.config.shutdown;
@@ -361,9 +361,9 @@ impl Reloader {
         self.running.old.add(before, leaving);
         let summary = changes.to_string();
         let (listeners, worker_commands) = sockets.listeners.commit();
-        let generation = Generation { loaded, files, listeners, snapshot, access_log };
-        let known = self.running.status.generation().warnings();
-        for warning in generation.warnings().iter().filter(|warning| !known.contains(warning)) {
+        let generation = Generation { loaded, files, listeners, snapshot, access_log, warnings };
+        let known = self.running.status.generation();
+        for warning in generation.warnings.iter().filter(|warning| !known.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
         let workers = self.channels.len();

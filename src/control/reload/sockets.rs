@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::config::{Admin, ConfigErrors, Loaded, OrOff, Segment};
 use crate::control::admin;
 use crate::control::admin::AdminState;
-use crate::control::compile::generation::Generation;
+use crate::control::compile::generation::{Generation, collect_errors};
 use crate::control::compile::listeners::Plan;
 use crate::control::listeners::Bound;
 use crate::downstream::bind;
@@ -51,10 +51,8 @@ impl Sockets {
         }
         let is_kept = admin == Some(&loaded.config.admin);
         let plan = plan.beside(held.filter(|_| is_kept));
-        let admin = bind_admin(loaded, admin, &going, &plan.own());
-        let admin = admin.map_err(|more: ConfigErrors| errors.extend(more.errors().iter().cloned())).ok();
-        let listeners = plan.bind(loaded, workers, &going);
-        let listeners = listeners.map_err(|more| errors.extend(more.errors().iter().cloned())).ok();
+        let admin = collect_errors(bind_admin(loaded, admin, &going, &plan.own()), &mut errors);
+        let listeners = collect_errors(plan.bind(loaded, workers, &going), &mut errors);
         ConfigErrors::check(errors)?;
         match (listeners, admin) {
             (Some(listeners), Some(admin)) => Ok(Self { listeners, admin, going }),

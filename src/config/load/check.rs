@@ -164,7 +164,7 @@ impl<'a> Checker<'a> {
         self.entries(mine.into_iter(), schema);
         if !is_complete(schema) {
             let keys: Vec<&str> = schemas.iter().copied().flat_map(required).collect();
-            self.missing(format!("one of {} is missing", list(&keys, "or")), None);
+            self.missing(format!("one of {} is missing", list(&keys, "or")));
             return;
         }
         for entry in others {
@@ -225,15 +225,13 @@ impl<'a> Checker<'a> {
             self.presence.entry(address(schema)).or_insert_with(|| Rc::new(presence(schema))).clone();
         for key in &presence.required {
             if node.entry(key).is_none() {
-                self.missing(format!("the key `{key}` is missing"), None);
+                self.missing(format!("the key `{key}` is missing"));
             }
         }
         let one_of = &presence.one_of;
         let present: Vec<&str> = one_of.iter().copied().filter(|key| node.entry(key).is_some()).collect();
         match present.as_slice() {
-            [] if !one_of.is_empty() => {
-                self.missing(format!("one of {} is missing", list(one_of, "or")), None)
-            }
+            [] if !one_of.is_empty() => self.missing(format!("one of {} is missing", list(one_of, "or"))),
             [] | [_] => {}
             [first, others @ ..] => {
                 others.iter().for_each(|other| self.exclude(node, [first, other], None));
@@ -241,7 +239,7 @@ impl<'a> Checker<'a> {
         }
         let any_of = &presence.any_of;
         if !any_of.is_empty() && any_of.iter().all(|key| node.entry(key).is_none()) {
-            self.missing(format!("one of {} is missing", list(any_of, "or")), None);
+            self.missing(format!("one of {} is missing", list(any_of, "or")));
         }
         for exclusive in &presence.exclusive {
             if node.entry(exclusive.pair[0]).is_some() {
@@ -260,10 +258,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn missing(&mut self, message: String, help: Option<String>) {
+    fn missing(&mut self, message: String) {
         // The path leads to the missing key, so that the message names the mapping that lacks it.
         self.path.push(Segment::from(""));
-        self.push(None, message, help);
+        self.push(None, message, None);
         self.path.pop();
     }
 

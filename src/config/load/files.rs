@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The largest file that is read: far more than ten thousand routes need, and too small to fill the memory by accident.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The files of one load. Everything that is built from them sees the same content, even while they are being replaced.
 ///
@@ -184,9 +184,17 @@ fn gives_its_content_once(path: &Path) -> bool {
 }
 
 fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_all(File::open(path)?, bytes_max)
+}
+
+/// Reads a source to its end, which comes after at most `bytes_max` bytes.
+///
+/// # Errors
+/// The source cannot be read, or is larger.
+pub(super) fn read_all(source: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     // The length that the system reports is no guide: a file that grows or never ends, such as a device, has another.
-    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
+    source.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
     if u64::try_from(content.len()).is_ok_and(|length| length <= bytes_max) {
         return Ok(content);
     }

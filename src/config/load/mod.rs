@@ -21,14 +21,14 @@ pub(crate) mod yaml;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Admin, Config};
 use crate::config::load::check::check;
 use crate::config::load::error::{ConfigError, ConfigErrors};
-use crate::config::load::files::Files;
+use crate::config::load::files::{FILE_BYTES_MAX, Files, read_all};
 pub(crate) use crate::config::load::loaded::Loaded;
 use crate::config::load::salvage::{Salvaged, salvage};
 use crate::config::load::schema::rules;
@@ -60,9 +60,7 @@ pub(crate) fn load_admin(path: &Path) -> Result<Option<Admin>, ConfigErrors> {
     const KEY: &str = "admin";
     let name = display_name(path);
     let text = read(path, &name, &Files::new())?;
-    let text_file = Arc::new(TextFile::new(&name, text.strip_prefix('\u{feff}').unwrap_or(&text)));
-    let (root, mut errors) = yaml::parse(&text_file, &|name| std::env::var_os(name))?;
-    let source = Source::new(text_file, root);
+    let (source, mut errors) = tree(&text, &name, &|name| std::env::var_os(name))?;
     let mut report = check(&source, rules());
     errors.append(&mut report.errors);
     let salvaged = salvage(source.root(), &report);
@@ -98,16 +96,30 @@ fn read_standard_input() -> io::Result<Arc<[u8]>> {
     if let Some(bytes) = &*read {
         return Ok(Arc::clone(bytes));
     }
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(STANDARD_INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > STANDARD_INPUT_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
-    }
+    let bytes = read_all(io::stdin().lock(), FILE_BYTES_MAX)?;
     Ok(Arc::clone(read.insert(bytes.into())))
 }
 
-/// The most bytes that are read from standard input: the limit for a file.
-const STANDARD_INPUT_BYTES_MAX: u64 = 16 << 20;
+/// Parses the text of a configuration file. Returns the file with its values, and the errors that leave it readable.
+///
+/// # Errors
+/// The text is not YAML, or it is empty.
+fn tree(
+    text: &str,
+    file: &str,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(Source, Vec<ConfigError>), ConfigError> {
+    // The byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text_file = Arc::new(TextFile::new(file, text));
+    let (root, errors) = yaml::parse(&text_file, environment)?;
+    let source = Source::new(text_file, root);
+    if matches!(source.root().value, Value::Null) {
+        let error = ConfigError::new(format!("{file} is empty"));
+        return Err(error.help("it needs `listeners` and `routes` at least"));
+    }
+    Ok((source, errors))
+}
 
 /// Checks the text of a configuration file. Errors show `file` as its name. Relative paths are relative to `folder`.
 /// Variables come from the environment.
@@ -128,15 +140,7 @@ pub(crate) fn parse_with(
     folder: &Path,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Loaded, ConfigErrors> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let text_file = Arc::new(TextFile::new(file, text));
-    let (root, mut errors) = yaml::parse(&text_file, environment)?;
-    let source = Source::new(text_file, root);
-    if matches!(source.root().value, Value::Null) {
-        return Err(ConfigError::new(format!("{file} is empty"))
-            .help("it needs `listeners` and `routes` at least")
-            .into());
-    }
+    let (source, mut errors) = tree(text, file, environment)?;
     let mut report = check(&source, rules());
     errors.append(&mut report.errors);
     let salvaged = salvage(source.root(), &report);

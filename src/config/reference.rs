@@ -34,8 +34,8 @@ One YAML file, `gateway.yaml`. Unknown keys are errors; `gateway check --config 
   exceptions, so keep secrets out of them. The path of a file that was tried, such as a module, a certificate or a log, is shown
   in full. The names, addresses and limits in use appear in the log, in the metrics, in the answers of the admin listener and in
   `check --diff`. A value that is the name of a key looks like that key.
-- What a plugin says when it does not start is searched for the values of its filter. A value of 8 characters, or of 4 with a
-  digit, is replaced anywhere, and a shorter one in quotes.
+- What a plugin says when it does not start is searched for the values of its filter. A value of 8 bytes is replaced anywhere,
+  one of 4 with a digit where it stands alone, and a shorter one in quotes.
 - Anchors, aliases and `<<` work as YAML has them. Keys at the top that begin with `x-` are ignored: a place for anchors.
 - Counts are for the whole process, not for each worker.
 

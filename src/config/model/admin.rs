@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::values::network::Address;
 
-/// A listener for operators: `/live`, `/ready`, `/metrics`, `/pools`, `/config`. It has no login: keep it on
-/// a loopback or private address.
+/// A listener for operators: `/live`, `/ready`, `/metrics`, `/pools`, `/routes`, `/config`, and `/reload`, which reads the
+/// configuration again. It has no login: keep it on a loopback or private address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {

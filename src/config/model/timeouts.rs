@@ -148,7 +148,7 @@ pub(crate) enum RetryOn {
 /// Complete retries: every key of [`Retry`] has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RetrySettings {
-    /// Retries at the endpoint that failed.
+    /// Retries that are permitted after each endpoint was tried once.
     pub(crate) attempts: u32,
     /// True if a connection that could not be opened is retried.
     pub(crate) on_connect: bool,

@@ -28,7 +28,7 @@ pub(crate) struct AdminState {
     pub(crate) pools: Source<Vec<PoolReport>>,
     /// OpenMetrics text, for `/metrics`.
     pub(crate) metrics: Source<String>,
-    /// The running configuration as YAML, without its secrets, for `/config`.
+    /// The running configuration as it is written, with variables in place of their values, for `/config`.
     pub(crate) config: Source<String>,
     /// The routes in order of precedence, as JSON, for `/routes`.
     pub(crate) routes: Source<serde_json::Value>,

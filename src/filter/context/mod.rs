@@ -266,12 +266,12 @@ impl FilterContext {
 
     fn after_body(&self, direction: Direction, action: Action) -> Result<Option<Bytes>, Error> {
         let mut side = self.side(direction).borrow_mut();
-        let check_not_ended = action == Action::Continue || side.released;
+        let goes_on = action == Action::Continue || side.released;
         // The response to a call decides about the head as well. The default action for a body must not let an exchange
         // through that this response may still reject.
         let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
         side.released = false;
-        if check_not_ended && !awaits_call {
+        if goes_on && !awaits_call {
             return Ok(Some(side.release()));
         }
         side.body_held = true;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::host::Host;
+use crate::config::values::printable::is_hidden;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 
 /// The most bytes of one line; the rest is cut off.
@@ -11,7 +12,8 @@ const LINE_BYTES_MAX: usize = 8 * 1024;
 /// The bytes that a line counts besides its text: about what the log writes around it.
 const LINE_BYTES: usize = 64;
 
-const CUT_OFF: &str = "the filter has reached the log limit of one exchange; further lines are dropped";
+const CUT_OFF: &str =
+    "the filter has reached the log limit of one exchange or background callback; further lines are dropped";
 
 /// The levels of proxy-wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +121,7 @@ pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
     }
 }
 
-/// Escapes the control characters of a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`.
+/// Escapes control characters and invisible ones in a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`.
 /// Trailing line ends are part of a plugin's message, and stay. Text that becomes too long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -127,7 +129,7 @@ pub(super) fn escaped(text: &str) -> String {
         if line.len() >= LINE_BYTES_MAX {
             break;
         }
-        if character.is_control() && character != '\t' {
+        if is_hidden(character) && character != '\t' {
             line.extend(character.escape_default());
         } else {
             line.push(character);
@@ -149,6 +151,7 @@ mod tests {
             ("a \n\n", "a \\n\\n"),
             ("\n", "\\n"),
             ("\u{1b}[2Ja\0\u{85}b", "\\u{1b}[2Ja\\u{0}\\u{85}b"),
+            ("\u{202e}oof\u{200b}", "\\u{202e}oof\\u{200b}"),
         ] {
             assert_eq!(escaped(written), is);
         }

@@ -154,11 +154,11 @@ impl Plugin {
     /// Logs that a call names an upstream that the configuration does not have.
     #[cold]
     pub(super) fn calls_unknown_upstream(&self, upstream: &str) {
-        if let Some(held_back) = self.warned.passes("unknown upstream") {
+        if let Some(suppressed) = self.warned.passes("unknown upstream") {
             let (filter, upstream) = (&*self.settings.name, escaped(upstream));
             tracing::warn!(
                 filter,
-                held_back,
+                suppressed,
                 "filter `{filter}` calls upstream `{upstream}`, which the configuration does not have: add it to `upstreams`"
             );
         }

@@ -39,47 +39,37 @@ const OPENSSH: &str =
     "is a key in OpenSSH's own format; convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`";
 const OPENSSH_ENCRYPTED: &str = "is an encrypted key in OpenSSH's own format; convert and decrypt a copy of it with \
                                  `ssh-keygen -p -m PKCS8 -N \"\" -f COPY`";
+const UNKNOWN_KEY: &str = "is a key of a kind that is not known; use ECDSA, RSA or Ed25519";
+const REQUEST: &str = "is a request for a certificate and none itself; name the certificate that the authority has issued for it";
+const DH_PARAMETERS: &str = "sets up a key exchange that the gateway does not use; delete the block";
+const OPENPGP: &str = "belongs to OpenPGP and not to TLS; name a file with X.509 certificates and their key";
 
 /// Other labels of PEM files, and the advice about each.
 const FOREIGN: [(&str, &str); 20] = [
     ("ENCRYPTED PRIVATE KEY", ENCRYPTED),
     ("OPENSSH PRIVATE KEY", OPENSSH),
     ("DSA PRIVATE KEY", "is a DSA key, which TLS no longer has; use ECDSA, RSA or Ed25519"),
-    ("ANY PRIVATE KEY", "is a key of a kind that is not known; use ECDSA, RSA or Ed25519"),
+    ("ANY PRIVATE KEY", UNKNOWN_KEY),
     (
         "TRUSTED CERTIFICATE",
         "is a certificate with OpenSSL's trust settings; write it without them by \
                              `openssl x509 -in FILE -out PLAIN.pem`",
     ),
-    (
-        "CERTIFICATE REQUEST",
-        "is a request for a certificate and none itself; name the certificate that the authority has \
-                             issued for it",
-    ),
-    (
-        "NEW CERTIFICATE REQUEST",
-        "is a request for a certificate and none itself; name the certificate that the authority \
-                                 has issued for it",
-    ),
+    ("CERTIFICATE REQUEST", REQUEST),
+    ("NEW CERTIFICATE REQUEST", REQUEST),
     ("PUBLIC KEY", PUBLIC),
     ("RSA PUBLIC KEY", PUBLIC),
     ("EC PUBLIC KEY", PUBLIC),
     ("DSA PUBLIC KEY", PUBLIC),
     ("SSH2 PUBLIC KEY", PUBLIC),
-    ("DH PARAMETERS", "sets up a key exchange that the gateway does not use; delete the block"),
-    ("X9.42 DH PARAMETERS", "sets up a key exchange that the gateway does not use; delete the block"),
+    ("DH PARAMETERS", DH_PARAMETERS),
+    ("X9.42 DH PARAMETERS", DH_PARAMETERS),
     ("DSA PARAMETERS", "belongs to DSA, which TLS no longer has; use ECDSA, RSA or Ed25519"),
     ("PKCS7", PKCS7),
     ("PKCS #7 SIGNED DATA", PKCS7),
     ("CMS", PKCS7),
-    (
-        "PGP PRIVATE KEY BLOCK",
-        "belongs to OpenPGP and not to TLS; name a file with X.509 certificates and their key",
-    ),
-    (
-        "PGP PUBLIC KEY BLOCK",
-        "belongs to OpenPGP and not to TLS; name a file with X.509 certificates and their key",
-    ),
+    ("PGP PRIVATE KEY BLOCK", OPENPGP),
+    ("PGP PUBLIC KEY BLOCK", OPENPGP),
 ];
 const PUBLIC: &str = "is only the public half of a key; name the file with the private key, or for a certificate the file \
                       with the certificate";
@@ -125,11 +115,14 @@ impl Label {
             Wanted::Certificates if self.is_key() || self.0 == EC_PARAMETERS => Verdict::PassOver,
             Wanted::Key if self.is_certificate() || self.0 == EC_PARAMETERS => Verdict::PassOver,
             Wanted::Key if is_encrypted => Verdict::Refuse(ENCRYPTED),
-            _ => Verdict::Refuse(self.advice(body)),
+            _ => Verdict::Refuse(self.advice(wanted, body)),
         }
     }
 
-    fn advice(&self, body: &[u8]) -> &'static str {
+    fn advice(&self, wanted: Wanted, body: &[u8]) -> &'static str {
+        if wanted == Wanted::RevocationLists && self.is_key() {
+            return "is a private key; a file under `crl` holds revocation lists alone: move it";
+        }
         if self.0 == "OPENSSH PRIVATE KEY" {
             // The name of its cipher comes first: `none`.
             return if body.starts_with(b"b3BlbnNzaC1rZXktdjEAAAAABG5vbm") {
@@ -144,14 +137,11 @@ impl Label {
         if self.is_certificate() {
             return "is a certificate; a file under `crl` holds revocation lists alone: move it";
         }
-        if self.is_key() && !FOREIGN.iter().any(|(label, _)| *label == self.0) {
-            return "is a private key; a file under `crl` holds revocation lists alone: move it";
+        match FOREIGN.iter().find(|(label, _)| *label == self.0) {
+            Some((_, advice)) => advice,
+            None if self.is_key() => UNKNOWN_KEY,
+            None => "is of a kind that is not known here; delete the block, or name another file",
         }
-        let known = FOREIGN.iter().find(|(label, _)| *label == self.0);
-        known.map_or(
-            "is of a kind that is not known here; delete the block, or name another file",
-            |(_, advice)| advice,
-        )
     }
 }
 

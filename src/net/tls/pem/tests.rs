@@ -234,10 +234,26 @@ fn a_block_of_another_kind_is_refused_with_what_to_do() {
         (Wanted::Key, openssh("BG5vbmUAAAAEbm9uZQ"), "ssh-keygen -p -m PKCS8 -f COPY"),
         (Wanted::Key, openssh("CmFlczI1Ni1jdHIAAAAGYmNyeXB0"), "is an encrypted key in OpenSSH's own format"),
         (Wanted::Key, relabelled(key, "DSA PRIVATE KEY"), "is a DSA key"),
+        (
+            Wanted::Key,
+            relabelled(key, "ED25519 PRIVATE KEY"),
+            "is a key of a kind that is not known; use ECDSA",
+        ),
         (Wanted::Key, relabelled(key, "PUBLIC KEY"), "public half"),
         (Wanted::Key, relabelled(key, "SOMETHING"), "not known"),
         (Wanted::RevocationLists, cert.clone(), "is a certificate; a file under `crl`"),
         (Wanted::RevocationLists, key.clone(), "is a private key; a file under `crl`"),
+        (
+            Wanted::RevocationLists,
+            relabelled(key, "ED25519 PRIVATE KEY"),
+            "is a private key; a file under `crl`",
+        ),
+        (
+            Wanted::RevocationLists,
+            relabelled(key, "ENCRYPTED PRIVATE KEY"),
+            "is a private key; a file under `crl`",
+        ),
+        (Wanted::RevocationLists, openssh("BG5vbmUAAAAEbm9uZQ"), "is a private key; a file under `crl`"),
     ] {
         // The block is also found beside a good one in the same file.
         let good = match wanted {

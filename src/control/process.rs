@@ -45,7 +45,7 @@ pub(crate) enum StartError {
 pub(crate) struct Prepared {
     file: PathBuf,
     next: Next,
-    channels: Vec<PoolCommands>,
+    pool_commands: Vec<PoolCommands>,
 }
 
 /// Reads a configuration and builds everything that it describes, without binding anything.
@@ -76,15 +76,15 @@ pub(crate) fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigEr
 }
 
 fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
-    let mut channels = Vec::new();
+    let mut pool_commands = Vec::new();
     let open = |workers| {
-        let (senders, receivers): (Vec<_>, Vec<_>) =
+        let (channels, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| worker_channel(POOL_COMMANDS_MAX)).unzip();
-        channels = receivers;
-        senders.into()
+        pool_commands = receivers;
+        channels.into()
     };
     let next = Next::build(purpose, file, files, open, None).map_err(|refused| refused.errors)?;
-    Ok(Prepared { file: file.to_owned(), next, channels })
+    Ok(Prepared { file: file.to_owned(), next, pool_commands })
 }
 
 impl Prepared {
@@ -278,13 +278,13 @@ async fn start(
     stop: &mut StopSignals,
     announce: &mut impl FnMut(&str),
 ) -> Result<Option<(Process, Arc<AdminState>)>, StartError> {
-    let Prepared { next: Next { built, plan }, channels, .. } = prepared;
-    let sockets = Sockets::bind(plan, &built.loaded, channels.len(), None, None)?;
+    let Prepared { next: Next { built, plan }, pool_commands, .. } = prepared;
+    let sockets = Sockets::bind(plan, &built.loaded, pool_commands.len(), None, None)?;
     let Built { loaded, files, snapshot, commit_plan, access_log, warnings, .. } = built;
     let shared = Arc::new(ArcSwap::new(snapshot.clone()));
     commit_plan.complete(None, &snapshot);
-    let count = channels.len();
-    let workers = Workers::start(&shared, channels)?;
+    let count = pool_commands.len();
+    let workers = Workers::start(&shared, pool_commands)?;
     tokio::select! {
         () = workers.start_filters(&snapshot.plugins) => {}
         signal = stop.next() => {

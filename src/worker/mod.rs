@@ -60,7 +60,7 @@ pub(crate) enum Command {
 pub(crate) struct WorkerParts {
     pub(crate) number: usize,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) worker_channel: PoolCommands,
+    pub(crate) pool_commands: PoolCommands,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -86,7 +86,7 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
         if started.send(Ok(())).is_err() {
             return;
         }
-        runtime.block_on(run(parts.snapshot, parts.worker_channel, parts.commands, parts.phase));
+        runtime.block_on(run(parts.snapshot, parts.pool_commands, parts.commands, parts.phase));
         cut_off();
         drop(runtime);
         // Cut-off requests have just returned connections and instances. Thread-local destructors would run too late to
@@ -100,13 +100,13 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
 
 async fn run(
     snapshot: Arc<ArcSwap<Snapshot>>,
-    worker_channel: PoolCommands,
+    pool_commands: PoolCommands,
     commands: mpsc::Receiver<Command>,
     mut phase: watch::Receiver<Phase>,
 ) {
     let current = CurrentSnapshot::new(snapshot);
     tokio::task::spawn_local(keep_idle_connections());
-    tokio::task::spawn_local(worker_channel.open());
+    tokio::task::spawn_local(pool_commands.run());
     tokio::task::spawn_local(keep_filters(current.clone()));
     let warming = tokio::task::spawn_local(keep_warm(current.clone()));
     let mut listeners = WorkerListeners { current, drains: Vec::new(), failed: Ok(()) };

@@ -62,19 +62,22 @@ impl Pulse {
 }
 
 impl Workers {
-    /// Starts a worker for each mailbox. The workers serve the current content of `snapshot`, and do not listen yet.
+    /// Starts a worker for each element of `pool_commands`. The workers serve the current content of `snapshot`, and do not listen yet.
     ///
     /// # Errors
     /// Returns an error if the operating system cannot provide threads or event queues.
-    pub(crate) fn start(snapshot: &Arc<ArcSwap<Snapshot>>, channels: Vec<PoolCommands>) -> io::Result<Self> {
+    pub(crate) fn start(
+        snapshot: &Arc<ArcSwap<Snapshot>>,
+        pool_commands: Vec<PoolCommands>,
+    ) -> io::Result<Self> {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
-        for (number, worker_channel) in channels.into_iter().enumerate() {
+        for (number, pool_commands) in pool_commands.into_iter().enumerate() {
             let (commands, to_obey) = mpsc::channel(COMMANDS);
             let thread = start(WorkerParts {
                 number,
                 snapshot: snapshot.clone(),
-                worker_channel,
+                pool_commands,
                 commands: to_obey,
                 phase: phase_seen.clone(),
             })?;

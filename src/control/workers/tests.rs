@@ -30,25 +30,25 @@ struct Process {
     snapshot: Arc<ArcSwap<Snapshot>>,
     workers: Workers,
     listeners: Listeners,
-    pool_commands: WorkerChannels,
+    channels: WorkerChannels,
 }
 
 impl Process {
     async fn start(config: &str) -> Self {
-        let (pool_commands, channels): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| worker_channel(8)).unzip();
-        let pool_commands = pool_commands.into();
+        let (channels, pool_commands): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| worker_channel(8)).unzip();
+        let channels = channels.into();
         let listeners = Listeners::default();
-        let (snapshot, bound) = build(config, &listeners, &pool_commands).unwrap();
+        let (snapshot, bound) = build(config, &listeners, &channels).unwrap();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let workers = Workers::start(&snapshot, channels).unwrap();
+        let workers = Workers::start(&snapshot, pool_commands).unwrap();
         let (listeners, worker_commands) = bound.commit();
         workers.obey(worker_commands).await.unwrap();
-        Self { snapshot, workers, listeners, pool_commands }
+        Self { snapshot, workers, listeners, channels }
     }
 
     async fn reload(&mut self, config: &str) {
         let (snapshot, bound) =
-            build(config, &self.listeners, &self.pool_commands).unwrap_or_else(|errors| panic!("{errors}"));
+            build(config, &self.listeners, &self.channels).unwrap_or_else(|errors| panic!("{errors}"));
         self.snapshot.store(Arc::new(snapshot));
         let (listeners, worker_commands) = bound.commit();
         self.listeners = listeners;
@@ -72,17 +72,13 @@ impl Process {
 fn build(
     config: &str,
     running: &Listeners,
-    pool_commands: &WorkerChannels,
+    channels: &WorkerChannels,
 ) -> Result<(Snapshot, Bound), ConfigErrors> {
     let loaded = config::parse(config, "gateway.yaml", Path::new(""))?;
     let files = Files::new();
     let plan = running.plan(&loaded, WORKERS, &files)?;
-    let environment = Environment {
-        channels: pool_commands,
-        files: &files,
-        listeners: plan.listener_settings(),
-        previous: None,
-    };
+    let environment =
+        Environment { channels, files: &files, listeners: plan.listener_settings(), previous: None };
     let (snapshot, _) = Snapshot::build(&loaded, &environment)?;
     let going = plan.going();
     let bound = plan.bind(&loaded, WORKERS, &going)?;
@@ -322,12 +318,11 @@ async fn an_address_that_cannot_be_bound_changes_nothing() {
     let mut process = Process::start(&config(&[ONE], &["one"])).await;
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let wrong = format!("name: two, address: {}", other.local_addr().unwrap());
-    let errors =
-        build(&config(&[&wrong], &["two"]), &process.listeners, &process.pool_commands).err().unwrap();
+    let errors = build(&config(&[&wrong], &["two"]), &process.listeners, &process.channels).err().unwrap();
     assert!(errors.to_string().contains("another program listens there"), "{errors}");
     let part = format!("name: two, address: 0.0.0.0:{}", process.address("one").port());
     let errors =
-        build(&config(&[ONE, &part], &["two"]), &process.listeners, &process.pool_commands).err().unwrap();
+        build(&config(&[ONE, &part], &["two"]), &process.listeners, &process.channels).err().unwrap();
     assert!(errors.to_string().contains("`one` has it"), "{errors}");
     assert_eq!(process.client("one").await.get("/").await.text(), "one");
     process.reload(&config(&[ONE, TWO], &["one", "two"])).await;

@@ -65,7 +65,7 @@ impl WorkerChannel {
 
 impl PoolCommands {
     /// Executes commands as they come, on the worker that they are for, until all senders are gone.
-    pub(crate) async fn open(mut self) {
+    pub(crate) async fn run(mut self) {
         while let Some(command) = self.pool_commands.recv().await {
             if self.overdue.swap(false, SeqCst) {
                 idle::pools().iter().for_each(Pool::close_unwanted_idle);

@@ -68,7 +68,7 @@ impl Bench {
     /// Runs the commands that are waiting for this worker.
     async fn run_commands(&mut self) {
         if let Some(pool_commands) = self.pool_commands.take() {
-            tokio::spawn(pool_commands.open());
+            tokio::spawn(pool_commands.run());
         }
         tokio::task::yield_now().await;
     }
@@ -371,7 +371,7 @@ async fn give_back(
     }
     used.drain(..idle).for_each(|idle| pool.release(idle));
     step.wait();
-    tokio::spawn(pool_commands.open());
+    tokio::spawn(pool_commands.run());
     tokio::task::yield_now().await;
     step.wait();
     for used in used {

@@ -106,28 +106,30 @@ struct Acceptor {
 }
 
 impl Acceptor {
+    /// Brings the settings up to date. They stay as they are once the listener has been removed.
+    fn refresh(&mut self) {
+        // The lookup is by id, because another listener of the same name may have TLS.
+        if let Some(present) = self.current.load().listener_settings_of(self.listener_settings.id) {
+            self.listener_settings.clone_from(present);
+        }
+    }
+
     /// Refreshes the settings. If their probes differ from those of the listening socket, that socket gets the new ones
     /// for the connections to come, and so does the connection that has just arrived.
     fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
-        // The lookup is by id, because another listener of the same name may have TLS.
-        let Some(present) = self.current.load().listener_settings_of(self.listener_settings.id).cloned()
-        else {
-            return;
-        };
-        if present.tcp_keepalive != self.keepalive {
-            self.keepalive = present.tcp_keepalive;
-            set_keepalive(&SockRef::from(listening), present.tcp_keepalive);
-            set_keepalive(&SockRef::from(connection), present.tcp_keepalive);
+        self.refresh();
+        let present = self.listener_settings.tcp_keepalive;
+        if present != self.keepalive {
+            self.keepalive = present;
+            set_keepalive(&SockRef::from(listening), present);
+            set_keepalive(&SockRef::from(connection), present);
         }
-        self.listener_settings = present;
     }
 
     /// Starts the connection's task as soon as `limits.connections` admits it.
     async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
         let Some(permit) = self.admit().await else { return };
-        // The lookup is by id, because another listener of the same name may have TLS.
-        let present = self.current.load().listener_settings_of(self.listener_settings.id).cloned();
-        self.listener_settings = present.unwrap_or_else(|| self.listener_settings.clone());
+        self.refresh();
         let accepted_connection = AcceptedConnection::new(
             self.listener.clone(),
             self.listener_settings.clone(),
@@ -417,7 +419,7 @@ async fn secured(
     };
     match opening.within(&accepted_connection.guard, settings.acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
             Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
         }
         Ok(Err(error)) => {

@@ -1,12 +1,13 @@
-//! One client connection: its protocol is detected, and then served. HTTP/1 is served by [`crate::http::h1`], HTTP/2 by hyper.
+//! One client connection: its protocol is detected, and then [`h1`] or [`h2`](crate::downstream::h2) serves it.
 
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::downstream::h1;
+use crate::http::h1::head::Input;
 use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
@@ -59,11 +60,11 @@ async fn sniff(
 ) -> Result<(Bytes, bool), &'static str> {
     let timer = Timer::default();
     let limit = options.request_header.and_then(|limit| began.checked_add(limit));
-    let mut early = Bytes::new();
+    let mut early = Input::default();
     std::future::poll_fn(|cx| {
         loop {
             match stream.poll_read_chunk(cx) {
-                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => early = join(&early, chunk),
+                Poll::Ready(Ok(chunk)) if !chunk.is_empty() => early.push(chunk),
                 Poll::Ready(_end_or_error) => return Poll::Ready(Err("client")),
                 Poll::Pending => {
                     if early.is_empty()
@@ -76,24 +77,15 @@ async fn sniff(
                     return timer.poll_elapsed(cx, limit).map(|()| Err("timeouts.request_header"));
                 }
             }
+            let early = early.bytes();
             let length = early.len().min(PREFACE.len());
             if early.get(..length) != PREFACE.get(..length) {
-                return Poll::Ready(Ok((std::mem::take(&mut early), false)));
+                return Poll::Ready(Ok((std::mem::take(early), false)));
             }
             if length == PREFACE.len() {
-                return Poll::Ready(Ok((std::mem::take(&mut early), true)));
+                return Poll::Ready(Ok((std::mem::take(early), true)));
             }
         }
     })
     .await
-}
-
-fn join(first: &Bytes, second: Bytes) -> Bytes {
-    if first.is_empty() {
-        return second;
-    }
-    let mut joined = BytesMut::with_capacity(first.len() + second.len());
-    joined.extend_from_slice(first);
-    joined.extend_from_slice(&second);
-    joined.freeze()
 }

@@ -1,4 +1,4 @@
-//! The failures of a request, and the response to each. This is the only place where a failure becomes a status code.
+//! The failures of a request, and the status code and the reason of each. This is the only place where a failure becomes a status code.
 
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ pub(crate) enum FramingError {
     /// More than one Content-Length, even when they agree.
     #[error("more than one Content-Length")]
     SeveralLengths,
-    /// A Content-Length that is not a plain decimal number of at most 63 bits.
+    /// A Content-Length that is not a plain decimal number of at most 18 digits.
     #[error("malformed Content-Length")]
     MalformedLength,
     /// Anything but a single `chunked`.
@@ -29,7 +29,7 @@ pub(crate) enum FramingError {
     /// A chunk or chunk line that does not end in CR LF.
     #[error("bad line end in a chunked body")]
     ChunkLineEnd,
-    /// A trailer section that is malformed or over the header limits.
+    /// A trailer section that is malformed, or has more than 64 fields or 16 KiB.
     #[error("bad trailer section")]
     Trailers,
 }
@@ -61,7 +61,7 @@ pub(crate) enum Error {
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
     #[error("unsupported Expect")]
     RequestExpectation,
-    /// CONNECT, or another method that a gateway does not serve.
+    /// CONNECT, which a gateway does not serve.
     #[error("method not supported by a gateway")]
     RequestMethod,
     /// A version other than 1.0 and 1.1.
@@ -276,7 +276,6 @@ impl Error {
                     | Error::RequestCoding
                     | Error::Filter(_)
                     | Error::FilterAnswered
-                    | Error::FilterClosed
             )
     }
 }

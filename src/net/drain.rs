@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::net::timer::Timer;
 
-/// The time that a newly connected client still has when draining begins, for its handshake and then for the first
-/// bytes of its request: a few round trips.
+/// The time that a newly connected client has during a drain: a few round trips. For the first bytes of its request it
+/// counts from the beginning of that wait, and for a PROXY header and a handshake from the beginning of the drain.
 pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {

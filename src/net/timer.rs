@@ -63,8 +63,8 @@ pub(crate) fn deadline(after: Option<Duration>) -> Option<Instant> {
     after.and_then(|after| Instant::now().checked_add(after))
 }
 
-/// Returns the earlier of two deadlines, where `None` means never.
-pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+/// Returns the earlier of two deadlines, or the shorter of two durations, where `None` means never.
+pub(crate) fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

@@ -1,7 +1,5 @@
 //! Redirects.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode, Uri};
@@ -12,6 +10,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward::ClientOrigin;
 use crate::http::message::Response;
+use crate::http::path::push_escape;
 use crate::router::Parameters;
 
 /// A response that sends the client elsewhere.
@@ -153,7 +152,7 @@ fn url(mut url: String, path: &str, query: Option<&str>) -> String {
         if byte.is_ascii_graphic() {
             url.push(char::from(byte));
         } else {
-            let _never_fails = write!(url, "%{byte:02X}");
+            push_escape(&mut url, byte);
         }
     }
     url

@@ -85,7 +85,7 @@ pub(crate) struct Client {
     number: u64,
     scheme: Scheme,
     settings: RefCell<Rc<ConnectionSettings>>,
-    /// The start of the request whose head is arriving, on HTTP/1.
+    /// The start of the next request, from [`Client::refresh`] to [`Client::begin`].
     next: Cell<Option<RequestStart>>,
 }
 

@@ -116,8 +116,8 @@ impl PartialEq for OriginTls {
 }
 
 impl SharedTls {
-    /// Builds the TLS configuration of an upstream, or reuses `before` if its inputs are equal, so that its sessions
-    /// can be resumed.
+    /// Builds the TLS configuration of an upstream. It reuses `before` if the inputs are equal, which only spares the
+    /// building: sessions belong to each endpoint.
     ///
     /// # Errors
     /// Returns an error for each file that cannot be used.

@@ -131,8 +131,7 @@ impl ServerConnection<'_> {
                 After::KeepAlive => continue,
                 // If it were closed with unread bytes, the connection would be reset and its last response lost.
                 After::Close if !self.has_unread() => self.close(false).await,
-                After::Close => Box::pin(self.close(true)).await,
-                After::Linger => Box::pin(self.close(true)).await,
+                After::Close | After::Linger => Box::pin(self.close(true)).await,
                 After::Cut => Box::pin(self.cut()).await,
                 After::Abort => self.inner.borrow_mut().stream.abort_on_close(),
                 After::Upgraded => {}

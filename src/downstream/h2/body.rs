@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::OpenStream;
 use super::task::StreamTask;
-use crate::http::body::{Body, Streaming};
+use crate::http::body::{Body, Streaming, bounds_with};
 use crate::http::error::Error;
 use crate::http::forward::{drop_unusual_trailers, filter_trailers};
 use crate::net::timer::{Stall, Timer};
@@ -180,13 +180,7 @@ impl HttpBody for StreamResponseBody {
         if self.trailers.is_some() {
             return SizeHint::default();
         }
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint.set_lower(hint.lower().saturating_add(rest));
-        hint
+        bounds_with(self.rest.len() as u64, &self.body.size_hint())
     }
 }
 

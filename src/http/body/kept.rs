@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Body, Streaming};
+use super::{Body, Streaming, bounds_with};
 use crate::http::error::Error;
 
 /// The memory budget for kept bodies. One count of bytes serves the whole process; each configuration has its own limit.
@@ -150,12 +150,7 @@ impl HttpBody for Resumed {
 
     fn size_hint(&self) -> SizeHint {
         let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
-        let mut hint = self.rest.size_hint();
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(kept));
-        }
-        hint.set_lower(hint.lower().saturating_add(kept));
-        hint
+        bounds_with(kept, &self.rest.size_hint())
     }
 }
 

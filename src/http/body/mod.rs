@@ -114,6 +114,16 @@ impl HttpBody for Body {
     }
 }
 
+/// Returns the bounds of a body that has `first` bytes, and then a rest with the bounds `rest`.
+pub(crate) fn bounds_with(first: u64, rest: &SizeHint) -> SizeHint {
+    let mut bounds = SizeHint::new();
+    bounds.set_lower(rest.lower().saturating_add(first));
+    if let Some(upper) = rest.upper() {
+        bounds.set_upper(upper.saturating_add(first));
+    }
+    bounds
+}
+
 /// A body of unknown length that must not grow beyond a limit.
 pub(crate) struct Limited {
     body: Body,

@@ -43,7 +43,8 @@ impl HostError {
 /// The host that a request is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RequestHost<'a> {
-    /// The host and port as the client wrote them, for the Host field to the upstream. Empty if there is none.
+    /// The host and port as the client wrote them, without a colon that no port follows. It becomes part of a Location
+    /// to the client. Empty if there is none.
     pub(crate) authority: &'a str,
     /// A host name or an IP address, IPv6 with its brackets, in the client's case; empty if there is none.
     pub(crate) host: &'a str,

@@ -7,16 +7,17 @@ use super::is_unusual;
 /// Removes fields that must not come in trailers (RFC 9110 §6.5.1): those that a recipient must know before the body,
 /// and those that would change a decision already made by the header. It allocates only if there are such fields.
 pub(crate) fn filter_trailers(trailers: &mut HeaderMap) {
-    let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
-    for name in forbidden {
-        trailers.remove(name);
-    }
+    remove(trailers, is_forbidden);
 }
 
 /// Removes trailers whose names have characters other than letters, digits and dashes.
 pub(crate) fn drop_unusual_trailers(trailers: &mut HeaderMap) {
-    let unusual: Vec<HeaderName> = trailers.keys().filter(|name| is_unusual(name)).cloned().collect();
-    for name in unusual {
+    remove(trailers, is_unusual);
+}
+
+fn remove(trailers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<HeaderName> = trailers.keys().filter(|name| is_unwanted(name)).cloned().collect();
+    for name in unwanted {
         trailers.remove(name);
     }
 }

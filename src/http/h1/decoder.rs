@@ -52,12 +52,10 @@ impl Decoder {
             }
             Decoder::Chunked(chunked) => {
                 let frame = chunked.decode(input)?;
-                if frame.is_some() {
-                    // The end is often in the same read as the last data. Finding it now lets the caller write this
-                    // frame and the end of the message together.
-                    if chunked.at_last_chunk(input) {
-                        let _no_trailers = chunked.decode(input)?;
-                    }
+                // The end is often in the same read as the last data. Finding it now lets the caller write this frame and
+                // the end of the message together.
+                if frame.is_some() && chunked.at_last_chunk(input) {
+                    let _no_trailers = chunked.decode(input)?;
                 }
                 if chunked.is_done() {
                     *self = Decoder::Done;

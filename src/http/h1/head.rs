@@ -49,7 +49,8 @@ pub(crate) struct ResponseHead {
     pub(crate) framing: Framing,
     /// True if the upstream accepts another request on this connection.
     pub(crate) persists: bool,
-    /// True if nothing in the head says so, and the connection persists by its version alone.
+    /// True if the head has neither a length, nor chunks, nor `keep-alive`. Its version and `close` do
+    /// not count.
     pub(crate) is_silent: bool,
 }
 

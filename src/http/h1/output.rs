@@ -33,7 +33,7 @@ pub(crate) struct OutgoingHead<'a> {
     pub(crate) target: &'a str,
     /// The fields, without those of framing and with exactly one Host.
     pub(crate) headers: &'a Fields,
-    /// The `Connection` field: `close`, or `upgrade`.
+    /// The `Connection` field: `close`, `te` or `close, te`. An upgrade has its own among `headers`.
     pub(crate) connection: Option<&'a str>,
     /// The letter case of names in this head, and in that of the response.
     pub(crate) case: HeaderCase,

@@ -1,9 +1,9 @@
 //! The request target, from its bytes to a [`Uri`].
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use http::Uri;
+
+use crate::http::path::push_escape;
 
 /// Parses a request target (RFC 9112 §3.2). `shared` has the same bytes, which the URI keeps.
 ///
@@ -39,21 +39,19 @@ fn escape(target: &str) -> Option<String> {
     }
     let mut escaped = String::with_capacity(target.len() + 16);
     escaped.push_str(origin);
-    push_escaped(&mut escaped, path, &['<', '>', '`']);
+    push_escaped(&mut escaped, path, b"<>`");
     if let Some(query) = query {
         escaped.push('?');
-        push_escaped(&mut escaped, query, &['"', '<', '>']);
+        push_escaped(&mut escaped, query, b"\"<>");
     }
     Some(escaped)
 }
 
-fn push_escaped(escaped: &mut String, text: &str, forbidden: &[char]) {
+fn push_escaped(escaped: &mut String, text: &str, forbidden: &[u8]) {
     for character in text.chars() {
-        if forbidden.contains(&character) {
-            // Writing to a String cannot fail.
-            let _never_fails = write!(escaped, "%{:02X}", u32::from(character));
-        } else {
-            escaped.push(character);
+        match u8::try_from(character) {
+            Ok(byte) if forbidden.contains(&byte) => push_escape(escaped, byte),
+            _ => escaped.push(character),
         }
     }
 }

@@ -195,7 +195,7 @@ fn push_escaped(path: &mut String, byte: u8, slashes: EncodedSlash) -> Result<()
 }
 
 /// Appends `byte` as `%XX`.
-fn push_escape(path: &mut String, byte: u8) {
+pub(crate) fn push_escape(path: &mut String, byte: u8) {
     path.push('%');
     for digit in [byte >> 4, byte & 0xf] {
         path.push(char::from(if digit < 10 { b'0' + digit } else { b'A' + digit - 10 }));

@@ -32,8 +32,8 @@ impl Default for ClientTls {
     }
 }
 
-/// Builds the configuration of connections to an upstream: ALPN `http/1.1`, with a memory of sessions that lets as many
-/// connections resume at once as a pool has. It reads `files`, so it belongs to the control plane.
+/// Builds the configuration of connections to an upstream, with ALPN `http/1.1`. Each of its endpoints gets one
+/// [`with_own_sessions`]. It reads `files`, so it belongs to the control plane.
 ///
 /// # Errors
 /// A file cannot be used. This includes the `ca` of an upstream that does not verify.
@@ -59,8 +59,8 @@ pub(crate) fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<Client
     Ok(Arc::new(config))
 }
 
-/// Returns the same configuration with its own memory of sessions. It is for one of several endpoints of the same name,
-/// since a server rarely accepts the sessions of its neighbours.
+/// Returns the same configuration with its own memory of sessions, which lets as many connections resume at once as a
+/// pool has. Each endpoint has one, since a server rarely accepts the sessions of its neighbours.
 #[must_use]
 pub(crate) fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();

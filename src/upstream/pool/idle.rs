@@ -59,7 +59,7 @@ struct Idle {
 
 impl Idle {
     fn new(connection: Connection, since: Instant, settings: &PoolSettings) -> Self {
-        let limit = shorter(settings.idle_timeout, connection.server_keeps);
+        let limit = earlier(settings.idle_timeout, connection.server_keeps);
         let unused = limit.and_then(|limit| since.checked_add(limit));
         let old = connection.age.expires(settings.max_lifetime);
         let ends = [old.zip(Some(CloseReason::Lifetime)), unused.zip(Some(CloseReason::IdleTimeout))];
@@ -238,13 +238,6 @@ impl Store {
             connection.close(reason);
         }
         next
-    }
-}
-
-fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

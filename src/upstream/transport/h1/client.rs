@@ -419,7 +419,7 @@ impl H1Exchange {
     /// Ends the exchange. Returns the connection if it can serve another one; otherwise it is closed.
     pub(crate) fn finish(&mut self) -> Result<Stream, Unusable> {
         let stream = std::mem::replace(&mut self.stream, Stream::closed());
-        let sent = self.upload_done && !self.upload_failed && self.output.is_empty();
+        let sent = self.is_sent() && !self.upload_failed;
         if !sent || !self.decoder.is_done() {
             return Err(Unusable::Unfinished);
         }

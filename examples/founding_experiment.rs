@@ -45,7 +45,7 @@ struct Arguments {
     rounds: usize,
 }
 
-/// What one round measured.
+/// The measurements of one round.
 struct Round {
     per_second: f64,
     handshakes: u64,
@@ -237,7 +237,7 @@ async fn serve(
     }
 }
 
-/// Answers each request, none of which has a body, with 1 KiB; closes first where the request asks for it, as servers do.
+/// Sends 1 KiB for each request, none of which has a body; closes first where the request asks for it, as servers do.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
     let (body, mut received) = ("x".repeat(1024), Vec::with_capacity(4096));
     while let Some(head) = read_head(&mut stream, &mut received).await? {

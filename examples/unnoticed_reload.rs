@@ -1,11 +1,11 @@
-//! Whether a reload is noticed: latencies with ten reloads in ten seconds against none, and how long one takes.
+//! The cost of a reload to requests: latencies with ten reloads in ten seconds against none, and the time that one takes.
 //!
 //! ```text
 //! cargo build --profile dist && cargo run --profile dist --example unnoticed_reload
 //! ```
 //!
 //! Requests are sent at a fixed rate, each at its time whatever became of those before, and latencies count from
-//! the time at which a request was to be sent: a stall shows in all the requests that it held up. Windows with and without
+//! the time at which a request was due: a stall shows in all the requests that it held up. Windows with and without
 //! reloads take turns. Everything is on loopback; client and origin are in this process, the gateway is one of its own.
 #![allow(clippy::print_stdout, reason = "its results are its output")]
 #![allow(clippy::disallowed_methods, reason = "its clients are threads that send at their time")]
@@ -48,11 +48,11 @@ struct Arguments {
     routes: Vec<usize>,
 }
 
-/// What a window measured.
+/// The measurements of a window.
 struct Window {
     latencies: Vec<Duration>,
     failed: usize,
-    /// How long each reload took, as the gateway says.
+    /// The time that each reload took, as the gateway reports it.
     reloads: Vec<Duration>,
 }
 
@@ -187,7 +187,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(head))
 }
 
-/// Answers every request with an empty 200.
+/// Starts an origin that sends an empty 200 for every request.
 fn start_origin() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -8,7 +8,16 @@ cd "$(dirname "$0")/.."
 . scripts/need.sh
 mkdir -p target/peers
 
-if ! command -v /usr/sbin/nginx nginx >/dev/null && [ ! -x target/peers/nginx/usr/sbin/nginx ]; then
+# The places in which tests/gateway/migrating/nginx.rs looks for it.
+has_nginx() {
+    local path
+    for path in target/peers/nginx/usr/sbin/nginx /usr/sbin/nginx /usr/local/sbin/nginx /usr/bin/nginx /opt/homebrew/bin/nginx; do
+        if [ -x "$path" ]; then return; fi
+    done
+    return 1
+}
+
+if ! has_nginx; then
     if ! command -v apt-get >/dev/null; then
         echo "there is no nginx, which docs/migrating.md is tested beside, and no apt-get to fetch it" >&2
         exit 1

@@ -172,7 +172,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn however_messages_are_cut_they_mean_the_same(
+        fn messages_mean_the_same_however_they_are_cut(
             bytes in any_bytes(),
             at in proptest::collection::vec(0usize..200, 0..8),
         ) {

@@ -1,4 +1,4 @@
-//! What is written down of each request.
+//! The access log: the line that each request leaves.
 
 use support::serde_json::{Value, from_str};
 use support::{Gate, Gateway, Origin, unused_address, wait_until};

@@ -1,4 +1,4 @@
-//! What a route answers with, and what it makes of a request before that: `respond`, `redirect`, `rewrite`, `host` and
+//! The parts of a route that change a request or answer it: `respond`, `redirect`, `rewrite`, `host` and
 //! `headers`.
 
 use support::{Gateway, Http2Client, Origin, Request, http};
@@ -212,7 +212,7 @@ routes: [{{ upstream: several, timeouts: {{ connect: 1s }} }}]"
     );
 }
 
-/// What `origin` received last.
+/// Returns the request that `origin` received last.
 fn last(origin: &Origin) -> Request {
     origin.requests().pop().expect("a request came")
 }

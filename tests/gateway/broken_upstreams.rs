@@ -5,10 +5,11 @@ use support::bytes::Bytes;
 use support::{Certificates, Connection, Gateway, Http2Client, Origin, http};
 
 use crate::PROGRAM;
-use crate::filtering::{OK, builder, plugin};
+use crate::filtering::{builder, plugin};
 use crate::one_route::forwarding_to;
+use crate::pooled::OK;
 
-/// How often each case is tried: which of the two outcomes a client gets depends on the order of events.
+/// The number of tries of each case: the outcome of the two that a client gets depends on the order of events.
 const TRIES: usize = 30;
 
 /// Responses behind their status line, none of them whole, and the data in each.

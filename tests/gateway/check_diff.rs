@@ -9,7 +9,7 @@ use support::{Certificates, Gateway, unused_address};
 use crate::reload_fields::NOTHING;
 use crate::reloading::{BASE, answering, check, file, post, replace, start};
 
-/// What `check --diff` prints below its verdict.
+/// Returns the text that `check --diff` prints below its verdict.
 async fn diff(file: &Path, against: &str) -> String {
     let output = check(file, &["--diff", "--against", against]).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
@@ -69,8 +69,8 @@ routes:
   - { name: local, match: { prefix: / }, respond: { body: hello } }
 ";
 
-/// What is replaced by what in the configuration, and what `--diff` has to say of it, in that order. Each goes on from the
-/// one before.
+/// Edits of the configuration: a text, its replacement, and the lines that `--diff` prints of it, in that order. Each edit
+/// continues from the one before.
 const EDITS: &[(&str, &str, &[&str])] = &[
     (
         "max_idle: 4",

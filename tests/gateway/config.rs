@@ -1,4 +1,4 @@
-//! What is said of a configuration: by a start, by `check`, and by the schema.
+//! The messages about a configuration: from a start, from `check`, and from the schema.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -13,7 +13,7 @@ use crate::gateway;
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// What a connection begins with (RFC 9113 §3.4): the preface and empty settings.
+/// The beginning of a connection (RFC 9113 §3.4): the preface and empty settings.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A gateway whose listener `web` has these further keys, with a route `/local` of its own and all others to `origin`.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use support::{Gate, Gateway, Origin, wait_until};
 
 use crate::PROGRAM;
-use crate::forwarding::{OK, last};
+use crate::forwarding::last;
 use crate::one_route::{forwarding_to, forwarding_with};
+use crate::pooled::OK;
 
 #[tokio::test]
 async fn an_upstream_that_sends_100_gets_the_body_and_the_client_one_100() {
@@ -186,7 +187,7 @@ async fn no_interim_response_follows_a_final_one() {
         gate.release();
         let response = client.read_response().await;
         assert_eq!((response.status, response.body.as_slice()), (200, &b"abcdef"[..]), "{head}");
-        // Whoever was not asked for its body may send it all the same.
+        // A client that got no 100 (Continue) may send its body all the same.
         let asked = head.contains("100 Continue");
         assert_eq!(response.header("connection"), (!asked).then_some("close"), "{head}");
     }

@@ -1,31 +1,16 @@
 //! The answers of callbacks: which of them let a message go on, and what becomes of it otherwise.
 
 use support::bytes::Bytes;
-use support::{Gate, Gateway, Http2Client, Origin, http, wait_until, with_longer_and_longer};
+use support::{Gate, Http2Client, Origin, http, wait_until, with_longer_and_longer};
 
-use crate::PROGRAM;
 use crate::filter_script::{
     CONTINUE, KEEP, REQUEST_BODY, RESPONSE_BODY, notes, on, replace, resumed_by_tick, script, tracing,
+    with_two,
 };
 use crate::filtering::filtered;
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n\
     5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n";
-
-/// A gateway whose requests go through the filters `first` and `second`.
-async fn with_two(origin: &Origin, first: &[u8], second: &[u8]) -> Gateway {
-    let config = format!(
-        "
-listeners: [{{ name: web, address: 127.0.0.1:0 }}]
-admin: {{ address: 127.0.0.1:0 }}
-workers: 1
-wasm: {{ cache: off }}
-filters: {{ first: {{ wasm: first.wasm }}, second: {{ wasm: second.wasm }} }}
-routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [first, second] }}]",
-        origin.url()
-    );
-    Gateway::builder(PROGRAM, config).file("first.wasm", first).file("second.wasm", second).start().await
-}
 
 /// Code that answers with a number.
 fn answers(number: i32) -> String {
@@ -275,7 +260,7 @@ async fn a_request_that_ends_with_its_head_goes_on_without_body_and_trailers() {
     let ending_and_bodies = [ending, script(&on("request_headers", "(i32.const 2)"))];
     for first in ending_and_bodies {
         let origin = Origin::echo();
-        let gateway = with_two(&origin, &first, &tracing(&[])).await;
+        let gateway = with_two(&origin, &first, &tracing(&[]), "").await;
         let requests = [
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-encoding: gzip\r\n\r\nhello",
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n",
@@ -336,7 +321,7 @@ async fn a_response_that_ends_with_its_head_has_no_body() {
             script(&on("response_headers", "(i32.const 2)")),
         ] {
             let origin = Origin::answer(answer);
-            let gateway = with_two(&origin, &tracing(&[]), &module).await;
+            let gateway = with_two(&origin, &tracing(&[]), &module, "").await;
             let mut client = gateway.client("web").await;
             for _ in 0..2 {
                 let response = client.get("/").await;
@@ -360,7 +345,7 @@ async fn a_response_that_ends_with_its_head_has_no_body() {
 async fn an_unknown_answer_is_logged_once_per_plugin() {
     let module = script(&on("request_headers", "(drop (call $continue (i32.const 0))) (i32.const 77)"));
     let origin = Origin::echo();
-    let gateway = with_two(&origin, &module, &module).await;
+    let gateway = with_two(&origin, &module, &module, "").await;
     let mut client = gateway.client("web").await;
     for _ in 0..3 {
         assert_eq!(client.get("/").await.status, 200, "it continues by itself");

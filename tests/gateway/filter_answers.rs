@@ -3,27 +3,13 @@
 use support::{Gate, Gateway, Http2Client, Origin};
 
 use crate::PROGRAM;
-use crate::filter_script::{CONTINUE, PAUSE, call, notes, on, respond, script, tracing, when, with_side};
+use crate::filter_script::{
+    CONTINUE, PAUSE, call, notes, on, respond, script, tracing, when, with_side, with_two,
+};
 use crate::filtering::filtered;
 
-/// A gateway whose requests go through the filters `first` and `second`.
-async fn with_two(origin: &Origin, first: &[u8], second: &[u8]) -> Gateway {
-    let config = format!(
-        "
-listeners: [{{ name: web, address: 127.0.0.1:0 }}]
-admin: {{ address: 127.0.0.1:0 }}
-workers: 1
-wasm: {{ cache: off }}
-filters: {{ first: {{ wasm: first.wasm }}, second: {{ wasm: second.wasm }} }}
-routes:
-  - name: all
-    upstream: {{ url: '{}' }}
-    filters: [first, second]
-    headers: {{ response: {{ set: {{ x-route: all }} }} }}",
-        origin.url()
-    );
-    Gateway::builder(PROGRAM, config).file("first.wasm", first).file("second.wasm", second).start().await
-}
+/// The keys of a route whose responses have `x-route`.
+const X_ROUTE: &str = ", headers: { response: { set: { x-route: all } } }";
 
 #[tokio::test]
 async fn a_local_response_from_any_callback_is_final_whatever_action_it_returns() {
@@ -42,9 +28,9 @@ async fn a_local_response_from_any_callback_is_final_whatever_action_it_returns(
             let later = tracing(&[]);
             let origin = Origin::echo();
             let gateway = if callback.starts_with("request") {
-                with_two(&origin, &answering, &later).await
+                with_two(&origin, &answering, &later, X_ROUTE).await
             } else {
-                with_two(&origin, &later, &answering).await
+                with_two(&origin, &later, &answering, X_ROUTE).await
             };
             let mut client = gateway.client("web").await;
             for round in 1..=2 {
@@ -148,7 +134,7 @@ async fn an_answer_to_a_streamed_response_takes_its_place_as_long_as_nothing_is_
             gate.release();
             client.expect_closed().await;
         }
-        // What is left of the response is of no use to anybody.
+        // The rest of the response is of no use.
         origin.wait_for_open(0).await;
     }
 }

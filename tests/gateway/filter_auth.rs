@@ -62,7 +62,7 @@ async fn auth_lets_nothing_of_a_request_through_before_the_answer() {
     let mut client = gateway.client("web").await;
     client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
     gate.arrivals(1).await;
-    // The one worker has served somebody else meanwhile: what could go on has gone on.
+    // The one worker has served another client meanwhile: exchanges that could continue have continued.
     assert_eq!(gateway.client("authorizer").await.get("/check").await.status, 401);
     assert_eq!(origin.accepted(), 0);
     gate.release();

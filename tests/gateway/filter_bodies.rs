@@ -6,7 +6,7 @@ use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http};
 use crate::filter_script::{CONTINUE, KEEP, PAUSE, notes, on, resumed_by_tick, script, tracing};
 use crate::filtering::filtered;
 
-/// What tells the length of a message: its head's field, how a piece is written, what comes behind the last piece.
+/// The framing of a message: the field of its head, the form of a piece, and the bytes behind the last piece.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Framed {
     Length,
@@ -42,7 +42,7 @@ impl Framed {
     }
 }
 
-/// Answers with `hello` and `world`, and an end; each but the first when the gate lets it.
+/// Returns an origin that sends `hello`, `world` and an end, and passes the gate before each but the first.
 fn in_pieces(framed: Framed, gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::script(move |mut connection: Connection| {
@@ -210,7 +210,7 @@ fn holder(kind: &str, stream: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_response_suppressed_beyond_the_limit_is_an_error_and_never_cut_short() {
+async fn a_response_held_beyond_the_limit_is_an_error_and_never_cut_short() {
     for framed in [Length, Chunked, Trailers, Close] {
         for http2 in [false, true] {
             for (limit, status) in [(10, 200), (9, 500), (4, 500)] {
@@ -233,7 +233,7 @@ async fn a_response_suppressed_beyond_the_limit_is_an_error_and_never_cut_short(
 }
 
 #[tokio::test]
-async fn a_request_suppressed_beyond_the_limit_is_too_large_and_never_cut_short() {
+async fn a_request_held_beyond_the_limit_is_too_large_and_never_cut_short() {
     for framed in [Length, Chunked, Trailers] {
         for (limit, status) in [(10, 200), (9, 413), (4, 413)] {
             for on_error in ["closed", "open"] {
@@ -260,7 +260,7 @@ async fn a_request_suppressed_beyond_the_limit_is_too_large_and_never_cut_short(
 }
 
 #[tokio::test]
-async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_suppressed() {
+async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_held() {
     // The first piece goes, whatever comes behind it does not.
     let code = format!(
         "(global $seen (mut i32) (i32.const 0)) {}",
@@ -300,7 +300,7 @@ async fn a_response_whose_beginning_is_out_is_cut_where_too_much_is_suppressed()
 }
 
 #[tokio::test]
-async fn a_suppressed_body_continues_from_another_callback_before_its_end() {
+async fn a_held_body_continues_from_another_callback_before_its_end() {
     let note = "(call $note 'response_body' (local.get $size) (local.get $end))";
     let module = script(&(on("response_body", &format!("{note} {KEEP} {PAUSE}")) + &resumed_by_tick(1, "")));
     for framed in [Length, Chunked, Close] {

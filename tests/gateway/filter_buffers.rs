@@ -5,7 +5,7 @@ use support::Origin;
 use crate::filtering::{configured, filtered, reported};
 use crate::scripted::scripted;
 
-/// What becomes of the body `abcdef` when a response body callback does this.
+/// Returns the body that `abcdef` becomes when a response body callback runs this script.
 async fn body_after(script: &str) -> String {
     let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef");
     let gateway = filtered(&origin, &scripted(&[("proxy_on_response_body", script)]), "").await;

@@ -8,7 +8,7 @@ use crate::filter_script::{
 use crate::pooled::gated;
 
 #[tokio::test]
-async fn a_request_with_a_suppressed_head_waits_for_the_answer_to_a_call() {
+async fn a_request_with_a_held_head_waits_for_the_answer_to_a_call() {
     let (origin, gate) = (Origin::echo(), Gate::new());
     let side = gated(&gate);
     let answered = when(
@@ -39,7 +39,7 @@ async fn a_request_with_a_suppressed_head_waits_for_the_answer_to_a_call() {
 }
 
 #[tokio::test]
-async fn a_response_with_a_suppressed_head_waits_for_the_answer_to_a_call() {
+async fn a_response_with_a_held_head_waits_for_the_answer_to_a_call() {
     let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     let gate = Gate::new();
     let side = gated(&gate);

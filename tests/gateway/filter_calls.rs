@@ -2,7 +2,8 @@
 
 use support::{Gate, Gateway, Origin, wait_until};
 
-use crate::filtering::{OK, configured};
+use crate::filtering::configured;
+use crate::pooled::OK;
 use crate::scripted::{pairs, scripted, scripted_with};
 
 const CONFIG: &str = "
@@ -202,7 +203,8 @@ async fn call_to_an_unknown_upstream_is_logged_once_in_a_while() {
     assert_eq!(gateway.client("web").await.get("/").await.text(), "2 0\n".repeat(2));
     let warning =
         "filter `test` calls upstream `sied`, which the configuration does not have: add it to `upstreams`";
-    gateway.wait_for_log(warning).await;
+    let line = gateway.wait_for_log(warning).await;
+    assert!(line.contains("suppressed=0"), "{line}");
     let warnings = gateway.logs().into_iter().filter(|line| line.contains(warning));
     assert_eq!(warnings.count(), 1);
 }

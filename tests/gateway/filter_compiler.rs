@@ -1,4 +1,4 @@
-//! What compiling a module takes: memory that the gateway does not keep, and no lines in its log.
+//! The costs of compiling a module: memory that the gateway does not keep, and no lines in its log.
 
 use std::fs;
 use std::io::Write as _;
@@ -34,16 +34,9 @@ workers: 1
 wasm: { cache: CACHE }
 routes: [{ name: all, respond: { body: own }, filters: [{ wasm: large.wasm }] }]";
 
-/// Kibibytes by which a filter of [`large_module`] may let the gateway grow, at most and ever: its engine, its code and its
+/// Bytes by which a filter of [`large_module`] may let the gateway grow, at most and ever: its engine, its code and its
 /// instances. Compiled in the gateway itself, the module takes half as much again.
-const GROWTH_MAX: u64 = 20 * 1024;
-
-/// Kibibytes of a process's memory, as the system counts them.
-fn memory(pid: u32, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
+const GROWTH_MAX: u64 = 20 << 20;
 
 async fn start(module: &[u8], cache: &str) -> Gateway {
     Gateway::builder(PROGRAM, CONFIG.replace("CACHE", cache)).file("large.wasm", module).start().await
@@ -56,14 +49,14 @@ async fn gateway_never_has_the_memory_that_compiling_a_module_takes() {
     let cache = folder.path().display().to_string();
     let without = CONFIG.replace(", filters: [{ wasm: large.wasm }]", "").replace("CACHE", "off");
     let without = Gateway::builder(PROGRAM, without).start().await;
-    let least = memory(without.pid(), "VmHWM");
+    let least = without.memory("VmHWM");
     // Compiled without a cache; compiled and stored; from the cache.
     for cache in ["off", &cache, &cache] {
         let gateway = start(&large, cache).await;
         assert_eq!(gateway.client("web").await.get("/").await.text(), "own");
-        let most = memory(gateway.pid(), "VmHWM");
+        let most = gateway.memory("VmHWM");
         let grown = most.saturating_sub(least);
-        assert!(grown < GROWTH_MAX, "{grown} KiB beside {least} KiB for {} bytes of module", large.len());
+        assert!(grown < GROWTH_MAX, "{grown} bytes beside {least} for {} bytes of module", large.len());
     }
 }
 
@@ -159,7 +152,7 @@ fn compiler_of(gateway: &Gateway) -> Option<Pid> {
     })
 }
 
-/// What proc(5) says of a process that is there.
+/// Returns three fields of proc(5) about a process, if it exists.
 fn state_parent_and_group(pid: Pid) -> Option<[String; 3]> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // The three fields follow the name, which is in parentheses.

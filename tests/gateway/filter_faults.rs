@@ -2,10 +2,11 @@
 
 use support::{Client, Gate, Gateway, Origin, wait_until};
 
-use crate::filtering::{OK, configured, filtered};
+use crate::filtering::{configured, filtered};
+use crate::pooled::OK;
 use crate::scripted::{pairs, scripted_with};
 
-/// What goes wrong: WAT, and the reason that is counted.
+/// Faults: WAT, and the reason that is counted.
 const FAULTS: [(&str, &str); 8] = [
     ("(unreachable)", "trap"),
     ("(drop (i32.load (i32.const -4)))", "trap"),
@@ -20,7 +21,7 @@ const FAULTS: [(&str, &str); 8] = [
     ("(drop (call $recurse (i32.const 1)))", "stack"),
 ];
 
-/// What the faults need.
+/// The imports that the faults need.
 const IMPORTS: &str = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))"#;
 const DECLARATIONS: &str = r#"
 (global $nothing (mut i32) (i32.const 0))

@@ -43,7 +43,7 @@ async fn given(gateway: &Gateway, number: usize) {
     gateway.wait_for_log(&format!("chunk|{number}")).await;
 }
 
-/// What carries the chunks: a head's field, and each chunk as it is written.
+/// The framing of the chunks: a field of the head, the form of each chunk, and the end.
 type Framing = (&'static str, fn(&str) -> String, &'static str);
 
 const FRAMINGS: [Framing; 2] = [

@@ -1,4 +1,4 @@
-//! What filters cannot put on the wire, whatever they write into a head.
+//! Fields that filters write into heads, and that never reach the wire.
 
 use support::Origin;
 

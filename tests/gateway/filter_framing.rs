@@ -33,7 +33,7 @@ fn grow(body: &str) -> String {
     format!("(memory.fill (i32.const 100000) (i32.const 120) (i32.const 50000)) {half} {half}")
 }
 
-/// What a filter may do to the fields that tell of a length.
+/// The changes that a filter may make to the fields that give a length.
 fn fields(map: &str) -> [(&'static str, String); 5] {
     let remove = |name: &str| format!("(drop (call $remove_field {map} '{name}'))");
     [
@@ -300,7 +300,7 @@ async fn an_upgrade_goes_through_a_filter_that_sees_its_heads() {
 }
 
 #[tokio::test]
-async fn a_suppressed_head_has_the_length_of_the_changed_body() {
+async fn a_held_head_has_the_length_of_the_changed_body() {
     // The head waits for the body, and the body is made shorter in the same callback.
     let origin = Origin::echo();
     let change = |buffer: &str| format!("{} {CONTINUE}", replace(buffer, "bye"));

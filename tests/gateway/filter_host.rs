@@ -1,10 +1,11 @@
-//! What plugins ask of the host besides messages: the log, time, ticks, foreign functions, whose context is meant.
+//! Host functions besides those of messages: the log, time, ticks, foreign functions, and the choice of a context.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{Gateway, Origin, wait_until};
 
-use crate::filtering::{OK, builder, configured, filtered, reported};
+use crate::filtering::{builder, configured, filtered, reported};
+use crate::pooled::OK;
 use crate::scripted::{scripted, scripted_with};
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn the_time_is_that_of_the_system_and_advances() {
     assert!(before <= times[0] && times[0] <= times[1] && times[1] <= after, "{before} {times:?} {after}");
 }
 
-/// What `x-ticks` says of a response: how often the root context has ticked.
+/// Returns the number in the `x-ticks` of a response: the ticks of the root context so far.
 async fn ticks(gateway: &Gateway, path: &str) -> u32 {
     let response = gateway.client("web").await.get(path).await;
     response.header("x-ticks").unwrap().trim_end_matches('|').parse().unwrap()

@@ -1,8 +1,9 @@
-//! What plugins read and change of heads and trailers.
+//! Heads and trailers, as plugins read and change them.
 
 use support::Origin;
 
-use crate::filtering::{OK, configured, filtered, reported};
+use crate::filtering::{configured, filtered, reported};
+use crate::pooled::OK;
 use crate::scripted::{pairs, scripted, scripted_with};
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn metrics_of_all_workers_are_one_number() {
     }
 }
 
-/// Whether a line of `/metrics` is a sample: a name, labels in quotes with what has to be escaped escaped, a number.
+/// Returns true if a line of `/metrics` is a sample: a name, labels in quotes with their escapes, a number.
 fn is_sample(line: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')

@@ -61,25 +61,18 @@ fn refused() -> (u16, Option<String>) {
     (500, Some("filter.test.output".to_owned()))
 }
 
-/// The most memory that the gateway has had, in KiB.
-fn peak(gateway: &Gateway) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test]
 async fn a_callback_that_appends_without_end_does_not_make_the_gateway_grow() {
     for (callback, buffer) in [("request_body", 0), ("response_body", 1)] {
         let append = repeated(8192, &format!("set_buffer {buffer} -1 0 0x20000 65536"));
         let keys = ", limits: { memory: 32MiB, body: 1GiB, time: 10s }";
         let (gateway, _origin, _side) = gateway_of(&format!("proxy_on_{callback}"), &append, keys).await;
-        let before = peak(&gateway);
+        let before = gateway.memory("VmHWM");
         for _ in 0..10 {
             assert_eq!(answer(&gateway).await, refused(), "{callback}");
         }
         // Of the 512 MiB, 32 MiB are held. A buffer that grows has up to twice as much, and what it had is given back late.
-        let grown = peak(&gateway) - before;
+        let grown = (gateway.memory("VmHWM") - before) >> 10;
         assert!(grown < 160 << 10, "{callback}: {grown} KiB");
         gateway.wait_for_log("it produced more than `limits.output`, 33554432 bytes").await;
     }

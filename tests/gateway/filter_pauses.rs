@@ -8,7 +8,7 @@ use crate::filter_script::{
 use crate::filtering::filtered;
 
 #[tokio::test]
-async fn a_tick_continues_a_suppressed_message_in_either_direction() {
+async fn a_tick_continues_a_held_message_in_either_direction() {
     for (callback, stream) in
         [("request_headers", 0), ("response_headers", 1), ("request_body", 0), ("response_body", 1)]
     {
@@ -31,7 +31,7 @@ async fn a_tick_continues_a_suppressed_message_in_either_direction() {
 }
 
 #[tokio::test]
-async fn a_message_suppressed_for_too_long_fails_or_continues_unchanged() {
+async fn a_message_held_for_too_long_fails_or_continues_unchanged() {
     for callback in ["request_headers", "request_body", "response_headers", "response_body"] {
         let change = [set(REQUEST, "x-changed", "yes"), set(RESPONSE, "x-changed", "yes")].concat();
         let body = if callback.starts_with("request") { "(i32.const 0)" } else { "(i32.const 1)" };

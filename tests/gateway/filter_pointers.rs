@@ -2,7 +2,8 @@
 
 use support::{Gateway, Origin};
 
-use crate::filtering::{OK, configured, filtered};
+use crate::filtering::{configured, filtered};
+use crate::pooled::OK;
 use crate::scripted::{pairs, scripted_with};
 
 /// Where data would be, and how long: none of it within the memory of one megabyte.
@@ -183,7 +184,7 @@ async fn no_pointer_leads_out_of_a_plugins_memory() {
     assert!(origin.requests().is_empty(), "no call was made");
 }
 
-/// What functions that give something answer, where the allocator does this.
+/// Returns the results of functions that return data to a plugin with this allocator.
 async fn given(allocator: &str) -> support::Response {
     let declarations = format!(
         r#"(global $nothing (mut i32) (i32.const 0))

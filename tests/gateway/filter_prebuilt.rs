@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::filter_plugins::{built, plugins, run_offline};
 
-/// What comes out of a filter for these arguments of `gateway filter run`.
+/// Returns the status and the output of `gateway filter run` for a filter with these arguments.
 async fn output_of(module: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = run_offline(module, arguments).await;
     (output.status.code(), String::from_utf8(output.stdout).unwrap())

@@ -3,7 +3,8 @@
 use support::http::Request;
 use support::{Http2Client, Origin, wait_until};
 
-use crate::filtering::{OK, configured, filtered, reported};
+use crate::filtering::{configured, filtered, reported};
+use crate::pooled::OK;
 use crate::scripted::{scripted, scripted_with};
 
 /// A script that asks for these properties, and shows numbers and flags as such.

@@ -87,7 +87,7 @@ async fn a_module_that_changes_is_swapped_while_requests_under_way_keep_theirs()
     slow.send_raw("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
     gate.arrivals(1).await;
 
-    // By itself: nobody asks for a reload.
+    // It happens by itself, without a request for a reload.
     replace(&gateway.folder().join("one.wasm"), version("new"));
     gateway.wait_for_log("configuration reloaded").await;
     wait_until("the new version", async || seen(&gateway, "/").await.0 == "new").await;

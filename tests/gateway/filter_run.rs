@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::PROGRAM;
 use crate::filtering::plugin;
 
-/// What a run of the program came to.
+/// The outcome of a run of the program.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

@@ -1,4 +1,4 @@
-//! What `gateway filter run` reads of a saved response, and what its report shows of a filter's work.
+//! `gateway filter run`: the saved responses that it reads, and the report that it prints of a filter's work.
 
 use crate::filter_run::Filter;
 use crate::scripted::scripted;

@@ -41,7 +41,7 @@ const NOTES: &str = r#"
   (drop (call $log (i32.const 2) (i32.const 520000) (i32.sub (local.get $at) (i32.const 520000)))))
 "#;
 
-/// What a callback answers.
+/// The actions that a callback returns.
 pub(crate) const CONTINUE: &str = "(i32.const 0)";
 pub(crate) const PAUSE: &str = "(i32.const 1)";
 
@@ -75,7 +75,7 @@ pub(crate) fn replace(body: &str, text: &str) -> String {
     format!("(drop (call $set_buffer {body} (i32.const 0) (i32.const 0x7fffffff) '{text}'))")
 }
 
-/// Answers the exchange itself, with a text.
+/// Returns code that ends the exchange with a local response, which has this text.
 pub(crate) fn respond(status: u16, text: &str) -> String {
     format!(
         "(drop (call $respond (i32.const {status}) (i32.const 0) (i32.const 0) '{text}' (i32.const 0) (i32.const 0) (i32.const -1)))"
@@ -140,6 +140,22 @@ pub(crate) fn tracing(callbacks: &[(&str, &str)]) -> Vec<u8> {
         code += own;
     }
     script(&code)
+}
+
+/// A gateway whose requests go through the filters `first` and `second`, by a route with these further keys, as
+/// `, host: preserve`.
+pub(crate) async fn with_two(origin: &Origin, first: &[u8], second: &[u8], route_keys: &str) -> Gateway {
+    let config = format!(
+        "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+admin: {{ address: 127.0.0.1:0 }}
+workers: 1
+wasm: {{ cache: off }}
+filters: {{ first: {{ wasm: first.wasm }}, second: {{ wasm: second.wasm }} }}
+routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [first, second]{route_keys} }}]",
+        origin.url()
+    );
+    Gateway::builder(PROGRAM, config).file("first.wasm", first).file("second.wasm", second).start().await
 }
 
 /// The module of some code.

@@ -78,7 +78,7 @@ const COUNT: &str = "
 
 const COUNT_DATA: &str = r#"(global $calls (mut i32) (i32.const 0)) (data (i32.const 0) "count")"#;
 
-/// What a request is answered with by [`COUNT`]: the shared count, and that of the instance.
+/// Returns the counts in the response of [`COUNT`]: the shared one, and that of the instance.
 async fn count(gateway: &Gateway, path: &str) -> (u32, u32) {
     let text = gateway.client("web").await.get(path).await.text();
     let (shared, own) = text.split_once('\n').unwrap();

@@ -1,10 +1,11 @@
-//! How plugins start: which modules can be used, what they export and import, and what is said of those that cannot.
+//! Starts of plugins: the modules that can be used, their exports and imports, and the errors of those that cannot.
 
 use std::process::Output;
 
 use support::Origin;
 
-use crate::filtering::{OK, configured, filtered};
+use crate::filtering::{configured, filtered};
+use crate::pooled::OK;
 use crate::scripted::{scripted, scripted_with};
 
 const CONFIG: &str = "
@@ -20,7 +21,7 @@ fn smallest(imports: &str, declarations: &str) -> String {
     )
 }
 
-/// What `gateway check` says of a filter with this module, which it refuses.
+/// Returns the message of `gateway check`, which refuses a filter with this module.
 async fn refused(module: &[u8], keys: &str) -> String {
     let Output { status, stderr, .. } = configured(CONFIG, &[("test", module)])
         .set("keys", keys)

@@ -1,9 +1,10 @@
-//! How plugins end exchanges: by an answer of their own, or by none; and how they let them go on.
+//! Exchanges that plugins end, by a response of their own or by none, or let continue.
 
 use support::http::Request;
 use support::{Gateway, Http2Client, Origin, wait_until};
 
-use crate::filtering::{OK, filtered};
+use crate::filtering::filtered;
+use crate::pooled::OK;
 use crate::scripted::{pairs, scripted, scripted_with};
 
 #[tokio::test]
@@ -166,7 +167,7 @@ async fn a_499_of_an_upstream_is_an_answer_like_others() {
 }
 
 #[tokio::test]
-async fn a_suppressed_request_continues_at_the_word_of_the_root_context() {
+async fn a_held_request_continues_at_the_word_of_the_root_context() {
     // A tick later: which exchange is meant is for the effective context to say.
     let module = scripted_with(
         "",

@@ -7,7 +7,7 @@ use support::{Gate, Http2Client, Origin, http, wait_until};
 use crate::filter_script::{CONTINUE, notes, on, script};
 use crate::filtering::filtered;
 use crate::streaming::{
-    IN_FLIGHT_MAX, MEMORY_MAX, duplex, echoes_while_it_is_sent, endless, memory, wait_until_stalled,
+    IN_FLIGHT_MAX, MEMORY_MAX, duplex, echoes_while_it_is_sent, endless, wait_until_stalled,
 };
 
 /// Reads all bodies and lets them go.
@@ -123,10 +123,10 @@ async fn a_large_response_passes_in_pieces_that_are_counted_once() {
     let gateway = filtered(&origin, &module, "").await;
     // The first one sizes the kernel's and the allocator's buffers.
     gateway.client("web").await.get("/").await;
-    let before = memory(&gateway);
+    let before = gateway.memory("VmRSS");
     let response = gateway.client("web").await.get("/").await;
     assert_eq!((response.status, response.body.len()), (200, SIZE as usize));
-    let grown = memory(&gateway).saturating_sub(before);
+    let grown = gateway.memory("VmRSS").saturating_sub(before);
     assert!(grown < MEMORY_MAX, "{grown} bytes more memory");
     assert_eq!(notes(&gateway, 2).await[0], format!("all {SIZE} 0"));
 }
@@ -135,13 +135,13 @@ async fn a_large_response_passes_in_pieces_that_are_counted_once() {
 async fn a_client_that_does_not_read_holds_up_the_origin_and_costs_no_memory() {
     let (origin, sent) = endless("transfer-encoding: chunked");
     let gateway = filtered(&origin, &reader(), "").await;
-    let before = memory(&gateway);
+    let before = gateway.memory("VmRSS");
     let mut client = gateway.client("web").await;
     client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     client.read_head().await;
     let held = wait_until_stalled(&sent).await;
     assert!(held < IN_FLIGHT_MAX, "{held} bytes are on the way");
-    let grown = memory(&gateway).saturating_sub(before);
+    let grown = gateway.memory("VmRSS").saturating_sub(before);
     assert!(grown < MEMORY_MAX, "{grown} bytes more memory");
     client.read_exact(8 << 20).await;
     wait_until("the origin to go on", async || sent.load(Ordering::Relaxed) > held).await;

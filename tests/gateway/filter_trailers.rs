@@ -1,4 +1,4 @@
-//! What comes behind a body, as filters see and change it.
+//! Trailers, as filters see and change them.
 
 use support::bytes::Bytes;
 use support::{Http2Client, Origin, http};
@@ -35,7 +35,7 @@ async fn trailers_can_be_changed_and_added_to_in_both_directions() {
 }
 
 #[tokio::test]
-async fn trailers_are_suppressed_until_the_filter_lets_them_go() {
+async fn trailers_are_held_until_the_filter_lets_them_go() {
     for (callback, stream) in [("request_trailers", 0), ("response_trailers", 1)] {
         let tick = resumed_by_tick(stream, "(call $note 'tick' (i32.const 0) (i32.const 0))");
         let module = tracing(&[(callback, &format!("{KEEP} {PAUSE}")), ("more", &tick)]);

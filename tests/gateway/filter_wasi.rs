@@ -1,11 +1,12 @@
-//! What WASI offers to plugins: clocks, random numbers, the environment of the configuration, output as log lines. There
+//! WASI for plugins: clocks, random numbers, the environment of the configuration, output as log lines. There
 //! are no files, and no sockets.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{Gateway, Origin};
 
-use crate::filtering::{OK, filtered};
+use crate::filtering::filtered;
+use crate::pooled::OK;
 use crate::scripted::scripted_with;
 
 /// The functions that SDKs use.

@@ -5,6 +5,7 @@
 use support::{Gateway, GatewayBuilder, Origin};
 
 use crate::PROGRAM;
+use crate::pooled::OK;
 use crate::scripted::scripted;
 
 /// Everything that the ABI offers, under the names `$log`, `$get_buffer` and so on.
@@ -104,7 +105,7 @@ pub(crate) async fn filtered(origin: &Origin, module: &[u8], filter_keys: &str) 
     builder(origin, module, filter_keys).start().await
 }
 
-/// What every configuration with filters has, before `filters` and `routes`.
+/// The part that every configuration with filters has before `filters` and `routes`.
 const CONFIG: &str = "
 listeners: [{ name: web, address: 127.0.0.1:0 }]
 admin: { address: 127.0.0.1:0 }
@@ -118,13 +119,10 @@ pub(crate) fn configured(config: &str, modules: &[(&str, &[u8])]) -> GatewayBuil
     modules.iter().fold(builder, |builder, (name, module)| builder.file(&format!("{name}.wasm"), module))
 }
 
-/// What a plugin reports of a request for `/` whose head it is given: see [`scripted`](crate::scripted).
+/// Returns a plugin's report of a request for `/` whose head it receives: see [`scripted`](crate::scripted).
 pub(crate) async fn reported(script: &str) -> String {
     let origin = Origin::answer(OK);
     let module = scripted(&[("proxy_on_request_headers", &format!("{script}\nanswer"))]);
     let gateway = filtered(&origin, &module, "").await;
     gateway.client("web").await.get("/").await.text()
 }
-
-/// A plain answer.
-pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

@@ -1,14 +1,13 @@
-//! What changes in a message on its way: fields for one connection only, who asked, interim responses, bodies that are not
-//! there, and connections that stay or do not.
+//! Changes to a message on its way: fields for one connection only, the client's address, interim responses, absent bodies,
+//! and connections that stay or do not.
 
 use support::{Gate, Gateway, Http2Client, Origin, Request, http};
 
 use crate::PROGRAM;
 use crate::one_route::{builder, forwarding_to, forwarding_with};
+use crate::pooled::OK;
 
-pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-
-/// What `origin` received last.
+/// Returns the request that `origin` received last.
 pub(crate) fn last(origin: &Origin) -> Request {
     origin.requests().pop().expect("a request came")
 }

@@ -5,8 +5,7 @@ use support::{Certificates, Client, Gate, Gateway, Http2Client, Origin, Response
 
 use crate::PROGRAM;
 use crate::one_route::forwarding_to;
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+use crate::pooled::OK;
 
 /// Sends `bytes` on a connection of their own and reads the answer, after which the gateway must close.
 async fn refused(gateway: &Gateway, bytes: &[u8]) -> Response {
@@ -170,9 +169,12 @@ async fn chunk_extensions_of_a_message_are_bounded_in_all_and_never_forwarded() 
 
     let mut client = gateway.client("web").await;
     client.send_raw("GET /long HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // The client gets either the reason, or a cut in its response.
     if let Ok(response) = client.try_read_response().await {
         assert_eq!((response.status, response.header("x-gateway-error")), (502, Some("upstream.framing")));
     }
+    let line = gateway.wait_for_stdout("/long").await;
+    assert!(line.contains(r#""error":"upstream.framing""#), "{line}");
 }
 
 #[tokio::test]
@@ -355,7 +357,7 @@ async fn a_response_head_that_can_be_read_in_two_ways_is_a_bad_gateway() {
     }
 }
 
-/// What an upstream sends of a body, none of it whole, and whether a client can have been told the length beforehand.
+/// The rests of responses that an upstream sends behind its status line, none of them whole.
 const CUT_BODIES: [&str; 12] = [
     "content-length: 10\r\n\r\nhello",
     "content-length: 10\r\n\r\n",
@@ -463,7 +465,7 @@ async fn a_body_that_ends_with_its_tls_connection_ends_with_a_close_notify() {
         Origin::builder().tls(certificates.server_config(&identity)).script(|mut connection| async move {
             if let Some(request) = connection.read_request().await {
                 connection.write("HTTP/1.1 200 OK\r\n\r\nhello").await;
-                // A FIN alone may be anybody's on the way: it is not protected (RFC 8446 §6.1).
+                // A FIN alone is not protected, so an attacker on the way can send it (RFC 8446 §6.1).
                 if request.target == "/close" {
                     connection.close().await;
                 }

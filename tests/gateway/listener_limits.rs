@@ -1,4 +1,4 @@
-//! How much a client may take.
+//! Limits on the size and the number of a client's requests and connections.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ async fn a_head_over_a_limit_is_refused_and_one_at_the_limit_is_not() {
         (target(101), (414, Some("limits.target_bytes"), Some("close"))),
         (sized(1024), (200, None, None)),
         (sized(1025), (431, Some("limits.header_bytes"), Some("close"))),
-        // Without an end: nobody waits for one.
+        // It has no end, and the gateway does not wait for one.
         (format!("GET /{}", "q".repeat(1000)), (414, Some("limits.target_bytes"), Some("close"))),
         (
             format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(1025)),

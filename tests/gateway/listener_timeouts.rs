@@ -1,4 +1,4 @@
-//! How long a client may take.
+//! Limits on the time that a client may take.
 
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,7 @@ async fn a_body_that_moves_takes_as_long_as_it_likes() {
     .await;
 }
 
-/// Answers with a body that never ends, as fast as it is taken.
+/// Returns an origin that sends a body without an end, as fast as it is read.
 fn endless() -> Origin {
     Origin::script(async |mut connection| {
         connection.read_request().await;

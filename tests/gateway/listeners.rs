@@ -149,7 +149,7 @@ async fn client_certificates_are_required_or_optional_and_never_of_strangers() {
     }
 }
 
-/// What a client with this configuration gets; in TLS 1.3 a refused certificate shows only here.
+/// Returns the response to a client with this TLS configuration; in TLS 1.3 a refused certificate shows only here.
 async fn get_over_tls(gateway: &Gateway, config: &Arc<ClientConfig>) -> io::Result<String> {
     let mut client = Client::try_connect_tls(gateway.addr("web"), config, "a.test").await?;
     client.try_send_raw("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await?;

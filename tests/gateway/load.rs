@@ -19,7 +19,7 @@ pub(crate) enum Connection {
     Http2(Http2Client, &'static str),
 }
 
-/// What a client is answered, on one path: status, fields that show what was done, body.
+/// A response on one path: its status, the fields that show what was done, and its body.
 type Answer = String;
 
 /// The clients of a test. Each has one connection, and asks for every path in turn, again and again: whatever
@@ -33,7 +33,7 @@ pub(crate) struct Load {
 
 struct Running {
     name: &'static str,
-    /// The answers since somebody looked, by path.
+    /// The answers since they were last taken, by path.
     answers: Arc<Mutex<Vec<Vec<Answer>>>>,
     /// The epoch in which its last complete round began.
     round: watch::Receiver<u64>,
@@ -198,7 +198,7 @@ pub(crate) async fn ask_for_reload(gateway: &Gateway) -> Response {
     client.request("POST", "/reload", &[("host", "localhost")], b"").await
 }
 
-/// What an origin answers that shows who it is and what it was asked. Ports do not show: they are no two origins' same.
+/// Returns a response that names its origin and the request. It omits ports, which differ between any two origins.
 pub(crate) fn told(origin: &str, request: &Request) -> Vec<u8> {
     let shown = |(name, value): &(String, String)| match name.to_lowercase().as_str() {
         "host" => Some(format!("host: {}", value.split(':').next().unwrap_or_default())),

@@ -1,4 +1,4 @@
-//! What the log says, and in which form: nothing about what is normal, and JSON from the first line on where that is asked for.
+//! The lines of the log and their form: none about normal events, and JSON from the first line on if it is configured.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

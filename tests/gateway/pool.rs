@@ -1,4 +1,4 @@
-//! How long a pool keeps its connections, who gets them, and why they end.
+//! The connections of a pool: their lifetimes, the requests that get them, and the reasons why they end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

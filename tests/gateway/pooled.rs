@@ -91,12 +91,12 @@ pub(crate) fn number(pool: &Value, key: &str) -> u64 {
     pool[key].as_u64().unwrap_or_else(|| panic!("no number `{key}` in {pool}"))
 }
 
-/// How many of a pool's connections were closed for a reason.
+/// Returns the number of a pool's connections that were closed for a reason.
 pub(crate) fn closed(pool: &Value, reason: &str) -> u64 {
     pool["closed"][reason].as_u64().unwrap_or(0)
 }
 
-/// How many requests a limit of the pool has refused.
+/// Returns the number of requests that a limit of the pool has refused.
 pub(crate) fn refused(pool: &Value, limit: &str) -> u64 {
     pool["refused"][limit].as_u64().unwrap_or(0)
 }
@@ -127,8 +127,8 @@ pub(crate) async fn freeze(gateway: &Gateway) {
     .await;
 }
 
-/// How many connections to `address` are open or being opened at one moment, for which the program is stopped. The
-/// kernel's table may leave one out while others come and go, so only too many is a proof.
+/// Returns the number of connections to `address` that are open or being opened at one moment, for which the program is
+/// stopped. The kernel's table may omit one while others come and go, so only too many is a proof.
 pub(crate) async fn sockets(gateway: &Gateway, address: SocketAddr) -> usize {
     freeze(gateway).await;
     let table = fs::read_to_string("/proc/net/tcp").unwrap();

@@ -14,10 +14,10 @@ use support::{
 
 use crate::PROGRAM;
 
-/// What a client sends to be a tunnel's.
+/// The fields of a request for a tunnel.
 const UPGRADE: &str = "host: gateway.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 
-/// What the origin of a tunnel says.
+/// The response of a tunnel's origin.
 pub(crate) const SWITCH: &str =
     "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 
@@ -230,7 +230,7 @@ impl AnyClient {
     }
 }
 
-/// Whether a socket listens on exactly this address.
+/// Returns true if a socket listens on exactly this address.
 pub(crate) fn listens(address: SocketAddr) -> bool {
     let IpAddr::V4(ip) = address.ip() else { panic!("not in this table: {address}") };
     let table = fs::read_to_string("/proc/net/tcp").unwrap();

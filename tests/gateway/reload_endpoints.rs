@@ -171,7 +171,7 @@ async fn no_request_waits_for_dns_after_an_address_became_a_name() {
     let name = to(&json!({ "url": format!("http://localhost:{}", origin.addr().port()) }));
     let named = async {
         reload(&gateway, &name, 2).await;
-        // It is known before anybody can have asked for it.
+        // It is known before any request can have asked for it.
         let [in_use, _] = pools_at(&gateway, &origin).await;
         assert_eq!((in_use.len(), number(&in_use[0], "pending")), (1, 0));
         assert_eq!(in_use[0]["endpoint"], name["routes"][0]["upstream"]["url"]);

@@ -11,10 +11,10 @@ use crate::reloading::{
     BASE, answering, check_errors, file, get, in_sync, post, refused, refused_times, replace, report,
 };
 
-/// What there is of a process that a refused reload could have left something of.
+/// The parts of a process in which a refused reload could have left something behind.
 #[derive(Debug, PartialEq)]
 struct Traces {
-    /// What each file descriptor is, but for connections that come and go.
+    /// The target of each file descriptor, except for connections, which come and go.
     files: Vec<String>,
     /// The names of the threads, but for those that the runtime keeps for blocking work for a while.
     threads: Vec<String>,
@@ -58,7 +58,7 @@ struct Bad {
     what: &'static str,
     content: Vec<u8>,
     says: &'static [&'static str],
-    /// Whether the file alone shows it; otherwise it shows only against what runs.
+    /// True if the file alone shows it; otherwise it shows only against the active configuration.
     is_seen_by_check: bool,
 }
 

@@ -15,14 +15,14 @@ use table::{Edit, Pools, Shows, edits};
 use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
-/// The one cannot change, and without the other nobody could ask: see the test at the end.
+/// `workers` cannot change, and without `admin` there is no answer: see the test at the end.
 const ELSEWHERE: [&str; 2] = ["workers", "admin"];
 
 /// Each is asked for by every client in turn.
 const PATHS: [&str; 8] =
     ["/unchanged", "/own/x?q=1", "/named", "/inline/a", "/several", "/fixed", "/moved", "/secured"];
 
-/// What an upstream's pool is at.
+/// The origins of the upstreams' pools.
 const ORIGINS: [&str; 9] =
     ["unchanged", "own", "named", "inline", "inline2", "inline3", "several", "several2", "several3"];
 
@@ -170,11 +170,11 @@ async fn the_table_has_every_key_of_the_schema() {
     assert!(missing.is_empty() && unknown.is_empty(), "no edit of {missing:#?}; no key {unknown:#?}");
 }
 
-/// What is known of the pools, by origin.
+/// The known facts about the pools, by origin.
 struct Ledger<'a> {
     site: &'a Site,
     pools: BTreeMap<&'static str, Value>,
-    /// How many connections the origins of new pools had accepted before: those of other pools.
+    /// The number of connections that the origins of new pools had accepted before: those of other pools.
     others: BTreeMap<&'static str, usize>,
 }
 
@@ -214,8 +214,8 @@ impl<'a> Ledger<'a> {
         self.pools = now;
     }
 
-    /// Whether a pool is the one that it is taken for: it has opened all the connections of its origin, or none of those
-    /// that the origin had before; and there are no others any more.
+    /// Returns true if a pool is the expected one: it has opened all the connections of its origin, or none of those that the
+    /// origin had before; and no others are left.
     fn is_the_one(&self, origin: &str, pool: &Value) -> bool {
         let (opened, origin_has) = (number(pool, "opened") as usize, &self.site.origins[origin]);
         let open: u64 = ["idle", "active", "connecting"].iter().map(|state| number(pool, state)).sum();
@@ -285,7 +285,7 @@ async fn an_edit_of_any_key_fails_no_request_and_renews_only_the_pools_that_had_
         assert_eq!(shown, expected, "who sees {key}");
         ledger.check(&gateway, edit.pools, &accepted).await;
     }
-    // The one that got another address, and no other, has listened anew.
+    // Only the listener whose address changed has listened again.
     let lines = gateway.stdout_lines();
     let listening = lines.iter().filter_map(|line| line.strip_prefix("listening on ")?.split_once(" ("));
     let names: Vec<&str> = listening.map(|(_, name)| name.trim_end_matches(')')).collect();
@@ -316,7 +316,7 @@ async fn the_number_of_workers_cannot_change_and_the_admin_listener_may_come_and
     let admin = config["admin"].take();
     config["admin"] = json!("off");
     gateway.rewrite_config(&config.to_string());
-    // Whoever asks is still told.
+    // `POST /reload` still gets its answer.
     assert_eq!(ask_for_reload(&gateway).await.status, 200);
     config["admin"] = admin;
     let before = gateway.admin_addr();

@@ -117,7 +117,7 @@ async fn a_folder_that_is_replaced_with_its_file_is_watched_again() {
     fs::create_dir(folder).unwrap();
     fs::write(file(&gateway), answering("second")).unwrap();
     serves(&gateway, "second").await;
-    // The one that was moved away is nobody's any more; the new one is.
+    // The file that was moved away is not written any more; the new one is.
     fs::write(aside.join("gateway.yaml"), answering("from aside")).unwrap();
     replace(&file(&gateway), answering("third"));
     serves(&gateway, "third").await;

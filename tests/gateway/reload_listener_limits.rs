@@ -160,7 +160,7 @@ async fn fewer_connections_are_reached_as_they_end_and_more_are_let_in_at_once()
             open.push(used(&gateway).await);
         }
         change(&gateway, "limits: { connections: 2 }").await;
-        // None is cut, and nobody is let in before there are fewer than two.
+        // None is cut, and no new one is let in before there are fewer than two.
         for client in &mut open {
             assert_eq!(client.get("/").await.status, 200);
         }
@@ -191,7 +191,7 @@ async fn connections_per_client_count_those_that_came_while_there_was_a_limit() 
     change(&gateway, "limits: { connections_per_client: 2 }").await;
     let mut second = used(&gateway).await;
     expect_no_room(&gateway).await;
-    // Lowered, it cuts nobody off.
+    // A lower limit cuts no connection.
     change(&gateway, "limits: { connections_per_client: 1 }").await;
     expect_no_room(&gateway).await;
     for client in [&mut first, &mut second] {

@@ -36,7 +36,7 @@ async fn start(config: impl Into<String>) -> Gateway {
 }
 
 async fn refuses(address: SocketAddr) {
-    // Somebody who comes in the moment before is let wait.
+    // A client that comes in the moment before waits.
     wait_until("nobody listens", async || !listens(address)).await;
     assert!(Client::try_connect(address).await.is_err());
 }

@@ -1,4 +1,4 @@
-//! Hundreds of reloads, one after the other, under load: nobody notices, and nothing is left of them.
+//! Hundreds of reloads, one after the other, under load: no request notices them, and they leave nothing behind.
 
 pub(crate) mod heap;
 
@@ -10,7 +10,7 @@ use support::{Certificates, Gate, Gateway, Origin, wait_until};
 use crate::load::{Connection, Load, reload, told};
 use crate::pooled::number;
 
-/// What is left after so many is compared with what is left after as many more.
+/// Reloads in each half: the remains of the first half are compared with those of both.
 const RELOADS: u64 = 100;
 
 const PATHS: [&str; 3] = ["/unchanged", "/moving", "/fixed"];
@@ -29,7 +29,7 @@ fn gated(name: &'static str, gate: &Gate) -> Origin {
     })
 }
 
-/// What the reloads change.
+/// The site that the reloads change.
 struct Site {
     certificates: Certificates,
     unchanged: Origin,
@@ -81,7 +81,7 @@ impl Site {
     }
 }
 
-/// What a gateway has of the machine, but for its upstream connections.
+/// Returns the numbers of a gateway's threads and files, except for its upstream connections.
 async fn threads_and_files(gateway: &Gateway) -> (usize, usize) {
     let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", gateway.pid())).unwrap().count();
     let files = count("fd");
@@ -122,7 +122,7 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_leak_nothing() {
     let mut heap = Vec::new();
     for first in [1, RELOADS + 1] {
         for generation in first + 1..=first + RELOADS {
-            // By itself: whoever watches the files may be quicker than what asks for the reload.
+            // The file watcher may reload by itself, and be quicker than the request for the reload.
             let renewed = u64::from(generation % 20 == 0);
             if renewed == 1 {
                 site.renew_certificate();

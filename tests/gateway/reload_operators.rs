@@ -1,4 +1,4 @@
-//! What a reload does to what operators see: the access log and the admin listener.
+//! Reloads and the operators' view: the access log and the admin listener.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -95,7 +95,7 @@ async fn a_moved_access_log_is_reopened_and_no_line_is_lost() {
     }
     assert_eq!(gateway.metric("gateway_access_log_dropped_lines_total").await, Some(0.0));
     assert_eq!(gateway.generation().await, 1, "the configuration is the same");
-    // Without a move, nothing is to be done.
+    // Without a move, there is nothing to do.
     let inode = fs::metadata(&log).unwrap().ino();
     assert_eq!(post(&gateway).await.status, 200);
     client.get("/last").await;
@@ -141,7 +141,7 @@ async fn a_request_from_before_the_reload_is_in_the_log_that_it_began_with_thoug
     assert!(gateway.wait_exit(PATIENCE).await.success());
 }
 
-/// Whether the program runs, and threads of it serve.
+/// Returns true if the program runs, and threads of it serve.
 fn has_workers(gateway: &Gateway) -> bool {
     let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", gateway.pid())) else { return false };
     let mut names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
@@ -152,7 +152,7 @@ fn with_admin(body: &str, admin: &str) -> String {
     answering(body).replace("admin: { address: 127.0.0.1:0 }", &format!("admin: {admin}"))
 }
 
-/// Has the gateway read this, because somebody asks for it and not because it was saved.
+/// Makes the gateway read this by a request for a reload, and not because it was saved.
 async fn ask_for(gateway: &Gateway, config: &str) -> Value {
     let _open = write_open(&file(gateway), config);
     let answer = post(gateway).await;

@@ -94,7 +94,7 @@ async fn a_lower_max_connections_is_reached_as_requests_end_and_holds_exactly() 
         changing.to("max_connections: 2, acquire_timeout: 10m").await;
         asked.extend(changing.ask(4).await);
         changing.wait("pending", 4).await;
-        // Nobody who waits gets one of the four that are too many.
+        // No waiter gets one of the four that are too many.
         for ended in 1..=4 {
             gate.release();
             changing.wait_closed("max_connections", ended).await;
@@ -231,7 +231,7 @@ async fn max_pending_and_acquire_timeout_apply_to_the_next_requests() {
         changing.to("max_connections: 1, max_pending: 2, acquire_timeout: 10m").await;
         asked.extend(changing.ask(1).await);
         changing.wait("pending", 2).await;
-        // Whoever waits already, waits on as it began.
+        // A request that waits already continues under its old limits.
         changing.to("max_connections: 1, max_pending: 0, acquire_timeout: 10m").await;
         assert_eq!(refusal(&client.get("/").await), (503, "pool.max_pending"));
         changing.to("max_connections: 1, max_pending: 9, acquire_timeout: 50ms").await;

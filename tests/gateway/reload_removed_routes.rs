@@ -10,7 +10,7 @@ use crate::reload_clients::{ADMIN, SWITCH, builder, clients, config, reload, tun
 /// megabytes, a stream's window is small.
 const LARGE: [usize; 2] = [8 << 20, 1 << 20];
 
-/// How long the streams of a removed route may go on where they have a limit.
+/// The time for which the streams of a removed route may continue if they have a limit.
 const DRAIN: Duration = Duration::from_millis(300);
 
 /// Routes to the origin by these names and below these paths, in whose `shutdown` there is a limit.
@@ -32,7 +32,7 @@ fn large(length: usize) -> Vec<u8> {
     (0..251).cycle().take(length).collect()
 }
 
-/// Answers by what the path ends with: a tunnel, as large a body as it says, or one that comes a piece a passage of the gate.
+/// Serves a stream by the end of the path: a tunnel, a body of that size, or one with a piece for each passage of the gate.
 async fn stream(mut connection: Connection, gate: Gate, pieces: usize) {
     while let Some(request) = connection.read_request().await {
         if let Some(length) = request.target.strip_prefix("/up/large/") {
@@ -68,7 +68,7 @@ fn streaming(gate: &Gate, pieces: usize) -> Origin {
     Origin::script(move |connection| stream(connection, gate.clone(), pieces))
 }
 
-/// What a piece is on the wire.
+/// Returns a piece as it is on the wire.
 fn piece(number: usize, kind: &str, path: &str) -> String {
     let chunked = !path.ends_with("length") && kind.starts_with("HTTP/1");
     if chunked { format!("5\r\n{number:05}\r\n") } else { format!("{number:05}") }

@@ -35,7 +35,7 @@ async fn a_reload_that_is_being_built_holds_the_end_up_in_no_way() {
     let origin = gated(&gate, "up");
     let mut gateway = builder(up("60s"), &certificates, &origin).start().await;
     let waiting = asked(&gateway, &certificates, &gate).await;
-    // Whoever reads from this waits until somebody writes and closes.
+    // A read from this waits until a writer has opened and closed it.
     let pipe = gateway.folder().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     gateway.rewrite_config(&up("60s").replace("{cert}", &pipe.display().to_string()));

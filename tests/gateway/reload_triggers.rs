@@ -1,4 +1,4 @@
-//! What brings a reload about, what does not, and what who asks for one is told.
+//! Triggers of a reload, events that trigger none, and the answers to requests for one.
 
 use std::fs;
 use std::io::Write;
@@ -194,7 +194,7 @@ async fn reloads_that_are_asked_for_during_another_take_their_turn() {
     let gateway = start(answering("first")).await;
     let pipe = gateway.folder().join("held.pem");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Reading it waits until somebody writes: so long this reload goes on.
+    // A read from this waits for a writer, and the reload with it.
     let held = format!(
         "{BASE}routes: [{{ name: all, match: {{ prefix: / }}, upstream: {{ url: 'https://127.0.0.1:1', tls: {{ ca: held.pem }} }} }}]\n"
     );

@@ -33,7 +33,7 @@ pub(crate) fn file(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("gateway.yaml")
 }
 
-/// What `path` is answered on a new connection.
+/// Returns the response to `path` on a new connection.
 pub(crate) async fn get(gateway: &Gateway, path: &str) -> String {
     gateway.client("web").await.get(path).await.text()
 }
@@ -49,18 +49,18 @@ pub(crate) async fn is_generation(gateway: &Gateway, number: u64) {
     assert_eq!(gateway.generation().await, number, "{}", gateway.output());
 }
 
-/// What `POST /reload` answers, with further fields of the request.
+/// Returns the response to `POST /reload` with further fields.
 pub(crate) async fn post_with(gateway: &Gateway, fields: &[(&str, &str)]) -> Response {
     let mut client = Client::connect(gateway.admin_addr()).await;
     client.request("POST", "/reload", &[&[("host", "localhost")], fields].concat(), b"").await
 }
 
-/// What `POST /reload` answers.
+/// Returns the response to `POST /reload`.
 pub(crate) async fn post(gateway: &Gateway) -> Response {
     post_with(gateway, &[]).await
 }
 
-/// What `GET /reload` answers.
+/// Returns the report of `GET /reload`.
 pub(crate) async fn report(gateway: &Gateway) -> Value {
     from_slice(&gateway.admin("/reload").await.body).unwrap()
 }
@@ -70,7 +70,7 @@ pub(crate) async fn refused(gateway: &Gateway) -> u64 {
     gateway.metric("gateway_config_reloads_refused_total").await.expect("the metric is there") as u64
 }
 
-/// Whether the metric says that the files are what serves.
+/// Returns true if the metric says that the active configuration is that of the files.
 pub(crate) async fn in_sync(gateway: &Gateway) -> bool {
     gateway.metric("gateway_config_in_sync").await.expect("the metric is there") == 1.0
 }

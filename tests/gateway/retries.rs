@@ -1,4 +1,4 @@
-//! What is tried again, and what must not be (RFC 9110 §9.2.2).
+//! Retries: requests that are tried again, and those that must not be (RFC 9110 §9.2.2).
 
 use support::bytes::Bytes;
 use support::{
@@ -8,7 +8,7 @@ use support::{
 
 use crate::pooled::{self, OK, ROUTE, closed, number, refusal, settled};
 
-/// What an origin does with the second request on its first connection, and with any request on later ones.
+/// An origin's reaction to the second request on its first connection, and to any request on later ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     Answer,

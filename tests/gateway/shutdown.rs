@@ -8,6 +8,7 @@ use support::{
 };
 
 use crate::gateway;
+use crate::pooled::gated;
 
 /// A gateway that drains for this long, with a route `/local` of its own and all others to `origin`.
 async fn start(drain: &str, origin: &Origin) -> Gateway {
@@ -24,20 +25,6 @@ routes:
     .set("origin", origin.url())
     .start()
     .await
-}
-
-/// Answers when the gate lets it.
-fn gated(gate: &Gate) -> Origin {
-    let at_gate = gate.clone();
-    Origin::script(move |mut connection| {
-        let gate = at_gate.clone();
-        async move {
-            while connection.read_request().await.is_some() {
-                gate.pass().await;
-                connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-            }
-        }
-    })
 }
 
 fn told(response: &Response) -> (u16, Option<&str>) {
@@ -162,7 +149,7 @@ async fn exchanges_that_outlast_the_drain_time_are_cut_off() {
     gateway.signal(Signal::TERM);
     client.expect_closed().await;
     assert!(began.elapsed() >= Duration::from_millis(300), "after {:?}", began.elapsed());
-    // Nobody leaves before the last worker has ended: that would be the client's doing.
+    // No client leaves before the last worker has ended: that would be the client's doing.
     assert!(gateway.wait_exit(PATIENCE).await.success());
     drop((begun.read_to_end().await, response_h2));
     gateway.wait_for_log("did not end in time and are cut off").await;

@@ -1,14 +1,15 @@
-//! What each signal does to a gateway that starts, serves, and stops.
+//! Signals to a gateway that starts, serves, and stops.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Client, Gate, Gateway, Origin, PATIENCE, Signal, wait_until, within};
+use support::{Client, Gate, Gateway, Origin, PATIENCE, Signal, wait_for, wait_until};
 
 use crate::filter_script::script;
 use crate::gateway;
+use crate::pooled::gated;
 
 /// A listener `web` with a route `/local` of its own and all others to `{origin}`.
 const CONFIG: &str = "
@@ -22,20 +23,6 @@ routes:
 
 async fn start(delay: &str, log: &str, origin: &Origin) -> Gateway {
     gateway(CONFIG).set("delay", delay).set("log", log).set("origin", origin.url()).start().await
-}
-
-/// An origin that answers when the gate lets it.
-fn gated(gate: &Gate) -> Origin {
-    let at_gate = gate.clone();
-    Origin::script(move |mut connection| {
-        let gate = at_gate.clone();
-        async move {
-            while connection.read_request().await.is_some() {
-                gate.pass().await;
-                connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-            }
-        }
-    })
 }
 
 /// A gateway with a request under way, which the gate holds at the origin.
@@ -245,7 +232,7 @@ struct Hanging {
 }
 
 impl Hanging {
-    /// Its access log is a pipe that nobody reads.
+    /// Starts a gateway whose access log is a pipe without a reader.
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = CONFIG
@@ -283,15 +270,7 @@ impl Hanging {
     }
 
     async fn exit(&mut self) -> std::process::ExitStatus {
-        within("the exit", async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await
+        wait_for("the exit", async || self.child.try_wait().unwrap()).await
     }
 
     fn printed(&self, stream: &str) -> String {

@@ -10,20 +10,12 @@ use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http, wait
 use crate::PROGRAM;
 use crate::one_route::{forwarding_to, forwarding_with};
 
-/// What the kernel and the gateway may hold of a body that nobody reads. Socket buffers grow to a few MiB each, on two
+/// Bytes of an unread body that the kernel and the gateway may hold. Socket buffers grow to a few MiB each, on two
 /// connections, for reading and for writing.
 pub(crate) const IN_FLIGHT_MAX: u64 = 40 << 20;
 
-/// What the gateway's own memory may grow by, where a body is far larger.
+/// Bytes by which the gateway's own memory may grow for a body that is far larger.
 pub(crate) const MEMORY_MAX: u64 = 16 << 20;
-
-/// Bytes of memory that the gateway has in use.
-pub(crate) fn memory(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kilobytes << 10
-}
 
 /// Waits until `counter` has stopped: its writer is blocked for good, because it hasn't moved in many looks.
 pub(crate) async fn wait_until_stalled(counter: &AtomicU64) -> u64 {
@@ -62,13 +54,13 @@ async fn a_client_that_does_not_read_holds_up_the_origin_and_costs_no_memory() {
     for framing in ["transfer-encoding: chunked", "content-length: 1000000000000", "x-until: close"] {
         let (origin, sent) = endless(framing);
         let gateway = forwarding_to(&origin).await;
-        let before = memory(&gateway);
+        let before = gateway.memory("VmRSS");
         let mut client = gateway.client("web").await;
         client.send_raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         client.read_head().await;
         let held = wait_until_stalled(&sent).await;
         assert!(held < IN_FLIGHT_MAX, "{framing}: {held} bytes are on the way");
-        let grown = memory(&gateway).saturating_sub(before);
+        let grown = gateway.memory("VmRSS").saturating_sub(before);
         assert!(grown < MEMORY_MAX, "{framing}: {grown} bytes more memory");
         // It reads on, and the origin can send on.
         client.read_exact(8 << 20).await;
@@ -83,14 +75,14 @@ async fn a_client_that_does_not_read_holds_up_the_origin_and_costs_no_memory() {
 async fn an_http2_client_that_does_not_read_holds_up_the_origin_too() {
     let (origin, sent) = endless("transfer-encoding: chunked");
     let gateway = forwarding_to(&origin).await;
-    let before = memory(&gateway);
+    let before = gateway.memory("VmRSS");
     let mut client = Http2Client::connect(gateway.addr("web")).await;
     let request = http::Request::get("http://a/").body(()).unwrap();
     let (response, stream) = client.open(request, true).await.unwrap();
     let mut body = within("a response", response).await.unwrap().into_body();
     let held = wait_until_stalled(&sent).await;
     assert!(held < IN_FLIGHT_MAX, "{held} bytes are on the way");
-    let grown = memory(&gateway).saturating_sub(before);
+    let grown = gateway.memory("VmRSS").saturating_sub(before);
     assert!(grown < MEMORY_MAX, "{grown} bytes more memory");
     let mut received = 0;
     while received < 8 << 20 {
@@ -117,7 +109,7 @@ async fn an_origin_that_does_not_read_holds_up_the_client_and_costs_no_memory() 
     });
     let gateway = forwarding_to(&origin).await;
     for framing in ["Transfer-Encoding: chunked", "Content-Length: 1000000000000"] {
-        let before = memory(&gateway);
+        let before = gateway.memory("VmRSS");
         let sent = Arc::new(AtomicU64::new(0));
         let mut client = gateway.client("web").await;
         client.send_raw(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")).await;
@@ -130,7 +122,7 @@ async fn an_origin_that_does_not_read_holds_up_the_client_and_costs_no_memory() 
         });
         let held = wait_until_stalled(&sent).await;
         assert!(held < IN_FLIGHT_MAX, "{framing}: {held} bytes are on the way");
-        let grown = memory(&gateway).saturating_sub(before);
+        let grown = gateway.memory("VmRSS").saturating_sub(before);
         assert!(grown < MEMORY_MAX, "{framing}: {grown} bytes more memory");
         gate.release();
         wait_until("the client to go on", async || sent.load(Ordering::Relaxed) > held).await;
@@ -265,7 +257,7 @@ pub(crate) fn duplex() -> Origin {
     })
 }
 
-/// Whether all of the body came.
+/// Returns true if all of the body came.
 async fn echo_as_chunks(connection: &mut Connection, mut left: usize) -> bool {
     while left > 0 {
         let Some(piece) = connection.read_exact(left.min(50_000)).await else { return false };

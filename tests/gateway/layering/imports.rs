@@ -13,7 +13,7 @@ pub(super) struct Sources {
 /// A module by its path in the crate: `["http", "h1"]`.
 type Module = Vec<String>;
 
-/// What a name in a module is re-exported from.
+/// Re-exports: a name in a module, and the name in another module that it stands for.
 type ReExports = BTreeMap<(Module, String), (Module, String)>;
 
 impl Sources {

@@ -24,7 +24,7 @@ pub(super) struct Asked<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// What became of a request: what the upstream received, if it was asked, and what the client received.
+/// The outcome of a request: the request that the upstream received, if any, and the client's response.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) received: Option<Request>,

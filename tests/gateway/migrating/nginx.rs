@@ -64,7 +64,7 @@ impl Drop for Nginx {
 
 /// Runs `nginx -t` on a block, in a folder with the files that it names.
 pub(super) async fn check(block: &Block, folder: &Path) -> Output {
-    // A check binds what it finds; sockets in the folder are nobody else's.
+    // A check binds the addresses that it finds; no other test has the sockets in this folder.
     let text = listening(&configuration(block, folder), |port| {
         format!("unix:{}/{}-{port}.sock", folder.display(), block.line)
     });

@@ -221,11 +221,18 @@ fn envoy_blocks_are_parts_of_a_whole_configuration() {
     }
 }
 
-/// Needs Envoy, which `scripts/peers.sh` fetches where it can; elsewhere the test above is all there is.
+/// Needs Envoy, which `scripts/peers.sh` fetches where it can; elsewhere the test above is all there is. In CI it has to be
+/// there on x86-64, for which there is a wheel.
 #[tokio::test]
 async fn every_envoy_block_loads_in_envoy_where_it_is_installed() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/envoy");
     if !program.exists() {
+        let is_required =
+            std::env::var_os("CI").is_some() && cfg!(all(target_os = "linux", target_arch = "x86_64"));
+        assert!(!is_required, "Envoy is missing: bash scripts/peers.sh");
+        eprintln!(
+            "NOT TESTED: the blocks of Envoy in Envoy, which is missing; bash scripts/peers.sh fetches it"
+        );
         return;
     }
     let folder = page::folder();

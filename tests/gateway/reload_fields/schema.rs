@@ -42,7 +42,7 @@ fn holds_sections(root: &Value, schema: &Value) -> bool {
     schema.is_object() && choices(root, schema).iter().any(|choice| choice["properties"].is_object())
 }
 
-/// What may stand somewhere, without references.
+/// Returns the schemas that are permitted at a place, without references.
 fn choices<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
     if let Some(reference) = schema["$ref"].as_str() {
         return choices(root, root.pointer(reference.trim_start_matches('#')).unwrap());

@@ -4,7 +4,7 @@ use support::serde_json::{Value, json};
 
 use super::Site;
 
-/// What becomes of the pools. Those that the edit does not concern must stay as they are, whatever it says.
+/// The effect on the pools. Those that the edit does not concern must stay as they are, whatever this is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Pools {
     /// All are the same, with their connections and counts.
@@ -272,7 +272,7 @@ fn filter_uses(list: &str, at: &str) -> Vec<Edit> {
     ]
 }
 
-/// Keys of a filter. The plugin does nothing, so that nobody sees them.
+/// Returns the edits of a filter's keys. The plugin does nothing, so they have no visible effect.
 fn filter(site: &Site, section: &str, at: &str) -> Vec<Edit> {
     let of = |key: &str, old: Value, new: Value| {
         place(format!("{section}.{key}"), &format!("{at}.{key}"), old, new)

@@ -1,5 +1,5 @@
-//! How much of the heap a gateway uses, to the byte. What the kernel tells of a process is no answer: an allocator keeps
-//! what it was given back. So the gateway runs in a process of the test binary, whose allocator counts.
+//! The heap that a gateway uses, to the byte. The kernel's figures of a process are no measure: an allocator keeps memory that
+//! it was given back. So the gateway runs in a process of the test binary, whose allocator counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::ExitCode;

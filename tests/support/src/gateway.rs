@@ -241,6 +241,18 @@ impl Gateway {
         self.child.id()
     }
 
+    /// Returns bytes of the process's memory: a field of proc_pid_status(5), such as `VmRSS`, or `VmHWM` for the peak.
+    ///
+    /// # Panics
+    /// Panics if the process has ended, or there is no such field.
+    #[must_use]
+    pub fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes << 10
+    }
+
     /// Sends a signal, such as `Signal::TERM`.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the program is running");

@@ -270,7 +270,7 @@ impl Hanging {
     }
 
     async fn exit(&mut self) -> std::process::ExitStatus {
-        wait_for("the exit", async || self.child.try_wait().unwrap()).await
+        wait_for("the exit", || std::future::ready(self.child.try_wait().unwrap())).await
     }
 
     fn printed(&self, stream: &str) -> String {

@@ -41,9 +41,8 @@ pub(crate) use self::model::timeouts::{Retry, RetrySettings, RetryTotals, RouteT
 pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamTls};
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
-pub(crate) use self::values::http_text::{
-    HeaderName, HeaderValues, HostHeader, HostPattern, Method, UpgradeProtocol, ValueMatch,
-};
+pub(crate) use self::values::host::{HostHeader, HostPattern};
+pub(crate) use self::values::http_text::{HeaderName, HeaderValues, Method, UpgradeProtocol, ValueMatch};
 pub(crate) use self::values::network::{EndpointUrl, Network, Scheme, ServerName};
 pub(crate) use self::values::path::{Piece, RoutePath};
 pub(crate) use self::values::segment::Segment;

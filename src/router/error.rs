@@ -8,7 +8,7 @@ use crate::http::path::PathError;
 pub(crate) struct RouterError {
     /// The route's position in the argument of [`Router::build`](super::Router::build).
     pub(crate) route: usize,
-    /// The key of `match` at fault: `host`, `path`, `prefix`, `template`, `methods`, `headers` or `query`.
+    /// The key of `match` at fault: `path`, `prefix`, `template`, `methods`, `headers` or `query`.
     pub(crate) key: &'static str,
     /// The problem, with what to write instead.
     pub(crate) problem: MatchError,
@@ -17,12 +17,6 @@ pub(crate) struct RouterError {
 /// A problem in a match, worded so that it says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MatchError {
-    /// The text is not a host name, an IP address or `*.` before a host name.
-    #[error(
-        "`{0}` is not a host: write a name such as api.example.com or *.example.com, without scheme or port \
-         (a name in another script as punycode, xn--…)"
-    )]
-    Host(String),
     /// No request can have such a path.
     #[error("no request can have the path `{written}`: {error}")]
     Path {

@@ -3,52 +3,19 @@
 use std::collections::HashMap;
 
 use super::Hashing;
-use super::error::MatchError;
 use super::paths::PathIndex;
 use super::specificity::HostSpecificity;
-use crate::http::forward::{HOST_BYTES_MAX, is_host_name, is_ipv6_literal};
+use crate::config::HostPattern;
+use crate::config::values::host::HOST_BYTES_MAX;
 
-/// The host of a match. Case, the port and a trailing dot of a request's host do not matter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum HostMatch {
-    /// Every host, including none.
-    Any,
-    /// `*.example.com`: every name that ends in `.example.com` with one or more labels before it, but never
-    /// `example.com` itself. Holds the part after `*.`.
-    Wildcard(Box<str>),
-    /// `example.com`.
-    Exact(Box<str>),
-}
-
-impl HostMatch {
-    /// Parses a host as written in a configuration; `None` is any host.
-    pub(super) fn parse(written: Option<&str>) -> Result<Self, MatchError> {
-        let Some(written) = written else { return Ok(Self::Any) };
-        let lower = written.to_ascii_lowercase();
-        let name = lower.strip_suffix('.').unwrap_or(&lower);
-        if let Some(suffix) = name.strip_prefix("*.") {
-            return check_name(suffix, written).map(|()| Self::Wildcard(suffix.into()));
+impl HostSpecificity {
+    /// Returns the specificity of a match's host; `None` is any host.
+    pub(super) fn of(host: Option<&HostPattern>) -> Self {
+        match host {
+            None => Self::Any,
+            Some(HostPattern::Below(domain)) => Self::Wildcard { suffix_bytes: domain.len() },
+            Some(HostPattern::Exact(_)) => Self::Exact,
         }
-        if !is_ipv6_literal(name) {
-            check_name(name, written)?;
-        }
-        Ok(Self::Exact(name.into()))
-    }
-
-    pub(super) fn specificity(&self) -> HostSpecificity {
-        match self {
-            Self::Any => HostSpecificity::Any,
-            Self::Wildcard(suffix) => HostSpecificity::Wildcard { suffix_bytes: suffix.len() },
-            Self::Exact(_) => HostSpecificity::Exact,
-        }
-    }
-}
-
-fn check_name(name: &str, written: &str) -> Result<(), MatchError> {
-    if is_host_name(name) && !name.ends_with('.') {
-        Ok(())
-    } else {
-        Err(MatchError::Host(written.to_owned()))
     }
 }
 
@@ -56,17 +23,18 @@ fn check_name(name: &str, written: &str) -> Result<(), MatchError> {
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
     exact: HashMap<Box<str>, PathIndex, Hashing>,
+    /// By the part after `*.`.
     wildcards: HashMap<Box<str>, PathIndex, Hashing>,
     any: PathIndex,
 }
 
 impl HostIndex {
-    /// Returns the paths of one host, to add to.
-    pub(super) fn paths_mut(&mut self, host: &HostMatch) -> &mut PathIndex {
+    /// Returns the paths of one host, to add to; `None` is any host.
+    pub(super) fn paths_mut(&mut self, host: Option<&HostPattern>) -> &mut PathIndex {
         match host {
-            HostMatch::Any => &mut self.any,
-            HostMatch::Wildcard(suffix) => self.wildcards.entry(suffix.clone()).or_default(),
-            HostMatch::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            None => &mut self.any,
+            Some(HostPattern::Below(domain)) => self.wildcards.entry(domain.as_str().into()).or_default(),
+            Some(HostPattern::Exact(name)) => self.exact.entry(name.as_str().into()).or_default(),
         }
     }
 
@@ -116,46 +84,13 @@ fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a st
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
-
-    #[test]
-    fn hosts_are_read_without_case_and_final_dot() {
-        let exact = |name: &str| Ok(HostMatch::Exact(name.into()));
-        assert_eq!(HostMatch::parse(None), Ok(HostMatch::Any));
-        assert_eq!(HostMatch::parse(Some("Api.Example.COM.")), exact("api.example.com"));
-        assert_eq!(HostMatch::parse(Some("[::1]")), exact("[::1]"));
-        assert_eq!(HostMatch::parse(Some("127.0.0.1")), exact("127.0.0.1"));
-        assert_eq!(HostMatch::parse(Some("*.Example.com")), Ok(HostMatch::Wildcard("example.com".into())));
-    }
-
-    #[test]
-    fn invalid_host_patterns_are_rejected() {
-        for host in [
-            "",
-            "*",
-            "*.",
-            "a.*",
-            "a..b",
-            ".a",
-            "a:80",
-            "[::1]:80",
-            "[x]",
-            "http://a",
-            "a/b",
-            "bücher.de",
-            "*a.b",
-        ] {
-            assert_eq!(HostMatch::parse(Some(host)), Err(MatchError::Host(host.to_owned())), "{host}");
-        }
-    }
 
     #[test]
     fn a_name_too_long_for_the_buffer_is_no_name() {
         let mut buffer = [0; HOST_BYTES_MAX];
-        assert_eq!(lower_case(&"a".repeat(255), &mut buffer).len(), 255);
-        assert_eq!(lower_case(&"A".repeat(256), &mut buffer), "");
+        assert_eq!(lower_case(&"a".repeat(253), &mut buffer).len(), 253);
+        assert_eq!(lower_case(&"A".repeat(254), &mut buffer), "");
         assert_eq!(lower_case("A.b", &mut buffer), "a.b");
     }
 }

@@ -24,15 +24,17 @@ use std::cmp::Reverse;
 
 use condition::Conditions;
 pub(crate) use error::{MatchError, RouterError};
-use host::{HostIndex, HostMatch};
+use host::HostIndex;
 use http::Method;
 use path::PathMatch;
 pub(crate) use path::PathPattern;
 use paths::Rank;
+use specificity::HostSpecificity;
 pub(crate) use specificity::Specificity;
 use template::Template;
 pub(crate) use template::{Parameters, is_parameter_name};
 
+use crate::config::HostPattern;
 use crate::http::fields::Fields;
 use crate::http::path::EncodedSlash;
 
@@ -48,9 +50,8 @@ type Hashing = foldhash::fast::FixedState;
 pub(crate) struct RouteMatch {
     /// Numbers of the listeners on which the route is served; empty for all.
     pub(crate) listeners: Vec<usize>,
-    /// A host name, an IP address, or `*.example.com` for names with one or more labels before `.example.com`. `None`
-    /// matches any host, and no host.
-    pub(crate) host: Option<String>,
+    /// The host; `None` matches any host, and no host.
+    pub(crate) host: Option<HostPattern>,
     /// The path pattern.
     pub(crate) path: PathPattern,
     /// The treatment of encoded slashes in the path. With [`EncodedSlash::Reject`], the path as written must have none,
@@ -148,7 +149,7 @@ impl<T> Router<T> {
         for (rank, (matched, value)) in sorted.into_iter().enumerate() {
             let specificity = matched.specificity();
             let Match { host, path, conditions } = matched;
-            hosts.paths_mut(&host).insert(&path, rank);
+            hosts.paths_mut(host.as_ref()).insert(&path, rank);
             let template = if let PathMatch::Template(template) = path { Some(template) } else { None };
             routes.push(Route { specificity, conditions, template, value });
         }
@@ -175,14 +176,14 @@ impl<T> Router<T> {
 /// A parsed match.
 #[derive(Debug)]
 struct Match {
-    host: HostMatch,
+    host: Option<HostPattern>,
     path: PathMatch,
     conditions: Conditions,
 }
 
 impl Match {
     fn specificity(&self) -> Specificity {
-        let host = self.host.specificity();
+        let host = HostSpecificity::of(self.host.as_ref());
         let path = self.path.specificity();
         Specificity { host, path, conditions: self.conditions.count() }
     }
@@ -190,12 +191,11 @@ impl Match {
 
 fn parse(written: &RouteMatch) -> Result<Match, Vec<(&'static str, MatchError)>> {
     let mut errors = Vec::new();
-    let host = HostMatch::parse(written.host.as_deref()).map_err(|problem| errors.push(("host", problem)));
     let path = PathMatch::parse(&written.path, written.encoded_slash)
         .map_err(|problem| errors.push((written.path.key(), problem)));
     let conditions = Conditions::parse(written).map_err(|problems| errors.extend(problems));
-    match (host, path, conditions) {
-        (Ok(host), Ok(path), Ok(conditions)) => Ok(Match { host, path, conditions }),
+    match (path, conditions) {
+        (Ok(path), Ok(conditions)) => Ok(Match { host: written.host.clone(), path, conditions }),
         _ => Err(errors),
     }
 }

@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
+use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::http_text::{
-    HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+    HeaderName, HeaderValue, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
 };
 use crate::config::values::network::{Address, EndpointUrl, Network, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};

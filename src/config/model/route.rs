@@ -10,8 +10,9 @@ use super::filter::FilterUse;
 use super::pool::Pool;
 use super::timeouts::{Retry, Timeouts};
 use super::upstream::Upstream;
+use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::http_text::{
-    HeaderName, HeaderValues, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
+    HeaderName, HeaderValues, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
 };
 use crate::config::values::network::{Scheme, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};

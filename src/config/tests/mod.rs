@@ -11,6 +11,7 @@ mod agreement;
 mod errors;
 mod examples;
 mod filters;
+mod grammars;
 mod hints;
 mod meaning;
 mod paths;

@@ -1,4 +1,4 @@
-//! Parts of HTTP messages, as the file writes them: methods, header names and values, hosts.
+//! Parts of HTTP messages, as the file writes them: methods, header names and values.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -8,8 +8,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::pattern;
 use super::text::{Malformed, text_type};
-use super::{pattern, punycode};
 
 /// A method; case matters (RFC 9110 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -188,149 +188,6 @@ impl From<HeaderValues> for HeaderValuesForm {
     }
 }
 
-/// The hosts that a route applies to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum HostPattern {
-    /// This host; in lower case.
-    Exact(String),
-    /// Every name below this domain, however deep: `*.example.com` is kept as `.example.com`, in lower case.
-    Below(String),
-}
-
-text_type!(HostPattern, format: "host-pattern", pattern: {
-    pattern::whole(&format!("(?:\\*\\.)?{}|\\[{}\\]", pattern::host_name(), pattern::ipv6()))
-});
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(host) => f.write_str(host),
-            Self::Below(suffix) => write!(f, "*{suffix}"),
-        }
-    }
-}
-
-impl FromStr for HostPattern {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let lower = text.to_ascii_lowercase();
-        let malformed = || Malformed::new(format!("`{text}` is not a host")).help(advise_host(text));
-        if let Some(domain) = lower.strip_prefix("*.") {
-            return if is_host_name(domain) {
-                Ok(Self::Below(format!(".{domain}")))
-            } else {
-                Err(malformed())
-            };
-        }
-        let is_ipv6 = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        match is_ipv6.map(str::parse::<std::net::Ipv6Addr>) {
-            Some(Ok(_)) => Ok(Self::Exact(lower)),
-            None if is_host_name(&lower) => Ok(Self::Exact(lower)),
-            _ => Err(malformed()),
-        }
-    }
-}
-
-/// Returns the advice for a text that is not a host.
-fn advise_host(text: &str) -> String {
-    let form = "write only a name: `api.example.com`, or `*.example.com` for all below it";
-    if let Some(ascii) = punycode::to_ascii(text) {
-        return format!("write the name as DNS has it: `{ascii}`");
-    }
-    let is_good = |host: &&str| host.parse::<HostPattern>().is_ok();
-    if let Some((_, rest)) = text.split_once("://") {
-        let host = rest.split(['/', ':', '?']).next().unwrap_or(rest);
-        return Some(host)
-            .filter(is_good)
-            .map_or(form.to_owned(), |host| format!("write only the name: `{host}`"));
-    }
-    if let Some(host) = text.split('/').next().filter(|host| *host != text).filter(is_good) {
-        return format!("write `{host}`, and the path with `path` or `prefix`");
-    }
-    if let Some((host, _)) = text.rsplit_once(':').filter(|(host, _)| is_good(host)) {
-        return format!("write `{host}`: the port does not matter");
-    }
-    if let Some(host) = text.strip_suffix('.').filter(is_good) {
-        return format!("write `{host}`, without the dot at its end");
-    }
-    match text {
-        "*" | "" => "leave `host` out for all hosts".to_owned(),
-        _ if text.contains('*') => {
-            "a `*` stands only for whole labels at the beginning: `*.example.com`".to_owned()
-        }
-        _ => form.to_owned(),
-    }
-}
-
-/// Returns true if a text is a name of dot-separated labels, as DNS and the URLs in use have them (RFC 1123 §2.1, and
-/// `_`).
-pub(crate) fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-    };
-    text.len() <= 253 && text.split('.').all(is_label)
-}
-
-/// The Host sent to an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum HostHeader {
-    /// The endpoint's own: host and port of its URL.
-    #[default]
-    Upstream,
-    /// The one that the client sent.
-    Preserve,
-    /// This one, whatever the client sent; a host with or without a port.
-    Literal(String),
-}
-
-text_type!(HostHeader, format: "host-header", pattern: {
-    let host = format!("(?:{}|\\[{}\\])", pattern::host_name(), pattern::ipv6());
-    pattern::whole(&format!("{host}(?::{})?", pattern::port()))
-});
-
-impl fmt::Display for HostHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Upstream => f.write_str("upstream"),
-            Self::Preserve => f.write_str("preserve"),
-            Self::Literal(host) => f.write_str(host),
-        }
-    }
-}
-
-impl FromStr for HostHeader {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        match text {
-            "upstream" => return Ok(Self::Upstream),
-            "preserve" => return Ok(Self::Preserve),
-            _ => {}
-        }
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (text, None),
-        };
-        let is_port = |port: &str| {
-            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-        };
-        let is_port = port.is_none_or(is_port);
-        match host.parse() {
-            Ok(HostPattern::Exact(_)) if is_port => Ok(Self::Literal(text.to_ascii_lowercase())),
-            _ => {
-                let form = "write `upstream`, `preserve`, or a host with or without port: `api.example.com`";
-                let help =
-                    punycode::to_ascii(host).map(|host| format!("write the name as DNS has it: `{host}`"));
-                Err(Malformed::new(format!("`{text}` is not a host"))
-                    .help(help.unwrap_or_else(|| form.to_owned())))
-            }
-        }
-    }
-}
-
 /// The condition on a header or a query parameter for a route to match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ValueMatch {
@@ -454,7 +311,7 @@ impl FromStr for UpgradeProtocol {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use super::{HeaderName, HeaderValue, HostHeader, HostPattern, Method, RedirectTarget, UpgradeProtocol};
+    use super::{HeaderName, HeaderValue, Method, RedirectTarget, UpgradeProtocol};
 
     #[test]
     fn methods_keep_their_case() {
@@ -473,50 +330,10 @@ mod tests {
         for text in ["", "x y", "x:", "é"] {
             assert!(text.parse::<HeaderName>().is_err(), "{text}");
         }
+        assert_eq!("x-a: b".parse::<HeaderName>().unwrap_err().help.unwrap(), "write only the name: `x-a`");
         assert_eq!("a, b".parse::<HeaderValue>().unwrap().to_string(), "a, b");
         for text in ["a\r\nb", "a\nb", "\0", "\u{7f}", "é"] {
             assert!(text.parse::<HeaderValue>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_exact_or_all_below_a_domain() {
-        assert_eq!("API.example.com".parse(), Ok(HostPattern::Exact("api.example.com".to_owned())));
-        assert_eq!("*.Example.com".parse(), Ok(HostPattern::Below(".example.com".to_owned())));
-        assert_eq!("[::1]".parse(), Ok(HostPattern::Exact("[::1]".to_owned())));
-        for text in ["", "*", "*.", "a.*.b", "http://a", "a:80", "a/b", "a..b", "*.*.a", "[::1", "a b"] {
-            assert!(text.parse::<HostPattern>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_host_that_is_none_gets_the_nearest_form() {
-        for (text, help) in [
-            ("bücher.example", "`xn--bcher-kva.example`"),
-            ("http://api.example/x", "write only the name: `api.example`"),
-            ("a.example/x", "write `a.example`, and the path with `path` or `prefix`"),
-            ("a.example:80", "write `a.example`: the port does not matter"),
-            ("a.example.", "without the dot at its end"),
-            ("*", "leave `host` out"),
-            ("api.*", "whole labels at the beginning"),
-            ("a b", "write only a name"),
-        ] {
-            let given = text.parse::<HostPattern>().unwrap_err().help.unwrap();
-            assert!(given.contains(help), "{text}: {given}");
-        }
-        assert!("ü:80".parse::<HostHeader>().unwrap_err().help.unwrap().contains("xn--tda"));
-        assert_eq!("x-a: b".parse::<HeaderName>().unwrap_err().help.unwrap(), "write only the name: `x-a`");
-    }
-
-    #[test]
-    fn the_host_sent_may_have_a_port() {
-        assert_eq!("upstream".parse(), Ok(HostHeader::Upstream));
-        assert_eq!("preserve".parse(), Ok(HostHeader::Preserve));
-        for text in ["a.example", "a.example:8080", "[::1]:80", "[::1]"] {
-            assert_eq!(text.parse(), Ok(HostHeader::Literal(text.to_owned())));
-        }
-        for text in ["", "a:0", "a:x", "a:", "a:+80", "*.a", "http://a", "a b"] {
-            assert!(text.parse::<HostHeader>().is_err(), "{text}");
         }
     }
 

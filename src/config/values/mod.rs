@@ -1,6 +1,7 @@
 //! The values of keys: durations, sizes, hosts, paths, field names. Each parses and prints itself.
 
 pub(crate) mod base_path;
+pub(crate) mod host;
 pub(crate) mod http_text;
 pub(crate) mod look_alike;
 pub(crate) mod network;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::base_path::{self, BasePath};
-use super::http_text::is_host_name;
+use super::host::{is_host_name, is_ipv6_literal};
 use super::text::{Malformed, text_type};
 use super::{pattern, punycode};
 
@@ -224,12 +224,8 @@ impl FromStr for EndpointUrl {
         if host.is_empty() {
             return Err(malformed("has no host").help(form));
         }
-        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            // A trailing dot makes the name absolute.
-            None => is_host_name(host.strip_suffix('.').unwrap_or(host)),
-        };
-        if !is_host {
+        // A trailing dot makes the name absolute.
+        if !is_ipv6_literal(host) && !is_host_name(host.strip_suffix('.').unwrap_or(host)) {
             let help = match punycode::to_ascii(host) {
                 Some(ascii) => format!("write the host as DNS has it: `{ascii}`"),
                 None if host.contains('*') => {

@@ -85,7 +85,7 @@ impl Request {
             None => None,
             Some(HostPattern::Exact(host)) => Some(of(&path!["host"], host)),
             Some(HostPattern::Below(domain)) => {
-                let pattern = of(&path!["host"], &format!("*{domain}"));
+                let pattern = of(&path!["host"], &format!("*.{domain}"));
                 let label = |text: &str| {
                     text.strip_prefix('*')
                         .map_or_else(|| text.to_owned(), |below| format!("{}{below}", sample.label))

@@ -104,7 +104,7 @@ impl Redirecting<'_> {
         let authority = match &matches.host {
             None => "gateway.invalid".to_owned(),
             Some(HostPattern::Exact(host)) => host.clone(),
-            Some(HostPattern::Below(domain)) => format!("gateway{domain}"),
+            Some(HostPattern::Below(domain)) => format!("gateway.{domain}"),
         };
         let path = match path_pattern(matches) {
             PathPattern::Any => format!("/{below}"),

@@ -391,7 +391,7 @@ pub(crate) fn route_match(
     let matches = &route.matches;
     RouteMatch {
         listeners: route.listeners.iter().flatten().filter_map(|name| number(name)).collect(),
-        host: matches.host.as_ref().map(ToString::to_string),
+        host: matches.host.clone(),
         path: path_pattern(matches),
         encoded_slash: encoded_slash(config.encoded_slash_of(route)),
         methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),

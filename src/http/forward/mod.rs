@@ -20,9 +20,7 @@ mod via;
 pub(crate) use client_origin::{ClientOrigin, X_FORWARDED_PROTO};
 pub(crate) use forwarded::{Forwarding, client_ip, is_trusted};
 pub(crate) use hop_by_hop::{hop_by_hop, remove_hop_by_hop, remove_named, replace_hop_by_hop};
-pub(crate) use host::{
-    HOST_BYTES_MAX, RequestHost, is_authority, is_host_name, is_ipv6_literal, parse_authority, request_host,
-};
+pub(crate) use host::{RequestHost, is_authority, parse_authority, request_host};
 use http::HeaderName;
 pub(crate) use response::clean_response;
 pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};

@@ -2,15 +2,16 @@
 
 pub(crate) mod admin;
 pub(crate) mod announce;
+pub(crate) mod blocking;
 pub(crate) mod compile;
 pub(crate) mod diff;
 pub(crate) mod listeners;
 pub(crate) mod operators;
 pub(crate) mod process;
+pub(crate) mod providers;
 pub(crate) mod reload;
 pub(crate) mod service_manager;
 pub(crate) mod signals;
 pub(crate) mod upstreams;
-pub(crate) mod watch;
 pub(crate) mod watchdog;
 pub(crate) mod workers;

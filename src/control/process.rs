@@ -11,10 +11,14 @@ use tokio::sync::mpsc;
 use crate::config::load::files::Files;
 use crate::config::{Config, ConfigError, ConfigErrors};
 use crate::control::admin::{AdminState, Readiness, ReloadRequests};
+use crate::control::blocking::BlockingThread;
 use crate::control::compile::generation::{Built, Generation, Next, Purpose};
 use crate::control::compile::open_files;
 use crate::control::compile::open_files::OpenFiles;
 use crate::control::diff::Changes;
+use crate::control::providers::Provider;
+use crate::control::providers::file::FileProvider;
+use crate::control::providers::update::Requests;
 use crate::control::reload::{AdminServer, Process, Reloader, RetiredSnapshots, Sockets, Status};
 use crate::control::service_manager::ServiceManager;
 use crate::control::signals::{OperatorSignal, OperatorSignals, Signals, StopSignals, refuse_hangups};
@@ -162,7 +166,10 @@ async fn control(
     };
     let (status, old) = (running.status.clone(), running.old.clone());
     let pulse = running.workers.pulse();
-    let mut reloader = Reloader::new(file, channels, hangup, running, reloads)?;
+    let thread = BlockingThread::new();
+    let active = status.generation().files.clone();
+    let provider = FileProvider::new(file, active, Requests::new(hangup, reloads), thread.clone())?;
+    let mut reloader = Reloader::new(Provider::File(provider), channels, running, thread);
     announce("ready");
     operators.readiness.set_serving();
     manager.ready(&status.sentence());
@@ -172,6 +179,7 @@ async fn control(
     tokio::select! {
         () = stopping(&mut stop, &status, &operators.readiness, &manager) => {}
         () = reloader.run(&mut announce) => {}
+        () = old.release() => {}
         () = crate::control::watchdog::watch(&manager, pulse) => {}
         () = &mut obey => {}
     }

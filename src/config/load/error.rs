@@ -169,6 +169,11 @@ impl ConfigErrors {
         Err(Self(errors))
     }
 
+    /// Marks errors that the files do not cause: the same files may be valid the next time.
+    pub(crate) fn transient(self) -> Self {
+        Self(self.0.into_iter().map(ConfigError::transient).collect())
+    }
+
     /// Returns true if the files cause none of the errors.
     pub(crate) fn is_transient(&self) -> bool {
         self.0.iter().all(|error| error.is_transient)

@@ -69,10 +69,18 @@ pub(crate) enum Purpose {
     Check,
 }
 
-/// The errors of a configuration, and the files that have them.
+/// The errors of a configuration.
 pub(crate) struct Refused {
     pub(crate) errors: ConfigErrors,
-    pub(crate) files: Fingerprint,
+    /// The files that have them, as far as they were read; `None` if they could not be read.
+    pub(crate) files: Option<Fingerprint>,
+}
+
+impl Refused {
+    /// Creates a refusal for a reason outside of the files, such as an address that is taken.
+    pub(crate) fn transient(errors: impl Into<ConfigErrors>, files: Option<Fingerprint>) -> Self {
+        Self { errors: errors.into().transient(), files }
+    }
 }
 
 impl Next {
@@ -90,7 +98,7 @@ impl Next {
         running: Option<&Generation>,
     ) -> Result<Self, Refused> {
         Self::read(purpose, file, files, channels, running)
-            .map_err(|errors| Refused { errors, files: files.fingerprint() })
+            .map_err(|errors| Refused { errors, files: Some(files.fingerprint()) })
     }
 
     fn read(

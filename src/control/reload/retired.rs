@@ -1,18 +1,27 @@
 //! The remains of earlier generations, for as long as they are in use.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::control::compile::commit_plan::DrainingPool;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::PoolReport;
 use crate::snapshot::Snapshot;
 
+/// The interval at which remains of older snapshots are released.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// Snapshots that requests still hold, and pools that still have connections.
 ///
 /// Freeing a routing table takes longer than a worker may block. This therefore always holds the last reference to a
 /// snapshot.
 #[derive(Default)]
-pub(crate) struct RetiredSnapshots(Mutex<Retired>);
+pub(crate) struct RetiredSnapshots {
+    retired: Mutex<Retired>,
+    added: Notify,
+}
 
 #[derive(Default)]
 struct Retired {
@@ -26,10 +35,22 @@ impl RetiredSnapshots {
         let mut left = self.lock();
         left.snapshots.push(snapshot);
         left.pools.extend(pools);
+        drop(left);
+        self.added.notify_one();
     }
 
-    /// Releases everything that is no longer in use.
-    pub(crate) fn sweep(&self) {
+    /// Releases at intervals everything that is no longer in use. Never ends.
+    pub(crate) async fn release(&self) {
+        loop {
+            while self.is_empty() {
+                self.added.notified().await;
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.sweep();
+        }
+    }
+
+    fn sweep(&self) {
         let mut left = self.lock();
         let (used, unused): (Vec<_>, Vec<_>) =
             left.snapshots.drain(..).partition(|snapshot| Arc::strong_count(snapshot) > 1);
@@ -49,8 +70,7 @@ impl RetiredSnapshots {
         self.lock().snapshots.len()
     }
 
-    /// Returns true if nothing is left.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let left = self.lock();
         left.snapshots.is_empty() && left.pools.is_empty()
     }
@@ -65,6 +85,6 @@ impl RetiredSnapshots {
     }
 
     fn lock(&self) -> MutexGuard<'_, Retired> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

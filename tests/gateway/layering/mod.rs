@@ -98,6 +98,14 @@ fn the_filter_engine_knows_no_abi() {
 }
 
 #[test]
+fn a_reload_knows_no_paths() {
+    let sources = Sources::read(&root().join("src"));
+    for (file, text) in sources.texts().filter(|(file, _)| file.starts_with("control/reload/")) {
+        assert!(!without_comments(text).contains("Path"), "{file} names a path: that belongs to a provider");
+    }
+}
+
+#[test]
 fn import_circles_have_a_reason() {
     let sources = Sources::read(&root().join("src"));
     let found: BTreeMap<String, BTreeSet<String>> = circles(sources.imports())
@@ -144,7 +152,7 @@ fn foreign_types_stay_where_they_belong() {
         ("saphyr_parser", &["config/"]),
         ("httparse", &["http/h1/"]),
         ("hyper::", &["downstream/h2/", "control/admin/"]),
-        ("notify::", &["control/watch/"]),
+        ("notify::", &["control/providers/file/"]),
         ("wasmtime::", &["filter/engine/", "filter/proxy_wasm/"]),
         ("anyhow", &["main.rs"]),
     ] {

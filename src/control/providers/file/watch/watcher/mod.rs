@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use crate::control::watch::intervals::Intervals;
-use crate::control::watch::pending::PendingChanges;
-use crate::control::watch::places::places;
-use crate::control::watch::signature::{FolderId, Signature};
+use crate::control::providers::file::watch::intervals::Intervals;
+use crate::control::providers::file::watch::pending::PendingChanges;
+use crate::control::providers::file::watch::places::places;
+use crate::control::providers::file::watch::signature::{FolderId, Signature};
 
 /// The maximum number of times that the paths are followed again when folders come and go meanwhile. The next poll does
 /// the rest.

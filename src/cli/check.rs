@@ -9,8 +9,9 @@ use super::{messages, output};
 use crate::config;
 use crate::control::admin::running_config;
 use crate::control::announce::reachable;
+use crate::control::compile::generation::Purpose;
 use crate::control::diff::Changes;
-use crate::control::process::{Prepared, examine, examine_text};
+use crate::control::process::{Prepared, prepare};
 
 /// Checks a configuration file without starting.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,7 +38,7 @@ pub(crate) struct CheckArgs {
 /// A valid file makes one line on standard output and, with `--diff`, its changes below. Returns 1 if the file is
 /// invalid, or if there is nothing to compare with.
 pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
-    let prepared = match examine(file) {
+    let prepared = match prepare(Purpose::Check, file, None) {
         Ok(prepared) => prepared,
         Err(errors) => {
             messages::config_errors(&errors);
@@ -73,9 +74,9 @@ fn differences(args: &CheckArgs, file: &Path, prepared: &Prepared) -> Result<Cha
     let before = if against.contains("://") {
         let text = running_config(&against).map_err(|error| error.to_string())?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        examine_text(&text, &folder.join("what runs")).map_err(cannot)?
+        prepare(Purpose::Check, &folder.join("what runs"), Some(&text)).map_err(cannot)?
     } else {
-        examine(Path::new(&against)).map_err(cannot)?
+        prepare(Purpose::Check, Path::new(&against), None).map_err(cannot)?
     };
     // Only the other configuration can fail here, because the file itself has been checked.
     let changes = before.changes_to(file);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::messages;
+use crate::control::compile::generation::Purpose;
 use crate::control::process::{StartError, prepare};
 
 /// Options for serving.
@@ -20,7 +21,7 @@ pub(crate) struct RunArgs {
 #[must_use]
 pub(crate) fn run(file: &Path) -> ExitCode {
     let file = file.to_owned();
-    match crate::control::process::run(move || prepare(&file), messages::announce) {
+    match crate::control::process::run(move || prepare(Purpose::Serve, &file, None), messages::announce) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(errors)) => {
             messages::config_errors(&errors);

@@ -12,9 +12,9 @@ use crate::config::load::files::Files;
 use crate::config::{Config, ConfigError, ConfigErrors};
 use crate::control::admin::{AdminState, Readiness, ReloadRequests};
 use crate::control::blocking::BlockingThread;
-use crate::control::compile::generation::{Built, Generation, Next, Purpose};
+use crate::control::compile::generation::{Generation, Next, Purpose};
+use crate::control::compile::listeners::Plan;
 use crate::control::compile::open_files;
-use crate::control::compile::open_files::OpenFiles;
 use crate::control::diff::Changes;
 use crate::control::providers::Provider;
 use crate::control::providers::file::FileProvider;
@@ -25,7 +25,7 @@ use crate::control::signals::{OperatorSignal, OperatorSignals, Signals, StopSign
 use crate::control::workers::Workers;
 use crate::observe::access_log::{AccessLog, Reopened};
 use crate::router::RequestLine;
-use crate::upstream::{PoolCommands, worker_channel};
+use crate::upstream::{PoolCommands, WorkerChannels, worker_channel};
 use crate::worker::POOL_COMMANDS_MAX;
 
 /// The time that the access log may take to write its last lines.
@@ -49,57 +49,42 @@ pub(crate) enum StartError {
 pub(crate) struct Prepared {
     file: PathBuf,
     next: Next,
+    /// The plan of its listeners, which are not bound yet.
+    plan: Plan,
+    channels: WorkerChannels,
     pool_commands: Vec<PoolCommands>,
 }
 
-/// Reads a configuration and builds everything that it describes, without binding anything.
+/// Reads a configuration and builds everything that it describes, without binding anything. A `text` that is not on
+/// disk stands in for the content of `file`; other files are still read, relative to its folder.
 ///
 /// # Errors
 /// Returns everything that is wrong with the configuration.
-pub(crate) fn prepare(file: &Path) -> Result<Prepared, ConfigErrors> {
-    prepare_with(Purpose::Serve, file, &Files::new())
-}
-
-/// Finds the same errors as [`prepare`], and creates no log file. The result is for comparisons and cannot serve.
-///
-/// # Errors
-/// Returns everything that is wrong with the configuration.
-pub(crate) fn examine(file: &Path) -> Result<Prepared, ConfigErrors> {
-    prepare_with(Purpose::Check, file, &Files::new())
-}
-
-/// Like [`examine`], for the text of a configuration that is not on disk. The files that it names are read, relative to
-/// the folder of `file`.
-///
-/// # Errors
-/// Returns everything that is wrong with the configuration.
-pub(crate) fn examine_text(text: &str, file: &Path) -> Result<Prepared, ConfigErrors> {
+pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&str>) -> Result<Prepared, ConfigErrors> {
     let files = Files::new();
-    files.give(file, text.as_bytes());
-    prepare_with(Purpose::Check, file, &files)
-}
-
-fn prepare_with(purpose: Purpose, file: &Path, files: &Files) -> Result<Prepared, ConfigErrors> {
-    let mut pool_commands = Vec::new();
+    if let Some(text) = text {
+        files.give(file, text.as_bytes());
+    }
+    let (mut channels, mut pool_commands) = (WorkerChannels::default(), Vec::new());
     let open = |workers| {
-        let (channels, receivers): (Vec<_>, Vec<_>) =
+        let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| worker_channel(POOL_COMMANDS_MAX)).unzip();
-        pool_commands = receivers;
-        channels.into()
+        (channels, pool_commands) = (senders.into(), receivers);
+        channels.clone()
     };
-    let next = Next::build(purpose, file, files, open, None).map_err(|refused| refused.errors)?;
-    Ok(Prepared { file: file.to_owned(), next, pool_commands })
+    let (next, plan) = Next::build(purpose, file, &files, open, None)?;
+    Ok(Prepared { file: file.to_owned(), next, plan, channels, pool_commands })
 }
 
 impl Prepared {
     /// Returns the configuration.
     pub(crate) fn config(&self) -> &Config {
-        &self.next.built.loaded.config
+        &self.next.generation.loaded.config
     }
 
     /// Returns a sentence for each unused declaration, and for each redirect that leads to itself.
     pub(crate) fn warnings(&self) -> &[String] {
-        &self.next.built.warnings
+        &self.next.generation.warnings
     }
 
     /// Returns the changes that a reload with another file would make if this were the active configuration.
@@ -107,11 +92,10 @@ impl Prepared {
     /// # Errors
     /// Returns everything that is wrong with that file.
     pub(crate) fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
-        let Next { built, plan } = self.next;
-        let channels = built.channels.clone();
-        let running = built.into_generation(plan.unbound());
-        let next = Next::build(Purpose::Check, file, &Files::new(), |_| channels, Some(&running));
-        next.map(|next| next.built.changes).map_err(|refused| refused.errors)
+        let Self { next, plan, channels, .. } = self;
+        let running = Generation { listeners: plan.unbound(), ..next.generation };
+        let (next, _) = Next::build(Purpose::Check, file, &Files::new(), |_| channels, Some(&running))?;
+        Ok(next.generation.changes)
     }
 }
 
@@ -158,7 +142,7 @@ async fn control(
 ) -> Result<(), StartError> {
     let Signals { mut stop, hangup, mut operator } = signals;
     let (requests, reloads) = mpsc::channel(RELOADS_WAITING);
-    let (file, channels) = (prepared.file.clone(), prepared.next.built.channels.clone());
+    let (file, channels) = (prepared.file.clone(), prepared.channels.clone());
     manager.status("starting filters and listeners");
     let started = start(prepared, requests, manager.clone(), &mut stop, &mut announce).await?;
     let Some((running, operators)) = started else {
@@ -286,30 +270,23 @@ async fn start(
     stop: &mut StopSignals,
     announce: &mut impl FnMut(&str),
 ) -> Result<Option<(Process, Arc<AdminState>)>, StartError> {
-    let Prepared { next: Next { built, plan }, pool_commands, .. } = prepared;
-    let sockets = Sockets::bind(plan, &built.loaded, pool_commands.len(), None, None)?;
-    let Built { loaded, files, snapshot, commit_plan, access_log, warnings, .. } = built;
-    let shared = Arc::new(ArcSwap::new(snapshot.clone()));
-    commit_plan.complete(None, &snapshot);
+    let Prepared { next: Next { mut generation, commit_plan }, plan, pool_commands, .. } = prepared;
+    let sockets = Sockets::bind(plan, &generation.loaded, pool_commands.len(), None, None)?;
+    let shared = Arc::new(ArcSwap::new(generation.snapshot.clone()));
+    commit_plan.complete(None, &generation.snapshot);
     let count = pool_commands.len();
     let workers = Workers::start(&shared, pool_commands)?;
     tokio::select! {
-        () = workers.start_filters(&snapshot.plugins) => {}
+        () = workers.start_filters(&generation.snapshot.plugins) => {}
         signal = stop.next() => {
             stopped_early(signal);
             return Ok(None);
         }
     }
-    sockets.listen(&loaded)?;
-    let announcements = sockets.listeners.announcements(&loaded);
-    let (listeners, worker_commands) = sockets.listeners.commit();
+    sockets.listen(&generation.loaded)?;
+    let (worker_commands, announcements) = generation.complete(sockets.listeners, None, count);
     workers.obey(worker_commands).await?;
     announcements.iter().for_each(|line| announce(line));
-    let generation = Generation { loaded, files, listeners, snapshot, access_log, warnings };
-    for warning in &generation.warnings {
-        tracing::warn!("{warning}");
-    }
-    OpenFiles::of(&generation, count).tell_if_too_many(None);
     let status = Arc::new(Status::new(generation, count));
     let old: Arc<RetiredSnapshots> = Arc::default();
     let operators = Arc::new(crate::control::operators::admin_state(status.clone(), old.clone(), reloads));

@@ -192,8 +192,8 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     // The only worker needs no commands, so its receiver is dropped.
     let channels = |workers| (0..workers).map(|_| worker_channel(POOL_COMMANDS_MAX).0).collect();
     match Next::build(Purpose::Serve, &file, &files, channels, None) {
-        Ok(next) => next.built.snapshot,
-        Err(refused) => panic!("{}", refused.errors),
+        Ok((next, _)) => next.generation.snapshot,
+        Err(errors) => panic!("{errors}"),
     }
 }
 

@@ -12,7 +12,8 @@ use serde_json::json;
 use super::{messages, output};
 use crate::config::{EndpointUrl, Malformed};
 use crate::control::announce::quoted;
-use crate::control::process::examine_text;
+use crate::control::compile::generation::Purpose;
+use crate::control::process::prepare;
 
 /// The text of a new file, with the placeholders `URL`, `PORT` and `ADMIN`. It spells out keys with their defaults so
 /// that users see them.
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &NewArgs) -> ExitCode {
     let is_printed = args.output == Path::new(STANDARD_OUTPUT);
     // A configuration named `-` would be read from standard input.
     let name = if is_printed { Path::new("gateway.yaml") } else { &args.output };
-    if let Err(errors) = examine_text(&file.text, name) {
+    if let Err(errors) = prepare(Purpose::Check, name, Some(&file.text)) {
         messages::config_errors(&errors);
         return ExitCode::FAILURE;
     }

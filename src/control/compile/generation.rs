@@ -1,4 +1,4 @@
-//! A generation: a configuration and everything built from it. It is built beside the running generation, then replaces
+//! A generation: a configuration and everything built from it. It is built beside the active generation, then replaces
 //! it.
 
 use std::path::Path;
@@ -8,55 +8,58 @@ use crate::config::load::files::{Files, Fingerprint};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::control::compile::listeners::Plan;
+use crate::control::compile::open_files::OpenFiles;
 use crate::control::compile::snapshot::Environment;
 use crate::control::diff;
 use crate::control::diff::{Changes, Contents};
-use crate::control::listeners::Listeners;
+use crate::control::listeners::{Bound, Listeners, WorkerCommands};
 use crate::observe::access_log;
 use crate::observe::access_log::AccessLog;
 use crate::path;
 use crate::snapshot::Snapshot;
 use crate::upstream::WorkerChannels;
 
-/// The active generation.
+/// A configuration and everything built from it.
 pub(crate) struct Generation {
     pub(crate) loaded: Loaded,
     /// The fingerprint of the files as they were read.
     pub(crate) files: Fingerprint,
+    /// The listeners; none before it is active.
     pub(crate) listeners: Listeners,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) access_log: Option<AccessLog>,
+    /// The changes against the generation before it.
+    pub(crate) changes: Changes,
     /// A sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
     pub(crate) warnings: Vec<String>,
 }
 
 /// The next generation: checked and built, and not in use yet. Dropping it leaves no trace.
 pub(crate) struct Next {
-    pub(crate) built: Built,
-    /// The plan of its listeners, which are not bound yet.
-    pub(crate) plan: Plan,
-}
-
-/// The next generation without its listeners.
-pub(crate) struct Built {
-    pub(crate) loaded: Loaded,
-    pub(crate) files: Fingerprint,
-    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) generation: Generation,
+    /// The steps that make it active.
     pub(crate) commit_plan: CommitPlan,
-    pub(crate) access_log: Option<AccessLog>,
-    /// The channels of the workers.
-    pub(crate) channels: WorkerChannels,
-    /// The changes against the active generation.
-    pub(crate) changes: Changes,
-    /// A sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
-    pub(crate) warnings: Vec<String>,
 }
 
-impl Built {
-    /// Converts this into the active generation.
-    pub(crate) fn into_generation(self, listeners: Listeners) -> Generation {
-        let Self { loaded, files, snapshot, access_log, warnings, .. } = self;
-        Generation { loaded, files, listeners, snapshot, access_log, warnings }
+impl Generation {
+    /// Completes an active generation with its listeners, and logs the warnings that the one `before` did not have.
+    /// Returns the commands that make the workers accept, and a line for each new listener.
+    pub(crate) fn complete(
+        &mut self,
+        listeners: Bound,
+        before: Option<&Self>,
+        workers: usize,
+    ) -> (WorkerCommands, Vec<String>) {
+        let announcements = listeners.announcements(&self.loaded);
+        let (listeners, worker_commands) = listeners.commit();
+        self.listeners = listeners;
+        let known = before.map_or(&[][..], |before| &before.warnings);
+        for warning in self.warnings.iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        let needed = |one: &Self| OpenFiles::of(&one.snapshot, &one.listeners, workers);
+        needed(self).tell_if_too_many(before.map(needed));
+        (worker_commands, announcements)
     }
 }
 
@@ -65,28 +68,14 @@ impl Built {
 pub(crate) enum Purpose {
     /// The generation will serve.
     Serve,
-    /// The generation is only checked: no log file is created.
+    /// The generation is only checked or compared with: no log file is created.
     Check,
-}
-
-/// The errors of a configuration.
-pub(crate) struct Refused {
-    pub(crate) errors: ConfigErrors,
-    /// The files that have them, as far as they were read; `None` if they could not be read.
-    pub(crate) files: Option<Fingerprint>,
-}
-
-impl Refused {
-    /// Creates a refusal for a reason outside of the files, such as an address that is taken.
-    pub(crate) fn transient(errors: impl Into<ConfigErrors>, files: Option<Fingerprint>) -> Self {
-        Self { errors: errors.into().transient(), files }
-    }
 }
 
 impl Next {
     /// Reads a configuration and builds everything that it describes beside the `running` generation, from which it
-    /// takes over what did not change. Binds nothing. `channels` returns the workers' channels for the number of
-    /// workers that the configuration specifies.
+    /// takes over what did not change. Returns it with the plan of its listeners, because nothing is bound yet.
+    /// `channels` returns the workers' channels for the number of workers that the configuration specifies.
     ///
     /// # Errors
     /// Returns everything that is wrong with the configuration.
@@ -96,18 +85,7 @@ impl Next {
         files: &Files,
         channels: impl FnOnce(usize) -> WorkerChannels,
         running: Option<&Generation>,
-    ) -> Result<Self, Refused> {
-        Self::read(purpose, file, files, channels, running)
-            .map_err(|errors| Refused { errors, files: Some(files.fingerprint()) })
-    }
-
-    fn read(
-        purpose: Purpose,
-        file: &Path,
-        files: &Files,
-        channels: impl FnOnce(usize) -> WorkerChannels,
-        running: Option<&Generation>,
-    ) -> Result<Self, ConfigErrors> {
+    ) -> Result<(Self, Plan), ConfigErrors> {
         let loaded = config::load(file, files)?;
         let mut errors = Vec::new();
         let channels = channels(loaded.config.workers.count());
@@ -134,17 +112,16 @@ impl Next {
         let changes =
             running.map(|running| changes_against(running, &loaded.config, &files, &plan, &commit_plan));
         let warnings = warnings(&loaded, &snapshot);
-        let built = Built {
-            files,
-            changes: changes.unwrap_or_default(),
+        let generation = Generation {
             loaded,
+            files,
+            listeners: none,
             snapshot: Arc::new(snapshot),
-            commit_plan,
             access_log,
-            channels,
+            changes: changes.unwrap_or_default(),
             warnings,
         };
-        Ok(Self { built, plan })
+        Ok((Self { generation, commit_plan }, plan))
     }
 }
 

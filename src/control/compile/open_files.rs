@@ -3,7 +3,8 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::ListenerLimits;
-use crate::control::compile::generation::Generation;
+use crate::control::listeners::Listeners;
+use crate::snapshot::Snapshot;
 
 /// The descriptors of the process besides connections: its streams, logs and event queues, and 64 connections to the
 /// admin listener.
@@ -25,17 +26,17 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Returns what `generation` needs with this many workers. A name that is not resolved yet counts as one address.
-    pub(crate) fn of(generation: &Generation, workers: usize) -> Self {
+    /// Returns what a snapshot and its listeners need with this many workers. A name that is not resolved yet counts as one address.
+    pub(crate) fn of(snapshot: &Snapshot, listeners: &Listeners, workers: usize) -> Self {
         let default = ListenerLimits::default().connections.on();
         let limits: Vec<_> =
-            generation.listeners.iter().map(|listener| listener.listener_settings.connections).collect();
-        let upstreams = generation.snapshot.upstreams.iter().map(|named| {
+            listeners.iter().map(|listener| listener.listener_settings.connections).collect();
+        let upstreams = snapshot.upstreams.iter().map(|named| {
             let endpoints =
                 named.targets.upstream().current().iter().count().max(named.targets.iter().count());
             (named.targets.settings().max_connections as u64).saturating_mul(endpoints as u64)
         });
-        let per_worker = OWN_PER_WORKER + generation.listeners.iter().count() as u64;
+        let per_worker = OWN_PER_WORKER + listeners.iter().count() as u64;
         Self {
             clients: limits.iter().flatten().map(|limit| u64::from(limit.get())).sum(),
             is_chosen: limits.iter().any(|limit| limit.is_some() && *limit != default),

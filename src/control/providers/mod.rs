@@ -4,9 +4,8 @@ pub(crate) mod file;
 pub(crate) mod update;
 
 use crate::config::load::files::Fingerprint;
-use crate::control::compile::generation::Refused;
 use crate::control::providers::file::FileProvider;
-use crate::control::providers::update::{Reason, Update};
+use crate::control::providers::update::{Reason, Refused, Update};
 
 /// The source of configurations. Each variant is one kind of source.
 pub(crate) enum Provider {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 
+use crate::config::ConfigErrors;
 use crate::config::load::files::{Files, Fingerprint};
 use crate::control::admin::ReloadRequest;
 
@@ -25,6 +26,20 @@ impl Update {
     /// Reads the active configuration's files again, and returns true if they are as they were.
     pub(crate) fn is_active(&self) -> bool {
         self.active.again() == self.active
+    }
+}
+
+/// The errors of an update.
+pub(crate) struct Refused {
+    pub(crate) errors: ConfigErrors,
+    /// The files that have them, as far as they were read; `None` if they could not be read.
+    pub(crate) files: Option<Fingerprint>,
+}
+
+impl Refused {
+    /// Creates a refusal for a reason outside of the files, such as an address that is taken.
+    pub(crate) fn transient(errors: impl Into<ConfigErrors>, files: Option<Fingerprint>) -> Self {
+        Self { errors: errors.into().transient(), files }
     }
 }
 

@@ -18,10 +18,9 @@ use tokio::time::Instant;
 use crate::config::ConfigErrors;
 use crate::control::admin::ReloadOutcome;
 use crate::control::blocking::BlockingThread;
-use crate::control::compile::generation::{Built, Generation, Next, Purpose, Refused};
-use crate::control::compile::open_files::OpenFiles;
+use crate::control::compile::generation::{Generation, Next, Purpose};
 use crate::control::providers::Provider;
-use crate::control::providers::update::{Reason, Update};
+use crate::control::providers::update::{Reason, Refused, Update};
 pub(crate) use crate::control::reload::retired::RetiredSnapshots;
 use crate::control::service_manager::ServiceManager;
 use crate::control::workers::Workers;
@@ -46,12 +45,6 @@ pub(crate) struct Process {
     pub(crate) old: Arc<RetiredSnapshots>,
     pub(crate) admin: AdminServer,
     pub(crate) manager: Arc<ServiceManager>,
-}
-
-/// The next generation with its sockets, which are bound.
-struct Ready {
-    built: Built,
-    sockets: Sockets,
 }
 
 impl Reloader {
@@ -109,12 +102,12 @@ impl Reloader {
             return Ok(false);
         }
         let started = match prepared {
-            Ok(Some(ready)) => self.start(ready).await.map(Some),
+            Ok(Some((next, sockets))) => self.start(next, sockets).await.map(Some),
             other => other,
         };
         match started {
-            Ok(Some(ready)) => {
-                self.commit(ready, began, announce).await;
+            Ok(Some((next, sockets))) => {
+                self.commit(next, sockets, began, announce).await;
                 self.provider.report(reason, Ok(&self.running.status.generation().files));
                 Ok(true)
             }
@@ -137,64 +130,70 @@ impl Reloader {
 
     /// Reads, builds, resolves and binds: nearly everything that can fail. Dropping the result leaves nothing behind.
     /// Returns `None` if the update is the active generation.
-    async fn prepare(&self, update: Update, active: &Arc<Generation>) -> Result<Option<Ready>, Refused> {
+    async fn prepare(
+        &self,
+        update: Update,
+        active: &Arc<Generation>,
+    ) -> Result<Option<(Next, Sockets)>, Refused> {
         let (channels, before) = (self.channels.clone(), active.clone());
         let build = move || {
             if update.is_active() {
                 return Ok(None);
             }
             let Update { name, files, .. } = &update;
-            let next = Next::build(Purpose::Serve, name, files, |_| channels, Some(&before))?;
+            let next = Next::build(Purpose::Serve, name, files, |_| channels, Some(&before))
+                .map_err(|errors| Refused { errors, files: Some(files.fingerprint()) })?;
             // The contents may have been restored after they had been found to differ.
-            Ok(Some(next).filter(|next| next.built.files != before.files))
+            Ok(Some(next).filter(|(next, _)| next.generation.files != before.files))
         };
         let next = self.thread.run(build).await.map_err(|error| Refused::transient(error, None))?;
-        let Some(Next { built, plan }) = next? else { return Ok(None) };
-        let refused = |errors| Refused::transient(errors, Some(built.files.clone()));
-        built.commit_plan.resolve(&built.loaded.source).await.map_err(refused)?;
+        let Some((next, plan)) = next? else { return Ok(None) };
+        let Generation { loaded, files, .. } = &next.generation;
+        let refused = |errors| Refused::transient(errors, Some(files.clone()));
+        next.commit_plan.resolve(&loaded.source).await.map_err(refused)?;
         let held = self.running.admin.address();
-        let sockets = Sockets::bind(plan, &built.loaded, self.channels.len(), Some(active), held);
+        let sockets = Sockets::bind(plan, loaded, self.channels.len(), Some(active), held);
         let sockets = sockets.map_err(refused)?;
-        Ok(Some(Ready { built, sockets }))
+        Ok(Some((next, sockets)))
     }
 
     /// Starts the filters, and then begins to listen on the new sockets. Starting filters may take long, and a client
     /// that connects earlier would have to wait for it.
-    async fn start(&self, ready: Ready) -> Result<Ready, Refused> {
-        let Ready { built, sockets } = &ready;
+    async fn start(&self, next: Next, sockets: Sockets) -> Result<(Next, Sockets), Refused> {
+        let Generation { loaded, files, snapshot, .. } = &next.generation;
         let workers = &self.running.workers;
-        built.commit_plan.introduce(&built.snapshot);
-        workers.start_filters(&built.snapshot.plugins).await;
-        if let Err(errors) = sockets.listen(&built.loaded) {
+        next.commit_plan.introduce(snapshot);
+        workers.start_filters(&snapshot.plugins).await;
+        if let Err(errors) = sockets.listen(loaded) {
             workers.end_other_filters().await;
-            return Err(Refused::transient(errors, Some(built.files.clone())));
+            return Err(Refused::transient(errors, Some(files.clone())));
         }
-        Ok(ready)
+        Ok((next, sockets))
     }
 
     /// Activates the next generation.
-    async fn commit(&mut self, ready: Ready, began: Instant, announce: &mut impl FnMut(&str)) {
-        let Ready { built, sockets } = ready;
-        let Built { loaded, files, snapshot, commit_plan, access_log, changes, warnings, .. } = built;
-        let before = self.running.snapshot.swap(snapshot.clone());
-        let leaving = commit_plan.complete(Some(&before), &snapshot);
-        let shutdown = &loaded.config.shutdown;
-        snapshot.limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
-        let announcements = sockets.listeners.announcements(&loaded);
+    async fn commit(
+        &mut self,
+        next: Next,
+        sockets: Sockets,
+        began: Instant,
+        announce: &mut impl FnMut(&str),
+    ) {
+        let Next { mut generation, commit_plan } = next;
+        let before = self.running.snapshot.swap(generation.snapshot.clone());
+        let leaving = commit_plan.complete(Some(&before), &generation.snapshot);
+        let shutdown = &generation.loaded.config.shutdown;
+        generation
+            .snapshot
+            .limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
         // Switch the admin listener before other listeners accept on what may have been its address.
         self.running.admin.commit(sockets.admin, announce);
         self.running.old.add(before, leaving);
-        let summary = changes.to_string();
-        let (listeners, worker_commands) = sockets.listeners.commit();
-        let generation = Generation { loaded, files, listeners, snapshot, access_log, warnings };
-        let known = self.running.status.generation();
-        for warning in generation.warnings.iter().filter(|warning| !known.warnings.contains(warning)) {
-            tracing::warn!("{warning}");
-        }
-        let workers = self.channels.len();
-        let needed_before = OpenFiles::of(&self.running.status.generation(), workers);
-        OpenFiles::of(&generation, workers).tell_if_too_many(Some(needed_before));
-        let number = self.running.status.replace(generation, changes);
+        let summary = generation.changes.to_string();
+        let active = self.running.status.generation();
+        let (worker_commands, announcements) =
+            generation.complete(sockets.listeners, Some(&active), self.channels.len());
+        let number = self.running.status.replace(generation);
         // This comes last, because a signal to stop may arrive while the workers are awaited: the process then ends by
         // the settings of this generation, and writes the last lines of its access log.
         // First the admin listener's task has to run and release an address that a listener may take over.

@@ -10,9 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::load::files::{Files, Fingerprint};
 use crate::control::blocking::BlockingThread;
-use crate::control::compile::generation::Refused;
 use crate::control::providers::file::watch::BackgroundWatcher;
-use crate::control::providers::update::{Reason, Requests, Update};
+use crate::control::providers::update::{Reason, Refused, Requests, Update};
 
 /// The delay before retrying a reload that failed for a reason outside of the files.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -113,7 +113,8 @@ pub(crate) fn config_errors(errors: &ConfigErrors) {
     let (shown, more) = errors.shown();
     let lines = shown.iter().map(|error| {
         let (line, column) = error.position().unzip();
-        let fields = json!({ "file": error.file(), "line": line, "column": column, "help": error.advice() });
+        let fields =
+            json!({ "file": error.place_name(), "line": line, "column": column, "help": error.advice() });
         json_line("ERROR", error.message(), &fields)
     });
     let mut text: String = lines.collect();

@@ -6,19 +6,37 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::shortened::shortened;
-use super::text_file::{Place, TextFile};
+use super::text_file::{Excerpt, TextFile};
 use crate::config::values::printable::printable;
 
 /// The number of errors that are printed. More of them nearly always have one cause, which the first ones show.
 const SHOWN_MAX: usize = 100;
 
+/// The place of an error.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A range of bytes of a file. Line, column and excerpt are computed only for the errors that are printed, so that
+    /// an error costs the same in a file of any length.
+    File(Arc<TextFile>, Range<usize>),
+    /// A field of an object that is no file: `configmap/gateway` and `routes[3].match`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the only provider yet has files"))]
+    Object { name: String, field: String },
+}
+
+impl Place {
+    /// Returns the sort key: places in a file have the order of the file.
+    fn key(&self) -> (&str, usize, usize, &str) {
+        match self {
+            Self::File(file, span) => (file.name(), span.start, span.end, ""),
+            Self::Object { name, field } => (name, 0, 0, field),
+        }
+    }
+}
+
 /// An error of a configuration.
-///
-/// An error carries its place as a range of bytes. Line, column and excerpt are computed only for the errors that are
-/// printed, so that an error costs the same in a file of any length.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigError {
-    place: Option<(Arc<TextFile>, Range<usize>)>,
+    place: Option<Place>,
     message: String,
     help: Option<String>,
     is_transient: bool,
@@ -44,10 +62,10 @@ impl ConfigError {
         self
     }
 
-    /// Adds the place: a range of bytes of a file. Long quotes in the message are cut.
-    pub(crate) fn at(mut self, file: &Arc<TextFile>, span: Range<usize>) -> Self {
+    /// Adds the place. Long quotes in the message are cut.
+    pub(crate) fn at(mut self, place: Place) -> Self {
         self.message = shortened(self.message);
-        self.place = Some((Arc::clone(file), span));
+        self.place = Some(place);
         self
     }
 
@@ -56,9 +74,9 @@ impl ConfigError {
         &self.message
     }
 
-    /// Returns the name of the file that the error is in.
-    pub(crate) fn file(&self) -> Option<&str> {
-        self.place.as_ref().map(|(file, _)| file.name())
+    /// Returns the name of the file or object that the error is in.
+    pub(crate) fn place_name(&self) -> Option<&str> {
+        self.place.as_ref().map(|place| place.key().0)
     }
 
     /// Returns the advice.
@@ -66,45 +84,48 @@ impl ConfigError {
         self.help.as_deref()
     }
 
-    /// Returns line and column, both from 1, if the error has a place.
+    /// Returns line and column, both from 1, if the error has a place in a file.
     pub(crate) fn position(&self) -> Option<(usize, usize)> {
-        let (file, span) = self.place.as_ref()?;
-        let place = file.locate(span);
-        Some((place.line, place.column))
+        let Some(Place::File(file, span)) = &self.place else { return None };
+        let excerpt = file.locate(span);
+        Some((excerpt.line, excerpt.column))
     }
 
     /// Returns the number of places in the error's file that were located so far.
     #[cfg(test)]
     pub(crate) fn located(&self) -> usize {
-        let file = self.place.as_ref().map(|(file, _)| file);
-        file.map_or(0, |file| file.located.load(std::sync::atomic::Ordering::Relaxed))
+        let Some(Place::File(file, _)) = &self.place else { return 0 };
+        file.located.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Returns the sort key: errors without a place come first, then those with one in the order of the file.
-    fn key(&self) -> (Option<(&str, usize, usize)>, &str, Option<&str>) {
-        let place = self.place.as_ref().map(|(file, span)| (file.name(), span.start, span.end));
-        (place, &self.message, self.help.as_deref())
+    fn key(&self) -> (Option<(&str, usize, usize, &str)>, &str, Option<&str>) {
+        (self.place.as_ref().map(Place::key), &self.message, self.help.as_deref())
     }
 
     fn render(&self, style: &Style) -> String {
         let Style { error, frame, plain } = style;
         // Any of it may come from the file, its name or a variable.
         let title = format!("{error}error{plain}: {}\n", printable(&self.message));
-        let Some((text, span)) = &self.place else {
-            return match &self.help {
-                Some(help) => format!("{title}  {frame}={plain} {}\n", printable(help)),
-                None => title,
-            };
+        let help = self.help.as_deref().map(printable);
+        let advice = help.as_ref().map(|help| format!("  {frame}={plain} {help}\n")).unwrap_or_default();
+        let (text, span) = match &self.place {
+            None => return title + &advice,
+            Some(Place::Object { name, field }) => {
+                let (name, field) = (printable(name), printable(field));
+                return format!("{title}  {frame}-->{plain} {name}, {field}\n{advice}");
+            }
+            Some(Place::File(text, span)) => (text, span),
         };
-        let Place { line, column, excerpt } = text.locate(span);
+        let Excerpt { line, column, parts } = text.locate(span);
         // Tabs stay tabs, so that the carets line up with the marked text.
         let [before, marked, after] =
-            excerpt.map(|part| part.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
+            parts.map(|part| part.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
         let file = printable(text.name());
         let margin = " ".repeat(line.to_string().len());
         let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let carets = "^".repeat(marked.chars().count().max(1));
-        let help = self.help.as_deref().map(|help| format!(" {}", printable(help))).unwrap_or_default();
+        let help = help.map(|help| format!(" {help}")).unwrap_or_default();
         [
             title,
             format!("{margin}{frame}-->{plain} {file}:{line}:{column}\n"),
@@ -223,5 +244,26 @@ impl From<ConfigError> for ConfigErrors {
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_no_file_is_an_object_and_a_field() {
+        let at =
+            |field: &str| Place::Object { name: "configmap/gateway".to_owned(), field: field.to_owned() };
+        let [first, second] =
+            ["routes[3].match", "routes[4]"].map(|field| ConfigError::new("no path").at(at(field)));
+        let first = first.help("add `prefix`");
+        assert_eq!(
+            first.to_string(),
+            "error: no path\n  --> configmap/gateway, routes[3].match\n  = add `prefix`\n"
+        );
+        assert_eq!((first.place_name(), first.position()), (Some("configmap/gateway"), None));
+        let errors = ConfigErrors::check(vec![second.clone(), first.clone(), second.clone()]).unwrap_err();
+        assert_eq!(errors.errors(), [first, second]);
     }
 }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Admin, Config};
 use crate::config::load::check::check;
-use crate::config::load::error::{ConfigError, ConfigErrors};
+use crate::config::load::error::{ConfigError, ConfigErrors, Place};
 use crate::config::load::files::{FILE_BYTES_MAX, Files, read_all};
 pub(crate) use crate::config::load::loaded::Loaded;
 use crate::config::load::salvage::{Salvaged, salvage};
@@ -223,6 +223,6 @@ fn read(path: &Path, name: &str, files: &Files) -> Result<String, ConfigError> {
     str::from_utf8(&bytes).map(str::to_owned).map_err(|error| {
         let text = Arc::new(TextFile::new(name, &String::from_utf8_lossy(&bytes)));
         let start = error.valid_up_to();
-        ConfigError::new("the file is not UTF-8").at(&text, start..start + 1)
+        ConfigError::new("the file is not UTF-8").at(Place::File(text, start..start + 1))
     })
 }

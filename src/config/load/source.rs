@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Place};
 use super::shortened::shown;
 use super::text_file::TextFile;
 pub(crate) use crate::config::values::segment::Segment;
@@ -262,7 +262,7 @@ impl Source {
 
     /// Returns an error at a range of the file.
     pub(crate) fn error_at(&self, span: Range<usize>, message: String) -> ConfigError {
-        ConfigError::new(message).at(&self.file, span)
+        ConfigError::new(message).at(Place::File(Arc::clone(&self.file), span))
     }
 
     /// Adds the parts that lead to `path`, the innermost last: `… in route "spike", pool`.

@@ -20,13 +20,13 @@ pub(crate) struct TextFile {
 
 /// A range of one line, as errors show it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Excerpt {
     /// The line, from 1.
     pub(crate) line: usize,
     /// The column, from 1, in characters.
     pub(crate) column: usize,
     /// The text before the range, the range itself, and the text after it.
-    pub(crate) excerpt: [String; 3],
+    pub(crate) parts: [String; 3],
 }
 
 /// Prints the name only: the text is long, and may contain secrets.
@@ -67,7 +67,7 @@ impl TextFile {
     }
 
     /// Returns line, column and excerpt of a range, which is cut at the end of its first line.
-    pub(crate) fn locate(&self, span: &Range<usize>) -> Place {
+    pub(crate) fn locate(&self, span: &Range<usize>) -> Excerpt {
         #[cfg(test)]
         self.located.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let start = self.text.floor_char_boundary(span.start);
@@ -82,10 +82,10 @@ impl TextFile {
         let marked: String = marked.chars().take(EXCERPT_MAX).collect();
         let marked = marked.trim_end().to_owned();
         let after = rest.strip_prefix(marked.as_str()).unwrap_or_default();
-        Place {
+        Excerpt {
             line,
             column,
-            excerpt: [
+            parts: [
                 before.chars().skip(skipped).collect(),
                 marked,
                 after.trim_end().chars().take(EXCERPT_MAX).collect(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Place};
 use super::source::{Entry, Mapping, Node, Value};
 use super::substitute::{Environment, SUBSTITUTED_BYTES_MAX, substitute};
 use super::text_file::TextFile;
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&self, span: Range<usize>, message: &str) -> ConfigError {
-        ConfigError::new(message).at(self.file, span)
+        ConfigError::new(message).at(Place::File(Arc::clone(self.file), span))
     }
 
     fn syntax_error(&mut self, error: &ScanError) -> ConfigError {

@@ -4,14 +4,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
 
-use super::intervals::Intervals;
-
 /// True if the system reports that a file was closed after writing. If it does not, the end of a writer is unknown.
 const CLOSES_ARE_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// The intervals of a watcher.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Intervals {
+    /// The time without a further change after which changes have settled. Default: 50 ms.
+    pub(super) quiet: Duration,
+    /// The maximum time from the first change to its notification while further changes arrive. It does not apply while
+    /// a file is being written. Default: 500 ms.
+    pub(super) settled_at_most: Duration,
+    /// The interval between two polls of the files' metadata. Default: 2 s.
+    pub(super) poll: Duration,
+    /// The time after which a warning is logged for a file that is still being written. Default: 10 s.
+    pub(super) writing_warned: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(50),
+            settled_at_most: Duration::from_millis(500),
+            poll: Duration::from_secs(2),
+            writing_warned: Duration::from_secs(10),
+        }
+    }
+}
 
 /// The changes that have not been reported yet. Its size is bounded by the set of names that matter, however many
 /// events arrive.

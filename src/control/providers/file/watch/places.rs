@@ -7,15 +7,12 @@ use std::path::{Component, Path, PathBuf};
 /// The maximum number of symbolic links that are followed on one path, the same as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// A folder whose path has no symbolic links, and a name in it.
-pub(super) type Place = (PathBuf, OsString);
-
-/// Returns the place of every symbolic link on an absolute path, and that of the file itself. If the path leads
-/// nowhere, the last place is that of the first missing part.
+/// Returns the place of every symbolic link on an absolute path, and that of the file itself: a folder whose path has no
+/// symbolic links, and a name in it. If the path leads nowhere, the last place is that of the first missing part.
 ///
 /// Folders that are not links are left out: `/` and `/etc` would report the changes of all other programs there. The
 /// removal of a watched folder is an event of that folder.
-pub(super) fn places(path: &Path) -> Vec<Place> {
+pub(super) fn places(path: &Path) -> Vec<(PathBuf, OsString)> {
     let mut places = Vec::new();
     let mut folder = PathBuf::from("/");
     let mut ahead = path.to_owned();

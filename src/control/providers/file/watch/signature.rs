@@ -8,7 +8,7 @@ use std::path::Path;
 /// system's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Signature {
-    file: (u64, u64),
+    file: FileId,
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -18,7 +18,7 @@ impl Signature {
     /// Returns the signature of the file at a path, or `None` if it cannot be read.
     pub(super) fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self {
-            file: file(&metadata),
+            file: id(&metadata),
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
@@ -26,19 +26,14 @@ impl Signature {
     }
 }
 
-/// The identity of a folder, independent of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FolderId(u64, u64);
+/// The device and the inode of a file or folder, independent of its name.
+pub(super) type FileId = (u64, u64);
 
-impl FolderId {
-    /// Returns the identity of the folder at a path, or `None` if there is none.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok().filter(Metadata::is_dir)?;
-        let (device, inode) = file(&metadata);
-        Some(Self(device, inode))
-    }
+/// Returns the identity of the folder at a path, or `None` if there is none.
+pub(super) fn folder_id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().filter(Metadata::is_dir).map(|metadata| id(&metadata))
 }
 
-fn file(metadata: &Metadata) -> (u64, u64) {
+fn id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }

@@ -11,25 +11,24 @@ use std::time::{Duration, Instant};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use crate::control::providers::file::watch::intervals::Intervals;
-use crate::control::providers::file::watch::pending::PendingChanges;
+use crate::control::providers::file::watch::pending::{Intervals, PendingChanges};
 use crate::control::providers::file::watch::places::places;
-use crate::control::providers::file::watch::signature::{FolderId, Signature};
+use crate::control::providers::file::watch::signature::{FileId, Signature, folder_id};
 
 /// The maximum number of times that the paths are followed again when folders come and go meanwhile. The next poll does
 /// the rest.
 const LOOKS_MAX: usize = 4;
 
 /// A watcher of a set of files, some of which may be missing.
-pub(crate) struct Watcher {
+pub(super) struct Watcher {
     intervals: Intervals,
     /// The absolute paths as they were given. They are followed again whenever something on the way changes.
     paths: BTreeSet<PathBuf>,
     /// The source of the system's events; `None` if they are unavailable.
     system: Option<RecommendedWatcher>,
     /// The folders that the system watches, and their identities at that time.
-    folders: BTreeMap<PathBuf, FolderId>,
-    shared: Arc<Shared>,
+    folders: BTreeMap<PathBuf, FileId>,
+    pub(super) shared: Arc<Shared>,
     /// The files' metadata at the last report of a change.
     known: Signatures,
     /// The different metadata that the last poll found without an event.
@@ -40,40 +39,15 @@ pub(crate) struct Watcher {
 
 type Signatures = BTreeMap<PathBuf, Option<Signature>>;
 
-/// A handle that reports whether one of a watcher's files is being written, as far as events show.
-pub(crate) struct Writers(Arc<Shared>);
-
-impl Writers {
-    /// Returns true if one of the files is open for writing and has been changed since it was opened.
-    #[must_use]
-    pub(crate) fn are_at_work(&self) -> bool {
-        self.0.lock().is_anything_written()
-    }
-}
-
 /// The state that the thread of the system's events shares with the watcher.
-struct Shared {
+pub(super) struct Shared {
     changes: Mutex<PendingChanges>,
     wake: Notify,
 }
 
-impl Default for Watcher {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Watcher {
-    /// Creates a watcher of no files, with the default intervals. If the system's events are unavailable, it logs that
-    /// and polls the files instead.
-    #[must_use]
-    pub(crate) fn new() -> Self {
-        Self::with(Intervals::default())
-    }
-
-    /// Creates a watcher like [`Watcher::new`], with other intervals.
-    #[must_use]
-    pub(crate) fn with(intervals: Intervals) -> Self {
+    /// Creates a watcher of no files. If the system's events are unavailable, it logs that and polls the files instead.
+    pub(super) fn with(intervals: Intervals) -> Self {
         let mut watcher = Self::without_events(intervals);
         let shared = Arc::clone(&watcher.shared);
         match notify::recommended_watcher(move |event| shared.note(event)) {
@@ -102,16 +76,10 @@ impl Watcher {
         }
     }
 
-    /// Returns a handle that reports writers of the watched files.
-    #[must_use]
-    pub(crate) fn writers(&self) -> Writers {
-        Writers(Arc::clone(&self.shared))
-    }
-
     /// Watches these paths and no others. Relative paths start at the working folder.
     ///
     /// A path that was not watched before counts as changed once: it may have changed since it was read.
-    pub(crate) fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub(super) fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let paths: BTreeSet<_> =
             paths.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect();
         if paths == self.paths {
@@ -131,7 +99,7 @@ impl Watcher {
     ///
     /// Cancel safe: the next call returns a change that this one did not report. Reads the files' metadata on the
     /// calling thread.
-    pub(crate) async fn changed(&mut self) {
+    pub(super) async fn changed(&mut self) {
         loop {
             if self.shared.lock().take_moved() {
                 self.follow();
@@ -199,7 +167,7 @@ impl Watcher {
         let Some(system) = &mut self.system else { return false };
         self.folders.retain(|folder, id| {
             let right = wanted.contains(folder) && !stale.contains(folder);
-            let right = right && FolderId::of(folder) == Some(*id);
+            let right = right && folder_id(folder) == Some(*id);
             if !right {
                 // This fails if the folder is gone, and the watch with it.
                 drop(system.unwatch(folder));
@@ -210,7 +178,7 @@ impl Watcher {
         let mut added = false;
         for folder in wanted {
             // A folder that has gone meanwhile is found missing by the next look.
-            let Some(id) = FolderId::of(folder).filter(|_| !self.folders.contains_key(folder)) else {
+            let Some(id) = folder_id(folder).filter(|_| !self.folders.contains_key(folder)) else {
                 continue;
             };
             match system.watch(folder, RecursiveMode::NonRecursive) {
@@ -248,7 +216,7 @@ fn reason(error: &notify::Error) -> String {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, PendingChanges> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PendingChanges> {
         // After every step, a change may be reported too often, but never too rarely.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }

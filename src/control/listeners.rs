@@ -29,7 +29,7 @@ pub(crate) struct RunningListener {
 
 /// The change of a listener in a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ListenerChange {
     Added,
     /// The same address with other settings, such as a new name or a renewed certificate.
     Changed,
@@ -40,7 +40,7 @@ pub(crate) enum Change {
 /// A plan with all of its sockets, which are bound and do not listen yet.
 pub(crate) struct Bound {
     /// The change of each listener: those of the configuration in the order of the file, then the removed ones.
-    pub(crate) changes: Vec<(Change, RunningListener)>,
+    pub(crate) changes: Vec<(ListenerChange, RunningListener)>,
     pub(crate) ending: Vec<Arc<Listener>>,
     /// The sockets of new listeners, by worker.
     pub(crate) listen: Vec<Vec<UnregisteredSocket>>,
@@ -84,18 +84,19 @@ impl Bound {
         Self { changes: Vec::new(), ending, listen: (0..workers).map(|_| Vec::new()).collect() }
     }
 
-    /// The change of each listener: those of the configuration in the order of the file, then the removed ones.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &RunningListener)> {
-        self.changes.iter().map(|(change, running)| (*change, running))
+    /// Returns the new listeners with their positions in the file: `changes` has the configuration's listeners first.
+    fn added(&self) -> impl Iterator<Item = (usize, &RunningListener)> {
+        let changes = self.changes.iter().enumerate();
+        changes
+            .filter(|(_, (change, _))| *change == ListenerChange::Added)
+            .map(|(index, (_, added))| (index, added))
     }
 
     /// Returns the line that a start or a reload prints for each new listener:
     /// `listening on http://127.0.0.1:8080 (web)`.
     pub(crate) fn announcements(&self, loaded: &Loaded) -> Vec<String> {
-        let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
-        let lines = added.map(|(index, (_, added))| {
+        let lines = self.added().map(|(index, added)| {
             let scheme = if added.listener_settings.tls.is_some() { "https" } else { "http" };
-            // `changes` yields the configuration's listeners first, in its order.
             format!("listening on {scheme}://{} ({})", added.address(), loaded.listener_name(index))
         });
         lines.collect()
@@ -104,12 +105,10 @@ impl Bound {
     /// Begins to listen on the sockets of new listeners, and returns the errors of those that cannot. `going` is the
     /// same as for [`Plan::bind`](crate::control::compile::listeners::Plan::bind).
     pub(crate) fn listen(&self, loaded: &Loaded, going: &[SocketAddr]) -> Vec<ConfigError> {
-        let added = self.changes().enumerate().filter(|(_, (change, _))| *change == Change::Added);
-        let failed = added.filter_map(|(index, (_, added))| {
+        let failed = self.added().filter_map(|(index, added)| {
             let own = self.listen.iter().flatten().filter(|one| one.listener.id == added.listener.id);
             let address = added.address();
             let error = listen(address, own.map(|one| &one.socket), going).err()?;
-            // `changes` yields the configuration's listeners first, in its order.
             Some(cannot_bind(loaded, &path!["listeners", index, "address"], address, &error, &[]))
         });
         failed.collect()
@@ -121,15 +120,15 @@ impl Bound {
         let Self { changes, mut ending, listen } = self;
         let (mut running, mut end) = (Vec::new(), Vec::new());
         for (change, one) in changes {
-            if change != Change::Kept {
+            if change != ListenerChange::Kept {
                 tracing::debug!(listener = one.name(), address = %one.address(), ?change, "listener");
             }
             match change {
-                Change::Removed => {
+                ListenerChange::Removed => {
                     end.push(one.listener.id);
                     ending.push(one.listener);
                 }
-                Change::Added | Change::Changed | Change::Kept => {
+                ListenerChange::Added | ListenerChange::Changed | ListenerChange::Kept => {
                     one.listener.connections.set_limit(one.listener_settings.connections.map(Into::into));
                     running.push(one);
                 }

@@ -9,7 +9,7 @@ use crate::config::load::files::Files;
 use crate::config::{self, ConfigErrors, HeaderCase, Loaded};
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};
-use crate::control::listeners::{Bound, Change, Listeners, RunningListener};
+use crate::control::listeners::{Bound, ListenerChange, Listeners, RunningListener};
 use crate::downstream::bind::{bind, cannot_bind, overlaps};
 use crate::downstream::listener::{Listener, UnregisteredSocket};
 use crate::path;
@@ -31,7 +31,7 @@ struct Planned {
     listener_settings: Arc<ListenerSettings>,
     /// `None` if it is new.
     listener: Option<Arc<Listener>>,
-    change: Change,
+    change: ListenerChange,
     /// The keys that differ, if it is changed.
     keys: Vec<String>,
 }
@@ -129,9 +129,9 @@ impl Planned {
             written: written.clone(),
             keys,
             change: match (running, &kept) {
-                (None, _) => Change::Added,
-                (Some(_), None) => Change::Changed,
-                (Some(_), Some(_)) => Change::Kept,
+                (None, _) => ListenerChange::Added,
+                (Some(_), None) => ListenerChange::Changed,
+                (Some(_), Some(_)) => ListenerChange::Kept,
             },
             // The letter case is a setting of upstreams: it alone does not change the listener.
             listener_settings: kept
@@ -160,12 +160,12 @@ impl Plan {
         for planned in &self.planned {
             let name = &*planned.listener_settings.name;
             match planned.change {
-                Change::Added => section.added.push(shown(name, planned.written.socket_address())),
-                Change::Changed => {
+                ListenerChange::Added => section.added.push(shown(name, planned.written.socket_address())),
+                ListenerChange::Changed => {
                     let keys = planned.keys.clone();
                     section.changed.push(diff::Change { name: name.to_owned(), keys });
                 }
-                Change::Kept | Change::Removed => section.kept += 1,
+                ListenerChange::Kept | ListenerChange::Removed => section.kept += 1,
             }
         }
         let removed = self.removed.iter();
@@ -248,7 +248,7 @@ impl Plan {
             }
         }
         ConfigErrors::check(errors)?;
-        bound.changes.extend(self.removed.into_iter().map(|removed| (Change::Removed, removed)));
+        bound.changes.extend(self.removed.into_iter().map(|removed| (ListenerChange::Removed, removed)));
         Ok(bound)
     }
 }

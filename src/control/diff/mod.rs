@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn diff_of_settings_names_each_key_that_has_no_section() {
-        let before = config("", "{ respond: {} }");
+        let named = "a: { wasm: a }";
+        let before = config(named, "{ respond: {} }");
         for (key, value) in [
             ("trusted_proxies", "[10.0.0.0/8]"),
             ("wasm", "{ cache: off }"),
@@ -299,7 +300,7 @@ mod tests {
             ("telemetry", "{ access_log: off }"),
             ("shutdown", "{ drain: 1s }"),
         ] {
-            let after = config("", &format!("{{ respond: {{}} }}]\n{key}: {value}\n# ["));
+            let after = config(named, &format!("{{ respond: {{}} }}]\n{key}: {value}\n# ["));
             assert_eq!(settings(&before, &after), [key]);
         }
     }

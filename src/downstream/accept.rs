@@ -21,6 +21,7 @@ use crate::config::KeepaliveSettings;
 use crate::downstream::connection;
 use crate::downstream::listener::{Listener, ListeningSocket};
 use crate::http::forward;
+use crate::net::clock;
 use crate::net::drain::{DRAIN_PATIENCE, DrainGuard, DrainSignal};
 use crate::net::keepalive::set_keepalive;
 use crate::net::stream::{Socket, Stream};
@@ -253,7 +254,7 @@ fn start(
     current: Rc<CurrentSnapshot>,
     mut accepted_connection: AcceptedConnection,
 ) {
-    let accepted = Instant::now();
+    let accepted = clock::now();
     let listener_settings = accepted_connection.listener_settings.clone();
     tracing::debug!(listener = &*listener_settings.name, %peer, "client connection accepted");
     let peer = canonical(peer);
@@ -313,7 +314,7 @@ async fn settle(
             match secured(socket, peer, &accepted_connection, opening).await {
                 Err(ended) => accepted_connection.ended = ended,
                 Ok((stream, is_h2)) => {
-                    let began = if has_tls { Instant::now() } else { accepted };
+                    let began = if has_tls { clock::now() } else { accepted };
                     tokio::task::spawn_local(speak(stream, is_h2, began, client, accepted_connection));
                 }
             }
@@ -333,7 +334,10 @@ impl Opening {
         let mut step = pin!(step);
         let mut drains = false;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = step.as_mut().poll(cx) {
+            let polled = step.as_mut().poll(cx);
+            // One step of a TLS handshake may take milliseconds.
+            clock::renew();
+            if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }
             if !drains && guard.poll_draining(cx).is_ready() {

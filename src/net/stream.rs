@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use crate::net::clock;
+
 /// The size of one read: a 64 KiB body together with its head.
 const READ_BYTES: usize = 68 * 1024;
 
@@ -253,6 +255,7 @@ impl AsyncRead for Socket {
             buf.put_slice(&this.unread.split_to(length));
             return Poll::Ready(Ok(()));
         }
+        clock::count_use();
         Pin::new(this.attached()?).poll_read(cx, buf)
     }
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use crate::net::clock;
+
 /// A task's timer. Clones share it, and all must be polled from the same task.
 #[derive(Clone, Default)]
 pub(crate) struct Timer(Rc<RefCell<Option<Pin<Box<Sleep>>>>>);
@@ -60,7 +62,7 @@ impl Timer {
 /// Returns the instant `after` from now; `None` means never.
 pub(crate) fn deadline(after: Option<Duration>) -> Option<Instant> {
     // A duration beyond what the clock can hold is as good as never.
-    after.and_then(|after| Instant::now().checked_add(after))
+    after.and_then(|after| clock::now().checked_add(after))
 }
 
 /// Returns the earlier of two deadlines, or the shorter of two durations, where `None` means never.

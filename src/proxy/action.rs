@@ -1,11 +1,10 @@
 //! The action of a route: respond, redirect, or forward to an upstream.
 
-use tokio::time::Instant;
-
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::forward::ClientOrigin;
+use crate::net::timer::deadline;
 use crate::proxy::client::ConnectionSettings;
 use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::forward::forward_request;
@@ -15,20 +14,19 @@ use crate::proxy::reply::{Answer, Call};
 use crate::router::Parameters;
 use crate::snapshot::{Action, Route};
 
-/// Performs the route's action at the time `now`.
+/// Performs the route's action.
 pub(crate) async fn act(
     settings: &ConnectionSettings,
     route: &Route,
     parameters: &Parameters<'_, '_>,
     incoming: Incoming<'_>,
     call: &Call,
-    now: Instant,
     log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
     match &route.action {
         Action::Respond(respond) => {
             if let Some(delay) = respond.delay() {
-                crate::proxy::delay::pass(now.checked_add(delay), incoming.body, &call.timer).await?;
+                crate::proxy::delay::pass(deadline(Some(delay)), incoming.body, &call.timer).await?;
             }
             Ok(respond.response().map(Body::full).into())
         }
@@ -45,7 +43,7 @@ pub(crate) async fn act(
             let client_scheme = settings.forwarding.client_scheme(&headers);
             let mut outgoing = Outgoing { method, target, headers, authority, client_scheme, path, upgrade };
             outgoing.rewrite_headers(&settings.forwarding, version, route);
-            forward_request(upstream, call, &mut outgoing, body, now, log).await
+            forward_request(upstream, call, &mut outgoing, body, log).await
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::message::{Request, Response};
+use crate::net::clock;
 use crate::net::drain::is_cut_off;
 use crate::observe::access_log;
 use crate::observe::metrics::this_worker;
@@ -88,7 +89,7 @@ impl ExchangeLog {
         Self {
             telemetry: start.snapshot.telemetry().clone(),
             settings: start.settings.clone(),
-            began: Instant::now(),
+            began: clock::now(),
             route: None,
             status: 0,
             error: None,
@@ -124,14 +125,14 @@ impl ExchangeLog {
         if let Some(line) = &mut self.line {
             line.endpoint = Some(endpoint.url().into());
             line.attempts += 1;
-            line.attempt_began = Some(Instant::now());
+            line.attempt_began = Some(clock::now());
         }
     }
 
     /// Records that the head of the upstream's response has arrived.
     pub(crate) fn first_byte(&mut self) {
         if let Some(line) = &mut self.line {
-            line.first_byte = Some(self.began.elapsed());
+            line.first_byte = Some(clock::since(self.began));
         }
     }
 
@@ -187,15 +188,15 @@ impl ExchangeLog {
         Some(error.into())
     }
 
-    /// Ends the exchange at the time `now`, with the bytes of body received and sent, and the error that cut it short.
-    pub(crate) fn end(mut self, now: Instant, received: u64, sent: u64, error: Option<Error>) {
+    /// Ends the exchange with the bytes of body received and sent, and the error that cut it short.
+    pub(crate) fn end(mut self, received: u64, sent: u64, error: Option<Error>) {
         self.received = received;
         self.sent = sent;
         if let Some(error) = error {
             self.error = Some(error);
             self.warn(error);
         }
-        self.ended = Some(now);
+        self.ended = Some(clock::now());
     }
 
     /// Logs a rate-limited warning for failures that an operator should see.
@@ -214,21 +215,21 @@ impl Progress for ExchangeLog {
     fn reused(&mut self) {
         if let Some(line) = &mut self.line {
             line.reused = Some(true);
-            line.acquire = line.attempt_began.map(|began| began.elapsed());
+            line.acquire = line.attempt_began.map(clock::since);
         }
     }
 
     fn dialling(&mut self) {
         if let Some(line) = &mut self.line {
             line.reused = Some(false);
-            line.acquire = line.attempt_began.map(|began| began.elapsed());
-            line.dial_began = Some(Instant::now());
+            line.acquire = line.attempt_began.map(clock::since);
+            line.dial_began = Some(clock::now());
         }
     }
 
     fn connected(&mut self) {
         if let Some(line) = &mut self.line {
-            line.connect = line.dial_began.map(|began| began.elapsed());
+            line.connect = line.dial_began.map(clock::since);
         }
     }
 }
@@ -276,7 +277,7 @@ impl Drop for ExchangeLog {
                 (self.status, logged_status) = (0, Error::ClientClosed.status().as_u16());
             }
         }
-        let total = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
+        let total = self.ended.unwrap_or_else(clock::now).saturating_duration_since(self.began);
         let reason = self.error.map(Error::reason);
         let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
         if self.route.is_none() {

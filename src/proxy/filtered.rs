@@ -7,7 +7,6 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, header};
-use tokio::time::Instant;
 
 use crate::filter::{Chain, RequestHead, Session};
 use crate::http::error::Error;
@@ -117,8 +116,7 @@ impl Filtered<'_, '_, '_> {
     ) -> Result<Answer, Error> {
         let Some(head) = head else {
             let (route, parameters) = (self.found.value, &self.found.parameters);
-            return act(&self.start.settings, route, parameters, incoming, self.call, Instant::now(), log)
-                .await;
+            return act(&self.start.settings, route, parameters, incoming, self.call, log).await;
         };
         let changed_path = head.changed_path().map(str::to_owned);
         let RequestHead { method, mut headers, authority, .. } = head;
@@ -161,8 +159,7 @@ impl Filtered<'_, '_, '_> {
         let path = normalised.as_deref().unwrap_or(incoming.path);
         let query = changed.as_ref().map_or(incoming.query, Uri::query);
         let incoming = Incoming { method, headers, authority, path, query, ..incoming };
-        let mut answer =
-            act(&self.start.settings, route, parameters, incoming, self.call, Instant::now(), log).await?;
+        let mut answer = act(&self.start.settings, route, parameters, incoming, self.call, log).await?;
         if !Arc::ptr_eq(route, self.found.value) {
             // The edits of the route that was found first are applied at the end, as to every response.
             route.response_headers.apply(&mut answer.response.headers);

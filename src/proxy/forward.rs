@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::message::Response;
+use crate::net::timer::deadline;
 use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::reply::{Answer, Call};
@@ -27,11 +26,10 @@ pub(crate) async fn forward_request(
     call: &Call,
     outgoing: &mut Outgoing<'_>,
     mut body: Body,
-    mut now: Instant,
     log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
     // The deadline of the whole exchange.
-    let done_by = route.timeouts.request.and_then(|limit| now.checked_add(limit));
+    let done_by = deadline(route.timeouts.request);
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
@@ -50,9 +48,8 @@ pub(crate) async fn forward_request(
             upgrade: outgoing.upgrade.is_some(),
             interim: call.interim.as_ref(),
             fresh: retries.fresh,
-            moves_on: retries.moves_on(now),
+            moves_on: retries.moves_on(),
             keeping: route.keeping.as_ref(),
-            now,
             timeouts: &route.timeouts,
             done_by,
             queued: &queued,
@@ -67,7 +64,6 @@ pub(crate) async fn forward_request(
                 tracing::debug!(endpoint = failed.url(), "trying again: {error}");
                 failed.pool().count_retry();
                 retries.back_off(&call.timer, done_by, error).await?;
-                now = Instant::now();
             }
         }
     };

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use crate::config::RetrySettings;
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::net::timer::{Timer, earlier};
+use crate::net::clock;
+use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::{Endpoint, Failure, FailureKind};
 
 /// The further attempts of one request.
@@ -50,13 +51,13 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Returns true if another endpoint is tried should the attempt that begins `now` fail to connect.
-    pub(crate) fn moves_on(&self, now: Instant) -> bool {
-        self.untried > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open(now))
+    /// Returns true if another endpoint is tried should the attempt that begins now fail to connect.
+    pub(crate) fn moves_on(&self) -> bool {
+        self.untried > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open())
     }
 
-    fn is_round_open(&self, now: Instant) -> bool {
-        self.round_ends.is_none_or(|ends| now < ends)
+    fn is_round_open(&self) -> bool {
+        self.round_ends.is_none_or(|ends| clock::now() < ends)
     }
 
     /// Returns the body of the next attempt, and its endpoint. `failed` is the endpoint of the last attempt; `others`
@@ -93,9 +94,8 @@ impl<'a> Retries<'a> {
         failed: &'a Arc<Endpoint>,
         others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
     ) -> Option<&'a Arc<Endpoint>> {
-        let now = Instant::now();
-        self.round_ends = self.round_ends.or_else(|| now.checked_add(self.connect?));
-        if self.untried == 0 || !self.is_round_open(now) {
+        self.round_ends = self.round_ends.or_else(|| deadline(self.connect));
+        if self.untried == 0 || !self.is_round_open() {
             self.take_attempt()?;
             self.wait = self.backoff;
             self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
@@ -121,7 +121,7 @@ impl<'a> Retries<'a> {
         error: Error,
     ) -> Result<(), Error> {
         let Some(wait) = self.wait.take() else { return Ok(()) };
-        let until = Instant::now().checked_add(wait);
+        let until = deadline(Some(wait));
         if done_by.is_some() && earlier(until, done_by) == done_by {
             return Err(error);
         }

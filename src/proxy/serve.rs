@@ -77,10 +77,7 @@ async fn answer(
     let authority = authority(&uri, host_field.as_ref());
     let incoming = Incoming { method, version, path: &path, query: uri.query(), authority, headers, body };
     let mut answer = match &route.filters {
-        None => {
-            let now = log.began();
-            act(settings, route, &found.parameters, incoming, call, now, log).await?
-        }
+        None => act(settings, route, &found.parameters, incoming, call, log).await?,
         Some(chain) => {
             let filtered =
                 crate::proxy::filtered::Filtered { client, start, chain, found: &found, uri: &uri, call };

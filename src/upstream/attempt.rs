@@ -14,7 +14,8 @@ use crate::http::body::{Body, Keeping, KeptBody};
 use crate::http::error::Error;
 use crate::http::h1::output::OutgoingHead;
 use crate::http::interim::Interim;
-use crate::net::timer::{Timer, earlier};
+use crate::net::clock;
+use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::pool::connection::Connection;
 use crate::upstream::transport::dial::dial;
 use crate::upstream::transport::h1::client::ExchangeOptions;
@@ -34,8 +35,6 @@ pub(crate) struct Attempt<'a> {
     /// The buffer that keeps the request's body for another attempt.
     pub(crate) keeping: Option<&'a Keeping>,
     pub(crate) timeouts: &'a RouteTimeouts,
-    /// The time at which the attempt begins.
-    pub(crate) now: Instant,
     /// The deadline of the whole exchange (`timeouts.request`).
     pub(crate) done_by: Option<Instant>,
     /// The time that the request has waited in pool queues, this attempt included: `pool.acquire_timeout` covers all
@@ -85,21 +84,21 @@ impl Attempt<'_> {
         body: Body,
         progress: &mut impl Progress,
     ) -> Result<Received, Failure> {
-        let per_try = self.timeouts.per_try.and_then(|limit| self.now.checked_add(limit));
+        let per_try = deadline(self.timeouts.per_try);
         let head_by = head_deadline(per_try, self.done_by);
-        let idle = endpoint.pool().acquire_idle(self.now, self.wanted());
+        let idle = endpoint.pool().acquire_idle(self.wanted());
         let (kept, response) = match idle {
             Some(connection) => {
                 progress.reused();
                 let kept = self.keep(&body);
-                (true, begin(connection, &self.head, self.options(self.now), body, kept))
+                (true, begin(connection, &self.head, self.options(), body, kept))
             }
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
             None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
                 Ok(connection) => {
                     let is_kept = connection.is_kept();
                     let kept = if is_kept { self.keep(&body) } else { None };
-                    (is_kept, begin(connection, &self.head, self.options(Instant::now()), body, kept))
+                    (is_kept, begin(connection, &self.head, self.options(), body, kept))
                 }
                 Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
             },
@@ -132,7 +131,7 @@ impl Attempt<'_> {
         head_by: Option<(Instant, Error)>,
         progress: &mut impl Progress,
     ) -> Result<Connection, (Error, FailureKind)> {
-        let (is_dialling, began) = (Cell::new(false), Instant::now());
+        let (is_dialling, began) = (Cell::new(false), clock::now());
         let connecting = pin!(self.acquire(endpoint, progress, &is_dialling, began));
         let connected = self.timer.within(head_by.map(|(by, _)| by), connecting).await;
         connected.unwrap_or_else(|_elapsed| {
@@ -187,7 +186,7 @@ impl Attempt<'_> {
     }
 
     fn count_queued(&self, began: Instant) {
-        self.queued.set(self.queued.get().saturating_add(began.elapsed()));
+        self.queued.set(self.queued.get().saturating_add(clock::since(began)));
     }
 
     fn wanted(&self) -> Wanted {
@@ -205,9 +204,8 @@ impl Attempt<'_> {
     }
 
     /// Returns the options of the exchange.
-    fn options(&self, now: Instant) -> ExchangeOptions {
+    fn options(&self) -> ExchangeOptions {
         ExchangeOptions {
-            now: Some(now),
             timer: self.timer.clone(),
             response_header: self.timeouts.response_header,
             idle: self.timeouts.idle,

@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -15,7 +14,7 @@ use crate::downstream::accept::accept;
 use crate::downstream::listener::UnregisteredSocket;
 use crate::filter::proxy_wasm::{Plugin, end_instances, keep_instances, start_instances};
 use crate::net::drain::{DrainSignal, cut_off};
-use crate::net::end_of_turn;
+use crate::net::event_loop;
 use crate::net::timer::Timer;
 use crate::observe::metrics::{enter_worker, this_worker};
 use crate::proxy::client::CurrentSnapshot;
@@ -75,11 +74,7 @@ pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let (started, starts) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         enter_worker(parts.number);
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .on_thread_park(end_of_turn::sleeps)
-            .build_local(LocalOptions::default());
-        let runtime = match runtime {
+        let runtime = match event_loop::runtime() {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(error))),
         };

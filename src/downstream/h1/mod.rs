@@ -28,6 +28,7 @@ use crate::http::h1::head::{Input, RequestHead};
 use crate::http::h1::output::{Output, connection_option};
 use crate::http::interim::Interim;
 use crate::http::message::{Request, Response, is_continue};
+use crate::net::clock;
 use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
@@ -158,7 +159,7 @@ impl ServerConnection<'_> {
                     return Poll::Ready(Ok(Some(head)));
                 }
                 // Most heads arrive whole, and need no look at the clock.
-                self.request_began.get_or_insert_with(Instant::now);
+                self.request_began.get_or_insert_with(clock::now);
             }
             let idle = inner.input.is_empty();
             match inner.stream.poll_read_chunk(cx) {
@@ -176,7 +177,7 @@ impl ServerConnection<'_> {
                     let limit = match self.request_began {
                         Some(began) => self.options.request_header.and_then(|limit| began.checked_add(limit)),
                         None => {
-                            let since = *self.idle_since.get_or_insert_with(Instant::now);
+                            let since = *self.idle_since.get_or_insert_with(clock::now);
                             self.options.keep_alive.and_then(|limit| since.checked_add(limit))
                         }
                     };
@@ -309,15 +310,14 @@ impl ServerConnection<'_> {
             let (sent, is_cut_by_close) = (transfer.sent, transfer.is_cut_by_close());
             drop(transfer);
             let received = std::mem::take(&mut self.inner.borrow_mut().received);
-            let now = Instant::now();
-            log.end(now, received, sent, result.err());
+            log.end(received, sent, result.err());
             if let Err(error) = result {
                 self.ended = error.reason();
                 let is_client_there = !matches!(error, Error::ClientClosed | Error::ResponseWriteTimeout);
                 return if is_cut_by_close && is_client_there { After::Cut } else { After::Abort };
             }
-            self.idle_since = Some(now);
-            let after = self.drain_request(now).await;
+            self.idle_since = Some(clock::now());
+            let after = self.drain_request().await;
             self.inner.borrow_mut().output.release();
             match after {
                 After::KeepAlive if is_last => After::Close,
@@ -354,11 +354,11 @@ impl ServerConnection<'_> {
     }
 
     /// Reads the rest of the request's body within bounds, so that the next request can be found behind it.
-    async fn drain_request(&mut self, now: Instant) -> After {
+    async fn drain_request(&mut self) -> After {
         if !self.inner.borrow().is_drainable() || self.inner.borrow().body_error.is_some() {
             return After::Linger;
         }
-        let limit = now.checked_add(LINGER);
+        let limit = deadline(Some(LINGER));
         while !self.inner.borrow().decoder.is_done() {
             let frame = std::future::poll_fn(|cx| self.inner.borrow_mut().poll_body(cx));
             if !matches!(self.timer.within(limit, frame).await, Ok(Some(Ok(_)))) {
@@ -380,7 +380,7 @@ impl ServerConnection<'_> {
             self.timer.within(deadline(self.options.response_write), flush).await
         };
         if !matches!(written, Ok(Ok(()))) {
-            reply.log.end(Instant::now(), 0, 0, Some(Error::ClientClosed));
+            reply.log.end(0, 0, Some(Error::ClientClosed));
             return After::Abort;
         }
         let (stream, early) = {
@@ -388,7 +388,7 @@ impl ServerConnection<'_> {
             (std::mem::replace(&mut inner.stream, Stream::closed()), std::mem::take(inner.input.bytes()))
         };
         let (received, sent, error) = tunnel(stream, early).await;
-        reply.log.end(Instant::now(), received, sent, error);
+        reply.log.end(received, sent, error);
         After::Upgraded
     }
 

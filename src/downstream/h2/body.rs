@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::OpenStream;
 use super::task::StreamTask;
@@ -112,7 +111,7 @@ impl StreamResponseBody {
 
     fn end(&mut self, error: Option<Error>) {
         if let Some(log) = self.log.take() {
-            log.end(Instant::now(), self.received.get(), self.sent, error);
+            log.end(self.received.get(), self.sent, error);
         }
     }
 

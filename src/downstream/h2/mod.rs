@@ -28,6 +28,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::message::{Request, Response};
+use crate::net::clock;
 use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
@@ -208,7 +209,7 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         if self.0.open.get() == 0 {
-            self.0.idle_since.set(Some(Instant::now()));
+            self.0.idle_since.set(Some(clock::now()));
             if let Some(connection) = &*self.0.connection.borrow() {
                 connection.wake_by_ref();
             }
@@ -265,7 +266,7 @@ impl StreamService {
         let mut first = first_frame(&mut response.body).await;
         if let Some(Err(error)) = first {
             let Some(replacement) = log.replace(error) else {
-                log.end(Instant::now(), received.get(), 0, Some(error));
+                log.end(received.get(), 0, Some(error));
                 return Err(error);
             };
             (response, first) = (replacement, None);

@@ -157,7 +157,6 @@ async fn receive(
             fresh,
             moves_on: untried > 0,
             keeping: None, // the body is in memory
-            now: Instant::now(),
             timeouts: limits.timeouts,
             done_by,
             queued: &queued,

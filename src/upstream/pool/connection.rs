@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::net::clock;
 use crate::net::stream::{Arrived, Stream};
 use crate::upstream::pool::Slot;
 use crate::upstream::transport::h1::client::Unusable;
@@ -91,7 +92,7 @@ impl Age {
     pub(crate) fn begin() -> Self {
         // Each RandomState has its own keys, so a hash by it is a random number.
         let random = u32::try_from(RandomState::new().hash_one(()) % 2001).unwrap_or(1000);
-        Self { opened: Instant::now(), share: 9_000 + random }
+        Self { opened: clock::now(), share: 9_000 + random }
     }
 
     /// Returns the time at which it is too old under this limit.

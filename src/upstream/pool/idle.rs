@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::{CloseReason, Connection, SETTLING};
 use crate::config::PoolSettings;
+use crate::net::clock;
 use crate::net::timer::earlier;
 use crate::upstream::pool::{Pool, Wanted};
 
@@ -68,21 +69,21 @@ impl Idle {
     }
 
     /// Returns the reason if its time is up.
-    fn is_over(&self, now: Instant) -> Option<CloseReason> {
-        self.ends.filter(|(at, _)| *at <= now).map(|(_, reason)| reason)
+    fn is_over(&self) -> Option<CloseReason> {
+        self.ends.filter(|(at, _)| *at <= clock::now()).map(|(_, reason)| reason)
     }
 
     /// Returns the reason if it must no longer be used.
-    fn ended(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<CloseReason> {
-        self.is_over(now).or_else(|| match self.connection.poll_dead(cx) {
+    fn ended(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
+        self.is_over().or_else(|| match self.connection.poll_dead(cx) {
             Poll::Ready(reason) => Some(reason),
             Poll::Pending => None,
         })
     }
 
     /// Returns true if its server may be about to close it.
-    fn is_in_doubt(&self, now: Instant) -> bool {
-        self.connection.is_in_doubt() && now.saturating_duration_since(self.since) < SETTLING
+    fn is_in_doubt(&self) -> bool {
+        self.connection.is_in_doubt() && clock::since(self.since) < SETTLING
     }
 
     fn ends_by(&self) -> Option<Instant> {
@@ -91,13 +92,13 @@ impl Idle {
 }
 
 /// Keeps a connection for the next request of this worker. A connection that turns out to be dead is closed.
-pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettings, now: Instant) {
+pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettings) {
     STORE.with_borrow_mut(|store| {
         let waker = store.keeper.as_ref().unwrap_or(Waker::noop());
         if let Poll::Ready(reason) = connection.poll_dead(&mut Context::from_waker(waker)) {
             return connection.close(reason);
         }
-        let idle = Idle::new(connection, now, settings);
+        let idle = Idle::new(connection, clock::now(), settings);
         let ends_by = idle.ends_by();
         if ends_by.is_some() && earlier(ends_by, store.next_check) != store.next_check {
             store.next_check = ends_by;
@@ -111,12 +112,11 @@ pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettin
 /// Applies changed limits to this worker's idle connections of `pool`. Those that are no longer wanted are closed. The
 /// others expire when they would have if these limits had applied from the start.
 pub(crate) fn apply_limits(pool: &Pool, settings: &PoolSettings) {
-    let now = Instant::now();
     STORE.with_borrow_mut(|store| {
         let Some(idle) = store.pools.get_mut(&pool.number()) else { return };
         for entry in std::mem::take(idle) {
             let entry = Idle::new(entry.connection, entry.since, settings);
-            match pool.no_longer_wanted(&entry.connection, settings, now).or(entry.is_over(now)) {
+            match pool.no_longer_wanted(&entry.connection, settings).or(entry.is_over()) {
                 None => idle.push_back(entry),
                 Some(reason) => {
                     pool.count_idle(-1);
@@ -139,15 +139,15 @@ pub(crate) fn pools() -> Vec<Arc<Pool>> {
     })
 }
 
-/// Takes the newest idle connection of this worker that is alive as of `now` and that is `wanted`.
-pub(crate) fn take(pool: &Pool, now: Instant, wanted: Wanted) -> Option<Connection> {
+/// Takes the newest idle connection of this worker that is alive and `wanted`.
+pub(crate) fn take(pool: &Pool, wanted: Wanted) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
         let idle = store.pools.get_mut(&pool.number())?;
         let mut cx = Context::from_waker(Waker::noop());
-        while let Some(mut newest) = take_newest(idle, now, wanted) {
+        while let Some(mut newest) = take_newest(idle, wanted) {
             pool.count_idle(-1);
-            match newest.ended(now, &mut cx) {
-                None if newest.is_in_doubt(now) => return Some(newest.connection),
+            match newest.ended(&mut cx) {
+                None if newest.is_in_doubt() => return Some(newest.connection),
                 None => {
                     newest.connection.settle();
                     return Some(newest.connection);
@@ -159,11 +159,11 @@ pub(crate) fn take(pool: &Pool, now: Instant, wanted: Wanted) -> Option<Connecti
     })
 }
 
-fn take_newest(idle: &mut VecDeque<Idle>, now: Instant, wanted: Wanted) -> Option<Idle> {
-    if wanted != Wanted::Settled || !idle.back()?.is_in_doubt(now) {
+fn take_newest(idle: &mut VecDeque<Idle>, wanted: Wanted) -> Option<Idle> {
+    if wanted != Wanted::Settled || !idle.back()?.is_in_doubt() {
         return idle.pop_back();
     }
-    let settled = idle.iter().rposition(|idle| !idle.is_in_doubt(now))?;
+    let settled = idle.iter().rposition(|idle| !idle.is_in_doubt())?;
     idle.remove(settled)
 }
 
@@ -201,9 +201,11 @@ pub(crate) async fn keep() {
 }
 
 fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    // A timer of a busy worker may fire before the clock reaches its deadline.
+    clock::renew();
     let next = STORE.with_borrow_mut(|store| {
         store.keeper = Some(cx.waker().clone());
-        store.sweep(Instant::now(), cx)
+        store.sweep(cx)
     });
     let Some(next) = next else { return };
     if sleep.deadline() != next {
@@ -217,13 +219,13 @@ fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
 
 impl Store {
     /// Closes the connections that have ended. Returns the time at which the next one expires.
-    fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Instant> {
+    fn sweep(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         let mut next = None;
         let mut ended = Vec::new();
         for idle in self.pools.values_mut() {
             let mut index = 0;
             while let Some(entry) = idle.get_mut(index) {
-                if let Some(reason) = entry.ended(now, cx) {
+                if let Some(reason) = entry.ended(cx) {
                     ended.extend(idle.remove(index).map(|entry| (entry.connection, reason)));
                 } else {
                     next = earlier(next, entry.ends_by());
@@ -258,7 +260,7 @@ mod tests {
         connection.bodiless = true;
         bench.pool.release(connection);
         drop(bench.peers.pop());
-        assert!(take(&bench.pool, Instant::now(), Wanted::Any).is_none());
+        assert!(take(&bench.pool, Wanted::Any).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -271,15 +273,15 @@ mod tests {
         let is = |connection: Option<&Connection>, age: Age| connection.unwrap().age == age;
         bench.pool.release(older);
         bench.pool.release(newer);
-        let settled = take(&bench.pool, Instant::now(), Wanted::Settled);
+        let settled = take(&bench.pool, Wanted::Settled);
         assert!(is(settled.as_ref(), older_age));
-        assert!(take(&bench.pool, Instant::now(), Wanted::Settled).is_none());
+        assert!(take(&bench.pool, Wanted::Settled).is_none());
         assert_eq!(count(&bench.pool), 1, "it stays");
-        let doubtful = take(&bench.pool, Instant::now(), Wanted::Any).unwrap();
+        let doubtful = take(&bench.pool, Wanted::Any).unwrap();
         assert!(is(Some(&doubtful), newer_age));
         bench.pool.release(doubtful);
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert!(is(take(&bench.pool, Instant::now(), Wanted::Settled).as_ref(), newer_age));
+        assert!(is(take(&bench.pool, Wanted::Settled).as_ref(), newer_age));
     }
 
     #[tokio::test]
@@ -293,7 +295,7 @@ mod tests {
                 bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
             }
             // The reactor has not run since the connection was released.
-            let taken = take(&bench.pool, Instant::now(), Wanted::Any);
+            let taken = take(&bench.pool, Wanted::Any);
             assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
         }
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::time::Instant;
 
 use super::Pool;
 use crate::config::PoolSettings;
+use crate::net::clock;
 use crate::upstream::pool::connection::{CloseReason, Connection};
 use crate::upstream::pool::idle;
 
@@ -89,7 +89,6 @@ impl Pool {
         &self,
         connection: &Connection,
         settings: &PoolSettings,
-        now: Instant,
     ) -> Option<CloseReason> {
         if !settings.keep_alive {
             return Some(CloseReason::KeepAliveOff);
@@ -100,7 +99,7 @@ impl Pool {
         if settings.max_requests.is_some_and(|limit| connection.served >= limit) {
             return Some(CloseReason::MaxRequests);
         }
-        if connection.age.expires(settings.max_lifetime).is_some_and(|expires| expires <= now) {
+        if connection.age.expires(settings.max_lifetime).is_some_and(|expires| expires <= clock::now()) {
             return Some(CloseReason::Lifetime);
         }
         connection.server_keeps.filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)

@@ -24,10 +24,10 @@ use counts::Counts;
 pub(super) use limits::Limits;
 use slot::Place;
 pub(crate) use slot::Slot;
-use tokio::time::Instant;
 
 use crate::config::PoolSettings;
 use crate::http::error::Error;
+use crate::net::clock;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::observe::metrics::{Sharded, this_worker};
 pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, worker_channel};
@@ -114,19 +114,19 @@ impl Pool {
         wanted: Wanted,
         bounds: WaitBounds,
     ) -> Result<Acquired, Refusal> {
-        match self.acquire_idle(Instant::now(), wanted) {
+        match self.acquire_idle(wanted) {
             Some(connection) => Ok(Acquired::Reused(connection)),
             None => self.acquire_later(timer, wanted, bounds).await,
         }
     }
 
-    /// Returns an idle connection of this worker as of `now`, unless requests are waiting. Most requests find one.
-    pub(crate) fn acquire_idle(&self, now: Instant, wanted: Wanted) -> Option<Connection> {
+    /// Returns an idle connection of this worker, unless requests are waiting. Most requests find one.
+    pub(crate) fn acquire_idle(&self, wanted: Wanted) -> Option<Connection> {
         // Waiting requests came first.
         if wanted == Wanted::Fresh || self.waiting.load(SeqCst) > 0 {
             return None;
         }
-        let connection = idle::take(self, now, wanted)?;
+        let connection = idle::take(self, wanted)?;
         self.count(|counts| {
             counts.acquired.add(1);
             counts.reused.add(1);
@@ -157,9 +157,9 @@ impl Pool {
             self.publish(&queue);
             Place { pool: self.clone(), number, granted }
         };
-        let began = Instant::now();
+        let began = clock::now();
         let acquired = self.wait(place, timer, wanted, bounds).await;
-        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let waited = u64::try_from(clock::since(began).as_micros()).unwrap_or(u64::MAX);
         self.count(|counts| counts.wait_micros.add(waited));
         acquired
     }
@@ -216,14 +216,14 @@ impl Pool {
     /// Takes a connection back after an exchange that left it reusable.
     pub(crate) fn release(&self, mut connection: Connection) {
         connection.kept = true;
-        let (settings, now) = (self.settings(), Instant::now());
-        if let Some(reason) = self.no_longer_wanted(&connection, &settings, now) {
+        let settings = self.settings();
+        if let Some(reason) = self.no_longer_wanted(&connection, &settings) {
             return connection.close(reason);
         }
         let stays = self.waiting.load(SeqCst) == 0 && self.taken.load(SeqCst) <= settings.max_connections;
         let connection = if stays { Some(connection) } else { self.hand_over(connection, &settings) };
         let Some(connection) = connection else { return };
-        self.keep(connection, &settings, now);
+        self.keep(connection, &settings);
         // Only now do other workers see the connection as idle, so check again for waiters that arrived meanwhile.
         if self.waiting.load(SeqCst) > 0 {
             self.give_idle_to_waiters();
@@ -231,8 +231,8 @@ impl Pool {
     }
 
     /// Adds a connection to this worker's idle ones, and closes any excess in the process.
-    fn keep(&self, connection: Connection, settings: &PoolSettings, now: Instant) {
-        idle::put(self, connection, settings, now);
+    fn keep(&self, connection: Connection, settings: &PoolSettings) {
+        idle::put(self, connection, settings);
         if self.taken.load(SeqCst) > settings.max_idle {
             self.close_excess(settings);
         }
@@ -279,13 +279,13 @@ impl Pool {
     /// Hands this worker's idle connections to waiting requests.
     pub(crate) fn give_idle_to_waiters(&self) {
         while self.waiting.load(SeqCst) > 0
-            && let Some(connection) = idle::take(self, Instant::now(), Wanted::Any)
+            && let Some(connection) = idle::take(self, Wanted::Any)
         {
             // No waiters are left. While the connection was outside the idle store no request could see it, so check
             // again for waiters that arrived meanwhile.
             let settings = self.settings();
             if let Some(unwanted) = self.hand_over(connection, &settings) {
-                self.keep(unwanted, &settings, Instant::now());
+                self.keep(unwanted, &settings);
             }
         }
     }

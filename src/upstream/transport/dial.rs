@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::http::error::Error;
+use crate::net::clock;
 use crate::net::end_of_turn;
 use crate::net::keepalive::set_keepalive;
 use crate::net::stream::{Socket, Stream};
@@ -91,6 +92,8 @@ async fn handshake(
         endpoint.warn_tls_failure(&error);
         Error::TlsFailed
     })?;
+    // The check of certificates may take milliseconds.
+    clock::renew();
     let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     endpoint.pool().count_handshake(resumed);
     Ok(Stream::Tls(Box::new(stream.into())))

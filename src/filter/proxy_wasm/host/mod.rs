@@ -23,6 +23,7 @@ use crate::filter::proxy_wasm::offline::journal::Seen;
 use crate::filter::proxy_wasm::queue_notifier::QueueNotifier;
 use crate::filter::{Fault, FilterContext};
 use crate::http::fields::Fields;
+use crate::net::clock;
 use crate::upstream::OwnRequest;
 
 /// The root context of every instance.
@@ -211,8 +212,11 @@ impl Host {
         id
     }
 
-    /// Records in the journal that the callback has returned.
+    /// Records that the callback has returned: in the journal, and by the clock if it has reached the end of an epoch.
     pub(super) fn leaves_callback(&self) {
+        if self.cpu_since.is_some() {
+            clock::renew();
+        }
         if let Some(journal) = self.log.journal() {
             let after = if journal.is_running() { self.seen() } else { None };
             journal.leaves(Some(self.limit.granted()), after);

@@ -14,6 +14,7 @@ use crate::filter::proxy_wasm::local::instance_of;
 use crate::filter::proxy_wasm::offline::played::{CallOutcome, PlayedCall, UpstreamCall};
 use crate::filter::proxy_wasm::plugin::Plugin;
 use crate::filter::proxy_wasm::services::CallableUpstream;
+use crate::net::clock;
 use crate::net::drain::is_cut_off;
 use crate::upstream::{self, CallLimits, OwnResponse};
 
@@ -183,7 +184,7 @@ fn call_entry(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
 async fn send(plugin: &Plugin, callable: &CallableUpstream, call: &OutgoingCall) -> Option<CallResponse> {
     let limits = CallLimits {
         timeouts: &callable.timeouts,
-        done_by: Instant::now() + call.timeout,
+        done_by: clock::now() + call.timeout,
         body_bytes_max: plugin.settings.body_bytes_max,
         keep_alive: callable.keep_alive,
         header_case: callable.header_case,

@@ -33,8 +33,6 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The limits and options of an exchange.
 #[derive(Clone)]
 pub(crate) struct ExchangeOptions {
-    /// The time of the exchange's start, as long as nothing has been waited for.
-    pub(crate) now: Option<Instant>,
     /// The timer of the task that polls the exchange.
     pub(crate) timer: Timer,
     /// The limit from the last byte of the request to the head of the response.
@@ -149,14 +147,9 @@ impl H1Exchange {
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
         if self.is_small() {
-            // This waits within the same turn of the event loop, so `now` is still correct.
             ready!(self.output.poll_turn(cx));
         }
-        let polled = self.poll_head_now(cx, interim);
-        if polled.is_pending() {
-            self.options.now = None;
-        }
-        polled
+        self.poll_head_now(cx, interim)
     }
 
     /// Returns true if the whole request goes out in one small write.
@@ -279,8 +272,7 @@ impl H1Exchange {
                 }
             }
             if self.upload_done {
-                let now = self.options.now.unwrap_or_else(Instant::now);
-                self.head_deadline = self.options.response_header.and_then(|limit| now.checked_add(limit));
+                self.head_deadline = deadline(self.options.response_header);
                 return Poll::Ready(Ok(()));
             }
             if body_waits {

@@ -50,7 +50,6 @@ pub(crate) struct Bound {
 pub(crate) struct WorkerCommands {
     /// The sockets that each worker begins to listen on.
     pub(crate) listen: Vec<Vec<UnregisteredSocket>>,
-    /// The listeners that end.
     pub(crate) end: Vec<ListenerId>,
 }
 
@@ -58,12 +57,6 @@ impl Listeners {
     /// Iterates over the running listeners, in the order of the file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &RunningListener> {
         self.running.iter()
-    }
-
-    /// Returns true if a removed listener still has an open socket.
-    #[cfg(test)]
-    pub(crate) fn is_one_closing(&self) -> bool {
-        self.ending.iter().any(|listener| listener.is_listening())
     }
 }
 

@@ -62,6 +62,7 @@ async fn limits_of_requests_change_for_open_connections() {
         for client in [one, other] {
             let response = client.request("POST", path, &fields, &[b'x'; 11]).await;
             assert_eq!(refusal(&response), (status, reason));
+            assert!(response.headers.lists("connection", "close"), "{limit}");
         }
         change(&gateway, "").await;
         assert_eq!(third.request("POST", path, &fields, &[b'x'; 11]).await.status, 200, "{limit}");
@@ -149,11 +150,20 @@ async fn requests_that_a_connection_has_had_count_for_a_limit_that_comes_later()
     for mut client in clients {
         client.expect_closed().await;
     }
+    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
+    for _ in 0..2 {
+        assert_eq!(http2.get("http://gateway.test/").await.status, 200);
+    }
+    change(&gateway, "limits: { requests_per_connection: 4 }").await;
+    for _ in 0..2 {
+        assert_eq!(http2.get("http://gateway.test/").await.status, 200);
+    }
+    http2.closed().await.unwrap();
 }
 
 #[tokio::test]
 async fn fewer_connections_are_reached_as_they_end_and_more_are_let_in_at_once() {
-    for before in ["", "limits: { connections: 4 }"] {
+    for before in ["", "limits: { connections: off }", "limits: { connections: 4 }"] {
         let gateway = start(before).await;
         let mut open = Vec::new();
         for _ in 0..4 {
@@ -198,5 +208,11 @@ async fn connections_per_client_count_those_that_came_while_there_was_a_limit() 
         assert_eq!(client.get("/").await.status, 200);
     }
     change(&gateway, "").await;
-    used(&gateway).await;
+    let mut third = used(&gateway).await;
+    // Connections that came while there was no limit do not count.
+    change(&gateway, "limits: { connections_per_client: 3 }").await;
+    let mut fourth = used(&gateway).await;
+    for client in [&mut third, &mut fourth] {
+        assert_eq!(client.get("/").await.status, 200);
+    }
 }

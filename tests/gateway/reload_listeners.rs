@@ -97,7 +97,20 @@ async fn a_new_listener_serves_at_once_and_says_where() {
 async fn a_removed_listener_accepts_no_connection_and_ends_its_own_in_order() {
     let certificates = Certificates::new();
     let gate = Gate::new();
-    let origin = gated(&gate, "up");
+    let at_gate = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = at_gate.clone();
+        async move {
+            while let Some(request) = connection.read_request().await {
+                let response = named("up");
+                let (sent, rest) =
+                    response.split_at(if request.target == "/up/half" { response.len() - 1 } else { 0 });
+                connection.write(sent).await;
+                gate.pass().await;
+                connection.write(rest).await;
+            }
+        }
+    });
     let gateway = builder(config(ROUTES), &certificates, &origin).start().await;
     let (web, secure) = (gateway.addr("web"), gateway.addr("secure"));
     let mut idle = clients(&gateway, &certificates).await;
@@ -108,7 +121,16 @@ async fn a_removed_listener_accepts_no_connection_and_ends_its_own_in_order() {
     for client in &mut busy {
         client.ask("/up").await;
     }
-    gate.arrivals(busy.len()).await;
+    let mut halfway = clients(&gateway, &certificates).await;
+    for client in &mut halfway {
+        client.ask("/up/half").await;
+    }
+    gate.arrivals(busy.len() + halfway.len()).await;
+    // Half a request counts as begun.
+    let mut begun = gateway.client("web").await;
+    begun.send_raw("GET / HTTP/1.1\r\nho").await;
+    let connections = async || gateway.metric("gateway_listener_connections{listener=\"web\"").await;
+    wait_until("all are in", async || connections().await == Some(7.0)).await;
     let other = "{ name: other, address: '[::1]:0' }";
     reload(&gateway, &with(&[other])).await;
     gateway.wait_for_stdout("(other)").await;
@@ -119,12 +141,19 @@ async fn a_removed_listener_accepts_no_connection_and_ends_its_own_in_order() {
     refuses(secure).await;
     let mut fence = gateway.client("other").await;
     assert_eq!(fence.get("/").await.text(), "all");
+    begun.send_raw("st: a\r\n\r\n").await;
+    assert_eq!(begun.read_response().await.text(), "all");
+    begun.expect_closed().await;
     gate.release_all();
     for mut client in busy {
         let (status, option, body) = client.answer("connection").await;
         assert_eq!((status, &*body), (200, "up"), "{}", client.kind);
         let expected = client.kind.starts_with("HTTP/1").then_some("close");
         assert_eq!(option.as_deref(), expected, "{}", client.kind);
+        client.closed().await;
+    }
+    for mut client in halfway {
+        assert_eq!(client.answer("-").await.2, "up", "{}", client.kind);
         client.closed().await;
     }
     let reasons = gateway.metrics().await;
@@ -267,11 +296,14 @@ async fn an_address_that_goes_may_come_again_at_once() {
     let listener = format!("{{ name: web, address: {address} }}");
     let other = "{ name: other, address: '[::1]:0' }";
     let gateway = start(with(&[&listener, other])).await;
-    let mut kept = Client::connect(address).await;
-    assert_eq!(kept.get("/").await.text(), "all");
-    reload(&gateway, &with(&[other])).await;
-    reload(&gateway, &with(&[&listener, other])).await;
-    kept.expect_closed().await;
+    let mut ended = Client::connect(address).await;
+    assert_eq!(ended.get("/").await.text(), "all");
+    let mut kept = gateway.client("other").await;
+    for listeners in [&[other][..], &[&listener, other]] {
+        reload(&gateway, &with(listeners)).await;
+        assert_eq!(kept.get("/").await.text(), "all", "{listeners:?}");
+    }
+    ended.expect_closed().await;
     let visit = async || {
         let mut client = Client::connect(address).await;
         assert_eq!(client.get("/").await.text(), "all");

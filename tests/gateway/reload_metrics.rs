@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use support::{Certificates, Client, Gate, Gateway, Origin, wait_until};
 
-use crate::reload_clients::{SECURE, WEB, builder, config, gated, named, reload};
+use crate::reload_clients::{SECURE, WEB, builder, clients, config, gated, named, reload};
 
 /// All samples of `/metrics`, each of which has to be there once.
 async fn samples(gateway: &Gateway) -> HashMap<String, f64> {
@@ -195,5 +195,22 @@ async fn a_listener_that_is_renamed_or_reconfigured_keeps_counting() {
     let now = samples(&gateway).await;
     for name in ["127.0.0.1:0", "127.0.0.1:0 (2)"] {
         assert_eq!(now[&series(name).0], 0.0);
+    }
+}
+
+#[tokio::test]
+async fn the_older_configuration_is_freed_although_connections_are_idle() {
+    let certificates = Certificates::new();
+    let origin = Origin::answer(named("up"));
+    let gateway = builder(with(&[route("up", "")]), &certificates, &origin).start().await;
+    let mut idle = clients(&gateway, &certificates).await;
+    for client in &mut idle {
+        assert_eq!(client.get("/up").await.0, 200, "{}", client.kind);
+    }
+    reload(&gateway, &with(&[route("down", "")])).await;
+    let is_freed = async || gateway.metric("gateway_config_older_kept").await == Some(0.0);
+    wait_until("the older configuration is freed", is_freed).await;
+    for client in &mut idle {
+        assert_eq!(client.get("/up").await.0, 404, "{}", client.kind);
     }
 }

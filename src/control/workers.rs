@@ -29,7 +29,6 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 /// its worker.
 const WORKERS_STARTING: usize = 4;
 
-/// All workers of the process.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
     phase: watch::Sender<Phase>,
@@ -203,6 +202,3 @@ impl Worker {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,17 +1,16 @@
 //! A body on its way through one filter.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Direction;
 use crate::filter::context::FilterContext;
-use crate::http::body::{Body, Streaming};
+use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
@@ -114,7 +113,7 @@ impl FilteredBody {
                 None => self.poll_pause(cx),
             };
         }
-        match std::task::ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+        match std::task::ready!(self.source.poll_frame(cx)) {
             Some(Err(error)) => return Poll::Ready(Err(error)),
             None => self.give(Bytes::new(), true)?,
             Some(Ok(frame)) => match frame.into_data() {
@@ -173,41 +172,24 @@ impl FilteredBody {
 }
 
 impl Streaming for FilteredBody {
-    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.source.poll_background(cx)
-    }
-
-    fn is_held_back(&self) -> bool {
-        self.holds() || self.source.is_held_back()
-    }
-}
-
-impl HttpBody for FilteredBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         loop {
-            if !this.data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.data)))));
+            if !self.data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.data)))));
             }
-            if let Some(trailers) = this.trailers.take() {
+            if let Some(trailers) = self.trailers.take() {
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
             }
-            if this.is_over() {
+            if self.is_over() {
                 return Poll::Ready(None);
             }
-            if let Err(error) = this.take_what_is_free() {
+            if let Err(error) = self.take_what_is_free() {
                 return Poll::Ready(Some(Err(error)));
             }
-            if !this.data.is_empty() || this.trailers.is_some() || this.is_over() {
+            if !self.data.is_empty() || self.trailers.is_some() || self.is_over() {
                 continue;
             }
-            if let Err(error) = std::task::ready!(this.poll_step(cx)) {
+            if let Err(error) = std::task::ready!(self.poll_step(cx)) {
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -222,5 +204,13 @@ impl HttpBody for FilteredBody {
             return SizeHint::with_exact(self.data.len() as u64);
         }
         SizeHint::default()
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.source.poll_background(cx)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.holds() || self.source.is_held_back()
     }
 }

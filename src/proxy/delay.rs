@@ -1,9 +1,7 @@
 //! The delay of a route's own response.
 
-use std::pin::Pin;
 use std::task::Poll;
 
-use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::http::body::Body;
@@ -22,7 +20,7 @@ pub(crate) async fn pass(until: Option<Instant>, body: Body, timer: &Timer) -> R
             return Poll::Ready(Ok(()));
         }
         let Some(unread) = &mut body else { return Poll::Pending };
-        match Pin::new(unread).poll_frame(cx) {
+        match unread.poll_frame(cx) {
             Poll::Ready(Some(Ok(_discarded))) => {
                 // Take one frame per turn, so that an endless body does not keep the worker from its other tasks.
                 cx.waker().wake_by_ref();

@@ -1,7 +1,6 @@
 //! The life of a request, from top to bottom.
 
 use http::{HeaderValue, Method, Uri, header};
-use http_body::Body as _;
 
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;

@@ -7,12 +7,11 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::SizeHint;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::body::{Body, Streaming};
+use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
 
 /// The deadline of one route's streams. Clones share it, so that it reaches the streams of every snapshot that had the
@@ -122,26 +121,11 @@ impl Bounded {
 }
 
 impl Streaming for Bounded {
-    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        if self.poll_ended(cx) {
-            return Poll::Ready(Error::RouteRemoved);
-        }
-        self.body.poll_background(cx)
-    }
-}
-
-impl HttpBody for Bounded {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         if self.poll_ended(cx) {
             return Poll::Ready(Some(Err(Error::RouteRemoved)));
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = ready!(self.body.poll_frame(cx));
         if frame.is_none() || self.body.is_end_stream() {
             self.ended = None;
         }
@@ -154,6 +138,13 @@ impl HttpBody for Bounded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.poll_ended(cx) {
+            return Poll::Ready(Error::RouteRemoved);
+        }
+        self.body.poll_background(cx)
     }
 }
 

@@ -15,7 +15,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
-use http_body::Body as _;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
 
@@ -164,9 +163,7 @@ impl Filtered {
         let response = once(session.response(message.response, &Method::GET, &self.timer));
         let Poll::Ready(Ok(response)) = response else { panic!("a filter does not let the response go on") };
         let (mut body, mut sent) = (response.body, 0);
-        while let Poll::Ready(Some(Ok(frame))) =
-            once(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)))
-        {
+        while let Poll::Ready(Some(Ok(frame))) = once(body.frame()) {
             sent += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         session.end(End { status: 200, received: 0, sent, duration: Duration::ZERO, error: None });

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Frame, SizeHint};
+use http_body::SizeHint;
 
+use crate::http::body::PollFrame;
 use crate::http::body::request::RequestSource;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -53,7 +53,7 @@ impl InterimSink for RefCell<Inner> {
 
 /// A body that outlives its request has ended, and reads nothing of the next one.
 impl RequestSource for RefCell<Inner> {
-    fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> PollFrame {
         let inner = &mut *self.borrow_mut();
         if inner.request != request {
             return Poll::Ready(None);
@@ -72,7 +72,7 @@ impl RequestSource for RefCell<Inner> {
 }
 
 impl Inner {
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> PollFrame {
         if let Some(error) = self.body_error {
             return Poll::Ready(Some(Err(error)));
         }
@@ -114,7 +114,7 @@ impl Inner {
         }
     }
 
-    fn fail_body(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn fail_body(&mut self, error: Error) -> PollFrame {
         self.body_error = Some(error);
         Poll::Ready(Some(Err(error)))
     }

@@ -1,12 +1,10 @@
 //! A response on its way to a client.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Version, header};
-use http_body::Body as HttpBody;
 
 use super::shared::Inner;
 use crate::http::body::Body;
@@ -99,7 +97,7 @@ impl Transfer {
     /// Takes frames as long as they fit. Returns true if the next one has yet to arrive.
     fn gather(&mut self, inner: &RefCell<Inner>, cx: &mut Context<'_>) -> bool {
         while !self.done && inner.borrow().output.takes_more() {
-            match Pin::new(&mut self.body).poll_frame(cx) {
+            match self.body.poll_frame(cx) {
                 Poll::Pending => return true,
                 Poll::Ready(None) => {
                     inner.borrow_mut().output.push_end(self.framing);

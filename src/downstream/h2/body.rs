@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::OpenStream;
 use super::task::StreamTask;
-use crate::http::body::{Body, Streaming, bounds_with};
+use crate::http::body::{Body, PollFrame, Streaming, bounds_with};
 use crate::http::error::Error;
 use crate::http::forward::{drop_unusual_trailers, filter_trailers};
 use crate::net::timer::{Stall, Timer};
@@ -33,20 +33,11 @@ pub(super) struct StreamRequestBody {
     pub(super) drops_unusual_fields: bool,
 }
 
-impl Streaming for StreamRequestBody {}
-
-impl HttpBody for StreamRequestBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+impl Streaming for StreamRequestBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Pending => {
-                let this = &mut *self;
-                let late = this.stall.poll_waiting(cx, &this.timer);
+                let late = self.stall.poll_waiting(cx, &self.timer);
                 late.map(|()| Some(Err(Error::RequestBodyTimeout)))
             }
             Poll::Ready(None) => Poll::Ready(None),
@@ -117,14 +108,14 @@ impl StreamResponseBody {
 
     /// Fails once everything before the error is written: a reset drops what the stream still has in its queue, its
     /// head included.
-    fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_failed(&mut self, cx: &mut Context<'_>) -> PollFrame {
         let Some((error, flushed)) = &mut self.failed else { return Poll::Ready(None) };
         // An error means that the connection has ended.
         Pin::new(flushed).poll(cx).map(|_| Some(Err(*error)))
     }
 
     /// Returns the next piece of the available data.
-    fn piece(&mut self) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn piece(&mut self) -> PollFrame {
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
         self.sent += piece.len() as u64;
         self.task.holds_data.set(true);
@@ -136,10 +127,7 @@ impl HttpBody for StreamResponseBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollFrame {
         self.task.moved.set(true);
         self.task.holds_data.set(false);
         if !self.rest.is_empty() {
@@ -151,7 +139,7 @@ impl HttpBody for StreamResponseBody {
         if self.failed.is_some() {
             return self.poll_failed(cx);
         }
-        match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        match std::task::ready!(self.body.poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     self.rest = data;

@@ -301,7 +301,7 @@ impl StreamService {
 async fn first_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, Error>> {
     let Body::Boxed(body) = body else { return None };
     std::future::poll_fn(|cx| {
-        Poll::Ready(match body.as_mut().poll_frame(cx) {
+        Poll::Ready(match body.poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => None,
         })

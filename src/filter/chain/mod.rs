@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body::Body as _;
 use prefetch::{PrefetchWait, begin};
 
 use super::body::FilteredBody;

@@ -1,15 +1,14 @@
 //! Prefetches the beginning of a filtered body before its head is sent. An immediate failure can then still be an error
 //! with its own status, and a body that is already complete still has a known length.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
-use crate::http::body::{Body, Streaming};
+use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::net::timer::{Timer, deadline};
@@ -44,7 +43,7 @@ impl PrefetchWait {
 /// Fails if the body fails before its first frame.
 pub(super) async fn begin(mut body: Body, patience: PrefetchWait, timer: &Timer) -> Result<Body, Error> {
     let mut limit = None;
-    let first = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+    let first = std::future::poll_fn(|cx| match body.poll_frame(cx) {
         Poll::Ready(first) => Poll::Ready(Some(first)),
         Poll::Pending if patience == PrefetchWait::None => Poll::Ready(None),
         Poll::Pending if body.is_held_back() => Poll::Pending,
@@ -75,22 +74,10 @@ struct PrefetchedBody {
 }
 
 impl Streaming for PrefetchedBody {
-    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_background(cx)
-    }
-}
-
-impl HttpBody for PrefetchedBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         match self.first.take() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Poll::Ready(ready!(Pin::new(&mut self.rest).poll_frame(cx))),
+            None => self.rest.poll_frame(cx),
         }
     }
 
@@ -104,5 +91,9 @@ impl HttpBody for PrefetchedBody {
             Some(rest) => SizeHint::with_exact(rest.saturating_add(first)),
             None => SizeHint::default(),
         }
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_background(cx)
     }
 }

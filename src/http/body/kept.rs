@@ -1,15 +1,13 @@
 //! Request bodies that are kept until a response begins, so that a second try can send them again.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
-use super::{Body, Streaming, bounds_with};
+use super::{Body, PollFrame, Streaming, bounds_with};
 use crate::http::error::Error;
 
 /// The memory budget for kept bodies. One count of bytes serves the whole process; each configuration has its own limit.
@@ -117,23 +115,7 @@ struct Resumed {
 }
 
 impl Streaming for Resumed {
-    fn poll_background(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_background(cx)
-    }
-
-    fn is_held_back(&self) -> bool {
-        self.rest.is_held_back()
-    }
-}
-
-impl HttpBody for Resumed {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         if let Some(mut kept) = self.kept.take() {
             let bytes = std::mem::take(&mut kept.bytes);
             kept.keeping.bodies.counts.bytes.fetch_sub(bytes.len() as u64, Relaxed);
@@ -141,7 +123,7 @@ impl HttpBody for Resumed {
                 return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
             }
         }
-        Pin::new(&mut self.rest).poll_frame(cx)
+        self.rest.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -151,6 +133,14 @@ impl HttpBody for Resumed {
     fn size_hint(&self) -> SizeHint {
         let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
         bounds_with(kept, &self.rest.size_hint())
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_background(cx)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.rest.is_held_back()
     }
 }
 
@@ -174,7 +164,7 @@ mod tests {
     fn read(mut body: Body) -> String {
         let mut text = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) {
+        while let Poll::Ready(Some(frame)) = body.poll_frame(&mut cx) {
             text.extend_from_slice(&frame.unwrap().into_data().unwrap());
         }
         String::from_utf8(text).unwrap()

@@ -3,20 +3,19 @@
 mod kept;
 pub(crate) mod request;
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 pub(crate) use kept::{Keeping, KeptBodies, KeptBody};
 
+pub(crate) use crate::http::body::request::PollFrame;
 use crate::http::body::request::RequestBody;
 use crate::http::error::Error;
 
 /// A body that is read frame by frame. Its producer has applied its limits.
 #[derive(Default)]
 pub(crate) enum Body {
-    /// No body.
     #[default]
     Empty,
     /// A whole body in memory.
@@ -24,14 +23,27 @@ pub(crate) enum Body {
     /// A body that an HTTP/1 client sends.
     Request(RequestBody),
     /// A body of any other source: an upstream's response, an HTTP/2 stream, a filter's output.
-    Boxed(Pin<Box<dyn Streaming>>),
+    Boxed(Box<dyn Streaming>),
 }
 
 /// A body that is read from a source.
-pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
+pub(crate) trait Streaming {
+    /// Reads the next frame.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame;
+
+    /// Returns true if no frame follows. A body that cannot know returns false.
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    /// Returns the bounds of the data that follows.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+
     /// Does the work that must continue while no frames are read, such as sending the rest of a request or checking a
     /// deadline. Resolves to the error that ends the body.
-    fn poll_background(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Error> {
+    fn poll_background(&mut self, _: &mut Context<'_>) -> Poll<Error> {
         Poll::Pending
     }
 
@@ -44,13 +56,13 @@ pub(crate) trait Streaming: HttpBody<Data = Bytes, Error = Error> {
 impl Body {
     /// Boxes a body of any other type.
     pub(crate) fn boxed(body: impl Streaming + 'static) -> Self {
-        Body::Boxed(Box::pin(body))
+        Body::Boxed(Box::new(body))
     }
 
     /// See [`Streaming::poll_background`].
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self {
-            Body::Boxed(body) => body.as_mut().poll_background(cx),
+            Body::Boxed(body) => body.poll_background(cx),
             Body::Empty | Body::Full(_) | Body::Request(_) => Poll::Pending,
         }
     }
@@ -77,25 +89,27 @@ impl Body {
             Body::Request(_) | Body::Boxed(_) => None,
         }
     }
-}
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = Error;
+    /// Returns the next frame.
+    pub(crate) async fn frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.get_mut() {
+    /// See [`Streaming::poll_frame`].
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
+        match self {
             Body::Empty => Poll::Ready(None),
             full @ Body::Full(_) => {
                 let Body::Full(bytes) = std::mem::take(full) else { return Poll::Ready(None) };
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Body::Request(body) => body.poll_frame(cx),
-            Body::Boxed(body) => body.as_mut().poll_frame(cx),
+            Body::Boxed(body) => body.poll_frame(cx),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    /// See [`Streaming::is_end_stream`].
+    pub(crate) fn is_end_stream(&self) -> bool {
         match self {
             Body::Empty => true,
             Body::Full(_) => false,
@@ -104,7 +118,8 @@ impl HttpBody for Body {
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    /// See [`Streaming::size_hint`].
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
@@ -137,17 +152,9 @@ impl Limited {
     }
 }
 
-impl Streaming for Limited {}
-
-impl HttpBody for Limited {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+impl Streaming for Limited {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
+        let frame = std::task::ready!(self.body.poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             match self.left.checked_sub(length) {

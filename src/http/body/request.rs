@@ -8,11 +8,14 @@ use http_body::{Frame, SizeHint};
 
 use crate::http::error::Error;
 
+/// The next frame of a body; `None` at its end.
+pub(crate) type PollFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
+
 /// A client connection that request bodies are read from. `request` is the number of a request on the connection. The
 /// bodies of all earlier requests have ended.
 pub(crate) trait RequestSource {
     /// Reads the next frame.
-    fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;
+    fn poll_frame(&self, request: u64, cx: &mut Context<'_>) -> PollFrame;
 
     /// Returns true if the body has no further frame.
     fn is_end_stream(&self, request: u64) -> bool;
@@ -33,7 +36,7 @@ impl RequestBody {
         Self { connection, request }
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         self.connection.poll_frame(self.request, cx)
     }
 

@@ -4,12 +4,10 @@
 mod tests;
 
 use std::cell::Cell;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, FailureKind, Progress};
@@ -190,7 +188,7 @@ async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnRespons
         return Err(Error::ResponseTooLarge);
     }
     let (mut bytes, mut trailers) = (BytesMut::new(), None);
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = body.frame().await {
         match frame?.into_data() {
             Ok(data) if data.len() > body_bytes_max.saturating_sub(bytes.len()) => {
                 return Err(Error::ResponseTooLarge);

@@ -6,7 +6,6 @@ pub(crate) mod played;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +13,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::task::yield_now;
 
 use super::instance::Instance;
@@ -30,7 +29,7 @@ use crate::filter::proxy_wasm::module::{LinkedModule, link};
 use crate::filter::proxy_wasm::offline::journal::Journal;
 use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
 use crate::filter::{Chain, End, RequestHead, RequestInfo, Session};
-use crate::http::body::{Body, Streaming};
+use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::h1::may_have_body;
@@ -61,7 +60,6 @@ pub(crate) struct OfflineExchange {
     pub(crate) response: Response<ChunkedBody>,
 }
 
-/// The outcome of an exchange.
 pub(crate) struct Outcome {
     /// The request that is sent upstream; `None` if the exchange ended before.
     pub(crate) request: Option<Request<Bytes>>,
@@ -222,7 +220,7 @@ async fn collected(response: message::Response<Body>, error: &mut Option<Error>)
 }
 
 async fn read(body: &mut Body, into: &mut BytesMut) -> Result<(), Error> {
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+    while let Some(frame) = body.frame().await {
         if let Some(data) = frame?.data_ref() {
             into.extend_from_slice(data);
         }
@@ -248,7 +246,6 @@ impl ChunkedBody {
         Self { data: data.filter(|piece| !piece.is_empty()).collect(), trailers: None, has_length: true }
     }
 
-    /// Adds a trailer section.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn with_trailers(mut self, trailers: HeaderMap) -> Self {
         self.trailers = Some(trailers);
@@ -267,18 +264,10 @@ impl From<ChunkedBody> for Body {
     }
 }
 
-impl Streaming for ChunkedBody {}
-
-impl HttpBody for ChunkedBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let trailers = |pieces: &mut Self| pieces.trailers.take().map(Frame::trailers);
-        let next = self.data.pop_front().map(Frame::data).or_else(|| trailers(&mut self));
+impl Streaming for ChunkedBody {
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> PollFrame {
+        let next = self.data.pop_front().map(Frame::data);
+        let next = next.or_else(|| self.trailers.take().map(Frame::trailers));
         Poll::Ready(next.map(Ok))
     }
 

@@ -1,17 +1,16 @@
 //! One exchange on an upstream connection: sending a request and receiving a response, both at once.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::SizeHint;
 use tokio::time::Instant;
 
 use crate::config::HeaderCase;
-use crate::http::body::{Body, KeptBody};
+use crate::http::body::{Body, KeptBody, PollFrame};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::h1::decoder::Decoder;
@@ -303,7 +302,7 @@ impl H1Exchange {
             if self.continue_deadline.is_some() {
                 return Ok(true);
             }
-            match Pin::new(&mut self.body).poll_frame(cx) {
+            match self.body.poll_frame(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(None) => {
                     self.output.push_end(self.upload);
@@ -360,7 +359,7 @@ impl H1Exchange {
     }
 
     /// Polls the next frame of the response's body, and meanwhile sends the rest of the request.
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
             return Poll::Ready(Some(Err(error)));
         }

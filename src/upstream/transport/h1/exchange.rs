@@ -1,15 +1,14 @@
 //! A request on a pooled connection: the response, and the return of the connection to its pool.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::http::body::{Body, KeptBody, Streaming};
+use crate::http::body::{Body, KeptBody, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
@@ -22,7 +21,6 @@ use crate::upstream::pool::connection::{Age, CloseReason, Connection, Word};
 use crate::upstream::pool::{Pool, Slot};
 use crate::upstream::transport::h1::client::{ExchangeFailure, ExchangeOptions, H1Exchange};
 
-/// The response to a request.
 pub(crate) struct Received {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
@@ -48,11 +46,9 @@ impl Upgraded {
     }
 }
 
-/// Options for receiving a response.
 pub(crate) struct ReceiveOptions<'a> {
     /// True if the request's method is HEAD.
     pub(crate) is_head: bool,
-    /// The receiver of interim responses.
     pub(crate) interim: Option<&'a Interim>,
     /// The deadline of the head, and the error that reports a missed one.
     pub(crate) head_by: Option<(Instant, Error)>,
@@ -69,10 +65,10 @@ pub(crate) fn begin(
     options: ExchangeOptions,
     body: Body,
     kept: Option<Box<KeptBody>>,
-) -> Pin<Box<ResponseBody>> {
+) -> Box<ResponseBody> {
     let Connection { stream, slot, served, word, age, .. } = connection;
     // Built in the place where it serves as the response's body: it is large, and moving it would cost a copy.
-    Box::pin(ResponseBody {
+    Box::new(ResponseBody {
         exchange: H1Exchange::new(stream, head, body, kept, options),
         lease: Some(Lease { slot, served: served + 1, bodiless: false, word, age, server_keeps: None }),
         complete: None,
@@ -86,7 +82,7 @@ pub(crate) fn begin(
 /// # Errors
 /// Returns a failure if there is no response, with what a retry may assume. The connection is closed by then.
 pub(crate) async fn receive(
-    mut response: Pin<Box<ResponseBody>>,
+    mut response: Box<ResponseBody>,
     options: &ReceiveOptions<'_>,
 ) -> Result<Received, ExchangeFailure> {
     let head = {
@@ -247,44 +243,24 @@ impl ResponseBody {
 }
 
 impl Streaming for ResponseBody {
-    fn poll_background(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        let this = self.get_mut();
-        if this.lease.is_none() {
-            return Poll::Pending;
-        }
-        let error = if this.exchange.timer().poll_elapsed(cx, this.done_by).is_ready() {
-            Error::RequestTimeout
-        } else {
-            std::task::ready!(this.exchange.poll_background(cx))
-        };
-        this.settle(Some(error));
-        Poll::Ready(error)
-    }
-}
-
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = self.get_mut();
-        if this.lease.is_none() {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
+        if self.lease.is_none() {
             return Poll::Ready(None);
         }
-        if let Some(bytes) = this.complete.take().filter(|bytes| !bytes.is_empty()) {
-            this.settle(None);
+        if let Some(bytes) = self.complete.take().filter(|bytes| !bytes.is_empty()) {
+            self.settle(None);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         // Check this first, because a client that reads slowly finds a frame ready each time.
-        if this.exchange.timer().poll_elapsed(cx, this.done_by).is_ready() {
-            this.settle(Some(Error::RequestTimeout));
+        if self.exchange.timer().poll_elapsed(cx, self.done_by).is_ready() {
+            self.settle(Some(Error::RequestTimeout));
             return Poll::Ready(Some(Err(Error::RequestTimeout)));
         }
-        let frame = std::task::ready!(this.exchange.poll_frame(cx));
+        let frame = std::task::ready!(self.exchange.poll_frame(cx));
         match &frame {
-            Some(Err(error)) => this.settle(Some(*error)),
-            Some(Ok(_)) if !this.exchange.is_end_stream() => {}
-            Some(Ok(_)) | None => this.settle(None),
+            Some(Err(error)) => self.settle(Some(*error)),
+            Some(Ok(_)) if !self.exchange.is_end_stream() => {}
+            Some(Ok(_)) | None => self.settle(None),
         }
         Poll::Ready(frame)
     }
@@ -299,6 +275,19 @@ impl HttpBody for ResponseBody {
             None if self.lease.is_some() => self.exchange.size_hint(),
             None => SizeHint::with_exact(0),
         }
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.lease.is_none() {
+            return Poll::Pending;
+        }
+        let error = if self.exchange.timer().poll_elapsed(cx, self.done_by).is_ready() {
+            Error::RequestTimeout
+        } else {
+            std::task::ready!(self.exchange.poll_background(cx))
+        };
+        self.settle(Some(error));
+        Poll::Ready(error)
     }
 }
 

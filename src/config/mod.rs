@@ -27,8 +27,8 @@ pub(crate) use self::model::filter::{
 };
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
 pub(crate) use self::model::listener::{
-    CertificateFiles, HalfClose, Listener, ListenerLimits, ListenerTls, Protocol, ProxyProtocol, TlsVersion,
-    Underscores,
+    CertificateFiles, ClientAuth, HalfClose, Listener, ListenerLimits, ListenerTls, Protocol, ProxyProtocol,
+    TlsVersion, Underscores,
 };
 pub(crate) use self::model::pool::{Pool, PoolSettings};
 pub(crate) use self::model::route::{

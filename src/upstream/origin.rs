@@ -140,9 +140,12 @@ impl SharedTls {
 /// Returns everything that determines a TLS configuration, except the server's name.
 fn identity_of(settings: &config::UpstreamTls, files: &Files) -> TlsIdentity {
     let pair = settings.client.as_ref();
-    let identity = pair.map(|pair| tls::IdentityFiles { cert: pair.cert.clone(), key: pair.key.clone() });
     TlsIdentity {
-        settings: tls::ClientTls { ca: settings.ca.clone(), identity, verify: settings.verify },
+        settings: tls::ClientTls {
+            ca: settings.ca.clone(),
+            identity: settings.client.clone(),
+            verify: settings.verify,
+        },
         authorities: settings.ca.as_ref().map(|path| files.mark(path)),
         identity: pair.map(|pair| [files.mark(&pair.cert), files.mark(&pair.key)]),
     }

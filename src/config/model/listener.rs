@@ -78,7 +78,7 @@ pub(crate) struct ListenerTls {
 }
 
 /// A certificate and its private key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificateFiles {
     /// File with the certificate and its chain, PEM, leaf first. Relative to the folder of the configuration

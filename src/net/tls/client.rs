@@ -10,7 +10,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::sessions::Sessions;
 use super::verify::{Verified, Verifier};
-use super::{ALPN_H1, IdentityFiles, TlsError, pem, provider};
+use super::{ALPN_H1, TlsError, pem, provider};
+use crate::config::CertificateFiles;
 use crate::config::load::files::Files;
 
 /// The TLS of an upstream.
@@ -20,7 +21,7 @@ pub(crate) struct ClientTls {
     /// servers show themselves, each of which is trusted for itself alone. `None` means the system's.
     pub(crate) ca: Option<PathBuf>,
     /// The certificate for servers that request one. `None` means that no certificate is shown.
-    pub(crate) identity: Option<IdentityFiles>,
+    pub(crate) identity: Option<CertificateFiles>,
     /// True if the server's certificate must be valid for its name. If false, anyone on the path can read and change
     /// the traffic, but the server must still have the certificate's key. Default: true.
     pub(crate) verify: bool,
@@ -61,7 +62,6 @@ pub(crate) fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<Client
 
 /// Returns the same configuration with its own memory of sessions, which lets as many connections resume at once as a
 /// pool has. Each endpoint has one, since a server rarely accepts the sessions of its neighbours.
-#[must_use]
 pub(crate) fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = own_sessions();

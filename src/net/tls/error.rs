@@ -9,18 +9,11 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum TlsError {
-    /// A file can't be read.
     #[error("cannot read `{}` ({source}); correct its path or permissions", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// A file is not PEM.
     #[error("`{}` {reason}", path.display())]
     WrongFormat {
-        /// The file.
         path: PathBuf,
         /// The format that it has, and how to convert it.
         reason: String,
@@ -28,7 +21,6 @@ pub(crate) enum TlsError {
     /// A PEM file has a mistake, or a block that does not belong there.
     #[error("`{}`, line {line}: {reason}", path.display())]
     InvalidPem {
-        /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
@@ -38,7 +30,6 @@ pub(crate) enum TlsError {
     /// A file that should hold certificates holds none.
     #[error("`{}` holds no certificate{instead}; name the file that has a PEM block `BEGIN CERTIFICATE`", path.display())]
     NoCertificate {
-        /// The file.
         path: PathBuf,
         /// The contents that it has instead, with a comma or colon before them.
         instead: String,
@@ -49,7 +40,6 @@ pub(crate) enum TlsError {
         path.display()
     )]
     NoKey {
-        /// The file.
         path: PathBuf,
         /// The contents that it has instead, with a comma or colon before them.
         instead: String,
@@ -57,7 +47,6 @@ pub(crate) enum TlsError {
     /// A file that should hold revocation lists holds none.
     #[error("`{}` holds no revocation list{instead}; name the file that has a PEM block `BEGIN X509 CRL`", path.display())]
     NoRevocationList {
-        /// The file.
         path: PathBuf,
         /// The contents that it has instead, with a comma or colon before them.
         instead: String,
@@ -65,7 +54,6 @@ pub(crate) enum TlsError {
     /// A revocation list cannot be used.
     #[error("`{}`, line {line}: the revocation list cannot be used: {reason}", path.display())]
     InvalidRevocationList {
-        /// The file.
         path: PathBuf,
         /// The line where its block begins, counted from 1.
         line: usize,
@@ -75,7 +63,6 @@ pub(crate) enum TlsError {
     /// A certificate cannot be used.
     #[error("`{}`, line {line}: the certificate cannot be used: {reason}", path.display())]
     InvalidCertificate {
-        /// The file.
         path: PathBuf,
         /// The line where its block begins, counted from 1.
         line: usize,
@@ -89,7 +76,6 @@ pub(crate) enum TlsError {
         path.display()
     )]
     InvalidKey {
-        /// The file.
         path: PathBuf,
         /// The line where its block begins, counted from 1.
         line: usize,
@@ -101,7 +87,6 @@ pub(crate) enum TlsError {
         cert.display()
     )]
     LeafNotFirst {
-        /// The certificates' file.
         cert: PathBuf,
         /// The line where its block begins, counted from 1.
         line: usize,
@@ -111,21 +96,13 @@ pub(crate) enum TlsError {
         "the key in `{}` does not belong to any certificate in `{}`; name the key that the certificate was issued for",
         key.display(), cert.display()
     )]
-    KeyMismatch {
-        /// The certificate's file.
-        cert: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-    },
+    KeyMismatch { cert: PathBuf, key: PathBuf },
     /// A listener without a certificate.
     #[error("a TLS listener needs at least one certificate; add one under `certificates`")]
     NoIdentity,
     /// A name that is neither a DNS name nor an IP address.
     #[error("`{name}` is no server name; use a DNS name or an IP address")]
-    InvalidName {
-        /// The name.
-        name: String,
-    },
+    InvalidName { name: String },
     /// rustls failed for a reason that no file is to blame for.
     #[error(
         "TLS cannot be set up, although its files are valid; the system may be unable to provide random numbers"

@@ -1,7 +1,7 @@
 //! TLS on both sides: the certificates that listeners show and require, and those of upstreams.
 //!
 //! The input is files, through [`Files`](crate::config::load::files::Files), and the output is rustls configurations.
-//! Nothing here knows the configuration file. A configuration is built on the control plane, once for each listener or
+//! A configuration is built on the control plane, once for each listener or
 //! upstream and reload, and then shared by all workers.
 
 mod client;
@@ -17,14 +17,13 @@ mod trust;
 mod verify;
 mod words;
 
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 pub(crate) use client::{ClientTls, client_config, server_name, with_own_sessions};
 pub(crate) use error::TlsError;
 use error::{certificate_flaw, revocation_list_flaw};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-pub(crate) use server::{ClientAuth, MinVersion, ServerTls, server_config};
+pub(crate) use server::{ServerTls, server_config};
 pub(crate) use words::{client_failure, is_about_revocation_lists, is_about_tls, server_failure};
 
 /// HTTP/1.1 in ALPN (RFC 7301 §6).
@@ -35,15 +34,6 @@ pub(crate) const ALPN_H1_0: &[u8] = b"http/1.0";
 
 /// HTTP/2 over TLS in ALPN (RFC 9113 §3.1).
 pub(crate) const ALPN_H2: &[u8] = b"h2";
-
-/// A certificate chain and its key, as PEM files.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct IdentityFiles {
-    /// The chain: the own certificate first, then the intermediate ones.
-    pub(crate) cert: PathBuf,
-    /// The unencrypted private key of the first certificate: PKCS #8, PKCS #1 or SEC 1.
-    pub(crate) key: PathBuf,
-}
 
 /// Returns the cryptography of every configuration. It is named here instead of installed for the process, so that a
 /// library that installs another one changes nothing.

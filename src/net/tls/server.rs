@@ -11,8 +11,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{IdentityFiles, TlsError, der, pem, provider, revocation_list_flaw};
+use super::{TlsError, der, pem, provider, revocation_list_flaw};
 use crate::config::load::files::Files;
+use crate::config::{CertificateFiles, ClientAuth, TlsVersion};
 
 /// The number of sessions that a listener remembers for TLS 1.2 clients without tickets. All other sessions carry their
 /// state themselves.
@@ -23,35 +24,15 @@ const SESSIONS_MAX: usize = 4096;
 pub(crate) struct ServerTls {
     /// The certificates, chosen by the server name that a client requests (SNI, RFC 6066 §3): the first one that has
     /// that name, else the first with a wildcard for it, else the first of all.
-    pub(crate) certificates: Vec<IdentityFiles>,
-    /// The oldest version accepted.
-    pub(crate) min_version: MinVersion,
-    /// The rules for client certificates. `None` means that clients are not asked for any.
+    pub(crate) certificates: Vec<CertificateFiles>,
+    /// The oldest version accepted. Versions before 1.2 are not supported (RFC 8996).
+    pub(crate) min_version: TlsVersion,
+    /// The rules for client certificates. `None` means that clients are not asked for any. A certificate that is shown must
+    /// be valid even if none is required.
     pub(crate) client_auth: Option<ClientAuth>,
     /// The protocols offered, the preferred one first: [`super::ALPN_H2`], [`super::ALPN_H1`], [`super::ALPN_H1_0`]. A
     /// client that offers ALPN and none of these is rejected (RFC 7301 §3.2).
     pub(crate) alpn: Vec<&'static [u8]>,
-}
-
-/// The oldest TLS version accepted. Versions before 1.2 are not supported (RFC 8996).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MinVersion {
-    /// TLS 1.2 and 1.3.
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
-}
-
-/// The rules for client certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientAuth {
-    /// The file of the authorities that sign them. Each certificate in it must be permitted to sign.
-    pub(crate) ca: PathBuf,
-    /// The files of revocation lists. Without any, nothing is revoked. With any, each certificate of a client's chain
-    /// except the authority itself needs an unexpired list of its issuer (RFC 5280 §6.3).
-    pub(crate) crl: Vec<PathBuf>,
-    /// True if a client without a certificate is rejected. A certificate that is shown must be valid either way.
-    pub(crate) required: bool,
 }
 
 /// Builds the configuration of a listener. It reads `files`, so it belongs to the control plane.
@@ -95,10 +76,10 @@ pub(crate) fn server_config(
     Ok(Arc::new(config))
 }
 
-fn versions(min: MinVersion) -> Vec<&'static SupportedProtocolVersion> {
+fn versions(min: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
     match min {
-        MinVersion::Tls12 => vec![&version::TLS13, &version::TLS12],
-        MinVersion::Tls13 => vec![&version::TLS13],
+        TlsVersion::Tls12 => vec![&version::TLS13, &version::TLS12],
+        TlsVersion::Tls13 => vec![&version::TLS13],
     }
 }
 
@@ -162,7 +143,7 @@ struct CertificatesByName {
 }
 
 impl CertificatesByName {
-    fn load(identities: &[IdentityFiles], files: &Files) -> Result<Self, TlsError> {
+    fn load(identities: &[CertificateFiles], files: &Files) -> Result<Self, TlsError> {
         let mut by_name = Self::default();
         for paths in identities {
             by_name.add(pem::identity(paths, files)?, &paths.cert)?;

@@ -3,8 +3,8 @@
 use tokio_rustls::TlsAcceptor;
 
 use super::Protocols;
+use crate::config;
 use crate::config::load::files::{FileMark, Files};
-use crate::config::{self, TlsVersion};
 use crate::net::tls;
 use crate::net::tls::{ServerTls, TlsError};
 
@@ -75,20 +75,9 @@ impl Identity {
 
 fn server_tls(settings: &config::ListenerTls, protocols: Protocols) -> ServerTls {
     ServerTls {
-        certificates: settings
-            .certificates
-            .iter()
-            .map(|files| tls::IdentityFiles { cert: files.cert.clone(), key: files.key.clone() })
-            .collect(),
-        min_version: match settings.min_version {
-            TlsVersion::Tls12 => tls::MinVersion::Tls12,
-            TlsVersion::Tls13 => tls::MinVersion::Tls13,
-        },
-        client_auth: settings.client_auth.as_ref().map(|auth| tls::ClientAuth {
-            ca: auth.ca.clone(),
-            crl: auth.crl.clone(),
-            required: auth.required,
-        }),
+        certificates: settings.certificates.clone(),
+        min_version: settings.min_version,
+        client_auth: settings.client_auth.clone(),
         // HTTP/1.0 comes last: the server's order decides, and a client that offers both is better served with 1.1.
         alpn: [
             protocols.h2.then_some(tls::ALPN_H2),
@@ -109,6 +98,7 @@ mod tests {
     use support::Certificates;
 
     use super::*;
+    use crate::config::TlsVersion;
 
     #[test]
     fn tls_stays_the_same_until_a_setting_or_a_file_changes() {

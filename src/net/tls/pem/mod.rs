@@ -20,7 +20,8 @@ use rustls::sign::CertifiedKey;
 
 use self::blocks::{Block, Flaw, blocks};
 use self::kind::{Verdict, Wanted};
-use super::{IdentityFiles, TlsError, der, provider, trust};
+use super::{TlsError, der, provider, trust};
+use crate::config::CertificateFiles;
 use crate::config::load::files::Files;
 
 /// The decoded contents of a block, and the line where it begins.
@@ -62,8 +63,8 @@ fn private_key(path: &Path, files: &Files) -> Result<(usize, PrivateKeyDer<'stat
 }
 
 /// Reads a chain and its key, and checks that they belong together.
-pub(super) fn identity(paths: &IdentityFiles, files: &Files) -> Result<Arc<CertifiedKey>, TlsError> {
-    let IdentityFiles { cert, key } = paths;
+pub(super) fn identity(paths: &CertificateFiles, files: &Files) -> Result<Arc<CertifiedKey>, TlsError> {
+    let CertificateFiles { cert, key } = paths;
     let chain = certificates(cert, files)?;
     let (line, private) = private_key(key, files)?;
     let private = provider()

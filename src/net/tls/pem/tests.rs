@@ -339,7 +339,7 @@ fn a_chain_in_the_wrong_order_is_refused_with_the_line_of_the_leaf() {
     let made = Material::new();
     let path = made.certificates.folder().join("chain.pem");
     fs::write(&path, format!("{}{}", made.chain, made.cert)).unwrap();
-    let paths = IdentityFiles { cert: path, key: made.leaf.key.clone() };
+    let paths = CertificateFiles { cert: path, key: made.leaf.key.clone() };
     let error = identity(&paths, &Files::new()).unwrap_err().to_string();
     let line = made.chain.lines().count() + 1;
     assert!(error.contains(&format!("the one in line {line}; move it to the top")), "{error}");

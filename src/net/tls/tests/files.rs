@@ -27,7 +27,7 @@ fn each_bad_file_is_one_sentence_with_the_file_and_what_to_change() {
     let empty_key = write("empty.key", "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n");
     let missing = certificates.folder().join("missing.pem");
 
-    let with = |cert: &Path, key: &Path| IdentityFiles { cert: cert.to_owned(), key: key.to_owned() };
+    let with = |cert: &Path, key: &Path| CertificateFiles { cert: cert.to_owned(), key: key.to_owned() };
     for (files, says) in [
         (with(&missing, &good.key), "cannot read `"),
         (with(&good.cert, &missing), "cannot read `"),

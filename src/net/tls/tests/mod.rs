@@ -20,15 +20,16 @@ use support::{Certificates, Identity};
 
 use super::*;
 use crate::config::load::files::Files;
+use crate::config::{CertificateFiles, ClientAuth, TlsVersion};
 
-fn files(identity: &Identity) -> IdentityFiles {
-    IdentityFiles { cert: identity.cert.clone(), key: identity.key.clone() }
+fn files(identity: &Identity) -> CertificateFiles {
+    CertificateFiles { cert: identity.cert.clone(), key: identity.key.clone() }
 }
 
 fn listener(identities: &[&Identity]) -> ServerTls {
     ServerTls {
         certificates: identities.iter().map(|identity| files(identity)).collect(),
-        min_version: MinVersion::Tls12,
+        min_version: TlsVersion::Tls12,
         client_auth: None,
         alpn: vec![ALPN_H2, ALPN_H1],
     }
@@ -323,13 +324,13 @@ fn versions_and_protocols_are_agreed_on() {
     let pair = connect(&both, &server_of(&tls).unwrap(), "localhost");
     assert_eq!(pair.server.alpn_protocol(), Some(ALPN_H2), "the listener's order counts");
 
-    tls.min_version = MinVersion::Tls13;
+    tls.min_version = TlsVersion::Tls13;
     let only_1_2 =
         ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS12]);
     let roots = pem::authorities(&certificates.ca(), &Files::new()).unwrap();
     let old = Arc::new(only_1_2.unwrap().with_root_certificates(roots).with_no_client_auth());
     assert!(Pair::new(&old, &server_of(&tls).unwrap(), "localhost").handshake().is_err());
-    tls.min_version = MinVersion::Tls12;
+    tls.min_version = TlsVersion::Tls12;
     assert!(Pair::new(&old, &server_of(&tls).unwrap(), "localhost").handshake().is_ok());
 }
 

@@ -19,9 +19,7 @@ const OFFERED: &str =
 /// The peer of a failed handshake.
 #[derive(Debug, Clone, Copy)]
 enum Peer<'a> {
-    /// An upstream.
     Server(&'a ClientTls),
-    /// A client of a listener.
     Client,
 }
 

@@ -10,7 +10,6 @@ use prometheus_client::metrics::MetricType;
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 use super::{Page, Scrape, reasons};
 
-/// The counters of one filter.
 #[derive(Debug)]
 pub(crate) struct FilterStats {
     filter: String,
@@ -28,7 +27,6 @@ struct FilterShard {
 
 impl FilterStats {
     /// Creates the counters of the filter with this name: a slot per worker and one for other threads.
-    #[must_use]
     pub(crate) fn new(filter: &str, workers: usize) -> Self {
         Self {
             filter: filter.to_owned(),
@@ -73,20 +71,16 @@ impl FilterStats {
 /// A metric that a filter has defined.
 #[derive(Debug, Clone)]
 pub(crate) struct PluginMetricReport {
-    /// The filter's name.
     pub(crate) filter: String,
     /// The name that the filter has given the metric.
     pub(crate) name: String,
-    /// The current value.
     pub(crate) value: PluginMetricValue,
 }
 
 /// The value of a metric that a filter has defined.
 #[derive(Debug, Clone)]
 pub(crate) enum PluginMetricValue {
-    /// A count.
     Counter(u64),
-    /// A level.
     Gauge(i64),
     /// Observations: their sum, and the number in each bucket by its upper bound.
     Histogram {
@@ -108,7 +102,7 @@ impl Scrape {
             "Callbacks of the filter that have run",
             rows.iter().map(|(labels, stats)| (*labels, stats.shards.sum(|shard| shard.calls.value()))),
         )?;
-        page.counter_seconds(
+        page.counter(
             "gateway_filter_seconds",
             "Time spent in callbacks, of which every eighth is timed",
             rows.iter().map(|(labels, stats)| {

@@ -17,7 +17,9 @@ pub(crate) use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
 pub(crate) use pool_report::PoolReport;
 pub(crate) use process::ProcessStats;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
@@ -29,17 +31,13 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// The sources of one scrape.
 #[derive(Debug)]
 pub(crate) struct Scrape {
-    /// The process as a whole.
     pub(crate) process: Arc<ProcessStats>,
     /// The number of earlier configurations that requests may still use.
     pub(crate) older_kept: u64,
     /// Every listener, by its present name.
     pub(crate) listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
-    /// Every route.
     pub(crate) routes: Vec<Arc<RouteStats>>,
-    /// Every pool and endpoint.
     pub(crate) pools: Vec<PoolReport>,
-    /// Every filter.
     pub(crate) filters: Vec<Arc<FilterStats>>,
     /// The metrics that filters have defined.
     pub(crate) plugin_metrics: Vec<PluginMetricReport>,
@@ -210,7 +208,7 @@ impl Scrape {
         for (name, help, value) in POOL_COUNTERS {
             page.counter(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
         }
-        page.counter_seconds(
+        page.counter(
             "gateway_pool_acquire_wait_seconds",
             "Time that requests waited for a connection",
             self.pools.iter().map(|pool| (pool_labels(pool), pool.acquire_wait.as_secs_f64())),
@@ -285,28 +283,15 @@ impl Page<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
-    fn counter<L: EncodeLabelSet>(
+    fn counter<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        rows: impl IntoIterator<Item = (L, u64)>,
+        rows: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in rows {
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn counter_seconds<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = (L, f64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in rows {
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, f64, f64>(&value, None)?;
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, V, f64>(&value, None)?;
         }
         Ok(())
     }

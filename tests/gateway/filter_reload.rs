@@ -17,8 +17,7 @@ fn version(version: &str) -> Vec<u8> {
             "response_headers",
             &format!(
                 "(global.set $seen (i32.add (global.get $seen) (i32.const 1)))
-             (drop (call $set_field (i32.const 2) 'x-count' (i32.const 1024)
-               (i32.sub (call $decimal (global.get $seen) (i32.const 1024)) (i32.const 1024))))
+             (call $show_status (global.get $seen)) (call $field 'x-count')
              {} {CONTINUE}",
                 set("(i32.const 2)", "x-version", version)
             )

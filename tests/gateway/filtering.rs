@@ -83,21 +83,27 @@ pub(crate) fn plugin_with(imports: &str, declarations: &str) -> Vec<u8> {
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A gateway whose one route goes to `origin` through a filter `test`, which is this module and has these further keys, as
-/// `, on_error: open`.
-pub(crate) fn builder(origin: &Origin, module: &[u8], filter_keys: &str) -> GatewayBuilder {
+/// A gateway whose one route goes to `origin` through the filters `used`, as `[test], host: preserve`, of those in `filters`.
+pub(crate) fn routed(origin: &Origin, more: &str, filters: &str, used: &str) -> GatewayBuilder {
     let config = format!(
         "
 listeners: [{{ name: web, address: 127.0.0.1:0 }}]
 admin: {{ address: 127.0.0.1:0 }}
 workers: 1
 wasm: {{ cache: off }}
-filters:
-  test: {{ wasm: test.wasm{filter_keys} }}
-routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: [test] }}]",
+{more}
+filters: {filters}
+routes: [{{ name: all, upstream: {{ url: '{}' }}, filters: {used} }}]",
         origin.url()
     );
-    Gateway::builder(PROGRAM, config).file("test.wasm", module)
+    Gateway::builder(PROGRAM, config)
+}
+
+/// A gateway whose one route goes to `origin` through a filter `test`, which is this module and has these further keys, as
+/// `, on_error: open`.
+pub(crate) fn builder(origin: &Origin, module: &[u8], filter_keys: &str) -> GatewayBuilder {
+    let filters = format!("{{ test: {{ wasm: test.wasm{filter_keys} }} }}");
+    routed(origin, "", &filters, "[test]").file("test.wasm", module)
 }
 
 /// As [`builder`], started.

@@ -7,18 +7,24 @@
 //! ```
 //!
 //! A line begins with the function's name among the imports, without its `$`. Its arguments are numbers (`1L` has 64 bits),
-//! parameters of the callback (`$1`), and texts, each of which is two arguments: where it is, and its length. `\0`, `\n` and
-//! `\r` may be in them, quotes around those with spaces, or that would be something else. Behind `->` is what the function
-//! writes: `bytes`, `u32`, `u64`. Each call adds a line to the report: the status, and what was written. Besides there are:
+//! parameters of the callback (`$1`), and texts, each of which is two arguments: where it is, and its length. `\0`, `\n`,
+//! `\r` and `\xHH` may be in them, quotes around those with spaces, or that would be something else. Behind `->` is what the
+//! function writes: `bytes`, `u32`, `u64`. Each call adds a line to the report: the status, and what was written. Besides
+//! there are:
 //!
 //! - `text TEXT`: adds a line to the report, `number $1` one with a number
 //! - `say`: writes the report into the log, `|` between its lines, and begins a new one
 //! - `answer`: a local response whose body is the report
 //! - `field NAME`: the report becomes the value of this field of the response
 //! - `return N`: what the callback answers; 0 without it, or what means "all is well" where that is another number
-//! - `(…`, `)…`: WAT as it is; memory below 512 is the test's
+//! - `(…`, `)…`: WAT, in which texts in quotes stand for their two arguments; memory below 4096 is the test's
+//!
+//! A test that is about the order of callbacks writes them in WAT altogether ([`script`]): `$note` logs a text and two numbers
+//! at once, and [`notes`] reads them.
 
 use std::fmt::Write as _;
+
+use support::{Gateway, wait_until};
 
 use crate::filtering::plugin_with;
 
@@ -55,6 +61,15 @@ const REPORT: &str = r#"
       (then (i32.store8 (local.get $at) (i32.const 124))))
     (local.set $at (i32.add (local.get $at) (i32.const 1)))
     (br $next))))
+(func $note (param $text i32) (param $length i32) (param $first i32) (param $second i32)
+  (local $begin i32)
+  (local.set $begin (global.get $end))
+  (call $show 'note: ')
+  (call $show (local.get $text) (local.get $length))
+  (call $byte (i32.const 32)) (call $show_status (local.get $first))
+  (call $byte (i32.const 32)) (call $show_status (local.get $second))
+  (drop (call $log (i32.const 2) (local.get $begin) (i32.sub (global.get $end) (local.get $begin))))
+  (global.set $end (local.get $begin)))
 (func $report_length (result i32) (i32.sub (global.get $end) (i32.const 0x10000)))
 (func $say
   (call $one_line (i32.const 0x10000))
@@ -115,8 +130,13 @@ pub(crate) fn scripted_with(imports: &str, declarations: &str, callbacks: &[(&st
             r#"(func ${label} (export "{name}") (param {parameters}) {result} {body} {answer})"#
         );
     }
-    let data = texts.data();
-    plugin_with(imports, &format!("{REPORT} {data} {declarations} {functions}"))
+    let declarations = texts.placed(&format!("{REPORT} {declarations}"));
+    plugin_with(imports, &format!("{declarations} {} {functions}", texts.data()))
+}
+
+/// A module with these declarations in WAT; texts in quotes stand for their two arguments.
+pub(crate) fn script(declarations: &str) -> Vec<u8> {
+    scripted_with("", declarations, &[])
 }
 
 /// A header map as its functions have it, as a script has it in quotes.
@@ -135,7 +155,7 @@ struct Texts(Vec<u8>);
 impl Texts {
     /// Where a text is, and its length, as two constants.
     fn pointer(&mut self, text: &str) -> String {
-        let bytes = text.replace("\\0", "\0").replace("\\n", "\n").replace("\\r", "\r").into_bytes();
+        let bytes = unescaped(text);
         let at = self.0.windows(bytes.len().max(1)).position(|known| known == bytes).unwrap_or_else(|| {
             self.0.extend_from_slice(&bytes);
             self.0.len() - bytes.len()
@@ -149,9 +169,15 @@ impl Texts {
         format!("(data (i32.const {TEXTS}) \"{escaped}\")")
     }
 
+    /// WAT with the places of its texts.
+    fn placed(&mut self, code: &str) -> String {
+        let parts = code.split('\'').enumerate();
+        parts.map(|(index, part)| if index % 2 == 0 { part.to_owned() } else { self.pointer(part) }).collect()
+    }
+
     fn statement(&mut self, line: &str) -> String {
         if line.is_empty() || line.starts_with(['(', ')']) {
-            return format!("{line}\n");
+            return self.placed(line) + "\n";
         }
         let (call, outputs) = line.split_once("->").unwrap_or((line, ""));
         let words = words(call);
@@ -232,4 +258,34 @@ fn words(line: &str) -> Vec<Word> {
         }
     }
     words
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        bytes.extend(before.as_bytes());
+        let (byte, length) = match escape.as_bytes() {
+            [b'0', ..] => (0, 1),
+            [b'n', ..] => (b'\n', 1),
+            [b'r', ..] => (b'\r', 1),
+            [b'x', ..] => (u8::from_str_radix(&escape[1..3], 16).unwrap(), 3),
+            _ => (b'\\', 0),
+        };
+        bytes.push(byte);
+        rest = &escape[length..];
+    }
+    bytes.extend(rest.as_bytes());
+    bytes
+}
+
+/// The notes of all instances so far, of which there will be `count`.
+pub(crate) async fn notes(gateway: &Gateway, count: usize) -> Vec<String> {
+    let so_far = || -> Vec<String> {
+        let lines = gateway.logs();
+        let notes = lines.iter().filter_map(|line| line.split_once("note: "));
+        notes.map(|(_, note)| note.split(" filter=").next().unwrap().to_owned()).collect()
+    };
+    wait_until(&format!("{count} notes"), async || so_far().len() >= count).await;
+    so_far()
 }

@@ -18,7 +18,6 @@ pub(crate) struct RunArgs {
 }
 
 /// Serves until SIGTERM, SIGINT or SIGQUIT. Returns 0 after an orderly end and 1 if the start failed.
-#[must_use]
 pub(crate) fn run(file: &Path) -> ExitCode {
     let file = file.to_owned();
     match crate::control::process::run(move || prepare(Purpose::Serve, &file, None), messages::announce) {

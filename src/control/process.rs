@@ -77,7 +77,6 @@ pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&str>) -> Resu
 }
 
 impl Prepared {
-    /// Returns the configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.next.generation.loaded.config
     }

@@ -34,7 +34,6 @@ pub(crate) struct OperatorSignals {
     user2: Signal,
 }
 
-/// A signal of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OperatorSignal {
     /// SIGUSR1: reopen the logs.
@@ -99,7 +98,6 @@ impl StopSignals {
 }
 
 impl OperatorSignals {
-    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> OperatorSignal {
         tokio::select! {
             _ = self.user1.recv() => OperatorSignal::ReopenLogs,

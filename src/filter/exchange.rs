@@ -22,7 +22,6 @@ pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
 /// The most bytes of properties that filters may set on one exchange.
 const PROPERTY_BYTES_MAX: usize = 64 * 1024;
 
-/// A request and its response.
 pub(crate) struct Exchange {
     pub(crate) request_info: RequestInfo,
     pub(crate) request: RefCell<RequestHead>,
@@ -54,7 +53,6 @@ pub(crate) struct RequestInfo {
     pub(crate) client: SocketAddr,
     /// The listener's address.
     pub(crate) local: SocketAddr,
-    /// The number of the connection.
     pub(crate) connection: u64,
     pub(crate) tls: bool,
     pub(crate) version: Version,
@@ -66,7 +64,6 @@ pub(crate) struct RequestInfo {
     pub(crate) began: Instant,
 }
 
-/// The head of a request.
 #[derive(Clone)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
@@ -83,7 +80,6 @@ pub(crate) struct RequestHead {
     pub(crate) length: Option<HeaderValue>,
 }
 
-/// The head of a response.
 #[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,

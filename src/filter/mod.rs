@@ -27,7 +27,6 @@ pub(crate) use fields::{field_name, field_value};
 
 pub(crate) use crate::filter::context::{FilterContext, Part, SpliceError};
 
-/// The direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Request,

@@ -34,7 +34,6 @@ pub(crate) enum FramingError {
     Trailers,
 }
 
-/// The failure of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FilterError {
     /// The stable reason, such as `filter.NAME.trap`.
@@ -95,7 +94,6 @@ pub(crate) enum Error {
     #[error("client stopped reading")]
     ResponseWriteTimeout,
 
-    /// No route matches.
     #[error("no route")]
     NoRoute,
 

@@ -52,14 +52,11 @@ impl<N: Name + ?Sized> Name for &N {
 }
 
 impl Fields {
-    /// Creates an empty list.
-    #[must_use]
     pub(crate) const fn new() -> Self {
         Self { list: Vec::new(), received: None }
     }
 
     /// Creates an empty list with room for `capacity` fields.
-    #[must_use]
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { list: Vec::with_capacity(capacity), received: None }
     }
@@ -80,13 +77,11 @@ impl Fields {
     }
 
     /// Returns the number of fields. A name that occurs twice counts twice.
-    #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     /// Returns the first value under `name`.
-    #[must_use]
     pub(crate) fn get(&self, name: impl Name) -> Option<&HeaderValue> {
         self.list.iter().find(|field| name.is(&field.0)).map(|field| &field.1)
     }
@@ -97,7 +92,6 @@ impl Fields {
     }
 
     /// Returns true if there is a field with this name.
-    #[must_use]
     pub(crate) fn contains_key(&self, name: impl Name) -> bool {
         self.get(name).is_some()
     }

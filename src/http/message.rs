@@ -24,7 +24,6 @@ pub(crate) struct Response<B> {
 
 impl<B> Response<B> {
     /// Returns the response with another body, which `body` makes of this one.
-    #[must_use]
     pub(crate) fn map<C>(self, body: impl FnOnce(B) -> C) -> Response<C> {
         Response { status: self.status, headers: self.headers, body: body(self.body) }
     }

@@ -27,7 +27,6 @@ pub(crate) struct RateLimitedWarning {
 
 impl RateLimitedWarning {
     /// Creates a limit of one warning per `interval`. The first passes at once.
-    #[must_use]
     pub(crate) const fn every(interval: Duration) -> Self {
         Self { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
@@ -36,7 +35,6 @@ impl RateLimitedWarning {
     /// suppressed too.
     ///
     /// It never blocks. Of several threads that call it at the same moment, exactly one passes.
-    #[must_use]
     pub(crate) fn passes(&self) -> Option<u64> {
         self.passes_at(EPOCH.elapsed())
     }
@@ -63,14 +61,12 @@ pub(crate) struct RateLimitedWarnings {
 
 impl RateLimitedWarnings {
     /// Creates a limit of one warning per `interval` and reason.
-    #[must_use]
     pub(crate) const fn every(interval: Duration) -> Self {
         Self { interval, reasons: Mutex::new(Vec::new()) }
     }
 
     /// Returns the number of warnings with this reason that were suppressed since the last one that passed, or `None`
     /// if this one must be suppressed too.
-    #[must_use]
     pub(crate) fn passes(&self, reason: &'static str) -> Option<u64> {
         // The list has as many entries as the program has reasons, and only failures get here.
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);

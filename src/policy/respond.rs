@@ -65,19 +65,16 @@ impl Respond {
     }
 
     /// Returns the same response, delayed by a time.
-    #[must_use]
     pub(crate) fn delayed(self, delay: Option<Duration>) -> Self {
         Self { delay, ..self }
     }
 
     /// Returns the delay between a request and its response; `None` for none.
-    #[must_use]
     pub(crate) fn delay(&self) -> Option<Duration> {
         self.delay
     }
 
     /// Returns the response. Its body is shared, not copied. The sender must frame it, and leave the body out for HEAD.
-    #[must_use]
     pub(crate) fn response(&self) -> Response<Bytes> {
         Response { status: self.status, headers: self.headers.clone(), body: self.body.clone() }
     }

@@ -36,12 +36,7 @@ enum Kind {
 pub(crate) enum RewriteError {
     /// Its result would not be a path.
     #[error("`{written}` cannot be a path: {error}")]
-    Path {
-        /// The rewrite as written.
-        written: String,
-        /// The error in it.
-        error: PathError,
-    },
+    Path { written: String, error: PathError },
     /// Its braces are invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -97,7 +92,6 @@ impl Rewrite {
     ///
     /// Nothing is stripped from a path outside the prefix to strip. Of the prefix itself nothing remains, which is `/`
     /// if no other prefix takes its place.
-    #[must_use]
     pub(crate) fn apply<'a>(&'a self, path: &'a str, parameters: &Parameters<'_, '_>) -> Cow<'a, str> {
         match &self.0 {
             Kind::Path(path) => Cow::Borrowed(path),

@@ -75,7 +75,6 @@ thread_local! {
     static CONNECTIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A client connection.
 pub(crate) struct Client {
     current: Rc<CurrentSnapshot>,
     peer: SocketAddr,

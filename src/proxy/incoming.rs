@@ -14,7 +14,6 @@ use crate::snapshot::Route;
 pub(crate) struct Incoming<'a> {
     pub(crate) method: Method,
     pub(crate) version: Version,
-    /// The normalised path.
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
     /// The requested host, with its port.

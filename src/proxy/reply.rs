@@ -22,7 +22,6 @@ pub(crate) struct Call {
     pub(crate) interim: Option<Interim>,
 }
 
-/// The reply to a request.
 pub(crate) struct Reply {
     pub(crate) response: Response<Body>,
     pub(crate) log: ExchangeLog,

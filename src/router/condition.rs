@@ -6,7 +6,6 @@ use super::method::MethodMatch;
 use super::query::QueryMatch;
 use super::{Expected, RequestLine, RouteMatch};
 
-/// The conditions of a match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     /// The listeners on which the route is served; empty for all.

@@ -19,12 +19,7 @@ pub(crate) struct RouterError {
 pub(crate) enum MatchError {
     /// No request can have such a path.
     #[error("no request can have the path `{written}`: {error}")]
-    Path {
-        /// The path as written.
-        written: String,
-        /// The error in it.
-        error: PathError,
-    },
+    Path { written: String, error: PathError },
     /// An exact path or a prefix has braces.
     #[error(
         "`{0}` has braces, which are for templates: write `template:`, or %7B and %7D for braces in a path"
@@ -44,10 +39,7 @@ pub(crate) enum MatchError {
     NoParameter(String),
     /// The template has more segments than permitted.
     #[error("the template has more than {max} segments")]
-    TooManySegments {
-        /// The limit.
-        max: usize,
-    },
+    TooManySegments { max: usize },
     /// The text is not the name of a method.
     #[error("`{0}` is not a method that can be routed: write it as requests have it, for example GET")]
     Method(String),

@@ -52,7 +52,6 @@ pub(crate) struct RouteMatch {
     pub(crate) listeners: Vec<usize>,
     /// The host; `None` matches any host, and no host.
     pub(crate) host: Option<HostPattern>,
-    /// The path pattern.
     pub(crate) path: PathPattern,
     /// The treatment of encoded slashes in the path. With [`EncodedSlash::Reject`], the path as written must have none,
     /// and the caller must reject requests with one.
@@ -85,9 +84,7 @@ pub(crate) struct RequestLine<'a, 'p> {
     pub(crate) path: &'p str,
     /// The part after the `?`, if there is one.
     pub(crate) query: Option<&'a str>,
-    /// The method.
     pub(crate) method: &'a Method,
-    /// The header fields.
     pub(crate) headers: &'a Fields,
 }
 
@@ -158,7 +155,6 @@ impl<T> Router<T> {
 
     /// Returns the most specific route that matches a request, or `None` if there is none, which is a 404. Does not
     /// allocate.
-    #[must_use]
     pub(crate) fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
         let accepts = |rank: Rank| self.routes.get(rank).is_some_and(|route| route.conditions.hold(request));
         let rank = self.hosts.find_map(request.host, |paths| paths.find(request.path, accepts))?;

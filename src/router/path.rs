@@ -8,10 +8,8 @@ use crate::http::path::{EncodedSlash, normalise_written};
 /// The path of a route's match, as written. It is normalised in the same way as the paths of requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum PathPattern {
-    /// Every path.
     #[default]
     Any,
-    /// One path.
     Exact(String),
     /// A path and everything below it, at segment borders: `/api` matches `/api` and `/api/x`, never `/apix`; `/api/`
     /// matches what is below `/api`, but not `/api`; `/` matches every path.
@@ -24,7 +22,6 @@ pub(crate) enum PathPattern {
 impl PathPattern {
     /// Returns the names of a template's parameters, in order. There are none for any other pattern or an invalid
     /// template.
-    #[must_use]
     pub(crate) fn parameter_names(&self) -> Vec<String> {
         match self {
             Self::Template(written) => Template::parse(written, EncodedSlash::Keep)
@@ -44,7 +41,6 @@ impl PathPattern {
     }
 }
 
-/// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PathMatch {
     Any,

@@ -22,14 +22,12 @@ pub(crate) struct Specificity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HostSpecificity {
-    /// The match has no host.
     Any,
     /// `*.example.com`.
     Wildcard {
         /// The length of the part after `*.`.
         suffix_bytes: usize,
     },
-    /// A whole host name.
     Exact,
 }
 
@@ -37,7 +35,6 @@ pub(crate) enum HostSpecificity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PathSpecificity {
-    /// The match has no path.
     Any,
     /// A prefix; a longer one is more specific.
     Prefix {
@@ -53,6 +50,5 @@ pub(crate) enum PathSpecificity {
         #[serde(skip)]
         literal_positions: u64,
     },
-    /// A whole path.
     Exact,
 }

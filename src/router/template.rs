@@ -13,7 +13,6 @@ pub(super) struct Template {
     segments: Vec<Segment>,
 }
 
-/// A segment of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Segment {
     /// Matches itself only.
@@ -85,7 +84,6 @@ impl Segment {
 }
 
 /// Returns true if `name` is a valid parameter name: ASCII letters, digits, `_` and `-`, at least one of them.
-#[must_use]
 pub(crate) fn is_parameter_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
@@ -128,7 +126,6 @@ impl<'r, 'p> Parameters<'r, 'p> {
         Self { template, path }
     }
 
-    #[must_use]
     pub(crate) fn none() -> Self {
         Self { template: None, path: "" }
     }
@@ -143,7 +140,6 @@ impl<'r, 'p> Parameters<'r, 'p> {
     }
 
     /// Returns the value of the parameter `name`, if the template has it.
-    #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&'p str> {
         self.iter().find(|(parameter, _)| *parameter == name).map(|(_, value)| value)
     }

@@ -28,7 +28,6 @@ use crate::upstream::{Targets, Upstream};
 pub(crate) struct Snapshot {
     /// The settings of the listeners, in the order of the file.
     pub(crate) listeners: Vec<Arc<ListenerSettings>>,
-    /// The routing table.
     pub(crate) router: Router<Arc<Route>>,
     /// Networks whose `X-Forwarded-*` fields are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,

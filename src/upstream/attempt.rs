@@ -26,7 +26,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) head: OutgoingHead<'a>,
     /// True if the client requests a protocol upgrade.
     pub(crate) upgrade: bool,
-    /// The receiver of interim responses.
     pub(crate) interim: Option<&'a Interim>,
     /// True if the attempt must not use a kept connection.
     pub(crate) fresh: bool,

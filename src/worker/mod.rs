@@ -31,7 +31,6 @@ const WARM_EVERY: Duration = Duration::from_millis(500);
 /// The time limit for opening such a connection if its route sets none.
 const WARM_LIMIT: Duration = Duration::from_secs(10);
 
-/// The phase of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,
@@ -43,7 +42,6 @@ pub(crate) enum Phase {
 
 /// A command from the control plane to a worker. A worker executes commands in order.
 pub(crate) enum Command {
-    /// Accepts connections on a socket.
     Listen(UnregisteredSocket),
     /// Stops accepting on a listener's socket. Its connections close after their current request.
     End(ListenerId),

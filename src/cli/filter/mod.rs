@@ -44,7 +44,6 @@ enum Command {
 }
 
 /// Runs the subcommand.
-#[must_use]
 pub(crate) fn run(args: &FilterArgs) -> ExitCode {
     match &args.command {
         Command::New(args) => new::run(args),

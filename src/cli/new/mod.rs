@@ -40,7 +40,6 @@ pub(crate) struct NewArgs {
 
 /// Writes a configuration that has passed the checks of `gateway check`, and prints the command that serves it. Returns
 /// 1 if it cannot be written, and 2 for a text that is not a URL.
-#[must_use]
 pub(crate) fn run(args: &NewArgs) -> ExitCode {
     let url: EndpointUrl = match args.url.parse() {
         Ok(url) => url,

@@ -79,7 +79,6 @@ impl ConfigError {
         self.place.as_ref().map(|place| place.key().0)
     }
 
-    /// Returns the advice.
     pub(crate) fn advice(&self) -> Option<&str> {
         self.help.as_deref()
     }

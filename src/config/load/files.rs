@@ -57,7 +57,6 @@ pub(crate) struct Fingerprint(BTreeMap<PathBuf, Known>);
 
 impl Files {
     /// Creates a set without files.
-    #[must_use]
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -87,19 +86,16 @@ impl Files {
     }
 
     /// Returns the mark of a path, and reads the file if it was not read yet.
-    #[must_use]
     pub(crate) fn mark(&self, path: &Path) -> FileMark {
         self.mark_within(path, FILE_BYTES_MAX)
     }
 
     /// Returns the mark of a file of at most `bytes_max` bytes, with the limit of [`Files::read_within`].
-    #[must_use]
     pub(crate) fn mark_within(&self, path: &Path, bytes_max: u64) -> FileMark {
         self.seen(path, bytes_max, |seen| seen.known.mark)
     }
 
     /// Returns the fingerprint of everything that was read so far.
-    #[must_use]
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint(self.lock().iter().map(|(path, seen)| (path.clone(), seen.known)).collect())
     }
@@ -157,7 +153,6 @@ impl Fingerprint {
     }
 
     /// Returns the mark of a path, if it was read.
-    #[must_use]
     pub(crate) fn mark(&self, path: &Path) -> Option<FileMark> {
         self.0.get(path).map(|known| known.mark)
     }
@@ -165,7 +160,6 @@ impl Fingerprint {
     /// Reads the same paths again, and returns their present fingerprint.
     ///
     /// A pipe or terminal is not read again, because it is already empty. It counts as unchanged.
-    #[must_use]
     pub(crate) fn again(&self) -> Self {
         let again = |(path, known): (&PathBuf, &Known)| {
             let mark = match gives_its_content_once(path) {

@@ -51,7 +51,6 @@ impl Config {
 
 /// Returns a sentence for each declared and unused entry, up to a limit. If filters are used, no upstream counts as
 /// unused, because a plugin may call any of them.
-#[must_use]
 pub(crate) fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let filters = config.unused_filters().into_iter().map(|(settings, _)| ("filter", settings.name));

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 /// Returns the text with escapes such as `\u{1b}` for control characters, invisible characters, and those that change
 /// the direction of a line.
-#[must_use]
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
@@ -21,7 +20,6 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Does the same as [`printable`], but keeps line feeds and tabs: for text of several lines that the program has made.
-#[must_use]
 pub(crate) fn printable_lines(text: &str) -> String {
     text.split_inclusive(['\n', '\t']).fold(String::with_capacity(text.len()), |mut lines, part| {
         let (part, end) = part.split_at(part.trim_end_matches(['\n', '\t']).len());
@@ -31,7 +29,6 @@ pub(crate) fn printable_lines(text: &str) -> String {
 }
 
 /// Returns true for a character that a terminal interprets, or that its reader cannot see.
-#[must_use]
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(

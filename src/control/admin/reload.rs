@@ -18,7 +18,6 @@ pub(crate) type ReloadRequests = mpsc::Sender<ReloadRequest>;
 /// A request to reload: the channel for its outcome.
 pub(crate) type ReloadRequest = oneshot::Sender<ReloadOutcome>;
 
-/// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReloadOutcome {
     /// The files on disk are active now. Contains the changes as JSON.

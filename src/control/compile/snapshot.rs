@@ -41,7 +41,6 @@ pub(crate) struct Environment<'a> {
     pub(crate) previous: Option<&'a Snapshot>,
     /// The files that the configuration names.
     pub(crate) files: &'a Files,
-    /// The settings of the listeners.
     pub(crate) listeners: Vec<Arc<ListenerSettings>>,
 }
 

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 /// Returns the paths of the keys that differ, such as `pool.max_idle`. Values are never included, because they may be
 /// secret. A list counts as one value.
-#[must_use]
 pub(crate) fn differing_keys<T: Serialize>(before: &T, after: &T) -> Vec<String> {
     let mut keys = Vec::new();
     // Values that were read from YAML can be serialised.

@@ -67,7 +67,6 @@ impl Changes {
     }
 
     /// Returns the changes with a line each, for people.
-    #[must_use]
     pub(crate) fn listed(&self) -> String {
         let mut text = String::new();
         for (title, section) in self.sections() {
@@ -174,7 +173,6 @@ impl Contents<'_> {
 }
 
 /// Returns the changes of the routes.
-#[must_use]
 pub(crate) fn routes(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_routes = before.routes.iter().map(|route| (route.name(), route.name(), route));
     let after_routes = after.routes.iter().map(|route| (route.name(), route.name(), route));
@@ -200,7 +198,6 @@ fn inherit_the_same((before, was): (&Config, &Route), (after, is): (&Config, &Ro
 }
 
 /// Returns the changes of the named filters.
-#[must_use]
 pub(crate) fn filters(before: &Config, after: &Config, contents: Contents<'_>) -> Section {
     let before_filters = before.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
     let after_filters = after.filters.iter().map(|(name, filter)| (name, name.clone(), filter));
@@ -221,7 +218,6 @@ pub(crate) fn filters(before: &Config, after: &Config, contents: Contents<'_>) -
 }
 
 /// Returns the keys that differ outside of listeners, routes, filters and upstreams.
-#[must_use]
 pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
     // Without `..`, so that a new key cannot be forgotten. Listeners, routes, filters and upstreams have their own sections,
     // `defaults` shows in routes, and `workers` cannot change.

@@ -25,7 +25,6 @@ impl Status {
         }
     }
 
-    /// Returns the active generation.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
     }

@@ -29,24 +29,13 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub(crate) enum ResolveError {
     /// The system's resolver failed.
     #[error("cannot resolve `{host}`: {}", reason(source))]
-    Failed {
-        /// The name.
-        host: String,
-        /// The resolver's error.
-        source: io::Error,
-    },
+    Failed { host: String, source: io::Error },
     /// The resolver did not answer within [`LOOKUP_TIMEOUT`].
     #[error("cannot resolve `{host}`: no answer within {} s", LOOKUP_TIMEOUT.as_secs())]
-    TimedOut {
-        /// The name.
-        host: String,
-    },
+    TimedOut { host: String },
     /// The name exists and has no address.
     #[error("cannot resolve `{host}`: the name has no address")]
-    Empty {
-        /// The name.
-        host: String,
-    },
+    Empty { host: String },
 }
 
 /// Returns the resolver's error without the words that the standard library puts in front.

@@ -26,7 +26,6 @@ impl Buffer {
         self.as_slice().len()
     }
 
-    /// Appends a piece.
     pub(super) fn append(&mut self, piece: Bytes) {
         if self.len() == 0 {
             *self = Buffer::Piece(piece);

@@ -184,7 +184,6 @@ fn memory_max() -> u64 {
 }
 
 /// Compiles for the parent process, from standard input to standard output.
-#[must_use]
 pub(crate) fn compile_for_parent() -> ExitCode {
     // Each of these is best effort: a compiler without its limits should still compile.
     let _mortal = ignore_signals();

@@ -116,7 +116,6 @@ impl StreamKind {
     }
 }
 
-/// The kinds of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum MetricKind {
     Counter,

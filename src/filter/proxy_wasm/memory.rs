@@ -32,7 +32,6 @@ pub(super) fn read(caller: &mut Caller<'_, Host>, pointer: u32, length: u32, max
     if bytes.len() > max { Err(Status::BadArgument.into()) } else { Ok(bytes.to_vec()) }
 }
 
-/// Writes bytes to guest memory.
 pub(super) fn write(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -> Answer {
     let (memory, _) = split(caller)?;
     let start = usize::try_from(pointer).unwrap_or(usize::MAX);

@@ -50,7 +50,6 @@ impl AllPluginMetrics {
     }
 }
 
-/// The metrics of one filter.
 #[derive(Default)]
 pub(super) struct PluginMetrics(Mutex<BTreeMap<(MetricKind, String), Arc<PluginMetric>>>);
 

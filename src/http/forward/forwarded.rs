@@ -30,7 +30,6 @@ pub(crate) struct Forwarding {
 impl Forwarding {
     /// Creates the values for a connection from `peer` whose requests use `scheme`. A trusted peer's own fields about
     /// the hops before it are believed.
-    #[must_use]
     pub(crate) fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
         // An address is always a valid value. If it ever is not, `unknown` is the word of RFC 7239 §6.2.
         let peer = HeaderValue::from_str(&peer.to_canonical().to_string())
@@ -106,7 +105,6 @@ fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
 }
 
 /// Returns true if `address` is in one of the networks. An IPv4 address in IPv6 form counts as IPv4.
-#[must_use]
 pub(crate) fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted_proxies.iter().any(|network| network.contains(&address))
@@ -118,7 +116,6 @@ pub(crate) fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 /// An entry that is not an address ends the search, because its writer also wrote everything before it. The result is
 /// then the address of the proxy that passed it on. Entries may have ports and brackets. It must be called before
 /// [`Forwarding::apply`].
-#[must_use]
 pub(crate) fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     if !is_trusted(client, trusted_proxies) {

@@ -25,7 +25,6 @@ pub(crate) enum HostError {
 
 impl HostError {
     /// Returns a name for logs, metrics and `x-gateway-error` that stays the same from version to version.
-    #[must_use]
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Missing => "host.missing",

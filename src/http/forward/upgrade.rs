@@ -15,7 +15,6 @@ const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 /// server may always do.
 ///
 /// Only HTTP/1.1 has upgrades, and only if `Connection` names `Upgrade` (RFC 9110 §7.8).
-#[must_use]
 pub(crate) fn upgrade_requested(
     headers: &Fields,
     version: Version,

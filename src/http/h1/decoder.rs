@@ -10,7 +10,6 @@ use crate::http::error::FramingError;
 /// A decoder of a body by its framing.
 #[derive(Debug)]
 pub(crate) enum Decoder {
-    /// The body has ended.
     Done,
     Length(u64),
     Chunked(ChunkedDecoder),

@@ -7,7 +7,6 @@ use crate::http::error::FramingError;
 /// The way in which the length of a body is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is no body.
     None,
     /// Exactly this many bytes.
     Length(u64),

@@ -39,7 +39,6 @@ pub(crate) enum PathError {
 
 impl PathError {
     /// Returns a name for logs, metrics and `x-gateway-error` that stays the same from version to version.
-    #[must_use]
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::NotAbsolute => "path.not_absolute",
@@ -89,7 +88,6 @@ pub(crate) fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str
 }
 
 /// Returns true if a normalised path has an encoded slash. A borrowed one has no escape at all.
-#[must_use]
 #[allow(clippy::ptr_arg, reason = "a borrowed path needs no search: it has no escape")]
 pub(crate) fn has_encoded_slash(path: &Cow<'_, str>) -> bool {
     matches!(path, Cow::Owned(path) if path.contains(ENCODED_SLASH))

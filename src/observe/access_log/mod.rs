@@ -28,7 +28,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) started: SystemTime,
     /// The client's address; behind a trusted proxy, the address that the proxy named.
     pub(crate) client: IpAddr,
-    /// The listener's name.
     pub(crate) listener: &'a str,
     /// The method as received.
     pub(crate) method: &'a str,
@@ -40,7 +39,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) host: Option<&'a [u8]>,
     /// The status that the client got; 0 if it got none.
     pub(crate) status: u16,
-    /// The route's name.
     pub(crate) route: Option<&'a str>,
     /// The upstream endpoint that responded, or the last one that was tried.
     pub(crate) endpoint: Option<&'a str>,
@@ -48,9 +46,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) reused: Option<bool>,
     /// The number of attempts to send the request upstream; 0 if the gateway responded itself.
     pub(crate) attempts: u32,
-    /// Bytes of the request's body.
     pub(crate) request_bytes: u64,
-    /// Bytes of the response's body.
     pub(crate) response_bytes: u64,
     /// Time spent waiting for an upstream connection, connecting included.
     pub(crate) acquire: Option<Duration>,
@@ -62,9 +58,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) total: Duration,
     /// The reason of a failure: the `x-gateway-error` of the response.
     pub(crate) error: Option<&'static str>,
-    /// The `User-Agent` field.
     pub(crate) user_agent: Option<&'a [u8]>,
-    /// The `Referer` field.
     pub(crate) referer: Option<&'a [u8]>,
 }
 
@@ -132,7 +126,6 @@ impl AccessLog {
     /// current.
     ///
     /// Reads the file system, so call it on the control plane.
-    #[must_use]
     pub(crate) fn is_current(&self) -> bool {
         let Output::File(file) = &self.0.output else { return true };
         let id = *file.id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,7 +149,6 @@ impl AccessLog {
     }
 
     /// Returns the output as the configuration writes it: a path, `stdout` or `stderr`.
-    #[must_use]
     pub(crate) fn output(&self) -> String {
         match &self.0.output {
             Output::File(file) => file.path.display().to_string(),
@@ -165,7 +157,6 @@ impl AccessLog {
     }
 
     /// Returns true if both are clones of the same log.
-    #[must_use]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -180,7 +171,6 @@ impl AccessLog {
     }
 
     /// Returns the number of lines that could not be written since the start.
-    #[must_use]
     pub(crate) fn dropped(&self) -> u64 {
         self.0.writer.dropped()
     }

@@ -41,7 +41,6 @@ pub(crate) struct PoolReport {
     /// The total time that those requests waited for a connection, dialling included. In JSON: seconds.
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
     pub(crate) acquire_wait: Duration,
-    /// Attempts to connect that failed.
     pub(crate) connect_failed: u64,
     /// Requests that were retried because a reused connection turned out to be dead, or a new one could not be opened.
     pub(crate) retried: u64,
@@ -59,7 +58,6 @@ pub(crate) struct PoolReport {
 
 impl PoolReport {
     /// Merges reports that have the same labels: an upstream may list an endpoint twice, for twice the connections.
-    #[must_use]
     pub(super) fn merged(reports: Vec<Self>) -> Vec<Self> {
         let mut merged: Vec<Self> = Vec::with_capacity(reports.len());
         let mut positions = HashMap::with_capacity(reports.len());

@@ -18,7 +18,6 @@ pub(crate) struct ProcessStats {
 
 impl ProcessStats {
     /// Creates the counters of a process that starts now, with this many workers and generation 1 of its configuration.
-    #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         let started = SystemTime::now();
         Self {
@@ -34,13 +33,10 @@ impl ProcessStats {
     }
 
     /// Returns the start time of the process.
-    #[must_use]
     pub(crate) fn started(&self) -> SystemTime {
         self.started
     }
 
-    /// Returns the number of workers.
-    #[must_use]
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
@@ -71,37 +67,31 @@ impl ProcessStats {
     }
 
     /// Returns the number of the active configuration. The one of the start is 1.
-    #[must_use]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
 
     /// Returns the time since which it is active, in Unix time.
-    #[must_use]
     pub(crate) fn live_since(&self) -> u64 {
         self.live_since.load(Ordering::Relaxed)
     }
 
     /// Returns the number of reloads that took effect.
-    #[must_use]
     pub(crate) fn reloads(&self) -> u64 {
         self.reloads.load(Ordering::Relaxed)
     }
 
     /// Returns the duration of the last reload that took effect.
-    #[must_use]
     pub(crate) fn reload_took(&self) -> Duration {
         Duration::from_nanos(self.reload_nanos.load(Ordering::Relaxed))
     }
 
     /// Returns true if the files on disk match the active configuration.
-    #[must_use]
     pub(crate) fn is_in_sync(&self) -> bool {
         self.is_in_sync.load(Ordering::Relaxed)
     }
 
     /// Returns the number of reloads that had errors and changed nothing.
-    #[must_use]
     pub(crate) fn reloads_refused(&self) -> u64 {
         self.reloads_refused.load(Ordering::Relaxed)
     }

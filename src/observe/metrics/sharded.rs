@@ -17,8 +17,6 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Returns the current number.
-    #[must_use]
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -34,7 +32,6 @@ pub(crate) fn enter_worker(worker: usize) {
 }
 
 /// Returns the number of this thread's worker, or a number beyond all workers if the thread is none.
-#[must_use]
 pub(crate) fn this_worker() -> usize {
     WORKER.get()
 }
@@ -50,7 +47,6 @@ struct Slot<T>(T);
 
 impl<T: Default> Sharded<T> {
     /// Creates a slot for each of the workers 0 to `workers` - 1, and one, numbered `workers`, for the control thread.
-    #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         Self((0..=workers).map(|_| Slot::default()).collect())
     }
@@ -58,7 +54,6 @@ impl<T: Default> Sharded<T> {
 
 impl<T> Sharded<T> {
     /// Returns the slot of this worker, or `None` for a number that no worker has.
-    #[must_use]
     pub(crate) fn of(&self, worker: usize) -> Option<&T> {
         let slot = self.0.get(worker);
         debug_assert!(slot.is_some(), "worker {worker} has no slot among {}", self.0.len());
@@ -66,7 +61,6 @@ impl<T> Sharded<T> {
     }
 
     /// Returns the slot of this thread's worker, or the control thread's slot for any other thread.
-    #[must_use]
     pub(crate) fn mine(&self) -> Option<&T> {
         self.0.get(this_worker()).or(self.0.last()).map(|slot| &slot.0)
     }
@@ -125,7 +119,6 @@ impl Reason {
 }
 
 /// Returns the sums of several slots' counts, sorted by reason.
-#[must_use]
 pub(crate) fn sum_reasons<'a>(
     counts: impl IntoIterator<Item = &'a ReasonCounts>,
 ) -> Vec<(&'static str, u64)> {

@@ -55,13 +55,11 @@ struct RouteShard {
 
 impl RouteStats {
     /// Creates the counters of the route with this name: a slot per worker and one for the control thread.
-    #[must_use]
     pub(crate) fn new(route: &str, workers: usize) -> Self {
         Self { route: route.to_owned(), shards: Sharded::new(workers) }
     }
 
     /// Returns the route's name, the value of the `route` label.
-    #[must_use]
     pub(crate) fn route(&self) -> &str {
         &self.route
     }
@@ -104,7 +102,6 @@ impl RouteStats {
     }
 
     /// Returns the sums over all workers.
-    #[must_use]
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
         let mut durations = [0; DURATION_BOUNDS.len() + 1];
@@ -168,7 +165,6 @@ struct ListenerShard {
 
 impl ListenerStats {
     /// Creates the counters: a slot per worker and one for the control thread.
-    #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         Self { shards: Sharded::new(workers) }
     }
@@ -196,7 +192,6 @@ impl ListenerStats {
     }
 
     /// Returns the sums over all workers.
-    #[must_use]
     pub(crate) fn totals(&self) -> ListenerTotals {
         // Ended connections are read before accepted ones, for the reason given in `RouteStats::totals`.
         let ended = self.shards.sum(|shard| shard.ended.value());

@@ -25,7 +25,6 @@ pub(crate) struct Reverse<'a> {
     pub(crate) requested: &'a str,
     /// The base path of the endpoint, empty for none.
     pub(crate) base: &'a str,
-    /// The route's rewrite.
     pub(crate) rewrite: Option<&'a Rewrite>,
 }
 

@@ -29,11 +29,9 @@ pub(crate) enum CloseReason {
     KeepAliveOff,
     /// The peer closed it, or announced that it would.
     Peer,
-    /// Unrequested bytes arrived.
     UnexpectedBytes,
     /// There was an I/O or protocol error.
     Error,
-    /// A timeout ended the exchange.
     Timeout,
     /// The exchange was abandoned before its end: the client left, or had enough.
     Cancelled,

@@ -55,7 +55,6 @@ pub(crate) struct Pool {
 
 /// The result of acquiring from a pool.
 pub(crate) enum Acquired {
-    /// A kept connection.
     Reused(Connection),
     /// A permit to open a new one.
     Dial(Slot),
@@ -374,7 +373,6 @@ impl Pool {
         self.count(|counts| counts.retried.add(1));
     }
 
-    /// Counts a TLS handshake.
     pub(crate) fn count_handshake(&self, resumed: bool) {
         self.count(|counts| {
             counts.tls_handshakes.add(1);

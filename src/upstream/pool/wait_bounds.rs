@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::http::error::Error;
 
-/// The bounds of a wait.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WaitBounds {
     /// The time that the request has already spent in queues: `pool.acquire_timeout` covers all its waits together.

@@ -32,7 +32,6 @@ pub(crate) struct Targets {
     resolve: Option<Duration>,
 }
 
-/// One endpoint URL.
 pub(crate) struct Target {
     /// Shared with the equal target before a reload, and with no other.
     origin: Arc<Origin>,

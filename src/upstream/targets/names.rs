@@ -14,7 +14,6 @@ pub(crate) type Addresses = Arc<[SocketAddr]>;
 
 /// A name that must be resolved.
 pub(crate) struct Name {
-    /// The position of its target.
     pub(crate) target: usize,
     pub(crate) origin: Arc<Origin>,
     pub(crate) host: String,
@@ -22,7 +21,6 @@ pub(crate) struct Name {
 }
 
 /// Returns the IP address that `host` denotes, with or without brackets, or `None` if it is a name.
-#[must_use]
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }

@@ -15,7 +15,6 @@ use crate::path;
 /// The name in logs and metrics for requests that match no route.
 const NO_ROUTE: &str = "-";
 
-/// Checks the routes.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let mut names: HashMap<&str, usize> = HashMap::new();
     // The names come from the file, so that an upstream with other errors is not reported as unknown too.

@@ -55,7 +55,6 @@ pub(crate) struct Host {
     pub(super) is_live: bool,
     /// The CPU time that the running call may take. During the start it covers all calls together.
     pub(super) time_max: Duration,
-    /// True while the instance starts.
     pub(super) is_starting: bool,
     /// The exchanges that the instance takes part in, by context number.
     contexts: HashMap<u32, Context, FixedState>,
@@ -130,7 +129,6 @@ pub(crate) struct OutgoingCall {
     pub(super) held: Held,
 }
 
-/// The outcome of a call.
 #[derive(Default)]
 pub(crate) struct CallResponse {
     /// `None` if no response arrived.

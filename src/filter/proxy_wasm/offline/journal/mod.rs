@@ -219,7 +219,6 @@ impl Journal {
         lines.collect()
     }
 
-    /// Returns all events so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.0.borrow().entries.clone()
     }

@@ -144,15 +144,15 @@ async fn control(
     let (file, channels) = (prepared.file.clone(), prepared.channels.clone());
     manager.status("starting filters and listeners");
     let started = start(prepared, requests, manager.clone(), &mut stop, &mut announce).await?;
-    let Some((running, operators)) = started else {
+    let Some((process, operators)) = started else {
         return Ok(());
     };
-    let (status, old) = (running.status.clone(), running.old.clone());
-    let pulse = running.workers.pulse();
+    let (status, old) = (process.status.clone(), process.old.clone());
+    let pulse = process.workers.pulse();
     let thread = BlockingThread::new();
     let active = status.generation().files.clone();
     let provider = FileProvider::new(file, active, Requests::new(hangup, reloads), thread.clone())?;
-    let mut reloader = Reloader::new(Provider::File(provider), channels, running, thread);
+    let mut reloader = Reloader::new(Provider::File(provider), channels, process, thread);
     announce("ready");
     operators.readiness.set_serving();
     manager.ready(&status.sentence());
@@ -167,7 +167,7 @@ async fn control(
         () = &mut obey => {}
     }
 
-    let Process { workers, admin, .. } = reloader.into_running();
+    let Process { workers, admin, .. } = reloader.into_process();
     let drain = status.generation().loaded.config.drain();
     let hangups = refuse_hangups();
     let limit = drain.map_or("no limit".to_owned(), |limit| format!("{limit:?}"));

@@ -32,7 +32,7 @@ use crate::upstream::WorkerChannels;
 pub(crate) struct Reloader {
     provider: Provider,
     channels: WorkerChannels,
-    running: Process,
+    process: Process,
     thread: BlockingThread,
 }
 
@@ -51,10 +51,10 @@ impl Reloader {
     pub(crate) fn new(
         provider: Provider,
         channels: WorkerChannels,
-        running: Process,
+        process: Process,
         thread: BlockingThread,
     ) -> Self {
-        Self { provider, channels, running, thread }
+        Self { provider, channels, process, thread }
     }
 
     /// Activates each update. Runs until it is dropped.
@@ -70,14 +70,14 @@ impl Reloader {
     async fn reload(&mut self, mut update: Update, announce: &mut impl FnMut(&str)) {
         let (reason, request) = (update.reason, update.request.take());
         if reason != Reason::Retry {
-            self.running.manager.reloading();
+            self.process.manager.reloading();
         }
-        let outcome = self.load_and_swap(update, announce).await;
-        let sentence = self.running.status.sentence();
+        let outcome = self.activate(update, announce).await;
+        let sentence = self.process.status.sentence();
         if reason == Reason::Retry {
-            self.running.manager.status(&sentence);
+            self.process.manager.status(&sentence);
         } else {
-            self.running.manager.ready(&sentence);
+            self.process.manager.ready(&sentence);
         }
         if let Some(request) = request {
             // The client may be gone.
@@ -87,13 +87,9 @@ impl Reloader {
 
     /// Activates an update, if it is valid and differs from the active generation. Returns true if it does, or the
     /// errors as text.
-    async fn load_and_swap(
-        &mut self,
-        update: Update,
-        announce: &mut impl FnMut(&str),
-    ) -> Result<bool, String> {
+    async fn activate(&mut self, update: Update, announce: &mut impl FnMut(&str)) -> Result<bool, String> {
         let (began, reason) = (Instant::now(), update.reason);
-        let active = self.running.status.generation();
+        let active = self.process.status.generation();
         reopen(active.access_log.as_ref());
         let prepared = self.prepare(update, &active).await;
         let is_active = matches!(prepared, Ok(None));
@@ -108,7 +104,7 @@ impl Reloader {
         match started {
             Ok(Some((next, sockets))) => {
                 self.commit(next, sockets, began, announce).await;
-                self.provider.report(reason, Ok(&self.running.status.generation().files));
+                self.provider.report(reason, Ok(&self.process.status.generation().files));
                 Ok(true)
             }
             Ok(None) => {
@@ -124,8 +120,8 @@ impl Reloader {
     }
 
     /// Returns the parts of the process that continue to run when reloading ends.
-    pub(crate) fn into_running(self) -> Process {
-        self.running
+    pub(crate) fn into_process(self) -> Process {
+        self.process
     }
 
     /// Reads, builds, resolves and binds: nearly everything that can fail. Dropping the result leaves nothing behind.
@@ -151,7 +147,7 @@ impl Reloader {
         let Generation { loaded, files, .. } = &next.generation;
         let refused = |errors| Refused::transient(errors, Some(files.clone()));
         next.commit_plan.resolve(&loaded.source).await.map_err(refused)?;
-        let held = self.running.admin.address();
+        let held = self.process.admin.address();
         let sockets = Sockets::bind(plan, loaded, self.channels.len(), Some(active), held);
         let sockets = sockets.map_err(refused)?;
         Ok(Some((next, sockets)))
@@ -161,7 +157,7 @@ impl Reloader {
     /// that connects earlier would have to wait for it.
     async fn start(&self, next: Next, sockets: Sockets) -> Result<(Next, Sockets), Refused> {
         let Generation { loaded, files, snapshot, .. } = &next.generation;
-        let workers = &self.running.workers;
+        let workers = &self.process.workers;
         next.commit_plan.introduce(snapshot);
         workers.start_filters(&snapshot.plugins).await;
         if let Err(errors) = sockets.listen(loaded) {
@@ -180,40 +176,40 @@ impl Reloader {
         announce: &mut impl FnMut(&str),
     ) {
         let Next { mut generation, commit_plan } = next;
-        let before = self.running.snapshot.swap(generation.snapshot.clone());
+        let before = self.process.snapshot.swap(generation.snapshot.clone());
         let leaving = commit_plan.complete(Some(&before), &generation.snapshot);
         let shutdown = &generation.loaded.config.shutdown;
         generation
             .snapshot
             .limit_removed_routes(shutdown.drain.duration().filter(|_| shutdown.drain_removed_routes));
         // Switch the admin listener before other listeners accept on what may have been its address.
-        self.running.admin.commit(sockets.admin, announce);
-        self.running.old.add(before, leaving);
+        self.process.admin.commit(sockets.admin, announce);
+        self.process.old.add(before, leaving);
         let summary = generation.changes.to_string();
-        let active = self.running.status.generation();
+        let active = self.process.status.generation();
         let (worker_commands, announcements) =
             generation.complete(sockets.listeners, Some(&active), self.channels.len());
-        let number = self.running.status.replace(generation);
+        let number = self.process.status.replace(generation);
         // This comes last, because a signal to stop may arrive while the workers are awaited: the process then ends by
         // the settings of this generation, and writes the last lines of its access log.
         // First the admin listener's task has to run and release an address that a listener may take over.
         tokio::task::yield_now().await;
-        if let Err(error) = self.running.workers.obey(worker_commands).await {
+        if let Err(error) = self.process.workers.obey(worker_commands).await {
             tracing::error!("not every worker listens on all addresses: {error}");
         }
         announcements.iter().for_each(|line| announce(line));
         let took = began.elapsed();
-        self.running.status.stats().reloaded(took);
+        self.process.status.stats().reloaded(took);
         tracing::info!(generation = number, changed = %summary, ?took, "configuration reloaded");
     }
 
     /// Records a refusal. Returns its errors as text.
     fn refuse(&self, errors: &ConfigErrors, reason: Reason) -> String {
         let text = errors.to_string();
-        let generation = self.running.status.stats().generation();
-        let is_news = self.running.status.refused(&text);
+        let generation = self.process.status.stats().generation();
+        let is_news = self.process.status.refused(&text);
         if is_news || reason != Reason::Retry {
-            self.running.status.stats().reload_refused();
+            self.process.status.stats().reload_refused();
             tracing::error!(
                 "configuration refused; generation {generation} continues to serve\n{}",
                 text.trim_end()
@@ -223,9 +219,9 @@ impl Reloader {
     }
 
     fn unchanged(&self, reason: Reason) {
-        let generation = self.running.status.stats().generation();
-        if !self.running.status.stats().is_in_sync() {
-            self.running.status.back_in_sync();
+        let generation = self.process.status.stats().generation();
+        if !self.process.status.stats().is_in_sync() {
+            self.process.status.back_in_sync();
             tracing::info!(generation, "the configuration on disk matches the running one again");
         } else if reason == Reason::Asked {
             tracing::info!(generation, "the configuration has not changed");
@@ -236,7 +232,7 @@ impl Reloader {
         match outcome {
             Err(errors) => ReloadOutcome::Refused(errors),
             Ok(has_changed) => {
-                let mut report = self.running.status.report();
+                let mut report = self.process.status.report();
                 if let Some(report) = report.as_object_mut() {
                     report.insert("changed".to_owned(), has_changed.into());
                 }

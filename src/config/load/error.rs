@@ -49,14 +49,12 @@ impl ConfigError {
     }
 
     /// Adds the advice: a few words, beginning in lower case. Long quotes in it are cut.
-    #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(shortened(help.into()));
         self
     }
 
     /// Marks an error that the files do not cause: the same files may be valid the next time.
-    #[must_use]
     pub(crate) fn transient(mut self) -> Self {
         self.is_transient = true;
         self

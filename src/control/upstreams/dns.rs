@@ -25,7 +25,6 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The reason why a name has no addresses.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub(crate) enum ResolveError {
     /// The system's resolver failed.
     #[error("cannot resolve `{host}`: {}", reason(source))]

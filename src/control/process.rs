@@ -293,7 +293,7 @@ async fn start(
     admin.commit(sockets.admin, announce);
     let generation = status.generation();
     let listeners = generation.listeners.iter().map(|one| (one.listener.id.number(), one.address()));
-    let is_routed = |request: &RequestLine<'_, '_>, name: &str| {
+    let is_routed = |request: &RequestLine<'_>, name: &str| {
         generation.snapshot.router.find(request).is_some_and(|found| &*found.value.name == name)
     };
     crate::control::announce::routes(

@@ -55,6 +55,8 @@ pub(crate) struct RequestInfo {
     pub(crate) local: SocketAddr,
     pub(crate) connection: u64,
     pub(crate) tls: bool,
+    /// The client's method. A filter may change that of the request.
+    pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) listener: Arc<str>,
     pub(crate) route: Arc<str>,

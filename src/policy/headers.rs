@@ -38,6 +38,13 @@ pub(crate) enum HeaderEditError {
     Reserved(String),
 }
 
+/// The edits of a route to the fields of its requests and responses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Headers {
+    pub(crate) request: HeaderEdits,
+    pub(crate) response: HeaderEdits,
+}
+
 /// Edits to the fields of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HeaderEdits {
@@ -72,6 +79,10 @@ impl HeaderEdits {
         let edited = edits.remove.iter().chain(edits.set.iter().map(|(name, _)| name));
         edits.spelt = edited.filter(|name| has_spellings(name)).cloned().collect();
         if errors.is_empty() { Ok(edits) } else { Err(errors) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
     /// Applies the edits to a request, like [`HeaderEdits::apply`]. Other spellings of removed or set names are

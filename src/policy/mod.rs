@@ -2,13 +2,17 @@
 //! behaviour has its own file and is built once from the configuration, which finds all errors at that point.
 
 mod headers;
+#[cfg(test)]
+mod probe;
 mod redirect;
 mod respond;
 mod reverse;
 mod rewrite;
 mod template;
 
-pub(crate) use headers::{HeaderEditError, HeaderEdits};
+pub(crate) use headers::{HeaderEditError, HeaderEdits, Headers};
+#[cfg(test)]
+pub(crate) use probe::Probe;
 pub(crate) use redirect::Redirect;
 pub(crate) use respond::Respond;
 pub(crate) use reverse::Reverse;

@@ -249,7 +249,8 @@ mod tests {
         let router = Router::build(vec![(RouteMatch { path, ..RouteMatch::default() }, ())]).unwrap();
         let (path, method, headers) = ("/old/a%20b", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
-        let response = response(&redirect, &router.find(&request).unwrap().parameters);
+        let found = router.find(&request).unwrap();
+        let response = response(&redirect, &Parameters::new(found.template, path));
         assert_eq!(response.headers.get(LOCATION).unwrap(), "https://a.b/new/a%20b?id=a%20b");
     }
 

@@ -270,7 +270,7 @@ mod tests {
         let (path, method, headers) = ("/users/a%20b/%C3%A9", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
         let found = router.find(&request).unwrap();
-        assert_eq!(rewrite.apply(path, &found.parameters), "/v2/%C3%A9/of-a%20b");
+        assert_eq!(rewrite.apply(path, &Parameters::new(found.template, path)), "/v2/%C3%A9/of-a%20b");
     }
 
     #[test]

@@ -1,49 +1,44 @@
 //! The action of a route: respond, redirect, or forward to an upstream.
 
 use crate::http::body::Body;
-use crate::http::error::Error;
-use crate::http::forward;
 use crate::http::forward::ClientOrigin;
 use crate::net::timer::deadline;
-use crate::proxy::client::ConnectionSettings;
-use crate::proxy::exchange_log::ExchangeLog;
+use crate::policy::{Redirect, Respond};
+use crate::proxy::delay;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::filters::unless_decided;
 use crate::proxy::forward::forward_request;
-use crate::proxy::incoming::Incoming;
-use crate::proxy::outgoing::Outgoing;
-use crate::proxy::reply::{Answer, Call};
-use crate::router::Parameters;
-use crate::snapshot::{Action, Route};
+use crate::proxy::reply::Outcome;
+use crate::snapshot::Action;
 
-/// Performs the route's action.
-pub(crate) async fn act(
-    settings: &ConnectionSettings,
-    route: &Route,
-    parameters: &Parameters<'_, '_>,
-    incoming: Incoming<'_>,
-    call: &Call,
-    log: &mut ExchangeLog,
-) -> Result<Answer, Error> {
-    match &route.action {
-        Action::Respond(respond) => {
-            if let Some(delay) = respond.delay() {
-                crate::proxy::delay::pass(deadline(Some(delay)), incoming.body, &call.timer).await?;
-            }
-            Ok(respond.response().map(Body::full).into())
-        }
-        Action::Redirect(redirect) => {
-            let Incoming { path, query, authority, headers, .. } = &incoming;
-            let client = || ClientOrigin::new(settings.forwarding.client_scheme(headers), authority);
-            Ok(redirect.response(parameters, path, *query, client)?.map(Body::full).into())
-        }
-        Action::Upstream(upstream) => {
-            let Incoming { method, version, path, query, authority, headers, body } = incoming;
-            let target = upstream.target(path, query, parameters);
-            let upgrade = forward::upgrade_requested(&headers, version, &upstream.upgrade);
-            // This must come before the route changes the fields.
-            let client_scheme = settings.forwarding.client_scheme(&headers);
-            let mut outgoing = Outgoing { method, target, headers, authority, client_scheme, path, upgrade };
-            outgoing.rewrite_headers(&settings.forwarding, version, route);
-            forward_request(upstream, call, &mut outgoing, body, log).await
-        }
+/// Performs the action of the exchange's route, until a filter decides otherwise.
+pub(super) async fn act(exchange: &mut Exchange<'_>) -> Outcome {
+    match exchange.filters.clone().filter(|session| session.may_decide_later()) {
+        Some(session) => unless_decided(&session, Box::pin(perform(exchange))).await,
+        None => perform(exchange).await,
     }
+}
+
+async fn perform(exchange: &mut Exchange<'_>) -> Outcome {
+    match &exchange.route.action {
+        Action::Respond(action) => respond(action, exchange).await,
+        Action::Redirect(action) => redirect(action, exchange),
+        Action::Upstream(upstream) => forward_request(upstream, exchange).await,
+    }
+}
+
+async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Outcome {
+    if let Some(delay) = action.delay() {
+        let until = deadline(Some(delay));
+        let body = std::mem::replace(&mut exchange.body, Body::Empty);
+        delay::pass(until, body, &exchange.call.timer).await?;
+    }
+    Ok(action.response().map(Body::full).into())
+}
+
+fn redirect(action: &Redirect, exchange: &Exchange<'_>) -> Outcome {
+    let scheme = || exchange.settings().forwarding.client_scheme(&exchange.headers);
+    let client = || ClientOrigin::new(scheme(), exchange.authority());
+    let response = action.response(&exchange.parameters(), &exchange.path, exchange.query(), client)?;
+    Ok(response.map(Body::full).into())
 }

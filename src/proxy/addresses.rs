@@ -6,7 +6,7 @@ use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::forward::ClientOrigin;
 use crate::policy::Reverse;
-use crate::proxy::exchange_log::ExchangeLog;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
 use crate::snapshot::{HostSent, UpstreamRoute};
 use crate::upstream::{Endpoint, Received};
@@ -32,28 +32,29 @@ fn may_have_location(status: StatusCode) -> bool {
 #[cold]
 pub(crate) fn rewrite(
     received: &mut Received,
-    outgoing: &Outgoing<'_>,
+    outgoing: &Outgoing,
     endpoint: &Endpoint,
     route: &UpstreamRoute,
-    log: &ExchangeLog,
+    exchange: &Exchange<'_>,
 ) {
     let Received { status, headers, .. } = received;
+    let authority = exchange.authority();
     let sent = outgoing.headers.get(header::HOST);
     let own = [Some(endpoint.host()), sent].map(|host| host.and_then(|host| host.to_str().ok()));
     let reverse = Reverse {
-        client: ClientOrigin::new(outgoing.client_scheme, outgoing.authority),
+        client: ClientOrigin::new(outgoing.client_scheme, authority),
         scheme: endpoint.scheme(),
         authorities: own.map(|host| host.and_then(forward::parse_authority).unwrap_or_default()),
-        keeps_host: matches!(route.host, HostSent::Preserve) && !outgoing.authority.is_empty(),
-        requested: outgoing.path,
+        keeps_host: matches!(route.host, HostSent::Preserve) && !authority.is_empty(),
+        requested: &exchange.path,
         base: endpoint.base_path(),
         rewrite: route.rewrite.as_ref(),
     };
     if route.rewrite_location && may_have_location(*status) {
         headers.replace(header::LOCATION, |value| reverse.location(value));
     }
-    if is_redirect_loop(&reverse, outgoing, *status, headers) {
-        log.redirected_back(endpoint.url(), outgoing.headers.get(forward::X_FORWARDED_PROTO));
+    if is_redirect_loop(&reverse, &exchange.method, &outgoing.target, *status, headers) {
+        exchange.log.redirected_back(endpoint.url(), outgoing.headers.get(forward::X_FORWARDED_PROTO));
     }
     if route.rewrite_cookies {
         headers.replace(header::SET_COOKIE, |value| reverse.cookie(value));
@@ -64,13 +65,14 @@ pub(crate) fn rewrite(
 /// differ.
 fn is_redirect_loop(
     reverse: &Reverse<'_>,
-    outgoing: &Outgoing<'_>,
+    method: &Method,
+    target: &str,
     status: StatusCode,
     headers: &Fields,
 ) -> bool {
-    let query = outgoing.target.split_once('?').map(|(_, query)| query);
+    let query = target.split_once('?').map(|(_, query)| query);
     status.is_redirection()
-        && matches!(outgoing.method, Method::GET | Method::HEAD)
+        && matches!(*method, Method::GET | Method::HEAD)
         && !headers.contains_key(header::SET_COOKIE)
         && headers.get(header::LOCATION).is_some_and(|location| reverse.leads_back(location, query))
 }

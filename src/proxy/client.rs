@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::Version;
 use http::uri::Scheme;
+use http::{Method, Version};
 use tokio::time::Instant;
 
 use crate::filter::RequestInfo;
@@ -175,6 +175,7 @@ impl Client {
     /// Returns the facts about a request that its filters can read. They do not change while it is served.
     pub(crate) fn request_info(
         &self,
+        method: Method,
         version: Version,
         settings: &ConnectionSettings,
         route: &Route,
@@ -185,6 +186,7 @@ impl Client {
             local: self.local,
             connection: self.number,
             tls: self.scheme == Scheme::HTTPS,
+            method,
             version,
             listener: settings.listener_settings.name.clone(),
             route: route.name.clone(),

@@ -19,6 +19,7 @@ use crate::net::drain::is_cut_off;
 use crate::observe::access_log;
 use crate::observe::metrics::this_worker;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
+use crate::proxy::stages;
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
 
@@ -175,8 +176,7 @@ impl ExchangeLog {
         if error == Error::FilterAnswered {
             let mut response = self.filters.as_ref()?.take_local()?;
             if let Some(route) = &self.route {
-                // The route's edits apply to every response of a route with filters.
-                route.response_headers.apply(&mut response.headers);
+                stages::replacement(route, &mut response.headers);
             }
             self.answered(response.status);
             return Some(response);

@@ -8,9 +8,9 @@ use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::message::Response;
 use crate::net::timer::deadline;
-use crate::proxy::exchange_log::ExchangeLog;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
-use crate::proxy::reply::{Answer, Call};
+use crate::proxy::reply::{Answer, Outcome};
 use crate::proxy::retry::Retries;
 use crate::proxy::tunnel;
 use crate::snapshot::UpstreamRoute;
@@ -21,13 +21,10 @@ use crate::upstream::{Attempt, Endpoint, Received};
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
-pub(crate) async fn forward_request(
-    route: &UpstreamRoute,
-    call: &Call,
-    outgoing: &mut Outgoing<'_>,
-    mut body: Body,
-    log: &mut ExchangeLog,
-) -> Result<Answer, Error> {
+pub(super) async fn forward_request(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Outcome {
+    let mut outgoing = Outgoing::new(route, exchange);
+    let mut body = std::mem::replace(&mut exchange.body, Body::Empty);
+    let call = exchange.call;
     // The deadline of the whole exchange.
     let done_by = deadline(route.timeouts.request);
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
@@ -38,13 +35,13 @@ pub(crate) async fn forward_request(
     let mut retries = Retries::new(&route.retry, route.timeouts.connect, endpoints.len());
     let queued = Cell::new(Duration::ZERO);
     let received = loop {
-        outgoing.set_host(route, endpoint)?;
+        outgoing.set_host(route, exchange.authority(), endpoint)?;
         let target = endpoint.target(&outgoing.target);
         tracing::trace!(endpoint = endpoint.url(), target = &*target, "trying an endpoint");
-        log.attempt(endpoint);
+        exchange.log.attempt(endpoint);
         let again = body.replay();
         let attempt = Attempt {
-            head: outgoing.head(&target, route),
+            head: outgoing.head(&exchange.method, &target, route),
             upgrade: outgoing.upgrade.is_some(),
             interim: call.interim.as_ref(),
             fresh: retries.fresh,
@@ -55,7 +52,7 @@ pub(crate) async fn forward_request(
             queued: &queued,
             timer: &call.timer,
         };
-        match attempt.run(endpoint, body, log).await {
+        match attempt.run(endpoint, body, exchange.log).await {
             Ok(received) => break received,
             Err(mut failure) => {
                 failure.body = failure.body.or(again);
@@ -67,30 +64,29 @@ pub(crate) async fn forward_request(
             }
         }
     };
-    log.first_byte();
+    exchange.log.first_byte();
     tracing::trace!(status = received.status.as_u16(), "response begins");
-    respond(received, outgoing, endpoint, route, call, log)
+    respond(received, &outgoing, endpoint, route, exchange)
 }
 
 /// Returns the response as the client gets it.
 fn respond(
     mut received: Received,
-    outgoing: &Outgoing<'_>,
+    outgoing: &Outgoing,
     endpoint: &Endpoint,
     route: &UpstreamRoute,
-    call: &Call,
-    log: &ExchangeLog,
-) -> Result<Answer, Error> {
+    exchange: &Exchange<'_>,
+) -> Outcome {
     let status = received.status;
     let upgrade = outgoing.upgrade.as_ref();
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
     forward::via(&mut received.headers, received.version);
     if crate::proxy::addresses::may_be_in(status, route, &received.headers) {
-        crate::proxy::addresses::rewrite(&mut received, outgoing, endpoint, route, log);
+        crate::proxy::addresses::rewrite(&mut received, outgoing, endpoint, route, exchange);
     }
     let tunnel = received.upgraded.map(|upgraded| {
         let removed = route.removal.as_ref().map(Removal::ended);
-        tunnel::open(upgraded, route.timeouts.idle, call.timer.clone(), removed)
+        tunnel::open(upgraded, route.timeouts.idle, exchange.call.timer.clone(), removed)
     });
     let body = match &route.removal {
         None => received.body,

@@ -1,15 +1,19 @@
-//! The life of a request. [`serve`] reads from top to bottom.
+//! The life of a request. [`serve`] is its table of contents.
 
 pub(crate) mod action;
 pub(crate) mod addresses;
 pub(crate) mod client;
 pub(crate) mod delay;
+pub(crate) mod exchange;
 pub(crate) mod exchange_log;
-pub(crate) mod filtered;
+pub(crate) mod filters;
 pub(crate) mod forward;
-pub(crate) mod incoming;
 pub(crate) mod outgoing;
 pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod serve;
+pub(crate) mod stages;
 pub(crate) mod tunnel;
+
+#[cfg(test)]
+mod tests;

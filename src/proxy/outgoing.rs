@@ -1,46 +1,53 @@
 //! A request on its way to an upstream.
 
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, header};
 
 use crate::config::Scheme;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
-use crate::http::forward::Forwarding;
 use crate::http::h1::output::OutgoingHead;
-use crate::snapshot::{HostSent, Route, UpstreamRoute};
+use crate::proxy::exchange::Exchange;
+use crate::proxy::stages;
+use crate::snapshot::{HostSent, UpstreamRoute};
 use crate::upstream::Endpoint;
 
-/// A request on its way to an upstream, except for the parts that depend on the endpoint.
-pub(crate) struct Outgoing<'a> {
-    pub(crate) method: Method,
+/// The parts of an exchange's request that differ on its way to an upstream, except for those that depend on the endpoint.
+pub(crate) struct Outgoing {
     /// Path and query, without the base path of an endpoint.
     pub(crate) target: String,
     pub(crate) headers: Fields,
-    /// The client's Host.
-    pub(crate) authority: &'a str,
     pub(crate) client_scheme: Scheme,
-    /// The normalised path that the client requested.
-    pub(crate) path: &'a str,
     pub(crate) upgrade: Option<HeaderValue>,
 }
 
-impl Outgoing<'_> {
-    /// Turns the client's fields into those that the gateway sends.
-    pub(crate) fn rewrite_headers(&mut self, forwarding: &Forwarding, version: Version, route: &Route) {
-        let headers = &mut self.headers;
-        forward::remove_hop_by_hop(headers);
-        forwarding.apply(headers, self.authority);
-        forward::via(headers, version);
-        route.request_headers.apply_to_request(headers);
-        if let Some(protocol) = &self.upgrade {
-            forward::set_upgrade(headers, protocol.clone());
+impl Outgoing {
+    /// Turns the client's fields, which it takes out of the exchange, into those that the gateway sends.
+    pub(crate) fn new(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Self {
+        let mut headers = std::mem::take(&mut exchange.headers);
+        let forwarding = &exchange.settings().forwarding;
+        let target = route.target(&exchange.path, exchange.query(), &exchange.parameters());
+        let upgrade = forward::upgrade_requested(&headers, exchange.version, &route.upgrade);
+        // This must come before the route changes the fields.
+        let client_scheme = forwarding.client_scheme(&headers);
+        forward::remove_hop_by_hop(&mut headers);
+        forwarding.apply(&mut headers, exchange.authority());
+        forward::via(&mut headers, exchange.version);
+        stages::outgoing(exchange.route, &mut headers);
+        if let Some(protocol) = &upgrade {
+            forward::set_upgrade(&mut headers, protocol.clone());
         }
+        Self { target, headers, client_scheme, upgrade }
     }
 
-    pub(crate) fn head<'h>(&'h self, target: &'h str, route: &UpstreamRoute) -> OutgoingHead<'h> {
+    pub(crate) fn head<'h>(
+        &'h self,
+        method: &'h Method,
+        target: &'h str,
+        route: &UpstreamRoute,
+    ) -> OutgoingHead<'h> {
         OutgoingHead {
-            method: &self.method,
+            method,
             target,
             headers: &self.headers,
             connection: self.connection_option(route.keep_alive),
@@ -60,11 +67,17 @@ impl Outgoing<'_> {
         }
     }
 
-    pub(crate) fn set_host(&mut self, route: &UpstreamRoute, endpoint: &Endpoint) -> Result<(), Error> {
+    /// Sets the Host for an endpoint. `authority` is the client's.
+    pub(crate) fn set_host(
+        &mut self,
+        route: &UpstreamRoute,
+        authority: &str,
+        endpoint: &Endpoint,
+    ) -> Result<(), Error> {
         let host = match &route.host {
             HostSent::Literal(host) => host.clone(),
-            HostSent::Preserve if !self.authority.is_empty() => {
-                HeaderValue::from_str(self.authority).map_err(|_| Error::RequestHost("host.malformed"))?
+            HostSent::Preserve if !authority.is_empty() => {
+                HeaderValue::from_str(authority).map_err(|_| Error::RequestHost("host.malformed"))?
             }
             // An HTTP/1.0 client may have sent no Host.
             HostSent::Upstream | HostSent::Preserve => endpoint.host().clone(),

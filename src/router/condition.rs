@@ -37,7 +37,7 @@ impl Conditions {
     }
 
     /// Returns true if all of them hold for a request.
-    pub(super) fn hold(&self, request: &RequestLine<'_, '_>) -> bool {
+    pub(super) fn hold(&self, request: &RequestLine<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&request.listener))
             && self.methods.matches(request.method)
             && self.headers.iter().all(|header| header.matches(request.headers))

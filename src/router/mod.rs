@@ -31,8 +31,7 @@ pub(crate) use path::PathPattern;
 use paths::Rank;
 use specificity::HostSpecificity;
 pub(crate) use specificity::Specificity;
-use template::Template;
-pub(crate) use template::{Parameters, is_parameter_name};
+pub(crate) use template::{Parameters, Template, is_parameter_name};
 
 use crate::config::HostPattern;
 use crate::http::fields::Fields;
@@ -75,13 +74,13 @@ pub(crate) enum Expected {
 
 /// The parts of a request that the router reads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestLine<'a, 'p> {
+pub(crate) struct RequestLine<'a> {
     /// The number of the listener that accepted the request.
     pub(crate) listener: usize,
     /// The host without its port; empty if there is none. Case and a trailing dot do not matter.
     pub(crate) host: &'a str,
     /// The path, [normalised](crate::http::path::normalise()).
-    pub(crate) path: &'p str,
+    pub(crate) path: &'a str,
     /// The part after the `?`, if there is one.
     pub(crate) query: Option<&'a str>,
     pub(crate) method: &'a Method,
@@ -90,11 +89,11 @@ pub(crate) struct RequestLine<'a, 'p> {
 
 /// The route that was found for a request.
 #[derive(Debug)]
-pub(crate) struct Found<'r, 'p, T> {
+pub(crate) struct Found<'r, T> {
     /// The value that the route was built with.
     pub(crate) value: &'r T,
-    /// The values of the route's template parameters in the path.
-    pub(crate) parameters: Parameters<'r, 'p>,
+    /// The template that the path matches, if the route has one.
+    pub(crate) template: Option<&'r Template>,
 }
 
 /// A searchable set of routes.
@@ -155,12 +154,16 @@ impl<T> Router<T> {
 
     /// Returns the most specific route that matches a request, or `None` if there is none, which is a 404. Does not
     /// allocate.
-    pub(crate) fn find<'r, 'p>(&'r self, request: &RequestLine<'_, 'p>) -> Option<Found<'r, 'p, T>> {
+    pub(crate) fn find(&self, request: &RequestLine<'_>) -> Option<Found<'_, T>> {
         let accepts = |rank: Rank| self.routes.get(rank).is_some_and(|route| route.conditions.hold(request));
         let rank = self.hosts.find_map(request.host, |paths| paths.find(request.path, accepts))?;
         let route = self.routes.get(rank)?;
-        let parameters = Parameters::new(route.template.as_ref(), request.path);
-        Some(Found { value: &route.value, parameters })
+        Some(Found { value: &route.value, template: route.template.as_ref() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn routes_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.routes.iter_mut().map(|route| &mut route.value)
     }
 
     /// Returns the routes with their specificity, in the order of precedence.

@@ -9,7 +9,7 @@ const SEGMENTS_MAX: usize = 64;
 
 /// A template: literal segments, and parameters that take any value but an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Template {
+pub(crate) struct Template {
     segments: Vec<Segment>,
 }
 
@@ -122,10 +122,12 @@ pub(crate) struct Parameters<'r, 'p> {
 }
 
 impl<'r, 'p> Parameters<'r, 'p> {
-    pub(super) fn new(template: Option<&'r Template>, path: &'p str) -> Self {
+    /// Returns the values in a path that `template` matches.
+    pub(crate) fn new(template: Option<&'r Template>, path: &'p str) -> Self {
         Self { template, path }
     }
 
+    #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self { template: None, path: "" }
     }

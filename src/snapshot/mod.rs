@@ -2,6 +2,7 @@
 
 pub(crate) mod listener;
 pub(crate) mod route_deadline;
+pub(crate) mod stage;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,17 +12,17 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
-use crate::filter::Chain;
 use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::http::path::EncodedSlash;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
-use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::policy::{Redirect, Respond, Rewrite};
 use crate::router::{Parameters, Router};
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
 use crate::snapshot::route_deadline::{Removal, Removals};
+use crate::snapshot::stage::Stages;
 use crate::upstream::{Targets, Upstream};
 
 /// Everything that the data plane needs to serve requests.
@@ -89,9 +90,8 @@ pub(crate) struct Route {
     pub(crate) stats: Arc<RouteStats>,
     pub(crate) warned: Arc<RateLimitedWarnings>,
     pub(crate) action: Action,
-    pub(crate) request_headers: HeaderEdits,
-    pub(crate) response_headers: HeaderEdits,
-    pub(crate) filters: Option<Chain>,
+    /// The behaviours around the action.
+    pub(crate) stages: Stages,
     /// The limit of a request body in bytes. `None` uses the listener's limit, `Some(None)` is no limit.
     pub(crate) body_bytes_max: Option<Option<u64>>,
     /// The treatment of `%2F` in the path.

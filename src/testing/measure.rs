@@ -146,21 +146,26 @@ impl Filtered {
         let (target, authority) = (Uri::from_static("/api"), HeaderValue::from_static("api.example.com"));
         let request = RequestHead::new(Method::GET, target, authority, "http", request);
         let response = Response { status: StatusCode::OK, headers: response, body: Body::full(body) };
-        let request_info =
-            self.client.request_info(Version::HTTP_11, &self.start.settings, &self.route, Instant::now());
+        let request_info = self.client.request_info(
+            Method::GET,
+            Version::HTTP_11,
+            &self.start.settings,
+            &self.route,
+            Instant::now(),
+        );
         Message { request_info, request, response }
     }
 
     /// Runs an exchange through the filters, from its beginning to its end. Returns the length of the response's body.
     pub fn pass(&self, message: Message) -> u64 {
-        let chain = self.route.filters.as_ref().expect("the route has a filter");
+        let chain = self.route.stages.filters().expect("the route has a filter");
         let session = Session::new(message.request_info, message.request);
         session.begin(chain).expect("a filter takes part");
         if chain.sees_requests() {
             let request = once(session.request(Body::Empty, &self.timer));
             assert!(matches!(request, Poll::Ready(Ok(_))), "a filter does not let the request go on");
         }
-        let response = once(session.response(message.response, &Method::GET, &self.timer));
+        let response = once(session.response(message.response, &self.timer));
         let Poll::Ready(Ok(response)) = response else { panic!("a filter does not let the response go on") };
         let (mut body, mut sent) = (response.body, 0);
         while let Poll::Ready(Some(Ok(frame))) = once(body.frame()) {

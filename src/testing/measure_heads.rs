@@ -47,7 +47,7 @@ impl Routes {
 }
 
 /// The input of a route lookup.
-pub struct Line<'a>(RequestLine<'a, 'a>);
+pub struct Line<'a>(RequestLine<'a>);
 
 /// The header fields of a message on its way.
 #[derive(Clone, Debug)]

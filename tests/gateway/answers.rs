@@ -311,8 +311,8 @@ async fn headers_are_edited_on_the_way_up_and_on_the_way_back() {
     let gateway = builder(
         &origin,
         ", headers: {
-            request: { set: { x-set: new, x-gateway: all }, add: { x-add: b }, remove: [x-internal, cookie] },
-            response: { set: { x-set: new }, add: { x-add: b, set-cookie: c=3 }, remove: [server] } }",
+            request: { set: { x-set: new, x-gateway: all }, add: { x-add: b }, remove: [x-internal, cookie, via] },
+            response: { set: { x-set: new }, add: { x-add: b, set-cookie: c=3 }, remove: [server, via] } }",
     )
     .start()
     .await;
@@ -331,6 +331,8 @@ async fn headers_are_edited_on_the_way_up_and_on_the_way_back() {
     for (field, values) in [
         ("x-internal", vec![]),
         ("cookie", vec![]),
+        // The edits come last, behind the fields that the gateway adds.
+        ("via", vec![]),
         ("x-set", vec!["new"]),
         ("x-gateway", vec!["all"]),
         ("x-add", vec!["a", "b"]),
@@ -340,6 +342,7 @@ async fn headers_are_edited_on_the_way_up_and_on_the_way_back() {
     }
     for (field, values) in [
         ("server", vec![]),
+        ("via", vec![]),
         ("x-set", vec!["new"]),
         ("x-add", vec!["a", "b"]),
         ("set-cookie", vec!["a=1", "b=2", "c=3"]),

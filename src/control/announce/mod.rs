@@ -201,7 +201,7 @@ routes:
         let number = |name: &str| config.listeners.iter().position(|listener| listener.name() == name);
         let matches = config.routes.iter().map(|route| (route_match(config, route, number), route.name()));
         let router = Router::build(matches.collect()).unwrap();
-        let is_routed = |request: &RequestLine<'_, '_>, name: &str| {
+        let is_routed = |request: &RequestLine<'_>, name: &str| {
             router.find(request).is_some_and(|found| found.value == name)
         };
         let mut lines = Vec::new();

@@ -25,7 +25,7 @@ pub(super) const SAMPLES: [Sample; 2] =
     [Sample { value: "1", label: "www", segment: "" }, Sample { value: "x", label: "x", segment: "x" }];
 
 /// A query of the router: returns true if it selects the route of this name for a request.
-pub(super) type IsRouted<'a> = dyn Fn(&RequestLine<'_, '_>, &str) -> bool + 'a;
+pub(super) type IsRouted<'a> = dyn Fn(&RequestLine<'_>, &str) -> bool + 'a;
 
 /// A value of the configuration, and the word that stands for it in a command.
 pub(super) struct Value {

@@ -12,7 +12,7 @@ use crate::control::compile::snapshot::path_pattern;
 use crate::http::fields::Fields;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::http::path::{EncodedSlash, normalise};
-use crate::router::{PathPattern, RequestLine};
+use crate::router::{Parameters, PathPattern, RequestLine};
 use crate::snapshot::{Action, Snapshot};
 
 /// The number of loops that are listed; the rest is a number.
@@ -144,11 +144,12 @@ impl Redirecting<'_> {
         let found = self.snapshot.router.find(&line).filter(|found| *found.value.name == *self.name)?;
         // A filter may respond instead.
         let Action::Redirect(redirect) = &found.value.action else { return None };
-        if found.value.filters.is_some() {
+        if found.value.stages.filters().is_some() {
             return None;
         }
         let client = || ClientOrigin::new(request.scheme, &request.authority);
-        let response = redirect.response(&found.parameters, path, query, client).ok()?;
+        let parameters = Parameters::new(found.template, path);
+        let response = redirect.response(&parameters, path, query, client).ok()?;
         response.headers.get(header::LOCATION).cloned()
     }
 

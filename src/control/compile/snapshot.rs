@@ -21,10 +21,11 @@ use crate::http::path::EncodedSlash;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
-use crate::policy::{HeaderEdits, Redirect, Respond, Rewrite};
+use crate::policy::{HeaderEdits, Headers, Redirect, Respond, Rewrite};
 use crate::router::{Expected, PathPattern, RouteMatch, Router};
 use crate::snapshot::listener::ListenerSettings;
 use crate::snapshot::route_deadline::Removals;
+use crate::snapshot::stage::{Stage, Stages};
 use crate::snapshot::{
     Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute,
 };
@@ -171,15 +172,16 @@ impl<'a> Builder<'a> {
         let response = edits(&settings.headers.response);
         let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
         let filters = self.filters(index, route);
+        let headers = Headers { request: request_headers?, response: response_headers? };
+        // In any order: the stages know theirs.
+        let stages = [Chain::new(filters?).map(Stage::Filters), Some(Stage::Headers(headers))];
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         Some(Route {
-            filters: Chain::new(filters?),
             name,
             stats,
             warned,
             action: action?,
-            request_headers: request_headers?,
-            response_headers: response_headers?,
+            stages: Stages::new(stages.into_iter().flatten()),
             body_bytes_max: settings.body_bytes_max,
             encoded_slash: encoded_slash(settings.encoded_slash),
         })

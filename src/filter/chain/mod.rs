@@ -56,7 +56,9 @@ pub(crate) struct Session {
     members: RefCell<Vec<Rc<FilterContext>>>,
     /// The number of filters that the request has reached, counted from the first.
     reached: Cell<usize>,
-    /// A response is passing through the filters.
+    /// The request has passed all filters.
+    passed: Cell<bool>,
+    /// A response is passing, or has passed, through the filters.
     responds: Cell<bool>,
 }
 
@@ -67,6 +69,7 @@ impl Session {
             exchange,
             members: RefCell::default(),
             reached: Cell::new(0),
+            passed: Cell::new(false),
             responds: Cell::new(false),
         })
     }
@@ -84,6 +87,7 @@ impl Session {
         if !chain.sees_requests() {
             // Requests bypass these filters, and count as having reached all of them.
             self.reached.set(chain.filters.len());
+            self.passed.set(true);
         }
         Ok(())
     }
@@ -112,6 +116,7 @@ impl Session {
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
         let begins = passed.changes && !asks_first;
         let body = if begins { begin(passed.body, PrefetchWait::Short, timer).await? } else { passed.body };
+        self.passed.set(true);
         Ok((head, body))
     }
 
@@ -122,14 +127,13 @@ impl Session {
     pub(crate) async fn response(
         &self,
         response: Response<Body>,
-        method: &Method,
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         // A filter may have ended the exchange before the response arrived.
         self.exchange.check_not_ended()?;
         self.responds.set(true);
         let members = 0..self.members.borrow().len();
-        self.respond(response, members, method, timer).await
+        self.respond(response, members, timer).await
     }
 
     /// Takes a filter's own response through the filters that the request has reached, the last one first and its
@@ -140,11 +144,7 @@ impl Session {
     ///
     /// # Errors
     /// Fails as [`Session::response`] does.
-    pub(crate) async fn local_response(
-        &self,
-        method: &Method,
-        timer: &Timer,
-    ) -> Option<Result<Response<Body>, Error>> {
+    pub(crate) async fn local_response(&self, timer: &Timer) -> Option<Result<Response<Body>, Error>> {
         let response = self.take_local()?;
         if self.responds.replace(true) {
             return Some(Ok(response));
@@ -153,15 +153,15 @@ impl Session {
             self.members.borrow().get(*position).is_some_and(|member| member.policy().sees_local_responses)
         };
         let members = (0..self.reached.get()).filter(sees);
-        match self.respond(response, members, method, timer).await {
+        match self.respond(response, members, timer).await {
             Ok(response) => Some(Ok(response)),
             Err(error) => Some(self.take_local().ok_or(error)),
         }
     }
 
-    /// Returns true once a response is passing, or has passed, through the filters.
-    pub(crate) fn has_response(&self) -> bool {
-        self.responds.get()
+    /// Returns true if the request has passed the filters and no response has gone through them yet.
+    pub(crate) fn awaits_response(&self) -> bool {
+        self.passed.get() && !self.responds.get()
     }
 
     /// Takes a filter's own response, unfiltered.
@@ -177,10 +177,10 @@ impl Session {
         &self,
         response: Response<Body>,
         members: impl DoubleEndedIterator<Item = usize>,
-        method: &Method,
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         let Response { mut status, mut headers, body } = response;
+        let method = &self.exchange.request_info.method;
         let kept = ReservedFields::of(method, &body, status, &mut headers);
         let has_body = *method != Method::HEAD && may_have_body(status);
         let length = kept.content_length.clone();

@@ -111,14 +111,14 @@ impl Offline {
     pub(crate) async fn exchange(&self, given: OfflineExchange) -> Outcome {
         let began = Instant::now();
         let (parts, body) = given.request.into_parts();
-        let session = Session::new(request_info(), head_of(&parts));
+        let session = Session::new(request_info(parts.method.clone()), head_of(&parts));
         let mut outcome = Outcome { request: None, response: Response::new(Bytes::new()), error: None };
-        let (received, method) = (body.left(), parts.method.clone());
+        let received = body.left();
         // With one filter, there is always a chain.
         if let Some(chain) = Chain::new(vec![self.instance.plugin.clone()]) {
             let passed = pass(&session, &chain, body, given.response, &mut outcome).await;
             if let Err(error) = passed {
-                let local = session.local_response(&method, &Timer::default()).await;
+                let local = session.local_response(&Timer::default()).await;
                 let ended = local.unwrap_or(Err(error));
                 outcome.error = ended.as_ref().err().copied();
                 let response = ended.unwrap_or_else(Into::into);
@@ -142,7 +142,7 @@ impl Offline {
     }
 }
 
-/// Does the same as `proxy::filtered`, with an upstream that responds at once.
+/// Does the same as `proxy::filters`, with an upstream that responds at once.
 async fn pass(
     session: &Session,
     chain: &Chain,
@@ -151,7 +151,6 @@ async fn pass(
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
     let timer = Timer::default();
-    let method = session.exchange.request.borrow().method.clone();
     session.begin(chain)?;
     let (head, mut body) = session.request(body.into(), &timer).await?;
     let mut sent = BytesMut::new();
@@ -161,14 +160,14 @@ async fn pass(
     let (status, mut headers) = (parts.status, Fields::from(parts.headers));
     body.has_length &= !headers.contains_key(header::TRANSFER_ENCODING);
     forward::remove_hop_by_hop(&mut headers);
-    if method == Method::HEAD || !may_have_body(status) {
+    if session.exchange.request_info.method == Method::HEAD || !may_have_body(status) {
         body = ChunkedBody::default();
     } else {
         // The body itself has the length.
         headers.remove(header::CONTENT_LENGTH);
     }
     let response = message::Response { status, headers, body: body.into() };
-    let response = session.response(response, &method, &timer).await?;
+    let response = session.response(response, &timer).await?;
     outcome.response = collected(response, &mut outcome.error).await;
     Ok(())
 }
@@ -179,13 +178,14 @@ async fn take_turns() {
     }
 }
 
-fn request_info() -> RequestInfo {
+fn request_info(method: Method) -> RequestInfo {
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     RequestInfo {
         client: local(40000),
         local: local(8080),
         connection: 1,
         tls: false,
+        method,
         version: Version::HTTP_11,
         listener: "offline".into(),
         request_bytes_max: None,

@@ -1,0 +1,99 @@
+//! The stage of a route's filters.
+
+use std::pin::Pin;
+use std::task::Poll;
+
+use http::HeaderValue;
+
+use crate::filter::{Chain, RequestHead, Session};
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::net::timer::Timer;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::reply::{Answer, Outcome};
+
+/// Takes a request through the filters of its route.
+///
+/// # Errors
+/// Fails if a filter ends the exchange, be it by a response of its own, and if the request is not acceptable afterwards.
+pub(super) async fn request(chain: &Chain, exchange: &mut Exchange<'_>) -> Result<(), Error> {
+    let Exchange { method, version, found, .. } = exchange;
+    let began = exchange.log.began();
+    let info = exchange.client.request_info(method.clone(), *version, &exchange.start.settings, found, began);
+    let session = Session::new(info, head(chain, exchange));
+    exchange.log.filtered(&session);
+    exchange.filters = Some(session.clone());
+    session.begin(chain)?;
+    if !chain.sees_requests() {
+        return Ok(());
+    }
+    let body = std::mem::replace(&mut exchange.body, Body::Empty);
+    let (head, body) = session.request(body, &exchange.call.timer).await?;
+    exchange.body = body;
+    exchange.take_filtered(head, session.exchange.is_route_cleared())
+}
+
+/// Returns the head for the filters. The exchange keeps its own if they do not read it.
+fn head(chain: &Chain, exchange: &mut Exchange<'_>) -> RequestHead {
+    let (method, scheme) = (exchange.method.clone(), exchange.client.scheme());
+    if !chain.sees_requests() {
+        return RequestHead::unseen(method, scheme);
+    }
+    let authority = HeaderValue::from_str(exchange.authority());
+    let authority = authority.unwrap_or(const { HeaderValue::from_static("") });
+    let headers = std::mem::take(&mut exchange.headers);
+    RequestHead::new(method, exchange.target.clone().into_owned(), authority, scheme, headers)
+}
+
+/// Takes a response through the filters that the request has passed. The gateway's own errors pass them as any response does,
+/// and so do local responses.
+pub(super) async fn response(exchange: &mut Exchange<'_>, outcome: Outcome) -> Outcome {
+    let Some(session) = exchange.filters.clone() else { return outcome };
+    let timer = &exchange.call.timer;
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(error) => match local_response(&session, timer, error).await {
+            Err(error) if is_final(error) || !session.awaits_response() => return Err(error),
+            Err(error) => {
+                exchange.log.failed(error);
+                error.into()
+            }
+            Ok(answer) => return Ok(answer),
+        },
+    };
+    let Answer { response, tunnel, close } = answer;
+    match session.response(response, timer).await {
+        Ok(response) => Ok(Answer { response, tunnel, close }),
+        Err(error) => local_response(&session, timer, error).await,
+    }
+}
+
+/// Ends the exchange with a filter's own response, or with the error.
+async fn local_response(session: &Session, timer: &Timer, error: Error) -> Outcome {
+    // Boxed, because it is large and most exchanges never get here.
+    match Box::pin(session.local_response(timer)).await {
+        Some(response) => Ok(response?.into()),
+        // The filter has closed the exchange without a response.
+        None if error == Error::FilterAnswered => Err(Error::FilterClosed),
+        None => Err(error),
+    }
+}
+
+/// Runs an action until a filter, whose own call completes meanwhile, decides otherwise.
+pub(super) async fn unless_decided(
+    session: &Session,
+    mut action: Pin<Box<impl Future<Output = Outcome>>>,
+) -> Outcome {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(error) = session.poll_decided(cx) {
+            return Poll::Ready(Err(error));
+        }
+        action.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Returns true if no filter sees a response for this error: the client has left, or a filter has ended the exchange.
+fn is_final(error: Error) -> bool {
+    matches!(error, Error::Filter(_) | Error::FilterClosed | Error::ClientClosed | Error::ShuttingDown)
+}

@@ -1,0 +1,95 @@
+//! What each stage does to an exchange. The orders of the stages are in [`crate::snapshot::stage`].
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::http::fields::Fields;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::filters;
+use crate::proxy::reply::Outcome;
+use crate::snapshot::Route;
+use crate::snapshot::stage::Stage;
+
+/// Takes a request through the stages before its action. Breaks off with the outcome if one of them takes the action's place.
+pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Outcome> {
+    for stage in &exchange.found.stages.entry {
+        stage.request(exchange).await?;
+    }
+    // A filter may have had another route chosen, whose entry is the same as far as this one went.
+    for stage in &exchange.route.stages.inner {
+        stage.request(exchange).await?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// Takes the outcome of an action through the stages of the response: those of the route that acted, if a filter chose it,
+/// then those of the route that was found.
+pub(super) async fn response(exchange: &mut Exchange<'_>, mut outcome: Outcome) -> Outcome {
+    let (found, route) = (exchange.found, exchange.route);
+    let chosen: &[Arc<Stage>] = if exchange.is_rerouted() { &route.stages.response } else { &[] };
+    // Its filters are among those of the route that was found.
+    let chosen = chosen.iter().filter(|stage| !stage.is_filters());
+    for stage in chosen.chain(&found.stages.response) {
+        outcome = stage.response(exchange, outcome).await;
+    }
+    outcome
+}
+
+/// Applies the stages of a request that is sent to an upstream to its fields.
+pub(super) fn outgoing(route: &Route, headers: &mut Fields) {
+    for stage in &route.stages.outgoing {
+        match &**stage {
+            Stage::Headers(edits) => edits.request.apply_to_request(headers),
+            Stage::Filters(_) => {}
+            #[cfg(test)]
+            Stage::Probe(_) => {}
+        }
+    }
+}
+
+/// Applies the stages behind the filters to the fields of a response that a filter puts in the place of one that broke.
+pub(super) fn replacement(route: &Route, headers: &mut Fields) {
+    for stage in &route.stages.response {
+        if let Stage::Headers(edits) = &**stage {
+            edits.response.apply(headers);
+        }
+    }
+}
+
+impl Stage {
+    async fn request(&self, exchange: &mut Exchange<'_>) -> ControlFlow<Outcome> {
+        match self {
+            Self::Filters(chain) => match filters::request(chain, exchange).await {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(Err(error)),
+            },
+            Self::Headers(_) => ControlFlow::Continue(()),
+            #[cfg(test)]
+            Self::Probe(probe) => match probe.request(&exchange.headers) {
+                None => ControlFlow::Continue(()),
+                Some(response) => ControlFlow::Break(Ok(response.map(crate::http::body::Body::full).into())),
+            },
+        }
+    }
+
+    /// Takes the outcome through the stage. An error becomes the client's response behind the last stage, so that stages see
+    /// only those errors that filters have seen as responses before them.
+    async fn response(&self, exchange: &mut Exchange<'_>, mut outcome: Outcome) -> Outcome {
+        match self {
+            Self::Filters(_) => filters::response(exchange, outcome).await,
+            Self::Headers(edits) => {
+                if let Ok(answer) = &mut outcome {
+                    edits.response.apply(&mut answer.response.headers);
+                }
+                outcome
+            }
+            #[cfg(test)]
+            Self::Probe(probe) => {
+                if let Ok(answer) = &mut outcome {
+                    probe.response(&mut answer.response.headers);
+                }
+                outcome
+            }
+        }
+    }
+}

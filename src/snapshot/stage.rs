@@ -1,0 +1,105 @@
+//! The stages around a route's action, and their order.
+
+use std::sync::Arc;
+
+use crate::filter::Chain;
+use crate::policy::Headers;
+#[cfg(test)]
+use crate::policy::Probe;
+
+/// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; what it does
+/// to an exchange is in `proxy/stages.rs`.
+pub(crate) enum Stage {
+    Filters(Chain),
+    Headers(Headers),
+    #[cfg(test)]
+    Probe(Probe),
+}
+
+/// The members of an order of stages, each as a predicate.
+type Order = &'static [fn(&Stage) -> bool];
+
+/// The stages of a request until its filters have seen it: addresses, CORS, authentication, rate limits, limits of the body,
+/// filters.
+const ENTRY: Order = &[
+    #[cfg(test)]
+    |stage| matches!(stage, Stage::Probe(_)),
+    |stage| matches!(stage, Stage::Filters(_)),
+];
+
+/// The stages of a request behind its filters: the cache's lookup.
+const INNER: Order = &[];
+
+/// The stages of a request on its way to an upstream, once it has the fields that the gateway adds, `Via` the last of them.
+const OUTGOING: Order = &[|stage| matches!(stage, Stage::Headers(headers) if !headers.request.is_empty())];
+
+/// The stages of a response: the cache's store, filters, error pages, header edits, compression, CORS, request id.
+const RESPONSE: Order = &[
+    |stage| matches!(stage, Stage::Filters(_)),
+    |stage| matches!(stage, Stage::Headers(headers) if !headers.response.is_empty()),
+    #[cfg(test)]
+    |stage| matches!(stage, Stage::Probe(_)),
+];
+
+/// The stages of a route in the orders in which they act. The orders are fixed; a configuration decides which stages a route
+/// has. A route without any pays for empty slices.
+#[derive(Default)]
+pub(crate) struct Stages {
+    /// On the request, up to its filters. A route that a filter chooses must have the same, because they ran already.
+    pub(crate) entry: Box<[Arc<Stage>]>,
+    /// On the request, behind its filters.
+    pub(crate) inner: Box<[Arc<Stage>]>,
+    /// On the fields of the request that is sent to an upstream.
+    pub(crate) outgoing: Box<[Arc<Stage>]>,
+    /// On the response.
+    pub(crate) response: Box<[Arc<Stage>]>,
+}
+
+impl Stages {
+    /// Sorts the stages of a route into their orders.
+    pub(crate) fn new(stages: impl IntoIterator<Item = Stage>) -> Self {
+        let stages: Vec<Arc<Stage>> = stages.into_iter().map(Arc::new).collect();
+        let sorted = |order: Order| {
+            let members = order.iter().flat_map(|is| stages.iter().filter(|stage| is(stage)));
+            members.cloned().collect()
+        };
+        Self {
+            entry: sorted(ENTRY),
+            inner: sorted(INNER),
+            outgoing: sorted(OUTGOING),
+            response: sorted(RESPONSE),
+        }
+    }
+
+    /// Returns the filters of the route, if it has any.
+    pub(crate) fn filters(&self) -> Option<&Chain> {
+        self.entry.iter().find_map(|stage| match &**stage {
+            Stage::Filters(chain) => Some(chain),
+            _ => None,
+        })
+    }
+
+    /// Returns true if a request that has passed the entry of `other` needs to pass no stage of this entry any more.
+    pub(crate) fn is_entered_by(&self, other: &Self) -> bool {
+        self.entry.iter().all(|stage| other.entry.iter().any(|passed| stage.is_covered_by(passed)))
+    }
+}
+
+impl Stage {
+    pub(crate) fn is_filters(&self) -> bool {
+        matches!(self, Self::Filters(_))
+    }
+
+    /// Returns true if a request that has passed the stage `passed` has passed this one, too.
+    fn is_covered_by(&self, passed: &Self) -> bool {
+        match (self, passed) {
+            (Self::Filters(own), Self::Filters(passed)) => own.is_within(passed),
+            (Self::Headers(own), Self::Headers(passed)) => own == passed,
+            #[cfg(test)]
+            (Self::Probe(own), Self::Probe(passed)) => own == passed,
+            (Self::Filters(_) | Self::Headers(_), _) => false,
+            #[cfg(test)]
+            (Self::Probe(_), _) => false,
+        }
+    }
+}

@@ -1,34 +1,25 @@
-//! Accepting: a loop for each listener and worker, and the steps of a connection before HTTP begins.
+//! Accepting: a loop for each listener and worker.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::bind::{BACKLOG, keep_out};
-use super::per_client::Counted;
 use super::permits::Permit;
 use crate::config::KeepaliveSettings;
-use crate::downstream::connection;
 use crate::downstream::listener::{Listener, ListeningSocket};
-use crate::http::forward;
-use crate::net::clock;
-use crate::net::drain::{DRAIN_PATIENCE, DrainGuard, DrainSignal};
+use crate::downstream::opening::{AcceptedConnection, start};
+use crate::net::drain::{DrainGuard, DrainSignal};
 use crate::net::keepalive::set_keepalive;
-use crate::net::stream::{Socket, Stream};
-use crate::net::timer::{Elapsed, Timer, deadline, earlier};
-use crate::net::tls;
-use crate::observe::metrics::this_worker;
-use crate::proxy::client::{Client, CurrentSnapshot};
+use crate::proxy::client::CurrentSnapshot;
 use crate::snapshot::listener::ListenerSettings;
 
 /// The pause in accepting when the process or the machine has run out of a resource, such as file descriptors.
@@ -36,9 +27,6 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The time that a socket which admits no further handshakes stays open for those in progress: one round trip.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
-
-/// The time limit of a PROXY header if neither timeout is on. A trusted proxy sends the header at once.
-const PROXY_HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Accepts connections until `drain` starts, and then those that the kernel has already begun, because it resets what
 /// it still holds when the socket closes. The drain does not end before those are in, however late this future is first polled.
@@ -189,260 +177,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     let aborted = [E::CONNABORTED, E::CONNRESET, E::CONNREFUSED, E::INTR, E::PERM, E::PROTO, E::TIMEDOUT];
     let network = [E::NETDOWN, E::NETUNREACH, E::HOSTDOWN, E::HOSTUNREACH, E::NOPROTOOPT, E::OPNOTSUPP];
     aborted.contains(&code) || network.contains(&code)
-}
-
-/// An accepted connection, with the resources that it holds while it is open.
-struct AcceptedConnection {
-    listener: Arc<Listener>,
-    /// The settings under which it was accepted.
-    listener_settings: Arc<ListenerSettings>,
-    guard: DrainGuard,
-    /// Its permit of `limits.connections`; `None` once it has ended.
-    permit: Option<Permit>,
-    /// Its share of `limits.connections_per_client`.
-    counted: Option<Counted>,
-    /// The reason for its end.
-    ended: &'static str,
-}
-
-impl AcceptedConnection {
-    fn new(
-        listener: Arc<Listener>,
-        listener_settings: Arc<ListenerSettings>,
-        guard: DrainGuard,
-        permit: Permit,
-    ) -> Self {
-        listener.stats.accepted(this_worker());
-        // Every end of a connection sets its reason, except when the task is dropped with its runtime.
-        Self { listener, listener_settings, guard, permit: Some(permit), counted: None, ended: "drain" }
-    }
-
-    /// Counts the connection to its client. Returns false if the client has reached its limit.
-    fn count(&mut self, client: IpAddr) -> bool {
-        let Some(limit) = self.listener_settings.connections_per_client else { return true };
-        self.counted = self.listener.per_client.admit(client, limit);
-        if self.counted.is_none() {
-            self.warn("limits.connections_per_client", "a client has reached its connection limit");
-            self.ended = "limits.connections_per_client";
-        }
-        self.counted.is_some()
-    }
-
-    fn warn(&self, limit: &'static str, what: &str) {
-        self.listener.warn(&self.listener_settings.name, limit, what);
-    }
-}
-
-impl Drop for AcceptedConnection {
-    fn drop(&mut self) {
-        // This precedes the metrics: once they report the end of a connection, its permit is free.
-        drop((self.permit.take(), self.counted.take()));
-        self.listener.stats.closed(this_worker(), self.ended);
-        tracing::debug!(
-            listener = &*self.listener_settings.name,
-            reason = self.ended,
-            "client connection closed"
-        );
-    }
-}
-
-/// Starts the task of a connection. A connection with a PROXY header or TLS gets a task for that, and another one for
-/// HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
-fn start(
-    socket: TcpStream,
-    peer: SocketAddr,
-    current: Rc<CurrentSnapshot>,
-    mut accepted_connection: AcceptedConnection,
-) {
-    let accepted = clock::now();
-    let listener_settings = accepted_connection.listener_settings.clone();
-    tracing::debug!(listener = &*listener_settings.name, %peer, "client connection accepted");
-    let peer = canonical(peer);
-    if listener_settings.tls.is_some() || listener_settings.proxy_protocol {
-        tokio::task::spawn_local(settle(socket, peer, accepted, current, accepted_connection));
-    } else if accepted_connection.count(peer.ip()) {
-        let client =
-            Client::new(&listener_settings, current, peer, accepted_connection.listener.address, false);
-        tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, client, accepted_connection));
-    }
-}
-
-/// Converts an IPv4 address in its IPv6 form into its own form.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Serves HTTP until the connection ends. The first request's header has been awaited since `began`.
-async fn speak(
-    stream: Stream,
-    is_h2: Option<bool>,
-    began: Instant,
-    client: Rc<Client>,
-    mut accepted_connection: AcceptedConnection,
-) {
-    let protocols = accepted_connection.listener_settings.protocols;
-    accepted_connection.ended =
-        connection::serve(stream, is_h2, protocols, began, client, &accepted_connection.guard).await;
-}
-
-/// Reads the PROXY header, performs the TLS handshake, and then starts HTTP. With TLS, `timeouts.tls_handshake` covers
-/// both, and the request's header has its time from then on. Without TLS, `timeouts.request_header` covers the PROXY
-/// header, too. A PROXY header is never awaited forever: if its limit is off the other one applies, and if both are off
-/// [`PROXY_HEADER_PATIENCE`] does.
-async fn settle(
-    socket: TcpStream,
-    peer: SocketAddr,
-    accepted: Instant,
-    current: Rc<CurrentSnapshot>,
-    mut accepted_connection: AcceptedConnection,
-) {
-    let listener_settings = accepted_connection.listener_settings.clone();
-    let has_tls = listener_settings.tls.is_some();
-    let limit = if has_tls { listener_settings.tls_handshake } else { None };
-    let header_limit = limit.or(listener_settings.options.request_header).unwrap_or(PROXY_HEADER_PATIENCE);
-    let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
-    match proxied(socket, peer, &current, &accepted_connection, &mut opening).await {
-        Err(ended) => accepted_connection.ended = ended,
-        Ok((mut socket, peer)) if accepted_connection.count(peer.ip()) => {
-            let client =
-                Client::new(&listener_settings, current, peer, accepted_connection.listener.address, has_tls);
-            opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
-            if has_tls && let Err(ended) = spoken_to(&mut socket, &accepted_connection, &mut opening).await {
-                accepted_connection.ended = ended;
-                return;
-            }
-            match secured(socket, peer, &accepted_connection, opening).await {
-                Err(ended) => accepted_connection.ended = ended,
-                Ok((stream, is_h2)) => {
-                    let began = if has_tls { clock::now() } else { accepted };
-                    tokio::task::spawn_local(speak(stream, is_h2, began, client, accepted_connection));
-                }
-            }
-        }
-        Ok(_too_many) => {}
-    }
-}
-
-/// The time limit until HTTP begins: `limit`, but no longer than [`DRAIN_PATIENCE`] once draining has begun.
-struct Opening {
-    timer: Timer,
-    limit: Option<Instant>,
-}
-
-impl Opening {
-    async fn within<F: Future>(&mut self, guard: &DrainGuard, step: F) -> Result<F::Output, Elapsed> {
-        let mut step = pin!(step);
-        let mut drains = false;
-        std::future::poll_fn(|cx| {
-            let polled = step.as_mut().poll(cx);
-            // One step of a TLS handshake may take milliseconds.
-            clock::renew();
-            if let Poll::Ready(output) = polled {
-                return Poll::Ready(Ok(output));
-            }
-            if !drains && guard.poll_draining(cx).is_ready() {
-                drains = true;
-                self.limit = earlier(self.limit, deadline(Some(DRAIN_PATIENCE)));
-            }
-            self.timer.poll_elapsed(cx, self.limit).map(|()| Err(Elapsed))
-        })
-        .await
-    }
-}
-
-/// Reads the PROXY header if a trusted proxy sends one. Returns the client that it names in place of the peer.
-///
-/// # Errors
-/// The reason for the end of the connection.
-async fn proxied(
-    mut socket: TcpStream,
-    peer: SocketAddr,
-    current: &CurrentSnapshot,
-    accepted_connection: &AcceptedConnection,
-    opening: &mut Opening,
-) -> Result<(Socket, SocketAddr), &'static str> {
-    if !accepted_connection.listener_settings.proxy_protocol
-        || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies)
-    {
-        return Ok((Socket::new(socket), peer));
-    }
-    let mut bytes = BytesMut::with_capacity(256);
-    let header = opening
-        .within(&accepted_connection.guard, super::proxy_protocol::read(&mut socket, &mut bytes))
-        .await;
-    let (client, early) = match header {
-        Ok(Ok(header)) => header,
-        // This is a probe, which opens a connection to see that it can. Load balancers do that all day.
-        Ok(Err(_)) if bytes.is_empty() => return Err("client"),
-        Err(_elapsed) if accepted_connection.guard.is_draining() => return Err("drain"),
-        Err(_elapsed) if bytes.is_empty() => return Err("proxy_protocol"),
-        Ok(Err(_)) | Err(_) => {
-            accepted_connection.warn(
-                "proxy_protocol",
-                "a trusted proxy sent no valid PROXY header, and its connection was closed; configure it to send one, or \
-                 remove its address from `trusted_proxies`",
-            );
-            return Err("proxy_protocol");
-        }
-    };
-    let mut socket = Socket::new(socket);
-    socket.unread(early);
-    Ok((socket, client.map_or(peer, canonical)))
-}
-
-/// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing, which is not a failed handshake.
-///
-/// # Errors
-/// The reason for the end of the connection.
-async fn spoken_to(
-    socket: &mut Socket,
-    accepted_connection: &AcceptedConnection,
-    opening: &mut Opening,
-) -> Result<(), &'static str> {
-    match opening.within(&accepted_connection.guard, socket.has_first_byte()).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("client"),
-        Err(_elapsed) if accepted_connection.guard.is_draining() => Err("drain"),
-        Err(_elapsed) => Err("timeouts.tls_handshake"),
-    }
-}
-
-/// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None` without TLS.
-///
-/// # Errors
-/// The reason for the end of the connection.
-async fn secured(
-    socket: Socket,
-    peer: SocketAddr,
-    accepted_connection: &AcceptedConnection,
-    mut opening: Opening,
-) -> Result<(Stream, Option<bool>), &'static str> {
-    let stats = &accepted_connection.listener.stats;
-    let Some(settings) = &accepted_connection.listener_settings.tls else {
-        return Ok((Stream::Plain(socket), None));
-    };
-    match opening.within(&accepted_connection.guard, settings.acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => {
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
-            Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
-        }
-        Ok(Err(error)) => {
-            let why = tls::client_failure(&error);
-            if tls::is_about_revocation_lists(&error) {
-                accepted_connection.warn("client_auth.crl", &format!("a client is refused: {why}"));
-            }
-            tracing::debug!(listener = &*accepted_connection.listener_settings.name, %peer, "TLS handshake failed: {why}");
-            stats.tls_failed(this_worker(), "handshake");
-            Err("tls")
-        }
-        Err(_elapsed) if accepted_connection.guard.is_draining() => Err("drain"),
-        Err(_elapsed) => {
-            accepted_connection
-                .warn("timeouts.tls_handshake", "a client did not finish its TLS handshake in time");
-            stats.tls_failed(this_worker(), "timeouts.tls_handshake");
-            Err("timeouts.tls_handshake")
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod listener;
+mod opening;
 pub(crate) mod per_client;
 pub(crate) mod permits;
 pub(crate) mod proxy_protocol;

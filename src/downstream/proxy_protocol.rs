@@ -81,7 +81,6 @@ fn client(header: &HeaderResult<'_>) -> Option<(Option<SocketAddr>, usize)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use std::time::Duration;
 
     use tokio::io::AsyncWriteExt;

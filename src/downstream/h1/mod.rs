@@ -1,11 +1,11 @@
 //! One client connection: requests in, responses out, one after the other.
 
+mod closing;
 pub(crate) mod shared;
 mod transfer;
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
 use shared::Inner;
-use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use transfer::{Transfer, response_framing};
 
@@ -249,11 +248,6 @@ impl ServerConnection<'_> {
         close || self.inner.borrow().sends_no_more()
     }
 
-    fn has_unread(&self) -> bool {
-        let inner = &mut *self.inner.borrow_mut();
-        !inner.input.is_empty() || inner.stream.has_arrived()
-    }
-
     /// Prepares the connection for the request's body.
     fn begin(&mut self, head: RequestHead) -> Request {
         let mut inner = self.inner.borrow_mut();
@@ -390,45 +384,5 @@ impl ServerConnection<'_> {
         let (received, sent, error) = tunnel(stream, early).await;
         reply.log.end(received, sent, error);
         After::Upgraded
-    }
-
-    /// Closes cleanly: the client sees the end of the stream after everything that was sent.
-    async fn close(&self, linger: bool) {
-        // Closing a socket ends its stream; only TLS has its own message for that.
-        if !linger && self.inner.borrow().stream.is_plain() {
-            return;
-        }
-        let limit = deadline(Some(LINGER));
-        let shutdown = std::future::poll_fn(|cx| {
-            let mut inner = self.inner.borrow_mut();
-            pin!(inner.stream.shutdown()).poll(cx)
-        });
-        let closed = self.timer.within(limit, shutdown).await;
-        if linger && matches!(closed, Ok(Ok(()))) {
-            self.discard(limit).await;
-        }
-    }
-
-    /// Ends the stream at the point where the response broke off, on TLS without close_notify. A reset would discard
-    /// bytes that the client has not read yet.
-    async fn cut(&self) {
-        let is_ended = self.inner.borrow_mut().stream.end_abruptly().is_ok();
-        if is_ended {
-            self.discard(deadline(Some(LINGER))).await;
-        }
-    }
-
-    /// Reads until the client closes. A socket that closes with unread bytes is reset.
-    async fn discard(&self, limit: Option<Instant>) {
-        let discard = std::future::poll_fn(|cx| {
-            loop {
-                match self.inner.borrow_mut().stream.poll_read_chunk(cx) {
-                    Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {}
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        });
-        let _over_in_any_case = self.timer.within(limit, discard).await;
     }
 }

@@ -72,8 +72,6 @@ fn configured(file: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
 
     #[test]

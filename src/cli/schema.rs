@@ -38,8 +38,6 @@ fn text(format: SchemaFormat) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use std::fs;
     use std::path::Path;
 

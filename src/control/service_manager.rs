@@ -134,8 +134,6 @@ fn status_line(status: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
 
     #[test]

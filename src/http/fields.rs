@@ -210,8 +210,6 @@ impl From<Fields> for HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use http::header::{ACCEPT, HOST};
     use proptest::prelude::*;
 

@@ -55,8 +55,6 @@ pub(crate) fn count_use() {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use std::thread;
 
     use tokio::io::AsyncWriteExt as _;

@@ -36,8 +36,6 @@ pub(crate) fn poll_end(awaited: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use std::cell::RefCell;
     use std::rc::Rc;
 

@@ -20,8 +20,6 @@ pub(crate) fn set_keepalive(socket: &SockRef<'_>, keepalive: Option<KeepaliveSet
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 

@@ -345,8 +345,6 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 

@@ -135,8 +135,6 @@ fn parse_name(name: &str) -> Result<HeaderName, HeaderEditError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
 
     fn fields(fields: &[(&str, &str)]) -> Vec<(String, String)> {

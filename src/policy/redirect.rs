@@ -174,8 +174,6 @@ fn is_target(to: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use http::Method;
 
     use super::*;

@@ -82,8 +82,6 @@ impl Respond {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
 
     #[test]

@@ -177,8 +177,6 @@ fn normalise_for(written: &str, slashes: EncodedSlash) -> Result<String, Rewrite
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use http::Method;
 
     use super::*;

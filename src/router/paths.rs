@@ -200,8 +200,6 @@ impl TemplateNode {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::super::path::PathPattern;
     use super::*;
     use crate::http::path::EncodedSlash;

@@ -149,8 +149,6 @@ impl<'r, 'p> Parameters<'r, 'p> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
 
     #[test]

@@ -1,7 +1,5 @@
 //! Tests of precedence by example, and of the index against trying every route.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
-
 use proptest::prelude::*;
 
 use super::*;

@@ -1,12 +1,4 @@
 //! Tests of whole files: their meaning, and the reports of their errors.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests may panic"
-)]
-
 mod agreement;
 mod errors;
 mod examples;

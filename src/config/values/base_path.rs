@@ -63,8 +63,6 @@ fn is_hidden_dot_segment(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::BasePath;
 
     #[test]

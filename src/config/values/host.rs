@@ -163,8 +163,6 @@ impl FromStr for HostHeader {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::{HOST_BYTES_MAX, HostHeader, HostPattern, is_host_name};
 
     #[test]

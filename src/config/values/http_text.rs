@@ -309,8 +309,6 @@ impl FromStr for UpgradeProtocol {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::{HeaderName, HeaderValue, Method, RedirectTarget, UpgradeProtocol};
 
     #[test]

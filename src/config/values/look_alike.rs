@@ -57,8 +57,6 @@ fn meaning(character: char) -> Option<(&'static str, Option<char>)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::find;
 
     #[test]

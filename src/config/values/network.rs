@@ -306,8 +306,6 @@ impl FromStr for ServerName {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::{Address, EndpointUrl, Network, ServerName};
 
     #[test]

@@ -231,8 +231,6 @@ fn is_path_character(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::{PathTemplate, Piece, RoutePath};
 
     #[test]

@@ -134,8 +134,6 @@ pub(crate) fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::{ipv4, ipv6, number, number_without_zeros, whole};
 
     fn matches(pattern: &str, text: &str) -> bool {

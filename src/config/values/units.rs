@@ -338,8 +338,6 @@ impl<T: JsonSchema> JsonSchema for OrOff<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::{ByteSize, Duration, OrOff};
 
     #[test]

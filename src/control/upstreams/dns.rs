@@ -200,8 +200,6 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
-
     use std::cell::RefCell;
     use std::collections::VecDeque;
 

@@ -1,7 +1,5 @@
 //! Decoding of coded bodies, wherever they are split.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
-
 use std::collections::VecDeque;
 use std::task::Waker;
 

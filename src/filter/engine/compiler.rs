@@ -239,7 +239,6 @@ fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use std::os::unix::fs::PermissionsExt as _;
     use std::thread;
 

@@ -113,8 +113,6 @@ fn run_clock(engine: &Engine) -> wasmtime::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use std::hash::{DefaultHasher, Hash, Hasher};
 
     use super::*;

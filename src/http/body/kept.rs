@@ -146,8 +146,6 @@ impl Streaming for Resumed {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use std::task::Waker;
 
     use super::*;

@@ -43,8 +43,6 @@ pub(super) fn forwarded_scheme(headers: &Fields) -> Option<Scheme> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use http::uri::Scheme;
 
     use super::super::tests::headers;

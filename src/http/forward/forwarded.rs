@@ -149,8 +149,6 @@ fn parse_address(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::super::tests::{headers, lines};
     use super::*;
 

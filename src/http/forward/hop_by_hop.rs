@@ -140,8 +140,6 @@ fn is_trailers(member: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::super::tests::{headers, lines};
     use super::*;
 

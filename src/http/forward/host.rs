@@ -134,8 +134,6 @@ fn parse_port(port: &str) -> Result<u16, HostError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::super::tests::headers;
     use super::*;
 

@@ -44,8 +44,6 @@ fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str
 #[cfg(test)]
 mod tests {
     //! Helpers for the tables in the tests of this module's files.
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use http::{HeaderName, HeaderValue};
 
     use crate::http::fields::Fields;

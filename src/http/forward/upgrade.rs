@@ -56,8 +56,6 @@ pub(crate) fn set_upgrade(headers: &mut Fields, protocol: HeaderValue) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::super::tests::{headers, lines};
     use super::*;
 

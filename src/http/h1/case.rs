@@ -93,8 +93,6 @@ fn copy(from: &[u8], name: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use proptest::prelude::*;
 
     use super::*;

@@ -191,7 +191,6 @@ fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, FramingError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     /// Decodes `text` in pieces of `step` bytes. Returns the body, the trailers, the number of bytes left over, and

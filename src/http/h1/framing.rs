@@ -126,7 +126,6 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     fn fields(lines: &[(&str, &str)]) -> Result<FramingFields, FramingError> {

@@ -325,7 +325,6 @@ fn build_headers(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits { headers: 10, header_bytes: 1024, target_bytes: 100 };

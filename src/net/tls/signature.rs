@@ -125,8 +125,6 @@ pub(super) fn lenient_schemes() -> Vec<SignatureScheme> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use rustls::pki_types::pem::PemObject;
 
     use super::*;

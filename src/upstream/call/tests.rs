@@ -1,7 +1,5 @@
 //! Tests of calls on real sockets.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

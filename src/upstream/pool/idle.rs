@@ -245,8 +245,6 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
-
     use std::io::Write;
 
     use super::*;

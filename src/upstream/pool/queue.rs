@@ -130,8 +130,6 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use super::*;
 
     const CAPACITY: Capacity = Capacity { connections: 3, connecting: 2 };

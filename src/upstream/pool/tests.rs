@@ -1,7 +1,5 @@
 //! Tests of a pool whose limits change, on real sockets. There is one worker unless a test says otherwise.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
-
 use std::future::Future;
 use std::net::{TcpListener, TcpStream as Peer};
 use std::sync::{Arc, Barrier};

@@ -1,7 +1,5 @@
 //! Tests of what survives a change of configuration, and what ends.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
-
 use std::pin::pin;
 use std::task::{Context, Waker};
 

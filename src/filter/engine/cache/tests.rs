@@ -1,7 +1,5 @@
 //! Rules for loading modules from disk.
 
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use super::*;

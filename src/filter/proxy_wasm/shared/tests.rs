@@ -1,7 +1,5 @@
 //! Tests of data and queues shared between virtual machines.
 
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;

@@ -1,7 +1,5 @@
 //! PEM files as they exist: each is read whole, or rejected with the line and what to do.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
-
 use std::fs;
 
 use support::{Certificates, Identity};

@@ -1,13 +1,5 @@
 //! Handshakes in memory between the two sides.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests may panic"
-)]
-
 mod files;
 
 use std::{fs, slice};

@@ -1,7 +1,5 @@
 //! Each failure has its own words, and none of them are a library's.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -293,7 +293,6 @@ impl Streaming for ResponseBody {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     #[test]

@@ -38,9 +38,9 @@ impl From<wasmtime::Error> for Failure {
 /// The result of a host function, converted by [`answer`].
 pub(crate) type Answer<T = ()> = Result<T, Failure>;
 
-/// Converts a result into the number that the guest gets.
-pub(crate) fn answer(result: Answer) -> wasmtime::Result<i32> {
-    match result {
+/// Runs a host function, and converts its result into the number that the guest gets.
+pub(crate) fn answer(run: impl FnOnce() -> Answer) -> wasmtime::Result<i32> {
+    match run() {
         Ok(()) => Ok(Status::Ok as i32),
         Err(Failure::Status(status)) => Ok(status as i32),
         Err(Failure::Trap(error)) => Err(error),

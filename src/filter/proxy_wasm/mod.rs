@@ -17,6 +17,7 @@ mod memory;
 pub(crate) mod module;
 pub(crate) mod offline;
 pub(crate) mod pairs;
+mod parameters;
 mod plugin;
 mod plugin_metrics;
 mod plugins;

@@ -8,7 +8,8 @@ use wasmtime::{Caller, Linker};
 
 use super::host::{Cause, Host};
 use super::log;
-use super::memory::{slice, split, write, write_u32, write_u64};
+use super::memory::{At, Slice, split, write};
+use super::parameters::{Parameter, host_functions};
 use crate::filter::proxy_wasm::abi::{Answer, Failure};
 
 /// The names under which modules import WASI.
@@ -60,9 +61,9 @@ impl Wasi {
     }
 }
 
-/// Converts a result into the number that the guest gets.
-fn errno(result: Answer<i32>) -> wasmtime::Result<i32> {
-    match result {
+/// Runs a function, and converts its result into the number that the guest gets.
+fn errno(run: impl FnOnce() -> Answer<i32>) -> wasmtime::Result<i32> {
+    match run() {
         Ok(errno) => Ok(errno),
         Err(Failure::Status(_)) => Ok(FAULT),
         Err(Failure::Trap(error)) => Err(error),
@@ -72,59 +73,78 @@ fn errno(result: Answer<i32>) -> wasmtime::Result<i32> {
 /// Links the supported functions, and makes the others return "not supported".
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     for module in MODULES {
-        link_environment(linker, module)?;
-        link_clocks(linker, module)?;
-        link_output(linker, module)?;
+        link_supported(linker, module)?;
+        linker.func_wrap(module, "proc_exit", |mut caller: Caller<'_, Host>, code: u32| {
+            exit(&mut caller, code)
+        })?;
         link_unsupported(linker, module)?;
     }
     Ok(())
 }
 
-fn link_environment(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        module,
-        "environ_sizes_get",
-        |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
-            errno(environ_sizes(&mut caller, count, bytes))
-        },
-    )?;
-    linker.func_wrap(module, "environ_get", |mut caller: Caller<'_, Host>, pointers: u32, bytes: u32| {
-        errno(environ(&mut caller, pointers, bytes))
-    })?;
-    linker.func_wrap(module, "args_sizes_get", |mut caller: Caller<'_, Host>, count: u32, bytes: u32| {
-        errno(
-            write_u32(&mut caller, count, 0)
-                .and_then(|()| write_u32(&mut caller, bytes, 0))
-                .map(|()| SUCCESS),
-        )
-    })?;
-    linker.func_wrap(module, "args_get", |_: u32, _: u32| SUCCESS)?;
-    linker.func_wrap(module, "random_get", |mut caller: Caller<'_, Host>, pointer: u32, length: u32| {
-        errno(random(&mut caller, pointer, length))
-    })?;
-    linker.func_wrap(
-        module,
-        "proc_exit",
-        |mut caller: Caller<'_, Host>, code: u32| -> wasmtime::Result<()> {
-            caller.data_mut().cause = Some(Cause::Exit(code));
-            Err(wasmtime::format_err!("the plugin exited with code {code}"))
-        },
-    )?;
-    linker.func_wrap(module, "sched_yield", || SUCCESS)?;
+fn link_supported(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
+    host_functions! { linker, module, errno;
+        environ_sizes_get(count: At<u32>, bytes: At<u32>) => environ_sizes;
+        environ_get(pointers: u32, bytes: u32) => environ;
+        args_sizes_get(count: At<u32>, bytes: At<u32>) => args_sizes;
+        args_get(_: u32, _: u32) => success;
+        random_get(bytes: Slice) => random;
+        sched_yield() => success;
+        clock_time_get(clock: u32, _: u64, time: At<u64>) => clock_time;
+        clock_res_get(clock: u32, resolution: At<u64>) => clock_resolution;
+        poll_oneoff(subscriptions: u32, events: u32, count: u32, ready: At<u32>) => poll;
+        fd_write(descriptor: u32, slices: u32, count: u32, written: At<u32>) => fd_write;
+        fd_fdstat_get(descriptor: u32, stat: u32) => fd_fdstat;
+        fd_fdstat_set_flags(descriptor: u32, _: u32) => is_standard;
+        fd_close(descriptor: u32) => is_standard;
+        fd_seek(_: u32, _: u64, _: u32, _: u32) => not_supported;
+        // There is nothing to read, and no folder is open.
+        fd_read(descriptor: u32, _: u32, _: u32, read: At<u32>) => fd_read;
+        fd_prestat_get(_: u32, _: u32) => bad_descriptor;
+        fd_prestat_dir_name(_: u32, _: u32, _: u32) => bad_descriptor;
+    }
     Ok(())
 }
 
-fn environ_sizes(caller: &mut Caller<'_, Host>, count: u32, bytes: u32) -> Answer<i32> {
+fn success(_: &mut Caller<'_, Host>) -> Answer<i32> {
+    Ok(SUCCESS)
+}
+
+fn bad_descriptor(_: &mut Caller<'_, Host>) -> Answer<i32> {
+    Ok(BAD_DESCRIPTOR)
+}
+
+fn not_supported(_: &mut Caller<'_, Host>) -> Answer<i32> {
+    Ok(NOT_SUPPORTED)
+}
+
+/// Succeeds for standard input, output and error.
+fn is_standard(_: &mut Caller<'_, Host>, descriptor: u32) -> Answer<i32> {
+    Ok(if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR })
+}
+
+fn exit(caller: &mut Caller<'_, Host>, code: u32) -> wasmtime::Result<()> {
+    caller.data_mut().cause = Some(Cause::Exit(code));
+    Err(wasmtime::format_err!("the plugin exited with code {code}"))
+}
+
+fn args_sizes(caller: &mut Caller<'_, Host>, count_at: At<u32>, bytes_at: At<u32>) -> Answer<i32> {
+    count_at.write(caller, 0)?;
+    bytes_at.write(caller, 0)?;
+    Ok(SUCCESS)
+}
+
+fn environ_sizes(caller: &mut Caller<'_, Host>, count_at: At<u32>, bytes_at: At<u32>) -> Answer<i32> {
     let environment = &caller.data().wasi.environment;
     let (entries, total) = (environment.len(), environment.iter().map(Vec::len).sum::<usize>());
-    write_u32(caller, count, u32::try_from(entries).unwrap_or(u32::MAX))?;
-    write_u32(caller, bytes, u32::try_from(total).unwrap_or(u32::MAX))?;
+    count_at.write_length(caller, entries)?;
+    bytes_at.write_length(caller, total)?;
     Ok(SUCCESS)
 }
 
 fn environ(caller: &mut Caller<'_, Host>, mut pointers: u32, mut bytes: u32) -> Answer<i32> {
     for entry in caller.data().wasi.environment.clone() {
-        write_u32(caller, pointers, bytes)?;
+        write(caller, pointers, &bytes.to_le_bytes())?;
         write(caller, bytes, &entry)?;
         pointers = pointers.saturating_add(4);
         bytes = bytes.saturating_add(u32::try_from(entry.len()).unwrap_or(u32::MAX));
@@ -132,7 +152,8 @@ fn environ(caller: &mut Caller<'_, Host>, mut pointers: u32, mut bytes: u32) -> 
     Ok(SUCCESS)
 }
 
-fn random(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Answer<i32> {
+fn random(caller: &mut Caller<'_, Host>, wanted: Slice) -> Answer<i32> {
+    let Slice { pointer, length } = wanted;
     if length > RANDOM_BYTES_MAX {
         return Ok(INVALID);
     }
@@ -144,36 +165,34 @@ fn random(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Answer<i3
     Ok(SUCCESS)
 }
 
-fn link_clocks(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        module,
-        "clock_time_get",
-        |mut caller: Caller<'_, Host>, clock: u32, _precision: u64, at: u32| {
-            let nanos = match clock {
-                0 => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
-                // Process and thread time use the monotonic clock: they serve to measure.
-                1..=3 => caller.data().wasi.began.elapsed().as_nanos(),
-                _ => return Ok(INVALID),
-            };
-            errno(write_u64(&mut caller, at, u64::try_from(nanos).unwrap_or(u64::MAX)).map(|()| SUCCESS))
-        },
-    )?;
-    linker.func_wrap(module, "clock_res_get", |mut caller: Caller<'_, Host>, clock: u32, at: u32| {
-        if clock > 3 { Ok(INVALID) } else { errno(write_u64(&mut caller, at, 1).map(|()| SUCCESS)) }
-    })?;
-    linker.func_wrap(
-        module,
-        "poll_oneoff",
-        |mut caller: Caller<'_, Host>, subscriptions: u32, events: u32, count: u32, at: u32| {
-            errno(poll(&mut caller, subscriptions, events, count, at))
-        },
-    )?;
-    Ok(())
+fn clock_time(caller: &mut Caller<'_, Host>, clock: u32, time_at: At<u64>) -> Answer<i32> {
+    let nanos = match clock {
+        0 => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
+        // Process and thread time use the monotonic clock: they serve to measure.
+        1..=3 => caller.data().wasi.began.elapsed().as_nanos(),
+        _ => return Ok(INVALID),
+    };
+    time_at.write(caller, u64::try_from(nanos).unwrap_or(u64::MAX))?;
+    Ok(SUCCESS)
+}
+
+fn clock_resolution(caller: &mut Caller<'_, Host>, clock: u32, resolution_at: At<u64>) -> Answer<i32> {
+    if clock > 3 {
+        return Ok(INVALID);
+    }
+    resolution_at.write(caller, 1)?;
+    Ok(SUCCESS)
 }
 
 /// Reports every clock as expired at once. Waiting would hold up every request of the worker, and runtimes that wait
 /// briefly abort if they cannot. Files and sockets do not exist and are reported as not supported.
-fn poll(caller: &mut Caller<'_, Host>, subscriptions: u32, events: u32, count: u32, at: u32) -> Answer<i32> {
+fn poll(
+    caller: &mut Caller<'_, Host>,
+    subscriptions: u32,
+    events: u32,
+    count: u32,
+    ready_at: At<u32>,
+) -> Answer<i32> {
     const CLOCK: u8 = 0;
     if count == 0 || count > SUBSCRIPTIONS_MAX {
         return Ok(INVALID);
@@ -181,7 +200,7 @@ fn poll(caller: &mut Caller<'_, Host>, subscriptions: u32, events: u32, count: u
     for number in 0..count {
         let subscription = subscriptions.saturating_add(number.saturating_mul(SUBSCRIPTION_BYTES));
         let (memory, _) = split(caller)?;
-        let wanted = slice(memory, subscription, SUBSCRIPTION_BYTES)?;
+        let wanted = Slice::new(subscription, SUBSCRIPTION_BYTES).of(memory)?;
         let (user_data, kind) = (wanted.first_chunk::<8>().copied(), wanted.get(8).copied());
         let mut event = [0_u8; EVENT_BYTES];
         if let (Some(user_data), Some(kind)) = (user_data, kind) {
@@ -192,42 +211,16 @@ fn poll(caller: &mut Caller<'_, Host>, subscriptions: u32, events: u32, count: u
         let length = u32::try_from(EVENT_BYTES).unwrap_or(u32::MAX);
         write(caller, events.saturating_add(number.saturating_mul(length)), &event)?;
     }
-    write_u32(caller, at, count)?;
+    ready_at.write(caller, count)?;
     Ok(SUCCESS)
 }
 
-fn link_output(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        module,
-        "fd_write",
-        |mut caller: Caller<'_, Host>, descriptor: u32, slices: u32, count: u32, written: u32| {
-            errno(fd_write(&mut caller, descriptor, slices, count, written))
-        },
-    )?;
-    linker.func_wrap(module, "fd_fdstat_get", |mut caller: Caller<'_, Host>, descriptor: u32, at: u32| {
-        errno(fd_fdstat(&mut caller, descriptor, at))
-    })?;
-    linker.func_wrap(module, "fd_fdstat_set_flags", |descriptor: u32, _: u32| {
-        if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR }
-    })?;
-    // There is nothing to read, and no folder is open.
-    linker.func_wrap(
-        module,
-        "fd_read",
-        |mut caller: Caller<'_, Host>, descriptor: u32, _: u32, _: u32, read: u32| match descriptor {
-            0 => errno(write_u32(&mut caller, read, 0).map(|()| SUCCESS)),
-            _ => Ok(BAD_DESCRIPTOR),
-        },
-    )?;
-    linker.func_wrap(module, "fd_prestat_get", |_: u32, _: u32| BAD_DESCRIPTOR)?;
-    linker.func_wrap(module, "fd_prestat_dir_name", |_: u32, _: u32, _: u32| BAD_DESCRIPTOR)?;
-    linker.func_wrap(
-        module,
-        "fd_close",
-        |descriptor: u32| if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR },
-    )?;
-    linker.func_wrap(module, "fd_seek", |_: u32, _: u64, _: u32, _: u32| NOT_SUPPORTED)?;
-    Ok(())
+fn fd_read(caller: &mut Caller<'_, Host>, descriptor: u32, read_at: At<u32>) -> Answer<i32> {
+    if descriptor != 0 {
+        return Ok(BAD_DESCRIPTOR);
+    }
+    read_at.write(caller, 0)?;
+    Ok(SUCCESS)
 }
 
 /// Writes standard output and standard error as log lines, one for each complete line.
@@ -236,7 +229,7 @@ fn fd_write(
     descriptor: u32,
     slices: u32,
     count: u32,
-    written: u32,
+    written_at: At<u32>,
 ) -> Answer<i32> {
     let Some(index) = [1, 2].iter().position(|output| *output == descriptor) else {
         return Ok(BAD_DESCRIPTOR);
@@ -248,13 +241,14 @@ fn fd_write(
     let mut total = 0_u32;
     let mut lines = Vec::new();
     for number in 0..count {
-        let entry = slice(memory, slices.saturating_add(number.saturating_mul(8)), 8)?;
+        let entry = Slice::new(slices.saturating_add(number.saturating_mul(8)), 8).of(memory)?;
         let (pointer, length) = entry.split_at(4);
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap_or_default());
         // An invalid slice is a fault, even if none of its bytes are taken.
-        slice(memory, number(pointer), number(length))?;
-        let taken = number(length).min(WRITE_BYTES_MAX - total);
-        let data = slice(memory, number(pointer), taken)?;
+        let whole = Slice::new(number(pointer), number(length));
+        whole.of(memory)?;
+        let taken = whole.length.min(WRITE_BYTES_MAX - total);
+        let data = Slice::new(whole.pointer, taken).of(memory)?;
         if let Some(line) = host.wasi.lines.get_mut(index) {
             gather(line, data, &mut lines);
         }
@@ -264,7 +258,7 @@ fn fd_write(
     for line in lines {
         log::write(host, level, &line);
     }
-    write_u32(caller, written, total)?;
+    written_at.write(caller, total)?;
     Ok(SUCCESS)
 }
 

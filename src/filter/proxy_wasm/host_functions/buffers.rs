@@ -1,46 +1,12 @@
 //! Buffers: bodies, the response to a call, and the configuration.
 
 use bytes::Bytes;
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
 use crate::filter::SpliceError;
-use crate::filter::proxy_wasm::abi::{Answer, BufferKind, Status, answer};
+use crate::filter::proxy_wasm::abi::{Answer, BufferKind, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{give, give_with, slice, split, write_u32};
-
-pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_buffer_bytes",
-        |mut caller: Caller<'_, Host>, buffer: u32, start: u32, max: u32, data: u32, size: u32| {
-            answer(get(&mut caller, buffer, (start, max), data, size))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_buffer_status",
-        |mut caller: Caller<'_, Host>, buffer: u32, length: u32, flags: u32| {
-            answer(status(&mut caller, buffer, length, flags))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_buffer_bytes",
-        |mut caller: Caller<'_, Host>, buffer: u32, start: u32, length: u32, data: u32, size: u32| {
-            answer(set(&mut caller, buffer, (start, length), (data, size)))
-        },
-    )?;
-    // ABI 0.1.0.
-    linker.func_wrap(
-        "env",
-        "proxy_get_configuration",
-        |mut caller: Caller<'_, Host>, data: u32, size: u32| {
-            let configuration = caller.data().plugin.configuration();
-            answer(give(&mut caller, &configuration, data, size))
-        },
-    )?;
-    Ok(())
-}
+use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
 
 /// Returns a buffer that is not a body.
 fn in_memory(host: &Host, kind: BufferKind) -> Answer<Bytes> {
@@ -56,13 +22,11 @@ fn in_memory(host: &Host, kind: BufferKind) -> Answer<Bytes> {
     })
 }
 
-/// Returns the kind of a buffer that the guest reads or changes.
-fn kind_of(host: &Host, buffer: u32) -> Answer<BufferKind> {
-    let kind = BufferKind::from_number(buffer).ok_or(Status::BadArgument)?;
+/// Notes in the journal that the guest reads or changes a buffer.
+fn note_use(host: &Host, kind: BufferKind) {
     if let (BufferKind::Body(_), Some(journal)) = (kind, host.log.journal()) {
         journal.uses_bodies();
     }
-    Ok(kind)
 }
 
 /// Returns the range that a start and a maximum select from `length` bytes.
@@ -74,16 +38,27 @@ fn part(length: usize, start: u32, max: u32) -> Answer<std::ops::Range<usize>> {
     Ok(start..start.saturating_add(number(max)).min(length))
 }
 
-fn get(caller: &mut Caller<'_, Host>, buffer: u32, (start, max): (u32, u32), data: u32, size: u32) -> Answer {
-    let kind = kind_of(caller.data(), buffer)?;
+pub(super) fn configuration(caller: &mut Caller<'_, Host>, configuration: Out) -> Answer {
+    let bytes = caller.data().plugin.configuration();
+    configuration.give(caller, &bytes)
+}
+
+pub(super) fn get(
+    caller: &mut Caller<'_, Host>,
+    kind: BufferKind,
+    start: u32,
+    max: u32,
+    bytes_out: Out,
+) -> Answer {
+    note_use(caller.data(), kind);
     let BufferKind::Body(direction) = kind else {
         let bytes = in_memory(caller.data(), kind)?;
         let part = part(bytes.len(), start, max)?;
-        return give(caller, bytes.get(part).unwrap_or_default(), data, size);
+        return bytes_out.give(caller, bytes.get(part).unwrap_or_default());
     };
     let member = caller.data().member().cloned().ok_or(Status::NotFound)?;
     let part = part(member.with_buffer(direction, <[u8]>::len), start, max)?;
-    give_with(caller, part.len(), data, size, |_, room| {
+    bytes_out.give_with(caller, part.len(), |_, room| {
         member.with_buffer(direction, |bytes| {
             // The guest's allocator cannot have changed the body.
             if let Some(bytes) = bytes.get(part).filter(|bytes| bytes.len() == room.len()) {
@@ -93,8 +68,13 @@ fn get(caller: &mut Caller<'_, Host>, buffer: u32, (start, max): (u32, u32), dat
     })
 }
 
-fn status(caller: &mut Caller<'_, Host>, buffer: u32, length_at: u32, flags_at: u32) -> Answer {
-    let kind = kind_of(caller.data(), buffer)?;
+pub(super) fn status(
+    caller: &mut Caller<'_, Host>,
+    kind: BufferKind,
+    length_at: At<u32>,
+    flags_at: At<u32>,
+) -> Answer {
+    note_use(caller.data(), kind);
     let length = match kind {
         BufferKind::Body(direction) => {
             let member = caller.data().member().ok_or(Status::NotFound)?;
@@ -102,21 +82,23 @@ fn status(caller: &mut Caller<'_, Host>, buffer: u32, length_at: u32, flags_at: 
         }
         _ => in_memory(caller.data(), kind)?.len(),
     };
-    write_u32(caller, length_at, u32::try_from(length).unwrap_or(u32::MAX))?;
-    write_u32(caller, flags_at, 0)
+    length_at.write_length(caller, length)?;
+    flags_at.write(caller, 0)
 }
 
-fn set(
+pub(super) fn set(
     caller: &mut Caller<'_, Host>,
-    buffer: u32,
-    (start, length): (u32, u32),
-    (data, size): (u32, u32),
+    kind: BufferKind,
+    start: u32,
+    length: u32,
+    data: Slice,
 ) -> Answer {
-    let BufferKind::Body(direction) = kind_of(caller.data(), buffer)? else {
+    note_use(caller.data(), kind);
+    let BufferKind::Body(direction) = kind else {
         return Err(Status::BadArgument.into());
     };
     let (memory, host) = split(caller)?;
-    let data = slice(memory, data, size)?;
+    let data = data.of(memory)?;
     let member = host.member().ok_or(Status::NotFound)?;
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     member.splice(direction, (number(start), number(length)), data, host.shared_bytes()).map_err(|error| {

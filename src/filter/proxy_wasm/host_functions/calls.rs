@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
 use super::maps;
 use crate::filter::MAP_BYTES_MAX;
-use crate::filter::proxy_wasm::abi::{Answer, Failure, Status, answer};
+use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
 use crate::filter::proxy_wasm::host::{Effect, Host, OutgoingCall};
-use crate::filter::proxy_wasm::memory::{slice, split, write_u32};
+use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::http::forward;
 use crate::upstream::OwnRequest;
@@ -23,120 +23,60 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const CALL_ADVICE: &str =
     "a call has a valid `:method`, `:path` and `:authority`, and stays within the limits";
 
-pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_http_call",
-        |mut caller: Caller<'_, Host>,
-         upstream: u32,
-         upstream_size: u32,
-         headers: u32,
-         headers_size: u32,
-         body: u32,
-         body_size: u32,
-         trailers: u32,
-         trailers_size: u32,
-         timeout: u32,
-         token_at: u32| {
-            let parts = Parts {
-                upstream: (upstream, upstream_size),
-                headers: (headers, headers_size),
-                body: (body, body_size),
-                trailers: (trailers, trailers_size),
-                timeout: Duration::from_millis(timeout.into()),
-            };
-            let called = call(&mut caller, &parts, token_at);
-            if let (Err(Failure::Status(status)), Some(journal)) = (&called, caller.data().log.journal()) {
-                journal.note(format!("`proxy_http_call` returns {status:?}: {CALL_ADVICE}"));
-            }
-            answer(called)
-        },
-    )?;
-    link_grpc(linker)?;
-    link_vendor(linker)
+pub(super) fn http_call(
+    caller: &mut Caller<'_, Host>,
+    upstream: Slice,
+    headers: Slice,
+    body: Slice,
+    trailers: Slice,
+    timeout: u32,
+    token_at: At<u32>,
+) -> Answer {
+    let timeout = Duration::from_millis(timeout.into());
+    let called = call(caller, [upstream, headers, body, trailers], timeout, token_at);
+    if let (Err(Failure::Status(status)), Some(journal)) = (&called, caller.data().log.journal()) {
+        journal.note(format!("`proxy_http_call` returns {status:?}: {CALL_ADVICE}"));
+    }
+    called
 }
 
-/// Links the gRPC calls, which return that they are not implemented.
-fn link_grpc(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    const NONE: i32 = Status::Unimplemented as i32;
-    linker.func_wrap(
-        "env",
-        "proxy_grpc_call",
-        |caller: Caller<'_, Host>,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32,
-         _: u32| {
-            note_grpc(caller.data(), "proxy_grpc_call");
-            NONE
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_grpc_stream",
-        |caller: Caller<'_, Host>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
-            note_grpc(caller.data(), "proxy_grpc_stream");
-            NONE
-        },
-    )?;
-    linker.func_wrap("env", "proxy_grpc_send", |_: u32, _: u32, _: u32, _: u32| NONE)?;
-    linker.func_wrap("env", "proxy_grpc_cancel", |_: u32| NONE)?;
-    linker.func_wrap("env", "proxy_grpc_close", |_: u32| NONE)?;
-    Ok(())
+pub(super) fn grpc_call(caller: &mut Caller<'_, Host>) -> Answer {
+    refuse_grpc(caller.data(), "proxy_grpc_call")
 }
 
-/// Notes in the journal that a gRPC call is not made.
-fn note_grpc(host: &Host, function: &str) {
+pub(super) fn grpc_stream(caller: &mut Caller<'_, Host>) -> Answer {
+    refuse_grpc(caller.data(), "proxy_grpc_stream")
+}
+
+fn refuse_grpc(host: &Host, function: &str) -> Answer {
     if let Some(journal) = host.log.journal() {
         journal.note(format!("`{function}` returns Unimplemented, as in the gateway: use `proxy_http_call`"));
     }
+    Err(Status::Unimplemented.into())
 }
 
-/// Links the functions that ABI 0.2.100 adds to 0.2.1, as unimplemented: most plugins built for it import them and
-/// never call them.
-fn link_vendor(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    const NONE: i32 = Status::Unimplemented as i32;
-    linker.func_wrap(
-        "env",
-        "proxy_redis_init",
-        |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| NONE,
-    )?;
-    linker.func_wrap("env", "proxy_redis_call", |_: u32, _: u32, _: u32, _: u32, _: u32| NONE)?;
-    linker.func_wrap("env", "proxy_get_upstream_hosts", |_: u32, _: u32| NONE)?;
-    linker.func_wrap("env", "proxy_set_upstream_override_host", |_: u32, _: u32| NONE)?;
-    linker.func_wrap("env", "proxy_inject_encoded_data_to_filter_chain", |_: u32, _: u32, _: u32| NONE)?;
-    Ok(())
+/// Writes the status of the last gRPC call. There is none, so it is OK.
+pub(super) fn grpc_status(caller: &mut Caller<'_, Host>, code_at: At<u32>, message_out: Out) -> Answer {
+    code_at.write(caller, 0)?;
+    message_out.give(caller, &[])
 }
 
-/// The parts of a call, as pointers and lengths.
-struct Parts {
-    upstream: (u32, u32),
-    headers: (u32, u32),
-    body: (u32, u32),
-    trailers: (u32, u32),
+fn call(
+    caller: &mut Caller<'_, Host>,
+    [upstream, headers, body, trailers]: [Slice; 4],
     timeout: Duration,
-}
-
-fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
+    token_at: At<u32>,
+) -> Answer {
     let (upstream, request, member, held) = {
         let (memory, host) = split(caller)?;
-        let upstream = slice(memory, parts.upstream.0, parts.upstream.1)?;
-        let upstream = std::str::from_utf8(upstream).map_err(|_| Status::BadArgument)?;
+        let upstream = std::str::from_utf8(upstream.of(memory)?).map_err(|_| Status::BadArgument)?;
         if !host.plugin.can_call(upstream) {
             host.plugin.calls_unknown_upstream(upstream);
             return Err(Status::BadArgument.into());
         }
-        let headers = slice(memory, parts.headers.0, parts.headers.1)?;
-        let body = slice(memory, parts.body.0, parts.body.1)?;
-        slice(memory, parts.trailers.0, parts.trailers.1)?;
+        let headers = headers.of(memory)?;
+        let body = body.of(memory)?;
+        trailers.of(memory)?;
         if headers.len() > MAP_BYTES_MAX || body.len() > host.plugin.settings.body_bytes_max {
             return Err(Status::BadArgument.into());
         }
@@ -146,13 +86,13 @@ fn call(caller: &mut Caller<'_, Host>, parts: &Parts, token_at: u32) -> Answer {
         (upstream.to_owned(), request, host.member().cloned(), held)
     };
     // Check that the token can be written: without it the guest could not recognise the response.
-    write_u32(caller, token_at, 0)?;
+    token_at.write(caller, 0)?;
     let token = caller.data_mut().begin_call().ok_or(Status::InternalFailure)?;
-    write_u32(caller, token_at, token)?;
+    token_at.write(caller, token)?;
     if let Some(member) = &member {
         member.call_begins();
     }
-    let timeout = if parts.timeout.is_zero() { TIMEOUT_MAX } else { parts.timeout.min(TIMEOUT_MAX) };
+    let timeout = if timeout.is_zero() { TIMEOUT_MAX } else { timeout.min(TIMEOUT_MAX) };
     let member = member.as_ref().map(Rc::downgrade);
     let call = OutgoingCall { token, upstream, request, timeout, member, held };
     caller.data_mut().leave(Effect::Call(Box::new(call)));

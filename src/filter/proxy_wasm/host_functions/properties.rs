@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Version;
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use crate::filter::proxy_wasm::abi::{Answer, Status, answer};
+use crate::filter::proxy_wasm::abi::{Answer, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{give, read, slice, split};
+use crate::filter::proxy_wasm::memory::{Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Exchange, Part, field_name};
 use crate::http::fields::Fields;
@@ -20,39 +20,21 @@ use crate::http::fields::Fields;
 /// The longest path of a property.
 const PATH_BYTES_MAX: usize = 1024;
 
-pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_property",
-        |mut caller: Caller<'_, Host>, path: u32, path_size: u32, data: u32, size: u32| {
-            answer(get(&mut caller, (path, path_size), data, size))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_property",
-        |mut caller: Caller<'_, Host>, path: u32, path_size: u32, value: u32, value_size: u32| {
-            answer(set(&mut caller, (path, path_size), (value, value_size)))
-        },
-    )?;
-    Ok(())
-}
-
-fn get(caller: &mut Caller<'_, Host>, path: (u32, u32), data: u32, size: u32) -> Answer {
-    let path = read(caller, path.0, path.1, PATH_BYTES_MAX)?;
+pub(super) fn get(caller: &mut Caller<'_, Host>, path: Slice, value_out: Out) -> Answer {
+    let path = path.copied(caller, PATH_BYTES_MAX)?;
     let Some(value) = property(caller.data(), &path) else {
         if let Some(journal) = caller.data().log.journal() {
             journal.misses(&path);
         }
         return Err(Status::NotFound.into());
     };
-    give(caller, &value, data, size)
+    value_out.give(caller, &value)
 }
 
-fn set(caller: &mut Caller<'_, Host>, path: (u32, u32), (value, value_size): (u32, u32)) -> Answer {
-    let path = read(caller, path.0, path.1, PATH_BYTES_MAX)?;
+pub(super) fn set(caller: &mut Caller<'_, Host>, path: Slice, value: Slice) -> Answer {
+    let path = path.copied(caller, PATH_BYTES_MAX)?;
     let (memory, host) = split(caller)?;
-    let value = slice(memory, value, value_size)?;
+    let value = value.of(memory)?;
     let member = host.member().ok_or(Status::NotFound)?;
     if property(host, &path).is_some() && member.exchange.property(&path).is_none() {
         // A filter cannot change the gateway's own properties of an exchange.

@@ -3,73 +3,27 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use crate::filter::proxy_wasm::abi::{Answer, Status, answer};
+use crate::filter::proxy_wasm::abi::{Answer, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{give, read, slice, split, write_u32};
+use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
 use crate::filter::proxy_wasm::shared::{EnqueueError, QueueListener, SetError, cost_of};
 
 /// The longest key, and the longest name of a queue.
 const KEY_BYTES_MAX: usize = 4096;
 
-pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_shared_data",
-        |mut caller: Caller<'_, Host>, key: u32, key_size: u32, data: u32, size: u32, cas: u32| {
-            answer(get(&mut caller, (key, key_size), (data, size), cas))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_shared_data",
-        |mut caller: Caller<'_, Host>, key: u32, key_size: u32, data: u32, size: u32, cas: u32| {
-            answer(set(&mut caller, (key, key_size), (data, size), cas))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_register_shared_queue",
-        |mut caller: Caller<'_, Host>, name: u32, name_size: u32, at: u32| {
-            answer(register(&mut caller, (name, name_size), at))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_resolve_shared_queue",
-        |mut caller: Caller<'_, Host>, vm: u32, vm_size: u32, name: u32, name_size: u32, at: u32| {
-            answer(resolve(&mut caller, (vm, vm_size), (name, name_size), at))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_enqueue_shared_queue",
-        |mut caller: Caller<'_, Host>, queue: u32, data: u32, size: u32| {
-            answer(enqueue(&mut caller, queue, (data, size)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_dequeue_shared_queue",
-        |mut caller: Caller<'_, Host>, queue: u32, data: u32, size: u32| {
-            answer(dequeue(&mut caller, queue, (data, size)))
-        },
-    )?;
-    Ok(())
-}
-
-fn get(caller: &mut Caller<'_, Host>, key: (u32, u32), (data, size): (u32, u32), cas_at: u32) -> Answer {
-    let key = read(caller, key.0, key.1, KEY_BYTES_MAX)?;
+pub(super) fn get(caller: &mut Caller<'_, Host>, key: Slice, value_out: Out, cas_at: At<u32>) -> Answer {
+    let key = key.copied(caller, KEY_BYTES_MAX)?;
     let (value, cas) = caller.data().plugin.vm.get(&key).ok_or(Status::NotFound)?;
-    give(caller, &value, data, size)?;
-    write_u32(caller, cas_at, cas)
+    value_out.give(caller, &value)?;
+    cas_at.write(caller, cas)
 }
 
-fn set(caller: &mut Caller<'_, Host>, key: (u32, u32), (data, size): (u32, u32), cas: u32) -> Answer {
-    let key = read(caller, key.0, key.1, KEY_BYTES_MAX)?;
+pub(super) fn set(caller: &mut Caller<'_, Host>, key: Slice, value: Slice, cas: u32) -> Answer {
+    let key = key.copied(caller, KEY_BYTES_MAX)?;
     let (memory, host) = split(caller)?;
-    let value = slice(memory, data, size)?;
+    let value = value.of(memory)?;
     let bytes_max = host.plugin.settings.shared_data_bytes_max;
     if value.len() > bytes_max {
         return Err(Status::InternalFailure.into());
@@ -85,29 +39,29 @@ fn set(caller: &mut Caller<'_, Host>, key: (u32, u32), (data, size): (u32, u32),
     }
 }
 
-fn register(caller: &mut Caller<'_, Host>, name: (u32, u32), at: u32) -> Answer {
-    let name = read(caller, name.0, name.1, KEY_BYTES_MAX)?;
-    write_u32(caller, at, 0)?;
+pub(super) fn register(caller: &mut Caller<'_, Host>, name: Slice, queue_at: At<u32>) -> Answer {
+    let name = name.copied(caller, KEY_BYTES_MAX)?;
+    queue_at.write(caller, 0)?;
     let host = caller.data();
     let listener: Weak<dyn QueueListener> = Arc::downgrade(&host.notifier) as Weak<dyn QueueListener>;
     let queue = host.plugin.vm.register_queue(&name, listener).ok_or(Status::InternalFailure)?;
-    write_u32(caller, at, queue)
+    queue_at.write(caller, queue)
 }
 
-fn resolve(caller: &mut Caller<'_, Host>, vm: (u32, u32), name: (u32, u32), at: u32) -> Answer {
-    let vm = read(caller, vm.0, vm.1, KEY_BYTES_MAX)?;
-    let name = read(caller, name.0, name.1, KEY_BYTES_MAX)?;
+pub(super) fn resolve(caller: &mut Caller<'_, Host>, vm: Slice, name: Slice, queue_at: At<u32>) -> Answer {
+    let vm = vm.copied(caller, KEY_BYTES_MAX)?;
+    let name = name.copied(caller, KEY_BYTES_MAX)?;
     let plugin = &caller.data().plugin;
     // SDKs leave the name out if it is their own.
     let vm =
         if vm.is_empty() { plugin.settings.vm_id.clone() } else { String::from_utf8_lossy(&vm).into_owned() };
     let queue = plugin.services().shared.resolve_queue(&vm, &name).ok_or(Status::NotFound)?;
-    write_u32(caller, at, queue)
+    queue_at.write(caller, queue)
 }
 
-fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) -> Answer {
+pub(super) fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, value: Slice) -> Answer {
     let (memory, host) = split(caller)?;
-    let value = slice(memory, data, size)?;
+    let value = value.of(memory)?;
     let bytes_max = host.plugin.settings.shared_data_bytes_max;
     if value.len() > bytes_max {
         return Err(Status::InternalFailure.into());
@@ -124,12 +78,11 @@ fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) 
     Err(failed.into())
 }
 
-fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, (data, size): (u32, u32)) -> Answer {
-    // Write these first: otherwise an entry could be taken that the guest cannot receive.
-    write_u32(caller, data, 0)?;
-    write_u32(caller, size, 0)?;
+pub(super) fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, entry_out: Out) -> Answer {
+    // Write to the guest first: otherwise an entry could be taken that the guest cannot receive.
+    entry_out.clear(caller)?;
     let taken = caller.data().plugin.services().shared.dequeue(queue).map_err(|_| Status::NotFound)?;
     let taken = taken.ok_or(Status::Empty)?;
     caller.data().unshares(cost_of(0, taken.len()));
-    give(caller, &taken, data, size)
+    entry_out.give(caller, &taken)
 }

@@ -5,10 +5,10 @@ use std::cell::RefMut;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use wasmtime::Caller;
 
-use super::kind_of;
+use super::note_use;
 use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{slice, split};
+use crate::filter::proxy_wasm::memory::{Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Direction, MAP_BYTES_MAX, Part, RequestHead, ResponseHead, field_name, field_value};
 use crate::http::fields::Fields;
@@ -119,15 +119,14 @@ fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
 
 pub(super) fn change(
     caller: &mut Caller<'_, Host>,
-    map: u32,
-    (name, name_size): (u32, u32),
-    (value, value_size): (u32, u32),
+    kind: MapKind,
+    name: Slice,
+    value: Slice,
     edit: Edit,
 ) -> Answer {
-    let kind = kind_of(caller.data(), map)?;
+    note_use(caller.data(), kind);
     let (memory, host) = split(caller)?;
-    let name = slice(memory, name, name_size)?;
-    let value = slice(memory, value, value_size)?;
+    let (name, value) = (name.of(memory)?, value.of(memory)?);
     let mut target = match target(host, kind) {
         // A map that does not exist has nothing to remove.
         Err(_) if edit == Edit::Remove => return Ok(()),
@@ -266,10 +265,14 @@ fn status(value: &[u8], before: StatusCode) -> Option<StatusCode> {
 }
 
 /// Replaces a whole map. Pseudo-headers that are left out stay unchanged.
-pub(super) fn set_pairs(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> Answer {
-    let kind = kind_of(caller.data(), map)?;
+pub(in crate::filter::proxy_wasm::host_functions) fn set_pairs(
+    caller: &mut Caller<'_, Host>,
+    kind: MapKind,
+    pairs: Slice,
+) -> Answer {
+    note_use(caller.data(), kind);
     let (memory, host) = split(caller)?;
-    let bytes = slice(memory, data, size)?;
+    let bytes = pairs.of(memory)?;
     if bytes.len() > MAP_BYTES_MAX {
         return Err(Status::BadArgument.into());
     }

@@ -5,70 +5,17 @@
 mod change;
 
 use bytes::Bytes;
-pub(super) use change::fields;
-use change::{Edit, change, set_pairs};
+use change::{Edit, change};
+pub(super) use change::{fields, set_pairs};
 use http::{HeaderValue, header};
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status, answer};
+use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::host::{CallResponse, Host};
-use crate::filter::proxy_wasm::memory::{give, give_with, slice, split, write_u32};
+use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Direction, Exchange, field_name};
 use crate::http::fields::Fields;
-
-pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_size",
-        |mut caller: Caller<'_, Host>, map: u32, at: u32| answer(size(&mut caller, map, at)),
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_pairs",
-        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
-            answer(pairs_of(&mut caller, map, data, size))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_header_map_pairs",
-        |mut caller: Caller<'_, Host>, map: u32, data: u32, size: u32| {
-            answer(set_pairs(&mut caller, map, data, size))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_value",
-        |mut caller: Caller<'_, Host>, map: u32, name: u32, name_size: u32, data: u32, size: u32| {
-            answer(value_of(&mut caller, map, (name, name_size), data, size))
-        },
-    )?;
-    for (function, edit) in
-        [("proxy_add_header_map_value", Edit::Add), ("proxy_replace_header_map_value", Edit::Set)]
-    {
-        linker.func_wrap(
-            "env",
-            function,
-            move |mut caller: Caller<'_, Host>,
-                  map: u32,
-                  name: u32,
-                  name_size: u32,
-                  value: u32,
-                  value_size: u32| {
-                answer(change(&mut caller, map, (name, name_size), (value, value_size), edit))
-            },
-        )?;
-    }
-    linker.func_wrap(
-        "env",
-        "proxy_remove_header_map_value",
-        |mut caller: Caller<'_, Host>, map: u32, name: u32, name_size: u32| {
-            answer(change(&mut caller, map, (name, name_size), (0, 0), Edit::Remove))
-        },
-    )?;
-    Ok(())
-}
 
 /// The most entries of a map besides its fields: pseudo-headers, and the length of the body.
 const BESIDES: usize = 5;
@@ -170,38 +117,31 @@ fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
     length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
 }
 
-/// Returns the kind of a map that the guest reads or changes.
-fn kind_of(host: &Host, map: u32) -> Answer<MapKind> {
-    let kind = MapKind::from_number(map).ok_or(Status::BadArgument)?;
+/// Notes in the journal that the guest reads or changes a map.
+fn note_use(host: &Host, kind: MapKind) {
     if let (MapKind::Trailers(_), Some(journal)) = (kind, host.log.journal()) {
         journal.uses_bodies();
     }
-    Ok(kind)
 }
 
-fn size(caller: &mut Caller<'_, Host>, map: u32, at: u32) -> Answer {
-    let length = view(caller.data(), kind_of(caller.data(), map)?, |view| view.length());
-    write_u32(caller, at, u32::try_from(length).unwrap_or(u32::MAX))
-}
-
-fn pairs_of(caller: &mut Caller<'_, Host>, map: u32, data: u32, size: u32) -> Answer {
-    let kind = kind_of(caller.data(), map)?;
+pub(super) fn size(caller: &mut Caller<'_, Host>, kind: MapKind, size_at: At<u32>) -> Answer {
+    note_use(caller.data(), kind);
     let length = view(caller.data(), kind, |view| view.length());
-    give_with(caller, length, data, size, |host, room| {
+    size_at.write_length(caller, length)
+}
+
+pub(super) fn pairs_of(caller: &mut Caller<'_, Host>, kind: MapKind, pairs_out: Out) -> Answer {
+    note_use(caller.data(), kind);
+    let length = view(caller.data(), kind, |view| view.length());
+    pairs_out.give_with(caller, length, |host, room| {
         view(host, kind, |view| pairs::write(room, view.count(), || view.pairs()));
     })
 }
 
-fn value_of(
-    caller: &mut Caller<'_, Host>,
-    map: u32,
-    (name, name_size): (u32, u32),
-    data: u32,
-    size: u32,
-) -> Answer {
-    let kind = kind_of(caller.data(), map)?;
+pub(super) fn value_of(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice, value_out: Out) -> Answer {
+    note_use(caller.data(), kind);
     let (memory, host) = split(caller)?;
-    let name = slice(memory, name, name_size)?;
+    let name = name.of(memory)?;
     let value = view(host, kind, |view| {
         let wanted = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
         match view.besides().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted)) {
@@ -210,7 +150,19 @@ fn value_of(
             None => field_named(view, name),
         }
     });
-    give(caller, value.ok_or(Status::NotFound)?.as_bytes(), data, size)
+    value_out.give(caller, value.ok_or(Status::NotFound)?.as_bytes())
+}
+
+pub(super) fn add(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice, value: Slice) -> Answer {
+    change(caller, kind, name, value, Edit::Add)
+}
+
+pub(super) fn replace(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice, value: Slice) -> Answer {
+    change(caller, kind, name, value, Edit::Set)
+}
+
+pub(super) fn remove(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice) -> Answer {
+    change(caller, kind, name, Slice::EMPTY, Edit::Remove)
 }
 
 /// Returns the value of a field. Several lines form one list (RFC 9110 §5.3).

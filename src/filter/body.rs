@@ -26,14 +26,27 @@ pub(super) struct FilteredBody {
     /// The data to return next.
     data: Bytes,
     trailers: Option<HeaderMap>,
-    /// The filter has seen the end of the data.
-    ended: bool,
-    /// Trailers that have arrived but were not given to the filter yet.
-    trailers_to_come: Option<Fields>,
-    /// The filter has the trailers and holds them back.
-    trailers_held: bool,
+    given: Given,
     /// The deadline of a pause, while only the filter delays the body.
     pause_ends: Option<Instant>,
+}
+
+/// The part of a body that the filter was given. The filter's context has the part that it holds back.
+///
+/// | state | the filter was given | next state |
+/// |---|---|---|
+/// | `Data` | the data so far, not its end | the end of the data: `All`, or `DataToEnd` if trailers follow |
+/// | `DataToEnd` | the data and its end | the filter holds no data: `Trailers` |
+/// | `Trailers` | the data and the trailers | the filter lets the trailers through: `All` |
+/// | `All` | everything | |
+enum Given {
+    Data,
+    /// The data, with the trailers that are still to come: the response to them must not release data about which the
+    /// filter has not decided yet.
+    DataToEnd(Fields),
+    /// The trailers too. The exchange has them, for the filter to change.
+    Trailers,
+    All,
 }
 
 impl FilteredBody {
@@ -45,9 +58,7 @@ impl FilteredBody {
             timer,
             data: Bytes::new(),
             trailers: None,
-            ended: false,
-            trailers_to_come: None,
-            trailers_held: false,
+            given: Given::Data,
             pause_ends: None,
         }
     }
@@ -84,7 +95,8 @@ impl FilteredBody {
     fn release(&mut self, data: Bytes) {
         self.pause_ends = None;
         self.data = data;
-        if std::mem::take(&mut self.trailers_held) {
+        if matches!(self.given, Given::Trailers) {
+            self.given = Given::All;
             let mut trailers = self.trailers_of_exchange().borrow().clone().map(HeaderMap::from);
             trailers.iter_mut().for_each(forward::filter_trailers);
             self.trailers = trailers;
@@ -100,31 +112,39 @@ impl FilteredBody {
 
     /// Returns true if everything has been sent on, or is about to be.
     fn is_over(&self) -> bool {
-        self.ended && self.trailers_to_come.is_none() && !self.holds()
+        matches!(self.given, Given::Trailers | Given::All) && !self.holds()
     }
 
     /// Gives the filter the next frame, or waits for the source. At the end of the source, waits for the filter.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.member.exchange.waits(cx);
-        if self.ended {
-            // The response to the trailers must not release data about which the filter has not decided yet.
-            return match self.trailers_to_come.take_if(|_| !self.member.holds_body(self.direction)) {
-                Some(trailers) => Poll::Ready(self.give_trailers(trailers)),
-                None => self.poll_pause(cx),
-            };
+        match &mut self.given {
+            Given::Data => {}
+            Given::DataToEnd(trailers) if !self.member.holds_body(self.direction) => {
+                let trailers = std::mem::take(trailers);
+                return Poll::Ready(self.give_trailers(trailers));
+            }
+            _ => return self.poll_pause(cx),
         }
         match std::task::ready!(self.source.poll_frame(cx)) {
             Some(Err(error)) => return Poll::Ready(Err(error)),
-            None => self.give(Bytes::new(), true)?,
+            None => {
+                self.given = Given::All;
+                self.give(Bytes::new(), true)?;
+            }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     let end = self.source.is_end_stream();
+                    if end {
+                        self.given = Given::All;
+                    }
                     if !data.is_empty() || end {
                         self.give(data, end)?;
                     }
                 }
                 Err(frame) => {
-                    self.trailers_to_come = frame.into_trailers().ok().map(Fields::from);
+                    let trailers = frame.into_trailers().map(Fields::from);
+                    self.given = trailers.map_or(Given::All, Given::DataToEnd);
                     // A filter that waits for the end of the body waits for this call.
                     self.give(Bytes::new(), true)?;
                 }
@@ -134,7 +154,6 @@ impl FilteredBody {
     }
 
     fn give(&mut self, data: Bytes, end: bool) -> Result<(), Error> {
-        self.ended = end;
         let on = if self.member.interests().body(self.direction) {
             self.member.on_body(self.direction, data, end)?
         } else {
@@ -150,7 +169,7 @@ impl FilteredBody {
 
     fn give_trailers(&mut self, trailers: Fields) -> Result<(), Error> {
         *self.trailers_of_exchange().borrow_mut() = Some(trailers);
-        self.trailers_held = true;
+        self.given = Given::Trailers;
         let on = self.member.on_trailers(self.direction)?;
         self.member.check(self.direction)?;
         if let Some(data) = on {

@@ -39,9 +39,9 @@ pub(crate) struct Exchange {
     local: RefCell<Option<LocalResponse>>,
     /// The wall-clock time at which the request began, computed on first use.
     started: OnceCell<SystemTime>,
-    /// The error of a filter that requested something invalid in place of the normal course.
-    refused: Cell<Option<FilterError>>,
-    closed: Cell<bool>,
+    /// The error that ends the exchange: a filter has closed it, or requested something invalid in place of the normal
+    /// course. The first one wins, but closing wins over all.
+    error: Cell<Option<Error>>,
     route_cleared: Cell<bool>,
     end: Cell<Option<End>>,
     /// The waker of the task that polls the exchange.
@@ -170,8 +170,7 @@ impl Exchange {
             upstream_address: Cell::new(None),
             local: RefCell::default(),
             started: OnceCell::new(),
-            refused: Cell::new(None),
-            closed: Cell::new(false),
+            error: Cell::new(None),
             route_cleared: Cell::new(false),
             end: Cell::new(None),
             waker: RefCell::default(),
@@ -197,22 +196,21 @@ impl Exchange {
     /// Takes the filter's response. The exchange then continues with it, so earlier reasons to end it no longer apply.
     pub(super) fn take_answer(&self) -> Option<LocalResponse> {
         let local = self.local.borrow_mut().take()?;
-        self.refused.set(None);
-        self.closed.set(false);
+        self.error.set(None);
         Some(local)
     }
 
     /// Ends the exchange without a response.
     pub(crate) fn close(&self) {
-        self.closed.set(true);
+        self.error.set(Some(Error::FilterClosed));
         self.wake();
     }
 
     /// Ends the exchange with an error, unless a filter responds before the exchange is checked again. The first error
     /// wins.
     pub(super) fn refuse(&self, error: FilterError) {
-        if self.refused.get().is_none() {
-            self.refused.set(Some(error));
+        if self.error.get().is_none() {
+            self.error.set(Some(Error::Filter(error)));
         }
         self.wake();
     }
@@ -222,13 +220,12 @@ impl Exchange {
     /// # Errors
     /// Fails if the exchange has ended: with [`Error::FilterAnswered`] if a filter has a response.
     pub(super) fn check_not_ended(&self) -> Result<(), Error> {
-        if self.closed.get() {
-            return Err(Error::FilterClosed);
+        match self.error.get() {
+            Some(Error::FilterClosed) => Err(Error::FilterClosed),
+            _ if self.is_answered() => Err(Error::FilterAnswered),
+            Some(error) => Err(error),
+            None => Ok(()),
         }
-        if self.local.borrow().is_some() {
-            return Err(Error::FilterAnswered);
-        }
-        self.refused.get().map_or(Ok(()), |error| Err(Error::Filter(error)))
     }
 
     /// Requests that the route be matched again once the request's filters are done.

@@ -1,6 +1,7 @@
 //! One filter in one exchange: what it holds back, and how its failures are handled.
 
 mod buffer;
+mod flow;
 mod original_head;
 mod output;
 
@@ -8,23 +9,20 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub(crate) use buffer::Buffer;
 use bytes::Bytes;
+use flow::{Flow, GROWTH_BYTES, Side};
 use http::StatusCode;
+use original_head::OriginalHead;
 use output::Parts;
 pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
 use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
-use crate::filter::context::original_head::Original;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 
 /// The most bytes that a filter may write to the log for one exchange.
 const LOG_BYTES_MAX: usize = 64 * 1024;
-
-/// The most bytes by which a body may grow in one callback, beyond what the filter may hold back anyway.
-const GROWTH_BYTES: usize = 64 * 1024;
 
 /// The number of pseudo-headers of a request: `:authority`, `:method`, `:path`, `:scheme`.
 const REQUEST_PSEUDO: usize = 4;
@@ -45,32 +43,18 @@ pub(crate) struct FilterContext {
     parts: Parts,
     /// The filter's own calls that are still in progress.
     calls_out: Cell<u32>,
-    /// The filter failed and no longer takes part.
-    bypassed: Cell<bool>,
-    /// A fault that occurred while none of the filter's callbacks for this exchange ran.
-    failed: Cell<Option<Fault>>,
+    standing: Cell<Standing>,
     log_bytes: Cell<usize>,
 }
 
-/// A filter's state for one direction.
-#[derive(Default)]
-struct Side {
-    head_held: bool,
-    /// The body waits for the head that is held back.
-    body_waits: bool,
-    /// The original head, while a filter that fails open holds it back.
-    head_original: Option<Original>,
-    body_held: bool,
-    /// The filter asked to keep pieces of the body, and none has been sent on since.
-    keeps_pieces: bool,
-    released: bool,
-    buffer: Buffer,
-    /// Bytes in the buffer that the filter has produced.
-    made: usize,
-    /// The original content of the buffer, for a filter that fails open.
-    original: Buffer,
-    /// The most bytes that the buffer may grow to.
-    bytes_max: usize,
+/// A filter's part in the exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    TakesPart,
+    /// The filter failed while none of its callbacks for this exchange ran. The exchange learns it when it continues.
+    Failed(Fault),
+    /// The filter failed open, or could not be started. The exchange continues without it.
+    Bypassed,
 }
 
 impl FilterContext {
@@ -88,8 +72,7 @@ impl FilterContext {
             made: Cell::new(0),
             parts: Parts::default(),
             calls_out: Cell::new(0),
-            bypassed: Cell::new(false),
-            failed: Cell::new(None),
+            standing: Cell::new(Standing::TakesPart),
             log_bytes: Cell::new(LOG_BYTES_MAX),
         });
         match filter.clone().begin(&member) {
@@ -109,7 +92,11 @@ impl FilterContext {
 
     /// Returns the filter's callbacks, or none if it no longer takes part.
     pub(super) fn interests(&self) -> Interests {
-        if self.bypassed.get() { Interests::default() } else { self.filter.interests() }
+        if self.is_bypassed() { Interests::default() } else { self.filter.interests() }
+    }
+
+    fn is_bypassed(&self) -> bool {
+        self.standing.get() == Standing::Bypassed
     }
 
     /// Returns true if calls of the filter's own are in progress.
@@ -137,7 +124,7 @@ impl FilterContext {
 
     /// Releases a message that is held back, or that the running callback is about to hold back.
     pub(crate) fn release(&self, direction: Direction) {
-        self.side(direction).borrow_mut().released = true;
+        self.side(direction).borrow_mut().continued = true;
         self.exchange.wake();
     }
 
@@ -154,7 +141,9 @@ impl FilterContext {
 
     /// Records the loss of the filter's instance, which this exchange did not cause.
     pub(crate) fn fail(&self, fault: Fault) {
-        self.failed.set(Some(fault));
+        if !self.is_bypassed() {
+            self.standing.set(Standing::Failed(fault));
+        }
         self.exchange.wake();
     }
 
@@ -177,17 +166,16 @@ impl FilterContext {
 
     /// Returns true if the filter holds a head of this direction back.
     pub(super) fn holds_head(&self, direction: Direction) -> bool {
-        self.side(direction).borrow().head_held
+        self.side(direction).borrow().flow.holds_head()
     }
 
     /// Returns true if body callbacks run while a head of this direction is held back.
     pub(super) fn is_given_body_meanwhile(&self, direction: Direction) -> bool {
-        let side = self.side(direction).borrow();
-        side.head_held && !side.body_waits
+        matches!(self.side(direction).borrow().flow, Flow::HeadHeld { body_waits: false, .. })
     }
 
     pub(super) fn holds_body(&self, direction: Direction) -> bool {
-        self.side(direction).borrow().body_held
+        self.side(direction).borrow().flow.holds_body()
     }
 
     /// Gives the head of a message to the filter. Returns true if the filter ends the message with this head.
@@ -196,16 +184,17 @@ impl FilterContext {
             return Ok(false);
         }
         let Some(callbacks) = self.callbacks.get() else { return Ok(false) };
-        let original = self.policy().fails_open.then(|| Original::of(&self.exchange, direction));
+        let original = self.policy().fails_open.then(|| OriginalHead::of(&self.exchange, direction));
         let fields = self.fields(direction);
-        self.side(direction).borrow_mut().released = false;
+        self.side(direction).borrow_mut().continued = false;
         match callbacks.on_head(direction, fields, end) {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
                 let pauses = !matches!(action, Action::Continue | Action::ContinueAndEnd);
-                side.head_held = pauses && !std::mem::take(&mut side.released);
-                side.body_waits = action == Action::PauseAll || !self.policy().body_while_head_held;
-                side.head_original = original.filter(|_| side.head_held);
+                if pauses && !std::mem::take(&mut side.continued) {
+                    let body_waits = action == Action::PauseAll || !self.policy().body_while_head_held;
+                    side.flow = Flow::HeadHeld { original, body_waits };
+                }
                 Ok(action == Action::ContinueAndEnd)
             }
             Err(fault) => {
@@ -240,20 +229,14 @@ impl FilterContext {
         data: Bytes,
         end: bool,
     ) -> Result<Option<Bytes>, Error> {
-        if self.bypassed.get() {
+        if self.is_bypassed() {
             return Ok(Some(data));
         }
         let Some(callbacks) = self.callbacks.get() else { return Ok(Some(data)) };
-        let policy = self.policy();
         let length = {
             let side = &mut *self.side(direction).borrow_mut();
-            if policy.fails_open {
-                side.original.append(data.clone());
-            }
-            side.buffer.append(data);
-            side.bytes_max = side.buffer.len().max(policy.body_bytes_max).saturating_add(GROWTH_BYTES);
-            side.released = false;
-            side.buffer.len()
+            side.continued = false;
+            side.add(data, self.policy())
         };
         match callbacks.on_body(direction, length, end) {
             Ok(action) => self.after_body(direction, action),
@@ -266,20 +249,15 @@ impl FilterContext {
 
     fn after_body(&self, direction: Direction, action: Action) -> Result<Option<Bytes>, Error> {
         let mut side = self.side(direction).borrow_mut();
-        let goes_on = action == Action::Continue || side.released;
+        let continued = std::mem::take(&mut side.continued);
+        let goes_on = action == Action::Continue || continued;
         // The response to a call decides about the head as well. The default action for a body must not let an exchange
         // through that this response may still reject.
-        let awaits_call = side.head_held && self.calls_out.get() > 0 && !side.released;
-        side.released = false;
+        let awaits_call = side.flow.holds_head() && self.has_calls_out() && !continued;
         if goes_on && !awaits_call {
             return Ok(Some(side.release()));
         }
-        side.body_held = true;
-        if action == Action::PauseWithoutBuffer && !side.keeps_pieces {
-            side.drop_pieces();
-        } else {
-            side.keeps_pieces = true;
-        }
+        side.hold_body(action);
         let length = side.bytes_kept();
         drop(side);
         if length <= self.policy().body_bytes_max { Ok(None) } else { Err(self.too_large(direction)) }
@@ -307,12 +285,15 @@ impl FilterContext {
         self.side(direction).borrow_mut().bytes_max =
             self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
         let fields = trailers.borrow().as_ref().map_or(0, Fields::len);
-        self.side(direction).borrow_mut().released = false;
+        self.side(direction).borrow_mut().continued = false;
         match callbacks.on_trailers(direction, fields) {
             Ok(action) => {
                 let mut side = self.side(direction).borrow_mut();
-                side.body_held = action != Action::Continue && !std::mem::take(&mut side.released);
-                if side.body_held { Ok(None) } else { Ok(Some(side.release())) }
+                if action == Action::Continue || std::mem::take(&mut side.continued) {
+                    return Ok(Some(side.release()));
+                }
+                side.flow = Flow::TrailersHeld;
+                Ok(None)
             }
             Err(fault) => {
                 self.fail_or_bypass(fault)?;
@@ -325,10 +306,8 @@ impl FilterContext {
     /// Takes what was held back and the filter has now released.
     pub(super) fn take_released(&self, direction: Direction) -> Option<Bytes> {
         let mut side = self.side(direction).borrow_mut();
-        if !std::mem::take(&mut side.released) || !(side.head_held || side.body_held) {
-            return None;
-        }
-        Some(side.release())
+        let continued = std::mem::take(&mut side.continued);
+        (continued && !matches!(side.flow, Flow::Open)).then(|| side.release())
     }
 
     /// Checks for events outside of the callbacks that end the exchange, or the filter's part in it. Returns what was
@@ -338,13 +317,13 @@ impl FilterContext {
     /// Fails if the exchange has ended: with [`Error::FilterAnswered`] if a filter has a response.
     pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
         self.exchange.check_not_ended()?;
-        let Some(fault) = self.failed.get() else { return Ok(None) };
+        let Standing::Failed(fault) = self.standing.get() else { return Ok(None) };
         // A filter that is done with this direction cannot fail in it: the loss of its instance does not concern this
         // message.
-        if self.bypassed.get() || !self.has_part_in(direction) {
+        if !self.has_part_in(direction) {
             return Ok(None);
         }
-        self.failed.set(None);
+        self.standing.set(Standing::TakesPart);
         self.fail_or_bypass(fault)?;
         Ok(Some(self.bypass(direction)))
     }
@@ -363,13 +342,11 @@ impl FilterContext {
 
     /// Returns what the filter held back in its original form. The changes of a failed filter are discarded.
     fn bypass(&self, direction: Direction) -> Bytes {
-        let mut side = self.side(direction).borrow_mut();
-        let original = side.original.take();
-        if let Some(head) = side.head_original.take().filter(|_| side.head_held) {
+        let (head, body) = self.side(direction).borrow_mut().release_original();
+        if let Some(head) = head {
             head.put_back(&self.exchange);
         }
-        side.release();
-        original
+        body
     }
 
     /// Returns an error, or lets the exchange continue without the failed filter.
@@ -377,7 +354,7 @@ impl FilterContext {
         if !self.policy().fails_open {
             return Err(self.error(fault, StatusCode::INTERNAL_SERVER_ERROR));
         }
-        self.bypassed.set(true);
+        self.standing.set(Standing::Bypassed);
         Ok(())
     }
 
@@ -390,30 +367,5 @@ impl FilterContext {
         if let Some(callbacks) = self.callbacks.get() {
             callbacks.on_end();
         }
-    }
-}
-
-impl Side {
-    fn release(&mut self) -> Bytes {
-        self.head_held = false;
-        self.body_held = false;
-        self.keeps_pieces = false;
-        self.head_original = None;
-        self.original = Buffer::default();
-        self.made = 0;
-        self.buffer.take()
-    }
-
-    /// Drops the filter's part of the body. The original is kept for a filter that fails open: nothing has been sent
-    /// on, so if the filter fails, the message must continue whole.
-    fn drop_pieces(&mut self) {
-        self.made = 0;
-        self.buffer = Buffer::default();
-    }
-
-    /// Returns the number of body bytes that are held back: the filter's version or, if it fails open, the original. A
-    /// filter that empties its buffer makes no room for more of the original.
-    fn bytes_kept(&self) -> usize {
-        self.buffer.len().max(self.original.len())
     }
 }

@@ -4,12 +4,12 @@ use crate::filter::Direction;
 use crate::filter::exchange::{Exchange, RequestHead, ResponseHead};
 
 /// A head as it was before it was given to a filter that fails open.
-pub(super) enum Original {
+pub(super) enum OriginalHead {
     Request(Box<RequestHead>),
     Response(Option<Box<ResponseHead>>),
 }
 
-impl Original {
+impl OriginalHead {
     pub(super) fn of(exchange: &Exchange, direction: Direction) -> Self {
         match direction {
             Direction::Request => Self::Request(Box::new(exchange.request.borrow().clone())),

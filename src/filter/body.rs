@@ -20,7 +20,7 @@ use crate::net::timer::{Timer, deadline};
 /// its callback.
 pub(super) struct FilteredBody {
     source: Body,
-    member: Rc<FilterContext>,
+    context: Rc<FilterContext>,
     direction: Direction,
     timer: Timer,
     /// The data to return next.
@@ -50,10 +50,10 @@ enum Given {
 }
 
 impl FilteredBody {
-    pub(super) fn new(source: Body, member: Rc<FilterContext>, direction: Direction, timer: Timer) -> Self {
+    pub(super) fn new(source: Body, context: Rc<FilterContext>, direction: Direction, timer: Timer) -> Self {
         Self {
             source,
-            member,
+            context,
             direction,
             timer,
             data: Bytes::new(),
@@ -67,7 +67,7 @@ impl FilteredBody {
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             self.take_what_is_free()?;
-            if !self.member.holds_head(self.direction) {
+            if !self.context.holds_head(self.direction) {
                 return Poll::Ready(Ok(()));
             }
             std::task::ready!(self.poll_step(cx))?;
@@ -76,15 +76,15 @@ impl FilteredBody {
 
     /// Returns true if the filter holds part of the body back.
     fn holds(&self) -> bool {
-        self.member.holds_body(self.direction)
+        self.context.holds_body(self.direction)
     }
 
     /// Applies decisions that were made outside of the body's callbacks.
     fn take_what_is_free(&mut self) -> Result<(), Error> {
         // Check for the end of the exchange first: nothing that a filter has rejected may be sent on.
-        let free = match self.member.check(self.direction)? {
+        let free = match self.context.check(self.direction)? {
             Some(free) => Some(free),
-            None => self.member.take_released(self.direction),
+            None => self.context.take_released(self.direction),
         };
         if let Some(free) = free {
             self.release(free);
@@ -105,8 +105,8 @@ impl FilteredBody {
 
     fn trailers_of_exchange(&self) -> &std::cell::RefCell<Option<Fields>> {
         match self.direction {
-            Direction::Request => &self.member.exchange.request_trailers,
-            Direction::Response => &self.member.exchange.response_trailers,
+            Direction::Request => &self.context.exchange.request_trailers,
+            Direction::Response => &self.context.exchange.response_trailers,
         }
     }
 
@@ -117,10 +117,10 @@ impl FilteredBody {
 
     /// Gives the filter the next frame, or waits for the source. At the end of the source, waits for the filter.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.member.exchange.waits(cx);
+        self.context.exchange.waits(cx);
         match &mut self.given {
             Given::Data => {}
-            Given::DataToEnd(trailers) if !self.member.holds_body(self.direction) => {
+            Given::DataToEnd(trailers) if !self.context.holds_body(self.direction) => {
                 let trailers = std::mem::take(trailers);
                 return Poll::Ready(self.give_trailers(trailers));
             }
@@ -154,13 +154,13 @@ impl FilteredBody {
     }
 
     fn give(&mut self, data: Bytes, end: bool) -> Result<(), Error> {
-        let on = if self.member.interests().body(self.direction) {
-            self.member.on_body(self.direction, data, end)?
+        let on = if self.context.interests().body(self.direction) {
+            self.context.on_body(self.direction, data, end)?
         } else {
             Some(data)
         };
         // The callback may have responded to the request or closed the exchange; then nothing is sent on.
-        self.member.check(self.direction)?;
+        self.context.check(self.direction)?;
         if let Some(data) = on {
             self.release(data);
         }
@@ -170,8 +170,8 @@ impl FilteredBody {
     fn give_trailers(&mut self, trailers: Fields) -> Result<(), Error> {
         *self.trailers_of_exchange().borrow_mut() = Some(trailers);
         self.given = Given::Trailers;
-        let on = self.member.on_trailers(self.direction)?;
-        self.member.check(self.direction)?;
+        let on = self.context.on_trailers(self.direction)?;
+        self.context.check(self.direction)?;
         if let Some(data) = on {
             self.release(data);
         }
@@ -181,10 +181,10 @@ impl FilteredBody {
     /// Waits for the filter to release what it holds, now that no more data comes in.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.pause_ends.is_none() {
-            self.pause_ends = deadline(Some(self.member.policy().pause));
+            self.pause_ends = deadline(Some(self.context.policy().pause));
         }
         std::task::ready!(self.timer.poll_elapsed(cx, self.pause_ends));
-        let held = self.member.pause_ended(self.direction)?;
+        let held = self.context.pause_ended(self.direction)?;
         self.release(held);
         Poll::Ready(Ok(()))
     }

@@ -189,11 +189,11 @@ pub(crate) trait Filter: Send + Sync {
     /// Counts a fault that the chain detected, and logs it at a limited rate.
     fn failed(&self, fault: Fault);
 
-    /// Prepares the filter for one exchange on this worker. The filter reads and changes the exchange through `member`.
+    /// Prepares the filter for one exchange on this worker. The filter reads and changes the exchange through `context`.
     ///
     /// # Errors
     /// Fails if the filter could not be started.
-    fn begin(self: Arc<Self>, member: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault>;
+    fn begin(self: Arc<Self>, context: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault>;
 }
 
 /// One filter's callbacks for one exchange. They run on the worker, and their changes go into the [`FilterContext`].

@@ -53,7 +53,7 @@ impl Chain {
 /// A chain's work on one exchange. Its creator must call [`end`](Session::end).
 pub(crate) struct Session {
     pub(crate) exchange: Rc<Exchange>,
-    members: RefCell<Vec<Rc<FilterContext>>>,
+    contexts: RefCell<Vec<Rc<FilterContext>>>,
     /// The number of filters that the request has reached, counted from the first.
     reached: Cell<usize>,
     /// The request has passed all filters.
@@ -67,7 +67,7 @@ impl Session {
         let exchange = Rc::new(Exchange::new(request_info, request));
         Rc::new(Self {
             exchange,
-            members: RefCell::default(),
+            contexts: RefCell::default(),
             reached: Cell::new(0),
             passed: Cell::new(false),
             responds: Cell::new(false),
@@ -80,8 +80,8 @@ impl Session {
     /// Fails as [`Session::request`] does.
     pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
         for filter in &chain.filters {
-            let member = FilterContext::begin(filter, &self.exchange)?;
-            self.members.borrow_mut().push(member);
+            let context = FilterContext::begin(filter, &self.exchange)?;
+            self.contexts.borrow_mut().push(context);
         }
         self.exchange.check_not_ended()?;
         if !chain.sees_requests() {
@@ -106,8 +106,8 @@ impl Session {
         let own = forward::hop_by_hop(&self.exchange.request.borrow().headers);
         let asks_first = self.exchange.request.borrow().headers.contains_key(header::EXPECT);
         self.set_visible_length(Direction::Request, &body);
-        let members = 0..self.members.borrow().len();
-        let passed = self.pass(Direction::Request, members, body, true, timer).await?;
+        let positions = 0..self.contexts.borrow().len();
+        let passed = self.pass(Direction::Request, positions, body, true, timer).await?;
         forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
         // The filters still see the head, whatever becomes of it on its way upstream. Changes that they make from here
         // on, as pieces of the body arrive, are too late, however soon those pieces arrive.
@@ -132,8 +132,8 @@ impl Session {
         // A filter may have ended the exchange before the response arrived.
         self.exchange.check_not_ended()?;
         self.responds.set(true);
-        let members = 0..self.members.borrow().len();
-        self.respond(response, members, timer).await
+        let positions = 0..self.contexts.borrow().len();
+        self.respond(response, positions, timer).await
     }
 
     /// Takes a filter's own response through the filters that the request has reached, the last one first and its
@@ -150,10 +150,10 @@ impl Session {
             return Some(Ok(response));
         }
         let sees = |position: &usize| {
-            self.members.borrow().get(*position).is_some_and(|member| member.policy().sees_local_responses)
+            self.contexts.borrow().get(*position).is_some_and(|context| context.policy().sees_local_responses)
         };
-        let members = (0..self.reached.get()).filter(sees);
-        match self.respond(response, members, timer).await {
+        let positions = (0..self.reached.get()).filter(sees);
+        match self.respond(response, positions, timer).await {
             Ok(response) => Some(Ok(response)),
             Err(error) => Some(self.take_local().ok_or(error)),
         }
@@ -176,7 +176,7 @@ impl Session {
     async fn respond(
         &self,
         response: Response<Body>,
-        members: impl DoubleEndedIterator<Item = usize>,
+        positions: impl DoubleEndedIterator<Item = usize>,
         timer: &Timer,
     ) -> Result<Response<Body>, Error> {
         let Response { mut status, mut headers, body } = response;
@@ -188,7 +188,7 @@ impl Session {
         if has_body {
             self.set_visible_length(Direction::Response, &body);
         }
-        let passed = self.pass(Direction::Response, members.rev(), body, has_body, timer).await?;
+        let passed = self.pass(Direction::Response, positions.rev(), body, has_body, timer).await?;
         let keeps = self.is_looked_at();
         let mut headers = Fields::new();
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
@@ -210,7 +210,7 @@ impl Session {
     /// Returns true if a filter has a call of its own in progress and may decide about the exchange when that
     /// completes.
     pub(crate) fn may_decide_later(&self) -> bool {
-        self.members.borrow().iter().any(|member| member.has_calls_out())
+        self.contexts.borrow().iter().any(|context| context.has_calls_out())
     }
 
     /// Resolves to the error with which a filter has ended the exchange outside of its message callbacks.
@@ -221,14 +221,14 @@ impl Session {
 
     /// Returns true if a filter can read a head after it has been sent on.
     fn is_looked_at(&self) -> bool {
-        self.members.borrow().iter().any(|member| member.looks_at_heads())
+        self.contexts.borrow().iter().any(|context| context.looks_at_heads())
     }
 
     /// Ends the exchange and notifies the filters.
     pub(crate) fn end(&self, end: End) {
         self.exchange.ended(end);
-        for member in self.members.take() {
-            member.on_end();
+        for context in self.contexts.take() {
+            context.on_end();
         }
     }
 
@@ -236,21 +236,21 @@ impl Session {
     async fn pass(
         &self,
         direction: Direction,
-        members: impl Iterator<Item = usize>,
+        positions: impl Iterator<Item = usize>,
         mut body: Body,
         has_body: bool,
         timer: &Timer,
     ) -> Result<FilteredMessage, Error> {
         let mut changes = false;
-        for position in members {
-            let Some(member) = self.members.borrow().get(position).cloned() else { continue };
+        for position in positions {
+            let Some(context) = self.contexts.borrow().get(position).cloned() else { continue };
             if direction == Direction::Request {
                 self.reached.set(position + 1);
             }
-            let interests = member.interests();
+            let interests = context.interests();
             let end = !has_body || body.is_end_stream();
             let reads = interests.body(direction);
-            if reads && member.policy().decode {
+            if reads && context.policy().decode {
                 body = self.undo_coding(direction, body, end);
             }
             if reads && direction == Direction::Response && !changes {
@@ -258,9 +258,9 @@ impl Session {
             }
             changes |= reads;
             // Check before the callback too: once a filter has ended the exchange, later filters must not see it.
-            member.check(direction)?;
-            let ends = member.on_head(direction, end)? && !end;
-            member.check(direction)?;
+            context.check(direction)?;
+            let ends = context.on_head(direction, end)? && !end;
+            context.check(direction)?;
             if ends {
                 body = Body::Empty;
                 changes = true;
@@ -270,16 +270,16 @@ impl Session {
             }
             let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
             if end || !(reads || has_trailers) {
-                wait_for_head(&member, direction, &mut body, timer).await?;
+                wait_for_head(&context, direction, &mut body, timer).await?;
                 continue;
             }
-            let mut filtered = FilteredBody::new(body, member.clone(), direction, timer.clone());
-            if reads && member.is_given_body_meanwhile(direction) {
+            let mut filtered = FilteredBody::new(body, context.clone(), direction, timer.clone());
+            if reads && context.is_given_body_meanwhile(direction) {
                 std::future::poll_fn(|cx| filtered.poll_head(cx)).await?;
                 body = Body::boxed(filtered);
             } else {
                 body = Body::boxed(filtered);
-                wait_for_head(&member, direction, &mut body, timer).await?;
+                wait_for_head(&context, direction, &mut body, timer).await?;
             }
         }
         Ok(FilteredMessage { body, changes })
@@ -296,7 +296,7 @@ impl Session {
 
     /// Sets the Content-Length that filters see like any other field. Afterwards it is derived again from the body.
     fn set_visible_length(&self, direction: Direction, body: &Body) {
-        if !self.members.borrow().iter().any(|member| member.sees_heads(direction)) {
+        if !self.contexts.borrow().iter().any(|context| context.sees_heads(direction)) {
             return;
         }
         let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);
@@ -400,27 +400,27 @@ fn may_have_trailers(direction: Direction, body: &Body) -> bool {
 
 /// Waits until a filter releases the head, if it holds it back. Background work of the body continues meanwhile.
 async fn wait_for_head(
-    member: &Rc<FilterContext>,
+    context: &Rc<FilterContext>,
     direction: Direction,
     body: &mut Body,
     timer: &Timer,
 ) -> Result<(), Error> {
-    if !member.holds_head(direction) {
+    if !context.holds_head(direction) {
         return Ok(());
     }
-    let limit = deadline(Some(member.policy().pause));
+    let limit = deadline(Some(context.policy().pause));
     std::future::poll_fn(|cx: &mut Context<'_>| {
-        member.exchange.waits(cx);
-        member.check(direction)?;
-        member.take_released(direction);
-        if !member.holds_head(direction) {
+        context.exchange.waits(cx);
+        context.check(direction)?;
+        context.take_released(direction);
+        if !context.holds_head(direction) {
             return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(error) = body.poll_background(cx) {
             return Poll::Ready(Err(error));
         }
         std::task::ready!(timer.poll_elapsed(cx, limit));
-        Poll::Ready(member.pause_ended(direction).map(drop))
+        Poll::Ready(context.pause_ended(direction).map(drop))
     })
     .await
 }

@@ -63,7 +63,7 @@ impl FilterContext {
     /// # Errors
     /// Fails if a filter that fails closed cannot be started, or if the limit of instances is reached.
     pub(super) fn begin(filter: &Arc<dyn Filter>, exchange: &Rc<Exchange>) -> Result<Rc<Self>, Error> {
-        let member = Rc::new(Self {
+        let context = Rc::new(Self {
             exchange: exchange.clone(),
             filter: filter.clone(),
             callbacks: OnceCell::new(),
@@ -75,15 +75,15 @@ impl FilterContext {
             standing: Cell::new(Standing::TakesPart),
             log_bytes: Cell::new(LOG_BYTES_MAX),
         });
-        match filter.clone().begin(&member) {
-            Ok(callbacks) => drop(member.callbacks.set(callbacks)),
+        match filter.clone().begin(&context) {
+            Ok(callbacks) => drop(context.callbacks.set(callbacks)),
             // This limit is not a fault of the filter: a client that exhausts it must not bypass the filter that way.
             Err(Fault::Instances) => {
-                return Err(member.error(Fault::Instances, StatusCode::SERVICE_UNAVAILABLE));
+                return Err(context.error(Fault::Instances, StatusCode::SERVICE_UNAVAILABLE));
             }
-            Err(fault) => member.fail_or_bypass(fault)?,
+            Err(fault) => context.fail_or_bypass(fault)?,
         }
-        Ok(member)
+        Ok(context)
     }
 
     pub(super) fn policy(&self) -> &Policy {

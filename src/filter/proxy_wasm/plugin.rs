@@ -243,9 +243,9 @@ impl Filter for Plugin {
         });
     }
 
-    fn begin(self: Arc<Self>, member: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault> {
+    fn begin(self: Arc<Self>, context: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault> {
         let instance = instance_of(&self)?;
-        Ok(Box::new(Stream::begin(instance, member)?))
+        Ok(Box::new(Stream::begin(instance, context)?))
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct Host {
 
 /// An exchange's context in the guest.
 struct Context {
-    member: Rc<FilterContext>,
+    filter_context: Rc<FilterContext>,
     /// `proxy_on_done` returned "not yet".
     lingers: bool,
     /// The task that limits how long the context lingers.
@@ -125,7 +125,7 @@ pub(crate) struct OutgoingCall {
     pub(super) request: OwnRequest,
     pub(super) timeout: Duration,
     /// The exchange that waits for the call, if it was made for one.
-    pub(super) member: Option<Weak<FilterContext>>,
+    pub(super) filter_context: Option<Weak<FilterContext>>,
     pub(super) held: Held,
 }
 
@@ -202,11 +202,12 @@ impl Host {
     }
 
     /// Adds a context for an exchange. Its number is not shared with another context.
-    pub(super) fn add_context(&mut self, member: &Rc<FilterContext>) -> u32 {
+    pub(super) fn add_context(&mut self, filter_context: &Rc<FilterContext>) -> u32 {
         let id = self.next_context;
         // After four billion requests, few of the old ones are still open.
         self.next_context = self.next_context.checked_add(1).unwrap_or(ROOT + 1);
-        self.contexts.insert(id, Context { member: member.clone(), lingers: false, ends: None });
+        self.contexts
+            .insert(id, Context { filter_context: filter_context.clone(), lingers: false, ends: None });
         id
     }
 
@@ -224,7 +225,7 @@ impl Host {
     /// Returns the exchange that a callback may change: its own, or the one for which a root context got a response.
     fn seen(&self) -> Option<Seen> {
         let context = self.contexts.get(&self.active).or_else(|| self.contexts.values().next())?;
-        Some(Seen::of(&context.member))
+        Some(Seen::of(&context.filter_context))
     }
 
     pub(super) fn remove_context(&mut self, context: u32) {
@@ -267,8 +268,8 @@ impl Host {
     }
 
     /// Takes all exchanges of the instance when it ends.
-    pub(super) fn take_members(&mut self) -> Vec<Rc<FilterContext>> {
-        self.contexts.drain().map(|(_, context)| context.member).collect()
+    pub(super) fn take_filter_contexts(&mut self) -> Vec<Rc<FilterContext>> {
+        self.contexts.drain().map(|(_, context)| context.filter_context).collect()
     }
 
     /// Makes host functions operate on another context. Returns true if the context exists.
@@ -281,15 +282,15 @@ impl Host {
     }
 
     /// Returns the filter context that host functions operate on, or `None` for the root context.
-    pub(super) fn member(&self) -> Option<&Rc<FilterContext>> {
-        self.contexts.get(&self.effective).map(|context| &context.member)
+    pub(super) fn filter_context(&self) -> Option<&Rc<FilterContext>> {
+        self.contexts.get(&self.effective).map(|context| &context.filter_context)
     }
 
     /// Ends the exchange that host functions operate on because of a fault of the guest. The instance continues.
     pub(super) fn refuse(&self, fault: Fault, what: impl FnOnce() -> String) {
         self.plugin.fails(fault, || format!("in `{}`: {}", self.callback, what()));
-        if let Some(member) = self.member() {
-            member.refuse(fault);
+        if let Some(filter_context) = self.filter_context() {
+            filter_context.refuse(fault);
         }
     }
 
@@ -327,7 +328,7 @@ impl Host {
     /// Returns the bytes that may still be written to the log, by the exchange or by the callback of a root context.
     pub(super) fn log_bytes(&self) -> &Cell<usize> {
         let context = self.contexts.get(&self.effective);
-        context.map_or(&self.root_log_bytes, |context| context.member.log_bytes())
+        context.map_or(&self.root_log_bytes, |context| context.filter_context.log_bytes())
     }
 }
 

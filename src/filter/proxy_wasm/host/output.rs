@@ -22,9 +22,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         match &self.by {
             Holder::Root(made) => made.set(made.get().saturating_sub(self.bytes)),
-            Holder::FilterContext(member) => {
-                if let Some(member) = member.upgrade() {
-                    member.frees(self.bytes);
+            Holder::FilterContext(filter_context) => {
+                if let Some(filter_context) = filter_context.upgrade() {
+                    filter_context.frees(self.bytes);
                 }
             }
         }
@@ -37,8 +37,8 @@ impl Host {
     /// # Errors
     /// Fails if they exceed `limits.output`. This ends the exchange; a root context gets the status.
     pub(in crate::filter::proxy_wasm) fn makes(&self, made: usize) -> Answer {
-        let fits = match self.member() {
-            Some(member) => member.makes(made, self.shared.get()),
+        let fits = match self.filter_context() {
+            Some(filter_context) => filter_context.makes(made, self.shared.get()),
             None => self.root_makes(made),
         };
         if fits { Ok(()) } else { Err(self.makes_too_much()) }
@@ -59,8 +59,12 @@ impl Host {
     /// # Errors
     /// Fails as [`Host::makes`] does, or if there is no exchange.
     pub(in crate::filter::proxy_wasm) fn makes_in(&self, part: Part, made: usize, held: usize) -> Answer {
-        let member = self.member().ok_or(Status::BadArgument)?;
-        if member.makes_in(part, made, held, self.shared.get()) { Ok(()) } else { Err(self.makes_too_much()) }
+        let filter_context = self.filter_context().ok_or(Status::BadArgument)?;
+        if filter_context.makes_in(part, made, held, self.shared.get()) {
+            Ok(())
+        } else {
+            Err(self.makes_too_much())
+        }
     }
 
     /// Accounts for the bytes of a call for as long as the returned value lives.
@@ -69,8 +73,8 @@ impl Host {
     /// Fails as [`Host::makes`] does.
     pub(in crate::filter::proxy_wasm) fn holds(&self, bytes: usize) -> Answer<Held> {
         self.makes(bytes)?;
-        let by = match self.member() {
-            Some(member) => Holder::FilterContext(Rc::downgrade(member)),
+        let by = match self.filter_context() {
+            Some(filter_context) => Holder::FilterContext(Rc::downgrade(filter_context)),
             None => Holder::Root(self.made.clone()),
         };
         Ok(Held { bytes, by })
@@ -94,8 +98,8 @@ impl Host {
     }
 
     fn unmakes(&self, bytes: usize) {
-        match self.member() {
-            Some(member) => member.frees(bytes),
+        match self.filter_context() {
+            Some(filter_context) => filter_context.frees(bytes),
             None => self.made.set(self.made.get().saturating_sub(bytes)),
         }
     }

@@ -56,10 +56,10 @@ pub(super) fn get(
         let part = part(bytes.len(), start, max)?;
         return bytes_out.give(caller, bytes.get(part).unwrap_or_default());
     };
-    let member = caller.data().member().cloned().ok_or(Status::NotFound)?;
-    let part = part(member.with_buffer(direction, <[u8]>::len), start, max)?;
+    let context = caller.data().filter_context().cloned().ok_or(Status::NotFound)?;
+    let part = part(context.with_buffer(direction, <[u8]>::len), start, max)?;
     bytes_out.give_with(caller, part.len(), |_, room| {
-        member.with_buffer(direction, |bytes| {
+        context.with_buffer(direction, |bytes| {
             // The guest's allocator cannot have changed the body.
             if let Some(bytes) = bytes.get(part).filter(|bytes| bytes.len() == room.len()) {
                 room.copy_from_slice(bytes);
@@ -77,8 +77,8 @@ pub(super) fn status(
     note_use(caller.data(), kind);
     let length = match kind {
         BufferKind::Body(direction) => {
-            let member = caller.data().member().ok_or(Status::NotFound)?;
-            member.with_buffer(direction, <[u8]>::len)
+            let context = caller.data().filter_context().ok_or(Status::NotFound)?;
+            context.with_buffer(direction, <[u8]>::len)
         }
         _ => in_memory(caller.data(), kind)?.len(),
     };
@@ -99,9 +99,9 @@ pub(super) fn set(
     };
     let (memory, host) = split(caller)?;
     let data = data.of(memory)?;
-    let member = host.member().ok_or(Status::NotFound)?;
+    let context = host.filter_context().ok_or(Status::NotFound)?;
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    member.splice(direction, (number(start), number(length)), data, host.shared_bytes()).map_err(|error| {
+    context.splice(direction, (number(start), number(length)), data, host.shared_bytes()).map_err(|error| {
         match error {
             SpliceError::TooLong => Status::BadArgument.into(),
             SpliceError::Output => host.makes_too_much(),

@@ -67,7 +67,7 @@ fn call(
     timeout: Duration,
     token_at: At<u32>,
 ) -> Answer {
-    let (upstream, request, member, held) = {
+    let (upstream, request, context, held) = {
         let (memory, host) = split(caller)?;
         let upstream = std::str::from_utf8(upstream.of(memory)?).map_err(|_| Status::BadArgument)?;
         if !host.plugin.can_call(upstream) {
@@ -83,18 +83,18 @@ fn call(
         let pairs = pairs::read(headers).ok_or(Status::BadArgument)?;
         let held = host.holds(upstream.len() + headers.len() + body.len())?;
         let request = request(&pairs, Bytes::copy_from_slice(body)).ok_or(Status::BadArgument)?;
-        (upstream.to_owned(), request, host.member().cloned(), held)
+        (upstream.to_owned(), request, host.filter_context().cloned(), held)
     };
     // Check that the token can be written: without it the guest could not recognise the response.
     token_at.write(caller, 0)?;
     let token = caller.data_mut().begin_call().ok_or(Status::InternalFailure)?;
     token_at.write(caller, token)?;
-    if let Some(member) = &member {
-        member.call_begins();
+    if let Some(context) = &context {
+        context.call_begins();
     }
     let timeout = if timeout.is_zero() { TIMEOUT_MAX } else { timeout.min(TIMEOUT_MAX) };
-    let member = member.as_ref().map(Rc::downgrade);
-    let call = OutgoingCall { token, upstream, request, timeout, member, held };
+    let filter_context = context.as_ref().map(Rc::downgrade);
+    let call = OutgoingCall { token, upstream, request, timeout, filter_context, held };
     caller.data_mut().leave(Effect::Call(Box::new(call)));
     Ok(())
 }

@@ -40,8 +40,8 @@ pub(super) fn clear_route_cache(caller: &mut Caller<'_, Host>) -> Answer {
 }
 
 fn clear_route(host: &Host) {
-    if let Some(member) = host.member() {
-        member.exchange.clear_route();
+    if let Some(context) = host.filter_context() {
+        context.exchange.clear_route();
     }
 }
 

@@ -35,14 +35,14 @@ pub(super) fn set(caller: &mut Caller<'_, Host>, path: Slice, value: Slice) -> A
     let path = path.copied(caller, PATH_BYTES_MAX)?;
     let (memory, host) = split(caller)?;
     let value = value.of(memory)?;
-    let member = host.member().ok_or(Status::NotFound)?;
-    if property(host, &path).is_some() && member.exchange.property(&path).is_none() {
+    let context = host.filter_context().ok_or(Status::NotFound)?;
+    if property(host, &path).is_some() && context.exchange.property(&path).is_none() {
         // A filter cannot change the gateway's own properties of an exchange.
         return Err(Status::BadArgument.into());
     }
-    let held = member.exchange.property_bytes_with(&path, value.len()).ok_or(Status::InternalFailure)?;
+    let held = context.exchange.property_bytes_with(&path, value.len()).ok_or(Status::InternalFailure)?;
     host.makes_in(Part::Properties, path.len() + value.len(), held)?;
-    member.exchange.set_property(&path, Bytes::copy_from_slice(value), held);
+    context.exchange.set_property(&path, Bytes::copy_from_slice(value), held);
     Ok(())
 }
 
@@ -58,7 +58,7 @@ fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
         ["node", "id" | "cluster"] | ["cluster_metadata" | "listener_direction"] => return Some(Bytes::new()),
         _ => {}
     }
-    let exchange = &host.member()?.exchange;
+    let exchange = &host.filter_context()?.exchange;
     of_exchange(exchange, &parts).or_else(|| exchange.property(path))
 }
 

@@ -18,8 +18,8 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The bytes that the body of a local response may always have, even if `limits.body` is lower.
 const LOCAL_BODY_BYTES: usize = 1 << 20;
 
-fn member(host: &Host) -> Answer<&FilterContext> {
-    Ok(host.member().map(|member| &**member).ok_or(Status::BadArgument)?)
+fn context(host: &Host) -> Answer<&FilterContext> {
+    Ok(host.filter_context().map(|context| &**context).ok_or(Status::BadArgument)?)
 }
 
 pub(super) fn proceed(caller: &mut Caller<'_, Host>, stream: StreamKind) -> Answer {
@@ -38,7 +38,7 @@ pub(super) fn proceed_response(caller: &mut Caller<'_, Host>) -> Answer {
 }
 
 fn proceed_with(host: &Host, direction: Direction) -> Answer {
-    member(host)?.release(direction);
+    context(host)?.release(direction);
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub(super) fn close(caller: &mut Caller<'_, Host>, stream: u32) -> Answer {
     if kind == Some(StreamKind::Tcp) {
         return Err(Status::Unimplemented.into());
     }
-    member(caller.data())?.exchange.close();
+    context(caller.data())?.exchange.close();
     if kind.is_some() { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
@@ -72,13 +72,13 @@ pub(super) fn respond(
     headers: Slice,
     grpc_status: i32,
 ) -> Answer {
-    member(caller.data())?;
+    context(caller.data())?;
     let (memory, host) = split(caller)?;
     let local = local_response(memory, host, status, [details, body, headers], grpc_status)?;
     if let Some(journal) = host.log.journal() {
         journal.note(format!("sends a local response: {}", local.status));
     }
-    member(host)?.exchange.answer(local);
+    context(host)?.exchange.answer(local);
     Ok(())
 }
 
@@ -118,11 +118,12 @@ fn local_response(
     let parsed = pairs::read(fields).and_then(|pairs| maps::fields(&pairs));
     let headers = parsed.ok_or_else(malformed)?;
     // Only the first response of an exchange is kept. Later ones are dropped and do not count.
-    if !host.member().is_some_and(|member| member.exchange.is_answered()) {
+    if !host.filter_context().is_some_and(|context| context.exchange.is_answered()) {
         host.makes(details.len() + body.len() + fields.len())?;
     }
     let mut local = LocalResponse { status, headers, body: Bytes::copy_from_slice(body) };
-    let is_grpc = || host.member().is_some_and(|member| is_grpc(&member.exchange.request.borrow().headers));
+    let is_grpc =
+        || host.filter_context().is_some_and(|context| is_grpc(&context.exchange.request.borrow().headers));
     if let Some(grpc_status) = grpc_status(grpc_number).filter(|_| is_grpc()) {
         as_grpc(&mut local, grpc_status, details);
     } else if !local.body.is_empty() && !local.headers.contains_key(header::CONTENT_TYPE) {

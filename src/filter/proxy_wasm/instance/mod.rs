@@ -141,11 +141,11 @@ impl Instance {
         };
         let fault = fault_of(&error, store.data());
         report(store.data(), fault, &error);
-        let members = store.data_mut().take_members();
+        let filter_contexts = store.data_mut().take_filter_contexts();
         self.end(&mut slot, fault);
         drop(slot);
-        for member in members {
-            member.fail(fault);
+        for filter_context in filter_contexts {
+            filter_context.fail(fault);
         }
         Err(fault)
     }
@@ -184,8 +184,8 @@ impl Instance {
     }
 
     /// Creates a context for an exchange.
-    pub(super) fn begin(self: &Rc<Self>, member: &Rc<FilterContext>) -> Result<u32, Fault> {
-        let context = self.host(|host| host.add_context(member));
+    pub(super) fn begin(self: &Rc<Self>, filter_context: &Rc<FilterContext>) -> Result<u32, Fault> {
+        let context = self.host(|host| host.add_context(filter_context));
         let context = context.ok_or(self.dead.get().unwrap_or(Fault::Trap))?;
         let create = self.exports.context_create.as_ref();
         self.call_or((), context, CONTEXT_CREATE, create, (context, ROOT))?;
@@ -240,10 +240,10 @@ impl Instance {
         self: &Rc<Self>,
         token: u32,
         response: CallResponse,
-        member: Option<&Rc<FilterContext>>,
+        filter_context: Option<&Rc<FilterContext>>,
     ) {
-        if let Some(member) = member {
-            member.call_ends();
+        if let Some(filter_context) = filter_context {
+            filter_context.call_ends();
         }
         let fields = response.status.map_or(0, |_| count(response.headers.len() + 1));
         let (body, trailers) = (count(response.body.len()), count(response.trailers.len()));
@@ -336,8 +336,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn begin(instance: Rc<Instance>, member: &Rc<FilterContext>) -> Result<Self, Fault> {
-        let context = instance.begin(member)?;
+    pub(super) fn begin(instance: Rc<Instance>, filter_context: &Rc<FilterContext>) -> Result<Self, Fault> {
+        let context = instance.begin(filter_context)?;
         Ok(Self { instance, context })
     }
 

@@ -157,13 +157,15 @@ pub(super) fn call(instance: &Rc<Instance>, call: OutgoingCall) {
             (None, Some(callable)) => send(&plugin, &callable, &call).await.unwrap_or_default(),
             (None, None) => CallResponse::default(),
         };
-        let OutgoingCall { token, request, member, held, .. } = call;
+        let OutgoingCall { token, request, filter_context, held, .. } = call;
         drop((request, held));
         // The response keeps neither alive: an exchange that is over does not wait for one.
-        let member = member.and_then(|member| member.upgrade());
-        match (weak.upgrade(), member) {
-            (Some(instance), member) => instance.on_call_response(token, response, member.as_ref()),
-            (None, Some(member)) => member.call_ends(),
+        let filter_context = filter_context.and_then(|filter_context| filter_context.upgrade());
+        match (weak.upgrade(), filter_context) {
+            (Some(instance), filter_context) => {
+                instance.on_call_response(token, response, filter_context.as_ref())
+            }
+            (None, Some(filter_context)) => filter_context.call_ends(),
             (None, None) => {}
         }
     });

@@ -97,8 +97,8 @@ fn part(kind: MapKind) -> Option<Part> {
 
 fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
     // A filter cannot change what it may not read yet: if it fails, the message must be unchanged.
-    let member = host.member().filter(|_| !host.creates_context()).ok_or(Status::BadArgument)?;
-    let exchange = &member.exchange;
+    let context = host.filter_context().filter(|_| !host.creates_context()).ok_or(Status::BadArgument)?;
+    let exchange = &context.exchange;
     let present = |cell| RefMut::filter_map(cell, Option::as_mut).map_err(|_| Status::BadArgument);
     Ok(match kind {
         MapKind::Head(Direction::Request) => Target::Request(exchange.request.borrow_mut()),

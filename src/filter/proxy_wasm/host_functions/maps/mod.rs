@@ -67,8 +67,8 @@ fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
             _ => {}
         }
     }
-    match host.member() {
-        Some(member) => view_in(&member.exchange, kind, read),
+    match host.filter_context() {
+        Some(context) => view_in(&context.exchange, kind, read),
         None => read(&empty),
     }
 }

@@ -79,10 +79,10 @@ impl Excerpt {
 }
 
 impl Seen {
-    pub(in crate::filter::proxy_wasm) fn of(member: &FilterContext) -> Self {
-        let body = |direction| member.with_buffer(direction, Bytes::copy_from_slice);
+    pub(in crate::filter::proxy_wasm) fn of(context: &FilterContext) -> Self {
+        let body = |direction| context.with_buffer(direction, Bytes::copy_from_slice);
         Self {
-            sections: SECTIONS.map(|section| fields_in(&member.exchange, section)),
+            sections: SECTIONS.map(|section| fields_in(&context.exchange, section)),
             request_body: body(Direction::Request),
             response_body: body(Direction::Response),
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
+use super::HeadAccess;
 use crate::http::body::Body;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
@@ -137,9 +138,9 @@ impl RequestHead {
         }
     }
 
-    /// Returns the head to send upstream. A copy stays here if `keeps` is true, because a filter may still read it.
-    pub(super) fn take_for_upstream(&mut self, keeps: bool) -> Self {
-        if keeps {
+    /// Returns the head to send upstream. A copy stays here for filters that may still read it.
+    pub(super) fn take_for_upstream(&mut self, access: HeadAccess) -> Self {
+        if access == HeadAccess::Always {
             return self.clone();
         }
         let unseen = Self::unseen(self.method.clone(), self.scheme);

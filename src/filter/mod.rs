@@ -143,14 +143,32 @@ pub(crate) struct Interests {
     pub(crate) response_head: bool,
     pub(crate) response_body: bool,
     pub(crate) response_trailers: bool,
-    /// True if the filter can read a head, even after that head has been sent on.
-    pub(crate) looks_at_heads: bool,
+    /// True if the filter can read fields in any callback, even after their head has been sent on.
+    pub(crate) reads_heads: bool,
+}
+
+/// The times at which filters see the head of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HeadAccess {
+    Never,
+    /// In the callback for the head. Afterwards no filter can tell what becomes of it.
+    InCallback,
+    /// In every callback, even the last one: the head stays when it is sent on.
+    Always,
 }
 
 impl Interests {
     /// Returns true if the filter takes part in messages of this direction.
     pub(crate) fn any(self, direction: Direction) -> bool {
         self.head(direction) || self.body(direction) || self.trailers(direction)
+    }
+
+    pub(crate) fn head_access(self, direction: Direction) -> HeadAccess {
+        match (self.reads_heads, self.head(direction)) {
+            (true, _) => HeadAccess::Always,
+            (false, true) => HeadAccess::InCallback,
+            (false, false) => HeadAccess::Never,
+        }
     }
 
     pub(crate) fn head(self, direction: Direction) -> bool {

@@ -14,7 +14,7 @@ use super::body::FilteredBody;
 use super::coding::{Codings, decoded, head_of_changed, head_of_decoded};
 use super::exchange::{End, Exchange, RequestHead, RequestInfo, ResponseHead};
 use super::fields::remove_framing;
-use super::{Direction, Filter};
+use super::{Direction, Filter, HeadAccess, Interests};
 use crate::filter::context::FilterContext;
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
@@ -35,7 +35,8 @@ impl Chain {
     /// Returns `None` if there are no filters.
     pub(crate) fn new(filters: Vec<Arc<dyn Filter>>) -> Option<Self> {
         let mut interests = filters.iter().map(|filter| filter.interests());
-        let sees_requests = interests.any(|one| one.looks_at_heads || one.any(Direction::Request));
+        let sees = |one: Interests| one.reads_heads || one.any(Direction::Request);
+        let sees_requests = interests.any(sees);
         (!filters.is_empty()).then_some(Self { filters, sees_requests })
     }
 
@@ -111,8 +112,8 @@ impl Session {
         forward::replace_hop_by_hop(&mut self.exchange.request.borrow_mut().headers, own);
         // The filters still see the head, whatever becomes of it on its way upstream. Changes that they make from here
         // on, as pieces of the body arrive, are too late, however soon those pieces arrive.
-        let keeps = self.is_looked_at();
-        let head = self.exchange.request.borrow_mut().take_for_upstream(keeps);
+        let access = self.head_access(Direction::Request);
+        let head = self.exchange.request.borrow_mut().take_for_upstream(access);
         // A client that waits for `100 Continue` gets it when the upstream wants the body.
         let begins = passed.changes && !asks_first;
         let body = if begins { begin(passed.body, PrefetchWait::Short, timer).await? } else { passed.body };
@@ -189,13 +190,13 @@ impl Session {
             self.set_visible_length(Direction::Response, &body);
         }
         let passed = self.pass(Direction::Response, positions.rev(), body, has_body, timer).await?;
-        let keeps = self.is_looked_at();
+        let stays = self.head_access(Direction::Response) == HeadAccess::Always;
         let mut headers = Fields::new();
         if let Some(head) = &mut *self.exchange.response.borrow_mut() {
             remove_framing(&mut head.headers);
             kept.restore(head, passed.changes);
             status = head.status;
-            headers = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+            headers = if stays { head.headers.clone() } else { std::mem::take(&mut head.headers) };
         }
         let body = match () {
             // A filter chose a status without a body; the body of a HEAD only supplies its length.
@@ -219,9 +220,11 @@ impl Session {
         self.exchange.check_not_ended().err().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Returns true if a filter can read a head after it has been sent on.
-    fn is_looked_at(&self) -> bool {
-        self.contexts.borrow().iter().any(|context| context.looks_at_heads())
+    /// Returns the times at which any of the filters sees heads of this direction.
+    fn head_access(&self, direction: Direction) -> HeadAccess {
+        let contexts = self.contexts.borrow();
+        let access = contexts.iter().map(|context| context.head_access(direction)).max();
+        access.unwrap_or(HeadAccess::Never)
     }
 
     /// Ends the exchange and notifies the filters.
@@ -296,7 +299,7 @@ impl Session {
 
     /// Sets the Content-Length that filters see like any other field. Afterwards it is derived again from the body.
     fn set_visible_length(&self, direction: Direction, body: &Body) {
-        if !self.contexts.borrow().iter().any(|context| context.sees_heads(direction)) {
+        if self.head_access(direction) == HeadAccess::Never {
             return;
         }
         let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);

@@ -17,7 +17,7 @@ use output::Parts;
 pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
-use super::{Action, Callbacks, Direction, Fault, Filter, Interests, Policy};
+use super::{Action, Callbacks, Direction, Fault, Filter, HeadAccess, Interests, Policy};
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 
@@ -104,15 +104,10 @@ impl FilterContext {
         self.calls_out.get() > 0
     }
 
-    /// Returns true if the filter can read a head, even if only in its last callback.
-    pub(super) fn looks_at_heads(&self) -> bool {
-        self.filter.interests().looks_at_heads
-    }
-
-    /// Returns true if the filter receives heads of this direction, or can read one.
-    pub(super) fn sees_heads(&self, direction: Direction) -> bool {
-        let interests = self.filter.interests();
-        interests.looks_at_heads || interests.head(direction)
+    /// Returns the times at which the filter sees heads of this direction. A filter that was bypassed still has its last
+    /// callbacks.
+    pub(super) fn head_access(&self, direction: Direction) -> HeadAccess {
+        self.filter.interests().head_access(direction)
     }
 
     fn side(&self, direction: Direction) -> &RefCell<Side> {

@@ -236,9 +236,7 @@ fn interests(module: &Module) -> Interests {
         response_head: has("proxy_on_response_headers"),
         response_body: has("proxy_on_response_body"),
         response_trailers: has("proxy_on_response_trailers"),
-        looks_at_heads: module
-            .imports()
-            .any(|import| LOOKS.iter().any(|name| import.name().starts_with(name))),
+        reads_heads: module.imports().any(|import| LOOKS.iter().any(|name| import.name().starts_with(name))),
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) use self::model::listener::{
 };
 pub(crate) use self::model::pool::{Pool, PoolSettings};
 pub(crate) use self::model::route::{
-    Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, RedirectForm, Respond, Rewrite,
+    Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, Redirect, RedirectForm, Respond, Rewrite,
     RewriteCookies, RewriteForm, RewriteLocation, Route, UpstreamChoice,
 };
 pub(crate) use self::model::shutdown::Shutdown;
@@ -41,10 +41,16 @@ pub(crate) use self::model::timeouts::{Retry, RetrySettings, RetryTotals, RouteT
 pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamTls};
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
+pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
-pub(crate) use self::values::http_text::{HeaderName, HeaderValues, Method, UpgradeProtocol, ValueMatch};
+pub(crate) use self::values::method::Method;
 pub(crate) use self::values::network::{EndpointUrl, Network, Scheme, ServerName};
-pub(crate) use self::values::path::{Piece, RoutePath};
+pub(crate) use self::values::path::{PathTemplate, RoutePath};
+pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::segment::Segment;
+pub(crate) use self::values::template::Piece;
 pub(crate) use self::values::text::Malformed;
 pub(crate) use self::values::units::{ByteSize, Duration, OrOff};
+pub(crate) use self::values::upgrade_protocol::UpgradeProtocol;
+#[cfg(test)]
+pub(crate) use tests::section;

@@ -45,8 +45,8 @@ every value of a wrong type, form, unit or range. `gateway check` finds what a s
 - names of upstreams, filters and listeners that do not exist, and names, addresses and keys that appear twice (names of headers in
   any case);
 - values that contradict each other, such as `max_idle` above `max_connections`, `rewrite` without a matching path, a
-  `proxy_protocol` without `trusted_proxies`, a body for status 204, a network with address bits beyond its prefix, and keys without
-  effect, such as `pool` on a route that answers itself;
+  `proxy_protocol` without `trusted_proxies`, a body for status 204, `%2F` in a path of a route that rejects it, a network with address
+  bits beyond its prefix, and keys without effect, such as `pool` on a route that answers itself;
 - headers that belong to the gateway, such as `connection`;
 - variables: whether they are set, and what their values are;
 - what JSON cannot tell apart or hold: `8.0` in place of `8`, quotes around a number's variable, YAML tags, and numbers in a

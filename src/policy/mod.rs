@@ -1,5 +1,5 @@
 //! The gateway's own behaviour for a route: rewriting paths, responding, redirecting, editing header fields. Each
-//! behaviour has its own file and is built once from the configuration, which finds all errors at that point.
+//! behaviour has its own file and is built once from the parsed values of the configuration.
 
 mod headers;
 #[cfg(test)]
@@ -8,9 +8,8 @@ mod redirect;
 mod respond;
 mod reverse;
 mod rewrite;
-mod template;
 
-pub(crate) use headers::{HeaderEditError, HeaderEdits, Headers};
+pub(crate) use headers::Headers;
 #[cfg(test)]
 pub(crate) use probe::Probe;
 pub(crate) use redirect::Redirect;

@@ -2,21 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::template::{Template, TemplateError};
-use crate::http::path::{
-    EncodedSlash, PathError, hex_digit, is_foreign_to_paths, is_unreserved, normalise, normalise_written,
-};
+use crate::config::{PathTemplate, RewriteForm, RoutePath};
+use crate::http::path::{hex_digit, is_foreign_to_paths, is_unreserved};
 use crate::router::Parameters;
-
-/// The worst values that a parameter can have for the text around it. Beside dots they make a disguised dot segment,
-/// the second one only if encoded slashes are kept. A value is never empty and never a dot segment itself, since it is
-/// a segment of a normalised path.
-const WORST_VALUES: [&str; 2] = [";", "%2F"];
 
 /// A rule that turns the path of a request into the one that is sent upstream. The query is sent as it arrived. The path
 /// has encoded slashes only if the route keeps them in requests.
 ///
-/// Every result is normalised as the request's path was, so no rewrite brings back what the router rejects.
+/// Every result is normalised as the request's path was, so no rewrite brings back what the router rejects: a parameter
+/// is a whole segment, and its value is a segment of a normalised path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rewrite(Kind);
 
@@ -28,63 +22,21 @@ enum Kind {
         strip: Box<str>,
         add: Box<str>,
     },
-    Template(Template),
-}
-
-/// The reason why a rewrite cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RewriteError {
-    /// Its result would not be a path.
-    #[error("`{written}` cannot be a path: {error}")]
-    Path { written: String, error: PathError },
-    /// Its braces are invalid.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
+    Template(PathTemplate),
 }
 
 impl Rewrite {
-    /// Returns a rewrite of every path to `written`. Braces are an error: parameters are for [`Rewrite::template`].
-    ///
-    /// # Errors
-    /// Returns [`RewriteError`] if it is not a path, for example because it has a query.
-    pub(crate) fn path(written: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
-        let path = normalise_for(written, slashes)?;
-        // No parameters are known here, so any brace is an error.
-        Template::parse(&path, &[])?;
-        Ok(Self(Kind::Path(path.into())))
-    }
-
-    /// Returns a rewrite that removes `strip` from the beginning of the path, at a segment border, and puts `add`
-    /// before the rest. A trailing slash of either does not matter, and `/` is no prefix at all.
-    ///
-    /// # Errors
-    /// Returns [`RewriteError`] if one of them is not a path.
-    pub(crate) fn prefix(strip: &str, add: &str, slashes: EncodedSlash) -> Result<Self, RewriteError> {
-        let prefix = |written| -> Result<Box<str>, RewriteError> {
-            let prefix = normalise_for(written, slashes)?;
-            Template::parse(&prefix, &[])?;
-            Ok(prefix.strip_suffix('/').unwrap_or(&prefix).into())
+    /// Creates the rewrite. Of prefixes, a trailing slash does not matter, and `/` is no prefix at all.
+    pub(crate) fn new(form: RewriteForm<'_>) -> Self {
+        let prefix = |path: Option<&RoutePath>| -> Box<str> {
+            let prefix = path.map_or("", RoutePath::normal);
+            prefix.strip_suffix('/').unwrap_or(prefix).into()
         };
-        Ok(Self(Kind::Prefix { strip: prefix(strip)?, add: prefix(add)? }))
-    }
-
-    /// Returns a rewrite that inserts the parameters of the route's template into `written`. `known` are their names.
-    ///
-    /// # Errors
-    /// Returns [`RewriteError`] if it is not a path, could be none with some values, or has parameters that the route
-    /// does not have.
-    pub(crate) fn template(
-        written: &str,
-        known: &[String],
-        slashes: EncodedSlash,
-    ) -> Result<Self, RewriteError> {
-        let template = Template::parse(&normalise_for(written, slashes)?, known)?;
-        let possible = if slashes == EncodedSlash::Keep { 2 } else { 1 };
-        for value in WORST_VALUES.iter().take(possible) {
-            normalise(&template.expand_with(|_| value), slashes)
-                .map_err(|error| RewriteError::Path { written: written.to_owned(), error })?;
-        }
-        Ok(Self(Kind::Template(template)))
+        Self(match form {
+            RewriteForm::Path(path) => Kind::Path(path.normal().into()),
+            RewriteForm::Prefix { strip, add } => Kind::Prefix { strip: prefix(strip), add: prefix(add) },
+            RewriteForm::Template(template) => Kind::Template(template.clone()),
+        })
     }
 
     /// Returns the path to send for the normalised `path`. Parameters are inserted as the path has them, including
@@ -100,7 +52,9 @@ impl Rewrite {
                 (rest, "") => Cow::Borrowed(rest),
                 (rest, add) => Cow::Owned([add, rest].concat()),
             },
-            Kind::Template(template) => Cow::Owned(template.expand(parameters)),
+            Kind::Template(template) => {
+                Cow::Owned(template.expand(|name| parameters.get(name).unwrap_or_default()))
+            }
         }
     }
 }
@@ -170,20 +124,23 @@ fn first_octet(path: &[u8]) -> Option<((u8, bool), &[u8])> {
     }
 }
 
-fn normalise_for(written: &str, slashes: EncodedSlash) -> Result<String, RewriteError> {
-    normalise_written(written, slashes)
-        .map_err(|error| RewriteError::Path { written: written.to_owned(), error })
-}
-
 #[cfg(test)]
 mod tests {
     use http::Method;
 
     use super::*;
+    use crate::config::section;
     use crate::http::fields::Fields;
-    use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
+    use crate::router::{RequestLine, RouteMatch, Router};
 
-    const REJECT: EncodedSlash = EncodedSlash::Reject;
+    fn rewrite(yaml: &str) -> Rewrite {
+        let written: crate::config::Rewrite = section(yaml);
+        Rewrite::new(written.form().unwrap())
+    }
+
+    fn prefix(strip: &str, add: &str) -> Rewrite {
+        rewrite(&format!("{{ strip_prefix: '{strip}', add_prefix: '{add}' }}"))
+    }
 
     fn apply(rewrite: &Rewrite, path: &str) -> String {
         rewrite.apply(path, &Parameters::none()).into_owned()
@@ -191,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_path_replaces_every_path() {
-        assert_eq!(apply(&Rewrite::path("/a/./é", REJECT).unwrap(), "/x"), "/a/%C3%A9");
+        assert_eq!(apply(&rewrite("path: /a/%7e/%c3"), "/x"), "/a/~/%C3");
     }
 
     #[test]
@@ -207,9 +164,8 @@ mod tests {
             ("/api/", "/api", "/"),
             ("/", "/x", "/x"),
         ];
-        for (prefix, path, expected) in cases {
-            let rewrite = Rewrite::prefix(prefix, "/", REJECT).unwrap();
-            assert_eq!(apply(&rewrite, path), expected, "{prefix} {path}");
+        for (strip, path, expected) in cases {
+            assert_eq!(apply(&prefix(strip, "/"), path), expected, "{strip} {path}");
         }
     }
 
@@ -224,10 +180,10 @@ mod tests {
             ("/api", "/v2", "/api/", "/v2/"),
             ("/api/", "/v2/", "/api/x", "/v2/x"),
             ("/api", "/v2", "/apix", "/v2/apix"),
-            ("/api", "/%7ev2/é", "/api/a%2Fb", "/~v2/%C3%A9/a%2Fb"),
+            ("/api", "/%7ev2/%c3%a9", "/api/a%2Fb", "/~v2/%C3%A9/a%2Fb"),
         ];
         for (strip, add, path, expected) in cases {
-            let rewrite = Rewrite::prefix(strip, add, REJECT).unwrap();
+            let rewrite = prefix(strip, add);
             assert_eq!(apply(&rewrite, path), expected, "{strip} {add} {path}");
         }
     }
@@ -262,41 +218,12 @@ mod tests {
 
     #[test]
     fn a_template_gets_the_values_as_they_came() {
-        let path = PathPattern::Template("/users/{id}/{order}".into());
-        let rewrite = Rewrite::template("/v2/{order}/of-{id}", &path.parameter_names(), REJECT).unwrap();
-        let router = Router::build(vec![(RouteMatch { path, ..RouteMatch::default() }, ())]).unwrap();
+        let rewrite = rewrite("template: '/v2/{order}/of/{id}'");
+        let matches = &section("template: '/users/{id}/{order}'");
+        let router = Router::build(vec![(RouteMatch { listeners: vec![], matches }, ())]);
         let (path, method, headers) = ("/users/a%20b/%C3%A9", &Method::GET, &Fields::new());
         let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
         let found = router.find(&request).unwrap();
-        assert_eq!(rewrite.apply(path, &Parameters::new(found.template, path)), "/v2/%C3%A9/of-a%20b");
-    }
-
-    #[test]
-    fn rewrites_that_could_yield_an_invalid_path_are_rejected() {
-        let known = ["id".to_owned()];
-        let path_error = |result: Result<Rewrite, RewriteError>| match result {
-            Err(RewriteError::Path { error, .. }) => Some(error),
-            _ => None,
-        };
-        assert_eq!(path_error(Rewrite::path("a", REJECT)), Some(PathError::NotAbsolute));
-        assert_eq!(path_error(Rewrite::path("/a?b=c", REJECT)), Some(PathError::RawCharacter));
-        assert_eq!(path_error(Rewrite::prefix("/../a", "/", REJECT)), Some(PathError::ClimbsAboveRoot));
-        assert_eq!(path_error(Rewrite::prefix("/", "/a%2Fb", REJECT)), Some(PathError::EncodedSlash));
-        assert_eq!(path_error(Rewrite::template("/a%2f{id}", &known, REJECT)), Some(PathError::EncodedSlash));
-        assert_eq!(path_error(Rewrite::template("/a%4{id}", &known, REJECT)), Some(PathError::InvalidEscape));
-        assert_eq!(
-            path_error(Rewrite::template("/.{id}/a", &known, REJECT)),
-            Some(PathError::HiddenDotSegment)
-        );
-        assert_eq!(
-            path_error(Rewrite::template("/a/..{id}", &known, REJECT)),
-            Some(PathError::HiddenDotSegment)
-        );
-        let keep = |written: &str| Rewrite::template(written, &known, EncodedSlash::Keep);
-        assert_eq!(path_error(keep("/a%2f{id}")), None);
-        assert_eq!(path_error(keep("/{id}..")), Some(PathError::HiddenDotSegment));
-        assert_eq!(path_error(Rewrite::template("/{id}..", &known, REJECT)), None);
-        assert!(matches!(Rewrite::path("/{id}", REJECT), Err(RewriteError::Template(_))));
-        assert!(matches!(Rewrite::template("/{other}", &known, REJECT), Err(RewriteError::Template(_))));
+        assert_eq!(rewrite.apply(path, &Parameters::new(found.template, path)), "/v2/%C3%A9/of/a%20b");
     }
 }

@@ -2,13 +2,14 @@
 
 use http::{Method, StatusCode, header};
 
+use crate::config::HostHeader;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::forward::ClientOrigin;
 use crate::policy::Reverse;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
-use crate::snapshot::{HostSent, UpstreamRoute};
+use crate::snapshot::UpstreamRoute;
 use crate::upstream::{Endpoint, Received};
 
 /// Returns true if a response may contain an address that must be rewritten or reported.
@@ -45,7 +46,7 @@ pub(crate) fn rewrite(
         client: ClientOrigin::new(outgoing.client_scheme, authority),
         scheme: endpoint.scheme(),
         authorities: own.map(|host| host.and_then(forward::parse_authority).unwrap_or_default()),
-        keeps_host: matches!(route.host, HostSent::Preserve) && !authority.is_empty(),
+        keeps_host: matches!(route.host, HostHeader::Preserve) && !authority.is_empty(),
         requested: &exchange.path,
         base: endpoint.base_path(),
         rewrite: route.rewrite.as_ref(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, Version, header};
 
+use crate::config::PathTemplate;
 use crate::filter::{RequestHead, Session};
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
@@ -18,7 +19,7 @@ use crate::http::path::{EncodedSlash, PathError, has_encoded_slash, normalise};
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::reply::Call;
-use crate::router::{Found, Parameters, RequestLine, Template};
+use crate::router::{Found, Parameters, RequestLine};
 use crate::snapshot::Route;
 
 /// A request on its way through the gateway: what stages read and change, and what they decide.
@@ -42,7 +43,7 @@ pub(crate) struct Exchange<'a> {
     /// The route that acts. It is `found`, unless a filter had another one chosen.
     pub(crate) route: &'a Arc<Route>,
     /// The template of `route`, if the path has its parameters.
-    template: Option<&'a Template>,
+    template: Option<&'a PathTemplate>,
     /// The filters' work on the exchange, once they have begun.
     pub(crate) filters: Option<Rc<Session>>,
     pub(crate) log: &'a mut ExchangeLog,

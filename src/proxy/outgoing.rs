@@ -2,14 +2,14 @@
 
 use http::{HeaderValue, Method, header};
 
-use crate::config::Scheme;
+use crate::config::{HostHeader, Scheme};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::h1::output::OutgoingHead;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::stages;
-use crate::snapshot::{HostSent, UpstreamRoute};
+use crate::snapshot::UpstreamRoute;
 use crate::upstream::Endpoint;
 
 /// The parts of an exchange's request that differ on its way to an upstream, except for those that depend on the endpoint.
@@ -75,12 +75,12 @@ impl Outgoing {
         endpoint: &Endpoint,
     ) -> Result<(), Error> {
         let host = match &route.host {
-            HostSent::Literal(host) => host.clone(),
-            HostSent::Preserve if !authority.is_empty() => {
+            HostHeader::Literal(host) => host.clone(),
+            HostHeader::Preserve if !authority.is_empty() => {
                 HeaderValue::from_str(authority).map_err(|_| Error::RequestHost("host.malformed"))?
             }
             // An HTTP/1.0 client may have sent no Host.
-            HostSent::Upstream | HostSent::Preserve => endpoint.host().clone(),
+            HostHeader::Upstream | HostHeader::Preserve => endpoint.host().clone(),
         };
         self.headers.insert(header::HOST, host);
         Ok(())

@@ -15,6 +15,7 @@ use super::exchange_log::ExchangeLog;
 use super::reply::{Call, Reply};
 use super::serve::serve;
 use crate::config::load::files::Files;
+use crate::config::section;
 use crate::control::compile::generation::{Next, Purpose};
 use crate::filter::RequestHead;
 use crate::http::body::Body;
@@ -23,7 +24,7 @@ use crate::http::fields::Fields;
 use crate::http::message::Request;
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
-use crate::policy::{HeaderEdits, Headers, Probe};
+use crate::policy::{Headers, Probe};
 use crate::snapshot::stage::{Stage, Stages};
 use crate::upstream::worker_channel;
 
@@ -46,8 +47,7 @@ fn client(fields: [Option<&'static str>; 2]) -> Rc<Client> {
     for route in Arc::get_mut(&mut snapshot).unwrap().router.routes_mut() {
         let field = fields[usize::from(*route.name == *"b")];
         let probe = field.map(|field| Stage::Probe(Probe { requires: HeaderName::from_static(field) }));
-        let response = HeaderEdits::new(&[("x-edited".into(), "yes".into())], &[], &[]).unwrap();
-        let headers = Headers { response, ..Headers::default() };
+        let headers = Headers::new(&section("response: { set: { x-edited: 'yes' } }"));
         let stages = Stages::new([Stage::Headers(headers)].into_iter().chain(probe));
         Arc::get_mut(route).unwrap().stages = stages;
     }

@@ -10,32 +10,26 @@
 //! for every path, and then those of the less specific hosts.
 
 mod condition;
-mod error;
 mod header;
 mod host;
-mod method;
+mod parameters;
 mod path;
 mod paths;
 mod query;
 mod specificity;
-mod template;
 
 use std::cmp::Reverse;
 
 use condition::Conditions;
-pub(crate) use error::{MatchError, RouterError};
 use host::HostIndex;
 use http::Method;
-use path::PathMatch;
-pub(crate) use path::PathPattern;
+pub(crate) use parameters::Parameters;
 use paths::Rank;
-use specificity::HostSpecificity;
 pub(crate) use specificity::Specificity;
-pub(crate) use template::{Parameters, Template, is_parameter_name};
+use specificity::{HostSpecificity, PathSpecificity};
 
-use crate::config::HostPattern;
+use crate::config::{Match, PathMatch, PathTemplate};
 use crate::http::fields::Fields;
-use crate::http::path::EncodedSlash;
 
 /// The hash of names and segments. Each process has another seed, except where lookups are counted for comparison:
 /// random collisions would change the counts.
@@ -44,32 +38,12 @@ type Hashing = foldhash::fast::RandomState;
 #[cfg(feature = "bench-internals")]
 type Hashing = foldhash::fast::FixedState;
 
-/// The conditions of a route as written. The default matches every request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RouteMatch {
+/// The conditions of a route.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteMatch<'a> {
     /// Numbers of the listeners on which the route is served; empty for all.
     pub(crate) listeners: Vec<usize>,
-    /// The host; `None` matches any host, and no host.
-    pub(crate) host: Option<HostPattern>,
-    pub(crate) path: PathPattern,
-    /// The treatment of encoded slashes in the path. With [`EncodedSlash::Reject`], the path as written must have none,
-    /// and the caller must reject requests with one.
-    pub(crate) encoded_slash: EncodedSlash,
-    /// Methods, exactly as requests have them; empty for all. GET does not include HEAD.
-    pub(crate) methods: Vec<String>,
-    /// Headers that must be present.
-    pub(crate) headers: Vec<(String, Expected)>,
-    /// Query parameters that must be present.
-    pub(crate) query: Vec<(String, Expected)>,
-}
-
-/// The expected value of a header or a query parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Expected {
-    /// Present, with any value.
-    Present,
-    /// Present with exactly this value.
-    Value(String),
+    pub(crate) matches: &'a Match,
 }
 
 /// The parts of a request that the router reads.
@@ -93,7 +67,7 @@ pub(crate) struct Found<'r, T> {
     /// The value that the route was built with.
     pub(crate) value: &'r T,
     /// The template that the path matches, if the route has one.
-    pub(crate) template: Option<&'r Template>,
+    pub(crate) template: Option<&'r PathTemplate>,
 }
 
 /// A searchable set of routes.
@@ -108,48 +82,35 @@ pub(crate) struct Router<T> {
 struct Route<T> {
     specificity: Specificity,
     conditions: Conditions,
-    template: Option<Template>,
+    template: Option<PathTemplate>,
     value: T,
 }
 
 impl<T> Router<T> {
     /// Builds a router from the routes in the order of the file, each with the value that [`Router::find`] returns for
     /// it.
-    ///
-    /// # Errors
-    /// Returns everything that is wrong with any of the matches.
-    pub(crate) fn build(routes: Vec<(RouteMatch, T)>) -> Result<Self, Vec<RouterError>> {
-        let mut parsed = Vec::with_capacity(routes.len());
-        let mut errors = Vec::new();
-        for (position, (written, value)) in routes.into_iter().enumerate() {
-            match parse(&written) {
-                Ok(matched) => parsed.push((matched, value)),
-                Err(problems) => errors.extend(problems.into_iter().map(|(key, problem)| RouterError {
-                    route: position,
-                    key,
-                    problem,
-                })),
-            }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+    pub(crate) fn build(routes: Vec<(RouteMatch<'_>, T)>) -> Self {
+        let routes = routes.into_iter().map(|(written, value)| {
+            let RouteMatch { matches, .. } = &written;
+            let conditions = Conditions::new(&written);
+            let path = matches.path_match();
+            let specificity = Specificity {
+                host: HostSpecificity::of(matches.host.as_ref()),
+                path: PathSpecificity::of(path),
+                conditions: conditions.count(),
+            };
+            let template =
+                if let PathMatch::Template(template) = path { Some(template.clone()) } else { None };
+            (written.matches, Route { specificity, conditions, template, value })
+        });
+        let mut routes: Vec<_> = routes.collect();
         // The sort is stable: equal routes stay in the order of the file.
-        parsed.sort_by_key(|(matched, _)| Reverse(matched.specificity()));
-        Ok(Self::index(parsed))
-    }
-
-    fn index(sorted: Vec<(Match, T)>) -> Self {
+        routes.sort_by_key(|(_, route)| Reverse(route.specificity));
         let mut hosts = HostIndex::default();
-        let mut routes = Vec::with_capacity(sorted.len());
-        for (rank, (matched, value)) in sorted.into_iter().enumerate() {
-            let specificity = matched.specificity();
-            let Match { host, path, conditions } = matched;
-            hosts.paths_mut(host.as_ref()).insert(&path, rank);
-            let template = if let PathMatch::Template(template) = path { Some(template) } else { None };
-            routes.push(Route { specificity, conditions, template, value });
+        for (rank, (matches, _)) in routes.iter().enumerate() {
+            hosts.paths_mut(matches.host.as_ref()).insert(matches.path_match(), rank);
         }
-        Self { routes, hosts }
+        Self { routes: routes.into_iter().map(|(_, route)| route).collect(), hosts }
     }
 
     /// Returns the most specific route that matches a request, or `None` if there is none, which is a 404. Does not
@@ -169,33 +130,6 @@ impl<T> Router<T> {
     /// Returns the routes with their specificity, in the order of precedence.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Specificity, &T)> {
         self.routes.iter().map(|route| (route.specificity, &route.value))
-    }
-}
-
-/// A parsed match.
-#[derive(Debug)]
-struct Match {
-    host: Option<HostPattern>,
-    path: PathMatch,
-    conditions: Conditions,
-}
-
-impl Match {
-    fn specificity(&self) -> Specificity {
-        let host = HostSpecificity::of(self.host.as_ref());
-        let path = self.path.specificity();
-        Specificity { host, path, conditions: self.conditions.count() }
-    }
-}
-
-fn parse(written: &RouteMatch) -> Result<Match, Vec<(&'static str, MatchError)>> {
-    let mut errors = Vec::new();
-    let path = PathMatch::parse(&written.path, written.encoded_slash)
-        .map_err(|problem| errors.push((written.path.key(), problem)));
-    let conditions = Conditions::parse(written).map_err(|problems| errors.extend(problems));
-    match (path, conditions) {
-        (Ok(path), Ok(conditions)) => Ok(Match { host: written.host.clone(), path, conditions }),
-        _ => Err(errors),
     }
 }
 

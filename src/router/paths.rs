@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use super::Hashing;
-use super::path::PathMatch;
-use super::template::{Segment, Template, path_segments, split_segment};
+use super::parameters::{path_segments, split_segment};
+use crate::config::{PathMatch, PathTemplate, Piece};
 
 /// A route's position in the order of precedence; 0 is the most specific.
 pub(super) type Rank = usize;
@@ -26,11 +26,11 @@ pub(super) struct PathIndex {
 
 impl PathIndex {
     /// Adds a route. Routes must come in the order of their ranks, which keeps every list below sorted.
-    pub(super) fn insert(&mut self, path: &PathMatch, rank: Rank) {
+    pub(super) fn insert(&mut self, path: PathMatch<'_>, rank: Rank) {
         match path {
             PathMatch::Any => self.any.push(rank),
-            PathMatch::Exact(path) => self.literals.insert_exact(path, rank),
-            PathMatch::Prefix(prefix) => self.literals.insert_prefix(prefix, rank),
+            PathMatch::Exact(path) => self.literals.insert_exact(path.normal(), rank),
+            PathMatch::Prefix(prefix) => self.literals.insert_prefix(prefix.normal(), rank),
             PathMatch::Template(template) => self.templates.insert(template, rank),
         }
     }
@@ -165,12 +165,12 @@ struct TemplateNode {
 }
 
 impl TemplateNode {
-    fn insert(&mut self, template: &Template, rank: Rank) {
+    fn insert(&mut self, template: &PathTemplate, rank: Rank) {
         let mut node = self;
-        for segment in template.segments() {
-            node = match segment {
-                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
-                Segment::Parameter(_) => node.parameter.get_or_insert_default(),
+        for piece in template.pieces() {
+            node = match piece {
+                Piece::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                Piece::Parameter(_) => node.parameter.get_or_insert_default(),
             };
         }
         node.routes.push(rank);
@@ -200,20 +200,15 @@ impl TemplateNode {
 
 #[cfg(test)]
 mod tests {
-    use super::super::path::PathPattern;
+    use super::super::tests::matched;
     use super::*;
-    use crate::http::path::EncodedSlash;
 
-    fn index(patterns: &[PathPattern]) -> PathIndex {
+    fn index(patterns: &[&str]) -> PathIndex {
         let mut index = PathIndex::default();
         for (rank, pattern) in patterns.iter().enumerate() {
-            index.insert(&PathMatch::parse(pattern, EncodedSlash::Reject).unwrap(), rank);
+            index.insert(matched(pattern).path_match(), rank);
         }
         index
-    }
-
-    fn prefix(text: &str) -> PathPattern {
-        PathPattern::Prefix(text.into())
     }
 
     #[test]
@@ -237,7 +232,7 @@ mod tests {
             ("/a//", "/a//b", true),
         ];
         for (pattern, path, matches) in cases {
-            let found = index(&[prefix(pattern)]).find(path, |_| true);
+            let found = index(&[&format!("prefix {pattern}")]).find(path, |_| true);
             assert_eq!(found.is_some(), matches, "{pattern} {path}");
         }
     }
@@ -245,13 +240,13 @@ mod tests {
     #[test]
     fn a_route_that_is_not_accepted_gives_way_to_the_next() {
         let index = index(&[
-            PathPattern::Exact("/a/b".into()),
-            PathPattern::Template("/a/{x}".into()),
-            PathPattern::Template("/{y}/b".into()),
-            prefix("/a/"),
-            prefix("/a"),
-            prefix("/"),
-            PathPattern::Any,
+            "path /a/b",
+            "template /a/{x}",
+            "template /{y}/b",
+            "prefix /a/",
+            "prefix /a",
+            "prefix /",
+            "any",
         ]);
         for least in 0..7 {
             assert_eq!(index.find("/a/b", |rank| rank >= least), Some(least));
@@ -261,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_parameter_takes_no_empty_segment() {
-        let index = index(&[PathPattern::Template("/a/{x}/c".into())]);
+        let index = index(&["template /a/{x}/c"]);
         assert_eq!(index.find("/a/b/c", |_| true), Some(0));
         for path in ["/a//c", "/a/b", "/a/b/", "/a/b/c/", "/a/b/c/d", "/a/b/x"] {
             assert_eq!(index.find(path, |_| true), None, "{path}");

@@ -1,40 +1,23 @@
 //! Matching of query parameters.
 
-use super::Expected;
-use super::error::MatchError;
+use crate::config::QueryMatch;
 
-/// A query parameter that must be present, or must have a value.
+/// Returns true if a query has a parameter, with the value if one is required.
 ///
 /// Parameters are separated by `&`. The part after the first `=` is the value; a parameter without one has an empty
 /// value. Names and values of a request are percent-decoded once, `+` stays `+`, and a `%` that begins no escape stands
 /// for itself. A repeated parameter matches if one of its values does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct QueryMatch {
-    name: Box<str>,
-    value: Option<Box<str>>,
-}
-
-impl QueryMatch {
-    pub(super) fn parse(name: &str, expected: &Expected) -> Result<Self, MatchError> {
-        if name.is_empty() {
-            return Err(MatchError::QueryName);
-        }
-        let value = match expected {
-            Expected::Present => None,
-            Expected::Value(text) => Some(text.as_str().into()),
-        };
-        Ok(Self { name: name.into(), value })
-    }
-
-    pub(super) fn matches(&self, query: Option<&str>) -> bool {
-        query.is_some_and(|query| query.split('&').any(|parameter| self.matches_parameter(parameter)))
-    }
-
-    fn matches_parameter(&self, parameter: &str) -> bool {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let same = |text: &str, expected: &str| percent_decode(text).eq(expected.bytes());
-        same(name, &self.name) && self.value.as_ref().is_none_or(|expected| same(value, expected))
-    }
+pub(super) fn matches(name: &str, value: &QueryMatch, query: Option<&str>) -> bool {
+    let same = |text: &str, expected: &str| percent_decode(text).eq(expected.bytes());
+    let matches_parameter = |parameter: &str| {
+        let (written, found) = parameter.split_once('=').unwrap_or((parameter, ""));
+        same(written, name)
+            && match value {
+                QueryMatch::Present => true,
+                QueryMatch::Exact(expected) => same(found, expected),
+            }
+    };
+    query.is_some_and(|query| query.split('&').any(matches_parameter))
 }
 
 /// Returns the octets of `text` with its escapes decoded.
@@ -59,7 +42,7 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded_once_and_compared_whole() {
-        let is = |text: &str| Expected::Value(text.to_owned());
+        let is = |text: &str| QueryMatch::Exact(text.to_owned());
         let cases = [
             ("v", is("2"), "v=2", true),
             ("v", is("2"), "a=1&v=2&b", true),
@@ -78,13 +61,13 @@ mod tests {
             ("v", is("2"), "", false),
             ("v", is(""), "v", true),
             ("v", is(""), "v=", true),
-            ("v", Expected::Present, "a&v", true),
-            ("v", Expected::Present, "a=v", false),
+            ("v", QueryMatch::Present, "a&v", true),
+            ("v", QueryMatch::Present, "a=v", false),
         ];
         for (name, expected, query, matches) in cases {
-            let parameter = QueryMatch::parse(name, &expected).unwrap();
-            assert_eq!(parameter.matches(Some(query)), matches, "{name} {expected:?} {query}");
-            assert!(!parameter.matches(None));
+            let found = super::matches(name, &expected, Some(query));
+            assert_eq!(found, matches, "{name} {expected:?} {query}");
+            assert!(!super::matches(name, &expected, None));
         }
     }
 }

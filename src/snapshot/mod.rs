@@ -8,13 +8,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use ipnet::IpNet;
 
-use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
+use crate::config::{EncodedSlash, HeaderCase, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol};
 use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::{Keeping, KeptBodies};
-use crate::http::path::EncodedSlash;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
@@ -109,7 +107,7 @@ pub(crate) enum Action {
 pub(crate) struct UpstreamRoute {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) rewrite: Option<Rewrite>,
-    pub(crate) host: HostSent,
+    pub(crate) host: HostHeader,
     /// True if a `Location` that names the upstream is rewritten for the client.
     pub(crate) rewrite_location: bool,
     /// True if domains and paths of cookies are rewritten for the client.
@@ -119,19 +117,12 @@ pub(crate) struct UpstreamRoute {
     /// The buffering of request bodies, if requests can be sent again on another connection.
     pub(crate) keeping: Option<Keeping>,
     /// Protocols that a client may upgrade to.
-    pub(crate) upgrade: Vec<String>,
+    pub(crate) upgrade: Vec<UpgradeProtocol>,
     pub(crate) keep_alive: bool,
     /// The letter case of field names in requests and their responses.
     pub(crate) header_case: HeaderCase,
     /// The deadline for this route's streams once a reload has removed the route, if removed routes have one.
     pub(crate) removal: Option<Removal>,
-}
-
-/// The `Host` that is sent to the upstream.
-pub(crate) enum HostSent {
-    Upstream,
-    Preserve,
-    Literal(HeaderValue),
 }
 
 impl UpstreamRoute {

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
+use crate::config::Match;
 use crate::http::fields::Fields;
 use crate::http::forward::{self, Forwarding};
-use crate::router::{PathPattern, RequestLine, RouteMatch, Router};
+use crate::router::{RequestLine, RouteMatch, Router};
 
 /// A number of routes that differ in their prefix, and a request for one of them.
 pub struct Routes {
@@ -20,11 +21,10 @@ impl Routes {
     /// Builds the routes, and a request for the one with the number `wanted`.
     pub fn new(routes: usize, wanted: usize) -> Option<Self> {
         let prefix = |number| format!("/api/v1/service-{number:05}");
-        let route = |number| {
-            let path = PathPattern::Prefix(prefix(number));
-            (RouteMatch { path, ..RouteMatch::default() }, number)
-        };
-        let router = Router::build((0..routes).map(route).collect()).ok()?;
+        let matches = |number| Some(Match { prefix: Some(prefix(number).parse().ok()?), ..Match::default() });
+        let matches: Vec<Match> = (0..routes).map(matches).collect::<Option<_>>()?;
+        let routes = matches.iter().map(|matches| RouteMatch { listeners: Vec::new(), matches });
+        let router = Router::build(routes.zip(0..).collect());
         Some(Self { router, path: prefix(wanted) + "/items/7", headers: Fields::new() })
     }
 

@@ -5,14 +5,15 @@ use std::str::FromStr;
 
 use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
+use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
 use crate::config::values::host::{HostHeader, HostPattern};
-use crate::config::values::http_text::{
-    HeaderName, HeaderValue, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
-};
+use crate::config::values::method::Method;
 use crate::config::values::network::{Address, EndpointUrl, Network, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::text::Malformed;
 use crate::config::values::units::{ByteSize, Duration};
+use crate::config::values::upgrade_protocol::UpgradeProtocol;
 
 /// A format of texts.
 #[derive(Clone, Copy)]
@@ -31,6 +32,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
+        "header-match" => of::<HeaderMatch>("text or `present`", "text"),
         "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
         "header-value" => of::<HeaderValue>("text", "text of printable ASCII"),
         "host-header" => {
@@ -47,7 +49,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
         "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
-        "value-match" => of::<ValueMatch>("text or `present`", "text"),
+        "value-match" => of::<QueryMatch>("text or `present`", "text"),
         _ => return None,
     })
 }

@@ -18,6 +18,8 @@ pub(crate) struct Kept {
     pub(crate) routes: Vec<usize>,
     /// True if some or all of `listeners` was left out.
     pub(crate) listeners_broken: bool,
+    /// True if `defaults` was left out.
+    pub(crate) defaults_broken: bool,
     /// True if `trusted_proxies` was left out.
     pub(crate) trusted_proxies_broken: bool,
 }
@@ -80,6 +82,7 @@ pub(crate) fn salvage<'n>(root: &'n Node, report: &'n Report) -> Salvaged<'n> {
         file.insert(key.into(), value);
     }
     kept.listeners_broken = broken.contains([Segment::from("listeners")].as_slice());
+    kept.defaults_broken = broken.contains([Segment::from("defaults")].as_slice());
     kept.trusted_proxies_broken = broken.contains([Segment::from("trusted_proxies")].as_slice());
     Salvaged { file: Yaml::Mapping(file), kept, routes, unknown }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +11,16 @@ use super::filter::FilterUse;
 use super::pool::Pool;
 use super::timeouts::{Retry, Timeouts};
 use super::upstream::Upstream;
+use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 use crate::config::values::host::{HostHeader, HostPattern};
-use crate::config::values::http_text::{
-    HeaderName, HeaderValues, Method, RedirectTarget, UpgradeProtocol, ValueMatch,
-};
+use crate::config::values::method::Method;
 use crate::config::values::network::{Scheme, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::segment::Segment;
+use crate::config::values::status;
 use crate::config::values::units::{ByteSize, Duration, OrOff};
+use crate::config::values::upgrade_protocol::UpgradeProtocol;
 use crate::path;
 
 /// A rule that matches requests, with their action: exactly one of `upstream`, `respond` and `redirect`.
@@ -226,10 +229,11 @@ pub(crate) struct Match {
     /// These headers: each name with its required value, or `present` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub(crate) headers: BTreeMap<HeaderName, ValueMatch>,
+    pub(crate) headers: BTreeMap<HeaderName, HeaderMatch>,
     /// These query parameters: each name with its required value, or `present` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) query: BTreeMap<String, ValueMatch>,
+    #[schemars(extend("propertyNames" = { "minLength": 1 }))]
+    pub(crate) query: BTreeMap<String, QueryMatch>,
 }
 
 /// The path of a match.
@@ -255,9 +259,7 @@ impl Match {
             (None, None, None) => PathMatch::Any,
         }
     }
-}
 
-impl Match {
     /// Returns methods, host and path, where a prefix ends in `/*`, and the names of query parameters and headers. It
     /// leaves out their values, which may be secret.
     fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
@@ -300,8 +302,9 @@ pub(crate) enum UpstreamChoice {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Respond {
     /// Status code, 200 to 599.
-    #[schemars(range(min = 200, max = 599))]
-    pub(crate) status: u16,
+    #[serde(with = "status")]
+    #[schemars(with = "u16", range(min = 200, max = 599))]
+    pub(crate) status: StatusCode,
     /// Header fields, each with a value or a list of values, which makes one line per value. The length is set from the
     /// body.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -323,7 +326,7 @@ impl Respond {
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 200, headers: BTreeMap::new(), body: String::new(), delay: None }
+        Self { status: StatusCode::OK, headers: BTreeMap::new(), body: String::new(), delay: None }
     }
 }
 
@@ -355,9 +358,9 @@ pub(crate) struct Redirect {
     pub(crate) port: Option<NonZeroU16>,
     /// Status code. 307 and 308 keep method and body, 303 turns every request into a GET, and 301 and 302 turn a POST
     /// into one. Clients remember 301 and 308.
-    #[serde(default = "Redirect::status_built_in")]
-    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
-    pub(crate) status: u16,
+    #[serde(default = "Redirect::status_built_in", with = "status")]
+    #[schemars(with = "u16", extend("enum" = [301, 302, 303, 307, 308]))]
+    pub(crate) status: StatusCode,
 }
 
 const INSTEAD_OF_TO: &str = "write it into the URL of `to`, or take `to` out: path and query stay then";
@@ -407,8 +410,8 @@ impl Redirect {
         }
     }
 
-    fn status_built_in() -> u16 {
-        308
+    fn status_built_in() -> StatusCode {
+        StatusCode::PERMANENT_REDIRECT
     }
 }
 

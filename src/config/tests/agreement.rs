@@ -18,7 +18,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 21] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 22] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -28,6 +28,7 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 21] = [
     "cannot be set",
     "does not fit in 64 bits",
     "forbids",
+    "has an encoded slash",
     "has no body",
     "has no effect",
     "has no meaning here",
@@ -252,6 +253,17 @@ const SCALARS: &[&str] = &[
     "/..",
     "/.",
     "/...",
+    "/..;a",
+    "/a%2F..",
+    "/a%2fb",
+    "/a%5C",
+    "/a%1f",
+    "/a%7F",
+    "'/\\\\a'",
+    "'//{a}'",
+    "'/{a-b}'",
+    "'https://a/{id}?x={id}'",
+    "'https://{a}/'",
     "/.a",
     "'/{id}'",
     "'/{id}/{no'",
@@ -286,6 +298,10 @@ const SCALARS: &[&str] = &[
     "H2C",
     "websocket",
     "HTTP/2",
+    "h3",
+    "tls",
+    "M-SEARCH",
+    "m-search",
     "tls/1",
     "a/b",
     "a/b/c",

@@ -19,6 +19,11 @@ fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
     parse_with(text, "gateway.yaml", "/etc/gateway".as_ref(), &environment)
 }
 
+/// Returns a section of a file by itself.
+pub(crate) fn section<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_yaml::from_str(text).unwrap()
+}
+
 /// The minimal content of a file, to which other top-level keys can be added.
 const MINIMAL: &str = "\
 listeners: [{ address: 127.0.0.1:8080 }]

@@ -1,6 +1,6 @@
 //! The base path of an endpoint's URL.
 
-use super::path::{RoutePath, normal};
+use super::path::RoutePath;
 use super::text::Malformed;
 
 /// The path that precedes the path of each request to an endpoint: `/v2` of `http://app:3000/v2/`. It has the form of
@@ -31,34 +31,19 @@ impl BasePath {
         if matches!(text, "" | "/") {
             return Ok(Self::default());
         }
-        let path = normal(text.parse::<RoutePath>()?.as_str());
+        let written = text.parse::<RoutePath>()?;
+        let path = written.normal();
         if path.contains("//") {
             let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
             return Err(Malformed::new("it has an empty segment")
                 .help(format!("write `/{}`, without two slashes together", segments.join("/"))));
         }
-        if path.split('%').skip(1).any(has_two_meanings) {
-            return Err(Malformed::new("servers do not agree on what one of its escapes means")
-                .help("write a path without `%2F`, `%5C` and control characters"));
+        if written.has_encoded_slash() {
+            return Err(Malformed::new("servers read its `%2F` in different ways")
+                .help("write the path without `%2F`"));
         }
-        if path.split('/').any(is_hidden_dot_segment) {
-            return Err(Malformed::new("it has a dot segment before a `;`, which some servers resolve")
-                .help("write the path without it"));
-        }
-        Ok(Self(path.strip_suffix('/').unwrap_or(&path).to_owned()))
+        Ok(Self(path.strip_suffix('/').unwrap_or(path).to_owned()))
     }
-}
-
-/// Returns true if a text begins with the digits of a slash, a backslash or a control character.
-fn has_two_meanings(after_percent: &str) -> bool {
-    ["2F", "5C", "7F", "0", "1"].iter().any(|digits| after_percent.starts_with(digits))
-}
-
-/// Returns true for `..;x` and the like. A plain dot segment is already invalid in a route's path.
-fn is_hidden_dot_segment(segment: &str) -> bool {
-    let name = segment.split(';').next().unwrap_or_default();
-    let name = name.split("%3B").next().unwrap_or_default();
-    matches!(name, "." | "..")
 }
 
 #[cfg(test)]

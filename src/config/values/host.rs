@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use http::HeaderValue;
+
 use super::text::{Malformed, text_type};
 use super::{pattern, punycode};
 
@@ -113,7 +115,7 @@ pub(crate) enum HostHeader {
     /// The one that the client sent.
     Preserve,
     /// This one, whatever the client sent; a host with or without a port.
-    Literal(String),
+    Literal(HeaderValue),
 }
 
 text_type!(HostHeader, format: "host-header", pattern: {
@@ -126,7 +128,7 @@ impl fmt::Display for HostHeader {
         match self {
             Self::Upstream => f.write_str("upstream"),
             Self::Preserve => f.write_str("preserve"),
-            Self::Literal(host) => f.write_str(host),
+            Self::Literal(host) => f.write_str(host.to_str().unwrap_or_default()),
         }
     }
 }
@@ -148,8 +150,8 @@ impl FromStr for HostHeader {
             port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
         };
         let is_port = port.is_none_or(is_port);
-        match host.parse() {
-            Ok(HostPattern::Exact(_)) if is_port => Ok(Self::Literal(text.to_ascii_lowercase())),
+        match (host.parse(), HeaderValue::from_str(&text.to_ascii_lowercase())) {
+            (Ok(HostPattern::Exact(_)), Ok(literal)) if is_port => Ok(Self::Literal(literal)),
             _ => {
                 let form = "write `upstream`, `preserve`, or a host with or without port: `api.example.com`";
                 let help =
@@ -223,7 +225,7 @@ mod tests {
         assert_eq!("upstream".parse(), Ok(HostHeader::Upstream));
         assert_eq!("preserve".parse(), Ok(HostHeader::Preserve));
         for text in ["a.example", "a.example:8080", "[::1]:80", "[::1]"] {
-            assert_eq!(text.parse(), Ok(HostHeader::Literal(text.to_owned())));
+            assert_eq!(text.parse(), Ok(HostHeader::Literal(text.parse().unwrap())));
         }
         for text in ["", "a:0", "a:x", "a:", "a:+80", "*.a", "http://a", "a b"] {
             assert!(text.parse::<HostHeader>().is_err(), "{text}");

@@ -1,39 +1,53 @@
 //! Paths and path templates, as the file writes them.
+//!
+//! Each keeps the form that requests' paths have after normalising (RFC 3986 §6.2.2), which routes and rewrites use.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::pattern;
+use super::template::{self, PARAMETER, Piece, with_parameters};
 use super::text::{Malformed, text_type};
 
-/// A path that requests are compared with or sent to: absolute, without query, in the form of requests' paths after
-/// normalising (RFC 3986 §6.2.2).
+/// A path that requests are compared with or sent to: absolute, without query, and one that all servers read in the same
+/// way. `%2F` is the exception: a route may keep encoded slashes in its paths.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RoutePath(String);
+pub(crate) struct RoutePath {
+    text: String,
+    normal: String,
+}
 
 text_type!(RoutePath, format: "path", pattern: pattern::whole(&format!("{NO_DOTS}(?:/{SEGMENT})+")));
 
 /// A pattern for the characters of a path segment.
-const SEGMENT: &str = "(?:[0-9A-Za-z._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*";
+const SEGMENT: &str = "(?:[0-9A-Za-z._~!$&'()*+,;=:@-]|%(?!5[Cc]|7[Ff]|[01])[0-9A-Fa-f]{2})*";
 
-/// A look-ahead that rejects a segment `.` or `..`, with or without escapes.
-const NO_DOTS: &str = "(?!(?:.*/)?(?:\\.|%2[Ee]){1,2}(?:/|$))";
+/// A look-ahead that rejects a segment that is a dot segment to some servers: `.` or `..`, with or without escapes, also
+/// before a `;` and beside an encoded slash.
+const NO_DOTS: &str = "(?!(?:.*(?:/|%2[Ff]))?(?:\\.|%2[Ee]){1,2}(?:/|;|%3[Bb]|%2[Ff]|$))";
 
 impl RoutePath {
-    /// Returns the path, beginning with `/`.
+    /// Returns the path as written.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Returns the path in the form that is compared with requests' paths.
-    pub(crate) fn normal(&self) -> String {
-        normal(&self.0)
+    pub(crate) fn normal(&self) -> &str {
+        &self.normal
+    }
+
+    /// Returns true if the path has a `%2F`.
+    pub(crate) fn has_encoded_slash(&self) -> bool {
+        self.normal.contains(ENCODED_SLASH)
     }
 }
 
+const ENCODED_SLASH: &str = "%2F";
+
 /// Decodes the escapes of unreserved characters in a well-formed path, and writes the digits of other escapes in upper
-/// case (RFC 3986 §6.2.2): `/%7euser/%c3` becomes `/~user/%C3`.
-pub(crate) fn normal(path: &str) -> String {
+/// case: `/%7euser/%c3` becomes `/~user/%C3`.
+fn normal(path: &str) -> String {
     let mut pieces = path.split('%');
     let mut normal = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -72,7 +86,7 @@ fn without_dot_segments(path: &str) -> Option<String> {
 
 impl fmt::Display for RoutePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -81,8 +95,7 @@ impl FromStr for RoutePath {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         check_form(text)?;
-        check_dots(text)?;
-        Ok(Self(text.to_owned()))
+        Ok(Self { normal: checked_normal(text)?, text: text.to_owned() })
     }
 }
 
@@ -90,40 +103,41 @@ impl FromStr for RoutePath {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PathTemplate {
     text: String,
+    /// One for each segment, in the form of requests' paths after normalising.
     pieces: Vec<Piece>,
 }
 
-/// A part of a path template.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Piece {
-    /// Literal text, which may span several segments.
-    Literal(String),
-    /// The name of a parameter, without its braces.
-    Parameter(String),
-}
-
 text_type!(PathTemplate, format: "path-template", pattern: {
-    let parameter = "\\{[A-Za-z_][0-9A-Za-z_]*\\}";
-    pattern::whole(&format!("{NO_DOTS}(?:/(?:{parameter}|{SEGMENT}))+"))
+    pattern::whole(&format!("{NO_DOTS}(?:/(?:{PARAMETER}|{SEGMENT})){{1,{}}}", PathTemplate::SEGMENTS_MAX))
 });
 
 impl PathTemplate {
+    /// More segments than any API has. A specificity has as many bits.
+    pub(crate) const SEGMENTS_MAX: usize = 64;
+
     /// Returns the template as written.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Returns its parts in order; together they are the whole template.
+    /// Returns its segments in order.
     pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
     /// Returns the names of its parameters in order.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Literal(_) => None,
-            Piece::Parameter(name) => Some(name.as_str()),
-        })
+        template::parameters(&self.pieces)
+    }
+
+    /// Returns the path with the `value` of each parameter's name.
+    pub(crate) fn expand<'v>(&'v self, value: impl Fn(&'v str) -> &'v str) -> String {
+        template::expand(&self.pieces, "/", value)
+    }
+
+    /// Returns true if one of its segments has a `%2F`.
+    pub(crate) fn has_encoded_slash(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Literal(text) if text.contains(ENCODED_SLASH)))
     }
 }
 
@@ -137,50 +151,26 @@ impl FromStr for PathTemplate {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some((literal, after)) = rest.split_once('{') {
-            let Some((name, after)) = after.split_once('}') else {
-                return Err(Malformed::new(format!("`{text}` has a `{{` without its `}}`")));
-            };
-            if !is_parameter_name(name) {
-                return Err(Malformed::new(format!("`{{{name}}}` is not a parameter"))
-                    .help("write a name of letters, digits and `_` in braces: `{id}`"));
+        for name in template::parameters(&template::pieces(text)?) {
+            let parameter = format!("{{{name}}}");
+            if text.split('/').any(|segment| segment.contains(&parameter) && segment != parameter) {
+                return Err(Malformed::new(format!("`{parameter}` is not a whole segment"))
+                    .help(format!("put it between slashes: `/{parameter}/`")));
             }
-            if !literal.ends_with('/') || !(after.is_empty() || after.starts_with('/')) {
-                return Err(Malformed::new(format!("`{{{name}}}` is not a whole segment"))
-                    .help(format!("put it between slashes: `/{{{name}}}/`")));
-            }
-            pieces.push(Piece::Literal(literal.to_owned()));
-            pieces.push(Piece::Parameter(name.to_owned()));
-            rest = after;
         }
-        if !rest.is_empty() {
-            pieces.push(Piece::Literal(rest.to_owned()));
-        }
-        let template = Self { text: text.to_owned(), pieces };
         // The checks of any path hold for the text around the parameters.
         check_form(&with_parameters(text, "p"))?;
-        check_dots(text)?;
-        Ok(template)
+        let normal = checked_normal(text)?;
+        let piece = |segment: &str| match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            Some(name) => Piece::Parameter(name.into()),
+            None => Piece::Literal(segment.into()),
+        };
+        let pieces: Vec<Piece> = normal.split('/').skip(1).map(piece).collect();
+        if pieces.len() > Self::SEGMENTS_MAX {
+            return Err(Malformed::new(format!("a template has at most {} segments", Self::SEGMENTS_MAX)));
+        }
+        Ok(Self { text: text.to_owned(), pieces })
     }
-}
-
-/// Returns a template, or a part of one, with `value` in place of each parameter.
-pub(crate) fn with_parameters(template: &str, value: &str) -> String {
-    let mut pieces = template.split('{');
-    let mut path = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let literal = piece.split_once('}').map_or(piece, |(_, literal)| literal);
-        path.extend([value, literal]);
-    }
-    path
-}
-
-fn is_parameter_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Checks that a path is absolute, has no query, and consists of characters that a path can have.
@@ -210,18 +200,44 @@ fn check_form(path: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Checks that a path has no dot segments, which are removed from requests' paths before they are compared.
-fn check_dots(path: &str) -> Result<(), Malformed> {
-    let compared = normal(path);
-    if compared.split('/').any(|segment| segment == "." || segment == "..") {
-        let help = without_dot_segments(&compared).map(|path| format!("write `{path}`"));
+/// Returns the form that is compared with requests' paths, of a path that all servers read in the same way. One with
+/// plain dot segments is none, since requests' paths lose them before they are compared.
+fn checked_normal(path: &str) -> Result<String, Malformed> {
+    let normal = normal(path);
+    if normal.split('/').any(is_dots) {
+        let help = without_dot_segments(&normal).map(|path| format!("write `{path}`"));
         let help = help.unwrap_or_else(|| "write the path without `.` and `..`".to_owned());
         return Err(Malformed::new(format!(
             "`{path}` has dot segments, which requests' paths lose before they are compared"
         ))
         .help(help));
     }
-    Ok(())
+    if normal.split('%').skip(1).any(has_two_meanings) {
+        return Err(Malformed::new(format!("`{path}` has an escape that servers read in different ways"))
+            .help("write the path without `%5C` and control characters"));
+    }
+    if normal.split('/').flat_map(|segment| segment.split(ENCODED_SLASH)).any(is_hidden_dots) {
+        return Err(Malformed::new(format!(
+            "`{path}` has a dot segment before a `;` or beside an encoded slash, which some servers resolve"
+        ))
+        .help("write the path without it"));
+    }
+    Ok(normal)
+}
+
+fn is_dots(segment: &str) -> bool {
+    matches!(segment, "." | "..")
+}
+
+/// Returns true for `..;x` and the like.
+fn is_hidden_dots(segment: &str) -> bool {
+    let name = segment.split(';').next().unwrap_or_default();
+    is_dots(name.split("%3B").next().unwrap_or_default())
+}
+
+/// Returns true if a text begins with the digits of a backslash or a control character.
+fn has_two_meanings(after_percent: &str) -> bool {
+    ["5C", "7F", "0", "1"].iter().any(|digits| after_percent.starts_with(digits))
 }
 
 /// Returns true if a character may stand in a path as it is (RFC 3986 §3.3), or is `%`.
@@ -235,7 +251,9 @@ mod tests {
 
     #[test]
     fn a_path_is_written_as_requests_paths_are_compared() {
-        for text in ["/", "/spike", "/a/b/", "/a%20b", "/a;b=c", "/a:b@c", "/~user"] {
+        for text in
+            ["/", "/spike", "/a/b/", "/a%20b", "/a;b=c", "/a:b@c", "/~user", "/a%2Fb", "/.a;", "/a..;"]
+        {
             assert_eq!(text.parse::<RoutePath>().unwrap().as_str(), text);
         }
         for text in [
@@ -256,6 +274,14 @@ mod tests {
             "/a%2",
             "/%zz",
             "/é",
+            "/%5c",
+            "/a%00",
+            "/a%1F",
+            "/%7f",
+            "/..;a",
+            "/.%3b/a",
+            "/a%2F..",
+            "/.%2fa",
         ] {
             assert!(text.parse::<RoutePath>().is_err(), "{text}");
         }
@@ -291,8 +317,11 @@ mod tests {
     fn a_template_is_literals_and_parameters() {
         let template: PathTemplate = "/users/{id}/orders/{order_2}".parse().unwrap();
         assert_eq!(template.parameters().collect::<Vec<_>>(), ["id", "order_2"]);
-        assert_eq!(template.pieces().first(), Some(&Piece::Literal("/users/".to_owned())));
+        assert_eq!(template.pieces().first(), Some(&Piece::Literal("users".into())));
         assert_eq!(template.pieces().len(), 4);
+        assert_eq!(template.expand(|name| name), "/users/id/orders/order_2");
+        let normal: PathTemplate = "/%7Ea/{id}//%c3/".parse().unwrap();
+        assert_eq!(normal.expand(|_| "7"), "/~a/7//%C3/");
         let plain: PathTemplate = "/users".parse().unwrap();
         assert_eq!(plain.parameters().count(), 0);
     }
@@ -305,6 +334,7 @@ mod tests {
             "/id}",
             "/{}",
             "/{1}",
+            "/{a-b}",
             "/{a b}",
             "/{*rest}",
             "/x{id}",
@@ -312,6 +342,9 @@ mod tests {
             "/{a}{b}",
             "{id}",
             "/{a}/../b",
+            "/{a}/..;b",
+            "/{a}/x{a}",
+            &"/{a}/b".repeat(33),
         ] {
             assert!(text.parse::<PathTemplate>().is_err(), "{text}");
         }

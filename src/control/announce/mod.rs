@@ -199,8 +199,8 @@ routes:
         let addresses: Vec<_> =
             numbered.map(|(number, listener)| (number, listener.socket_address())).collect();
         let number = |name: &str| config.listeners.iter().position(|listener| listener.name() == name);
-        let matches = config.routes.iter().map(|route| (route_match(config, route, number), route.name()));
-        let router = Router::build(matches.collect()).unwrap();
+        let matches = config.routes.iter().map(|route| (route_match(route, number), route.name()));
+        let router = Router::build(matches.collect());
         let is_routed = |request: &RequestLine<'_>, name: &str| {
             router.find(request).is_some_and(|found| found.value == name)
         };

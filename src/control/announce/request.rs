@@ -3,8 +3,9 @@
 use http::HeaderName;
 
 use super::word::Word;
-use crate::config::values::path::with_parameters;
-use crate::config::{HostPattern, Loaded, Method, PathMatch, Route, Segment, ValueMatch};
+use crate::config::values::header::ValueMatch;
+use crate::config::values::template::with_parameters;
+use crate::config::{HostPattern, Loaded, Method, PathMatch, Route, Segment};
 use crate::http::fields::Fields;
 use crate::http::path::{EncodedSlash, normalise};
 use crate::path;
@@ -76,7 +77,7 @@ impl Request {
         let of = |keys: &[Segment], real: &str| {
             Value::of(loaded, &[&path!["routes", index, "match"], keys].concat(), real)
         };
-        let wanted = |section: &str, name: &str, value: &ValueMatch| match value {
+        let wanted = |section: &str, name: &str, value: &ValueMatch<String>| match value {
             ValueMatch::Present => of(&[], sample.value),
             ValueMatch::Exact(value) => of(&path![section, name], value),
         };
@@ -95,7 +96,7 @@ impl Request {
         };
         let headers = matches.headers.iter().map(|(name, value)| {
             let name = name.to_string();
-            let value = wanted("headers", &name, value);
+            let value = wanted("headers", &name, &value.as_text());
             (name, value)
         });
         let mut target = target(&of, matches.path_match(), sample)?.encoded(b"/%:@!$&'()*+,;=")?;

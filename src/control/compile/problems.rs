@@ -6,19 +6,9 @@ use crate::filter::proxy_wasm::PluginError;
 use crate::net::tls::TlsError;
 
 impl Builder<'_> {
-    /// Adds the problems at `path` to the errors, with variables as written. Returns `None` if there are any.
-    pub(crate) fn check<T, E: std::fmt::Display>(
-        &mut self,
-        path: &[Segment],
-        result: Result<T, Vec<E>>,
-    ) -> Option<T> {
-        let source = &self.loaded.source;
-        let error = |problem: &E| source.error_as_written(path, &problem.to_string());
-        result.map_err(|problems| self.errors.extend(problems.iter().map(error))).ok()
-    }
-
-    /// Like [`Builder::check`], for the endpoints of an upstream. The name of a file that was tried is shown in full
-    /// even if it comes from a variable, because an operator has to find the file.
+    /// Adds the problems of an upstream's endpoints, at `path`, to the errors, with variables as written. The name of a
+    /// file that was tried is shown in full even if it comes from a variable, because an operator has to find the file.
+    /// Returns `None` if there are any.
     pub(crate) fn check_targets<T>(
         &mut self,
         path: &[Segment],

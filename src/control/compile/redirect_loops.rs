@@ -6,13 +6,11 @@
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
-use crate::config::values::path::with_parameters;
-use crate::config::{HostPattern, Loaded, Route, Scheme, ValueMatch};
-use crate::control::compile::snapshot::path_pattern;
+use crate::config::{HostPattern, Loaded, PathMatch, QueryMatch, Route, Scheme};
 use crate::http::fields::Fields;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::http::path::{EncodedSlash, normalise};
-use crate::router::{Parameters, PathPattern, RequestLine};
+use crate::router::{Parameters, RequestLine};
 use crate::snapshot::{Action, Snapshot};
 
 /// The number of loops that are listed; the rest is a number.
@@ -87,13 +85,12 @@ impl Redirecting<'_> {
         if !self.route.matches.headers.is_empty() {
             return None;
         }
-        let status = StatusCode::from_u16(redirect.status).ok()?;
         let listeners = 0..self.snapshot.listeners.len();
         let samples = listeners.flat_map(|listener| BELOW.iter().map(move |below| (listener, below)));
         samples.into_iter().find_map(|(listener, below)| {
             let request = self.sample(listener, below)?;
             let location = self.location(&request)?;
-            let next = self.followed(&request, &location, status)?;
+            let next = self.followed(&request, &location, redirect.status)?;
             let leads_back = |next: &Request| self.location(next).as_ref() == Some(&location);
             next.first().filter(|_| next.iter().all(leads_back)).map(|next| next.listener)
         })
@@ -106,16 +103,17 @@ impl Redirecting<'_> {
             Some(HostPattern::Exact(host)) => host.clone(),
             Some(HostPattern::Below(domain)) => format!("gateway.{domain}"),
         };
-        let path = match path_pattern(matches) {
-            PathPattern::Any => format!("/{below}"),
-            PathPattern::Exact(path) => path,
-            PathPattern::Prefix(path) if below.is_empty() => path,
-            PathPattern::Prefix(path) => format!("{}/{below}", path.trim_end_matches('/')),
-            PathPattern::Template(template) => with_parameters(&template, "x"),
+        let path = match matches.path_match() {
+            PathMatch::Any => format!("/{below}"),
+            PathMatch::Prefix(path) if !below.is_empty() => {
+                format!("{}/{below}", path.normal().trim_end_matches('/'))
+            }
+            PathMatch::Exact(path) | PathMatch::Prefix(path) => path.normal().to_owned(),
+            PathMatch::Template(template) => template.expand(|_| "x"),
         };
         let query = matches.query.iter().map(|(name, value)| match value {
-            ValueMatch::Present => format!("{name}=1"),
-            ValueMatch::Exact(value) => format!("{name}={value}"),
+            QueryMatch::Present => format!("{name}=1"),
+            QueryMatch::Exact(value) => format!("{name}={value}"),
         });
         let query: Vec<String> = query.collect();
         let method = matches.methods.iter().flatten().next().map(|method| method.as_http().clone());

@@ -1,34 +1,27 @@
 //! The compilation of a configuration to a [`Snapshot`], or to all of its errors.
 
 use std::collections::HashMap;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
-
-use http::HeaderValue;
 
 use super::previous::{Previous, owner_of};
 use crate::config::load::files::Files;
 use crate::config::{
-    self, Config, ConfigError, ConfigErrors, HostHeader, Loaded, PathMatch, PoolSettings, RedirectForm,
-    RetrySettings, RewriteForm, RoutePath, Segment, UpstreamChoice, ValueMatch,
+    self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, RetrySettings, Segment, UpstreamChoice,
 };
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
 use crate::filter::{Chain, Filter};
 use crate::http::body::{Keeping, KeptBodies};
-use crate::http::path::EncodedSlash;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
-use crate::policy::{HeaderEdits, Headers, Redirect, Respond, Rewrite};
-use crate::router::{Expected, PathPattern, RouteMatch, Router};
+use crate::policy::{Headers, Redirect, Respond, Rewrite};
+use crate::router::{RouteMatch, Router};
 use crate::snapshot::listener::ListenerSettings;
 use crate::snapshot::route_deadline::Removals;
 use crate::snapshot::stage::{Stage, Stages};
-use crate::snapshot::{
-    Action, HostSent, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute,
-};
+use crate::snapshot::{Action, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
 use crate::upstream::{Targets, WorkerChannels};
 
 /// The minimum interval between two warnings that a route refuses requests.
@@ -88,27 +81,17 @@ impl Snapshot {
                     let listener = environment.listeners.iter().find(|listener| *listener.name == *name);
                     listener.map(|listener| listener.id.number())
                 };
-                Some((route_match(config, route, number), Arc::new(built)))
+                Some((route_match(route, number), Arc::new(built)))
             })
             .collect();
         let callable_upstreams = builder.callable_upstreams();
         builder.check_unused();
-        let complete = routes.len() == config.routes.len();
-        let router = Router::build(routes);
-        if let (Err(errors), true) = (&router, complete) {
-            for error in errors {
-                let place = path!["routes", error.route, "match", error.key];
-                let problem = error.problem.to_string();
-                builder.errors.push(loaded.source.error_as_written(&place, &problem));
-            }
-        }
         let unrouted = builder.previous.unrouted();
         let (unrouted, warned) = unrouted.unwrap_or_else(|| builder.new_stats("-"));
         ConfigErrors::check(builder.errors)?;
-        let router = router.map_err(|_| ConfigError::new("the routes cannot be built"))?;
         let snapshot = Snapshot {
             listeners: environment.listeners.clone(),
-            router,
+            router: Router::build(routes),
             trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
             telemetry: Telemetry { access_log: None, unrouted, warned },
             upstreams: builder.upstreams,
@@ -148,33 +131,17 @@ impl<'a> Builder<'a> {
         let settings = self.config().settings_of(route);
         let name: Arc<str> = route.name().into();
         let action = if let Some(respond) = &route.respond {
-            let delay = respond.delay.map(Duration::from);
-            let respond = Respond::new(respond.status, &pairs(&respond.headers), respond.body.clone());
-            let respond = self.check(&[&base[..], &path!["respond"]].concat(), respond);
-            respond.map(|respond| Action::Respond(respond.delayed(delay)))
+            Some(Action::Respond(Respond::new(respond)))
         } else if let Some(redirect) = &route.redirect {
-            let known = path_pattern(&route.matches).parameter_names();
-            let redirect = match redirect.form() {
-                RedirectForm::To(to) => Redirect::new(to.as_str(), redirect.status, &known),
-                RedirectForm::Elsewhere { scheme, host, port } => {
-                    let host = host.map(config::ServerName::as_str);
-                    Redirect::elsewhere(scheme, host, port.map(NonZeroU16::get), redirect.status)
-                }
-            };
-            let redirect = redirect.map_err(|error| vec![error]);
-            self.check(&[&base[..], &path!["redirect"]].concat(), redirect).map(Action::Redirect)
+            Some(Action::Redirect(Redirect::new(redirect)))
         } else {
             self.upstream_route(&base, &name, route, &settings)
                 .map(|action| Action::Upstream(Box::new(action)))
         };
-        let request = edits(&settings.headers.request);
-        let request_headers = self.check(&[&base[..], &path!["headers", "request"]].concat(), request);
-        let response = edits(&settings.headers.response);
-        let response_headers = self.check(&[&base[..], &path!["headers", "response"]].concat(), response);
         let filters = self.filters(index, route);
-        let headers = Headers { request: request_headers?, response: response_headers? };
         // In any order: the stages know theirs.
-        let stages = [Chain::new(filters?).map(Stage::Filters), Some(Stage::Headers(headers))];
+        let stages =
+            [Chain::new(filters?).map(Stage::Filters), Some(Stage::Headers(Headers::new(&settings.headers)))];
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         Some(Route {
             name,
@@ -183,7 +150,7 @@ impl<'a> Builder<'a> {
             action: action?,
             stages: Stages::new(stages.into_iter().flatten()),
             body_bytes_max: settings.body_bytes_max,
-            encoded_slash: encoded_slash(settings.encoded_slash),
+            encoded_slash: settings.encoded_slash,
         })
     }
 
@@ -260,41 +227,17 @@ impl<'a> Builder<'a> {
         route: &'a config::Route,
         settings: &config::RouteSettings,
     ) -> Option<UpstreamRoute> {
-        let rewrite = match route.rewrite.as_ref().and_then(config::Rewrite::form) {
-            None => None,
-            Some(form) => {
-                let known = path_pattern(&route.matches).parameter_names();
-                let slashes = encoded_slash(settings.encoded_slash);
-                let rewrite = match form {
-                    RewriteForm::Path(path) => Rewrite::path(path.as_str(), slashes),
-                    RewriteForm::Prefix { strip, add } => {
-                        let [strip, add] = [strip, add].map(|prefix| prefix.map_or("/", RoutePath::as_str));
-                        Rewrite::prefix(strip, add, slashes)
-                    }
-                    RewriteForm::Template(template) => Rewrite::template(template.as_str(), &known, slashes),
-                };
-                Some(self.check(&[base, &path!["rewrite"]].concat(), rewrite.map_err(|error| vec![error]))?)
-            }
-        };
-        let host = match &settings.host {
-            HostHeader::Upstream => HostSent::Upstream,
-            HostHeader::Preserve => HostSent::Preserve,
-            HostHeader::Literal(host) => {
-                let value = HeaderValue::from_str(host).map_err(|error| vec![error]);
-                HostSent::Literal(self.check(&[base, &path!["host"]].concat(), value)?)
-            }
-        };
         let targets = self.targets(base, name, route, settings)?;
         Some(UpstreamRoute {
             upstream: targets.upstream().clone(),
-            rewrite,
-            host,
+            rewrite: route.rewrite.as_ref().and_then(config::Rewrite::form).map(Rewrite::new),
+            host: settings.host.clone(),
             rewrite_location: settings.rewrite_location,
             rewrite_cookies: settings.rewrite_cookies,
             timeouts: settings.timeouts.clone(),
             retry: settings.retry.clone(),
             keeping: self.keeping(&settings.retry),
-            upgrade: settings.upgrade.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
+            upgrade: settings.upgrade.clone(),
             keep_alive: settings.pool.keep_alive,
             header_case: self.config().upstream_of(route)?.header_case,
             removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
@@ -379,53 +322,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Returns the match of a route. `number` maps a listener's name to its number in the router.
-pub(crate) fn route_match(
-    config: &Config,
-    route: &config::Route,
-    number: impl Fn(&str) -> Option<usize>,
-) -> RouteMatch {
-    let text = |value: &ValueMatch| match value {
-        ValueMatch::Present => Expected::Present,
-        ValueMatch::Exact(value) => Expected::Value(value.clone()),
-    };
-    let matches = &route.matches;
-    RouteMatch {
-        listeners: route.listeners.iter().flatten().filter_map(|name| number(name)).collect(),
-        host: matches.host.clone(),
-        path: path_pattern(matches),
-        encoded_slash: encoded_slash(config.encoded_slash_of(route)),
-        methods: matches.methods.iter().flatten().map(|method| method.as_http().to_string()).collect(),
-        headers: matches.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-        query: matches.query.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
-    }
-}
-
-fn encoded_slash(written: config::EncodedSlash) -> EncodedSlash {
-    match written {
-        config::EncodedSlash::Reject => EncodedSlash::Reject,
-        config::EncodedSlash::Keep => EncodedSlash::Keep,
-    }
-}
-
-/// Returns the path of a route's match as a pattern for the router.
-pub(crate) fn path_pattern(matches: &config::Match) -> PathPattern {
-    match matches.path_match() {
-        PathMatch::Any => PathPattern::Any,
-        PathMatch::Exact(path) => PathPattern::Exact(path.as_str().to_owned()),
-        PathMatch::Prefix(path) => PathPattern::Prefix(path.as_str().to_owned()),
-        PathMatch::Template(template) => PathPattern::Template(template.as_str().to_owned()),
-    }
-}
-
-fn pairs(
-    fields: &std::collections::BTreeMap<config::HeaderName, config::HeaderValues>,
-) -> Vec<(String, String)> {
-    let pairs = fields.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
-    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
-}
-
-fn edits(edits: &config::HeaderEdits) -> Result<HeaderEdits, Vec<crate::policy::HeaderEditError>> {
-    let remove: Vec<String> = edits.remove.iter().map(ToString::to_string).collect();
-    HeaderEdits::new(&pairs(&edits.set), &pairs(&edits.add), &remove)
+/// Returns the conditions of a route. `number` maps a listener's name to its number in the router.
+pub(crate) fn route_match(route: &config::Route, number: impl Fn(&str) -> Option<usize>) -> RouteMatch<'_> {
+    let listeners = route.listeners.iter().flatten().filter_map(|name| number(name)).collect();
+    RouteMatch { listeners, matches: &route.matches }
 }

@@ -4,11 +4,8 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Version};
 
 use super::list_members;
+use crate::config::UpgradeProtocol;
 use crate::http::fields::Fields;
-
-/// Protocols that are never switched to, even if a route allows them. In a tunnel of HTTP or TLS, requests would pass
-/// that no route has seen.
-const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 
 /// Returns the protocol that a request asks to switch to: the first one listed that is also in `allowed`, compared
 /// without case and with or without a version. `None` means that the response uses the request's own protocol, which a
@@ -18,7 +15,7 @@ const NEVER: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 pub(crate) fn upgrade_requested(
     headers: &Fields,
     version: Version,
-    allowed: &[String],
+    allowed: &[UpgradeProtocol],
 ) -> Option<HeaderValue> {
     if version != Version::HTTP_11 || !headers.contains_key(UPGRADE) || !names_upgrade(headers) {
         return None;
@@ -27,11 +24,10 @@ pub(crate) fn upgrade_requested(
     HeaderValue::from_str(protocol).ok()
 }
 
-fn is_allowed(protocol: &str, allowed: &[String]) -> bool {
+fn is_allowed(protocol: &str, allowed: &[UpgradeProtocol]) -> bool {
     let name = protocol.split_once('/').map_or(protocol, |(name, _version)| name);
-    let is_never = NEVER.iter().any(|never| never.eq_ignore_ascii_case(name));
-    let is = |allowed: &String| allowed.eq_ignore_ascii_case(protocol) || allowed.eq_ignore_ascii_case(name);
-    !is_never && allowed.iter().any(is)
+    let is = |text: &str| text.eq_ignore_ascii_case(protocol) || text.eq_ignore_ascii_case(name);
+    allowed.iter().any(|allowed| is(allowed.as_str()))
 }
 
 fn names_upgrade(headers: &Fields) -> bool {
@@ -61,7 +57,7 @@ mod tests {
 
     #[test]
     fn only_an_allowed_protocol_that_connection_names_is_switched_to() {
-        let allowed = ["websocket", "h2c", "TLS", "custom/2"].map(str::to_owned);
+        let allowed = ["websocket", "custom/2"].map(|name| name.parse().unwrap());
         let cases: [(&[&str], Option<&str>); 12] = [
             (&["connection: Upgrade", "upgrade: WebSocket"], Some("WebSocket")),
             (&["connection: keep-alive, UPGRADE", "upgrade: websocket"], Some("websocket")),

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+pub(crate) use crate::config::EncodedSlash;
+
 /// The reason for which a path is rejected. The response to each is 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PathError {
@@ -53,16 +55,6 @@ impl PathError {
     }
 }
 
-/// The treatment of an encoded slash, `%2F`, in a path.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum EncodedSlash {
-    /// The path is rejected, because the upstream may take the slash for a segment separator.
-    #[default]
-    Reject,
-    /// The slash stays as it is: a part of its segment, to the routes and to the upstream alike.
-    Keep,
-}
-
 /// Normalises the path of a request target, without its query, exactly once (RFC 3986 §6.2.2):
 ///
 /// - Escapes of unreserved characters are decoded (`%7Euser` → `~user`, `%2e` → `.`). All others stay escapes, with
@@ -84,7 +76,7 @@ pub(crate) fn normalise(path: &str, slashes: EncodedSlash) -> Result<Cow<'_, str
     if is_normal(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
-    normalise_slowly(path, slashes, Braces::Escape).map(Cow::Owned)
+    normalise_slowly(path, slashes).map(Cow::Owned)
 }
 
 /// Returns true if a normalised path has an encoded slash. A borrowed one has no escape at all.
@@ -95,16 +87,8 @@ pub(crate) fn has_encoded_slash(path: &Cow<'_, str>) -> bool {
 
 const ENCODED_SLASH: &str = "%2F";
 
-/// The treatment of braces.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Braces {
-    Escape,
-    /// Braces stay, because they belong to a template.
-    Leave,
-}
-
-fn normalise_slowly(path: &str, slashes: EncodedSlash, braces: Braces) -> Result<String, PathError> {
-    let decoded = decode_unreserved(path, slashes, braces)?;
+fn normalise_slowly(path: &str, slashes: EncodedSlash) -> Result<String, PathError> {
+    let decoded = decode_unreserved(path, slashes)?;
     if !decoded.contains("/.") && !decoded.contains("%2F.") {
         return Ok(decoded);
     }
@@ -137,7 +121,7 @@ static PLAIN: [bool; 256] = {
     plain
 };
 
-fn decode_unreserved(path: &str, slashes: EncodedSlash, braces: Braces) -> Result<String, PathError> {
+fn decode_unreserved(path: &str, slashes: EncodedSlash) -> Result<String, PathError> {
     let mut decoded = String::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -150,7 +134,6 @@ fn decode_unreserved(path: &str, slashes: EncodedSlash, braces: Braces) -> Resul
             }
             b'\\' => return Err(PathError::Backslash),
             b'#' | b'?' => return Err(PathError::RawCharacter),
-            b'{' | b'}' if braces == Braces::Leave => decoded.push(char::from(byte)),
             _ if is_foreign_to_paths(byte) => push_escape(&mut decoded, byte),
             _ if byte.is_ascii_graphic() => decoded.push(char::from(byte)),
             _ => return Err(PathError::RawCharacter),
@@ -256,26 +239,6 @@ fn piece_kind(segment: &str) -> Result<SegmentKind, PathError> {
         ".." => Ok(SegmentKind::Parent),
         _ => Ok(SegmentKind::Name),
     }
-}
-
-/// Normalises a path of the configuration into the form that requests have. It may be written as it is read: spaces and
-/// characters other than ASCII are escaped first, so that `/café` matches `/caf%C3%A9`. Braces stay, for templates.
-///
-/// # Errors
-/// [`PathError`], as for a request.
-pub(crate) fn normalise_written(path: &str, slashes: EncodedSlash) -> Result<String, PathError> {
-    let mut escaped = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte == b' ' || !byte.is_ascii() {
-            push_escape(&mut escaped, byte);
-        } else {
-            escaped.push(char::from(byte));
-        }
-    }
-    if !escaped.starts_with('/') {
-        return Err(PathError::NotAbsolute);
-    }
-    normalise_slowly(&escaped, slashes, Braces::Leave)
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Findings, first_with, validate_pool};
 use crate::config::load::salvage::Kept;
-use crate::config::values::path::normal;
 use crate::config::values::segment::Segment;
 use crate::config::{
-    Config, HeaderName, Headers, Match, PathMatch, Piece, Respond, Retry, RewriteForm, Route, RoutePath,
-    Timeouts, UpstreamChoice,
+    Config, EncodedSlash, Headers, Match, PathMatch, PathTemplate, Piece, Respond, Retry, RewriteForm, Route,
+    RoutePath, Timeouts, UpstreamChoice,
 };
 use crate::path;
 
@@ -46,6 +45,12 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         validate_upstream(route, &upstreams, &base, findings);
         validate_match(&route.matches, &base, findings);
         validate_rewrite(route, &base, findings);
+        if let Some(to) = route.redirect.as_ref().and_then(|redirect| redirect.to.as_ref()) {
+            validate_parameters(route, to.parameters(), &base, &path!["redirect", "to"], findings);
+        }
+        if !kept.defaults_broken && config.encoded_slash_of(route) == EncodedSlash::Reject {
+            validate_encoded_slashes(route, &base, findings);
+        }
         validate_respond(route, &base, findings);
         validate_effect(route, &base, findings);
         validate_headers(&route.headers, &[&base[..], &path!["headers"]].concat(), findings);
@@ -104,11 +109,20 @@ fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>
             "write `host` beside `headers`",
         );
     }
+    if matches.query.contains_key("") {
+        let message = "a query parameter needs a name";
+        findings.add(base, &path!["match", "query", ""], message, "take it out");
+    }
     if let Some(template) = &matches.template {
+        let place = path!["match", "template"];
         let mut seen = HashSet::new();
         if let Some(twice) = template.parameters().find(|name| !seen.insert(*name)) {
             let message = format!("the parameter `{{{twice}}}` appears twice");
-            findings.add(base, &path!["match", "template"], message, "give each its own name");
+            findings.add(base, &place, message, "give each its own name");
+        }
+        if seen.is_empty() {
+            let message = format!("`{template}` has no parameter such as {{id}}");
+            findings.add(base, &place, message, "write `path:` for a path that is matched whole");
         }
     }
 }
@@ -116,20 +130,7 @@ fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>
 fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
     match route.rewrite.as_ref().and_then(|rewrite| rewrite.form()) {
         Some(RewriteForm::Template(template)) => {
-            let known: HashSet<&str> =
-                route.matches.template.iter().flat_map(|template| template.parameters()).collect();
-            for name in template.parameters().filter(|name| !known.contains(name)) {
-                let message = format!("the match has no parameter `{{{name}}}`");
-                let help = match findings.similar.find(name, known.iter().copied()) {
-                    Some(similar) => {
-                        let help = format!("did you mean `{{{similar}}}`?");
-                        let place = [base, &path!["match", "template"]].concat();
-                        findings.source.as_written(&[&place], &help)
-                    }
-                    None => "it takes parameters of `match.template`".to_owned(),
-                };
-                findings.add(base, &path!["rewrite", "template"], message, help);
-            }
+            validate_parameters(route, template.parameters(), base, &path!["rewrite", "template"], findings);
         }
         Some(RewriteForm::Prefix { strip: Some(prefix), .. }) => {
             if !may_begin_with(&route.matches, prefix) {
@@ -146,6 +147,64 @@ fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>
     }
 }
 
+/// Reports the parameters of a text at `keys` that the template of the match does not have.
+fn validate_parameters<'t>(
+    route: &Route,
+    parameters: impl Iterator<Item = &'t str>,
+    base: &[Segment],
+    keys: &[Segment],
+    findings: &mut Findings<'_>,
+) {
+    let known: HashSet<&str> =
+        route.matches.template.iter().flat_map(|template| template.parameters()).collect();
+    for name in parameters.filter(|name| !known.contains(name)) {
+        let message = format!("the match has no parameter `{{{name}}}`");
+        let help = match findings.similar.find(name, known.iter().copied()) {
+            Some(similar) => {
+                let help = format!("did you mean `{{{similar}}}`?");
+                let place = [base, &path!["match", "template"]].concat();
+                findings.source.as_written(&[&place], &help)
+            }
+            None => "it takes parameters of `match.template`".to_owned(),
+        };
+        findings.add(base, keys, message, help);
+    }
+}
+
+/// Reports the paths with `%2F` of a route that rejects requests with one.
+fn validate_encoded_slashes(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
+    let path = |path: &Option<RoutePath>| {
+        path.as_ref().filter(|path| path.has_encoded_slash()).map(ToString::to_string)
+    };
+    let template = |path: &Option<PathTemplate>| {
+        path.as_ref().filter(|path| path.has_encoded_slash()).map(ToString::to_string)
+    };
+    let matches = &route.matches;
+    let matched = [
+        ("path", path(&matches.path)),
+        ("prefix", path(&matches.prefix)),
+        ("template", template(&matches.template)),
+    ];
+    let rewritten = route.rewrite.as_ref().map(|rewrite| {
+        [
+            ("path", path(&rewrite.path)),
+            ("strip_prefix", path(&rewrite.strip_prefix)),
+            ("add_prefix", path(&rewrite.add_prefix)),
+            ("template", template(&rewrite.template)),
+        ]
+    });
+    let matched = matched.map(|(key, path)| ("match", key, path)).into_iter();
+    let rewritten = rewritten.into_iter().flatten().map(|(key, path)| ("rewrite", key, path));
+    for (section, key, path) in matched.chain(rewritten) {
+        let Some(path) = path else { continue };
+        let message = format!(
+            "no request can have the path `{path}`: the path has an encoded slash, which a route accepts only with \
+             `paths: {{ encoded_slash: keep }}`"
+        );
+        findings.add(base, &path![section, key], message, "take it out, or add that key");
+    }
+}
+
 /// Returns true if a matching path can begin with a prefix, at a segment border. Both are compared in the form of
 /// requests' paths: `/%7Euser` is `/~user`.
 fn may_begin_with(matches: &Match, prefix: &RoutePath) -> bool {
@@ -156,23 +215,25 @@ fn may_begin_with(matches: &Match, prefix: &RoutePath) -> bool {
     let prefix = prefix.normal();
     match matches.path_match() {
         PathMatch::Any => true,
-        PathMatch::Exact(path) => is_below(&path.normal(), &prefix),
-        PathMatch::Prefix(path) => is_below(&path.normal(), &prefix) || is_below(&prefix, &path.normal()),
-        PathMatch::Template(template) => match template.pieces() {
+        PathMatch::Exact(path) => is_below(path.normal(), prefix),
+        PathMatch::Prefix(path) => is_below(path.normal(), prefix) || is_below(prefix, path.normal()),
+        PathMatch::Template(template) => {
             // The first parameter may be anything that the client sends, so the comparison ends there.
-            [Piece::Literal(literal), Piece::Parameter(_), ..] => {
-                let literal = normal(literal);
-                is_below(&literal, &prefix) || prefix.starts_with(&literal)
-            }
-            _ => is_below(&normal(template.as_str()), &prefix),
-        },
+            let literals = template.pieces().iter().map_while(|piece| match piece {
+                Piece::Literal(text) => Some(format!("/{text}")),
+                Piece::Parameter(_) => None,
+            });
+            let literal = literals.chain(["/".to_owned()]).collect::<String>();
+            is_below(&literal, prefix) || prefix.starts_with(&literal)
+        }
     }
 }
 
 fn validate_respond(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
     let Some(respond) = &route.respond else { return };
-    if matches!(respond.status, 204 | 205 | 304) && !respond.body.is_empty() {
-        let status = findings.shown(base, &path!["respond", "status"], &respond.status);
+    let status = respond.status.as_u16();
+    if matches!(status, 204 | 205 | 304) && !respond.body.is_empty() {
+        let status = findings.shown(base, &path!["respond", "status"], &status);
         let message = format!("a response with status {status} has no body");
         findings.add(base, &path!["respond", "body"], message, "take the body out");
     }
@@ -182,7 +243,7 @@ fn validate_respond(route: &Route, base: &[Segment], findings: &mut Findings<'_>
         findings.add(base, &path!["respond", "delay"], message, help);
     }
     for name in respond.headers.keys() {
-        if let Some(help) = advise_fixed(name) {
+        if let Some(help) = name.advise_reserved() {
             let message = format!("the header `{name}` cannot be set");
             findings.add(base, &path!["respond", "headers", name.to_string().as_str()], message, help);
         }
@@ -221,26 +282,9 @@ pub(super) fn validate_headers(headers: &Headers, base: &[Segment], findings: &m
             .enumerate()
             .map(|(index, name)| (path![side, "remove", index].to_vec(), name));
         for (path, name) in set.chain(add).chain(remove) {
-            let help = match advise_fixed(name) {
-                None if side == "request" && name.as_http() == http::header::HOST => {
-                    "write `host` beside `headers`"
-                }
-                None => continue,
-                Some(help) => help,
-            };
-            findings.add(base, &path, format!("the header `{name}` cannot be changed"), help);
+            if let Some(help) = name.advise_reserved() {
+                findings.add(base, &path, format!("the header `{name}` cannot be changed"), help);
+            }
         }
     }
-}
-
-/// Returns the advice for a header that cannot be changed: one that belongs to a single connection (RFC 9110 §7.6.1),
-/// or one that frames the message (RFC 9112 §6). Returns `None` for all others.
-fn advise_fixed(name: &HeaderName) -> Option<&'static str> {
-    Some(match name.as_http().as_str() {
-        "content-length" | "transfer-encoding" => "it follows from the body",
-        "connection" | "keep-alive" | "proxy-connection" => "each side's connection has its own",
-        "te" | "trailer" => "trailers are forwarded as they come",
-        "upgrade" => "list the protocols under `upgrade`",
-        _ => return None,
-    })
 }

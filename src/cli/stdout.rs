@@ -11,9 +11,6 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 }
 
 /// Does the same as [`print()`], for bytes in several parts.
-///
-/// # Errors
-/// Fails as [`print()`] does.
 pub(crate) fn print_parts(parts: &[&[u8]]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush())

@@ -44,9 +44,6 @@ pub(crate) enum OperatorSignal {
 
 impl Signals {
     /// Installs the handlers.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system cannot provide a pipe.
     pub(crate) fn install() -> io::Result<Self> {
         // A log file that has reached its size limit (RLIMIT_FSIZE) fails to be written, but does not end the process.
         // A handler stays installed even without a listener.

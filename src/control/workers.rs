@@ -62,9 +62,6 @@ impl Pulse {
 
 impl Workers {
     /// Starts a worker for each element of `pool_commands`. The workers serve the current content of `snapshot`, and do not listen yet.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system cannot provide threads or event queues.
     pub(crate) fn start(
         snapshot: &Arc<ArcSwap<Snapshot>>,
         pool_commands: Vec<PoolCommands>,
@@ -145,9 +142,6 @@ impl Workers {
     }
 
     /// Waits until every worker has executed all its commands and has released the previous snapshot.
-    ///
-    /// # Errors
-    /// Returns the same errors as [`Workers::obey`].
     async fn refresh(&self, until: Instant) -> io::Result<()> {
         let mut answers = Vec::new();
         for worker in &self.workers {

@@ -107,7 +107,6 @@ pub(crate) struct End {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) duration: Duration,
-    /// The reason of a failure.
     pub(crate) error: Option<&'static str>,
 }
 

@@ -139,7 +139,6 @@ impl DrainGuard {
         self.drain.is_started()
     }
 
-    /// Resolves when draining has begun.
     pub(crate) fn poll_draining(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_draining() {
             return Poll::Ready(());

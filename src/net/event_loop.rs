@@ -7,9 +7,6 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use crate::net::{clock, end_of_turn};
 
 /// Returns the runtime of a worker, whose tasks stay on the thread that runs it.
-///
-/// # Errors
-/// Returns an error if the operating system cannot provide an event queue.
 pub(crate) fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread()
         .enable_all()

@@ -154,7 +154,6 @@ impl Socket {
 /// A plain or TLS stream, of the server or the client side.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// A socket without TLS.
     Plain(Socket),
     /// rustls on top of a socket. It is boxed because its state is some 1.5 KiB.
     Tls(Box<TlsStream<Socket>>),

@@ -118,9 +118,6 @@ impl PartialEq for OriginTls {
 impl SharedTls {
     /// Builds the TLS configuration of an upstream. It reuses `before` if the inputs are equal, which only spares the
     /// building: sessions belong to each endpoint.
-    ///
-    /// # Errors
-    /// Returns an error for each file that cannot be used.
     pub(super) fn build(
         settings: &config::UpstreamTls,
         before: Option<&SharedTls>,

@@ -64,9 +64,6 @@ pub(crate) struct WorkerParts {
 
 /// Starts a worker and waits until it executes commands. Its thread ends when it has drained, or when the process has
 /// ended.
-///
-/// # Errors
-/// Returns an error if the operating system cannot provide a thread or an event queue.
 pub(crate) fn start(parts: WorkerParts) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", parts.number);
     let (started, starts) = std::sync::mpsc::sync_channel(1);

@@ -23,9 +23,6 @@ enum Kind {
 
 impl Answer {
     /// Parses `NAME=FILE`, `NAME=fail` or `NAME=timeout`.
-    ///
-    /// # Errors
-    /// The text has another form.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
         let (upstream, value) = parts.ok_or_else(|| {

@@ -70,9 +70,6 @@ impl Files {
     }
 
     /// Returns the content of a file of at most `bytes_max` bytes. The limit applies unless the file was read before.
-    ///
-    /// # Errors
-    /// Fails as [`Files::read`] does, with that limit.
     pub(crate) fn read_within(&self, path: &Path, bytes_max: u64) -> io::Result<Arc<[u8]>> {
         self.seen(path, bytes_max, |seen| match &seen.content {
             Ok(content) => Ok(Arc::clone(content)),
@@ -182,9 +179,6 @@ fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a source to its end, which comes after at most `bytes_max` bytes.
-///
-/// # Errors
-/// The source cannot be read, or is larger.
 pub(super) fn read_all(source: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     // The length that the system reports is no guide: a file that grows or never ends, such as a device, has another.

@@ -101,9 +101,6 @@ fn read_standard_input() -> io::Result<Arc<[u8]>> {
 }
 
 /// Parses the text of a configuration file. Returns the file with its values, and the errors that leave it readable.
-///
-/// # Errors
-/// The text is not YAML, or it is empty.
 fn tree(
     text: &str,
     file: &str,
@@ -123,17 +120,11 @@ fn tree(
 
 /// Checks the text of a configuration file. Errors show `file` as its name. Relative paths are relative to `folder`.
 /// Variables come from the environment.
-///
-/// # Errors
-/// All errors of the text.
 pub(crate) fn parse(text: &str, file: &str, folder: &Path) -> Result<Loaded, ConfigErrors> {
     parse_with(text, file, folder, &|name| std::env::var_os(name))
 }
 
 /// Does the same as [`parse`], with another source of variables.
-///
-/// # Errors
-/// All errors of the text.
 pub(crate) fn parse_with(
     text: &str,
     file: &str,

@@ -254,9 +254,6 @@ impl Filter {
 
     /// Returns a filter that is in no configuration file. `keys` is a YAML mapping of its other keys, as in [`Filter`].
     /// `config` is JSON, or a text that is passed as it is.
-    ///
-    /// # Errors
-    /// The keys are invalid; the error says why.
     pub(crate) fn alone(
         wasm: &Path,
         config: Option<&str>,

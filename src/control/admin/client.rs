@@ -28,9 +28,6 @@ pub(crate) struct NoAnswer {
 
 /// Returns the active configuration of the gateway whose admin listener is at `url`, such as `http://127.0.0.1:9901`:
 /// YAML as it was written. Blocks the calling thread for ten seconds at most.
-///
-/// # Errors
-/// Returns an error if no gateway responds there.
 pub(crate) fn running_config(url: &str) -> Result<String, NoAnswer> {
     ask(url, "/config", CONFIG_LIMIT, |status, text| {
         if status.is_success() { Ok(text) } else { Err(format!("it answers {status} to /config")) }

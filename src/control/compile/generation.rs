@@ -76,9 +76,6 @@ impl Next {
     /// Reads a configuration and builds everything that it describes beside the `running` generation, from which it
     /// takes over what did not change. Returns it with the plan of its listeners, because nothing is bound yet.
     /// `channels` returns the workers' channels for the number of workers that the configuration specifies.
-    ///
-    /// # Errors
-    /// Returns everything that is wrong with the configuration.
     pub(crate) fn build(
         purpose: Purpose,
         file: &Path,

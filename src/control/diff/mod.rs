@@ -20,9 +20,7 @@ const NAMED_MAX: usize = 5;
 /// The changes by kind. Names are those of logs and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Changes {
-    /// Addresses that accept connections.
     pub(crate) listeners: Section,
-    /// Routes, by name.
     pub(crate) routes: Section,
     /// Named filters, as in the file.
     pub(crate) filters: Section,

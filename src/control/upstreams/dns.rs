@@ -26,7 +26,6 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// The reason why a name has no addresses.
 #[derive(Debug, Error)]
 pub(crate) enum ResolveError {
-    /// The system's resolver failed.
     #[error("cannot resolve `{host}`: {}", reason(source))]
     Failed { host: String, source: io::Error },
     /// The resolver did not answer within [`LOOKUP_TIMEOUT`].

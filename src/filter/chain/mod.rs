@@ -76,9 +76,6 @@ impl Session {
     }
 
     /// Prepares the filters for the exchange.
-    ///
-    /// # Errors
-    /// Fails as [`Session::request`] does.
     pub(crate) fn begin(&self, chain: &Chain) -> Result<(), Error> {
         for filter in &chain.filters {
             let context = FilterContext::begin(filter, &self.exchange)?;
@@ -142,9 +139,6 @@ impl Session {
     ///
     /// A local response that a filter sends while another response passes replaces that response directly. Its sender
     /// has already seen the response, and two filters could replace each other's responses forever.
-    ///
-    /// # Errors
-    /// Fails as [`Session::response`] does.
     pub(crate) async fn local_response(&self, timer: &Timer) -> Option<Result<Response<Body>, Error>> {
         let response = self.take_local()?;
         if self.responds.replace(true) {

@@ -38,9 +38,6 @@ impl PrefetchWait {
 }
 
 /// Reads the beginning of a body, or all of it, into memory.
-///
-/// # Errors
-/// Fails if the body fails before its first frame.
 pub(super) async fn begin(mut body: Body, patience: PrefetchWait, timer: &Timer) -> Result<Body, Error> {
     let mut limit = None;
     let first = std::future::poll_fn(|cx| match body.poll_frame(cx) {

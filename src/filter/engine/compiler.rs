@@ -76,9 +76,6 @@ pub(crate) fn compile_in_children() {
 }
 
 /// Compiles a module. The result is a file in memory, which is freed when it is dropped.
-///
-/// # Errors
-/// Fails if the bytes are not a valid module, or the compiler could not run.
 pub(crate) fn compile(wasm: &[u8], engine: &Engine) -> Result<File, CompileError> {
     if IN_CHILD.load(Ordering::Relaxed) {
         return in_child(wasm);

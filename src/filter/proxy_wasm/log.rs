@@ -15,7 +15,6 @@ const LINE_BYTES: usize = 64;
 const CUT_OFF: &str =
     "the filter has reached the log limit of one exchange or background callback; further lines are dropped";
 
-/// The levels of proxy-wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Trace,
@@ -74,7 +73,6 @@ impl Level {
 
 /// The destination of an instance's log lines and events.
 pub(super) enum Sink {
-    /// The program's log.
     Log,
     /// A journal, which also records everything else that the instance does.
     Kept(Rc<Journal>),

@@ -65,9 +65,6 @@ impl<'a> Plugins<'a> {
     }
 
     /// Returns the plugin for these settings.
-    ///
-    /// # Errors
-    /// Returns the reason why the plugin cannot be used.
     pub(crate) fn make(&mut self, settings: FilterSettings) -> Result<Arc<Plugin>, PluginError> {
         let mark = self.files.mark_within(&settings.wasm, self.module_bytes.bytes());
         let known =
@@ -88,9 +85,6 @@ impl<'a> Plugins<'a> {
     }
 
     /// Checks a filter that no route uses: its file must exist and be a module. It is not compiled.
-    ///
-    /// # Errors
-    /// Returns the reason why the filter cannot be used.
     pub(crate) fn examine(&self, settings: &FilterSettings) -> Result<(), PluginError> {
         let wasm = self.files.read_within(&settings.wasm, self.module_bytes.bytes());
         let wasm = wasm.map_err(|error| self.unreadable(&settings.wasm, &error))?;

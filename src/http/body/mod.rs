@@ -18,7 +18,6 @@ use crate::http::error::Error;
 pub(crate) enum Body {
     #[default]
     Empty,
-    /// A whole body in memory.
     Full(Bytes),
     /// A body that an HTTP/1 client sends.
     Request(RequestBody),
@@ -59,7 +58,6 @@ impl Body {
         Body::Boxed(Box::new(body))
     }
 
-    /// See [`Streaming::poll_background`].
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self {
             Body::Boxed(body) => body.poll_background(cx),
@@ -67,7 +65,6 @@ impl Body {
         }
     }
 
-    /// See [`Streaming::is_held_back`].
     pub(crate) fn is_held_back(&self) -> bool {
         match self {
             Body::Boxed(body) => body.is_held_back(),
@@ -95,7 +92,6 @@ impl Body {
         std::future::poll_fn(|cx| self.poll_frame(cx)).await
     }
 
-    /// See [`Streaming::poll_frame`].
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         match self {
             Body::Empty => Poll::Ready(None),
@@ -108,7 +104,6 @@ impl Body {
         }
     }
 
-    /// See [`Streaming::is_end_stream`].
     pub(crate) fn is_end_stream(&self) -> bool {
         match self {
             Body::Empty => true,
@@ -118,7 +113,6 @@ impl Body {
         }
     }
 
-    /// See [`Streaming::size_hint`].
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Body::Empty => SizeHint::with_exact(0),

@@ -79,9 +79,6 @@ impl ChunkedDecoder {
 
     /// Decodes the next piece of the body, or the trailers, from `input`. Returns `None` if it needs more input or the
     /// body has ended.
-    ///
-    /// # Errors
-    /// The framing is broken, or exceeds a bound.
     pub(crate) fn decode(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
         while !input.is_empty() {
             match self.state {

@@ -32,9 +32,6 @@ impl Decoder {
     }
 
     /// Decodes the next frame from `input`. Returns `None` if it needs more input or the body has ended.
-    ///
-    /// # Errors
-    /// The chunked framing is broken.
     pub(crate) fn decode(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
         if input.is_empty() {
             return Ok(None);

@@ -8,9 +8,7 @@ use crate::http::error::FramingError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     None,
-    /// Exactly this many bytes.
     Length(u64),
-    /// Chunk by chunk.
     Chunked,
     /// Everything until the connection closes; responses only.
     UntilClose,

@@ -71,7 +71,6 @@ impl Input {
         &mut self.bytes
     }
 
-    /// Appends bytes that were read.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.bytes.is_empty() {
             self.bytes = chunk;
@@ -122,9 +121,6 @@ impl Input {
 
     /// Parses the head of a response to `method` if all of it is there. Its fields remember the head if `case` is
     /// `preserve`.
-    ///
-    /// # Errors
-    /// The head is malformed, ambiguous or over a limit.
     pub(crate) fn response_head(
         &mut self,
         method: &Method,

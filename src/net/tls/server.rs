@@ -45,9 +45,6 @@ pub(crate) struct ServerTls {
 ///
 /// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN. Clients may accept it, and
 /// the rest of the listener should not go down with it.
-///
-/// # Errors
-/// There are no certificates, or a file cannot be used.
 pub(crate) fn server_config(
     tls: &ServerTls,
     files: &Files,

@@ -15,7 +15,6 @@ use super::{TlsError, der, pem, provider};
 /// The rule by which the certificates of an upstream are accepted.
 #[derive(Debug)]
 pub(super) enum Verifier {
-    /// The certificate must be valid.
     Verified(Verified),
     /// `verify: false`: any certificate is accepted as long as the server has its key, and nothing else of it is read.
     ///

@@ -87,7 +87,6 @@ enum Output {
 pub(crate) enum Reopened {
     /// The file had been moved or removed; a new one has been opened at its path.
     Anew,
-    /// The file has not moved.
     Same,
     /// The log goes to standard output or standard error.
     Stream,
@@ -102,9 +101,6 @@ struct OpenFile {
 
 impl AccessLog {
     /// Opens the output and starts the writer.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be opened for appending, or if the thread cannot be started.
     pub(crate) fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
         match output {
             LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), Output::Stream("stdout")),
@@ -185,9 +181,6 @@ impl AccessLog {
 }
 
 /// Checks that an output could be opened. Creates nothing.
-///
-/// # Errors
-/// Returns the reason why it cannot be opened.
 pub(crate) fn check_output(output: &LogOutput) -> io::Result<()> {
     let LogOutput::File(path) = output else { return Ok(()) };
     match fs::metadata(path) {

@@ -32,7 +32,6 @@ pub(crate) struct PoolReport {
     pub(crate) pending: u64,
     /// The limit on idle, active and connecting together.
     pub(crate) max_connections: u64,
-    /// Connections made.
     pub(crate) opened: u64,
     /// Requests that got a connection which had served another before.
     pub(crate) reused: u64,

@@ -208,9 +208,7 @@ impl ListenerStats {
 /// The totals of a listener so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListenerTotals {
-    /// Connections accepted since the start.
     pub(crate) accepted: u64,
-    /// Connections open now.
     pub(crate) active: u64,
     /// Connections that ended, by reason.
     pub(crate) closed: Vec<(&'static str, u64)>,

@@ -90,9 +90,6 @@ pub(crate) struct Protocols {
 impl ListenerSettings {
     /// Builds the settings of a new listener, or of the listener that has the settings `running`. An unchanged TLS
     /// configuration is reused, together with its sessions.
-    ///
-    /// # Errors
-    /// Returns an error if the certificates cannot be used.
     pub(crate) fn build(
         config: &config::Listener,
         running: Option<&ListenerSettings>,

@@ -27,9 +27,6 @@ struct Identity {
 impl Tls {
     /// Builds TLS from the settings, or reuses the running one if its inputs are the same, so that its sessions stay
     /// resumable.
-    ///
-    /// # Errors
-    /// Returns an error if the certificates cannot be used.
     pub(super) fn build(
         settings: &config::ListenerTls,
         protocols: Protocols,

@@ -63,9 +63,6 @@ impl Targets {
     ///
     /// Building changes nothing in `previous`: see [`Targets::apply`] and [`Targets::leave_to`]. It must not be the
     /// previous one of any other upstream.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the TLS settings.
     pub(crate) fn build(
         upstream: &config::Upstream,
         pool: &PoolSettings,

@@ -41,9 +41,6 @@ pub(crate) struct FileProvider {
 
 impl FileProvider {
     /// Creates a provider of `file`. `active` are the files of the active configuration.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system cannot provide a thread that watches them.
     pub(crate) fn new(
         file: PathBuf,
         active: Fingerprint,

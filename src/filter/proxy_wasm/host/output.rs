@@ -68,9 +68,6 @@ impl Host {
     }
 
     /// Accounts for the bytes of a call for as long as the returned value lives.
-    ///
-    /// # Errors
-    /// Fails as [`Host::makes`] does.
     pub(in crate::filter::proxy_wasm) fn holds(&self, bytes: usize) -> Answer<Held> {
         self.makes(bytes)?;
         let by = match self.filter_context() {
@@ -82,9 +79,6 @@ impl Host {
 
     /// Accounts for bytes that the guest shares. Another limit applies for as long as they are shared; this one bounds
     /// what one callback produces.
-    ///
-    /// # Errors
-    /// Fails as [`Host::makes`] does.
     pub(in crate::filter::proxy_wasm) fn shares(&self, bytes: usize) -> Answer {
         self.makes(bytes)?;
         self.unmakes(bytes);

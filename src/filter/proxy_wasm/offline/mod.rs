@@ -71,9 +71,6 @@ pub(crate) struct Outcome {
 
 impl OfflineModule {
     /// Compiles a module, or takes it from the cache. `upstreams` respond to its calls.
-    ///
-    /// # Errors
-    /// Fails if the module cannot be used.
     pub(crate) fn new(wasm: &[u8], cache: &WasmCache, upstreams: PlayedUpstreams) -> Result<Self, String> {
         let (services, files, path) = (Arc::new(Services::offline(upstreams)), Files::new(), Path::new(""));
         files.give(path, wasm);

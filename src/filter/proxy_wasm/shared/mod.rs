@@ -111,9 +111,6 @@ impl SharedVms {
 
     /// Appends `entry` to a queue of any `vm_id` and notifies one of its listeners, each in its turn. `bytes_max` is
     /// the limit of everything that its virtual machine shares. `entry` should own its memory.
-    ///
-    /// # Errors
-    /// Fails if nothing was enqueued.
     pub(crate) fn enqueue(&self, queue: u32, entry: Bytes, bytes_max: usize) -> Result<(), EnqueueError> {
         let vm = self.owner(queue).ok_or(EnqueueError::NotFound)?;
         let listener = lock(&vm.state).enqueue(queue, entry, bytes_max)?;
@@ -124,9 +121,6 @@ impl SharedVms {
     }
 
     /// Takes the first entry of a queue of any `vm_id`, or returns `None` if it is empty.
-    ///
-    /// # Errors
-    /// Fails if the queue does not exist.
     pub(crate) fn dequeue(&self, queue: u32) -> Result<Option<Bytes>, NotFound> {
         let vm = self.owner(queue).ok_or(NotFound)?;
         lock(&vm.state).dequeue(queue)
@@ -154,9 +148,6 @@ impl SharedVm {
     /// overhead. `value` should own its memory.
     ///
     /// Returns the [cost](cost_of) of the value that is replaced.
-    ///
-    /// # Errors
-    /// Fails if nothing has changed.
     pub(crate) fn set(
         &self,
         key: &[u8],

@@ -67,9 +67,6 @@ impl<'a> Certificate<'a> {
     }
 
     /// Returns true if the basic constraints make the certificate an authority's (RFC 5280 §4.2.1.9).
-    ///
-    /// # Errors
-    /// If any extension is malformed.
     pub(in crate::net::tls) fn is_authority(&self) -> Result<bool, Malformed> {
         let Some(value) = self.extension(BASIC_CONSTRAINTS)? else { return Ok(false) };
         let content = Reader(value).expect(SEQUENCE).ok_or(Malformed)?.content;
@@ -82,9 +79,6 @@ impl<'a> Certificate<'a> {
     }
 
     /// Returns true unless a key usage forbids the key to sign certificates (RFC 5280 §4.2.1.3).
-    ///
-    /// # Errors
-    /// If any extension is malformed.
     pub(in crate::net::tls) fn key_may_sign_certificates(&self) -> Result<bool, Malformed> {
         let Some(value) = self.extension(KEY_USAGE)? else { return Ok(true) };
         match Reader(value).expect(BIT_STRING).ok_or(Malformed)?.content {

@@ -29,9 +29,6 @@ pub(crate) struct BackgroundWatcher {
 
 impl BackgroundWatcher {
     /// Watches these paths.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system cannot provide a thread or an event queue.
     pub(crate) fn start(paths: Vec<PathBuf>) -> io::Result<Self> {
         // One pending notification stands for all that follow.
         let (notify, changes) = mpsc::channel(1);

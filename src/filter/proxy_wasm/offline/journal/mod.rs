@@ -15,7 +15,6 @@ use crate::filter::{Action, Direction, Fault};
 /// The most lines of the plugin that are kept.
 const LINES_MAX: usize = 1000;
 
-/// The notes so far.
 #[derive(Debug, Default)]
 pub(crate) struct Journal(RefCell<Notes>);
 
@@ -32,7 +31,6 @@ struct Notes {
     uses_bodies: bool,
 }
 
-/// A callback that runs.
 #[derive(Debug)]
 struct Running {
     /// Its index among the entries.
@@ -41,7 +39,6 @@ struct Running {
     before: Option<Seen>,
 }
 
-/// One event.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     /// A callback. The entries after it are its effects.
@@ -58,7 +55,6 @@ pub(crate) enum Entry {
     Fault { fault: Fault, what: String },
 }
 
-/// A callback that ran.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) callback: &'static str,

@@ -58,7 +58,6 @@ pub(crate) enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
     pub(crate) length: usize,
-    /// The offset of the part.
     pub(crate) start: usize,
     pub(crate) part: Bytes,
 }

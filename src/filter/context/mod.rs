@@ -17,7 +17,7 @@ use output::Parts;
 pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
-use super::{Action, Callbacks, Direction, Fault, Filter, HeadAccess, Interests, Policy};
+use crate::filter::contract::{Action, Direction, Fault, HeadAccess, Interests, Policy};
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 
@@ -29,6 +29,42 @@ const REQUEST_PSEUDO: usize = 4;
 
 /// The number of pseudo-headers of a response: `:status`.
 const RESPONSE_PSEUDO: usize = 1;
+
+/// A filter of a route. Each ABI implements this trait.
+pub(crate) trait Filter: Send + Sync {
+    /// Returns the configured treatment of the filter.
+    fn policy(&self) -> &Policy;
+
+    /// Returns the callbacks that the filter implements. Everything else bypasses it.
+    fn interests(&self) -> Interests;
+
+    /// Returns the reason of an error that the filter causes: `filter.NAME.trap`.
+    fn reason(&self, fault: Fault) -> &'static str;
+
+    /// Counts a fault that the chain detected, and logs it at a limited rate.
+    fn failed(&self, fault: Fault);
+
+    /// Prepares the filter for one exchange on this worker. The filter reads and changes the exchange through `context`.
+    ///
+    /// # Errors
+    /// Fails if the filter could not be started.
+    fn begin(self: Arc<Self>, context: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault>;
+}
+
+/// One filter's callbacks for one exchange. They run on the worker, and their changes go into the [`FilterContext`].
+pub(crate) trait Callbacks {
+    /// Handles the head of a message, which has `fields` fields. `end` is true if nothing follows the head.
+    fn on_head(&self, direction: Direction, fields: usize, end: bool) -> Result<Action, Fault>;
+
+    /// Handles `bytes` bytes of a body in the context's buffer. `end` is true if nothing follows them.
+    fn on_body(&self, direction: Direction, bytes: usize, end: bool) -> Result<Action, Fault>;
+
+    /// Handles the trailer section, which ends the message.
+    fn on_trailers(&self, direction: Direction, fields: usize) -> Result<Action, Fault>;
+
+    /// Handles the end of the exchange.
+    fn on_end(&self);
+}
 
 /// One filter's part in one exchange.
 pub(crate) struct FilterContext {

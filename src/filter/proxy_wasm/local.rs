@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 
-use super::instance::Instance;
+use super::instance::{Instance, Stream};
 use super::log::Sink;
 use super::plugin::Plugin;
 use crate::config::Isolation;
 use crate::filter::proxy_wasm::offline::journal::Journal;
-use crate::filter::{Fault, Filter as _};
+use crate::filter::{Callbacks, Fault, Filter, FilterContext, Interests, Policy};
 
 /// The first and the longest delay before another start is tried after a failure.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(30)];
@@ -76,7 +76,7 @@ pub(super) fn forget(plugin: &Plugin) {
 }
 
 /// Returns the journal of a plugin's instance, if one is kept.
-pub(super) fn journal_of(plugin: &Plugin) -> Option<Rc<Journal>> {
+fn journal_of(plugin: &Plugin) -> Option<Rc<Journal>> {
     // Worker instances keep no journal. They are borrowed while one starts.
     INSTANCES.with(|instances| match instances.try_borrow().ok()?.get(&plugin.id) {
         Some(Slot::Running(instance)) => instance.journal().cloned(),
@@ -133,5 +133,37 @@ pub(crate) fn end_instances() {
             // Contexts that linger run their last callbacks now.
             instance.finish_all();
         }
+    }
+}
+
+impl Filter for Plugin {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+
+    fn reason(&self, fault: Fault) -> &'static str {
+        self.reasons.get(fault as usize).copied().unwrap_or("filter")
+    }
+
+    fn failed(&self, fault: Fault) {
+        let journal = journal_of(self);
+        self.fails(fault, journal.as_ref(), || match fault {
+            Fault::Pause => {
+                format!("held a message back for longer than `limits.pause`, {:?}", self.settings.pause)
+            }
+            Fault::Body => {
+                format!("held back more of a body than `limits.body`, {} bytes", self.settings.body_bytes_max)
+            }
+            fault => fault.name().to_owned(),
+        });
+    }
+
+    fn begin(self: Arc<Self>, context: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault> {
+        let instance = instance_of(&self)?;
+        Ok(Box::new(Stream::begin(instance, context)?))
     }
 }

@@ -2,17 +2,16 @@
 
 use std::rc::Rc;
 
-use super::host::Host;
 use crate::config::values::printable::is_hidden;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 
 /// The most bytes of one line; the rest is cut off.
-const LINE_BYTES_MAX: usize = 8 * 1024;
+pub(super) const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// The bytes that a line counts besides its text: about what the log writes around it.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 
-const CUT_OFF: &str =
+pub(super) const CUT_OFF: &str =
     "the filter has reached the log limit of one exchange or background callback; further lines are dropped";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl Level {
     }
 
     /// Returns true if the program's log includes lines of this level.
-    fn is_written(self) -> bool {
+    pub(super) fn is_written(self) -> bool {
         match self {
             Self::Trace => tracing::enabled!(tracing::Level::TRACE),
             Self::Debug => tracing::enabled!(tracing::Level::DEBUG),
@@ -85,37 +84,6 @@ impl Sink {
             Sink::Log => None,
             Sink::Kept(journal) => Some(journal),
         }
-    }
-}
-
-/// Writes a plugin's line to its sink.
-pub(super) fn write(host: &Host, level: Level, text: &[u8]) {
-    let left = host.log_bytes().get();
-    if left == 0 || (matches!(host.log, Sink::Log) && !level.is_written()) {
-        return;
-    }
-    let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
-    let text_bytes = text.len();
-    let text = escaped(&String::from_utf8_lossy(cut));
-    let left = left.saturating_sub(text.len().max(text_bytes).saturating_add(LINE_BYTES));
-    host.log_bytes().set(left);
-    if let Some(journal) = host.log.journal() {
-        journal.line(level, text);
-        if left == 0 {
-            journal.note(CUT_OFF);
-        }
-        return;
-    }
-    let filter = &*host.plugin.settings.name;
-    match level {
-        Level::Trace => tracing::trace!(filter, "{text}"),
-        Level::Debug => tracing::debug!(filter, "{text}"),
-        Level::Info => tracing::info!(filter, "{text}"),
-        Level::Warn => tracing::warn!(filter, "{text}"),
-        Level::Error => tracing::error!(filter, "{text}"),
-    }
-    if left == 0 {
-        tracing::warn!(filter, "{CUT_OFF}");
     }
 }
 

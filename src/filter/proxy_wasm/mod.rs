@@ -7,6 +7,7 @@
 //! wasmtime's types stay inside this module.
 
 pub(crate) mod abi;
+mod calls;
 mod exports;
 pub(crate) mod host;
 pub(crate) mod host_functions;
@@ -24,6 +25,7 @@ mod plugins;
 mod queue_notifier;
 mod services;
 mod shared;
+mod trial;
 pub(crate) mod wasi;
 
 pub(crate) use local::{end_instances, keep_instances, start_instances};

@@ -13,6 +13,7 @@ use crate::filter::engine::compiler::CompileError;
 use crate::filter::engine::runtime::{Allocation, Engines};
 use crate::filter::proxy_wasm::abi::VERSION_EXPORTS;
 use crate::filter::proxy_wasm::host::Host;
+use crate::filter::proxy_wasm::plugin::LinkedModule;
 use crate::filter::proxy_wasm::{host_functions, wasi};
 
 /// The bytes with which a module begins: the magic number, and version 1 of the core binary format.
@@ -65,21 +66,6 @@ fn foreign_kind(bytes: &[u8]) -> Option<&'static str> {
 /// see if the client speaks gRPC.
 const LOOKS: [&str; 4] =
     ["proxy_get_header_map", "proxy_set_header_map", "proxy_get_property", "proxy_send_local_response"];
-
-/// A compiled module with everything that it imports.
-pub(crate) struct LinkedModule {
-    pub(crate) pre: InstancePre<Host>,
-    /// The callbacks for exchanges that the module exports.
-    pub(crate) interests: Interests,
-}
-
-impl LinkedModule {
-    /// Returns true if the module has a callback. `_initialize` stands for any kind of initialisation and is always
-    /// present.
-    pub(crate) fn has(&self, callback: &str) -> bool {
-        callback == "_initialize" || self.pre.module().get_export(callback).is_some()
-    }
-}
 
 /// The reason why a module cannot be used. The messages address the author of the configuration.
 #[derive(Debug, thiserror::Error)]

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use super::plugin::Plugin;
+use super::plugin::{LinkedModule, Plugin};
 use super::services::Services;
+use super::trial::{try_out, whole_mebibytes};
 use crate::config::load::files::{FileMark, Files};
 use crate::config::{ByteSize, FilterSettings, Isolation, Wasm, WasmCache};
 use crate::filter::engine::cache::{CodeCache, default_folder};
 use crate::filter::engine::runtime::Allocation;
-use crate::filter::proxy_wasm::module::{LinkedModule, ModuleError, link, validate};
+use crate::filter::proxy_wasm::module::{ModuleError, link, validate};
 
 /// The reason why a plugin cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,7 +75,7 @@ impl<'a> Plugins<'a> {
             None => {
                 let module = self.module(&settings, mark)?;
                 let plugin = Plugin::new(settings, mark, module, self.services);
-                plugin.try_out().map_err(PluginError::Start)?;
+                try_out(&plugin).map_err(PluginError::Start)?;
                 plugin
             }
         };
@@ -158,11 +159,6 @@ fn missing_module_advice(path: &Path) -> &'static str {
     } else {
         "build the filter, or correct the path; a relative one begins at the folder of this file"
     }
-}
-
-/// Returns a size rounded up to whole mebibytes, as people write it.
-pub(super) fn whole_mebibytes(bytes: u64) -> ByteSize {
-    ByteSize::from_bytes(bytes.div_ceil(1 << 20) << 20)
 }
 
 /// Opens the cache of compiled code. Without it only the next start takes longer.

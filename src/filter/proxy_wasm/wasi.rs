@@ -1,13 +1,12 @@
 //! WASI preview 1, as far as SDKs need it: clocks, random numbers, the environment that the configuration gives, and
 //! standard output as log lines. There are no files and no sockets.
 
-use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::{Caller, Linker};
 
 use super::host::{Cause, Host};
-use super::log;
+use super::log::Level;
 use super::memory::{At, Slice, split, write};
 use super::parameters::{Parameter, host_functions};
 use crate::filter::proxy_wasm::abi::{Answer, Failure};
@@ -41,25 +40,6 @@ const FAULT: i32 = 21;
 const INVALID: i32 = 28;
 const NOT_SUPPORTED: i32 = NOT_SUPPORTED_BYTE as i32;
 const NOT_SUPPORTED_BYTE: u8 = 58;
-
-/// The WASI state of one instance.
-pub(super) struct Wasi {
-    /// Entries of the form `NAME=value`, each with its terminating NUL.
-    environment: Vec<Vec<u8>>,
-    lines: [Vec<u8>; 2],
-    began: Instant,
-}
-
-impl Wasi {
-    pub(super) fn new(environment: &BTreeMap<String, String>) -> Self {
-        let entry = |(name, value): (&String, &String)| format!("{name}={value}\0").into_bytes();
-        Self {
-            environment: environment.iter().map(entry).collect(),
-            lines: Default::default(),
-            began: Instant::now(),
-        }
-    }
-}
 
 /// Runs a function, and converts its result into the number that the guest gets.
 fn errno(run: impl FnOnce() -> Answer<i32>) -> wasmtime::Result<i32> {
@@ -254,9 +234,9 @@ fn fd_write(
         }
         total += taken;
     }
-    let level = if index == 0 { log::Level::Info } else { log::Level::Error };
+    let level = if index == 0 { Level::Info } else { Level::Error };
     for line in lines {
-        log::write(host, level, &line);
+        host.write_log(level, &line);
     }
     written_at.write(caller, total)?;
     Ok(SUCCESS)

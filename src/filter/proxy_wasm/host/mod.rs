@@ -1,30 +1,29 @@
 //! The host's state of a running instance: its contexts, and the effects that its callbacks request.
 
 mod output;
+mod wasi;
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-pub(super) use output::Held;
 use tokio::task::AbortHandle;
+pub(super) use wasi::Wasi;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
+use super::calls::{CallResponse, OutgoingCall};
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
-use super::wasi::Wasi;
 use crate::filter::engine::limit::MemoryLimit;
 use crate::filter::proxy_wasm::offline::journal::Seen;
 use crate::filter::proxy_wasm::queue_notifier::QueueNotifier;
 use crate::filter::{Fault, FilterContext};
-use crate::http::fields::Fields;
 use crate::net::clock;
-use crate::upstream::OwnRequest;
 
 /// The root context of every instance.
 pub(super) const ROOT: u32 = 1;
@@ -116,26 +115,6 @@ pub(super) enum Effect {
     Call(Box<OutgoingCall>),
     /// Finish a context that lingered and is now done.
     Done(u32),
-}
-
-/// A request that the guest itself makes.
-pub(crate) struct OutgoingCall {
-    pub(super) token: u32,
-    pub(super) upstream: String,
-    pub(super) request: OwnRequest,
-    pub(super) timeout: Duration,
-    /// The exchange that waits for the call, if it was made for one.
-    pub(super) filter_context: Option<Weak<FilterContext>>,
-    pub(super) held: Held,
-}
-
-#[derive(Default)]
-pub(crate) struct CallResponse {
-    /// `None` if no response arrived.
-    pub(super) status: Option<http::StatusCode>,
-    pub(super) headers: Fields,
-    pub(super) body: Bytes,
-    pub(super) trailers: Fields,
 }
 
 impl Host {
@@ -288,7 +267,9 @@ impl Host {
 
     /// Ends the exchange that host functions operate on because of a fault of the guest. The instance continues.
     pub(super) fn refuse(&self, fault: Fault, what: impl FnOnce() -> String) {
-        self.plugin.fails(fault, || format!("in `{}`: {}", self.callback, what()));
+        // Until the instance has started, it is not the one that serves, and its journal is about the start.
+        let journal = self.log.journal().filter(|_| self.is_live && !self.is_starting);
+        self.plugin.fails(fault, journal, || format!("in `{}`: {}", self.callback, what()));
         if let Some(filter_context) = self.filter_context() {
             filter_context.refuse(fault);
         }

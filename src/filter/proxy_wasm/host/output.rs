@@ -1,35 +1,12 @@
 //! Accounting for the bytes that a guest produces, for the current exchange or for its root context.
 
-use std::cell::Cell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use super::Host;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
-use crate::filter::{Fault, FilterContext, Part};
-
-/// The bytes of a call in progress. They count as produced by the guest until this is dropped.
-pub(in crate::filter::proxy_wasm) struct Held {
-    bytes: usize,
-    by: Holder,
-}
-
-enum Holder {
-    FilterContext(Weak<FilterContext>),
-    Root(Rc<Cell<usize>>),
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        match &self.by {
-            Holder::Root(made) => made.set(made.get().saturating_sub(self.bytes)),
-            Holder::FilterContext(filter_context) => {
-                if let Some(filter_context) = filter_context.upgrade() {
-                    filter_context.frees(self.bytes);
-                }
-            }
-        }
-    }
-}
+use crate::filter::proxy_wasm::calls::{Held, Holder};
+use crate::filter::proxy_wasm::log::{CUT_OFF, LINE_BYTES, LINE_BYTES_MAX, Level, Sink, escaped};
+use crate::filter::{Fault, Part};
 
 impl Host {
     /// Accounts for bytes that the guest produces and that the gateway holds from now on.
@@ -110,5 +87,36 @@ impl Host {
             format!("it produced more than `limits.output`, {bytes_max} bytes, at one time")
         });
         Status::InternalFailure.into()
+    }
+
+    /// Writes a line of the guest to its sink.
+    pub(in crate::filter::proxy_wasm) fn write_log(&self, level: Level, text: &[u8]) {
+        let left = self.log_bytes().get();
+        if left == 0 || (matches!(self.log, Sink::Log) && !level.is_written()) {
+            return;
+        }
+        let cut = text.get(..text.len().min(LINE_BYTES_MAX)).unwrap_or_default();
+        let text_bytes = text.len();
+        let text = escaped(&String::from_utf8_lossy(cut));
+        let left = left.saturating_sub(text.len().max(text_bytes).saturating_add(LINE_BYTES));
+        self.log_bytes().set(left);
+        if let Some(journal) = self.log.journal() {
+            journal.line(level.name(), text);
+            if left == 0 {
+                journal.note(CUT_OFF);
+            }
+            return;
+        }
+        let filter = &*self.plugin.settings.name;
+        match level {
+            Level::Trace => tracing::trace!(filter, "{text}"),
+            Level::Debug => tracing::debug!(filter, "{text}"),
+            Level::Info => tracing::info!(filter, "{text}"),
+            Level::Warn => tracing::warn!(filter, "{text}"),
+            Level::Error => tracing::error!(filter, "{text}"),
+        }
+        if left == 0 {
+            tracing::warn!(filter, "{CUT_OFF}");
+        }
     }
 }

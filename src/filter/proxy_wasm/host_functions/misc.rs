@@ -6,7 +6,7 @@ use wasmtime::Caller;
 
 use crate::filter::proxy_wasm::abi::{Answer, Status};
 use crate::filter::proxy_wasm::host::{Effect, Host};
-use crate::filter::proxy_wasm::log::{self, Level};
+use crate::filter::proxy_wasm::log::Level;
 use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
 
 /// The shortest interval between two ticks. A tick may take `limits.time`, and a worker has requests to serve.
@@ -14,7 +14,7 @@ const TICK_MIN: Duration = Duration::from_millis(10);
 
 pub(super) fn write_log(caller: &mut Caller<'_, Host>, level: Level, text: Slice) -> Answer {
     let (memory, host) = split(caller)?;
-    log::write(host, level, text.of(memory)?);
+    host.write_log(level, text.of(memory)?);
     Ok(())
 }
 

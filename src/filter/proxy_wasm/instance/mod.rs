@@ -12,8 +12,9 @@ use fault::{describe, fault_of, report};
 use tasks::Tasks;
 use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
+use super::calls::CallResponse;
 use super::exports::{Exports, HeadCallback, allocator, initialize};
-use super::host::{CONTEXT_CREATE, CallResponse, Cause, Effect, Host, ROOT, limiter};
+use super::host::{CONTEXT_CREATE, Cause, Effect, Host, ROOT, limiter};
 use super::log::Sink;
 use super::plugin::Plugin;
 use crate::filter::engine::runtime::EPOCH;
@@ -356,7 +357,7 @@ impl Stream {
             journal.was_about(Part { size, end, action: known });
         }
         if action.is_none() {
-            self.instance.plugin.answers_unknown(callback, answer);
+            self.instance.plugin.answers_unknown(callback, answer, self.instance.journal());
         }
         known
     }

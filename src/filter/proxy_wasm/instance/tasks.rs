@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Instance;
 use crate::config::Isolation;
-use crate::filter::proxy_wasm::host::{CallResponse, OutgoingCall};
+use crate::filter::proxy_wasm::calls::{CallResponse, OutgoingCall};
 use crate::filter::proxy_wasm::local::instance_of;
 use crate::filter::proxy_wasm::offline::played::{CallOutcome, PlayedCall, UpstreamCall};
 use crate::filter::proxy_wasm::plugin::Plugin;

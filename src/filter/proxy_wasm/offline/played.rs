@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 
-use crate::filter::proxy_wasm::host::{CallResponse, OutgoingCall};
+use crate::filter::proxy_wasm::calls::{CallResponse, OutgoingCall};
 use crate::http::fields::Fields;
 use crate::http::forward;
 

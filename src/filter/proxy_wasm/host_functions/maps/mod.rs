@@ -3,56 +3,21 @@
 //! Pseudo-headers are fields like others here, as in every proxy-wasm host. They come first.
 
 mod change;
+mod view;
 
-use bytes::Bytes;
 use change::{Edit, change};
 pub(super) use change::{fields, set_pairs};
-use http::{HeaderValue, header};
+use http::HeaderValue;
+pub(in crate::filter::proxy_wasm) use view::pairs_in;
+use view::{View, view_in};
 use wasmtime::Caller;
 
+use crate::filter::field_name;
 use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
-use crate::filter::proxy_wasm::host::{CallResponse, Host};
+use crate::filter::proxy_wasm::calls::CallResponse;
+use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
-use crate::filter::{Direction, Exchange, field_name};
-use crate::http::fields::Fields;
-
-/// The most entries of a map besides its fields: pseudo-headers, and the length of the body.
-const BESIDES: usize = 5;
-
-type Pair<'a> = (&'static str, &'a [u8]);
-
-/// A read-only map.
-#[derive(Default)]
-struct View<'a> {
-    besides: [Option<Pair<'a>>; BESIDES],
-    headers: Option<&'a Fields>,
-}
-
-impl<'a> View<'a> {
-    fn of(headers: Option<&'a Fields>) -> Self {
-        Self { headers, ..Self::default() }
-    }
-
-    fn besides(&self) -> impl Iterator<Item = Pair<'a>> {
-        self.besides.iter().copied().flatten()
-    }
-
-    fn count(&self) -> usize {
-        self.besides().count() + self.headers.map_or(0, Fields::len)
-    }
-
-    /// Returns the encoded length of all pairs, or 0 if there are none.
-    fn length(&self) -> usize {
-        if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
-    }
-
-    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let besides = self.besides().map(|(name, value)| (name.as_bytes(), value));
-        let fields = self.headers.into_iter().flat_map(Fields::iter);
-        besides.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
-    }
-}
 
 /// Reads a map. A map that does not exist has no fields.
 fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
@@ -71,50 +36,6 @@ fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
         Some(context) => view_in(&context.exchange, kind, read),
         None => read(&empty),
     }
-}
-
-/// Reads a map of an exchange. A map that does not exist has no fields.
-fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
-    let empty = View::default();
-    match kind {
-        MapKind::Head(Direction::Request) => {
-            let head = exchange.request.borrow();
-            let besides = [
-                Some((":authority", head.authority.as_bytes())),
-                Some((":path", head.path().as_bytes())),
-                Some((":method", head.method.as_str().as_bytes())),
-                Some((":scheme", head.scheme.as_bytes())),
-                length_of(head.length.as_ref()),
-            ];
-            read(&View { besides, headers: Some(&head.headers) })
-        }
-        MapKind::Head(Direction::Response) => match &*exchange.response.borrow() {
-            None => read(&empty),
-            Some(head) => {
-                let status = Some((":status", head.status.as_str().as_bytes()));
-                let besides = [status, length_of(head.length.as_ref()), None, None, None];
-                read(&View { besides, headers: Some(&head.headers) })
-            }
-        },
-        MapKind::Trailers(Direction::Request) => read(&View::of(exchange.request_trailers.borrow().as_ref())),
-        MapKind::Trailers(Direction::Response) => {
-            read(&View::of(exchange.response_trailers.borrow().as_ref()))
-        }
-        MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
-    }
-}
-
-/// Returns the fields of a map of an exchange, pseudo-headers first.
-pub(in crate::filter::proxy_wasm) fn pairs_in(exchange: &Exchange, kind: MapKind) -> Vec<(String, Bytes)> {
-    let owned = |(name, value): (&[u8], &[u8])| {
-        (String::from_utf8_lossy(name).into_owned(), Bytes::copy_from_slice(value))
-    };
-    view_in(exchange, kind, |view| view.pairs().map(owned).collect())
-}
-
-/// Returns the length of a body as a field.
-fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
-    length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
 }
 
 /// Notes in the journal that the guest reads or changes a map.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 pub(crate) use seen::{Change, Excerpt, Field, Section, Seen};
 
 use super::played::UpstreamCall;
-use crate::filter::proxy_wasm::log::Level;
 use crate::filter::{Action, Direction, Fault};
 
 /// The most lines of the plugin that are kept.
@@ -147,11 +146,11 @@ impl Journal {
     }
 
     /// Notes a line that the plugin writes.
-    pub(crate) fn line(&self, level: Level, text: String) {
+    pub(crate) fn line(&self, level: &'static str, text: String) {
         let mut notes = self.0.borrow_mut();
         notes.lines += 1;
         if notes.lines <= LINES_MAX {
-            notes.entries.push(Entry::Line { level: level.name(), text });
+            notes.entries.push(Entry::Line { level, text });
         }
     }
 

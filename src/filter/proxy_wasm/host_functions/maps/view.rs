@@ -1,0 +1,90 @@
+//! The maps of an exchange, as guests read them.
+
+use bytes::Bytes;
+use http::{HeaderValue, header};
+
+use crate::filter::proxy_wasm::abi::MapKind;
+use crate::filter::proxy_wasm::pairs;
+use crate::filter::{Direction, Exchange};
+use crate::http::fields::Fields;
+
+/// The most entries of a map besides its fields: pseudo-headers, and the length of the body.
+const BESIDES: usize = 5;
+
+pub(super) type Pair<'a> = (&'static str, &'a [u8]);
+
+/// A read-only map.
+#[derive(Default)]
+pub(super) struct View<'a> {
+    pub(super) besides: [Option<Pair<'a>>; BESIDES],
+    pub(super) headers: Option<&'a Fields>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(headers: Option<&'a Fields>) -> Self {
+        Self { headers, ..Self::default() }
+    }
+
+    pub(super) fn besides(&self) -> impl Iterator<Item = Pair<'a>> {
+        self.besides.iter().copied().flatten()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.besides().count() + self.headers.map_or(0, Fields::len)
+    }
+
+    /// Returns the encoded length of all pairs, or 0 if there are none.
+    pub(super) fn length(&self) -> usize {
+        if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
+    }
+
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let besides = self.besides().map(|(name, value)| (name.as_bytes(), value));
+        let fields = self.headers.into_iter().flat_map(Fields::iter);
+        besides.chain(fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+    }
+}
+
+/// Reads a map of an exchange. A map that does not exist has no fields.
+pub(super) fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
+    let empty = View::default();
+    match kind {
+        MapKind::Head(Direction::Request) => {
+            let head = exchange.request.borrow();
+            let besides = [
+                Some((":authority", head.authority.as_bytes())),
+                Some((":path", head.path().as_bytes())),
+                Some((":method", head.method.as_str().as_bytes())),
+                Some((":scheme", head.scheme.as_bytes())),
+                length_of(head.length.as_ref()),
+            ];
+            read(&View { besides, headers: Some(&head.headers) })
+        }
+        MapKind::Head(Direction::Response) => match &*exchange.response.borrow() {
+            None => read(&empty),
+            Some(head) => {
+                let status = Some((":status", head.status.as_str().as_bytes()));
+                let besides = [status, length_of(head.length.as_ref()), None, None, None];
+                read(&View { besides, headers: Some(&head.headers) })
+            }
+        },
+        MapKind::Trailers(Direction::Request) => read(&View::of(exchange.request_trailers.borrow().as_ref())),
+        MapKind::Trailers(Direction::Response) => {
+            read(&View::of(exchange.response_trailers.borrow().as_ref()))
+        }
+        MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
+    }
+}
+
+/// Returns the fields of a map of an exchange, pseudo-headers first.
+pub(in crate::filter::proxy_wasm) fn pairs_in(exchange: &Exchange, kind: MapKind) -> Vec<(String, Bytes)> {
+    let owned = |(name, value): (&[u8], &[u8])| {
+        (String::from_utf8_lossy(name).into_owned(), Bytes::copy_from_slice(value))
+    };
+    view_in(exchange, kind, |view| view.pairs().map(owned).collect())
+}
+
+/// Returns the length of a body as a field.
+fn length_of(length: Option<&HeaderValue>) -> Option<Pair<'_>> {
+    length.map(|length| (header::CONTENT_LENGTH.as_str(), length.as_bytes()))
+}

@@ -7,8 +7,11 @@ use wasmtime::{AsContextMut as _, Caller};
 use super::abi::{Answer, Status};
 use super::host::Host;
 
+/// A guest that calls a host function.
+pub(super) type Guest<'a> = Caller<'a, Host>;
+
 /// Returns the guest's memory and the host's state, both at once.
-pub(super) fn split<'a>(caller: &'a mut Caller<'_, Host>) -> Answer<(&'a mut [u8], &'a mut Host)> {
+pub(super) fn split<'a>(caller: &'a mut Guest<'_>) -> Answer<(&'a mut [u8], &'a mut Host)> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
         // A start function calls before the instance exists.
@@ -42,14 +45,14 @@ impl Slice {
     }
 
     /// Returns a copy of the bytes, at most `max` of them.
-    pub(super) fn copied(self, caller: &mut Caller<'_, Host>, max: usize) -> Answer<Vec<u8>> {
+    pub(super) fn copied(self, caller: &mut Guest<'_>, max: usize) -> Answer<Vec<u8>> {
         let (memory, _) = split(caller)?;
         let bytes = self.of(memory)?;
         if bytes.len() > max { Err(Status::BadArgument.into()) } else { Ok(bytes.to_vec()) }
     }
 }
 
-pub(super) fn write(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -> Answer {
+pub(super) fn write(caller: &mut Guest<'_>, pointer: u32, bytes: &[u8]) -> Answer {
     let (memory, _) = split(caller)?;
     let start = usize::try_from(pointer).unwrap_or(usize::MAX);
     let room = memory.get_mut(start..start.saturating_add(bytes.len())).ok_or(Status::InvalidMemoryAccess)?;
@@ -71,18 +74,18 @@ impl<N> At<N> {
 }
 
 impl At<u32> {
-    pub(super) fn write(self, caller: &mut Caller<'_, Host>, number: u32) -> Answer {
+    pub(super) fn write(self, caller: &mut Guest<'_>, number: u32) -> Answer {
         write(caller, self.pointer, &number.to_le_bytes())
     }
 
     /// Writes a length. One that does not fit becomes the highest number.
-    pub(super) fn write_length(self, caller: &mut Caller<'_, Host>, length: usize) -> Answer {
+    pub(super) fn write_length(self, caller: &mut Guest<'_>, length: usize) -> Answer {
         self.write(caller, u32::try_from(length).unwrap_or(u32::MAX))
     }
 }
 
 impl At<u64> {
-    pub(super) fn write(self, caller: &mut Caller<'_, Host>, number: u64) -> Answer {
+    pub(super) fn write(self, caller: &mut Guest<'_>, number: u64) -> Answer {
         write(caller, self.pointer, &number.to_le_bytes())
     }
 }
@@ -105,20 +108,20 @@ impl Out {
     }
 
     /// Writes a null pointer and no length.
-    pub(super) fn clear(self, caller: &mut Caller<'_, Host>) -> Answer {
+    pub(super) fn clear(self, caller: &mut Guest<'_>) -> Answer {
         self.pointer_at.write(caller, 0)?;
         self.length_at.write(caller, 0)
     }
 
     /// Copies bytes into memory from the guest's own allocator, or yields a null pointer for no bytes.
-    pub(super) fn give(self, caller: &mut Caller<'_, Host>, bytes: &[u8]) -> Answer {
+    pub(super) fn give(self, caller: &mut Guest<'_>, bytes: &[u8]) -> Answer {
         self.give_with(caller, bytes.len(), |_, room| room.copy_from_slice(bytes))
     }
 
     /// Does the same as [`give`](Self::give) for bytes that are produced in place: `fill` gets exactly `length` bytes.
     pub(super) fn give_with(
         self,
-        caller: &mut Caller<'_, Host>,
+        caller: &mut Guest<'_>,
         length: usize,
         fill: impl FnOnce(&mut Host, &mut [u8]),
     ) -> Answer {

@@ -82,7 +82,7 @@ macro_rules! host_functions {
     };
     (@ ($linker:ident $module:ident $result:path; $name:ident $function:path)
         [$($numbers:tt)*] [$($arguments:tt)*]) => {
-        $linker.func_wrap($module, stringify!($name), |mut caller: Caller<'_, Host>, $($numbers)*| {
+        $linker.func_wrap($module, stringify!($name), |mut caller: $crate::filter::proxy_wasm::memory::Guest<'_>, $($numbers)*| {
             $result(|| $function(&mut caller, $($arguments)*))
         })?;
     };

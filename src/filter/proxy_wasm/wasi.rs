@@ -3,11 +3,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Linker;
 
 use super::host::{Cause, Host};
 use super::log::Level;
-use super::memory::{At, Slice, split, write};
+use super::memory::{At, Guest, Slice, split, write};
 use super::parameters::{Parameter, host_functions};
 use crate::filter::proxy_wasm::abi::{Answer, Failure};
 
@@ -54,9 +54,7 @@ fn errno(run: impl FnOnce() -> Answer<i32>) -> wasmtime::Result<i32> {
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     for module in MODULES {
         link_supported(linker, module)?;
-        linker.func_wrap(module, "proc_exit", |mut caller: Caller<'_, Host>, code: u32| {
-            exit(&mut caller, code)
-        })?;
+        linker.func_wrap(module, "proc_exit", |mut caller: Guest<'_>, code: u32| exit(&mut caller, code))?;
         link_unsupported(linker, module)?;
     }
     Ok(())
@@ -86,35 +84,35 @@ fn link_supported(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<(
     Ok(())
 }
 
-fn success(_: &mut Caller<'_, Host>) -> Answer<i32> {
+fn success(_: &mut Guest<'_>) -> Answer<i32> {
     Ok(SUCCESS)
 }
 
-fn bad_descriptor(_: &mut Caller<'_, Host>) -> Answer<i32> {
+fn bad_descriptor(_: &mut Guest<'_>) -> Answer<i32> {
     Ok(BAD_DESCRIPTOR)
 }
 
-fn not_supported(_: &mut Caller<'_, Host>) -> Answer<i32> {
+fn not_supported(_: &mut Guest<'_>) -> Answer<i32> {
     Ok(NOT_SUPPORTED)
 }
 
 /// Succeeds for standard input, output and error.
-fn is_standard(_: &mut Caller<'_, Host>, descriptor: u32) -> Answer<i32> {
+fn is_standard(_: &mut Guest<'_>, descriptor: u32) -> Answer<i32> {
     Ok(if descriptor <= 2 { SUCCESS } else { BAD_DESCRIPTOR })
 }
 
-fn exit(caller: &mut Caller<'_, Host>, code: u32) -> wasmtime::Result<()> {
+fn exit(caller: &mut Guest<'_>, code: u32) -> wasmtime::Result<()> {
     caller.data_mut().cause = Some(Cause::Exit(code));
     Err(wasmtime::format_err!("the plugin exited with code {code}"))
 }
 
-fn args_sizes(caller: &mut Caller<'_, Host>, count_at: At<u32>, bytes_at: At<u32>) -> Answer<i32> {
+fn args_sizes(caller: &mut Guest<'_>, count_at: At<u32>, bytes_at: At<u32>) -> Answer<i32> {
     count_at.write(caller, 0)?;
     bytes_at.write(caller, 0)?;
     Ok(SUCCESS)
 }
 
-fn environ_sizes(caller: &mut Caller<'_, Host>, count_at: At<u32>, bytes_at: At<u32>) -> Answer<i32> {
+fn environ_sizes(caller: &mut Guest<'_>, count_at: At<u32>, bytes_at: At<u32>) -> Answer<i32> {
     let environment = &caller.data().wasi.environment;
     let (entries, total) = (environment.len(), environment.iter().map(Vec::len).sum::<usize>());
     count_at.write_length(caller, entries)?;
@@ -122,7 +120,7 @@ fn environ_sizes(caller: &mut Caller<'_, Host>, count_at: At<u32>, bytes_at: At<
     Ok(SUCCESS)
 }
 
-fn environ(caller: &mut Caller<'_, Host>, mut pointers: u32, mut bytes: u32) -> Answer<i32> {
+fn environ(caller: &mut Guest<'_>, mut pointers: u32, mut bytes: u32) -> Answer<i32> {
     for entry in caller.data().wasi.environment.clone() {
         write(caller, pointers, &bytes.to_le_bytes())?;
         write(caller, bytes, &entry)?;
@@ -132,7 +130,7 @@ fn environ(caller: &mut Caller<'_, Host>, mut pointers: u32, mut bytes: u32) -> 
     Ok(SUCCESS)
 }
 
-fn random(caller: &mut Caller<'_, Host>, wanted: Slice) -> Answer<i32> {
+fn random(caller: &mut Guest<'_>, wanted: Slice) -> Answer<i32> {
     let Slice { pointer, length } = wanted;
     if length > RANDOM_BYTES_MAX {
         return Ok(INVALID);
@@ -145,7 +143,7 @@ fn random(caller: &mut Caller<'_, Host>, wanted: Slice) -> Answer<i32> {
     Ok(SUCCESS)
 }
 
-fn clock_time(caller: &mut Caller<'_, Host>, clock: u32, time_at: At<u64>) -> Answer<i32> {
+fn clock_time(caller: &mut Guest<'_>, clock: u32, time_at: At<u64>) -> Answer<i32> {
     let nanos = match clock {
         0 => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
         // Process and thread time use the monotonic clock: they serve to measure.
@@ -156,7 +154,7 @@ fn clock_time(caller: &mut Caller<'_, Host>, clock: u32, time_at: At<u64>) -> An
     Ok(SUCCESS)
 }
 
-fn clock_resolution(caller: &mut Caller<'_, Host>, clock: u32, resolution_at: At<u64>) -> Answer<i32> {
+fn clock_resolution(caller: &mut Guest<'_>, clock: u32, resolution_at: At<u64>) -> Answer<i32> {
     if clock > 3 {
         return Ok(INVALID);
     }
@@ -167,7 +165,7 @@ fn clock_resolution(caller: &mut Caller<'_, Host>, clock: u32, resolution_at: At
 /// Reports every clock as expired at once. Waiting would hold up every request of the worker, and runtimes that wait
 /// briefly abort if they cannot. Files and sockets do not exist and are reported as not supported.
 fn poll(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     subscriptions: u32,
     events: u32,
     count: u32,
@@ -195,7 +193,7 @@ fn poll(
     Ok(SUCCESS)
 }
 
-fn fd_read(caller: &mut Caller<'_, Host>, descriptor: u32, read_at: At<u32>) -> Answer<i32> {
+fn fd_read(caller: &mut Guest<'_>, descriptor: u32, read_at: At<u32>) -> Answer<i32> {
     if descriptor != 0 {
         return Ok(BAD_DESCRIPTOR);
     }
@@ -205,7 +203,7 @@ fn fd_read(caller: &mut Caller<'_, Host>, descriptor: u32, read_at: At<u32>) -> 
 
 /// Writes standard output and standard error as log lines, one for each complete line.
 fn fd_write(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     descriptor: u32,
     slices: u32,
     count: u32,
@@ -255,7 +253,7 @@ fn gather(line: &mut Vec<u8>, data: &[u8], lines: &mut Vec<Vec<u8>>) {
 }
 
 /// Describes a character device that can be written to, like a terminal.
-fn fd_fdstat(caller: &mut Caller<'_, Host>, descriptor: u32, at: u32) -> Answer<i32> {
+fn fd_fdstat(caller: &mut Guest<'_>, descriptor: u32, at: u32) -> Answer<i32> {
     if descriptor > 2 {
         return Ok(BAD_DESCRIPTOR);
     }

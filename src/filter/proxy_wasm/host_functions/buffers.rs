@@ -1,12 +1,11 @@
 //! Buffers: bodies, the response to a call, and the configuration.
 
 use bytes::Bytes;
-use wasmtime::Caller;
 
 use crate::filter::SpliceError;
 use crate::filter::proxy_wasm::abi::{Answer, BufferKind, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
+use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 
 /// Returns a buffer that is not a body.
 fn in_memory(host: &Host, kind: BufferKind) -> Answer<Bytes> {
@@ -38,18 +37,12 @@ fn part(length: usize, start: u32, max: u32) -> Answer<std::ops::Range<usize>> {
     Ok(start..start.saturating_add(number(max)).min(length))
 }
 
-pub(super) fn configuration(caller: &mut Caller<'_, Host>, configuration: Out) -> Answer {
+pub(super) fn configuration(caller: &mut Guest<'_>, configuration: Out) -> Answer {
     let bytes = caller.data().plugin.configuration();
     configuration.give(caller, &bytes)
 }
 
-pub(super) fn get(
-    caller: &mut Caller<'_, Host>,
-    kind: BufferKind,
-    start: u32,
-    max: u32,
-    bytes_out: Out,
-) -> Answer {
+pub(super) fn get(caller: &mut Guest<'_>, kind: BufferKind, start: u32, max: u32, bytes_out: Out) -> Answer {
     note_use(caller.data(), kind);
     let BufferKind::Body(direction) = kind else {
         let bytes = in_memory(caller.data(), kind)?;
@@ -69,7 +62,7 @@ pub(super) fn get(
 }
 
 pub(super) fn status(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     kind: BufferKind,
     length_at: At<u32>,
     flags_at: At<u32>,
@@ -86,13 +79,7 @@ pub(super) fn status(
     flags_at.write(caller, 0)
 }
 
-pub(super) fn set(
-    caller: &mut Caller<'_, Host>,
-    kind: BufferKind,
-    start: u32,
-    length: u32,
-    data: Slice,
-) -> Answer {
+pub(super) fn set(caller: &mut Guest<'_>, kind: BufferKind, start: u32, length: u32, data: Slice) -> Answer {
     note_use(caller.data(), kind);
     let BufferKind::Body(direction) = kind else {
         return Err(Status::BadArgument.into());

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
-use wasmtime::Caller;
 
 use super::maps;
 use crate::filter::MAP_BYTES_MAX;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
 use crate::filter::proxy_wasm::calls::OutgoingCall;
 use crate::filter::proxy_wasm::host::{Effect, Host};
-use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
+use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::http::forward;
 use crate::upstream::OwnRequest;
@@ -25,7 +24,7 @@ const CALL_ADVICE: &str =
     "a call has a valid `:method`, `:path` and `:authority`, and stays within the limits";
 
 pub(super) fn http_call(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     upstream: Slice,
     headers: Slice,
     body: Slice,
@@ -41,11 +40,11 @@ pub(super) fn http_call(
     called
 }
 
-pub(super) fn grpc_call(caller: &mut Caller<'_, Host>) -> Answer {
+pub(super) fn grpc_call(caller: &mut Guest<'_>) -> Answer {
     refuse_grpc(caller.data(), "proxy_grpc_call")
 }
 
-pub(super) fn grpc_stream(caller: &mut Caller<'_, Host>) -> Answer {
+pub(super) fn grpc_stream(caller: &mut Guest<'_>) -> Answer {
     refuse_grpc(caller.data(), "proxy_grpc_stream")
 }
 
@@ -57,13 +56,13 @@ fn refuse_grpc(host: &Host, function: &str) -> Answer {
 }
 
 /// Writes the status of the last gRPC call. There is none, so it is OK.
-pub(super) fn grpc_status(caller: &mut Caller<'_, Host>, code_at: At<u32>, message_out: Out) -> Answer {
+pub(super) fn grpc_status(caller: &mut Guest<'_>, code_at: At<u32>, message_out: Out) -> Answer {
     code_at.write(caller, 0)?;
     message_out.give(caller, &[])
 }
 
 fn call(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     [upstream, headers, body, trailers]: [Slice; 4],
     timeout: Duration,
     token_at: At<u32>,

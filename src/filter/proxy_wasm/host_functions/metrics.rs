@@ -2,22 +2,15 @@
 
 use std::sync::Arc;
 
-use wasmtime::Caller;
-
 use crate::filter::proxy_wasm::abi::{Answer, MetricKind, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{At, Slice};
+use crate::filter::proxy_wasm::memory::{At, Guest, Slice};
 use crate::filter::proxy_wasm::plugin_metrics::PluginMetric;
 
 /// The longest name of a metric.
 const NAME_BYTES_MAX: usize = 256;
 
-pub(super) fn define(
-    caller: &mut Caller<'_, Host>,
-    kind: MetricKind,
-    name: Slice,
-    metric_at: At<u32>,
-) -> Answer {
+pub(super) fn define(caller: &mut Guest<'_>, kind: MetricKind, name: Slice, metric_at: At<u32>) -> Answer {
     let name = name.copied(caller, NAME_BYTES_MAX)?;
     let name = String::from_utf8_lossy(&name).into_owned();
     metric_at.write(caller, 0)?;
@@ -32,15 +25,15 @@ pub(super) fn define(
     metric_at.write_length(caller, position + 1)
 }
 
-pub(super) fn increment(caller: &mut Caller<'_, Host>, metric: u32, by: i64) -> Answer {
+pub(super) fn increment(caller: &mut Guest<'_>, metric: u32, by: i64) -> Answer {
     changed(find(caller.data(), metric)?.increment(by))
 }
 
-pub(super) fn record(caller: &mut Caller<'_, Host>, metric: u32, value: u64) -> Answer {
+pub(super) fn record(caller: &mut Guest<'_>, metric: u32, value: u64) -> Answer {
     changed(find(caller.data(), metric)?.record(value))
 }
 
-pub(super) fn value_of(caller: &mut Caller<'_, Host>, metric: u32, value_at: At<u64>) -> Answer {
+pub(super) fn value_of(caller: &mut Guest<'_>, metric: u32, value_at: At<u64>) -> Answer {
     let value = find(caller.data(), metric)?.value().ok_or(Status::BadArgument)?;
     value_at.write(caller, value)
 }

@@ -2,39 +2,37 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wasmtime::Caller;
-
 use crate::filter::proxy_wasm::abi::{Answer, Status};
 use crate::filter::proxy_wasm::host::{Effect, Host};
 use crate::filter::proxy_wasm::log::Level;
-use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
+use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 
 /// The shortest interval between two ticks. A tick may take `limits.time`, and a worker has requests to serve.
 const TICK_MIN: Duration = Duration::from_millis(10);
 
-pub(super) fn write_log(caller: &mut Caller<'_, Host>, level: Level, text: Slice) -> Answer {
+pub(super) fn write_log(caller: &mut Guest<'_>, level: Level, text: Slice) -> Answer {
     let (memory, host) = split(caller)?;
     host.write_log(level, text.of(memory)?);
     Ok(())
 }
 
-pub(super) fn log_level(caller: &mut Caller<'_, Host>, at: At<u32>) -> Answer {
+pub(super) fn log_level(caller: &mut Guest<'_>, at: At<u32>) -> Answer {
     let lowest = Level::lowest(&caller.data().log);
     at.write(caller, lowest)
 }
 
-pub(super) fn time(caller: &mut Caller<'_, Host>, at: At<u64>) -> Answer {
+pub(super) fn time(caller: &mut Guest<'_>, at: At<u64>) -> Answer {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     at.write(caller, u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
-pub(super) fn set_tick(caller: &mut Caller<'_, Host>, millis: u32) -> Answer {
+pub(super) fn set_tick(caller: &mut Guest<'_>, millis: u32) -> Answer {
     let period = (millis > 0).then(|| Duration::from_millis(millis.into()).max(TICK_MIN));
     caller.data_mut().leave(Effect::Tick(period));
     Ok(())
 }
 
-pub(super) fn clear_route_cache(caller: &mut Caller<'_, Host>) -> Answer {
+pub(super) fn clear_route_cache(caller: &mut Guest<'_>) -> Answer {
     clear_route(caller.data());
     Ok(())
 }
@@ -45,12 +43,7 @@ fn clear_route(host: &Host) {
     }
 }
 
-pub(super) fn call_foreign(
-    caller: &mut Caller<'_, Host>,
-    name: Slice,
-    parameter: Slice,
-    result_out: Out,
-) -> Answer {
+pub(super) fn call_foreign(caller: &mut Guest<'_>, name: Slice, parameter: Slice, result_out: Out) -> Answer {
     let (memory, host) = split(caller)?;
     parameter.of(memory)?;
     let level;

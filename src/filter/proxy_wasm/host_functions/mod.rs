@@ -10,12 +10,12 @@ mod shared;
 mod stream;
 
 pub(super) use maps::pairs_in;
-use wasmtime::{Caller, Linker};
+use wasmtime::Linker;
 
 use super::abi::{Answer, BufferKind, MapKind, MetricKind, Status, StreamKind, answer};
 use super::host::Host;
 use super::log::Level;
-use super::memory::At;
+use super::memory::{At, Guest};
 use super::parameters::{Parameter, host_functions};
 
 /// The module that the functions are imported from.
@@ -111,6 +111,6 @@ fn link_unimplemented(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn unimplemented(_: &mut Caller<'_, Host>) -> Answer {
+fn unimplemented(_: &mut Guest<'_>) -> Answer {
     Err(Status::Unimplemented.into())
 }

@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Version;
-use wasmtime::Caller;
 
 use crate::filter::proxy_wasm::abi::{Answer, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{Out, Slice, split};
+use crate::filter::proxy_wasm::memory::{Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Exchange, Part, field_name};
 use crate::http::fields::Fields;
@@ -20,7 +19,7 @@ use crate::http::fields::Fields;
 /// The longest path of a property.
 const PATH_BYTES_MAX: usize = 1024;
 
-pub(super) fn get(caller: &mut Caller<'_, Host>, path: Slice, value_out: Out) -> Answer {
+pub(super) fn get(caller: &mut Guest<'_>, path: Slice, value_out: Out) -> Answer {
     let path = path.copied(caller, PATH_BYTES_MAX)?;
     let Some(value) = property(caller.data(), &path) else {
         if let Some(journal) = caller.data().log.journal() {
@@ -31,7 +30,7 @@ pub(super) fn get(caller: &mut Caller<'_, Host>, path: Slice, value_out: Out) ->
     value_out.give(caller, &value)
 }
 
-pub(super) fn set(caller: &mut Caller<'_, Host>, path: Slice, value: Slice) -> Answer {
+pub(super) fn set(caller: &mut Guest<'_>, path: Slice, value: Slice) -> Answer {
     let path = path.copied(caller, PATH_BYTES_MAX)?;
     let (memory, host) = split(caller)?;
     let value = value.of(memory)?;

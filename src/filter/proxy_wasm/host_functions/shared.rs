@@ -3,24 +3,22 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use wasmtime::Caller;
 
 use crate::filter::proxy_wasm::abi::{Answer, Status};
-use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
+use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::shared::{EnqueueError, QueueListener, SetError, cost_of};
 
 /// The longest key, and the longest name of a queue.
 const KEY_BYTES_MAX: usize = 4096;
 
-pub(super) fn get(caller: &mut Caller<'_, Host>, key: Slice, value_out: Out, cas_at: At<u32>) -> Answer {
+pub(super) fn get(caller: &mut Guest<'_>, key: Slice, value_out: Out, cas_at: At<u32>) -> Answer {
     let key = key.copied(caller, KEY_BYTES_MAX)?;
     let (value, cas) = caller.data().plugin.vm.get(&key).ok_or(Status::NotFound)?;
     value_out.give(caller, &value)?;
     cas_at.write(caller, cas)
 }
 
-pub(super) fn set(caller: &mut Caller<'_, Host>, key: Slice, value: Slice, cas: u32) -> Answer {
+pub(super) fn set(caller: &mut Guest<'_>, key: Slice, value: Slice, cas: u32) -> Answer {
     let key = key.copied(caller, KEY_BYTES_MAX)?;
     let (memory, host) = split(caller)?;
     let value = value.of(memory)?;
@@ -39,7 +37,7 @@ pub(super) fn set(caller: &mut Caller<'_, Host>, key: Slice, value: Slice, cas: 
     }
 }
 
-pub(super) fn register(caller: &mut Caller<'_, Host>, name: Slice, queue_at: At<u32>) -> Answer {
+pub(super) fn register(caller: &mut Guest<'_>, name: Slice, queue_at: At<u32>) -> Answer {
     let name = name.copied(caller, KEY_BYTES_MAX)?;
     queue_at.write(caller, 0)?;
     let host = caller.data();
@@ -48,7 +46,7 @@ pub(super) fn register(caller: &mut Caller<'_, Host>, name: Slice, queue_at: At<
     queue_at.write(caller, queue)
 }
 
-pub(super) fn resolve(caller: &mut Caller<'_, Host>, vm: Slice, name: Slice, queue_at: At<u32>) -> Answer {
+pub(super) fn resolve(caller: &mut Guest<'_>, vm: Slice, name: Slice, queue_at: At<u32>) -> Answer {
     let vm = vm.copied(caller, KEY_BYTES_MAX)?;
     let name = name.copied(caller, KEY_BYTES_MAX)?;
     let plugin = &caller.data().plugin;
@@ -59,7 +57,7 @@ pub(super) fn resolve(caller: &mut Caller<'_, Host>, vm: Slice, name: Slice, que
     queue_at.write(caller, queue)
 }
 
-pub(super) fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, value: Slice) -> Answer {
+pub(super) fn enqueue(caller: &mut Guest<'_>, queue: u32, value: Slice) -> Answer {
     let (memory, host) = split(caller)?;
     let value = value.of(memory)?;
     let bytes_max = host.plugin.settings.shared_data_bytes_max;
@@ -78,7 +76,7 @@ pub(super) fn enqueue(caller: &mut Caller<'_, Host>, queue: u32, value: Slice) -
     Err(failed.into())
 }
 
-pub(super) fn dequeue(caller: &mut Caller<'_, Host>, queue: u32, entry_out: Out) -> Answer {
+pub(super) fn dequeue(caller: &mut Guest<'_>, queue: u32, entry_out: Out) -> Answer {
     // Write to the guest first: otherwise an entry could be taken that the guest cannot receive.
     entry_out.clear(caller)?;
     let taken = caller.data().plugin.services().shared.dequeue(queue).map_err(|_| Status::NotFound)?;

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use wasmtime::Caller;
 
 use super::maps;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status, StreamKind, grpc_status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{Slice, split};
+use crate::filter::proxy_wasm::memory::{Guest, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Direction, Fault, FilterContext, LocalResponse, MAP_BYTES_MAX, field_value};
 use crate::http::fields::Fields;
@@ -22,18 +21,18 @@ fn context(host: &Host) -> Answer<&FilterContext> {
     Ok(host.filter_context().map(|context| &**context).ok_or(Status::BadArgument)?)
 }
 
-pub(super) fn proceed(caller: &mut Caller<'_, Host>, stream: StreamKind) -> Answer {
+pub(super) fn proceed(caller: &mut Guest<'_>, stream: StreamKind) -> Answer {
     match stream {
         StreamKind::Message(direction) => proceed_with(caller.data(), direction),
         StreamKind::Tcp => Err(Status::Unimplemented.into()),
     }
 }
 
-pub(super) fn proceed_request(caller: &mut Caller<'_, Host>) -> Answer {
+pub(super) fn proceed_request(caller: &mut Guest<'_>) -> Answer {
     proceed_with(caller.data(), Direction::Request)
 }
 
-pub(super) fn proceed_response(caller: &mut Caller<'_, Host>) -> Answer {
+pub(super) fn proceed_response(caller: &mut Guest<'_>) -> Answer {
     proceed_with(caller.data(), Direction::Response)
 }
 
@@ -45,7 +44,7 @@ fn proceed_with(host: &Host, direction: Direction) -> Answer {
 /// Closes the exchange, even if the stream number is unknown: the plugin gives the exchange up, and a wrong number must
 /// not make the client wait for the end of a pause. As in other hosts, the sides of TCP filters do not concern an
 /// exchange.
-pub(super) fn close(caller: &mut Caller<'_, Host>, stream: u32) -> Answer {
+pub(super) fn close(caller: &mut Guest<'_>, stream: u32) -> Answer {
     let kind = StreamKind::from_number(stream);
     if kind == Some(StreamKind::Tcp) {
         return Err(Status::Unimplemented.into());
@@ -54,18 +53,18 @@ pub(super) fn close(caller: &mut Caller<'_, Host>, stream: u32) -> Answer {
     if kind.is_some() { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
-pub(super) fn set_effective_context(caller: &mut Caller<'_, Host>, context: u32) -> Answer {
+pub(super) fn set_effective_context(caller: &mut Guest<'_>, context: u32) -> Answer {
     if caller.data_mut().set_effective(context) { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
-pub(super) fn done(caller: &mut Caller<'_, Host>) -> Answer {
+pub(super) fn done(caller: &mut Guest<'_>) -> Answer {
     if caller.data_mut().done() { Ok(()) } else { Err(Status::NotFound.into()) }
 }
 
 /// Responds to the exchange. An invalid response ends the exchange too, with an error: the plugin does not want it to
 /// continue, and probably holds it back in the belief that the client has its response.
 pub(super) fn respond(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     status: u32,
     details: Slice,
     body: Slice,

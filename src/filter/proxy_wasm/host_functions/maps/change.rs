@@ -3,12 +3,11 @@
 use std::cell::RefMut;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use wasmtime::Caller;
 
 use super::note_use;
 use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{Slice, split};
+use crate::filter::proxy_wasm::memory::{Guest, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{Direction, MAP_BYTES_MAX, Part, RequestHead, ResponseHead, field_name, field_value};
 use crate::http::fields::Fields;
@@ -117,13 +116,7 @@ fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
     })
 }
 
-pub(super) fn change(
-    caller: &mut Caller<'_, Host>,
-    kind: MapKind,
-    name: Slice,
-    value: Slice,
-    edit: Edit,
-) -> Answer {
+pub(super) fn change(caller: &mut Guest<'_>, kind: MapKind, name: Slice, value: Slice, edit: Edit) -> Answer {
     note_use(caller.data(), kind);
     let (memory, host) = split(caller)?;
     let (name, value) = (name.of(memory)?, value.of(memory)?);
@@ -266,7 +259,7 @@ fn status(value: &[u8], before: StatusCode) -> Option<StatusCode> {
 
 /// Replaces a whole map. Pseudo-headers that are left out stay unchanged.
 pub(in crate::filter::proxy_wasm::host_functions) fn set_pairs(
-    caller: &mut Caller<'_, Host>,
+    caller: &mut Guest<'_>,
     kind: MapKind,
     pairs: Slice,
 ) -> Answer {

@@ -10,13 +10,12 @@ pub(super) use change::{fields, set_pairs};
 use http::HeaderValue;
 pub(in crate::filter::proxy_wasm) use view::pairs_in;
 use view::{View, view_in};
-use wasmtime::Caller;
 
 use crate::filter::field_name;
 use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::calls::CallResponse;
 use crate::filter::proxy_wasm::host::Host;
-use crate::filter::proxy_wasm::memory::{At, Out, Slice, split};
+use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 
 /// Reads a map. A map that does not exist has no fields.
@@ -45,13 +44,13 @@ fn note_use(host: &Host, kind: MapKind) {
     }
 }
 
-pub(super) fn size(caller: &mut Caller<'_, Host>, kind: MapKind, size_at: At<u32>) -> Answer {
+pub(super) fn size(caller: &mut Guest<'_>, kind: MapKind, size_at: At<u32>) -> Answer {
     note_use(caller.data(), kind);
     let length = view(caller.data(), kind, |view| view.length());
     size_at.write_length(caller, length)
 }
 
-pub(super) fn pairs_of(caller: &mut Caller<'_, Host>, kind: MapKind, pairs_out: Out) -> Answer {
+pub(super) fn pairs_of(caller: &mut Guest<'_>, kind: MapKind, pairs_out: Out) -> Answer {
     note_use(caller.data(), kind);
     let length = view(caller.data(), kind, |view| view.length());
     pairs_out.give_with(caller, length, |host, room| {
@@ -59,7 +58,7 @@ pub(super) fn pairs_of(caller: &mut Caller<'_, Host>, kind: MapKind, pairs_out: 
     })
 }
 
-pub(super) fn value_of(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice, value_out: Out) -> Answer {
+pub(super) fn value_of(caller: &mut Guest<'_>, kind: MapKind, name: Slice, value_out: Out) -> Answer {
     note_use(caller.data(), kind);
     let (memory, host) = split(caller)?;
     let name = name.of(memory)?;
@@ -74,15 +73,15 @@ pub(super) fn value_of(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice
     value_out.give(caller, value.ok_or(Status::NotFound)?.as_bytes())
 }
 
-pub(super) fn add(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice, value: Slice) -> Answer {
+pub(super) fn add(caller: &mut Guest<'_>, kind: MapKind, name: Slice, value: Slice) -> Answer {
     change(caller, kind, name, value, Edit::Add)
 }
 
-pub(super) fn replace(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice, value: Slice) -> Answer {
+pub(super) fn replace(caller: &mut Guest<'_>, kind: MapKind, name: Slice, value: Slice) -> Answer {
     change(caller, kind, name, value, Edit::Set)
 }
 
-pub(super) fn remove(caller: &mut Caller<'_, Host>, kind: MapKind, name: Slice) -> Answer {
+pub(super) fn remove(caller: &mut Guest<'_>, kind: MapKind, name: Slice) -> Answer {
     change(caller, kind, name, Slice::EMPTY, Edit::Remove)
 }
 

@@ -1,9 +1,11 @@
-//! The memory limit of one instance.
+//! The limits of one instance: its memory, and the CPU time of its calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Result};
 
+use super::runtime::EPOCH;
 use crate::observe::metrics::FilterStats;
 
 /// The most entries of a table. Entries are function references, of which real modules have some thousands.
@@ -61,4 +63,46 @@ impl Drop for MemoryLimit {
     fn drop(&mut self) {
         self.stats.memory_changes(self.granted, 0);
     }
+}
+
+/// The CPU time that one call may take.
+pub(crate) struct TimeLimit {
+    pub(crate) max: Duration,
+    /// The thread's CPU time when measuring began.
+    since: Option<Duration>,
+}
+
+impl TimeLimit {
+    pub(crate) fn new(max: Duration) -> Self {
+        Self { max, since: None }
+    }
+
+    /// Prepares for a call.
+    pub(crate) fn begin(&mut self) {
+        self.since = None;
+    }
+
+    /// Returns true if the call has reached the end of an epoch.
+    pub(crate) fn has_reached_an_epoch(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Returns true if a call that has lasted an epoch may continue. Its CPU time counts from the first end of an epoch
+    /// that it reaches: a call that returns before costs nothing to measure.
+    pub(crate) fn allows_another_epoch(&mut self) -> bool {
+        let now = thread_cpu_time();
+        match self.since {
+            None => {
+                self.since = Some(now);
+                true
+            }
+            Some(since) => now.saturating_sub(since) + EPOCH <= self.max,
+        }
+    }
+}
+
+/// Returns the CPU time that this thread has taken so far.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap_or_default()
 }

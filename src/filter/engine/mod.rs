@@ -3,4 +3,5 @@
 pub(crate) mod cache;
 pub(crate) mod compiler;
 pub(crate) mod limit;
+pub(crate) mod module;
 pub(crate) mod runtime;

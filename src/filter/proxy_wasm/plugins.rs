@@ -11,8 +11,9 @@ use super::trial::{try_out, whole_mebibytes};
 use crate::config::load::files::{FileMark, Files};
 use crate::config::{ByteSize, FilterSettings, Isolation, Wasm, WasmCache};
 use crate::filter::engine::cache::{CodeCache, default_folder};
+use crate::filter::engine::module::{LoadError, validate};
 use crate::filter::engine::runtime::Allocation;
-use crate::filter::proxy_wasm::module::{ModuleError, link, validate};
+use crate::filter::proxy_wasm::module::{ModuleError, link};
 
 /// The reason why a plugin cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -124,7 +125,7 @@ impl<'a> Plugins<'a> {
         let wasm = wasm.map_err(|error| self.unreadable(&settings.wasm, &error))?;
         let module = link(&wasm, allocation, &self.services.engines, self.cache.as_ref());
         let module = module.map_err(|error: ModuleError| match error {
-            ModuleError::Compiler(_) => PluginError::Compiler(error.to_string()),
+            ModuleError::Load(LoadError::Compiler(_)) => PluginError::Compiler(error.to_string()),
             error => PluginError::Module(error.to_string()),
         });
         self.modules.insert((mark, allocation), module.clone());

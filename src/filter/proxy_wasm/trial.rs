@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::instance::{Instance, StartError, thread_cpu_time};
+use super::instance::{Instance, StartError};
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::services::Services;
 use crate::config::{ByteSize, FilterSettings};
 use crate::filter::Fault;
+use crate::filter::engine::limit::thread_cpu_time;
 use crate::filter::proxy_wasm::offline::journal::Journal;
 
 /// The memory of a start that is measured, as a multiple of `limits.memory` and as a minimum. A plugin that needs more

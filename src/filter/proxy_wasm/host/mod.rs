@@ -19,7 +19,7 @@ use super::calls::{CallResponse, OutgoingCall};
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
-use crate::filter::engine::limit::MemoryLimit;
+use crate::filter::engine::limit::{MemoryLimit, TimeLimit};
 use crate::filter::proxy_wasm::offline::journal::Seen;
 use crate::filter::proxy_wasm::queue_notifier::QueueNotifier;
 use crate::filter::{Fault, FilterContext};
@@ -52,8 +52,8 @@ pub(crate) struct Host {
     pub(super) notifier: Arc<QueueNotifier>,
     /// True if the instance serves on a worker, false if it is only on trial.
     pub(super) is_live: bool,
-    /// The CPU time that the running call may take. During the start it covers all calls together.
-    pub(super) time_max: Duration,
+    /// The limit of the running call. During the start it covers all calls together.
+    pub(super) time: TimeLimit,
     pub(super) is_starting: bool,
     /// The exchanges that the instance takes part in, by context number.
     contexts: HashMap<u32, Context, FixedState>,
@@ -77,8 +77,6 @@ pub(crate) struct Host {
     shared: Cell<usize>,
     effects: Vec<Effect>,
     root_log_bytes: Cell<usize>,
-    /// The thread's CPU time when measuring began, in the running call or in the start.
-    pub(super) cpu_since: Option<Duration>,
     /// The reason why the host ended a call, if the trap itself does not carry it.
     pub(super) cause: Option<Cause>,
 }
@@ -123,7 +121,7 @@ impl Host {
             log,
             notifier: Arc::default(),
             is_live: !plugin.services().is_trial(),
-            time_max: plugin.settings.start,
+            time: TimeLimit::new(plugin.settings.start),
             is_starting: true,
             memory: None,
             allocate: None,
@@ -143,7 +141,6 @@ impl Host {
             shared: Cell::new(0),
             effects: Vec::new(),
             root_log_bytes: Cell::new(ROOT_LOG_BYTES_MAX),
-            cpu_since: None,
             cause: None,
             plugin: plugin.clone(),
         }
@@ -164,7 +161,7 @@ impl Host {
         // A start is one piece of work: its time covers all of its calls, and memory refused in one call may end
         // another.
         if !self.is_starting {
-            self.cpu_since = None;
+            self.time.begin();
             self.limit.refused = None;
         }
     }
@@ -172,7 +169,7 @@ impl Host {
     /// Marks the start as complete.
     pub(super) fn has_started(&mut self) {
         self.is_starting = false;
-        self.time_max = self.plugin.settings.time;
+        self.time.max = self.plugin.settings.time;
     }
 
     /// Returns true while an exchange's context is created. The filter was not given any of the exchange yet.
@@ -192,7 +189,7 @@ impl Host {
 
     /// Records that the callback has returned: in the journal, and by the clock if it has reached the end of an epoch.
     pub(super) fn leaves_callback(&self) {
-        if self.cpu_since.is_some() {
+        if self.time.has_reached_an_epoch() {
             clock::renew();
         }
         if let Some(journal) = self.log.journal() {

@@ -30,7 +30,7 @@ pub(super) fn describe(error: &Error, host: &Host) -> String {
     let mut text = match (host.cause, error.downcast_ref::<Trap>()) {
         (Some(Cause::Time), _) => {
             let key = if host.is_starting { "limits.start" } else { "limits.time" };
-            format!("it took more than `{key}`, {:?} of CPU time", host.time_max)
+            format!("it took more than `{key}`, {:?} of CPU time", host.time.max)
         }
         (Some(Cause::Exit(code)), _) => format!("it exited with code {code}"),
         (None, Some(trap)) => trap.to_string(),

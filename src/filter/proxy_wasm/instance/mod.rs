@@ -6,7 +6,7 @@ mod tasks;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fault::{describe, fault_of, report};
 use tasks::Tasks;
@@ -17,7 +17,6 @@ use super::exports::{Exports, HeadCallback, allocator, initialize};
 use super::host::{CONTEXT_CREATE, Cause, Effect, Host, ROOT, limiter};
 use super::log::Sink;
 use super::plugin::Plugin;
-use crate::filter::engine::runtime::EPOCH;
 use crate::filter::proxy_wasm::abi::{body_action, head_action, is_true, trailers_action};
 use crate::filter::proxy_wasm::offline::journal::{Journal, Part};
 use crate::filter::{Action, Callbacks, Direction, Fault, FilterContext};
@@ -55,7 +54,7 @@ impl Instance {
     pub(super) fn start(plugin: &Arc<Plugin>, sink: Sink) -> Result<Rc<Self>, StartError> {
         let mut store = Store::new(plugin.module.pre.module().engine(), Host::new(plugin, sink));
         store.limiter(limiter);
-        store.epoch_deadline_callback(|mut context| Ok(look_at_clock(context.data_mut())));
+        store.epoch_deadline_callback(|mut context| Ok(check_time(context.data_mut())));
         let started = launch(&mut store).and_then(|exports| {
             let refused = configure(&mut store, &exports)?;
             Ok((exports, refused))
@@ -309,25 +308,13 @@ fn configure(store: &mut Store<Host>, exports: &Exports) -> wasmtime::Result<Opt
     Ok(None)
 }
 
-/// Returns the CPU time that this thread has taken so far.
-pub(super) fn thread_cpu_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(now).unwrap_or_default()
-}
-
-/// Checks whether a call that has lasted an epoch may continue. Its CPU time counts from the first end of an epoch that
-/// it reaches: a call that returns before costs nothing to measure.
-fn look_at_clock(host: &mut Host) -> UpdateDeadline {
-    let now = thread_cpu_time();
-    match host.cpu_since {
-        None => host.cpu_since = Some(now),
-        Some(since) if now.saturating_sub(since) + EPOCH > host.time_max => {
-            host.cause = Some(Cause::Time);
-            return UpdateDeadline::Interrupt;
-        }
-        Some(_) => {}
+/// Checks whether a call that has lasted an epoch may continue.
+fn check_time(host: &mut Host) -> UpdateDeadline {
+    if host.time.allows_another_epoch() {
+        return UpdateDeadline::Continue(1);
     }
-    UpdateDeadline::Continue(1)
+    host.cause = Some(Cause::Time);
+    UpdateDeadline::Interrupt
 }
 
 /// A context of an instance, for one exchange.

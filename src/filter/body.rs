@@ -97,16 +97,10 @@ impl FilteredBody {
         self.data = data;
         if matches!(self.given, Given::Trailers) {
             self.given = Given::All;
-            let mut trailers = self.trailers_of_exchange().borrow().clone().map(HeaderMap::from);
+            let mut trailers =
+                self.context.exchange.trailers.of(self.direction).borrow().clone().map(HeaderMap::from);
             trailers.iter_mut().for_each(forward::filter_trailers);
             self.trailers = trailers;
-        }
-    }
-
-    fn trailers_of_exchange(&self) -> &std::cell::RefCell<Option<Fields>> {
-        match self.direction {
-            Direction::Request => &self.context.exchange.request_trailers,
-            Direction::Response => &self.context.exchange.response_trailers,
         }
     }
 
@@ -154,7 +148,7 @@ impl FilteredBody {
     }
 
     fn give(&mut self, data: Bytes, end: bool) -> Result<(), Error> {
-        let on = if self.context.interests().body(self.direction) {
+        let on = if self.context.interests().of(self.direction).body {
             self.context.on_body(self.direction, data, end)?
         } else {
             Some(data)
@@ -168,7 +162,7 @@ impl FilteredBody {
     }
 
     fn give_trailers(&mut self, trailers: Fields) -> Result<(), Error> {
-        *self.trailers_of_exchange().borrow_mut() = Some(trailers);
+        *self.context.exchange.trailers.of(self.direction).borrow_mut() = Some(trailers);
         self.given = Given::Trailers;
         let on = self.context.on_trailers(self.direction)?;
         self.context.check(self.direction)?;

@@ -17,6 +17,22 @@ impl Direction {
     }
 }
 
+/// A value for the request, and one for the response.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ByDirection<T> {
+    pub(crate) request: T,
+    pub(crate) response: T,
+}
+
+impl<T> ByDirection<T> {
+    pub(crate) fn of(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        }
+    }
+}
+
 /// A filter's decision about a part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -112,14 +128,17 @@ pub(crate) struct Policy {
 /// The callbacks that a filter implements.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Interests {
-    pub(crate) request_head: bool,
-    pub(crate) request_body: bool,
-    pub(crate) request_trailers: bool,
-    pub(crate) response_head: bool,
-    pub(crate) response_body: bool,
-    pub(crate) response_trailers: bool,
+    pub(crate) parts: ByDirection<PartsOfInterest>,
     /// True if the filter can read fields in any callback, even after their head has been sent on.
     pub(crate) reads_heads: bool,
+}
+
+/// The parts of a message that a filter has callbacks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PartsOfInterest {
+    pub(crate) head: bool,
+    pub(crate) body: bool,
+    pub(crate) trailers: bool,
 }
 
 /// The times at which filters see the head of a message.
@@ -133,37 +152,21 @@ pub(crate) enum HeadAccess {
 }
 
 impl Interests {
+    pub(crate) fn of(self, direction: Direction) -> PartsOfInterest {
+        *self.parts.of(direction)
+    }
+
     /// Returns true if the filter takes part in messages of this direction.
     pub(crate) fn any(self, direction: Direction) -> bool {
-        self.head(direction) || self.body(direction) || self.trailers(direction)
+        let PartsOfInterest { head, body, trailers } = self.of(direction);
+        head || body || trailers
     }
 
     pub(crate) fn head_access(self, direction: Direction) -> HeadAccess {
-        match (self.reads_heads, self.head(direction)) {
+        match (self.reads_heads, self.of(direction).head) {
             (true, _) => HeadAccess::Always,
             (false, true) => HeadAccess::InCallback,
             (false, false) => HeadAccess::Never,
-        }
-    }
-
-    pub(crate) fn head(self, direction: Direction) -> bool {
-        match direction {
-            Direction::Request => self.request_head,
-            Direction::Response => self.response_head,
-        }
-    }
-
-    pub(crate) fn body(self, direction: Direction) -> bool {
-        match direction {
-            Direction::Request => self.request_body,
-            Direction::Response => self.response_body,
-        }
-    }
-
-    pub(crate) fn trailers(self, direction: Direction) -> bool {
-        match direction {
-            Direction::Request => self.request_trailers,
-            Direction::Response => self.response_trailers,
         }
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use super::HeadAccess;
+use super::{ByDirection, HeadAccess};
 use crate::http::body::Body;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
@@ -28,8 +28,7 @@ pub(crate) struct Exchange {
     pub(crate) request: RefCell<RequestHead>,
     /// `None` until the response arrives.
     pub(crate) response: RefCell<Option<ResponseHead>>,
-    pub(crate) request_trailers: RefCell<Option<Fields>>,
-    pub(crate) response_trailers: RefCell<Option<Fields>>,
+    pub(crate) trailers: ByDirection<RefCell<Option<Fields>>>,
     /// Properties set by filters, by path. All filters of the exchange share them.
     properties: RefCell<BTreeMap<Box<[u8]>, Bytes>>,
     property_bytes: Cell<usize>,
@@ -162,8 +161,7 @@ impl Exchange {
             request_info,
             request: RefCell::new(request),
             response: RefCell::default(),
-            request_trailers: RefCell::default(),
-            response_trailers: RefCell::default(),
+            trailers: ByDirection::default(),
             properties: RefCell::default(),
             property_bytes: Cell::new(0),
             upstream: RefCell::default(),

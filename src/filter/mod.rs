@@ -18,7 +18,9 @@ pub(crate) mod proxy_wasm;
 
 pub(crate) use chain::{Chain, Session};
 pub(crate) use context::{Callbacks, Filter, FilterContext, Part, SpliceError};
-pub(crate) use contract::{Action, Direction, Fault, HeadAccess, Interests, Policy};
+pub(crate) use contract::{
+    Action, ByDirection, Direction, Fault, HeadAccess, Interests, PartsOfInterest, Policy,
+};
 pub(crate) use exchange::{
     End, Exchange, LocalResponse, MAP_BYTES_MAX, RequestHead, RequestInfo, ResponseHead,
 };

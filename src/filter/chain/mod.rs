@@ -244,9 +244,9 @@ impl Session {
             if direction == Direction::Request {
                 self.reached.set(position + 1);
             }
-            let interests = context.interests();
+            let interests = context.interests().of(direction);
             let end = !has_body || body.is_end_stream();
-            let reads = interests.body(direction);
+            let reads = interests.body;
             if reads && context.policy().decode {
                 body = self.undo_coding(direction, body, end);
             }
@@ -265,7 +265,7 @@ impl Session {
                 self.set_visible_length(direction, &body);
                 continue;
             }
-            let has_trailers = interests.trailers(direction) && may_have_trailers(direction, &body);
+            let has_trailers = interests.trailers && may_have_trailers(direction, &body);
             if end || !(reads || has_trailers) {
                 wait_for_head(&context, direction, &mut body, timer).await?;
                 continue;

@@ -17,7 +17,7 @@ use output::Parts;
 pub(crate) use output::{Part, SpliceError};
 
 use super::exchange::{Exchange, ResponseHead};
-use crate::filter::contract::{Action, Direction, Fault, HeadAccess, Interests, Policy};
+use crate::filter::contract::{Action, ByDirection, Direction, Fault, HeadAccess, Interests, Policy};
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 
@@ -71,8 +71,7 @@ pub(crate) struct FilterContext {
     pub(crate) exchange: Rc<Exchange>,
     filter: Arc<dyn Filter>,
     callbacks: OnceCell<Box<dyn Callbacks>>,
-    request: RefCell<Side>,
-    response: RefCell<Side>,
+    sides: ByDirection<RefCell<Side>>,
     /// Bytes that the filter has produced outside of bodies and that the gateway holds.
     made: Cell<usize>,
     /// The part of those bytes that maps and properties hold.
@@ -103,8 +102,7 @@ impl FilterContext {
             exchange: exchange.clone(),
             filter: filter.clone(),
             callbacks: OnceCell::new(),
-            request: RefCell::default(),
-            response: RefCell::default(),
+            sides: ByDirection::default(),
             made: Cell::new(0),
             parts: Parts::default(),
             calls_out: Cell::new(0),
@@ -147,10 +145,7 @@ impl FilterContext {
     }
 
     fn side(&self, direction: Direction) -> &RefCell<Side> {
-        match direction {
-            Direction::Request => &self.request,
-            Direction::Response => &self.response,
-        }
+        self.sides.of(direction)
     }
 
     /// Releases a message that is held back, or that the running callback is about to hold back.
@@ -211,7 +206,7 @@ impl FilterContext {
 
     /// Gives the head of a message to the filter. Returns true if the filter ends the message with this head.
     pub(super) fn on_head(&self, direction: Direction, end: bool) -> Result<bool, Error> {
-        if !self.interests().head(direction) {
+        if !self.interests().of(direction).head {
             return Ok(false);
         }
         let Some(callbacks) = self.callbacks.get() else { return Ok(false) };
@@ -306,12 +301,9 @@ impl FilterContext {
     /// Gives the trailer section to the filter, after the body was sent on. Returns `None` if the filter holds the
     /// trailers back, else the bytes that it has put before them.
     pub(super) fn on_trailers(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
-        let callbacks = self.callbacks.get().filter(|_| self.interests().trailers(direction));
+        let callbacks = self.callbacks.get().filter(|_| self.interests().of(direction).trailers);
         let Some(callbacks) = callbacks else { return Ok(Some(Bytes::new())) };
-        let trailers = match direction {
-            Direction::Request => &self.exchange.request_trailers,
-            Direction::Response => &self.exchange.response_trailers,
-        };
+        let trailers = self.exchange.trailers.of(direction);
         let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
         self.side(direction).borrow_mut().bytes_max =
             self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);

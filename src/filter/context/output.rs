@@ -3,36 +3,30 @@
 use std::cell::Cell;
 
 use super::FilterContext;
-use crate::filter::Direction;
+use crate::filter::{ByDirection, Direction};
 
 /// A part of an exchange that a filter shares with the peers and with other filters. A filter can remove bytes from it
 /// that it has not produced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    RequestHead,
-    RequestTrailers,
-    ResponseHead,
-    ResponseTrailers,
+    Head(Direction),
+    Trailers(Direction),
     Properties,
 }
 
 /// Bytes that a filter has produced in each [`Part`].
 #[derive(Default)]
 pub(super) struct Parts {
-    request_head: Cell<usize>,
-    request_trailers: Cell<usize>,
-    response_head: Cell<usize>,
-    response_trailers: Cell<usize>,
+    heads: ByDirection<Cell<usize>>,
+    trailers: ByDirection<Cell<usize>>,
     properties: Cell<usize>,
 }
 
 impl Parts {
     fn of(&self, part: Part) -> &Cell<usize> {
         match part {
-            Part::RequestHead => &self.request_head,
-            Part::RequestTrailers => &self.request_trailers,
-            Part::ResponseHead => &self.response_head,
-            Part::ResponseTrailers => &self.response_trailers,
+            Part::Head(direction) => self.heads.of(direction),
+            Part::Trailers(direction) => self.trailers.of(direction),
             Part::Properties => &self.properties,
         }
     }
@@ -101,7 +95,7 @@ impl FilterContext {
     }
 
     fn has_room(&self, bytes: usize, besides: usize) -> bool {
-        let [request, response] = [&self.request, &self.response].map(|side| side.borrow().made);
+        let [request, response] = [&self.sides.request, &self.sides.response].map(|side| side.borrow().made);
         let total = [bytes, self.made.get(), request, response, besides];
         total.into_iter().fold(0, usize::saturating_add) <= self.policy().output_bytes_max
     }

@@ -3,19 +3,16 @@
 use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::host::Host;
-use crate::filter::Direction;
+use crate::filter::ByDirection;
 
 /// The callbacks that the guest exports; `None` for each that it does not.
 pub(super) struct Exports {
     pub(super) context_create: Option<TypedFunc<(u32, u32), ()>>,
     pub(super) vm_start: Option<TypedFunc<(u32, u32), u32>>,
     pub(super) configure: Option<TypedFunc<(u32, u32), u32>>,
-    request_headers: Option<HeadCallback>,
-    response_headers: Option<HeadCallback>,
-    request_body: Option<BodyCallback>,
-    response_body: Option<BodyCallback>,
-    request_trailers: Option<TrailersCallback>,
-    response_trailers: Option<TrailersCallback>,
+    pub(super) head: ByDirection<Option<HeadCallback>>,
+    pub(super) body: ByDirection<Option<BodyCallback>>,
+    pub(super) trailers: ByDirection<Option<TrailersCallback>>,
     pub(super) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
     pub(super) tick: Option<TypedFunc<u32, ()>>,
     pub(super) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
@@ -44,12 +41,18 @@ impl Exports {
             context_create: function(instance, store, "proxy_on_context_create")?,
             vm_start: function(instance, store, "proxy_on_vm_start")?,
             configure: function(instance, store, "proxy_on_configure")?,
-            request_headers: head(instance, store, "proxy_on_request_headers")?,
-            response_headers: head(instance, store, "proxy_on_response_headers")?,
-            request_body: function(instance, store, "proxy_on_request_body")?,
-            response_body: function(instance, store, "proxy_on_response_body")?,
-            request_trailers: function(instance, store, "proxy_on_request_trailers")?,
-            response_trailers: function(instance, store, "proxy_on_response_trailers")?,
+            head: ByDirection {
+                request: head(instance, store, "proxy_on_request_headers")?,
+                response: head(instance, store, "proxy_on_response_headers")?,
+            },
+            body: ByDirection {
+                request: function(instance, store, "proxy_on_request_body")?,
+                response: function(instance, store, "proxy_on_response_body")?,
+            },
+            trailers: ByDirection {
+                request: function(instance, store, "proxy_on_request_trailers")?,
+                response: function(instance, store, "proxy_on_response_trailers")?,
+            },
             http_call_response: function(instance, store, "proxy_on_http_call_response")?,
             tick: function(instance, store, "proxy_on_tick")?,
             queue_ready: function(instance, store, "proxy_on_queue_ready")?,
@@ -57,27 +60,6 @@ impl Exports {
             log: function(instance, store, "proxy_on_log")?,
             delete: function(instance, store, "proxy_on_delete")?,
         })
-    }
-
-    pub(super) fn head(&self, direction: Direction) -> Option<&HeadCallback> {
-        match direction {
-            Direction::Request => self.request_headers.as_ref(),
-            Direction::Response => self.response_headers.as_ref(),
-        }
-    }
-
-    pub(super) fn body(&self, direction: Direction) -> Option<&BodyCallback> {
-        match direction {
-            Direction::Request => self.request_body.as_ref(),
-            Direction::Response => self.response_body.as_ref(),
-        }
-    }
-
-    pub(super) fn trailers(&self, direction: Direction) -> Option<&TrailersCallback> {
-        match direction {
-            Direction::Request => self.request_trailers.as_ref(),
-            Direction::Response => self.response_trailers.as_ref(),
-        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use wasmtime::{ExternType, InstancePre, Linker, Module, UnknownImportError};
 
-use crate::filter::Interests;
 use crate::filter::engine::cache::CodeCache;
 use crate::filter::engine::module::{LoadError, load};
 use crate::filter::engine::runtime::{Allocation, Engines};
@@ -12,6 +11,7 @@ use crate::filter::proxy_wasm::abi::VERSION_EXPORTS;
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::plugin::LinkedModule;
 use crate::filter::proxy_wasm::{host_functions, wasi};
+use crate::filter::{ByDirection, Interests, PartsOfInterest};
 
 /// Prefixes of the functions by which a module reads heads. For a local response the gateway itself reads the head, to
 /// see if the client speaks gRPC.
@@ -93,13 +93,13 @@ fn instantiable(module: &Module, linker: &mut Linker<Host>) -> Result<InstancePr
 
 fn interests(module: &Module) -> Interests {
     let has = |name: &str| matches!(module.get_export(name), Some(ExternType::Func(_)));
+    let parts = |message: &str| PartsOfInterest {
+        head: has(&format!("proxy_on_{message}_headers")),
+        body: has(&format!("proxy_on_{message}_body")),
+        trailers: has(&format!("proxy_on_{message}_trailers")),
+    };
     Interests {
-        request_head: has("proxy_on_request_headers"),
-        request_body: has("proxy_on_request_body"),
-        request_trailers: has("proxy_on_request_trailers"),
-        response_head: has("proxy_on_response_headers"),
-        response_body: has("proxy_on_response_body"),
-        response_trailers: has("proxy_on_response_trailers"),
+        parts: ByDirection { request: parts("request"), response: parts("response") },
         reads_heads: module.imports().any(|import| LOOKS.iter().any(|name| import.name().starts_with(name))),
     }
 }

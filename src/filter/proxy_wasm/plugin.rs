@@ -17,7 +17,7 @@ use super::shared::SharedVm;
 use crate::config::load::files::FileMark;
 use crate::config::{FilterSettings, OnError, OnHeadersPause};
 use crate::filter::proxy_wasm::offline::journal::Journal;
-use crate::filter::{Fault, Interests, Policy};
+use crate::filter::{ByDirection, Fault, Interests, PartsOfInterest, Policy};
 use crate::observe::metrics::FilterStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 
@@ -177,14 +177,13 @@ fn policy(settings: &FilterSettings) -> Policy {
 }
 
 fn interests(settings: &FilterSettings, has: Interests) -> Interests {
-    let bodies = settings.bodies;
-    Interests {
-        request_body: has.request_body && bodies,
-        request_trailers: has.request_trailers && bodies,
-        response_body: has.response_body && bodies,
-        response_trailers: has.response_trailers && bodies,
-        ..has
-    }
+    let parts = |PartsOfInterest { head, body, trailers }| PartsOfInterest {
+        head,
+        body: body && settings.bodies,
+        trailers: trailers && settings.bodies,
+    };
+    let ByDirection { request, response } = has.parts;
+    Interests { parts: ByDirection { request: parts(request), response: parts(response) }, ..has }
 }
 
 /// Returns a copy of a text that lives as long as the program. Every request passes reasons around, and their number is

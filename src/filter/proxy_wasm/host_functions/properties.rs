@@ -122,8 +122,8 @@ fn of_response(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
         ["grpc_status"] => field_of(&head.as_ref()?.headers, "grpc-status"),
         ["headers"] => Some(map(&head.as_ref()?.headers)),
         ["headers", name] => field_of(&head.as_ref()?.headers, name),
-        ["trailers"] => Some(map(exchange.response_trailers.borrow().as_ref()?)),
-        ["trailers", name] => field_of(exchange.response_trailers.borrow().as_ref()?, name),
+        ["trailers"] => Some(map(exchange.trailers.response.borrow().as_ref()?)),
+        ["trailers", name] => field_of(exchange.trailers.response.borrow().as_ref()?, name),
         ["size" | "total_size"] => Some(number(end?.sent)),
         _ => None,
     }

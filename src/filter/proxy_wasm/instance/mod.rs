@@ -365,7 +365,7 @@ impl Callbacks for Stream {
     fn on_head(&self, direction: Direction, fields: usize, end: bool) -> Result<Action, Fault> {
         let (instance, context, fields) = (&self.instance, self.context, count(fields));
         let name = name_of(direction, ["proxy_on_request_headers", "proxy_on_response_headers"]);
-        let answer = match instance.exports.head(direction) {
+        let answer = match instance.exports.head.of(direction) {
             Some(HeadCallback::WithEnd(callback)) => {
                 instance.call(context, name, callback, (context, fields, end.into()))
             }
@@ -380,7 +380,7 @@ impl Callbacks for Stream {
     fn on_body(&self, direction: Direction, bytes: usize, end: bool) -> Result<Action, Fault> {
         let (instance, context, bytes) = (&self.instance, self.context, count(bytes));
         let name = name_of(direction, ["proxy_on_request_body", "proxy_on_response_body"]);
-        let callback = instance.exports.body(direction);
+        let callback = instance.exports.body.of(direction).as_ref();
         let answer = instance.call_or(0, context, name, callback, (context, bytes, end.into()));
         answer.map(|answer| self.answered(name, (bytes, end), answer, body_action(answer)))
     }
@@ -388,7 +388,7 @@ impl Callbacks for Stream {
     fn on_trailers(&self, direction: Direction, fields: usize) -> Result<Action, Fault> {
         let (instance, context, fields) = (&self.instance, self.context, count(fields));
         let name = name_of(direction, ["proxy_on_request_trailers", "proxy_on_response_trailers"]);
-        let callback = instance.exports.trailers(direction);
+        let callback = instance.exports.trailers.of(direction).as_ref();
         let answer = instance.call_or(0, context, name, callback, (context, fields));
         answer.map(|answer| self.answered(name, (fields, true), answer, trailers_action(answer)))
     }

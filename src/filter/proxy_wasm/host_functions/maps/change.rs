@@ -86,10 +86,8 @@ struct Change {
 /// Returns the part of the account that covers a map.
 fn part(kind: MapKind) -> Option<Part> {
     Some(match kind {
-        MapKind::Head(Direction::Request) => Part::RequestHead,
-        MapKind::Head(Direction::Response) => Part::ResponseHead,
-        MapKind::Trailers(Direction::Request) => Part::RequestTrailers,
-        MapKind::Trailers(Direction::Response) => Part::ResponseTrailers,
+        MapKind::Head(direction) => Part::Head(direction),
+        MapKind::Trailers(direction) => Part::Trailers(direction),
         _ => return None,
     })
 }
@@ -98,18 +96,15 @@ fn target(host: &Host, kind: MapKind) -> Answer<Target<'_>> {
     // A filter cannot change what it may not read yet: if it fails, the message must be unchanged.
     let context = host.filter_context().filter(|_| !host.creates_context()).ok_or(Status::BadArgument)?;
     let exchange = &context.exchange;
-    let present = |cell| RefMut::filter_map(cell, Option::as_mut).map_err(|_| Status::BadArgument);
     Ok(match kind {
         MapKind::Head(Direction::Request) => Target::Request(exchange.request.borrow_mut()),
         MapKind::Head(Direction::Response) => {
             let head = RefMut::filter_map(exchange.response.borrow_mut(), Option::as_mut);
             Target::Response(head.map_err(|_| Status::BadArgument)?)
         }
-        MapKind::Trailers(Direction::Request) => {
-            Target::Trailers(present(exchange.request_trailers.borrow_mut())?)
-        }
-        MapKind::Trailers(Direction::Response) => {
-            Target::Trailers(present(exchange.response_trailers.borrow_mut())?)
+        MapKind::Trailers(direction) => {
+            let trailers = RefMut::filter_map(exchange.trailers.of(direction).borrow_mut(), Option::as_mut);
+            Target::Trailers(trailers.map_err(|_| Status::BadArgument)?)
         }
         // The response to a call is read-only.
         _ => return Err(Status::BadArgument.into()),

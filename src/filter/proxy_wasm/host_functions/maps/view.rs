@@ -68,10 +68,7 @@ pub(super) fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&
                 read(&View { besides, headers: Some(&head.headers) })
             }
         },
-        MapKind::Trailers(Direction::Request) => read(&View::of(exchange.request_trailers.borrow().as_ref())),
-        MapKind::Trailers(Direction::Response) => {
-            read(&View::of(exchange.response_trailers.borrow().as_ref()))
-        }
+        MapKind::Trailers(direction) => read(&View::of(exchange.trailers.of(direction).borrow().as_ref())),
         MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
     }
 }

@@ -57,20 +57,6 @@ pub(crate) enum BufferKind {
     CallData,
 }
 
-impl BufferKind {
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Body(Direction::Request),
-            1 => Self::Body(Direction::Response),
-            4 => Self::CallResponseBody,
-            6 => Self::VmConfiguration,
-            7 => Self::PluginConfiguration,
-            8 => Self::CallData,
-            _ => return None,
-        })
-    }
-}
-
 /// The subject of a header-map function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MapKind {
@@ -82,38 +68,12 @@ pub(crate) enum MapKind {
     Grpc,
 }
 
-impl MapKind {
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Head(Direction::Request),
-            1 => Self::Trailers(Direction::Request),
-            2 => Self::Head(Direction::Response),
-            3 => Self::Trailers(Direction::Response),
-            4 | 5 => Self::Grpc,
-            6 => Self::CallResponseHead,
-            7 => Self::CallResponseTrailers,
-            _ => return None,
-        })
-    }
-}
-
 /// The subject of `proxy_continue_stream` and `proxy_close_stream`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamKind {
     Message(Direction),
     /// A side of a TCP filter, which is not implemented.
     Tcp,
-}
-
-impl StreamKind {
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Message(Direction::Request),
-            1 => Self::Message(Direction::Response),
-            2 | 3 => Self::Tcp,
-            _ => return None,
-        })
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,14 +83,47 @@ pub(crate) enum MetricKind {
     Histogram,
 }
 
-impl MetricKind {
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Counter,
-            1 => Self::Gauge,
-            2 => Self::Histogram,
-            _ => return None,
-        })
+/// The numbers that the ABI has for the values of its enumerations.
+macro_rules! numbers {
+    ($($kind:ident { $($number:pat => $value:expr,)* })*) => {
+        $(impl $kind {
+            pub(crate) fn from_number(number: u32) -> Option<Self> {
+                Some(match number {
+                    $($number => $value,)*
+                    _ => return None,
+                })
+            }
+        })*
+    };
+}
+
+numbers! {
+    BufferKind {
+        0 => BufferKind::Body(Direction::Request),
+        1 => BufferKind::Body(Direction::Response),
+        4 => BufferKind::CallResponseBody,
+        6 => BufferKind::VmConfiguration,
+        7 => BufferKind::PluginConfiguration,
+        8 => BufferKind::CallData,
+    }
+    MapKind {
+        0 => MapKind::Head(Direction::Request),
+        1 => MapKind::Trailers(Direction::Request),
+        2 => MapKind::Head(Direction::Response),
+        3 => MapKind::Trailers(Direction::Response),
+        4 | 5 => MapKind::Grpc,
+        6 => MapKind::CallResponseHead,
+        7 => MapKind::CallResponseTrailers,
+    }
+    StreamKind {
+        0 => StreamKind::Message(Direction::Request),
+        1 => StreamKind::Message(Direction::Response),
+        2 | 3 => StreamKind::Tcp,
+    }
+    MetricKind {
+        0 => MetricKind::Counter,
+        1 => MetricKind::Gauge,
+        2 => MetricKind::Histogram,
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const GROWTH_BYTES: usize = 64 * 1024;
 /// | `TrailersHeld` | the trailers, and what the filter puts before them | none | |
 ///
 /// Every state becomes `Open`, and what it holds is sent on, when a callback returns Continue or the filter continues
-/// the message. If the filter fails open or pauses for too long, it is sent on in its original form.
+/// the message. If a filter that fails open traps or pauses for too long, it is sent on in its original form.
 #[derive(Default)]
 pub(super) enum Flow {
     #[default]

@@ -28,8 +28,8 @@ pub(crate) async fn end() {
     }
 }
 
-/// Polls for what [`end`] awaits: pending at most once, and the task is woken at the end of the turn. The caller keeps
-/// `awaited` together with the bytes that it sends.
+/// Polls for what [`end`] awaits: pending at most once, and the task is woken at the end of the turn. A socket keeps
+/// `awaited` until its next write.
 pub(crate) fn poll_end(awaited: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
     if std::mem::replace(awaited, true) { Poll::Ready(()) } else { pin!(end()).poll(cx) }
 }

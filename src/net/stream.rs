@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use crate::net::clock;
+use crate::net::{clock, end_of_turn};
 
 /// The size of one read: a 64 KiB body together with its head.
 const READ_BYTES: usize = 68 * 1024;
@@ -35,11 +35,13 @@ pub(crate) struct Socket {
     /// Bytes that were read to detect the protocol, and that will be read again.
     unread: Bytes,
     written: Written,
+    /// True if the end of the worker's turn has been awaited for the next write.
+    turn_awaited: bool,
 }
 
 /// The number of writes to a socket. Nagle's algorithm delays the second write until the first is acknowledged, and the
-/// peer may delay that. The algorithm is switched off at the second write, so sockets that are written to once skip the
-/// call. (Linux sends all of one write at once, its small end included.)
+/// peer may delay that. The algorithm is switched off at the second write, which saves one system call for each
+/// connection that is written to once. (Linux sends all of one write at once, its small end included.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     Never,
@@ -65,11 +67,16 @@ enum Inner {
 
 impl Socket {
     pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { inner: Inner::Attached(socket), unread: Bytes::new(), written: Written::Never }
+        Self {
+            inner: Inner::Attached(socket),
+            unread: Bytes::new(),
+            written: Written::Never,
+            turn_awaited: false,
+        }
     }
 
     fn closed() -> Self {
-        Self { inner: Inner::Gone, unread: Bytes::new(), written: Written::Never }
+        Self { inner: Inner::Gone, unread: Bytes::new(), written: Written::Never, turn_awaited: false }
     }
 
     /// Puts bytes back in front of those to come.
@@ -110,6 +117,7 @@ impl Socket {
             drop(socket.set_nodelay(true));
         }
         let polled = write(Pin::new(socket));
+        self.turn_awaited &= polled.is_pending();
         match self.written {
             Written::Never if polled.is_ready() => self.written = Written::Once,
             Written::Once => self.written = Written::Again,
@@ -231,6 +239,11 @@ impl Stream {
         self.socket().arrived()
     }
 
+    /// Waits for the end of the worker's turn, once before the next write.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        end_of_turn::poll_end(&mut self.socket().turn_awaited, cx)
+    }
+
     /// Reads the available bytes, up to 68 KiB. An empty chunk is the end of the stream.
     pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         READ_BUFFER.with_borrow_mut(|buffer| {
@@ -302,7 +315,10 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
             #[cfg(feature = "bench-internals")]
-            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_write(cx, buf),
+            Stream::Memory(memory) => {
+                memory.1.turn_awaited = false;
+                Pin::new(&mut memory.0).poll_write(cx, buf)
+            }
         }
     }
 
@@ -315,7 +331,10 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             #[cfg(feature = "bench-internals")]
-            Stream::Memory(memory) => Pin::new(&mut memory.0).poll_write_vectored(cx, bufs),
+            Stream::Memory(memory) => {
+                memory.1.turn_awaited = false;
+                Pin::new(&mut memory.0).poll_write_vectored(cx, bufs)
+            }
         }
     }
 
@@ -349,10 +368,35 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn nodelay_is_set_before_the_second_write() {
+    async fn connected() -> (TcpListener, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener, stream)
+    }
+
+    #[tokio::test]
+    async fn end_of_the_turn_is_awaited_once_before_each_write() {
+        let (_listener, stream) = connected().await;
+        let mut stream = Stream::plain(stream);
+        // The first message after a sleep need not wait.
+        end_of_turn::end().await;
+        for _ in 0..2 {
+            let mut polls = [0; 2];
+            for polls in &mut polls {
+                std::future::poll_fn(|cx| {
+                    *polls += 1;
+                    stream.poll_turn(cx)
+                })
+                .await;
+            }
+            assert_eq!(polls, [2, 1]);
+            stream.write_all(b"a").await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn nodelay_is_set_before_the_second_write() {
+        let (_listener, stream) = connected().await;
         let mut socket = Socket::new(stream);
         let mut is_without_delay = Vec::new();
         for _ in 0..3 {

@@ -65,10 +65,10 @@ impl Transfer {
             {
                 return Poll::Ready(Err(error));
             }
-            ready!(inner.borrow_mut().output.poll_turn(cx));
             let before = self.written;
             let written = {
                 let inner = &mut *inner.borrow_mut();
+                ready!(inner.output.poll_turn(&mut inner.stream, cx));
                 inner.output.poll_write(&mut inner.stream, cx, &mut self.written)
             };
             if self.written > before {

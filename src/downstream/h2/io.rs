@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::{GOODBYE, Streams};
-use crate::net::end_of_turn;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline, earlier};
 
@@ -38,8 +37,6 @@ pub(super) struct Gathered {
     bytes: Vec<u8>,
     /// The number of bytes that have reached the stream.
     written: usize,
-    /// True if the end of the worker's turn has been awaited for these bytes.
-    turn_awaited: bool,
 }
 
 /// The deadlines for the client to close its side.
@@ -59,15 +56,6 @@ impl Gathered {
         }
         pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
         Some(length)
-    }
-
-    /// Waits for the end of the worker's turn, once.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bytes.is_empty() {
-            Poll::Ready(())
-        } else {
-            end_of_turn::poll_end(&mut self.turn_awaited, cx)
-        }
     }
 }
 
@@ -149,7 +137,9 @@ impl AsyncWrite for TimedWrites {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.gathered.poll_turn(cx));
+        if !self.gathered.bytes.is_empty() {
+            ready!(self.stream.poll_turn(cx));
+        }
         ready!(self.poll_gathered(cx))?;
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         self.streams.unflushed.set(!matches!(polled, Poll::Ready(Ok(()))));

@@ -14,7 +14,6 @@ use super::case::recase;
 use super::framing::Framing;
 use crate::config::HeaderCase;
 use crate::http::fields::Fields;
-use crate::net::end_of_turn;
 use crate::net::stream::Stream;
 
 /// The size below which data is copied next to its head: one slice is cheaper to write than two.
@@ -48,8 +47,6 @@ pub(crate) struct Output {
     tail: &'static [u8],
     /// True if TLS holds bytes that were written but not sent.
     unflushed: bool,
-    /// True if the end of the worker's turn has been awaited for the waiting bytes.
-    turn_awaited: bool,
     /// The letter case of names in the message whose head was pushed last, for its trailers.
     case: HeaderCase,
 }
@@ -215,11 +212,11 @@ impl Output {
 
     /// Waits for the end of the worker's turn, once, if the message is small. A large message takes long enough to
     /// write as it is, and would have left the processor's caches by then.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_turn(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_taken() || !self.chunk.is_empty() {
             return Poll::Ready(());
         }
-        end_of_turn::poll_end(&mut self.turn_awaited, cx)
+        stream.poll_turn(cx)
     }
 
     /// Writes everything that waits. The number of written bytes is added to `written`.
@@ -253,7 +250,6 @@ impl Output {
         self.head.clear();
         self.head_written = 0;
         self.chunk = Bytes::new();
-        self.turn_awaited = false;
         if self.unflushed {
             ready!(Pin::new(stream).poll_flush(cx))?;
             self.unflushed = false;

@@ -146,7 +146,7 @@ impl H1Exchange {
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
         if self.is_small() {
-            ready!(self.output.poll_turn(cx));
+            ready!(self.output.poll_turn(&mut self.stream, cx));
         }
         self.poll_head_now(cx, interim)
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::SizeHint;
-use tokio::time::Instant;
 
 use crate::config::HeaderCase;
 use crate::http::body::{Body, KeptBody, PollFrame};
@@ -19,6 +18,7 @@ use crate::http::h1::head::{HeadLimits, Input, ResponseHead};
 use crate::http::h1::output::{COPY_BELOW, OutgoingHead, Output};
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
+use crate::upstream::transport::h1::state::{Reading, Taken, Writing};
 
 /// The limits on a response's head. They permit more than most servers send, and bound what one response can cost.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };
@@ -79,19 +79,12 @@ pub(crate) struct H1Exchange {
     case: HeaderCase,
     body: Body,
     upload: Framing,
-    upload_done: bool,
-    upload_failed: bool,
-    body_touched: bool,
-    /// The data taken from the body, until a response begins.
-    kept: Option<Box<KeptBody>>,
+    taken: Taken,
+    writing: Writing,
+    reading: Reading,
+    /// The number of bytes that the stream has accepted.
     written: u64,
-    answered: bool,
-    interim_responses: u32,
-    continue_deadline: Option<Instant>,
-    head_deadline: Option<Instant>,
     stall: Stall,
-    decoder: Decoder,
-    persists: bool,
     broken: Option<io::Error>,
 }
 
@@ -112,9 +105,11 @@ impl H1Exchange {
         };
         let mut output = Output::default();
         output.push_request(head, upload);
-        let expects = options.expect_continue && upload != Framing::None;
+        let writing = match options.expect_continue && upload != Framing::None {
+            true => Writing::AwaitingContinue(deadline(Some(CONTINUE_TIMEOUT))),
+            false => Writing::Body,
+        };
         Self {
-            continue_deadline: expects.then(|| deadline(Some(CONTINUE_TIMEOUT))).flatten(),
             stall: Stall::new(options.idle),
             method: head.method.clone(),
             case: head.case,
@@ -124,16 +119,10 @@ impl H1Exchange {
             options,
             body,
             upload,
-            upload_done: false,
-            upload_failed: false,
-            body_touched: false,
-            kept,
+            taken: Taken::Nothing(kept),
+            writing,
+            reading: Reading::Nothing,
             written: 0,
-            answered: false,
-            interim_responses: 0,
-            head_deadline: None,
-            decoder: Decoder::Done,
-            persists: false,
             broken: None,
         }
     }
@@ -179,8 +168,10 @@ impl H1Exchange {
             }
             match self.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
-                    self.answered = true;
-                    self.kept = None;
+                    if let Reading::Nothing = self.reading {
+                        self.reading = Reading::Head { interim: 0 };
+                        self.taken.free();
+                    }
                     self.input.push(chunk);
                 }
                 Poll::Ready(end) => {
@@ -208,46 +199,56 @@ impl H1Exchange {
             return if wanted { Ok(Some(head)) } else { Err(Error::UnexpectedUpgrade) };
         }
         if head.status.is_informational() {
-            self.interim_responses += 1;
-            if self.interim_responses > INTERIM_RESPONSES {
-                return Err(Error::ResponseMalformed("too many interim responses"));
+            if let Reading::Head { interim } = &mut self.reading {
+                *interim += 1;
+                if *interim > INTERIM_RESPONSES {
+                    return Err(Error::ResponseMalformed("too many interim responses"));
+                }
             }
             if head.status == StatusCode::CONTINUE {
                 // Polling the client's body sends the client its own 100.
-                self.continue_deadline = None;
+                self.end_continue_wait();
             } else {
                 interim(head.status, head.headers);
             }
             return Ok(None);
         }
-        if self.options.expect_continue && !self.body_touched {
+        if self.options.expect_continue && matches!(self.taken, Taken::Nothing(_)) {
             // The upstream responded without the body, so do not request it from the client after its final response.
-            self.continue_deadline = None;
             self.abandon_upload();
         }
-        self.decoder = Decoder::new(head.framing);
-        self.persists = head.persists && head.framing != Framing::UntilClose;
+        let persists = head.persists && head.framing != Framing::UntilClose;
+        self.reading = Reading::Body { decoder: Decoder::new(head.framing), persists };
         Ok(Some(head))
     }
 
     /// Checks the deadlines while no response has arrived. Returns `Ok` when the wait for `100 Continue` is over.
     fn poll_late_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let timer = &self.options.timer;
-        if self.continue_deadline.is_some() {
-            if timer.poll_elapsed(cx, self.continue_deadline).is_ready() {
-                self.continue_deadline = None;
-                return Poll::Ready(Ok(()));
+        match self.writing {
+            Writing::AwaitingContinue(until) => {
+                ready!(timer.poll_elapsed(cx, until));
+                self.end_continue_wait();
+                Poll::Ready(Ok(()))
             }
-        } else if self.upload_done && timer.poll_elapsed(cx, self.head_deadline).is_ready() {
-            return Poll::Ready(Err(Error::ResponseHeaderTimeout));
+            Writing::Sent(until) | Writing::Abandoned(until) => {
+                timer.poll_elapsed(cx, until).map(|()| Err(Error::ResponseHeaderTimeout))
+            }
+            Writing::Body | Writing::Rest => Poll::Pending,
         }
-        Poll::Pending
+    }
+
+    /// Releases a body that waits for `100 Continue`.
+    fn end_continue_wait(&mut self) {
+        if let Writing::AwaitingContinue(_) = self.writing {
+            self.writing = Writing::Body;
+        }
     }
 
     /// Sends what can be sent. It is ready when the whole request is sent, or can no longer be sent. A failed write is
     /// not an error yet, because the upstream may have responded before it closed.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.upload_done && self.output.is_empty() {
+        if self.is_sent() {
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -270,8 +271,8 @@ impl H1Exchange {
                     return Poll::Pending;
                 }
             }
-            if self.upload_done {
-                self.head_deadline = deadline(self.options.response_header);
+            if let Writing::Rest = self.writing {
+                self.writing = Writing::Sent(deadline(self.options.response_header));
                 return Poll::Ready(Ok(()));
             }
             if body_waits {
@@ -282,10 +283,10 @@ impl H1Exchange {
 
     /// Gives up sending the rest of the request. A response may still come.
     fn abandon_upload(&mut self) {
-        self.upload_failed |= !self.is_sent();
-        self.upload_done = true;
-        self.output = Output::default();
-        self.head_deadline = self.head_deadline.or_else(|| deadline(self.options.response_header));
+        if !self.is_sent() {
+            self.writing = Writing::Abandoned(deadline(self.options.response_header));
+            self.output = Output::default();
+        }
     }
 
     /// Continues to send the rest of the request while the response is not being polled.
@@ -298,27 +299,26 @@ impl H1Exchange {
 
     /// Takes frames from the request's body as long as they fit. Returns true if the body must be waited for.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
-        while !self.upload_done && self.output.takes_more() {
-            if self.continue_deadline.is_some() {
-                return Ok(true);
+        while self.output.takes_more() {
+            match self.writing {
+                Writing::AwaitingContinue(_) => return Ok(true),
+                Writing::Body => {}
+                Writing::Rest | Writing::Sent(_) | Writing::Abandoned(_) => return Ok(false),
             }
             match self.body.poll_frame(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(None) => {
                     self.output.push_end(self.upload);
-                    self.upload_done = true;
+                    self.writing = Writing::Rest;
                 }
                 Poll::Ready(Some(frame)) => {
-                    self.body_touched = true;
                     let frame = frame?;
-                    // Trailers cannot be sent again, so only data is kept.
-                    if let Some(kept) = &mut self.kept
-                        && !frame.data_ref().is_some_and(|data| kept.push(data))
-                    {
-                        self.kept = None;
+                    self.taken.push(&frame);
+                    let is_last = frame.is_trailers() || self.body.is_end_stream();
+                    self.output.push_frame(self.upload, frame, is_last);
+                    if is_last {
+                        self.writing = Writing::Rest;
                     }
-                    self.upload_done = frame.is_trailers() || self.body.is_end_stream();
-                    self.output.push_frame(self.upload, frame, self.upload_done);
                 }
             }
         }
@@ -331,19 +331,17 @@ impl H1Exchange {
         let rest = std::mem::take(&mut self.body);
         ExchangeFailure {
             error,
-            unanswered: !self.answered && error == Error::UpstreamClosed,
+            unanswered: matches!(self.reading, Reading::Nothing) && error == Error::UpstreamClosed,
             unsent: self.written == 0,
             broken: self.broken.take(),
-            body: match self.kept.take() {
-                Some(kept) if self.body_touched => Some(kept.resume(rest)),
-                _ => (!self.body_touched).then_some(rest),
-            },
+            body: self.taken.whole(rest),
         }
     }
 
     /// Returns the response's body if all of it arrived with its head, as small responses usually do.
     pub(crate) fn complete_body(&mut self) -> Option<Bytes> {
-        match self.decoder {
+        let Reading::Body { decoder, .. } = &mut self.reading else { return None };
+        match *decoder {
             Decoder::Done => Some(Bytes::new()),
             Decoder::Length(length) => {
                 let length = usize::try_from(length).ok()?;
@@ -351,7 +349,7 @@ impl H1Exchange {
                 if input.len() < length {
                     return None;
                 }
-                self.decoder = Decoder::Done;
+                *decoder = Decoder::Done;
                 Some(input.split_to(length))
             }
             Decoder::Chunked(_) | Decoder::UntilClose => None,
@@ -363,10 +361,11 @@ impl H1Exchange {
         if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
             return Poll::Ready(Some(Err(error)));
         }
+        let Reading::Body { decoder, .. } = &mut self.reading else { return Poll::Ready(None) };
         loop {
-            match self.decoder.decode(self.input.bytes()) {
+            match decoder.decode(self.input.bytes()) {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
+                Ok(None) if decoder.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(Error::ResponseFraming(error)))),
             }
@@ -375,7 +374,7 @@ impl H1Exchange {
                     self.stall.progress();
                     self.input.push(chunk);
                 }
-                Poll::Ready(Ok(_end)) if self.decoder.end_of_stream() => return Poll::Ready(None),
+                Poll::Ready(Ok(_end)) if decoder.end_of_stream() => return Poll::Ready(None),
                 Poll::Ready(_end_or_error) => return Poll::Ready(Some(Err(Error::ResponseTruncated))),
                 Poll::Pending => {
                     return match self.stall.poll_waiting(cx, &self.options.timer) {
@@ -387,19 +386,22 @@ impl H1Exchange {
         }
     }
 
-    /// Returns true if the whole request has been sent.
+    /// Returns true if the request has been sent, or what is left of it never will be.
     pub(crate) fn is_sent(&self) -> bool {
-        self.upload_done && self.output.is_empty()
+        self.writing.is_over()
     }
 
     /// Returns true if the response's body has been read to its end.
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.decoder.is_done()
+        matches!(&self.reading, Reading::Body { decoder, .. } if decoder.is_done())
     }
 
     /// Returns what is known about the size of the response's body.
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.decoder.size_hint()
+        match &self.reading {
+            Reading::Body { decoder, .. } => decoder.size_hint(),
+            Reading::Nothing | Reading::Head { .. } => SizeHint::default(),
+        }
     }
 
     /// Returns the timer of the task that polls it.
@@ -410,14 +412,15 @@ impl H1Exchange {
     /// Ends the exchange. Returns the connection if it can serve another one; otherwise it is closed.
     pub(crate) fn finish(&mut self) -> Result<Stream, Unusable> {
         let stream = std::mem::replace(&mut self.stream, Stream::closed());
-        let sent = self.is_sent() && !self.upload_failed;
-        if !sent || !self.decoder.is_done() {
+        let (Writing::Sent(_), Reading::Body { decoder: Decoder::Done, persists }) =
+            (self.writing, &self.reading)
+        else {
             return Err(Unusable::Unfinished);
-        }
+        };
         if !self.input.is_empty() {
             return Err(Unusable::UnexpectedBytes);
         }
-        if self.persists { Ok(stream) } else { Err(Unusable::NotPersistent) }
+        if *persists { Ok(stream) } else { Err(Unusable::NotPersistent) }
     }
 
     /// Returns the raw stream after a 101, and the bytes that have already arrived on it.

@@ -91,6 +91,8 @@ pub(super) fn start(
     current: Rc<CurrentSnapshot>,
     mut accepted_connection: AcceptedConnection,
 ) {
+    // A connection costs much more than a reading of the clock, and its first deadlines begin here.
+    clock::renew();
     let accepted = clock::now();
     let listener_settings = accepted_connection.listener_settings.clone();
     tracing::debug!(listener = &*listener_settings.name, %peer, "client connection accepted");

@@ -118,18 +118,6 @@ impl ExchangeLog {
         self.filters = Some(filters.clone());
     }
 
-    /// Records the beginning of an attempt at an endpoint.
-    pub(crate) fn attempt(&mut self, endpoint: &Endpoint) {
-        if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
-        }
-        if let Some(line) = &mut self.line {
-            line.endpoint = Some(endpoint.url().into());
-            line.attempts += 1;
-            line.attempt_began = Some(clock::now());
-        }
-    }
-
     /// Records that the head of the upstream's response has arrived.
     pub(crate) fn first_byte(&mut self) {
         if let Some(line) = &mut self.line {
@@ -212,6 +200,17 @@ impl ExchangeLog {
 }
 
 impl Progress for ExchangeLog {
+    fn attempt(&mut self, endpoint: &Endpoint) {
+        if let Some(filters) = &self.filters {
+            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
+        }
+        if let Some(line) = &mut self.line {
+            line.endpoint = Some(endpoint.url().into());
+            line.attempts += 1;
+            line.attempt_began = Some(clock::now());
+        }
+    }
+
     fn reused(&mut self) {
         if let Some(line) = &mut self.line {
             line.reused = Some(true);

@@ -10,7 +10,6 @@ pub(crate) mod filters;
 pub(crate) mod forward;
 pub(crate) mod outgoing;
 pub(crate) mod reply;
-pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod stages;
 pub(crate) mod tunnel;

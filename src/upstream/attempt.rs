@@ -8,43 +8,36 @@ use http::{Method, header};
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::outcome::Seen;
 use super::pool::{Acquired, Refusal, WaitBounds, Wanted};
-use crate::config::RouteTimeouts;
-use crate::http::body::{Body, Keeping, KeptBody};
+use super::request::{SendOptions, UpstreamRequest};
+use crate::http::body::{Body, KeptBody};
 use crate::http::error::Error;
-use crate::http::h1::output::OutgoingHead;
-use crate::http::interim::Interim;
 use crate::net::clock;
-use crate::net::timer::{Timer, deadline, earlier};
+use crate::net::timer::{deadline, earlier};
 use crate::upstream::pool::connection::Connection;
 use crate::upstream::transport::dial::dial;
 use crate::upstream::transport::h1::client::ExchangeOptions;
 use crate::upstream::transport::h1::exchange::{ReceiveOptions, Received, begin, receive};
 
-/// The request that one attempt sends, and the limits on its time.
-pub(crate) struct Attempt<'a> {
-    pub(crate) head: OutgoingHead<'a>,
-    /// True if the client requests a protocol upgrade.
-    pub(crate) upgrade: bool,
-    pub(crate) interim: Option<&'a Interim>,
+/// One attempt at an endpoint.
+pub(super) struct Attempt<'a> {
+    pub(super) request: &'a UpstreamRequest<'a>,
+    pub(super) options: &'a SendOptions<'a>,
+    pub(super) endpoint: &'a Endpoint,
     /// True if the attempt must not use a kept connection.
-    pub(crate) fresh: bool,
+    pub(super) fresh: bool,
     /// True if the request can go to another endpoint when no connection to this one can be opened.
-    pub(crate) moves_on: bool,
-    /// The buffer that keeps the request's body for another attempt.
-    pub(crate) keeping: Option<&'a Keeping>,
-    pub(crate) timeouts: &'a RouteTimeouts,
-    /// The deadline of the whole exchange (`timeouts.request`).
-    pub(crate) done_by: Option<Instant>,
+    pub(super) moves_on: bool,
     /// The time that the request has waited in pool queues, this attempt included: `pool.acquire_timeout` covers all
     /// its attempts together.
-    pub(crate) queued: &'a Cell<Duration>,
-    /// The timer of the task that runs this attempt and later polls the response's body.
-    pub(crate) timer: &'a Timer,
+    pub(super) queued: &'a Cell<Duration>,
 }
 
-/// An observer of how an attempt obtains its connection.
+/// An observer of a request's attempts.
 pub(crate) trait Progress {
+    /// Called when an attempt at an endpoint begins.
+    fn attempt(&mut self, endpoint: &Endpoint);
     /// Called when a kept connection is reused.
     fn reused(&mut self);
     /// Called when a new connection is being opened.
@@ -54,15 +47,16 @@ pub(crate) trait Progress {
 }
 
 /// A failed attempt, with what a retry needs to know.
-pub(crate) struct Failure {
-    pub(crate) error: Error,
-    pub(crate) kind: FailureKind,
+pub(super) struct Failure {
+    pub(super) error: Error,
+    pub(super) kind: FailureKind,
+    pub(super) seen: Seen,
     /// The request's body, if it is still whole: nothing was taken from it, or what was taken has been kept.
-    pub(crate) body: Option<Body>,
+    pub(super) body: Option<Body>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FailureKind {
+pub(super) enum FailureKind {
     /// No connection could be opened: TCP or TLS failed, took too long, or the pool was full of such attempts. Nothing
     /// was sent.
     Connect,
@@ -72,43 +66,51 @@ pub(crate) enum FailureKind {
     Final,
 }
 
+impl Failure {
+    /// Returns the failure of an attempt that got no connection. Its caller has the body.
+    fn unconnected(error: Error, is_connect: bool, seen: Seen) -> Self {
+        let kind = if is_connect { FailureKind::Connect } else { FailureKind::Final };
+        Self { error, kind, seen, body: None }
+    }
+}
+
 impl Attempt<'_> {
     /// Runs the attempt.
     ///
     /// # Errors
     /// Returns a [`Failure`] if there is no response. Its kind decides whether another attempt is possible.
-    pub(crate) async fn run(
-        &self,
-        endpoint: &Endpoint,
-        body: Body,
-        progress: &mut impl Progress,
-    ) -> Result<Received, Failure> {
-        let per_try = deadline(self.timeouts.per_try);
-        let head_by = head_deadline(per_try, self.done_by);
+    pub(super) async fn run(&self, body: Body, progress: &mut impl Progress) -> Result<Received, Failure> {
+        let (options, endpoint) = (self.options, self.endpoint);
+        let target = endpoint.target(self.request.target);
+        let head = self.request.head(&target);
+        let per_try = deadline(options.timeouts.per_try);
+        let head_by = head_deadline(per_try, options.done_by);
         let idle = endpoint.pool().acquire_idle(self.wanted());
         let (kept, response) = match idle {
             Some(connection) => {
                 progress.reused();
                 let kept = self.keep(&body);
-                (true, begin(connection, &self.head, self.options(), body, kept))
+                (true, begin(connection, &head, self.exchange_options(), body, kept))
             }
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
-            None => match Box::pin(self.connect(endpoint, head_by, progress)).await {
+            None => match Box::pin(self.connect(head_by, progress)).await {
                 Ok(connection) => {
                     let is_kept = connection.is_kept();
                     let kept = if is_kept { self.keep(&body) } else { None };
-                    (is_kept, begin(connection, &self.head, self.options(), body, kept))
+                    (is_kept, begin(connection, &head, self.exchange_options(), body, kept))
                 }
-                Err((error, kind)) => return Err(Failure { error, kind, body: Some(body) }),
+                Err(failure) => {
+                    return Err(Failure { body: Some(body), ..failure });
+                }
             },
         };
-        let method = self.head.method;
+        let method = self.request.method;
         let receiving = ReceiveOptions {
             is_head: *method == Method::HEAD,
-            interim: self.interim,
+            interim: options.interim,
             head_by,
-            done_by: self.done_by,
-            timer: self.timer,
+            done_by: options.done_by,
+            timer: options.timer,
         };
         receive(response, &receiving).await.map_err(|failure| {
             // RFC 9110 §9.2.2: a request that may have been received must be safe to receive twice.
@@ -117,50 +119,52 @@ impl Attempt<'_> {
             if !stale && !failure.error.is_client_side() {
                 endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
-            let kind = if stale { FailureKind::Stale } else { FailureKind::Final };
-            Failure { error: failure.error, kind, body: failure.body }
+            let (kind, seen) = match stale {
+                true => (FailureKind::Stale, Seen::Nothing),
+                false => (FailureKind::Final, Seen::failing(failure.error)),
+            };
+            Failure { error: failure.error, kind, seen, body: failure.body }
         })
     }
 
-    /// Returns a connection to `endpoint` as soon as its pool permits, before `head_by`: one that becomes idle, unless
+    /// Returns a connection to the endpoint as soon as its pool permits, before `head_by`: one that becomes idle, unless
     /// it must be fresh, or a new one.
     async fn connect(
         &self,
-        endpoint: &Endpoint,
         head_by: Option<(Instant, Error)>,
         progress: &mut impl Progress,
-    ) -> Result<Connection, (Error, FailureKind)> {
+    ) -> Result<Connection, Failure> {
         let (is_dialling, began) = (Cell::new(false), clock::now());
-        let connecting = pin!(self.acquire(endpoint, progress, &is_dialling, began));
-        let connected = self.timer.within(head_by.map(|(by, _)| by), connecting).await;
+        let connecting = pin!(self.acquire(progress, &is_dialling, began));
+        let connected = self.options.timer.within(head_by.map(|(by, _)| by), connecting).await;
         connected.unwrap_or_else(|_elapsed| {
             let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
             if is_dialling.get() {
-                endpoint.warn_failure(&late); // the dropped dial could not log it
+                self.endpoint.warn_failure(&late); // the dropped dial could not log it
             } else {
                 self.count_queued(began);
             }
             // If only this attempt is out of time, another endpoint may be faster. A pool full of open connections is
             // no connect failure, though.
-            let is_unconnected = || self.moves_on && endpoint.pool().is_unconnected();
+            let is_unconnected = || self.moves_on && self.endpoint.pool().is_unconnected();
             let is_connect = late == Error::PerTryTimeout && (is_dialling.get() || is_unconnected());
-            Err((late, if is_connect { FailureKind::Connect } else { FailureKind::Final }))
+            let seen = if is_dialling.get() { Seen::ConnectFailed } else { Seen::Nothing };
+            Err(Failure::unconnected(late, is_connect, seen))
         })
     }
 
     async fn acquire(
         &self,
-        endpoint: &Endpoint,
         progress: &mut impl Progress,
         is_dialling: &Cell<bool>,
         began: Instant,
-    ) -> Result<Connection, (Error, FailureKind)> {
-        let (pool, timer) = (endpoint.pool(), self.timer);
-        let acquired = pool.acquire(timer, self.wanted(), self.bounds()).await;
+    ) -> Result<Connection, Failure> {
+        let (endpoint, timer) = (self.endpoint, self.options.timer);
+        let acquired = endpoint.pool().acquire(timer, self.wanted(), self.bounds()).await;
         self.count_queued(began);
         let refused = |refusal: Refusal| {
             let is_connect = self.moves_on && refusal.is_unconnected;
-            (refusal.error, if is_connect { FailureKind::Connect } else { FailureKind::Final })
+            Failure::unconnected(refusal.error, is_connect, Seen::Nothing)
         };
         match acquired.map_err(refused)? {
             Acquired::Reused(connection) => {
@@ -170,9 +174,9 @@ impl Attempt<'_> {
             Acquired::Dial(slot) => {
                 progress.dialling();
                 is_dialling.set(true);
-                let connection = dial(endpoint, slot, self.timeouts.connect, timer).await;
+                let connection = dial(endpoint, slot, self.options.timeouts.connect, timer).await;
                 progress.connected();
-                connection.map_err(|error| (error, FailureKind::Connect))
+                connection.map_err(|error| Failure::unconnected(error, true, Seen::ConnectFailed))
             }
         }
     }
@@ -180,7 +184,7 @@ impl Attempt<'_> {
     /// Returns the bounds of the wait in a queue. Behind connection attempts, the wait lasts no longer than one of
     /// them.
     fn bounds(&self) -> WaitBounds {
-        let longest = || self.timeouts.connect.unwrap_or(Duration::MAX);
+        let longest = || self.options.timeouts.connect.unwrap_or(Duration::MAX);
         WaitBounds { queued: self.queued.get(), unconnected: self.moves_on.then(longest) }
     }
 
@@ -192,24 +196,24 @@ impl Attempt<'_> {
         match () {
             () if self.fresh => Wanted::Fresh,
             // If the server closes the connection at that moment, the request cannot be sent again.
-            () if !self.head.method.is_idempotent() => Wanted::Settled,
+            () if !self.request.method.is_idempotent() => Wanted::Settled,
             () => Wanted::Any,
         }
     }
 
     /// Begins to keep the body, if the request may be sent again after part of it went out on a kept connection.
     fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
-        self.keeping.filter(|_| self.head.method.is_idempotent())?.begin(body)
+        self.options.keeping.filter(|_| self.request.method.is_idempotent())?.begin(body)
     }
 
     /// Returns the options of the exchange.
-    fn options(&self) -> ExchangeOptions {
+    fn exchange_options(&self) -> ExchangeOptions {
         ExchangeOptions {
-            timer: self.timer.clone(),
-            response_header: self.timeouts.response_header,
-            idle: self.timeouts.idle,
-            expect_continue: self.head.headers.contains_key(header::EXPECT),
-            upgrade: self.upgrade,
+            timer: self.options.timer.clone(),
+            response_header: self.options.timeouts.response_header,
+            idle: self.options.timeouts.idle,
+            expect_continue: self.request.headers.contains_key(header::EXPECT),
+            upgrade: self.request.upgrade,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An upstream and its endpoints: addresses, each with its own pool.
+//! An endpoint: an address with its own pool.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -7,19 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::balance::RoundRobin;
 use super::origin::Origin;
 use super::pool::Pool;
 use crate::config::Scheme;
 use crate::http::error::Error;
-use crate::net::timer::{Timer, deadline};
 use crate::net::tls;
 use crate::observe::metrics::PoolReport;
 use crate::observe::rate_limited_warning::RateLimitedWarning;
@@ -110,83 +105,5 @@ impl Endpoint {
             address: self.address.to_string(),
             ..self.pool.report()
         }
-    }
-}
-
-/// A snapshot of the endpoints of an upstream.
-pub(crate) struct EndpointSet {
-    endpoints: Vec<Arc<Endpoint>>,
-    balancer: RoundRobin,
-}
-
-impl EndpointSet {
-    /// Returns a set of endpoints with these weights.
-    pub(crate) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>) -> Self {
-        let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
-        Self { balancer: RoundRobin::new(&weights), endpoints }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.endpoints.len()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.endpoints.iter()
-    }
-
-    /// Returns the endpoints in the order in which to try them.
-    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.balancer.candidates().filter_map(|index| self.endpoints.get(index))
-    }
-}
-
-/// The endpoints that the requests of a route are sent to.
-pub(crate) struct Upstream {
-    endpoints: ArcSwap<EndpointSet>,
-    changed: Notify,
-}
-
-impl Upstream {
-    pub(crate) fn new(endpoints: EndpointSet) -> Arc<Self> {
-        Arc::new(Self { endpoints: ArcSwap::from_pointee(endpoints), changed: Notify::new() })
-    }
-
-    /// Returns the current endpoints. There are none until a name has been resolved for the first time; this waits for
-    /// the first one.
-    ///
-    /// # Errors
-    /// Returns [`Error::Unresolved`] if there are still none after `timeout`.
-    pub(crate) async fn endpoints(
-        &self,
-        timeout: Option<Duration>,
-        timer: &Timer,
-    ) -> Result<Arc<EndpointSet>, Error> {
-        let endpoints = self.current();
-        if !endpoints.endpoints.is_empty() {
-            return Ok(endpoints);
-        }
-        Box::pin(self.resolved(deadline(timeout), timer)).await
-    }
-
-    async fn resolved(&self, limit: Option<Instant>, timer: &Timer) -> Result<Arc<EndpointSet>, Error> {
-        loop {
-            let changed = self.changed.notified();
-            let endpoints = self.current();
-            if !endpoints.endpoints.is_empty() {
-                return Ok(endpoints);
-            }
-            timer.within(limit, changed).await.map_err(|_elapsed| Error::Unresolved)?;
-        }
-    }
-
-    /// Returns the current endpoints, which may be none.
-    pub(crate) fn current(&self) -> Arc<EndpointSet> {
-        self.endpoints.load_full()
-    }
-
-    /// Sends requests to `endpoints` from now on.
-    pub(super) fn replace(&self, endpoints: EndpointSet) {
-        self.endpoints.store(Arc::new(endpoints));
-        self.changed.notify_waiters();
     }
 }

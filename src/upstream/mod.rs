@@ -1,20 +1,28 @@
 //! Upstreams: endpoints, their pools and their connections.
 
 mod attempt;
+mod attempts;
 mod balance;
 mod call;
 mod endpoint;
+mod endpoints;
 mod origin;
+mod outcome;
 mod pool;
+mod request;
+mod retry;
 mod targets;
 pub(crate) mod transport;
 
-pub(crate) use attempt::{Attempt, Failure, FailureKind, Progress};
+pub(crate) use attempt::Progress;
+pub(crate) use attempts::send;
 pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, call};
-pub(crate) use endpoint::{Endpoint, Upstream};
+pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoints::Upstream;
 #[cfg(feature = "bench-internals")]
 pub(crate) use pool::{Acquired, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
+pub(crate) use request::{SendOptions, UpstreamRequest};
 pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
 
 pub(crate) use crate::upstream::pool::idle::{

@@ -3,21 +3,20 @@
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, FailureKind, Progress};
-use super::endpoint::{Endpoint, Upstream};
+use super::attempt::Progress;
+use super::attempts::send;
+use super::endpoint::Endpoint;
+use super::endpoints::Upstream;
+use super::request::{SendOptions, UpstreamRequest};
 use crate::config::{HeaderCase, RouteTimeouts};
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
-use crate::http::h1::output::OutgoingHead;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::transport::h1::exchange::Received;
 
@@ -96,14 +95,6 @@ impl OwnRequest {
     pub(crate) fn body(&self) -> &Bytes {
         &self.body
     }
-
-    fn headers_for(&self, endpoint: &Endpoint) -> Fields {
-        let mut headers = self.headers.clone();
-        if !headers.contains_key(header::HOST) {
-            headers.append(header::HOST, HeaderValue::clone(endpoint.host()));
-        }
-        headers
-    }
 }
 
 /// Sends a request to `upstream` and reads the response. It shares the pool's connections and its queue. If no
@@ -122,62 +113,30 @@ pub(crate) async fn call(
     let timer = Timer::default();
     let done_by = earlier(Some(limits.done_by), deadline(limits.timeouts.request));
     let whole = async {
-        let received = receive(upstream, request, limits, done_by, &timer).await?;
+        let endpoints = upstream.endpoints(limits.timeouts.connect, &timer).await?;
+        let mut headers = request.headers.clone();
+        let mut sent = UpstreamRequest {
+            method: &request.method,
+            target: &request.target,
+            endpoint_host: !headers.contains_key(header::HOST),
+            headers: &mut headers,
+            keep_alive: limits.keep_alive,
+            header_case: limits.header_case,
+            upgrade: false,
+        };
+        let options = SendOptions {
+            timeouts: limits.timeouts,
+            retry: None,
+            keeping: None, // the body is in memory
+            done_by,
+            interim: None,
+            timer: &timer,
+        };
+        let body = Body::full(request.body.clone());
+        let (received, _) = send(&mut sent, body, &endpoints, &options, &mut Unwatched).await?;
         collect(received, limits.body_bytes_max).await
     };
     timer.within(done_by, whole).await.unwrap_or(Err(Error::RequestTimeout))
-}
-
-/// Sends the request until there is a response, or no further attempt is permitted.
-async fn receive(
-    upstream: &Upstream,
-    request: &OwnRequest,
-    limits: CallLimits<'_>,
-    done_by: Option<Instant>,
-    timer: &Timer,
-) -> Result<Received, Error> {
-    let endpoints = upstream.endpoints(limits.timeouts.connect, timer).await?;
-    let mut candidates = endpoints.candidates();
-    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut untried = endpoints.len().saturating_sub(1);
-    let (mut fresh, queued) = (false, Cell::new(Duration::ZERO));
-    loop {
-        let attempt = Attempt {
-            head: OutgoingHead {
-                method: &request.method,
-                target: &endpoint.target(&request.target),
-                headers: &request.headers_for(endpoint),
-                connection: (!limits.keep_alive).then_some("close"),
-                case: limits.header_case,
-            },
-            upgrade: false,
-            interim: None,
-            fresh,
-            moves_on: untried > 0,
-            keeping: None, // the body is in memory
-            timeouts: limits.timeouts,
-            done_by,
-            queued: &queued,
-            timer,
-        };
-        let failure = match attempt.run(endpoint, Body::full(request.body.clone()), &mut Unwatched).await {
-            Ok(received) => return Ok(received),
-            Err(failure) => failure,
-        };
-        let next = match failure.kind {
-            FailureKind::Stale if !fresh => Some(endpoint),
-            FailureKind::Connect => {
-                untried = untried.saturating_sub(1);
-                candidates.next()
-            }
-            FailureKind::Stale | FailureKind::Final => None,
-        };
-        let next = next.ok_or(failure.error)?;
-        tracing::debug!(endpoint = endpoint.url(), "trying again: {}", failure.error);
-        endpoint.pool().count_retry();
-        fresh |= failure.kind == FailureKind::Stale;
-        endpoint = next;
-    }
 }
 
 /// Collects the response with all of its body.
@@ -207,6 +166,7 @@ async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnRespons
 struct Unwatched;
 
 impl Progress for Unwatched {
+    fn attempt(&mut self, _: &Endpoint) {}
     fn reused(&mut self) {}
     fn dialling(&mut self) {}
     fn connected(&mut self) {}

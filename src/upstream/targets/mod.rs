@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 pub(crate) use names::{Addresses, Name, literal};
 use tokio::task::JoinSet;
 
-use super::endpoint::{Endpoint, EndpointSet, Upstream};
+use super::endpoint::Endpoint;
+use super::endpoints::{EndpointSet, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;

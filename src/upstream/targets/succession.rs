@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 
 use super::{Target, Targets};
-use crate::upstream::endpoint::{Endpoint, Upstream};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoints::Upstream;
 
 impl Targets {
     /// Hands over to `current`, which has all the targets of the active configuration. If these targets are not among

@@ -11,15 +11,22 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::timer::{Timer, deadline, earlier};
-use crate::upstream::{Endpoint, Failure, FailureKind};
+use crate::upstream::attempt::{Failure, FailureKind};
+use crate::upstream::endpoint::Endpoint;
+
+/// The retries of a request that no route has settings for. Its attempt is for a stale connection.
+static EACH_ONCE: RetrySettings =
+    RetrySettings { attempts: 1, on_connect: true, on_stale: true, backoff: None, keep_body: None };
 
 /// The further attempts of one request.
 ///
 /// A connection that cannot be opened has sent nothing, so the request first tries each other endpoint, without a wait
 /// and without spending one of `retry.attempts`. Only after that round, or once it has lasted too long, do
 /// `retry.attempts` and `retry.backoff` apply.
-pub(crate) struct Retries<'a> {
+pub(super) struct Retries<'a> {
     settings: &'a RetrySettings,
+    /// True if endpoints that could not be connected to are tried again after the round.
+    has_rounds: bool,
     left: u32,
     /// `timeouts.connect`: once this has passed since its first failure, the round begins no further attempt.
     connect: Option<Duration>,
@@ -29,19 +36,27 @@ pub(crate) struct Retries<'a> {
     /// The endpoints that could not be connected to, earliest failure first.
     failed: VecDeque<&'a Arc<Endpoint>>,
     /// True if the next attempt must not use a kept connection.
-    pub(crate) fresh: bool,
+    pub(super) fresh: bool,
     /// The wait before the next attempt. `backoff` is the wait before the one after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
 }
 
 impl<'a> Retries<'a> {
-    /// Returns the retries that `settings` permit at an upstream with this number of `endpoints`.
-    pub(crate) fn new(settings: &'a RetrySettings, connect: Option<Duration>, endpoints: usize) -> Self {
+    /// Returns the retries that `settings` permit at an upstream with this number of `endpoints`. Without settings,
+    /// each endpoint is tried once, and one stale connection is replaced.
+    pub(super) fn new(
+        settings: Option<&'a RetrySettings>,
+        connect: Option<Duration>,
+        endpoints: usize,
+    ) -> Self {
+        let has_rounds = settings.is_some();
+        let settings = settings.unwrap_or(&EACH_ONCE);
         Self {
             settings,
+            has_rounds,
             left: settings.attempts,
-            connect,
+            connect: connect.filter(|_| has_rounds),
             round_ends: None,
             untried: endpoints.saturating_sub(1),
             failed: VecDeque::new(),
@@ -52,7 +67,7 @@ impl<'a> Retries<'a> {
     }
 
     /// Returns true if another endpoint is tried should the attempt that begins now fail to connect.
-    pub(crate) fn moves_on(&self) -> bool {
+    pub(super) fn moves_on(&self) -> bool {
         self.untried > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open())
     }
 
@@ -65,13 +80,13 @@ impl<'a> Retries<'a> {
     ///
     /// # Errors
     /// Returns the error that the client gets if the failure is final.
-    pub(crate) fn next(
+    pub(super) fn next(
         &mut self,
         failure: Failure,
         failed: &'a Arc<Endpoint>,
         others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
     ) -> Result<(Body, &'a Arc<Endpoint>), Error> {
-        let Failure { error, kind, body } = failure;
+        let Failure { error, kind, body, .. } = failure;
         let body = body.ok_or(error)?;
         match kind {
             FailureKind::Connect if self.settings.on_connect => {
@@ -100,7 +115,9 @@ impl<'a> Retries<'a> {
             self.wait = self.backoff;
             self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
         }
-        self.failed.push_back(failed);
+        if self.has_rounds {
+            self.failed.push_back(failed);
+        }
         self.untried = self.untried.saturating_sub(1);
         others.next().or_else(|| self.failed.pop_front())
     }
@@ -114,7 +131,7 @@ impl<'a> Retries<'a> {
     ///
     /// # Errors
     /// Returns `error`, which made the attempt necessary, if the wait would end after the request's deadline.
-    pub(crate) async fn back_off(
+    pub(super) async fn back_off(
         &mut self,
         timer: &Timer,
         done_by: Option<Instant>,

@@ -1,0 +1,79 @@
+//! The one loop of attempts: a request goes to one endpoint after the other until there is a response.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header;
+
+use super::attempt::{Attempt, Progress};
+use super::endpoint::Endpoint;
+use super::endpoints::EndpointSet;
+use super::outcome::{AttemptOutcome, Seen};
+use super::request::{SendOptions, UpstreamRequest};
+use super::retry::Retries;
+use super::transport::h1::exchange::Received;
+use crate::http::body::Body;
+use crate::http::error::Error;
+
+/// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
+/// Returns the response and the endpoint that sent it.
+///
+/// # Errors
+/// Returns the error of the last attempt.
+pub(crate) async fn send<'e>(
+    request: &mut UpstreamRequest<'_>,
+    mut body: Body,
+    endpoints: &'e EndpointSet,
+    options: &SendOptions<'e>,
+    progress: &mut impl Progress,
+) -> Result<(Received, &'e Arc<Endpoint>), Error> {
+    let mut candidates = endpoints.candidates(request);
+    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
+    let mut retries = Retries::new(options.retry, options.timeouts.connect, endpoints.len());
+    let queued = Cell::new(Duration::ZERO);
+    loop {
+        if request.endpoint_host {
+            request.headers.insert(header::HOST, endpoint.host().clone());
+        }
+        tracing::trace!(endpoint = endpoint.url(), target = request.target, "trying an endpoint");
+        progress.attempt(endpoint);
+        let again = body.replay();
+        let (fresh, moves_on) = (retries.fresh, retries.moves_on());
+        let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued };
+        let mut report = Report {
+            endpoints,
+            endpoint,
+            outcome: AttemptOutcome { began: endpoints.begin(), seen: Seen::Nothing },
+        };
+        match attempt.run(body, progress).await {
+            Ok(received) => {
+                report.outcome.seen = Seen::Response(received.status);
+                return Ok((received, endpoint));
+            }
+            Err(mut failure) => {
+                report.outcome.seen = failure.seen;
+                drop(report);
+                failure.body = failure.body.or(again);
+                let (error, failed) = (failure.error, endpoint);
+                (body, endpoint) = retries.next(failure, failed, &mut candidates)?;
+                tracing::debug!(endpoint = failed.url(), "trying again: {error}");
+                failed.pool().count_retry();
+                retries.back_off(options.timer, options.done_by, error).await?;
+            }
+        }
+    }
+}
+
+/// The report of an attempt to the balancer. Dropping it reports, so that an abandoned attempt is reported, too.
+struct Report<'e> {
+    endpoints: &'e EndpointSet,
+    endpoint: &'e Endpoint,
+    outcome: AttemptOutcome,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        self.endpoints.outcome(self.endpoint, &self.outcome);
+    }
+}

@@ -1,0 +1,67 @@
+//! A request to an upstream, and the conditions under which it is sent.
+
+use http::{Method, header};
+use tokio::time::Instant;
+
+use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
+use crate::http::body::Keeping;
+use crate::http::fields::Fields;
+use crate::http::h1::output::OutgoingHead;
+use crate::http::interim::Interim;
+use crate::net::timer::Timer;
+
+/// A request to an upstream, except for the parts that depend on the endpoint.
+pub(crate) struct UpstreamRequest<'a> {
+    pub(crate) method: &'a Method,
+    /// The path and query, without the base path of an endpoint.
+    pub(crate) target: &'a str,
+    /// The fields to send, without those of framing.
+    pub(crate) headers: &'a mut Fields,
+    /// True if each endpoint gets its own `Host`; otherwise `headers` has the one to send.
+    pub(crate) endpoint_host: bool,
+    /// True if the connection may be kept (`pool.keep_alive`).
+    pub(crate) keep_alive: bool,
+    /// The letter case of field names in the request, and in its response.
+    pub(crate) header_case: HeaderCase,
+    /// True if the client requests a protocol upgrade. `headers` then has the `Connection` field of it.
+    pub(crate) upgrade: bool,
+}
+
+/// The conditions under which all attempts of a request are made.
+pub(crate) struct SendOptions<'a> {
+    pub(crate) timeouts: &'a RouteTimeouts,
+    /// The route's retries. Without them, each endpoint is tried once, and one stale connection is replaced.
+    pub(crate) retry: Option<&'a RetrySettings>,
+    /// The buffer that keeps the request's body for another attempt.
+    pub(crate) keeping: Option<&'a Keeping>,
+    /// The deadline of the whole exchange (`timeouts.request`).
+    pub(crate) done_by: Option<Instant>,
+    pub(crate) interim: Option<&'a Interim>,
+    /// The timer of the task that sends the request and later polls the response's body.
+    pub(crate) timer: &'a Timer,
+}
+
+impl UpstreamRequest<'_> {
+    /// Returns the head of an attempt. `target` has the base path of its endpoint.
+    pub(super) fn head<'h>(&'h self, target: &'h str) -> OutgoingHead<'h> {
+        OutgoingHead {
+            method: self.method,
+            target,
+            headers: self.headers,
+            connection: self.connection_option(),
+            case: self.header_case,
+        }
+    }
+
+    /// Returns the `Connection` field, which concerns this hop alone.
+    fn connection_option(&self) -> Option<&'static str> {
+        // A sender of TE must list it in Connection (RFC 9110 §10.1.4). Only `trailers` is left of TE here.
+        match (self.keep_alive, self.headers.contains_key(header::TE)) {
+            _ if self.upgrade => None,
+            (true, false) => None,
+            (true, true) => Some("te"),
+            (false, false) => Some("close"),
+            (false, true) => Some("close, te"),
+        }
+    }
+}

@@ -48,7 +48,6 @@ pub(super) async fn forward_request(route: &UpstreamRoute, exchange: &mut Exchan
     };
     let (received, endpoint) = send(&mut request, body, &endpoints, &options, exchange.log).await?;
     exchange.log.first_byte();
-    tracing::trace!(status = received.status.as_u16(), "response begins");
     respond(received, &outgoing, endpoint, route, exchange)
 }
 

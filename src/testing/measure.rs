@@ -105,12 +105,12 @@ impl Pooled {
     /// Acquires the connection and releases it.
     pub fn acquire_and_release(&self) {
         let pool = self.endpoint.pool();
-        let Poll::Ready(Ok(Acquired::Reused(connection))) =
+        let Poll::Ready(Ok(Acquired::Reused((transport, lease)))) =
             once(pool.acquire(&self.timer, Wanted::Any, WaitBounds::default()))
         else {
             panic!("the pool has kept no connection");
         };
-        pool.release(connection);
+        lease.finish(Ok(transport));
     }
 }
 
@@ -226,7 +226,8 @@ fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
     else {
         panic!("the pool has no room for a first connection");
     };
-    pool.release(adopt(slot, Stream::memory(stream)));
+    let (transport, lease) = adopt(slot, Stream::memory(stream));
+    lease.finish(Ok(transport));
     upstream
 }
 

@@ -4,21 +4,19 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Method, header};
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::exchange::{Received, begin, receive};
 use super::outcome::Seen;
-use super::pool::{Acquired, Refusal, WaitBounds, Wanted};
+use super::pool::{Acquired, Lease, Refusal, WaitBounds, Wanted};
 use super::request::{SendOptions, UpstreamRequest};
 use crate::http::body::{Body, KeptBody};
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::timer::{deadline, earlier};
-use crate::upstream::pool::connection::Connection;
+use crate::upstream::transport::Transport;
 use crate::upstream::transport::dial::dial;
-use crate::upstream::transport::h1::client::ExchangeOptions;
-use crate::upstream::transport::h1::exchange::{ReceiveOptions, Received, begin, receive};
 
 /// One attempt at an endpoint.
 pub(super) struct Attempt<'a> {
@@ -82,40 +80,26 @@ impl Attempt<'_> {
     pub(super) async fn run(&self, body: Body, progress: &mut impl Progress) -> Result<Received, Failure> {
         let (options, endpoint) = (self.options, self.endpoint);
         let target = endpoint.target(self.request.target);
-        let head = self.request.head(&target);
         let per_try = deadline(options.timeouts.per_try);
         let head_by = head_deadline(per_try, options.done_by);
-        let idle = endpoint.pool().acquire_idle(self.wanted());
-        let (kept, response) = match idle {
-            Some(connection) => {
+        let leased = match endpoint.pool().acquire_idle(self.wanted()) {
+            Some(leased) => {
                 progress.reused();
-                let kept = self.keep(&body);
-                (true, begin(connection, &head, self.exchange_options(), body, kept))
+                leased
             }
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
             None => match Box::pin(self.connect(head_by, progress)).await {
-                Ok(connection) => {
-                    let is_kept = connection.is_kept();
-                    let kept = if is_kept { self.keep(&body) } else { None };
-                    (is_kept, begin(connection, &head, self.exchange_options(), body, kept))
-                }
-                Err(failure) => {
-                    return Err(Failure { body: Some(body), ..failure });
-                }
+                Ok(leased) => leased,
+                Err(failure) => return Err(Failure { body: Some(body), ..failure }),
             },
         };
-        let method = self.request.method;
-        let receiving = ReceiveOptions {
-            is_head: *method == Method::HEAD,
-            interim: options.interim,
-            head_by,
-            done_by: options.done_by,
-            timer: options.timer,
-        };
-        receive(response, &receiving).await.map_err(|failure| {
+        let is_kept = leased.1.is_kept();
+        let kept = if is_kept { self.keep(&body) } else { None };
+        let response = begin(leased, self.request, &target, options, body, kept);
+        receive(response, options, head_by).await.map_err(|failure| {
             // RFC 9110 §9.2.2: a request that may have been received must be safe to receive twice.
-            let repeatable = failure.unsent || method.is_idempotent();
-            let stale = kept && failure.unanswered && repeatable;
+            let repeatable = failure.unsent || self.request.method.is_idempotent();
+            let stale = is_kept && failure.unanswered && repeatable;
             if !stale && !failure.error.is_client_side() {
                 endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
@@ -133,7 +117,7 @@ impl Attempt<'_> {
         &self,
         head_by: Option<(Instant, Error)>,
         progress: &mut impl Progress,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<(Transport, Lease), Failure> {
         let (is_dialling, began) = (Cell::new(false), clock::now());
         let connecting = pin!(self.acquire(progress, &is_dialling, began));
         let connected = self.options.timer.within(head_by.map(|(by, _)| by), connecting).await;
@@ -158,7 +142,7 @@ impl Attempt<'_> {
         progress: &mut impl Progress,
         is_dialling: &Cell<bool>,
         began: Instant,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<(Transport, Lease), Failure> {
         let (endpoint, timer) = (self.endpoint, self.options.timer);
         let acquired = endpoint.pool().acquire(timer, self.wanted(), self.bounds()).await;
         self.count_queued(began);
@@ -167,16 +151,16 @@ impl Attempt<'_> {
             Failure::unconnected(refusal.error, is_connect, Seen::Nothing)
         };
         match acquired.map_err(refused)? {
-            Acquired::Reused(connection) => {
+            Acquired::Reused(leased) => {
                 progress.reused();
-                Ok(connection)
+                Ok(leased)
             }
             Acquired::Dial(slot) => {
                 progress.dialling();
                 is_dialling.set(true);
-                let connection = dial(endpoint, slot, self.options.timeouts.connect, timer).await;
+                let leased = dial(endpoint, slot, self.options.timeouts.connect, timer).await;
                 progress.connected();
-                connection.map_err(|error| Failure::unconnected(error, true, Seen::ConnectFailed))
+                leased.map_err(|error| Failure::unconnected(error, true, Seen::ConnectFailed))
             }
         }
     }
@@ -204,17 +188,6 @@ impl Attempt<'_> {
     /// Begins to keep the body, if the request may be sent again after part of it went out on a kept connection.
     fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
         self.options.keeping.filter(|_| self.request.method.is_idempotent())?.begin(body)
-    }
-
-    /// Returns the options of the exchange.
-    fn exchange_options(&self) -> ExchangeOptions {
-        ExchangeOptions {
-            timer: self.options.timer.clone(),
-            response_header: self.options.timeouts.response_header,
-            idle: self.options.timeouts.idle,
-            expect_continue: self.request.headers.contains_key(header::EXPECT),
-            upgrade: self.request.upgrade,
-        }
     }
 }
 

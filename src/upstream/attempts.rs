@@ -7,12 +7,13 @@ use std::time::Duration;
 use http::header;
 
 use super::attempt::{Attempt, Progress};
+use super::balance::Balancer;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
+use super::exchange::Received;
 use super::outcome::{AttemptOutcome, Seen};
 use super::request::{SendOptions, UpstreamRequest};
 use super::retry::Retries;
-use super::transport::h1::exchange::Received;
 use crate::http::body::Body;
 use crate::http::error::Error;
 
@@ -28,6 +29,7 @@ pub(crate) async fn send<'e>(
     options: &SendOptions<'e>,
     progress: &mut impl Progress,
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
+    let balancer = endpoints.balancer();
     let mut candidates = endpoints.candidates(request);
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
     let mut retries = Retries::new(options.retry, options.timeouts.connect, endpoints.len());
@@ -42,9 +44,9 @@ pub(crate) async fn send<'e>(
         let (fresh, moves_on) = (retries.fresh, retries.moves_on());
         let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued };
         let mut report = Report {
-            endpoints,
+            balancer,
             endpoint,
-            outcome: AttemptOutcome { began: endpoints.begin(), seen: Seen::Nothing },
+            outcome: AttemptOutcome { began: balancer.begin(), seen: Seen::Nothing },
         };
         match attempt.run(body, progress).await {
             Ok(received) => {
@@ -67,13 +69,13 @@ pub(crate) async fn send<'e>(
 
 /// The report of an attempt to the balancer. Dropping it reports, so that an abandoned attempt is reported, too.
 struct Report<'e> {
-    endpoints: &'e EndpointSet,
+    balancer: &'e Balancer,
     endpoint: &'e Endpoint,
     outcome: AttemptOutcome,
 }
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
-        self.endpoints.outcome(self.endpoint, &self.outcome);
+        self.balancer.outcome(self.endpoint, &self.outcome);
     }
 }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::balance::{Balancer, RoundRobin};
 use super::endpoint::Endpoint;
-use super::outcome::AttemptOutcome;
 use super::request::UpstreamRequest;
 use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline};
@@ -43,14 +42,8 @@ impl EndpointSet {
         self.balancer.candidates(key).filter_map(|index| self.endpoints.get(index))
     }
 
-    /// See [`Balancer::begin`].
-    pub(super) fn begin(&self) -> Option<Instant> {
-        self.balancer.begin()
-    }
-
-    /// Takes the outcome of an attempt at one of the endpoints.
-    pub(super) fn outcome(&self, endpoint: &Endpoint, outcome: &AttemptOutcome) {
-        self.balancer.outcome(endpoint, outcome);
+    pub(super) fn balancer(&self) -> &Balancer {
+        &self.balancer
     }
 }
 

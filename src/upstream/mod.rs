@@ -4,21 +4,24 @@ mod attempt;
 mod attempts;
 mod balance;
 mod call;
+mod close_reason;
 mod endpoint;
 mod endpoints;
+mod exchange;
 mod origin;
 mod outcome;
 mod pool;
 mod request;
 mod retry;
 mod targets;
-pub(crate) mod transport;
+mod transport;
 
 pub(crate) use attempt::Progress;
 pub(crate) use attempts::send;
 pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, call};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoints::Upstream;
+pub(crate) use exchange::{Received, Upgraded};
 #[cfg(feature = "bench-internals")]
 pub(crate) use pool::{Acquired, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
@@ -31,4 +34,3 @@ pub(crate) use crate::upstream::pool::idle::{
 #[cfg(feature = "bench-internals")]
 pub(crate) use crate::upstream::transport::dial::adopt;
 pub(crate) use crate::upstream::transport::dial::dial;
-pub(crate) use crate::upstream::transport::h1::exchange::{Received, Upgraded};

@@ -1,12 +1,11 @@
 //! A request to an upstream, and the conditions under which it is sent.
 
-use http::{Method, header};
+use http::Method;
 use tokio::time::Instant;
 
 use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
 use crate::http::body::Keeping;
 use crate::http::fields::Fields;
-use crate::http::h1::output::OutgoingHead;
 use crate::http::interim::Interim;
 use crate::net::timer::Timer;
 
@@ -39,29 +38,4 @@ pub(crate) struct SendOptions<'a> {
     pub(crate) interim: Option<&'a Interim>,
     /// The timer of the task that sends the request and later polls the response's body.
     pub(crate) timer: &'a Timer,
-}
-
-impl UpstreamRequest<'_> {
-    /// Returns the head of an attempt. `target` has the base path of its endpoint.
-    pub(super) fn head<'h>(&'h self, target: &'h str) -> OutgoingHead<'h> {
-        OutgoingHead {
-            method: self.method,
-            target,
-            headers: self.headers,
-            connection: self.connection_option(),
-            case: self.header_case,
-        }
-    }
-
-    /// Returns the `Connection` field, which concerns this hop alone.
-    fn connection_option(&self) -> Option<&'static str> {
-        // A sender of TE must list it in Connection (RFC 9110 §10.1.4). Only `trailers` is left of TE here.
-        match (self.keep_alive, self.headers.contains_key(header::TE)) {
-            _ if self.upgrade => None,
-            (true, false) => None,
-            (true, true) => Some("te"),
-            (false, false) => Some("close"),
-            (false, true) => Some("close, te"),
-        }
-    }
 }

@@ -225,7 +225,7 @@ async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
     let timer = Timer::default();
     for _ in 0..endpoint.pool().settings().min_idle {
         let Some(slot) = endpoint.pool().acquire_spare() else { return };
-        let Ok(connection) = dial(&endpoint, slot, Some(limit), &timer).await else { return };
-        endpoint.pool().release(connection);
+        let Ok((transport, lease)) = dial(&endpoint, slot, Some(limit), &timer).await else { return };
+        lease.finish(Ok(transport));
     }
 }

@@ -18,7 +18,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::net::timer::{Timer, deadline, earlier};
-use crate::upstream::transport::h1::exchange::Received;
+use crate::upstream::exchange::Received;
 
 /// A request of the gateway's own that is valid to send.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Tests of calls on real sockets.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
@@ -265,4 +265,67 @@ async fn an_invalid_response_fails_a_call_with_the_reason_of_a_forwarded_request
         let given = Caller::of(&origin).get().await.unwrap_err();
         assert_eq!(given.reason(), error.reason(), "{answer}");
     }
+}
+
+/// The log of this thread, from which the outcomes of attempts are read.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Returns the outcomes since the last call, in order.
+    fn outcomes(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().filter_map(|line| Some(line.split_once("outcome=")?.1.trim().to_owned())).collect()
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_has_exactly_one_outcome() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    let _guard = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+
+    let origin = Origin::answer(OK);
+    Caller::new(&[format!("http://{}", unused_address()), origin.url()]).get().await.unwrap();
+    assert_eq!(log.outcomes(), ["no connection", "status 200"]);
+
+    let origin = stale(1);
+    let caller = Caller::of(&origin);
+    for outcomes in [&["status 200"][..], &["unknown", "status 200"]] {
+        caller.get().await.unwrap();
+        assert_eq!(log.outcomes(), outcomes, "a stale connection says nothing");
+    }
+
+    let origin = Origin::answer("nonsense\r\n\r\n");
+    Caller::of(&origin).get().await.unwrap_err();
+    assert_eq!(log.outcomes(), ["broken connection"]);
+
+    let silent = Origin::script(|mut connection: Connection| async move {
+        connection.read_request().await;
+        connection.write(OK).await;
+        connection.wait_closed().await;
+    });
+    let mut caller = Caller::of(&silent);
+    caller.get().await.unwrap();
+    caller.time = Duration::from_millis(30);
+    caller.get().await.unwrap_err();
+    assert_eq!(log.outcomes(), ["status 200", "too slow"]);
+
+    caller.time = support::PATIENCE;
+    caller.get().await.unwrap();
+    let abandoned = tokio::time::timeout(Duration::from_millis(30), caller.get()).await;
+    assert!(abandoned.is_err());
+    assert_eq!(log.outcomes(), ["status 200", "unknown"]);
 }

@@ -68,7 +68,8 @@ impl PoolCommands {
     pub(crate) async fn run(mut self) {
         while let Some(command) = self.pool_commands.recv().await {
             if self.overdue.swap(false, SeqCst) {
-                idle::pools().iter().for_each(Pool::close_unwanted_idle);
+                let pools = idle::map_pools(|connection| connection.state.slot.pool().clone());
+                pools.iter().for_each(Pool::close_unwanted_idle);
             }
             command.act();
         }

@@ -1,78 +1,120 @@
-//! A pooled connection, and the reasons for closing one.
+//! A pooled connection, and the lease of one exchange on it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::ErrorKind;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::net::clock;
-use crate::net::stream::{Arrived, Stream};
+use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::Slot;
-use crate::upstream::transport::h1::client::Unusable;
+use crate::upstream::transport::Transport;
 
-/// The reason for which an upstream connection was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CloseReason {
-    /// It was idle for `pool.idle_timeout`, or for as long as the server promised to keep it.
-    IdleTimeout,
-    /// It was older than `pool.max_lifetime`.
-    Lifetime,
-    /// It had served `pool.max_requests`.
-    MaxRequests,
-    /// More than `pool.max_idle` were idle.
-    MaxIdle,
-    /// More than `pool.max_connections` were open, since the limit was lowered.
-    MaxConnections,
-    /// `pool.keep_alive` is `false`.
-    KeepAliveOff,
-    /// The peer closed it, or announced that it would.
-    Peer,
-    UnexpectedBytes,
-    /// There was an I/O or protocol error.
-    Error,
-    Timeout,
-    /// The exchange was abandoned before its end: the client left, or had enough.
-    Cancelled,
-    /// It was handed to an upgraded protocol, which has ended.
-    Upgraded,
-    /// It made room for a new connection, because another kept one was found closed or because this one was in doubt
-    /// (see [`Connection::is_in_doubt`]).
-    Replaced,
-    /// Its endpoint is gone from DNS or from the configuration, or the process stops.
-    Drained,
+/// An open connection that no exchange uses.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) transport: Transport,
+    pub(super) state: ConnectionState,
 }
 
-impl CloseReason {
-    /// Returns its label in `/pools` and in the metrics.
-    pub(crate) fn as_str(self) -> &'static str {
+/// The pool's knowledge of a connection. It goes with the connection into each lease and back.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    /// Its slot in the pool's count. Dropped without a reason, the connection counts as cancelled.
+    pub(super) slot: Slot,
+    /// The number of requests that it has served.
+    pub(super) served: u64,
+    /// True if it was kept for a while, so that its peer may have closed it unnoticed.
+    pub(super) kept: bool,
+    pub(super) age: Age,
+}
+
+/// One exchange on a connection. An HTTP/1 connection has one lease at a time and is idle in between; a connection that
+/// carries several exchanges would have several.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    state: ConnectionState,
+}
+
+impl Connection {
+    /// Leases the connection for an exchange on its transport, which comes first so that its socket is dropped before the
+    /// slot.
+    pub(super) fn lease(self) -> (Transport, Lease) {
+        (self.transport, Lease { state: self.state })
+    }
+
+    pub(super) fn pool_number(&self) -> u64 {
+        self.state.slot.pool().number
+    }
+
+    pub(super) fn count_idle(&self, change: i64) {
+        self.state.slot.pool().count_idle(change);
+    }
+
+    /// Closes the socket, then frees its slot: there are never more sockets than slots.
+    pub(super) fn close(self, reason: CloseReason) {
+        self.transport.close();
+        self.state.slot.close(reason);
+    }
+}
+
+/// The kind of connection that can serve a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A kept one that is alive, or a new one.
+    Any,
+    /// Like `Any`, but not one that its server may be about to close, because the request could not be sent again.
+    Settled,
+    /// A new one only.
+    Fresh,
+}
+
+impl Wanted {
+    pub(super) fn serves(self, kept: &Connection) -> bool {
         match self {
-            CloseReason::IdleTimeout => "idle_timeout",
-            CloseReason::Lifetime => "max_lifetime",
-            CloseReason::MaxRequests => "max_requests",
-            CloseReason::MaxIdle => "max_idle",
-            CloseReason::MaxConnections => "max_connections",
-            CloseReason::KeepAliveOff => "keep_alive_off",
-            CloseReason::Peer => "peer",
-            CloseReason::UnexpectedBytes => "unexpected_bytes",
-            CloseReason::Error => "error",
-            CloseReason::Timeout => "timeout",
-            CloseReason::Cancelled => "cancelled",
-            CloseReason::Upgraded => "upgraded",
-            CloseReason::Replaced => "replaced",
-            CloseReason::Drained => "drained",
+            Wanted::Any => true,
+            Wanted::Settled => kept.transport.settles_after().is_none(),
+            Wanted::Fresh => false,
         }
     }
 }
 
-impl From<Unusable> for CloseReason {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            Unusable::Unfinished => CloseReason::Cancelled,
-            Unusable::UnexpectedBytes => CloseReason::UnexpectedBytes,
-            Unusable::NotPersistent => CloseReason::Peer,
+impl Lease {
+    /// Returns the first lease of a connection that was just opened.
+    pub(in crate::upstream) fn first(slot: Slot) -> Self {
+        Self { state: ConnectionState { slot, served: 0, kept: false, age: Age::begin() } }
+    }
+
+    /// Returns true if the connection was kept for a while, so that its peer may have closed it unnoticed.
+    pub(in crate::upstream) fn is_kept(&self) -> bool {
+        self.state.kept
+    }
+
+    /// Counts the request that is about to be sent.
+    pub(in crate::upstream) fn count_request(&mut self) {
+        self.state.served += 1;
+    }
+
+    /// Ends the exchange. The transport returns to the pool, or its slot is freed for this reason. The socket must be
+    /// closed by then.
+    pub(crate) fn finish(self, transport: Result<Transport, CloseReason>) {
+        let Lease { state } = self;
+        match transport {
+            Ok(transport) => {
+                let pool = state.slot.pool().clone();
+                pool.release(Connection { transport, state });
+            }
+            // The gateway asked it to close.
+            Err(CloseReason::Peer) if !state.slot.pool().settings().keep_alive => {
+                state.slot.close(CloseReason::KeepAliveOff);
+            }
+            Err(reason) => state.slot.close(reason),
         }
+    }
+
+    /// Frees the slot of a connection that is closed by now.
+    pub(in crate::upstream) fn close(self, reason: CloseReason) {
+        self.state.slot.close(reason);
     }
 }
 
@@ -101,137 +143,9 @@ impl Age {
     }
 }
 
-/// The evidence in a server's responses that it keeps a connection open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// Each response had a length, or said that the connection persists.
-    Given,
-    /// The last response had no body by rule, and said neither. A server that ends its bodies by closing would close
-    /// now.
-    Silent,
-    /// The connection has served another request after such a response, or was idle for a while. Silence means that it
-    /// persists.
-    Proven,
-}
-
-impl Word {
-    /// Returns the evidence after one more response.
-    pub(crate) fn after(self, is_silent: bool) -> Self {
-        match self {
-            // The server had been silent, but responded to this request all the same.
-            Word::Silent | Word::Proven => Word::Proven,
-            Word::Given if is_silent => Word::Silent,
-            Word::Given => Word::Given,
-        }
-    }
-}
-
-/// The time that a connection must be idle after a silent response before a request that cannot be retried uses it.
-///
-/// Measured on a busy machine (ten runnable threads on two cores), from a response's head to the FIN behind it: a
-/// server that closes at once does so within 0.04 ms in 99.9 % of 2,000 cases and within 15 ms in all; one that closes
-/// 1 ms later, within 21 ms and 86 ms; Python's `http.server` (HTTP/1.0), within 3.3 ms. Servers that speak HTTP/1.1 on
-/// purpose (Node, Python) kept all connections open.
-pub(crate) const SETTLING: Duration = Duration::from_millis(100);
-
-/// An open connection that is idle or about to be used.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) stream: Stream,
-    /// Its slot in the pool's count. Dropped without a reason, the connection counts as cancelled.
-    pub(crate) slot: Slot,
-    /// The number of requests that it has served.
-    pub(crate) served: u64,
-    /// True if it was kept for a while, so that its peer may have closed it unnoticed.
-    pub(crate) kept: bool,
-    /// True if its last response had no body by rule. A server that sends one all the same may send it only now.
-    pub(crate) bodiless: bool,
-    /// The evidence in its responses that it persists.
-    pub(crate) word: Word,
-    pub(crate) age: Age,
-    /// The time that the server keeps it idle (`Keep-Alive: timeout=N`), less a second.
-    pub(crate) server_keeps: Option<Duration>,
-}
-
-impl Connection {
-    /// Closes the socket, then frees its slot.
-    pub(crate) fn close(mut self, reason: CloseReason) {
-        // Send the TLS close alert, as far as that is possible without waiting.
-        let stream = std::pin::Pin::new(&mut self.stream);
-        let _best_effort =
-            tokio::io::AsyncWrite::poll_shutdown(stream, &mut Context::from_waker(Waker::noop()));
-        // Free the slot only once the socket is gone: there are never more sockets than slots.
-        drop(self.stream);
-        self.slot.close(reason);
-    }
-
-    /// Returns true if its server may be about to close it, unless it was idle for [`SETTLING`] since its last
-    /// response.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.word == Word::Silent
-    }
-
-    /// Notes that it was idle for so long that silence means that it persists.
-    pub(crate) fn settle(&mut self) {
-        if self.word == Word::Silent {
-            self.word = Word::Proven;
-        }
-    }
-
-    /// Returns true if it was kept for a while, so that its peer may have closed it unnoticed.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.kept
-    }
-
-    /// Returns true if a body has arrived that the last response must not have: the next client would take it for its
-    /// response. Bytes that the reactor has not yet seen count, too. Asking the kernel each time would be a third
-    /// system call for every request; a message whose end both sides agree on needs none.
-    pub(crate) fn has_forbidden_body(&mut self) -> bool {
-        self.bodiless && self.stream.has_arrived()
-    }
-
-    /// Checks, without waiting, whether an idle connection is dead. Wakes `cx` when it dies later.
-    pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        match self.bodiless.then(|| self.stream.arrived()).flatten() {
-            Some(Arrived::Bytes) => return Poll::Ready(CloseReason::UnexpectedBytes),
-            Some(Arrived::End) => return Poll::Ready(CloseReason::Peer),
-            None => {}
-        }
-        let mut byte = [0u8; 1];
-        let mut read = tokio::io::ReadBuf::new(&mut byte);
-        let polled = tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.stream), cx, &mut read);
-        polled.map(|result| match result {
-            Ok(()) if read.filled().is_empty() => CloseReason::Peer,
-            Ok(()) => CloseReason::UnexpectedBytes,
-            // Many servers end TLS without a close alert. That is as good as any other end while no response is
-            // expected.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
-                CloseReason::Peer
-            }
-            Err(_) => CloseReason::Error,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_silent_server_is_believed_once_it_has_answered_again() {
-        let after =
-            |responses: &[bool]| responses.iter().fold(Word::Given, |word, silent| word.after(*silent));
-        for (responses, expected) in [
-            (&[][..], Word::Given),
-            (&[false, false], Word::Given),
-            (&[false, true], Word::Silent),
-            (&[true, true], Word::Proven),
-            (&[true, false], Word::Proven),
-            (&[true, false, true], Word::Proven),
-        ] {
-            assert_eq!(after(responses), expected, "{responses:?}");
-        }
-    }
 
     #[test]
     fn lifetimes_are_spread_by_a_tenth_under_whichever_limit() {

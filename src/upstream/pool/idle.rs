@@ -1,6 +1,6 @@
 //! The idle connections of a worker: newest first, watched for their end.
 //!
-//! They live in the worker's own memory, so taking one and giving it back touches nothing shared but the counters. Each
+//! They are kept by the number of their pool. They live in the worker's own memory, so taking one and giving it back touches nothing shared but the counters. Each
 //! worker has one task, the keeper. It is woken when an idle connection's peer closes it or sends unrequested bytes,
 //! and when the next connection has been idle for too long.
 
@@ -9,17 +9,16 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::connection::{CloseReason, Connection, SETTLING};
+use super::connection::{Connection, Wanted};
 use crate::config::PoolSettings;
 use crate::net::clock;
 use crate::net::timer::earlier;
-use crate::upstream::pool::{Pool, Wanted};
+use crate::upstream::close_reason::CloseReason;
 
 thread_local! {
     static STORE: RefCell<Store> = RefCell::new(Store::default());
@@ -60,9 +59,9 @@ struct Idle {
 
 impl Idle {
     fn new(connection: Connection, since: Instant, settings: &PoolSettings) -> Self {
-        let limit = earlier(settings.idle_timeout, connection.server_keeps);
+        let limit = earlier(settings.idle_timeout, connection.transport.idle_max());
         let unused = limit.and_then(|limit| since.checked_add(limit));
-        let old = connection.age.expires(settings.max_lifetime);
+        let old = connection.state.age.expires(settings.max_lifetime);
         let ends = [old.zip(Some(CloseReason::Lifetime)), unused.zip(Some(CloseReason::IdleTimeout))];
         let ends = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
         Self { connection, since, ends }
@@ -75,7 +74,7 @@ impl Idle {
 
     /// Returns the reason if it must no longer be used.
     fn ended(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
-        self.is_over().or_else(|| match self.connection.poll_dead(cx) {
+        self.is_over().or_else(|| match self.connection.transport.poll_dead(cx) {
             Poll::Ready(reason) => Some(reason),
             Poll::Pending => None,
         })
@@ -83,7 +82,8 @@ impl Idle {
 
     /// Returns true if its server may be about to close it.
     fn is_in_doubt(&self) -> bool {
-        self.connection.is_in_doubt() && clock::since(self.since) < SETTLING
+        let idle = clock::since(self.since);
+        self.connection.transport.settles_after().is_some_and(|settles| idle < settles)
     }
 
     fn ends_by(&self) -> Option<Instant> {
@@ -92,10 +92,10 @@ impl Idle {
 }
 
 /// Keeps a connection for the next request of this worker. A connection that turns out to be dead is closed.
-pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettings) {
+pub(super) fn put(mut connection: Connection, settings: &PoolSettings) {
     STORE.with_borrow_mut(|store| {
         let waker = store.keeper.as_ref().unwrap_or(Waker::noop());
-        if let Poll::Ready(reason) = connection.poll_dead(&mut Context::from_waker(waker)) {
+        if let Poll::Ready(reason) = connection.transport.poll_dead(&mut Context::from_waker(waker)) {
             return connection.close(reason);
         }
         let idle = Idle::new(connection, clock::now(), settings);
@@ -104,22 +104,26 @@ pub(crate) fn put(pool: &Pool, mut connection: Connection, settings: &PoolSettin
             store.next_check = ends_by;
             waker.wake_by_ref();
         }
-        store.pools.entry(pool.number()).or_default().push_back(idle);
-        pool.count_idle(1);
+        idle.connection.count_idle(1);
+        store.pools.entry(idle.connection.pool_number()).or_default().push_back(idle);
     });
 }
 
-/// Applies changed limits to this worker's idle connections of `pool`. Those that are no longer wanted are closed. The
-/// others expire when they would have if these limits had applied from the start.
-pub(crate) fn apply_limits(pool: &Pool, settings: &PoolSettings) {
+/// Applies changed limits to this worker's idle connections of a pool. Those that are `unwanted` are closed. The others
+/// expire when they would have if these limits had applied from the start.
+pub(super) fn apply_limits(
+    pool: u64,
+    settings: &PoolSettings,
+    unwanted: impl Fn(&Connection) -> Option<CloseReason>,
+) {
     STORE.with_borrow_mut(|store| {
-        let Some(idle) = store.pools.get_mut(&pool.number()) else { return };
+        let Some(idle) = store.pools.get_mut(&pool) else { return };
         for entry in std::mem::take(idle) {
             let entry = Idle::new(entry.connection, entry.since, settings);
-            match pool.no_longer_wanted(&entry.connection, settings).or(entry.is_over()) {
+            match unwanted(&entry.connection).or(entry.is_over()) {
                 None => idle.push_back(entry),
                 Some(reason) => {
-                    pool.count_idle(-1);
+                    entry.connection.count_idle(-1);
                     entry.connection.close(reason);
                 }
             }
@@ -131,25 +135,25 @@ pub(crate) fn apply_limits(pool: &Pool, settings: &PoolSettings) {
     });
 }
 
-/// Returns the pools that have idle connections on this worker.
-pub(crate) fn pools() -> Vec<Arc<Pool>> {
+/// Calls `of` with an idle connection of each pool that has one on this worker.
+pub(super) fn map_pools<T>(of: impl Fn(&Connection) -> T) -> Vec<T> {
     STORE.with_borrow(|store| {
         let newest = store.pools.values().filter_map(VecDeque::back);
-        newest.map(|idle| idle.connection.slot.pool().clone()).collect()
+        newest.map(|idle| of(&idle.connection)).collect()
     })
 }
 
 /// Takes the newest idle connection of this worker that is alive and `wanted`.
-pub(crate) fn take(pool: &Pool, wanted: Wanted) -> Option<Connection> {
+pub(super) fn take(pool: u64, wanted: Wanted) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
-        let idle = store.pools.get_mut(&pool.number())?;
+        let idle = store.pools.get_mut(&pool)?;
         let mut cx = Context::from_waker(Waker::noop());
         while let Some(mut newest) = take_newest(idle, wanted) {
-            pool.count_idle(-1);
+            newest.connection.count_idle(-1);
             match newest.ended(&mut cx) {
                 None if newest.is_in_doubt() => return Some(newest.connection),
                 None => {
-                    newest.connection.settle();
+                    newest.connection.transport.settle();
                     return Some(newest.connection);
                 }
                 Some(reason) => newest.connection.close(reason),
@@ -168,24 +172,24 @@ fn take_newest(idle: &mut VecDeque<Idle>, wanted: Wanted) -> Option<Idle> {
 }
 
 /// Takes the connection of this worker that has been idle longest.
-pub(crate) fn take_oldest(pool: &Pool) -> Option<Connection> {
+pub(super) fn take_oldest(pool: u64) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
-        let oldest = store.pools.get_mut(&pool.number())?.pop_front()?;
-        pool.count_idle(-1);
+        let oldest = store.pools.get_mut(&pool)?.pop_front()?;
+        oldest.connection.count_idle(-1);
         Some(oldest.connection)
     })
 }
 
-/// Returns the number of idle connections of `pool` on this worker.
-pub(crate) fn count(pool: &Pool) -> usize {
-    STORE.with_borrow(|store| store.pools.get(&pool.number()).map_or(0, VecDeque::len))
+/// Returns the number of idle connections of a pool on this worker.
+pub(super) fn count(pool: u64) -> usize {
+    STORE.with_borrow(|store| store.pools.get(&pool).map_or(0, VecDeque::len))
 }
 
 /// Closes all idle connections of this worker as it ends.
 pub(crate) fn close_all() {
     let pools = STORE.with_borrow_mut(|store| std::mem::take(&mut store.pools));
     for idle in pools.into_values().flatten() {
-        idle.connection.slot.pool().count_idle(-1);
+        idle.connection.count_idle(-1);
         idle.connection.close(CloseReason::Drained);
     }
 }
@@ -236,7 +240,7 @@ impl Store {
         self.pools.retain(|_, idle| !idle.is_empty());
         self.next_check = next;
         for (connection, reason) in ended {
-            connection.slot.pool().count_idle(-1);
+            connection.count_idle(-1);
             connection.close(reason);
         }
         next
@@ -248,17 +252,24 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::upstream::pool::connection::{Age, Word};
+    use crate::upstream::pool::connection::Age;
     use crate::upstream::pool::tests::Bench;
+    use crate::upstream::transport::Transport;
+    use crate::upstream::transport::h1::connection::{H1Connection, Word};
+
+    fn h1(connection: &mut Connection) -> &mut H1Connection {
+        let Transport::H1(connection) = &mut connection.transport;
+        connection
+    }
 
     #[tokio::test]
     async fn eof_after_a_response_without_a_body_is_seen_before_the_reactor_reports_it() {
         let mut bench = Bench::new(PoolSettings::default());
         let mut connection = bench.connect().await;
-        connection.bodiless = true;
+        h1(&mut connection).bodiless = true;
         bench.pool.release(connection);
         drop(bench.peers.pop());
-        assert!(take(&bench.pool, Wanted::Any).is_none());
+        assert!(take(bench.pool.number, Wanted::Any).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,20 +277,20 @@ mod tests {
         let mut bench = Bench::new(PoolSettings::default());
         let older = bench.connect().await;
         let mut newer = bench.connect().await;
-        newer.word = Word::Silent;
-        let (older_age, newer_age) = (older.age, newer.age);
-        let is = |connection: Option<&Connection>, age: Age| connection.unwrap().age == age;
+        h1(&mut newer).word = Word::Silent;
+        let (older_age, newer_age) = (older.state.age, newer.state.age);
+        let is = |connection: Option<&Connection>, age: Age| connection.unwrap().state.age == age;
         bench.pool.release(older);
         bench.pool.release(newer);
-        let settled = take(&bench.pool, Wanted::Settled);
+        let settled = take(bench.pool.number, Wanted::Settled);
         assert!(is(settled.as_ref(), older_age));
-        assert!(take(&bench.pool, Wanted::Settled).is_none());
-        assert_eq!(count(&bench.pool), 1, "it stays");
-        let doubtful = take(&bench.pool, Wanted::Any).unwrap();
+        assert!(take(bench.pool.number, Wanted::Settled).is_none());
+        assert_eq!(count(bench.pool.number), 1, "it stays");
+        let doubtful = take(bench.pool.number, Wanted::Any).unwrap();
         assert!(is(Some(&doubtful), newer_age));
         bench.pool.release(doubtful);
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert!(is(take(&bench.pool, Wanted::Settled).as_ref(), newer_age));
+        assert!(is(take(bench.pool.number, Wanted::Settled).as_ref(), newer_age));
     }
 
     #[tokio::test]
@@ -287,14 +298,14 @@ mod tests {
         let mut bench = Bench::new(PoolSettings::default());
         for body in [false, true] {
             let mut connection = bench.connect().await;
-            connection.bodiless = true;
+            h1(&mut connection).bodiless = true;
             bench.pool.release(connection);
             if body {
                 bench.peers.last_mut().unwrap().write_all(b"late").unwrap();
             }
             // The reactor has not run since the connection was released.
-            let taken = take(&bench.pool, Wanted::Any);
-            assert_eq!(taken.as_ref().map(Connection::is_kept), (!body).then_some(true));
+            let taken = take(bench.pool.number, Wanted::Any);
+            assert_eq!(taken.as_ref().map(|taken| taken.state.kept), (!body).then_some(true));
         }
     }
 }

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
 
-use super::Pool;
+use super::{Pool, Slot};
 use crate::config::PoolSettings;
 use crate::net::clock;
-use crate::upstream::pool::connection::{CloseReason, Connection};
+use crate::observe::metrics::this_worker;
+use crate::upstream::close_reason::CloseReason;
+use crate::upstream::pool::connection::Connection;
 use crate::upstream::pool::idle;
-
-/// The limits of all pools of an upstream. They are in one place so that they also hold for an address that DNS adds
-/// later. After changing them, notify each pool by [`Pool::limits_changed`].
-pub(in crate::upstream) type Limits = Arc<ArcSwap<PoolSettings>>;
+use crate::upstream::pool::queue::Capacity;
 
 impl Pool {
     /// Returns the current limits. Load them once for a set of decisions, and never hold them across an await.
@@ -53,10 +52,29 @@ impl Pool {
         self.is_retired() && queue.open == 0 && queue.waiting() == 0
     }
 
+    /// Returns a permit to open a spare connection if this worker has fewer than its share of `min_idle` and the limits
+    /// allow it.
+    pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
+        let settings = self.settings();
+        let workers = self.channels.len().max(1);
+        let me = this_worker();
+        let extra = usize::from(me < settings.min_idle % workers);
+        let share = settings.min_idle / workers + extra;
+        let enough = idle::count(self.number) >= share || self.idle() >= settings.max_idle;
+        if enough || !settings.keep_alive || self.is_retired() {
+            return None;
+        }
+        let mut queue = self.lock();
+        let reserved = queue.waiting() == 0 && queue.reserve(Capacity::of(&settings));
+        self.publish(&queue);
+        drop(queue);
+        reserved.then(|| Slot::new(self.clone()))
+    }
+
     /// Closes this worker's idle connections that the present limits have no room for.
     pub(super) fn close_unwanted_idle(self: &Arc<Self>) {
         let settings = self.settings();
-        idle::apply_limits(self, &settings);
+        idle::apply_limits(self.number, &settings, |connection| self.no_longer_wanted(connection, &settings));
         self.close_excess(&settings);
     }
 
@@ -77,15 +95,15 @@ impl Pool {
         } else {
             return None;
         };
-        let mut connection = idle::take_oldest(self)?;
-        connection.slot.leave(&mut queue);
+        let mut connection = idle::take_oldest(self.number)?;
+        connection.state.slot.leave(&mut queue);
         self.publish(&queue);
         Some((connection, reason))
     }
 
     /// Returns the reason not to keep a connection for another request, if there is one, however few connections are
     /// open.
-    pub(in crate::upstream) fn no_longer_wanted(
+    pub(super) fn no_longer_wanted(
         &self,
         connection: &Connection,
         settings: &PoolSettings,
@@ -96,12 +114,13 @@ impl Pool {
         if self.is_retired() {
             return Some(CloseReason::Drained);
         }
-        if settings.max_requests.is_some_and(|limit| connection.served >= limit) {
+        if settings.max_requests.is_some_and(|limit| connection.state.served >= limit) {
             return Some(CloseReason::MaxRequests);
         }
-        if connection.age.expires(settings.max_lifetime).is_some_and(|expires| expires <= clock::now()) {
+        if connection.state.age.expires(settings.max_lifetime).is_some_and(|expires| expires <= clock::now())
+        {
             return Some(CloseReason::Lifetime);
         }
-        connection.server_keeps.filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)
+        connection.transport.idle_max().filter(Duration::is_zero).map(|_| CloseReason::IdleTimeout)
     }
 }

@@ -6,7 +6,8 @@
 //! at least one of the two sees both.
 
 mod commands;
-pub(crate) mod connection;
+mod connection;
+
 mod counts;
 pub(crate) mod idle;
 mod limits;
@@ -20,22 +21,29 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use counts::Counts;
-pub(super) use limits::Limits;
-use slot::Place;
 pub(crate) use slot::Slot;
+use slot::{Grant, Place};
 
 use crate::config::PoolSettings;
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::timer::{Timer, deadline, earlier};
-use crate::observe::metrics::{Sharded, this_worker};
+use crate::observe::metrics::{PoolReport, Sharded, this_worker};
+use crate::upstream::close_reason::CloseReason;
 pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, worker_channel};
-use crate::upstream::pool::connection::{CloseReason, Connection};
-use crate::upstream::pool::queue::{Capacity, Grant, Queue};
+use crate::upstream::pool::connection::Connection;
+pub(crate) use crate::upstream::pool::connection::{Lease, Wanted};
+use crate::upstream::pool::queue::{Capacity, Queue};
 pub(crate) use crate::upstream::pool::wait_bounds::{Refusal, WaitBounds};
+use crate::upstream::transport::Transport;
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// The limits of all pools of an upstream. They are in one place so that they also hold for an address that DNS adds
+/// later. After changing them, notify each pool by [`Pool::limits_changed`].
+pub(super) type Limits = Arc<ArcSwap<PoolSettings>>;
 
 /// The pool of one endpoint of one route or upstream.
 pub(crate) struct Pool {
@@ -48,37 +56,17 @@ pub(crate) struct Pool {
     /// The number of waiting requests that a kept connection would serve.
     waiting: AtomicUsize,
     retired: AtomicBool,
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue<Grant>>,
     counts: Sharded<Counts>,
     channels: WorkerChannels,
 }
 
 /// The result of acquiring from a pool.
 pub(crate) enum Acquired {
-    Reused(Connection),
+    /// A kept connection.
+    Reused((Transport, Lease)),
     /// A permit to open a new one.
     Dial(Slot),
-}
-
-/// The kind of connection that can serve a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// A kept one that is alive, or a new one.
-    Any,
-    /// Like `Any`, but not one that its server may be about to close, because the request could not be sent again.
-    Settled,
-    /// A new one only.
-    Fresh,
-}
-
-impl Wanted {
-    fn serves(self, kept: &Connection) -> bool {
-        match self {
-            Wanted::Any => true,
-            Wanted::Settled => !kept.is_in_doubt(),
-            Wanted::Fresh => false,
-        }
-    }
 }
 
 impl Pool {
@@ -97,10 +85,6 @@ impl Pool {
         })
     }
 
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Returns an idle connection, or a permit to open one, as soon as the limits allow it. Requests are served in
     /// order of arrival. `bounds` limits the wait.
     ///
@@ -114,23 +98,23 @@ impl Pool {
         bounds: WaitBounds,
     ) -> Result<Acquired, Refusal> {
         match self.acquire_idle(wanted) {
-            Some(connection) => Ok(Acquired::Reused(connection)),
+            Some(leased) => Ok(Acquired::Reused(leased)),
             None => self.acquire_later(timer, wanted, bounds).await,
         }
     }
 
     /// Returns an idle connection of this worker, unless requests are waiting. Most requests find one.
-    pub(crate) fn acquire_idle(&self, wanted: Wanted) -> Option<Connection> {
+    pub(crate) fn acquire_idle(&self, wanted: Wanted) -> Option<(Transport, Lease)> {
         // Waiting requests came first.
         if wanted == Wanted::Fresh || self.waiting.load(SeqCst) > 0 {
             return None;
         }
-        let connection = idle::take(self, wanted)?;
+        let connection = idle::take(self.number, wanted)?;
         self.count(|counts| {
             counts.acquired.add(1);
             counts.reused.add(1);
         });
-        Some(connection)
+        Some(connection.lease())
     }
 
     async fn acquire_later(
@@ -193,7 +177,7 @@ impl Pool {
                 }
                 Grant::Connection(connection) => {
                     self.count(|counts| counts.reused.add(1));
-                    Acquired::Reused(*connection)
+                    Acquired::Reused(connection.lease())
                 }
                 Grant::Dial(slot) => Acquired::Dial(slot),
             };
@@ -213,8 +197,8 @@ impl Pool {
     }
 
     /// Takes a connection back after an exchange that left it reusable.
-    pub(crate) fn release(&self, mut connection: Connection) {
-        connection.kept = true;
+    pub(super) fn release(&self, mut connection: Connection) {
+        connection.state.kept = true;
         let settings = self.settings();
         if let Some(reason) = self.no_longer_wanted(&connection, &settings) {
             return connection.close(reason);
@@ -231,7 +215,7 @@ impl Pool {
 
     /// Adds a connection to this worker's idle ones, and closes any excess in the process.
     fn keep(&self, connection: Connection, settings: &PoolSettings) {
-        idle::put(self, connection, settings);
+        idle::put(connection, settings);
         if self.taken.load(SeqCst) > settings.max_idle {
             self.close_excess(settings);
         }
@@ -240,7 +224,7 @@ impl Pool {
     /// Gives a connection to the request that has waited longest, or closes it if there are too many. Returns it if no
     /// request is waiting.
     fn hand_over(&self, mut connection: Connection, settings: &PoolSettings) -> Option<Connection> {
-        if connection.has_forbidden_body() {
+        if connection.transport.has_forbidden_body() {
             connection.close(CloseReason::UnexpectedBytes);
             return None;
         }
@@ -248,7 +232,7 @@ impl Pool {
             let waiter = {
                 let mut queue = self.lock();
                 if queue.taken() > settings.max_connections {
-                    connection.slot.leave(&mut queue);
+                    connection.state.slot.leave(&mut queue);
                     self.publish(&queue);
                     drop(queue);
                     connection.close(CloseReason::MaxConnections);
@@ -259,10 +243,10 @@ impl Pool {
                 waiter
             };
             let Some(waiter) = waiter else { return Some(connection) };
-            if waiter.worker != this_worker() && connection.stream.detach().is_err() {
+            if waiter.worker != this_worker() && connection.transport.detach().is_err() {
                 // The connection cannot move to that worker, so the waiter gets a new one in its place.
                 let mut queue = self.lock();
-                connection.slot.leave(&mut queue);
+                connection.state.slot.leave(&mut queue);
                 queue.put_back_to_dial(waiter);
                 drop(queue);
                 connection.close(CloseReason::Error);
@@ -278,7 +262,7 @@ impl Pool {
     /// Hands this worker's idle connections to waiting requests.
     pub(crate) fn give_idle_to_waiters(&self) {
         while self.waiting.load(SeqCst) > 0
-            && let Some(connection) = idle::take(self, Wanted::Any)
+            && let Some(connection) = idle::take(self.number, Wanted::Any)
         {
             // No waiters are left. While the connection was outside the idle store no request could see it, so check
             // again for waiters that arrived meanwhile.
@@ -322,11 +306,11 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue<Grant>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, queue: &Queue) {
+    fn publish(&self, queue: &Queue<Grant>) {
         self.taken.store(queue.taken(), SeqCst);
         self.waiting.store(queue.waiting_for_connection(), SeqCst);
     }
@@ -337,7 +321,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn count_idle(&self, change: i64) {
+    fn count_idle(&self, change: i64) {
         self.count(|counts| {
             counts.idle.fetch_add(change, SeqCst);
         });
@@ -349,23 +333,22 @@ impl Pool {
         usize::try_from(idle).unwrap_or(0)
     }
 
-    /// Returns a permit to open a spare connection if this worker has fewer than its share of `min_idle` and the limits
-    /// allow it.
-    pub(crate) fn acquire_spare(self: &Arc<Self>) -> Option<Slot> {
-        let settings = self.settings();
-        let workers = self.channels.len().max(1);
-        let me = this_worker();
-        let extra = usize::from(me < settings.min_idle % workers);
-        let share = settings.min_idle / workers + extra;
-        let enough = idle::count(self) >= share || self.idle() >= settings.max_idle;
-        if enough || !settings.keep_alive || self.is_retired() {
-            return None;
+    /// Returns the current numbers, without the names that only the owner of the pool knows.
+    pub(crate) fn report(&self) -> PoolReport {
+        let (open, connecting, pending) = {
+            let queue = self.lock();
+            (queue.open, queue.connecting, queue.waiting())
+        };
+        let idle = self.idle();
+        PoolReport {
+            idle: idle as u64,
+            active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
+            connecting: connecting as u64,
+            pending: pending as u64,
+            draining: self.is_retired(),
+            max_connections: self.settings().max_connections as u64,
+            ..counts::sum(&self.counts)
         }
-        let mut queue = self.lock();
-        let reserved = queue.waiting() == 0 && queue.reserve(Capacity::of(&settings));
-        self.publish(&queue);
-        drop(queue);
-        reserved.then(|| Slot::new(self.clone()))
     }
 
     /// Counts a retry: the connection was found closed, or could not be opened.

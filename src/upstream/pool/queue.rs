@@ -7,36 +7,25 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use super::connection::Connection;
 use crate::config::PoolSettings;
-use crate::upstream::pool::Slot;
 
-/// The grant that ends a request's wait.
-pub(crate) enum Grant {
-    /// A connection that became free.
-    Connection(Box<Connection>),
-    /// A permit to open one.
-    Dial(Slot),
-}
-
-/// A request in the queue.
-pub(crate) struct Waiter {
+/// A request in the queue, which a grant of type `G` ends the wait of.
+pub(crate) struct Waiter<G> {
     pub(crate) number: u64,
     /// The worker that it runs on. A connection from another worker must move to that one's reactor.
     pub(crate) worker: usize,
-    pub(crate) grant: oneshot::Sender<Grant>,
+    pub(crate) grant: oneshot::Sender<G>,
 }
 
-/// The connections and waiting requests of one endpoint.
-#[derive(Default)]
-pub(crate) struct Queue {
+/// The counts of connections of one endpoint, and its waiting requests.
+pub(crate) struct Queue<G> {
     /// The number of connections, including those being opened.
     pub(crate) open: usize,
     /// The number of connections being opened.
     pub(crate) connecting: usize,
     /// The number of connections that are about to be closed.
     pub(crate) leaving: usize,
-    waiters: VecDeque<Waiter>,
+    waiters: VecDeque<Waiter<G>>,
     /// The number of waiters that wait only for a permit to open a connection. They are all at the front. A connection
     /// was closed for each of them, so there is a slot for each unless the limit is lowered.
     to_dial: usize,
@@ -56,7 +45,14 @@ impl Capacity {
     }
 }
 
-impl Queue {
+impl<G> Default for Queue<G> {
+    fn default() -> Self {
+        let (open, connecting, leaving) = (0, 0, 0);
+        Self { open, connecting, leaving, waiters: VecDeque::new(), to_dial: 0, next_number: 0 }
+    }
+}
+
+impl<G> Queue<G> {
     /// Counts a connection as being opened, if the limits have room for it.
     pub(crate) fn reserve(&mut self, capacity: Capacity) -> bool {
         let room = self.open < capacity.connections && self.connecting < capacity.connecting;
@@ -68,7 +64,7 @@ impl Queue {
     }
 
     /// Enqueues a request. Returns its number and the receiver of its grant.
-    pub(crate) fn push(&mut self, worker: usize) -> (u64, oneshot::Receiver<Grant>) {
+    pub(crate) fn push(&mut self, worker: usize) -> (u64, oneshot::Receiver<G>) {
         let (grant, granted) = oneshot::channel();
         let number = self.next_number;
         self.next_number += 1;
@@ -77,19 +73,19 @@ impl Queue {
     }
 
     /// Takes out the request that has waited longest.
-    pub(crate) fn pop(&mut self) -> Option<Waiter> {
+    pub(crate) fn pop(&mut self) -> Option<Waiter<G>> {
         self.to_dial = self.to_dial.saturating_sub(1);
         self.waiters.pop_front()
     }
 
     /// Takes out the request that has waited longest of those that a kept connection serves.
-    pub(crate) fn pop_for_connection(&mut self) -> Option<Waiter> {
+    pub(crate) fn pop_for_connection(&mut self) -> Option<Waiter<G>> {
         self.waiters.remove(self.to_dial)
     }
 
     /// Re-enqueues a request that was popped for a connection which cannot serve it. The caller must close that
     /// connection next. The request gets its slot as soon as few enough connections are being opened.
-    pub(crate) fn put_back_to_dial(&mut self, waiter: Waiter) {
+    pub(crate) fn put_back_to_dial(&mut self, waiter: Waiter<G>) {
         let index = self.waiters.partition_point(|other| other.number < waiter.number);
         self.waiters.insert(index, waiter);
         self.to_dial += 1;
@@ -136,7 +132,7 @@ mod tests {
 
     #[test]
     fn both_limits_bound_the_reservations() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::<()>::default();
         assert!(queue.reserve(CAPACITY) && queue.reserve(CAPACITY));
         assert!(!queue.reserve(CAPACITY), "two are being opened");
         queue.connecting = 0;
@@ -147,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_first_come_first_served_and_can_be_left() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::<()>::default();
         let numbers: Vec<u64> = (0..3).map(|worker| queue.push(worker).0).collect();
         assert_eq!(numbers, [0, 1, 2]);
         queue.remove(1);
@@ -159,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_waiter_put_back_to_dial_is_first_and_gets_no_connection() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::<()>::default();
         let _granted: Vec<_> = (0..5).map(|worker| queue.push(worker)).collect();
         let [first, second, third] = [(); 3].map(|()| queue.pop_for_connection().unwrap());
         assert_eq!([first.number, second.number, third.number], [0, 1, 2]);

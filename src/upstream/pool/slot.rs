@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 
 use super::Pool;
 use crate::observe::metrics::this_worker;
-use crate::upstream::pool::connection::{CloseReason, Connection};
-use crate::upstream::pool::queue::{Grant, Queue, Waiter};
+use crate::upstream::close_reason::CloseReason;
+use crate::upstream::pool::connection::Connection;
+use crate::upstream::pool::queue::{Queue, Waiter};
 
 /// A connection's share of the count, from before it is opened until after it is closed.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl Slot {
     }
 
     /// Marks the connection as closed next. It no longer counts from now on, though its slot is not free yet.
-    pub(super) fn leave(&mut self, queue: &mut Queue) {
+    pub(super) fn leave(&mut self, queue: &mut Queue<Grant>) {
         if !std::mem::replace(&mut self.leaves, true) {
             queue.leaving += 1;
         }
@@ -79,6 +80,14 @@ impl Drop for Slot {
     }
 }
 
+/// The grant that ends a request's wait.
+pub(crate) enum Grant {
+    /// A connection that became free.
+    Connection(Box<Connection>),
+    /// A permit to open one.
+    Dial(Slot),
+}
+
 /// A place in the queue. A grant that arrives just as the request leaves passes to the next one.
 pub(super) struct Place {
     pub(super) pool: Arc<Pool>,
@@ -91,7 +100,7 @@ impl Place {
     /// to dial. The caller must close that connection next.
     pub(super) fn wait_to_dial(&mut self, granted: &mut Connection) {
         let mut queue = self.pool.lock();
-        granted.slot.leave(&mut queue);
+        granted.state.slot.leave(&mut queue);
         let (grant, granted) = oneshot::channel();
         queue.put_back_to_dial(Waiter { number: self.number, worker: this_worker(), grant });
         self.granted = granted;

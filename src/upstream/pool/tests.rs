@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::net::stream::Stream;
-use crate::observe::metrics::{PoolReport, enter_worker};
-use crate::upstream::pool::connection::{Age, Word};
+use crate::observe::metrics::enter_worker;
+use crate::upstream::pool::connection::{Age, ConnectionState};
 
 /// A pool, the worker that this thread acts as, and the server that accepts all connections.
 pub(in crate::upstream) struct Bench {
@@ -89,8 +89,8 @@ impl Bench {
 async fn open(mut slot: Slot, server: std::net::SocketAddr) -> Connection {
     let stream = Stream::plain(TcpStream::connect(server).await.unwrap());
     slot.opened();
-    let (served, kept, bodiless, server_keeps) = (1, false, false, None);
-    Connection { stream, slot, served, kept, bodiless, word: Word::Given, age: Age::begin(), server_keeps }
+    let state = ConnectionState { slot, served: 1, kept: false, age: Age::begin() };
+    Connection { transport: Transport::new(stream), state }
 }
 
 fn settings(change: impl FnOnce(&mut PoolSettings)) -> PoolSettings {

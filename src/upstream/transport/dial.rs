@@ -17,8 +17,8 @@ use crate::net::keepalive::set_keepalive;
 use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Timer, deadline};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::pool::Slot;
-use crate::upstream::pool::connection::{Age, Connection, Word};
+use crate::upstream::pool::{Lease, Slot};
+use crate::upstream::transport::Transport;
 
 /// Opens a connection to `endpoint` in the given slot.
 ///
@@ -29,7 +29,7 @@ pub(crate) async fn dial(
     slot: Slot,
     timeout: Option<Duration>,
     timer: &Timer,
-) -> Result<Connection, Error> {
+) -> Result<(Transport, Lease), Error> {
     let opened = timer.within(deadline(timeout), pin!(open(endpoint))).await;
     match opened.unwrap_or(Err(Error::ConnectTimeout)) {
         Ok(stream) => Ok(adopt(slot, stream)),
@@ -43,11 +43,10 @@ pub(crate) async fn dial(
     }
 }
 
-/// Makes a new pooled connection of a stream, in the given slot.
-pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> Connection {
+/// Returns the first lease of a connection that was opened in the given slot.
+pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> (Transport, Lease) {
     slot.opened();
-    let (served, kept, bodiless, server_keeps) = (0, false, false, None);
-    Connection { stream, slot, served, kept, bodiless, word: Word::Given, age: Age::begin(), server_keeps }
+    (Transport::new(stream), Lease::first(slot))
 }
 
 async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {

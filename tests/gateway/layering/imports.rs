@@ -86,7 +86,8 @@ fn paths_in(module: &Module, code: &str) -> Vec<Module> {
         let Some((tree, _)) = item.split_once(';') else { continue };
         expand(tree.trim(), &[], &mut paths);
     }
-    let code = without_uses(code);
+    // The scope of a visibility is no import.
+    let code = without_uses(code).replace("pub(in crate::", "pub(in ");
     for root in ["crate::", "super::"] {
         for (at, _) in code.match_indices(root) {
             let is_inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');

@@ -34,9 +34,10 @@ const CIRCLES: [(&str, usize, &str); 3] = [
         "the data of an instance is its host, which has the plugin, and a plugin has its module, linked for such data",
     ),
     (
-        "upstream/endpoint.rs",
-        10,
-        "a slot gives its place back to its pool when it is dropped, and the pool hands out connections that hold slots",
+        "upstream/pool/commands.rs",
+        5,
+        "a slot gives its place back to its pool when it is dropped; the pool hands out connections that hold slots, and \
+         commands other workers to give theirs",
     ),
 ];
 
@@ -96,6 +97,21 @@ fn a_reload_knows_no_paths() {
     let sources = Sources::read(&root().join("src"));
     for (file, text) in sources.texts().filter(|(file, _)| file.starts_with("control/reload/")) {
         assert!(!without_comments(text).contains("Path"), "{file} names a path: that belongs to a provider");
+    }
+}
+
+#[test]
+fn only_the_transports_know_http_1() {
+    let sources = Sources::read(&root().join("src"));
+    let dispatches = |file: &str| file == "upstream/transport/mod.rs";
+    for (file, used) in
+        sources.imports().iter().filter(|(file, _)| !file.starts_with("upstream/transport/h1/"))
+    {
+        let h1 = used.iter().find(|used| used.starts_with("upstream/transport/h1/"));
+        assert!(dispatches(file) || h1.is_none(), "{file} imports {h1:?}");
+        let codec = used.iter().find(|used| used.starts_with("http/h1/"));
+        let upstream = room(file) == "upstream";
+        assert!(!upstream || codec.is_none(), "{file} imports {codec:?}");
     }
 }
 

@@ -18,7 +18,10 @@ use crate::http::h1::head::{HeadLimits, Input, ResponseHead};
 use crate::http::h1::output::{COPY_BELOW, OutgoingHead, Output};
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
+use crate::upstream::close_reason::CloseReason;
+use crate::upstream::transport::h1::connection::H1Connection;
 use crate::upstream::transport::h1::state::{Reading, Taken, Writing};
+use crate::upstream::transport::result::ExchangeFailure;
 
 /// The limits on a response's head. They permit more than most servers send, and bound what one response can cost.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };
@@ -44,34 +47,9 @@ pub(crate) struct ExchangeOptions {
     pub(crate) upgrade: bool,
 }
 
-/// An exchange that brought no response, with what a retry needs to know.
-#[derive(Debug)]
-pub(crate) struct ExchangeFailure {
-    pub(crate) error: Error,
-    /// True if not one byte of a response arrived, and the connection, not a timeout, is at fault.
-    pub(crate) unanswered: bool,
-    /// True if nothing of the request was written.
-    pub(crate) unsent: bool,
-    /// The error that ended reading, for the log. A server with TLS 1.3 rejects a client certificate at this point.
-    pub(crate) broken: Option<io::Error>,
-    /// The request's body, if it is still whole: nothing was taken from it, or what was taken has been kept.
-    pub(crate) body: Option<Body>,
-}
-
-/// The reason why a connection cannot serve another request after an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    /// The exchange ended before its messages did.
-    Unfinished,
-    /// The upstream sent more than its response.
-    UnexpectedBytes,
-    /// The upstream announced that it closes the connection.
-    NotPersistent,
-}
-
 /// A request and its response on one connection.
 pub(crate) struct H1Exchange {
-    stream: Stream,
+    connection: H1Connection,
     input: Input,
     output: Output,
     options: ExchangeOptions,
@@ -89,10 +67,10 @@ pub(crate) struct H1Exchange {
 }
 
 impl H1Exchange {
-    /// Prepares to send `head` and `body` on `stream`, which must have no bytes pending in either direction. Data taken
+    /// Prepares to send `head` and `body` on `connection`, which must have no bytes pending in either direction. Data taken
     /// from the body goes into `kept`.
     pub(crate) fn new(
-        stream: Stream,
+        connection: H1Connection,
         head: &OutgoingHead<'_>,
         body: Body,
         kept: Option<Box<KeptBody>>,
@@ -113,7 +91,7 @@ impl H1Exchange {
             stall: Stall::new(options.idle),
             method: head.method.clone(),
             case: head.case,
-            stream,
+            connection,
             input: Input::default(),
             output,
             options,
@@ -135,7 +113,7 @@ impl H1Exchange {
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
         if self.is_small() {
-            ready!(self.output.poll_turn(&mut self.stream, cx));
+            ready!(self.output.poll_turn(&mut self.connection.stream, cx));
         }
         self.poll_head_now(cx, interim)
     }
@@ -166,7 +144,7 @@ impl H1Exchange {
                     None => continue, // a 100 releases the body
                 }
             }
-            match self.stream.poll_read_chunk(cx) {
+            match self.connection.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     if let Reading::Nothing = self.reading {
                         self.reading = Reading::Head { interim: 0 };
@@ -217,6 +195,7 @@ impl H1Exchange {
             // The upstream responded without the body, so do not request it from the client after its final response.
             self.abandon_upload();
         }
+        self.connection.responded(&head, self.method == Method::HEAD);
         let persists = head.persists && head.framing != Framing::UntilClose;
         self.reading = Reading::Body { decoder: Decoder::new(head.framing), persists };
         Ok(Some(head))
@@ -254,7 +233,7 @@ impl H1Exchange {
         loop {
             let body_waits = self.gather(cx)?;
             let before = self.written;
-            match self.output.poll_write(&mut self.stream, cx, &mut self.written) {
+            match self.output.poll_write(&mut self.connection.stream, cx, &mut self.written) {
                 Poll::Ready(Ok(())) if self.written == before => {}
                 Poll::Ready(Ok(())) => self.stall.progress(),
                 Poll::Ready(Err(_broken)) => {
@@ -327,7 +306,7 @@ impl H1Exchange {
 
     /// Closes the connection and returns the failure of [`H1Exchange::poll_head`], with what a retry needs to know.
     pub(crate) fn fail(&mut self, error: Error) -> ExchangeFailure {
-        self.stream = Stream::closed();
+        self.connection = H1Connection::closed();
         let rest = std::mem::take(&mut self.body);
         ExchangeFailure {
             error,
@@ -369,7 +348,7 @@ impl H1Exchange {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(Error::ResponseFraming(error)))),
             }
-            match self.stream.poll_read_chunk(cx) {
+            match self.connection.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     self.stall.progress();
                     self.input.push(chunk);
@@ -410,22 +389,26 @@ impl H1Exchange {
     }
 
     /// Ends the exchange. Returns the connection if it can serve another one; otherwise it is closed.
-    pub(crate) fn finish(&mut self) -> Result<Stream, Unusable> {
-        let stream = std::mem::replace(&mut self.stream, Stream::closed());
+    ///
+    /// # Errors
+    /// Returns the reason for which it was closed.
+    pub(crate) fn finish(&mut self) -> Result<H1Connection, CloseReason> {
+        let connection = std::mem::replace(&mut self.connection, H1Connection::closed());
         let (Writing::Sent(_), Reading::Body { decoder: Decoder::Done, persists }) =
             (self.writing, &self.reading)
         else {
-            return Err(Unusable::Unfinished);
+            return Err(CloseReason::Cancelled);
         };
         if !self.input.is_empty() {
-            return Err(Unusable::UnexpectedBytes);
+            return Err(CloseReason::UnexpectedBytes);
         }
-        if *persists { Ok(stream) } else { Err(Unusable::NotPersistent) }
+        // The upstream announced that it closes the connection.
+        if *persists { Ok(connection) } else { Err(CloseReason::Peer) }
     }
 
     /// Returns the raw stream after a 101, and the bytes that have already arrived on it.
     pub(crate) fn take_upgraded(&mut self) -> (Stream, Bytes) {
         let early = std::mem::take(self.input.bytes());
-        (std::mem::replace(&mut self.stream, Stream::closed()), early)
+        (std::mem::replace(&mut self.connection.stream, Stream::closed()), early)
     }
 }

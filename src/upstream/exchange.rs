@@ -1,7 +1,6 @@
-//! A request on a pooled connection: the response, and the return of the connection to its pool.
+//! An exchange on a leased connection: the response, and the end of the lease. The protocol is not its concern.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
@@ -12,14 +11,13 @@ use crate::http::body::{Body, KeptBody, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
-use crate::http::h1::output::OutgoingHead;
-use crate::http::h1::{ResponseHead, may_have_body};
 use crate::http::interim::Interim;
 use crate::net::stream::Stream;
-use crate::net::timer::Timer;
-use crate::upstream::pool::connection::{Age, CloseReason, Connection, Word};
-use crate::upstream::pool::{Pool, Slot};
-use crate::upstream::transport::h1::client::{ExchangeFailure, ExchangeOptions, H1Exchange};
+use crate::upstream::close_reason::CloseReason;
+use crate::upstream::pool::Lease;
+use crate::upstream::request::{SendOptions, UpstreamRequest};
+use crate::upstream::transport::result::{ExchangeFailure, ReceivedHead};
+use crate::upstream::transport::{Transport, TransportExchange};
 
 pub(crate) struct Received {
     pub(crate) status: StatusCode,
@@ -35,59 +33,51 @@ pub(crate) struct Upgraded {
     pub(crate) stream: Stream,
     /// The bytes that arrived right behind the 101.
     pub(crate) early: Bytes,
-    slot: Slot,
+    lease: Lease,
 }
 
 impl Upgraded {
     /// Closes the connection at the end of the tunnel, and frees its slot.
     pub(crate) fn end(self) {
         drop(self.stream);
-        self.slot.close(CloseReason::Upgraded);
+        self.lease.close(CloseReason::Upgraded);
     }
 }
 
-pub(crate) struct ReceiveOptions<'a> {
-    /// True if the request's method is HEAD.
-    pub(crate) is_head: bool,
-    pub(crate) interim: Option<&'a Interim>,
-    /// The deadline of the head, and the error that reports a missed one.
-    pub(crate) head_by: Option<(Instant, Error)>,
-    /// The deadline of the whole exchange.
-    pub(crate) done_by: Option<Instant>,
-    /// The timer of the task that receives the response.
-    pub(crate) timer: &'a Timer,
-}
-
-/// Prepares to send a request on `connection`. Data taken from its body goes into `kept`.
+/// Prepares to send a request on a leased connection. `target` has the base path of the endpoint. Data taken from
+/// `body` goes into `kept`.
 pub(crate) fn begin(
-    connection: Connection,
-    head: &OutgoingHead<'_>,
-    options: ExchangeOptions,
+    (transport, mut lease): (Transport, Lease),
+    request: &UpstreamRequest<'_>,
+    target: &str,
+    options: &SendOptions<'_>,
     body: Body,
     kept: Option<Box<KeptBody>>,
 ) -> Box<ResponseBody> {
-    let Connection { stream, slot, served, word, age, .. } = connection;
+    lease.count_request();
     // Built in the place where it serves as the response's body: it is large, and moving it would cost a copy.
     Box::new(ResponseBody {
-        exchange: H1Exchange::new(stream, head, body, kept, options),
-        lease: Some(Lease { slot, served: served + 1, bodiless: false, word, age, server_keeps: None }),
+        exchange: transport.start(request, target, options, body, kept),
+        lease: Some(lease),
         complete: None,
         done_by: None,
     })
 }
 
 /// Sends the request and waits for the head of the response. The connection returns to its pool when the body has been
-/// read to its end, which for a small response is before this returns.
+/// read to its end, which for a small response is before this returns. `head_by` is the deadline of the head, with the
+/// error that reports a missed one.
 ///
 /// # Errors
 /// Returns a failure if there is no response, with what a retry may assume. The connection is closed by then.
 pub(crate) async fn receive(
     mut response: Box<ResponseBody>,
-    options: &ReceiveOptions<'_>,
+    options: &SendOptions<'_>,
+    head_by: Option<(Instant, Error)>,
 ) -> Result<Received, ExchangeFailure> {
     let head = {
         let head = std::future::poll_fn(|cx| response.poll_head(cx, options.interim));
-        match options.head_by {
+        match head_by {
             None => head.await,
             Some((by, error)) => options.timer.within(Some(by), head).await.unwrap_or(Err(error)),
         }
@@ -96,15 +86,10 @@ pub(crate) async fn receive(
         Ok(head) => head,
         Err(error) => return Err(response.fail(error)),
     };
-    let ResponseHead { status, version, headers, is_silent, .. } = head;
+    let ReceivedHead { status, version, headers } = head;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         let upgraded = response.upgraded();
         return Ok(Received { status, version, headers, body: Body::Empty, upgraded });
-    }
-    if let Some(lease) = &mut response.lease {
-        lease.server_keeps = server_keeps(&headers);
-        lease.bodiless = options.is_head || !may_have_body(status);
-        lease.word = lease.word.after(lease.bodiless && is_silent);
     }
     let body = match response.exchange.complete_body() {
         Some(bytes) if response.exchange.is_sent() => {
@@ -131,18 +116,6 @@ fn close_reason(error: Error) -> CloseReason {
     }
 }
 
-/// Returns the `timeout=N` of a Keep-Alive field, less a second so that the gateway is the first to close.
-fn server_keeps(headers: &Fields) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|parameter| {
-        let (name, seconds) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("timeout")
-            .then(|| seconds.trim().trim_matches('"').parse::<u32>().ok())?
-    })?;
-    Some(Duration::from_secs(u64::from(seconds.saturating_sub(1))))
-}
-
 fn is_event_stream(headers: &Fields) -> bool {
     let essence = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     essence.is_some_and(|value| {
@@ -150,46 +123,10 @@ fn is_event_stream(headers: &Fields) -> bool {
     })
 }
 
-/// The slot of a connection in use, with the state that its next use needs.
-struct Lease {
-    slot: Slot,
-    served: u64,
-    bodiless: bool,
-    word: Word,
-    age: Age,
-    server_keeps: Option<Duration>,
-}
-
-impl Lease {
-    fn end(self, stream: Result<Stream, CloseReason>) {
-        let Lease { slot, served, bodiless, word, age, server_keeps } = self;
-        match stream {
-            Ok(stream) => {
-                let pool: std::sync::Arc<Pool> = slot.pool().clone();
-                pool.release(Connection {
-                    stream,
-                    slot,
-                    served,
-                    kept: false,
-                    bodiless,
-                    word,
-                    age,
-                    server_keeps,
-                });
-            }
-            // The gateway asked it to close.
-            Err(CloseReason::Peer) if !slot.pool().settings().keep_alive => {
-                slot.close(CloseReason::KeepAliveOff);
-            }
-            Err(reason) => slot.close(reason),
-        }
-    }
-}
-
 /// A response: first its head, then its body. Read to its end, its connection returns to the pool; dropped earlier, it
 /// is closed.
 pub(crate) struct ResponseBody {
-    exchange: H1Exchange,
+    exchange: TransportExchange,
     /// Present until the connection has been released or closed.
     lease: Option<Lease>,
     /// The whole body, if only the rest of the request is still to be sent.
@@ -202,7 +139,7 @@ impl ResponseBody {
         &mut self,
         cx: &mut Context<'_>,
         interim: Option<&Interim>,
-    ) -> Poll<Result<ResponseHead, Error>> {
+    ) -> Poll<Result<ReceivedHead, Error>> {
         self.exchange.poll_head(cx, &mut |status, mut headers| {
             if let Some(interim) = interim
                 && forward::clean_response(status, &mut headers, None).is_ok()
@@ -216,26 +153,26 @@ impl ResponseBody {
     fn fail(&mut self, error: Error) -> ExchangeFailure {
         let failure = self.exchange.fail(error);
         if let Some(lease) = self.lease.take() {
-            lease.slot.close(close_reason(error));
+            lease.close(close_reason(error));
         }
         failure
     }
 
     /// Returns the connection after a 101.
     fn upgraded(&mut self) -> Option<Upgraded> {
-        let Lease { slot, .. } = self.lease.take()?;
+        let lease = self.lease.take()?;
         let (stream, early) = self.exchange.take_upgraded();
-        Some(Upgraded { stream, early, slot })
+        Some(Upgraded { stream, early, lease })
     }
 
     /// Ends the exchange: its connection is released or closed, and only then is its slot freed.
     fn settle(&mut self, error: Option<Error>) {
         let Some(lease) = self.lease.take() else { return };
-        let stream = self.exchange.finish();
-        lease.end(match error {
-            None => stream.map_err(CloseReason::from),
+        let transport = self.exchange.finish();
+        lease.finish(match error {
+            None => transport,
             Some(error) => {
-                drop(stream);
+                drop(transport);
                 Err(close_reason(error))
             }
         });
@@ -288,23 +225,5 @@ impl Streaming for ResponseBody {
         };
         self.settle(Some(error));
         Poll::Ready(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_servers_hint_is_read_and_shortened() {
-        for (value, expected) in [
-            ("timeout=5, max=100", Some(4)),
-            ("max=3, Timeout = 10", Some(9)),
-            ("timeout=0", Some(0)),
-            ("x", None),
-        ] {
-            let headers = Fields::written(&[("keep-alive", value)]);
-            assert_eq!(server_keeps(&headers).map(|keeps| keeps.as_secs()), expected, "{value}");
-        }
     }
 }

@@ -53,13 +53,6 @@ pub(crate) struct WorkerCommands {
     pub(crate) end: Vec<ListenerId>,
 }
 
-impl Listeners {
-    /// Iterates over the running listeners, in the order of the file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &RunningListener> {
-        self.running.iter()
-    }
-}
-
 impl RunningListener {
     /// Returns the name in logs and metrics.
     pub(crate) fn name(&self) -> &str {

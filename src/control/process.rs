@@ -292,7 +292,7 @@ async fn start(
     let mut admin = AdminServer::new(operators.clone());
     admin.commit(sockets.admin, announce);
     let generation = status.generation();
-    let listeners = generation.listeners.iter().map(|one| (one.listener.id.number(), one.address()));
+    let listeners = generation.listeners.running.iter().map(|one| (one.listener.id.number(), one.address()));
     let is_routed = |request: &RequestLine<'_>, name: &str| {
         generation.snapshot.router.find(request).is_some_and(|found| &*found.value.name == name)
     };

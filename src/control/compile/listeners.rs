@@ -22,8 +22,6 @@ pub(crate) struct Plan {
     removed: Vec<RunningListener>,
     /// Listeners that an earlier reload removed and that still have an open socket.
     ending: Vec<Arc<Listener>>,
-    /// The address of an admin listener that stays.
-    admin: Option<SocketAddr>,
 }
 
 struct Planned {
@@ -71,7 +69,6 @@ impl Listeners {
                 .filter_map(|position| self.running.get(position).cloned())
                 .collect(),
             ending,
-            admin: None,
         })
     }
 }
@@ -185,16 +182,9 @@ impl Plan {
         Listeners { running: planned.collect(), ending: Vec::new() }
     }
 
-    /// Sets the address of an admin listener that stays.
-    pub(crate) fn beside(mut self, admin: Option<SocketAddr>) -> Self {
-        self.admin = admin;
-        self
-    }
-
-    /// Returns the addresses that this process listens on and keeps.
-    pub(crate) fn own(&self) -> Vec<SocketAddr> {
-        let listeners = self.planned.iter().filter_map(Planned::stays).map(|(address, _)| address);
-        listeners.chain(self.admin).collect()
+    /// Returns the addresses of listeners that stay.
+    pub(crate) fn own(&self) -> impl Iterator<Item = SocketAddr> {
+        self.planned.iter().filter_map(Planned::stays).map(|(address, _)| address)
     }
 
     /// Returns the addresses that this process is releasing and may hold for a moment yet.
@@ -203,8 +193,8 @@ impl Plan {
         going.map(|listener| listener.address).collect()
     }
 
-    /// Binds the new listeners, with a socket for each worker. Clients are refused until [`Bound::listen`]. `going` are
-    /// the addresses that this process is releasing: a new address may overlap them.
+    /// Binds the new listeners, with a socket for each worker. Clients are refused until [`Bound::listen`]. `own` are
+    /// the addresses that this process keeps, and `going` those that it is releasing: a new address may overlap these.
     ///
     /// # Errors
     /// Returns an error for each address that cannot be bound, at its place in the file. Nothing is bound then.
@@ -212,9 +202,9 @@ impl Plan {
         self,
         loaded: &Loaded,
         workers: usize,
+        own: &[SocketAddr],
         going: &[SocketAddr],
     ) -> Result<Bound, ConfigErrors> {
-        let own = self.own();
         let mut staying: Vec<(SocketAddr, Arc<ListenerSettings>)> =
             self.planned.iter().filter_map(Planned::stays).collect();
         let mut bound = Bound::new(self.ending, workers);
@@ -244,7 +234,7 @@ impl Plan {
                     }
                     bound.changes.push((change, RunningListener { written, listener_settings, listener }));
                 }
-                Err(error) => errors.push(cannot_bind(loaded, &place, address, &error, &own)),
+                Err(error) => errors.push(cannot_bind(loaded, &place, address, &error, own)),
             }
         }
         ConfigErrors::check(errors)?;

@@ -30,13 +30,13 @@ impl OpenFiles {
     pub(crate) fn of(snapshot: &Snapshot, listeners: &Listeners, workers: usize) -> Self {
         let default = ListenerLimits::default().connections.on();
         let limits: Vec<_> =
-            listeners.iter().map(|listener| listener.listener_settings.connections).collect();
+            listeners.running.iter().map(|listener| listener.listener_settings.connections).collect();
         let upstreams = snapshot.upstreams.iter().map(|named| {
             let endpoints =
                 named.targets.upstream().current().iter().count().max(named.targets.iter().count());
             (named.targets.settings().max_connections as u64).saturating_mul(endpoints as u64)
         });
-        let per_worker = OWN_PER_WORKER + listeners.iter().count() as u64;
+        let per_worker = OWN_PER_WORKER + listeners.running.len() as u64;
         Self {
             clients: limits.iter().flatten().map(|limit| u64::from(limit.get())).sum(),
             is_chosen: limits.iter().any(|limit| limit.is_some() && *limit != default),

@@ -50,9 +50,9 @@ impl Sockets {
             going.extend(held);
         }
         let is_kept = admin == Some(&loaded.config.admin);
-        let plan = plan.beside(held.filter(|_| is_kept));
-        let admin = collect_errors(bind_admin(loaded, admin, &going, &plan.own()), &mut errors);
-        let listeners = collect_errors(plan.bind(loaded, workers, &going), &mut errors);
+        let own: Vec<_> = plan.own().chain(held.filter(|_| is_kept)).collect();
+        let admin = collect_errors(bind_admin(loaded, admin, &going, &own), &mut errors);
+        let listeners = collect_errors(plan.bind(loaded, workers, &own, &going), &mut errors);
         ConfigErrors::check(errors)?;
         match (listeners, admin) {
             (Some(listeners), Some(admin)) => Ok(Self { listeners, admin, going }),

@@ -1,6 +1,7 @@
 //! The action of a route: respond, redirect, or forward to an upstream.
 
 use crate::http::body::Body;
+use crate::http::error::Error;
 use crate::http::forward::ClientOrigin;
 use crate::net::timer::deadline;
 use crate::policy::{Redirect, Respond};
@@ -8,18 +9,18 @@ use crate::proxy::delay;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters::unless_decided;
 use crate::proxy::forward::forward_request;
-use crate::proxy::reply::Outcome;
+use crate::proxy::reply::Answer;
 use crate::snapshot::Action;
 
 /// Performs the action of the exchange's route, until a filter decides otherwise.
-pub(super) async fn act(exchange: &mut Exchange<'_>) -> Outcome {
+pub(super) async fn act(exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
     match exchange.filters.clone().filter(|session| session.may_decide_later()) {
         Some(session) => unless_decided(&session, Box::pin(perform(exchange))).await,
         None => perform(exchange).await,
     }
 }
 
-async fn perform(exchange: &mut Exchange<'_>) -> Outcome {
+async fn perform(exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
     match &exchange.route.action {
         Action::Respond(action) => respond(action, exchange).await,
         Action::Redirect(action) => redirect(action, exchange),
@@ -27,7 +28,7 @@ async fn perform(exchange: &mut Exchange<'_>) -> Outcome {
     }
 }
 
-async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Outcome {
+async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
     if let Some(delay) = action.delay() {
         let until = deadline(Some(delay));
         let body = std::mem::replace(&mut exchange.body, Body::Empty);
@@ -36,7 +37,7 @@ async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Outcome {
     Ok(action.response().map(Body::full).into())
 }
 
-fn redirect(action: &Redirect, exchange: &Exchange<'_>) -> Outcome {
+fn redirect(action: &Redirect, exchange: &Exchange<'_>) -> Result<Answer, Error> {
     let scheme = || exchange.settings().forwarding.client_scheme(&exchange.headers);
     let client = || ClientOrigin::new(scheme(), exchange.authority());
     let response = action.response(&exchange.parameters(), &exchange.path, exchange.query(), client)?;

@@ -10,7 +10,7 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::net::timer::Timer;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::reply::{Answer, Outcome};
+use crate::proxy::reply::Answer;
 
 /// Takes a request through the filters of its route.
 ///
@@ -47,7 +47,10 @@ fn head(chain: &Chain, exchange: &mut Exchange<'_>) -> RequestHead {
 
 /// Takes a response through the filters that the request has passed. The gateway's own errors pass them as any response does,
 /// and so do local responses.
-pub(super) async fn response(exchange: &mut Exchange<'_>, outcome: Outcome) -> Outcome {
+pub(super) async fn response(
+    exchange: &mut Exchange<'_>,
+    outcome: Result<Answer, Error>,
+) -> Result<Answer, Error> {
     let Some(session) = exchange.filters.clone() else { return outcome };
     let timer = &exchange.call.timer;
     let answer = match outcome {
@@ -69,7 +72,7 @@ pub(super) async fn response(exchange: &mut Exchange<'_>, outcome: Outcome) -> O
 }
 
 /// Ends the exchange with a filter's own response, or with the error.
-async fn local_response(session: &Session, timer: &Timer, error: Error) -> Outcome {
+async fn local_response(session: &Session, timer: &Timer, error: Error) -> Result<Answer, Error> {
     // Boxed, because it is large and most exchanges never get here.
     match Box::pin(session.local_response(timer)).await {
         Some(response) => Ok(response?.into()),
@@ -82,8 +85,8 @@ async fn local_response(session: &Session, timer: &Timer, error: Error) -> Outco
 /// Runs an action until a filter, whose own call completes meanwhile, decides otherwise.
 pub(super) async fn unless_decided(
     session: &Session,
-    mut action: Pin<Box<impl Future<Output = Outcome>>>,
-) -> Outcome {
+    mut action: Pin<Box<impl Future<Output = Result<Answer, Error>>>>,
+) -> Result<Answer, Error> {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(error) = session.poll_decided(cx) {
             return Poll::Ready(Err(error));

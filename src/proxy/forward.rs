@@ -9,7 +9,7 @@ use crate::http::message::Response;
 use crate::net::timer::deadline;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
-use crate::proxy::reply::{Answer, Outcome};
+use crate::proxy::reply::Answer;
 use crate::proxy::tunnel;
 use crate::snapshot::UpstreamRoute;
 use crate::snapshot::route_deadline::Removal;
@@ -19,7 +19,10 @@ use crate::upstream::{Endpoint, Received, SendOptions, UpstreamRequest, send};
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Sends the request to an upstream and returns the response as the client gets it.
-pub(super) async fn forward_request(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Outcome {
+pub(super) async fn forward_request(
+    route: &UpstreamRoute,
+    exchange: &mut Exchange<'_>,
+) -> Result<Answer, Error> {
     let mut outgoing = Outgoing::new(route, exchange);
     let body = std::mem::replace(&mut exchange.body, Body::Empty);
     let call = exchange.call;
@@ -58,7 +61,7 @@ fn respond(
     endpoint: &Endpoint,
     route: &UpstreamRoute,
     exchange: &Exchange<'_>,
-) -> Outcome {
+) -> Result<Answer, Error> {
     let status = received.status;
     let upgrade = outgoing.upgrade.as_ref();
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;

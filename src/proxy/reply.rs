@@ -46,9 +46,6 @@ pub(crate) struct Answer {
     pub(crate) close: bool,
 }
 
-/// The outcome of an action or a stage: a response, or the error that the client gets as one.
-pub(crate) type Outcome = Result<Answer, Error>;
-
 impl From<Response<Body>> for Answer {
     fn from(response: Response<Body>) -> Self {
         Answer { response, tunnel: None, close: false }

@@ -10,7 +10,7 @@ use crate::proxy::action::act;
 use crate::proxy::client::{Client, RequestStart};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange_log::ExchangeLog;
-use crate::proxy::reply::{Answer, Call, Outcome, Reply};
+use crate::proxy::reply::{Answer, Call, Reply};
 use crate::proxy::stages;
 
 /// Serves a request. Every failure becomes a response, too.
@@ -44,7 +44,7 @@ async fn answer(
     mut request: Request,
     call: &Call,
     log: &mut ExchangeLog,
-) -> Outcome {
+) -> Result<Answer, Error> {
     check(&request)?;
     // Apart from the request, so that the exchange can borrow its path from it.
     let target = std::mem::take(&mut request.target);

@@ -3,15 +3,16 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
-use crate::proxy::reply::Outcome;
+use crate::proxy::reply::Answer;
 use crate::snapshot::Route;
 use crate::snapshot::stage::Stage;
 
 /// Takes a request through the stages before its action. Breaks off with the outcome if one of them takes the action's place.
-pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Outcome> {
+pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
     for stage in &exchange.found.stages.entry {
         stage.request(exchange).await?;
     }
@@ -24,7 +25,10 @@ pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Outcome>
 
 /// Takes the outcome of an action through the stages of the response: those of the route that acted, if a filter chose it,
 /// then those of the route that was found.
-pub(super) async fn response(exchange: &mut Exchange<'_>, mut outcome: Outcome) -> Outcome {
+pub(super) async fn response(
+    exchange: &mut Exchange<'_>,
+    mut outcome: Result<Answer, Error>,
+) -> Result<Answer, Error> {
     let (found, route) = (exchange.found, exchange.route);
     let chosen: &[Arc<Stage>] = if exchange.is_rerouted() { &route.stages.response } else { &[] };
     // Its filters are among those of the route that was found.
@@ -57,7 +61,7 @@ pub(super) fn replacement(route: &Route, headers: &mut Fields) {
 }
 
 impl Stage {
-    async fn request(&self, exchange: &mut Exchange<'_>) -> ControlFlow<Outcome> {
+    async fn request(&self, exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
         match self {
             Self::Filters(chain) => match filters::request(chain, exchange).await {
                 Ok(()) => ControlFlow::Continue(()),
@@ -74,7 +78,11 @@ impl Stage {
 
     /// Takes the outcome through the stage. An error becomes the client's response behind the last stage, so that stages see
     /// only those errors that filters have seen as responses before them.
-    async fn response(&self, exchange: &mut Exchange<'_>, mut outcome: Outcome) -> Outcome {
+    async fn response(
+        &self,
+        exchange: &mut Exchange<'_>,
+        mut outcome: Result<Answer, Error>,
+    ) -> Result<Answer, Error> {
         match self {
             Self::Filters(_) => filters::response(exchange, outcome).await,
             Self::Headers(edits) => {

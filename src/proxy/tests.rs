@@ -105,3 +105,11 @@ async fn route_that_a_filter_chooses_has_no_stage_that_the_request_did_not_pass(
         assert_eq!((&*exchange.path, exchange.query()), ("/b", Some("x=1")));
     }
 }
+
+#[tokio::test]
+async fn future_of_a_request_has_a_bounded_size() {
+    let client = client([None, None]);
+    let size = size_of_val(&serve(&client, request(&[]), call()));
+    // A request costs one box of this size. Whatever is large and rare has a box of its own.
+    assert!(size <= 4096, "{size}");
+}

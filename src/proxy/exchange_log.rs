@@ -19,7 +19,6 @@ use crate::net::drain::is_cut_off;
 use crate::observe::access_log;
 use crate::observe::metrics::this_worker;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
-use crate::proxy::stages;
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
 
@@ -164,7 +163,7 @@ impl ExchangeLog {
         if error == Error::FilterAnswered {
             let mut response = self.filters.as_ref()?.take_local()?;
             if let Some(route) = &self.route {
-                stages::replacement(route, &mut response.headers);
+                route.stages.edit_replacement(&mut response.headers);
             }
             self.answered(response.status);
             return Some(response);

@@ -7,7 +7,6 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::stages;
 use crate::snapshot::UpstreamRoute;
 
 /// The parts of an exchange's request that differ on its way to an upstream, except for those that depend on the endpoint.
@@ -31,7 +30,7 @@ impl Outgoing {
         forward::remove_hop_by_hop(&mut headers);
         forwarding.apply(&mut headers, exchange.authority());
         forward::via(&mut headers, exchange.version);
-        stages::outgoing(exchange.route, &mut headers);
+        exchange.route.stages.edit_outgoing(&mut headers);
         if let Some(protocol) = &upgrade {
             forward::set_upgrade(&mut headers, protocol.clone());
         }

@@ -1,14 +1,12 @@
-//! What each stage does to an exchange. The orders of the stages are in [`crate::snapshot::stage`].
+//! The effect of each stage on an exchange. The orders of the stages are in [`crate::snapshot::stage`].
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::http::error::Error;
-use crate::http::fields::Fields;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
 use crate::proxy::reply::Answer;
-use crate::snapshot::Route;
 use crate::snapshot::stage::Stage;
 
 /// Takes a request through the stages before its action. Breaks off with the outcome if one of them takes the action's place.
@@ -37,27 +35,6 @@ pub(super) async fn response(
         outcome = stage.response(exchange, outcome).await;
     }
     outcome
-}
-
-/// Applies the stages of a request that is sent to an upstream to its fields.
-pub(super) fn outgoing(route: &Route, headers: &mut Fields) {
-    for stage in &route.stages.outgoing {
-        match &**stage {
-            Stage::Headers(edits) => edits.request.apply_to_request(headers),
-            Stage::Filters(_) => {}
-            #[cfg(test)]
-            Stage::Probe(_) => {}
-        }
-    }
-}
-
-/// Applies the stages behind the filters to the fields of a response that a filter puts in the place of one that broke.
-pub(super) fn replacement(route: &Route, headers: &mut Fields) {
-    for stage in &route.stages.response {
-        if let Stage::Headers(edits) = &**stage {
-            edits.response.apply(headers);
-        }
-    }
 }
 
 impl Stage {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::filter::Chain;
+use crate::http::fields::Fields;
 use crate::policy::Headers;
 #[cfg(test)]
 use crate::policy::Probe;
@@ -50,7 +51,7 @@ pub(crate) struct Stages {
     /// On the request, behind its filters.
     pub(crate) inner: Box<[Arc<Stage>]>,
     /// On the fields of the request that is sent to an upstream.
-    pub(crate) outgoing: Box<[Arc<Stage>]>,
+    outgoing: Box<[Arc<Stage>]>,
     /// On the response.
     pub(crate) response: Box<[Arc<Stage>]>,
 }
@@ -77,6 +78,24 @@ impl Stages {
             Stage::Filters(chain) => Some(chain),
             _ => None,
         })
+    }
+
+    /// Applies the outgoing stages to the fields of a request.
+    pub(crate) fn edit_outgoing(&self, headers: &mut Fields) {
+        for stage in &self.outgoing {
+            if let Stage::Headers(edits) = &**stage {
+                edits.request.apply_to_request(headers);
+            }
+        }
+    }
+
+    /// Applies the stages behind the filters to the fields of a response that a filter puts in the place of one that broke.
+    pub(crate) fn edit_replacement(&self, headers: &mut Fields) {
+        for stage in &self.response {
+            if let Stage::Headers(edits) = &**stage {
+                edits.response.apply(headers);
+            }
+        }
     }
 
     /// Returns true if a request that has passed the entry of `other` needs to pass no stage of this entry any more.

@@ -1,5 +1,8 @@
 //! The keys of `gateway.yaml`, a file for each section.
 
+#[macro_use]
+mod layer;
+
 pub(crate) mod admin;
 pub(crate) mod config;
 pub(crate) mod filter;

@@ -9,73 +9,54 @@ use serde::{Deserialize, Serialize};
 use super::keepalive::{KeepaliveSettings, TcpKeepalive};
 use crate::config::values::units::{Duration, OrOff};
 
-/// The upstream connections of a route, or of a named upstream. Keys that are left out come from the upstream, then
-/// from `defaults`. Limits hold for the whole process. Each address of a host name is an endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Pool {
-    /// Keeps connections for later requests; `false` closes each after its request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) keep_alive: Option<bool>,
-    /// Connections to one endpoint, idle and in use together. Each address of a host name is an endpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_connections: Option<NonZeroU32>,
-    /// Idle connections to one endpoint; surplus ones are closed when they come back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_idle: Option<u32>,
-    /// An idle connection is closed after this, or a second before the server's own `Keep-Alive: timeout=N`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) idle_timeout: Option<OrOff<Duration>>,
-    /// A connection of this age, give or take 10 %, is closed when it is next idle.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_lifetime: Option<OrOff<Duration>>,
-    /// Requests on one connection, which is then closed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_requests: Option<OrOff<NonZeroU32>>,
-    /// Requests waiting for a connection to one endpoint; 503 over it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_pending: Option<u32>,
-    /// The time for which a request waits for a connection, in all of its tries together; then 503. At an endpoint
-    /// without an open connection it waits for half of the remaining time, and no longer than `timeouts.connect`,
-    /// before it goes to an endpoint that it has not tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) acquire_timeout: Option<OrOff<Duration>>,
-    /// Connections to one endpoint that are being opened at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_connecting: Option<NonZeroU32>,
-    /// Connections to one endpoint that are kept open even without requests.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) min_idle: Option<u32>,
-    /// Probes on connections without traffic, which find an upstream that has vanished. A change applies to new
-    /// connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tcp_keepalive: Option<OrOff<TcpKeepalive>>,
+layer! {
+    /// The upstream connections of a route, or of a named upstream. Keys that are left out come from the upstream, then
+    /// from `defaults`. Limits hold for the whole process. Each address of a host name is an endpoint.
+    Pool {
+        /// Keeps connections for later requests; `false` closes each after its request.
+        keep_alive: bool,
+        /// Connections to one endpoint, idle and in use together. Each address of a host name is an endpoint.
+        max_connections: NonZeroU32,
+        /// Idle connections to one endpoint; surplus ones are closed when they come back.
+        max_idle: u32,
+        /// An idle connection is closed after this, or a second before the server's own `Keep-Alive: timeout=N`.
+        idle_timeout: OrOff<Duration>,
+        /// A connection of this age, give or take 10 %, is closed when it is next idle.
+        max_lifetime: OrOff<Duration>,
+        /// Requests on one connection, which is then closed.
+        max_requests: OrOff<NonZeroU32>,
+        /// Requests waiting for a connection to one endpoint; 503 over it.
+        max_pending: u32,
+        /// The time for which a request waits for a connection, in all of its tries together; then 503. At an endpoint
+        /// without an open connection it waits for half of the remaining time, and no longer than `timeouts.connect`,
+        /// before it goes to an endpoint that it has not tried.
+        acquire_timeout: OrOff<Duration>,
+        /// Connections to one endpoint that are being opened at once.
+        max_connecting: NonZeroU32,
+        /// Connections to one endpoint that are kept open even without requests.
+        min_idle: u32,
+        /// Probes on connections without traffic, which find an upstream that has vanished. A change applies to new
+        /// connections.
+        tcp_keepalive: OrOff<TcpKeepalive>,
+    }
 }
 
-/// A complete pool: every key of [`Pool`] has a value. Counts are per endpoint and for the whole process.
+/// A complete pool: every key of [`Pool`] has a value. Counts are per endpoint and for the whole process; `None` is no
+/// limit, or no probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PoolSettings {
-    /// True if connections are kept for later requests.
     pub(crate) keep_alive: bool,
-    /// Connections, idle and in use together; at least 1.
     pub(crate) max_connections: usize,
-    /// Idle connections; at most `max_connections`.
+    /// At most `max_connections`.
     pub(crate) max_idle: usize,
-    /// Longest time idle; `None` for no limit.
     pub(crate) idle_timeout: Option<time::Duration>,
-    /// Greatest age; `None` for no limit.
     pub(crate) max_lifetime: Option<time::Duration>,
-    /// Requests on one connection, at least 1; `None` for no limit.
     pub(crate) max_requests: Option<u64>,
-    /// Requests waiting for a connection.
     pub(crate) max_pending: usize,
-    /// Longest wait for a connection; `None` for no limit.
     pub(crate) acquire_timeout: Option<time::Duration>,
-    /// Connections being opened at once; at least 1.
     pub(crate) max_connecting: usize,
-    /// Connections kept open without demand; at most `max_idle`.
+    /// At most `max_idle`.
     pub(crate) min_idle: usize,
-    /// Probes of TCP on new connections; `None` for none.
     pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
 }
 
@@ -115,23 +96,6 @@ impl Pool {
             max_connecting: size(pool.max_connecting.map_or(1, NonZeroU32::get)),
             min_idle: size(pool.min_idle.unwrap_or_default()).min(max_idle),
             tcp_keepalive: pool.tcp_keepalive.and_then(OrOff::on).map(TcpKeepalive::settings),
-        }
-    }
-
-    /// Returns this layer, with missing keys taken from the one below.
-    fn or(self, lower: &Self) -> Self {
-        Self {
-            keep_alive: self.keep_alive.or(lower.keep_alive),
-            max_connections: self.max_connections.or(lower.max_connections),
-            max_idle: self.max_idle.or(lower.max_idle),
-            idle_timeout: self.idle_timeout.or(lower.idle_timeout),
-            max_lifetime: self.max_lifetime.or(lower.max_lifetime),
-            max_requests: self.max_requests.or(lower.max_requests),
-            max_pending: self.max_pending.or(lower.max_pending),
-            acquire_timeout: self.acquire_timeout.or(lower.acquire_timeout),
-            max_connecting: self.max_connecting.or(lower.max_connecting),
-            min_idle: self.min_idle.or(lower.min_idle),
-            tcp_keepalive: self.tcp_keepalive.or(lower.tcp_keepalive),
         }
     }
 }

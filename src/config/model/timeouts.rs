@@ -7,46 +7,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::values::units::{ByteSize, Duration, OrOff};
 
-/// Time limits of the upstream. Keys that are left out come from the upstream, then from `defaults`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Timeouts {
-    /// From the beginning of a connection attempt until the connection can be used: TCP and TLS together. Then the
-    /// attempt has failed, and the next endpoint is tried (`retry.on`). The first such failure of a request starts a
-    /// round of the same length. A try at another endpoint that begins in the round costs none of `retry.attempts`, and
-    /// may end after it; every later try costs one. `off` leaves a silent endpoint to the kernel, which gives up after
-    /// about two minutes, and lets the round last until each endpoint has been tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) connect: Option<OrOff<Duration>>,
-    /// From the last byte of the request until the end of the response's header; then 504.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) response_header: Option<OrOff<Duration>>,
-    /// Between two reads, or two writes, of a body; then the exchange is cut off. It also ends a WebSocket, or another
-    /// tunnel, without traffic in either direction for this long, even if both peers are still there. Where peers send
-    /// no pings of their own, raise it or switch it off, and leave vanished peers to `tcp_keepalive`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) idle: Option<OrOff<Duration>>,
-    /// From the end of the request's header until the last byte of the response, retries included; then 504, or a cut
-    /// if the response has begun. It does not apply to upgrades and event streams.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) request: Option<OrOff<Duration>>,
-    /// From the beginning of one attempt until the end of its response's header; then the next attempt, or 504.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) per_try: Option<OrOff<Duration>>,
+layer! {
+    /// Time limits of the upstream. Keys that are left out come from the upstream, then from `defaults`.
+    Timeouts {
+        /// From the beginning of a connection attempt until the connection can be used: TCP and TLS together. Then the
+        /// attempt has failed, and the next endpoint is tried (`retry.on`). The first such failure of a request starts a
+        /// round of the same length. A try at another endpoint that begins in the round costs none of `retry.attempts`, and
+        /// may end after it; every later try costs one. `off` leaves a silent endpoint to the kernel, which gives up after
+        /// about two minutes, and lets the round last until each endpoint has been tried.
+        connect: OrOff<Duration>,
+        /// From the last byte of the request until the end of the response's header; then 504.
+        response_header: OrOff<Duration>,
+        /// Between two reads, or two writes, of a body; then the exchange is cut off. It also ends a WebSocket, or another
+        /// tunnel, without traffic in either direction for this long, even if both peers are still there. Where peers send
+        /// no pings of their own, raise it or switch it off, and leave vanished peers to `tcp_keepalive`.
+        idle: OrOff<Duration>,
+        /// From the end of the request's header until the last byte of the response, retries included; then 504, or a cut
+        /// if the response has begun. It does not apply to upgrades and event streams.
+        request: OrOff<Duration>,
+        /// From the beginning of one attempt until the end of its response's header; then the next attempt, or 504.
+        per_try: OrOff<Duration>,
+    }
 }
 
 /// Complete timeouts: every key of [`Timeouts`] has a value; `None` for `off`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RouteTimeouts {
-    /// From the beginning of a connection attempt until it can be used.
     pub(crate) connect: Option<time::Duration>,
-    /// From the last byte of the request until the end of the response's header.
     pub(crate) response_header: Option<time::Duration>,
-    /// Between two reads, or two writes, of a body.
     pub(crate) idle: Option<time::Duration>,
-    /// The whole exchange.
     pub(crate) request: Option<time::Duration>,
-    /// One attempt, until the end of its response's header.
     pub(crate) per_try: Option<time::Duration>,
 }
 
@@ -73,17 +63,6 @@ impl Timeouts {
             per_try: timeouts.per_try.unwrap_or_default().duration(),
         }
     }
-
-    /// Returns this layer, with missing keys taken from the one below.
-    fn or(self, lower: &Self) -> Self {
-        Self {
-            connect: self.connect.or(lower.connect),
-            response_header: self.response_header.or(lower.response_header),
-            idle: self.idle.or(lower.idle),
-            request: self.request.or(lower.request),
-            per_try: self.per_try.or(lower.per_try),
-        }
-    }
 }
 
 impl Default for RouteTimeouts {
@@ -92,27 +71,23 @@ impl Default for RouteTimeouts {
     }
 }
 
-/// The failures to retry, and how often. Keys that are left out come from `defaults`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Retry {
-    /// The number of retries; 0 for none. After a connection could not be opened, other endpoints that have not been
-    /// tried do not count, within the time that `timeouts.connect` sets. After them, each attempt goes to the endpoint
-    /// that failed longest ago.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) attempts: Option<u8>,
-    /// The failures to retry.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) on: Option<Vec<RetryOn>>,
-    /// The wait before a retry after a connection could not be opened, doubled for each further one. Endpoints that
-    /// cost no attempt are tried at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) backoff: Option<OrOff<Duration>>,
-    /// Request bodies up to this size are kept until a response begins, so that an idempotent request can be sent again
-    /// if its kept connection turns out to be closed. `off` keeps none: then only requests without a body are sent
-    /// again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) keep_body: Option<OrOff<ByteSize>>,
+layer! {
+    /// The failures to retry, and how often. Keys that are left out come from `defaults`.
+    Retry {
+        /// The number of retries; 0 for none. After a connection could not be opened, other endpoints that have not been
+        /// tried do not count, within the time that `timeouts.connect` sets. After them, each attempt goes to the endpoint
+        /// that failed longest ago.
+        attempts: u8,
+        /// The failures to retry.
+        on: Vec<RetryOn>,
+        /// The wait before a retry after a connection could not be opened, doubled for each further one. Endpoints that
+        /// cost no attempt are tried at once.
+        backoff: OrOff<Duration>,
+        /// Request bodies up to this size are kept until a response begins, so that an idempotent request can be sent again
+        /// if its kept connection turns out to be closed. `off` keeps none: then only requests without a body are sent
+        /// again.
+        keep_body: OrOff<ByteSize>,
+    }
 }
 
 /// Limits for the retries of all routes together. The `retry` of each route specifies its failures and attempts.
@@ -181,16 +156,6 @@ impl Retry {
             on_stale: on.contains(&RetryOn::Stale),
             backoff: retry.backoff.unwrap_or_default().duration(),
             keep_body: retry.keep_body.and_then(OrOff::on).map(ByteSize::length),
-        }
-    }
-
-    /// Returns this layer, with missing keys taken from the one below.
-    fn or(self, lower: &Self) -> Self {
-        Self {
-            attempts: self.attempts.or(lower.attempts),
-            on: self.on.or_else(|| lower.on.clone()),
-            backoff: self.backoff.or(lower.backoff),
-            keep_body: self.keep_body.or(lower.keep_body),
         }
     }
 }

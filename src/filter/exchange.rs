@@ -23,7 +23,7 @@ pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
 /// The most bytes of properties that filters may set on one exchange.
 const PROPERTY_BYTES_MAX: usize = 64 * 1024;
 
-pub(crate) struct Exchange {
+pub(crate) struct FilteredExchange {
     pub(crate) request_info: RequestInfo,
     pub(crate) request: RefCell<RequestHead>,
     /// `None` until the response arrives.
@@ -155,7 +155,7 @@ impl RequestHead {
     }
 }
 
-impl Exchange {
+impl FilteredExchange {
     pub(crate) fn new(request_info: RequestInfo, request: RequestHead) -> Self {
         Self {
             request_info,
@@ -262,7 +262,7 @@ impl Exchange {
         (bytes <= PROPERTY_BYTES_MAX).then_some(bytes)
     }
 
-    /// Sets a property. `bytes` is the new total of all properties, as returned by [`Exchange::property_bytes_with`].
+    /// Sets a property. `bytes` is the new total of all properties, as returned by [`FilteredExchange::property_bytes_with`].
     pub(crate) fn set_property(&self, path: &[u8], value: Bytes, bytes: usize) {
         self.property_bytes.set(bytes);
         self.properties.borrow_mut().insert(path.into(), value);

@@ -12,7 +12,7 @@ use prefetch::{PrefetchWait, begin};
 
 use super::body::FilteredBody;
 use super::coding::{Codings, decoded, head_of_changed, head_of_decoded};
-use super::exchange::{End, Exchange, RequestHead, RequestInfo, ResponseHead};
+use super::exchange::{End, FilteredExchange, RequestHead, RequestInfo, ResponseHead};
 use super::fields::remove_framing;
 use super::{Direction, Filter, HeadAccess, Interests};
 use crate::filter::context::FilterContext;
@@ -53,7 +53,7 @@ impl Chain {
 
 /// A chain's work on one exchange. Its creator must call [`end`](Session::end).
 pub(crate) struct Session {
-    pub(crate) exchange: Rc<Exchange>,
+    pub(crate) exchange: Rc<FilteredExchange>,
     contexts: RefCell<Vec<Rc<FilterContext>>>,
     /// The number of filters that the request has reached, counted from the first.
     reached: Cell<usize>,
@@ -65,7 +65,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(request_info: RequestInfo, request: RequestHead) -> Rc<Self> {
-        let exchange = Rc::new(Exchange::new(request_info, request));
+        let exchange = Rc::new(FilteredExchange::new(request_info, request));
         Rc::new(Self {
             exchange,
             contexts: RefCell::default(),

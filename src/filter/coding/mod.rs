@@ -77,7 +77,7 @@ pub(crate) fn decoded(body: Body, codings: &Codings, failure: Error) -> Body {
         Body::boxed(Decoded {
             decoder: Decoder::new(*coding, body),
             output: BytesMut::new(),
-            stage: Stage::Begin,
+            stage: DecodeState::Begin,
             failure,
         })
     };
@@ -108,11 +108,11 @@ pub(crate) fn is_encoded(body: &Bytes, headers: &Fields) -> bool {
 struct Decoded {
     decoder: Decoder,
     output: BytesMut,
-    stage: Stage,
+    stage: DecodeState,
     failure: Error,
 }
 
-enum Stage {
+enum DecodeState {
     /// No data has arrived yet.
     Begin,
     Data,
@@ -138,28 +138,28 @@ impl Decoded {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
         loop {
             match self.stage {
-                Stage::Begin => {
+                DecodeState::Begin => {
                     let is_empty = ready!(self.decoder.poll_begin(cx));
-                    self.stage = if is_empty { Stage::Trailers } else { Stage::Data };
+                    self.stage = if is_empty { DecodeState::Trailers } else { DecodeState::Data };
                 }
-                Stage::Data => match ready!(self.poll_data(cx)) {
-                    Ok(data) if data.is_empty() => self.stage = Stage::Trailers,
+                DecodeState::Data => match ready!(self.poll_data(cx)) {
+                    Ok(data) if data.is_empty() => self.stage = DecodeState::Trailers,
                     Ok(data) => return Poll::Ready(Ok(Some(Frame::data(data)))),
                     Err(_malformed) => {
                         return Poll::Ready(Err(self.decoder.coded().failed.unwrap_or(self.failure)));
                     }
                 },
-                Stage::Trailers => {
+                DecodeState::Trailers => {
                     let coded = self.decoder.coded();
                     let has_more = !ready!(coded.poll_bytes(cx)).is_empty();
                     if let Some(error) = coded.failed.or(has_more.then_some(self.failure)) {
                         return Poll::Ready(Err(error));
                     }
                     let trailers = coded.trailers.take();
-                    self.stage = Stage::Over;
+                    self.stage = DecodeState::Over;
                     return Poll::Ready(Ok(trailers.map(Frame::trailers)));
                 }
-                Stage::Over => return Poll::Ready(Ok(None)),
+                DecodeState::Over => return Poll::Ready(Ok(None)),
             }
         }
     }
@@ -169,13 +169,13 @@ impl Streaming for Decoded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         let next = ready!(self.poll_next(cx));
         if next.is_err() {
-            self.stage = Stage::Over;
+            self.stage = DecodeState::Over;
         }
         Poll::Ready(next.transpose())
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.stage, Stage::Over)
+        matches!(self.stage, DecodeState::Over)
     }
 
     fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {

@@ -16,7 +16,7 @@ use original_head::OriginalHead;
 use output::Parts;
 pub(crate) use output::{Part, SpliceError};
 
-use super::exchange::{Exchange, ResponseHead};
+use super::exchange::{FilteredExchange, ResponseHead};
 use crate::filter::contract::{Action, ByDirection, Direction, Fault, HeadAccess, Interests, Policy};
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
@@ -68,7 +68,7 @@ pub(crate) trait Callbacks {
 
 /// One filter's part in one exchange.
 pub(crate) struct FilterContext {
-    pub(crate) exchange: Rc<Exchange>,
+    pub(crate) exchange: Rc<FilteredExchange>,
     filter: Arc<dyn Filter>,
     callbacks: OnceCell<Box<dyn Callbacks>>,
     sides: ByDirection<RefCell<Side>>,
@@ -97,7 +97,10 @@ impl FilterContext {
     ///
     /// # Errors
     /// Fails if a filter that fails closed cannot be started, or if the limit of instances is reached.
-    pub(super) fn begin(filter: &Arc<dyn Filter>, exchange: &Rc<Exchange>) -> Result<Rc<Self>, Error> {
+    pub(super) fn begin(
+        filter: &Arc<dyn Filter>,
+        exchange: &Rc<FilteredExchange>,
+    ) -> Result<Rc<Self>, Error> {
         let context = Rc::new(Self {
             exchange: exchange.clone(),
             filter: filter.clone(),

@@ -13,7 +13,7 @@ use crate::filter::proxy_wasm::abi::{Answer, Status};
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
-use crate::filter::{Exchange, Part, field_name};
+use crate::filter::{FilteredExchange, Part, field_name};
 use crate::http::fields::Fields;
 
 /// The longest path of a property.
@@ -61,7 +61,7 @@ fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
     of_exchange(exchange, &parts).or_else(|| exchange.property(path))
 }
 
-fn of_exchange(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
+fn of_exchange(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
     let request_info = &exchange.request_info;
     match path {
         ["request", rest @ ..] => of_request(exchange, rest),
@@ -83,7 +83,7 @@ fn of_exchange(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
     }
 }
 
-fn of_request(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
+fn of_request(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
     let head = exchange.request.borrow();
     let end = exchange.end();
     let path_and_query = head.path();
@@ -109,7 +109,7 @@ fn of_request(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
     }
 }
 
-fn of_response(exchange: &Exchange, path: &[&str]) -> Option<Bytes> {
+fn of_response(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
     let (head, end) = (exchange.response.borrow(), exchange.end());
     match path {
         // The status that the client got, once it is known.

@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 
 use crate::filter::proxy_wasm::abi::MapKind;
 use crate::filter::proxy_wasm::pairs;
-use crate::filter::{Direction, Exchange};
+use crate::filter::{Direction, FilteredExchange};
 use crate::http::fields::Fields;
 
 /// The most entries of a map besides its fields: pseudo-headers, and the length of the body.
@@ -46,7 +46,7 @@ impl<'a> View<'a> {
 }
 
 /// Reads a map of an exchange. A map that does not exist has no fields.
-pub(super) fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
+pub(super) fn view_in<T>(exchange: &FilteredExchange, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     let empty = View::default();
     match kind {
         MapKind::Head(Direction::Request) => {
@@ -74,7 +74,10 @@ pub(super) fn view_in<T>(exchange: &Exchange, kind: MapKind, read: impl FnOnce(&
 }
 
 /// Returns the fields of a map of an exchange, pseudo-headers first.
-pub(in crate::filter::proxy_wasm) fn pairs_in(exchange: &Exchange, kind: MapKind) -> Vec<(String, Bytes)> {
+pub(in crate::filter::proxy_wasm) fn pairs_in(
+    exchange: &FilteredExchange,
+    kind: MapKind,
+) -> Vec<(String, Bytes)> {
     let owned = |(name, value): (&[u8], &[u8])| {
         (String::from_utf8_lossy(name).into_owned(), Bytes::copy_from_slice(value))
     };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::filter::proxy_wasm::abi::MapKind;
 use crate::filter::proxy_wasm::host_functions::pairs_in;
-use crate::filter::{Direction, Exchange, FilterContext};
+use crate::filter::{Direction, FilterContext, FilteredExchange};
 
 /// The most bytes of a body that an excerpt shows.
 const EXCERPT_BYTES_MAX: usize = 72;
@@ -118,7 +118,7 @@ impl Seen {
     }
 }
 
-fn fields_in(exchange: &Exchange, section: Section) -> Vec<Field> {
+fn fields_in(exchange: &FilteredExchange, section: Section) -> Vec<Field> {
     pairs_in(
         exchange,
         match section {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use support::{Certificates, Connection, Gate, Origin, Signal};
+use support::{Certificates, Connection, Gate, Origin, Signal, wait_until};
 
 use crate::pooled::{self, OK, ROUTE, closed, number, settled};
 
@@ -280,7 +280,8 @@ async fn min_idle_connections_are_kept_ready() {
         gateway.wait_for_pool(ROUTE, "no idle connection", |pool| number(pool, "idle") == 0).await;
         let origin = Origin::builder().address(address).answer(OK);
         gateway.wait_for_pool(ROUTE, "three again", warm).await;
-        assert_eq!(origin.accepted(), 3);
+        // A connection is open to the gateway before its origin has accepted it.
+        wait_until("three accepted connections", async || origin.accepted() == 3).await;
         assert_eq!(closed(&settled(&gateway).await, "peer"), 3);
     }
 }

@@ -87,17 +87,18 @@ const LABEL_BYTES_MAX: usize = 63;
 /// Returns true if a text is a name of labels with single dots between them, as DNS and the URLs in use have them (RFC
 /// 1123 §2.1, and `_`). IPv4 addresses match, too.
 pub(crate) fn is_host_name(text: &str) -> bool {
-    let mut label_bytes = 0;
-    for byte in text.bytes() {
-        match byte {
-            b'.' if label_bytes > 0 => label_bytes = 0,
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' if label_bytes < LABEL_BYTES_MAX => {
-                label_bytes += 1;
+    let mut label = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'.' {
+            if at == label || at - label > LABEL_BYTES_MAX {
+                return false;
             }
-            _ => return false,
+            label = at + 1;
+        } else if !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_') {
+            return false;
         }
     }
-    label_bytes > 0 && text.len() <= HOST_BYTES_MAX
+    (1..=LABEL_BYTES_MAX).contains(&(text.len() - label)) && text.len() <= HOST_BYTES_MAX
 }
 
 /// Returns true if a text is an IPv6 address in brackets.

@@ -31,14 +31,14 @@ async fn perform(exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
 async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
     if let Some(delay) = action.delay() {
         let until = deadline(Some(delay));
-        let body = std::mem::replace(&mut exchange.body, Body::Empty);
+        let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
         delay::pass(until, body, &exchange.call.timer).await?;
     }
     Ok(action.response().map(Body::full).into())
 }
 
 fn redirect(action: &Redirect, exchange: &Exchange<'_>) -> Result<Answer, Error> {
-    let scheme = || exchange.settings().forwarding.client_scheme(&exchange.headers);
+    let scheme = || exchange.settings().forwarding.client_scheme(&exchange.request.headers);
     let client = || ClientOrigin::new(scheme(), exchange.authority());
     let response = action.response(&exchange.parameters(), &exchange.path, exchange.query(), client)?;
     Ok(response.map(Body::full).into())

@@ -54,7 +54,7 @@ pub(crate) fn rewrite(
     if route.rewrite_location && may_have_location(*status) {
         headers.replace(header::LOCATION, |value| reverse.location(value));
     }
-    if is_redirect_loop(&reverse, &exchange.method, &outgoing.target, *status, headers) {
+    if is_redirect_loop(&reverse, &exchange.request.method, &outgoing.target, *status, headers) {
         exchange.log.redirected_back(endpoint.url(), outgoing.headers.get(forward::X_FORWARDED_PROTO));
     }
     if route.rewrite_cookies {

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Uri, Version, header};
 
 use crate::config::PathTemplate;
 use crate::filter::{RequestHead, Session};
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
-use crate::http::fields::Fields;
 use crate::http::forward::request_host;
 use crate::http::h1::parse_target;
 use crate::http::message::Request;
@@ -28,16 +27,14 @@ pub(crate) struct Exchange<'a> {
     /// The snapshot and the settings that hold until the end of the exchange.
     pub(crate) start: &'a RequestStart,
     pub(crate) call: &'a Call,
-    pub(crate) method: Method,
+    /// The request, but for its target.
+    pub(crate) request: &'a mut Request,
     /// The target as the client wrote it, or as its filters have left it.
     pub(crate) target: Cow<'a, Uri>,
-    pub(crate) version: Version,
     /// The normalised path.
     pub(crate) path: Cow<'a, str>,
     /// The Host field, or the authority that filters have left.
     host: Option<HeaderValue>,
-    pub(crate) headers: Fields,
-    pub(crate) body: Body,
     /// The route that the request was found to have. Its counters, its limits and its response stages hold in any case.
     pub(crate) found: &'a Arc<Route>,
     /// The route that acts. It is `found`, unless a filter had another one chosen.
@@ -59,41 +56,26 @@ impl<'a> Exchange<'a> {
         start: &'a RequestStart,
         call: &'a Call,
         target: &'a Uri,
-        request: Request,
+        request: &'a mut Request,
         log: &'a mut ExchangeLog,
     ) -> Result<Self, Error> {
-        let Request { method, version, headers, body, .. } = request;
         // The route decides about encoded slashes, so they are kept until it is found.
         let normalised = |target: &'a Uri| normalise(target.path(), EncodedSlash::Keep);
-        let host = request_host(target, &headers, version).map_err(|e| Error::RequestHost(e.reason()))?.host;
+        let host = request_host(target, &request.headers, request.version)
+            .map_err(|e| Error::RequestHost(e.reason()))?
+            .host;
         let path = normalised(target).map_err(|error| Error::RequestPath(error.reason()))?;
-        let found = find(start, host, &path, target, &method, &headers);
+        let found = find(start, host, &path, target, request);
         check_slashes(&path, found.as_ref().map(|found| &**found.value))?;
         let Found { value: route, template } = found.ok_or(Error::NoRoute)?;
         log.routed(route);
         tracing::trace!(route = &*route.name, path = &*path, "route found");
         let body_bytes_max = route.body_bytes_max.unwrap_or(start.settings.listener_settings.body_bytes_max);
-        let body = limit_body(body, body_bytes_max)?;
+        limit_body(&mut request.body, body_bytes_max)?;
         // A copy shares its bytes. The fields themselves are about to change.
-        let host = headers.get(header::HOST).cloned();
+        let host = request.headers.get(header::HOST).cloned();
         let (target, found, filters) = (Cow::Borrowed(target), route, None);
-        Ok(Self {
-            client,
-            start,
-            call,
-            method,
-            target,
-            version,
-            path,
-            host,
-            headers,
-            body,
-            found,
-            route,
-            template,
-            filters,
-            log,
-        })
+        Ok(Self { client, start, call, request, target, path, host, found, route, template, filters, log })
     }
 
     /// Continues with the request as its filters have left it. If they changed its path or cleared its route, the route is
@@ -105,9 +87,9 @@ impl<'a> Exchange<'a> {
         let changed =
             head.changed_path().map(|path| parse_target(path, Bytes::copy_from_slice(path.as_bytes())));
         let RequestHead { method, headers, authority, .. } = head;
-        (self.method, self.headers) = (method, headers);
+        (self.request.method, self.request.headers) = (method, headers);
         if !authority.is_empty() {
-            self.headers.insert(header::HOST, authority.clone());
+            self.request.headers.insert(header::HOST, authority.clone());
         }
         authority.to_str().map_err(|_| Error::RequestHost("host.malformed"))?;
         self.host = Some(authority);
@@ -132,10 +114,10 @@ impl<'a> Exchange<'a> {
 
     fn find_again(&mut self, is_route_cleared: bool) -> Result<(), Error> {
         // A request that filters have left without a host is matched as one of HTTP/1.0, which needs none.
-        let host = request_host(&self.target, &self.headers, Version::HTTP_10)
+        let host = request_host(&self.target, &self.request.headers, Version::HTTP_10)
             .map_err(|error| Error::RequestHost(error.reason()))?
             .host;
-        let again = find(self.start, host, &self.path, &self.target, &self.method, &self.headers);
+        let again = find(self.start, host, &self.path, &self.target, self.request);
         match again {
             Some(again) if is_route_cleared => {
                 if !again.value.stages.is_entered_by(&self.found.stages) {
@@ -184,9 +166,9 @@ fn find<'a>(
     host: &str,
     path: &str,
     target: &Uri,
-    method: &Method,
-    headers: &Fields,
+    request: &Request,
 ) -> Option<Found<'a, Arc<Route>>> {
+    let Request { method, headers, .. } = request;
     let listener = start.settings.listener_settings.id.number();
     start.snapshot.router.find(&RequestLine { listener, host, path, query: target.query(), method, headers })
 }
@@ -201,11 +183,12 @@ fn check_slashes(path: &Cow<'_, str>, route: Option<&Route>) -> Result<(), Error
 }
 
 /// Rejects a body that declares too large a length, and limits one that declares none.
-fn limit_body(body: Body, limit: Option<u64>) -> Result<Body, Error> {
-    let Some(limit) = limit else { return Ok(body) };
+fn limit_body(body: &mut Body, limit: Option<u64>) -> Result<(), Error> {
+    let Some(limit) = limit else { return Ok(()) };
     match body.size_hint().exact() {
-        Some(length) if length > limit => Err(Error::BodyTooLarge),
-        Some(_) => Ok(body),
-        None => Ok(Body::boxed(Limited::new(body, limit))),
+        Some(length) if length > limit => return Err(Error::BodyTooLarge),
+        Some(_) => {}
+        None => *body = Body::boxed(Limited::new(std::mem::replace(body, Body::Empty), limit)),
     }
+    Ok(())
 }

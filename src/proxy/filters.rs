@@ -17,9 +17,9 @@ use crate::proxy::reply::Answer;
 /// # Errors
 /// Fails if a filter ends the exchange, be it by a response of its own, and if the request is not acceptable afterwards.
 pub(super) async fn request(chain: &Chain, exchange: &mut Exchange<'_>) -> Result<(), Error> {
-    let Exchange { method, version, found, .. } = exchange;
-    let began = exchange.log.began();
-    let info = exchange.client.request_info(method.clone(), *version, &exchange.start.settings, found, began);
+    let Exchange { request, found, .. } = exchange;
+    let (method, version, began) = (request.method.clone(), request.version, exchange.log.began());
+    let info = exchange.client.request_info(method, version, &exchange.start.settings, found, began);
     let session = Session::new(info, head(chain, exchange));
     exchange.log.filtered(&session);
     exchange.filters = Some(session.clone());
@@ -27,21 +27,21 @@ pub(super) async fn request(chain: &Chain, exchange: &mut Exchange<'_>) -> Resul
     if !chain.sees_requests() {
         return Ok(());
     }
-    let body = std::mem::replace(&mut exchange.body, Body::Empty);
+    let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
     let (head, body) = session.request(body, &exchange.call.timer).await?;
-    exchange.body = body;
+    exchange.request.body = body;
     exchange.take_filtered(head, session.exchange.is_route_cleared())
 }
 
 /// Returns the head for the filters. The exchange keeps its own if they do not read it.
 fn head(chain: &Chain, exchange: &mut Exchange<'_>) -> RequestHead {
-    let (method, scheme) = (exchange.method.clone(), exchange.client.scheme());
+    let (method, scheme) = (exchange.request.method.clone(), exchange.client.scheme());
     if !chain.sees_requests() {
         return RequestHead::unseen(method, scheme);
     }
     let authority = HeaderValue::from_str(exchange.authority());
     let authority = authority.unwrap_or(const { HeaderValue::from_static("") });
-    let headers = std::mem::take(&mut exchange.headers);
+    let headers = std::mem::take(&mut exchange.request.headers);
     RequestHead::new(method, exchange.target.clone().into_owned(), authority, scheme, headers)
 }
 

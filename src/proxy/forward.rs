@@ -24,7 +24,7 @@ pub(super) async fn forward_request(
     exchange: &mut Exchange<'_>,
 ) -> Result<Answer, Error> {
     let mut outgoing = Outgoing::new(route, exchange);
-    let body = std::mem::replace(&mut exchange.body, Body::Empty);
+    let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
     let call = exchange.call;
     // The deadline of the whole exchange.
     let done_by = deadline(route.timeouts.request);
@@ -33,7 +33,7 @@ pub(super) async fn forward_request(
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
     let endpoint_host = outgoing.set_host(route, exchange.authority())?;
     let mut request = UpstreamRequest {
-        method: &exchange.method,
+        method: &exchange.request.method,
         target: &outgoing.target,
         headers: &mut outgoing.headers,
         endpoint_host,

@@ -21,15 +21,15 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Turns the client's fields, which it takes out of the exchange, into those that the gateway sends.
     pub(crate) fn new(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Self {
-        let mut headers = std::mem::take(&mut exchange.headers);
+        let mut headers = std::mem::take(&mut exchange.request.headers);
         let forwarding = &exchange.settings().forwarding;
         let target = route.target(&exchange.path, exchange.query(), &exchange.parameters());
-        let upgrade = forward::upgrade_requested(&headers, exchange.version, &route.upgrade);
+        let upgrade = forward::upgrade_requested(&headers, exchange.request.version, &route.upgrade);
         // This must come before the route changes the fields.
         let client_scheme = forwarding.client_scheme(&headers);
         forward::remove_hop_by_hop(&mut headers);
         forwarding.apply(&mut headers, exchange.authority());
-        forward::via(&mut headers, exchange.version);
+        forward::via(&mut headers, exchange.request.version);
         exchange.route.stages.edit_outgoing(&mut headers);
         if let Some(protocol) = &upgrade {
             forward::set_upgrade(&mut headers, protocol.clone());

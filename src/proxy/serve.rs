@@ -14,10 +14,10 @@ use crate::proxy::reply::{Answer, Call, Reply};
 use crate::proxy::stages;
 
 /// Serves a request. Every failure becomes a response, too.
-pub(crate) async fn serve(client: &Client, request: Request, call: Call) -> Reply {
+pub(crate) async fn serve(client: &Client, mut request: Request, call: Call) -> Reply {
     let start = client.begin();
     let mut log = ExchangeLog::begin(client, &start, &request);
-    match answer(client, &start, request, &call, &mut log).await {
+    match answer(client, &start, &mut request, &call, &mut log).await {
         Ok(Answer { response, tunnel, close }) => {
             log.answered(response.status);
             Reply { response, log, close, unsent: None, tunnel }
@@ -41,11 +41,11 @@ pub(crate) fn refuse_unreadable(client: &Client, error: Error) -> Reply {
 async fn answer(
     client: &Client,
     start: &RequestStart,
-    mut request: Request,
+    request: &mut Request,
     call: &Call,
     log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
-    check(&request)?;
+    check(request)?;
     // Apart from the request, so that the exchange can borrow its path from it.
     let target = std::mem::take(&mut request.target);
     let mut exchange = Exchange::begin(client, start, call, &target, request, log)?;

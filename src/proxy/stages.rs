@@ -46,7 +46,7 @@ impl Stage {
             },
             Self::Headers(_) => ControlFlow::Continue(()),
             #[cfg(test)]
-            Self::Probe(probe) => match probe.request(&exchange.headers) {
+            Self::Probe(probe) => match probe.request(&exchange.request.headers) {
                 None => ControlFlow::Continue(()),
                 Some(response) => ControlFlow::Break(Ok(response.map(crate::http::body::Body::full).into())),
             },

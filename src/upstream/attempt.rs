@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use super::exchange::{Received, begin, receive};
+use super::exchange::{Received, ResponseBody, begin, receive};
 use super::outcome::Seen;
 use super::pool::{Acquired, Lease, Refusal, WaitBounds, Wanted};
 use super::request::{SendOptions, UpstreamRequest};
@@ -82,20 +82,17 @@ impl Attempt<'_> {
         let target = endpoint.target(self.request.target);
         let per_try = deadline(options.timeouts.per_try);
         let head_by = head_deadline(per_try, options.done_by);
-        let leased = match endpoint.pool().acquire_idle(self.wanted()) {
+        let (is_kept, response) = match endpoint.pool().acquire_idle(self.wanted()) {
             Some(leased) => {
                 progress.reused();
-                leased
+                self.begin(leased, &target, body)
             }
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
             None => match Box::pin(self.connect(head_by, progress)).await {
-                Ok(leased) => leased,
+                Ok(leased) => self.begin(leased, &target, body),
                 Err(failure) => return Err(Failure { body: Some(body), ..failure }),
             },
         };
-        let is_kept = leased.1.is_kept();
-        let kept = if is_kept { self.keep(&body) } else { None };
-        let response = begin(leased, self.request, &target, options, body, kept);
         receive(response, options, head_by).await.map_err(|failure| {
             // RFC 9110 §9.2.2: a request that may have been received must be safe to receive twice.
             let repeatable = failure.unsent || self.request.method.is_idempotent();
@@ -109,6 +106,13 @@ impl Attempt<'_> {
             };
             Failure { error: failure.error, kind, seen, body: failure.body }
         })
+    }
+
+    /// Begins the exchange on a leased connection. Returns it, and true if the connection had been kept.
+    fn begin(&self, leased: (Transport, Lease), target: &str, body: Body) -> (bool, Box<ResponseBody>) {
+        let is_kept = leased.1.is_kept();
+        let kept = if is_kept { self.keep(&body) } else { None };
+        (is_kept, begin(leased, self.request, target, self.options, body, kept))
     }
 
     /// Returns a connection to the endpoint as soon as its pool permits, before `head_by`: one that becomes idle, unless

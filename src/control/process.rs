@@ -57,9 +57,6 @@ pub(crate) struct Prepared {
 
 /// Reads a configuration and builds everything that it describes, without binding anything. A `text` that is not on
 /// disk stands in for the content of `file`; other files are still read, relative to its folder.
-///
-/// # Errors
-/// Returns everything that is wrong with the configuration.
 pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&str>) -> Result<Prepared, ConfigErrors> {
     let files = Files::new();
     if let Some(text) = text {
@@ -87,9 +84,6 @@ impl Prepared {
     }
 
     /// Returns the changes that a reload with another file would make if this were the active configuration.
-    ///
-    /// # Errors
-    /// Returns everything that is wrong with that file.
     pub(crate) fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
         let Self { next, plan, channels, .. } = self;
         let running = Generation { listeners: plan.unbound(), ..next.generation };

@@ -19,9 +19,6 @@ pub(crate) const BACKLOG: i32 = 4096;
 /// `going` are the addresses that this process still listens on and will close. If one of them overlaps with `address`,
 /// as `0.0.0.0:80` does with `127.0.0.1:80`, both listen side by side until then, and connections arrive at the more
 /// specific one.
-///
-/// # Errors
-/// The address is taken, is not this machine's, or may not be used.
 pub(crate) fn bind(
     address: SocketAddr,
     workers: usize,

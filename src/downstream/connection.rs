@@ -49,9 +49,6 @@ pub(crate) async fn serve(
 }
 
 /// Reads until the bytes are an HTTP/2 preface, or cannot become one.
-///
-/// # Errors
-/// The reason for the end, if the connection ends before that.
 async fn sniff(
     stream: &mut Stream,
     began: Instant,

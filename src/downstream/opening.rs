@@ -190,9 +190,6 @@ impl Opening {
 }
 
 /// Reads the PROXY header if a trusted proxy sends one. Returns the client that it names in place of the peer.
-///
-/// # Errors
-/// The reason for the end of the connection.
 async fn proxied(
     mut socket: TcpStream,
     peer: SocketAddr,
@@ -229,9 +226,6 @@ async fn proxied(
 }
 
 /// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing, which is not a failed handshake.
-///
-/// # Errors
-/// The reason for the end of the connection.
 async fn spoken_to(
     socket: &mut Socket,
     accepted_connection: &AcceptedConnection,
@@ -246,9 +240,6 @@ async fn spoken_to(
 }
 
 /// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None` without TLS.
-///
-/// # Errors
-/// The reason for the end of the connection.
 async fn secured(
     socket: Socket,
     peer: SocketAddr,

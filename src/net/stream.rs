@@ -222,9 +222,6 @@ impl Stream {
     }
 
     /// Ends the sending side. On TLS the peer sees the missing close_notify.
-    ///
-    /// # Errors
-    /// The connection is gone.
     pub(crate) fn end_abruptly(&mut self) -> io::Result<()> {
         self.socket().end_abruptly()
     }

@@ -10,9 +10,6 @@ use crate::net::timer::Timer;
 
 /// Waits until a time. Meanwhile it reads and discards the body of the request, as an upstream would: unread bytes
 /// would hide that the client has gone.
-///
-/// # Errors
-/// Returns an error if the body breaks, or the client leaves in the middle of it.
 pub(crate) async fn pass(until: Option<Instant>, body: Body, timer: &Timer) -> Result<(), Error> {
     let mut body = Some(body);
     std::future::poll_fn(|cx| {

@@ -48,9 +48,6 @@ pub(crate) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// Finds the route of a request. `target` is the request's own.
-    ///
-    /// # Errors
-    /// Fails if the host, the path or the declared length is not acceptable, or if no route matches.
     pub(crate) fn begin(
         client: &'a Client,
         start: &'a RequestStart,

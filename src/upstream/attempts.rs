@@ -19,9 +19,6 @@ use crate::http::error::Error;
 
 /// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
 /// Returns the response and the endpoint that sent it.
-///
-/// # Errors
-/// Returns the error of the last attempt.
 pub(crate) async fn send<'e>(
     request: &mut UpstreamRequest<'_>,
     mut body: Body,

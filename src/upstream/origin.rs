@@ -57,9 +57,6 @@ struct TlsIdentity {
 
 impl Origin {
     /// Builds the origin of `url`. `shared` is present if any endpoint of the upstream uses `https`.
-    ///
-    /// # Errors
-    /// Returns an error if its server name is not a valid one.
     pub(super) fn build(
         url: &EndpointUrl,
         settings: &config::UpstreamTls,

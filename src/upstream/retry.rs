@@ -77,9 +77,6 @@ impl<'a> Retries<'a> {
 
     /// Returns the body of the next attempt, and its endpoint. `failed` is the endpoint of the last attempt; `others`
     /// are those that have not been tried yet.
-    ///
-    /// # Errors
-    /// Returns the error that the client gets if the failure is final.
     pub(super) fn next(
         &mut self,
         failure: Failure,

@@ -54,9 +54,6 @@ impl Answer {
 }
 
 /// Reads the files of the answers, and adds the remarks about them to `notes`.
-///
-/// # Errors
-/// A file cannot be read, or has no final response in it.
 pub(super) fn played(answers: Vec<Answer>, notes: &mut Vec<String>) -> Result<PlayedUpstreams, String> {
     let mut upstreams = PlayedUpstreams::default();
     for Answer { upstream, kind } in answers {

@@ -40,9 +40,6 @@ use crate::config::values::units::OrOff;
 /// Reads and checks a configuration file, or standard input for `-`. Variables come from the environment. Relative
 /// paths are relative to the file's folder. The file is read through `files`, so that it belongs to the files of the
 /// load.
-///
-/// # Errors
-/// All errors of the file: it cannot be read, it is not YAML, or its content is not a configuration.
 pub(crate) fn load(path: &Path, files: &Files) -> Result<Loaded, ConfigErrors> {
     let name = display_name(path);
     let text = read(path, &name, files)?;

@@ -71,9 +71,6 @@ impl Mapping {
     }
 
     /// Adds an entry at the end.
-    ///
-    /// # Errors
-    /// The place of an entry with the same key, if there is one.
     pub(crate) fn insert(&mut self, entry: Entry) -> Result<(), Range<usize>> {
         if let Some(first) = self.get(&entry.key) {
             return Err(first.key_span.clone());

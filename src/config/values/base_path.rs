@@ -24,9 +24,6 @@ impl BasePath {
     /// Parses the part of a URL after its authority. The gateway puts a base path before paths that it has checked, so
     /// it must itself be a path that all servers read in the same way: no dot segments, no empty segments, no escapes
     /// of slashes, backslashes and control characters.
-    ///
-    /// # Errors
-    /// The first of these that the text contains, with advice.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         if matches!(text, "" | "/") {
             return Ok(Self::default());

@@ -18,9 +18,6 @@ pub(super) const PARAMETER: &str = "\\{[A-Za-z_][0-9A-Za-z_]*\\}";
 const EXPANDED_BYTES: usize = 128;
 
 /// Splits a text into its literals and its parameters. No literal is empty.
-///
-/// # Errors
-/// A brace without its pair, or a pair that does not enclose a name.
 pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Malformed> {
     let unpaired =
         |message: String| Malformed::new(message).help("write `%7B` and `%7D` for braces themselves");

@@ -36,9 +36,6 @@ pub(crate) fn running_config(url: &str) -> Result<String, NoAnswer> {
 
 /// Returns the word of `/ready` of the gateway whose admin listener is at `url`, if it is ready for new requests.
 /// Blocks the calling thread for `limit` at most.
-///
-/// # Errors
-/// Returns an error if it is not ready, or if no gateway responds within the limit.
 pub(crate) fn ready(url: &str, limit: Duration) -> Result<String, NoAnswer> {
     ask(url, "/ready", limit, |status, text| {
         // A program other than the gateway may respond with a page of any length.

@@ -37,9 +37,6 @@ struct Planned {
 impl Listeners {
     /// Plans the listeners of a configuration. Running listeners stay if they keep their address, whatever else
     /// differs.
-    ///
-    /// # Errors
-    /// Returns an error for each certificate that cannot be used, at its place in the file.
     pub(crate) fn plan(&self, loaded: &Loaded, workers: usize, files: &Files) -> Result<Plan, ConfigErrors> {
         let written = &loaded.config.listeners;
         let names: Vec<String> = written.iter().map(config::Listener::name).collect();

@@ -71,9 +71,6 @@ pub(crate) enum LoadError {
 }
 
 /// Checks that a file is a module, without compiling it.
-///
-/// # Errors
-/// Returns the reason why it is not one.
 pub(crate) fn validate(wasm: &[u8], engines: &Engines) -> Result<(), LoadError> {
     if let Some(kind) = foreign_kind(wasm) {
         return Err(LoadError::Foreign(kind));
@@ -83,9 +80,6 @@ pub(crate) fn validate(wasm: &[u8], engines: &Engines) -> Result<(), LoadError> 
 }
 
 /// Compiles a module, or takes it from the cache.
-///
-/// # Errors
-/// Returns the reason why the module cannot be used.
 pub(crate) fn load(
     wasm: &[u8],
     allocation: Allocation,

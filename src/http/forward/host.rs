@@ -55,9 +55,6 @@ pub(crate) struct RequestHost<'a> {
 /// A host is an IPv6 address in brackets, or labels of letters, digits, `-` and `_` with single dots between them and at
 /// most one at the end. These are the names that DNS can have, and fewer than RFC 3986 §3.2.2 allows. User names and
 /// lists are rejected.
-///
-/// # Errors
-/// [`HostError`] names the rule that the request breaks.
 pub(crate) fn request_host<'a>(
     uri: &'a Uri,
     headers: &'a Fields,

@@ -157,9 +157,6 @@ impl TransportExchange {
     }
 
     /// Ends the exchange. Returns the transport if it can serve another one.
-    ///
-    /// # Errors
-    /// Returns the reason for which the connection was closed instead.
     pub(super) fn finish(&mut self) -> Result<Transport, CloseReason> {
         let Self::H1(exchange) = self;
         exchange.finish().map(Transport::H1)

@@ -389,9 +389,6 @@ impl H1Exchange {
     }
 
     /// Ends the exchange. Returns the connection if it can serve another one; otherwise it is closed.
-    ///
-    /// # Errors
-    /// Returns the reason for which it was closed.
     pub(crate) fn finish(&mut self) -> Result<H1Connection, CloseReason> {
         let connection = std::mem::replace(&mut self.connection, H1Connection::closed());
         let (Writing::Sent(_), Reading::Body { decoder: Decoder::Done, persists }) =

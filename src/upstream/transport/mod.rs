@@ -26,7 +26,8 @@ use crate::upstream::request::{SendOptions, UpstreamRequest};
 /// A connection on which an exchange can start, in the protocol that it speaks.
 #[derive(Debug)]
 pub(crate) enum Transport {
-    H1(H1Connection),
+    /// In a box, because it is moved in and out of the pool by each request.
+    H1(Box<H1Connection>),
 }
 
 /// A request and its response on a transport.
@@ -37,7 +38,7 @@ pub(crate) enum TransportExchange {
 impl Transport {
     /// Returns the transport of a new connection.
     pub(crate) fn new(stream: Stream) -> Self {
-        Transport::H1(H1Connection::new(stream))
+        Transport::H1(Box::new(H1Connection::new(stream)))
     }
 
     /// Starts an exchange: prepares to send `request` and `body`. `target` has the base path of the endpoint. Data taken

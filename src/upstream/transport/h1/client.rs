@@ -49,7 +49,8 @@ pub(crate) struct ExchangeOptions {
 
 /// A request and its response on one connection.
 pub(crate) struct H1Exchange {
-    connection: H1Connection,
+    /// Present until the exchange has ended.
+    connection: Option<Box<H1Connection>>,
     input: Input,
     output: Output,
     options: ExchangeOptions,
@@ -70,7 +71,7 @@ impl H1Exchange {
     /// Prepares to send `head` and `body` on `connection`, which must have no bytes pending in either direction. Data taken
     /// from the body goes into `kept`.
     pub(crate) fn new(
-        connection: H1Connection,
+        connection: Box<H1Connection>,
         head: &OutgoingHead<'_>,
         body: Body,
         kept: Option<Box<KeptBody>>,
@@ -91,7 +92,7 @@ impl H1Exchange {
             stall: Stall::new(options.idle),
             method: head.method.clone(),
             case: head.case,
-            connection,
+            connection: Some(connection),
             input: Input::default(),
             output,
             options,
@@ -112,8 +113,10 @@ impl H1Exchange {
         cx: &mut Context<'_>,
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ResponseHead, Error>> {
-        if self.is_small() {
-            ready!(self.output.poll_turn(&mut self.connection.stream, cx));
+        if self.is_small()
+            && let Some(connection) = &mut self.connection
+        {
+            ready!(self.output.poll_turn(&mut connection.stream, cx));
         }
         self.poll_head_now(cx, interim)
     }
@@ -144,7 +147,10 @@ impl H1Exchange {
                     None => continue, // a 100 releases the body
                 }
             }
-            match self.connection.stream.poll_read_chunk(cx) {
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(Err(Error::UpstreamClosed));
+            };
+            match connection.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     if let Reading::Nothing = self.reading {
                         self.reading = Reading::Head { interim: 0 };
@@ -195,7 +201,9 @@ impl H1Exchange {
             // The upstream responded without the body, so do not request it from the client after its final response.
             self.abandon_upload();
         }
-        self.connection.responded(&head, self.method == Method::HEAD);
+        if let Some(connection) = &mut self.connection {
+            connection.responded(&head, self.method == Method::HEAD);
+        }
         let persists = head.persists && head.framing != Framing::UntilClose;
         self.reading = Reading::Body { decoder: Decoder::new(head.framing), persists };
         Ok(Some(head))
@@ -233,7 +241,8 @@ impl H1Exchange {
         loop {
             let body_waits = self.gather(cx)?;
             let before = self.written;
-            match self.output.poll_write(&mut self.connection.stream, cx, &mut self.written) {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(())) };
+            match self.output.poll_write(&mut connection.stream, cx, &mut self.written) {
                 Poll::Ready(Ok(())) if self.written == before => {}
                 Poll::Ready(Ok(())) => self.stall.progress(),
                 Poll::Ready(Err(_broken)) => {
@@ -306,7 +315,7 @@ impl H1Exchange {
 
     /// Closes the connection and returns the failure of [`H1Exchange::poll_head`], with what a retry needs to know.
     pub(crate) fn fail(&mut self, error: Error) -> ExchangeFailure {
-        self.connection = H1Connection::closed();
+        self.connection = None;
         let rest = std::mem::take(&mut self.body);
         ExchangeFailure {
             error,
@@ -348,7 +357,10 @@ impl H1Exchange {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(Error::ResponseFraming(error)))),
             }
-            match self.connection.stream.poll_read_chunk(cx) {
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(Some(Err(Error::ResponseTruncated)));
+            };
+            match connection.stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     self.stall.progress();
                     self.input.push(chunk);
@@ -389,8 +401,8 @@ impl H1Exchange {
     }
 
     /// Ends the exchange. Returns the connection if it can serve another one; otherwise it is closed.
-    pub(crate) fn finish(&mut self) -> Result<H1Connection, CloseReason> {
-        let connection = std::mem::replace(&mut self.connection, H1Connection::closed());
+    pub(crate) fn finish(&mut self) -> Result<Box<H1Connection>, CloseReason> {
+        let connection = self.connection.take().ok_or(CloseReason::Cancelled)?;
         let (Writing::Sent(_), Reading::Body { decoder: Decoder::Done, persists }) =
             (self.writing, &self.reading)
         else {
@@ -406,6 +418,6 @@ impl H1Exchange {
     /// Returns the raw stream after a 101, and the bytes that have already arrived on it.
     pub(crate) fn take_upgraded(&mut self) -> (Stream, Bytes) {
         let early = std::mem::take(self.input.bytes());
-        (std::mem::replace(&mut self.connection.stream, Stream::closed()), early)
+        (self.connection.take().map_or_else(Stream::closed, |connection| connection.stream), early)
     }
 }

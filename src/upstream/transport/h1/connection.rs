@@ -62,11 +62,6 @@ impl H1Connection {
         Self { stream, bodiless: false, word: Word::Given, server_keeps: None }
     }
 
-    /// Creates a closed connection, which stays behind when another owner takes one over.
-    pub(super) fn closed() -> Self {
-        Self::new(Stream::closed())
-    }
-
     /// Records what the head of a final response says about the connection.
     pub(super) fn responded(&mut self, head: &ResponseHead, is_head: bool) {
         self.server_keeps = server_keeps(&head.headers);

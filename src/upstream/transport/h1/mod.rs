@@ -14,7 +14,7 @@ use crate::upstream::request::{SendOptions, UpstreamRequest};
 
 /// Prepares to send `request` and `body` on `connection`.
 pub(super) fn start(
-    connection: H1Connection,
+    connection: Box<H1Connection>,
     request: &UpstreamRequest<'_>,
     target: &str,
     options: &SendOptions<'_>,

@@ -91,8 +91,8 @@ pub(super) fn start(
     current: Rc<CurrentSnapshot>,
     mut accepted_connection: AcceptedConnection,
 ) {
-    // A connection costs much more than a reading of the clock, and its first deadlines begin here.
-    clock::renew();
+    // Its first deadlines begin here.
+    clock::advance();
     let accepted = clock::now();
     let listener_settings = accepted_connection.listener_settings.clone();
     tracing::debug!(listener = &*listener_settings.name, %peer, "client connection accepted");
@@ -175,7 +175,7 @@ impl Opening {
         std::future::poll_fn(|cx| {
             let polled = step.as_mut().poll(cx);
             // One step of a TLS handshake may take milliseconds.
-            clock::renew();
+            clock::advance();
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }

@@ -1,30 +1,36 @@
 //! The clock of a worker's event loop.
 //!
-//! A worker reads the system's clock when it wakes, and whatever it does until it sleeps happens at that time. A busy
-//! worker does not sleep, so the clock is also renewed after every [`USES`] uses and reads, and after work that may take
-//! milliseconds: calls of filters and TLS handshakes. A deadline may thus come early by the few milliseconds that the
-//! clock lags behind. Threads that are not workers always get the true time.
+//! What a worker does between two events happens at one time. The system's clock is read at the first use after each event:
+//! after the worker has woken, after a read that brought bytes, and after work that may take milliseconds, such as calls of
+//! filters and TLS handshakes. A limit that counts from such an event therefore never ends early. A busy worker also reads the
+//! clock after every [`USES`] uses. Threads that are not workers always get the true time.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The number of uses and reads after which the time is renewed. A use takes microseconds, a read with all that follows
-/// from it up to 0.1 ms.
+/// The number of uses after which the clock is read, whatever has happened. A use, with all that is done between two of them,
+/// takes up to 0.1 ms.
 const USES: u32 = 32;
 
 thread_local! {
-    /// The time of the present turn. `None` if this thread is no worker.
+    /// The present time; `None` if this thread is no worker.
     static TIME: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// The uses that are left until the time is renewed.
-    static USES_LEFT: Cell<u32> = const { Cell::new(USES) };
+    /// The uses that are left until the system's clock is read.
+    static USES_LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Returns the time, which a busy worker may be some milliseconds behind.
+/// Returns the time of the present event.
 pub(crate) fn now() -> Instant {
-    count_use();
-    TIME.get().unwrap_or_else(Instant::now)
+    match (TIME.get(), USES_LEFT.get().checked_sub(1)) {
+        (Some(time), Some(left)) => {
+            USES_LEFT.set(left);
+            time
+        }
+        (Some(_), None) => start(),
+        (None, _) => Instant::now(),
+    }
 }
 
 /// Returns the time that has passed since an earlier [`now`].
@@ -32,25 +38,17 @@ pub(crate) fn since(began: Instant) -> Duration {
     now().saturating_duration_since(began)
 }
 
-/// Sets the clock of a worker that has just woken.
-pub(crate) fn wake() {
-    TIME.set(Some(Instant::now()));
+/// Makes this thread a worker's, with the present time of the system.
+pub(crate) fn start() -> Instant {
+    let now = Instant::now();
+    TIME.set(Some(now));
     USES_LEFT.set(USES);
+    now
 }
 
-/// Sets the clock, if this thread is a worker, after work that may have taken long.
-pub(crate) fn renew() {
-    if TIME.get().is_some() {
-        wake();
-    }
-}
-
-/// Counts a step of a worker that may be too busy to sleep.
-pub(crate) fn count_use() {
-    match USES_LEFT.get().checked_sub(1) {
-        Some(left) => USES_LEFT.set(left),
-        None => renew(),
-    }
+/// Begins another event: the next use reads the system's clock.
+pub(crate) fn advance() {
+    USES_LEFT.set(0);
 }
 
 #[cfg(test)]
@@ -91,45 +89,49 @@ mod tests {
         thread::scope(|scope| scope.spawn(run).join().unwrap())
     }
 
-    /// Keeps a worker busy with reads, or with looks at the clock, so that it never sleeps. Returns the longest time, as the
-    /// worker's own CPU time, for which the clock stood still.
-    async fn saturate(reads: bool) -> Duration {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = Stream::plain(listener.accept().await.unwrap().0);
-        // The clock starts when the worker wakes.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let ready = spawn_local(async {
-            loop {
-                yield_now().await;
-            }
-        });
-        let (began, mut renewed, mut time, mut worst) = (cpu_time(), cpu_time(), TIME.get(), Duration::ZERO);
+    /// Keeps a worker busy with looks at the clock, so that it never sleeps. Returns the longest time, as the worker's own CPU
+    /// time, for which the clock stood still.
+    async fn saturate() -> Duration {
+        let (began, mut read, mut time, mut worst) = (cpu_time(), cpu_time(), now(), Duration::ZERO);
         while cpu_time() - began < BUSY {
             let until = cpu_time() + Duration::from_micros(100);
             while cpu_time() < until {}
-            if reads {
-                peer.write_all(b"a").await.unwrap();
-                std::future::poll_fn(|cx| stream.poll_read_chunk(cx)).await.unwrap();
-            } else {
-                now();
-                yield_now().await;
-            }
-            worst = worst.max(cpu_time() - renewed);
-            if TIME.get() != time {
-                (time, renewed) = (TIME.get(), cpu_time());
+            worst = worst.max(cpu_time() - read);
+            let before = cpu_time();
+            if now() != time {
+                (time, read) = (now(), before);
             }
         }
-        ready.abort();
         worst
     }
 
     #[test]
     fn clock_of_a_saturated_worker_lags_by_less_than_10_ms() {
-        for reads in [false, true] {
-            let lag = on_worker(|| saturate(reads));
-            assert!(lag < LAG_MAX, "reads: {reads}, {lag:?}");
-        }
+        let lag = on_worker(saturate);
+        assert!(lag < LAG_MAX, "{lag:?}");
+    }
+
+    #[test]
+    fn time_after_a_read_is_not_before_the_bytes_were_sent() {
+        on_worker(|| async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut stream = Stream::plain(listener.accept().await.unwrap().0);
+            let busy = spawn_local(async {
+                loop {
+                    yield_now().await;
+                }
+            });
+            for _ in 0..3 {
+                now();
+                work(Duration::from_millis(1));
+                let sent = Instant::now();
+                peer.write_all(b"a").await.unwrap();
+                std::future::poll_fn(|cx| stream.poll_read_chunk(cx)).await.unwrap();
+                assert!(now() >= sent);
+            }
+            busy.abort();
+        });
     }
 
     #[test]
@@ -152,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn clock_is_true_after_long_work_that_renews_it() {
+    fn clock_is_true_after_long_work_that_advances_it() {
         let lag = on_worker(|| async {
-            tokio::time::sleep(Duration::from_millis(1)).await;
             let began = now();
             work(2 * LAG_MAX);
-            renew();
+            assert_eq!(since(began), Duration::ZERO);
+            advance();
             since(began)
         });
         assert!(lag >= 2 * LAG_MAX);

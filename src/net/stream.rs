@@ -264,8 +264,11 @@ impl AsyncRead for Socket {
             buf.put_slice(&this.unread.split_to(length));
             return Poll::Ready(Ok(()));
         }
-        clock::count_use();
-        Pin::new(this.attached()?).poll_read(cx, buf)
+        let read = Pin::new(this.attached()?).poll_read(cx, buf);
+        if read.is_ready() {
+            clock::advance();
+        }
+        read
     }
 }
 

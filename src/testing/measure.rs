@@ -72,7 +72,7 @@ impl Proxied {
     /// Lets the gateway do all pending work, like a worker that has just slept.
     pub fn work(&mut self) {
         end_of_turn::sleeps();
-        clock::wake();
+        clock::start();
         let mut cx = Context::from_waker(&self.waker);
         loop {
             self.woken.0.store(false, Ordering::Relaxed);
@@ -96,7 +96,7 @@ pub struct Pooled {
 impl Pooled {
     /// Builds the pool from a configuration whose first upstream has a literal address.
     pub fn new(config: &str, folder: &Path) -> Self {
-        clock::wake();
+        clock::start();
         let endpoint = endpoint(&snapshot(config, folder));
         let upstream = kept_connection(&endpoint);
         Self { endpoint, timer: Timer::default(), _upstream: upstream }
@@ -132,7 +132,7 @@ pub struct Message {
 impl Filtered {
     /// Builds the filters from a configuration with one route.
     pub fn new(config: &str, folder: &Path) -> Self {
-        clock::wake();
+        clock::start();
         let snapshot = snapshot(config, folder);
         let (_, route) = snapshot.router.routes().next().expect("a configuration has a route");
         let route = route.clone();

@@ -82,11 +82,6 @@ impl TimeLimit {
         self.since = None;
     }
 
-    /// Returns true if the call has reached the end of an epoch.
-    pub(crate) fn has_reached_an_epoch(&self) -> bool {
-        self.since.is_some()
-    }
-
     /// Returns true if a call that has lasted an epoch may continue. Its CPU time counts from the first end of an epoch
     /// that it reaches: a call that returns before costs nothing to measure.
     pub(crate) fn allows_another_epoch(&mut self) -> bool {

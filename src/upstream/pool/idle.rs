@@ -205,8 +205,8 @@ pub(crate) async fn keep() {
 }
 
 fn poll_keep(mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
-    // A timer of a busy worker may fire before the clock reaches its deadline.
-    clock::renew();
+    // Otherwise the timer of a busy worker may fire before the clock has reached its deadline.
+    clock::advance();
     let next = STORE.with_borrow_mut(|store| {
         store.keeper = Some(cx.waker().clone());
         store.sweep(cx)

@@ -92,7 +92,7 @@ async fn handshake(
         Error::TlsFailed
     })?;
     // The check of certificates may take milliseconds.
-    clock::renew();
+    clock::advance();
     let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     endpoint.pool().count_handshake(resumed);
     Ok(Stream::Tls(Box::new(stream.into())))

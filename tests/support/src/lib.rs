@@ -66,4 +66,4 @@ pub use rewritten::{
 pub use rustix::process::{Pid, Signal, kill_process};
 pub use rustls;
 pub use serde_json;
-pub use wait::{PATIENCE, may_be_over, wait_for, wait_until, with_longer_and_longer, within};
+pub use wait::{PATIENCE, wait_for, wait_until, with_longer_and_longer, within};

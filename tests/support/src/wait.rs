@@ -79,10 +79,3 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
         Err(_) => panic!("waited {PATIENCE:?} for {what}"),
     }
 }
-
-/// Returns true if a limit that began to run at `began` may have ended by now. The clock of a worker's event loop stands still
-/// while the machine interrupts the worker, so a limit may end before its time, but not at once.
-#[must_use]
-pub fn may_be_over(began: std::time::Instant, limit: Duration) -> bool {
-    began.elapsed() >= limit / 2
-}

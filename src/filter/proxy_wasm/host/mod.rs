@@ -187,11 +187,9 @@ impl Host {
         id
     }
 
-    /// Records that the callback has returned: in the journal, and by the clock if it has reached the end of an epoch.
+    /// Records that the callback has returned, which may have taken milliseconds.
     pub(super) fn leaves_callback(&self) {
-        if self.time.has_reached_an_epoch() {
-            clock::renew();
-        }
+        clock::advance();
         if let Some(journal) = self.log.journal() {
             let after = if journal.is_running() { self.seen() } else { None };
             journal.leaves(Some(self.limit.granted()), after);

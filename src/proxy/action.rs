@@ -14,7 +14,7 @@ use crate::snapshot::Action;
 
 /// Performs the action of the exchange's route, until a filter decides otherwise.
 pub(super) async fn act(exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
-    match exchange.filters.clone().filter(|session| session.may_decide_later()) {
+    match exchange.log.filters().filter(|session| session.may_decide_later()) {
         Some(session) => unless_decided(&session, Box::pin(perform(exchange))).await,
         None => perform(exchange).await,
     }

@@ -1,14 +1,13 @@
 //! A request on its way through the gateway.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Uri, Version, header};
 
 use crate::config::PathTemplate;
-use crate::filter::{RequestHead, Session};
+use crate::filter::RequestHead;
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
 use crate::http::forward::request_host;
@@ -41,8 +40,6 @@ pub(crate) struct Exchange<'a> {
     pub(crate) route: &'a Arc<Route>,
     /// The template of `route`, if the path has its parameters.
     template: Option<&'a PathTemplate>,
-    /// The filters' work on the exchange, once they have begun.
-    pub(crate) filters: Option<Rc<Session>>,
     pub(crate) log: &'a mut ExchangeLog,
 }
 
@@ -71,8 +68,8 @@ impl<'a> Exchange<'a> {
         limit_body(&mut request.body, body_bytes_max)?;
         // A copy shares its bytes. The fields themselves are about to change.
         let host = request.headers.get(header::HOST).cloned();
-        let (target, found, filters) = (Cow::Borrowed(target), route, None);
-        Ok(Self { client, start, call, request, target, path, host, found, route, template, filters, log })
+        let (target, found) = (Cow::Borrowed(target), route);
+        Ok(Self { client, start, call, request, target, path, host, found, route, template, log })
     }
 
     /// Continues with the request as its filters have left it. If they changed its path or cleared its route, the route is

@@ -112,6 +112,11 @@ impl ExchangeLog {
         self.route = Some(route.clone());
     }
 
+    /// Returns the filters' work on the exchange, once they have begun.
+    pub(crate) fn filters(&self) -> Option<Rc<Session>> {
+        self.filters.clone()
+    }
+
     /// Records the filters of the request, which are notified of its end.
     pub(crate) fn filtered(&mut self, filters: &Rc<Session>) {
         self.filters = Some(filters.clone());

@@ -22,7 +22,6 @@ pub(super) async fn request(chain: &Chain, exchange: &mut Exchange<'_>) -> Resul
     let info = exchange.client.request_info(method, version, &exchange.start.settings, found, began);
     let session = Session::new(info, head(chain, exchange));
     exchange.log.filtered(&session);
-    exchange.filters = Some(session.clone());
     session.begin(chain)?;
     if !chain.sees_requests() {
         return Ok(());
@@ -51,7 +50,7 @@ pub(super) async fn response(
     exchange: &mut Exchange<'_>,
     outcome: Result<Answer, Error>,
 ) -> Result<Answer, Error> {
-    let Some(session) = exchange.filters.clone() else { return outcome };
+    let Some(session) = exchange.log.filters() else { return outcome };
     let timer = &exchange.call.timer;
     let answer = match outcome {
         Ok(answer) => answer,

@@ -173,10 +173,7 @@ impl Opening {
         let mut step = pin!(step);
         let mut drains = false;
         std::future::poll_fn(|cx| {
-            let polled = step.as_mut().poll(cx);
-            // One step of a TLS handshake may take milliseconds.
-            clock::advance();
-            if let Poll::Ready(output) = polled {
+            if let Poll::Ready(output) = step.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
             if !drains && guard.poll_draining(cx).is_ready() {

@@ -236,7 +236,8 @@ impl Stream {
         self.socket().arrived()
     }
 
-    /// Waits for the end of the worker's turn, once before the next write.
+    /// Waits for the end of the worker's turn, once before the next write; again for the rest of a message of which a part was
+    /// written.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         end_of_turn::poll_end(&mut self.socket().turn_awaited, cx)
     }
@@ -260,6 +261,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.unread.is_empty() {
+            clock::advance();
             let length = this.unread.len().min(buf.remaining());
             buf.put_slice(&this.unread.split_to(length));
             return Poll::Ready(Ok(()));

@@ -1,8 +1,8 @@
 //! TLS on both sides: the certificates that listeners show and require, and those of upstreams.
 //!
 //! The input is files, through [`Files`](crate::config::load::files::Files), and the output is rustls configurations.
-//! A configuration is built on the control plane, once for each listener or
-//! upstream and reload, and then shared by all workers.
+//! A configuration is built on the control plane, once for each listener or upstream and reload, and then shared by all
+//! workers.
 
 mod client;
 mod der;

@@ -51,7 +51,9 @@ pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> (Transport, Lease) {
 
 async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
     end_of_turn::end().await;
-    let socket = TcpStream::connect(endpoint.address()).await.map_err(|error| {
+    let connected = TcpStream::connect(endpoint.address()).await;
+    clock::advance();
+    let socket = connected.map_err(|error| {
         endpoint.warn_failure(&reason(&error));
         Error::ConnectFailed
     })?;
@@ -91,8 +93,6 @@ async fn handshake(
         endpoint.warn_tls_failure(&error);
         Error::TlsFailed
     })?;
-    // The check of certificates may take milliseconds.
-    clock::advance();
     let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     endpoint.pool().count_handshake(resumed);
     Ok(Stream::Tls(Box::new(stream.into())))

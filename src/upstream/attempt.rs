@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::exchange::{Received, ResponseBody, begin, receive};
-use super::outcome::Seen;
+use super::outcome::AttemptOutcome;
 use super::pool::{Acquired, Lease, Refusal, WaitBounds, Wanted};
 use super::request::{SendOptions, UpstreamRequest};
 use crate::http::body::{Body, KeptBody};
@@ -48,7 +48,7 @@ pub(crate) trait Progress {
 pub(super) struct Failure {
     pub(super) error: Error,
     pub(super) kind: FailureKind,
-    pub(super) seen: Seen,
+    pub(super) outcome: AttemptOutcome,
     /// The request's body, if it is still whole: nothing was taken from it, or what was taken has been kept.
     pub(super) body: Option<Body>,
 }
@@ -66,9 +66,9 @@ pub(super) enum FailureKind {
 
 impl Failure {
     /// Returns the failure of an attempt that got no connection. Its caller has the body.
-    fn unconnected(error: Error, is_connect: bool, seen: Seen) -> Self {
+    fn unconnected(error: Error, is_connect: bool, outcome: AttemptOutcome) -> Self {
         let kind = if is_connect { FailureKind::Connect } else { FailureKind::Final };
-        Self { error, kind, seen, body: None }
+        Self { error, kind, outcome, body: None }
     }
 }
 
@@ -100,11 +100,11 @@ impl Attempt<'_> {
             if !stale && !failure.error.is_client_side() {
                 endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
-            let (kind, seen) = match stale {
-                true => (FailureKind::Stale, Seen::Nothing),
-                false => (FailureKind::Final, Seen::failing(failure.error)),
+            let (kind, outcome) = match stale {
+                true => (FailureKind::Stale, AttemptOutcome::Nothing),
+                false => (FailureKind::Final, AttemptOutcome::failing(failure.error)),
             };
-            Failure { error: failure.error, kind, seen, body: failure.body }
+            Failure { error: failure.error, kind, outcome, body: failure.body }
         })
     }
 
@@ -136,8 +136,9 @@ impl Attempt<'_> {
             // no connect failure, though.
             let is_unconnected = || self.moves_on && self.endpoint.pool().is_unconnected();
             let is_connect = late == Error::PerTryTimeout && (is_dialling.get() || is_unconnected());
-            let seen = if is_dialling.get() { Seen::ConnectFailed } else { Seen::Nothing };
-            Err(Failure::unconnected(late, is_connect, seen))
+            let outcome =
+                if is_dialling.get() { AttemptOutcome::ConnectFailed } else { AttemptOutcome::Nothing };
+            Err(Failure::unconnected(late, is_connect, outcome))
         })
     }
 
@@ -152,7 +153,7 @@ impl Attempt<'_> {
         self.count_queued(began);
         let refused = |refusal: Refusal| {
             let is_connect = self.moves_on && refusal.is_unconnected;
-            Failure::unconnected(refusal.error, is_connect, Seen::Nothing)
+            Failure::unconnected(refusal.error, is_connect, AttemptOutcome::Nothing)
         };
         match acquired.map_err(refused)? {
             Acquired::Reused(leased) => {
@@ -164,7 +165,7 @@ impl Attempt<'_> {
                 is_dialling.set(true);
                 let leased = dial(endpoint, slot, self.options.timeouts.connect, timer).await;
                 progress.connected();
-                leased.map_err(|error| Failure::unconnected(error, true, Seen::ConnectFailed))
+                leased.map_err(|error| Failure::unconnected(error, true, AttemptOutcome::ConnectFailed))
             }
         }
     }

@@ -11,7 +11,7 @@ use super::balance::Balancer;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
 use super::exchange::Received;
-use super::outcome::{AttemptOutcome, Seen};
+use super::outcome::AttemptOutcome;
 use super::request::{SendOptions, UpstreamRequest};
 use super::retry::Retries;
 use crate::http::body::Body;
@@ -35,23 +35,20 @@ pub(crate) async fn send<'e>(
         if request.endpoint_host {
             request.headers.insert(header::HOST, endpoint.host().clone());
         }
-        tracing::trace!(endpoint = endpoint.url(), target = request.target, "trying an endpoint");
+        let target = || endpoint.target(request.target);
+        tracing::trace!(endpoint = endpoint.url(), target = &*target(), "trying an endpoint");
         progress.attempt(endpoint);
         let again = body.replay();
         let (fresh, moves_on) = (retries.fresh, retries.moves_on());
         let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued };
-        let mut report = Report {
-            balancer,
-            endpoint,
-            outcome: AttemptOutcome { began: balancer.begin(), seen: Seen::Nothing },
-        };
+        let mut report = Report { balancer, endpoint, outcome: AttemptOutcome::Nothing };
         match attempt.run(body, progress).await {
             Ok(received) => {
-                report.outcome.seen = Seen::Response(received.status);
+                report.outcome = AttemptOutcome::Response(received.status);
                 return Ok((received, endpoint));
             }
             Err(mut failure) => {
-                report.outcome.seen = failure.seen;
+                report.outcome = failure.outcome;
                 drop(report);
                 failure.body = failure.body.or(again);
                 let (error, failed) = (failure.error, endpoint);
@@ -73,6 +70,6 @@ struct Report<'e> {
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
-        self.balancer.outcome(self.endpoint, &self.outcome);
+        self.balancer.outcome(self.endpoint, self.outcome);
     }
 }

@@ -161,7 +161,7 @@ impl ResponseBody {
     /// Returns the connection after a 101.
     fn upgraded(&mut self) -> Option<Upgraded> {
         let lease = self.lease.take()?;
-        let (stream, early) = self.exchange.take_upgraded();
+        let (stream, early) = self.exchange.take_upgraded()?;
         Some(Upgraded { stream, early, lease })
     }
 

@@ -3,21 +3,12 @@
 use std::fmt;
 
 use http::StatusCode;
-use tokio::time::Instant;
 
 use crate::http::error::Error;
-use crate::net::clock;
 
-/// The outcome of one attempt at an endpoint.
-pub(crate) struct AttemptOutcome {
-    /// The time at which the attempt began, if the balancer measures latency.
-    pub(super) began: Option<Instant>,
-    pub(super) seen: Seen,
-}
-
-/// The behaviour of an endpoint during an attempt.
+/// The outcome of one attempt: the behaviour of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum AttemptOutcome {
     /// It sent the head of a response.
     Response(StatusCode),
     /// No connection to it could be opened, or not in time.
@@ -31,29 +22,28 @@ pub(crate) enum Seen {
     Nothing,
 }
 
-impl Seen {
+impl AttemptOutcome {
     /// Returns what `error` says about the endpoint of an open connection.
     pub(super) fn failing(error: Error) -> Self {
         match error {
             Error::PerTryTimeout
             | Error::RequestTimeout
             | Error::ResponseHeaderTimeout
-            | Error::IdleTimeout => Seen::TimedOut,
-            error if error.is_client_side() => Seen::Nothing,
-            _ => Seen::Broken,
+            | Error::IdleTimeout => Self::TimedOut,
+            error if error.is_client_side() => Self::Nothing,
+            _ => Self::Broken,
         }
     }
 }
 
 impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.seen {
-            Seen::Response(status) => write!(f, "status {}", status.as_u16())?,
-            Seen::ConnectFailed => f.write_str("no connection")?,
-            Seen::TimedOut => f.write_str("too slow")?,
-            Seen::Broken => f.write_str("broken connection")?,
-            Seen::Nothing => f.write_str("unknown")?,
+        match self {
+            Self::Response(status) => write!(f, "status {}", status.as_u16()),
+            Self::ConnectFailed => f.write_str("no connection"),
+            Self::TimedOut => f.write_str("too slow"),
+            Self::Broken => f.write_str("broken connection"),
+            Self::Nothing => f.write_str("unknown"),
         }
-        self.began.map_or(Ok(()), |began| write!(f, " after {:?}", clock::since(began)))
     }
 }

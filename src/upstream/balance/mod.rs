@@ -3,7 +3,6 @@
 mod round_robin;
 
 pub(super) use round_robin::RoundRobin;
-use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::outcome::AttemptOutcome;
@@ -25,15 +24,8 @@ impl Balancer {
         }
     }
 
-    /// Returns the time at which an attempt begins, if the balancer measures latency.
-    pub(super) fn begin(&self) -> Option<Instant> {
-        match self {
-            Balancer::RoundRobin(_) => None,
-        }
-    }
-
     /// Takes the outcome of an attempt. There is exactly one for each attempt, even for one that was dropped.
-    pub(super) fn outcome(&self, endpoint: &Endpoint, outcome: &AttemptOutcome) {
+    pub(super) fn outcome(&self, endpoint: &Endpoint, outcome: AttemptOutcome) {
         tracing::trace!(endpoint = endpoint.url(), %outcome, "attempt ended");
         match self {
             Balancer::RoundRobin(_) => {} // it takes turns, whatever happens

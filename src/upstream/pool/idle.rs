@@ -1,8 +1,8 @@
 //! The idle connections of a worker: newest first, watched for their end.
 //!
-//! They are kept by the number of their pool. They live in the worker's own memory, so taking one and giving it back touches nothing shared but the counters. Each
-//! worker has one task, the keeper. It is woken when an idle connection's peer closes it or sends unrequested bytes,
-//! and when the next connection has been idle for too long.
+//! They are kept by the number of their pool, in the worker's own memory, so taking one and giving it back touches nothing
+//! shared but the counters. Each worker has one task, the keeper. It is woken when an idle connection's peer closes it or
+//! sends unrequested bytes, and when the next connection has been idle for too long.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -82,8 +82,8 @@ impl Idle {
 
     /// Returns true if its server may be about to close it.
     fn is_in_doubt(&self) -> bool {
-        let idle = clock::since(self.since);
-        self.connection.transport.settles_after().is_some_and(|settles| idle < settles)
+        let settles = self.connection.transport.settles_after();
+        settles.is_some_and(|settles| clock::since(self.since) < settles)
     }
 
     fn ends_by(&self) -> Option<Instant> {

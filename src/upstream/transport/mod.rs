@@ -163,7 +163,7 @@ impl TransportExchange {
         exchange.finish().map(Transport::H1)
     }
 
-    pub(super) fn take_upgraded(&mut self) -> (Stream, Bytes) {
+    pub(super) fn take_upgraded(&mut self) -> Option<(Stream, Bytes)> {
         let Self::H1(exchange) = self;
         exchange.take_upgraded()
     }

@@ -33,7 +33,6 @@ const INTERIM_RESPONSES: u32 = 64;
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The limits and options of an exchange.
-#[derive(Clone)]
 pub(crate) struct ExchangeOptions {
     /// The timer of the task that polls the exchange.
     pub(crate) timer: Timer,
@@ -416,8 +415,8 @@ impl H1Exchange {
     }
 
     /// Returns the raw stream after a 101, and the bytes that have already arrived on it.
-    pub(crate) fn take_upgraded(&mut self) -> (Stream, Bytes) {
-        let early = std::mem::take(self.input.bytes());
-        (self.connection.take().map_or_else(Stream::closed, |connection| connection.stream), early)
+    pub(crate) fn take_upgraded(&mut self) -> Option<(Stream, Bytes)> {
+        let connection = self.connection.take()?;
+        Some((connection.stream, std::mem::take(self.input.bytes())))
     }
 }

@@ -10,6 +10,7 @@ use crate::config::PathTemplate;
 use crate::filter::RequestHead;
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
+use crate::http::fields::Fields;
 use crate::http::forward::request_host;
 use crate::http::h1::parse_target;
 use crate::http::message::Request;
@@ -53,12 +54,8 @@ impl<'a> Exchange<'a> {
         request: &'a mut Request,
         log: &'a mut ExchangeLog,
     ) -> Result<Self, Error> {
-        // The route decides about encoded slashes, so they are kept until it is found.
-        let normalised = |target: &'a Uri| normalise(target.path(), EncodedSlash::Keep);
-        let host = request_host(target, &request.headers, request.version)
-            .map_err(|e| Error::RequestHost(e.reason()))?
-            .host;
-        let path = normalised(target).map_err(|error| Error::RequestPath(error.reason()))?;
+        let host = host_of(target, &request.headers, request.version)?;
+        let path = normalised(target)?;
         let found = find(start, host, &path, target, request);
         check_slashes(&path, found.as_ref().map(|found| &**found.value))?;
         let Found { value: route, template } = found.ok_or(Error::NoRoute)?;
@@ -95,8 +92,7 @@ impl<'a> Exchange<'a> {
         let is_changed = changed.is_some();
         if let Some(target) = changed {
             let target = target.map_err(|_| Error::RequestPath("path.malformed"))?;
-            let path = normalise(target.path(), EncodedSlash::Keep);
-            self.path = Cow::Owned(path.map_err(|error| Error::RequestPath(error.reason()))?.into_owned());
+            self.path = Cow::Owned(normalised(&target)?.into_owned());
             self.target = Cow::Owned(target);
         }
         if is_changed || is_route_cleared {
@@ -108,22 +104,19 @@ impl<'a> Exchange<'a> {
 
     fn find_again(&mut self, is_route_cleared: bool) -> Result<(), Error> {
         // A request that filters have left without a host is matched as one of HTTP/1.0, which needs none.
-        let host = request_host(&self.target, &self.request.headers, Version::HTTP_10)
-            .map_err(|error| Error::RequestHost(error.reason()))?
-            .host;
+        let host = host_of(&self.target, &self.request.headers, Version::HTTP_10)?;
         let again = find(self.start, host, &self.path, &self.target, self.request);
-        match again {
-            Some(again) if is_route_cleared => {
-                if !again.value.stages.is_entered_by(&self.found.stages) {
-                    return Err(Error::RouteFilters);
-                }
-                (self.route, self.template) = (again.value, again.template);
-            }
-            None if is_route_cleared => return Err(Error::NoRoute),
-            Some(again) if Arc::ptr_eq(again.value, self.found) => self.template = again.template,
-            // The path is not one that the route matches, so its template has no parameters in it.
-            _ => self.template = None,
+        if !is_route_cleared {
+            // If the path is not one that the route matches, its template has no parameters in it.
+            let same = again.filter(|again| Arc::ptr_eq(again.value, self.found));
+            self.template = same.and_then(|same| same.template);
+            return Ok(());
         }
+        let again = again.ok_or(Error::NoRoute)?;
+        if !again.value.stages.is_entered_by(&self.found.stages) {
+            return Err(Error::RouteFilters);
+        }
+        (self.route, self.template) = (again.value, again.template);
         Ok(())
     }
 
@@ -165,6 +158,18 @@ fn find<'a>(
     let Request { method, headers, .. } = request;
     let listener = start.settings.listener_settings.id.number();
     start.snapshot.router.find(&RequestLine { listener, host, path, query: target.query(), method, headers })
+}
+
+fn host_of<'h>(target: &'h Uri, headers: &'h Fields, version: Version) -> Result<&'h str, Error> {
+    match request_host(target, headers, version) {
+        Ok(host) => Ok(host.host),
+        Err(error) => Err(Error::RequestHost(error.reason())),
+    }
+}
+
+/// Returns the normalised path of a target. The route decides about encoded slashes, so they are kept until it is found.
+fn normalised(target: &Uri) -> Result<Cow<'_, str>, Error> {
+    normalise(target.path(), EncodedSlash::Keep).map_err(|error| Error::RequestPath(error.reason()))
 }
 
 /// Rejects encoded slashes in a path, unless its route keeps them.

@@ -14,10 +14,6 @@ pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Result<A
     for stage in &exchange.found.stages.entry {
         stage.request(exchange).await?;
     }
-    // A filter may have had another route chosen, whose entry is the same as far as this one went.
-    for stage in &exchange.route.stages.inner {
-        stage.request(exchange).await?;
-    }
     ControlFlow::Continue(())
 }
 
@@ -60,21 +56,12 @@ impl Stage {
         exchange: &mut Exchange<'_>,
         mut outcome: Result<Answer, Error>,
     ) -> Result<Answer, Error> {
-        match self {
-            Self::Filters(_) => filters::response(exchange, outcome).await,
-            Self::Headers(edits) => {
-                if let Ok(answer) = &mut outcome {
-                    edits.response.apply(&mut answer.response.headers);
-                }
-                outcome
-            }
-            #[cfg(test)]
-            Self::Probe(probe) => {
-                if let Ok(answer) = &mut outcome {
-                    probe.response(&mut answer.response.headers);
-                }
-                outcome
-            }
+        if self.is_filters() {
+            return filters::response(exchange, outcome).await;
         }
+        if let Ok(answer) = &mut outcome {
+            self.edit_response(&mut answer.response.headers);
+        }
+        outcome
     }
 }

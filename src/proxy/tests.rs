@@ -1,6 +1,4 @@
 //! Stages around an action, with the made-up policy [`Probe`].
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;

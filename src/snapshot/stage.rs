@@ -8,8 +8,8 @@ use crate::policy::Headers;
 #[cfg(test)]
 use crate::policy::Probe;
 
-/// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; what it does
-/// to an exchange is in `proxy/stages.rs`.
+/// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; its effect on
+/// an exchange is in `proxy/stages.rs`.
 pub(crate) enum Stage {
     Filters(Chain),
     Headers(Headers),
@@ -20,21 +20,17 @@ pub(crate) enum Stage {
 /// The members of an order of stages, each as a predicate.
 type Order = &'static [fn(&Stage) -> bool];
 
-/// The stages of a request until its filters have seen it: addresses, CORS, authentication, rate limits, limits of the body,
-/// filters.
+/// The stages of a request, in order. ARCHITECTURE.md, "Stages", has the places of those to come.
 const ENTRY: Order = &[
     #[cfg(test)]
     |stage| matches!(stage, Stage::Probe(_)),
     |stage| matches!(stage, Stage::Filters(_)),
 ];
 
-/// The stages of a request behind its filters: the cache's lookup.
-const INNER: Order = &[];
-
 /// The stages of a request on its way to an upstream, once it has the fields that the gateway adds, `Via` the last of them.
 const OUTGOING: Order = &[|stage| matches!(stage, Stage::Headers(headers) if !headers.request.is_empty())];
 
-/// The stages of a response: the cache's store, filters, error pages, header edits, compression, CORS, request id.
+/// The stages of a response, in order.
 const RESPONSE: Order = &[
     |stage| matches!(stage, Stage::Filters(_)),
     |stage| matches!(stage, Stage::Headers(headers) if !headers.response.is_empty()),
@@ -46,10 +42,8 @@ const RESPONSE: Order = &[
 /// has. A route without any pays for empty slices.
 #[derive(Default)]
 pub(crate) struct Stages {
-    /// On the request, up to its filters. A route that a filter chooses must have the same, because they ran already.
+    /// On the request, up to its filters. A route that a filter chooses must have no other, because its own do not run any more.
     pub(crate) entry: Box<[Arc<Stage>]>,
-    /// On the request, behind its filters.
-    pub(crate) inner: Box<[Arc<Stage>]>,
     /// On the fields of the request that is sent to an upstream.
     outgoing: Box<[Arc<Stage>]>,
     /// On the response.
@@ -64,12 +58,7 @@ impl Stages {
             let members = order.iter().flat_map(|is| stages.iter().filter(|stage| is(stage)));
             members.cloned().collect()
         };
-        Self {
-            entry: sorted(ENTRY),
-            inner: sorted(INNER),
-            outgoing: sorted(OUTGOING),
-            response: sorted(RESPONSE),
-        }
+        Self { entry: sorted(ENTRY), outgoing: sorted(OUTGOING), response: sorted(RESPONSE) }
     }
 
     /// Returns the filters of the route, if it has any.
@@ -83,19 +72,18 @@ impl Stages {
     /// Applies the outgoing stages to the fields of a request.
     pub(crate) fn edit_outgoing(&self, headers: &mut Fields) {
         for stage in &self.outgoing {
-            if let Stage::Headers(edits) = &**stage {
-                edits.request.apply_to_request(headers);
+            match &**stage {
+                Stage::Headers(edits) => edits.request.apply_to_request(headers),
+                Stage::Filters(_) => {}
+                #[cfg(test)]
+                Stage::Probe(_) => {}
             }
         }
     }
 
     /// Applies the stages behind the filters to the fields of a response that a filter puts in the place of one that broke.
     pub(crate) fn edit_replacement(&self, headers: &mut Fields) {
-        for stage in &self.response {
-            if let Stage::Headers(edits) = &**stage {
-                edits.response.apply(headers);
-            }
-        }
+        self.response.iter().for_each(|stage| stage.edit_response(headers));
     }
 
     /// Returns true if a request that has passed the entry of `other` needs to pass no stage of this entry any more.
@@ -109,11 +97,20 @@ impl Stage {
         matches!(self, Self::Filters(_))
     }
 
+    /// Edits the fields of a response.
+    pub(crate) fn edit_response(&self, headers: &mut Fields) {
+        match self {
+            Self::Filters(_) => {}
+            Self::Headers(edits) => edits.response.apply(headers),
+            #[cfg(test)]
+            Self::Probe(probe) => probe.response(headers),
+        }
+    }
+
     /// Returns true if a request that has passed the stage `passed` has passed this one, too.
     fn is_covered_by(&self, passed: &Self) -> bool {
         match (self, passed) {
             (Self::Filters(own), Self::Filters(passed)) => own.is_within(passed),
-            (Self::Headers(own), Self::Headers(passed)) => own == passed,
             #[cfg(test)]
             (Self::Probe(own), Self::Probe(passed)) => own == passed,
             (Self::Filters(_) | Self::Headers(_), _) => false,

@@ -26,13 +26,13 @@ impl BlockingThread {
     /// does not respond delays nothing else.
     ///
     /// # Errors
-    /// Returns a transient error while earlier work is still running, if there is no thread, and after
+    /// Returns an error while earlier work is still running, if there is no thread, and after
     /// [`READING_LIMIT`].
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ConfigError> {
-        let cannot = |why: &str| ConfigError::new(format!("cannot reload: {why}")).transient();
+        let cannot = |why: &str| ConfigError::new(format!("cannot reload: {why}"));
         let Ok(permit) = self.0.clone().try_acquire_owned() else {
             return Err(cannot("reading the files for an earlier reload has not ended yet"));
         };

@@ -226,7 +226,8 @@ async fn obey_operators(signals: &mut OperatorSignals, status: &Status, old: &Re
 /// Returns the current access log, and those of earlier generations that requests still write to; each once.
 fn access_logs(status: &Status, old: &RetiredSnapshots) -> Vec<AccessLog> {
     let mut logs: Vec<AccessLog> = Vec::new();
-    for log in old.access_logs().into_iter().chain(status.generation().access_log.clone()) {
+    // The current one first: closing may run out of time.
+    for log in status.generation().access_log.clone().into_iter().chain(old.access_logs()) {
         if !logs.iter().any(|known| known.is_same(&log)) {
             logs.push(log);
         }

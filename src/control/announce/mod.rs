@@ -210,6 +210,17 @@ routes:
     }
 
     #[test]
+    fn wildcard_addresses_are_asked_on_loopback() {
+        for (listening, asked) in [
+            ("0.0.0.0:9901", "127.0.0.1:9901"),
+            ("[::]:9901", "[::1]:9901"),
+            ("10.0.0.1:9901", "10.0.0.1:9901"),
+        ] {
+            assert_eq!(reachable(listening.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+
+    #[test]
     fn command_asks_for_what_the_match_wants() {
         for (route, command) in [
             ("respond: {}", "curl -i http://127.0.0.1:8080/"),

@@ -18,15 +18,6 @@ pub(crate) struct Update {
     pub(crate) name: PathBuf,
     /// The contents. Those that the provider has not set are read from the disk.
     pub(crate) files: Files,
-    /// The fingerprint of the active configuration.
-    pub(crate) active: Fingerprint,
-}
-
-impl Update {
-    /// Reads the active configuration's files again, and returns true if they are as they were.
-    pub(crate) fn is_active(&self) -> bool {
-        self.active.again() == self.active
-    }
 }
 
 /// The errors of an update.

@@ -133,7 +133,7 @@ impl Reloader {
     ) -> Result<Option<(Next, Sockets)>, Refused> {
         let (channels, before) = (self.channels.clone(), active.clone());
         let build = move || {
-            if update.is_active() {
+            if before.files.again() == before.files {
                 return Ok(None);
             }
             let Update { name, files, .. } = &update;

@@ -74,7 +74,7 @@ impl FileProvider {
                 () = retry => break (Reason::Retry, None),
             }
         };
-        Update { reason, request, name: self.file.clone(), files: Files::new(), active: self.active.clone() }
+        Update { reason, request, name: self.file.clone(), files: Files::new() }
     }
 
     /// Returns true if one of the files is being written: it may have been read half written. The end of the writing

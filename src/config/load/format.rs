@@ -32,7 +32,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
-        "header-match" => of::<HeaderMatch>("text or `present`", "text"),
+        "header-match" => of::<HeaderMatch>("text or `present`", "text of printable ASCII"),
         "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
         "header-value" => of::<HeaderValue>("text", "text of printable ASCII"),
         "host-header" => {

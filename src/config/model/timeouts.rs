@@ -123,7 +123,7 @@ pub(crate) enum RetryOn {
 /// Complete retries: every key of [`Retry`] has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RetrySettings {
-    /// Retries that are permitted after each endpoint was tried once.
+    /// Retries after a stale connection, and after the round over the endpoints that could not be connected to.
     pub(crate) attempts: u32,
     /// True if a connection that could not be opened is retried.
     pub(crate) on_connect: bool,

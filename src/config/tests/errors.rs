@@ -183,6 +183,8 @@ fn a_mistake_elsewhere_is_reported_with_its_remedy() {
         ("LISTENER\nroutes: [{ respond: { delay: 1m1ms } }]", "`delay` must be at most 1m", ""),
         ("LISTENER\nroutes: [{ respond: { delay: 2 } }]", "`2` has no unit", "write"),
         ("LISTENER\nroutes: [{ respond: { status: 600 } }]", "`status` must be at most 599", ""),
+        ("LISTENER\nroutes: [{ respond: { status: 199 } }]", "`status` must be at least 200", ""),
+        ("LISTENER\nroutes: [{ redirect: { to: /, status: 304 } }]", "`status` cannot be 304", ""),
         (
             "LISTENER\nroutes: [{ redirect: { to: /, status: 200 } }]",
             "`status` cannot be 200",

@@ -25,14 +25,14 @@ impl HeaderName {
 
     /// Returns the advice for a field that no edit changes, since the gateway writes it itself: one that belongs to a
     /// single connection (RFC 9110 §7.6.1), one that frames the message (RFC 9112 §6), or Host. An edit could only make
-    /// two readers disagree on the end of a message. Returns `None` for all others.
+    /// two readers disagree on the end of a message, or on the host that it is for. Returns `None` for all others.
     pub(crate) fn advise_reserved(&self) -> Option<&'static str> {
         Some(match self.0.as_str() {
             "content-length" | "transfer-encoding" => "it follows from the body",
             "connection" | "http2-settings" | "keep-alive" | "proxy-connection" => {
                 "each side's connection has its own"
             }
-            "host" => "only requests have one: write `host` beside `headers`",
+            "host" => "only requests have one: on a route with `upstream`, write `host` beside `headers`",
             "te" | "trailer" => "trailers are forwarded as they come",
             "upgrade" => "list the protocols under `upgrade`",
             _ => return None,
@@ -209,6 +209,25 @@ impl<T: FromStr> FromStr for ValueMatch<T> {
 #[cfg(test)]
 mod tests {
     use super::{HeaderMatch, HeaderName, HeaderValue};
+
+    #[test]
+    fn fields_that_the_gateway_writes_are_reserved_with_advice() {
+        for name in [
+            "connection",
+            "content-length",
+            "host",
+            "http2-settings",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "Transfer-Encoding",
+            "upgrade",
+        ] {
+            assert!(name.parse::<HeaderName>().unwrap().advise_reserved().is_some(), "{name}");
+        }
+        assert_eq!("x-a".parse::<HeaderName>().unwrap().advise_reserved(), None);
+    }
 
     #[test]
     fn header_names_are_tokens_and_values_have_no_line_breaks() {

@@ -151,6 +151,9 @@ impl FromStr for PathTemplate {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text.split('/').skip(1).count() > Self::SEGMENTS_MAX {
+            return Err(Malformed::new(format!("a template has at most {} segments", Self::SEGMENTS_MAX)));
+        }
         for name in template::parameters(&template::pieces(text)?) {
             let parameter = format!("{{{name}}}");
             if text.split('/').any(|segment| segment.contains(&parameter) && segment != parameter) {
@@ -165,10 +168,7 @@ impl FromStr for PathTemplate {
             Some(name) => Piece::Parameter(name.into()),
             None => Piece::Literal(segment.into()),
         };
-        let pieces: Vec<Piece> = normal.split('/').skip(1).map(piece).collect();
-        if pieces.len() > Self::SEGMENTS_MAX {
-            return Err(Malformed::new(format!("a template has at most {} segments", Self::SEGMENTS_MAX)));
-        }
+        let pieces = normal.split('/').skip(1).map(piece).collect();
         Ok(Self { text: text.to_owned(), pieces })
     }
 }

@@ -159,7 +159,9 @@ fn validate_parameters<'t>(
         route.matches.template.iter().flat_map(|template| template.parameters()).collect();
     for name in parameters.filter(|name| !known.contains(name)) {
         let message = format!("the match has no parameter `{{{name}}}`");
-        let help = match findings.similar.find(name, known.iter().copied()) {
+        // A name similar to the value of a variable would reveal most of it.
+        let is_shown = findings.shown(base, keys, &name) == name;
+        let help = match findings.similar.find(name, known.iter().copied()).filter(|_| is_shown) {
             Some(similar) => {
                 let help = format!("did you mean `{{{similar}}}`?");
                 let place = [base, &path!["match", "template"]].concat();
@@ -173,29 +175,20 @@ fn validate_parameters<'t>(
 
 /// Reports the paths with `%2F` of a route that rejects requests with one.
 fn validate_encoded_slashes(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
-    let path = |path: &Option<RoutePath>| {
-        path.as_ref().filter(|path| path.has_encoded_slash()).map(ToString::to_string)
-    };
-    let template = |path: &Option<PathTemplate>| {
-        path.as_ref().filter(|path| path.has_encoded_slash()).map(ToString::to_string)
-    };
-    let matches = &route.matches;
-    let matched = [
-        ("path", path(&matches.path)),
-        ("prefix", path(&matches.prefix)),
-        ("template", template(&matches.template)),
-    ];
-    let rewritten = route.rewrite.as_ref().map(|rewrite| {
-        [
-            ("path", path(&rewrite.path)),
-            ("strip_prefix", path(&rewrite.strip_prefix)),
-            ("add_prefix", path(&rewrite.add_prefix)),
-            ("template", template(&rewrite.template)),
-        ]
-    });
-    let matched = matched.map(|(key, path)| ("match", key, path)).into_iter();
-    let rewritten = rewritten.into_iter().flatten().map(|(key, path)| ("rewrite", key, path));
-    for (section, key, path) in matched.chain(rewritten) {
+    let (matches, rewrite) = (&route.matches, route.rewrite.as_ref());
+    let path =
+        |path: Option<&RoutePath>| path.filter(|path| path.has_encoded_slash()).map(ToString::to_string);
+    let template =
+        |path: Option<&PathTemplate>| path.filter(|path| path.has_encoded_slash()).map(ToString::to_string);
+    for (section, key, path) in [
+        ("match", "path", path(matches.path.as_ref())),
+        ("match", "prefix", path(matches.prefix.as_ref())),
+        ("match", "template", template(matches.template.as_ref())),
+        ("rewrite", "path", path(rewrite.and_then(|rewrite| rewrite.path.as_ref()))),
+        ("rewrite", "strip_prefix", path(rewrite.and_then(|rewrite| rewrite.strip_prefix.as_ref()))),
+        ("rewrite", "add_prefix", path(rewrite.and_then(|rewrite| rewrite.add_prefix.as_ref()))),
+        ("rewrite", "template", template(rewrite.and_then(|rewrite| rewrite.template.as_ref()))),
+    ] {
         let Some(path) = path else { continue };
         let message = format!(
             "no request can have the path `{path}`: the path has an encoded slash, which a route accepts only with \

@@ -1,9 +1,10 @@
 //! The parts of a route that change a request or answer it: `respond`, `redirect`, `rewrite`, `host` and
 //! `headers`.
 
-use support::{Gateway, Http2Client, Origin, Request, http};
+use support::{Gateway, Http2Client, Origin, http};
 
 use crate::PROGRAM;
+use crate::forwarding::last;
 use crate::one_route::builder;
 
 #[tokio::test]
@@ -210,11 +211,6 @@ routes: [{{ upstream: several, timeouts: {{ connect: 1s }} }}]"
         endpoints,
         [&*format!("{url}/one"), &*format!("{url}/two"), &*url, &*format!("http://{refused}/three")]
     );
-}
-
-/// Returns the request that `origin` received last.
-fn last(origin: &Origin) -> Request {
-    origin.requests().pop().expect("a request came")
 }
 
 #[tokio::test]

@@ -91,7 +91,13 @@ pub(crate) fn tracing(callbacks: &[(&str, &str)]) -> Vec<u8> {
             code += &on(&name, &format!("(call $note '{name}' {numbers}) {own}"));
         }
     }
-    code.extend(callbacks.iter().filter(|(name, _)| *name == "more").map(|(_, code)| *code));
+    for (name, own) in callbacks {
+        let part = name.strip_prefix("request_").or(name.strip_prefix("response_"));
+        if !part.is_some_and(|part| matches!(part, "headers" | "body" | "trailers")) {
+            assert_eq!(*name, "more", "no such callback");
+            code += own;
+        }
+    }
     script(&code)
 }
 

@@ -171,6 +171,7 @@ impl Texts {
 
     /// WAT with the places of its texts.
     fn placed(&mut self, code: &str) -> String {
+        assert!(code.matches('\'').count().is_multiple_of(2), "an odd quote in {code}");
         let parts = code.split('\'').enumerate();
         parts.map(|(index, part)| if index % 2 == 0 { part.to_owned() } else { self.pointer(part) }).collect()
     }
@@ -270,7 +271,7 @@ fn unescaped(text: &str) -> Vec<u8> {
             [b'n', ..] => (b'\n', 1),
             [b'r', ..] => (b'\r', 1),
             [b'x', ..] => (u8::from_str_radix(&escape[1..3], 16).unwrap(), 3),
-            _ => (b'\\', 0),
+            _ => panic!("an unknown escape in {text}"),
         };
         bytes.push(byte);
         rest = &escape[length..];

@@ -83,6 +83,7 @@ fn command(folder: &Path) -> Command {
 
 fn program() -> PathBuf {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/nginx/usr/sbin/nginx");
+    // The places in which scripts/peers.sh looks for it, too.
     let installed = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx", "/opt/homebrew/bin/nginx"];
     let found = [unpacked].into_iter().chain(installed.map(PathBuf::from)).find(|path| path.exists());
     found.expect("nginx is not installed: bash scripts/peers.sh")

@@ -95,7 +95,11 @@ fn a_mistake_in_a_route_is_reported_with_its_remedy() {
         ("match: { headers: { 'x y': a } }", "`x y` is not a header name", "`x-request-id`"),
         ("match: { headers: { x-a: a, X-A: b } }", "the header `X-A` appears twice", "are the same"),
         ("match: { headers: { Host: a } }", "`host` is not matched as a header", "beside `headers`"),
-        ("match: { headers: { x-a: 1 } }", "`x-a` must be text, not a number", "put it in quotes: `\"1\"`"),
+        (
+            "match: { headers: { x-a: 1 } }",
+            "`x-a` must be text of printable ASCII, not a number",
+            "put it in quotes: `\"1\"`",
+        ),
         (
             "headers: { request: { set: { Connection: x } } }",
             "the header `connection` cannot be changed",

@@ -262,7 +262,8 @@ impl FilteredExchange {
         (bytes <= PROPERTY_BYTES_MAX).then_some(bytes)
     }
 
-    /// Sets a property. `bytes` is the new total of all properties, as returned by [`FilteredExchange::property_bytes_with`].
+    /// Sets a property. `bytes` is the new total of all properties, as returned by
+    /// [`FilteredExchange::property_bytes_with`].
     pub(crate) fn set_property(&self, path: &[u8], value: Bytes, bytes: usize) {
         self.property_bytes.set(bytes);
         self.properties.borrow_mut().insert(path.into(), value);

@@ -1,8 +1,9 @@
 //! Filters: code that inspects and changes a request and its response in transit, independent of the ABI it is written
 //! for.
 //!
-//! A route has a [`Chain`]. For each exchange the chain opens a [`Session`]: a [`FilteredExchange`], which all filters see and
-//! change, and a [`FilterContext`] for each filter, which knows how much of the message that filter has let through.
+//! A route has a [`Chain`]. For each exchange the chain opens a [`Session`]: a [`FilteredExchange`], which all filters
+//! see and change, and a [`FilterContext`] for each filter, which knows how much of the message that filter has let
+//! through.
 //! Bodies are pulled through the filters, one [`FilteredBody`](body) inside another, so backpressure is the same as
 //! without filters.
 

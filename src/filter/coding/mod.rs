@@ -77,7 +77,7 @@ pub(crate) fn decoded(body: Body, codings: &Codings, failure: Error) -> Body {
         Body::boxed(Decoded {
             decoder: Decoder::new(*coding, body),
             output: BytesMut::new(),
-            stage: DecodeState::Begin,
+            state: DecodeState::Begin,
             failure,
         })
     };
@@ -108,7 +108,7 @@ pub(crate) fn is_encoded(body: &Bytes, headers: &Fields) -> bool {
 struct Decoded {
     decoder: Decoder,
     output: BytesMut,
-    stage: DecodeState,
+    state: DecodeState,
     failure: Error,
 }
 
@@ -137,13 +137,13 @@ impl Decoded {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
         loop {
-            match self.stage {
+            match self.state {
                 DecodeState::Begin => {
                     let is_empty = ready!(self.decoder.poll_begin(cx));
-                    self.stage = if is_empty { DecodeState::Trailers } else { DecodeState::Data };
+                    self.state = if is_empty { DecodeState::Trailers } else { DecodeState::Data };
                 }
                 DecodeState::Data => match ready!(self.poll_data(cx)) {
-                    Ok(data) if data.is_empty() => self.stage = DecodeState::Trailers,
+                    Ok(data) if data.is_empty() => self.state = DecodeState::Trailers,
                     Ok(data) => return Poll::Ready(Ok(Some(Frame::data(data)))),
                     Err(_malformed) => {
                         return Poll::Ready(Err(self.decoder.coded().failed.unwrap_or(self.failure)));
@@ -156,7 +156,7 @@ impl Decoded {
                         return Poll::Ready(Err(error));
                     }
                     let trailers = coded.trailers.take();
-                    self.stage = DecodeState::Over;
+                    self.state = DecodeState::Over;
                     return Poll::Ready(Ok(trailers.map(Frame::trailers)));
                 }
                 DecodeState::Over => return Poll::Ready(Ok(None)),
@@ -169,13 +169,13 @@ impl Streaming for Decoded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         let next = ready!(self.poll_next(cx));
         if next.is_err() {
-            self.stage = DecodeState::Over;
+            self.state = DecodeState::Over;
         }
         Poll::Ready(next.transpose())
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.stage, DecodeState::Over)
+        matches!(self.state, DecodeState::Over)
     }
 
     fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {

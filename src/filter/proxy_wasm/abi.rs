@@ -83,8 +83,8 @@ pub(crate) enum MetricKind {
     Histogram,
 }
 
-/// The numbers that the ABI has for the values of its enumerations.
-macro_rules! numbers {
+/// Defines `from_number` for enumerations: the value that the ABI means by a number, or `None` if it means none.
+macro_rules! from_number {
     ($($kind:ident { $($number:pat => $value:expr,)* })*) => {
         $(impl $kind {
             pub(crate) fn from_number(number: u32) -> Option<Self> {
@@ -97,7 +97,7 @@ macro_rules! numbers {
     };
 }
 
-numbers! {
+from_number! {
     BufferKind {
         0 => BufferKind::Body(Direction::Request),
         1 => BufferKind::Body(Direction::Response),

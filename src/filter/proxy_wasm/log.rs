@@ -87,8 +87,9 @@ impl Sink {
     }
 }
 
-/// Escapes control characters and invisible ones in a text: a line end becomes `\n`, the beginning of a terminal's command `\u{1b}`.
-/// Trailing line ends are part of a plugin's message, and stay. Text that becomes too long is cut off.
+/// Escapes control characters and invisible ones in a text: a line end becomes `\n`, the beginning of a terminal's
+/// command `\u{1b}`. Trailing line ends are part of a plugin's message, so they are escaped and not removed. Text that
+/// becomes too long is cut off.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {

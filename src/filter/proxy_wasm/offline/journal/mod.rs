@@ -11,8 +11,9 @@ pub(crate) use seen::{Change, Excerpt, Field, Section, Seen};
 use super::played::UpstreamCall;
 use crate::filter::{Action, Direction, Fault};
 
-/// The most lines of the plugin that are kept.
-const LINES_MAX: usize = 1000;
+/// The most entries of one kind that are kept: lines, notes, faults, calls to upstreams. A plugin can cause any number
+/// of each in a single callback.
+const ENTRIES_MAX: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Journal(RefCell<Notes>);
@@ -22,6 +23,8 @@ struct Notes {
     entries: Vec<Entry>,
     lines: usize,
     notes: usize,
+    faults: usize,
+    upstream_calls: usize,
     /// The running callback.
     running: Option<Running>,
     /// Properties that the plugin read but that do not exist.
@@ -101,6 +104,26 @@ pub(crate) struct Part {
     pub(crate) action: Action,
 }
 
+impl Notes {
+    /// Adds an entry, unless there are enough of its kind.
+    fn add(&mut self, entry: Entry) {
+        let kept = match &entry {
+            Entry::Line { .. } => Some(&mut self.lines),
+            Entry::Note(_) => Some(&mut self.notes),
+            Entry::Fault { .. } => Some(&mut self.faults),
+            Entry::Upstream(_) => Some(&mut self.upstream_calls),
+            Entry::Call(_) | Entry::Started => None,
+        };
+        if let Some(kept) = kept {
+            if *kept >= ENTRIES_MAX {
+                return;
+            }
+            *kept += 1;
+        }
+        self.entries.push(entry);
+    }
+}
+
 impl Journal {
     /// Notes that a callback begins, and that the previous one has ended. `before` is the exchange that it may change.
     pub(crate) fn enters(&self, callback: &'static str, before: Option<Seen>) {
@@ -147,42 +170,35 @@ impl Journal {
 
     /// Notes a line that the plugin writes.
     pub(crate) fn line(&self, level: &'static str, text: String) {
-        let mut notes = self.0.borrow_mut();
-        notes.lines += 1;
-        if notes.lines <= LINES_MAX {
-            notes.entries.push(Entry::Line { level, text });
-        }
+        self.0.borrow_mut().add(Entry::Line { level, text });
     }
 
     /// Notes that the plugin is ready.
     pub(crate) fn started(&self) {
-        self.0.borrow_mut().entries.push(Entry::Started);
+        self.0.borrow_mut().add(Entry::Started);
     }
 
     /// Notes a call to an upstream.
     pub(crate) fn calls(&self, call: UpstreamCall) {
-        self.0.borrow_mut().entries.push(Entry::Upstream(Box::new(call)));
+        self.0.borrow_mut().add(Entry::Upstream(Box::new(call)));
     }
 
     /// Notes that a property was read that does not exist, once for each property.
     pub(crate) fn misses(&self, path: &[u8]) {
         let path = String::from_utf8_lossy(path).trim_end_matches('\0').replace('\0', ".");
         let mut notes = self.0.borrow_mut();
-        if notes.missed.len() < LINES_MAX && notes.missed.insert(path.clone()) {
+        if notes.missed.len() < ENTRIES_MAX && notes.missed.insert(path.clone()) {
             notes.entries.push(Entry::Note(format!("property `{path}` does not exist")));
         }
     }
 
     pub(crate) fn note(&self, text: impl Into<String>) {
-        let mut notes = self.0.borrow_mut();
-        notes.notes += 1;
-        if notes.notes <= LINES_MAX {
-            notes.entries.push(Entry::Note(text.into()));
-        }
+        self.0.borrow_mut().add(Entry::Note(text.into()));
     }
 
+    /// Notes a failure of the plugin.
     pub(crate) fn fault(&self, fault: Fault, what: impl Into<String>) {
-        self.0.borrow_mut().entries.push(Entry::Fault { fault, what: what.into() });
+        self.0.borrow_mut().add(Entry::Fault { fault, what: what.into() });
     }
 
     /// Notes that the plugin reads or changes a body or a trailer section.
@@ -231,12 +247,34 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
     use super::*;
+    use crate::filter::proxy_wasm::offline::played::CallOutcome;
 
     #[test]
-    fn journal_keeps_a_bounded_number_of_notes() {
+    fn journal_keeps_a_bounded_number_of_each_kind() {
+        let writes: [fn(&Journal); 4] = [
+            |journal| journal.line("info", "again".to_owned()),
+            |journal| journal.note("again"),
+            |journal| journal.fault(Fault::Output, "again"),
+            |journal| {
+                journal.calls(UpstreamCall {
+                    upstream: "side".to_owned(),
+                    line: "GET /".to_owned(),
+                    headers: HeaderMap::new(),
+                    body: Bytes::new(),
+                    timeout: Duration::ZERO,
+                    outcome: CallOutcome::Failed,
+                });
+            },
+        ];
         let journal = Journal::default();
-        (0..2 * LINES_MAX).for_each(|_| journal.note("again"));
-        assert_eq!(journal.0.borrow().entries.len(), LINES_MAX);
+        for (kinds, write) in (1..).zip(writes) {
+            (0..2 * ENTRIES_MAX).for_each(|_| write(&journal));
+            assert_eq!(journal.0.borrow().entries.len(), kinds * ENTRIES_MAX);
+        }
+        assert!(journal.has_fault());
     }
 }

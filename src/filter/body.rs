@@ -148,25 +148,24 @@ impl FilteredBody {
     }
 
     fn give(&mut self, data: Bytes, end: bool) -> Result<(), Error> {
-        let on = if self.context.interests().of(self.direction).body {
-            self.context.on_body(self.direction, data, end)?
-        } else {
-            Some(data)
-        };
-        // The callback may have responded to the request or closed the exchange; then nothing is sent on.
-        self.context.check(self.direction)?;
-        if let Some(data) = on {
-            self.release(data);
-        }
-        Ok(())
+        let on = self.context.on_body(self.direction, data, end)?;
+        self.release_after_callback(on)
     }
 
     fn give_trailers(&mut self, trailers: Fields) -> Result<(), Error> {
         *self.context.exchange.trailers.of(self.direction).borrow_mut() = Some(trailers);
         self.given = Given::Trailers;
         let on = self.context.on_trailers(self.direction)?;
-        self.context.check(self.direction)?;
-        if let Some(data) = on {
+        self.release_after_callback(on)
+    }
+
+    /// Sends on what a callback let through, or what the check behind it set free.
+    fn release_after_callback(&mut self, on: Option<Bytes>) -> Result<(), Error> {
+        // The callback may have responded to the request or closed the exchange; then nothing is sent on. Its effects
+        // may also have ended the filter's instance: what the callback held back is then free.
+        let free = self.context.check(self.direction)?;
+        // A filter that let the part through holds nothing, so there is never data in both.
+        if let Some(data) = on.or(free) {
             self.release(data);
         }
         Ok(())

@@ -2,10 +2,10 @@
 
 use support::bytes::Bytes;
 use support::http::Request;
-use support::{Gate, Gateway, Http2Client, Origin};
+use support::{Client, Gate, Gateway, Http2Client, Origin};
 
 use crate::filtering::filtered;
-use crate::scripted::scripted_with;
+use crate::scripted::{scripted, scripted_with};
 
 /// A plugin that adds to the first chunk, holds the second one back with something in front of it, and fails at the third.
 fn failing(direction: &str) -> Vec<u8> {
@@ -219,4 +219,122 @@ async fn a_head_that_waits_for_its_body_goes_on_as_it_was() {
         assert_eq!(response.header("x-request"), Some("no"), "{direction}");
         assert!(!response.headers.has("x-changed"), "{direction}");
     }
+}
+
+/// An HTTP/1.0 client, whose response has no framing, that has sent the first byte of its request's body.
+async fn uploading(gateway: &Gateway) -> Client {
+    let mut client = gateway.client("web").await;
+    client.send_raw("POST / HTTP/1.0\r\nhost: a\r\ncontent-length: 6\r\n\r\na").await;
+    client
+}
+
+/// An origin that responds before it has read the request's body: with the first chunk, and behind the gate with the
+/// others.
+fn responding_early(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::script(move |mut connection| {
+        let gate = gate.clone();
+        async move {
+            let Some(head) = connection.read_head().await else { return };
+            connection.write("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\none").await;
+            gate.pass().await;
+            connection.write("twothree").await;
+            connection.read_body(&head).await;
+            connection.wait_closed().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_response_goes_on_whole_where_the_filter_fails_open_at_the_request() {
+    let body = ("proxy_on_response_body", "set_buffer 1 0 100 changed\ntext held\nsay\nreturn 1");
+    let head = ("proxy_on_response_headers", "set_field 2 x-changed yes\ntext held\nsay\nreturn 1");
+    let trap = "(if (i32.eq (local.get 1) (i32.const 5)) (then (unreachable)))";
+    let pause = "(if (local.get 2) (then (return (i32.const 1))))";
+    for (held, fault, keys) in
+        [(body, trap, ""), (head, trap, ""), (body, pause, ", limits: { pause: 200ms }")]
+    {
+        let gate = Gate::new();
+        let origin = responding_early(&gate);
+        let module = scripted(&[held, ("proxy_on_request_body", fault)]);
+        let gateway = filtered(&origin, &module, &format!(", on_error: open{keys}")).await;
+        let mut client = uploading(&gateway).await;
+        gateway.wait_for_log("held").await;
+        client.send_raw("fault").await;
+        // The client gets what the filter held before the upstream sends more.
+        let head = client.read_head().await;
+        assert!(head.first_line.contains(" 200 ") && !head.headers.has("x-changed"), "{fault}: {head:?}");
+        assert_eq!(client.read_exact(3).await, b"one", "{held:?} {fault}");
+        gate.release();
+        assert_eq!(client.read_to_end().await.unwrap(), b"twothree", "{held:?} {fault}");
+        assert_eq!(origin.wait_for_requests(1).await[0].body, b"afault", "{held:?} {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_on_whole_where_the_filter_fails_open_at_the_response() {
+    let hold = "(if (i32.eq (local.get 1) (i32.const 5)) (then
+        set_buffer 0 0 100 changed
+        text held
+        say
+        (return (i32.const 1))
+        ))";
+    for callback in ["proxy_on_response_headers", "proxy_on_response_body"] {
+        let gate = Gate::new();
+        let script = gate.clone();
+        let origin = Origin::script(move |mut connection| {
+            let gate = script.clone();
+            async move {
+                connection.read_head().await;
+                gate.pass().await;
+                connection.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel").await;
+                assert_eq!(connection.read_exact(16).await.unwrap(), b"1\r\na\r\n5\r\nfirst\r\n");
+                gate.pass().await;
+                assert_eq!(connection.read_exact(16).await.unwrap(), b"6\r\nsecond\r\n0\r\n\r\n");
+                connection.write("lo").await;
+                connection.wait_closed().await;
+            }
+        });
+        let module = scripted(&[("proxy_on_request_body", hold), (callback, "(unreachable)")]);
+        let gateway = filtered(&origin, &module, ", on_error: open").await;
+        let mut client = gateway.client("web").await;
+        client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+        gate.arrivals(1).await;
+        client.send_raw("5\r\nfirst\r\n").await;
+        gateway.wait_for_log("held").await;
+        gate.release();
+        // The upstream gets what the filter held before the client sends more.
+        gate.arrivals(2).await;
+        gate.release();
+        client.send_raw("6\r\nsecond\r\n0\r\n\r\n").await;
+        let response = client.read_response().await;
+        assert_eq!((response.status, response.text().as_str()), (200, "hello"), "{callback}");
+        assert!(origin.errors().is_empty(), "{callback}: {:?}", origin.errors());
+    }
+}
+
+#[tokio::test]
+async fn a_response_goes_on_whole_where_the_end_of_another_exchange_traps() {
+    // The context of the first exchange waits for `proxy_done`, which the second one calls while its body is held.
+    let done = "(if (global.get $kept) (then
+        (drop (call $set_context (global.get $kept)))
+        (drop (call $done))
+        (return (i32.const 1))
+        ))";
+    let module = scripted_with(
+        "",
+        "(global $kept (mut i32) (i32.const 0))",
+        &[
+            ("proxy_on_response_body", done),
+            ("proxy_on_done", "(global.set $kept (local.get 0))\ntext waits\nsay\nreturn 0"),
+            ("proxy_on_log", "(unreachable)"),
+        ],
+    );
+    let origin = Origin::answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    let gateway = filtered(&origin, &module, ", on_error: open").await;
+    let mut client = gateway.client("web").await;
+    assert_eq!(client.get("/").await.text(), "hello");
+    gateway.wait_for_log("waits").await;
+    assert_eq!(client.get("/").await.text(), "hello");
+    gateway.wait_for_log("failed in `proxy_on_log`").await;
 }

@@ -60,6 +60,33 @@ async fn trailers_are_held_until_the_filter_lets_them_go() {
 }
 
 #[tokio::test]
+async fn trailers_held_for_too_long_go_on_as_they_were_where_the_filter_fails_open() {
+    for (callback, map, buffer) in [("request_trailers", 1, 0), ("response_trailers", 3, 1)] {
+        let change = format!(
+            "(drop (call $set_field (i32.const {map}) 'x-sum' '2')) (drop (call $add_field (i32.const {map}) 'x-more' 'yes'))
+             (drop (call $set_buffer (i32.const {buffer}) (i32.const -1) (i32.const 0) '!')) {PAUSE}"
+        );
+        let module = script(&on(callback, &change));
+        let origin = Origin::answer(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+        );
+        let gateway = filtered(&origin, &module, ", on_error: open, limits: { pause: 200ms }").await;
+        let mut client = gateway.client("web").await;
+        client.send_raw("POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n").await;
+        let response = client.read_response().await;
+        let expected = [("x-sum".to_owned(), "1".to_owned())];
+        assert_eq!(
+            (response.text().as_str(), &response.trailers.0[..]),
+            ("hello", &expected[..]),
+            "{callback}"
+        );
+        let sent = &origin.requests()[0];
+        assert_eq!((&sent.body[..], &sent.trailers.0[..]), (&b"hi"[..], &expected[..]), "{callback}");
+        gateway.wait_for_log("limits.pause").await;
+    }
+}
+
+#[tokio::test]
 async fn body_bytes_added_in_a_trailers_callback_end_the_body() {
     let add = |buffer: u32| {
         format!("(drop (call $set_buffer (i32.const {buffer}) (i32.const -1) (i32.const 0) '!')) {CONTINUE}")

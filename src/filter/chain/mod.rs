@@ -408,6 +408,7 @@ async fn wait_for_head(
     let limit = deadline(Some(context.policy().pause));
     std::future::poll_fn(|cx: &mut Context<'_>| {
         context.exchange.waits(cx);
+        // The body has not begun, so only the head can become free.
         context.check(direction)?;
         context.take_released(direction);
         if !context.holds_head(direction) {

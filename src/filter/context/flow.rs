@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::buffer::Buffer;
 use super::original_head::OriginalHead;
 use crate::filter::{Action, Policy};
+use crate::http::fields::Fields;
 
 /// The most bytes by which a body may grow in one callback, beyond what the filter may hold back anyway.
 pub(super) const GROWTH_BYTES: usize = 64 * 1024;
@@ -21,7 +22,8 @@ pub(super) const GROWTH_BYTES: usize = 64 * 1024;
 /// | `TrailersHeld` | the trailers, and what the filter puts before them | none | |
 ///
 /// Every state becomes `Open`, and what it holds is sent on, when a callback returns Continue or the filter continues
-/// the message. If a filter that fails open traps or pauses for too long, it is sent on in its original form.
+/// the message. If a filter that fails open traps or pauses for too long, what it holds of either message is sent on in
+/// its original form: head, body and trailers.
 #[derive(Default)]
 pub(super) enum Flow {
     #[default]
@@ -40,7 +42,18 @@ pub(super) enum Flow {
         /// The filter asked to keep pieces of the body, and none has been sent on since.
         keeps_pieces: bool,
     },
-    TrailersHeld,
+    TrailersHeld {
+        /// The original trailers, for a filter that fails open.
+        original: Option<Fields>,
+    },
+}
+
+/// The parts of a message that a filter held back, as they were before the filter.
+#[derive(Default)]
+pub(super) struct Original {
+    pub(super) head: Option<OriginalHead>,
+    pub(super) body: Bytes,
+    pub(super) trailers: Option<Fields>,
 }
 
 impl Flow {
@@ -50,7 +63,7 @@ impl Flow {
 
     /// Returns true if any of the body, or the trailers, is held back.
     pub(super) fn holds_body(&self) -> bool {
-        matches!(self, Self::AllHeld { .. } | Self::BodyHeld { .. } | Self::TrailersHeld)
+        matches!(self, Self::AllHeld { .. } | Self::BodyHeld { .. } | Self::TrailersHeld { .. })
     }
 
     fn keeps_pieces(&self) -> bool {
@@ -91,7 +104,7 @@ impl Side {
             Flow::HeadHeld { original, .. } | Flow::AllHeld { original, .. } => {
                 Flow::AllHeld { original, keeps_pieces }
             }
-            Flow::Open | Flow::BodyHeld { .. } | Flow::TrailersHeld => Flow::BodyHeld { keeps_pieces },
+            Flow::Open | Flow::BodyHeld { .. } | Flow::TrailersHeld { .. } => Flow::BodyHeld { keeps_pieces },
         };
         if !keeps_pieces {
             // The original is kept for a filter that fails open: nothing has been sent on, so if the filter fails, the
@@ -115,14 +128,16 @@ impl Side {
         self.buffer.take()
     }
 
-    /// Takes what is held back in its original form: the head, if it is held, and the body.
-    pub(super) fn release_original(&mut self) -> (Option<OriginalHead>, Bytes) {
-        let head = match std::mem::take(&mut self.flow) {
-            Flow::HeadHeld { original, .. } | Flow::AllHeld { original, .. } => original,
-            Flow::Open | Flow::BodyHeld { .. } | Flow::TrailersHeld => None,
+    /// Takes what is held back in its original form, and puts a further piece of the body behind it.
+    pub(super) fn release_original(&mut self, next: Bytes) -> Original {
+        let (head, trailers) = match std::mem::take(&mut self.flow) {
+            Flow::HeadHeld { original, .. } | Flow::AllHeld { original, .. } => (original, None),
+            Flow::TrailersHeld { original } => (None, original),
+            Flow::Open | Flow::BodyHeld { .. } => (None, None),
         };
+        self.original.append(next);
         let body = self.original.take();
         self.release();
-        (head, body)
+        Original { head, body, trailers }
     }
 }

@@ -4,13 +4,15 @@ mod buffer;
 mod flow;
 mod original_head;
 mod output;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flow::{Flow, GROWTH_BYTES, Side};
+use flow::{Flow, GROWTH_BYTES, Original, Side};
 use http::StatusCode;
 use original_head::OriginalHead;
 use output::Parts;
@@ -82,13 +84,15 @@ pub(crate) struct FilterContext {
     log_bytes: Cell<usize>,
 }
 
-/// A filter's part in the exchange.
+/// A filter's standing in one exchange, which holds for the request and the response alike: a fault in one of them ends
+/// the filter's part in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     TakesPart,
     /// The filter failed while none of its callbacks for this exchange ran. The exchange learns it when it continues.
     Failed(Fault),
-    /// The filter failed open, or could not be started. The exchange continues without it.
+    /// The filter failed open, or could not be started. The exchange continues without it. Each message first gets back
+    /// what the filter still holds of it: see [`FilterContext::check`].
     Bypassed,
 }
 
@@ -259,9 +263,11 @@ impl FilterContext {
         end: bool,
     ) -> Result<Option<Bytes>, Error> {
         if self.is_bypassed() {
-            return Ok(Some(data));
+            // The filter may have failed at the other message while it held a part of this one.
+            return Ok(Some(self.bypass_with(direction, data)));
         }
-        let Some(callbacks) = self.callbacks.get() else { return Ok(Some(data)) };
+        let callbacks = self.callbacks.get().filter(|_| self.interests().of(direction).body);
+        let Some(callbacks) = callbacks else { return Ok(Some(data)) };
         let length = {
             let side = &mut *self.side(direction).borrow_mut();
             side.continued = false;
@@ -307,7 +313,7 @@ impl FilterContext {
         let callbacks = self.callbacks.get().filter(|_| self.interests().of(direction).trailers);
         let Some(callbacks) = callbacks else { return Ok(Some(Bytes::new())) };
         let trailers = self.exchange.trailers.of(direction);
-        let original = trailers.borrow().clone().filter(|_| self.policy().fails_open);
+        let original = if self.policy().fails_open { trailers.borrow().clone() } else { None };
         self.side(direction).borrow_mut().bytes_max =
             self.policy().body_bytes_max.saturating_add(GROWTH_BYTES);
         let fields = trailers.borrow().as_ref().map_or(0, Fields::len);
@@ -318,7 +324,7 @@ impl FilterContext {
                 if action == Action::Continue || std::mem::take(&mut side.continued) {
                     return Ok(Some(side.release()));
                 }
-                side.flow = Flow::TrailersHeld;
+                side.flow = Flow::TrailersHeld { original };
                 Ok(None)
             }
             Err(fault) => {
@@ -336,27 +342,40 @@ impl FilterContext {
         (continued && !matches!(side.flow, Flow::Open)).then(|| side.release())
     }
 
-    /// Checks for events outside of the callbacks that end the exchange, or the filter's part in it. Returns what was
-    /// held back by a filter that takes no further part.
+    /// Checks for events outside of this message's callbacks that end the exchange, or the filter's part in it. Returns
+    /// the body bytes to send on if the filter takes no further part and held something back:
+    ///
+    /// | the filter | returns |
+    /// |---|---|
+    /// | takes part, or failed without a part in this message | `None` |
+    /// | failed since the last check | what it held of this message |
+    /// | was bypassed earlier, by a fault in the other message | what it still held of this message, once |
     ///
     /// # Errors
     /// Fails if the exchange has ended: with [`Error::FilterAnswered`] if a filter has a response.
     pub(super) fn check(&self, direction: Direction) -> Result<Option<Bytes>, Error> {
         self.exchange.check_not_ended()?;
-        let Standing::Failed(fault) = self.standing.get() else { return Ok(None) };
-        // A filter that is done with this direction cannot fail in it: the loss of its instance does not concern this
-        // message.
-        if !self.has_part_in(direction) {
-            return Ok(None);
+        match self.standing.get() {
+            // A filter that is done with this direction cannot fail in it: the loss of its instance does not concern
+            // this message.
+            Standing::Failed(fault) if self.has_part_in(direction) => {
+                self.standing.set(Standing::TakesPart);
+                self.fail_or_bypass(fault)?;
+            }
+            Standing::Bypassed if self.holds(direction) => {}
+            Standing::TakesPart | Standing::Failed(_) | Standing::Bypassed => return Ok(None),
         }
-        self.standing.set(Standing::TakesPart);
-        self.fail_or_bypass(fault)?;
         Ok(Some(self.bypass(direction)))
+    }
+
+    /// Returns true if the filter holds any part of a message of this direction back.
+    fn holds(&self, direction: Direction) -> bool {
+        self.holds_head(direction) || self.holds_body(direction)
     }
 
     /// Returns true if the filter takes part in messages of this direction, or holds one back.
     fn has_part_in(&self, direction: Direction) -> bool {
-        self.interests().any(direction) || self.holds_head(direction) || self.holds_body(direction)
+        self.interests().any(direction) || self.holds(direction)
     }
 
     /// Fails the filter because it held a message back for too long. Returns what it held, if it takes no further part.
@@ -368,19 +387,29 @@ impl FilterContext {
 
     /// Returns what the filter held back in its original form. The changes of a failed filter are discarded.
     fn bypass(&self, direction: Direction) -> Bytes {
-        let (head, body) = self.side(direction).borrow_mut().release_original();
+        self.bypass_with(direction, Bytes::new())
+    }
+
+    /// Does the same as [`FilterContext::bypass`], and puts the next piece of the body behind what was held.
+    fn bypass_with(&self, direction: Direction, next: Bytes) -> Bytes {
+        let Original { head, body, trailers } = self.side(direction).borrow_mut().release_original(next);
         if let Some(head) = head {
             head.put_back(&self.exchange);
+        }
+        if trailers.is_some() {
+            *self.exchange.trailers.of(direction).borrow_mut() = trailers;
         }
         body
     }
 
-    /// Returns an error, or lets the exchange continue without the failed filter.
+    /// Returns an error, or lets the exchange continue without the failed filter. The other message may wait for that
+    /// filter, so its task is woken.
     fn fail_or_bypass(&self, fault: Fault) -> Result<(), Error> {
         if !self.policy().fails_open {
             return Err(self.error(fault, StatusCode::INTERNAL_SERVER_ERROR));
         }
         self.standing.set(Standing::Bypassed);
+        self.exchange.wake();
         Ok(())
     }
 

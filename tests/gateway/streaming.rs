@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use support::bytes::Bytes;
-use support::{Client, Connection, Gate, Gateway, Http2Client, Origin, http, wait_until, within};
+use support::{Connection, Gate, Gateway, Http2Client, Origin, http, wait_until, within};
 
 use crate::PROGRAM;
 use crate::one_route::{forwarding_to, forwarding_with};
@@ -463,57 +463,6 @@ async fn trailers_pass_both_ways_but_for_those_that_must_not_come_late() {
     client.read_response().await;
     let request = origin.requests().pop().unwrap();
     assert_eq!((request.body.len(), request.trailers.get("x-checksum")), (0, Some("0")));
-}
-
-#[tokio::test]
-async fn each_client_gets_the_framing_that_it_understands() {
-    let origin = Origin::respond(|request| {
-        let answer = match request.target.as_str() {
-            "/chunked" => {
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-            }
-            "/length" => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabcde",
-            "/close" => "HTTP/1.1 200 OK\r\n\r\nabcde",
-            "/old" => "HTTP/1.0 200 OK\r\n\r\nabcde",
-            "/empty-chunked" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            "/empty-length" => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-            _ => "HTTP/1.1 200 OK\r\n\r\n",
-        };
-        answer.as_bytes().to_vec()
-    });
-    let gateway = forwarding_to(&origin).await;
-    let mut client: Client = gateway.client("web").await;
-    let mut http2 = Http2Client::connect(gateway.addr("web")).await;
-    for (path, body, length, chunked) in [
-        ("/chunked", "abcde", None, true),
-        ("/length", "abcde", Some("5"), false),
-        ("/close", "abcde", None, true),
-        ("/old", "abcde", None, true),
-        ("/empty-chunked", "", None, true),
-        ("/empty-length", "", Some("0"), false),
-        ("/empty-close", "", None, true),
-    ] {
-        let response = client.get(path).await;
-        assert_eq!((response.text().as_str(), response.header("content-length")), (body, length), "{path}");
-        assert_eq!(response.headers.lists("transfer-encoding", "chunked"), chunked, "{path}");
-        assert_eq!(response.header("connection"), None, "{path}: the client's connection stays");
-
-        let mut old = gateway.client("web").await;
-        old.send_raw(format!("GET {path} HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")).await;
-        let response = old.read_response().await;
-        assert_eq!(
-            (response.text().as_str(), response.header("content-length")),
-            (body, length),
-            "{path} 1.0"
-        );
-        assert!(!response.headers.has("transfer-encoding"), "{path} 1.0");
-        // Without a length, only the close can end it.
-        let stays = if length.is_some() { "keep-alive" } else { "close" };
-        assert_eq!(response.header("connection"), Some(stays), "{path} 1.0");
-
-        let response = http2.get(&format!("http://a{path}")).await;
-        assert_eq!(response.body, body.as_bytes(), "{path} 2");
-    }
 }
 
 #[tokio::test]

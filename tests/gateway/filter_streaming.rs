@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering;
 
 use support::{Gate, Http2Client, Origin, http, wait_until};
 
+use crate::backpressure::{IN_FLIGHT_MAX, MEMORY_MAX, endless, wait_until_stalled};
 use crate::filter_script::{CONTINUE, notes, on, script};
 use crate::filtering::filtered;
-use crate::streaming::{
-    IN_FLIGHT_MAX, MEMORY_MAX, duplex, echoes_while_it_is_sent, endless, wait_until_stalled,
-};
+use crate::streaming::{duplex, echoes_while_it_is_sent};
 
 /// Reads all bodies and lets them go.
 fn reader() -> Vec<u8> {

@@ -11,6 +11,7 @@
 mod access_log;
 mod admin;
 mod answers;
+mod backpressure;
 mod broken_upstreams;
 mod check_diff;
 mod command_line;
@@ -111,6 +112,7 @@ mod spellings;
 mod streaming;
 mod stress;
 mod timeouts;
+mod trailers;
 mod upgrades;
 mod upstream;
 mod upstream_tls;

@@ -41,16 +41,18 @@ pub(crate) use self::model::timeouts::{Retry, RetrySettings, RetryTotals, RouteT
 pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamTls};
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
+pub(crate) use self::values::byte_size::ByteSize;
+pub(crate) use self::values::duration::Duration;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
 pub(crate) use self::values::method::Method;
 pub(crate) use self::values::network::{EndpointUrl, Network, Scheme, ServerName};
+pub(crate) use self::values::or_off::OrOff;
 pub(crate) use self::values::path::{PathTemplate, RoutePath};
 pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::segment::Segment;
 pub(crate) use self::values::template::Piece;
 pub(crate) use self::values::text::Malformed;
-pub(crate) use self::values::units::{ByteSize, Duration, OrOff};
 pub(crate) use self::values::upgrade_protocol::UpgradeProtocol;
 #[cfg(test)]
 pub(crate) use tests::section;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
+use crate::config::values::byte_size::ByteSize;
+use crate::config::values::duration::Duration;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::method::Method;
@@ -12,7 +14,6 @@ use crate::config::values::network::{Address, EndpointUrl, Network, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::text::Malformed;
-use crate::config::values::units::{ByteSize, Duration};
 use crate::config::values::upgrade_protocol::UpgradeProtocol;
 
 /// A format of texts.

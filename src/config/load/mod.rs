@@ -35,7 +35,7 @@ use crate::config::load::schema::rules;
 use crate::config::load::source::{Source, Value};
 use crate::config::load::text_file::TextFile;
 use crate::config::load::validate::validate;
-use crate::config::values::units::OrOff;
+use crate::config::values::or_off::OrOff;
 
 /// Reads and checks a configuration file, or standard input for `-`. Variables come from the environment. Relative
 /// paths are relative to the file's folder. The file is read through `files`, so that it belongs to the files of the

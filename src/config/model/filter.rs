@@ -8,8 +8,9 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::config::values::byte_size::ByteSize;
+use crate::config::values::duration::Duration;
 use crate::config::values::segment::Segment;
-use crate::config::values::units::{ByteSize, Duration};
 use crate::config::{Config, Route};
 use crate::path;
 

@@ -6,7 +6,8 @@ use std::{fmt, time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::values::units::{Duration, OrOff};
+use crate::config::values::duration::Duration;
+use crate::config::values::or_off::OrOff;
 
 /// TCP keep-alive probes (RFC 9293 §3.8.4) on connections without traffic. If a peer answers none of them, because its
 /// machine or the network between is gone, its connection ends after `idle` and `probes` times `interval` as if the

@@ -8,8 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keepalive::TcpKeepalive;
+use crate::config::values::byte_size::ByteSize;
+use crate::config::values::duration::Duration;
 use crate::config::values::network::Address;
-use crate::config::values::units::{ByteSize, Duration, OrOff};
+use crate::config::values::or_off::OrOff;
 
 /// An address that accepts connections.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keepalive::{KeepaliveSettings, TcpKeepalive};
-use crate::config::values::units::{Duration, OrOff};
+use crate::config::values::duration::Duration;
+use crate::config::values::or_off::OrOff;
 
 layer! {
     /// The upstream connections of a route, or of a named upstream. Keys that are left out come from the upstream, then

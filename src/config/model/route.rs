@@ -11,15 +11,17 @@ use super::filter::FilterUse;
 use super::pool::Pool;
 use super::timeouts::{Retry, Timeouts};
 use super::upstream::Upstream;
+use crate::config::values::byte_size::ByteSize;
+use crate::config::values::duration::Duration;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::method::Method;
 use crate::config::values::network::{Scheme, ServerName};
+use crate::config::values::or_off::OrOff;
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::segment::Segment;
 use crate::config::values::status;
-use crate::config::values::units::{ByteSize, Duration, OrOff};
 use crate::config::values::upgrade_protocol::UpgradeProtocol;
 use crate::path;
 

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::values::units::{Duration, OrOff};
+use crate::config::values::duration::Duration;
+use crate::config::values::or_off::OrOff;
 
 /// Graceful shutdown after SIGTERM, SIGINT or SIGQUIT.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

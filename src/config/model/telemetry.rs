@@ -7,8 +7,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::values::or_off::OrOff;
 use crate::config::values::text::{Malformed, text_type};
-use crate::config::values::units::OrOff;
 
 /// Reports about the work of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

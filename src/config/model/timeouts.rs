@@ -5,7 +5,9 @@ use std::time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::values::units::{ByteSize, Duration, OrOff};
+use crate::config::values::byte_size::ByteSize;
+use crate::config::values::duration::Duration;
+use crate::config::values::or_off::OrOff;
 
 layer! {
     /// Time limits of the upstream. Keys that are left out come from the upstream, then from `defaults`.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::listener::CertificateFiles;
 use super::pool::Pool;
 use super::timeouts::Timeouts;
+use crate::config::values::duration::Duration;
 use crate::config::values::network::{EndpointUrl, ServerName};
-use crate::config::values::units::{Duration, OrOff};
+use crate::config::values::or_off::OrOff;
 
 /// One or more endpoints that serve the same thing. Exactly one of `url` and `endpoints`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

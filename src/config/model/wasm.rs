@@ -7,8 +7,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::values::byte_size::ByteSize;
 use crate::config::values::text::{Malformed, text_type};
-use crate::config::values::units::ByteSize;
 
 /// Settings for all plugins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

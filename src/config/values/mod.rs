@@ -1,11 +1,15 @@
 //! The values of keys: durations, sizes, hosts, paths, field names. Each parses and prints itself.
 
+mod amount;
 pub(crate) mod base_path;
+pub(crate) mod byte_size;
+pub(crate) mod duration;
 pub(crate) mod header;
 pub(crate) mod host;
 pub(crate) mod look_alike;
 pub(crate) mod method;
 pub(crate) mod network;
+pub(crate) mod or_off;
 pub(crate) mod path;
 pub(crate) mod pattern;
 pub(crate) mod printable;
@@ -15,5 +19,4 @@ pub(crate) mod segment;
 pub(crate) mod status;
 pub(crate) mod template;
 pub(crate) mod text;
-pub(crate) mod units;
 pub(crate) mod upgrade_protocol;

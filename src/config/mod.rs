@@ -25,16 +25,18 @@ pub(crate) use self::model::config::{Config, RouteSettings};
 pub(crate) use self::model::filter::{
     Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
 };
+pub(crate) use self::model::headers::{HeaderEdits, Headers};
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
 pub(crate) use self::model::listener::{
     CertificateFiles, ClientAuth, HalfClose, Listener, ListenerLimits, ListenerTls, Protocol, ProxyProtocol,
     TlsVersion, Underscores,
 };
+pub(crate) use self::model::matches::{Match, PathMatch};
 pub(crate) use self::model::pool::{Pool, PoolSettings};
-pub(crate) use self::model::route::{
-    Defaults, EncodedSlash, HeaderEdits, Headers, Match, PathMatch, Redirect, RedirectForm, Respond, Rewrite,
-    RewriteCookies, RewriteForm, RewriteLocation, Route, UpstreamChoice,
-};
+pub(crate) use self::model::redirect::{Redirect, RedirectForm};
+pub(crate) use self::model::respond::Respond;
+pub(crate) use self::model::rewrite::{Rewrite, RewriteCookies, RewriteForm, RewriteLocation};
+pub(crate) use self::model::route::{Defaults, EncodedSlash, Route, UpstreamChoice};
 pub(crate) use self::model::shutdown::Shutdown;
 pub(crate) use self::model::telemetry::{LogFormat, LogOutput, Telemetry};
 pub(crate) use self::model::timeouts::{Retry, RetrySettings, RetryTotals, RouteTimeouts, Timeouts};

@@ -51,8 +51,8 @@ impl FromStr for HostPattern {
 /// Returns the advice for a text that is not a host.
 fn advise_host(text: &str) -> String {
     let form = "write only a name: `api.example.com`, or `*.example.com` for all below it";
-    if let Some(ascii) = punycode::to_ascii(text) {
-        return format!("write the name as DNS has it: `{ascii}`");
+    if let Some(help) = punycode::advise(text) {
+        return help;
     }
     let is_good = |host: &&str| host.parse::<HostPattern>().is_ok();
     if let Some((_, rest)) = text.split_once("://") {
@@ -155,10 +155,8 @@ impl FromStr for HostHeader {
             (Ok(HostPattern::Exact(_)), Ok(literal)) if is_port => Ok(Self::Literal(literal)),
             _ => {
                 let form = "write `upstream`, `preserve`, or a host with or without port: `api.example.com`";
-                let help =
-                    punycode::to_ascii(host).map(|host| format!("write the name as DNS has it: `{host}`"));
-                Err(Malformed::new(format!("`{text}` is not a host"))
-                    .help(help.unwrap_or_else(|| form.to_owned())))
+                let help = punycode::advise(host).unwrap_or_else(|| form.to_owned());
+                Err(Malformed::new(format!("`{text}` is not a host")).help(help))
             }
         }
     }

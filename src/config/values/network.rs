@@ -226,8 +226,8 @@ impl FromStr for EndpointUrl {
         }
         // A trailing dot makes the name absolute.
         if !is_ipv6_literal(host) && !is_host_name(host.strip_suffix('.').unwrap_or(host)) {
-            let help = match punycode::to_ascii(host) {
-                Some(ascii) => format!("write the host as DNS has it: `{ascii}`"),
+            let help = match punycode::advise(host) {
+                Some(help) => help,
                 None if host.contains('*') => {
                     "an endpoint is one host: list several under `endpoints`".to_owned()
                 }
@@ -295,10 +295,8 @@ impl FromStr for ServerName {
             Ok(_) => Ok(Self(text.to_ascii_lowercase())),
             Err(_) => {
                 let form = "write only the name: `api.internal`, without scheme, port or path";
-                let help =
-                    punycode::to_ascii(text).map(|name| format!("write the name as DNS has it: `{name}`"));
-                Err(Malformed::new(format!("`{text}` is not a host name"))
-                    .help(help.unwrap_or_else(|| form.to_owned())))
+                let help = punycode::advise(text).unwrap_or_else(|| form.to_owned());
+                Err(Malformed::new(format!("`{text}` is not a host name")).help(help))
             }
         }
     }
@@ -388,7 +386,7 @@ mod tests {
             ("http://a/b//c", "write `/b/c`"),
             ("http://a/b%2Fc", "without `%2F`"),
             ("a:80/b", "write `http://a:80/b`"),
-            ("http://bücher.example:80", "write the host as DNS has it: `xn--bcher-kva.example`"),
+            ("http://bücher.example:80", "write the name as DNS has it: `xn--bcher-kva.example`"),
             ("http://*.a", "an endpoint is one host"),
             ("", "write scheme, host and, where needed, port"),
         ] {

@@ -4,11 +4,16 @@ const BASE: u32 = 36;
 const T_MIN: u32 = 1;
 const T_MAX: u32 = 26;
 
+/// Returns the advice for a host name with letters beyond ASCII.
+pub(crate) fn advise(host: &str) -> Option<String> {
+    to_ascii(host).map(|ascii| format!("write the name as DNS has it: `{ascii}`"))
+}
+
 /// Returns a host name as DNS has it (RFC 5891 §4.4), if it has letters beyond ASCII.
 ///
 /// This is only for advice: it does not check which characters a registry permits. It returns `None` for text with
 /// combining marks, which would have to be composed first.
-pub(crate) fn to_ascii(host: &str) -> Option<String> {
+fn to_ascii(host: &str) -> Option<String> {
     let is_composed = !host.chars().any(|character| matches!(character, '\u{300}'..='\u{36f}'));
     let is_name = host.chars().all(|character| character.is_alphanumeric() || "-._*".contains(character));
     if host.is_ascii() || !is_composed || !is_name {

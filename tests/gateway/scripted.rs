@@ -270,6 +270,7 @@ fn unescaped(text: &str) -> Vec<u8> {
             [b'0', ..] => (0, 1),
             [b'n', ..] => (b'\n', 1),
             [b'r', ..] => (b'\r', 1),
+            [b'\\', ..] => (b'\\', 1),
             [b'x', ..] => (u8::from_str_radix(&escape[1..3], 16).unwrap(), 3),
             _ => panic!("an unknown escape in {text}"),
         };

@@ -18,7 +18,7 @@ use crate::net::timer::Timer;
 pub(crate) struct Call {
     /// The timer of the task that serves the request.
     pub(crate) timer: Timer,
-    /// Sends interim responses. HTTP/1.1 only.
+    /// Sends interim responses. HTTP/1.0 has none.
     pub(crate) interim: Option<Interim>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This is our own engine, on httparse, because the gateway promises things that no library's connection exposes.
 //! Ambiguous framing is rejected and not repaired, each limit has its own status, and interim responses pass. A retry
-//! knows whether a byte was written or read, and an idle connection holds no buffer. For HTTP/2 the gateway uses hyper.
+//! knows whether a byte was written or read, and an idle connection holds no buffer.
 
 mod case;
 mod chunked;

@@ -1,6 +1,5 @@
 //! Heads and bodies on their way out, in as few writes as possible.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,6 +12,7 @@ use tokio::io::AsyncWrite;
 use super::case::recase;
 use super::framing::Framing;
 use crate::config::HeaderCase;
+use crate::http::date::with_date;
 use crate::http::fields::Fields;
 use crate::net::stream::Stream;
 
@@ -306,25 +306,8 @@ pub(crate) fn connection_option(version: Version, close: bool) -> Option<&'stati
     }
 }
 
-/// Appends `Date` (RFC 9110 §6.6.1), which is formatted once a second.
 fn date(head: &mut Vec<u8>) {
-    thread_local! {
-        static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, [b' '; 29])) };
-    }
-    let now = std::time::SystemTime::now();
-    let second = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (mut at, mut text) = LAST.get();
-    if at != second {
-        at = second;
-        let formatted = httpdate::fmt_http_date(now);
-        for (to, from) in text.iter_mut().zip(formatted.bytes()) {
-            *to = from;
-        }
-        LAST.set((at, text));
-    }
-    head.extend_from_slice(b"date: ");
-    head.extend_from_slice(&text);
-    head.extend_from_slice(b"\r\n");
+    with_date(|date| field(head, &header::DATE, date));
 }
 
 #[cfg(test)]

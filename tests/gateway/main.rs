@@ -65,6 +65,7 @@ mod generated;
 mod half_close;
 mod header_case;
 mod health;
+mod http2_frames;
 mod keepalive;
 mod layering;
 mod listener_limits;

@@ -1,0 +1,221 @@
+//! HTTP/2 clients that send frames by hand.
+
+use support::{Client, Gate, Gateway, Origin, Signal, wait_until};
+
+use crate::gateway;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+const PROTOCOL_ERROR: u32 = 1;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+const GET: &[(&str, &str)] = &[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+const POST: &[(&str, &str)] =
+    &[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Returns the 32 bits of the payload at `at`.
+    fn number(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
+    }
+}
+
+/// A connection of which a test writes the frames.
+struct Frames {
+    client: Client,
+}
+
+impl Frames {
+    async fn connect(gateway: &Gateway) -> Self {
+        let mut client = gateway.client("web").await;
+        client.send_raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut frames = Self { client };
+        frames.send(SETTINGS, 0, 0, &[]).await;
+        frames
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.client.send_raw(frame(kind, flags, stream, payload)).await;
+    }
+
+    async fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
+        self.send(HEADERS, flags | END_HEADERS, stream, &block(fields)).await;
+    }
+
+    async fn next(&mut self) -> Frame {
+        let head = self.client.read_exact(9).await;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        Frame { kind: head[3], flags: head[4], stream, payload: self.client.read_exact(length).await }
+    }
+
+    /// Returns the next frame of this kind.
+    async fn next_of(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.next().await;
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header block of literals (RFC 7541 §6.2.2).
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+async fn start(origin: &Origin) -> Gateway {
+    gateway(
+        "
+listeners: [{ name: web, address: 127.0.0.1:0 }]
+admin: { address: 127.0.0.1:0 }
+routes:
+  - { name: local, match: { path: /local }, respond: { body: hello } }
+  - { name: up, match: { prefix: / }, upstream: { url: '{origin}' } }",
+    )
+    .set("origin", origin.url())
+    .start()
+    .await
+}
+
+#[tokio::test]
+async fn interim_responses_of_an_upstream_pass() {
+    let origin = Origin::script(async |mut connection| {
+        connection.read_request().await;
+        connection.write("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n").await;
+        connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    });
+    let gateway = start(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, END_STREAM, GET).await;
+    let interim = client.next_of(HEADERS).await;
+    assert_eq!(interim.flags, END_HEADERS);
+    assert!(interim.payload.windows(3).any(|bytes| bytes == b"103"), "{interim:?}");
+    let last = client.next_of(HEADERS).await;
+    assert_eq!(last.payload[0], 0x88, "the index of `:status: 200`");
+    let data = client.next_of(DATA).await;
+    assert_eq!((data.flags, data.payload), (END_STREAM, b"ok".to_vec()));
+}
+
+#[tokio::test]
+async fn a_client_that_expects_100_gets_it_when_its_body_is_wanted() {
+    let origin = Origin::echo();
+    let gateway = start(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, 0, &[POST, &[("expect", "100-continue")]].concat()).await;
+    let interim = client.next_of(HEADERS).await;
+    assert!(interim.payload.windows(3).any(|bytes| bytes == b"100"), "{interim:?}");
+    client.send(DATA, END_STREAM, 1, b"body").await;
+    assert_eq!(client.next_of(HEADERS).await.payload[0], 0x88);
+    assert_eq!(origin.requests()[0].body, b"body");
+}
+
+#[tokio::test]
+async fn pseudo_fields_in_trailers_are_malformed_and_end_the_upstream_exchange() {
+    let gate = Gate::new();
+    let at_gate = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = at_gate.clone();
+        async move {
+            gate.pass().await;
+            connection.wait_closed().await;
+        }
+    });
+    let gateway = start(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, 0, POST).await;
+    client.send(DATA, 0, 1, b"body").await;
+    gate.arrivals(1).await;
+    gate.release();
+    client.headers(1, END_STREAM, &[(":path", "/other")]).await;
+    let reset = client.next_of(RST_STREAM).await;
+    assert_eq!((reset.stream, reset.number(0)), (1, PROTOCOL_ERROR));
+    origin.wait_for_open(0).await;
+    // The connection serves others.
+    client.headers(3, END_STREAM, &[GET[0], GET[1], GET[2], (":path", "/local")]).await;
+    assert_eq!(client.next_of(DATA).await.payload, b"hello");
+}
+
+#[tokio::test]
+async fn characters_that_no_uri_has_are_escaped_and_a_fragment_is_malformed() {
+    let origin = Origin::echo();
+    let gateway = start(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, END_STREAM, &[GET[0], GET[1], GET[2], (":path", "/a<b>?c=\"d\"")]).await;
+    client.next_of(HEADERS).await;
+    assert_eq!(origin.requests()[0].target, "/a%3Cb%3E?c=%22d%22");
+    client.headers(3, END_STREAM, &[GET[0], GET[1], GET[2], (":path", "/a#b")]).await;
+    let reset = client.next_of(RST_STREAM).await;
+    assert_eq!((reset.stream, reset.number(0)), (3, PROTOCOL_ERROR));
+}
+
+#[tokio::test]
+async fn a_flood_of_resets_ends_the_connection_and_is_counted() {
+    let origin = Origin::echo();
+    let gateway = start(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    let mut flood = Vec::new();
+    for stream in (1..2001).step_by(2) {
+        flood.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(GET)));
+        flood.extend(frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()));
+    }
+    drop(client.client.try_send_raw(&flood).await);
+    let goaway = client.next_of(GOAWAY).await;
+    assert_eq!(goaway.number(4), ENHANCE_YOUR_CALM);
+    assert_eq!(goaway.payload[8..], *b"http2.resets");
+    drop(client.client.read_to_end().await);
+    let counted = r#"gateway_listener_closed_total{listener="web",reason="http2.resets"}"#;
+    wait_until("the end is counted", async || gateway.metric(counted).await == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn a_drain_says_goaway_twice_and_serves_what_was_on_its_way() {
+    let origin = Origin::echo();
+    let gateway = start(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, END_STREAM, &[GET[0], GET[1], GET[2], (":path", "/local")]).await;
+    client.next_of(DATA).await;
+    gateway.signal(Signal::TERM);
+    let first = client.next_of(GOAWAY).await;
+    assert_eq!((first.number(0), first.number(4)), (0x7fff_ffff, 0));
+    let ping = client.next_of(PING).await;
+    // Sent before the client knew of the end.
+    client.headers(3, END_STREAM, &[GET[0], GET[1], GET[2], (":path", "/local")]).await;
+    client.send(PING, ACK, 0, &ping.payload).await;
+    // In either order.
+    let (mut second, mut data) = (None, None);
+    while second.is_none() || data.is_none() {
+        let frame = client.next().await;
+        match frame.kind {
+            GOAWAY => second = Some((frame.number(0), frame.number(4))),
+            DATA => data = Some(frame.payload),
+            _ => {}
+        }
+    }
+    assert_eq!((second, data), (Some((3, 0)), Some(b"hello".to_vec())));
+    drop(client.client.read_to_end().await);
+}

@@ -11,7 +11,7 @@ use crate::config::RoutePath;
 use crate::http::path::{EncodedSlash, normalise};
 use crate::testing::pieces::Reading;
 use crate::testing::scripted::Scripted;
-use crate::testing::{pieces, scripted};
+use crate::testing::{http2, pieces, scripted};
 
 /// Parses request heads and bodies, whole and in pieces, which must mean the same.
 pub fn requests(data: &[u8]) {
@@ -28,6 +28,16 @@ pub fn responses(data: &[u8]) {
 /// Parses a chunked body: the bytes follow the head of a request with such a body.
 pub fn chunked(data: &[u8]) {
     requests(&[b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", data].concat());
+}
+
+/// Reads the frames of a client of HTTP/2, behind the preface and empty settings, whole and in pieces.
+pub fn http2(data: &[u8]) {
+    let bytes = [http2::OPENING, data].concat();
+    let whole = http2::read(std::iter::once(&*bytes));
+    let size = data.first().map_or(1, |byte| usize::from(*byte).max(1));
+    for size in [1, size] {
+        assert_eq!(http2::read(bytes.chunks(size)), whole, "pieces of {size}");
+    }
 }
 
 /// Parses the path of a request, and of a configuration.

@@ -2,6 +2,8 @@
 
 #[cfg(fuzzing)]
 pub mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod http2;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod measure;

@@ -120,8 +120,11 @@ async fn speak(
     mut accepted_connection: AcceptedConnection,
 ) {
     let protocols = accepted_connection.listener_settings.protocols;
-    accepted_connection.ended =
-        connection::serve(stream, is_h2, protocols, began, client, &accepted_connection.guard).await;
+    let ended = connection::serve(stream, is_h2, protocols, began, client, &accepted_connection.guard).await;
+    accepted_connection.ended = ended;
+    if ended.starts_with("http2.") {
+        accepted_connection.warn(ended, "an HTTP/2 client sent too many frames that cost only the gateway");
+    }
 }
 
 /// Reads the PROXY header, performs the TLS handshake, and then starts HTTP. With TLS, `timeouts.tls_handshake` covers

@@ -188,6 +188,7 @@ async fn a_flood_of_resets_ends_the_connection_and_is_counted() {
     assert_eq!(goaway.number(4), ENHANCE_YOUR_CALM);
     assert_eq!(goaway.payload[8..], *b"http2.resets");
     drop(client.client.read_to_end().await);
+    gateway.wait_for_log("http2.resets").await;
     let counted = r#"gateway_listener_closed_total{listener="web",reason="http2.resets"}"#;
     wait_until("the end is counted", async || gateway.metric(counted).await == Some(1.0)).await;
 }

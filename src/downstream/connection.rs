@@ -8,14 +8,12 @@ use tokio::time::Instant;
 
 use crate::downstream::h1;
 use crate::http::h1::head::Input;
+use crate::http::h2::PREFACE;
 use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 use crate::proxy::client::Client;
 use crate::snapshot::listener::{ConnectionLimits, Protocols};
-
-/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends. Returns the reason for the end. With TLS, ALPN (RFC 7301) has settled the
 /// protocol, and `is_h2` states it. Without TLS, a client with prior knowledge of HTTP/2 begins with its preface.

@@ -21,5 +21,6 @@ mod streams;
 pub(crate) use connection::{Connection, ConnectionError, Event, Limits};
 pub(crate) use frame::Code;
 pub(crate) use head::RequestHead;
+pub(crate) use reader::PREFACE;
 pub(crate) use stream::Part;
 pub(crate) use streams::StreamKey;

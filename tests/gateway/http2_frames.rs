@@ -10,6 +10,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -219,4 +220,36 @@ async fn a_drain_says_goaway_twice_and_serves_what_was_on_its_way() {
     }
     assert_eq!((second, data), (Some((3, 0)), Some(b"hello".to_vec())));
     drop(client.client.read_to_end().await);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_and_reads_nothing_is_cut() {
+    let origin = Origin::script(async |mut connection| {
+        connection.read_request().await;
+        connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+        while connection.try_write(&chunk).await.is_ok() {}
+    });
+    let gateway = gateway(
+        "
+listeners: [{ name: web, address: 127.0.0.1:0, timeouts: { response_write: off, keep_alive: off } }]
+admin: { address: 127.0.0.1:0 }
+routes: [{ name: up, upstream: { url: '{origin}' } }]",
+    )
+    .set("origin", origin.url())
+    .start()
+    .await;
+    let mut client = Frames::connect(&gateway).await;
+    for stream in [0, 1] {
+        if stream == 1 {
+            client.headers(1, END_STREAM, GET).await;
+        }
+        client.send(WINDOW_UPDATE, 0, stream, &(1u32 << 30).to_be_bytes()).await;
+    }
+    // The endless response fills the sockets, whatever of it has been read.
+    client.next_of(DATA).await;
+    client.send(DATA, 0, 0, b"wrong").await;
+    origin.wait_for_open(0).await;
+    let counted = r#"gateway_listener_closed_total{listener="web",reason="protocol"}"#;
+    wait_until("the connection is cut", async || gateway.metric(counted).await == Some(1.0)).await;
 }

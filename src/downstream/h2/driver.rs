@@ -38,6 +38,8 @@ pub(super) struct Driver<'g> {
     guard: &'g DrainGuard,
     timer: Timer,
     stall: Stall,
+    /// The wait for the client to take the last bytes of a connection that has nothing more to send.
+    last_bytes: Stall,
     /// True if TLS holds bytes that were written but not sent.
     unflushed: bool,
     /// The reason for which the connection takes no further streams.
@@ -69,6 +71,7 @@ impl<'g> Driver<'g> {
             guard,
             timer: Timer::default(),
             stall,
+            last_bytes: Stall::new(Some(GOODBYE)),
             unflushed: false,
             ending: None,
             is_over: false,
@@ -92,8 +95,10 @@ impl<'g> Driver<'g> {
         self.dispatch();
         match written {
             Poll::Ready(Err(_broken)) => Poll::Ready(self.lost()),
-            Poll::Ready(Ok(())) if self.is_finished() => self.poll_goodbye(cx),
-            _ => Poll::Pending,
+            _ if !self.is_finished() => Poll::Pending,
+            Poll::Ready(Ok(())) => self.poll_goodbye(cx),
+            // `timeouts.response_write` may be off.
+            Poll::Pending => self.last_bytes.poll_waiting(cx, &self.timer).map(|()| self.lost()),
         }
     }
 
@@ -236,6 +241,7 @@ impl<'g> Driver<'g> {
                     engine.written(count);
                     self.unflushed = true;
                     self.stall.progress();
+                    self.last_bytes.progress();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return self.poll_stalled(cx),

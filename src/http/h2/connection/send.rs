@@ -14,6 +14,9 @@ use crate::http::h2::stream::End;
 /// The size up to which data is put into the output before some of it is written. What is not in there still obeys a reset.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
+/// The size from which a frame of data pays for updates of windows although more data waits.
+const USEFUL_BYTES: usize = 1024;
+
 /// A request as it is sent.
 pub(crate) struct OutgoingRequest<'a> {
     pub(crate) method: &'a Method,
@@ -218,7 +221,8 @@ impl Connection {
         stream.send_window.sent(length);
         stream.sent += length as u64;
         self.send_window.sent(length);
-        if length > 0 {
+        // A frame that the window has cut to a few bytes pays for no update: windows could be opened byte by byte.
+        if length > 0 && (outgoing.data.is_empty() || length >= USEFUL_BYTES) {
             self.account.data();
         }
         let end = if outgoing.data.is_empty() { outgoing.end.take() } else { None };

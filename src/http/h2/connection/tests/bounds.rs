@@ -68,6 +68,22 @@ fn floods_end_the_connection_with_their_name() {
 }
 
 #[test]
+fn windows_that_are_opened_byte_by_byte_end_the_connection() {
+    let mut raw = Raw::new();
+    // SETTINGS_INITIAL_WINDOW_SIZE of 1.
+    raw.frame(Kind::Settings, 0, 0, &[0, 4, 0, 0, 0, 1]).unwrap();
+    raw.headers(1, &GET, true).unwrap();
+    let key = StreamKey { slot: 0, id: 1 };
+    raw.server.respond(key, StatusCode::OK, &Fields::new(), None, false);
+    raw.server.data(key, Bytes::from(vec![0; 60_000]), true);
+    let error = (0..10_000).find_map(|_| {
+        raw.frames();
+        raw.frame(Kind::WindowUpdate, 0, 1, &[0, 0, 0, 1]).err()
+    });
+    assert_eq!(error.unwrap().abuse, Some(Abuse::WindowUpdates));
+}
+
+#[test]
 fn streams_beyond_the_limit_are_refused() {
     let mut raw = Raw::new();
     for id in [1, 3, 5, 7, 9] {

@@ -1,6 +1,6 @@
 //! The clock of a worker's event loop.
 //!
-//! What a worker does between two events happens at one time. The system's clock is read at the first use after each event:
+//! All work of a worker between two events happens at one time. The system's clock is read at the first use after each event:
 //! after the worker has woken, after a read that brought bytes, a connect and a deadline that has passed, and after a call of a
 //! filter. A limit that counts from such an event therefore never ends early. One that counts from another, such as the end of a
 //! response, may end early by the clock's error. A busy worker also reads the clock after every [`USES`] uses. Threads that are

@@ -34,7 +34,7 @@ const HEADER_TABLE: u32 = 4096;
 pub(super) struct Shared {
     pub(super) engine: RefCell<Connection>,
     pub(super) client: Rc<Client>,
-    /// The limits and timeouts as the latest stream found them.
+    /// The limits and timeouts of the snapshot that was current when bytes arrived last.
     options: RefCell<Arc<ConnectionLimits>>,
     pub(super) served: Cell<u64>,
     /// The time since which no stream is open.
@@ -136,7 +136,9 @@ impl Shared {
         engine.release(key);
         if engine.open() == 0 {
             self.idle_since.set(Some(clock::now()));
-            self.streams.borrow_mut().shrink_to(1);
+            let mut streams = self.streams.borrow_mut();
+            streams.truncate(1);
+            streams.shrink_to(1);
         }
         // For the reset of the stream, or for the deadlines of an idle connection.
         if engine.has_output() || engine.open() == 0 {

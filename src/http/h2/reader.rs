@@ -55,7 +55,7 @@ impl Reader {
     /// Takes the client's preface. Returns false if it has not arrived yet.
     ///
     /// # Errors
-    /// What has arrived is no preface.
+    /// Returns an error if the bytes so far do not begin a preface.
     pub(crate) fn preface(&mut self) -> Result<bool, Code> {
         if !self.gather(PREFACE.len()) {
             let arrived = if self.partial.is_empty() { &self.input[..] } else { &self.partial[..] };
@@ -122,7 +122,7 @@ impl Reader {
             if self.input.len() >= length {
                 return true;
             }
-            // What waits for its rest must not keep a large buffer alive.
+            // A frame that waits for its rest must not keep a large buffer alive.
             self.partial.extend_from_slice(&std::mem::take(&mut self.input));
             return false;
         }

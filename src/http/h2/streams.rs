@@ -129,7 +129,8 @@ impl Streams {
             // An idle connection keeps room for one stream.
             self.slots.truncate(1);
             self.slots.shrink_to(1);
-            self.free = vec![0];
+            self.free.clear();
+            self.free.push(0);
             self.index.shrink_to(1);
         }
     }

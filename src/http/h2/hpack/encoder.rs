@@ -21,13 +21,13 @@ const HUFFMAN_BYTES_MIN: usize = 4;
 
 /// The first bits of an indexed field (RFC 7541 §6.1), and the length of the index behind them.
 const INDEXED: (u8, u32) = (0x80, 7);
-/// Those of a literal that goes into the dynamic table (§6.2.1).
+/// The first bits of a literal that goes into the dynamic table (§6.2.1).
 const INCREMENTAL: (u8, u32) = (0x40, 6);
-/// Those of a literal that stays out of it (§6.2.2).
+/// The first bits of a literal that stays out of it (§6.2.2).
 const NOT_INDEXED: (u8, u32) = (0x00, 4);
-/// Those of a literal that no encoder may ever index (§6.2.3).
+/// The first bits of a literal that no encoder may ever index (§6.2.3).
 const NEVER_INDEXED: (u8, u32) = (0x10, 4);
-/// Those of a new maximum of the dynamic table (§6.3).
+/// The first bits of a new maximum of the dynamic table (§6.3).
 const SIZE_UPDATE: (u8, u32) = (0x20, 5);
 
 /// The encoder of a connection's outgoing header blocks.

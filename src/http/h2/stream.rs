@@ -146,6 +146,17 @@ impl Stream {
         }
     }
 
+    /// Returns true if the peer has sent everything.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.receiving == Receiving::Ended && self.reset.is_none()
+    }
+
+    /// Ends our sending, and drops what waits. What has arrived stays.
+    pub(crate) fn stop_sending(&mut self) {
+        self.sending = Sending::Ended;
+        (self.outgoing.data, self.outgoing.end) = (Bytes::new(), None);
+    }
+
     /// Returns the code if the stream was reset, by either side.
     pub(crate) fn reset_code(&self) -> Option<Code> {
         self.reset.map(|(code, _)| code)

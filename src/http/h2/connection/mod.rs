@@ -63,7 +63,8 @@ pub(crate) enum Event {
     Response(StreamKey, Box<ResponseHead>),
     /// [`Connection::take`] has something.
     Readable(StreamKey),
-    /// The stream takes more data, see [`Connection::takes_data`], or has sent all of it.
+    /// The stream takes more data, see [`Connection::takes_data`], or has sent all of it. A server that has sent its whole
+    /// response may end our sending, too: the stream has then sent all before it was given an end.
     Writable(StreamKey),
     /// The stream was reset by the peer, or by us because of the peer. `unprocessed` is true if the peer has certainly done
     /// nothing for it (RFC 9113 §8.7).
@@ -330,12 +331,17 @@ impl Connection {
         }
     }
 
-    /// Gives up all streams: the connection is gone.
+    /// Gives up all streams: the connection is gone. Responses that have arrived whole can still be taken.
     pub(crate) fn lose(&mut self) {
         self.is_broken = true;
         self.queue = VecDeque::new();
+        let role = self.role;
         for (_, stream) in self.streams.iter_mut() {
-            stream.reset.get_or_insert((Code::CANCEL, By::Peer));
+            if role == Role::Client && stream.has_arrived() {
+                stream.stop_sending();
+            } else {
+                stream.reset.get_or_insert((Code::CANCEL, By::Peer));
+            }
         }
     }
 

@@ -49,8 +49,12 @@ impl Connection {
             Ok(key) => key,
         };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
-        if stream.reset.is_some() {
+        if stream.is_closed() {
             return self.cheap(Abuse::Useless);
+        }
+        if self.role == Role::Client && stream.has_arrived() {
+            self.stop_sending(key);
+            return Ok(());
         }
         let is_early = stream.sending != Sending::Ended;
         let code = Code(code);
@@ -59,6 +63,15 @@ impl Connection {
         self.events.push_back(Event::Reset { stream: key, code, unprocessed });
         self.settle(key);
         if is_early && self.role == Role::Server { Ok(self.account.reset(self.now)?) } else { Ok(()) }
+    }
+
+    /// Ends our sending on a stream whose response is whole (RFC 9113 §8.1).
+    fn stop_sending(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.stop_sending();
+            self.events.push_back(Event::Writable(key));
+            self.settle(key);
+        }
     }
 
     pub(super) fn on_settings(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<()> {
@@ -138,13 +151,15 @@ impl Connection {
     /// Ends our streams above the last one that the server processes (RFC 9113 §6.8).
     fn reset_unprocessed(&mut self, last: u32) {
         let above = self.streams.iter_mut().filter(|(key, stream)| key.id > last && !stream.is_closed());
-        let keys: Vec<StreamKey> = above
-            .map(|(key, stream)| {
+        let keys: Vec<(StreamKey, bool)> = above.map(|(key, stream)| (key, stream.has_arrived())).collect();
+        for (stream, has_arrived) in keys {
+            if has_arrived {
+                self.stop_sending(stream);
+                continue;
+            }
+            if let Some(stream) = self.streams.get_mut(stream) {
                 stream.reset = Some((Code::REFUSED_STREAM, By::Peer));
-                key
-            })
-            .collect();
-        for stream in keys {
+            }
             self.events.push_back(Event::Reset { stream, code: Code::REFUSED_STREAM, unprocessed: true });
             self.settle(stream);
         }

@@ -1,5 +1,6 @@
 //! Both sides of a connection, without sockets.
 
+mod answered;
 mod bounds;
 mod errors;
 

@@ -1,93 +1,9 @@
 //! HTTP/2 clients that send frames by hand.
 
-use support::{Client, Gate, Gateway, Origin, Signal, wait_until};
+use support::{Gate, Gateway, Origin, Signal, wait_until};
 
 use crate::gateway;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-const PROTOCOL_ERROR: u32 = 1;
-const ENHANCE_YOUR_CALM: u32 = 11;
-
-const GET: &[(&str, &str)] = &[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-const POST: &[(&str, &str)] =
-    &[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Frame {
-    /// Returns the 32 bits of the payload at `at`.
-    fn number(&self, at: usize) -> u32 {
-        u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
-    }
-}
-
-/// A connection of which a test writes the frames.
-struct Frames {
-    client: Client,
-}
-
-impl Frames {
-    async fn connect(gateway: &Gateway) -> Self {
-        let mut client = gateway.client("web").await;
-        client.send_raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-        let mut frames = Self { client };
-        frames.send(SETTINGS, 0, 0, &[]).await;
-        frames
-    }
-
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.client.send_raw(frame(kind, flags, stream, payload)).await;
-    }
-
-    async fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
-        self.send(HEADERS, flags | END_HEADERS, stream, &block(fields)).await;
-    }
-
-    async fn next(&mut self) -> Frame {
-        let head = self.client.read_exact(9).await;
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        Frame { kind: head[3], flags: head[4], stream, payload: self.client.read_exact(length).await }
-    }
-
-    /// Returns the next frame of this kind.
-    async fn next_of(&mut self, kind: u8) -> Frame {
-        loop {
-            let frame = self.next().await;
-            if frame.kind == kind {
-                return frame;
-            }
-        }
-    }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header block of literals (RFC 7541 §6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
-}
+use crate::raw_frames::*;
 
 async fn start(origin: &Origin) -> Gateway {
     gateway(
@@ -252,4 +168,38 @@ routes: [{ name: up, upstream: { url: '{origin}' } }]",
     origin.wait_for_open(0).await;
     let counted = r#"gateway_listener_closed_total{listener="web",reason="protocol"}"#;
     wait_until("the connection is cut", async || gateway.metric(counted).await == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_never_becomes_whole_ends_a_busy_connection() {
+    let gate = Gate::new();
+    let at_gate = gate.clone();
+    let origin = Origin::script(move |mut connection| {
+        let gate = at_gate.clone();
+        async move {
+            gate.pass().await;
+            connection.wait_closed().await;
+        }
+    });
+    let gateway = gateway(
+        "
+listeners: [{ name: web, address: 127.0.0.1:0, timeouts: { request_header: 200ms } }]
+admin: { address: 127.0.0.1:0 }
+routes: [{ name: up, upstream: { url: '{origin}' } }]",
+    )
+    .set("origin", origin.url())
+    .start()
+    .await;
+    let counted = r#"gateway_listener_closed_total{listener="web",reason="timeouts.request_header"}"#;
+    let whole =
+        [frame(PING, ACK, 0, &[0; 8]), frame(HEADERS, END_STREAM, 3, &block(GET)), frame(9, 0, 3, b"")];
+    for (turn, whole) in whole.into_iter().enumerate() {
+        let mut client = Frames::connect(&gateway).await;
+        client.headers(1, END_STREAM, GET).await;
+        gate.arrivals(turn + 1).await;
+        client.client.send_raw(&whole[..whole.len() - 1]).await;
+        drop(client.client.read_to_end().await);
+        let expected = Some((turn + 1) as f64);
+        wait_until("the connection is cut", async || gateway.metric(counted).await == expected).await;
+    }
 }

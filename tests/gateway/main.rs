@@ -80,6 +80,7 @@ mod pool;
 mod pool_limits;
 mod pooled;
 mod proxy_protocol;
+mod raw_frames;
 mod redirect_loops;
 mod reload_clients;
 mod reload_endpoints;

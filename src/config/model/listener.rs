@@ -144,7 +144,8 @@ pub(crate) struct ListenerTimeouts {
     pub(crate) tls_handshake: OrOff<Duration>,
     /// From the accept (with TLS, from the end of the handshake), or from the first byte of a later request, to the end
     /// of the request's header. A client that drips bytes does not extend it. Then 408 if a part of the request has
-    /// arrived, and the connection is closed.
+    /// arrived, and the connection is closed. It is also the time in which a frame of HTTP/2 that has begun to arrive must be
+    /// whole; data may take longer, unless it is padded.
     pub(crate) request_header: OrOff<Duration>,
     /// Between two reads of a request's body; then 408.
     pub(crate) request_body: OrOff<Duration>,

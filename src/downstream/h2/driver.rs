@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::shared::Shared;
 use super::stream;
 use crate::http::h2::{Code, Event};
-use crate::net::clock;
 use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline, earlier};
@@ -48,8 +47,6 @@ pub(super) struct Driver<'g> {
     is_over: bool,
     /// The time until which a client that knows of the end may open streams.
     end_by: Option<Instant>,
-    /// The time since which a header block has been arriving.
-    block_began: Option<Instant>,
     goodbye: Option<Goodbye>,
 }
 
@@ -76,7 +73,6 @@ impl<'g> Driver<'g> {
             ending: None,
             is_over: false,
             end_by: None,
-            block_began: None,
             goodbye: None,
         }
     }
@@ -87,7 +83,7 @@ impl<'g> Driver<'g> {
             return self.poll_goodbye(cx);
         }
         self.shared.register(cx);
-        if self.poll_read(cx).is_ready() || self.poll_slow_block(cx).is_ready() {
+        if self.poll_read(cx).is_ready() || self.poll_slow_frame(cx).is_ready() {
             return Poll::Ready(self.lost());
         }
         self.poll_end(cx);
@@ -102,13 +98,9 @@ impl<'g> Driver<'g> {
         }
     }
 
-    /// Ends a connection on which a head arrives too slowly: no stream is there that could say so.
-    fn poll_slow_block(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.shared.engine.borrow().is_within_block() {
-            self.block_began = None;
-            return Poll::Pending;
-        }
-        let began = *self.block_began.get_or_insert_with(clock::now);
+    /// Ends a connection on which a frame or a head arrives too slowly: no other frame can pass it, and what has arrived is kept.
+    fn poll_slow_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(began) = self.shared.engine.borrow().arriving_since() else { return Poll::Pending };
         let limit = self.shared.options().request_header.and_then(|limit| began.checked_add(limit));
         self.timer.poll_elapsed(cx, limit).map(|()| self.ending = Some("timeouts.request_header"))
     }

@@ -50,6 +50,8 @@ pub(super) struct Section<'l> {
     fields: Fields,
     /// The crumbs of Cookie, joined.
     cookie: BytesMut,
+    /// True if a crumb must not enter a table (RFC 7541 §7.1.3). The whole must not, then.
+    is_cookie_sensitive: bool,
     length: Option<u64>,
     /// The size by RFC 9113 §10.5.1.
     size: usize,
@@ -70,6 +72,7 @@ impl<'l> Section<'l> {
             protocol: None,
             fields: Fields::with_capacity(16),
             cookie: BytesMut::new(),
+            is_cookie_sensitive: false,
             length: None,
             size: 0,
             malformed: None,
@@ -142,6 +145,7 @@ impl<'l> Section<'l> {
                 self.cookie.extend_from_slice(b"; ");
             }
             self.cookie.extend_from_slice(value.as_bytes());
+            self.is_cookie_sensitive |= value.is_sensitive();
             return Ok(());
         }
         if self.fields.len() >= self.limits.headers {
@@ -181,7 +185,9 @@ impl<'l> Section<'l> {
         };
         if !self.cookie.is_empty() {
             let cookie = std::mem::take(&mut self.cookie).freeze();
-            let cookie = HeaderValue::from_maybe_shared(cookie).map_err(|_| Malformed("bad field value"))?;
+            let mut cookie =
+                HeaderValue::from_maybe_shared(cookie).map_err(|_| Malformed("bad field value"))?;
+            cookie.set_sensitive(self.is_cookie_sensitive);
             self.fields.append(header::COOKIE, cookie);
         }
         Ok(RequestHead {

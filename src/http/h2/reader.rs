@@ -40,6 +40,11 @@ impl Reader {
         self.is_large
     }
 
+    /// Returns true if a part of a frame is kept that is not whole.
+    pub(crate) fn is_within_frame(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// Takes bytes that have arrived. The ones before must have been read.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         self.is_large = bytes.len() > LARGE_BYTES;

@@ -113,9 +113,18 @@ impl Settings {
 
 /// Returns the values of SETTINGS_HEADER_TABLE_SIZE in a frame's payload, in order.
 pub(crate) fn header_tables(payload: &[u8]) -> impl Iterator<Item = u32> {
+    values(payload, HEADER_TABLE_SIZE)
+}
+
+/// Returns true if a frame's payload enables pushes, which only a client may (RFC 9113 §6.5.2).
+pub(crate) fn enables_push(payload: &[u8]) -> bool {
+    values(payload, ENABLE_PUSH).any(|value| value == 1)
+}
+
+fn values(payload: &[u8], setting: u16) -> impl Iterator<Item = u32> {
     let (settings, _) = payload.as_chunks::<6>();
-    let tables = settings.iter().filter(|[a, b, ..]| u16::from_be_bytes([*a, *b]) == HEADER_TABLE_SIZE);
-    tables.map(|[_, _, value @ ..]| u32::from_be_bytes(*value))
+    let values = settings.iter().filter(move |[a, b, ..]| u16::from_be_bytes([*a, *b]) == setting);
+    values.map(|[_, _, value @ ..]| u32::from_be_bytes(*value))
 }
 
 #[cfg(test)]

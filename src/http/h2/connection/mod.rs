@@ -32,6 +32,9 @@ const EVENTS_KEPT: usize = 4;
 /// The answers to control frames that may wait for a peer that does not read.
 const UNREAD_ANSWERS_BYTES: usize = 64 * 1024;
 
+/// The payload of our pings, of which one at a time is unanswered.
+const PING: [u8; 8] = *b"gateway\0";
+
 /// The limits of what the peer may send.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -165,6 +168,8 @@ pub(crate) struct Connection {
     now: Instant,
     beginning: Beginning,
     block: Option<Block>,
+    /// The time since which a frame or a header block has been arriving, if it is not whole.
+    arriving_since: Option<Instant>,
     ending: Ending,
     /// The last stream that the peer processes, if it goes away.
     peer_last: Option<u32>,
@@ -226,6 +231,7 @@ impl Connection {
             now,
             beginning: if role == Role::Server { Beginning::Preface } else { Beginning::Settings },
             block: None,
+            arriving_since: None,
             ending: Ending::No,
             peer_last: None,
             next: 1,
@@ -365,9 +371,10 @@ impl Connection {
         &self.peer
     }
 
-    /// Returns true if a header block has begun to arrive and not ended.
-    pub(crate) fn is_within_block(&self) -> bool {
-        self.block.is_some()
+    /// Returns the time since which a frame or a header block has been arriving that is kept until it is whole, if there is one.
+    /// Unpadded data is not: each piece goes to its stream, whose reader has the patience that it likes.
+    pub(crate) fn arriving_since(&self) -> Option<Instant> {
+        self.arriving_since
     }
 
     /// Returns true if the connection takes no further streams, by our word or the peer's.

@@ -270,7 +270,7 @@ impl Connection {
     /// Pings the peer, unless it owes an answer. [`Event::Pong`] follows.
     pub(crate) fn ping(&mut self) {
         if !std::mem::replace(&mut self.awaits_pong, true) {
-            self.output.put(|out| frame::put_ping(out, *b"gateway\0", false));
+            self.output.put(|out| frame::put_ping(out, PING, false));
         }
     }
 

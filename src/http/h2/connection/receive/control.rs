@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::http::h2::frame::number;
-use crate::http::h2::settings::header_tables;
+use crate::http::h2::settings::{enables_push, header_tables};
 
 /// The increment from which an update of a window is no cheap frame: it cannot be sent often before the window overflows.
 const USEFUL_INCREMENT: u32 = 1024;
@@ -87,6 +87,9 @@ impl Connection {
         }
         let before = i64::from(self.peer.window);
         self.peer.take(payload).map_err(|code| ConnectionError::new(code, "bad SETTINGS"))?;
+        if self.role == Role::Client && enables_push(payload) {
+            return Err(protocol_error("a server that enables pushes"));
+        }
         // Each value counts on its way to the last (RFC 7541 §4.2).
         for limit in header_tables(payload) {
             self.encoder.set_limit(limit);
@@ -122,7 +125,8 @@ impl Connection {
         self.cheap(Abuse::Pings)?;
         if !header.has(flag::ACK) {
             self.answer(|out| frame::put_ping(out, *payload, true));
-        } else if std::mem::take(&mut self.awaits_pong) {
+        } else if self.awaits_pong && *payload == PING {
+            self.awaits_pong = false;
             self.events.push_back(Event::Pong);
         }
         Ok(())

@@ -27,6 +27,8 @@ impl Connection {
         self.now = now;
         self.reader.push(bytes);
         let received = self.read_all();
+        let is_arriving = self.block.is_some() || self.reader.is_within_frame();
+        self.arriving_since = is_arriving.then(|| self.arriving_since.unwrap_or(now));
         if let Err(error) = received {
             self.fail(error);
         }
@@ -59,6 +61,10 @@ impl Connection {
                     self.check_order(&header)?;
                     self.frame(&header, payload)?;
                 }
+            }
+            if self.block.is_none() {
+                // What arrives next begins now.
+                self.arriving_since = None;
             }
             if self.answers > UNREAD_ANSWERS_BYTES {
                 return Err(Abuse::UnreadAnswers.into());

@@ -253,3 +253,39 @@ fn data_is_sent_in_turns_and_within_windows() {
     }
     assert_eq!(received, [150_000; 3]);
 }
+
+#[test]
+fn the_time_of_a_frame_begins_with_its_first_byte() {
+    let mut raw = Raw::new();
+    let start = raw.now;
+    let ping = {
+        let mut out = BytesMut::new();
+        frame::put_ping(&mut out, [0; 8], false);
+        out
+    };
+    let mut receive = |second: u64, bytes: &[u8]| {
+        raw.now = start + std::time::Duration::from_secs(second);
+        raw.receive(bytes).unwrap();
+        raw.server.arriving_since().map(|since| (since - start).as_secs())
+    };
+    assert_eq!(receive(1, &ping[..3]), Some(1));
+    assert_eq!(receive(2, &ping[3..10]), Some(1));
+    // The rest, and the beginning of the next one.
+    assert_eq!(receive(3, &[&ping[10..], &ping[..1]].concat()), Some(3));
+    assert_eq!(receive(4, &ping[1..]), None);
+    // A header block counts from its first frame to its last.
+    let block = raw.block(&GET);
+    let mut receive = |second: u64, kind, flags, payload: &[u8]| {
+        raw.now = start + std::time::Duration::from_secs(second);
+        raw.frame(kind, flags, 1, payload).unwrap();
+        raw.server.arriving_since().map(|since| (since - start).as_secs())
+    };
+    assert_eq!(receive(5, Kind::Headers, 0, &block[..9]), Some(5));
+    assert_eq!(receive(6, Kind::Continuation, 0, &block[9..]), Some(5));
+    assert_eq!(receive(7, Kind::Continuation, flag::END_HEADERS, b""), None);
+    // Data that is passed on in pieces is not kept.
+    let mut out = BytesMut::new();
+    put_header(&mut out, Kind::Data, 0, 1, 100);
+    raw.receive(&[&out[..], b"some"].concat()).unwrap();
+    assert_eq!(raw.server.arriving_since(), None);
+}

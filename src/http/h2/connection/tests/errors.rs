@@ -180,3 +180,33 @@ fn skipped_and_smaller_streams_cannot_be_opened() {
     raw.headers(5, &GET, true).unwrap();
     assert_eq!(raw.headers(3, &GET, true).unwrap_err().code, Code::PROTOCOL_ERROR);
 }
+
+#[test]
+fn only_the_echo_of_our_ping_is_its_answer() {
+    let mut raw = Raw::new();
+    raw.server.ping();
+    let sent = raw.frames().pop().unwrap().3;
+    raw.frame(Kind::Ping, flag::ACK, 0, &[0; 8]).unwrap();
+    assert!(raw.server.event().is_none_or(|event| !matches!(event, Event::Pong)));
+    raw.frame(Kind::Ping, flag::ACK, 0, &sent).unwrap();
+    assert!(matches!(raw.server.event(), Some(Event::Pong)));
+    raw.frame(Kind::Ping, flag::ACK, 0, &sent).unwrap();
+    assert!(raw.server.event().is_none(), "one ping has one answer");
+}
+
+#[test]
+fn only_a_client_enables_pushes() {
+    let settings = |enable: u8| {
+        let mut out = BytesMut::new();
+        put_header(&mut out, Kind::Settings, 0, 0, 6);
+        out.extend_from_slice(&[0, 2, 0, 0, 0, enable]);
+        out.freeze()
+    };
+    for (enable, expected) in [(0, Ok(())), (1, Err(Code::PROTOCOL_ERROR))] {
+        let now = Instant::now();
+        let received = Connection::client(LIMITS, now).receive(settings(enable), now);
+        assert_eq!(received.map_err(|error| error.code), expected, "{enable}");
+    }
+    let mut raw = Raw::new();
+    assert_eq!(raw.server.receive(settings(1), raw.now), Ok(()));
+}

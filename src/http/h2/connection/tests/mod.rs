@@ -4,7 +4,7 @@ mod answered;
 mod bounds;
 mod errors;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::send::OutgoingRequest;
 use super::*;
@@ -248,4 +248,24 @@ fn requests_that_a_server_has_not_processed_are_marked() {
     assert_eq!(resets, [(second, true)]);
     assert!(!pair.client.can_open());
     assert!(pair.client.takes_data(first));
+}
+
+#[test]
+fn a_cookie_with_a_sensitive_crumb_is_sensitive() {
+    for sensitive in [None, Some(0), Some(1)] {
+        let mut pair = Pair::new();
+        // Longer than those that our encoder always keeps out of tables.
+        let crumbs = ["a=11111111111111111111111", "b=22222222222222222222222"];
+        let crumbs = crumbs.into_iter().enumerate().map(|(at, crumb)| {
+            let mut value = HeaderValue::from_static(crumb);
+            value.set_sensitive(sensitive == Some(at));
+            (http::header::COOKIE, value)
+        });
+        pair.send(&Method::GET, &crumbs.collect(), true);
+        pair.talk(usize::MAX);
+        let (_, head) = pair.request();
+        let cookie = head.headers.get(http::header::COOKIE).unwrap();
+        assert_eq!(cookie.as_bytes(), b"a=11111111111111111111111; b=22222222222222222222222");
+        assert_eq!(cookie.is_sensitive(), sensitive.is_some(), "{sensitive:?}");
+    }
 }

@@ -1,0 +1,89 @@
+//! Frames of HTTP/2 that a test writes and reads by hand.
+
+use support::{Client, Gateway};
+
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
+
+pub(crate) const GET: &[(&str, &str)] =
+    &[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+pub(crate) const POST: &[(&str, &str)] =
+    &[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Returns the 32 bits of the payload at `at`.
+    pub(crate) fn number(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
+    }
+}
+
+/// A connection of which a test writes the frames.
+pub(crate) struct Frames {
+    pub(crate) client: Client,
+}
+
+impl Frames {
+    pub(crate) async fn connect(gateway: &Gateway) -> Self {
+        let mut client = gateway.client("web").await;
+        client.send_raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut frames = Self { client };
+        frames.send(SETTINGS, 0, 0, &[]).await;
+        frames
+    }
+
+    pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.client.send_raw(frame(kind, flags, stream, payload)).await;
+    }
+
+    pub(crate) async fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
+        self.send(HEADERS, flags | END_HEADERS, stream, &block(fields)).await;
+    }
+
+    pub(crate) async fn next(&mut self) -> Frame {
+        let head = self.client.read_exact(9).await;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        Frame { kind: head[3], flags: head[4], stream, payload: self.client.read_exact(length).await }
+    }
+
+    /// Returns the next frame of this kind.
+    pub(crate) async fn next_of(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.next().await;
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+}
+
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header block of literals (RFC 7541 §6.2.2).
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}

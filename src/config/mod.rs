@@ -26,6 +26,7 @@ pub(crate) use self::model::filter::{
     Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
 };
 pub(crate) use self::model::headers::{HeaderEdits, Headers};
+pub(crate) use self::model::http2::ListenerHttp2;
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
 pub(crate) use self::model::listener::{
     CertificateFiles, ClientAuth, HalfClose, Listener, ListenerLimits, ListenerTls, Protocol, ProxyProtocol,

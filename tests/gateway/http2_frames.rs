@@ -1,5 +1,7 @@
 //! HTTP/2 clients that send frames by hand.
 
+use std::collections::BTreeMap;
+
 use support::{Gate, Gateway, Origin, Signal, wait_until};
 
 use crate::gateway;
@@ -202,4 +204,35 @@ routes: [{ name: up, upstream: { url: '{origin}' } }]",
         let expected = Some((turn + 1) as f64);
         wait_until("the connection is cut", async || gateway.metric(counted).await == expected).await;
     }
+}
+
+/// Returns the values of the settings of a new connection, by their numbers, and the increment of the connection's window.
+async fn settings(gateway: &Gateway) -> (BTreeMap<u16, u32>, u32) {
+    let mut client = Frames::connect(gateway).await;
+    let settings = client.next_of(SETTINGS).await.payload;
+    let settings = settings.chunks(6).map(|setting| {
+        let (id, value) = setting.split_at(2);
+        (u16::from_be_bytes(id.try_into().unwrap()), u32::from_be_bytes(value.try_into().unwrap()))
+    });
+    (settings.collect(), client.next_of(WINDOW_UPDATE).await.number(0))
+}
+
+#[tokio::test]
+async fn windows_and_limits_are_those_of_the_listener_when_the_connection_begins() {
+    const ROUTE: &str = "admin: { address: 127.0.0.1:0 }\nroutes: [{ name: all, respond: { body: hello } }]";
+    let gateway =
+        gateway(&format!("listeners: [{{ name: web, address: 127.0.0.1:0 }}]\n{ROUTE}")).start().await;
+    let (known, increment) = settings(&gateway).await;
+    // The table has the size that clients assume, and needs no setting.
+    assert_eq!((known.get(&1), known[&3], known[&4], increment), (None, 128, 2 << 20, (8 << 20) - 65_535));
+
+    let mut client = Frames::connect(&gateway).await;
+    let keys = "{ max_streams: 7, stream_window: 64KiB, connection_window: 128KiB, header_table: 8KiB }";
+    let text = format!("listeners: [{{ name: web, address: 127.0.0.1:0, http2: {keys} }}]\n{ROUTE}");
+    gateway.reload(&text).await;
+    let (known, increment) = settings(&gateway).await;
+    assert_eq!((known[&1], known[&3], known[&4]), (8 << 10, 7, 64 << 10));
+    assert_eq!(increment, (128 << 10) - 65_535);
+    client.headers(1, END_STREAM, GET).await;
+    assert_eq!(client.next_of(DATA).await.payload, b"hello", "earlier connections stay");
 }

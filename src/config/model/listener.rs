@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::http2::ListenerHttp2;
 use super::keepalive::TcpKeepalive;
 use crate::config::values::byte_size::ByteSize;
 use crate::config::values::duration::Duration;
@@ -36,6 +37,9 @@ pub(crate) struct Listener {
     /// Resource limits for clients.
     #[serde(default)]
     pub(crate) limits: ListenerLimits,
+    /// Windows and limits of HTTP/2 connections.
+    #[serde(default)]
+    pub(crate) http2: ListenerHttp2,
     /// Rules for the header fields of requests.
     #[serde(default)]
     pub(crate) headers: ListenerHeaders,

@@ -7,6 +7,7 @@ pub(crate) mod admin;
 pub(crate) mod config;
 pub(crate) mod filter;
 pub(crate) mod headers;
+pub(crate) mod http2;
 pub(crate) mod keepalive;
 pub(crate) mod listener;
 pub(crate) mod matches;

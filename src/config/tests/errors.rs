@@ -166,6 +166,36 @@ fn a_mistake_elsewhere_is_reported_with_its_remedy() {
             "headers: 10001",
         ),
         (
+            "listeners: [{ address: 127.0.0.1:80, http2: { max_streams: 10001 } }]\nROUTE",
+            "`max_streams` must be at most 10000 in listener",
+            "",
+        ),
+        (
+            "listeners: [{ address: 127.0.0.1:80, http2: { stream_window: 63KiB } }]\nROUTE",
+            "`stream_window` must be at least 64KiB in listener",
+            "before it knows",
+        ),
+        (
+            "listeners: [{ address: 127.0.0.1:80, http2: { connection_window: 2GiB } }]\nROUTE",
+            "`connection_window` must be at most 1GiB",
+            "",
+        ),
+        (
+            "listeners: [{ address: 127.0.0.1:80, http2: { connection_window: 1MiB } }]\nROUTE",
+            "the `connection_window` of 1MiB is less than the `stream_window` of 2MiB",
+            "all streams share it",
+        ),
+        (
+            "listeners: [{ address: 127.0.0.1:80, http2: { stream_window: 9MiB } }]\nROUTE",
+            "of 8MiB is less than the `stream_window` of 9MiB in listener \"127.0.0.1:80\", http2",
+            "stream_window: 9MiB",
+        ),
+        (
+            "listeners: [{ address: 127.0.0.1:80, http2: { header_table: 1KiB } }]\nROUTE",
+            "`header_table` must be at least 4KiB",
+            "before it knows",
+        ),
+        (
             "listeners: [{ address: 127.0.0.1:80, proxy_protocol: accept }]\nROUTE",
             "without `trusted_proxies`",
             "list the networks",

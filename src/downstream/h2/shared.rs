@@ -14,21 +14,7 @@ use crate::http::h2::{Code, Connection, ConnectionError, Limits, StreamKey};
 use crate::http::interim::InterimSink;
 use crate::net::clock;
 use crate::proxy::client::Client;
-use crate::snapshot::listener::ConnectionLimits;
-
-/// The number of streams that a client may have open at once.
-const CONCURRENT_STREAMS: u32 = 128;
-
-/// The data that a client may send in one stream before it is taken. It fills a line of 100 Mbit/s over a round trip of 100 ms,
-/// as updates of the window come after each quarter.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-
-/// The data that a client may send in all streams together before it is taken: what a connection can make the gateway hold. Uploads
-/// to some slow upstreams must not stop those to others.
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// The table that clients encode their headers with. Most heads repeat a few hundred bytes.
-const HEADER_TABLE: u32 = 4096;
+use crate::snapshot::listener::{ConnectionLimits, Http2Limits};
 
 /// A connection as its tasks share it. Its cells are borrowed within a poll, never across one.
 pub(super) struct Shared {
@@ -47,12 +33,13 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(client: Rc<Client>, began: Instant, options: Arc<ConnectionLimits>) -> Self {
+        let Http2Limits { max_streams, stream_window, connection_window, header_table } = options.http2;
         let limits = Limits {
             head: options.limits,
-            max_streams: CONCURRENT_STREAMS,
-            stream_window: STREAM_WINDOW,
-            connection_window: CONNECTION_WINDOW,
-            header_table: HEADER_TABLE,
+            max_streams,
+            stream_window,
+            connection_window,
+            header_table,
             connect_protocol: false,
         };
         Self {

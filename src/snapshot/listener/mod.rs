@@ -66,6 +66,8 @@ pub(crate) struct ListenerSettings {
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     pub(crate) limits: HeadLimits,
+    /// The limits of HTTP/2, which hold for a connection from its beginning to its end.
+    pub(crate) http2: Http2Limits,
     /// The letter case of field names in requests: with `preserve`, their fields remember the head that they were read from.
     pub(crate) case: HeaderCase,
     /// True if fields with other characters than letters, digits and dashes in their names are dropped
@@ -78,6 +80,15 @@ pub(crate) struct ConnectionLimits {
     pub(crate) response_write: Option<Duration>,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) requests: Option<u64>,
+}
+
+/// The section `http2` of a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Http2Limits {
+    pub(crate) max_streams: u32,
+    pub(crate) stream_window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) header_table: u32,
 }
 
 /// The HTTP versions that a listener speaks.
@@ -122,6 +133,7 @@ impl ListenerSettings {
                     header_bytes: limits.header_bytes.length(),
                     target_bytes: limits.target_bytes.length(),
                 },
+                http2: Http2Limits::new(&config.http2),
                 case,
                 request_header: timeouts.request_header.duration(),
                 request_body: timeouts.request_body.duration(),
@@ -148,6 +160,19 @@ impl ListenerSettings {
             (None, None) => true,
             (Some(tls), Some(other)) => tls.is_same(other),
             _ => false,
+        }
+    }
+}
+
+impl Http2Limits {
+    fn new(written: &config::ListenerHttp2) -> Self {
+        // The configuration's bounds are below 4 GiB.
+        let number = |size: config::ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX);
+        Self {
+            max_streams: written.max_streams.get(),
+            stream_window: number(written.stream_window),
+            connection_window: number(written.connection_window),
+            header_table: number(written.header_table),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Findings;
+use super::{Findings, validate_size};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{Config, Filter, FilterLimits, FilterUse};
@@ -76,15 +76,10 @@ fn is_name(name: &str) -> bool {
 }
 
 fn validate_filter(filter: &Filter, base: &[Segment], findings: &mut Findings<'_>) {
-    let memory = filter.limits.memory;
-    let bounds = [
-        ("at least", FilterLimits::MEMORY_MIN, memory < FilterLimits::MEMORY_MIN),
-        ("at most", FilterLimits::MEMORY_MAX, memory > FilterLimits::MEMORY_MAX),
-    ];
-    for (side, bound, _) in bounds.into_iter().filter(|(.., is_over)| *is_over) {
-        let message = format!("`memory` must be {side} {bound}");
-        findings.add(base, &path!["limits", "memory"], message, "a page has 64KiB, and 32 bits address 4GiB");
-    }
+    let memory = FilterLimits::MEMORY_MIN..=FilterLimits::MEMORY_MAX;
+    let help = "a page has 64KiB, and 32 bits address 4GiB";
+    let limits = [base, &path!["limits"]].concat();
+    validate_size(filter.limits.memory, memory, "memory", help, &limits, findings);
     for (name, value) in &filter.env {
         if name.is_empty() || name.contains(['=', '\0']) {
             let message = format!("`{}` is not the name of an environment variable", name.escape_debug());

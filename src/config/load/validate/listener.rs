@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Findings, first_with};
+use super::{Findings, first_with, validate_size};
 use crate::config::load::salvage::Kept;
-use crate::config::{Config, ProxyProtocol};
+use crate::config::values::segment::Segment;
+use crate::config::{Config, ListenerHttp2, ProxyProtocol};
 use crate::path;
 
 /// Checks the listeners and the admin listener.
@@ -31,6 +32,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             let message = format!("the listener name `{name}` appears twice");
             findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
         }
+        validate_http2(&listener.http2, &path!["listeners", index, "http2"], findings);
         let trusts_no_proxy = config.trusted_proxies.is_empty() && !kept.trusted_proxies_broken;
         if listener.proxy_protocol == ProxyProtocol::Accept && trusts_no_proxy {
             let message = "`proxy_protocol: accept` accepts no PROXY header without `trusted_proxies`";
@@ -51,4 +53,27 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             );
         }
     }
+}
+
+fn validate_http2(http2: &ListenerHttp2, base: &[Segment], findings: &mut Findings<'_>) {
+    let (stream, connection) = (http2.stream_window, http2.connection_window);
+    let windows = ListenerHttp2::WINDOW_MIN..=ListenerHttp2::WINDOW_MAX;
+    let of_window = "a client may send 64KiB before it knows of another window";
+    let mut are_good = validate_size(stream, windows.clone(), "stream_window", of_window, base, findings);
+    are_good &= validate_size(connection, windows, "connection_window", of_window, base, findings);
+    if are_good && connection < stream {
+        let shown = |key, size| findings.shown(base, &path![key], &size);
+        let (of_connection, of_stream) =
+            (shown("connection_window", connection), shown("stream_window", stream));
+        let message = format!(
+            "the `connection_window` of {of_connection} is less than the `stream_window` of {of_stream}"
+        );
+        // One of them may be the default.
+        let is_default = connection == ListenerHttp2::default().connection_window;
+        let key = if is_default { "stream_window" } else { "connection_window" };
+        findings.add(base, &path![key], message, "all streams share it: raise it, or lower the other");
+    }
+    let tables = ListenerHttp2::TABLE_MIN..=ListenerHttp2::TABLE_MAX;
+    let of_table = "a client may use 4KiB before it knows of another table";
+    validate_size(http2.header_table, tables, "header_table", of_table, base, findings);
 }

@@ -8,6 +8,7 @@ mod upstream;
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::RangeInclusive;
 
 use super::error::ConfigError;
 use super::salvage::Kept;
@@ -15,7 +16,7 @@ use super::similar::Similar;
 use super::source::Source;
 use crate::config::values::look_alike;
 use crate::config::values::segment::Segment;
-use crate::config::{Config, Pool};
+use crate::config::{ByteSize, Config, Pool};
 use crate::path;
 
 /// Checks the parts of a file that were kept.
@@ -110,4 +111,22 @@ fn validate_pool(pool: &Pool, base: &[Segment], findings: &mut Findings<'_>) {
         let message = "`min_idle` keeps connections, which `keep_alive: false` forbids";
         findings.add(base, &path!["min_idle"], message, "take one of them out");
     }
+}
+
+/// Checks the bounds of the size `key` in `base`. Returns true if it is within them.
+fn validate_size(
+    size: ByteSize,
+    bounds: RangeInclusive<ByteSize>,
+    key: &str,
+    help: &str,
+    base: &[Segment],
+    findings: &mut Findings<'_>,
+) -> bool {
+    let (side, bound) = match &size {
+        size if size < bounds.start() => ("at least", bounds.start()),
+        size if size > bounds.end() => ("at most", bounds.end()),
+        _ => return true,
+    };
+    findings.add(base, &path![key], format!("`{key}` must be {side} {bound}"), help);
+    false
 }

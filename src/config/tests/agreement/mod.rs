@@ -21,7 +21,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 22] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 23] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -36,6 +36,7 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 22] = [
     "has no effect",
     "has no meaning here",
     "has no parameter",
+    "is less than the `stream_window`",
     "is more than `max_",
     "is not matched as a header",
     "no path of the match begins",

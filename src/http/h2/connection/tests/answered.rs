@@ -79,7 +79,7 @@ fn whole_responses_outlive_their_connection() {
     pair.client.release(other);
     assert!(pair.client.has_sent_all(key));
     assert_whole(&mut pair.client, key);
-    // A server has nobody left to respond to.
+    // A server cannot respond any more.
     pair.server.lose();
     assert!(pair.server.is_reset(StreamKey { slot: 0, id: 1 }));
 }

@@ -8,3 +8,4 @@ pub(crate) mod keepalive;
 pub(crate) mod stream;
 pub(crate) mod timer;
 pub(crate) mod tls;
+pub(crate) mod tunnel_end;

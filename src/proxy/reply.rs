@@ -10,8 +10,8 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::interim::Interim;
 use crate::http::message::Response;
-use crate::net::stream::Stream;
 use crate::net::timer::Timer;
+use crate::net::tunnel_end::TunnelEnd;
 
 /// The context that comes with a request.
 #[derive(Clone)]
@@ -33,10 +33,10 @@ pub(crate) struct Reply {
     pub(crate) tunnel: Option<Tunnel>,
 }
 
-/// A function that takes over an upgraded client connection and the bytes that have already arrived on it. It ends with
-/// the bytes carried from and to the client, and the error if there was one.
+/// A function that takes over an upgraded client connection, or a stream on one, and the bytes that have already arrived on it.
+/// It ends with the bytes carried from and to the client, and the error if there was one.
 pub(crate) type Tunnel =
-    Box<dyn FnOnce(Stream, Bytes) -> Pin<Box<dyn Future<Output = (u64, u64, Option<Error>)>>>>;
+    Box<dyn FnOnce(Box<dyn TunnelEnd>, Bytes) -> Pin<Box<dyn Future<Output = (u64, u64, Option<Error>)>>>>;
 
 /// A response on its way to the client, before its exchange is logged.
 pub(crate) struct Answer {

@@ -1,15 +1,13 @@
 //! An upgraded connection, which carries bytes both ways until either side ends.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
+use bytes::Bytes;
 
 use crate::http::error::Error;
-use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer};
+use crate::net::tunnel_end::TunnelEnd;
 use crate::proxy::reply::Tunnel;
 use crate::snapshot::route_deadline::Ended;
 use crate::upstream::Upgraded;
@@ -27,7 +25,7 @@ pub(crate) fn open(
 }
 
 async fn run(
-    mut client: Stream,
+    mut client: Box<dyn TunnelEnd>,
     early: Bytes,
     mut upgraded: Upgraded,
     idle: Option<Duration>,
@@ -38,10 +36,10 @@ async fn run(
     let early = std::mem::take(&mut upgraded.early);
     let mut down = Direction::new(early, Error::UpstreamClosed, Error::ClientClosed);
     let mut stall = Stall::new(idle);
+    let mut progress = (0, 0);
     let error = std::future::poll_fn(|cx| {
-        let before = (up.carried, down.carried);
-        let upward = up.poll(&mut client, &mut upgraded.stream, cx);
-        let downward = down.poll(&mut upgraded.stream, &mut client, cx);
+        let upward = up.poll(&mut *client, &mut *upgraded.stream, cx);
+        let downward = down.poll(&mut *upgraded.stream, &mut *client, cx);
         match (upward, downward) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Some(error)),
@@ -50,14 +48,16 @@ async fn run(
         if removed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Error::RouteRemoved));
         }
-        if (up.carried, down.carried) != before {
+        let now = (up.sent(&*upgraded.stream), down.sent(&*client));
+        if std::mem::replace(&mut progress, now) != now {
             stall.progress();
         }
         stall.poll_waiting(cx, &timer).map(|()| Some(Error::IdleTimeout))
     })
     .await;
+    let (received, sent) = (up.sent(&*upgraded.stream), down.sent(&*client));
     upgraded.end();
-    (up.carried, down.carried, error)
+    (received, sent, error)
 }
 
 /// One direction of the tunnel.
@@ -77,20 +77,23 @@ impl Direction {
     }
 
     /// Carries the available bytes. It is ready when the source has ended and the sink has been shut down.
-    fn poll(&mut self, from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll(
+        &mut self,
+        from: &mut dyn TunnelEnd,
+        to: &mut dyn TunnelEnd,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
         while !self.done {
             while !self.chunk.is_empty() {
-                let written =
-                    ready!(Pin::new(&mut *to).poll_write(cx, &self.chunk)).map_err(|_| self.sink_failed)?;
+                let written = ready!(to.poll_write(&mut self.chunk, cx)).map_err(|_| self.sink_failed)?;
                 if written == 0 {
                     return Poll::Ready(Err(self.sink_failed));
                 }
-                self.chunk.advance(written);
                 self.carried += written as u64;
             }
-            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| self.sink_failed)?;
+            ready!(to.poll_flush(cx)).map_err(|_| self.sink_failed)?;
             if self.read_all {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| self.sink_failed)?;
+                ready!(to.poll_shutdown(cx)).map_err(|_| self.sink_failed)?;
                 self.done = true;
             } else {
                 self.chunk = ready!(from.poll_read_chunk(cx)).map_err(|_| self.source_failed)?;
@@ -98,5 +101,10 @@ impl Direction {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Returns the number of bytes that have gone to the sink's peer.
+    fn sent(&self, sink: &dyn TunnelEnd) -> u64 {
+        self.carried.saturating_sub(sink.unsent())
     }
 }

@@ -12,7 +12,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::interim::Interim;
-use crate::net::stream::Stream;
+use crate::net::tunnel_end::TunnelEnd;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::Lease;
 use crate::upstream::request::{SendOptions, UpstreamRequest};
@@ -30,7 +30,7 @@ pub(crate) struct Received {
 
 /// A connection that another protocol has taken over.
 pub(crate) struct Upgraded {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Box<dyn TunnelEnd>,
     /// The bytes that arrived right behind the 101.
     pub(crate) early: Bytes,
     lease: Lease,
@@ -162,7 +162,7 @@ impl ResponseBody {
     fn upgraded(&mut self) -> Option<Upgraded> {
         let lease = self.lease.take()?;
         let (stream, early) = self.exchange.take_upgraded()?;
-        Some(Upgraded { stream, early, lease })
+        Some(Upgraded { stream: Box::new(stream), early, lease })
     }
 
     /// Ends the exchange: its connection is released or closed, and only then is its slot freed.

@@ -381,7 +381,7 @@ impl ServerConnection<'_> {
             let mut inner = self.inner.borrow_mut();
             (std::mem::replace(&mut inner.stream, Stream::closed()), std::mem::take(inner.input.bytes()))
         };
-        let (received, sent, error) = tunnel(stream, early).await;
+        let (received, sent, error) = tunnel(Box::new(stream), early).await;
         reply.log.end(received, sent, error);
         After::Upgraded
     }

@@ -24,7 +24,7 @@ pub(crate) struct RequestHead {
     /// Without Content-Length, and with one Cookie (RFC 9113 §8.2.3).
     pub(crate) headers: Fields,
     pub(crate) length: Option<u64>,
-    /// The limit that the head is beyond. Only a response can be sent then: fields are missing.
+    /// The limit that the head is beyond. Only a response can be sent then: all fields but Content-Type are missing.
     pub(crate) beyond: Option<Error>,
 }
 
@@ -35,6 +35,14 @@ pub(crate) struct ResponseHead {
     /// Without Content-Length.
     pub(crate) headers: Fields,
     pub(crate) length: Option<u64>,
+}
+
+/// The length of a Content-Type that is kept of a head beyond a limit.
+const FORM_BYTES: usize = 100;
+
+/// Returns true for the field that shows the form in which a client understands an error, as gRPC.
+fn shows_form(name: &HeaderName, value: &HeaderValue) -> bool {
+    name == header::CONTENT_TYPE && value.len() <= FORM_BYTES
 }
 
 /// Collects the fields of one section, in the order in which they come.
@@ -81,7 +89,7 @@ impl<'l> Section<'l> {
         }
     }
 
-    /// Takes the next field. After the first limit that it exceeds, fields are only counted.
+    /// Takes the next field. After the first limit that it exceeds, only Content-Type is kept.
     pub(super) fn push(&mut self, field: DecodedField) {
         self.size = self.size.saturating_add(field.size);
         if self.size > self.limits.header_bytes {
@@ -101,7 +109,8 @@ impl<'l> Section<'l> {
     fn exceed(&mut self, limit: Error) {
         if self.beyond.is_none() {
             self.beyond = Some(limit);
-            (self.fields, self.cookie) = (Fields::new(), BytesMut::new());
+            self.cookie = BytesMut::new();
+            self.fields.retain(shows_form);
         }
     }
 
@@ -138,6 +147,9 @@ impl<'l> Section<'l> {
             _ => {}
         }
         if self.beyond.is_some() {
+            if shows_form(&name, &value) && self.fields.len() == 0 {
+                self.fields.append(name, value);
+            }
             return Ok(());
         }
         if name == header::COOKIE {

@@ -25,6 +25,7 @@ pub(crate) use self::model::config::{Config, RouteSettings};
 pub(crate) use self::model::filter::{
     Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
 };
+pub(crate) use self::model::grpc_web::GrpcWeb;
 pub(crate) use self::model::headers::{HeaderEdits, Headers};
 pub(crate) use self::model::http2::ListenerHttp2;
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};

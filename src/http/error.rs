@@ -1,4 +1,5 @@
-//! The failures of a request, and the status code and the reason of each. This is the only place where a failure becomes a status code.
+//! The failures of a request, and the status code and the reason of each. This is the only place where a failure becomes a status code;
+//! [`grpc`](crate::http::grpc) has its own.
 
 use http::StatusCode;
 
@@ -81,6 +82,9 @@ pub(crate) enum Error {
     /// The body does not match its Content-Encoding, and a filter reads it decoded.
     #[error("the request's body is not what its Content-Encoding says")]
     RequestCoding,
+    /// A request by gRPC-Web in its text form whose body is not base64.
+    #[error("the request's body is not base64")]
+    GrpcWebText,
     /// The head did not arrive within `timeouts.request_header`.
     #[error("request head too slow")]
     RequestHeaderTimeout,
@@ -145,6 +149,9 @@ pub(crate) enum Error {
     /// The exchange took longer than `timeouts.request`.
     #[error("request took too long")]
     RequestTimeout,
+    /// A gRPC call took longer than its `grpc-timeout`.
+    #[error("call took longer than its grpc-timeout")]
+    GrpcTimeout,
     /// The upstream switched protocols without being asked, or to another protocol than the requested one.
     #[error("unasked-for protocol switch")]
     UnexpectedUpgrade,
@@ -187,6 +194,7 @@ impl Error {
             Error::TargetTooLong => (414, "limits.target_bytes"),
             Error::BodyTooLarge => (413, "limits.body"),
             Error::RequestCoding => (400, "request.coding"),
+            Error::GrpcWebText => (400, "grpc_web.text"),
             Error::RequestHeaderTimeout => (408, "timeouts.request_header"),
             Error::RequestBodyTimeout => (408, "timeouts.request_body"),
             Error::ClientClosed => (499, "client.closed"),
@@ -209,6 +217,7 @@ impl Error {
             Error::IdleTimeout => (504, "timeouts.idle"),
             Error::PerTryTimeout => (504, "timeouts.per_try"),
             Error::RequestTimeout => (504, "timeouts.request"),
+            Error::GrpcTimeout => (504, "grpc.timeout"),
             Error::Filter(failure) => (failure.status, failure.reason),
             Error::RouteFilters => (500, "route.filters"),
             // Never sent, because the filter's own response is.
@@ -258,8 +267,8 @@ impl Error {
     pub(crate) fn is_worth_a_warning(self) -> bool {
         let is_limit =
             ["limits.", "timeouts.", "pool."].iter().any(|section| self.reason().starts_with(section));
-        let is_request = matches!(self, Error::RequestMethod | Error::RequestVersion);
-        is_limit || (self.status().is_server_error() && !is_request)
+        let is_clients = matches!(self, Error::RequestMethod | Error::RequestVersion | Error::GrpcTimeout);
+        is_limit || (self.status().is_server_error() && !is_clients)
     }
 
     /// Returns true if the client's side caused the failure, or a filter between the client and the upstream. The
@@ -272,6 +281,7 @@ impl Error {
                     | Error::RequestPath(_)
                     | Error::RequestExpectation
                     | Error::RequestCoding
+                    | Error::GrpcWebText
                     | Error::Filter(_)
                     | Error::FilterAnswered
             )
@@ -289,6 +299,7 @@ mod tests {
             (Error::RequestHeaderTimeout, 408, "timeouts.request_header"),
             (Error::BodyTooLarge, 413, "limits.body"),
             (Error::RequestCoding, 400, "request.coding"),
+            (Error::GrpcWebText, 400, "grpc_web.text"),
             (Error::TargetTooLong, 414, "limits.target_bytes"),
             (Error::HeadTooLarge, 431, "limits.header_bytes"),
             (Error::ConnectFailed, 503, "upstream.connect"),
@@ -296,6 +307,7 @@ mod tests {
             (Error::UpstreamClosed, 502, "upstream.closed"),
             (Error::ResponseCoding, 502, "upstream.coding"),
             (Error::ResponseHeaderTimeout, 504, "timeouts.response_header"),
+            (Error::GrpcTimeout, 504, "grpc.timeout"),
         ] {
             assert_eq!((error.status().as_u16(), error.reason()), (status, reason), "{error:?}");
             assert!(

@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::message::Response;
 
 /// The field that gives the reason for a response of the gateway's own.
-const X_GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
+pub(crate) const X_GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
 
 impl From<Error> for Response<Body> {
     /// Creates the response that reports a failure to the client.

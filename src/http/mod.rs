@@ -1,4 +1,4 @@
-//! HTTP as messages: fields, bodies, errors, paths, the rules of forwarding, and the engines of HTTP/1 and HTTP/2.
+//! HTTP as messages: fields, bodies, errors, paths, the rules of forwarding, gRPC, and the engines of HTTP/1 and HTTP/2.
 
 pub(crate) mod body;
 pub(crate) mod date;
@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod error_page;
 pub(crate) mod fields;
 pub(crate) mod forward;
+pub(crate) mod grpc;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod interim;

@@ -1,6 +1,7 @@
-//! The gateway's own behaviour for a route: rewriting paths, responding, redirecting, editing header fields. Each
+//! The gateway's own behaviour for a route: rewriting paths, responding, redirecting, editing header fields, translating gRPC-Web. Each
 //! behaviour has its own file and is built once from the parsed values of the configuration.
 
+mod grpc_web;
 mod headers;
 #[cfg(test)]
 mod probe;
@@ -9,6 +10,7 @@ mod respond;
 mod reverse;
 mod rewrite;
 
+pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use headers::Headers;
 #[cfg(test)]
 pub(crate) use probe::Probe;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::filter::{End, Session};
@@ -13,6 +13,7 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
+use crate::http::grpc;
 use crate::http::message::{Request, Response};
 use crate::net::clock;
 use crate::net::drain::is_cut_off;
@@ -31,6 +32,10 @@ pub(crate) struct ExchangeLog {
     route: Option<Arc<Route>>,
     status: u16,
     error: Option<Error>,
+    /// The form in which the client gets errors.
+    dialect: grpc::Dialect,
+    /// The call, if the request is one of gRPC.
+    call: Option<Rc<grpc::Record>>,
     received: u64,
     sent: u64,
     /// The time of its end, once recorded.
@@ -65,6 +70,8 @@ impl ExchangeLog {
     /// Begins the log of a request.
     pub(crate) fn begin(client: &Client, start: &RequestStart, request: &Request) -> Self {
         let mut log = Self::new(start);
+        log.dialect = grpc::Dialect::of(&request.headers);
+        log.call = (log.dialect != grpc::Dialect::Http).then(Rc::default);
         log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
             let client =
                 forward::client_ip(&request.headers, client.peer().ip(), &start.snapshot.trusted_proxies);
@@ -93,6 +100,8 @@ impl ExchangeLog {
             route: None,
             status: 0,
             error: None,
+            dialect: grpc::Dialect::Http,
+            call: None,
             received: 0,
             sent: 0,
             ended: None,
@@ -129,16 +138,54 @@ impl ExchangeLog {
         }
     }
 
-    /// Records the status of the response.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.status = status.as_u16();
+    /// Returns the forms of a request by gRPC-Web, if its route translates it.
+    pub(crate) fn translated(&self) -> Option<grpc::Web> {
+        match (self.dialect, &self.route) {
+            (grpc::Dialect::Web(web), Some(route)) => Some(web).filter(|_| route.stages.has_grpc_web()),
+            _ => None,
+        }
     }
 
-    /// Records the error that failed the request, and its status.
-    pub(crate) fn failed(&mut self, error: Error) {
-        self.status = error.status().as_u16();
+    /// Returns the record of the call, if the request is one of gRPC.
+    pub(crate) fn call(&self) -> Option<&Rc<grpc::Record>> {
+        self.call.as_ref()
+    }
+
+    /// Records the response to a call of gRPC, and later its trailers. The response is not in the form of gRPC-Web.
+    pub(crate) fn observe(&self, response: &mut Response<Body>) {
+        if let Some(call) = &self.call {
+            call.observe(response);
+        }
+    }
+
+    /// Records the response to the client. The status of a call by gRPC-Web is known from the stage that translates it.
+    pub(crate) fn answered(&mut self, response: &mut Response<Body>) {
+        self.status = response.status.as_u16();
+        if self.dialect == grpc::Dialect::Grpc {
+            self.observe(response);
+        }
+    }
+
+    /// Records the error that failed the request. Returns the response that reports it to the client.
+    pub(crate) fn failed(&mut self, error: Error) -> Response<Body> {
+        self.failed_as(error, self.dialect)
+    }
+
+    /// Does the same as [`ExchangeLog::failed`] for a response that passes the filters, which see gRPC in place of gRPC-Web.
+    pub(crate) fn failed_before_filters(&mut self, error: Error) -> Response<Body> {
+        let is_translated = self.translated().is_some();
+        self.failed_as(error, if is_translated { grpc::Dialect::Grpc } else { self.dialect })
+    }
+
+    fn failed_as(&mut self, error: Error, dialect: grpc::Dialect) -> Response<Body> {
+        let response = dialect.error_response(error);
+        self.status = response.status.as_u16();
         self.error = Some(error);
+        if let Some(call) = &self.call {
+            call.failed(error);
+        }
         self.warn(error);
+        response
     }
 
     /// Warns of an upstream on plain HTTP that redirects an HTTPS request to the same URL, at most once in ten seconds
@@ -167,17 +214,20 @@ impl ExchangeLog {
     pub(crate) fn replace(&mut self, error: Error) -> Option<Response<Body>> {
         if error == Error::FilterAnswered {
             let mut response = self.filters.as_ref()?.take_local()?;
+            if let Some(web) = self.translated() {
+                self.observe(&mut response);
+                response = web.response(response);
+            }
             if let Some(route) = &self.route {
                 route.stages.edit_replacement(&mut response.headers);
             }
-            self.answered(response.status);
+            self.answered(&mut response);
             return Some(response);
         }
         if error.is_unsent() {
             return None;
         }
-        self.failed(error);
-        Some(error.into())
+        Some(self.failed(error))
     }
 
     /// Ends the exchange with the bytes of body received and sent, and the error that cut it short.
@@ -276,6 +326,7 @@ impl Drop for ExchangeLog {
         let mut logged_status = self.status;
         if self.ended.is_none() {
             let error = *self.error.get_or_insert_with(abandoned);
+            self.call = None; // the client got no status
             if error != Error::ShuttingDown {
                 (self.status, logged_status) = (0, Error::ClientClosed.status().as_u16());
             }
@@ -302,6 +353,7 @@ impl Drop for ExchangeLog {
                 version: line.version,
                 host: line.host.as_ref().map(HeaderValue::as_bytes),
                 status: logged_status,
+                grpc_status: self.call.as_ref().and_then(|call| call.status()).map(grpc::Status::number),
                 route: self.route.as_ref().map(|route| &*route.name),
                 endpoint: line.endpoint.as_deref(),
                 reused: line.reused,

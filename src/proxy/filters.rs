@@ -57,8 +57,8 @@ pub(super) async fn response(
         Err(error) => match local_response(&session, timer, error).await {
             Err(error) if is_final(error) || !session.awaits_response() => return Err(error),
             Err(error) => {
-                exchange.log.failed(error);
-                error.into()
+                let response = exchange.log.failed_before_filters(error);
+                Answer { response, tunnel: None, close: error.closes_connection() }
             }
             Ok(answer) => return Ok(answer),
         },

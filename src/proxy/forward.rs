@@ -6,10 +6,10 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::message::Response;
-use crate::net::timer::deadline;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::reply::Answer;
+use crate::proxy::time_limit::TimeLimit;
 use crate::proxy::tunnel;
 use crate::snapshot::UpstreamRoute;
 use crate::snapshot::route_deadline::Removal;
@@ -23,14 +23,14 @@ pub(super) async fn forward_request(
     route: &UpstreamRoute,
     exchange: &mut Exchange<'_>,
 ) -> Result<Answer, Error> {
+    let limit = TimeLimit::begin(route, exchange)?;
     let mut outgoing = Outgoing::new(route, exchange);
     let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
     let call = exchange.call;
-    // The deadline of the whole exchange.
-    let done_by = deadline(route.timeouts.request);
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
-    let lookup = route.timeouts.request.map_or(lookup, |request| request.min(lookup));
-    let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await?;
+    let lookup = limit.left().map_or(lookup, |left| left.min(lookup));
+    let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await;
+    let endpoints = endpoints.map_err(|error| limit.explain(error))?;
     let endpoint_host = outgoing.set_host(route, exchange.authority())?;
     let mut request = UpstreamRequest {
         method: &exchange.request.method,
@@ -45,11 +45,12 @@ pub(super) async fn forward_request(
         timeouts: &route.timeouts,
         retry: Some(&route.retry),
         keeping: route.keeping.as_ref(),
-        done_by,
+        done_by: limit.done_by,
         interim: call.interim.as_ref(),
         timer: &call.timer,
     };
-    let (received, endpoint) = send(&mut request, body, &endpoints, &options, exchange.log).await?;
+    let sent = send(&mut request, body, &endpoints, &options, exchange.log).await;
+    let (received, endpoint) = sent.map_err(|error| limit.explain(error))?;
     exchange.log.first_byte();
     respond(received, &outgoing, endpoint, route, exchange)
 }

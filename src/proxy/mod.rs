@@ -12,6 +12,7 @@ pub(crate) mod outgoing;
 pub(crate) mod reply;
 pub(crate) mod serve;
 pub(crate) mod stages;
+mod time_limit;
 pub(crate) mod tunnel;
 
 #[cfg(test)]

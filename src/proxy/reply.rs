@@ -51,9 +51,3 @@ impl From<Response<Body>> for Answer {
         Answer { response, tunnel: None, close: false }
     }
 }
-
-impl From<Error> for Answer {
-    fn from(error: Error) -> Self {
-        Answer { response: error.into(), tunnel: None, close: error.closes_connection() }
-    }
-}

@@ -18,8 +18,8 @@ pub(crate) async fn serve(client: &Client, mut request: Request, call: Call) -> 
     let start = client.begin();
     let mut log = ExchangeLog::begin(client, &start, &request);
     match answer(client, &start, &mut request, &call, &mut log).await {
-        Ok(Answer { response, tunnel, close }) => {
-            log.answered(response.status);
+        Ok(Answer { mut response, tunnel, close }) => {
+            log.answered(&mut response);
             Reply { response, log, close, unsent: None, tunnel }
         }
         Err(error) => refuse(error, log),
@@ -28,8 +28,8 @@ pub(crate) async fn serve(client: &Client, mut request: Request, call: Call) -> 
 
 /// Returns the response to a request that failed.
 pub(crate) fn refuse(error: Error, mut log: ExchangeLog) -> Reply {
-    log.failed(error);
-    let Answer { response, close, .. } = Answer::from(error);
+    let response = log.failed(error);
+    let close = error.closes_connection();
     Reply { response, log, close, unsent: error.is_unsent().then_some(error), tunnel: None }
 }
 

@@ -25,8 +25,8 @@ pub(super) async fn response(
 ) -> Result<Answer, Error> {
     let (found, route) = (exchange.found, exchange.route);
     let chosen: &[Arc<Stage>] = if exchange.is_rerouted() { &route.stages.response } else { &[] };
-    // Its filters are among those of the route that was found.
-    let chosen = chosen.iter().filter(|stage| !stage.is_filters());
+    // Its filters are among those of the route that was found, which also decides about gRPC-Web.
+    let chosen = chosen.iter().filter(|stage| !stage.is_filters() && !stage.is_grpc_web());
     for stage in chosen.chain(&found.stages.response) {
         outcome = stage.response(exchange, outcome).await;
     }
@@ -40,6 +40,12 @@ impl Stage {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(Err(error)),
             },
+            Self::GrpcWeb(grpc_web) => {
+                if let Some(web) = exchange.log.translated() {
+                    grpc_web.request(web, &mut exchange.request.headers, &mut exchange.request.body);
+                }
+                ControlFlow::Continue(())
+            }
             Self::Headers(_) => ControlFlow::Continue(()),
             #[cfg(test)]
             Self::Probe(probe) => match probe.request(&exchange.request.headers) {
@@ -58,6 +64,12 @@ impl Stage {
     ) -> Result<Answer, Error> {
         if self.is_filters() {
             return filters::response(exchange, outcome).await;
+        }
+        if let (Self::GrpcWeb(grpc_web), Ok(answer), Some(web)) =
+            (self, &mut outcome, exchange.log.translated())
+        {
+            exchange.log.observe(&mut answer.response);
+            grpc_web.response(web, &mut answer.response);
         }
         if let Ok(answer) = &mut outcome {
             self.edit_response(&mut answer.response.headers);

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::filter::Chain;
 use crate::http::fields::Fields;
-use crate::policy::Headers;
 #[cfg(test)]
 use crate::policy::Probe;
+use crate::policy::{GrpcWeb, Headers};
 
 /// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; its effect on
 /// an exchange is in `proxy/stages.rs`.
 pub(crate) enum Stage {
     Filters(Chain),
+    GrpcWeb(GrpcWeb),
     Headers(Headers),
     #[cfg(test)]
     Probe(Probe),
@@ -24,6 +25,8 @@ type Order = &'static [fn(&Stage) -> bool];
 const ENTRY: Order = &[
     #[cfg(test)]
     |stage| matches!(stage, Stage::Probe(_)),
+    // Filters see gRPC.
+    |stage| matches!(stage, Stage::GrpcWeb(_)),
     |stage| matches!(stage, Stage::Filters(_)),
 ];
 
@@ -33,6 +36,7 @@ const OUTGOING: Order = &[|stage| matches!(stage, Stage::Headers(headers) if !he
 /// The stages of a response, in order.
 const RESPONSE: Order = &[
     |stage| matches!(stage, Stage::Filters(_)),
+    |stage| matches!(stage, Stage::GrpcWeb(_)),
     |stage| matches!(stage, Stage::Headers(headers) if !headers.response.is_empty()),
     #[cfg(test)]
     |stage| matches!(stage, Stage::Probe(_)),
@@ -69,12 +73,17 @@ impl Stages {
         })
     }
 
+    /// Returns true if the route translates gRPC-Web.
+    pub(crate) fn has_grpc_web(&self) -> bool {
+        self.entry.iter().any(|stage| stage.is_grpc_web())
+    }
+
     /// Applies the outgoing stages to the fields of a request.
     pub(crate) fn edit_outgoing(&self, headers: &mut Fields) {
         for stage in &self.outgoing {
             match &**stage {
                 Stage::Headers(edits) => edits.request.apply_to_request(headers),
-                Stage::Filters(_) => {}
+                Stage::Filters(_) | Stage::GrpcWeb(_) => {}
                 #[cfg(test)]
                 Stage::Probe(_) => {}
             }
@@ -97,10 +106,14 @@ impl Stage {
         matches!(self, Self::Filters(_))
     }
 
+    pub(crate) fn is_grpc_web(&self) -> bool {
+        matches!(self, Self::GrpcWeb(_))
+    }
+
     /// Edits the fields of a response.
     pub(crate) fn edit_response(&self, headers: &mut Fields) {
         match self {
-            Self::Filters(_) => {}
+            Self::Filters(_) | Self::GrpcWeb(_) => {}
             Self::Headers(edits) => edits.response.apply(headers),
             #[cfg(test)]
             Self::Probe(probe) => probe.response(headers),
@@ -113,6 +126,8 @@ impl Stage {
             (Self::Filters(own), Self::Filters(passed)) => own.is_within(passed),
             #[cfg(test)]
             (Self::Probe(own), Self::Probe(passed)) => own == passed,
+            // It keeps no request away, and the route that was found decides about it.
+            (Self::GrpcWeb(_), _) => true,
             (Self::Filters(_) | Self::Headers(_), _) => false,
             #[cfg(test)]
             (Self::Probe(_), _) => false,

@@ -62,6 +62,8 @@ mod filtering;
 mod filters;
 mod forwarding;
 mod generated;
+mod grpc;
+mod grpc_web;
 mod half_close;
 mod header_case;
 mod health;

@@ -7,7 +7,7 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::config::{
-    Config, HostHeader, Pool, Retry, RewriteCookies, RewriteLocation, Timeouts, UpgradeProtocol,
+    Config, GrpcWeb, HostHeader, Pool, Retry, RewriteCookies, RewriteLocation, Timeouts, UpgradeProtocol,
 };
 
 /// The name of the definition of a text with a variable.
@@ -117,6 +117,7 @@ fn generate() -> Value {
         "upgrade": [UpgradeProtocol::websocket()],
         "rewrite_location": RewriteLocation::default(),
         "rewrite_cookies": RewriteCookies::default(),
+        "grpc_web": GrpcWeb::default(),
     });
     add_defaults(&mut schema, "Route", Ok(shared));
     if let Some(top) = schema.as_object_mut() {

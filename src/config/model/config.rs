@@ -9,9 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::{
-    Admin, Defaults, EncodedSlash, Filter, Headers, HostHeader, Listener, Network, OrOff, Pool, PoolSettings,
-    Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown,
-    Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
+    Admin, Defaults, EncodedSlash, Filter, GrpcWeb, Headers, HostHeader, Listener, Network, OrOff, Pool,
+    PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts,
+    Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -155,6 +155,8 @@ pub(crate) struct RouteSettings {
     pub(crate) rewrite_location: bool,
     /// True if the upstream's cookies are rewritten for the client.
     pub(crate) rewrite_cookies: bool,
+    /// True if gRPC-Web is translated to gRPC.
+    pub(crate) grpc_web: bool,
 }
 
 impl Config {
@@ -182,7 +184,9 @@ impl Config {
         let host = route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default();
         let location = route.rewrite_location.or(defaults.rewrite_location).unwrap_or_default();
         let cookies = route.rewrite_cookies.or(defaults.rewrite_cookies).unwrap_or_default();
+        let grpc_web = route.grpc_web.or(defaults.grpc_web).unwrap_or_default();
         RouteSettings {
+            grpc_web: grpc_web == GrpcWeb::On,
             rewrite_location: location == RewriteLocation::Auto,
             rewrite_cookies: cookies == RewriteCookies::Auto,
             host,

@@ -6,6 +6,7 @@ mod layer;
 pub(crate) mod admin;
 pub(crate) mod config;
 pub(crate) mod filter;
+pub(crate) mod grpc_web;
 pub(crate) mod headers;
 pub(crate) mod http2;
 pub(crate) mod keepalive;

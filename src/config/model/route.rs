@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::filter::FilterUse;
+use super::grpc_web::GrpcWeb;
 use super::headers::Headers;
 use super::matches::Match;
 use super::pool::Pool;
@@ -61,6 +62,9 @@ pub(crate) struct Route {
     /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite_cookies: Option<RewriteCookies>,
+    /// Translates gRPC-Web, which browsers speak, to gRPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_web: Option<GrpcWeb>,
     /// Connections to the upstream. A route without a `pool` of its own shares the pool of the upstream that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<Pool>,
@@ -122,6 +126,9 @@ pub(crate) struct Defaults {
     /// Does the same with `Domain` and `Path` of the cookies that the upstream sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewrite_cookies: Option<RewriteCookies>,
+    /// Translates gRPC-Web, which browsers speak, to gRPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_web: Option<GrpcWeb>,
     /// Connections to the upstream. A route without a `pool` of its own shares the pool of the upstream that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<Pool>,

@@ -16,7 +16,7 @@ use crate::http::body::{Keeping, KeptBodies};
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
-use crate::policy::{Headers, Redirect, Respond, Rewrite};
+use crate::policy::{GrpcWeb, Headers, Redirect, Respond, Rewrite};
 use crate::router::{RouteMatch, Router};
 use crate::snapshot::listener::ListenerSettings;
 use crate::snapshot::route_deadline::Removals;
@@ -139,9 +139,13 @@ impl<'a> Builder<'a> {
                 .map(|action| Action::Upstream(Box::new(action)))
         };
         let filters = self.filters(index, route);
+        let grpc_web = settings.grpc_web && route.upstream.is_some();
         // In any order: the stages know theirs.
-        let stages =
-            [Chain::new(filters?).map(Stage::Filters), Some(Stage::Headers(Headers::new(&settings.headers)))];
+        let stages = [
+            Chain::new(filters?).map(Stage::Filters),
+            grpc_web.then_some(Stage::GrpcWeb(GrpcWeb)),
+            Some(Stage::Headers(Headers::new(&settings.headers))),
+        ];
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         Some(Route {
             name,

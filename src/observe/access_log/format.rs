@@ -26,6 +26,7 @@ pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'
         version: version(record.version),
         host: record.host.map(String::from_utf8_lossy),
         status: record.status,
+        grpc_status: record.grpc_status,
         route: record.route,
         endpoint: record.endpoint,
         reused: record.reused,
@@ -56,6 +57,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Cow<'a, str>>,
     status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

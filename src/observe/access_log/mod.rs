@@ -39,6 +39,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) host: Option<&'a [u8]>,
     /// The status that the client got; 0 if it got none.
     pub(crate) status: u16,
+    /// The status of a gRPC call; `None` for other requests, and if the client got none.
+    pub(crate) grpc_status: Option<u8>,
     pub(crate) route: Option<&'a str>,
     /// The upstream endpoint that responded, or the last one that was tried.
     pub(crate) endpoint: Option<&'a str>,

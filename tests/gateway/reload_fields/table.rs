@@ -248,6 +248,7 @@ fn route(section: &str, at: &str) -> Vec<Edit> {
         of("host", json!("upstream"), json!("preserve")).shows(),
         of("rewrite_location", json!("auto"), json!("off")),
         of("rewrite_cookies", json!("off"), json!("auto")),
+        of("grpc_web", json!("off"), json!("on")),
         of("retry.attempts", json!(1), json!(2)),
         of("retry.on", json!(["connect", "stale"]), json!(["stale"])),
         of("retry.backoff", json!("25ms"), json!("off")),

@@ -253,6 +253,7 @@ fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>)
         ("host", route.host.is_some()),
         ("rewrite_location", route.rewrite_location.is_some()),
         ("rewrite_cookies", route.rewrite_cookies.is_some()),
+        ("grpc_web", route.grpc_web.is_some()),
         ("pool", route.pool.is_some()),
         ("timeouts", route.timeouts != Timeouts::default()),
         ("retry", route.retry != Retry::default()),

@@ -1,18 +1,15 @@
 //! Control of an exchange: continuing it, closing it, sending a local response, and selecting its context.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::maps;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status, StreamKind, grpc_status};
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{Guest, Slice, split};
 use crate::filter::proxy_wasm::pairs;
-use crate::filter::{Direction, Fault, FilterContext, LocalResponse, MAP_BYTES_MAX, field_value};
-use crate::http::fields::Fields;
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+use crate::filter::{Direction, Fault, FilterContext, LocalResponse, MAP_BYTES_MAX};
+use crate::http::grpc;
 
 /// The bytes that the body of a local response may always have, even if `limits.body` is lower.
 const LOCAL_BODY_BYTES: usize = 1 << 20;
@@ -121,28 +118,25 @@ fn local_response(
         host.makes(details.len() + body.len() + fields.len())?;
     }
     let mut local = LocalResponse { status, headers, body: Bytes::copy_from_slice(body) };
-    let is_grpc =
-        || host.filter_context().is_some_and(|context| is_grpc(&context.exchange.request.borrow().headers));
+    let is_grpc = || {
+        let context = host.filter_context();
+        context.is_some_and(|context| grpc::is_grpc(&context.exchange.request.borrow().headers))
+    };
     if let Some(grpc_status) = grpc_status(grpc_number).filter(|_| is_grpc()) {
-        as_grpc(&mut local, grpc_status, details);
+        as_grpc(&mut local, grpc::Status::of_number(grpc_status), details);
     } else if !local.body.is_empty() && !local.headers.contains_key(header::CONTENT_TYPE) {
         local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain") });
     }
     Ok(local)
 }
 
-fn is_grpc(headers: &Fields) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
-}
-
 /// Turns a response into one that a gRPC client understands: its status is a field, and it has no body.
-fn as_grpc(local: &mut LocalResponse, grpc_status: u8, message: &[u8]) {
+fn as_grpc(local: &mut LocalResponse, status: grpc::Status, message: &[u8]) {
     local.status = StatusCode::OK;
-    local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/grpc") });
-    local.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(grpc_status)));
+    local.headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    local.headers.insert(grpc::GRPC_STATUS, status.value());
     if !message.is_empty() {
-        local.headers.insert(GRPC_MESSAGE, field_value(message));
+        local.headers.insert(grpc::GRPC_MESSAGE, grpc::message(message));
     }
     local.body = Bytes::new();
 }

@@ -1,0 +1,171 @@
+//! The status of a call, and the message beside it.
+
+use std::fmt::Write as _;
+
+use http::{HeaderValue, StatusCode};
+
+use crate::http::error::Error;
+
+/// A status of gRPC, of those that the gateway sends itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status(u8);
+
+impl Status {
+    const CANCELLED: Self = Self(1);
+    const UNKNOWN: Self = Self(2);
+    const DEADLINE_EXCEEDED: Self = Self(4);
+    const PERMISSION_DENIED: Self = Self(7);
+    const RESOURCE_EXHAUSTED: Self = Self(8);
+    const UNIMPLEMENTED: Self = Self(12);
+    const INTERNAL: Self = Self(13);
+    const UNAVAILABLE: Self = Self(14);
+    const UNAUTHENTICATED: Self = Self(16);
+
+    /// Returns the status for one of HTTP, as Envoy and gRPC's "HTTP to gRPC Status Code Mapping" have it.
+    pub(crate) fn of_http(status: StatusCode) -> Self {
+        match status.as_u16() {
+            400 => Self::INTERNAL,
+            401 => Self::UNAUTHENTICATED,
+            403 => Self::PERMISSION_DENIED,
+            404 => Self::UNIMPLEMENTED,
+            429 | 502..=504 => Self::UNAVAILABLE,
+            499 => Self::CANCELLED,
+            _ => Self::UNKNOWN,
+        }
+    }
+
+    /// Returns the status that a value of `grpc-status` states, if it is a number.
+    pub(crate) fn parse(value: &HeaderValue) -> Option<Self> {
+        value.to_str().ok()?.parse().ok().map(Self)
+    }
+
+    /// Returns the status with this number.
+    pub(crate) fn of_number(number: u8) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Returns the value of `grpc-status`.
+    pub(crate) fn value(self) -> HeaderValue {
+        HeaderValue::from(u16::from(self.0))
+    }
+}
+
+/// The status that reports a failure. Where gRPC distinguishes what a status of HTTP does not, the failure decides: a client
+/// retries UNAVAILABLE, but not a call whose time is over, and a call beyond a limit fails the next time, too.
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::GrpcTimeout
+            | Error::RequestTimeout
+            | Error::ResponseHeaderTimeout
+            | Error::PerTryTimeout
+            | Error::IdleTimeout
+            | Error::RequestHeaderTimeout
+            | Error::RequestBodyTimeout => Self::DEADLINE_EXCEEDED,
+            Error::TooManyHeaders | Error::HeadTooLarge | Error::TargetTooLong | Error::BodyTooLarge => {
+                Self::RESOURCE_EXHAUSTED
+            }
+            Error::RequestMethod => Self::UNIMPLEMENTED,
+            error => match error.status().as_u16() {
+                413 => Self::RESOURCE_EXHAUSTED, // a filter's limit
+                500 => Self::INTERNAL,
+                _ => Self::of_http(error.status()),
+            },
+        }
+    }
+}
+
+/// Returns the value of `grpc-message`. Bytes other than visible ASCII and spaces, and the percent sign, are percent-encoded.
+pub(crate) fn message(text: &[u8]) -> HeaderValue {
+    let mut encoded = String::with_capacity(text.len());
+    for &byte in text {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
+        }
+    }
+    // It is visible ASCII and spaces, so it is a value.
+    HeaderValue::try_from(encoded).unwrap_or(const { HeaderValue::from_static("") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::error::FilterError;
+
+    #[test]
+    fn failure_has_the_status_that_docs_show() {
+        let filter = |status, reason| Error::Filter(FilterError { status, reason });
+        let page = include_str!("../../../docs/grpc.md");
+        for (error, number, name) in [
+            (Error::RequestHost("host.malformed"), 13, "INTERNAL"),
+            (Error::NoRoute, 12, "UNIMPLEMENTED"),
+            (Error::RequestMethod, 12, "UNIMPLEMENTED"),
+            (Error::PoolFull, 14, "UNAVAILABLE"),
+            (Error::AcquireTimeout, 14, "UNAVAILABLE"),
+            (Error::ConnectFailed, 14, "UNAVAILABLE"),
+            (Error::ConnectTimeout, 14, "UNAVAILABLE"),
+            (Error::UpstreamClosed, 14, "UNAVAILABLE"),
+            (Error::ShuttingDown, 14, "UNAVAILABLE"),
+            (Error::RequestTimeout, 4, "DEADLINE_EXCEEDED"),
+            (Error::GrpcTimeout, 4, "DEADLINE_EXCEEDED"),
+            (Error::ResponseHeaderTimeout, 4, "DEADLINE_EXCEEDED"),
+            (Error::PerTryTimeout, 4, "DEADLINE_EXCEEDED"),
+            (Error::IdleTimeout, 4, "DEADLINE_EXCEEDED"),
+            (Error::RequestBodyTimeout, 4, "DEADLINE_EXCEEDED"),
+            (Error::BodyTooLarge, 8, "RESOURCE_EXHAUSTED"),
+            (Error::HeadTooLarge, 8, "RESOURCE_EXHAUSTED"),
+            (Error::Internal, 13, "INTERNAL"),
+            (filter(413, "filter.a.body"), 8, "RESOURCE_EXHAUSTED"),
+            (filter(500, "filter.a.trap"), 13, "INTERNAL"),
+            (filter(503, "filter.a.instances"), 14, "UNAVAILABLE"),
+            (Error::RequestExpectation, 2, "UNKNOWN"),
+            (Error::ClientClosed, 1, "CANCELLED"),
+        ] {
+            assert_eq!(Status::from(error).number(), number, "{error:?}");
+            let is_shown = error.is_unsent()
+                || page.lines().any(|line| {
+                    line.starts_with(&format!("| {name} ({number}) |"))
+                        && line.contains(&error.reason().replace(".a.", ".NAME."))
+                });
+            let is_host = matches!(error, Error::RequestHost(_));
+            assert!(is_shown || is_host, "docs/grpc.md lacks {} under {name}", error.reason());
+        }
+    }
+
+    #[test]
+    fn status_of_http_has_one_of_grpc() {
+        for (http, grpc) in [
+            (400, 13),
+            (401, 16),
+            (403, 7),
+            (404, 12),
+            (418, 2),
+            (429, 14),
+            (500, 2),
+            (502, 14),
+            (503, 14),
+            (504, 14),
+        ] {
+            assert_eq!(Status::of_http(StatusCode::from_u16(http).unwrap()).number(), grpc, "{http}");
+        }
+    }
+
+    #[test]
+    fn message_is_percent_encoded() {
+        for (text, encoded) in [
+            ("no route", "no route"),
+            ("100%", "100%25"),
+            ("a\r\nb\t~", "a%0D%0Ab%09~"),
+            ("\u{e9}\u{2713}", "%C3%A9%E2%9C%93"),
+            ("", ""),
+        ] {
+            assert_eq!(message(text.as_bytes()), encoded, "{text:?}");
+        }
+    }
+}

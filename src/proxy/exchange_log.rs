@@ -151,6 +151,21 @@ impl ExchangeLog {
         self.call.as_ref()
     }
 
+    /// Returns true for a call whose status is known at its end: one of gRPC, or one by gRPC-Web that the gateway translates or
+    /// responds to itself.
+    fn is_call(&self) -> bool {
+        match self.dialect {
+            grpc::Dialect::Http => false,
+            grpc::Dialect::Grpc => true,
+            grpc::Dialect::Web(_) => self.translated().is_some() || self.grpc_status().is_some(),
+        }
+    }
+
+    /// Returns the status of a call, if the client got it.
+    fn grpc_status(&self) -> Option<grpc::Status> {
+        self.ended.and_then(|_| self.call.as_ref()?.status())
+    }
+
     /// Records the response to a call of gRPC, and later its trailers. The response is not in the form of gRPC-Web.
     pub(crate) fn observe(&self, response: &mut Response<Body>) {
         if let Some(call) = &self.call {
@@ -326,11 +341,11 @@ impl Drop for ExchangeLog {
         let mut logged_status = self.status;
         if self.ended.is_none() {
             let error = *self.error.get_or_insert_with(abandoned);
-            self.call = None; // the client got no status
             if error != Error::ShuttingDown {
                 (self.status, logged_status) = (0, Error::ClientClosed.status().as_u16());
             }
         }
+        let grpc_status = self.grpc_status();
         let total = self.ended.unwrap_or_else(clock::now).saturating_duration_since(self.began);
         let reason = self.error.map(Error::reason);
         let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
@@ -338,6 +353,9 @@ impl Drop for ExchangeLog {
             stats.begin(this_worker());
         }
         stats.finish(this_worker(), self.status, total, self.received, self.sent, reason);
+        if self.is_call() {
+            stats.called(this_worker(), grpc_status.map_or("none", grpc::Status::name));
+        }
         if let Some(filters) = self.filters.take() {
             let (received, sent) = (self.received, self.sent);
             filters.end(End { status: self.status, received, sent, duration: total, error: reason });
@@ -353,7 +371,7 @@ impl Drop for ExchangeLog {
                 version: line.version,
                 host: line.host.as_ref().map(HeaderValue::as_bytes),
                 status: logged_status,
-                grpc_status: self.call.as_ref().and_then(|call| call.status()).map(grpc::Status::number),
+                grpc_status: grpc_status.map(grpc::Status::number),
                 route: self.route.as_ref().map(|route| &*route.name),
                 endpoint: line.endpoint.as_deref(),
                 reused: line.reused,

@@ -168,6 +168,8 @@ routes:
     assert_eq!(line["error"], "upstream.connect");
     let counted = r#"gateway_request_errors_total{route="down",reason="upstream.connect"}"#;
     wait_until("the error is counted", async || gateway.metric(counted).await == Some(1.0)).await;
+    let counted = r#"gateway_grpc_calls_total{route="down",grpc_status="UNAVAILABLE"}"#;
+    assert_eq!(gateway.metric(counted).await, Some(1.0));
 
     // HTTP/1 has the same, and other requests have their own.
     let mut client = gateway.client("web").await;

@@ -6,7 +6,28 @@ use http::{HeaderValue, StatusCode};
 
 use crate::http::error::Error;
 
-/// A status of gRPC, of those that the gateway sends itself.
+/// The names of gRPC's statuses, by number.
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The status of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Status(u8);
 
@@ -46,6 +67,11 @@ impl Status {
 
     pub(crate) fn number(self) -> u8 {
         self.0
+    }
+
+    /// Returns the name of the status. gRPC takes a number that it does not define for UNKNOWN.
+    pub(crate) fn name(self) -> &'static str {
+        NAMES.get(usize::from(self.0)).copied().unwrap_or("UNKNOWN")
     }
 
     /// Returns the value of `grpc-status`.
@@ -127,7 +153,8 @@ mod tests {
             (Error::RequestExpectation, 2, "UNKNOWN"),
             (Error::ClientClosed, 1, "CANCELLED"),
         ] {
-            assert_eq!(Status::from(error).number(), number, "{error:?}");
+            let status = Status::from(error);
+            assert_eq!((status.number(), status.name()), (number, name), "{error:?}");
             let is_shown = error.is_unsent()
                 || page.lines().any(|line| {
                     line.starts_with(&format!("| {name} ({number}) |"))

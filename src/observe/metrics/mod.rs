@@ -171,6 +171,14 @@ impl Scrape {
             "Requests that failed, by reason (the x-gateway-error of the response)",
             rows.iter().flat_map(|(name, totals)| reasons([("route", *name)], &totals.errors)),
         )?;
+        page.counter(
+            "gateway_grpc_calls",
+            "gRPC calls finished, by grpc-status; none: the client got no status",
+            rows.iter().flat_map(|(name, totals)| {
+                let statuses = totals.grpc_statuses.iter();
+                statuses.map(|(status, count)| ([("route", *name), ("grpc_status", *status)], *count))
+            }),
+        )?;
         page.gauge(
             "gateway_requests_in_flight",
             "Requests begun and not finished",

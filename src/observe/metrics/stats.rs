@@ -51,6 +51,7 @@ struct RouteShard {
     bytes_in: Counter,
     bytes_out: Counter,
     errors: ReasonCounts,
+    grpc_statuses: ReasonCounts,
 }
 
 impl RouteStats {
@@ -101,6 +102,13 @@ impl RouteStats {
         }
     }
 
+    /// Counts the status of a gRPC call, by its name; `none` if the client got none.
+    pub(crate) fn called(&self, worker: usize, status: &'static str) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.grpc_statuses.add(status);
+        }
+    }
+
     /// Returns the sums over all workers.
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
@@ -122,6 +130,7 @@ impl RouteStats {
             bytes_in: self.shards.sum(|shard| shard.bytes_in.value()),
             bytes_out: self.shards.sum(|shard| shard.bytes_out.value()),
             errors: sum_reasons(self.shards.iter().map(|shard| &shard.errors)),
+            grpc_statuses: sum_reasons(self.shards.iter().map(|shard| &shard.grpc_statuses)),
         }
     }
 }
@@ -147,6 +156,8 @@ pub(crate) struct RouteTotals {
     pub(crate) in_flight: u64,
     /// Requests that failed, by reason.
     pub(crate) errors: Vec<(&'static str, u64)>,
+    /// gRPC calls, by the name of their status.
+    pub(crate) grpc_statuses: Vec<(&'static str, u64)>,
 }
 
 /// The counters of one listener. They do not hold its name: a renamed listener keeps counting.

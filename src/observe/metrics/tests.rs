@@ -14,6 +14,8 @@ fn scrape() -> Scrape {
     route.begin(1);
     route.finish(0, 200, Duration::from_millis(3), 10, 1024, None);
     route.finish(1, 503, Duration::from_secs(2), 0, 40, Some("pool.acquire_timeout"));
+    route.called(0, "OK");
+    route.called(1, "OK");
     let listener = Arc::new(ListenerStats::new(2));
     listener.accepted(0);
     listener.accepted(1);
@@ -67,6 +69,7 @@ fn every_count_appears_under_its_name_and_labels() {
         r#"gateway_requests_total{route="users \"v2\"",code="2xx"} 1"#.to_owned(),
         r#"gateway_requests_total{route="users \"v2\"",code="5xx"} 1"#.to_owned(),
         r#"gateway_request_errors_total{route="users \"v2\"",reason="pool.acquire_timeout"} 1"#.to_owned(),
+        r#"gateway_grpc_calls_total{route="users \"v2\"",grpc_status="OK"} 2"#.to_owned(),
         r#"gateway_requests_in_flight{route="users \"v2\""} 0"#.to_owned(),
         r#"gateway_response_body_bytes_total{route="users \"v2\""} 1064"#.to_owned(),
         format!(r#"gateway_pool_connections{{{pool},state="idle"}} 4"#),

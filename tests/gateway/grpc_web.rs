@@ -251,9 +251,10 @@ async fn filters_see_grpc() {
 
 #[tokio::test]
 async fn response_of_a_filter_is_translated() {
-    let origin = Origin::echo();
+    // Without a message, the callback of the trailers comes before anything is sent.
+    let origin = Origin::answer(answer(&[], 0));
     let respond = "respond 403 '' 'body' 0 0 7";
-    for callback in ["proxy_on_request_headers", "proxy_on_response_headers", "proxy_on_response_body"] {
+    for callback in ["proxy_on_request_headers", "proxy_on_response_headers", "proxy_on_response_trailers"] {
         let module = scripted(&[(callback, respond)]);
         let gateway =
             routed(&origin, "defaults: { grpc_web: on }", "{ test: { wasm: test.wasm } }", "[test]")

@@ -77,6 +77,17 @@ async fn a_client_of_grpc_is_answered_in_its_own_way() {
     assert_eq!(response.header("content-type"), Some("application/grpc"));
     let other = client.request("POST", "/", &[], b"x").await;
     assert_eq!((other.status, other.text().as_str(), other.header("grpc-status")), (403, "body", None));
+
+    // Filters that do not know of gRPC state no status. Their errors have one of HTTP.
+    for (script, expected) in [
+        ("respond 401 '' 'who are you?' '' -1", (200, Some("16"), Some("who are you?"), "")),
+        ("respond 200 '' body '' -1", (200, None, None, "body")),
+    ] {
+        let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", script)]), "").await;
+        let response = gateway.client("web").await.request("POST", "/", &fields, b"x").await;
+        let (status, message) = (response.header("grpc-status"), response.header("grpc-message"));
+        assert_eq!((response.status, status, message, response.text().as_str()), expected, "{script}");
+    }
 }
 
 #[tokio::test]

@@ -105,8 +105,13 @@ impl From<Error> for Status {
     }
 }
 
-/// Returns the value of `grpc-message`. Bytes other than visible ASCII and spaces, and the percent sign, are percent-encoded.
+/// The most bytes of a text that become a `grpc-message`. Encoded, they fit into the 8 KiB that clients permit for a head.
+const MESSAGE_BYTES: usize = 1024;
+
+/// Returns the value of `grpc-message`. Bytes other than visible ASCII and spaces, and the percent sign, are percent-encoded. A long
+/// text is cut.
 pub(crate) fn message(text: &[u8]) -> HeaderValue {
+    let text = text.get(..MESSAGE_BYTES).unwrap_or(text);
     let mut encoded = String::with_capacity(text.len());
     for &byte in text {
         match byte {
@@ -194,5 +199,6 @@ mod tests {
         ] {
             assert_eq!(message(text.as_bytes()), encoded, "{text:?}");
         }
+        assert_eq!(message(&[b'%'; 2000]), "%25".repeat(1024));
     }
 }

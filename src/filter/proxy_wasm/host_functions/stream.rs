@@ -118,16 +118,25 @@ fn local_response(
         host.makes(details.len() + body.len() + fields.len())?;
     }
     let mut local = LocalResponse { status, headers, body: Bytes::copy_from_slice(body) };
-    let is_grpc = || {
+    let is_call = || {
         let context = host.filter_context();
         context.is_some_and(|context| grpc::is_grpc(&context.exchange.request.borrow().headers))
     };
-    if let Some(grpc_status) = grpc_status(grpc_number).filter(|_| is_grpc()) {
-        as_grpc(&mut local, grpc::Status::of_number(grpc_status), details);
+    if let Some(grpc_status) = call_status(&local, grpc_number).filter(|_| is_call()) {
+        let message = if details.is_empty() { body } else { details };
+        as_grpc(&mut local, grpc_status, message);
     } else if !local.body.is_empty() && !local.headers.contains_key(header::CONTENT_TYPE) {
         local.headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("text/plain") });
     }
     Ok(local)
+}
+
+/// Returns the status of a response to a gRPC call: the one that the filter states, or else one for an error of HTTP. A response of
+/// another kind is as the filter has made it.
+fn call_status(local: &LocalResponse, number: i32) -> Option<grpc::Status> {
+    let stated = grpc_status(number).map(grpc::Status::of_number);
+    let is_error = local.status.as_u16() >= 400 && !grpc::is_grpc(&local.headers);
+    stated.or_else(|| is_error.then(|| grpc::Status::of_http(local.status)))
 }
 
 /// Turns a response into one that a gRPC client understands: its status is a field, and it has no body.

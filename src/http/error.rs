@@ -64,6 +64,9 @@ pub(crate) enum Error {
     /// CONNECT, which a gateway does not serve.
     #[error("method not supported by a gateway")]
     RequestMethod,
+    /// An extended CONNECT to a protocol that its route does not upgrade to (RFC 8441).
+    #[error("the route does not upgrade to this protocol")]
+    RequestProtocol,
     /// A version other than 1.0 and 1.1.
     #[error("unsupported HTTP version")]
     RequestVersion,
@@ -155,6 +158,9 @@ pub(crate) enum Error {
     /// The upstream switched protocols without being asked, or to another protocol than the requested one.
     #[error("unasked-for protocol switch")]
     UnexpectedUpgrade,
+    /// The upstream served an upgrade as if it were none. For an extended CONNECT its 2xx would open a tunnel.
+    #[error("no protocol switch")]
+    MissingUpgrade,
     /// A filter failed, and its policy makes the request fail, too.
     #[error("a filter failed")]
     Filter(FilterError),
@@ -188,6 +194,7 @@ impl Error {
             Error::RequestHost(reason) | Error::RequestPath(reason) => (400, reason),
             Error::RequestExpectation => (417, "request.expect"),
             Error::RequestMethod => (501, "request.method"),
+            Error::RequestProtocol => (501, "request.protocol"),
             Error::RequestVersion => (505, "request.version"),
             Error::TooManyHeaders => (431, "limits.headers"),
             Error::HeadTooLarge => (431, "limits.header_bytes"),
@@ -212,7 +219,7 @@ impl Error {
             Error::ResponseTruncated => (502, "upstream.truncated"),
             Error::ResponseCoding => (502, "upstream.coding"),
             Error::ResponseTooLarge => (502, "upstream.body"),
-            Error::UnexpectedUpgrade => (502, "upstream.upgrade"),
+            Error::UnexpectedUpgrade | Error::MissingUpgrade => (502, "upstream.upgrade"),
             Error::ResponseHeaderTimeout => (504, "timeouts.response_header"),
             Error::IdleTimeout => (504, "timeouts.idle"),
             Error::PerTryTimeout => (504, "timeouts.per_try"),
@@ -267,7 +274,10 @@ impl Error {
     pub(crate) fn is_worth_a_warning(self) -> bool {
         let is_limit =
             ["limits.", "timeouts.", "pool."].iter().any(|section| self.reason().starts_with(section));
-        let is_clients = matches!(self, Error::RequestMethod | Error::RequestVersion | Error::GrpcTimeout);
+        let is_clients = matches!(
+            self,
+            Error::RequestMethod | Error::RequestProtocol | Error::RequestVersion | Error::GrpcTimeout
+        );
         is_limit || (self.status().is_server_error() && !is_clients)
     }
 

@@ -1,6 +1,6 @@
 //! Requests and responses as they pass through the gateway, in any version of HTTP.
 
-use http::{Method, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::http::body::Body;
 use crate::http::fields::Fields;
@@ -11,6 +11,9 @@ pub(crate) struct Request {
     pub(crate) target: Uri,
     pub(crate) version: Version,
     pub(crate) headers: Fields,
+    /// `:protocol` of an extended CONNECT (RFC 8441). Such a request passes as it would come over HTTP/1.1: a GET whose fields
+    /// `Connection` and `Upgrade` ask for that protocol. No response but the opening of a tunnel may have a status of 2xx.
+    pub(crate) protocol: Option<HeaderValue>,
     pub(crate) body: Body,
 }
 

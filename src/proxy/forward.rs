@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
@@ -24,7 +26,7 @@ pub(super) async fn forward_request(
     exchange: &mut Exchange<'_>,
 ) -> Result<Answer, Error> {
     let limit = TimeLimit::begin(route, exchange)?;
-    let mut outgoing = Outgoing::new(route, exchange);
+    let mut outgoing = Outgoing::new(route, exchange)?;
     let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
     let call = exchange.call;
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
@@ -64,8 +66,17 @@ fn respond(
     exchange: &Exchange<'_>,
 ) -> Result<Answer, Error> {
     let status = received.status;
+    if status.is_success() && exchange.request.protocol.is_some() {
+        return Err(Error::MissingUpgrade);
+    }
     let upgrade = outgoing.upgrade.as_ref();
     forward::clean_response(status, &mut received.headers, upgrade).map_err(|_| Error::UnexpectedUpgrade)?;
+    if status == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(key) = &outgoing.websocket_key
+        && !key.take_accepted(&mut received.headers)
+    {
+        return Err(Error::UnexpectedUpgrade);
+    }
     forward::via(&mut received.headers, received.version);
     if crate::proxy::addresses::may_be_in(status, route, &received.headers) {
         crate::proxy::addresses::rewrite(&mut received, outgoing, endpoint, route, exchange);

@@ -5,7 +5,8 @@ use http::{HeaderValue, header};
 use crate::config::{HostHeader, Scheme};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::forward;
+use crate::http::forward::{self, WebSocketKey};
+use crate::http::message::Request;
 use crate::proxy::exchange::Exchange;
 use crate::snapshot::UpstreamRoute;
 
@@ -15,16 +16,22 @@ pub(crate) struct Outgoing {
     pub(crate) target: String,
     pub(crate) headers: Fields,
     pub(crate) client_scheme: Scheme,
+    /// The protocol that the request asks to switch to.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// The key of the handshake, if it is the gateway's own.
+    pub(crate) websocket_key: Option<WebSocketKey>,
 }
 
 impl Outgoing {
     /// Turns the client's fields, which it takes out of the exchange, into those that the gateway sends.
-    pub(crate) fn new(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Self {
+    ///
+    /// # Errors
+    /// Fails for an extended CONNECT to a protocol that the route does not allow.
+    pub(crate) fn new(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Result<Self, Error> {
+        let upgrade = upgrade_of(&*exchange.request, route)?;
         let mut headers = std::mem::take(&mut exchange.request.headers);
         let forwarding = &exchange.settings().forwarding;
         let target = route.target(&exchange.path, exchange.query(), &exchange.parameters());
-        let upgrade = forward::upgrade_requested(&headers, exchange.request.version, &route.upgrade);
         // This must come before the route changes the fields.
         let client_scheme = forwarding.client_scheme(&headers);
         forward::remove_hop_by_hop(&mut headers);
@@ -34,7 +41,15 @@ impl Outgoing {
         if let Some(protocol) = &upgrade {
             forward::set_upgrade(&mut headers, protocol.clone());
         }
-        Self { target, headers, client_scheme, upgrade }
+        let websocket_key = match upgrade.as_ref().filter(|_| exchange.request.protocol.is_some()) {
+            Some(protocol) if forward::is_websocket(protocol) => {
+                let key = WebSocketKey::fresh().ok_or(Error::Internal)?;
+                key.ask(&mut headers);
+                Some(key)
+            }
+            _ => None,
+        };
+        Ok(Self { target, headers, client_scheme, upgrade, websocket_key })
     }
 
     /// Sets the `Host` that the route specifies. `authority` is the client's. Returns true if the `Host` is the endpoint's
@@ -51,4 +66,14 @@ impl Outgoing {
         self.headers.insert(header::HOST, host);
         Ok(false)
     }
+}
+
+/// Returns the protocol that a request asks to switch to, if the route allows it.
+fn upgrade_of(request: &Request, route: &UpstreamRoute) -> Result<Option<HeaderValue>, Error> {
+    let Some(protocol) = &request.protocol else {
+        return Ok(forward::upgrade_requested(&request.headers, request.version, &route.upgrade));
+    };
+    // On HTTP/1 such a request is served without an upgrade. Here every other response than a refusal would be one.
+    let is_allowed = protocol.to_str().is_ok_and(|protocol| forward::is_allowed(protocol, &route.upgrade));
+    if is_allowed { Ok(Some(protocol.clone())) } else { Err(Error::RequestProtocol) }
 }

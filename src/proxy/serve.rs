@@ -46,6 +46,7 @@ async fn answer(
     log: &mut ExchangeLog,
 ) -> Result<Answer, Error> {
     check(request)?;
+    let is_extended_connect = request.protocol.is_some();
     // Apart from the request, so that the exchange can borrow its path from it.
     let target = std::mem::take(&mut request.target);
     let mut exchange = Exchange::begin(client, start, call, &target, request, log)?;
@@ -53,7 +54,12 @@ async fn answer(
         ControlFlow::Continue(()) => act(&mut exchange).await,
         ControlFlow::Break(outcome) => outcome,
     };
-    stages::response(&mut exchange, outcome).await
+    let answer = stages::response(&mut exchange, outcome).await?;
+    if is_extended_connect && answer.response.status.is_success() {
+        // The client would take it for the opening of a tunnel, and there is none.
+        return Err(Error::RequestProtocol);
+    }
+    Ok(answer)
 }
 
 /// Rejects what no route could handle.

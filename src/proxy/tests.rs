@@ -61,7 +61,14 @@ fn request(fields: &[(&'static str, &'static str)]) -> Request {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
     };
     let (method, target, version) = (Method::GET, Uri::from_static("/a"), Version::HTTP_11);
-    Request { method, target, version, headers: fields.map(field).collect(), body: Body::Empty }
+    Request {
+        method,
+        target,
+        version,
+        headers: fields.map(field).collect(),
+        protocol: None,
+        body: Body::Empty,
+    }
 }
 
 fn call() -> Call {

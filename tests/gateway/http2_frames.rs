@@ -221,7 +221,7 @@ async fn settings(gateway: &Gateway) -> (BTreeMap<u16, u32>, u32) {
 async fn windows_and_limits_are_those_of_the_listener_when_the_connection_begins() {
     const ROUTE: &str = "admin: { address: 127.0.0.1:0 }\nroutes: [{ name: all, respond: { body: hello } }]";
     let gateway =
-        gateway(&format!("listeners: [{{ name: web, address: 127.0.0.1:0 }}]\n{ROUTE}")).start().await;
+        gateway(format!("listeners: [{{ name: web, address: 127.0.0.1:0 }}]\n{ROUTE}")).start().await;
     let (known, increment) = settings(&gateway).await;
     // The table has the size that clients assume, and needs no setting.
     assert_eq!((known.get(&1), known[&3], known[&4], increment), (None, 128, 2 << 20, (8 << 20) - 65_535));

@@ -121,6 +121,7 @@ mod upgrades;
 mod upstream;
 mod upstream_tls;
 mod variables;
+mod websocket_http2;
 
 use support::{Gateway, GatewayBuilder};
 

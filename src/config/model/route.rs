@@ -74,7 +74,7 @@ pub(crate) struct Route {
     /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
+    /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
     /// Limits on what a client may send.
@@ -138,7 +138,7 @@ pub(crate) struct Defaults {
     /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// The protocols that a client may upgrade to (RFC 9110 §7.8); `[]` for none.
+    /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
     /// Limits on what a client may send.

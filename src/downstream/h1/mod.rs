@@ -270,7 +270,7 @@ impl ServerConnection<'_> {
         if inner.drops_unusual_fields {
             headers.retain(|name, _| !forward::is_unusual(name));
         }
-        Request { method, target, version, headers, body }
+        Request { method, target, version, headers, protocol: None, body }
     }
 
     /// Responds to bytes that are not a request, and gives the connection up.

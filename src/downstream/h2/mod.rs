@@ -8,6 +8,7 @@ mod driver;
 mod respond;
 mod shared;
 mod stream;
+mod tunnel;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -40,7 +40,9 @@ impl Shared {
             stream_window,
             connection_window,
             header_table,
-            connect_protocol: false,
+            // Always, as a reload may let a route upgrade, and what was allowed cannot be taken back (RFC 8441 §3). A route that does
+            // not refuses the protocol.
+            connect_protocol: true,
         };
         Self {
             engine: RefCell::new(Connection::server(limits, began)),

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 
 use super::body::StreamBody;
 use super::respond::respond;
 use super::shared::{OpenStream, Shared};
+use super::tunnel::carry;
 use crate::http::body::Body;
 use crate::http::forward;
 use crate::http::h2::{Code, RequestHead, StreamKey};
@@ -32,7 +33,8 @@ async fn run(stream: Rc<OpenStream>, head: Box<RequestHead>) {
     let timer = Timer::default();
     let is_head = head.method == Method::HEAD;
     let beyond = head.beyond;
-    let body = if stream.shared.engine.borrow().is_taken(stream.key) {
+    // The data of an extended CONNECT is for the tunnel.
+    let body = if head.protocol.is_some() || stream.shared.engine.borrow().is_taken(stream.key) {
         Body::Empty
     } else {
         let stall = Stall::new(options.request_body);
@@ -40,11 +42,15 @@ async fn run(stream: Rc<OpenStream>, head: Box<RequestHead>) {
         let body = StreamBody::new(stream.clone(), &head, stall, timer.clone(), drops_unusual_fields);
         Body::boxed(body)
     };
-    let RequestHead { method, target, mut headers, .. } = *head;
+    let RequestHead { mut method, target, protocol, mut headers, .. } = *head;
     if options.drops_unusual_fields {
         headers.retain(|name, _| !forward::is_unusual(name));
     }
-    let request = Request { method, target, version: Version::HTTP_2, headers, body };
+    if let Some(protocol) = &protocol {
+        method = Method::GET;
+        forward::set_upgrade(&mut headers, protocol.clone());
+    }
+    let request = Request { method, target, version: Version::HTTP_2, headers, protocol, body };
     let client = stream.shared.client.clone();
     if stream.is_reset() {
         // Nothing is done for it but a line in the log.
@@ -67,10 +73,14 @@ async fn run(stream: Rc<OpenStream>, head: Box<RequestHead>) {
         })
         .await
     };
-    let Some(reply) = reply else { return };
+    let Some(mut reply) = reply else { return };
     if let Reply { unsent: Some(_error), .. } = reply {
         // The dropped log records the reason.
         return stream.reset(Code::INTERNAL_ERROR);
+    }
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(tunnel)) = (reply.response.status, reply.tunnel.take()) {
+        // Boxed, because few streams are tunnels.
+        return Box::pin(carry(&stream, reply, tunnel)).await;
     }
     respond(&stream, reply, is_head, options.response_write, &timer).await;
 }

@@ -16,6 +16,7 @@ mod spellings;
 mod trailers;
 mod upgrade;
 mod via;
+mod websocket;
 
 pub(crate) use client_origin::{ClientOrigin, X_FORWARDED_PROTO};
 pub(crate) use forwarded::{Forwarding, client_ip, is_trusted};
@@ -25,8 +26,9 @@ use http::HeaderName;
 pub(crate) use response::clean_response;
 pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};
 pub(crate) use trailers::{drop_unusual_trailers, filter_trailers};
-pub(crate) use upgrade::{set_upgrade, upgrade_requested};
+pub(crate) use upgrade::{is_allowed, is_websocket, set_upgrade, upgrade_requested};
 pub(crate) use via::via;
+pub(crate) use websocket::WebSocketKey;
 
 use crate::http::fields::Fields;
 

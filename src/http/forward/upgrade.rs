@@ -24,10 +24,20 @@ pub(crate) fn upgrade_requested(
     HeaderValue::from_str(protocol).ok()
 }
 
-fn is_allowed(protocol: &str, allowed: &[UpgradeProtocol]) -> bool {
-    let name = protocol.split_once('/').map_or(protocol, |(name, _version)| name);
+/// Returns true if a request may switch to `protocol`.
+pub(crate) fn is_allowed(protocol: &str, allowed: &[UpgradeProtocol]) -> bool {
+    let name = name_of(protocol);
     let is = |text: &str| text.eq_ignore_ascii_case(protocol) || text.eq_ignore_ascii_case(name);
     allowed.iter().any(|allowed| is(allowed.as_str()))
+}
+
+/// Returns true if a protocol has the handshake of WebSockets.
+pub(crate) fn is_websocket(protocol: &HeaderValue) -> bool {
+    protocol.to_str().is_ok_and(|protocol| name_of(protocol).eq_ignore_ascii_case("websocket"))
+}
+
+fn name_of(protocol: &str) -> &str {
+    protocol.split_once('/').map_or(protocol, |(name, _version)| name)
 }
 
 fn names_upgrade(headers: &Fields) -> bool {

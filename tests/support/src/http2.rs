@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
 use rustls::ClientConfig;
@@ -95,6 +96,22 @@ impl Http2Client {
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut requests = within("room for a stream", self.requests.clone().ready()).await?;
         requests.send_request(head, end)
+    }
+
+    /// Sends an extended CONNECT for a protocol (RFC 8441) and waits for the head of the response. A request must have had its
+    /// response before, so that the server's settings are known.
+    ///
+    /// # Errors
+    /// Returns an error if the server does not offer it, if the stream is reset, or if the connection ends.
+    pub async fn connect_protocol(
+        &mut self,
+        uri: &str,
+        protocol: &'static str,
+    ) -> Result<(http::Response<RecvStream>, SendStream<Bytes>), h2::Error> {
+        let mut head = Request::connect(uri).body(()).unwrap();
+        head.extensions_mut().insert(Protocol::from_static(protocol));
+        let (response, stream) = self.open(head, false).await?;
+        Ok((within("a response to CONNECT", response).await?, stream))
     }
 
     /// Reads a response to its end.

@@ -1,0 +1,518 @@
+//! WebSockets over HTTP/2 (RFC 8441) to upstreams that speak HTTP/1.1.
+
+use std::sync::{Arc, Mutex};
+
+use support::{
+    Client, Connection, Gateway, Http2Client, Origin, Request, Signal, wait_until, with_longer_and_longer,
+};
+
+use crate::one_route::{forwarding_to, forwarding_with};
+use crate::raw_frames::*;
+
+const CANCEL: u32 = 8;
+
+/// The HPACK octet of `:status: 200`.
+const STATUS_200: u8 = 0x88;
+
+const CONNECT: &[(&str, &str)] = &[
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/chat?room=1"),
+    ("sec-websocket-protocol", "chat"),
+    ("origin", "http://a"),
+];
+
+/// Returns the answer to the key of a handshake (RFC 6455 §4.2.2).
+fn accept(key: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    let bits: String = digest.as_ref().iter().map(|byte| format!("{byte:08b}")).collect();
+    // 160 bits are 26 digits and a part of one.
+    let digit = |at: usize| {
+        let bits = format!("{:0<6}", &bits[at * 6..bits.len().min(at * 6 + 6)]);
+        char::from(DIGITS[usize::from_str_radix(&bits, 2).unwrap()])
+    };
+    (0..27).map(digit).chain(['=']).collect()
+}
+
+/// Reads the handshake of a WebSocket, which must be complete, and accepts it.
+async fn shake(connection: &mut Connection) -> Option<Request> {
+    let request = connection.read_request().await?;
+    let headers = &request.headers;
+    let key = headers.get("sec-websocket-key").unwrap_or_default().to_owned();
+    let is_complete = request.method == "GET"
+        && headers.all("connection") == ["upgrade"]
+        && headers.all("upgrade").concat().eq_ignore_ascii_case("websocket")
+        && headers.all("sec-websocket-version") == ["13"]
+        && (key.len(), key.ends_with("==")) == (24, true);
+    if !is_complete {
+        connection.write("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        return None;
+    }
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: {}\r\nsec-websocket-protocol: chat\r\n\r\n",
+        accept(&key)
+    );
+    connection.write(head).await;
+    Some(request)
+}
+
+/// An origin that sends back all that it gets in WebSockets.
+fn echoing() -> Origin {
+    Origin::script(async |mut connection| {
+        if shake(&mut connection).await.is_some() {
+            connection.echo().await;
+        }
+    })
+}
+
+/// Opens a WebSocket on a new connection.
+async fn open(gateway: &Gateway) -> Frames {
+    let mut client = Frames::connect(gateway).await;
+    client.headers(1, 0, CONNECT).await;
+    let head = client.next_of(HEADERS).await;
+    assert_eq!((head.flags, head.payload[0]), (END_HEADERS, STATUS_200), "{head:?}");
+    client
+}
+
+/// Reads data of stream 1, until there are `length` bytes.
+async fn read(client: &mut Frames, length: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < length {
+        let data = client.next_of(DATA).await;
+        for stream in [0, 1] {
+            if !data.payload.is_empty() {
+                let increment = u32::try_from(data.payload.len()).unwrap();
+                client.send(WINDOW_UPDATE, 0, stream, &increment.to_be_bytes()).await;
+            }
+        }
+        all.extend(data.payload);
+    }
+    all
+}
+
+async fn wait_until_unused(gateway: &Gateway) {
+    gateway.wait_for_pool("all", "no connection in use", |pool| pool["active"] == 0).await;
+}
+
+#[tokio::test]
+async fn extended_connect_is_offered_and_becomes_the_handshake_of_http_1() {
+    let origin = echoing();
+    let gateway = forwarding_to(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    let settings = client.next_of(SETTINGS).await.payload;
+    assert!(settings.chunks(6).any(|setting| setting == [0, 8, 0, 0, 0, 1]), "{settings:?}");
+    client.headers(1, 0, CONNECT).await;
+    assert_eq!(client.next_of(HEADERS).await.payload[0], STATUS_200);
+    client.send(DATA, 0, 1, b"hello").await;
+    assert_eq!(read(&mut client, 5).await, b"hello");
+
+    let sent = origin.requests().pop().unwrap();
+    assert_eq!((sent.method.as_str(), sent.target.as_str()), ("GET", "/chat?room=1"));
+    assert_eq!(sent.headers.all("sec-websocket-protocol"), ["chat"]);
+    assert_eq!(sent.headers.all("origin"), ["http://a"]);
+    assert_eq!(sent.headers.all("x-forwarded-host"), ["a"]);
+    assert!(!sent.headers.has("content-length") && !sent.headers.has("transfer-encoding"), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_real_client_gets_a_head_without_the_fields_of_http_1() {
+    let origin = echoing();
+    let gateway = forwarding_with(&origin, ", match: { prefix: /, methods: [GET] }").await;
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    assert_eq!(client.get("http://a/").await.status, 400, "an ordinary request is none");
+    let (response, mut sending) = client.connect_protocol("http://a/chat", "websocket").await.unwrap();
+    assert_eq!(response.status(), 200);
+    let headers = response.headers();
+    assert_eq!(headers["sec-websocket-protocol"], "chat");
+    assert!(headers.contains_key("date"));
+    for name in ["connection", "upgrade", "sec-websocket-accept", "sec-websocket-key", "content-length"] {
+        assert!(!headers.contains_key(name), "{name}: {headers:?}");
+    }
+    let mut receiving = response.into_body();
+    sending.send_data("hello".into(), false).unwrap();
+    assert_eq!(receiving.data().await.unwrap().unwrap(), "hello");
+    sending.send_data("bye".into(), true).unwrap();
+    assert_eq!(receiving.data().await.unwrap().unwrap(), "bye");
+    let rest = receiving.data().await;
+    assert!(rest.is_none_or(|rest| rest.unwrap().is_empty()), "the end passes in both directions");
+    // A GET and its 101 in the log, as over HTTP/1.1.
+    let line = gateway.wait_for_stdout("/chat").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["method"], &line["status"]), (&"GET".into(), &101.into()), "{line}");
+    assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&8.into(), &8.into()), "{line}");
+    wait_until_unused(&gateway).await;
+    assert_eq!(gateway.pool("all").await["closed"]["upgraded"], 1);
+}
+
+#[tokio::test]
+async fn each_handshake_has_a_key_of_its_own() {
+    let origin = echoing();
+    let gateway = forwarding_to(&origin).await;
+    drop((open(&gateway).await, open(&gateway).await));
+    let key = |request: &Request| request.headers.get("sec-websocket-key").map(str::to_owned);
+    let keys: Vec<_> = origin.requests().iter().map(key).collect();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test]
+async fn each_side_may_end_its_half_first() {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let at_origin = received.clone();
+    let origin = Origin::script(move |mut connection| {
+        let received = at_origin.clone();
+        async move {
+            shake(&mut connection).await;
+            connection.half_close().await;
+            let all = connection.wait_closed().await;
+            received.lock().unwrap().extend(all);
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    let mut client = open(&gateway).await;
+    let end = client.next_of(DATA).await;
+    assert_eq!((end.flags, end.payload.len()), (END_STREAM, 0));
+    client.send(DATA, 0, 1, b"after the other ").await;
+    client.send(DATA, END_STREAM, 1, b"half").await;
+    origin.wait_for_open(0).await;
+    assert_eq!(*received.lock().unwrap(), b"after the other half");
+    wait_until_unused(&gateway).await;
+
+    // The client's half first, with the request's head or later.
+    let origin = Origin::script(async |mut connection| {
+        if shake(&mut connection).await.is_some() {
+            connection.wait_closed().await;
+            connection.write("after the other half").await;
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    for flags in [0, END_STREAM] {
+        let mut client = Frames::connect(&gateway).await;
+        client.headers(1, flags, CONNECT).await;
+        assert_eq!(client.next_of(HEADERS).await.payload[0], STATUS_200);
+        if flags == 0 {
+            client.send(DATA, END_STREAM, 1, b"").await;
+        }
+        let (mut last, mut received) = (0, Vec::new());
+        while last & END_STREAM == 0 {
+            let data = client.next_of(DATA).await;
+            last = data.flags;
+            received.extend(data.payload);
+        }
+        assert_eq!(received, b"after the other half");
+        wait_until_unused(&gateway).await;
+        // The connection serves others.
+        client.headers(3, END_STREAM, GET).await;
+        client.next_of(HEADERS).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_the_stream_closes_the_connection_behind_it() {
+    // Also if the client has ended its half before, so that only the upstream may still send.
+    for ends_first in [false, true] {
+        let origin = Origin::script(move |mut connection| async move {
+            shake(&mut connection).await;
+            if !ends_first {
+                return connection.echo().await;
+            }
+            connection.wait_closed().await;
+            // It keeps its half open until the gateway closes.
+            while connection.try_write("x").await.is_ok() {}
+        });
+        let gateway = forwarding_to(&origin).await;
+        let mut client = open(&gateway).await;
+        if ends_first {
+            client.send(DATA, END_STREAM, 1, b"").await;
+            client.next_of(DATA).await;
+        }
+        client.send(RST_STREAM, 0, 1, &CANCEL.to_be_bytes()).await;
+        origin.wait_for_open(0).await;
+        wait_until_unused(&gateway).await;
+        gateway.wait_for_stdout(r#""error":"client.closed""#).await;
+        client.headers(3, END_STREAM, GET).await;
+        client.next_of(HEADERS).await;
+    }
+    // So does the end of the client's connection.
+    let origin = echoing();
+    let gateway = forwarding_to(&origin).await;
+    let client = open(&gateway).await;
+    client.client.reset();
+    origin.wait_for_open(0).await;
+    wait_until_unused(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_reset_of_the_upstream_connection_resets_the_stream_alone() {
+    let origin = Origin::script(async |mut connection| {
+        shake(&mut connection).await;
+        connection.read_exact(1).await;
+        connection.reset();
+    });
+    let gateway = forwarding_to(&origin).await;
+    let mut client = open(&gateway).await;
+    client.send(DATA, 0, 1, b"x").await;
+    let reset = client.next_of(RST_STREAM).await;
+    assert_eq!((reset.stream, reset.number(0)), (1, CANCEL));
+    gateway.wait_for_stdout(r#""error":"upstream.closed""#).await;
+    client.headers(3, END_STREAM, CONNECT).await;
+    assert_eq!(client.next_of(HEADERS).await.payload[0], STATUS_200);
+}
+
+#[tokio::test]
+async fn a_tunnel_in_which_nothing_moves_ends_at_the_idle_timeout() {
+    with_longer_and_longer(async |limit| {
+        let origin = echoing();
+        let (idle, request) = (limit.as_millis() * 2, limit.as_millis());
+        let keys = format!(", timeouts: {{ idle: {idle}ms, request: {request}ms }}");
+        let gateway = forwarding_with(&origin, &keys).await;
+        let began = std::time::Instant::now();
+        let mut client = open(&gateway).await;
+        client.send(DATA, 0, 1, b"hello").await;
+        read(&mut client, 5).await;
+        let reset = client.next_of(RST_STREAM).await;
+        assert_eq!((reset.stream, reset.number(0)), (1, CANCEL));
+        assert!(began.elapsed() >= limit * 2, "{:?}", began.elapsed());
+        gateway.wait_for_stdout(r#""error":"timeouts.idle""#).await;
+        wait_until_unused(&gateway).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_responses_pass_and_those_that_would_open_a_tunnel_do_not() {
+    let origin = Origin::script(async |mut connection| {
+        while let Some(request) = connection.read_request().await {
+            let (status, more) = request.target[1..].split_once('/').unwrap_or((&request.target[1..], ""));
+            let more = more.replace(';', "\r\n");
+            let body = match status {
+                "101" | "204" => "\r\n",
+                _ => "content-length: 2\r\n\r\nno",
+            };
+            connection.write(format!("HTTP/1.1 {status} Any\r\n{more}{body}")).await;
+            if status == "101" {
+                connection.wait_closed().await;
+                return;
+            }
+        }
+    });
+    let gateway = forwarding_to(&origin).await;
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    client.get("http://a/404").await;
+    let switch = "connection:upgrade;upgrade:websocket;";
+    for (path, status, error) in [
+        ("403".to_owned(), 403, None),
+        ("404".to_owned(), 404, None),
+        ("302/location:other;".to_owned(), 302, None),
+        ("426/upgrade:websocket;connection:upgrade;".to_owned(), 426, None),
+        ("200".to_owned(), 502, Some("upstream.upgrade")),
+        ("204".to_owned(), 502, Some("upstream.upgrade")),
+        // A handshake that does not respond to the key, or to nothing.
+        (
+            format!("101/{switch}sec-websocket-accept:s3pPLMBiTxaQ9kYGzzhZRbK+xOo=;"),
+            502,
+            Some("upstream.upgrade"),
+        ),
+        (format!("101/{switch}"), 502, Some("upstream.upgrade")),
+        ("101/connection:upgrade;upgrade:other;".to_owned(), 502, Some("upstream.upgrade")),
+    ] {
+        let (response, _) = client.connect_protocol(&format!("http://a/{path}"), "websocket").await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let reason = response.headers().get("x-gateway-error").map(|reason| reason.to_str().unwrap());
+        assert_eq!(reason, error, "{path}");
+        for name in ["connection", "upgrade"] {
+            assert!(!response.headers().contains_key(name), "{path}: {name}");
+        }
+        if error.is_none() {
+            assert_eq!(response.into_body().data().await.unwrap().unwrap(), "no", "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn protocols_that_the_route_does_not_list_are_refused() {
+    let origin = echoing();
+    let gateway = Gateway::builder(
+        crate::PROGRAM,
+        "
+listeners: [{ name: web, address: 127.0.0.1:0 }]
+admin: { address: 127.0.0.1:0 }
+routes:
+  - { name: none, match: { prefix: /none }, upstream: { url: '{origin}' }, upgrade: [] }
+  - { name: own, match: { prefix: /own }, respond: { body: hello } }
+  - { name: forbidden, match: { prefix: /forbidden }, respond: { status: 403 } }
+  - { name: all, match: { prefix: /, headers: { upgrade: present } }, upstream: { url: '{origin}' } }",
+    )
+    .set("origin", origin.url())
+    .start()
+    .await;
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    assert_eq!(client.get("http://a/").await.status, 404, "the route wants an upgrade");
+    for (path, protocol, status, reason) in [
+        ("none", "websocket", 501, Some("request.protocol")),
+        ("", "connect-udp", 501, Some("request.protocol")),
+        ("", "h2c", 501, Some("request.protocol")),
+        ("own", "websocket", 501, Some("request.protocol")),
+        ("forbidden", "websocket", 403, None),
+        ("", "websocket", 200, None),
+        ("", "WebSocket", 200, None),
+    ] {
+        let (response, _) = client.connect_protocol(&format!("http://a/{path}"), protocol).await.unwrap();
+        let found = response.headers().get("x-gateway-error").map(|reason| reason.to_str().unwrap());
+        assert_eq!((response.status().as_u16(), found), (status, reason), "{path} {protocol}");
+    }
+    // CONNECT without a protocol is for proxies.
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, 0, &[(":method", "CONNECT"), (":authority", "a:80")]).await;
+    gateway.wait_for_stdout(r#""error":"request.method""#).await;
+    assert_ne!(client.next_of(HEADERS).await.payload[0], STATUS_200);
+}
+
+#[tokio::test]
+async fn a_reload_leaves_an_open_tunnel_and_a_limit_ends_that_of_a_removed_route() {
+    let origin = echoing();
+    let route = format!("{{ name: all, upstream: {{ url: '{}' }} }}", origin.url());
+    let with = |routes: &str, shutdown: &str| {
+        format!(
+            "listeners: [{{ name: web, address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+             shutdown: {{ {shutdown} }}\nroutes: [{routes}]"
+        )
+    };
+    let other = "{ name: other, respond: { body: other } }";
+    let drains = "drain: 300ms, drain_removed_routes: true";
+    for (shutdown, is_cut) in [("drain: 30s", false), (drains, true)] {
+        let gateway = Gateway::builder(crate::PROGRAM, with(&route, shutdown)).start().await;
+        let mut client = open(&gateway).await;
+        gateway
+            .reload(&with(
+                &format!("{route}, {}", other.replace("other,", "other, match: { path: /o },")),
+                shutdown,
+            ))
+            .await;
+        client.send(DATA, 0, 1, b"one").await;
+        assert_eq!(read(&mut client, 3).await, b"one");
+        gateway.reload(&with(other, shutdown)).await;
+        client.send(DATA, 0, 1, b"two").await;
+        assert_eq!(read(&mut client, 3).await, b"two");
+        if is_cut {
+            assert_eq!(client.next_of(RST_STREAM).await.number(0), CANCEL);
+            gateway.wait_for_stdout(r#""error":"shutdown.drain_removed_routes""#).await;
+        }
+        // New requests find the new routes, on the same connection.
+        client.headers(3, END_STREAM, GET).await;
+        assert_eq!(client.next_of(DATA).await.payload, b"other");
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_a_tunnel() {
+    let origin = echoing();
+    let mut gateway = forwarding_to(&origin).await;
+    let mut client = open(&gateway).await;
+    gateway.signal(Signal::TERM);
+    let goaway = client.next_of(GOAWAY).await;
+    assert_eq!(goaway.number(4), 0);
+    client.send(DATA, 0, 1, b"hello").await;
+    assert_eq!(read(&mut client, 5).await, b"hello");
+    client.send(DATA, END_STREAM, 1, b"").await;
+    while client.next_of(DATA).await.flags & END_STREAM == 0 {}
+    drop(client.client);
+    assert!(gateway.wait_exit(support::PATIENCE).await.success());
+}
+
+#[tokio::test]
+async fn much_data_passes_through_small_windows_both_ways() {
+    const BYTES: usize = 3_000_000;
+    let origin = echoing();
+    let keys = "stream_window: 64KiB, connection_window: 64KiB";
+    let gateway = Gateway::builder(
+        crate::PROGRAM,
+        format!(
+            "listeners: [{{ name: web, address: 127.0.0.1:0, http2: {{ {keys} }} }}]\n\
+             admin: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: all, upstream: {{ url: '{}' }} }}]",
+            origin.url()
+        ),
+    )
+    .start()
+    .await;
+    let mut client = Http2Client::connect(gateway.addr("web")).await;
+    client.get("http://a/").await;
+    let (response, mut sending) = client.connect_protocol("http://a/", "websocket").await.unwrap();
+    let message: Vec<u8> = (0..BYTES).map(|at| (at / 7) as u8).collect();
+    let expected = message.clone();
+    // All of it waits in the client, and goes out as windows open. The client's own windows are 64 KiB, too.
+    sending.send_data(message.into(), true).unwrap();
+    let mut receiving = response.into_body();
+    let mut received = Vec::new();
+    while let Some(data) = receiving.data().await {
+        let data = data.unwrap();
+        receiving.flow_control().release_capacity(data.len()).unwrap();
+        received.extend_from_slice(&data);
+    }
+    assert_eq!(received.len(), expected.len());
+    assert!(received == expected);
+    let line = gateway.wait_for_stdout("101").await;
+    assert!(
+        line.contains(&format!(r#""request_bytes":{BYTES}"#))
+            && line.contains(&format!(r#""response_bytes":{BYTES}"#)),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_stops_the_upstream_and_is_cut_when_nothing_moves() {
+    with_longer_and_longer(async |limit| {
+        let sent = Arc::new(Mutex::new(0));
+        let at_origin = sent.clone();
+        let origin = Origin::script(move |mut connection| {
+            let sent = at_origin.clone();
+            async move {
+                shake(&mut connection).await;
+                while connection.try_write([0; 65_536]).await.is_ok() {
+                    *sent.lock().unwrap() += 65_536;
+                }
+            }
+        });
+        let gateway =
+            forwarding_with(&origin, &format!(", timeouts: {{ idle: {}ms }}", limit.as_millis())).await;
+        let mut client = open(&gateway).await;
+        // Its window has 64 KiB; the rest waits in the gateway's buffers and in the sockets.
+        let reset = client.next_of(RST_STREAM).await;
+        assert_eq!(reset.number(0), CANCEL);
+        origin.wait_for_open(0).await;
+        let line = gateway.wait_for_stdout(r#""error":"timeouts.idle""#).await;
+        assert!(line.contains(r#""response_bytes":65535"#), "{line}");
+        assert!(*sent.lock().unwrap() < 32 << 20, "{sent:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn trailers_have_no_place_in_a_tunnel() {
+    let origin = echoing();
+    let gateway = forwarding_to(&origin).await;
+    let mut client = open(&gateway).await;
+    client.headers(1, END_STREAM, &[("x-end", "1")]).await;
+    let reset = client.next_of(RST_STREAM).await;
+    assert_eq!((reset.stream, reset.number(0)), (1, PROTOCOL_ERROR));
+    origin.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn bytes_right_behind_the_request_belong_to_the_new_protocol() {
+    let origin = echoing();
+    let gateway = forwarding_to(&origin).await;
+    let mut client = Frames::connect(&gateway).await;
+    let head = frame(HEADERS, END_HEADERS, 1, &block(CONNECT));
+    client.client.send_raw([head, frame(DATA, 0, 1, b"early"), frame(DATA, 0, 1, b"")].concat()).await;
+    assert_eq!(client.next_of(HEADERS).await.payload[0], STATUS_200);
+    assert_eq!(read(&mut client, 5).await, b"early");
+    wait_until("the tunnel is open", async || origin.open() == 1).await;
+    let mut plain = Client::connect(gateway.addr("web")).await;
+    assert_eq!(plain.get("/").await.status, 400);
+}

@@ -366,6 +366,11 @@ routes:
         let found = response.headers().get("x-gateway-error").map(|reason| reason.to_str().unwrap());
         assert_eq!((response.status().as_u16(), found), (status, reason), "{path} {protocol}");
     }
+    let mut client = Frames::connect(&gateway).await;
+    let (path, call) = ((":path", "/none"), ("content-type", "application/grpc"));
+    client.headers(1, 0, &[&CONNECT[..4], &[path, call, ("te", "trailers")]].concat()).await;
+    gateway.wait_for_stdout(r#""status":501"#).await;
+    assert_ne!(client.next_of(HEADERS).await.payload[0], STATUS_200, "an error of gRPC would be one");
     // CONNECT without a protocol is for proxies.
     let mut client = Frames::connect(&gateway).await;
     client.headers(1, 0, &[(":method", "CONNECT"), (":authority", "a:80")]).await;

@@ -267,6 +267,7 @@ async fn response_of_a_filter_is_translated() {
             (200, Some("application/grpc-web")),
             "{callback}"
         );
-        assert_eq!(response.body, trailers("grpc-status: 7\r\n"), "{callback}");
+        let expected = trailers("grpc-status: 7\r\ngrpc-message: body\r\n");
+        assert_eq!(response.body, expected, "{callback}");
     }
 }

@@ -152,6 +152,7 @@ routes:
         let response = client.request(request).await;
         assert_eq!(told(&response), (200, Some(status), Some(reason), 0), "{path}");
         assert_eq!(field(&response.headers, "content-type"), Some("application/grpc"));
+        assert_eq!(field(&response.headers, "content-length"), None, "it would be metadata");
         let text = field(&response.headers, "grpc-message").unwrap();
         assert!(text.starts_with(&format!("{reason}: ")), "{text}");
         assert!(response.trailers.is_empty());

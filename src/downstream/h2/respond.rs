@@ -12,6 +12,7 @@ use crate::http::body::Body;
 use crate::http::date::with_date;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
+use crate::http::grpc::GRPC_STATUS;
 use crate::http::h1::may_have_body;
 use crate::http::h2::Code;
 use crate::http::message::Response;
@@ -73,6 +74,10 @@ fn content_length(
         _ => 0,
     };
     let length = body.size_hint().exact()?.checked_add(taken)?;
+    if length == 0 && headers.contains_key(GRPC_STATUS) {
+        // Clients take all fields of a Trailers-Only response of gRPC for its metadata.
+        return None;
+    }
     // The length of the response to a GET is not known.
     Some(length).filter(|length| !is_head || *length > 0)
 }

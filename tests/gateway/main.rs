@@ -67,6 +67,7 @@ mod grpc_web;
 mod half_close;
 mod header_case;
 mod health;
+mod http2_clients;
 mod http2_frames;
 mod keepalive;
 mod layering;

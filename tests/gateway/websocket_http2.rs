@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use support::{
-    Client, Connection, Gateway, Http2Client, Origin, Request, Signal, wait_until, with_longer_and_longer,
+    Client, Connection, Gateway, Head, Http2Client, Origin, Request, Signal, wait_until,
+    with_longer_and_longer,
 };
 
 use crate::one_route::{forwarding_to, forwarding_with};
@@ -38,33 +39,38 @@ fn accept(key: &str) -> String {
     (0..27).map(digit).chain(['=']).collect()
 }
 
-/// Reads the handshake of a WebSocket, which must be complete, and accepts it.
-async fn shake(connection: &mut Connection) -> Option<Request> {
-    let request = connection.read_request().await?;
-    let headers = &request.headers;
-    let key = headers.get("sec-websocket-key").unwrap_or_default().to_owned();
-    let is_complete = request.method == "GET"
+/// Accepts the handshake of a WebSocket if it is complete, and refuses it otherwise. Returns true if it is.
+pub(crate) async fn shake(connection: &mut Connection, head: &Head) -> bool {
+    let headers = &head.headers;
+    let key = headers.get("sec-websocket-key").unwrap_or_default();
+    let is_complete = head.first_line.starts_with("GET ")
         && headers.all("connection") == ["upgrade"]
         && headers.all("upgrade").concat().eq_ignore_ascii_case("websocket")
         && headers.all("sec-websocket-version") == ["13"]
         && (key.len(), key.ends_with("==")) == (24, true);
     if !is_complete {
         connection.write("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
-        return None;
+        return false;
     }
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: {}\r\nsec-websocket-protocol: chat\r\n\r\n",
-        accept(&key)
+        accept(key)
     );
     connection.write(head).await;
-    Some(request)
+    true
+}
+
+/// Reads a request and accepts it as [`shake`] does.
+async fn read_and_shake(connection: &mut Connection) -> bool {
+    let Some(head) = connection.read_head().await else { return false };
+    connection.read_body(&head).await.is_some() && shake(connection, &head).await
 }
 
 /// An origin that sends back all that it gets in WebSockets.
 fn echoing() -> Origin {
     Origin::script(async |mut connection| {
-        if shake(&mut connection).await.is_some() {
+        if read_and_shake(&mut connection).await {
             connection.echo().await;
         }
     })
@@ -167,7 +173,7 @@ async fn each_side_may_end_its_half_first() {
     let origin = Origin::script(move |mut connection| {
         let received = at_origin.clone();
         async move {
-            shake(&mut connection).await;
+            read_and_shake(&mut connection).await;
             connection.half_close().await;
             let all = connection.wait_closed().await;
             received.lock().unwrap().extend(all);
@@ -185,7 +191,7 @@ async fn each_side_may_end_its_half_first() {
 
     // The client's half first, with the request's head or later.
     let origin = Origin::script(async |mut connection| {
-        if shake(&mut connection).await.is_some() {
+        if read_and_shake(&mut connection).await {
             connection.wait_closed().await;
             connection.write("after the other half").await;
         }
@@ -217,7 +223,7 @@ async fn a_reset_of_the_stream_closes_the_connection_behind_it() {
     // Also if the client has ended its half before, so that only the upstream may still send.
     for ends_first in [false, true] {
         let origin = Origin::script(move |mut connection| async move {
-            shake(&mut connection).await;
+            read_and_shake(&mut connection).await;
             if !ends_first {
                 return connection.echo().await;
             }
@@ -250,7 +256,7 @@ async fn a_reset_of_the_stream_closes_the_connection_behind_it() {
 #[tokio::test]
 async fn a_reset_of_the_upstream_connection_resets_the_stream_alone() {
     let origin = Origin::script(async |mut connection| {
-        shake(&mut connection).await;
+        read_and_shake(&mut connection).await;
         connection.read_exact(1).await;
         connection.reset();
     });
@@ -477,7 +483,7 @@ async fn a_client_that_reads_nothing_stops_the_upstream_and_is_cut_when_nothing_
         let origin = Origin::script(move |mut connection| {
             let sent = at_origin.clone();
             async move {
-                shake(&mut connection).await;
+                read_and_shake(&mut connection).await;
                 while connection.try_write([0; 65_536]).await.is_ok() {
                     *sent.lock().unwrap() += 65_536;
                 }

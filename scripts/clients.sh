@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Puts the clients of HTTP/2 in place that tests/gateway/http2_clients.rs runs: curl, nghttp, h2load, Node and Go from Debian, and
+# the Python package h2 in an environment in target/peers. What is there is left as it is.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+. scripts/need.sh
+mkdir -p target/peers
+
+need curl "a client of HTTP/2" curl
+need nghttp "a client of HTTP/2" nghttp2-client
+need h2load "which loads a server of HTTP/2" nghttp2-client
+need node "a client of HTTP/2" nodejs
+need go "a client of HTTP/2" golang-go
+
+if [ ! -x target/peers/python/bin/python ]; then
+    need python3 "which runs a client of HTTP/2" python3
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then install_packages "Python's venv" python3-venv; fi
+    rm -rf target/peers/python.new
+    python3 -m venv target/peers/python.new
+    target/peers/python.new/bin/python -m pip install --quiet --disable-pip-version-check h2==4.4.1
+    mv target/peers/python.new target/peers/python
+fi
+
+# The first build compiles Go's library, which may take longer than a test waits.
+client=$(mktemp)
+trap 'rm -f "$client"' EXIT
+GOCACHE=$PWD/target/peers/go CGO_ENABLED=0 GO111MODULE=off go build -o "$client" tests/gateway/http2_clients/client.go

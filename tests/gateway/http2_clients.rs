@@ -1,0 +1,216 @@
+//! Programs that others have written as clients of HTTP/2. `scripts/clients.sh` installs those that are missing.
+
+use std::path::{Path, PathBuf};
+
+use support::{Certificates, Connection, Gateway, Origin, run_to_exit};
+use tempfile::TempDir;
+
+use crate::gateway;
+use crate::websocket_http2::shake;
+
+/// The request bodies and the files that programs upload: more than any window.
+const UPLOAD_BYTES: usize = 3_000_000;
+
+/// A gateway with a plain listener and one with TLS, which offer HTTP/1.1, too.
+struct Site {
+    gateway: Gateway,
+    certificates: Certificates,
+    folder: TempDir,
+    _origin: Origin,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let certificates = Certificates::new();
+        let identity = certificates.server(&["localhost"]);
+        let origin = Origin::script(serve);
+        let gateway = gateway(
+            "
+listeners:
+  - { name: web, address: 127.0.0.1:0 }
+  - { name: secure, address: 127.0.0.1:0, tls: { certificates: [{ cert: '{cert}', key: '{key}' }] } }
+admin: { address: 127.0.0.1:0 }
+routes:
+  - { name: local, match: { path: /local }, respond: { body: hello } }
+  - { name: up, match: { prefix: / }, upstream: { url: '{origin}' } }",
+        )
+        .set("cert", identity.cert.display())
+        .set("key", identity.key.display())
+        .set("origin", origin.url())
+        .start()
+        .await;
+        Self { gateway, certificates, folder: TempDir::new().unwrap(), _origin: origin }
+    }
+
+    fn plain(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.addr("web"))
+    }
+
+    fn secure(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.gateway.addr("secure").port())
+    }
+
+    fn ca(&self) -> String {
+        self.certificates.ca().display().to_string()
+    }
+
+    /// Writes a file to upload, and returns its path.
+    fn upload(&self) -> String {
+        let path = self.folder.path().join("upload");
+        std::fs::write(&path, vec![b'u'; UPLOAD_BYTES]).unwrap();
+        path.display().to_string()
+    }
+}
+
+/// An upstream that echoes bodies and WebSockets, sends trailers, or never responds.
+async fn serve(mut connection: Connection) {
+    loop {
+        let Some(head) = connection.read_head().await else { return };
+        if head.headers.has("upgrade") {
+            if shake(&mut connection, &head).await {
+                connection.echo().await;
+            }
+            return;
+        }
+        let Some(request) = connection.read_body(&head).await else { return };
+        match request.target.as_str() {
+            "/stalled" => return drop(connection.wait_closed().await),
+            "/trailers" => {
+                let response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n\
+                                4\r\nbody\r\n0\r\nx-end: 1\r\n\r\n";
+                connection.write(response).await;
+            }
+            _ => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.len());
+                connection.write([head.as_bytes(), &request.body].concat()).await;
+            }
+        }
+    }
+}
+
+/// Returns the path of a program.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not installed: bash scripts/clients.sh"))
+}
+
+/// Runs a program, which must succeed, and returns its output.
+async fn run(name: &Path, arguments: &[&str]) -> String {
+    let output = run_to_exit(name, arguments).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name:?} {arguments:?}: {}\n{text}\n{errors}", output.status);
+    text
+}
+
+/// Returns the path of a file beside this one.
+fn script(name: &str) -> String {
+    format!("{}/tests/gateway/http2_clients/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test]
+async fn curl_speaks_http_2_with_and_without_tls() {
+    let site = Site::start().await;
+    let curl = program("curl");
+    let (ca, upload) = (site.ca(), site.upload());
+    let received = site.folder.path().join("received").display().to_string();
+    let prior = ["--http2-prior-knowledge"];
+    let tls = ["--http2", "--cacert", &ca];
+    for (options, url) in [(&prior[..], site.plain("/echo")), (&tls, site.secure("/echo"))] {
+        let common =
+            ["-sS", "--fail", "--max-time", "60", "-w", "%{http_version} %{response_code}", "-o", &received];
+        let run = async |more: &[&str]| run(&curl, &[options, &common, more].concat()).await;
+        assert_eq!(run(&[&url.replace("/echo", "/local")]).await, "2 200");
+        assert_eq!(std::fs::read(&received).unwrap(), b"hello");
+        let file = format!("@{upload}");
+        assert_eq!(run(&["--data-binary", &file, &url]).await, "2 200");
+        assert_eq!(std::fs::read(&received).unwrap(), vec![b'u'; UPLOAD_BYTES]);
+        assert_eq!(run(&["-H", "Expect: 100-continue", "--data-binary", &file, &url]).await, "2 200");
+        // Without a length.
+        assert_eq!(run(&["-T", &upload, "-X", "POST", "-H", "Content-Length:", &url]).await, "2 200");
+        assert_eq!(run(&["-I", &url]).await, "2 200");
+    }
+    // Several at once over one connection. With prior knowledge, curl 7.88 breaks them by itself, whatever the server.
+    let url = site.secure("/local");
+    let many: Vec<&str> = std::iter::repeat_n(url.as_str(), 50).collect();
+    let all =
+        run(&curl, &[&tls[..], &["-sS", "-Z", "-w", "%{http_version} %{response_code} "], &many].concat())
+            .await;
+    assert_eq!(all.matches("2 200").count(), 50, "{all}");
+    // An offer of h2c in a request is not taken.
+    let answer = run(&curl, &["-sS", "--http2", "-w", " %{http_version}", &site.plain("/local")]).await;
+    assert_eq!(answer, "hello 1.1");
+}
+
+#[tokio::test]
+async fn nghttp_sends_priorities_and_trailers_and_pads() {
+    let site = Site::start().await;
+    let nghttp = program("nghttp");
+    let upload = site.upload();
+    for url in [site.plain(""), site.secure("")] {
+        let local = format!("{url}/local");
+        let output = run(&nghttp, &["-v", "-m", "50", "-t", "60", &local]).await;
+        assert_eq!(output.matches(":status: 200").count(), 50, "{output}");
+        let echo = format!("{url}/echo");
+        let arguments = ["-v", "-n", "-t", "60", "-b", "200", "-d", &upload, "--trailer", "x-end: 1", &echo];
+        let output = run(&nghttp, &arguments).await;
+        assert!(output.contains(":status: 200"), "{output}");
+        let output = run(&nghttp, &["-v", "-t", "60", &format!("{url}/trailers")]).await;
+        assert!(output.contains("x-end: 1"), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn h2load_has_all_of_its_requests_served() {
+    let site = Site::start().await;
+    let h2load = program("h2load");
+    for (url, more) in [
+        (site.plain("/local"), &["-n", "5000", "-c", "10", "-m", "50"][..]),
+        (site.secure("/local"), &["-n", "5000", "-c", "10", "-m", "50"]),
+        (site.secure("/echo"), &["-n", "1000", "-c", "5", "-m", "20"]),
+        // More streams than the gateway has announced to take.
+        (site.plain("/local"), &["-n", "2000", "-c", "2", "-m", "500"]),
+    ] {
+        let output = run(&h2load, &[more, &[&url]].concat()).await;
+        let count = more[1];
+        let expected =
+            format!("{count} total, {count} started, {count} done, {count} succeeded, 0 failed, 0 errored");
+        assert!(output.contains(&expected), "{more:?} {url}: {output}");
+        assert!(output.contains(&format!("status codes: {count} 2xx")), "{output}");
+    }
+    let upload = site.upload();
+    let output = run(&h2load, &["-n", "40", "-c", "2", "-m", "4", "-d", &upload, &site.plain("/echo")]).await;
+    assert!(output.contains("40 succeeded, 0 failed"), "{output}");
+}
+
+#[tokio::test]
+async fn python_h2_opens_websockets() {
+    let site = Site::start().await;
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/python/bin/python");
+    assert!(python.exists(), "there is no environment of Python: bash scripts/clients.sh");
+    let port = site.gateway.addr("secure").port().to_string();
+    let output = run(&python, &[&script("client.py"), "localhost", &port, &site.ca()]).await;
+    assert_eq!(output, "done\n");
+}
+
+#[tokio::test]
+async fn node_opens_websockets() {
+    let site = Site::start().await;
+    let output = run(&program("node"), &[&script("client.mjs"), &site.secure(""), &site.ca()]).await;
+    assert_eq!(output, "done\n");
+}
+
+#[tokio::test]
+async fn go_keeps_one_connection() {
+    let site = Site::start().await;
+    let client = site.folder.path().join("client").display().to_string();
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/go").display().to_string();
+    let cache = format!("GOCACHE={cache}");
+    let go = program("go").display().to_string();
+    // Without C: a compiler for it need not be there, and names are resolved by Go itself.
+    let build = [&cache, "CGO_ENABLED=0", "GO111MODULE=off", &go, "build", "-o", &client];
+    run(Path::new("env"), &[&build[..], &[&script("client.go")]].concat()).await;
+    let output = run(Path::new(&client), &[&site.secure(""), &site.ca()]).await;
+    assert_eq!(output, "done\n");
+}

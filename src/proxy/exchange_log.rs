@@ -70,10 +70,7 @@ impl ExchangeLog {
     /// Begins the log of a request.
     pub(crate) fn begin(client: &Client, start: &RequestStart, request: &Request) -> Self {
         let mut log = Self::new(start);
-        // An error of gRPC is a 200, which would open a tunnel.
-        if request.protocol.is_none() {
-            log.dialect = grpc::Dialect::of(&request.headers);
-        }
+        log.dialect = grpc::Dialect::of(&request.method, &request.headers);
         log.call = (log.dialect != grpc::Dialect::Http).then(Rc::default);
         log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
             let client =

@@ -177,6 +177,8 @@ routes:
     let grpc = [("content-type", "application/grpc")];
     let response = client.request("POST", "/down", &grpc, b"hello").await;
     assert_eq!((response.status, response.header("grpc-status")), (200, Some("14")));
+    let response = client.request("GET", "/none", &grpc, b"").await;
+    assert_eq!((response.status, response.header("grpc-status")), (404, None), "calls are POST");
     let response = client
         .request("POST", "/down", &[("content-type", "a/b"), ("user-agent", "text/plain")], b"hello")
         .await;

@@ -9,7 +9,7 @@ mod status;
 mod timeout;
 mod web;
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 pub(crate) use record::Record;
 pub(crate) use status::{Status, message};
 pub(crate) use timeout::timeout;
@@ -40,8 +40,12 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// Returns the dialect that a request's fields ask for.
-    pub(crate) fn of(headers: &Fields) -> Self {
+    /// Returns the dialect that a request asks for. Calls are POST; to CONNECT, as to an upgrade, the status 200 of an error would
+    /// open a tunnel.
+    pub(crate) fn of(method: &Method, headers: &Fields) -> Self {
+        if *method != Method::POST {
+            return Self::Http;
+        }
         match Web::requested(headers) {
             Some(web) => Self::Web(web),
             None if is_grpc(headers) => Self::Grpc,
@@ -87,7 +91,7 @@ mod tests {
     use super::*;
 
     fn dialect(content_type: &'static str) -> Dialect {
-        Dialect::of(&Fields::written(&[("content-type", content_type)]))
+        Dialect::of(&Method::POST, &Fields::written(&[("content-type", content_type)]))
     }
 
     #[test]
@@ -110,7 +114,11 @@ mod tests {
         {
             assert!(matches!(dialect(content_type), Dialect::Web(_)), "{content_type}");
         }
-        assert_eq!(Dialect::of(&Fields::new()), Dialect::Http);
+        assert_eq!(Dialect::of(&Method::POST, &Fields::new()), Dialect::Http);
+        for method in [Method::GET, Method::CONNECT, Method::HEAD] {
+            let fields = Fields::written(&[("content-type", "application/grpc")]);
+            assert_eq!(Dialect::of(&method, &fields), Dialect::Http, "{method}");
+        }
     }
 
     #[test]

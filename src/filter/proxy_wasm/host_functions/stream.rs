@@ -1,7 +1,7 @@
 //! Control of an exchange: continuing it, closing it, sending a local response, and selecting its context.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::maps;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status, StreamKind, grpc_status};
@@ -120,7 +120,10 @@ fn local_response(
     let mut local = LocalResponse { status, headers, body: Bytes::copy_from_slice(body) };
     let is_call = || {
         let context = host.filter_context();
-        context.is_some_and(|context| grpc::is_grpc(&context.exchange.request.borrow().headers))
+        context.is_some_and(|context| {
+            let exchange = &context.exchange;
+            exchange.request_info.method == Method::POST && grpc::is_grpc(&exchange.request.borrow().headers)
+        })
     };
     if let Some(grpc_status) = call_status(&local, grpc_number).filter(|_| is_call()) {
         let message = if details.is_empty() { body } else { details };

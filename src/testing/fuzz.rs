@@ -40,6 +40,12 @@ pub fn http2(data: &[u8]) {
     }
 }
 
+/// Decodes and encodes a body of gRPC-Web's text form, whole and in pieces whose size is in the first byte.
+pub fn grpc_web(data: &[u8]) {
+    let size = data.first().map_or(1, |byte| usize::from(*byte));
+    crate::http::grpc::web::pieces::check(data, size);
+}
+
 /// Parses the path of a request, and of a configuration.
 pub fn path(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else { return };

@@ -7,7 +7,7 @@ mod base64;
 mod record;
 mod status;
 mod timeout;
-mod web;
+pub(crate) mod web;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 pub(crate) use record::Record;

@@ -40,7 +40,7 @@ impl Form {
     }
 
     /// Returns the last bytes of a body.
-    fn of_trailers(&mut self, trailers: Option<Vec<u8>>) -> Bytes {
+    pub(super) fn of_trailers(&mut self, trailers: Option<Vec<u8>>) -> Bytes {
         let data = trailers.unwrap_or_default();
         match self {
             Self::Binary => data.into(),

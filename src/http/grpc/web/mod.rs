@@ -5,6 +5,8 @@
 
 mod decoded;
 mod encoded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod pieces;
 #[cfg(test)]
 mod tests;
 

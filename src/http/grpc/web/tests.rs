@@ -177,6 +177,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    fn bodies_mean_the_same_in_any_pieces(
+        bytes in prop::collection::vec(any::<u8>(), 0..40), text in "[A-Za-z0-9+/=]{0,40}", size in 1..9_usize,
+    ) {
+        pieces::check(&bytes, size);
+        pieces::check(text.as_bytes(), size);
+    }
+
+    #[test]
     fn whole_messages_are_never_held_back(sizes in prop::collection::vec(0..12_u8, 1..6), cut in 1..9_usize) {
         let messages = sizes.iter().map(|size| [vec![0, 0, 0, 0, *size], vec![b'x'; usize::from(*size)]].concat());
         let messages: Vec<Vec<u8>> = messages.collect();

@@ -42,7 +42,7 @@ pub(crate) use self::model::route::{Defaults, EncodedSlash, Route, UpstreamChoic
 pub(crate) use self::model::shutdown::Shutdown;
 pub(crate) use self::model::telemetry::{LogFormat, LogOutput, Telemetry};
 pub(crate) use self::model::timeouts::{Retry, RetrySettings, RetryTotals, RouteTimeouts, Timeouts};
-pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamTls};
+pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamProtocol, UpstreamTls};
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
 pub(crate) use self::values::byte_size::ByteSize;

@@ -122,6 +122,15 @@ pub(crate) enum Error {
     /// The TLS handshake with the endpoint failed.
     #[error("TLS handshake failed")]
     TlsFailed,
+    /// The endpoint is to speak HTTP/2, and does not.
+    #[error("upstream does not speak HTTP/2")]
+    NotHttp2,
+    /// The endpoint reset the request's HTTP/2 stream before its response.
+    #[error("upstream reset the stream without a response")]
+    UpstreamReset,
+    /// The endpoint has certainly not processed the request: it refused the HTTP/2 stream, or was ending the connection.
+    #[error("upstream refused the stream")]
+    UpstreamRefused,
     /// The endpoint closed or reset the connection before its response.
     #[error("upstream closed without a response")]
     UpstreamClosed,
@@ -213,7 +222,10 @@ impl Error {
             Error::ConnectFailed => (503, "upstream.connect"),
             Error::ConnectTimeout => (503, "timeouts.connect"),
             Error::TlsFailed => (502, "upstream.tls"),
+            Error::NotHttp2 => (502, "upstream.protocol"),
             Error::UpstreamClosed => (502, "upstream.closed"),
+            Error::UpstreamReset => (502, "upstream.reset"),
+            Error::UpstreamRefused => (503, "upstream.refused"),
             Error::ResponseMalformed(_) => (502, "upstream.malformed"),
             Error::ResponseFraming(_) => (502, "upstream.framing"),
             Error::ResponseTruncated => (502, "upstream.truncated"),

@@ -5,6 +5,17 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use crate::http::body::Body;
 use crate::http::fields::Fields;
 
+/// The limits on the head of a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadLimits {
+    /// The largest number of header fields.
+    pub(crate) headers: usize,
+    /// The largest size of the whole head in bytes, start line included.
+    pub(crate) header_bytes: usize,
+    /// The largest size of a request target in bytes.
+    pub(crate) target_bytes: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -44,4 +55,9 @@ impl<B> From<Response<B>> for http::Response<B> {
 /// Returns true if the value of an `Expect` field is `100-continue` (RFC 9110 §10.1.1).
 pub(crate) fn is_continue(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"100-continue")
+}
+
+/// Returns true if a response with this status may have a body: 1xx, 204 and 304 never do (RFC 9110 §6.4.1).
+pub(crate) fn may_have_body(status: StatusCode) -> bool {
+    !(status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED)
 }

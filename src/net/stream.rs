@@ -199,6 +199,14 @@ impl Stream {
         matches!(self, Stream::Plain(_))
     }
 
+    /// Returns the protocol that was chosen in the TLS handshake (ALPN, RFC 7301).
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            _ => None,
+        }
+    }
+
     fn socket(&mut self) -> &mut Socket {
         match self {
             Stream::Plain(socket) => socket,

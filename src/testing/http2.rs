@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::http::h1::HeadLimits;
 use crate::http::h2::{Connection, Event, Limits, Part, StreamKey};
+use crate::http::message::HeadLimits;
 
 /// The preface and empty settings (RFC 9113 §3.4).
 pub(crate) const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

@@ -8,7 +8,8 @@ use crate::config::HeaderCase;
 use crate::http::error::Error;
 use crate::http::h1::decoder::Decoder;
 use crate::http::h1::framing::Framing;
-use crate::http::h1::head::{HeadLimits, Input};
+use crate::http::h1::head::Input;
+use crate::http::message::HeadLimits;
 
 const LIMITS: HeadLimits = HeadLimits { headers: 100, header_bytes: 32 * 1024, target_bytes: 8 * 1024 };
 

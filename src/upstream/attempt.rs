@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,20 +10,23 @@ use tokio::time::Instant;
 use super::endpoint::Endpoint;
 use super::exchange::{Received, ResponseBody, begin, receive};
 use super::outcome::AttemptOutcome;
-use super::pool::{Acquired, Lease, Refusal, WaitBounds, Wanted};
+use super::pool::seats::{self, Seat};
+use super::pool::{Acquired, Lease, Refusal, Slot, WaitBounds, Wanted};
+use super::remote;
 use super::request::{SendOptions, UpstreamRequest};
 use crate::http::body::{Body, KeptBody};
 use crate::http::error::Error;
 use crate::net::clock;
-use crate::net::timer::{deadline, earlier};
+use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::transport::Transport;
 use crate::upstream::transport::dial::dial;
+use crate::upstream::transport::options::AddressedRequest;
 
 /// One attempt at an endpoint.
 pub(super) struct Attempt<'a> {
     pub(super) request: &'a UpstreamRequest<'a>,
     pub(super) options: &'a SendOptions<'a>,
-    pub(super) endpoint: &'a Endpoint,
+    pub(super) endpoint: &'a Arc<Endpoint>,
     /// True if the attempt must not use a kept connection.
     pub(super) fresh: bool,
     /// True if the request can go to another endpoint when no connection to this one can be opened.
@@ -60,6 +64,8 @@ pub(super) enum FailureKind {
     Connect,
     /// A kept connection turned out to be closed. Nothing was sent that must not be sent twice.
     Stale,
+    /// The peer has certainly not processed the request.
+    Unprocessed,
     /// Any other failure, which is final.
     Final,
 }
@@ -97,13 +103,14 @@ impl Attempt<'_> {
             // RFC 9110 §9.2.2: a request that may have been received must be safe to receive twice.
             let repeatable = failure.unsent || self.request.method.is_idempotent();
             let stale = is_kept && failure.unanswered && repeatable;
-            if !stale && !failure.error.is_client_side() {
+            let (kind, outcome) = match () {
+                () if failure.unprocessed => (FailureKind::Unprocessed, AttemptOutcome::Nothing),
+                () if stale => (FailureKind::Stale, AttemptOutcome::Nothing),
+                () => (FailureKind::Final, AttemptOutcome::failing(failure.error)),
+            };
+            if kind == FailureKind::Final && !failure.error.is_client_side() {
                 endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
-            let (kind, outcome) = match stale {
-                true => (FailureKind::Stale, AttemptOutcome::Nothing),
-                false => (FailureKind::Final, AttemptOutcome::failing(failure.error)),
-            };
             Failure { error: failure.error, kind, outcome, body: failure.body }
         })
     }
@@ -111,8 +118,18 @@ impl Attempt<'_> {
     /// Begins the exchange on a leased connection. Returns it, and true if the connection had been kept.
     fn begin(&self, leased: (Transport, Lease), target: &str, body: Body) -> (bool, Box<ResponseBody>) {
         let is_kept = leased.1.is_kept();
-        let kept = if is_kept { self.keep(&body) } else { None };
-        (is_kept, begin(leased, self.request, target, self.options, body, kept))
+        let kept = match &leased.0 {
+            // Whatever its method: the server may end the connection before it processes the request.
+            Transport::Shared(_) | Transport::Remote(_) => {
+                self.options.keeping.and_then(|keeping| keeping.begin(&body))
+            }
+            Transport::Exclusive(_) if is_kept => self.keep(&body),
+            Transport::Exclusive(_) => None,
+        };
+        let ping_interval = self.endpoint.pool().settings().ping_interval;
+        let request =
+            AddressedRequest { request: self.request, target, scheme: self.endpoint.scheme().as_str() };
+        (is_kept, begin(leased, request, self.options, body, kept, ping_interval))
     }
 
     /// Returns a connection to the endpoint as soon as its pool permits, before `head_by`: one that becomes idle, unless
@@ -149,24 +166,57 @@ impl Attempt<'_> {
         began: Instant,
     ) -> Result<(Transport, Lease), Failure> {
         let (endpoint, timer) = (self.endpoint, self.options.timer);
-        let acquired = endpoint.pool().acquire(timer, self.wanted(), self.bounds()).await;
-        self.count_queued(began);
-        let refused = |refusal: Refusal| {
-            let is_connect = self.moves_on && refusal.is_unconnected;
-            Failure::unconnected(refusal.error, is_connect, AttemptOutcome::Nothing)
-        };
-        match acquired.map_err(refused)? {
-            Acquired::Reused(leased) => {
-                progress.reused();
-                Ok(leased)
+        let (wanted, mut began) = (self.wanted(), began);
+        loop {
+            let acquired = endpoint.pool().acquire(timer, wanted, self.bounds()).await;
+            self.count_queued(began);
+            let refused = |refusal: Refusal| {
+                let is_connect = self.moves_on && refusal.is_unconnected;
+                Failure::unconnected(refusal.error, is_connect, AttemptOutcome::Nothing)
+            };
+            let dialled = match acquired.map_err(refused)? {
+                Acquired::Reused(leased) => {
+                    progress.reused();
+                    return Ok(leased);
+                }
+                Acquired::Elsewhere(lease) => {
+                    progress.reused();
+                    return Ok(remote::transport(lease));
+                }
+                dials => {
+                    progress.dialling();
+                    is_dialling.set(true);
+                    let dialled = self.dial(dials).await;
+                    progress.connected();
+                    is_dialling.set(false);
+                    dialled
+                }
+            };
+            let failed = |error| Failure::unconnected(error, true, AttemptOutcome::ConnectFailed);
+            if let Some(leased) = dialled.map_err(failed)? {
+                return Ok(leased);
+            }
+            began = clock::now();
+        }
+    }
+
+    /// Waits for a new connection. Returns `None` if the endpoint was reached, and the connection has no room for this request.
+    async fn dial(&self, acquired: Acquired) -> Result<Option<(Transport, Lease)>, Error> {
+        let (endpoint, timeouts) = (self.endpoint, self.options.timeouts);
+        let exclusive = self.wanted() == Wanted::Exclusive;
+        match acquired {
+            Acquired::Seat(seat) => seat.wait().await,
+            Acquired::Dial(slot) if endpoint.pool().expects_shared(self.wanted()) => {
+                match dial_shared(endpoint.clone(), slot, timeouts.connect) {
+                    Some(seat) => seat.wait().await,
+                    None => Ok(None),
+                }
             }
             Acquired::Dial(slot) => {
-                progress.dialling();
-                is_dialling.set(true);
-                let leased = dial(endpoint, slot, self.options.timeouts.connect, timer).await;
-                progress.connected();
-                leased.map_err(|error| Failure::unconnected(error, true, AttemptOutcome::ConnectFailed))
+                dial(endpoint, slot, exclusive, timeouts.connect, self.options.timer).await.map(Some)
             }
+            Acquired::Reused(leased) => Ok(Some(leased)),
+            Acquired::Elsewhere(lease) => Ok(Some(remote::transport(lease))),
         }
     }
 
@@ -183,6 +233,7 @@ impl Attempt<'_> {
 
     fn wanted(&self) -> Wanted {
         match () {
+            () if self.request.upgrade => Wanted::Exclusive,
             () if self.fresh => Wanted::Fresh,
             // If the server closes the connection at that moment, the request cannot be sent again.
             () if !self.request.method.is_idempotent() => Wanted::Settled,
@@ -194,6 +245,17 @@ impl Attempt<'_> {
     fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
         self.options.keeping.filter(|_| self.request.method.is_idempotent())?.begin(body)
     }
+}
+
+/// Opens a connection that several requests wait for, in a task of its own: a request that leaves must not end it. Returns the
+/// place of the request that began it.
+fn dial_shared(endpoint: Arc<Endpoint>, slot: Slot, timeout: Option<Duration>) -> Option<Seat> {
+    let (shared_dial, seat) = seats::begin(endpoint.pool());
+    tokio::task::spawn_local(async move {
+        let dialled = dial(&endpoint, slot, false, timeout, &Timer::default()).await;
+        shared_dial.end(dialled);
+    });
+    seat
 }
 
 /// Returns the deadline of the response head, with the error that reports a missed one.

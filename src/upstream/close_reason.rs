@@ -21,6 +21,8 @@ pub(crate) enum CloseReason {
     /// There was an I/O or protocol error.
     Error,
     Timeout,
+    /// It did not answer the ping of `pool.ping_interval`.
+    Ping,
     /// The exchange was abandoned before its end: the client left, or had enough.
     Cancelled,
     /// It was handed to an upgraded protocol, which has ended.
@@ -45,6 +47,7 @@ impl CloseReason {
             CloseReason::UnexpectedBytes => "unexpected_bytes",
             CloseReason::Error => "error",
             CloseReason::Timeout => "timeout",
+            CloseReason::Ping => "ping",
             CloseReason::Cancelled => "cancelled",
             CloseReason::Upgraded => "upgraded",
             CloseReason::Replaced => "replaced",

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::origin::Origin;
 use super::pool::Pool;
-use crate::config::Scheme;
+use crate::config::{Scheme, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::tls;
 use crate::observe::metrics::PoolReport;
@@ -24,6 +24,8 @@ pub(crate) struct Endpoint {
     origin: Arc<Origin>,
     /// Has its own session cache, because a server rarely accepts its neighbour's tickets.
     connector: Option<TlsConnector>,
+    /// The one for connections that must speak HTTP/1.1, if others need not.
+    exclusive_connector: Option<TlsConnector>,
     address: SocketAddr,
     pool: Arc<Pool>,
     warned: RateLimitedWarning,
@@ -31,9 +33,22 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(origin: Arc<Origin>, address: SocketAddr, pool: Arc<Pool>) -> Self {
-        let config = origin.tls.as_ref().map(|tls| tls::with_own_sessions(tls.config()));
-        let connector = config.map(TlsConnector::from);
-        Self { origin, connector, address, pool, warned: RateLimitedWarning::every(Duration::from_secs(10)) }
+        let connector = |protocols: &[&[u8]]| {
+            let tls = origin.tls.as_ref()?;
+            Some(TlsConnector::from(tls::with_own_sessions(tls.config(), protocols)))
+        };
+        let (connector, exclusive_connector) = match origin.protocol {
+            UpstreamProtocol::H1 => (connector(&[tls::ALPN_H1]), None),
+            UpstreamProtocol::H2 => (connector(&[tls::ALPN_H2]), None),
+            UpstreamProtocol::Auto => (connector(&[tls::ALPN_H2, tls::ALPN_H1]), connector(&[tls::ALPN_H1])),
+        };
+        let warned = RateLimitedWarning::every(Duration::from_secs(10));
+        Self { origin, connector, exclusive_connector, address, pool, warned }
+    }
+
+    /// Returns the protocol that its connections speak.
+    pub(super) fn protocol(&self) -> UpstreamProtocol {
+        self.origin.protocol
     }
 
     /// Returns scheme, host, port and base path.
@@ -70,9 +85,11 @@ impl Endpoint {
         &self.pool
     }
 
-    /// Returns the TLS connector and the server name to request, or `None` for plain TCP.
-    pub(super) fn tls(&self) -> Option<(&TlsConnector, &ServerName<'static>)> {
-        self.connector.as_ref().zip(self.origin.tls.as_ref().map(|tls| &tls.server_name))
+    /// Returns the TLS connector and the server name to request, or `None` for plain TCP. With `exclusive` it is for a connection
+    /// that other exchanges cannot share.
+    pub(super) fn tls(&self, exclusive: bool) -> Option<(&TlsConnector, &ServerName<'static>)> {
+        let exclusive = self.exclusive_connector.as_ref().filter(|_| exclusive);
+        exclusive.or(self.connector.as_ref()).zip(self.origin.tls.as_ref().map(|tls| &tls.server_name))
     }
 
     /// Logs a rate-limited warning that the endpoint fails.

@@ -1,6 +1,7 @@
 //! An exchange on a leased connection: the response, and the end of the lease. The protocol is not its concern.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
@@ -15,7 +16,8 @@ use crate::http::interim::Interim;
 use crate::net::tunnel_end::TunnelEnd;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::Lease;
-use crate::upstream::request::{SendOptions, UpstreamRequest};
+use crate::upstream::request::SendOptions;
+use crate::upstream::transport::options::AddressedRequest;
 use crate::upstream::transport::result::{ExchangeFailure, ReceivedHead};
 use crate::upstream::transport::{Transport, TransportExchange};
 
@@ -44,20 +46,20 @@ impl Upgraded {
     }
 }
 
-/// Prepares to send a request on a leased connection. `target` has the base path of the endpoint. Data taken from
-/// `body` goes into `kept`.
+/// Prepares to send a request on a leased connection. Data taken from `body` goes into `kept`. A shared connection that was silent
+/// for `ping_interval` is pinged first.
 pub(crate) fn begin(
     (transport, mut lease): (Transport, Lease),
-    request: &UpstreamRequest<'_>,
-    target: &str,
+    request: AddressedRequest<'_>,
     options: &SendOptions<'_>,
     body: Body,
     kept: Option<Box<KeptBody>>,
+    ping_interval: Option<Duration>,
 ) -> Box<ResponseBody> {
     lease.count_request();
     // Built in the place where it serves as the response's body: it is large, and moving it would cost a copy.
     Box::new(ResponseBody {
-        exchange: transport.start(request, target, options, body, kept),
+        exchange: transport.start(request, options, body, kept, ping_interval),
         lease: Some(lease),
         complete: None,
         done_by: None,

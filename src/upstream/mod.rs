@@ -11,6 +11,7 @@ mod exchange;
 mod origin;
 mod outcome;
 mod pool;
+mod remote;
 mod request;
 mod retry;
 mod targets;

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use crate::config::load::files::{FileMark, Files};
-use crate::config::{self, EndpointUrl, Scheme};
+use crate::config::{self, EndpointUrl, Scheme, UpstreamProtocol};
 use crate::net::tls;
 
 /// The server that an endpoint URL names, whatever its addresses are.
@@ -20,6 +20,8 @@ pub(crate) struct Origin {
     pub(crate) base: Box<str>,
     /// The `Host` that this origin expects.
     pub(crate) host: HeaderValue,
+    /// The protocol that its connections speak. [`UpstreamProtocol::Auto`] is for `https` only.
+    pub(crate) protocol: UpstreamProtocol,
     pub(crate) tls: Option<OriginTls>,
     /// The time of the next scheduled resolution of a name that has addresses. It is kept here so that frequent reloads
     /// do not postpone it for ever.
@@ -29,7 +31,10 @@ pub(crate) struct Origin {
 impl PartialEq for Origin {
     /// Returns true if both are the same server, spoken to in the same way.
     fn eq(&self, other: &Self) -> bool {
-        self.url == other.url && self.host == other.host && self.tls == other.tls
+        self.url == other.url
+            && self.host == other.host
+            && self.protocol == other.protocol
+            && self.tls == other.tls
     }
 }
 
@@ -59,9 +64,15 @@ impl Origin {
     /// Builds the origin of `url`. `shared` is present if any endpoint of the upstream uses `https`.
     pub(super) fn build(
         url: &EndpointUrl,
-        settings: &config::UpstreamTls,
+        upstream: &config::Upstream,
         shared: Option<&SharedTls>,
     ) -> Result<Self, tls::TlsError> {
+        let settings = &upstream.tls;
+        let protocol = match upstream.protocol {
+            // There is nothing to choose without a TLS handshake.
+            UpstreamProtocol::Auto if url.scheme == Scheme::Http => UpstreamProtocol::H1,
+            protocol => protocol,
+        };
         let tls = match shared {
             Some(shared) if url.scheme == Scheme::Https => {
                 let sni = settings.sni.as_ref().map(config::ServerName::as_str);
@@ -74,7 +85,7 @@ impl Origin {
         let host =
             HeaderValue::try_from(url.authority()).unwrap_or(const { HeaderValue::from_static("localhost") });
         let base = url.base.as_str().into();
-        Ok(Self { url: url.to_string(), base, host, tls, next_lookup: Mutex::default() })
+        Ok(Self { url: url.to_string(), base, host, protocol, tls, next_lookup: Mutex::default() })
     }
 
     /// Returns the time to resolve the name next: after `interval`, or the time already scheduled. `None` if `interval`

@@ -37,6 +37,8 @@ pub(super) struct Retries<'a> {
     failed: VecDeque<&'a Arc<Endpoint>>,
     /// True if the next attempt must not use a kept connection.
     pub(super) fresh: bool,
+    /// True if the request went again because its peer had not processed it.
+    was_unprocessed: bool,
     /// The wait before the next attempt. `backoff` is the wait before the one after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
@@ -61,6 +63,7 @@ impl<'a> Retries<'a> {
             untried: endpoints.saturating_sub(1),
             failed: VecDeque::new(),
             fresh: false,
+            was_unprocessed: false,
             wait: None,
             backoff: settings.backoff,
         }
@@ -96,7 +99,14 @@ impl<'a> Retries<'a> {
                 self.fresh = true;
                 Ok((body, failed))
             }
-            FailureKind::Connect | FailureKind::Stale | FailureKind::Final => Err(error),
+            // Only once, and whatever the method: nothing has happened that must not happen twice. It costs no attempt:
+            // the server has invited it (RFC 9113 §8.7).
+            FailureKind::Unprocessed if !std::mem::replace(&mut self.was_unprocessed, true) => {
+                Ok((body, failed))
+            }
+            FailureKind::Connect | FailureKind::Stale | FailureKind::Unprocessed | FailureKind::Final => {
+                Err(error)
+            }
         }
     }
 

@@ -225,7 +225,7 @@ async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
     let timer = Timer::default();
     for _ in 0..endpoint.pool().settings().min_idle {
         let Some(slot) = endpoint.pool().acquire_spare() else { return };
-        let Ok((transport, lease)) = dial(&endpoint, slot, Some(limit), &timer).await else { return };
-        lease.finish(Ok(transport));
+        let Ok((transport, lease)) = dial(&endpoint, slot, false, Some(limit), &timer).await else { return };
+        lease.give_back(transport);
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
-use crate::http::h1::may_have_body;
+use crate::http::message::may_have_body;
 
 /// Parses `name: value`.
 pub(super) fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {

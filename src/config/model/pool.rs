@@ -39,6 +39,11 @@ layer! {
         /// Probes on connections without traffic, which find an upstream that has vanished. A change applies to new
         /// connections.
         tcp_keepalive: OrOff<TcpKeepalive>,
+        /// Requests at once on one HTTP/2 connection, fewer if the server says so. Another connection is opened when all are taken.
+        max_streams: NonZeroU32,
+        /// An HTTP/2 connection on which nothing has arrived for this time is pinged first, and a request is sent on it only after
+        /// the answer. Without an answer within `timeouts.connect` the connection is closed, and the request goes on another one.
+        ping_interval: OrOff<Duration>,
     }
 }
 
@@ -59,6 +64,8 @@ pub(crate) struct PoolSettings {
     /// At most `max_idle`.
     pub(crate) min_idle: usize,
     pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
+    pub(crate) max_streams: usize,
+    pub(crate) ping_interval: Option<time::Duration>,
 }
 
 impl Pool {
@@ -76,6 +83,8 @@ impl Pool {
             max_connecting: Some(crate::config::model::count(16)),
             min_idle: Some(0),
             tcp_keepalive: Some(TcpKeepalive::on()),
+            max_streams: Some(crate::config::model::count(100)),
+            ping_interval: Some(OrOff::Off),
         }
     }
 
@@ -97,6 +106,8 @@ impl Pool {
             max_connecting: size(pool.max_connecting.map_or(1, NonZeroU32::get)),
             min_idle: size(pool.min_idle.unwrap_or_default()).min(max_idle),
             tcp_keepalive: pool.tcp_keepalive.and_then(OrOff::on).map(TcpKeepalive::settings),
+            max_streams: size(pool.max_streams.map_or(1, NonZeroU32::get)),
+            ping_interval: pool.ping_interval.unwrap_or_default().duration(),
         }
     }
 }
@@ -120,6 +131,8 @@ impl PoolSettings {
                 ("max_connecting", of.max_connecting.to_string()),
                 ("min_idle", of.min_idle.to_string()),
                 ("tcp_keepalive", of.tcp_keepalive.map_or("off".to_owned(), |probes| probes.to_string())),
+                ("max_streams", of.max_streams.to_string()),
+                ("ping_interval", limit(of.ping_interval)),
             ]
         };
         if self == now {

@@ -36,7 +36,7 @@ pub(crate) struct Upstream {
     /// TLS to `https` endpoints.
     #[serde(default)]
     pub(crate) tls: UpstreamTls,
-    /// The HTTP version spoken.
+    /// The HTTP version spoken to the endpoints.
     #[serde(default)]
     pub(crate) protocol: UpstreamProtocol,
     /// The letter case of field names in HTTP/1: of requests to the upstream, and of its responses to clients. Recipients must
@@ -156,15 +156,18 @@ impl Default for UpstreamTls {
     }
 }
 
-/// The HTTP versions that the gateway can speak to an upstream.
+/// The HTTP versions that are spoken to an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum UpstreamProtocol {
-    /// HTTP/1.1 for now, whatever the upstream supports.
+    /// HTTP/1.1 (RFC 9112): a connection for each request at a time.
     #[default]
-    Auto,
-    /// HTTP/1.1 (RFC 9112).
     H1,
+    /// HTTP/2 where an `https` endpoint chooses it (ALPN), else HTTP/1.1. An `http` endpoint gets HTTP/1.1.
+    Auto,
+    /// HTTP/2 (RFC 9113), also to `http` endpoints (prior knowledge): many requests share a connection. An endpoint that does not
+    /// speak it counts as unreachable.
+    H2,
 }
 
 /// The letter cases of field names in HTTP/1. HTTP/2 has only lower case (RFC 9113 §8.2).

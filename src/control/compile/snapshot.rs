@@ -8,6 +8,7 @@ use super::previous::{Previous, owner_of};
 use crate::config::load::files::Files;
 use crate::config::{
     self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, RetrySettings, Segment, UpstreamChoice,
+    UpstreamProtocol,
 };
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
@@ -240,7 +241,7 @@ impl<'a> Builder<'a> {
             rewrite_cookies: settings.rewrite_cookies,
             timeouts: settings.timeouts.clone(),
             retry: settings.retry.clone(),
-            keeping: self.keeping(&settings.retry),
+            keeping: self.keeping(&settings.retry, self.config().upstream_of(route)?.protocol),
             upgrade: settings.upgrade.clone(),
             keep_alive: settings.pool.keep_alive,
             header_case: self.config().upstream_of(route)?.header_case,
@@ -248,9 +249,10 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Returns the settings for keeping request bodies, if a second try can need them.
-    fn keeping(&self, retry: &RetrySettings) -> Option<Keeping> {
-        let is_needed = retry.on_stale && retry.attempts > 0;
+    /// Returns the settings for keeping request bodies, if a second try can need them. A server that speaks HTTP/2 may refuse a
+    /// request that it has not processed, and the try after that is free.
+    fn keeping(&self, retry: &RetrySettings, protocol: UpstreamProtocol) -> Option<Keeping> {
+        let is_needed = (retry.on_stale && retry.attempts > 0) || protocol != UpstreamProtocol::H1;
         let body_bytes_max = retry.keep_body.filter(|_| is_needed)?;
         Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
     }

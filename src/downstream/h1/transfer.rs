@@ -9,9 +9,10 @@ use http::{Version, header};
 use super::shared::Inner;
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::http::h1::framing::{Framing, may_have_body};
+use crate::http::h1::framing::Framing;
 use crate::http::h1::output::Output;
 use crate::http::message::Response;
+use crate::http::message::may_have_body;
 use crate::net::timer::{Stall, Timer};
 
 /// A response's body on its way to the client.

@@ -1,6 +1,6 @@
 //! The task of a connection: reads, writes, and the end.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::shared::Shared;
 use super::stream;
-use crate::http::h2::{Code, Event};
+use crate::http::h2::{Code, Event, Writer};
 use crate::net::drain::DrainGuard;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline, earlier};
@@ -25,12 +25,6 @@ const GOODBYE_AT_MOST: Duration = Duration::from_secs(30);
 /// The reads of one turn, after which other connections have theirs.
 const READS: u32 = 16;
 
-/// The pieces of one write.
-const SLICES: usize = 16;
-
-/// The size below which a write waits for the end of the worker's turn, so that simultaneous responses go out in one.
-const SMALL_BYTES: usize = 16 * 1024;
-
 pub(super) struct Driver<'g> {
     stream: Stream,
     shared: Rc<Shared>,
@@ -39,8 +33,7 @@ pub(super) struct Driver<'g> {
     stall: Stall,
     /// The wait for the client to take the last bytes of a connection that has nothing more to send.
     last_bytes: Stall,
-    /// True if TLS holds bytes that were written but not sent.
-    unflushed: bool,
+    writer: Writer,
     /// The reason for which the connection takes no further streams.
     ending: Option<&'static str>,
     /// True if the client has closed its side, or broken the protocol.
@@ -69,7 +62,7 @@ impl<'g> Driver<'g> {
             timer: Timer::default(),
             stall,
             last_bytes: Stall::new(Some(GOODBYE)),
-            unflushed: false,
+            writer: Writer::default(),
             ending: None,
             is_over: false,
             end_by: None,
@@ -214,41 +207,14 @@ impl<'g> Driver<'g> {
 
     /// Writes what waits. It is ready when everything is written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shared = self.shared.clone();
-        loop {
-            let engine = &mut *shared.engine.borrow_mut();
-            engine.schedule();
-            if !engine.has_output() {
-                break;
-            }
-            if engine.waiting() < SMALL_BYTES {
-                ready!(self.stream.poll_turn(cx));
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = engine.output(&mut slices);
-            let slices = slices.get(..filled).unwrap_or_default();
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    engine.written(count);
-                    self.unflushed = true;
-                    self.stall.progress();
-                    self.last_bytes.progress();
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return self.poll_stalled(cx),
-            }
-        }
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(flushed) => flushed?,
-                Poll::Pending => return self.poll_stalled(cx),
-            }
-            self.unflushed = false;
+        ready!(Writer::poll_turn(&self.shared.engine, &mut self.stream, cx));
+        let written = self.writer.poll_write(&self.shared.engine, &mut self.stream, cx);
+        if self.writer.take_progress() {
             // This is `Stall::progress` with the present limit.
             self.stall = Stall::new(self.shared.options().response_write);
+            self.last_bytes.progress();
         }
-        Poll::Ready(Ok(()))
+        if written.is_pending() { self.poll_stalled(cx) } else { written }
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

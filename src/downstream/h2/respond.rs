@@ -13,9 +13,8 @@ use crate::http::date::with_date;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::grpc::GRPC_STATUS;
-use crate::http::h1::may_have_body;
 use crate::http::h2::Code;
-use crate::http::message::Response;
+use crate::http::message::{Response, may_have_body};
 use crate::net::timer::{Stall, Timer};
 use crate::proxy::reply::Reply;
 

@@ -20,8 +20,8 @@ use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
-use crate::http::h1::may_have_body;
 use crate::http::message::Response;
+use crate::http::message::may_have_body;
 use crate::net::timer::{Timer, deadline};
 
 /// The filters of a route, at least one, in the order of the configuration. Requests pass through them in this order,

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode, Version};
 
 use crate::http::error::FramingError;
+use crate::http::message::may_have_body;
 
 /// The way in which the length of a body is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +105,6 @@ impl FramingFields {
         }
         Ok(())
     }
-}
-
-/// Returns true if a response with this status may have a body: 1xx, 204 and 304 never do (RFC 9110 §6.4.1).
-pub(crate) fn may_have_body(status: StatusCode) -> bool {
-    !(status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED)
 }
 
 /// Parses `1*DIGIT` (RFC 9110 §8.6), at most 18 digits so that no sum of lengths overflows.

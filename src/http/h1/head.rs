@@ -13,20 +13,10 @@ use super::target::parse_target;
 use crate::config::HeaderCase;
 use crate::http::error::{Error, FramingError};
 use crate::http::fields::Fields;
+use crate::http::message::HeadLimits;
 
 /// The number of fields that are parsed on the stack. A higher limit costs an allocation for each head.
 const FIELDS_INLINE: usize = 100;
-
-/// The limits on the head of a message.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HeadLimits {
-    /// The largest number of header fields.
-    pub(crate) headers: usize,
-    /// The largest size of the whole head in bytes, start line included.
-    pub(crate) header_bytes: usize,
-    /// The largest size of a request target in bytes.
-    pub(crate) target_bytes: usize,
-}
 
 /// A request head as it was read. Content-Length and Transfer-Encoding are not among its fields; `framing` has their meaning.
 #[derive(Debug)]

@@ -12,6 +12,5 @@ pub(crate) mod head;
 pub(crate) mod output;
 mod target;
 
-pub(crate) use framing::may_have_body;
-pub(crate) use head::{HeadLimits, ResponseHead};
+pub(crate) use head::ResponseHead;
 pub(crate) use target::parse_target;

@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use super::hpack::{DecodedField, Name, Pseudo};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::h1::{HeadLimits, parse_target};
+use crate::http::h1::parse_target;
+use crate::http::message::HeadLimits;
 
 /// The message is malformed (RFC 9113 §8.1.1): its stream ends with PROTOCOL_ERROR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

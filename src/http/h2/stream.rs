@@ -115,6 +115,15 @@ impl Arrived {
         self.pieces.pop_front()
     }
 
+    /// Takes everything if it is in one piece.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match (self.pieces.len(), self.small.is_empty()) {
+            (0, _) => Some(self.small.split().freeze()),
+            (1, true) => self.pieces.pop_front(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn has_data(&self) -> bool {
         !self.pieces.is_empty() || !self.small.is_empty()
     }

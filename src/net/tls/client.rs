@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::sessions::Sessions;
 use super::verify::{Verified, Verifier};
-use super::{ALPN_H1, TlsError, pem, provider};
+use super::{TlsError, pem, provider};
 use crate::config::CertificateFiles;
 use crate::config::load::files::Files;
 
@@ -33,8 +33,7 @@ impl Default for ClientTls {
     }
 }
 
-/// Builds the configuration of connections to an upstream, with ALPN `http/1.1`. Each of its endpoints gets one
-/// [`with_own_sessions`]. It reads `files`, so it belongs to the control plane.
+/// Builds the configuration of connections to an upstream. Each of its endpoints gets one [`with_own_sessions`]. It reads `files`, so it belongs to the control plane.
 ///
 /// # Errors
 /// A file cannot be used. This includes the `ca` of an upstream that does not verify.
@@ -55,15 +54,15 @@ pub(crate) fn client_config(tls: &ClientTls, files: &Files) -> Result<Arc<Client
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pem::identity(paths, files)?)))
         }
     };
-    config.alpn_protocols = vec![ALPN_H1.to_vec()];
     config.resumption = own_sessions();
     Ok(Arc::new(config))
 }
 
 /// Returns the same configuration with its own memory of sessions, which lets as many connections resume at once as a
-/// pool has. Each endpoint has one, since a server rarely accepts the sessions of its neighbours.
-pub(crate) fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
+/// pool has. Each endpoint has one, since a server rarely accepts the sessions of its neighbours. `alpn` are the protocols to offer.
+pub(crate) fn with_own_sessions(config: &ClientConfig, alpn: &[&[u8]]) -> Arc<ClientConfig> {
     let mut config = config.clone();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = own_sessions();
     Arc::new(config)
 }

@@ -237,8 +237,9 @@ impl Scrape {
 /// The name, the help text and the value of a pool's metric.
 type PoolMetric = (&'static str, &'static str, fn(&PoolReport) -> u64);
 
-const POOL_GAUGES: [PoolMetric; 2] = [
+const POOL_GAUGES: [PoolMetric; 3] = [
     ("gateway_pool_pending", "Requests waiting for a connection", |pool| pool.pending),
+    ("gateway_pool_streams", "Requests on HTTP/2 connections", |pool| pool.streams),
     ("gateway_pool_max_connections", "The limit on connections", |pool| pool.max_connections),
 ];
 

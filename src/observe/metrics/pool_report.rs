@@ -30,6 +30,8 @@ pub(crate) struct PoolReport {
     pub(crate) connecting: u64,
     /// Requests waiting for a connection.
     pub(crate) pending: u64,
+    /// Requests on HTTP/2 connections, each on a stream. Many share one active connection.
+    pub(crate) streams: u64,
     /// The limit on idle, active and connecting together.
     pub(crate) max_connections: u64,
     pub(crate) opened: u64,
@@ -72,13 +74,14 @@ impl PoolReport {
     }
 
     fn add(&mut self, other: Self) {
-        let Self { idle, active, connecting, pending, max_connections, opened, .. } = other;
+        let Self { idle, active, connecting, pending, streams, max_connections, opened, .. } = other;
         let Self { reused, acquired, acquire_wait, connect_failed, retried, .. } = other;
         let Self { tls_handshakes, tls_resumed, refused, closed, .. } = other;
         self.idle += idle;
         self.active += active;
         self.connecting += connecting;
         self.pending += pending;
+        self.streams += streams;
         self.max_connections = self.max_connections.saturating_add(max_connections);
         self.opened += opened;
         self.reused += reused;

@@ -16,7 +16,7 @@ use crate::config::load::files::Files;
 use crate::config::{
     self, HalfClose, HeaderCase, KeepaliveSettings, Protocol, ProxyProtocol, TcpKeepalive, Underscores,
 };
-use crate::http::h1::HeadLimits;
+use crate::http::message::HeadLimits;
 use crate::net::tls::TlsError;
 use crate::observe::metrics::ListenerStats;
 

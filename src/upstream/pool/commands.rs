@@ -1,4 +1,4 @@
-//! Commands between workers about idle connections, which only their own worker can reach.
+//! Commands between workers about connections, which only their own worker can reach.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,15 +8,20 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Pool;
-use crate::upstream::pool::idle;
+use crate::upstream::pool::{idle, shared};
 
 /// The channel to each worker, by which pools command its idle connections.
 pub(crate) type WorkerChannels = Arc<[WorkerChannel]>;
 
-/// A command to a worker about its idle connections of a pool.
+/// A request of another worker, ready to run.
+pub(in crate::upstream) type RemoteJob = Box<dyn FnOnce() + Send>;
+
+/// A command to a worker about its connections of a pool.
 enum PoolCommand {
     /// Give one: another worker's request waits, and the limits leave no other way.
     Offer(Arc<Pool>),
+    /// Run a request on a shared connection of this worker.
+    Run(RemoteJob),
     /// Close what is no longer wanted: the limits have changed, or the pool is retired.
     LimitsChanged(Arc<Pool>),
 }
@@ -50,6 +55,11 @@ impl WorkerChannel {
         self.pool_commands.try_send(PoolCommand::Offer(pool.clone())).is_ok()
     }
 
+    /// Runs a request on a shared connection there. Returns true if the command fitted in the channel.
+    pub(super) fn run(&self, job: RemoteJob) -> bool {
+        self.pool_commands.try_send(PoolCommand::Run(job)).is_ok()
+    }
+
     /// Requests a review of `pool`. The request is never lost: if the channel is full, the worker reviews all its
     /// pools.
     pub(super) fn limits_changed(&self, pool: &Arc<Pool>) {
@@ -69,7 +79,7 @@ impl PoolCommands {
         while let Some(command) = self.pool_commands.recv().await {
             if self.overdue.swap(false, SeqCst) {
                 let pools = idle::map_pools(|connection| connection.state.slot.pool().clone());
-                pools.iter().for_each(Pool::close_unwanted_idle);
+                pools.iter().chain(&shared::pools()).for_each(Pool::close_unwanted_idle);
             }
             command.act();
         }
@@ -84,6 +94,7 @@ impl PoolCommand {
                 // The idle connections may be gone, or too few for all waiters: ask the next worker that has some.
                 pool.ask_other_workers();
             }
+            PoolCommand::Run(job) => job(),
             PoolCommand::LimitsChanged(pool) => pool.close_unwanted_idle(),
         }
     }

@@ -1,4 +1,4 @@
-//! A pooled connection, and the lease of one exchange on it.
+//! A pooled connection that serves one exchange at a time, and the lease of an exchange on a connection of any kind.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use crate::net::clock;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::Slot;
-use crate::upstream::transport::Transport;
+use crate::upstream::pool::shared::LocalLease;
+use crate::upstream::transport::{Exclusive, Transport};
 
 /// An open connection that no exchange uses.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(super) transport: Transport,
+    pub(super) transport: Exclusive,
     pub(super) state: ConnectionState,
 }
 
@@ -29,18 +30,23 @@ pub(crate) struct ConnectionState {
     pub(super) age: Age,
 }
 
-/// One exchange on a connection. An HTTP/1 connection has one lease at a time and is idle in between; a connection that
-/// carries several exchanges would have several.
+/// One exchange on a connection. An exclusive connection has one lease at a time and is idle in between; a shared one has several.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    state: ConnectionState,
+pub(crate) struct Lease(Held);
+
+#[derive(Debug)]
+enum Held {
+    Exclusive(ConnectionState),
+    Shared(LocalLease),
+    /// The lease is with the request, on the worker of the connection.
+    Remote,
 }
 
 impl Connection {
     /// Leases the connection for an exchange on its transport, which comes first so that its socket is dropped before the
     /// slot.
     pub(super) fn lease(self) -> (Transport, Lease) {
-        (self.transport, Lease { state: self.state })
+        (Transport::Exclusive(self.transport), Lease(Held::Exclusive(self.state)))
     }
 
     pub(super) fn pool_number(&self) -> u64 {
@@ -65,14 +71,16 @@ pub(crate) enum Wanted {
     Any,
     /// Like `Any`, but not one that its server may be about to close, because the request could not be sent again.
     Settled,
-    /// A new one only.
+    /// A new one, or one that is shared.
     Fresh,
+    /// One that serves no other exchange: for a protocol that takes it over.
+    Exclusive,
 }
 
 impl Wanted {
     pub(super) fn serves(self, kept: &Connection) -> bool {
         match self {
-            Wanted::Any => true,
+            Wanted::Any | Wanted::Exclusive => true,
             Wanted::Settled => kept.transport.settles_after().is_none(),
             Wanted::Fresh => false,
         }
@@ -80,27 +88,54 @@ impl Wanted {
 }
 
 impl Lease {
-    /// Returns the first lease of a connection that was just opened.
+    /// Returns the first lease of an exclusive connection that was just opened.
     pub(in crate::upstream) fn first(slot: Slot) -> Self {
-        Self { state: ConnectionState { slot, served: 0, kept: false, age: Age::begin() } }
+        let state = ConnectionState { slot, served: 0, kept: false, age: Age::begin() };
+        Self(Held::Exclusive(state))
+    }
+
+    /// Returns a lease of a shared connection of this worker.
+    pub(super) fn local(lease: LocalLease) -> Self {
+        Self(Held::Shared(lease))
+    }
+
+    /// Returns the lease of an exchange whose real one is with its request, on another worker.
+    pub(in crate::upstream) fn remote() -> Self {
+        Self(Held::Remote)
     }
 
     /// Returns true if the connection was kept for a while, so that its peer may have closed it unnoticed.
     pub(in crate::upstream) fn is_kept(&self) -> bool {
-        self.state.kept
+        match &self.0 {
+            Held::Exclusive(state) => state.kept,
+            Held::Shared(lease) => lease.is_kept(),
+            Held::Remote => true,
+        }
     }
 
     /// Counts the request that is about to be sent.
     pub(in crate::upstream) fn count_request(&mut self) {
-        self.state.served += 1;
+        match &mut self.0 {
+            Held::Exclusive(state) => state.served += 1,
+            Held::Shared(lease) => lease.count_request(),
+            Held::Remote => {}
+        }
     }
 
-    /// Ends the exchange. The transport returns to the pool, or its slot is freed for this reason. The socket must be
-    /// closed by then.
-    pub(crate) fn finish(self, transport: Result<Transport, CloseReason>) {
-        let Lease { state } = self;
+    /// Returns a connection that served no exchange.
+    pub(crate) fn give_back(self, transport: Transport) {
         match transport {
-            Ok(transport) => {
+            Transport::Exclusive(transport) => self.finish(Ok(Some(transport))),
+            Transport::Shared(_) | Transport::Remote(_) => {}
+        }
+    }
+
+    /// Ends the exchange. An exclusive connection returns to the pool, or its slot is freed for this reason. Its socket must
+    /// be closed by then.
+    pub(crate) fn finish(self, transport: Result<Option<Exclusive>, CloseReason>) {
+        let Held::Exclusive(state) = self.0 else { return };
+        match transport {
+            Ok(Some(transport)) => {
                 let pool = state.slot.pool().clone();
                 pool.release(Connection { transport, state });
             }
@@ -108,13 +143,16 @@ impl Lease {
             Err(CloseReason::Peer) if !state.slot.pool().settings().keep_alive => {
                 state.slot.close(CloseReason::KeepAliveOff);
             }
+            Ok(None) => state.slot.close(CloseReason::Cancelled),
             Err(reason) => state.slot.close(reason),
         }
     }
 
-    /// Frees the slot of a connection that is closed by now.
+    /// Frees the slot of an exclusive connection that is closed by now.
     pub(in crate::upstream) fn close(self, reason: CloseReason) {
-        self.state.slot.close(reason);
+        if let Held::Exclusive(state) = self.0 {
+            state.slot.close(reason);
+        }
     }
 }
 

@@ -254,11 +254,11 @@ mod tests {
     use super::*;
     use crate::upstream::pool::connection::Age;
     use crate::upstream::pool::tests::Bench;
-    use crate::upstream::transport::Transport;
+    use crate::upstream::transport::Exclusive;
     use crate::upstream::transport::h1::connection::{H1Connection, Word};
 
     fn h1(connection: &mut Connection) -> &mut H1Connection {
-        let Transport::H1(connection) = &mut connection.transport;
+        let Exclusive::H1(connection) = &mut connection.transport;
         connection
     }
 

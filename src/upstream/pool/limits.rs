@@ -15,8 +15,9 @@ use crate::net::clock;
 use crate::observe::metrics::this_worker;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::connection::Connection;
-use crate::upstream::pool::idle;
+use crate::upstream::pool::leases::Leases;
 use crate::upstream::pool::queue::Capacity;
+use crate::upstream::pool::{idle, shared};
 
 impl Pool {
     /// Returns the current limits. Load them once for a set of decisions, and never hold them across an await.
@@ -60,7 +61,8 @@ impl Pool {
         let me = this_worker();
         let extra = usize::from(me < settings.min_idle % workers);
         let share = settings.min_idle / workers + extra;
-        let enough = idle::count(self.number) >= share || self.idle() >= settings.max_idle;
+        let idle_here = idle::count(self.number) + shared::count_idle(self.number);
+        let enough = idle_here >= share || self.idle() + self.lock().idle_shared() >= settings.max_idle;
         if enough || !settings.keep_alive || self.is_retired() {
             return None;
         }
@@ -76,6 +78,32 @@ impl Pool {
         let settings = self.settings();
         idle::apply_limits(self.number, &settings, |connection| self.no_longer_wanted(connection, &settings));
         self.close_excess(&settings);
+        shared::apply_limits(self, &settings);
+    }
+
+    /// Marks a shared connection as closed next if it is one too many: because `max_connections` was lowered, or because it is
+    /// idle, as more than `max_idle` are. It gives no further lease then. Returns the reason.
+    pub(super) fn leave_if_surplus(
+        &self,
+        slot: &mut Slot,
+        leases: &Leases,
+        settings: &PoolSettings,
+    ) -> Option<CloseReason> {
+        if self.taken.load(SeqCst) <= settings.max_connections.min(settings.max_idle) {
+            return None;
+        }
+        let mut queue = self.lock();
+        let reason = if queue.taken() > settings.max_connections {
+            leases.close();
+            CloseReason::MaxConnections
+        } else if self.idle() + queue.idle_shared() > settings.max_idle && leases.close_if_idle() {
+            CloseReason::MaxIdle
+        } else {
+            return None;
+        };
+        slot.leave(&mut queue);
+        self.publish(&queue);
+        Some(reason)
     }
 
     /// Closes this worker's longest idle connections while the process has too many.

@@ -7,11 +7,14 @@
 
 mod commands;
 mod connection;
-
 mod counts;
 pub(crate) mod idle;
+mod leases;
 mod limits;
 pub(crate) mod queue;
+pub(in crate::upstream) mod seats;
+pub(in crate::upstream) mod shared;
+mod sharing;
 mod slot;
 #[cfg(test)]
 pub(in crate::upstream) mod tests;
@@ -26,7 +29,7 @@ use counts::Counts;
 pub(crate) use slot::Slot;
 use slot::{Grant, Place};
 
-use crate::config::PoolSettings;
+use crate::config::{PoolSettings, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::timer::{Timer, deadline, earlier};
@@ -36,6 +39,9 @@ pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, w
 use crate::upstream::pool::connection::Connection;
 pub(crate) use crate::upstream::pool::connection::{Lease, Wanted};
 use crate::upstream::pool::queue::{Capacity, Queue};
+use crate::upstream::pool::seats::Seat;
+use crate::upstream::pool::shared::StreamLease;
+use crate::upstream::pool::sharing::Sharing;
 pub(crate) use crate::upstream::pool::wait_bounds::{Refusal, WaitBounds};
 use crate::upstream::transport::Transport;
 
@@ -59,19 +65,29 @@ pub(crate) struct Pool {
     queue: Mutex<Queue<Grant>>,
     counts: Sharded<Counts>,
     channels: WorkerChannels,
+    sharing: Sharing,
 }
 
 /// The result of acquiring from a pool.
 pub(crate) enum Acquired {
     /// A kept connection.
     Reused((Transport, Lease)),
+    /// A place on a shared connection of another worker.
+    Elsewhere(StreamLease),
     /// A permit to open a new one.
     Dial(Slot),
+    /// A place in a dial that is under way.
+    Seat(Seat),
 }
 
 impl Pool {
     /// Returns an empty pool. `endpoint` is its name in the log; `channels` has one channel for each worker.
-    pub(crate) fn new(endpoint: String, limits: Limits, channels: WorkerChannels) -> Arc<Self> {
+    pub(crate) fn new(
+        endpoint: String,
+        protocol: UpstreamProtocol,
+        limits: Limits,
+        channels: WorkerChannels,
+    ) -> Arc<Self> {
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, SeqCst),
             counts: Sharded::new(channels.len()),
@@ -82,6 +98,7 @@ impl Pool {
             retired: AtomicBool::new(false),
             queue: Mutex::default(),
             channels,
+            sharing: Sharing::new(protocol),
         })
     }
 
@@ -104,17 +121,21 @@ impl Pool {
     }
 
     /// Returns an idle connection of this worker, unless requests are waiting. Most requests find one.
-    pub(crate) fn acquire_idle(&self, wanted: Wanted) -> Option<(Transport, Lease)> {
+    pub(crate) fn acquire_idle(self: &Arc<Self>, wanted: Wanted) -> Option<(Transport, Lease)> {
         // Waiting requests came first.
         if wanted == Wanted::Fresh || self.waiting.load(SeqCst) > 0 {
             return None;
         }
-        let connection = idle::take(self.number, wanted)?;
+        let leased = match idle::take(self.number, wanted) {
+            Some(connection) => connection.lease(),
+            None if self.may_share(wanted) => shared::lease(self)?,
+            None => return None,
+        };
         self.count(|counts| {
             counts.acquired.add(1);
             counts.reused.add(1);
         });
-        Some(connection.lease())
+        Some(leased)
     }
 
     async fn acquire_later(
@@ -126,10 +147,23 @@ impl Pool {
         let place = {
             let mut queue = self.lock();
             let settings = self.settings();
-            if queue.waiting() == 0 && queue.reserve(Capacity::of(&settings)) {
+            let is_first = queue.waiting() == 0;
+            if is_first
+                && self.expects_shared(wanted)
+                && let Some(seat) = seats::join(self)
+            {
+                return Ok(Acquired::Seat(seat));
+            }
+            if is_first && queue.reserve(Capacity::of(&settings)) {
                 self.publish(&queue);
                 self.count(|counts| counts.acquired.add(1));
                 return Ok(Acquired::Dial(Slot::new(self.clone())));
+            }
+            let may_share = is_first && self.may_share(wanted);
+            let free = may_share.then(|| self.free_stream(&queue, this_worker())).flatten();
+            if let Some(lease) = free {
+                drop(queue);
+                return Ok(self.shared_grant(lease));
             }
             // A waiter that another worker's idle connection can serve is about to leave the queue, so it does not
             // count.
@@ -160,6 +194,7 @@ impl Pool {
         let mut leaves = deadline(bounds.leaves_after(acquire_timeout));
         self.give_idle_to_waiters();
         self.ask_other_workers();
+        self.grant_streams();
         loop {
             let Ok(granted) = timer.within(earlier(limit, leaves), &mut place.granted).await else {
                 let (is_unconnected, is_early) = (self.is_unconnected(), leaves.take().is_some());
@@ -179,6 +214,12 @@ impl Pool {
                     self.count(|counts| counts.reused.add(1));
                     Acquired::Reused(connection.lease())
                 }
+                Grant::Stream(lease) if wanted == Wanted::Exclusive => {
+                    drop(lease);
+                    place.wait_for_room();
+                    continue;
+                }
+                Grant::Stream(lease) => return Ok(self.shared_grant(lease)),
                 Grant::Dial(slot) => Acquired::Dial(slot),
             };
             self.count(|counts| counts.acquired.add(1));
@@ -254,7 +295,7 @@ impl Pool {
             }
             match waiter.grant.send(Grant::Connection(Box::new(connection))) {
                 Err(Grant::Connection(refused)) => connection = *refused,
-                Ok(()) | Err(Grant::Dial(_)) => return None,
+                Ok(()) | Err(Grant::Dial(_) | Grant::Stream(_)) => return None,
             }
         }
     }
@@ -293,7 +334,10 @@ impl Pool {
         loop {
             let waiter = {
                 let mut queue = self.lock();
-                if queue.waiting() == 0 || !queue.reserve(Capacity::of(&self.settings())) {
+                // A dial that is under way may serve all that wait.
+                let served_soon = queue.connecting.saturating_mul(self.seats_max());
+                let is_expected = self.expects_shared(Wanted::Any) && queue.waiting() <= served_soon;
+                if queue.waiting() == 0 || is_expected || !queue.reserve(Capacity::of(&self.settings())) {
                     return;
                 }
                 let waiter = queue.pop();
@@ -335,16 +379,18 @@ impl Pool {
 
     /// Returns the current numbers, without the names that only the owner of the pool knows.
     pub(crate) fn report(&self) -> PoolReport {
-        let (open, connecting, pending) = {
+        let (open, connecting, pending, idle_shared, streams) = {
             let queue = self.lock();
-            (queue.open, queue.connecting, queue.waiting())
+            let streams: usize = queue.shared.iter().map(|leases| leases.count()).sum();
+            (queue.open, queue.connecting, queue.waiting(), queue.idle_shared(), streams)
         };
-        let idle = self.idle();
+        let idle = self.idle() + idle_shared;
         PoolReport {
             idle: idle as u64,
             active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
             connecting: connecting as u64,
             pending: pending as u64,
+            streams: streams as u64,
             draining: self.is_retired(),
             max_connections: self.settings().max_connections as u64,
             ..counts::sum(&self.counts)

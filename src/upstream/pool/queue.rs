@@ -4,9 +4,11 @@
 //! connection is reused.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::leases::Leases;
 use crate::config::PoolSettings;
 
 /// A request in the queue, which a grant of type `G` ends the wait of.
@@ -30,6 +32,8 @@ pub(crate) struct Queue<G> {
     /// was closed for each of them, so there is a slot for each unless the limit is lowered.
     to_dial: usize,
     next_number: u64,
+    /// The leases of each shared connection, of all workers.
+    pub(super) shared: Vec<Arc<Leases>>,
 }
 
 /// The limits on connections, and on those being opened at once.
@@ -48,7 +52,8 @@ impl Capacity {
 impl<G> Default for Queue<G> {
     fn default() -> Self {
         let (open, connecting, leaving) = (0, 0, 0);
-        Self { open, connecting, leaving, waiters: VecDeque::new(), to_dial: 0, next_number: 0 }
+        let (waiters, shared) = (VecDeque::new(), Vec::new());
+        Self { open, connecting, leaving, waiters, to_dial: 0, next_number: 0, shared }
     }
 }
 
@@ -81,6 +86,22 @@ impl<G> Queue<G> {
     /// Takes out the request that has waited longest of those that a kept connection serves.
     pub(crate) fn pop_for_connection(&mut self) -> Option<Waiter<G>> {
         self.waiters.remove(self.to_dial)
+    }
+
+    /// Returns the worker of the request that has waited longest of those that a kept connection serves.
+    pub(super) fn next_worker(&self) -> Option<usize> {
+        self.waiters.get(self.to_dial).map(|waiter| waiter.worker)
+    }
+
+    /// Takes a lease of a shared connection, of one of `worker` if possible. `requests_max` is `pool.max_requests`.
+    pub(super) fn take_lease(&self, worker: usize, requests_max: u64) -> Option<Arc<Leases>> {
+        let (near, far): (Vec<_>, Vec<_>) = self.shared.iter().partition(|leases| leases.worker == worker);
+        near.into_iter().chain(far).find(|leases| leases.take(requests_max)).cloned()
+    }
+
+    /// Returns the number of shared connections that have no lease.
+    pub(super) fn idle_shared(&self) -> usize {
+        self.shared.iter().filter(|leases| leases.is_idle()).count()
     }
 
     /// Re-enqueues a request that was popped for a connection which cannot serve it. The caller must close that

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Pool;
+use super::shared::StreamLease;
 use crate::observe::metrics::this_worker;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::connection::Connection;
@@ -82,9 +83,11 @@ impl Drop for Slot {
 
 /// The grant that ends a request's wait.
 pub(crate) enum Grant {
-    /// A connection that became free.
+    /// An exclusive connection that became free.
     Connection(Box<Connection>),
-    /// A permit to open one.
+    /// A place on a shared connection.
+    Stream(StreamLease),
+    /// A permit to open a connection.
     Dial(Slot),
 }
 
@@ -105,6 +108,19 @@ impl Place {
         queue.put_back_to_dial(Waiter { number: self.number, worker: this_worker(), grant });
         self.granted = granted;
     }
+
+    /// Re-enqueues the request at its old place because it cannot share a connection. It now waits for a permit to dial. As its
+    /// dial is promised, one connection may be too many, which is then closed to make room.
+    pub(super) fn wait_for_room(&mut self) {
+        let (grant, granted) = oneshot::channel();
+        {
+            let mut queue = self.pool.lock();
+            queue.put_back_to_dial(Waiter { number: self.number, worker: this_worker(), grant });
+            self.pool.publish(&queue);
+        }
+        self.granted = granted;
+        self.pool.limits_changed();
+    }
 }
 
 impl Drop for Place {
@@ -112,6 +128,7 @@ impl Drop for Place {
         self.granted.close();
         match self.granted.try_recv() {
             Ok(Grant::Connection(connection)) => self.pool.release(*connection),
+            Ok(Grant::Stream(lease)) => drop(lease),
             Ok(Grant::Dial(slot)) => drop(slot),
             Err(_nothing_granted) => {
                 let mut queue = self.pool.lock();

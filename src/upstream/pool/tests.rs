@@ -14,6 +14,7 @@ use super::*;
 use crate::net::stream::Stream;
 use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::connection::{Age, ConnectionState};
+use crate::upstream::transport::Exclusive;
 
 /// A pool, the worker that this thread acts as, and the server that accepts all connections.
 pub(in crate::upstream) struct Bench {
@@ -30,7 +31,8 @@ impl Bench {
         enter_worker(0);
         let (worker_channel, pool_commands) = worker_channel(1);
         let limits: Limits = Arc::new(ArcSwap::from_pointee(settings));
-        let pool = Pool::new("test".to_owned(), limits.clone(), [worker_channel].into());
+        let pool =
+            Pool::new("test".to_owned(), UpstreamProtocol::H1, limits.clone(), [worker_channel].into());
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         Self { pool, limits, pool_commands: Some(pool_commands), server, peers: Vec::new() }
     }
@@ -90,7 +92,7 @@ async fn open(mut slot: Slot, server: std::net::SocketAddr) -> Connection {
     let stream = Stream::plain(TcpStream::connect(server).await.unwrap());
     slot.opened();
     let state = ConnectionState { slot, served: 1, kept: false, age: Age::begin() };
-    Connection { transport: Transport::new(stream), state }
+    Connection { transport: Exclusive::new(stream), state }
 }
 
 fn settings(change: impl FnOnce(&mut PoolSettings)) -> PoolSettings {
@@ -263,7 +265,12 @@ async fn a_change_of_limits_reaches_a_worker_whose_channel_is_full() {
     let mut bench = Bench::new(PoolSettings::default());
     let connections: [Connection; 2] = bench.connect_all().await;
     connections.into_iter().for_each(|connection| bench.pool.release(connection));
-    let other = Pool::new("other".to_owned(), bench.limits.clone(), bench.pool.channels.clone());
+    let other = Pool::new(
+        "other".to_owned(),
+        UpstreamProtocol::H1,
+        bench.limits.clone(),
+        bench.pool.channels.clone(),
+    );
     other.limits_changed();
     bench.pool.retire();
     assert_eq!(bench.report().idle, 2, "the channel holds one command");
@@ -395,7 +402,7 @@ fn workers_together_close_exactly_as_many_as_are_too_many() {
         let limits: Limits = Arc::new(ArcSwap::from_pointee(settings(|limits| {
             limits.max_connecting = WORKERS * EACH;
         })));
-        let pool = Pool::new("test".to_owned(), limits.clone(), channels.into());
+        let pool = Pool::new("test".to_owned(), UpstreamProtocol::H1, limits.clone(), channels.into());
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let step = Barrier::new(WORKERS + 1);
         let run = |worker: usize, pool_commands: PoolCommands| {

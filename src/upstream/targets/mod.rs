@@ -168,7 +168,7 @@ impl Targets {
 
     fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
         let name = format!("{} ({address})", of.origin.url);
-        let pool = Pool::new(name, self.limits.clone(), self.channels.clone());
+        let pool = Pool::new(name, of.origin.protocol, self.limits.clone(), self.channels.clone());
         Arc::new(Endpoint::new(of.origin.clone(), address, pool))
     }
 
@@ -253,7 +253,7 @@ fn build_targets(
     };
     let mut unclaimed: Vec<&Arc<Origin>> = before.iter().map(|target| &target.origin).collect();
     let targets = upstream.all_endpoints().map(|(url, weight)| {
-        let origin = Origin::build(url, &upstream.tls, tls.as_ref())?;
+        let origin = Origin::build(url, upstream, tls.as_ref())?;
         let same = unclaimed.iter().position(|known| ***known == origin);
         let origin = same.map(|index| unclaimed.remove(index).clone()).unwrap_or_else(|| Arc::new(origin));
         Ok(Target { origin, host: url.host.clone(), port: url.port, weight: weight.get() })

@@ -1,4 +1,5 @@
-//! Opening a connection: TCP, then TLS if the endpoint uses it, within `timeouts.connect`.
+//! Opening a connection: TCP, then TLS if the endpoint uses it, then the settings of HTTP/2 if that is spoken, all within
+//! `timeouts.connect`.
 
 use std::io;
 use std::pin::pin;
@@ -10,29 +11,42 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::config::UpstreamProtocol;
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::end_of_turn;
 use crate::net::keepalive::set_keepalive;
 use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Timer, deadline};
+use crate::net::tls;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::pool::{Lease, Slot};
-use crate::upstream::transport::Transport;
+use crate::upstream::pool::{Lease, Slot, shared};
+use crate::upstream::transport::h2::{self, Driver};
+use crate::upstream::transport::{Exclusive, Transport};
 
-/// Opens a connection to `endpoint` in the given slot.
+/// Opens a connection to `endpoint` in the given slot. With `exclusive` it is one that other exchanges cannot share.
 ///
 /// # Errors
-/// Returns [`Error::ConnectFailed`], [`Error::TlsFailed`] or [`Error::ConnectTimeout`], and frees the slot.
+/// Returns [`Error::ConnectFailed`], [`Error::TlsFailed`], [`Error::NotHttp2`] or [`Error::ConnectTimeout`], and frees the slot.
 pub(crate) async fn dial(
     endpoint: &Endpoint,
     slot: Slot,
+    exclusive: bool,
     timeout: Option<Duration>,
     timer: &Timer,
 ) -> Result<(Transport, Lease), Error> {
-    let opened = timer.within(deadline(timeout), pin!(open(endpoint))).await;
+    let opened = timer.within(deadline(timeout), pin!(open(endpoint, exclusive))).await;
     match opened.unwrap_or(Err(Error::ConnectTimeout)) {
-        Ok(stream) => Ok(adopt(slot, stream)),
+        Ok(Opened::Exclusive(stream)) => {
+            if !exclusive {
+                slot.pool().learn(false);
+            }
+            Ok(adopt(slot, stream))
+        }
+        Ok(Opened::Shared(driver)) => {
+            slot.pool().learn(true);
+            Ok(shared::open(slot, driver))
+        }
         Err(error) => {
             if error == Error::ConnectTimeout {
                 endpoint.warn_failure(&error); // the other errors were logged with more detail
@@ -43,13 +57,47 @@ pub(crate) async fn dial(
     }
 }
 
-/// Returns the first lease of a connection that was opened in the given slot.
+/// Returns the first lease of an exclusive connection that was opened in the given slot.
 pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> (Transport, Lease) {
     slot.opened();
-    (Transport::new(stream), Lease::first(slot))
+    (Transport::Exclusive(Exclusive::new(stream)), Lease::first(slot))
 }
 
-async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
+/// A new connection, by the protocol that is spoken on it.
+enum Opened {
+    Exclusive(Stream),
+    Shared(Driver),
+}
+
+async fn open(endpoint: &Endpoint, exclusive: bool) -> Result<Opened, Error> {
+    let stream = open_stream(endpoint, exclusive).await?;
+    let is_h2 = match (endpoint.protocol(), &stream) {
+        _ if exclusive => false,
+        (UpstreamProtocol::H1, _) => false,
+        (UpstreamProtocol::H2, Stream::Tls(_)) if stream.alpn() != Some(tls::ALPN_H2) => {
+            endpoint.warn_failure(
+                &"it does not choose HTTP/2 in the TLS handshake (ALPN), and `protocol` is `h2`",
+            );
+            return Err(Error::NotHttp2);
+        }
+        (UpstreamProtocol::H2, _) => true,
+        (UpstreamProtocol::Auto, _) => stream.alpn() == Some(tls::ALPN_H2),
+    };
+    if !is_h2 {
+        return Ok(Opened::Exclusive(stream));
+    }
+    let driver = h2::open(stream).await.map_err(|not_http2| {
+        let why = match not_http2.is_closed {
+            true => "it closed the connection in place of the settings of HTTP/2",
+            false => "it sent something else in place of the settings of HTTP/2",
+        };
+        endpoint.warn_failure(&why);
+        Error::NotHttp2
+    })?;
+    Ok(Opened::Shared(driver))
+}
+
+async fn open_stream(endpoint: &Endpoint, exclusive: bool) -> Result<Stream, Error> {
     end_of_turn::end().await;
     let connected = TcpStream::connect(endpoint.address()).await;
     clock::advance();
@@ -58,7 +106,7 @@ async fn open(endpoint: &Endpoint) -> Result<Stream, Error> {
         Error::ConnectFailed
     })?;
     set_keepalive(&SockRef::from(&socket), endpoint.pool().settings().tcp_keepalive);
-    match endpoint.tls() {
+    match endpoint.tls(exclusive) {
         None => Ok(Stream::plain(socket)),
         Some((connector, name)) => handshake(endpoint, connector, name.clone(), socket).await,
     }

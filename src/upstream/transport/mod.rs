@@ -2,9 +2,14 @@
 
 pub(crate) mod dial;
 pub(super) mod h1;
+pub(super) mod h2;
+pub(super) mod options;
+pub(super) mod remote;
+mod request_body;
 pub(super) mod result;
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +19,10 @@ use http_body::SizeHint;
 
 use self::h1::client::H1Exchange;
 use self::h1::connection::H1Connection;
+pub(crate) use self::h2::H2Connection;
+use self::h2::{H2Exchange, PingCheck};
+use self::options::{AddressedRequest, ExchangeOptions};
+use self::remote::{RemoteExchange, RemoteStream};
 use self::result::{ExchangeFailure, ReceivedHead};
 use crate::http::body::{Body, KeptBody, PollFrame};
 use crate::http::error::Error;
@@ -21,11 +30,22 @@ use crate::http::fields::Fields;
 use crate::net::stream::Stream;
 use crate::net::timer::Timer;
 use crate::upstream::close_reason::CloseReason;
-use crate::upstream::request::{SendOptions, UpstreamRequest};
+use crate::upstream::request::SendOptions;
 
-/// A connection on which an exchange can start, in the protocol that it speaks.
+/// The connection that an exchange starts on.
 #[derive(Debug)]
 pub(crate) enum Transport {
+    /// One that serves a single exchange at a time.
+    Exclusive(Exclusive),
+    /// One that other exchanges use, too.
+    Shared(Rc<H2Connection>),
+    /// A shared one of another worker.
+    Remote(RemoteStream),
+}
+
+/// A connection that serves one exchange at a time, in the protocol that it speaks. It can move between workers.
+#[derive(Debug)]
+pub(crate) enum Exclusive {
     /// In a box, because it is moved in and out of the pool by each request.
     H1(Box<H1Connection>),
 }
@@ -33,26 +53,40 @@ pub(crate) enum Transport {
 /// A request and its response on a transport.
 pub(crate) enum TransportExchange {
     H1(H1Exchange),
+    H2(H2Exchange),
+    Remote(RemoteExchange),
 }
 
 impl Transport {
-    /// Returns the transport of a new connection.
-    pub(crate) fn new(stream: Stream) -> Self {
-        Transport::H1(Box::new(H1Connection::new(stream)))
-    }
-
-    /// Starts an exchange: prepares to send `request` and `body`. `target` has the base path of the endpoint. Data taken
-    /// from the body goes into `kept`.
+    /// Starts an exchange: prepares to send `request` and `body`. Data taken from the body goes into `kept`.
     pub(super) fn start(
         self,
-        request: &UpstreamRequest<'_>,
-        target: &str,
+        request: AddressedRequest<'_>,
         options: &SendOptions<'_>,
         body: Body,
         kept: Option<Box<KeptBody>>,
+        ping_interval: Option<Duration>,
     ) -> TransportExchange {
-        let Self::H1(connection) = self;
-        TransportExchange::H1(h1::start(connection, request, target, options, body, kept))
+        match self {
+            Transport::Exclusive(Exclusive::H1(connection)) => {
+                TransportExchange::H1(h1::start(connection, request, options, body, kept))
+            }
+            Transport::Shared(connection) => {
+                let check = ping_interval.map(|after| PingCheck { after, timeout: options.timeouts.connect });
+                let options = ExchangeOptions::new(request.request, options);
+                TransportExchange::H2(H2Exchange::new(connection, request, body, kept, options, check))
+            }
+            Transport::Remote(stream) => {
+                TransportExchange::Remote(stream.start(request, options, body, kept))
+            }
+        }
+    }
+}
+
+impl Exclusive {
+    /// Returns the transport of a new connection.
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self::H1(Box::new(H1Connection::new(stream)))
     }
 
     /// Returns the longest time that it may be idle by the server's word.
@@ -102,6 +136,17 @@ impl Transport {
     }
 }
 
+/// Does the same with an exchange of any kind.
+macro_rules! each {
+    ($self:ident, $exchange:ident => $done:expr) => {
+        match $self {
+            TransportExchange::H1($exchange) => $done,
+            TransportExchange::H2($exchange) => $done,
+            TransportExchange::Remote($exchange) => $done,
+        }
+    };
+}
+
 /// See the methods of [`H1Exchange`].
 impl TransportExchange {
     pub(super) fn poll_head(
@@ -109,62 +154,71 @@ impl TransportExchange {
         cx: &mut Context<'_>,
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ReceivedHead, Error>> {
-        let Self::H1(exchange) = self;
-        exchange.poll_head(cx, interim).map_ok(|head| ReceivedHead {
-            status: head.status,
-            version: head.version,
-            headers: head.headers,
-        })
+        match self {
+            Self::H1(exchange) => exchange.poll_head(cx, interim).map_ok(|head| ReceivedHead {
+                status: head.status,
+                version: head.version,
+                headers: head.headers,
+            }),
+            Self::H2(exchange) => exchange.poll_head(cx, interim),
+            Self::Remote(exchange) => exchange.poll_head(cx, interim),
+        }
     }
 
     pub(super) fn fail(&mut self, error: Error) -> ExchangeFailure {
-        let Self::H1(exchange) = self;
-        exchange.fail(error)
+        each!(self, exchange => exchange.fail(error))
     }
 
     pub(super) fn complete_body(&mut self) -> Option<Bytes> {
-        let Self::H1(exchange) = self;
-        exchange.complete_body()
+        each!(self, exchange => exchange.complete_body())
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        let Self::H1(exchange) = self;
-        exchange.poll_frame(cx)
+        each!(self, exchange => exchange.poll_frame(cx))
     }
 
     pub(super) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let Self::H1(exchange) = self;
-        exchange.poll_background(cx)
+        each!(self, exchange => exchange.poll_background(cx))
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        let Self::H1(exchange) = self;
-        exchange.is_sent()
+        each!(self, exchange => exchange.is_sent())
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        let Self::H1(exchange) = self;
-        exchange.is_end_stream()
+        each!(self, exchange => exchange.is_end_stream())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let Self::H1(exchange) = self;
-        exchange.size_hint()
+        each!(self, exchange => exchange.size_hint())
     }
 
     pub(super) fn timer(&self) -> &Timer {
-        let Self::H1(exchange) = self;
-        exchange.timer()
+        each!(self, exchange => exchange.timer())
     }
 
-    /// Ends the exchange. Returns the transport if it can serve another one.
-    pub(super) fn finish(&mut self) -> Result<Transport, CloseReason> {
-        let Self::H1(exchange) = self;
-        exchange.finish().map(Transport::H1)
+    /// Ends the exchange. Returns the connection if the exchange had it for itself and it can serve another one.
+    ///
+    /// # Errors
+    /// Returns the reason for which an exclusive connection had to be closed.
+    pub(super) fn finish(&mut self) -> Result<Option<Exclusive>, CloseReason> {
+        match self {
+            Self::H1(exchange) => exchange.finish().map(|connection| Some(Exclusive::H1(connection))),
+            Self::H2(exchange) => {
+                exchange.end();
+                Ok(None)
+            }
+            Self::Remote(exchange) => {
+                exchange.end();
+                Ok(None)
+            }
+        }
     }
 
     pub(super) fn take_upgraded(&mut self) -> Option<(Stream, Bytes)> {
-        let Self::H1(exchange) = self;
-        exchange.take_upgraded()
+        match self {
+            Self::H1(exchange) => exchange.take_upgraded(),
+            Self::H2(_) | Self::Remote(_) => None,
+        }
     }
 }

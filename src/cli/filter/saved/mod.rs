@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use crate::config::values::printable::printable;
 use crate::filter::coding::is_encoded;
 use crate::http::fields::Fields;
-use crate::http::h1::may_have_body;
+use crate::http::message::may_have_body;
 
 /// The advice for output of curl that is not a plain response.
 const SAVE_BY: &str = "save the response by `curl -si URL >FILE`";

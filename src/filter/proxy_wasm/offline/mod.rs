@@ -32,7 +32,7 @@ use crate::filter::{Chain, End, RequestHead, RequestInfo, Session};
 use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::h1::may_have_body;
+use crate::http::message::may_have_body;
 use crate::http::{forward, message};
 use crate::net::timer::Timer;
 

@@ -1,7 +1,7 @@
 //! A connection (RFC 9113), of a server or a client: bytes in, events and bytes out.
 
 mod receive;
-mod send;
+pub(super) mod send;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,7 @@ use super::reader::Reader;
 use super::settings::{DEFAULT_WINDOW, Settings};
 use super::stream::{By, Part, Receiving, Sending, Stream};
 use super::streams::{Absent, StreamKey, Streams};
-use crate::http::h1::HeadLimits;
+use crate::http::message::HeadLimits;
 
 /// The size of a buffer for header blocks that is kept from one to the next.
 const SCRATCH_BYTES: usize = 1024;
@@ -278,6 +278,18 @@ impl Connection {
         })
     }
 
+    /// Takes all of a message's data, if the message has ended, its data is in one piece, and there are no trailers.
+    pub(crate) fn take_whole(&mut self, key: StreamKey) -> Option<Bytes> {
+        let stream = self.streams.get_mut(key)?;
+        let has_ended = stream.receiving == Receiving::Ended && stream.reset.is_none();
+        if !has_ended || stream.arrived.trailers.is_some() {
+            return None;
+        }
+        let whole = stream.arrived.take_whole()?;
+        self.consumed(key, u32::try_from(whole.len()).unwrap_or(u32::MAX));
+        Some(whole)
+    }
+
     /// Counts data that no longer waits, and updates the windows.
     fn consumed(&mut self, key: StreamKey, length: u32) {
         if let Some(increment) = self.receive_window.consumed(length) {
@@ -354,6 +366,11 @@ impl Connection {
     /// Returns true if a stream was reset, by either side, or is gone.
     pub(crate) fn is_reset(&self, key: StreamKey) -> bool {
         self.streams.get(key).is_none_or(|stream| stream.reset.is_some())
+    }
+
+    /// Returns true if we have reset a stream because of what the peer sent on it.
+    pub(crate) fn is_malformed(&self, key: StreamKey) -> bool {
+        self.streams.get(key).is_some_and(|stream| matches!(stream.reset, Some((_, By::Us))))
     }
 
     /// Changes the limits of heads that have not arrived yet.

@@ -26,7 +26,7 @@ pub(crate) struct OutgoingRequest<'a> {
     pub(crate) path: &'a str,
     /// `:protocol` of an extended CONNECT (RFC 8441 §4).
     pub(crate) protocol: Option<&'a str>,
-    /// Without Host, and without fields of one connection.
+    /// Host and the fields of one connection are left out: `authority` takes the place of Host.
     pub(crate) headers: &'a Fields,
     pub(crate) length: Option<u64>,
 }
@@ -66,7 +66,12 @@ impl Connection {
     /// Returns true if [`Connection::request`] can open a stream.
     pub(crate) fn can_open(&self) -> bool {
         let max = self.peer.max_streams.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-        !self.is_ending() && self.next <= STREAM_MAX && self.streams.len() < max
+        self.can_open_later() && self.streams.len() < max
+    }
+
+    /// Returns true if a stream can be opened, if need be when another one has ended.
+    pub(crate) fn can_open_later(&self) -> bool {
+        !self.is_ending() && self.next <= STREAM_MAX
     }
 
     /// Sends an interim response.
@@ -355,11 +360,12 @@ impl Connection {
     }
 }
 
-/// Returns true for fields that belong to a connection of HTTP/1 (RFC 9113 §8.2.2).
+/// Returns true for fields that belong to a connection of HTTP/1 (RFC 9113 §8.2.2), and for Host, in whose place
+/// `:authority` is sent.
 fn is_of_connection(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+        "host" | "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
     )
 }
 

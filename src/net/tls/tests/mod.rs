@@ -46,7 +46,7 @@ fn client_with(
 ) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
     let roots = pem::authorities(&certificates.ca(), &Files::new()).unwrap();
-    with_own_sessions(&builder.with_root_certificates(roots).with_no_client_auth())
+    with_own_sessions(&builder.with_root_certificates(roots).with_no_client_auth(), &[ALPN_H1])
 }
 
 /// The two ends of a connection whose handshake has not begun.
@@ -165,7 +165,7 @@ fn own_sessions_are_not_those_of_the_other_endpoint() {
     let certificates = Certificates::new();
     let server = server_of(&listener(&[&certificates.server(&["localhost"])])).unwrap();
     let one = client_of(&upstream(&certificates)).unwrap();
-    let other = with_own_sessions(&one);
+    let other = with_own_sessions(&one, &[ALPN_H1]);
     connect(&one, &server, "localhost");
     assert!(!connect(&other, &server, "localhost").resumed());
     assert!(connect(&other, &server, "localhost").resumed());
@@ -308,7 +308,7 @@ fn an_upstream_is_verified_unless_verify_is_off() {
 fn versions_and_protocols_are_agreed_on() {
     let certificates = Certificates::new();
     let mut tls = listener(&[&certificates.server(&["localhost"])]);
-    let client = client_of(&upstream(&certificates)).unwrap();
+    let client = with_own_sessions(&client_of(&upstream(&certificates)).unwrap(), &[ALPN_H1]);
     let pair = connect(&client, &server_of(&tls).unwrap(), "localhost");
     assert_eq!(pair.server.alpn_protocol(), Some(ALPN_H1));
     assert_eq!(pair.server.protocol_version(), Some(ProtocolVersion::TLSv1_3));

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -14,36 +13,28 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::h1::decoder::Decoder;
 use crate::http::h1::framing::Framing;
-use crate::http::h1::head::{HeadLimits, Input, ResponseHead};
+use crate::http::h1::head::{Input, ResponseHead};
 use crate::http::h1::output::{COPY_BELOW, OutgoingHead, Output};
+use crate::http::message::HeadLimits;
 use crate::net::stream::Stream;
 use crate::net::timer::{Stall, Timer, deadline};
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::transport::h1::connection::H1Connection;
-use crate::upstream::transport::h1::state::{Reading, Taken, Writing};
+use crate::upstream::transport::options::ExchangeOptions;
+use crate::upstream::transport::request_body::{CONTINUE_TIMEOUT, INTERIM_RESPONSES, Taken, Writing};
 use crate::upstream::transport::result::ExchangeFailure;
 
 /// The limits on a response's head. They permit more than most servers send, and bound what one response can cost.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };
 
-/// The most interim responses before the final one.
-const INTERIM_RESPONSES: u32 = 64;
-
-/// The time that a body waits for `100 Continue` before it is sent anyway (RFC 9110 §10.1.1).
-const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The limits and options of an exchange.
-pub(crate) struct ExchangeOptions {
-    /// The timer of the task that polls the exchange.
-    pub(crate) timer: Timer,
-    /// The limit from the last byte of the request to the head of the response.
-    pub(crate) response_header: Option<Duration>,
-    /// The limit between two reads or writes of a body.
-    pub(crate) idle: Option<Duration>,
-    /// True if the client waits for `100 Continue` before it sends its body.
-    pub(crate) expect_continue: bool,
-    /// True if the client requests a protocol upgrade, so that a 101 is valid.
-    pub(crate) upgrade: bool,
+/// The state of receiving the response.
+enum Reading {
+    /// No byte of a response has arrived.
+    Nothing,
+    /// The final head is awaited, after this number of interim ones.
+    Head { interim: u32 },
+    /// The body is read. The connection may serve another exchange afterwards if it `persists`.
+    Body { decoder: Decoder, persists: bool },
 }
 
 /// A request and its response on one connection.
@@ -320,6 +311,7 @@ impl H1Exchange {
             error,
             unanswered: matches!(self.reading, Reading::Nothing) && error == Error::UpstreamClosed,
             unsent: self.written == 0,
+            unprocessed: false,
             broken: self.broken.take(),
             body: self.taken.whole(rest),
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::fields::Fields;
-use crate::http::h1::{ResponseHead, may_have_body};
+use crate::http::h1::ResponseHead;
+use crate::http::message::may_have_body;
 use crate::net::stream::{Arrived, Stream};
 use crate::upstream::close_reason::CloseReason;
 

@@ -2,21 +2,20 @@
 
 pub(super) mod client;
 pub(in crate::upstream) mod connection;
-mod state;
 
 use http::header;
 
-use self::client::{ExchangeOptions, H1Exchange};
+use self::client::H1Exchange;
 use self::connection::H1Connection;
 use crate::http::body::{Body, KeptBody};
 use crate::http::h1::output::OutgoingHead;
 use crate::upstream::request::{SendOptions, UpstreamRequest};
+use crate::upstream::transport::options::{AddressedRequest, ExchangeOptions};
 
 /// Prepares to send `request` and `body` on `connection`.
 pub(super) fn start(
     connection: Box<H1Connection>,
-    request: &UpstreamRequest<'_>,
-    target: &str,
+    AddressedRequest { request, target, .. }: AddressedRequest<'_>,
     options: &SendOptions<'_>,
     body: Body,
     kept: Option<Box<KeptBody>>,
@@ -28,14 +27,7 @@ pub(super) fn start(
         connection: connection_option(request),
         case: request.header_case,
     };
-    let options = ExchangeOptions {
-        timer: options.timer.clone(),
-        response_header: options.timeouts.response_header,
-        idle: options.timeouts.idle,
-        expect_continue: request.headers.contains_key(header::EXPECT),
-        upgrade: request.upgrade,
-    };
-    H1Exchange::new(connection, &head, body, kept, options)
+    H1Exchange::new(connection, &head, body, kept, ExchangeOptions::new(request, options))
 }
 
 /// Returns the `Connection` field, which concerns this hop alone.

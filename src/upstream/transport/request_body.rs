@@ -1,15 +1,22 @@
-//! The state of an exchange in either direction, and of the request's body.
+//! A request's body on its way to an endpoint, in every protocol: how far it is sent, and the part that can be sent again.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
 
 use crate::http::body::{Body, KeptBody};
-use crate::http::h1::decoder::Decoder;
+
+/// The most interim responses before the final one.
+pub(in crate::upstream::transport) const INTERIM_RESPONSES: u32 = 64;
+
+/// The time that a body waits for `100 Continue` before it is sent anyway (RFC 9110 §10.1.1).
+pub(in crate::upstream::transport) const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state of sending the request.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Writing {
+pub(in crate::upstream::transport) enum Writing {
     /// The body waits for `100 Continue`, until this time.
     AwaitingContinue(Option<Instant>),
     /// Frames are taken from the body.
@@ -24,23 +31,13 @@ pub(super) enum Writing {
 
 impl Writing {
     /// Returns true if nothing more will be sent.
-    pub(super) fn is_over(self) -> bool {
+    pub(in crate::upstream::transport) fn is_over(self) -> bool {
         matches!(self, Writing::Sent(_) | Writing::Abandoned(_))
     }
 }
 
-/// The state of receiving the response.
-pub(super) enum Reading {
-    /// No byte of a response has arrived.
-    Nothing,
-    /// The final head is awaited, after this number of interim ones.
-    Head { interim: u32 },
-    /// The body is read. The connection may serve another exchange afterwards if it `persists`.
-    Body { decoder: Decoder, persists: bool },
-}
-
 /// The part of the request's body that has been taken, for another attempt that sends all of it again.
-pub(super) enum Taken {
+pub(in crate::upstream::transport) enum Taken {
     /// Nothing was taken. What will be goes into the buffer, if there is one.
     Nothing(Option<Box<KeptBody>>),
     /// All that was taken is kept.
@@ -51,7 +48,7 @@ pub(super) enum Taken {
 
 impl Taken {
     /// Records a frame. Trailers cannot be sent again, so only data is kept.
-    pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
+    pub(in crate::upstream::transport) fn push(&mut self, frame: &Frame<Bytes>) {
         let kept = match std::mem::replace(self, Taken::Lost) {
             Taken::Nothing(kept) => kept,
             Taken::Kept(kept) => Some(kept),
@@ -65,7 +62,7 @@ impl Taken {
     }
 
     /// Frees the buffer once a response has begun: the request is not sent again after that.
-    pub(super) fn free(&mut self) {
+    pub(in crate::upstream::transport) fn free(&mut self) {
         *self = match self {
             Taken::Nothing(_) => Taken::Nothing(None),
             Taken::Kept(_) | Taken::Lost => Taken::Lost,
@@ -73,7 +70,7 @@ impl Taken {
     }
 
     /// Returns the whole body, if nothing of it is lost. `rest` is the part that was not taken.
-    pub(super) fn whole(&mut self, rest: Body) -> Option<Body> {
+    pub(in crate::upstream::transport) fn whole(&mut self, rest: Body) -> Option<Body> {
         match std::mem::replace(self, Taken::Lost) {
             Taken::Nothing(_) => Some(rest),
             Taken::Kept(kept) => Some(kept.resume(rest)),

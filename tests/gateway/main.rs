@@ -120,6 +120,8 @@ mod timeouts;
 mod trailers;
 mod upgrades;
 mod upstream;
+mod upstream_http2;
+mod upstream_http2_frames;
 mod upstream_tls;
 mod variables;
 mod websocket_http2;

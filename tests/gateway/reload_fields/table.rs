@@ -94,7 +94,8 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
         edits.extend([
             edit(format!("{upstream}.balance"), at, Value::Null, "round_robin"),
             edit(format!("{upstream}.resolve"), at, "30s", "31s"),
-            edit(format!("{upstream}.protocol"), at, "auto", "h1"),
+            // Its origin does not choose HTTP/2, but a new connection is needed to know.
+            edit(format!("{upstream}.protocol"), at, "h1", "auto").pools(Pools::New(owner)),
             edit(format!("{upstream}.header_case"), at, "lower", "preserve")
                 .shows_only(&["h1", "h1 of edited"]),
             edit(
@@ -321,6 +322,8 @@ fn pool(section: &str, at: &str) -> Vec<Edit> {
         of("acquire_timeout", json!("2s"), json!("3s")),
         of("max_connecting", json!(16), json!(15)),
         of("min_idle", json!(1), json!(0)),
+        of("max_streams", json!(100), json!(99)),
+        of("ping_interval", json!("off"), json!("1m")),
     ]
 }
 

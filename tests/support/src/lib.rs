@@ -58,7 +58,9 @@ pub use h2;
 pub use http;
 pub use http2::{Http2Client, Http2Response};
 pub use message::{Head, Headers, Request, Response};
-pub use origin::{Connection, Handshake, Origin, OriginBuilder, SilentListener, unused_address, unused_port};
+pub use origin::{
+    Connection, Handshake, Http2Exchange, Origin, OriginBuilder, SilentListener, unused_address, unused_port,
+};
 pub use rewritten::{
     MAIL_ADDRESS, MALFORMED_EXTENSION, UNKNOWN_CRITICAL_EXTENSION, as_signed_with_md5, as_version_1,
     with_extension, with_unreadable_dates,

@@ -89,6 +89,12 @@ impl Wire {
         self.transport.tcp()
     }
 
+    /// Returns the connection. Panics if there are bytes that were read but not consumed.
+    pub(crate) fn into_transport(self) -> Transport {
+        assert!(self.unread.is_empty(), "bytes were read and not consumed");
+        self.transport
+    }
+
     /// Returns the plain socket. Panics with TLS, or if there are bytes that were read but not consumed.
     pub(crate) fn into_tcp(self) -> TcpStream {
         match self.transport {

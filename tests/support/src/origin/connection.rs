@@ -13,9 +13,9 @@ use crate::wire::{Transport, Wire};
 /// nothing, and the reason is in [`Origin::errors`](super::Origin::errors). Waits have no limit; the test's own do.
 #[derive(Debug)]
 pub struct Connection {
-    wire: Wire,
+    pub(super) wire: Wire,
     // This field follows `wire`, so the socket is closed by the time the record reports it.
-    opened: Opened,
+    pub(super) opened: Opened,
 }
 
 impl Connection {

@@ -1,6 +1,7 @@
 //! Scripted upstream servers.
 
 mod connection;
+mod http2;
 mod record;
 mod silent;
 
@@ -9,6 +10,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
 pub use connection::Connection;
+pub use http2::Http2Exchange;
 pub use record::Handshake;
 use record::Record;
 use rustls::ServerConfig;

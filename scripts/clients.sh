@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the clients of HTTP/2 in place that tests/gateway/http2_clients.rs runs: curl, nghttp, h2load, Node and Go from Debian, and
+# Puts the clients of HTTP/2 in place that tests/gateway/http2_clients.rs runs: curl, nghttp, h2load, Node, Go and Chromium from Debian, and
 # the Python package h2 in an environment in target/peers. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +12,11 @@ need nghttp "a client of HTTP/2" nghttp2-client
 need h2load "which loads a server of HTTP/2" nghttp2-client
 need node "a client of HTTP/2" nodejs
 need go "a client of HTTP/2" golang-go
+
+# The names that tests/gateway/http2_clients.rs looks for, too.
+if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null; then
+    install_packages "Chromium, a client of HTTP/2" chromium-headless-shell
+fi
 
 if [ ! -x target/peers/python/bin/python ]; then
     need python3 "which runs a client of HTTP/2" python3

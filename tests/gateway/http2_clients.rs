@@ -1,8 +1,10 @@
 //! Programs that others have written as clients of HTTP/2. `scripts/clients.sh` installs those that are missing.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
-use support::{Certificates, Connection, Gateway, Origin, run_to_exit};
+use support::{Certificates, Connection, Gateway, Origin, Pid, Signal, run_to_exit};
 use tempfile::TempDir;
 
 use crate::gateway;
@@ -10,6 +12,26 @@ use crate::websocket_http2::shake;
 
 /// The request bodies and the files that programs upload: more than any window.
 const UPLOAD_BYTES: usize = 3_000_000;
+
+/// The names that Chromium has; `scripts/clients.sh` looks for the same.
+const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "google-chrome", "chrome"];
+
+/// A page that fetches, posts and opens a WebSocket, and reports the results.
+const PAGE: &str = r#"
+<!doctype html><title>page</title><script type="module">
+const local = await (await fetch("/local")).text();
+const posted = await (await fetch("/echo", { method: "POST", body: "p".repeat(1000000) })).text();
+const socket = new WebSocket("wss://" + location.host + "/messages", ["chat"]);
+const message = await new Promise((resolve) => {
+  socket.onopen = () => socket.send("message");
+  socket.onmessage = (event) => resolve(event.data);
+  socket.onclose = (event) => resolve("closed with " + event.code);
+});
+const closed = new Promise((resolve) => (socket.onclose = resolve));
+socket.close(1000);
+await closed;
+await fetch("/result?" + [local, posted.length, message]);
+</script>"#;
 
 /// A gateway with a plain listener and one with TLS, which offer HTTP/1.1, too.
 struct Site {
@@ -32,8 +54,11 @@ listeners:
 admin: { address: 127.0.0.1:0 }
 routes:
   - { name: local, match: { path: /local }, respond: { body: hello } }
+  - { name: page, match: { path: /page }, respond: { headers: { content-type: text/html }, body: '{page}' } }
+  - { name: result, match: { path: /result }, respond: { body: thanks } }
   - { name: up, match: { prefix: / }, upstream: { url: '{origin}' } }",
         )
+        .set("page", PAGE.replace('\n', " "))
         .set("cert", identity.cert.display())
         .set("key", identity.key.display())
         .set("origin", origin.url())
@@ -67,10 +92,11 @@ async fn serve(mut connection: Connection) {
     loop {
         let Some(head) = connection.read_head().await else { return };
         if head.headers.has("upgrade") {
-            if shake(&mut connection, &head).await {
-                connection.echo().await;
-            }
-            return;
+            return match shake(&mut connection, &head).await {
+                true if head.first_line.contains("/messages") => echo_messages(&mut connection).await,
+                true => connection.echo().await,
+                false => {}
+            };
         }
         let Some(request) = connection.read_body(&head).await else { return };
         match request.target.as_str() {
@@ -88,11 +114,25 @@ async fn serve(mut connection: Connection) {
     }
 }
 
+/// Sends back WebSocket messages of fewer than 126 bytes, without the mask that a client's have (RFC 6455 §5.3).
+async fn echo_messages(connection: &mut Connection) {
+    while let Some(head) = connection.read_exact(6).await {
+        let length = usize::from(head[1] & 0x7f);
+        let masked = connection.read_exact(length).await.unwrap();
+        let message: Vec<u8> =
+            masked.iter().zip(head[2..].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        connection.write([&head[..1], &[head[1] & 0x7f], &message].concat()).await;
+    }
+}
+
 /// Returns the path of a program.
 fn program(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("{name} is not installed: bash scripts/clients.sh"))
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{name} is not installed: bash scripts/clients.sh"))
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists())
 }
 
 /// Runs a program, which must succeed, and returns its output.
@@ -213,4 +253,41 @@ async fn go_keeps_one_connection() {
     run(Path::new("env"), &[&build[..], &[&script("client.go")]].concat()).await;
     let output = run(Path::new(&client), &[&site.secure(""), &site.ca()]).await;
     assert_eq!(output, "done\n");
+}
+
+/// A running Chromium. Dropped, it is killed with the processes that it has started.
+struct Browser(Child);
+
+impl Browser {
+    fn start(arguments: &[&str]) -> Self {
+        let program = BROWSERS.iter().find_map(|name| find(name));
+        let mut command = Command::new(program.expect("there is no browser: bash scripts/clients.sh"));
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            let _killed = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _waited = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_browser_opens_websockets() {
+    let site = Site::start().await;
+    let profile = format!("--user-data-dir={}", site.folder.path().display());
+    // The authority of the certificate is known to this test only.
+    let options = ["--headless", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", &profile];
+    // Without `--dump-dom` it would stay; the requests of the page tell how it fares.
+    let page = site.secure("/page");
+    let _browser = Browser::start(&[&options[..], &["--remote-debugging-port=0", &page]].concat());
+    let line = site.gateway.wait_for_stdout("/result?").await;
+    assert!(line.contains("/result?hello,1000000,message"), "{line}");
+    let socket = site.gateway.wait_for_stdout("/messages").await;
+    assert!(socket.contains(r#""version":"HTTP/2.0""#) && socket.contains(r#""status":101"#), "{socket}");
+    assert!(!socket.contains(r#""error""#), "{socket}");
 }

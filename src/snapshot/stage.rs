@@ -97,7 +97,9 @@ impl Stages {
 
     /// Returns true if a request that has passed the entry of `other` needs to pass no stage of this entry any more.
     pub(crate) fn is_entered_by(&self, other: &Self) -> bool {
-        self.entry.iter().all(|stage| other.entry.iter().any(|passed| stage.is_covered_by(passed)))
+        // gRPC-Web keeps no request away, and the route that was found decides about it.
+        let mut kept = self.entry.iter().filter(|stage| !stage.is_grpc_web());
+        kept.all(|stage| other.entry.iter().any(|passed| stage.is_covered_by(passed)))
     }
 }
 
@@ -126,11 +128,24 @@ impl Stage {
             (Self::Filters(own), Self::Filters(passed)) => own.is_within(passed),
             #[cfg(test)]
             (Self::Probe(own), Self::Probe(passed)) => own == passed,
-            // It keeps no request away, and the route that was found decides about it.
-            (Self::GrpcWeb(_), _) => true,
-            (Self::Filters(_) | Self::Headers(_), _) => false,
+            (Self::Filters(_) | Self::GrpcWeb(_) | Self::Headers(_), _) => false,
             #[cfg(test)]
             (Self::Probe(_), _) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn route_that_translates_grpc_web_can_be_chosen_for_any_request() {
+        let probe = || Stage::Probe(Probe { requires: HeaderName::from_static("x-key") });
+        let translating = Stages::new([Stage::GrpcWeb(GrpcWeb)]);
+        assert!(translating.has_grpc_web() && translating.is_entered_by(&Stages::default()));
+        assert!(!Stages::new([Stage::GrpcWeb(GrpcWeb), probe()]).is_entered_by(&translating));
     }
 }

@@ -6,6 +6,7 @@ use support::serde_json::{Value, from_str};
 use support::{Gate, Gateway, Http2Client, Origin, Response};
 
 use crate::filtering::routed;
+use crate::gateway;
 use crate::grpc::{answer, chunk, message};
 use crate::one_route::{forwarding_to, forwarding_with};
 use crate::scripted::scripted;
@@ -269,5 +270,38 @@ async fn response_of_a_filter_is_translated() {
         );
         let expected = trailers("grpc-status: 7\r\ngrpc-message: body\r\n");
         assert_eq!(response.body, expected, "{callback}");
+    }
+}
+
+#[tokio::test]
+async fn route_that_was_found_translates_though_a_filter_chooses_another() {
+    let origin = Origin::answer(answer(&["one"], 0));
+    let module = scripted(&[
+        ("proxy_on_request_headers", "set_field 0 :path /chosen\nforeign clear_route_cache '' 0 0"),
+        ("proxy_on_response_headers", "get_field 2 content-type -> bytes\nsay"),
+    ]);
+    for (found, chosen) in [("on", "on"), ("on", "off"), ("off", "on")] {
+        let config = format!(
+            "
+listeners: [{{ name: web, address: 127.0.0.1:0 }}]
+wasm: {{ cache: off }}
+filters: {{ test: {{ wasm: test.wasm }} }}
+defaults: {{ filters: [test] }}
+routes:
+  - {{ match: {{ path: /a.B/C }}, upstream: {{ url: '{url}' }}, grpc_web: {found} }}
+  - {{ match: {{ path: /chosen }}, upstream: {{ url: '{url}' }}, grpc_web: {chosen} }}",
+            url = origin.url()
+        );
+        let gateway = gateway(config).file("test.wasm", &module).start().await;
+        let response = post(&gateway, &[("content-type", "application/grpc-web")], &message("hello")).await;
+        gateway.wait_for_log("application/grpc+proto").await; // what the filter sees
+        let request = origin.requests().pop().unwrap();
+        assert_eq!(request.target, "/chosen");
+        let (sent, received) = match found {
+            "on" => ("application/grpc", "application/grpc-web+proto"),
+            _ => ("application/grpc-web", "application/grpc+proto"),
+        };
+        assert_eq!(request.headers.get("content-type"), Some(sent), "{found} {chosen}");
+        assert_eq!(response.header("content-type"), Some(received), "{found} {chosen}");
     }
 }

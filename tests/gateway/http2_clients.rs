@@ -282,7 +282,7 @@ async fn a_browser_opens_websockets() {
     let profile = format!("--user-data-dir={}", site.folder.path().display());
     // The authority of the certificate is known to this test only.
     let options = ["--headless", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", &profile];
-    // Without `--dump-dom` it would stay; the requests of the page tell how it fares.
+    // It stays until it is killed; the requests of the page tell how it fares.
     let page = site.secure("/page");
     let _browser = Browser::start(&[&options[..], &["--remote-debugging-port=0", &page]].concat());
     let line = site.gateway.wait_for_stdout("/result?").await;

@@ -7,8 +7,10 @@ use support::{
     with_longer_and_longer,
 };
 
+use crate::filtering::filtered;
 use crate::one_route::{forwarding_to, forwarding_with};
 use crate::raw_frames::*;
+use crate::scripted::scripted;
 
 const CANCEL: u32 = 8;
 
@@ -529,4 +531,59 @@ async fn bytes_right_behind_the_request_belong_to_the_new_protocol() {
     wait_until("the tunnel is open", async || origin.open() == 1).await;
     let mut plain = Client::connect(gateway.addr("web")).await;
     assert_eq!(plain.get("/").await.status, 400);
+}
+
+#[tokio::test]
+async fn an_upstream_that_reads_nothing_stops_the_client() {
+    with_longer_and_longer(async |limit| {
+        let origin = Origin::script(|mut connection| async move {
+            if read_and_shake(&mut connection).await {
+                std::future::pending::<()>().await;
+            }
+        });
+        let gateway =
+            forwarding_with(&origin, &format!(", timeouts: {{ idle: {}ms }}", limit.as_millis())).await;
+        let mut client = Http2Client::connect(gateway.addr("web")).await;
+        client.get("http://a/").await;
+        let (response, mut sending) = client.connect_protocol("http://a/", "websocket").await.unwrap();
+        assert_eq!(response.status(), 200);
+        // It goes out as windows open.
+        sending.send_data(vec![0; 64 << 20].into(), true).unwrap();
+        let ended = response.into_body().data().await.unwrap();
+        assert_eq!(ended.unwrap_err().reason(), Some(support::h2::Reason::CANCEL));
+        let line = gateway.wait_for_stdout(r#""error":"timeouts.idle""#).await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        // The sockets of the upstream took some.
+        let passed = line["request_bytes"].as_u64().unwrap();
+        assert!((1..32 << 20).contains(&passed), "{line}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn filters_see_the_get_of_http_1() {
+    let origin = Origin::script(async |mut connection| {
+        read_and_shake(&mut connection).await;
+        connection.echo().await;
+    });
+    let reads = [":method", ":path", "connection", "upgrade"]
+        .map(|name| format!("get_field 0 {name} -> bytes\n"))
+        .concat();
+    let request = format!("{reads}say\nset_field 0 x-seen yes");
+    let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", &request)]), "").await;
+    let mut client = open(&gateway).await;
+    let log = gateway.wait_for_log("websocket").await;
+    for part in ["GET", "/chat?room=1", "upgrade", "websocket"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert_eq!(origin.requests()[0].headers.all("x-seen"), ["yes"]);
+    client.send(DATA, 0, 1, b"hello").await;
+    assert_eq!(read(&mut client, 5).await, b"hello");
+    // A filter's own 200 opens no tunnel.
+    let own = "text own\nanswer\nreturn 1";
+    let gateway = filtered(&origin, &scripted(&[("proxy_on_request_headers", own)]), "").await;
+    let mut client = Frames::connect(&gateway).await;
+    client.headers(1, 0, CONNECT).await;
+    assert_ne!(client.next_of(HEADERS).await.payload[0], STATUS_200);
+    gateway.wait_for_stdout(r#""error":"request.protocol""#).await;
 }

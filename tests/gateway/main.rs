@@ -63,6 +63,7 @@ mod filters;
 mod forwarding;
 mod generated;
 mod grpc;
+mod grpc_upstream;
 mod grpc_web;
 mod half_close;
 mod header_case;

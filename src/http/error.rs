@@ -304,6 +304,7 @@ impl Error {
                     | Error::RequestExpectation
                     | Error::RequestCoding
                     | Error::GrpcWebText
+                    | Error::GrpcTimeout
                     | Error::Filter(_)
                     | Error::FilterAnswered
             )

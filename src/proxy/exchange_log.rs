@@ -146,9 +146,9 @@ impl ExchangeLog {
         }
     }
 
-    /// Returns the record of the call, if the request is one of gRPC.
-    pub(crate) fn call(&self) -> Option<&Rc<grpc::Record>> {
-        self.call.as_ref()
+    /// Returns true if the request is a call by gRPC or gRPC-Web.
+    pub(crate) fn has_call(&self) -> bool {
+        self.call.is_some()
     }
 
     /// Returns true for a call whose status is known at its end: one of gRPC, or one by gRPC-Web that the gateway translates or

@@ -32,7 +32,7 @@ pub(super) async fn forward_request(
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = limit.left().map_or(lookup, |left| left.min(lookup));
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await;
-    let endpoints = endpoints.map_err(|error| limit.explain(error))?;
+    let endpoints = endpoints.map_err(|error| limit.of_lookup(error))?;
     let endpoint_host = outgoing.set_host(route, exchange.authority())?;
     let mut request = UpstreamRequest {
         method: &exchange.request.method,
@@ -51,8 +51,7 @@ pub(super) async fn forward_request(
         interim: call.interim.as_ref(),
         timer: &call.timer,
     };
-    let sent = send(&mut request, body, &endpoints, &options, exchange.log).await;
-    let (received, endpoint) = sent.map_err(|error| limit.explain(error))?;
+    let (received, endpoint) = send(&mut request, body, &endpoints, &options, exchange.log).await?;
     exchange.log.first_byte();
     respond(received, &outgoing, endpoint, route, exchange)
 }

@@ -17,7 +17,7 @@ use super::request::{SendOptions, UpstreamRequest};
 use crate::http::body::{Body, KeptBody};
 use crate::http::error::Error;
 use crate::net::clock;
-use crate::net::timer::{Timer, deadline, earlier};
+use crate::net::timer::{Timer, deadline};
 use crate::upstream::transport::Transport;
 use crate::upstream::transport::dial::dial;
 use crate::upstream::transport::options::AddressedRequest;
@@ -144,9 +144,11 @@ impl Attempt<'_> {
         let connected = self.options.timer.within(head_by.map(|(by, _)| by), connecting).await;
         connected.unwrap_or_else(|_elapsed| {
             let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
-            if is_dialling.get() {
+            // A client's own deadline says nothing about the endpoint.
+            let is_failed_dial = is_dialling.get() && !late.is_client_side();
+            if is_failed_dial {
                 self.endpoint.warn_failure(&late); // the dropped dial could not log it
-            } else {
+            } else if !is_dialling.get() {
                 self.count_queued(began);
             }
             // If only this attempt is out of time, another endpoint may be faster. A pool full of open connections is
@@ -154,7 +156,7 @@ impl Attempt<'_> {
             let is_unconnected = || self.moves_on && self.endpoint.pool().is_unconnected();
             let is_connect = late == Error::PerTryTimeout && (is_dialling.get() || is_unconnected());
             let outcome =
-                if is_dialling.get() { AttemptOutcome::ConnectFailed } else { AttemptOutcome::Nothing };
+                if is_failed_dial { AttemptOutcome::ConnectFailed } else { AttemptOutcome::Nothing };
             Err(Failure::unconnected(late, is_connect, outcome))
         })
     }
@@ -259,9 +261,13 @@ fn dial_shared(endpoint: Arc<Endpoint>, slot: Slot, timeout: Option<Duration>) -
 }
 
 /// Returns the deadline of the response head, with the error that reports a missed one.
-fn head_deadline(per_try: Option<Instant>, done_by: Option<Instant>) -> Option<(Instant, Error)> {
-    let by = earlier(per_try, done_by)?;
-    Some((by, if Some(by) == per_try { Error::PerTryTimeout } else { Error::RequestTimeout }))
+fn head_deadline(per_try: Option<Instant>, done_by: Option<(Instant, Error)>) -> Option<(Instant, Error)> {
+    match (per_try, done_by) {
+        (Some(by), done_by) if done_by.is_none_or(|(done_by, _)| by <= done_by) => {
+            Some((by, Error::PerTryTimeout))
+        }
+        (_, done_by) => done_by,
+    }
 }
 
 #[cfg(test)]
@@ -274,9 +280,18 @@ mod tests {
     fn the_earlier_of_two_deadlines_gives_its_name_to_the_error() {
         let soon = Instant::now();
         let late = soon + Duration::from_secs(9);
-        assert_eq!(head_deadline(Some(soon), Some(late)), Some((soon, Error::PerTryTimeout)));
-        assert_eq!(head_deadline(Some(late), Some(soon)), Some((soon, Error::RequestTimeout)));
-        assert_eq!(head_deadline(None, Some(soon)), Some((soon, Error::RequestTimeout)));
+        assert_eq!(
+            head_deadline(Some(soon), Some((late, Error::GrpcTimeout))),
+            Some((soon, Error::PerTryTimeout))
+        );
+        assert_eq!(
+            head_deadline(Some(late), Some((soon, Error::GrpcTimeout))),
+            Some((soon, Error::GrpcTimeout))
+        );
+        assert_eq!(
+            head_deadline(None, Some((soon, Error::RequestTimeout))),
+            Some((soon, Error::RequestTimeout))
+        );
         assert_eq!(head_deadline(None, None), None);
     }
 }

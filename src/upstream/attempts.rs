@@ -55,7 +55,7 @@ pub(crate) async fn send<'e>(
                 (body, endpoint) = retries.next(failure, failed, &mut candidates)?;
                 tracing::debug!(endpoint = failed.url(), "trying again: {error}");
                 failed.pool().count_retry();
-                retries.back_off(options.timer, options.done_by, error).await?;
+                retries.back_off(options.timer, options.done_by.map(|(by, _)| by), error).await?;
             }
         }
     }

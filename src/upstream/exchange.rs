@@ -133,7 +133,7 @@ pub(crate) struct ResponseBody {
     lease: Option<Lease>,
     /// The whole body, if only the rest of the request is still to be sent.
     complete: Option<Bytes>,
-    done_by: Option<Instant>,
+    done_by: Option<(Instant, Error)>,
 }
 
 impl ResponseBody {
@@ -167,6 +167,12 @@ impl ResponseBody {
         Some(Upgraded { stream: Box::new(stream), early, lease })
     }
 
+    /// Resolves to the error of a missed deadline.
+    fn poll_late(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Some((by, late)) = self.done_by else { return Poll::Pending };
+        self.exchange.timer().poll_elapsed(cx, Some(by)).map(|()| late)
+    }
+
     /// Ends the exchange: its connection is released or closed, and only then is its slot freed.
     fn settle(&mut self, error: Option<Error>) {
         let Some(lease) = self.lease.take() else { return };
@@ -191,9 +197,9 @@ impl Streaming for ResponseBody {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         // Check this first, because a client that reads slowly finds a frame ready each time.
-        if self.exchange.timer().poll_elapsed(cx, self.done_by).is_ready() {
-            self.settle(Some(Error::RequestTimeout));
-            return Poll::Ready(Some(Err(Error::RequestTimeout)));
+        if let Poll::Ready(late) = self.poll_late(cx) {
+            self.settle(Some(late));
+            return Poll::Ready(Some(Err(late)));
         }
         let frame = std::task::ready!(self.exchange.poll_frame(cx));
         match &frame {
@@ -220,10 +226,9 @@ impl Streaming for ResponseBody {
         if self.lease.is_none() {
             return Poll::Pending;
         }
-        let error = if self.exchange.timer().poll_elapsed(cx, self.done_by).is_ready() {
-            Error::RequestTimeout
-        } else {
-            std::task::ready!(self.exchange.poll_background(cx))
+        let error = match self.poll_late(cx) {
+            Poll::Ready(late) => late,
+            Poll::Pending => std::task::ready!(self.exchange.poll_background(cx)),
         };
         self.settle(Some(error));
         Poll::Ready(error)

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
 use crate::http::body::Keeping;
+use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::interim::Interim;
 use crate::net::timer::Timer;
@@ -33,8 +34,8 @@ pub(crate) struct SendOptions<'a> {
     pub(crate) retry: Option<&'a RetrySettings>,
     /// The buffer that keeps the request's body for another attempt.
     pub(crate) keeping: Option<&'a Keeping>,
-    /// The deadline of the whole exchange (`timeouts.request`).
-    pub(crate) done_by: Option<Instant>,
+    /// The deadline of the whole exchange (`timeouts.request`), with the error that reports a missed one.
+    pub(crate) done_by: Option<(Instant, Error)>,
     pub(crate) interim: Option<&'a Interim>,
     /// The timer of the task that sends the request and later polls the response's body.
     pub(crate) timer: &'a Timer,

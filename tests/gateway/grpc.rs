@@ -253,10 +253,7 @@ async fn deadline_of_the_client_ends_its_call() {
     assert_eq!(request.headers.get("grpc-timeout"), Some("200m"));
     let line = log_line(&gateway, "/a.B/C").await;
     assert_eq!((&line["error"], &line["grpc_status"]), (&"grpc.timeout".into(), &4.into()), "{line}");
-    assert!(
-        !gateway.logs().iter().any(|line| line.contains("grpc.timeout")),
-        "the client chose the deadline"
-    );
+    assert!(!gateway.logs().iter().any(|line| line.contains("WARN")), "the client chose the deadline");
 }
 
 #[tokio::test]

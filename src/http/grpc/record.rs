@@ -16,8 +16,6 @@ use crate::http::message::Response;
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     status: Cell<Option<Status>>,
-    /// True if the client's own deadline is the first to pass.
-    has_deadline: Cell<bool>,
 }
 
 impl Record {
@@ -29,16 +27,6 @@ impl Record {
     /// Records the error in place of a response.
     pub(crate) fn failed(&self, error: Error) {
         self.status.set(Some(error.into()).filter(|_| !error.is_unsent()));
-    }
-
-    /// Records that the time limit of the exchange is the client's own.
-    pub(crate) fn set_deadline(&self) {
-        self.has_deadline.set(true);
-    }
-
-    /// Returns the error that names the limit that was met.
-    pub(crate) fn explain(&self, error: Error) -> Error {
-        if error == Error::RequestTimeout && self.has_deadline.get() { Error::GrpcTimeout } else { error }
     }
 
     /// Records the status of a response: the one among its fields, or the one in its trailers when they are sent.
@@ -67,14 +55,11 @@ impl Recorded {
 
 impl Streaming for Recorded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        self.source.poll_frame(cx).map(|frame| match frame {
-            Some(Ok(frame)) => {
-                self.look(&frame);
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => Some(Err(self.record.explain(error))),
-            None => None,
-        })
+        let frame = self.source.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.look(frame);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -86,7 +71,7 @@ impl Streaming for Recorded {
     }
 
     fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        self.source.poll_background(cx).map(|error| self.record.explain(error))
+        self.source.poll_background(cx)
     }
 
     fn is_held_back(&self) -> bool {

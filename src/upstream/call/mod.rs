@@ -128,7 +128,7 @@ pub(crate) async fn call(
             timeouts: limits.timeouts,
             retry: None,
             keeping: None, // the body is in memory
-            done_by,
+            done_by: done_by.map(|by| (by, Error::RequestTimeout)),
             interim: None,
             timer: &timer,
         };

@@ -384,7 +384,11 @@ impl H2Exchange {
     pub(in crate::upstream::transport) fn fail(&mut self, error: Error) -> ExchangeFailure {
         let is_timeout = matches!(
             error,
-            Error::ResponseHeaderTimeout | Error::PerTryTimeout | Error::RequestTimeout | Error::IdleTimeout
+            Error::ResponseHeaderTimeout
+                | Error::PerTryTimeout
+                | Error::RequestTimeout
+                | Error::GrpcTimeout
+                | Error::IdleTimeout
         );
         if is_timeout {
             self.suspect();

@@ -164,6 +164,9 @@ pub(crate) enum Error {
     /// A gRPC call took longer than its `grpc-timeout`.
     #[error("call took longer than its grpc-timeout")]
     GrpcTimeout,
+    /// The upstream speaks HTTP/2 and takes no extended CONNECT, so the client's upgrade cannot reach it.
+    #[error("the upstream takes no upgrade over HTTP/2")]
+    UpgradeUnsupported,
     /// The upstream switched protocols without being asked, or to another protocol than the requested one.
     #[error("unasked-for protocol switch")]
     UnexpectedUpgrade,
@@ -231,7 +234,9 @@ impl Error {
             Error::ResponseTruncated => (502, "upstream.truncated"),
             Error::ResponseCoding => (502, "upstream.coding"),
             Error::ResponseTooLarge => (502, "upstream.body"),
-            Error::UnexpectedUpgrade | Error::MissingUpgrade => (502, "upstream.upgrade"),
+            Error::UpgradeUnsupported | Error::UnexpectedUpgrade | Error::MissingUpgrade => {
+                (502, "upstream.upgrade")
+            }
             Error::ResponseHeaderTimeout => (504, "timeouts.response_header"),
             Error::IdleTimeout => (504, "timeouts.idle"),
             Error::PerTryTimeout => (504, "timeouts.per_try"),

@@ -235,7 +235,7 @@ impl Attempt<'_> {
 
     fn wanted(&self) -> Wanted {
         match () {
-            () if self.request.upgrade => Wanted::Exclusive,
+            () if self.request.upgrade && !self.endpoint.pool().upgrades_shared() => Wanted::Exclusive,
             () if self.fresh => Wanted::Fresh,
             // If the server closes the connection at that moment, the request cannot be sent again.
             () if !self.request.method.is_idempotent() => Wanted::Settled,

@@ -20,6 +20,7 @@ use crate::upstream::request::SendOptions;
 use crate::upstream::transport::options::AddressedRequest;
 use crate::upstream::transport::result::{ExchangeFailure, ReceivedHead};
 use crate::upstream::transport::{Transport, TransportExchange};
+use crate::upstream::tunnel::{ExchangeEnd, Uplink};
 
 pub(crate) struct Received {
     pub(crate) status: StatusCode,
@@ -30,19 +31,22 @@ pub(crate) struct Received {
     pub(crate) upgraded: Option<Upgraded>,
 }
 
-/// A connection that another protocol has taken over.
+/// A connection, or a stream of one, that another protocol has taken over.
 pub(crate) struct Upgraded {
     pub(crate) stream: Box<dyn TunnelEnd>,
     /// The bytes that arrived right behind the 101.
     pub(crate) early: Bytes,
-    lease: Lease,
+    /// Present if the connection was exclusive. An exchange on a shared one has its own.
+    lease: Option<Lease>,
 }
 
 impl Upgraded {
-    /// Closes the connection at the end of the tunnel, and frees its slot.
+    /// Closes the connection at the end of the tunnel, and frees its slot. A stream is given back.
     pub(crate) fn end(self) {
         drop(self.stream);
-        self.lease.close(CloseReason::Upgraded);
+        if let Some(lease) = self.lease {
+            lease.close(CloseReason::Upgraded);
+        }
     }
 }
 
@@ -57,10 +61,17 @@ pub(crate) fn begin(
     ping_interval: Option<Duration>,
 ) -> Box<ResponseBody> {
     lease.count_request();
+    // On a shared connection the request's body is what the client sends once the protocol has changed.
+    let uplink = match transport {
+        Transport::Exclusive(_) => None,
+        _ => (request.request.upgrade && body.is_end_stream()).then(Uplink::default),
+    };
+    let body = uplink.as_ref().map_or(body, Uplink::body);
     // Built in the place where it serves as the response's body: it is large, and moving it would cost a copy.
     Box::new(ResponseBody {
         exchange: transport.start(request, options, body, kept, ping_interval),
         lease: Some(lease),
+        uplink,
         complete: None,
         done_by: None,
     })
@@ -89,7 +100,7 @@ pub(crate) async fn receive(
         Err(error) => return Err(response.fail(error)),
     };
     let ReceivedHead { status, version, headers } = head;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+    if status == StatusCode::SWITCHING_PROTOCOLS && (response.uplink.is_some() || !response.is_shared()) {
         let upgraded = response.upgraded();
         return Ok(Received { status, version, headers, body: Body::Empty, upgraded });
     }
@@ -131,6 +142,8 @@ pub(crate) struct ResponseBody {
     exchange: TransportExchange,
     /// Present until the connection has been released or closed.
     lease: Option<Lease>,
+    /// The way into the request's body, if the request asks for another protocol on a shared connection.
+    uplink: Option<Uplink>,
     /// The whole body, if only the rest of the request is still to be sent.
     complete: Option<Bytes>,
     done_by: Option<(Instant, Error)>,
@@ -160,11 +173,20 @@ impl ResponseBody {
         failure
     }
 
+    /// Returns true if other exchanges use the connection, too.
+    fn is_shared(&self) -> bool {
+        !matches!(self.exchange, TransportExchange::H1(_))
+    }
+
     /// Returns the connection after a 101.
-    fn upgraded(&mut self) -> Option<Upgraded> {
+    fn upgraded(mut self: Box<Self>) -> Option<Upgraded> {
         let lease = self.lease.take()?;
+        if let Some(uplink) = self.uplink.take() {
+            let stream = Box::new(ExchangeEnd::new(self.exchange, uplink, lease));
+            return Some(Upgraded { stream, early: Bytes::new(), lease: None });
+        }
         let (stream, early) = self.exchange.take_upgraded()?;
-        Some(Upgraded { stream: Box::new(stream), early, lease })
+        Some(Upgraded { stream: Box::new(stream), early, lease: Some(lease) })
     }
 
     /// Resolves to the error of a missed deadline.

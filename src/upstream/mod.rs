@@ -16,6 +16,7 @@ mod request;
 mod retry;
 mod targets;
 mod transport;
+mod tunnel;
 
 pub(crate) use attempt::Progress;
 pub(crate) use attempts::send;

@@ -43,7 +43,7 @@ async fn serve(lease: StreamLease, request: RemoteRequest) {
 }
 
 async fn exchange(lease: StreamLease, request: RemoteRequest) {
-    let RemoteRequest { method, target, scheme, mut headers, timeouts, body, replies } = request;
+    let RemoteRequest { method, target, scheme, mut headers, upgrade, timeouts, body, replies } = request;
     let ping_interval = lease.pool().settings().ping_interval;
     let Ok(leased) = lease.here() else {
         let failure = ExchangeFailure {
@@ -73,7 +73,7 @@ async fn exchange(lease: StreamLease, request: RemoteRequest) {
         endpoint_host: false,
         keep_alive: true,
         header_case: HeaderCase::Lower,
-        upgrade: false,
+        upgrade,
     };
     let addressed = AddressedRequest { request: &upstream_request, target: &target, scheme };
     let begun = begin(leased, addressed, &options, Body::boxed(body), None, ping_interval);

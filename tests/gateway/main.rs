@@ -126,6 +126,7 @@ mod upstream_http2_frames;
 mod upstream_tls;
 mod variables;
 mod websocket_http2;
+mod websocket_upstream_http2;
 
 use support::{Gateway, GatewayBuilder};
 

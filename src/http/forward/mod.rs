@@ -28,7 +28,7 @@ pub(crate) use spellings::{has_spellings, is_spelling_of, is_unusual};
 pub(crate) use trailers::{drop_unusual_trailers, filter_trailers};
 pub(crate) use upgrade::{is_allowed, is_websocket, set_upgrade, upgrade_requested};
 pub(crate) use via::via;
-pub(crate) use websocket::WebSocketKey;
+pub(crate) use websocket::{WebSocketKey, accept as websocket_accept};
 
 use crate::http::fields::Fields;
 

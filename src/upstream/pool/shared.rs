@@ -190,6 +190,7 @@ pub(in crate::upstream) fn open(mut slot: Slot, driver: Driver) -> (Transport, L
     let max = settings.max_streams.min(streams_max).max(1);
     let leases = Arc::new(Leases::first(this_worker(), max, !settings.keep_alive));
     pool.learn_streams(max);
+    pool.learn_upgrades(driver.connection().takes_upgrades());
     let transport = Transport::Shared(driver.connection().clone());
     let shared = Rc::new(SharedConnection {
         connection: driver.connection().clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU8, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 
 use super::{Acquired, Grant, Pool, Queue, StreamLease, Wanted};
 use crate::config::UpstreamProtocol;
@@ -17,6 +17,8 @@ pub(super) struct Sharing {
     known: AtomicU8,
     /// The most requests at once on the last shared connection; 0 before the first one.
     streams: AtomicUsize,
+    /// True if the last shared connection takes upgrades (RFC 8441).
+    takes_upgrades: AtomicBool,
 }
 
 const UNKNOWN: u8 = 0;
@@ -25,7 +27,12 @@ const SHARED: u8 = 2;
 
 impl Sharing {
     pub(super) fn new(protocol: UpstreamProtocol) -> Self {
-        Self { protocol, known: AtomicU8::new(UNKNOWN), streams: AtomicUsize::new(0) }
+        Self {
+            protocol,
+            known: AtomicU8::new(UNKNOWN),
+            streams: AtomicUsize::new(0),
+            takes_upgrades: AtomicBool::new(false),
+        }
     }
 }
 
@@ -38,6 +45,22 @@ impl Pool {
     /// Records how many requests at once a shared connection takes.
     pub(super) fn learn_streams(&self, max: usize) {
         self.sharing.streams.store(max, SeqCst);
+    }
+
+    /// Records that the last shared connection takes upgrades, or does not.
+    pub(super) fn learn_upgrades(&self, takes: bool) {
+        self.sharing.takes_upgrades.store(takes, SeqCst);
+    }
+
+    /// Returns true if an upgrade goes on a shared connection: the endpoint takes it there, or speaks nothing else.
+    pub(in crate::upstream) fn upgrades_shared(&self) -> bool {
+        match self.sharing.protocol {
+            UpstreamProtocol::H1 => false,
+            UpstreamProtocol::H2 => true,
+            UpstreamProtocol::Auto => {
+                self.sharing.known.load(SeqCst) == SHARED && self.sharing.takes_upgrades.load(SeqCst)
+            }
+        }
     }
 
     /// Returns true if such a request may share a connection.

@@ -17,7 +17,7 @@ pub(crate) struct ExchangeOptions {
     pub(crate) idle: Option<Duration>,
     /// True if the client waits for `100 Continue` before it sends its body.
     pub(crate) expect_continue: bool,
-    /// True if the client requests a protocol upgrade, so that a 101 is valid.
+    /// True if the client requests a protocol upgrade, so that a 101 is valid, or on HTTP/2 what stands for it.
     pub(crate) upgrade: bool,
 }
 

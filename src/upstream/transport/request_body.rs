@@ -19,6 +19,8 @@ pub(in crate::upstream::transport) const CONTINUE_TIMEOUT: Duration = Duration::
 pub(in crate::upstream::transport) enum Writing {
     /// The body waits for `100 Continue`, until this time.
     AwaitingContinue(Option<Instant>),
+    /// The body begins when the protocol has changed. The response is due by this time.
+    Upgrading(Option<Instant>),
     /// Frames are taken from the body.
     Body,
     /// The body has ended. The rest of it is being written.

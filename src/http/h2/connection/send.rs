@@ -18,6 +18,7 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 const USEFUL_BYTES: usize = 1024;
 
 /// A request as it is sent.
+#[derive(Clone, Copy)]
 pub(crate) struct OutgoingRequest<'a> {
     pub(crate) method: &'a Method,
     pub(crate) scheme: &'static str,

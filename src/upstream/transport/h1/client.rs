@@ -211,7 +211,7 @@ impl H1Exchange {
             Writing::Sent(until) | Writing::Abandoned(until) => {
                 timer.poll_elapsed(cx, until).map(|()| Err(Error::ResponseHeaderTimeout))
             }
-            Writing::Body | Writing::Rest => Poll::Pending,
+            Writing::Upgrading(_) | Writing::Body | Writing::Rest => Poll::Pending,
         }
     }
 
@@ -279,7 +279,7 @@ impl H1Exchange {
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         while self.output.takes_more() {
             match self.writing {
-                Writing::AwaitingContinue(_) => return Ok(true),
+                Writing::AwaitingContinue(_) | Writing::Upgrading(_) => return Ok(true),
                 Writing::Body => {}
                 Writing::Rest | Writing::Sent(_) | Writing::Abandoned(_) => return Ok(false),
             }

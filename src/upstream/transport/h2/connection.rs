@@ -98,6 +98,11 @@ impl H2Connection {
         max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX))
     }
 
+    /// Returns true if the server takes CONNECT with `:protocol` (RFC 8441 §3).
+    pub(in crate::upstream) fn takes_upgrades(&self) -> bool {
+        self.engine.borrow().peer().connect_protocol
+    }
+
     /// Returns true if the connection takes no further streams: the server ends it, or the numbers are used up.
     pub(in crate::upstream) fn is_ending(&self) -> bool {
         self.closing.get().is_some() || !self.engine.borrow().can_open_later()

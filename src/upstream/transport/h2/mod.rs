@@ -6,6 +6,7 @@
 mod connection;
 mod driver;
 mod exchange;
+mod upgrade;
 
 use std::task::Poll;
 

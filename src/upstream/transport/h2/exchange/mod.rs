@@ -1,24 +1,26 @@
 //! One exchange on a stream of an HTTP/2 connection.
 
+mod opening;
+mod upload;
+
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
-use tokio::time::Instant;
 
-use super::connection::{H2Connection, poll_read_since};
+pub(in crate::upstream) use self::opening::PingCheck;
+use self::opening::Pinging;
+use super::connection::H2Connection;
+use super::upgrade::Upgrade;
 use crate::http::body::{Body, KeptBody, PollFrame};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward::filter_trailers;
-use crate::http::h2::{OutgoingRequest, Part, ResponseHead, StreamKey};
+use crate::http::h2::{Part, ResponseHead, StreamKey};
 use crate::http::message::may_have_body;
-use crate::net::clock;
 use crate::net::timer::{Stall, Timer, deadline};
-use crate::upstream::close_reason::CloseReason;
 use crate::upstream::transport::options::{AddressedRequest, ExchangeOptions};
 use crate::upstream::transport::request_body::{CONTINUE_TIMEOUT, INTERIM_RESPONSES, Taken, Writing};
 use crate::upstream::transport::result::{ExchangeFailure, ReceivedHead};
@@ -30,6 +32,8 @@ pub(crate) struct H2Exchange {
     key: Option<StreamKey>,
     /// Set while the connection is asked for a sign of life, before the stream is opened.
     pinging: Option<Box<Pinging>>,
+    /// Set until the response of a request for another protocol.
+    upgrade: Option<Box<Upgrade>>,
     options: ExchangeOptions,
     is_head: bool,
     body: Body,
@@ -54,46 +58,6 @@ enum Reading {
     Body { left: Option<u64> },
 }
 
-/// A request that waits for a connection to prove that it is alive.
-struct Pinging {
-    head: OwnedHead,
-    /// The connection's count of reads when it was pinged.
-    reads: u64,
-    until: Option<Instant>,
-}
-
-/// The head of a request, kept until it can be sent.
-struct OwnedHead {
-    method: Method,
-    target: String,
-    scheme: &'static str,
-    headers: Fields,
-    length: Option<u64>,
-}
-
-/// The check of a connection on which nothing has arrived for long.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::upstream) struct PingCheck {
-    /// `pool.ping_interval`.
-    pub(in crate::upstream) after: Duration,
-    /// The time to wait for the answer.
-    pub(in crate::upstream) timeout: Option<Duration>,
-}
-
-impl OwnedHead {
-    fn as_outgoing<'a>(&'a self, authority: &'a [u8]) -> OutgoingRequest<'a> {
-        OutgoingRequest {
-            method: &self.method,
-            scheme: self.scheme,
-            authority,
-            path: &self.target,
-            protocol: None,
-            headers: &self.headers,
-            length: self.length,
-        }
-    }
-}
-
 impl H2Exchange {
     /// Sends the head of a request on a stream of `connection`. Data taken from the body goes into `kept`.
     pub(in crate::upstream::transport) fn new(
@@ -107,6 +71,7 @@ impl H2Exchange {
         let length = body.size_hint().exact();
         let is_empty = length == Some(0);
         let writing = match () {
+            () if options.upgrade => Writing::Upgrading(deadline(options.response_header)),
             () if is_empty => Writing::Sent(deadline(options.response_header)),
             () if options.expect_continue => Writing::AwaitingContinue(deadline(Some(CONTINUE_TIMEOUT))),
             () => Writing::Body,
@@ -114,6 +79,7 @@ impl H2Exchange {
         let mut exchange = Self {
             key: None,
             pinging: None,
+            upgrade: None,
             is_head: request.method == Method::HEAD,
             body,
             taken: Taken::Nothing(kept),
@@ -125,32 +91,10 @@ impl H2Exchange {
             options,
             connection,
         };
-        // An empty body ends with the head, and says its length by that.
-        let length = length.filter(|_| !is_empty);
-        let silent = check.filter(|check| clock::since(exchange.connection.silent_since()) >= check.after);
-        if let Some(check) = silent {
-            let head = OwnedHead {
-                method: request.method.clone(),
-                target: target.to_owned(),
-                scheme,
-                headers: request.headers.clone(),
-                length,
-            };
-            let (reads, until) = (exchange.reads, deadline(check.timeout));
-            exchange.pinging = Some(Box::new(Pinging { head, reads, until }));
-            exchange.connection.ping();
-            return exchange;
+        if exchange.options.upgrade {
+            exchange.upgrade = Some(Box::new(Upgrade::of(request.headers)));
         }
-        let head = OutgoingRequest {
-            method: request.method,
-            scheme,
-            authority: authority(request.headers),
-            path: target,
-            protocol: None,
-            headers: request.headers,
-            length,
-        };
-        exchange.key = exchange.connection.open(&head, is_empty);
+        exchange.begin(AddressedRequest { request, target, scheme }, length.filter(|_| !is_empty), check);
         exchange
     }
 
@@ -163,7 +107,7 @@ impl H2Exchange {
         if self.pinging.is_some() {
             ready!(self.poll_ping(cx));
         }
-        let Some(key) = self.key else { return Poll::Ready(Err(Error::UpstreamClosed)) };
+        let Some(key) = self.key else { return Poll::Ready(Err(self.unopened_error())) };
         loop {
             if let Poll::Ready(result) = self.poll_upload(cx) {
                 result?;
@@ -181,24 +125,6 @@ impl H2Exchange {
             self.connection.register_stream(key, cx);
             ready!(self.poll_late_head(cx))?;
         }
-    }
-
-    /// Waits for a sign of life of the connection, then opens the stream. A connection that gives none is closed.
-    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(pinging) = &self.pinging else { return Poll::Ready(()) };
-        if poll_read_since(&self.connection, pinging.reads, cx).is_pending() {
-            ready!(self.options.timer.poll_elapsed(cx, pinging.until));
-            self.connection.close(CloseReason::Ping);
-            // The stream stays unopened, so the request may go elsewhere.
-            self.pinging = None;
-        }
-        let Some(pinging) = self.pinging.take() else { return Poll::Ready(()) };
-        let head = pinging.head.as_outgoing(authority(&pinging.head.headers));
-        self.key = self.connection.open(&head, self.writing.is_over());
-        if let Writing::Sent(_) = self.writing {
-            self.writing = Writing::Sent(deadline(self.options.response_header));
-        }
-        Poll::Ready(())
     }
 
     /// Handles interim responses. Returns the head if it is the final one.
@@ -234,6 +160,27 @@ impl H2Exchange {
         {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
+        let headers = match self.upgrade.take() {
+            Some(upgrade) if status.is_success() => {
+                self.writing = Writing::Body;
+                self.reading = Reading::Body { left: None };
+                let status = StatusCode::SWITCHING_PROTOCOLS;
+                return Ok(Some(ReceivedHead {
+                    status,
+                    version: Version::HTTP_2,
+                    headers: upgrade.confirm(headers),
+                }));
+            }
+            Some(_) => {
+                // The response is an ordinary one, and nothing follows the request.
+                self.writing = Writing::Rest;
+                if let Some(key) = self.key {
+                    self.send(key, Bytes::new(), true);
+                }
+                headers
+            }
+            None => headers,
+        };
         let left = if self.is_head || !may_have_body(status) { Some(0) } else { length };
         self.reading = Reading::Body { left };
         Ok(Some(ReceivedHead { status, version: Version::HTTP_2, headers }))
@@ -260,7 +207,7 @@ impl H2Exchange {
                 self.end_continue_wait();
                 Poll::Ready(Ok(()))
             }
-            Writing::Sent(until) | Writing::Abandoned(until) => {
+            Writing::Upgrading(until) | Writing::Sent(until) | Writing::Abandoned(until) => {
                 timer.poll_elapsed(cx, until).map(|()| Err(Error::ResponseHeaderTimeout))
             }
             Writing::Body | Writing::Rest => Poll::Pending,
@@ -271,112 +218,6 @@ impl H2Exchange {
     fn end_continue_wait(&mut self) {
         if let Writing::AwaitingContinue(_) = self.writing {
             self.writing = Writing::Body;
-        }
-    }
-
-    /// Hands the request's body to the engine, each frame when the ones before it are sent. It is ready when the whole request
-    /// is sent, or can no longer be sent.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let Some(key) = self.key else { return Poll::Ready(Ok(())) };
-        while !self.is_sent() {
-            if let Writing::AwaitingContinue(_) = self.writing {
-                return Poll::Pending;
-            }
-            let (has_sent_all, takes_data) = {
-                let engine = self.connection.engine.borrow();
-                (engine.has_sent_all(key), engine.takes_data(key))
-            };
-            match self.writing {
-                Writing::Rest if has_sent_all => {
-                    self.writing = Writing::Sent(deadline(self.options.response_header));
-                }
-                // The server wants no more of it, or the stream is gone.
-                Writing::Body if has_sent_all => self.abandon_upload(),
-                _ if self.connection.engine.borrow().is_reset(key) => self.abandon_upload(),
-                Writing::Body if takes_data => {
-                    let Some(frame) = ready!(self.body.poll_frame(cx)) else {
-                        self.send(key, Bytes::new(), true);
-                        continue;
-                    };
-                    self.send_frame(key, frame?);
-                }
-                _ => {
-                    self.connection.register_stream(key, cx);
-                    return self.poll_unsent(key, cx);
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn send_frame(&mut self, key: StreamKey, frame: Frame<Bytes>) {
-        self.taken.push(&frame);
-        match frame.into_data() {
-            Ok(data) => {
-                let is_last = self.body.is_end_stream();
-                if is_last || !data.is_empty() {
-                    self.send(key, data, is_last);
-                }
-            }
-            Err(frame) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                self.connection.engine.borrow_mut().trailers(key, Fields::from(trailers));
-                self.writing = Writing::Rest;
-                self.connection.wake();
-            }
-        }
-    }
-
-    fn send(&mut self, key: StreamKey, data: Bytes, is_last: bool) {
-        {
-            let mut engine = self.connection.engine.borrow_mut();
-            engine.data(key, data, is_last);
-            // What fits into the output is sent as far as this task is concerned: it need not be woken for it.
-            engine.schedule();
-        }
-        if is_last {
-            self.writing = Writing::Rest;
-        }
-        self.stall.progress();
-        self.connection.wake();
-    }
-
-    /// Waits while the engine has something to send. Nothing for `timeouts.idle` is an error.
-    fn poll_unsent(&mut self, key: StreamKey, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let sent = self.connection.engine.borrow().sent_bytes(key);
-        if std::mem::replace(&mut self.sent, sent) != sent {
-            self.progress();
-        }
-        ready!(self.stall.poll_waiting(cx, &self.options.timer));
-        self.suspect();
-        Poll::Ready(Err(Error::IdleTimeout))
-    }
-
-    fn progress(&mut self) {
-        self.stall.progress();
-        self.reads = self.connection.reads();
-    }
-
-    /// Takes no further request to a connection on which nothing has arrived since this exchange made progress: its server may have
-    /// vanished.
-    fn suspect(&self) {
-        if self.connection.reads() == self.reads {
-            self.connection.close(CloseReason::Timeout);
-        }
-    }
-
-    /// Gives up sending the rest of the request. A response may still come.
-    fn abandon_upload(&mut self) {
-        if !self.is_sent() {
-            self.writing = Writing::Abandoned(deadline(self.options.response_header));
-        }
-    }
-
-    /// Continues to send the rest of the request while the response is not being polled.
-    pub(in crate::upstream::transport) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        match self.poll_upload(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(error),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 
@@ -486,9 +327,4 @@ impl Drop for H2Exchange {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Returns the value of `:authority`. Each request to an upstream has a Host.
-fn authority(headers: &Fields) -> &[u8] {
-    headers.get(header::HOST).map_or(b"", HeaderValue::as_bytes)
 }

@@ -33,7 +33,7 @@ use crate::observe::metrics::enter_worker;
 use crate::proxy::client::{Client, CurrentSnapshot, RequestStart};
 use crate::snapshot::{Route, Snapshot};
 use crate::testing::measure_heads::Head;
-use crate::upstream::{Acquired, Endpoint, WaitBounds, Wanted, adopt, worker_channel};
+use crate::upstream::{Acquired, Endpoint, Lease, Transport, WaitBounds, Wanted, adopt, worker_channel};
 use crate::worker::POOL_COMMANDS_MAX;
 
 /// The capacity of a pipe. It is larger than any message here, so that no writer waits for room.
@@ -110,7 +110,7 @@ impl Pooled {
         else {
             panic!("the pool has kept no connection");
         };
-        lease.finish(Ok(transport));
+        release(transport, lease);
     }
 }
 
@@ -227,10 +227,18 @@ fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
         panic!("the pool has no room for a first connection");
     };
     let (transport, lease) = adopt(slot, Stream::memory(stream));
-    lease.finish(Ok(transport));
+    release(transport, lease);
     upstream
 }
 
 fn once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Ends a lease after an exchange that leaves its connection idle.
+fn release(transport: Transport, lease: Lease) {
+    let Transport::Exclusive(transport) = transport else {
+        panic!("a pipe in memory is no shared connection")
+    };
+    lease.finish(Ok(Some(transport)));
 }

@@ -25,7 +25,7 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoints::Upstream;
 pub(crate) use exchange::{Received, Upgraded};
 #[cfg(feature = "bench-internals")]
-pub(crate) use pool::{Acquired, WaitBounds, Wanted};
+pub(crate) use pool::{Acquired, Lease, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
 pub(crate) use request::{SendOptions, UpstreamRequest};
 pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
@@ -33,6 +33,6 @@ pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
 pub(crate) use crate::upstream::pool::idle::{
     close_all as close_idle_connections, keep as keep_idle_connections,
 };
-#[cfg(feature = "bench-internals")]
-pub(crate) use crate::upstream::transport::dial::adopt;
 pub(crate) use crate::upstream::transport::dial::dial;
+#[cfg(feature = "bench-internals")]
+pub(crate) use crate::upstream::transport::{Transport, dial::adopt};

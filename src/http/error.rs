@@ -282,6 +282,18 @@ impl Error {
         )
     }
 
+    /// Returns true if the upstream was too slow.
+    pub(crate) fn is_upstream_late(self) -> bool {
+        matches!(
+            self,
+            Error::ResponseHeaderTimeout
+                | Error::PerTryTimeout
+                | Error::RequestTimeout
+                | Error::GrpcTimeout
+                | Error::IdleTimeout
+        )
+    }
+
     /// Returns true if no response is sent. The status does not show this, because an upstream may respond with 499.
     pub(crate) fn is_unsent(self) -> bool {
         matches!(self, Error::ClientClosed | Error::ResponseWriteTimeout | Error::FilterClosed)

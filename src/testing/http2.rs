@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     head: HeadLimits { headers: 20, header_bytes: 4096, target_bytes: 256 },
     max_streams: 8,
     stream_window: 65_535,
+    stream_window_max: 65_535,
     connection_window: 100_000,
     header_table: 4096,
     connect_protocol: true,

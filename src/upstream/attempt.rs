@@ -12,7 +12,7 @@ use super::exchange::{Received, ResponseBody, begin, receive};
 use super::outcome::AttemptOutcome;
 use super::pool::seats::{self, Seat};
 use super::pool::{Acquired, Lease, Refusal, Slot, WaitBounds, Wanted};
-use super::remote;
+use super::relay;
 use super::request::{SendOptions, UpstreamRequest};
 use crate::http::body::{Body, KeptBody};
 use crate::http::error::Error;
@@ -66,6 +66,8 @@ pub(super) enum FailureKind {
     Stale,
     /// The peer has certainly not processed the request.
     Unprocessed,
+    /// A shared connection turned out to be unusable before anything was sent on it.
+    Unsent,
     /// Any other failure, which is final.
     Final,
 }
@@ -104,6 +106,7 @@ impl Attempt<'_> {
             let repeatable = failure.unsent || self.request.method.is_idempotent();
             let stale = is_kept && failure.unanswered && repeatable;
             let (kind, outcome) = match () {
+                () if failure.unprocessed && failure.unsent => (FailureKind::Unsent, AttemptOutcome::Nothing),
                 () if failure.unprocessed => (FailureKind::Unprocessed, AttemptOutcome::Nothing),
                 () if stale => (FailureKind::Stale, AttemptOutcome::Nothing),
                 () => (FailureKind::Final, AttemptOutcome::failing(failure.error)),
@@ -126,7 +129,11 @@ impl Attempt<'_> {
             Transport::Exclusive(_) if is_kept => self.keep(&body),
             Transport::Exclusive(_) => None,
         };
-        let ping_interval = self.endpoint.pool().settings().ping_interval;
+        // If one kept connection was found closed, the next one must prove that it is not.
+        let ping_interval = match self.fresh {
+            true => Some(Duration::ZERO).filter(|_| is_kept),
+            false => self.endpoint.pool().settings().ping_interval,
+        };
         let request =
             AddressedRequest { request: self.request, target, scheme: self.endpoint.scheme().as_str() };
         (is_kept, begin(leased, request, self.options, body, kept, ping_interval))
@@ -183,7 +190,7 @@ impl Attempt<'_> {
                 }
                 Acquired::Elsewhere(lease) => {
                     progress.reused();
-                    return Ok(remote::transport(lease));
+                    return Ok(relay::transport(lease));
                 }
                 dials => {
                     progress.dialling();
@@ -207,10 +214,10 @@ impl Attempt<'_> {
         let (endpoint, timeouts) = (self.endpoint, self.options.timeouts);
         let exclusive = self.wanted() == Wanted::Exclusive;
         match acquired {
-            Acquired::Seat(seat) => seat.wait().await,
+            Acquired::Seat(seat) => self.seated(seat).await,
             Acquired::Dial(slot) if endpoint.pool().expects_shared(self.wanted()) => {
                 match dial_shared(endpoint.clone(), slot, timeouts.connect) {
-                    Some(seat) => seat.wait().await,
+                    Some(seat) => self.seated(seat).await,
                     None => Ok(None),
                 }
             }
@@ -218,8 +225,15 @@ impl Attempt<'_> {
                 dial(endpoint, slot, exclusive, timeouts.connect, self.options.timer).await.map(Some)
             }
             Acquired::Reused(leased) => Ok(Some(leased)),
-            Acquired::Elsewhere(lease) => Ok(Some(remote::transport(lease))),
+            Acquired::Elsewhere(lease) => Ok(Some(relay::transport(lease))),
         }
+    }
+
+    /// Waits for a dial that others wait for, too, within this request's own limit.
+    async fn seated(&self, seat: Seat) -> Result<Option<(Transport, Lease)>, Error> {
+        let by = deadline(self.options.timeouts.connect);
+        let seated = self.options.timer.within(by, pin!(seat.wait())).await;
+        seated.unwrap_or(Err(Error::ConnectTimeout))
     }
 
     /// Returns the bounds of the wait in a queue. Behind connection attempts, the wait lasts no longer than one of

@@ -11,7 +11,7 @@ mod exchange;
 mod origin;
 mod outcome;
 mod pool;
-mod remote;
+mod relay;
 mod request;
 mod retry;
 mod targets;
@@ -27,6 +27,7 @@ pub(crate) use exchange::{Received, Upgraded};
 #[cfg(feature = "bench-internals")]
 pub(crate) use pool::{Acquired, Lease, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
+pub(crate) use relay::guests_left;
 pub(crate) use request::{SendOptions, UpstreamRequest};
 pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
 

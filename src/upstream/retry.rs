@@ -18,6 +18,10 @@ use crate::upstream::endpoint::Endpoint;
 static EACH_ONCE: RetrySettings =
     RetrySettings { attempts: 1, on_connect: true, on_stale: true, backoff: None, keep_body: None };
 
+/// The tries on further connections if each turns out to be unusable before anything is sent on it. Each of them is closed by that, so
+/// more are needed only if the endpoint takes requests on none.
+const UNSENT_TRIES: u32 = 8;
+
 /// The further attempts of one request.
 ///
 /// A connection that cannot be opened has sent nothing, so the request first tries each other endpoint, without a wait
@@ -39,6 +43,8 @@ pub(super) struct Retries<'a> {
     pub(super) fresh: bool,
     /// True if the request went again because its peer had not processed it.
     was_unprocessed: bool,
+    /// The further tries after a connection that turned out to be unusable before anything was sent on it.
+    unsent_left: u32,
     /// The wait before the next attempt. `backoff` is the wait before the one after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
@@ -64,6 +70,7 @@ impl<'a> Retries<'a> {
             failed: VecDeque::new(),
             fresh: false,
             was_unprocessed: false,
+            unsent_left: UNSENT_TRIES,
             wait: None,
             backoff: settings.backoff,
         }
@@ -102,6 +109,10 @@ impl<'a> Retries<'a> {
             // Only once, and whatever the method: nothing has happened that must not happen twice. It costs no attempt:
             // the server has invited it (RFC 9113 §8.7).
             FailureKind::Unprocessed if !std::mem::replace(&mut self.was_unprocessed, true) => {
+                Ok((body, failed))
+            }
+            FailureKind::Unsent => {
+                self.unsent_left = self.unsent_left.checked_sub(1).ok_or(error)?;
                 Ok((body, failed))
             }
             FailureKind::Connect | FailureKind::Stale | FailureKind::Unprocessed | FailureKind::Final => {

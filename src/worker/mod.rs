@@ -20,7 +20,9 @@ use crate::observe::metrics::{enter_worker, this_worker};
 use crate::proxy::client::CurrentSnapshot;
 use crate::snapshot::Snapshot;
 use crate::snapshot::listener::ListenerId;
-use crate::upstream::{Endpoint, PoolCommands, close_idle_connections, dial, keep_idle_connections};
+use crate::upstream::{
+    Endpoint, PoolCommands, close_idle_connections, dial, guests_left, keep_idle_connections,
+};
 
 /// The most pool commands that wait for a worker.
 pub(crate) const POOL_COMMANDS_MAX: usize = 4096;
@@ -106,7 +108,8 @@ async fn run(
     let ended =
         async { while *phase.borrow_and_update() != Phase::Ended && phase.changed().await.is_ok() {} };
     tokio::select! {
-        () = listeners.empty() => {}
+        // Other workers may have requests on connections of this one.
+        () = async { listeners.empty().await; guests_left().await } => {}
         () = ended => {
             let connections = listeners.connections();
             if connections > 0 {

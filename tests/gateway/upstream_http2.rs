@@ -545,3 +545,61 @@ async fn timeouts_hold_as_on_http_1() {
     assert!(client.read_to_end().await.is_ok_and(|bytes| !bytes.ends_with(b"0\r\n\r\n")));
     assert!(began.elapsed() < Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn clients_that_do_not_read_do_not_stop_the_others() {
+    let origin = Origin::http2(async |mut exchange: Http2Exchange| {
+        let pieces = if exchange.request.uri().path() == "/large" { 64 } else { 1 };
+        let head = Response::builder().body(()).unwrap();
+        let mut stream = exchange.responder.send_response(head, false).unwrap();
+        let piece = Bytes::from(vec![b'x'; 100_000]);
+        for _ in 0..pieces {
+            stream.reserve_capacity(piece.len());
+            while stream.capacity() < piece.len() {
+                if !matches!(std::future::poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
+                    return;
+                }
+            }
+            stream.send_data(piece.clone(), false).unwrap();
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+    });
+    let gateway = start(1, &origin, "").await;
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut client = gateway.client("web").await;
+        client.send_raw("GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        client.read_head().await;
+        slow.push(client);
+    }
+    for _ in 0..3 {
+        assert_eq!(gateway.client("web").await.get("/").await.body.len(), 100_000);
+    }
+}
+
+#[tokio::test]
+async fn without_keep_alive_requests_do_not_wait_for_one_another() {
+    let gate = Gate::new();
+    let origin = gated(&gate, None);
+    let gateway = start(1, &origin, "pool: { keep_alive: false, max_connecting: 64 }").await;
+    let mut asked = Vec::new();
+    for _ in 0..50 {
+        asked.push(pooled::ask(&gateway, "/").await);
+    }
+    gate.arrivals(50).await;
+    gate.release_all();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().status, 200);
+    }
+    assert_eq!(number(&settled(&gateway).await, "opened"), 50);
+}
+
+#[tokio::test]
+async fn spare_connections_are_no_requests() {
+    let origin = numbered();
+    let gateway = start(1, &origin, "pool: { min_idle: 1, max_requests: 1 }").await;
+    gateway.wait_for_pool(ROUTE, "a spare connection", |pool| number(pool, "idle") == 1).await;
+    assert_eq!(gateway.client("web").await.get("/").await.body, b"0");
+    gateway.wait_for_pool(ROUTE, "the next", |pool| number(pool, "idle") == 1).await;
+    assert_eq!((origin.accepted(), closed(&gateway.pool(ROUTE).await, "max_requests")), (2, 1));
+}

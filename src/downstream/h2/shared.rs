@@ -38,6 +38,7 @@ impl Shared {
             head: options.limits,
             max_streams,
             stream_window,
+            stream_window_max: stream_window,
             connection_window,
             header_table,
             // Always, as a reload may let a route upgrade, and what was allowed cannot be taken back (RFC 8441 §3). A route that does

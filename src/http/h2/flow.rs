@@ -55,6 +55,27 @@ impl ReceiveWindow {
         Some(increment)
     }
 
+    /// Returns the bytes that came and were not consumed.
+    pub(crate) fn held(self) -> u32 {
+        self.size.saturating_sub(self.left).saturating_sub(self.consumed)
+    }
+
+    /// Fits the size to a reader that is about to consume `bytes`, after which `waiting` bytes wait for it. A reader that waits for
+    /// the peer gets twice the window, up to `max`; one that lets more than half of it wait gets half of it, down to `min`.
+    pub(crate) fn fit(&mut self, bytes: u32, waiting: u32, min: u32, max: u32) {
+        let is_due = self.consumed.saturating_add(bytes) >= self.size / 4;
+        if !is_due || min >= max {
+            return;
+        }
+        if waiting == 0 {
+            let more = self.size.min(max.saturating_sub(self.size));
+            (self.size, self.consumed) = (self.size + more, self.consumed + more);
+        } else if waiting > self.size / 2 {
+            let less = (self.size / 2).min(self.size.saturating_sub(min)).min(self.consumed);
+            (self.size, self.consumed) = (self.size - less, self.consumed - less);
+        }
+    }
+
     /// Counts bytes that came, padding included.
     ///
     /// # Errors
@@ -103,6 +124,23 @@ mod tests {
         assert_eq!(window.consumed(1), Some(25));
         assert_eq!(window.received(25), Ok(()));
         assert_eq!(window.received(1), Err(Overflow));
+    }
+
+    #[test]
+    fn a_window_grows_with_a_reader_that_keeps_up_and_shrinks_with_one_that_does_not() {
+        let mut window = ReceiveWindow::new(100);
+        assert_eq!(window.received(100), Ok(()));
+        window.fit(100, 0, 100, 300);
+        assert_eq!(window.consumed(100), Some(200), "all that was consumed, and as much again");
+        assert_eq!(window.received(200), Ok(()));
+        assert_eq!(window.held(), 200);
+        window.fit(60, 140, 100, 300);
+        assert_eq!(window.consumed(60), Some(60), "nothing was saved up to shrink by");
+        window.fit(20, 120, 100, 300);
+        assert_eq!(window.consumed(20), None);
+        window.fit(40, 110, 100, 300);
+        assert_eq!(window.consumed(40), None, "20 of it are gone");
+        assert_eq!((window.size, window.held()), (180, 80));
     }
 
     #[test]

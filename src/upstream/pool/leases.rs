@@ -49,9 +49,14 @@ impl Leases {
         granted <= requests_max
     }
 
-    /// Gives a lease back.
-    pub(super) fn give_back(&self) {
-        self.state.fetch_sub(1, SeqCst);
+    /// Gives a lease back. Returns true if it was the last one.
+    pub(super) fn give_back(&self) -> bool {
+        self.state.fetch_sub(1, SeqCst) & !CLOSED == 1
+    }
+
+    /// Counts a lease as never given: no request was sent on it.
+    pub(super) fn forget(&self) {
+        self.granted.fetch_sub(1, SeqCst);
     }
 
     /// Sets the most leases at once. Returns true if there may be more than before.

@@ -93,7 +93,10 @@ impl Pool {
             return None;
         }
         let mut queue = self.lock();
-        let reason = if queue.taken() > settings.max_connections {
+        // A dial that is promised makes an idle connection one too many, and none that is used.
+        let is_over =
+            if leases.is_idle() { queue.taken() } else { queue.staying() } > settings.max_connections;
+        let reason = if is_over {
             leases.close();
             CloseReason::MaxConnections
         } else if self.idle() + queue.idle_shared() > settings.max_idle && leases.close_if_idle() {
@@ -118,7 +121,7 @@ impl Pool {
         let mut queue = self.lock();
         let reason = if queue.taken() > settings.max_connections {
             CloseReason::MaxConnections
-        } else if self.idle() > settings.max_idle {
+        } else if self.idle() + queue.idle_shared() > settings.max_idle {
             CloseReason::MaxIdle
         } else {
             return None;

@@ -336,7 +336,9 @@ impl Pool {
                 let mut queue = self.lock();
                 // A dial that is under way may serve all that wait.
                 let served_soon = queue.connecting.saturating_mul(self.seats_max());
-                let is_expected = self.expects_shared(Wanted::Any) && queue.waiting() <= served_soon;
+                let is_expected = self.expects_shared(Wanted::Any)
+                    && queue.waiting() == queue.waiting_for_connection()
+                    && queue.waiting() <= served_soon;
                 if queue.waiting() == 0 || is_expected || !queue.reserve(Capacity::of(&self.settings())) {
                     return;
                 }

@@ -126,7 +126,12 @@ impl<G> Queue<G> {
     /// Returns the number of slots that are spoken for: connections that stay open, plus waiters already promised a
     /// dial.
     pub(crate) fn taken(&self) -> usize {
-        self.open.saturating_sub(self.leaving).saturating_add(self.to_dial)
+        self.staying().saturating_add(self.to_dial)
+    }
+
+    /// Returns the number of connections that stay open.
+    pub(super) fn staying(&self) -> usize {
+        self.open.saturating_sub(self.leaving)
     }
 
     /// Returns true if no connection is open and all that count are still being opened.

@@ -85,9 +85,10 @@ impl SharedDial {
         let mut is_counted = true; // the first seat was, when it got the permit to dial
         loop {
             let Some(seat) = self.dial.seats.borrow_mut().pop_front() else { break };
-            let seated = match error {
-                Some(error) => Err(error),
-                None => Ok(first.take().or_else(|| shared::lease(&self.pool))),
+            let leased = first.take().or_else(|| shared::lease(&self.pool));
+            let seated = match (leased, error) {
+                (None, Some(error)) => Err(error),
+                (leased, _) => Ok(leased),
             };
             if !std::mem::replace(&mut is_counted, false) && matches!(seated, Ok(Some(_))) {
                 self.pool.count(|counts| counts.acquired.add(1));

@@ -33,12 +33,27 @@ thread_local! {
 pub(crate) struct StreamLease {
     pool: Arc<Pool>,
     leases: Arc<Leases>,
+    /// True once a request was sent on it.
+    is_used: bool,
 }
 
 impl StreamLease {
     /// Returns a lease that was counted.
     pub(super) fn taken(pool: Arc<Pool>, leases: Arc<Leases>) -> Self {
-        Self { pool, leases }
+        Self { pool, leases, is_used: false }
+    }
+
+    /// Wakes the task of the connection: it has no lease any more.
+    fn wake(&self) {
+        if self.leases.worker != this_worker() {
+            return self.pool.review_on(self.leases.worker);
+        }
+        STORE.with_borrow(|store| {
+            let connections = store.get(&self.pool.number).into_iter().flatten();
+            connections
+                .filter(|shared| Arc::ptr_eq(&shared.leases, &self.leases))
+                .for_each(|shared| shared.connection.wake());
+        });
     }
 
     /// Returns the worker that the connection belongs to.
@@ -68,7 +83,12 @@ impl StreamLease {
 
 impl Drop for StreamLease {
     fn drop(&mut self) {
-        self.leases.give_back();
+        if !self.is_used {
+            self.leases.forget();
+        }
+        if self.leases.give_back() {
+            self.wake();
+        }
         self.pool.grant_streams();
     }
 }
@@ -77,7 +97,7 @@ impl Drop for StreamLease {
 #[derive(Debug)]
 pub(in crate::upstream) struct LocalLease {
     shared: Rc<SharedConnection>,
-    _lease: StreamLease,
+    lease: StreamLease,
 }
 
 impl LocalLease {
@@ -87,17 +107,9 @@ impl LocalLease {
     }
 
     /// Notes that a request is sent.
-    pub(super) fn count_request(&self) {
+    pub(super) fn count_request(&mut self) {
+        self.lease.is_used = true;
         self.shared.is_used.set(true);
-    }
-}
-
-impl Drop for LocalLease {
-    fn drop(&mut self) {
-        if self.shared.leases.count() == 1 {
-            self.shared.idle_since.set(clock::now());
-            self.shared.connection.wake();
-        }
     }
 }
 
@@ -109,8 +121,8 @@ struct SharedConnection {
     /// True once a request was sent on it.
     is_used: Cell<bool>,
     age: Age,
-    /// The time since which it has no lease, if it has none.
-    idle_since: Cell<Instant>,
+    /// The time since which it has no lease, as its task has seen it.
+    idle_since: Cell<Option<Instant>>,
     /// Its slot, until its task ends.
     slot: RefCell<Option<Slot>>,
 }
@@ -118,7 +130,7 @@ struct SharedConnection {
 impl SharedConnection {
     fn leased(self: &Rc<Self>, lease: StreamLease) -> (Transport, Lease) {
         let transport = Transport::Shared(self.connection.clone());
-        (transport, Lease::local(LocalLease { shared: self.clone(), _lease: lease }))
+        (transport, Lease::local(LocalLease { shared: self.clone(), lease }))
     }
 
     /// Returns the reason for the end, if the connection is to end and no exchange uses it.
@@ -147,10 +159,10 @@ impl SharedConnection {
             return self.close(reason);
         }
         let old = self.age.expires(settings.max_lifetime);
-        let unused = match self.leases.is_idle() {
-            true => settings.idle_timeout.and_then(|limit| self.idle_since.get().checked_add(limit)),
-            false => None,
-        };
+        let idle_since = self.leases.is_idle().then(|| self.idle_since.get().unwrap_or_else(clock::now));
+        self.idle_since.set(idle_since);
+        let unused =
+            idle_since.zip(settings.idle_timeout).and_then(|(since, limit)| since.checked_add(limit));
         if timer.poll_elapsed(cx, earlier(old, unused)).is_pending() {
             return;
         }
@@ -182,7 +194,7 @@ impl SharedConnection {
 
 /// Adds a connection that was opened in `slot` to this worker's. Returns its first lease.
 pub(in crate::upstream) fn open(mut slot: Slot, driver: Driver) -> (Transport, Lease) {
-    slot.opened();
+    slot.mark_opened();
     let pool = slot.pool().clone();
     let settings = pool.settings();
     let streams_max = driver.connection().streams_max();
@@ -197,43 +209,47 @@ pub(in crate::upstream) fn open(mut slot: Slot, driver: Driver) -> (Transport, L
         leases: leases.clone(),
         is_used: Cell::new(false),
         age: Age::begin(),
-        idle_since: Cell::new(clock::now()),
+        idle_since: Cell::new(None),
         slot: RefCell::new(Some(slot)),
     });
     STORE.with_borrow_mut(|store| store.entry(pool.number).or_default().push(shared.clone()));
     pool.lock().shared.push(leases.clone());
     tokio::task::spawn_local(run(shared.clone(), pool.clone(), driver));
-    let lease = LocalLease { shared, _lease: StreamLease { pool, leases } };
+    let lease = LocalLease { shared, lease: StreamLease::taken(pool, leases) };
     (transport, Lease::local(lease))
 }
 
 /// Runs a connection to its end: closes the socket, then frees the slot.
-async fn run(shared: Rc<SharedConnection>, pool: Arc<Pool>, mut driver: Driver) {
-    let running = Running { shared, pool };
+async fn run(shared: Rc<SharedConnection>, pool: Arc<Pool>, driver: Driver) {
+    let mut running = Running { driver, shared, pool };
+    // The requests that waited for this dial have their leases by now. Only for the others may more be opened.
+    running.pool.grant_streams();
+    running.pool.grant_dials();
     let timer = Timer::default();
     let reason = std::future::poll_fn(|cx| {
-        if let Poll::Ready(reason) = driver.poll(cx) {
+        if let Poll::Ready(reason) = running.driver.poll(cx) {
             return Poll::Ready(reason);
         }
         running.shared.review(&running.pool, &timer, cx);
         match running.shared.ended() {
-            Some(reason) => Poll::Ready(driver.end(reason)),
+            Some(reason) => Poll::Ready(running.driver.end(reason)),
             None => Poll::Pending,
         }
     })
     .await;
-    drop(driver);
     running.end(reason);
 }
 
-/// A connection whose task runs. Dropping it takes the connection out of the pool.
+/// A connection whose task runs. Dropping it closes the connection and takes it out of the pool.
 struct Running {
+    driver: Driver,
     shared: Rc<SharedConnection>,
     pool: Arc<Pool>,
 }
 
 impl Running {
-    fn end(&self, reason: CloseReason) {
+    fn end(&mut self, reason: CloseReason) {
+        self.driver.close();
         let leases = &self.shared.leases;
         leases.close();
         self.pool.lock().shared.retain(|other| !Arc::ptr_eq(other, leases));
@@ -254,6 +270,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.driver.end(CloseReason::Drained);
         self.end(CloseReason::Drained);
     }
 }

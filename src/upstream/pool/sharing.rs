@@ -81,15 +81,20 @@ impl Pool {
     /// Returns the number of requests that a connection is expected to serve. Until the protocol is known, one dial of a worker is
     /// enough.
     pub(super) fn seats_max(&self) -> usize {
+        let settings = self.settings();
+        let requests_max =
+            settings.max_requests.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let requests_max = if settings.keep_alive { requests_max } else { 1 };
         let is_unknown = self.sharing.known.load(SeqCst) == UNKNOWN;
         if is_unknown && self.sharing.protocol == UpstreamProtocol::Auto {
-            return usize::MAX;
+            // As many as may wait for a connection, and the one that dials.
+            return settings.max_pending.saturating_add(1);
         }
-        let max = self.settings().max_streams;
-        match self.sharing.streams.load(SeqCst) {
-            0 => max,
-            streams => streams.min(max),
-        }
+        let streams = match self.sharing.streams.load(SeqCst) {
+            0 => settings.max_streams,
+            streams => streams.min(settings.max_streams),
+        };
+        streams.min(requests_max)
     }
 
     /// Gives free places on shared connections to the requests that have waited longest.
@@ -131,6 +136,13 @@ impl Pool {
         match lease.here() {
             Ok(leased) => Acquired::Reused(leased),
             Err(lease) => Acquired::Elsewhere(lease),
+        }
+    }
+
+    /// Has a worker review its connections of this pool.
+    pub(super) fn review_on(self: &Arc<Self>, worker: usize) {
+        if let Some(channel) = self.channels.get(worker) {
+            channel.limits_changed(self);
         }
     }
 

@@ -30,15 +30,20 @@ impl Slot {
         &self.pool
     }
 
-    /// Notes that the connection is open.
+    /// Notes that the connection is open, and lets others be opened.
     pub(in crate::upstream) fn opened(&mut self) {
+        self.mark_opened();
+        self.pool.grant_dials();
+    }
+
+    /// Notes that the connection is open.
+    pub(super) fn mark_opened(&mut self) {
         self.closes = Some(CloseReason::Cancelled);
         let mut queue = self.pool.lock();
         queue.connecting = queue.connecting.saturating_sub(1);
         drop(queue);
         self.pool.count(|counts| counts.opened.add(1));
         tracing::debug!(endpoint = self.pool.endpoint.as_str(), "upstream connection opened");
-        self.pool.grant_dials();
     }
 
     /// Marks the connection as closed next. It no longer counts from now on, though its slot is not free yet.

@@ -32,6 +32,9 @@ use crate::net::timer::Timer;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::request::SendOptions;
 
+/// The time to wait for the answer to a ping if `timeouts.connect` is off.
+const PING_LIMIT: Duration = Duration::from_secs(10);
+
 /// The connection that an exchange starts on.
 #[derive(Debug)]
 pub(crate) enum Transport {
@@ -72,7 +75,10 @@ impl Transport {
                 TransportExchange::H1(h1::start(connection, request, options, body, kept))
             }
             Transport::Shared(connection) => {
-                let check = ping_interval.map(|after| PingCheck { after, timeout: options.timeouts.connect });
+                let check = ping_interval.map(|after| PingCheck {
+                    after,
+                    timeout: options.timeouts.connect.unwrap_or(PING_LIMIT),
+                });
                 let options = ExchangeOptions::new(request.request, options);
                 TransportExchange::H2(H2Exchange::new(connection, request, body, kept, options, check))
             }

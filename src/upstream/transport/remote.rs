@@ -7,14 +7,17 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, oneshot};
 
 use super::options::AddressedRequest;
 use super::request_body::Taken;
@@ -45,6 +48,8 @@ pub(in crate::upstream) struct RemoteRequest {
     pub(in crate::upstream) timeouts: RouteTimeouts,
     pub(in crate::upstream) body: RemoteBody,
     pub(in crate::upstream) replies: mpsc::Sender<Reply>,
+    /// Set when the request has run out of time, before it is given up.
+    pub(in crate::upstream) is_late: Arc<AtomicBool>,
 }
 
 /// A part of a request's body.
@@ -57,8 +62,8 @@ enum Upload {
 /// A part of the response, or the end without one.
 pub(in crate::upstream) enum Reply {
     Interim(StatusCode, Fields),
-    /// The head. The body is there if it is whole.
-    Head(Box<ReceivedHead>, Option<Bytes>),
+    /// The head and the size of the body, which is there if it is whole.
+    Head(Box<ReceivedHead>, SizeHint, Option<Bytes>),
     Frame(Frame<Bytes>),
     End,
     /// The exchange failed before its head.
@@ -69,6 +74,8 @@ pub(in crate::upstream) enum Reply {
 
 /// The body of a request from another worker.
 pub(in crate::upstream) struct RemoteBody {
+    /// Tells the other worker that the body is wanted. Its client may wait for that (`100 Continue`).
+    wanted: Option<oneshot::Sender<()>>,
     parts: mpsc::Receiver<Upload>,
     size: SizeHint,
     is_over: bool,
@@ -78,6 +85,10 @@ impl Streaming for RemoteBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
         if self.is_over {
             return Poll::Ready(None);
+        }
+        if let Some(wanted) = self.wanted.take() {
+            // If the other worker no longer listens, the parts end, too.
+            let _gone = wanted.send(());
         }
         let part = ready!(self.parts.poll_recv(cx));
         self.is_over = !matches!(part, Some(Upload::Frame(_)));
@@ -112,7 +123,10 @@ pub(crate) struct RemoteExchange {
     replies: Option<mpsc::Receiver<Reply>>,
     failure: Option<Box<ExchangeFailure<()>>>,
     complete: Option<Bytes>,
+    /// The size of the rest of the response's body.
+    size: SizeHint,
     is_ended: bool,
+    is_late: Arc<AtomicBool>,
 }
 
 impl RemoteStream {
@@ -130,6 +144,8 @@ impl RemoteStream {
     ) -> RemoteExchange {
         let (uploads, parts) = mpsc::channel(1);
         let (replies, received) = mpsc::channel(REPLIES);
+        let (wanted, is_wanted) = oneshot::channel();
+        let is_late = Arc::new(AtomicBool::new(false));
         let size = body.size_hint();
         let is_empty = size.exact() == Some(0);
         let submitted = (self.0)(RemoteRequest {
@@ -139,18 +155,27 @@ impl RemoteStream {
             headers: request.headers.clone(),
             upgrade: request.upgrade,
             timeouts: options.timeouts.clone(),
-            body: RemoteBody { parts, size, is_over: is_empty },
+            body: RemoteBody { wanted: Some(wanted), parts, size, is_over: is_empty },
             replies,
+            is_late: is_late.clone(),
         });
+        let first_room = async move {
+            match is_wanted.await {
+                Ok(()) => uploads.reserve_owned().await,
+                Err(_unwanted) => Err(SendError(())),
+            }
+        };
         RemoteExchange {
             timer: options.timer.clone(),
             body,
             taken: Taken::Nothing(kept),
-            room: (!is_empty).then(|| Box::pin(uploads.reserve_owned()) as Room),
+            room: (!is_empty).then(|| Box::pin(first_room) as Room),
             replies: submitted.then_some(received),
             failure: None,
             complete: None,
+            size: SizeHint::default(),
             is_ended: false,
+            is_late,
         }
     }
 }
@@ -162,14 +187,13 @@ impl RemoteExchange {
         interim: &mut dyn FnMut(StatusCode, Fields),
     ) -> Poll<Result<ReceivedHead, Error>> {
         loop {
-            if self.poll_upload(cx).is_ready() {
-                self.room = None;
-            }
+            self.poll_upload(cx);
             let Some(replies) = &mut self.replies else { return Poll::Ready(Err(Error::UpstreamRefused)) };
             match ready!(replies.poll_recv(cx)) {
                 Some(Reply::Interim(status, headers)) => interim(status, headers),
-                Some(Reply::Head(head, complete)) => {
+                Some(Reply::Head(head, size, complete)) => {
                     self.taken.free();
+                    self.size = size;
                     self.is_ended = complete.is_some();
                     self.complete = complete;
                     return Poll::Ready(Ok(*head));
@@ -187,15 +211,20 @@ impl RemoteExchange {
         }
     }
 
-    /// Hands over the body, each frame when the other worker has taken the last one. It is ready at its end.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Hands over the body, each frame when the other worker has taken the last one.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) {
         while let Some(room) = &mut self.room {
-            let Ok(permit) = ready!(room.as_mut().poll(cx)) else { return Poll::Ready(()) };
+            let permit = match room.as_mut().poll(cx) {
+                Poll::Ready(Ok(permit)) => permit,
+                // The other worker wants no more of it.
+                Poll::Ready(Err(_closed)) => return self.room = None,
+                Poll::Pending => return,
+            };
             let frame = match self.body.poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     self.room = Some(Box::pin(std::future::ready(Ok(permit))));
-                    return Poll::Pending;
+                    return;
                 }
             };
             let (part, is_over) = match frame {
@@ -209,11 +238,13 @@ impl RemoteExchange {
             let uploads = permit.send(part);
             self.room = (!is_over).then(|| Box::pin(uploads.reserve_owned()) as Room);
         }
-        Poll::Ready(())
     }
 
     pub(super) fn fail(&mut self, error: Error) -> ExchangeFailure {
         let rest = std::mem::take(&mut self.body);
+        if error.is_upstream_late() {
+            self.is_late.store(true, SeqCst);
+        }
         let failure = self.failure.take().filter(|failure| failure.error == error);
         let is_refused = error == Error::UpstreamRefused;
         let (unanswered, unsent, unprocessed) = failure.map_or((false, is_refused, is_refused), |failure| {
@@ -228,14 +259,20 @@ impl RemoteExchange {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        let _uploading = self.poll_upload(cx);
+        self.poll_upload(cx);
         let Some(replies) = self.replies.as_mut().filter(|_| !self.is_ended) else {
             return Poll::Ready(None);
         };
         let reply = ready!(replies.poll_recv(cx));
         self.is_ended = !matches!(reply, Some(Reply::Frame(_)));
         Poll::Ready(match reply {
-            Some(Reply::Frame(frame)) => Some(Ok(frame)),
+            Some(Reply::Frame(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(left) = self.size.exact() {
+                    self.size = SizeHint::with_exact(left.saturating_sub(length));
+                }
+                Some(Ok(frame))
+            }
             Some(Reply::End) => None,
             Some(Reply::Broken(error)) => Some(Err(error)),
             _ => Some(Err(Error::ResponseTruncated)),
@@ -243,7 +280,7 @@ impl RemoteExchange {
     }
 
     pub(super) fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let _uploading = self.poll_upload(cx);
+        self.poll_upload(cx);
         Poll::Pending
     }
 
@@ -256,7 +293,7 @@ impl RemoteExchange {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        if self.is_ended { SizeHint::with_exact(0) } else { SizeHint::default() }
+        if self.is_ended { SizeHint::with_exact(0) } else { self.size }
     }
 
     pub(super) fn timer(&self) -> &Timer {

@@ -43,6 +43,8 @@ pub(crate) struct Limits {
     pub(crate) max_streams: u32,
     /// The bytes of data that may wait in one stream.
     pub(crate) stream_window: u32,
+    /// The same in a stream whose reader has kept up with the peer.
+    pub(crate) stream_window_max: u32,
     /// The bytes of data that may wait in all streams together: what the connection can make us keep.
     pub(crate) connection_window: u32,
     /// The size of the table that the peer encodes headers with.
@@ -255,7 +257,9 @@ impl Connection {
     /// Takes the next part of a message, and lets the peer send as much again. Returns `None` if nothing has arrived.
     pub(crate) fn take(&mut self, key: StreamKey) -> Option<Part> {
         let stream = self.streams.get_mut(key)?;
-        if let Some(code) = stream.reset_code() {
+        if let Some((code, by)) = stream.reset
+            && (by == By::Us || !stream.arrived.has_data())
+        {
             return Some(Part::Reset(code));
         }
         if let Some(data) = stream.arrived.take() {
@@ -295,12 +299,15 @@ impl Connection {
         if let Some(increment) = self.receive_window.consumed(length) {
             self.output.put(|out| frame::put_window_update(out, 0, increment));
         }
+        let (min, max) = (self.limits.stream_window, self.limits.stream_window_max);
         let Some(stream) = self.streams.get_mut(key) else { return };
         // A stream that has ended needs no window.
-        if stream.receiving != Receiving::Ended
-            && stream.reset.is_none()
-            && let Some(increment) = stream.receive_window.consumed(length)
-        {
+        if stream.receiving == Receiving::Ended || stream.reset.is_some() {
+            return;
+        }
+        let waiting = u32::try_from(stream.arrived.waiting()).unwrap_or(u32::MAX);
+        stream.receive_window.fit(length, waiting, min, max);
+        if let Some(increment) = stream.receive_window.consumed(length) {
             self.output.put(|out| frame::put_window_update(out, key.id, increment));
         }
     }
@@ -328,7 +335,11 @@ impl Connection {
     fn settle(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.is_closed()) else { return };
         let (reset, is_held) = (stream.reset, stream.is_held);
-        let dropped = match reset.is_some() || !is_held {
+        // A server's response counts up to its reset.
+        let is_of_use = is_held
+            && (reset.is_none()
+                || (self.role == Role::Client && reset.is_some_and(|(_, by)| by == By::Peer)));
+        let dropped = match !is_of_use {
             true => std::mem::take(&mut stream.arrived).waiting(),
             false => 0,
         };
@@ -381,6 +392,22 @@ impl Connection {
     /// Returns the number of streams that are open or held.
     pub(crate) fn open(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Returns the bytes of data that have arrived and were not taken, of all streams.
+    pub(crate) fn held(&self) -> u32 {
+        self.receive_window.held()
+    }
+
+    /// Returns the stream with this number, or the reason for which it is not there.
+    fn find(&self, id: u32) -> Result<StreamKey, Absent> {
+        match self.streams.find(id) {
+            // We have opened each odd number so far, and this one ended long ago: what still comes may have been on its way.
+            Err(Absent::Skipped) if self.role == Role::Client && !id.is_multiple_of(2) => {
+                Err(Absent::ResetByUs)
+            }
+            found => found,
+        }
     }
 
     /// Returns the settings that the peer asks for.

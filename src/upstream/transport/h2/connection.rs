@@ -19,13 +19,19 @@ use crate::upstream::transport::request_body::INTERIM_RESPONSES;
 /// The limits on a response's head. They are those of HTTP/1 responses.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { headers: 256, header_bytes: 128 * 1024, target_bytes: 0 };
 
-/// The data that a server may send in one stream before it is taken. It fills a line of 100 Mbit/s over a round trip of 100 ms,
-/// as updates of the window come after each quarter.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// The data that a server may send in one stream before it is taken.
+const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// The data that a server may send in all streams together before it is taken: what a connection can make the gateway hold. A few
-/// clients that read slowly must not stop the others, so it holds several full streams.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The same in a stream that is taken as fast as it arrives. It fills a line of 100 Mbit/s over a round trip of 100 ms, as updates
+/// of the window come after each quarter.
+const STREAM_WINDOW_MAX: u32 = 2 * 1024 * 1024;
+
+/// The data that a server may send in all streams together before it is taken: what a connection can make the gateway hold. Clients
+/// that read slowly must not stop the others, so a hundred full streams fit in.
+const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+
+/// The data that waits to be written, from which a connection takes no further requests: the server does not read.
+const OUTPUT_MAX: usize = 64 * 1024;
 
 /// The table that servers encode their headers with.
 const HEADER_TABLE: u32 = 4096;
@@ -68,6 +74,7 @@ impl H2Connection {
             head: RESPONSE_LIMITS,
             max_streams: 0, // no server may open any
             stream_window: STREAM_WINDOW,
+            stream_window_max: STREAM_WINDOW_MAX,
             connection_window: CONNECTION_WINDOW,
             header_table: HEADER_TABLE,
             connect_protocol: false,
@@ -92,9 +99,14 @@ impl H2Connection {
         self.is_settled.get()
     }
 
-    /// Returns the number of streams that the server allows at once.
+    /// Returns the number of streams that the connection takes at once: those that the server allows, or none while either side
+    /// does not read enough.
     pub(in crate::upstream) fn streams_max(&self) -> usize {
-        let max = self.engine.borrow().peer().max_streams;
+        let engine = self.engine.borrow();
+        if engine.waiting() > OUTPUT_MAX || engine.held() > CONNECTION_WINDOW / 2 {
+            return 0;
+        }
+        let max = engine.peer().max_streams;
         max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX))
     }
 
@@ -126,8 +138,15 @@ impl H2Connection {
     }
 
     /// Returns a number that changes with each read.
-    pub(super) fn reads(&self) -> u64 {
+    pub(in crate::upstream) fn reads(&self) -> u64 {
         self.reads.get()
+    }
+
+    /// Takes no further request if nothing was read since the count of reads was `before`: its server may have vanished.
+    pub(in crate::upstream) fn suspect(&self, before: u64) {
+        if self.reads() == before {
+            self.close(CloseReason::Timeout);
+        }
     }
 
     /// Sends a ping. Exchanges that wait for the answer are woken by the next read.

@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::io::AsyncWrite as _;
 
@@ -10,22 +11,35 @@ use super::connection::H2Connection;
 use crate::http::error::Error;
 use crate::http::h2::{Code, Writer};
 use crate::net::stream::Stream;
+use crate::net::timer::{Stall, Timer};
 use crate::upstream::close_reason::CloseReason;
 
 /// The reads of one turn, after which other connections have theirs.
 const READS: u32 = 16;
+
+/// The time for which a server may take nothing of what is written.
+const WRITE_STALL: Duration = Duration::from_secs(30);
 
 /// The side of a connection that reads and writes. Dropping it ends the connection's exchanges and closes the socket.
 pub(crate) struct Driver {
     stream: Stream,
     connection: Rc<H2Connection>,
     writer: Writer,
+    timer: Timer,
+    /// The wait for a server that reads nothing.
+    stall: Stall,
 }
 
 impl Driver {
     /// Begins a connection on a new stream.
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, connection: Rc::new(H2Connection::new()), writer: Writer::default() }
+        Self {
+            stream,
+            connection: Rc::new(H2Connection::new()),
+            writer: Writer::default(),
+            timer: Timer::default(),
+            stall: Stall::new(Some(WRITE_STALL)),
+        }
     }
 
     pub(in crate::upstream) fn connection(&self) -> &Rc<H2Connection> {
@@ -38,15 +52,29 @@ impl Driver {
         if let Poll::Ready(reason) = self.poll_read(cx) {
             return Poll::Ready(reason);
         }
-        let engine = &self.connection.engine;
-        if Writer::poll_turn(engine, &mut self.stream, cx).is_ready()
-            && let Poll::Ready(Err(broken)) = self.writer.poll_write(engine, &mut self.stream, cx)
-        {
-            self.connection.lose(CloseReason::Peer, Error::UpstreamClosed, Some(broken));
-            return Poll::Ready(CloseReason::Peer);
-        }
+        let written = self.poll_write(cx);
         self.connection.dispatch();
-        Poll::Pending
+        written
+    }
+
+    /// Writes what waits. Resolves to the reason if no more can be written.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let engine = &self.connection.engine;
+        ready!(Writer::poll_turn(engine, &mut self.stream, cx));
+        let written = self.writer.poll_write(engine, &mut self.stream, cx);
+        if self.writer.take_progress() {
+            self.stall.progress();
+        }
+        let (reason, broken) = match written {
+            Poll::Ready(Ok(())) => return Poll::Pending,
+            Poll::Ready(Err(broken)) => (CloseReason::Peer, Some(broken)),
+            Poll::Pending => {
+                ready!(self.stall.poll_waiting(cx, &self.timer));
+                (CloseReason::Timeout, None)
+            }
+        };
+        self.connection.lose(reason, Error::UpstreamClosed, broken);
+        Poll::Ready(reason)
     }
 
     /// Reads what has arrived. Resolves to the reason if no more can arrive.
@@ -73,8 +101,16 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Says goodbye on a connection that no exchange uses.
+    /// Closes the socket.
+    pub(in crate::upstream) fn close(&mut self) {
+        self.stream = Stream::closed();
+    }
+
+    /// Says goodbye, and ends the exchanges that there are. Returns the reason.
     pub(in crate::upstream) fn end(&mut self, reason: CloseReason) -> CloseReason {
+        if self.connection.lost().is_some() {
+            return reason;
+        }
         self.connection.engine.borrow_mut().end(Code::NO_ERROR, "");
         self.write_last();
         self.connection.lose(reason, Error::UpstreamClosed, None);

@@ -28,7 +28,7 @@ impl Connection {
 
     /// Ends a stream that may not be open: PRIORITY may be sent for any.
     fn reset_by_id(&mut self, id: u32, code: Code, reason: &'static str) -> Result<()> {
-        match self.open_or_absent(self.streams.find(id)) {
+        match self.open_or_absent(self.find(id)) {
             Ok(key) => self.stream_error(key, StreamError(code, reason)),
             Err(Absent::Idle) => {
                 self.answer(|out| frame::put_reset(out, id, code));
@@ -42,7 +42,7 @@ impl Connection {
         let Some(code) = number(payload, 0).filter(|_| payload.len() == 4) else {
             return Err(ConnectionError::new(Code::FRAME_SIZE_ERROR, "RST_STREAM of another length than 4"));
         };
-        let key = match self.streams.find(header.stream) {
+        let key = match self.find(header.stream) {
             _ if header.stream == 0 => return Err(protocol_error("RST_STREAM on stream 0")),
             Err(Absent::Idle) => return Err(protocol_error("RST_STREAM on an idle stream")),
             Err(_) => return self.cheap(Abuse::Useless),
@@ -187,7 +187,7 @@ impl Connection {
             let overflow = |_| ConnectionError::new(Code::FLOW_CONTROL_ERROR, "a window beyond 2^31 - 1");
             return self.send_window.widen(increment.into()).map_err(overflow);
         }
-        let key = match self.streams.find(header.stream) {
+        let key = match self.find(header.stream) {
             Ok(key) => key,
             Err(Absent::Idle) => return Err(protocol_error("WINDOW_UPDATE on an idle stream")),
             Err(_) => return Ok(()),

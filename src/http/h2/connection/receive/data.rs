@@ -16,7 +16,7 @@ impl Connection {
         if header.stream == 0 {
             return Err(protocol_error("DATA on stream 0"));
         }
-        let found = self.streams.find(header.stream);
+        let found = self.find(header.stream);
         if found == Err(Absent::Idle) {
             return Err(protocol_error("DATA on an idle stream"));
         }

@@ -43,7 +43,7 @@ impl Connection {
     fn on_block(&mut self, id: u32, end_stream: bool, depends_on_itself: bool, block: &Bytes) -> Result<()> {
         self.on_section(id, end_stream, block)?;
         // RFC 7540 §5.3.1. Later documents have dropped priorities, and not the error.
-        match (depends_on_itself, self.streams.find(id)) {
+        match (depends_on_itself, self.find(id)) {
             (true, Ok(key)) => {
                 self.stream_error(key, StreamError(Code::PROTOCOL_ERROR, "a stream that depends on itself"))
             }
@@ -73,7 +73,7 @@ impl Connection {
         let mut section = Section::new(&limits);
         let decoded = self.decoder.decode(block, &mut |field| section.push(field));
         decoded.map_err(|_| ConnectionError::new(Code::COMPRESSION_ERROR, "a bad header block"))?;
-        match self.open_or_absent(self.streams.find(id)) {
+        match self.open_or_absent(self.find(id)) {
             Ok(key) => {
                 if let Err(error) = self.on_next_section(key, end_stream, section) {
                     self.stream_error(key, error)?;

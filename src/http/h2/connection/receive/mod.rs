@@ -128,7 +128,7 @@ impl Connection {
     /// Resets a stream that the peer has closed and sends on. Further frames are ignored.
     fn closed(&mut self, id: u32) -> Result<()> {
         self.answer(|out| frame::put_reset(out, id, Code::STREAM_CLOSED));
-        match self.streams.find(id) {
+        match self.find(id) {
             Ok(key) => {
                 if let Some(stream) = self.streams.get_mut(key) {
                     stream.reset = Some((Code::STREAM_CLOSED, By::Us));

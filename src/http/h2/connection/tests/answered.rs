@@ -1,6 +1,7 @@
 //! Responses that are whole before their requests are (RFC 9113 §8.1).
 
 use super::*;
+use crate::http::h2::hpack::Pseudo;
 
 /// A request without its end, and its whole response with data and trailers, which the client has not taken yet.
 fn answered() -> (Pair, StreamKey) {
@@ -57,7 +58,7 @@ fn a_reset_of_a_stream_that_has_ended_both_ways_leaves_what_arrived() {
 }
 
 #[test]
-fn a_reset_before_the_end_of_a_response_discards_it() {
+fn a_reset_before_the_end_of_a_response_comes_behind_what_arrived() {
     let mut pair = Pair::new();
     let key = pair.send(&Method::POST, &Fields::new(), false);
     pair.talk(usize::MAX);
@@ -67,7 +68,34 @@ fn a_reset_before_the_end_of_a_response_discards_it() {
     pair.talk(usize::MAX);
     pair.server.reset(served, Code::INTERNAL_ERROR);
     pair.talk(usize::MAX);
+    assert_eq!(pair.client.held(), 3);
+    assert_eq!(pair.client.take(key), Some(Part::Data(Bytes::from_static(b"hel"))));
     assert_eq!(pair.client.take(key), Some(Part::Reset(Code::INTERNAL_ERROR)));
+    pair.client.release(key);
+    assert_eq!((pair.client.held(), pair.client.open()), (0, 0));
+}
+
+#[test]
+fn late_frames_of_streams_that_the_client_has_reset_are_ignored_however_many_there_were() {
+    let mut pair = Pair::new();
+    for _ in 0..200 {
+        let key = pair.send(&Method::GET, &Fields::new(), true);
+        pair.client.release(key);
+    }
+    drop(written(&mut pair.client));
+    let mut encoder = Encoder::new();
+    let mut bytes = BytesMut::new();
+    for stream in [1, 3, 199, 399] {
+        let mut block = BytesMut::new();
+        encoder.begin(&mut block);
+        encoder.pseudo(Pseudo::Status, b"200", &mut block);
+        put_block(&mut bytes, stream, &block, PAYLOAD_MAX, false);
+        put_header(&mut bytes, Kind::Data, 0, stream, 2000);
+        bytes.extend_from_slice(&[7; 2000]);
+    }
+    pair.client.receive(bytes.freeze(), Instant::now()).unwrap();
+    assert_eq!(pair.client.held(), 0, "the connection's window is given back");
+    assert!(written(&mut pair.client).is_empty(), "nothing is reset twice");
 }
 
 #[test]

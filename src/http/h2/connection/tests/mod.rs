@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     head: HeadLimits { headers: 20, header_bytes: 4096, target_bytes: 200 },
     max_streams: 5,
     stream_window: 100_000,
+    stream_window_max: 100_000,
     connection_window: 200_000,
     header_table: 4096,
     connect_protocol: true,

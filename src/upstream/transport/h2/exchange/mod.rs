@@ -1,6 +1,7 @@
 //! One exchange on a stream of an HTTP/2 connection.
 
 mod opening;
+mod ping;
 mod upload;
 
 use std::rc::Rc;
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 
-pub(in crate::upstream) use self::opening::PingCheck;
-use self::opening::Pinging;
+pub(in crate::upstream) use self::ping::PingCheck;
+use self::ping::Pinging;
 use super::connection::H2Connection;
 use super::upgrade::Upgrade;
 use crate::http::body::{Body, KeptBody, PollFrame};
@@ -223,15 +224,7 @@ impl H2Exchange {
 
     /// Ends the exchange without a response. Returns what a retry needs to know.
     pub(in crate::upstream::transport) fn fail(&mut self, error: Error) -> ExchangeFailure {
-        let is_timeout = matches!(
-            error,
-            Error::ResponseHeaderTimeout
-                | Error::PerTryTimeout
-                | Error::RequestTimeout
-                | Error::GrpcTimeout
-                | Error::IdleTimeout
-        );
-        if is_timeout {
+        if error.is_upstream_late() {
             self.suspect();
         }
         let rest = std::mem::take(&mut self.body);
@@ -241,7 +234,7 @@ impl H2Exchange {
             error,
             unanswered: matches!(self.reading, Reading::Nothing) && error == Error::UpstreamClosed,
             unsent: is_unopened,
-            unprocessed: error == Error::UpstreamRefused || (is_unopened && error == Error::UpstreamClosed),
+            unprocessed: error == Error::UpstreamRefused,
             broken: self.connection.take_broken(),
             body: self.taken.whole(rest),
         }

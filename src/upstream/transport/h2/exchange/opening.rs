@@ -1,12 +1,11 @@
 //! The opening of an exchange's stream: at once, or after a sign of life of the connection.
 
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::{HeaderValue, Method, header};
-use tokio::time::Instant;
 
 use super::H2Exchange;
+use super::ping::{OwnedHead, PingCheck, Pinging};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::h2::OutgoingRequest;
@@ -16,46 +15,6 @@ use crate::upstream::close_reason::CloseReason;
 use crate::upstream::transport::h2::connection::poll_read_since;
 use crate::upstream::transport::options::AddressedRequest;
 use crate::upstream::transport::request_body::Writing;
-
-/// A request that waits for a connection to prove that it is alive.
-pub(super) struct Pinging {
-    head: OwnedHead,
-    /// The connection's count of reads when it was pinged.
-    reads: u64,
-    until: Option<Instant>,
-}
-
-/// The head of a request, kept until it can be sent.
-struct OwnedHead {
-    method: Method,
-    target: String,
-    scheme: &'static str,
-    headers: Fields,
-    length: Option<u64>,
-}
-
-/// The check of a connection on which nothing has arrived for long.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::upstream) struct PingCheck {
-    /// `pool.ping_interval`.
-    pub(in crate::upstream) after: Duration,
-    /// The time to wait for the answer.
-    pub(in crate::upstream) timeout: Option<Duration>,
-}
-
-impl OwnedHead {
-    fn as_outgoing<'a>(&'a self, authority: &'a [u8]) -> OutgoingRequest<'a> {
-        OutgoingRequest {
-            method: &self.method,
-            scheme: self.scheme,
-            authority,
-            path: &self.target,
-            protocol: None,
-            headers: &self.headers,
-            length: self.length,
-        }
-    }
-}
 
 impl H2Exchange {
     /// Opens the stream, or pings the connection first. `length` is that of the body, if it is known and the body is not empty.
@@ -74,7 +33,7 @@ impl H2Exchange {
                 headers: request.headers.clone(),
                 length,
             };
-            let until = deadline(check.timeout);
+            let until = deadline(Some(check.timeout));
             self.pinging = Some(Box::new(Pinging { head, reads: self.reads, until }));
             return self.connection.ping();
         }
@@ -127,7 +86,7 @@ impl H2Exchange {
     /// Returns the error of a request for which there is no stream.
     pub(super) fn unopened_error(&self) -> Error {
         let is_refused = self.upgrade.is_some() && !self.connection.takes_upgrades();
-        if is_refused { Error::UpgradeUnsupported } else { Error::UpstreamClosed }
+        if is_refused { Error::UpgradeUnsupported } else { Error::UpstreamRefused }
     }
 }
 

@@ -10,7 +10,6 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::h2::StreamKey;
 use crate::net::timer::deadline;
-use crate::upstream::close_reason::CloseReason;
 use crate::upstream::transport::request_body::Writing;
 
 impl H2Exchange {
@@ -28,6 +27,7 @@ impl H2Exchange {
             };
             match self.writing {
                 Writing::Rest if has_sent_all => {
+                    self.progress();
                     self.writing = Writing::Sent(deadline(self.options.response_header));
                 }
                 // The server wants no more of it, or the stream is gone.
@@ -100,9 +100,7 @@ impl H2Exchange {
     /// Takes no further request to a connection on which nothing has arrived since this exchange made progress: its server may have
     /// vanished.
     pub(super) fn suspect(&self) {
-        if self.connection.reads() == self.reads {
-            self.connection.close(CloseReason::Timeout);
-        }
+        self.connection.suspect(self.reads);
     }
 
     /// Gives up sending the rest of the request. A response may still come.

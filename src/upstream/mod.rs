@@ -20,7 +20,7 @@ mod tunnel;
 
 pub(crate) use attempt::Progress;
 pub(crate) use attempts::send;
-pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, call};
+pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, UploadQueue, call, open};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoints::Upstream;
 pub(crate) use exchange::{Received, Upgraded};

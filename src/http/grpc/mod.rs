@@ -1,18 +1,21 @@
 //! gRPC over HTTP/2, and gRPC-Web: the requests that speak them, their deadlines, and the errors that their clients understand.
 //!
-//! Messages are never parsed or buffered. A call is a request like any other, except in three things: `grpc-timeout` limits it,
-//! its errors are a `grpc-status` in a response with status 200, and [`Web`] translates gRPC-Web to gRPC and back.
+//! Messages that pass are never parsed or buffered. A call is a request like any other, except in three things: `grpc-timeout` limits
+//! it, its errors are a `grpc-status` in a response with status 200, and [`Web`] translates gRPC-Web to gRPC and back. Only filters'
+//! own calls frame messages and take them apart ([`Deframer`]).
 
 mod base64;
+mod framing;
 mod record;
 mod status;
 mod timeout;
 pub(crate) mod web;
 
+pub(crate) use framing::{Deframer, FramingError, framed};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 pub(crate) use record::Record;
-pub(crate) use status::{Status, message};
-pub(crate) use timeout::timeout;
+pub(crate) use status::{Status, message, message_text};
+pub(crate) use timeout::{GRPC_TIMEOUT, timeout, timeout_value};
 pub(crate) use web::Web;
 
 use crate::http::body::Body;

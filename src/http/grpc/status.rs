@@ -32,14 +32,15 @@ const NAMES: [&str; 17] = [
 pub(crate) struct Status(u8);
 
 impl Status {
+    pub(crate) const OK: Self = Self(0);
     const CANCELLED: Self = Self(1);
-    const UNKNOWN: Self = Self(2);
+    pub(crate) const UNKNOWN: Self = Self(2);
     const DEADLINE_EXCEEDED: Self = Self(4);
     const PERMISSION_DENIED: Self = Self(7);
-    const RESOURCE_EXHAUSTED: Self = Self(8);
+    pub(crate) const RESOURCE_EXHAUSTED: Self = Self(8);
     const UNIMPLEMENTED: Self = Self(12);
-    const INTERNAL: Self = Self(13);
-    const UNAVAILABLE: Self = Self(14);
+    pub(crate) const INTERNAL: Self = Self(13);
+    pub(crate) const UNAVAILABLE: Self = Self(14);
     const UNAUTHENTICATED: Self = Self(16);
 
     /// Returns the status for one of HTTP, as Envoy and gRPC's "HTTP to gRPC Status Code Mapping" have it.
@@ -72,6 +73,11 @@ impl Status {
     /// Returns the name of the status. gRPC takes a number that it does not define for UNKNOWN.
     pub(crate) fn name(self) -> &'static str {
         NAMES.get(usize::from(self.0)).copied().unwrap_or("UNKNOWN")
+    }
+
+    /// Returns the status, or UNKNOWN for a number that gRPC does not define.
+    pub(crate) fn known(self) -> Self {
+        if usize::from(self.0) < NAMES.len() { self } else { Self::UNKNOWN }
     }
 
     /// Returns the value of `grpc-status`.
@@ -122,6 +128,25 @@ pub(crate) fn message(text: &[u8]) -> HeaderValue {
     }
     // It is visible ASCII and spaces, so it is a value.
     HeaderValue::try_from(encoded).unwrap_or(const { HeaderValue::from_static("") })
+}
+
+/// Returns the text of a `grpc-message`. As gRPC asks, what is not percent-encoded correctly stays as it is, and bytes that are not
+/// UTF-8 become replacement characters.
+pub(crate) fn message_text(value: &HeaderValue) -> String {
+    let (mut text, mut rest) = (Vec::with_capacity(value.len()), value.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        let encoded = after.split_first_chunk::<2>().filter(|_| byte == b'%');
+        let decoded = encoded.and_then(|(digits, after)| Some((hexadecimal(*digits)?, after)));
+        let (byte, after) = decoded.unwrap_or((byte, after));
+        text.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn hexadecimal(digits: [u8; 2]) -> Option<u8> {
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+    u8::try_from(high? * 16 + low?).ok()
 }
 
 #[cfg(test)]
@@ -200,5 +225,15 @@ mod tests {
             assert_eq!(message(text.as_bytes()), encoded, "{text:?}");
         }
         assert_eq!(message(&[b'%'; 2000]), "%25".repeat(1024));
+    }
+
+    #[test]
+    fn text_of_a_message_is_decoded() {
+        for text in ["no route", "100%", "a\r\nb\t~", "\u{e9}\u{2713}", ""] {
+            assert_eq!(message_text(&message(text.as_bytes())), text);
+        }
+        for (value, text) in [("50%", "50%"), ("%zz%4", "%zz%4"), ("%+1", "%+1"), ("%41%c3", "A\u{fffd}")] {
+            assert_eq!(message_text(&HeaderValue::from_static(value)), text, "{value}");
+        }
     }
 }

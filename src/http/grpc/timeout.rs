@@ -2,18 +2,30 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use super::is_grpc;
 use crate::http::fields::Fields;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Returns the `grpc-timeout` of a call; `None` for other requests, and for a call without one. A malformed value is no limit here,
 /// as in Envoy. It is forwarded, and the server decides about it.
 pub(crate) fn timeout(headers: &Fields) -> Option<Duration> {
     let value = headers.get(GRPC_TIMEOUT).filter(|_| is_grpc(headers))?;
     parse(value.as_bytes())
+}
+
+/// The most that eight digits can be.
+const NUMBER_MAX: u128 = 99_999_999;
+
+/// Returns the value of `grpc-timeout` for a time: in milliseconds, or in seconds if it has more than eight digits of those.
+pub(crate) fn timeout_value(timeout: Duration) -> HeaderValue {
+    let (number, unit) = match timeout.as_millis() {
+        millis if millis <= NUMBER_MAX => (millis, 'm'),
+        millis => ((millis / 1000).min(NUMBER_MAX), 'S'),
+    };
+    HeaderValue::try_from(format!("{number}{unit}")).unwrap_or(const { HeaderValue::from_static("0m") })
 }
 
 /// Parses a value by the grammar of gRPC's "PROTOCOL-HTTP2": one to eight digits and a unit.
@@ -57,6 +69,16 @@ mod tests {
         {
             assert_eq!(parse(value.as_bytes()), None, "{value}");
         }
+    }
+
+    #[test]
+    fn written_value_is_read_back() {
+        for (seconds, value) in [(0, "0m"), (60, "60000m"), (99_999, "99999000m"), (100_000, "100000S")] {
+            let timeout = Duration::from_secs(seconds);
+            assert_eq!(timeout_value(timeout), value);
+            assert_eq!(parse(value.as_bytes()), Some(timeout));
+        }
+        assert_eq!(timeout_value(Duration::MAX), "99999999S");
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Requests of the gateway's own, with their response as a whole: the calls that filters make to upstreams.
+//! Requests of the gateway's own: the calls that filters make to upstreams. Most have a whole body and a whole response; those of gRPC
+//! stream.
 
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
+pub(crate) use stream::UploadQueue;
 use tokio::time::Instant;
 
 use super::attempt::Progress;
@@ -43,14 +46,21 @@ pub(crate) struct OwnResponse {
 pub(crate) struct CallLimits<'a> {
     /// The route's timeouts. `request` and `per_try` hold as they do for a client's request.
     pub(crate) timeouts: &'a RouteTimeouts,
-    /// The deadline of the last byte of the response.
-    pub(crate) done_by: Instant,
+    /// The deadline of the last byte of the response, if it has one.
+    pub(crate) done_by: Option<Instant>,
     /// The size of the largest response body accepted.
     pub(crate) body_bytes_max: usize,
     /// True if the connection may be kept (`pool.keep_alive`).
     pub(crate) keep_alive: bool,
     /// The letter case of field names as sent. The response's names arrive in lower case.
     pub(crate) header_case: HeaderCase,
+}
+
+impl CallLimits<'_> {
+    /// Returns the end of the call: its own deadline, or `timeouts.request` from now on.
+    pub(crate) fn ends_by(&self) -> Option<Instant> {
+        earlier(self.done_by, deadline(self.timeouts.request))
+    }
 }
 
 impl OwnRequest {
@@ -77,6 +87,12 @@ impl OwnRequest {
             headers.insert(header::HOST, host);
         }
         Some(Self { method, target, headers, body })
+    }
+
+    /// Sends `TE: trailers`, which servers of gRPC demand (RFC 9110 §10.1.4).
+    pub(crate) fn accepting_trailers(mut self) -> Self {
+        self.headers.insert(header::TE, const { HeaderValue::from_static("trailers") });
+        self
     }
 
     /// Returns method and target, for logs.
@@ -111,38 +127,54 @@ pub(crate) async fn call(
 ) -> Result<OwnResponse, Error> {
     // A timer belongs to one task, and the caller's task is unknown here, so the call has its own timer.
     let timer = Timer::default();
-    let done_by = earlier(Some(limits.done_by), deadline(limits.timeouts.request));
     let whole = async {
-        let endpoints = upstream.endpoints(limits.timeouts.connect, &timer).await?;
-        let mut headers = request.headers.clone();
-        let mut sent = UpstreamRequest {
-            method: &request.method,
-            target: &request.target,
-            endpoint_host: !headers.contains_key(header::HOST),
-            headers: &mut headers,
-            keep_alive: limits.keep_alive,
-            header_case: limits.header_case,
-            upgrade: false,
-        };
-        let options = SendOptions {
-            timeouts: limits.timeouts,
-            retry: None,
-            keeping: None, // the body is in memory
-            done_by: done_by.map(|by| (by, Error::RequestTimeout)),
-            interim: None,
-            timer: &timer,
-        };
-        let body = Body::full(request.body.clone());
-        let (received, _) = send(&mut sent, body, &endpoints, &options, &mut Unwatched).await?;
+        let received = open(upstream, request, Body::full(request.body.clone()), limits, &timer).await?;
         collect(received, limits.body_bytes_max).await
     };
-    timer.within(done_by, whole).await.unwrap_or(Err(Error::RequestTimeout))
+    timer.within(limits.ends_by(), whole).await.unwrap_or(Err(Error::RequestTimeout))
+}
+
+/// Sends a request with another body than its own, which may stream, and returns the response as soon as its head has arrived. The
+/// request continues to be sent while the response's body is read; dropping that ends the exchange. Connections and attempts are as for
+/// [`call`]; a body that streams is sent once.
+///
+/// # Errors
+/// Returns an error if there is no response.
+pub(crate) async fn open(
+    upstream: &Upstream,
+    request: &OwnRequest,
+    body: Body,
+    limits: CallLimits<'_>,
+    timer: &Timer,
+) -> Result<Received, Error> {
+    let endpoints = upstream.endpoints(limits.timeouts.connect, timer).await?;
+    let mut headers = request.headers.clone();
+    let mut sent = UpstreamRequest {
+        method: &request.method,
+        target: &request.target,
+        endpoint_host: !headers.contains_key(header::HOST),
+        headers: &mut headers,
+        keep_alive: limits.keep_alive,
+        header_case: limits.header_case,
+        upgrade: false,
+    };
+    let options = SendOptions {
+        timeouts: limits.timeouts,
+        retry: None,
+        keeping: None, // a whole body is in memory
+        done_by: limits.ends_by().map(|by| (by, Error::RequestTimeout)),
+        interim: None,
+        timer,
+    };
+    let (mut received, _) = send(&mut sent, body, &endpoints, &options, &mut Unwatched).await?;
+    forward::clean_response(received.status, &mut received.headers, None)
+        .map_err(|_| Error::UnexpectedUpgrade)?;
+    Ok(received)
 }
 
 /// Collects the response with all of its body.
 async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnResponse, Error> {
-    let Received { status, mut headers, mut body, .. } = received;
-    forward::clean_response(status, &mut headers, None).map_err(|_| Error::UnexpectedUpgrade)?;
+    let Received { status, headers, mut body, .. } = received;
     if body.size_hint().lower() > body_bytes_max as u64 {
         return Err(Error::ResponseTooLarge);
     }

@@ -47,7 +47,7 @@ impl Caller {
     async fn call(&self, request: &OwnRequest) -> Result<OwnResponse, Error> {
         let limits = CallLimits {
             timeouts: &self.timeouts,
-            done_by: Instant::now() + self.time,
+            done_by: Some(Instant::now() + self.time),
             body_bytes_max: self.body_bytes_max,
             keep_alive: self.keep_alive,
             header_case: HeaderCase::Lower,

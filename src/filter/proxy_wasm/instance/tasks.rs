@@ -61,7 +61,7 @@ pub(super) fn restart_later(plugin: &Arc<Plugin>) {
 
 /// Returns true if the worker can run tasks for the instance. An instance on trial has no worker, and a worker that
 /// ends polls no more tasks.
-fn is_live(instance: &Instance) -> bool {
+pub(super) fn is_live(instance: &Instance) -> bool {
     !is_cut_off() && instance.host(|host| host.is_live) == Some(true)
 }
 
@@ -186,7 +186,7 @@ fn call_entry(call: &OutgoingCall, outcome: CallOutcome) -> UpstreamCall {
 async fn send(plugin: &Plugin, callable: &CallableUpstream, call: &OutgoingCall) -> Option<CallResponse> {
     let limits = CallLimits {
         timeouts: &callable.timeouts,
-        done_by: clock::now() + call.timeout,
+        done_by: Some(clock::now() + call.timeout),
         body_bytes_max: plugin.settings.body_bytes_max,
         keep_alive: callable.keep_alive,
         header_case: callable.header_case,

@@ -254,28 +254,6 @@ routes: [{ name: all, match: { path: /here }, respond: { body: here }, filters: 
 }
 
 #[tokio::test]
-async fn grpc_calls_are_not_there_and_say_so() {
-    let imports = r#"
-(import "env" "proxy_grpc_call" (func $grpc_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-(import "env" "proxy_grpc_stream" (func $grpc_stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-(import "env" "proxy_grpc_send" (func $grpc_send (param i32 i32 i32 i32) (result i32)))
-(import "env" "proxy_grpc_cancel" (func $grpc_cancel (param i32) (result i32)))
-(import "env" "proxy_grpc_close" (func $grpc_close (param i32) (result i32)))"#;
-    let script = "
-        grpc_call up service method '' '' 1000 -> u32
-        grpc_stream up service method '' -> u32
-        grpc_send 1 message 1
-        grpc_cancel 1
-        grpc_close 1
-        get_status -> u32 bytes
-        answer";
-    let module = scripted_with(imports, "", &[("proxy_on_request_headers", script)]);
-    let origin = Origin::answer(OK);
-    let gateway = filtered(&origin, &module, "").await;
-    assert_eq!(gateway.client("web").await.get("/").await.text(), "12 0\n12 0\n12\n12\n12\n0 0 \n");
-}
-
-#[tokio::test]
 async fn vendor_functions_of_abi_0_2_100_are_unimplemented() {
     let imports = r#"
 (import "env" "proxy_redis_init" (func $redis_init (param i32 i32 i32 i32 i32 i32 i32) (result i32)))

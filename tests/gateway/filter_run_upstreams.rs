@@ -1,7 +1,6 @@
 //! `gateway filter run --answer`: upstreams that are played for the calls of a filter.
 
 use crate::filter_run::{Filter, Ran};
-use crate::filtering::plugin_with;
 use crate::scripted::{pairs, scripted, scripted_with};
 
 /// A call of upstream `users`, which lasts 150 ms at most.
@@ -149,14 +148,34 @@ async fn call_that_cannot_be_made_is_noted_with_its_reason() {
     let filter = Filter::of(&scripted(&[("proxy_on_request_headers", &incomplete)]));
     let ran = filter.run(&[]).await;
     assert_shows(&ran, &["[`proxy_http_call` returns BadArgument: a call has a valid `:method`"]);
-    let grpc = plugin_with(
-        r#"(import "env" "proxy_grpc_call" (func $grpc
-             (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))"#,
-        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-             (drop (call $grpc (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
-               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
-             (i32.const 0))"#,
+    let bad = scripted(&[("proxy_on_request_headers", "grpc_call users a '' '' '' 100 -> u32")]);
+    let ran = Filter::of(&bad).run(&[]).await;
+    assert_shows(&ran, &["[`proxy_grpc_call` returns ParseFailure: the upstream is unknown, or the service"]);
+}
+
+#[tokio::test]
+async fn grpc_call_is_noted_and_ends_as_unavailable() {
+    let module = scripted_with(
+        "",
+        "(global $waiting (mut i32) (i32.const 0))",
+        &[
+            (
+                "proxy_on_request_headers",
+                "(global.set $waiting (local.get 0))
+                grpc_call users shop.Users Check '' 'hello' 150 -> u32
+                return 1",
+            ),
+            ("proxy_on_grpc_close", "number $2\n(drop (call $set_context (global.get $waiting)))\nanswer"),
+        ],
     );
-    let ran = Filter::of(&grpc).run(&[]).await;
-    assert_shows(&ran, &["[`proxy_grpc_call` returns Unimplemented, as in the gateway"]);
+    let ran = Filter::of(&module).run(&["--answer", "users=fail"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_shows(
+        &ran,
+        &[
+            "[calls upstream `users` by gRPC: POST /shop.Users/Check; the call ends with UNAVAILABLE, because a run",
+            "proxy_on_grpc_close",
+        ],
+    );
+    assert!(ran.stdout.ends_with("0 1\n14\n"), "{}", ran.stdout);
 }

@@ -34,6 +34,8 @@ mod filter_faults;
 mod filter_faults_bodies;
 mod filter_fields;
 mod filter_framing;
+mod filter_grpc_calls;
+mod filter_grpc_streams;
 mod filter_host;
 mod filter_isolation;
 mod filter_local_responses;

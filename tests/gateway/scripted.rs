@@ -86,7 +86,7 @@ const REPORT: &str = r#"
 "#;
 
 /// The callbacks: their parameters, their result, and the result that means "all is well".
-const CALLBACKS: [(&str, usize, Option<i32>); 18] = [
+const CALLBACKS: [(&str, usize, Option<i32>); 22] = [
     ("proxy_on_context_create", 2, None),
     ("proxy_on_vm_start", 2, Some(1)),
     ("proxy_on_configure", 2, Some(1)),
@@ -97,6 +97,10 @@ const CALLBACKS: [(&str, usize, Option<i32>); 18] = [
     ("proxy_on_response_body", 3, Some(0)),
     ("proxy_on_response_trailers", 2, Some(0)),
     ("proxy_on_http_call_response", 5, None),
+    ("proxy_on_grpc_receive_initial_metadata", 3, None),
+    ("proxy_on_grpc_receive", 3, None),
+    ("proxy_on_grpc_receive_trailing_metadata", 3, None),
+    ("proxy_on_grpc_close", 3, None),
     ("proxy_on_tick", 1, None),
     ("proxy_on_queue_ready", 2, None),
     ("proxy_on_done", 1, Some(1)),

@@ -200,6 +200,7 @@ impl<'a> Builder<'a> {
                 timeouts,
                 keep_alive: pool.keep_alive,
                 header_case: upstream.header_case,
+                protocol: upstream.protocol,
             };
             Some((name.clone(), callee))
         });

@@ -9,6 +9,7 @@ pub(crate) enum Status {
     Ok = 0,
     NotFound = 1,
     BadArgument = 2,
+    ParseFailure = 4,
     InvalidMemoryAccess = 6,
     Empty = 7,
     CasMismatch = 8,
@@ -52,6 +53,8 @@ pub(crate) fn answer(run: impl FnOnce() -> Answer) -> wasmtime::Result<i32> {
 pub(crate) enum BufferKind {
     Body(Direction),
     CallResponseBody,
+    /// A message that a gRPC call has received.
+    GrpcMessage,
     VmConfiguration,
     PluginConfiguration,
     CallData,
@@ -64,8 +67,8 @@ pub(crate) enum MapKind {
     Trailers(Direction),
     CallResponseHead,
     CallResponseTrailers,
-    /// The maps of gRPC calls, which are not implemented: always empty.
-    Grpc,
+    GrpcInitialMetadata,
+    GrpcTrailingMetadata,
 }
 
 /// The subject of `proxy_continue_stream` and `proxy_close_stream`.
@@ -102,6 +105,7 @@ from_number! {
         0 => BufferKind::Body(Direction::Request),
         1 => BufferKind::Body(Direction::Response),
         4 => BufferKind::CallResponseBody,
+        5 => BufferKind::GrpcMessage,
         6 => BufferKind::VmConfiguration,
         7 => BufferKind::PluginConfiguration,
         8 => BufferKind::CallData,
@@ -111,7 +115,8 @@ from_number! {
         1 => MapKind::Trailers(Direction::Request),
         2 => MapKind::Head(Direction::Response),
         3 => MapKind::Trailers(Direction::Response),
-        4 | 5 => MapKind::Grpc,
+        4 => MapKind::GrpcInitialMetadata,
+        5 => MapKind::GrpcTrailingMetadata,
         6 => MapKind::CallResponseHead,
         7 => MapKind::CallResponseTrailers,
     }
@@ -218,7 +223,7 @@ mod tests {
                 .filter(|number| is_known(*number))
                 .collect()
         };
-        assert_eq!(known(|number| BufferKind::from_number(number).is_some()), [0, 1, 4, 6, 7, 8]);
+        assert_eq!(known(|number| BufferKind::from_number(number).is_some()), [0, 1, 4, 5, 6, 7, 8]);
         assert_eq!(known(|number| MapKind::from_number(number).is_some()), [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(known(|number| StreamKind::from_number(number).is_some()), [0, 1, 2, 3]);
         assert_eq!(known(|number| MetricKind::from_number(number).is_some()), [0, 1, 2]);

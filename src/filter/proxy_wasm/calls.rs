@@ -10,6 +10,15 @@ use crate::filter::FilterContext;
 use crate::http::fields::Fields;
 use crate::upstream::OwnRequest;
 
+/// The longest time that a call may take, and the default if it specifies none.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Returns the time that a guest gives its call in milliseconds, where 0 is none.
+pub(super) fn call_timeout(millis: u32) -> Duration {
+    let timeout = Duration::from_millis(millis.into());
+    if timeout.is_zero() { TIMEOUT_MAX } else { timeout.min(TIMEOUT_MAX) }
+}
+
 /// A request that the guest itself makes.
 pub(crate) struct OutgoingCall {
     pub(super) token: u32,

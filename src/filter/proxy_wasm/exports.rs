@@ -14,6 +14,7 @@ pub(super) struct Exports {
     pub(super) body: ByDirection<Option<BodyCallback>>,
     pub(super) trailers: ByDirection<Option<TrailersCallback>>,
     pub(super) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(super) grpc: GrpcExports,
     pub(super) tick: Option<TypedFunc<u32, ()>>,
     pub(super) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
     pub(super) done: Option<TypedFunc<u32, u32>>,
@@ -21,6 +22,15 @@ pub(super) struct Exports {
     pub(super) delete: Option<TypedFunc<u32, ()>>,
 }
 
+/// The callbacks for gRPC calls. Each has a context, the token of a call, and a number.
+pub(super) struct GrpcExports {
+    pub(super) initial_metadata: Option<GrpcCallback>,
+    pub(super) message: Option<GrpcCallback>,
+    pub(super) trailing_metadata: Option<GrpcCallback>,
+    pub(super) close: Option<GrpcCallback>,
+}
+
+type GrpcCallback = TypedFunc<(u32, u32, u32), ()>;
 type BodyCallback = TypedFunc<(u32, u32, u32), u32>;
 type TrailersCallback = TypedFunc<(u32, u32), u32>;
 
@@ -54,6 +64,12 @@ impl Exports {
                 response: function(instance, store, "proxy_on_response_trailers")?,
             },
             http_call_response: function(instance, store, "proxy_on_http_call_response")?,
+            grpc: GrpcExports {
+                initial_metadata: function(instance, store, "proxy_on_grpc_receive_initial_metadata")?,
+                message: function(instance, store, "proxy_on_grpc_receive")?,
+                trailing_metadata: function(instance, store, "proxy_on_grpc_receive_trailing_metadata")?,
+                close: function(instance, store, "proxy_on_grpc_close")?,
+            },
             tick: function(instance, store, "proxy_on_tick")?,
             queue_ready: function(instance, store, "proxy_on_queue_ready")?,
             done: function(instance, store, "proxy_on_done")?,

@@ -9,6 +9,7 @@
 pub(crate) mod abi;
 mod calls;
 mod exports;
+mod grpc_calls;
 pub(crate) mod host;
 pub(crate) mod host_functions;
 mod instance;

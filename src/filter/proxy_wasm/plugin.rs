@@ -154,6 +154,19 @@ impl Plugin {
         }
     }
 
+    /// Logs that a gRPC call goes to an upstream that does not speak HTTP/2.
+    #[cold]
+    pub(super) fn calls_without_http2(&self, upstream: &str) {
+        if let Some(suppressed) = self.warned.passes("grpc without http2") {
+            let (filter, upstream) = (&*self.settings.name, escaped(upstream));
+            tracing::warn!(
+                filter,
+                suppressed,
+                "filter `{filter}` makes a gRPC call to upstream `{upstream}`, which does not speak HTTP/2: set `protocol: h2` in `upstreams`"
+            );
+        }
+    }
+
     /// Marks the plugin as no longer part of any configuration.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::plugin_metrics::AllPluginMetrics;
 use super::shared::SharedVms;
-use crate::config::{HeaderCase, RouteTimeouts};
+use crate::config::{HeaderCase, RouteTimeouts, UpstreamProtocol};
 use crate::filter::engine::runtime::Engines;
 use crate::filter::proxy_wasm::offline::played::PlayedUpstreams;
 use crate::observe::metrics::{FilterStats, PluginMetricReport};
@@ -48,6 +48,7 @@ pub(crate) struct CallableUpstream {
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) keep_alive: bool,
     pub(crate) header_case: HeaderCase,
+    pub(crate) protocol: UpstreamProtocol,
 }
 
 impl Services {

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(take(&mut body), Poll::Ready(Some(Bytes::from("large"))));
         assert_eq!(Rc::strong_count(&guard), 1, "the guard is gone with its piece");
         assert!(queue.push(Bytes::from("ab"), guard.clone()) && queue.push(Bytes::from("cd"), guard.clone()));
-        assert!(!queue.push(Bytes::from("e"), guard.clone()));
+        assert!(!queue.push(Bytes::from("e"), guard));
         let many = UploadQueue::new(4);
         assert!((0..PIECES_MAX).all(|_| many.push(Bytes::new(), ())));
         assert!(!many.push(Bytes::new(), ()));

@@ -1,5 +1,6 @@
 //! The host's state of a running instance: its contexts, and the effects that its callbacks request.
 
+mod grpc;
 mod output;
 mod wasi;
 
@@ -11,11 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
+use grpc::GrpcCalls;
 use tokio::task::AbortHandle;
 pub(super) use wasi::Wasi;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::calls::{CallResponse, OutgoingCall};
+use super::grpc_calls::OutgoingGrpcCall;
 use super::log::Sink;
 use super::plugin::Plugin;
 use super::plugin_metrics::PluginMetric;
@@ -66,6 +69,7 @@ pub(crate) struct Host {
     pub(super) callback: &'static str,
     /// The response that `proxy_on_http_call_response` delivers.
     pub(super) call_response: Option<CallResponse>,
+    pub(super) grpc: GrpcCalls,
     /// The data of a foreign function's call or result.
     pub(super) call_data: Bytes,
     pub(super) metrics: Vec<Arc<PluginMetric>>,
@@ -111,6 +115,7 @@ pub(super) enum Effect {
     /// Tick at this interval; `None` stops ticking.
     Tick(Option<Duration>),
     Call(Box<OutgoingCall>),
+    Grpc(Box<OutgoingGrpcCall>),
     /// Finish a context that lingered and is now done.
     Done(u32),
 }
@@ -133,6 +138,7 @@ impl Host {
             effective: ROOT,
             callback: "",
             call_response: None,
+            grpc: GrpcCalls::default(),
             call_data: Bytes::new(),
             metrics: Vec::new(),
             next_call: 1,
@@ -202,7 +208,9 @@ impl Host {
         Some(Seen::of(&context.filter_context))
     }
 
+    /// Removes a context, and cancels the gRPC calls that it has made.
     pub(super) fn remove_context(&mut self, context: u32) {
+        self.cancel_grpc_of(context);
         self.contexts.remove(&context);
     }
 

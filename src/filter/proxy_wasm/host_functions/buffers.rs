@@ -1,9 +1,10 @@
-//! Buffers: bodies, the response to a call, and the configuration.
+//! Buffers: bodies, the responses to calls, and the configuration.
 
 use bytes::Bytes;
 
 use crate::filter::SpliceError;
 use crate::filter::proxy_wasm::abi::{Answer, BufferKind, Status};
+use crate::filter::proxy_wasm::grpc_calls::GrpcEvent;
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 
@@ -16,6 +17,10 @@ fn in_memory(host: &Host, kind: BufferKind) -> Answer<Bytes> {
         BufferKind::CallResponseBody => {
             host.call_response.as_ref().map(|response| response.body.clone()).ok_or(Status::NotFound)?
         }
+        BufferKind::GrpcMessage => match &host.grpc.event {
+            Some(GrpcEvent::Message(message)) => message.clone(),
+            _ => return Err(Status::NotFound.into()),
+        },
         BufferKind::CallData => host.call_data.clone(),
         BufferKind::Body(_) => return Err(Status::NotFound.into()),
     })

@@ -1,4 +1,4 @@
-//! Calls of a plugin to configured upstreams. gRPC and Redis calls are not implemented.
+//! HTTP calls of a plugin to configured upstreams.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,15 +9,12 @@ use http::{HeaderValue, Method, header};
 use super::maps;
 use crate::filter::MAP_BYTES_MAX;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
-use crate::filter::proxy_wasm::calls::OutgoingCall;
-use crate::filter::proxy_wasm::host::{Effect, Host};
-use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
+use crate::filter::proxy_wasm::calls::{OutgoingCall, call_timeout};
+use crate::filter::proxy_wasm::host::Effect;
+use crate::filter::proxy_wasm::memory::{At, Guest, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::http::forward;
 use crate::upstream::OwnRequest;
-
-/// The longest time that a call may take, and the default if it specifies none.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// A hint for the author of a plugin about the requirements of a call.
 const CALL_ADVICE: &str =
@@ -32,33 +29,12 @@ pub(super) fn http_call(
     timeout: u32,
     token_at: At<u32>,
 ) -> Answer {
-    let timeout = Duration::from_millis(timeout.into());
+    let timeout = call_timeout(timeout);
     let called = call(caller, [upstream, headers, body, trailers], timeout, token_at);
     if let (Err(Failure::Status(status)), Some(journal)) = (&called, caller.data().log.journal()) {
         journal.note(format!("`proxy_http_call` returns {status:?}: {CALL_ADVICE}"));
     }
     called
-}
-
-pub(super) fn grpc_call(caller: &mut Guest<'_>) -> Answer {
-    refuse_grpc(caller.data(), "proxy_grpc_call")
-}
-
-pub(super) fn grpc_stream(caller: &mut Guest<'_>) -> Answer {
-    refuse_grpc(caller.data(), "proxy_grpc_stream")
-}
-
-fn refuse_grpc(host: &Host, function: &str) -> Answer {
-    if let Some(journal) = host.log.journal() {
-        journal.note(format!("`{function}` returns Unimplemented, as in the gateway: use `proxy_http_call`"));
-    }
-    Err(Status::Unimplemented.into())
-}
-
-/// Writes the status of the last gRPC call. There is none, so it is OK.
-pub(super) fn grpc_status(caller: &mut Guest<'_>, code_at: At<u32>, message_out: Out) -> Answer {
-    code_at.write(caller, 0)?;
-    message_out.give(caller, &[])
 }
 
 fn call(
@@ -92,7 +68,6 @@ fn call(
     if let Some(context) = &context {
         context.call_begins();
     }
-    let timeout = if timeout.is_zero() { TIMEOUT_MAX } else { timeout.min(TIMEOUT_MAX) };
     let filter_context = context.as_ref().map(Rc::downgrade);
     let call = OutgoingCall { token, upstream, request, timeout, filter_context, held };
     caller.data_mut().leave(Effect::Call(Box::new(call)));

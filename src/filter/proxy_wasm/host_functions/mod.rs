@@ -2,6 +2,7 @@
 
 mod buffers;
 mod calls;
+mod grpc;
 mod maps;
 mod metrics;
 mod misc;
@@ -26,6 +27,7 @@ const MODULE: &str = "env";
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     link_own(linker)?;
     link_exchange(linker)?;
+    link_grpc(linker)?;
     link_unimplemented(linker)?;
     // C and C++ toolchains also import these, which return no status.
     linker.func_wrap(MODULE, "emscripten_notify_memory_growth", |_: u32| {})?;
@@ -90,18 +92,27 @@ fn link_exchange(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Links the gRPC calls, and the functions that ABI 0.2.100 adds to 0.2.1. Most plugins built for it import them and
+/// Links the gRPC calls.
+fn link_grpc(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    host_functions! { linker, MODULE, answer;
+        proxy_grpc_call(
+            upstream: Slice, service: Slice, method: Slice, metadata: Slice, message: Slice, timeout: u32, call: At<u32>
+        ) => grpc::call;
+        proxy_grpc_stream(
+            upstream: Slice, service: Slice, method: Slice, metadata: Slice, stream: At<u32>
+        ) => grpc::stream;
+        proxy_grpc_send(stream: u32, message: Slice, end_stream: u32) => grpc::send;
+        proxy_grpc_cancel(call: u32) => grpc::cancel;
+        proxy_grpc_close(call: u32) => grpc::close;
+        proxy_get_status(code: At<u32>, message: Out) => grpc::status;
+    }
+    Ok(())
+}
+
+/// Links the functions that ABI 0.2.100 adds to 0.2.1. Most plugins built for it import them and
 /// never call them.
 fn link_unimplemented(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     host_functions! { linker, MODULE, answer;
-        proxy_grpc_call(
-            _: Slice, _: Slice, _: Slice, _: Slice, _: Slice, _: u32, _: u32
-        ) => calls::grpc_call;
-        proxy_grpc_stream(_: Slice, _: Slice, _: Slice, _: Slice, _: u32) => calls::grpc_stream;
-        proxy_grpc_send(_: u32, _: Slice, _: u32) => unimplemented;
-        proxy_grpc_cancel(_: u32) => unimplemented;
-        proxy_grpc_close(_: u32) => unimplemented;
-        proxy_get_status(code: At<u32>, message: Out) => calls::grpc_status;
         proxy_redis_init(_: Slice, _: Slice, _: Slice, _: u32) => unimplemented;
         proxy_redis_call(_: Slice, _: Slice, _: u32) => unimplemented;
         proxy_get_upstream_hosts(_: u32, _: u32) => unimplemented;

@@ -1,6 +1,7 @@
 //! A running instance of a plugin: started once, and then called for one exchange after another.
 
 mod fault;
+mod grpc;
 mod tasks;
 
 use std::cell::{Cell, RefCell};
@@ -178,6 +179,7 @@ impl Instance {
             match effect {
                 Effect::Tick(period) => tasks::tick(self, period),
                 Effect::Call(call) => tasks::call(self, *call),
+                Effect::Grpc(call) => grpc::call(self, *call),
                 Effect::Done(context) => self.finish(context),
             }
         }

@@ -1,4 +1,4 @@
-//! Header maps of the request and the response, of their trailers, and of the response to a call.
+//! Header maps of the request and the response, of their trailers, and of the responses to calls.
 //!
 //! Pseudo-headers are fields like others here, as in every proxy-wasm host. They come first.
 
@@ -14,6 +14,7 @@ use view::{View, view_in};
 use crate::filter::field_name;
 use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::calls::CallResponse;
+use crate::filter::proxy_wasm::grpc_calls::GrpcEvent;
 use crate::filter::proxy_wasm::host::Host;
 use crate::filter::proxy_wasm::memory::{At, Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
@@ -23,13 +24,19 @@ fn view<T>(host: &Host, kind: MapKind, read: impl FnOnce(&View<'_>) -> T) -> T {
     let empty = View::default();
     if let Some(CallResponse { status, headers, trailers, .. }) = &host.call_response {
         match kind {
-            MapKind::CallResponseHead => {
-                let status = status.as_ref().map(|status| (":status", status.as_str().as_bytes()));
-                return read(&View { besides: [status, None, None, None, None], headers: Some(headers) });
-            }
+            MapKind::CallResponseHead => return read(&View::with_status(status.as_ref(), headers)),
             MapKind::CallResponseTrailers => return read(&View::of(Some(trailers))),
             _ => {}
         }
+    }
+    match (kind, &host.grpc.event) {
+        (MapKind::GrpcInitialMetadata, Some(GrpcEvent::InitialMetadata(status, fields))) => {
+            return read(&View::with_status(Some(status), fields));
+        }
+        (MapKind::GrpcTrailingMetadata, Some(GrpcEvent::TrailingMetadata(fields))) => {
+            return read(&View::of(Some(fields)));
+        }
+        _ => {}
     }
     match host.filter_context() {
         Some(context) => view_in(&context.exchange, kind, read),

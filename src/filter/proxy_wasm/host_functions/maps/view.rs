@@ -1,7 +1,7 @@
 //! The maps of an exchange, as guests read them.
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::filter::proxy_wasm::abi::MapKind;
 use crate::filter::proxy_wasm::pairs;
@@ -23,6 +23,12 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn of(headers: Option<&'a Fields>) -> Self {
         Self { headers, ..Self::default() }
+    }
+
+    /// Returns the head of a response to a call.
+    pub(super) fn with_status(status: Option<&'a StatusCode>, headers: &'a Fields) -> Self {
+        let status = status.map(|status| (":status", status.as_str().as_bytes()));
+        Self { besides: [status, None, None, None, None], headers: Some(headers) }
     }
 
     pub(super) fn besides(&self) -> impl Iterator<Item = Pair<'a>> {
@@ -69,7 +75,10 @@ pub(super) fn view_in<T>(exchange: &FilteredExchange, kind: MapKind, read: impl 
             }
         },
         MapKind::Trailers(direction) => read(&View::of(exchange.trailers.of(direction).borrow().as_ref())),
-        MapKind::CallResponseHead | MapKind::CallResponseTrailers | MapKind::Grpc => read(&empty),
+        MapKind::CallResponseHead
+        | MapKind::CallResponseTrailers
+        | MapKind::GrpcInitialMetadata
+        | MapKind::GrpcTrailingMetadata => read(&empty),
     }
 }
 

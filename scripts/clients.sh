@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the clients of HTTP/2 in place that tests/gateway/http2_clients.rs runs: curl, nghttp, h2load, Node, Go and Chromium from Debian, and
-# the Python package h2 in an environment in target/peers. What is there is left as it is.
+# Puts the programs in place that tests/gateway/{http2_clients,grpc_programs}.rs run: curl, nghttp, h2load, Node, Go and Chromium from Debian,
+# and the Python packages h2 and grpcio in an environment in target/peers. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,12 +18,15 @@ if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null
     install_packages "Chromium, a client of HTTP/2" chromium-headless-shell
 fi
 
-if [ ! -x target/peers/python/bin/python ]; then
-    need python3 "which runs a client of HTTP/2" python3
+packages=(h2==4.4.1 grpcio==1.85.3)
+if [ "$(cat target/peers/python/packages 2>/dev/null)" != "${packages[*]}" ]; then
+    need python3 "which runs programs of HTTP/2 and gRPC" python3
     if ! python3 -c 'import ensurepip' 2>/dev/null; then install_packages "Python's venv" python3-venv; fi
     rm -rf target/peers/python.new
     python3 -m venv target/peers/python.new
-    target/peers/python.new/bin/python -m pip install --quiet --disable-pip-version-check h2==4.4.1
+    target/peers/python.new/bin/python -m pip install --quiet --disable-pip-version-check "${packages[@]}"
+    echo "${packages[*]}" >target/peers/python.new/packages
+    rm -rf target/peers/python
     mv target/peers/python.new target/peers/python
 fi
 

@@ -1,13 +1,14 @@
 //! Programs that others have written as clients of HTTP/2. `scripts/clients.sh` installs those that are missing.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use support::{Certificates, Connection, Gateway, Origin, Pid, Signal, run_to_exit};
+use support::{Certificates, Connection, Gateway, Origin, Pid, Signal};
 use tempfile::TempDir;
 
 use crate::gateway;
+use crate::programs::{build_go, find, program, python, run, script};
 use crate::websocket_http2::shake;
 
 /// The request bodies and the files that programs upload: more than any window.
@@ -125,30 +126,6 @@ async fn echo_messages(connection: &mut Connection) {
     }
 }
 
-/// Returns the path of a program.
-fn program(name: &str) -> PathBuf {
-    find(name).unwrap_or_else(|| panic!("{name} is not installed: bash scripts/clients.sh"))
-}
-
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists())
-}
-
-/// Runs a program, which must succeed, and returns its output.
-async fn run(name: &Path, arguments: &[&str]) -> String {
-    let output = run_to_exit(name, arguments).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name:?} {arguments:?}: {}\n{text}\n{errors}", output.status);
-    text
-}
-
-/// Returns the path of a file beside this one.
-fn script(name: &str) -> String {
-    format!("{}/tests/gateway/http2_clients/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
 #[tokio::test]
 async fn curl_speaks_http_2_with_and_without_tls() {
     let site = Site::start().await;
@@ -227,17 +204,16 @@ async fn h2load_has_all_of_its_requests_served() {
 #[tokio::test]
 async fn python_h2_opens_websockets() {
     let site = Site::start().await;
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/python/bin/python");
-    assert!(python.exists(), "there is no environment of Python: bash scripts/clients.sh");
     let port = site.gateway.addr("secure").port().to_string();
-    let output = run(&python, &[&script("client.py"), "localhost", &port, &site.ca()]).await;
+    let output = run(&python(), &[&script("http2_clients/client.py"), "localhost", &port, &site.ca()]).await;
     assert_eq!(output, "done\n");
 }
 
 #[tokio::test]
 async fn node_opens_websockets() {
     let site = Site::start().await;
-    let output = run(&program("node"), &[&script("client.mjs"), &site.secure(""), &site.ca()]).await;
+    let output =
+        run(&program("node"), &[&script("http2_clients/client.mjs"), &site.secure(""), &site.ca()]).await;
     assert_eq!(output, "done\n");
 }
 
@@ -245,12 +221,7 @@ async fn node_opens_websockets() {
 async fn go_keeps_one_connection() {
     let site = Site::start().await;
     let client = site.folder.path().join("client").display().to_string();
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/go").display().to_string();
-    let cache = format!("GOCACHE={cache}");
-    let go = program("go").display().to_string();
-    // Without C: a compiler for it need not be there, and names are resolved by Go itself.
-    let build = [&cache, "CGO_ENABLED=0", "GO111MODULE=off", &go, "build", "-o", &client];
-    run(Path::new("env"), &[&build[..], &[&script("client.go")]].concat()).await;
+    build_go("http2_clients/client.go", &client).await;
     let output = run(Path::new(&client), &[&site.secure(""), &site.ca()]).await;
     assert_eq!(output, "done\n");
 }

@@ -184,7 +184,10 @@ async fn deadline_of_a_call_closes_it_and_resets_its_stream() {
             gate.pass().await;
         }
     });
-    let outcome = outcome(&side, "grpc_call side a b '' '' 100 -> u32", "").await;
+    let origin = Origin::answer(OK);
+    let module = asking("grpc_call side a b '' '' 100 -> u32");
+    let gateway = gateway(&origin, &side.url(), &module, "").await;
+    let outcome = gateway.client("web").await.get("/a").await.text();
     assert!(outcome.starts_with("closed\n1\n1\n4\n"), "{outcome}");
     assert!(outcome.contains("\n0 4 timeouts.request: "), "{outcome}");
     gate.arrivals(1).await;

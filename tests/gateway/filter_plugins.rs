@@ -135,6 +135,7 @@ async fn each_filter_does_what_its_own_configuration_shows() {
             ("content-type", "text/plain"),
             "hello, Ada\n",
         ),
+        ("grpc-auth", "/", vec![], 401, ("content-type", "text/plain"), "show a token\n"),
         ("count", "/", vec![], 200, ("x-request-count", "1"), "hello from the upstream\n"),
         ("c-header", "/", vec![], 200, ("x-served-by", "gateway"), "hello from the upstream\n"),
     ] {

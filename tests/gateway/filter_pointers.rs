@@ -63,6 +63,18 @@ fn calls() -> Vec<String> {
         "http_call side HEAD DATA '' 100 64",
         "http_call side HEAD '' DATA 100 64",
         "http_call side HEAD '' '' 100 OUT",
+        "grpc_call DATA a b '' '' 100 64",
+        "grpc_call side DATA b '' '' 100 64",
+        "grpc_call side a DATA '' '' 100 64",
+        "grpc_call side a b DATA '' 100 64",
+        "grpc_call side a b '' DATA 100 64",
+        "grpc_call side a b '' '' 100 OUT",
+        "grpc_stream DATA a b '' 64",
+        "grpc_stream side DATA b '' 64",
+        "grpc_stream side a DATA '' 64",
+        "grpc_stream side a b DATA 64",
+        "grpc_stream side a b '' OUT",
+        "grpc_send 1 DATA 0",
         "get_shared DATA 64 72 80",
         "get_shared key OUT 72 80",
         "get_shared key 64 OUT 80",
@@ -140,7 +152,7 @@ async fn gateway(script: &str, declarations: &str, time: &str) -> (Origin, Gatew
     let origin = Origin::answer(OK);
     let config = "
 workers: 1
-upstreams: { side: { url: '{origin}' } }
+upstreams: { side: { url: '{origin}', protocol: h2 } }
 filters: { test: { wasm: test.wasm, config: configured, env: { A: b }, limits: { time: {time} } } }
 routes: [{ name: all, upstream: { url: '{origin}' }, filters: [test] }]";
     let module = scripted_with(IMPORTS, declarations, &[("proxy_on_request_headers", script)]);

@@ -34,6 +34,7 @@ mod filter_faults;
 mod filter_faults_bodies;
 mod filter_fields;
 mod filter_framing;
+mod filter_grpc_auth;
 mod filter_grpc_calls;
 mod filter_grpc_streams;
 mod filter_host;

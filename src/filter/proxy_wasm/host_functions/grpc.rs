@@ -119,10 +119,11 @@ fn begin(
 ) -> Answer {
     let (upstream, request, held, bytes_max) = {
         let (memory, host) = split(caller)?;
-        let upstream = upstream_of(host, destination.upstream.of(memory)?)?;
+        let upstream = destination.upstream.of(memory)?;
         let [service, method] = [destination.service.of(memory)?, destination.method.of(memory)?];
         let metadata = destination.metadata.of(memory)?;
         let message = unary.map(|(message, _)| message.of(memory)).transpose()?;
+        let upstream = upstream_of(host, upstream)?;
         let message_bytes = message.map_or(0, <[u8]>::len);
         let bytes_max = host.plugin.settings.body_bytes_max;
         if metadata.len() > MAP_BYTES_MAX || message_bytes > bytes_max {

@@ -96,6 +96,7 @@ mod reload_endpoints;
 mod reload_errors;
 mod reload_fields;
 mod reload_files;
+mod reload_http2;
 mod reload_in_flight;
 mod reload_listener_limits;
 mod reload_listeners;

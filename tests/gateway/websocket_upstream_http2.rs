@@ -34,8 +34,13 @@ async fn start(origin: &Origin, workers: usize, keys: &str) -> (Gateway, Gateway
 
 /// Opens a WebSocket over HTTP/1.1.
 async fn open(gateway: &Gateway) -> Client {
+    open_at(gateway, "/chat").await
+}
+
+/// Opens a WebSocket over HTTP/1.1 at this path.
+pub(crate) async fn open_at(gateway: &Gateway, path: &str) -> Client {
     let mut client = gateway.client("web").await;
-    client.send_raw(HANDSHAKE).await;
+    client.send_raw(HANDSHAKE.replace("/chat", path)).await;
     let head = client.read_head().await;
     assert!(head.raw.starts_with(b"HTTP/1.1 101 "), "{head:?}");
     assert_eq!(head.headers.get("upgrade"), Some("websocket"));

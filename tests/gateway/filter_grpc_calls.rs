@@ -3,7 +3,7 @@
 use support::bytes::Bytes;
 use support::h2::Reason;
 use support::http::{HeaderMap, Response};
-use support::{Gate, Gateway, Http2Exchange, Origin, wait_until};
+use support::{Gate, Gateway, Http2Exchange, Origin, wait_until, with_longer_and_longer};
 
 use crate::filtering::configured;
 use crate::grpc::message;
@@ -175,22 +175,25 @@ async fn call_to_a_server_that_is_not_there_is_unavailable() {
 
 #[tokio::test]
 async fn deadline_of_a_call_closes_it_and_resets_its_stream() {
-    let gate = Gate::new();
-    let at_gate = gate.clone();
-    let side = Origin::http2(move |mut exchange: Http2Exchange| {
-        let gate = at_gate.clone();
-        async move {
-            assert_eq!(exchange.wait_reset().await, Some(Reason::CANCEL));
-            gate.pass().await;
-        }
-    });
-    let origin = Origin::answer(OK);
-    let module = asking("grpc_call side a b '' '' 100 -> u32");
-    let gateway = gateway(&origin, &side.url(), &module, "").await;
-    let outcome = gateway.client("web").await.get("/a").await.text();
-    assert!(outcome.starts_with("closed\n1\n1\n4\n"), "{outcome}");
-    assert!(outcome.contains("\n0 4 timeouts.request: "), "{outcome}");
-    gate.arrivals(1).await;
+    with_longer_and_longer(async |limit| {
+        let gate = Gate::new();
+        let at_gate = gate.clone();
+        let side = Origin::http2(move |mut exchange: Http2Exchange| {
+            let gate = at_gate.clone();
+            async move {
+                assert_eq!(exchange.wait_reset().await, Some(Reason::CANCEL));
+                gate.pass().await;
+            }
+        });
+        let origin = Origin::answer(OK);
+        let module = asking(&format!("grpc_call side a b '' '' {} -> u32", limit.as_millis()));
+        let gateway = gateway(&origin, &side.url(), &module, "").await;
+        let outcome = gateway.client("web").await.get("/a").await.text();
+        assert!(outcome.starts_with("closed\n1\n1\n4\n"), "{outcome}");
+        assert!(outcome.contains("\n0 4 timeouts.request: "), "{outcome}");
+        gate.arrivals(1).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -205,7 +208,7 @@ async fn cancelled_call_has_no_callback_and_resets_its_stream() {
             gate.pass().await;
         }
     });
-    for cancel in ["grpc_cancel", "grpc_close"] {
+    for (cancel, arrivals) in [("grpc_cancel", 1), ("grpc_close", 3)] {
         let module = scripted(&[
             (
                 "proxy_on_request_headers",
@@ -229,12 +232,12 @@ async fn cancelled_call_has_no_callback_and_resets_its_stream() {
         let mut client = gateway.client("web").await;
         client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         gateway.wait_for_log("1|").await;
-        gate.arrivals(1).await;
+        gate.arrivals(arrivals).await;
         gate.release();
         held.release();
         assert_eq!(client.read_response().await.text(), "ok");
         gateway.wait_for_log("0|1|1|").await;
-        gate.arrivals(1).await;
+        gate.arrivals(arrivals + 1).await;
         gate.release();
         assert!(!gateway.logs().iter().any(|line| line.contains("unexpected")), "{cancel}");
     }
@@ -266,7 +269,7 @@ async fn call_ends_with_the_context_that_has_made_it() {
     gateway.wait_for_log("deleted|").await;
     gate.release();
     gate.release();
-    gate.arrivals(2).await;
+    gate.arrivals(4).await;
     assert!(!gateway.logs().iter().any(|line| line.contains("unexpected")));
     wait_until("nothing failed", async || {
         gateway.metric("gateway_filter_failures_total{filter=\"test\"").await.is_none()

@@ -3,9 +3,10 @@
 use support::bytes::Bytes;
 use support::h2::Reason;
 use support::http::HeaderMap;
-use support::{Gate, Http2Exchange, Origin};
+use support::{Gate, Http2Exchange, Origin, with_longer_and_longer};
 
 use crate::filter_grpc_calls::{WAITING, end, gateway, reply};
+use crate::filtering::configured;
 use crate::grpc::message;
 use crate::pooled::OK;
 use crate::scripted::{pairs, scripted, scripted_with};
@@ -235,6 +236,35 @@ async fn received_message_beyond_the_limit_closes_the_stream() {
     let text = gateway.client("web").await.get("/").await.text();
     assert!(text.contains("message\n1\n5\n0 small\ntrailing\n1\n"), "{text}");
     assert!(text.contains("close\n1\n8\n0 8 a message is too large\n"), "{text}");
+}
+
+#[tokio::test]
+async fn stream_on_which_nothing_happens_ends_with_the_idle_timeout_of_its_upstream() {
+    with_longer_and_longer(async |limit| {
+        for (has_head, begin) in [(false, "0 1\n0\n"), (true, "0 1\n0\ninitial\n1\n0 200\n1 \n1 \n")] {
+            let side = Origin::http2(move |mut exchange: Http2Exchange| async move {
+                let responder = &mut exchange.responder;
+                let head =
+                    has_head.then(|| responder.send_response(reply().body(()).unwrap(), false).unwrap());
+                exchange.read_body().await;
+                drop(head);
+            });
+            let origin = Origin::answer(OK);
+            let module = streaming("grpc_stream side a b '' -> u32\ngrpc_send 1 one 0");
+            let config = "
+workers: 1
+upstreams: { side: { url: '{side}', protocol: h2, timeouts: { idle: {idle} } } }
+filters: { test: { wasm: test.wasm } }
+routes: [{ name: all, upstream: { url: '{origin}' }, filters: [test] }]";
+            let builder = configured(config, &[("test", &module)]).set("side", side.url());
+            let idle = format!("{}ms", limit.as_millis());
+            let gateway = builder.set("origin", origin.url()).set("idle", idle).start().await;
+            let text = gateway.client("web").await.get("/").await.text();
+            assert!(text.starts_with(begin), "{text}");
+            assert!(text.contains("close\n1\n4\n0 4 timeouts.idle: "), "{text}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
 
 use crate::http::body::{Body, PollFrame, Streaming};
+use crate::http::error::Error;
+use crate::net::timer::{Stall, Timer};
 
 /// The most pieces that wait in one queue, however small they are.
 const PIECES_MAX: usize = 1024;
@@ -24,13 +27,33 @@ struct Pieces<G> {
     is_ended: bool,
     /// The task that waits for the next piece.
     waker: Option<Waker>,
+    /// The limit of a wait for the next piece, until a response begins.
+    wait: Option<(Stall, Timer)>,
 }
 
 impl<G> UploadQueue<G> {
     /// Creates a queue that holds `bytes_max` bytes. It always has room for a single piece.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let pieces = Pieces { waiting: VecDeque::new(), bytes: 0, bytes_max, is_ended: false, waker: None };
+        let pieces = Pieces {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            is_ended: false,
+            waker: None,
+            wait: None,
+        };
         Self(Rc::new(RefCell::new(pieces)))
+    }
+
+    /// Limits the wait for the next piece until a response begins: an exchange has no limit of its own while its request is sent.
+    /// After `idle` the body fails. `timer` is that of the task which reads the body.
+    pub(crate) fn limit_wait(&self, idle: Option<Duration>, timer: &Timer) {
+        self.0.borrow_mut().wait = Some((Stall::new(idle), timer.clone()));
+    }
+
+    /// Removes the limit of the wait. From here on the exchange limits the time in which nothing is sent or received.
+    pub(crate) fn response_has_begun(&self) {
+        self.0.borrow_mut().wait = None;
     }
 
     /// Adds a piece to the body. Returns false if the queue is full, or if the body has ended.
@@ -85,9 +108,13 @@ impl<G> Streaming for UploadQueue<G> {
                 return Poll::Ready(None);
             }
             pieces.waker = Some(cx.waker().clone());
-            return Poll::Pending;
+            let Some((stall, timer)) = &mut pieces.wait else { return Poll::Pending };
+            return stall.poll_waiting(cx, timer).map(|()| Some(Err(Error::IdleTimeout)));
         };
         pieces.bytes -= piece.len();
+        if let Some((stall, _)) = &mut pieces.wait {
+            stall.progress();
+        }
         drop(pieces);
         drop(guard);
         Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -122,6 +149,24 @@ mod tests {
         let many = UploadQueue::new(4);
         assert!((0..PIECES_MAX).all(|_| many.push(Bytes::new(), ())));
         assert!(!many.push(Bytes::new(), ()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_for_a_piece_is_limited_until_the_response_begins() {
+        let idle = Duration::from_secs(5);
+        let (queue, timer) = (UploadQueue::new(4), Timer::default());
+        let mut body = queue.body();
+        queue.limit_wait(Some(idle), &timer);
+        let sent = async {
+            tokio::time::sleep(idle - Duration::from_secs(1)).await;
+            assert!(queue.push(Bytes::from("a"), ()));
+        };
+        let (frame, ()) = tokio::join!(body.frame(), sent);
+        assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "a");
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), Error::IdleTimeout);
+        queue.response_has_begun();
+        let later = tokio::time::timeout(10 * idle, body.frame()).await;
+        assert!(later.is_err(), "{later:?}");
     }
 
     #[test]

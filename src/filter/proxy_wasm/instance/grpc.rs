@@ -62,7 +62,10 @@ async fn run(
     let timer = Timer::default();
     let (done_by, body) = match &call.kind {
         Kind::Unary(timeout) => (Some(clock::now() + *timeout), Body::full(call.request.body().clone())),
-        Kind::Stream(messages) => (None, messages.body()),
+        Kind::Stream(messages) => {
+            messages.limit_wait(callable.timeouts.idle, &timer);
+            (None, messages.body())
+        }
     };
     let limits = CallLimits {
         timeouts: &callable.timeouts,
@@ -83,7 +86,10 @@ async fn run(
         };
         match &call.kind {
             Kind::Unary(_) => read_reply(received, limits.body_bytes_max).await,
-            Kind::Stream(_) => read_replies(replies, received, limits.body_bytes_max).await,
+            Kind::Stream(messages) => {
+                messages.response_has_begun();
+                read_replies(replies, received, limits.body_bytes_max).await
+            }
         }
     };
     let end = timer.within(limits.ends_by(), whole).await;

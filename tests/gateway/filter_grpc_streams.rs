@@ -284,3 +284,30 @@ async fn messages_that_wait_count_as_output_of_the_filter() {
     let response = gateway.client("web").await.get("/").await;
     assert_eq!((response.status, response.header("x-gateway-error")), (500, Some("filter.test.output")));
 }
+
+#[tokio::test]
+async fn streams_of_several_workers_share_a_connection() {
+    let (origin, side) = (Origin::answer(OK), Origin::http2(echo));
+    let config = "
+workers: 2
+upstreams: { side: { url: '{side}', protocol: h2, pool: { max_connections: 1 } } }
+filters: { test: { wasm: test.wasm, isolation: request } }
+routes: [{ name: all, upstream: { url: '{origin}' }, filters: [test] }]";
+    let script = "grpc_stream side shop.Orders Chat '' -> u32\ngrpc_send 1 one 0\ngrpc_send 1 two 1";
+    let module = streaming(script);
+    let builder = configured(config, &[("test", &module)]).set("side", side.url());
+    let gateway = builder.set("origin", origin.url()).start().await;
+    // The kernel spreads connections over the workers.
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut client = gateway.client("web").await;
+        client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        clients.push(client);
+    }
+    for mut client in clients {
+        let text = client.read_response().await.text();
+        assert!(text.contains("message\n1\n3\n0 one\nmessage\n1\n3\n0 two\ntrailing\n1\n"), "{text}");
+        assert!(text.contains("close\n1\n0\n0 0 \n"), "{text}");
+    }
+    assert_eq!((side.accepted(), side.errors()), (1, vec![]));
+}

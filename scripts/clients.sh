@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,grpc_programs}.rs run: curl, nghttp, h2load, Node, Go and Chromium from Debian,
-# and the Python packages h2 and grpcio in an environment in target/peers. What is there is left as it is.
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs}.rs run: curl, nghttp, h2load, Node,
+# Go and Chromium from Debian, and the Python packages h2 and grpcio in an environment in target/peers. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,6 +31,8 @@ if [ "$(cat target/peers/python/packages 2>/dev/null)" != "${packages[*]}" ]; th
 fi
 
 # The first build compiles Go's library, which may take longer than a test waits.
-client=$(mktemp)
-trap 'rm -f "$client"' EXIT
-GOCACHE=$PWD/target/peers/go CGO_ENABLED=0 GO111MODULE=off go build -o "$client" tests/gateway/http2_clients/client.go
+program=$(mktemp)
+trap 'rm -f "$program"' EXIT
+for source in http2_clients/client.go upstream_http2_programs/server.go; do
+    GOCACHE=$PWD/target/peers/go CGO_ENABLED=0 GO111MODULE=off go build -o "$program" "tests/gateway/$source"
+done

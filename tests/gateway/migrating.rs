@@ -3,7 +3,7 @@
 mod behaviour;
 mod both;
 mod defaults;
-mod nginx;
+pub(crate) mod nginx;
 mod page;
 mod secure;
 mod theirs;

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
-use support::{run_to_exit, within};
+use support::{Pid, Signal, kill_process, run_to_exit, wait_for, within};
 
 /// Returns the path of a program.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -49,33 +50,50 @@ pub(crate) async fn run(name: &Path, arguments: &[&str]) -> String {
     text
 }
 
-/// A running server. It prints its port as its first line. Dropped, it is killed.
+/// A running server. Dropped, it is killed with the processes that it has started.
 pub(crate) struct Server {
     child: Child,
     port: u16,
 }
 
 impl Server {
-    /// Starts a server and waits for its port.
+    /// Starts a server that prints its port as its first line, and waits for that.
     pub(crate) async fn start(name: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(name);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        // Made before the wait, so that a server that prints nothing is killed, too.
+        let mut server = Self::spawn(name, arguments, 0);
+        let mut lines = BufReader::new(server.child.stdout.take().unwrap());
         let first = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
             lines.read_line(&mut line).unwrap();
             line
         });
-        // Made before the wait, so that a server that prints nothing is killed, too.
-        let mut server = Self { child, port: 0 };
         let line = within("the port of a server", first).await.unwrap();
         server.port = line.trim().parse().unwrap_or_else(|_| panic!("{name:?} prints {line:?} and no port"));
         server
     }
 
+    /// Starts a server that has been told its port.
+    pub(crate) fn spawn(name: &Path, arguments: &[&str], port: u16) -> Self {
+        let mut command = Command::new(name);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        Self { child: command.spawn().unwrap(), port }
+    }
+
     pub(crate) const fn address(&self) -> SocketAddr {
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), self.port)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the server ends by itself.
+    pub(crate) async fn wait_exit(&mut self) -> ExitStatus {
+        wait_for("the end of a server", || {
+            let status = self.child.try_wait().unwrap();
+            async move { status }
+        })
+        .await
     }
 
     /// Kills the server, and returns when its sockets are closed.
@@ -88,7 +106,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Errors mean that it has ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        let _killed = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _waited = self.child.wait();
     }
 }

@@ -81,7 +81,8 @@ fn command(folder: &Path) -> Command {
     command
 }
 
-fn program() -> PathBuf {
+/// Returns the path of nginx.
+pub(crate) fn program() -> PathBuf {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/nginx/usr/sbin/nginx");
     // The places in which scripts/peers.sh looks for it, too.
     let installed = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx", "/opt/homebrew/bin/nginx"];

@@ -107,6 +107,9 @@ pub(crate) enum Error {
     /// As many requests wait for a connection as `pool.max_pending` allows.
     #[error("too many requests wait for a connection")]
     PoolFull,
+    /// As many requests as `max_concurrent` allows were under way for all of `pool.acquire_timeout`.
+    #[error("too many requests at once")]
+    MaxConcurrent,
     /// No connection became free within `pool.acquire_timeout`.
     #[error("no connection became free in time")]
     AcquireTimeout,
@@ -221,6 +224,7 @@ impl Error {
             Error::NoRoute => (404, "route.none"),
             Error::PoolFull => (503, "pool.max_pending"),
             Error::AcquireTimeout => (503, "pool.acquire_timeout"),
+            Error::MaxConcurrent => (503, "max_concurrent"),
             Error::Unresolved => (503, "upstream.dns"),
             Error::ConnectFailed => (503, "upstream.connect"),
             Error::ConnectTimeout => (503, "timeouts.connect"),

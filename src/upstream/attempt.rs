@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::endpoint::Endpoint;
 use super::exchange::{Received, ResponseBody, begin, receive};
 use super::outcome::AttemptOutcome;
+use super::pool::concurrency::{Full, Permit};
 use super::pool::seats::{self, Seat};
 use super::pool::{Acquired, Lease, Refusal, Slot, WaitBounds, Wanted};
 use super::relay;
@@ -90,13 +91,18 @@ impl Attempt<'_> {
         let target = endpoint.target(self.request.target);
         let per_try = deadline(options.timeouts.per_try);
         let head_by = head_deadline(per_try, options.done_by);
-        let (is_kept, response) = match endpoint.pool().acquire_idle(self.wanted()) {
-            Some(leased) => {
+        let permit = endpoint.pool().try_permit();
+        let idle = permit.is_ok().then(|| endpoint.pool().acquire_idle(self.wanted())).flatten();
+        let (is_kept, response) = match idle {
+            Some(mut leased) => {
                 progress.reused();
+                if let Ok(Some(permit)) = permit {
+                    leased.1.hold(permit);
+                }
                 self.begin(leased, &target, body)
             }
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
-            None => match Box::pin(self.connect(head_by, progress)).await {
+            None => match Box::pin(self.connect(permit, head_by, progress)).await {
                 Ok(leased) => self.begin(leased, &target, body),
                 Err(failure) => return Err(Failure { body: Some(body), ..failure }),
             },
@@ -121,33 +127,38 @@ impl Attempt<'_> {
     /// Begins the exchange on a leased connection. Returns it, and true if the connection had been kept.
     fn begin(&self, leased: (Transport, Lease), target: &str, body: Body) -> (bool, Box<ResponseBody>) {
         let is_kept = leased.1.is_kept();
-        let kept = match &leased.0 {
-            // Whatever its method: the server may end the connection before it processes the request.
-            Transport::Shared(_) | Transport::Remote(_) => {
-                self.options.keeping.and_then(|keeping| keeping.begin(&body))
-            }
-            Transport::Exclusive(_) if is_kept => self.keep(&body),
-            Transport::Exclusive(_) => None,
-        };
-        // If one kept connection was found closed, the next one must prove that it is not.
-        let ping_interval = match self.fresh {
-            true => Some(Duration::ZERO).filter(|_| is_kept),
-            false => self.endpoint.pool().settings().ping_interval,
+        let (kept, ping_interval) = match &leased.0 {
+            Transport::Exclusive(_) => (if is_kept { self.keep(&body) } else { None }, None),
+            Transport::Shared(_) | Transport::Remote(_) => self.prepare_shared(is_kept, &body),
         };
         let request =
             AddressedRequest { request: self.request, target, scheme: self.endpoint.scheme().as_str() };
         (is_kept, begin(leased, request, self.options, body, kept, ping_interval))
     }
 
+    /// Returns what an exchange on a shared connection begins with: the place to keep its body, and the silence after which the
+    /// connection is pinged.
+    fn prepare_shared(&self, is_kept: bool, body: &Body) -> (Option<Box<KeptBody>>, Option<Duration>) {
+        // Whatever its method: the server may end the connection before it processes the request.
+        let kept = self.options.keeping.and_then(|keeping| keeping.begin(body));
+        // If one kept connection was found closed, the next one must prove that it is not.
+        let ping_interval = match self.fresh {
+            true => Some(Duration::ZERO).filter(|_| is_kept),
+            false => self.endpoint.pool().settings().ping_interval,
+        };
+        (kept, ping_interval)
+    }
+
     /// Returns a connection to the endpoint as soon as its pool permits, before `head_by`: one that becomes idle, unless
     /// it must be fresh, or a new one.
     async fn connect(
         &self,
+        permit: Result<Option<Permit>, Full>,
         head_by: Option<(Instant, Error)>,
         progress: &mut impl Progress,
     ) -> Result<(Transport, Lease), Failure> {
         let (is_dialling, began) = (Cell::new(false), clock::now());
-        let connecting = pin!(self.acquire(progress, &is_dialling, began));
+        let connecting = pin!(self.acquire(permit, progress, &is_dialling, began));
         let connected = self.options.timer.within(head_by.map(|(by, _)| by), connecting).await;
         connected.unwrap_or_else(|_elapsed| {
             let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
@@ -170,27 +181,41 @@ impl Attempt<'_> {
 
     async fn acquire(
         &self,
+        permit: Result<Option<Permit>, Full>,
         progress: &mut impl Progress,
         is_dialling: &Cell<bool>,
         began: Instant,
     ) -> Result<(Transport, Lease), Failure> {
         let (endpoint, timer) = (self.endpoint, self.options.timer);
         let (wanted, mut began) = (self.wanted(), began);
+        let refused = |refusal: Refusal| {
+            let is_connect = self.moves_on && refusal.is_unconnected;
+            Failure::unconnected(refusal.error, is_connect, AttemptOutcome::Nothing)
+        };
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(Full) => {
+                let permitted = endpoint.pool().permit(timer, self.bounds()).await;
+                self.count_queued(began);
+                began = clock::now();
+                Some(permitted.map_err(refused)?)
+            }
+        };
+        let held = |(transport, mut lease): (Transport, Lease)| {
+            permit.into_iter().for_each(|permit| lease.hold(permit));
+            (transport, lease)
+        };
         loop {
             let acquired = endpoint.pool().acquire(timer, wanted, self.bounds()).await;
             self.count_queued(began);
-            let refused = |refusal: Refusal| {
-                let is_connect = self.moves_on && refusal.is_unconnected;
-                Failure::unconnected(refusal.error, is_connect, AttemptOutcome::Nothing)
-            };
             let dialled = match acquired.map_err(refused)? {
                 Acquired::Reused(leased) => {
                     progress.reused();
-                    return Ok(leased);
+                    return Ok(held(leased));
                 }
                 Acquired::Elsewhere(lease) => {
                     progress.reused();
-                    return Ok(relay::transport(lease));
+                    return Ok(held(relay::transport(lease)));
                 }
                 dials => {
                     progress.dialling();
@@ -203,7 +228,7 @@ impl Attempt<'_> {
             };
             let failed = |error| Failure::unconnected(error, true, AttemptOutcome::ConnectFailed);
             if let Some(leased) = dialled.map_err(failed)? {
-                return Ok(leased);
+                return Ok(held(leased));
             }
             began = clock::now();
         }

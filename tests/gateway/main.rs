@@ -81,6 +81,7 @@ mod listener_timeouts;
 mod listeners;
 mod load;
 mod log_lines;
+mod max_concurrent;
 mod migrating;
 mod new;
 mod one_route;

@@ -180,6 +180,7 @@ impl Config {
         ];
         let timeouts =
             [Some(&route.timeouts), upstream.map(|upstream| &upstream.timeouts), Some(&defaults.timeouts)];
+        let max_concurrent = upstream.map_or(OrOff::Off, |upstream| upstream.max_concurrent);
         let upgrade = route.upgrade.as_ref().or(defaults.upgrade.as_ref());
         let host = route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default();
         let location = route.rewrite_location.or(defaults.rewrite_location).unwrap_or_default();
@@ -190,7 +191,7 @@ impl Config {
             rewrite_location: location == RewriteLocation::Auto,
             rewrite_cookies: cookies == RewriteCookies::Auto,
             host,
-            pool: Pool::resolve(pools.into_iter().flatten()),
+            pool: Pool::resolve_with(max_concurrent, pools.into_iter().flatten()),
             timeouts: Timeouts::resolve(timeouts.into_iter().flatten()),
             retry: Retry::resolve([&route.retry, &defaults.retry]),
             upgrade: upgrade.cloned().unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
@@ -214,7 +215,10 @@ impl Config {
         let defaults = &self.defaults;
         let pools = [upstream.pool.as_ref(), defaults.pool.as_ref()];
         let timeouts = [&upstream.timeouts, &defaults.timeouts];
-        (Pool::resolve(pools.into_iter().flatten()), Timeouts::resolve(timeouts))
+        (
+            Pool::resolve_with(upstream.max_concurrent, pools.into_iter().flatten()),
+            Timeouts::resolve(timeouts),
+        )
     }
 
     /// Returns the time for which the program continues to accept after a stop signal; `None` for none.

@@ -66,6 +66,8 @@ pub(crate) struct PoolSettings {
     pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
     pub(crate) max_streams: usize,
     pub(crate) ping_interval: Option<time::Duration>,
+    /// `max_concurrent` of the upstream.
+    pub(crate) max_concurrent: Option<usize>,
 }
 
 impl Pool {
@@ -88,6 +90,15 @@ impl Pool {
         }
     }
 
+    /// Merges the layers as [`Pool::resolve`] does, for an upstream with this `max_concurrent`.
+    pub(crate) fn resolve_with<'a>(
+        max_concurrent: OrOff<NonZeroU32>,
+        layers: impl IntoIterator<Item = &'a Pool>,
+    ) -> PoolSettings {
+        let max_concurrent = max_concurrent.on().map(|max| size(max.get()));
+        PoolSettings { max_concurrent, ..Self::resolve(layers) }
+    }
+
     /// Merges the layers over the built-in values, the layer of highest precedence first. If the layers together make
     /// `max_idle` more than `max_connections`, or `min_idle` more than `max_idle`, the greater one is lowered.
     pub(crate) fn resolve<'a>(layers: impl IntoIterator<Item = &'a Pool>) -> PoolSettings {
@@ -108,6 +119,7 @@ impl Pool {
             tcp_keepalive: pool.tcp_keepalive.and_then(OrOff::on).map(TcpKeepalive::settings),
             max_streams: size(pool.max_streams.map_or(1, NonZeroU32::get)),
             ping_interval: pool.ping_interval.unwrap_or_default().duration(),
+            max_concurrent: None,
         }
     }
 }
@@ -133,6 +145,7 @@ impl PoolSettings {
                 ("tcp_keepalive", of.tcp_keepalive.map_or("off".to_owned(), |probes| probes.to_string())),
                 ("max_streams", of.max_streams.to_string()),
                 ("ping_interval", limit(of.ping_interval)),
+                ("max_concurrent", of.max_concurrent.map_or("off".to_owned(), |max| max.to_string())),
             ]
         };
         if self == now {

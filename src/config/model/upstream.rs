@@ -39,6 +39,10 @@ pub(crate) struct Upstream {
     /// The HTTP version spoken to the endpoints.
     #[serde(default)]
     pub(crate) protocol: UpstreamProtocol,
+    /// Requests at once to one endpoint, on all its connections together. A request over it goes to another endpoint, or waits as
+    /// it would for a connection; 503 at the end of `pool.acquire_timeout`.
+    #[serde(default)]
+    pub(crate) max_concurrent: OrOff<NonZeroU32>,
     /// The letter case of field names in HTTP/1: of requests to the upstream, and of its responses to clients. Recipients must
     /// not care (RFC 9110 §5.1); `preserve` is for those that do.
     #[serde(default)]

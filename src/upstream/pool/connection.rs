@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::net::clock;
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::pool::Slot;
+use crate::upstream::pool::concurrency::Permit;
 use crate::upstream::pool::shared::LocalLease;
 use crate::upstream::transport::{Exclusive, Transport};
 
@@ -32,7 +33,11 @@ pub(crate) struct ConnectionState {
 
 /// One exchange on a connection. An exclusive connection has one lease at a time and is idle in between; a shared one has several.
 #[derive(Debug)]
-pub(crate) struct Lease(Held);
+pub(crate) struct Lease {
+    held: Held,
+    /// The request's part of `max_concurrent`, if there is such a limit.
+    permit: Option<Permit>,
+}
 
 #[derive(Debug)]
 enum Held {
@@ -46,7 +51,7 @@ impl Connection {
     /// Leases the connection for an exchange on its transport, which comes first so that its socket is dropped before the
     /// slot.
     pub(super) fn lease(self) -> (Transport, Lease) {
-        (Transport::Exclusive(self.transport), Lease(Held::Exclusive(self.state)))
+        (Transport::Exclusive(self.transport), Lease::of(Held::Exclusive(self.state)))
     }
 
     pub(super) fn pool_number(&self) -> u64 {
@@ -88,25 +93,34 @@ impl Wanted {
 }
 
 impl Lease {
+    fn of(held: Held) -> Self {
+        Self { held, permit: None }
+    }
+
+    /// Holds the request's permit until the lease ends.
+    pub(in crate::upstream) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
     /// Returns the first lease of an exclusive connection that was just opened.
     pub(in crate::upstream) fn first(slot: Slot) -> Self {
         let state = ConnectionState { slot, served: 0, kept: false, age: Age::begin() };
-        Self(Held::Exclusive(state))
+        Self::of(Held::Exclusive(state))
     }
 
     /// Returns a lease of a shared connection of this worker.
     pub(super) fn local(lease: LocalLease) -> Self {
-        Self(Held::Shared(lease))
+        Self::of(Held::Shared(lease))
     }
 
     /// Returns the lease of an exchange whose real one is with its request, on another worker.
     pub(in crate::upstream) fn remote() -> Self {
-        Self(Held::Remote)
+        Self::of(Held::Remote)
     }
 
     /// Returns true if the connection was kept for a while, so that its peer may have closed it unnoticed.
     pub(in crate::upstream) fn is_kept(&self) -> bool {
-        match &self.0 {
+        match &self.held {
             Held::Exclusive(state) => state.kept,
             Held::Shared(lease) => lease.is_kept(),
             Held::Remote => true,
@@ -115,7 +129,7 @@ impl Lease {
 
     /// Counts the request that is about to be sent.
     pub(in crate::upstream) fn count_request(&mut self) {
-        match &mut self.0 {
+        match &mut self.held {
             Held::Exclusive(state) => state.served += 1,
             Held::Shared(lease) => lease.count_request(),
             Held::Remote => {}
@@ -133,7 +147,7 @@ impl Lease {
     /// Ends the exchange. An exclusive connection returns to the pool, or its slot is freed for this reason. Its socket must
     /// be closed by then.
     pub(crate) fn finish(self, transport: Result<Option<Exclusive>, CloseReason>) {
-        let Held::Exclusive(state) = self.0 else { return };
+        let Held::Exclusive(state) = self.held else { return };
         match transport {
             Ok(Some(transport)) => {
                 let pool = state.slot.pool().clone();
@@ -150,7 +164,7 @@ impl Lease {
 
     /// Frees the slot of an exclusive connection that is closed by now.
     pub(in crate::upstream) fn close(self, reason: CloseReason) {
-        if let Held::Exclusive(state) = self.0 {
+        if let Held::Exclusive(state) = self.held {
             state.slot.close(reason);
         }
     }

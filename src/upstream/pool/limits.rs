@@ -29,6 +29,7 @@ impl Pool {
     /// closes the idle connections that there is no more room for. Connections in use are checked when they are
     /// released.
     pub(in crate::upstream) fn limits_changed(self: &Arc<Self>) {
+        self.concurrency.set(self.settings().max_concurrent);
         self.grant_dials();
         for worker_channel in self.channels.iter() {
             worker_channel.limits_changed(self);

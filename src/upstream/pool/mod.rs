@@ -6,6 +6,7 @@
 //! at least one of the two sees both.
 
 mod commands;
+pub(in crate::upstream) mod concurrency;
 mod connection;
 mod counts;
 pub(crate) mod idle;
@@ -36,6 +37,7 @@ use crate::net::timer::{Timer, deadline, earlier};
 use crate::observe::metrics::{PoolReport, Sharded, this_worker};
 use crate::upstream::close_reason::CloseReason;
 pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, worker_channel};
+use crate::upstream::pool::concurrency::Concurrency;
 use crate::upstream::pool::connection::Connection;
 pub(crate) use crate::upstream::pool::connection::{Lease, Wanted};
 use crate::upstream::pool::queue::{Capacity, Queue};
@@ -66,6 +68,7 @@ pub(crate) struct Pool {
     counts: Sharded<Counts>,
     channels: WorkerChannels,
     sharing: Sharing,
+    concurrency: Arc<Concurrency>,
 }
 
 /// The result of acquiring from a pool.
@@ -88,6 +91,7 @@ impl Pool {
         limits: Limits,
         channels: WorkerChannels,
     ) -> Arc<Self> {
+        let max_concurrent = limits.load().max_concurrent;
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, SeqCst),
             counts: Sharded::new(channels.len()),
@@ -99,6 +103,7 @@ impl Pool {
             queue: Mutex::default(),
             channels,
             sharing: Sharing::new(protocol),
+            concurrency: Arc::new(Concurrency::new(max_concurrent)),
         })
     }
 
@@ -391,7 +396,7 @@ impl Pool {
             idle: idle as u64,
             active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
             connecting: connecting as u64,
-            pending: pending as u64,
+            pending: (pending + self.concurrency.waiting()) as u64,
             streams: streams as u64,
             draining: self.is_retired(),
             max_connections: self.settings().max_connections as u64,

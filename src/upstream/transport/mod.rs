@@ -54,10 +54,12 @@ pub(crate) enum Exclusive {
 }
 
 /// A request and its response on a transport.
+#[allow(clippy::large_enum_variant, reason = "it is built in the box in which it serves as the response's body")]
 pub(crate) enum TransportExchange {
     H1(H1Exchange),
-    H2(H2Exchange),
-    Remote(RemoteExchange),
+    // In boxes of their own, so that they do not make that one larger.
+    H2(Box<H2Exchange>),
+    Remote(Box<RemoteExchange>),
 }
 
 impl Transport {
@@ -80,10 +82,11 @@ impl Transport {
                     timeout: options.timeouts.connect.unwrap_or(PING_LIMIT),
                 });
                 let options = ExchangeOptions::new(request.request, options);
-                TransportExchange::H2(H2Exchange::new(connection, request, body, kept, options, check))
+                let exchange = H2Exchange::new(connection, request, body, kept, options, check);
+                TransportExchange::H2(Box::new(exchange))
             }
             Transport::Remote(stream) => {
-                TransportExchange::Remote(stream.start(request, options, body, kept))
+                TransportExchange::Remote(Box::new(stream.start(request, options, body, kept)))
             }
         }
     }

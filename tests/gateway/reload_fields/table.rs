@@ -94,6 +94,7 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
         edits.extend([
             edit(format!("{upstream}.balance"), at, Value::Null, "round_robin"),
             edit(format!("{upstream}.resolve"), at, "30s", "31s"),
+            edit(format!("{upstream}.max_concurrent"), at, "off", 1_000),
             // Its origin does not choose HTTP/2, but a new connection is needed to know.
             edit(format!("{upstream}.protocol"), at, "h1", "auto").pools(Pools::New(owner)),
             edit(format!("{upstream}.header_case"), at, "lower", "preserve")

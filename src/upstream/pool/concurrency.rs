@@ -1,0 +1,179 @@
+//! The limit on requests at once to one endpoint (`max_concurrent`), whatever connections they are on.
+//!
+//! A request takes a permit before it asks for a connection. Those that find none wait in the order of arrival. Without a limit a
+//! request pays one comparison.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
+use tokio::sync::Semaphore;
+
+use super::{Pool, Refusal, WaitBounds};
+use crate::http::error::Error;
+use crate::net::clock;
+use crate::net::timer::{Timer, deadline};
+
+/// The limit that is none: more requests than there can be.
+const UNLIMITED: usize = Semaphore::MAX_PERMITS >> 8;
+
+/// The permits of a pool.
+#[derive(Debug)]
+pub(super) struct Concurrency {
+    permits: Semaphore,
+    limit: AtomicUsize,
+    /// The permits that are given up when they come back, since the limit was lowered.
+    excess: AtomicUsize,
+    /// The requests that wait for a permit.
+    waiting: AtomicUsize,
+}
+
+/// One request's part of the limit.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Concurrency>);
+
+/// As many requests are under way as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) struct Full;
+
+impl Concurrency {
+    pub(super) fn new(limit: Option<usize>) -> Self {
+        let limit = limit.unwrap_or(UNLIMITED);
+        Self {
+            permits: Semaphore::new(limit),
+            limit: AtomicUsize::new(limit),
+            excess: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Changes the limit. Requests that are under way keep their permits. Those that began without a limit have none, and do not
+    /// count.
+    pub(super) fn set(&self, limit: Option<usize>) {
+        let now = limit.unwrap_or(UNLIMITED);
+        let before = self.limit.swap(now, SeqCst);
+        if now > before {
+            let paid = self.pay_excess(now - before);
+            self.permits.add_permits(now - before - paid);
+        } else if now < before {
+            let less = before - now;
+            let forgotten = self.permits.forget_permits(less);
+            self.excess.fetch_add(less - forgotten, SeqCst);
+        }
+    }
+
+    /// Gives up as many permits as are too many, at most `permits`. Returns how many.
+    fn pay_excess(&self, permits: usize) -> usize {
+        let pay = |excess: usize| Some(excess - excess.min(permits));
+        match self.excess.try_update(SeqCst, SeqCst, pay) {
+            Ok(excess) | Err(excess) => excess.min(permits),
+        }
+    }
+
+    /// Returns the number of requests that wait for a permit.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.0.pay_excess(1) == 0 {
+            self.0.permits.add_permits(1);
+        }
+    }
+}
+
+/// A request that waits for a permit.
+struct Waiting<'c>(&'c Concurrency);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Pool {
+    /// Returns a permit for a request, or `None` if there is no limit.
+    ///
+    /// # Errors
+    /// As many requests are under way as may be, or others wait.
+    pub(in crate::upstream) fn try_permit(&self) -> Result<Option<Permit>, Full> {
+        if self.concurrency.limit.load(SeqCst) >= UNLIMITED {
+            return Ok(None);
+        }
+        match self.concurrency.permits.try_acquire() {
+            Ok(permit) => {
+                permit.forget();
+                Ok(Some(Permit(self.concurrency.clone())))
+            }
+            Err(_none) => Err(Full),
+        }
+    }
+
+    /// Waits for a permit, behind those that came before.
+    ///
+    /// # Errors
+    /// [`Error::PoolFull`] if too many requests wait already, and [`Error::MaxConcurrent`] if the wait takes too long, or if the
+    /// request can go to another endpoint.
+    pub(in crate::upstream) async fn permit(
+        &self,
+        timer: &Timer,
+        bounds: WaitBounds,
+    ) -> Result<Permit, Refusal> {
+        if bounds.unconnected.is_some() {
+            // Another endpoint may have room. To the retry this is like an endpoint that cannot be reached.
+            return Err(Refusal { error: Error::MaxConcurrent, is_unconnected: true });
+        }
+        let settings = self.settings();
+        let (pending_max, limit) = (settings.max_pending, deadline(bounds.rest(settings.acquire_timeout)));
+        drop(settings);
+        let concurrency = &self.concurrency;
+        if concurrency.waiting.fetch_add(1, SeqCst) >= pending_max {
+            drop(Waiting(concurrency));
+            return Err(self.refuse(Error::PoolFull, false));
+        }
+        let waiting = Waiting(concurrency);
+        let began = clock::now();
+        let acquired = timer.within(limit, concurrency.permits.acquire()).await;
+        drop(waiting);
+        let waited = u64::try_from(clock::since(began).as_micros()).unwrap_or(u64::MAX);
+        self.count(|counts| counts.wait_micros.add(waited));
+        match acquired {
+            Ok(Ok(permit)) => {
+                permit.forget();
+                Ok(Permit(concurrency.clone()))
+            }
+            Ok(Err(_closed)) => Err(Refusal::from(Error::Internal)),
+            Err(_elapsed) => Err(self.refuse(Error::MaxConcurrent, false)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(concurrency: &Arc<Concurrency>) -> Option<Permit> {
+        concurrency.permits.try_acquire().ok()?.forget();
+        Some(Permit(concurrency.clone()))
+    }
+
+    #[test]
+    fn changed_limit_holds_for_permits_that_are_out() {
+        let concurrency = Arc::new(Concurrency::new(Some(2)));
+        let (first, second) = (taken(&concurrency).unwrap(), taken(&concurrency).unwrap());
+        assert!(taken(&concurrency).is_none());
+        concurrency.set(Some(1));
+        drop(first);
+        assert!(taken(&concurrency).is_none(), "one is out, as many as may");
+        concurrency.set(Some(3));
+        let (third, fourth) = (taken(&concurrency), taken(&concurrency));
+        assert!(third.is_some() && fourth.is_some() && taken(&concurrency).is_none());
+        concurrency.set(None);
+        drop((second, third, fourth));
+        concurrency.set(Some(1));
+        let only = taken(&concurrency);
+        assert!(only.is_some() && taken(&concurrency).is_none());
+    }
+}

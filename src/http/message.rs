@@ -24,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) headers: Fields,
     /// `:protocol` of an extended CONNECT (RFC 8441). Such a request passes as it would come over HTTP/1.1: a GET whose fields
     /// `Connection` and `Upgrade` ask for that protocol. No response but the opening of a tunnel may have a status of 2xx.
-    pub(crate) protocol: Option<HeaderValue>,
+    pub(crate) protocol: Option<Box<HeaderValue>>,
     pub(crate) body: Body,
 }
 

@@ -75,5 +75,5 @@ fn upgrade_of(request: &Request, route: &UpstreamRoute) -> Result<Option<HeaderV
     };
     // On HTTP/1 such a request is served without an upgrade. Here every other response than a refusal would be one.
     let is_allowed = protocol.to_str().is_ok_and(|protocol| forward::is_allowed(protocol, &route.upgrade));
-    if is_allowed { Ok(Some(protocol.clone())) } else { Err(Error::RequestProtocol) }
+    if is_allowed { Ok(Some(HeaderValue::clone(protocol))) } else { Err(Error::RequestProtocol) }
 }

@@ -199,7 +199,7 @@ impl ServerConnection<'_> {
 
     /// Serves one request. It returns a future instead of being async, because an async function keeps room for its arguments.
     fn exchange(&mut self, head: RequestHead, client: &Client) -> impl Future<Output = After> {
-        let (method, version, persists) = (head.method.clone(), head.version, head.persists);
+        let (is_head, version, persists) = (head.method == Method::HEAD, head.version, head.persists);
         let request = self.begin(head);
         let interim = (version >= Version::HTTP_11).then(|| Interim::new(self.inner.clone()));
         // Boxed once more, because a future that is pinned in place takes its room twice.
@@ -230,7 +230,7 @@ impl ServerConnection<'_> {
                 return After::Abort; // the dropped log records that no response was sent
             }
             let close = self.is_last(&reply, persists);
-            self.respond(reply, &method, version, close).await
+            self.respond(reply, is_head, version, close).await
         }
     }
 
@@ -276,7 +276,7 @@ impl ServerConnection<'_> {
 
     /// Responds to bytes that are not a request, and gives the connection up.
     async fn refuse(&mut self, reply: Reply) -> After {
-        match self.respond(reply, &Method::GET, Version::HTTP_11, true).await {
+        match self.respond(reply, false, Version::HTTP_11, true).await {
             After::Close | After::KeepAlive => After::Linger,
             after => after,
         }
@@ -286,11 +286,10 @@ impl ServerConnection<'_> {
     fn respond(
         &mut self,
         reply: Reply,
-        method: &Method,
+        is_head: bool,
         version: Version,
         close: bool,
     ) -> impl Future<Output = After> {
-        let is_head = method == Method::HEAD;
         let (mut transfer, mut is_last) = self.push(reply.response, is_head, version, close);
         let mut log = reply.log;
         async move {

@@ -50,6 +50,7 @@ async fn run(stream: Rc<OpenStream>, head: Box<RequestHead>) {
         method = Method::GET;
         forward::set_upgrade(&mut headers, protocol.clone());
     }
+    let protocol = protocol.map(Box::new);
     let request = Request { method, target, version: Version::HTTP_2, headers, protocol, body };
     let client = stream.shared.client.clone();
     if stream.is_reset() {

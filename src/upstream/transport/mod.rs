@@ -54,7 +54,10 @@ pub(crate) enum Exclusive {
 }
 
 /// A request and its response on a transport.
-#[allow(clippy::large_enum_variant, reason = "it is built in the box in which it serves as the response's body")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is built in the box in which it serves as the response's body"
+)]
 pub(crate) enum TransportExchange {
     H1(H1Exchange),
     // In boxes of their own, so that they do not make that one larger.

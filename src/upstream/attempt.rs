@@ -67,7 +67,8 @@ pub(super) enum FailureKind {
     Stale,
     /// The peer has certainly not processed the request.
     Unprocessed,
-    /// A shared connection turned out to be unusable before anything was sent on it.
+    /// A shared connection turned out to be unusable before anything was sent on it, or the server has ended it before it has looked
+    /// at the request.
     Unsent,
     /// Any other failure, which is final.
     Final,

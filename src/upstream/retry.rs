@@ -18,8 +18,8 @@ use crate::upstream::endpoint::Endpoint;
 static EACH_ONCE: RetrySettings =
     RetrySettings { attempts: 1, on_connect: true, on_stale: true, backoff: None, keep_body: None };
 
-/// The tries on further connections if each turns out to be unusable before anything is sent on it. Each of them is closed by that, so
-/// more are needed only if the endpoint takes requests on none.
+/// The tries on further connections if each turns out to be unusable before anything is sent on it, or is ended by the server before it
+/// has looked at the request. Each of them is closed by that, so more are needed only if the endpoint takes requests on none.
 const UNSENT_TRIES: u32 = 8;
 
 /// The further attempts of one request.
@@ -43,7 +43,7 @@ pub(super) struct Retries<'a> {
     pub(super) fresh: bool,
     /// True if the request went again because its peer had not processed it.
     was_unprocessed: bool,
-    /// The further tries after a connection that turned out to be unusable before anything was sent on it.
+    /// The further tries after a connection that turned out to be unusable.
     unsent_left: u32,
     /// The wait before the next attempt. `backoff` is the wait before the one after it.
     wait: Option<Duration>,

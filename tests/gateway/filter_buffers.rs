@@ -122,12 +122,11 @@ async fn absent_buffers_are_not_found_and_unknown_buffers_are_bad_arguments() {
             set_buffer {buffer} 0 0 ''\n"
         );
     }
-    // Bodies are empty while a head is there; those of TCP filters and of gRPC are none.
+    // Bodies are empty while a head is there; those of TCP filters are none, and nothing was received by a call.
     let body = "0 \n0 0 0\n0\n";
     let unknown = "2 \n2 0 0\n2\n";
     let (call, readable) = ("1 \n1 0 0\n2\n", "0 \n0 0 0\n2\n");
-    let expected =
-        [body, body, unknown, unknown, call, unknown, readable, readable, readable, unknown, unknown];
+    let expected = [body, body, unknown, unknown, call, call, readable, readable, readable, unknown, unknown];
     assert_eq!(reported(&script).await, expected.concat());
 }
 

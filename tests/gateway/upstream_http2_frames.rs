@@ -156,6 +156,18 @@ async fn a_stream_above_the_last_of_a_goaway_goes_again_on_another_connection() 
 }
 
 #[tokio::test]
+async fn a_request_outlives_several_connections_that_end_before_it_was_processed() {
+    let (origin, requests) = failing_first(5, async |mut server: Server, stream| {
+        server.goaway(stream - 1).await;
+        server.connection.wait_closed().await;
+        None
+    });
+    let gateway = start(&origin, "retry: { attempts: 0 }").await;
+    assert_eq!(post(&gateway).await.body, b"ok");
+    assert_eq!((requests.load(SeqCst), origin.accepted()), (6, 6));
+}
+
+#[tokio::test]
 async fn streams_up_to_the_last_of_a_goaway_are_still_served() {
     let (origin, _) = failing_first(1, async |mut server: Server, stream| {
         server.goaway(stream).await;

@@ -140,6 +140,7 @@ async fn timeout_of_a_request_makes_its_connection_suspect() {
             late += 1;
         }
     }
-    assert_eq!(late, 1, "the next request has another connection");
+    // The next request may have begun when the worker of the connection does not know yet.
+    assert!((1..=2).contains(&late), "{late}: later requests have another connection");
     assert_eq!(closed(&gateway.pool(ROUTE).await, "timeout"), 1);
 }

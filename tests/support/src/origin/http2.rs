@@ -72,7 +72,9 @@ impl Connection {
             serving.spawn(serve(Http2Exchange { connection: number, request, responder }));
             while serving.try_join_next().is_some() {}
         }
-        drop(opened);
+        drop((connection, opened));
+        // They may have something to tell the test.
+        while serving.join_next().await.is_some() {}
     }
 }
 

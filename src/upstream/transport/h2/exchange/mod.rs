@@ -228,12 +228,14 @@ impl H2Exchange {
             self.suspect();
         }
         let rest = std::mem::take(&mut self.body);
-        let is_unopened = self.key.is_none();
+        // A server that ends the connection has not looked at the request at all, which is as good as if nothing had been sent.
+        let is_unsent =
+            self.key.is_none() || (error == Error::UpstreamRefused && self.connection.is_ending());
         self.end();
         ExchangeFailure {
             error,
             unanswered: matches!(self.reading, Reading::Nothing) && error == Error::UpstreamClosed,
-            unsent: is_unopened,
+            unsent: is_unsent,
             unprocessed: error == Error::UpstreamRefused,
             broken: self.connection.take_broken(),
             body: self.taken.whole(rest),

@@ -70,7 +70,7 @@ impl H1Connection {
         self.word = self.word.after(self.bodiless && head.is_silent);
     }
 
-    /// See [`Transport::settles_after`](crate::upstream::transport::Transport::settles_after).
+    /// See [`Exclusive::settles_after`](crate::upstream::transport::Exclusive::settles_after).
     pub(crate) fn settles_after(&self) -> Option<Duration> {
         (self.word == Word::Silent).then_some(SETTLING)
     }

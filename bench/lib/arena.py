@@ -80,6 +80,8 @@ class Arena(ExitStack):
             "origin_port": self.origin_port,
             "origin_tls": f"127.0.0.1:{self.origin_tls_port}",
             "origin_tls_port": self.origin_tls_port,
+            "origin_h2": f"127.0.0.1:{self.origin_h2_port}",
+            "origin_h2_port": self.origin_h2_port,
             "certificate": self.folder / "cert.pem",
             "key": self.folder / "key.pem",
             "certificate_and_key": self.folder / "both.pem",
@@ -119,7 +121,7 @@ class Arena(ExitStack):
             raise BenchError(f"the origin does not start:\n{origin.said()}")
         told = json.loads(told)
         self.origin_port, self.origin_tls_port = told["plain"], told["tls"]
-        self.origin_tls12_port = told["tls12"]
+        self.origin_tls12_port, self.origin_h2_port = told["tls12"], told["h2"]
         self._counts = http.client.HTTPConnection("127.0.0.1", told["counts"], timeout=10)
 
     def _start(self, contestant: Contestant, routes: int) -> Running:

@@ -16,6 +16,8 @@ CLIENTS, REQUESTS = 4, 300
 STREAMS = 2
 TEXT = b"hello, World 123"
 """What bodies consist of, POSTs and those of the origin."""
+MESSAGE = b"\0" + (1024).to_bytes(4) + TEXT * 64
+"""A message of gRPC."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def check(arena: Arena, running: Running, scenario: Scenario) -> str:
 def connections(more: dict[str, int], scenario: Scenario) -> str:
     """What is wrong with the connections that the origin counted."""
     sent = REQUESTS + (1 if scenario.http2 else 0)
-    opened, other = more["plain_connections"], more["tls_connections"]
-    if scenario.upstream_tls:
-        opened, other = other, opened
+    wanted = "h2" if scenario.upstream_http2 else "tls" if scenario.upstream_tls else "plain"
+    opened = more[f"{wanted}_connections"]
+    other = sum(more[f"{kind}_connections"] for kind in ("plain", "tls", "h2") if kind != wanted)
     if more["requests"] != sent:
         return f"the origin has seen {more['requests']} requests instead of {sent}"
     if other:
@@ -61,6 +63,8 @@ def connections(more: dict[str, int], scenario: Scenario) -> str:
 
 def _expected(arena: Arena, scenario: Scenario) -> Answer:
     """The origin's own answer, as the scenario's filter is to leave it."""
+    if scenario.grpc:
+        return Answer(200, MESSAGE, False)
     connection = http.client.HTTPConnection("127.0.0.1", arena.origin_port, timeout=10)
     answer = _ask(connection, scenario, f"/{scenario.path.rpartition('/')[2]}")
     connection.close()
@@ -101,14 +105,24 @@ def _connect(running: Running, scenario: Scenario) -> http.client.HTTPConnection
 
 def _by_http2(running: Running, scenario: Scenario, expected: Answer) -> str:
     url = running.url(scenario.path, scenario.tls)
-    body = subprocess.run(["nghttp", url], capture_output=True, timeout=30, check=True).stdout
+    call = call_arguments(running, scenario)
+    body = subprocess.run(["nghttp", *call, url], capture_output=True, timeout=30, check=True).stdout
     if body != expected.body:
         return _difference(Answer(200, body, False), expected)
-    command = ["h2load", f"-n{REQUESTS}", f"-c{CLIENTS}", f"-m{STREAMS}", url]
+    command = ["h2load", f"-n{REQUESTS}", f"-c{CLIENTS}", f"-m{STREAMS}", *call, url]
     output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     if not re.search(rf"{REQUESTS} 2xx", output) or "protocol: h2" not in output.lower():
         return f"h2load: {output.strip()}"
     return ""
+
+
+def call_arguments(running: Running, scenario: Scenario) -> list[str]:
+    """What makes a request of nghttp or h2load a call of gRPC, if the scenario has one."""
+    if not scenario.grpc:
+        return []
+    message = running.folder / "message"
+    message.write_bytes(MESSAGE)
+    return ["-d", str(message), "-H", "content-type: application/grpc", "-H", "te: trailers"]
 
 
 def _difference(answer: Answer, expected: Answer) -> str:

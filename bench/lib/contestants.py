@@ -41,6 +41,8 @@ class Contestant:
     """Whether it takes part where there are no filters."""
     upstream_tls12: bool = False
     """Whether it speaks TLS 1.2 to the origin and not 1.3, and takes part for that alone."""
+    upstream_http2: bool = False
+    """Whether it speaks HTTP/2 to the origin."""
     filters: frozenset[str] = frozenset()
     """What it has filters for."""
     walls: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Contestant:
 
     def takes_part(self, scenario: Scenario) -> bool:
         """Whether it can do what the scenario asks for."""
+        if scenario.upstream_http2 and not self.upstream_http2:
+            return False
         if scenario.filter:
             return scenario.filter in self.filters
         return self.plain and (scenario.upstream_tls or not self.upstream_tls12)

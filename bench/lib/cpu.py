@@ -62,7 +62,7 @@ def measure(
         failed=done.failed,
         requests_per_second=done.requests / done.seconds,
         origin_requests=more["requests"],
-        origin_connections=more["plain_connections"] + more["tls_connections"],
+        origin_connections=more["plain_connections"] + more["tls_connections"] + more["h2_connections"],
         tls_resumed=more["tls_resumed"],
     )
 

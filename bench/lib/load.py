@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .arena import Running
+from .check import call_arguments
 from .processes import LOAD_CPU, BenchError
 from .scenarios import Scenario
 
@@ -66,7 +67,7 @@ def _wrk(running: Running, scenario: Scenario, connections: int, seconds: int) -
 
 def _h2load(running: Running, scenario: Scenario, seconds: int) -> list[str]:
     size = [f"-c{HTTP2_CONNECTIONS}", f"-m{HTTP2_STREAMS}", "-t1", f"-D{seconds}", "--warm-up-time=0"]
-    return ["h2load", *size, running.url(scenario.path, scenario.tls)]
+    return ["h2load", *size, *call_arguments(running, scenario), running.url(scenario.path, scenario.tls)]
 
 
 def read_wrk(output: str) -> Load:

@@ -31,6 +31,7 @@ def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = 
         route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
         values={"upper": str(upper)},
         plain=not kind,
+        upstream_http2=True,
         filters=frozenset(filters.split()),
         reload=signal.SIGHUP,
     )
@@ -102,6 +103,7 @@ def _haproxy(name: str, kind: str = "", start: str = "", upper: str = "", filter
         values={"global": start, "upper": upper},
         version=("haproxy", "-v"),
         plain=not filters,
+        upstream_http2=True,
         filters=frozenset(filters.split()),
         reload=signal.SIGUSR2,
         walls={
@@ -168,6 +170,7 @@ def _envoy(name: str, kind: str, filters: Mapping[str, str]) -> Contestant:
         },
         version=("{{installed}}/envoy", "--version"),
         plain=not filters,
+        upstream_http2=True,
         filters=frozenset(filters),
         walls={
             "s8-10000": "one route is tried after the other, which takes half a millisecond; a matcher would be the way"

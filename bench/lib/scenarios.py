@@ -21,6 +21,10 @@ class Scenario:
     kept: bool = True
     """Whether connections to the origin are kept for later requests."""
     upstream_tls: bool = False
+    upstream_http2: bool = False
+    """Whether the origin is spoken to by HTTP/2, without TLS."""
+    grpc: bool = False
+    """Whether the request is a unary call of gRPC."""
     filter: str = ""
     """What filters do: `upper` writes the response's body in capitals, `heads` looks at a field of the request and sets
     one of the response, `nothing` has callbacks for both heads and does nothing in them."""
@@ -37,6 +41,9 @@ SCENARIOS = {
         Scenario("s4", "1 KiB, new client connections", client_close=True),
         Scenario("s5", "1 KiB, TLS client", tls=True),
         Scenario("s6", "1 KiB, TLS client, HTTP/2", tls=True, http2=True),
+        Scenario("s6-64k", "64 KiB, TLS client, HTTP/2", "/64k", tls=True, http2=True),
+        Scenario("h2", "1 KiB, HTTP/2 on both sides", "/h2/1k", tls=True, http2=True, upstream_http2=True),
+        Scenario("grpc", "gRPC, 1 KiB", "/h2/call", tls=True, http2=True, upstream_http2=True, grpc=True),
         Scenario("s7", "1 KiB, HTTPS upstream, kept", "/tls/1k", upstream_tls=True),
         Scenario("s7-off", "1 KiB, HTTPS upstream, not kept", "/tls-off/1k", kept=False, upstream_tls=True),
         Scenario("off", "1 KiB, plain upstream, not kept", "/off/1k", kept=False),

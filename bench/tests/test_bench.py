@@ -198,7 +198,7 @@ class Loads(unittest.TestCase):
 class Checks(unittest.TestCase):
     def test_connections_are_kept_where_they_should_be(self):
         def counted(scenario: str, **counts: int) -> str:
-            usual = {"requests": check.REQUESTS, "plain_connections": 0, "tls_connections": 0}
+            usual = {"requests": check.REQUESTS, "plain_connections": 0, "tls_connections": 0, "h2_connections": 0}
             return check.connections({**usual, **counts}, SCENARIOS[scenario])
 
         self.assertEqual(counted("s1", plain_connections=4), "")

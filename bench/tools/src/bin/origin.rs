@@ -1,7 +1,7 @@
 //! The server behind the proxies: cheap, since it shares a CPU with the load generator, and it counts what comes in.
 //!
-//! HTTP/1.1, plain and over TLS: 1.3, and 1.2 on a port of its own. The last segment of the path says what is wanted: `1k` and
-//! `64k` are texts of that size, `echo` answers with the body of the request, all else is 404. Another port answers every
+//! HTTP/1.1, plain and over TLS: 1.3, and 1.2 on a port of its own; HTTP/2 without TLS on another. The last segment of the path says what is wanted: `1k` and
+//! `64k` are texts of that size, `echo` answers with the body of the request, by HTTP/2 `call` with a message of gRPC, all else is 404. Another port answers every
 //! request with the counts as JSON and is not counted itself. The ports are free ones, told as JSON in the first line.
 
 use std::cell::Cell;
@@ -11,7 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use clap::Parser;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ServerSessionMemoryCache;
@@ -32,6 +36,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Room for a request at once, so that the usual ones are read by one system call.
 const READ_BYTES: usize = 20 * 1024;
+/// The window of each stream by HTTP/2.
+const H2_WINDOW: u32 = 1024 * 1024;
 const FIELDS_MAX: usize = 64;
 /// What bodies are made of: letters of both cases and others, for filters that change case.
 const TEXT: &[u8; 16] = b"hello, World 123";
@@ -51,6 +57,7 @@ struct Arguments {
 #[derive(Default)]
 struct Counts {
     plain_connections: Cell<u64>,
+    h2_connections: Cell<u64>,
     tls_connections: Cell<u64>,
     tls_resumed: Cell<u64>,
     requests: Cell<u64>,
@@ -95,12 +102,14 @@ fn main() -> Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let (plain, tls13, tls12, counts) = (listen()?, listen()?, listen()?, listen()?);
+        let h2 = listen()?;
         println!(
             "{}",
             json!({
                 "plain": plain.local_addr()?.port(),
                 "tls": tls13.local_addr()?.port(),
                 "tls12": tls12.local_addr()?.port(),
+                "h2": h2.local_addr()?.port(),
                 "counts": counts.local_addr()?.port(),
             })
         );
@@ -109,6 +118,7 @@ fn main() -> Result<()> {
         for (listener, acceptor) in [tls13, tls12].into_iter().zip(acceptors) {
             spawn_local(accept_tls(listener, acceptor, Rc::clone(&answers), Rc::clone(&counted)));
         }
+        spawn_local(accept_h2(h2, Rc::clone(&counted)));
         spawn_local(tell(counts, Rc::clone(&counted)));
         accept_plain(plain, answers, counted).await
     })
@@ -153,6 +163,74 @@ async fn accept_tls(listener: TcpListener, acceptor: TlsAcceptor, answers: Rc<An
             drop(serve(stream, &answers, &open.0).await);
         });
     }
+}
+
+async fn accept_h2(listener: TcpListener, counts: Rc<Counts>) {
+    let texts = Rc::new(Texts::new());
+    loop {
+        let stream = accept(&listener).await;
+        add(&counts.h2_connections);
+        let (texts, open) = (Rc::clone(&texts), Open::new(&counts));
+        spawn_local(async move {
+            let mut builder = h2::server::Builder::new();
+            builder.max_concurrent_streams(1000).initial_window_size(H2_WINDOW);
+            let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+            while let Some(Ok((request, responder))) = connection.accept().await {
+                add(&open.0.requests);
+                let texts = Rc::clone(&texts);
+                spawn_local(async move { drop(answer_h2(request, responder, &texts).await) });
+            }
+        });
+    }
+}
+
+/// The bodies of responses by HTTP/2.
+struct Texts {
+    small: Bytes,
+    large: Bytes,
+    message: Bytes,
+}
+
+impl Texts {
+    fn new() -> Self {
+        let small = TEXT.repeat(64);
+        let message = [&[0, 0, 0, 4, 0][..], &small].concat();
+        Self { small: small.into(), large: TEXT.repeat(4096).into(), message: message.into() }
+    }
+}
+
+async fn answer_h2(
+    mut request: Request<RecvStream>,
+    mut responder: SendResponse<Bytes>,
+    texts: &Texts,
+) -> Result<(), h2::Error> {
+    let path = request.uri().path().to_owned();
+    let is_call = path.ends_with("/call");
+    let body = match path.rsplit('/').next() {
+        Some("1k") => texts.small.clone(),
+        Some("64k") => texts.large.clone(),
+        Some("call") => texts.message.clone(),
+        _ => {
+            let mut missing = Response::new(());
+            *missing.status_mut() = http::StatusCode::NOT_FOUND;
+            return responder.send_response(missing, true).map(drop);
+        }
+    };
+    let stream = request.body_mut();
+    while let Some(data) = stream.data().await {
+        stream.flow_control().release_capacity(data?.len())?;
+    }
+    let mut head = Response::new(());
+    let kind = if is_call { "application/grpc" } else { "text/plain" };
+    head.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let mut sending = responder.send_response(head, false)?;
+    sending.send_data(body, !is_call)?;
+    if is_call {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        sending.send_trailers(trailers)?;
+    }
+    Ok(())
 }
 
 /// The next connection. Those that end before they are accepted are passed over.
@@ -293,6 +371,7 @@ fn add(count: &Cell<u64>) {
 impl Counts {
     fn json(&self) -> String {
         json!({
+            "h2_connections": self.h2_connections.get(),
             "plain_connections": self.plain_connections.get(),
             "tls_connections": self.tls_connections.get(),
             "tls_resumed": self.tls_resumed.get(),

@@ -166,10 +166,13 @@ def memory(results: Results) -> str:
     for sample in results["memory"]:
         totals = [sample[figure] / 1024 for figure in ("started_kib", "warm_kib", "idle_kib", "peak_rss_kib")]
         each = f"{sample['kib_per_connection']:.2f}"
-        rows.append([names[sample["contestant"]], *(f"{total:,.1f}" for total in totals), each])
+        # Results of earlier days do not have it.
+        http2 = sample.get("kib_per_http2_connection")
+        figures = (*(f"{total:,.1f}" for total in totals), each, "–" if http2 is None else f"{http2:.2f}")
+        rows.append([names[sample["contestant"]], *figures])
     header = (
         f"| MiB after the start | after some requests | with {idle:,} idle connections | most resident "
-        "| KiB per idle connection"
+        "| KiB per idle connection | over TLS and HTTP/2"
     )
     return f"## Memory (PSS)\n\n{markdown(header, rows)}"
 

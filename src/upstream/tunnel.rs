@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -23,8 +23,6 @@ struct Chunk {
     bytes: Bytes,
     /// True if nothing follows.
     is_last: bool,
-    /// The task that waits for the next chunk.
-    waker: Option<Waker>,
 }
 
 impl Uplink {
@@ -46,26 +44,16 @@ impl Uplink {
     fn end(&self) {
         self.0.borrow_mut().is_last = true;
     }
-
-    fn wake(&self) {
-        let waker = self.0.borrow_mut().waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 impl Streaming for Uplink {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
+    /// It wakes no task: the tunnel's own polls both ends, and the exchange after each chunk that it puts.
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> PollFrame {
         let mut waiting = self.0.borrow_mut();
         if !waiting.bytes.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut waiting.bytes)))));
         }
-        if waiting.is_last {
-            return Poll::Ready(None);
-        }
-        waiting.waker = Some(cx.waker().clone());
-        Poll::Pending
+        if waiting.is_last { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
@@ -84,7 +72,6 @@ impl ExchangeEnd {
 
     /// Sends what was taken, as far as the upstream takes it.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.uplink.wake();
         match self.exchange.poll_background(cx) {
             Poll::Ready(error) => Err(broken(error)),
             Poll::Pending => Ok(()),

@@ -117,11 +117,21 @@ pub(crate) async fn settled(gateway: &Gateway) -> Value {
 /// Stops the program, and waits until none of its threads runs; `Signal::CONT` lets it go on.
 pub(crate) async fn freeze(gateway: &Gateway) {
     gateway.signal(Signal::STOP);
-    wait_until("all threads to stop", async || {
+    wait_for_threads(gateway, "all threads to stop", 'T').await;
+}
+
+/// Waits until all threads of the program sleep.
+pub(crate) async fn asleep(gateway: &Gateway) {
+    wait_for_threads(gateway, "all threads to sleep", 'S').await;
+}
+
+/// Waits until all threads of the program are in this state.
+async fn wait_for_threads(gateway: &Gateway, what: &str, state: char) {
+    wait_until(what, async || {
         let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
         threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
             // The state comes after the name, which may have spaces and is in parentheses (proc(5)).
-            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+            stat.rsplit_once(") ").unwrap().1.starts_with(state)
         })
     })
     .await;

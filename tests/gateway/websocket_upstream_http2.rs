@@ -136,6 +136,21 @@ async fn a_worker_without_a_connection_opens_websockets_on_that_of_the_other() {
     assert_eq!(number(&settled(&gateway).await, "opened"), 1);
 }
 
+/// A task that wakes itself would keep its worker running.
+#[tokio::test]
+async fn worker_sleeps_while_nothing_moves() {
+    let origin = echoing();
+    let (gateway, _back) = start(&origin, 2, "pool: { max_connections: 1 }").await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(open(&gateway).await);
+    }
+    for client in &mut clients {
+        exchange(client, 10).await;
+    }
+    pooled::asleep(&gateway).await;
+}
+
 #[tokio::test]
 async fn other_responses_to_a_handshake_pass() {
     let origin = echoing();

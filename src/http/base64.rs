@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 §4) in pieces. The text form of gRPC-Web may have padding after each piece that its sender encoded.
+//! Base64 (RFC 4648 §4), also of data that comes in pieces. The text form of gRPC-Web may have padding after each piece that its sender encoded.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -9,3 +9,4 @@ pub(crate) mod stream;
 pub(crate) mod timer;
 pub(crate) mod tls;
 pub(crate) mod tunnel_end;
+pub(crate) mod waker;

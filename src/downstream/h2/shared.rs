@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::http::fields::Fields;
 use crate::http::h2::{Code, Connection, ConnectionError, Limits, StreamKey};
 use crate::http::interim::InterimSink;
-use crate::net::clock;
+use crate::net::{clock, waker};
 use crate::proxy::client::Client;
 use crate::snapshot::listener::{ConnectionLimits, Http2Limits};
 
@@ -79,7 +79,7 @@ impl Shared {
 
     /// Has the connection's task woken by [`Shared::wake`].
     pub(super) fn register(&self, cx: &Context<'_>) {
-        set(&mut self.connection.borrow_mut(), cx.waker());
+        waker::set(&mut self.connection.borrow_mut(), cx.waker());
     }
 
     /// Wakes the connection's task: there is something to write, or to end.
@@ -103,7 +103,7 @@ impl Shared {
             streams.resize_with(key.slot + 1, || None);
         }
         if let Some(stream) = streams.get_mut(key.slot) {
-            set(stream, cx.waker());
+            waker::set(stream, cx.waker());
         }
     }
 
@@ -168,12 +168,5 @@ impl OpenStream {
     pub(super) fn reset(&self, code: Code) {
         self.shared.engine.borrow_mut().reset(self.key, code);
         self.shared.wake();
-    }
-}
-
-fn set(place: &mut Option<Waker>, waker: &Waker) {
-    match place {
-        Some(known) => known.clone_from(waker),
-        None => *place = Some(waker.clone()),
     }
 }

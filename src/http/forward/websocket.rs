@@ -1,14 +1,14 @@
 //! The handshake of a WebSocket (RFC 6455 §4) that the gateway does itself: over HTTP/2 clients have none (RFC 8441 §5).
 
 use aws_lc_rs::{digest, rand};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
+use crate::http::base64::Encoder;
 use crate::http::fields::Fields;
 
 /// The text that a server appends to the key (RFC 6455 §1.3).
 const SERVER_TEXT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A key that the gateway has sent in place of its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl WebSocketKey {
     pub(crate) fn fresh() -> Option<Self> {
         let mut nonce = [0; 16];
         rand::fill(&mut nonce).ok()?;
-        HeaderValue::from_str(&base64(&nonce)).ok().map(Self)
+        HeaderValue::from_maybe_shared(Bytes::from(base64(&nonce))).ok().map(Self)
     }
 
     /// Makes `headers` those of a client's handshake. A version that the client has named stays.
@@ -46,22 +46,13 @@ pub(crate) fn accept(key: &HeaderValue) -> HeaderValue {
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
     context.update(key.as_bytes());
     context.update(SERVER_TEXT);
-    let text = base64(context.finish().as_ref());
-    HeaderValue::from_str(&text).unwrap_or(const { HeaderValue::from_static("") })
+    let text = Bytes::from(base64(context.finish().as_ref()));
+    HeaderValue::from_maybe_shared(text).unwrap_or(const { HeaderValue::from_static("") })
 }
 
-/// Encodes bytes in base 64 (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits =
-            (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
-        for digit in 0..4 {
-            let index = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap_or_default();
-            let is_padding = digit > group.len();
-            text.push(if is_padding { '=' } else { ALPHABET.get(index).copied().unwrap_or_default().into() });
-        }
-    }
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    Encoder::default().encode(bytes, true, &mut text);
     text
 }
 
@@ -69,21 +60,6 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     use super::super::tests::{headers, lines};
     use super::*;
-
-    #[test]
-    fn base64_has_the_texts_of_its_document() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
-    }
 
     #[test]
     fn handshake_is_accepted_with_the_value_of_its_document_only() {

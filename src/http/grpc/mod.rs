@@ -4,7 +4,6 @@
 //! it, its errors are a `grpc-status` in a response with status 200, and [`Web`] translates gRPC-Web to gRPC and back. Only filters'
 //! own calls frame messages and take them apart ([`Deframer`]).
 
-mod base64;
 mod framing;
 mod record;
 mod status;

@@ -4,9 +4,9 @@ use std::task::{Context, Poll, ready};
 
 use http_body::Frame;
 
+use crate::http::base64::Decoder;
 use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
-use crate::http::grpc::base64::Decoder;
 
 /// A body without its base64. Each frame is decoded as it comes.
 pub(super) struct DecodedBody {

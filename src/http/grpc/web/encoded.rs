@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use crate::http::base64::Encoder;
 use crate::http::body::{Body, PollFrame, Streaming};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::grpc::base64::Encoder;
 
 /// The flag of the message that has the trailers.
 const TRAILERS: u8 = 0x80;

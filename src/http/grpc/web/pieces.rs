@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::encoded::Form;
-use crate::http::grpc::base64::Decoder;
+use crate::http::base64::Decoder;
 
 /// Decodes a request's text, and encodes the same bytes as messages of a response, whole and in pieces of `size`.
 pub(crate) fn check(bytes: &[u8], size: usize) {

@@ -5,9 +5,9 @@ use http_body::Frame;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::base64::{Decoder, Encoder};
 use crate::http::body::{PollFrame, Streaming};
 use crate::http::error::Error;
-use crate::http::grpc::base64::{Decoder, Encoder};
 
 /// A body of these pieces, and then of trailers if there are any.
 struct Pieces(std::vec::IntoIter<Vec<u8>>, Option<HeaderMap>);

@@ -12,7 +12,7 @@ use crate::http::h2::{
     Code, Connection, ConnectionError, Event, Limits, OutgoingRequest, ResponseHead, StreamKey,
 };
 use crate::http::message::HeadLimits;
-use crate::net::clock;
+use crate::net::{clock, waker};
 use crate::upstream::close_reason::CloseReason;
 use crate::upstream::transport::request_body::INTERIM_RESPONSES;
 
@@ -200,7 +200,7 @@ impl H2Connection {
 
     /// Has a stream's task woken by the next event of its stream.
     pub(super) fn register_stream(&self, key: StreamKey, cx: &Context<'_>) {
-        self.inbox(key, |inbox| set(&mut inbox.waker, cx.waker()));
+        self.inbox(key, |inbox| waker::set(&mut inbox.waker, cx.waker()));
     }
 
     /// Lets a stream go. If it has not ended, it is reset.
@@ -226,7 +226,7 @@ impl H2Connection {
 
     /// Has the connection's task woken by [`H2Connection::wake`].
     pub(super) fn register(&self, cx: &Context<'_>) {
-        set(&mut self.driver.borrow_mut(), cx.waker());
+        waker::set(&mut self.driver.borrow_mut(), cx.waker());
     }
 
     /// Wakes the connection's task: there is something to write, or to end.
@@ -325,11 +325,4 @@ pub(super) fn poll_read_since(connection: &H2Connection, before: u64, cx: &Conte
     }
     connection.register_pinging(cx);
     Poll::Pending
-}
-
-fn set(place: &mut Option<Waker>, waker: &Waker) {
-    match place {
-        Some(known) => known.clone_from(waker),
-        None => *place = Some(waker.clone()),
-    }
 }

@@ -63,7 +63,7 @@ impl Connection {
                 }
             }
             if self.block.is_none() {
-                // What arrives next begins now.
+                // The next frame begins now.
                 self.arriving_since = None;
             }
             if self.answers > UNREAD_ANSWERS_BYTES {

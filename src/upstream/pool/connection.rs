@@ -78,7 +78,7 @@ pub(crate) enum Wanted {
     Settled,
     /// A new one, or one that is shared.
     Fresh,
-    /// One that serves no other exchange: for a protocol that takes it over.
+    /// A connection that serves no other exchange, for a protocol that takes it over.
     Exclusive,
 }
 

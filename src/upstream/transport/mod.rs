@@ -38,11 +38,11 @@ const PING_LIMIT: Duration = Duration::from_secs(10);
 /// The connection that an exchange starts on.
 #[derive(Debug)]
 pub(crate) enum Transport {
-    /// One that serves a single exchange at a time.
+    /// A connection that serves a single exchange at a time.
     Exclusive(Exclusive),
-    /// One that other exchanges use, too.
+    /// A connection that other exchanges use, too.
     Shared(Rc<H2Connection>),
-    /// A shared one of another worker.
+    /// A shared connection of another worker.
     Remote(RemoteStream),
 }
 

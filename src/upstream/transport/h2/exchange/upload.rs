@@ -71,7 +71,7 @@ impl H2Exchange {
         {
             let mut engine = self.connection.engine.borrow_mut();
             engine.data(key, data, is_last);
-            // What fits into the output is sent as far as this task is concerned: it need not be woken for it.
+            // Data that fits into the output counts as sent, so this task need not be woken for it.
             engine.schedule();
         }
         if is_last {

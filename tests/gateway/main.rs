@@ -131,6 +131,7 @@ mod upstream;
 mod upstream_http2;
 mod upstream_http2_frames;
 mod upstream_http2_programs;
+mod upstream_http2_protocols;
 mod upstream_http2_workers;
 mod upstream_tls;
 mod variables;

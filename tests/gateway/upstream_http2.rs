@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use support::h2::SendStream;
 use support::h2::server::Builder;
 use support::http::{HeaderMap, Request, Response, StatusCode};
-use support::{Certificates, Gate, Gateway, Http2Client, Http2Exchange, Origin, bytes::Bytes};
+use support::{Gate, Gateway, Http2Client, Http2Exchange, Origin, bytes::Bytes};
 
-use crate::pooled::{self, OK, ROUTE, closed, number, refusal, settled};
+use crate::pooled::{self, ROUTE, closed, number, refusal, settled};
 
 /// Starts a gateway with so many workers and one endpoint that speaks HTTP/2 without TLS.
 async fn start(workers: usize, origin: &Origin, keys: &str) -> Gateway {
@@ -43,6 +44,20 @@ async fn echo(mut exchange: Http2Exchange) {
     if let Some(body) = exchange.read_body().await {
         exchange.respond(body);
     }
+}
+
+/// Sends pieces of this size as fast as the client takes them, and the end.
+async fn send_slowly(stream: &mut SendStream<Bytes>, bytes: usize, pieces: usize) {
+    for _ in 0..pieces {
+        stream.reserve_capacity(bytes);
+        while stream.capacity() < bytes {
+            if !matches!(std::future::poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
+                return;
+            }
+        }
+        stream.send_data(vec![b'x'; bytes].into(), false).unwrap();
+    }
+    stream.send_data(Bytes::new(), true).unwrap();
 }
 
 #[tokio::test]
@@ -251,18 +266,7 @@ async fn a_body_is_taken_no_faster_than_the_client_reads_it() {
         let head = Response::builder().body(()).unwrap();
         let mut stream = exchange.responder.send_response(head, false).unwrap();
         // More than all buffers on the way together.
-        let piece = Bytes::from(vec![b'x'; 64 * 1024]);
-        for _ in 0..1024 {
-            stream.reserve_capacity(piece.len());
-            while stream.capacity() < piece.len() {
-                let more = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
-                if !matches!(more, Some(Ok(_))) {
-                    return;
-                }
-            }
-            stream.send_data(piece.clone(), false).unwrap();
-        }
-        stream.send_data(Bytes::new(), true).unwrap();
+        send_slowly(&mut stream, 64 * 1024, 1024).await;
     });
     let gateway = start(1, &origin, "").await;
     let mut slow = gateway.client("web").await;
@@ -356,104 +360,6 @@ async fn connections_are_kept_warm() {
     gateway.wait_for_pool(ROUTE, "two idle connections", |pool| number(pool, "idle") == 2).await;
     assert_eq!(gateway.client("web").await.get("/").await.status, 200);
     assert_eq!(origin.accepted(), 2);
-}
-
-#[tokio::test]
-async fn a_server_that_does_not_speak_http2_is_named() {
-    let certificates = Certificates::new();
-    let identity = certificates.server(&["localhost"]);
-    let tls = |alpn: &[&str]| {
-        let mut config = certificates.server_config(&identity);
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config
-    };
-    let cases = [
-        (
-            Origin::script(async |mut connection| {
-                connection.write("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
-                connection.wait_closed().await;
-            }),
-            "it sent something else in place of the settings",
-        ),
-        (Origin::script(async |connection| connection.close().await), "it closed the connection"),
-        (Origin::builder().tls(tls(&[])).answer(OK), "does not choose HTTP/2 in the TLS handshake"),
-    ];
-    for (origin, said) in cases {
-        let upstream = format!(
-            "{{ url: '{}', protocol: h2{} }}",
-            origin.url(),
-            if origin.url().starts_with("https") {
-                format!(", tls: {{ ca: {} }}", certificates.ca().display())
-            } else {
-                String::new()
-            }
-        );
-        let gateway = pooled::builder(1, &upstream, "").start().await;
-        let response = gateway.client("web").await.get("/").await;
-        assert_eq!(refusal(&response), (502, "upstream.protocol"), "{said}");
-        gateway.wait_for_log(said).await;
-        assert_eq!(number(&settled(&gateway).await, "connect_failed"), 2, "the retry is another");
-    }
-}
-
-#[tokio::test]
-async fn auto_speaks_what_the_server_chooses() {
-    let certificates = Certificates::new();
-    let identity = certificates.server(&["localhost"]);
-    let tls = |alpn: &[&str]| {
-        let mut config = certificates.server_config(&identity);
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config
-    };
-    let via = async |origin: &Origin| {
-        let upstream = pooled::upstream(origin, &certificates).replace("url:", "protocol: auto, url:");
-        let gateway = pooled::builder(1, &upstream, "").start().await;
-        let mut asked = Vec::new();
-        for _ in 0..5 {
-            asked.push(pooled::ask(&gateway, "/").await);
-        }
-        let mut via = Vec::new();
-        for asked in asked {
-            via.push(asked.await.unwrap().header("via").unwrap().to_owned());
-        }
-        via.dedup();
-        (via.join(" "), settled(&gateway).await)
-    };
-    let h2 = Origin::builder().tls(tls(&["h2", "http/1.1"])).http2(Builder::new(), echo);
-    let (version, pool) = via(&h2).await;
-    assert_eq!((&*version, number(&pool, "opened")), ("2 gateway", 1), "{pool:#}");
-    assert_eq!(h2.handshakes()[0].alpn.as_deref(), Some("h2"));
-    for alpn in [&["http/1.1"][..], &[]] {
-        let h1 = Origin::builder().tls(tls(alpn)).answer(OK);
-        assert_eq!(via(&h1).await.0, "1.1 gateway");
-    }
-    assert_eq!(via(&Origin::answer(OK)).await.0, "1.1 gateway", "without TLS there is nothing to choose");
-}
-
-#[tokio::test]
-async fn an_upgrade_under_auto_takes_a_connection_of_http_1() {
-    let certificates = Certificates::new();
-    let identity = certificates.server(&["localhost"]);
-    let mut config = certificates.server_config(&identity);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let origin = Origin::builder().tls(config).script(async |mut connection| {
-        let request = connection.read_request().await.unwrap();
-        assert_eq!(request.headers.get("upgrade"), Some("websocket"));
-        connection
-            .write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
-            .await;
-        connection.echo().await;
-    });
-    let upstream = pooled::upstream(&origin, &certificates).replace("url:", "protocol: auto, url:");
-    let gateway = pooled::builder(1, &upstream, "").start().await;
-    let mut client = gateway.client("web").await;
-    client
-        .send_raw("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
-        .await;
-    assert_eq!(client.read_response_to_head().await.status, 101);
-    client.send_raw("ping").await;
-    assert_eq!(client.read_exact(4).await, b"ping");
-    assert_eq!(origin.handshakes()[0].alpn.as_deref(), Some("http/1.1"));
 }
 
 #[tokio::test]
@@ -552,17 +458,7 @@ async fn clients_that_do_not_read_do_not_stop_the_others() {
         let pieces = if exchange.request.uri().path() == "/large" { 64 } else { 1 };
         let head = Response::builder().body(()).unwrap();
         let mut stream = exchange.responder.send_response(head, false).unwrap();
-        let piece = Bytes::from(vec![b'x'; 100_000]);
-        for _ in 0..pieces {
-            stream.reserve_capacity(piece.len());
-            while stream.capacity() < piece.len() {
-                if !matches!(std::future::poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
-                    return;
-                }
-            }
-            stream.send_data(piece.clone(), false).unwrap();
-        }
-        stream.send_data(Bytes::new(), true).unwrap();
+        send_slowly(&mut stream, 100_000, pieces).await;
     });
     let gateway = start(1, &origin, "").await;
     let mut slow = Vec::new();

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs}.rs run: curl, nghttp, h2load, Node,
-# Go and Chromium from Debian, and the Python packages h2 and grpcio in an environment in target/peers. What is there is left as it is.
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs}.rs run: curl, nghttp, h2load,
+# Node, Go with its gRPC and Chromium from Debian, the Python packages h2 and grpcio in an environment in target/peers, and beside that the
+# programs of gRPC by Go's library and by tonic. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,9 +31,19 @@ if [ "$(cat target/peers/python/packages 2>/dev/null)" != "${packages[*]}" ]; th
     mv target/peers/python.new target/peers/python
 fi
 
+# Debian puts the sources of its packages here, for builds without modules.
+go_path=/usr/share/gocode
+if [ ! -e "$go_path/src/google.golang.org/grpc" ]; then
+    install_packages "gRPC for Go" golang-google-grpc-dev
+fi
+build_go() { GOCACHE=$PWD/target/peers/go CGO_ENABLED=0 GO111MODULE=off GOPATH=$go_path go build -o "$@"; }
+
 # The first build compiles Go's library, which may take longer than a test waits.
 program=$(mktemp)
 trap 'rm -f "$program"' EXIT
 for source in http2_clients/client.go upstream_http2_programs/server.go; do
-    GOCACHE=$PWD/target/peers/go CGO_ENABLED=0 GO111MODULE=off go build -o "$program" "tests/gateway/$source"
+    build_go "$program" "tests/gateway/$source"
 done
+
+build_go target/peers/go-grpc tests/gateway/grpc_programs/go/*.go
+cargo build --quiet --locked --manifest-path tests/gateway/grpc_programs/tonic/Cargo.toml --target-dir target/peers/tonic

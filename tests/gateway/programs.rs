@@ -19,11 +19,16 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists())
 }
 
+/// Returns the path of a program that `scripts/clients.sh` has put in `target/peers`.
+pub(crate) fn peer(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(path);
+    assert!(path.exists(), "{} is missing: bash scripts/clients.sh", path.display());
+    path
+}
+
 /// Returns the Python whose environment has the packages of `scripts/clients.sh`.
 pub(crate) fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/python/bin/python");
-    assert!(python.exists(), "there is no environment of Python: bash scripts/clients.sh");
-    python
+    peer("python/bin/python")
 }
 
 /// Returns the path of a file in `tests/gateway`.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs}.rs run: curl, nghttp, h2load,
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs}.rs run: curl, nghttp, nghttpd, h2load,
 # Node, Go with its gRPC and Chromium from Debian, the Python packages h2 and grpcio in an environment in target/peers, and beside that the
 # programs of gRPC by Go's library and by tonic. What is there is left as it is.
 set -euo pipefail
@@ -10,6 +10,7 @@ mkdir -p target/peers
 
 need curl "a client of HTTP/2" curl
 need nghttp "a client of HTTP/2" nghttp2-client
+need nghttpd "a server of HTTP/2" nghttp2-server
 need h2load "which loads a server of HTTP/2" nghttp2-client
 need node "a client of HTTP/2" nodejs
 need go "a client of HTTP/2" golang-go

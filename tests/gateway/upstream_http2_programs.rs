@@ -1,5 +1,7 @@
-//! Programs that others have written as upstreams of HTTP/2: Node, Go and nginx. `scripts/clients.sh` and `scripts/peers.sh` install
+//! Programs that others have written as upstreams of HTTP/2: Node, Go, nghttpd and nginx. `scripts/clients.sh` and `scripts/peers.sh` install
 //! those that are missing.
+
+mod nghttpd;
 
 use std::fs;
 use std::net::SocketAddr;

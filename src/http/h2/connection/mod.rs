@@ -294,9 +294,13 @@ impl Connection {
         Some(whole)
     }
 
-    /// Counts data that no longer waits, and updates the windows.
+    /// Counts data that no longer waits, and updates the windows. A connection that takes nothing more needs none.
     fn consumed(&mut self, key: StreamKey, length: u32) {
-        if let Some(increment) = self.receive_window.consumed(length) {
+        let increment = self.receive_window.consumed(length);
+        if self.is_broken {
+            return;
+        }
+        if let Some(increment) = increment {
             self.output.put(|out| frame::put_window_update(out, 0, increment));
         }
         let (min, max) = (self.limits.stream_window, self.limits.stream_window_max);
@@ -402,10 +406,10 @@ impl Connection {
     /// Returns the stream with this number, or the reason for which it is not there.
     fn find(&self, id: u32) -> Result<StreamKey, Absent> {
         match self.streams.find(id) {
+            // Neither side opens streams with even numbers: a server that pushes would.
+            Err(Absent::Skipped) if id.is_multiple_of(2) => Err(Absent::Idle),
             // We have opened each odd number so far, and this one ended long ago: what still comes may have been on its way.
-            Err(Absent::Skipped) if self.role == Role::Client && !id.is_multiple_of(2) => {
-                Err(Absent::ResetByUs)
-            }
+            Err(Absent::Skipped) if self.role == Role::Client => Err(Absent::ResetByUs),
             found => found,
         }
     }

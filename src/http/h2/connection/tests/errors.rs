@@ -95,6 +95,18 @@ fn connection_errors_say_what_is_wrong() {
 }
 
 #[test]
+fn goaway_of_an_error_is_not_followed_by_an_update_of_a_window() {
+    let mut raw = Raw::new();
+    raw.headers(1, &GET, false).unwrap();
+    for _ in 0..6 {
+        raw.frame(Kind::Data, 0, 1, &[0; 16_000]).unwrap();
+    }
+    raw.frame(Kind::Ping, 0, 1, &[0; 8]).unwrap_err();
+    while let Some(Part::Data(_)) = raw.server.take(StreamKey { slot: 0, id: 1 }) {}
+    assert_eq!(raw.frames().last().unwrap().0, Kind::GoAway);
+}
+
+#[test]
 fn header_block_is_not_interrupted() {
     let mut raw = Raw::new();
     let block = raw.block(&GET);
@@ -179,6 +191,31 @@ fn skipped_and_smaller_streams_cannot_be_opened() {
     let mut raw = Raw::new();
     raw.headers(5, &GET, true).unwrap();
     assert_eq!(raw.headers(3, &GET, true).unwrap_err().code, Code::PROTOCOL_ERROR);
+}
+
+/// RFC 9113 §5.1: a server that pushes nothing leaves its streams idle, whatever the largest number of the client's.
+#[test]
+fn streams_of_a_server_are_idle_for_ever() {
+    for (kind, payload) in [
+        (Kind::Data, &b"a"[..]),
+        (Kind::Headers, b"\x88"),
+        (Kind::Reset, &[0; 4]),
+        (Kind::WindowUpdate, &[0, 0, 0, 1]),
+    ] {
+        let mut raw = Raw::new();
+        raw.headers(3, &GET, true).unwrap();
+        let error = raw.frame(kind, flag::END_HEADERS, 2, payload).unwrap_err();
+        assert_eq!(error.code, Code::PROTOCOL_ERROR, "{kind:?}");
+
+        let mut pair = Pair::new();
+        pair.send(&Method::GET, &Fields::new(), true);
+        pair.send(&Method::GET, &Fields::new(), true);
+        let mut out = BytesMut::new();
+        put_header(&mut out, kind, flag::END_HEADERS, 2, payload.len());
+        out.extend_from_slice(payload);
+        let error = pair.client.receive(out.freeze(), Instant::now()).unwrap_err();
+        assert_eq!(error.code, Code::PROTOCOL_ERROR, "{kind:?}");
+    }
 }
 
 #[test]

@@ -73,6 +73,7 @@ mod half_close;
 mod header_case;
 mod health;
 mod http2_clients;
+mod http2_conformance;
 mod http2_frames;
 mod keepalive;
 mod layering;

@@ -8,12 +8,10 @@ use support::{Connection, Gate, Gateway, Origin};
 
 use crate::pooled::{self, ROUTE, closed, number, refusal, settled};
 use crate::raw_frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block, frame,
+    ACK, CANCEL, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, REFUSED_STREAM,
+    RST_STREAM, SETTINGS, block, frame,
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const REFUSED_STREAM: u32 = 7;
-const CANCEL: u32 = 8;
 const INTERNAL_ERROR: u32 = 2;
 
 /// The server's side of a connection of which a test writes the frames.

@@ -12,11 +12,6 @@ use crate::one_route::{forwarding_to, forwarding_with};
 use crate::raw_frames::*;
 use crate::scripted::scripted;
 
-const CANCEL: u32 = 8;
-
-/// The HPACK octet of `:status: 200`.
-const STATUS_200: u8 = 0x88;
-
 const CONNECT: &[(&str, &str)] = &[
     (":method", "CONNECT"),
     (":protocol", "websocket"),

@@ -15,6 +15,7 @@ use super::{ByDirection, HeadAccess};
 use crate::http::body::Body;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
+use crate::http::grpc;
 use crate::http::message::Response;
 
 /// The most bytes of names and values in a header section that a filter may build.
@@ -103,6 +104,8 @@ pub(crate) struct LocalResponse {
 pub(crate) struct End {
     /// The status, or 0 if the client got no response.
     pub(crate) status: u16,
+    /// The status of a call of gRPC, if the client got it.
+    pub(crate) grpc_status: Option<grpc::Status>,
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) duration: Duration,

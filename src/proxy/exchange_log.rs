@@ -358,7 +358,14 @@ impl Drop for ExchangeLog {
         }
         if let Some(filters) = self.filters.take() {
             let (received, sent) = (self.received, self.sent);
-            filters.end(End { status: self.status, received, sent, duration: total, error: reason });
+            filters.end(End {
+                status: self.status,
+                grpc_status,
+                received,
+                sent,
+                duration: total,
+                error: reason,
+            });
         }
         if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());

@@ -1,17 +1,30 @@
 //! Properties: what a filter may ask of an exchange besides its fields, and what filters tell each other.
 
+use support::bytes::Bytes;
 use support::http::Request;
 use support::{Http2Client, Origin, wait_until};
 
 use crate::filtering::{configured, filtered, reported};
+use crate::grpc::answer as call_answer;
 use crate::pooled::OK;
 use crate::scripted::{scripted, scripted_with};
 
 /// A script that asks for these properties, and shows numbers and flags as such.
 fn ask(paths: &[&str]) -> String {
     let lines = paths.iter().map(|path| {
-        let numeric =
-            ["port", "id", "size", "total_size", "code", "tls", "mtls", "flags", "time", "duration"];
+        let numeric = [
+            "port",
+            "id",
+            "size",
+            "total_size",
+            "code",
+            "tls",
+            "mtls",
+            "flags",
+            "time",
+            "duration",
+            "grpc_status",
+        ];
         let last = path.rsplit("\\0").next().unwrap();
         if numeric.contains(&last) && *path != "request\\0id" {
             // Where it is found, and the number there, of as many bytes as it has.
@@ -193,6 +206,31 @@ async fn a_responses_properties_are_there_with_it_and_the_outcome_after_the_end(
     assert!(head.contains("|201|"), "{head}");
 }
 
+/// A number, as in other hosts.
+#[tokio::test]
+async fn status_of_a_call_is_a_property_in_its_head_in_its_trailers_and_after_its_end() {
+    let report = |mark: &str| format!("{}text {mark}\nsay", ask(&["response\\0grpc_status"]));
+    let heads = [("proxy_on_response_headers", report("head")), ("proxy_on_log", report("end"))];
+    let with_trailers = [&heads[..], &[("proxy_on_response_trailers", report("trailers"))]].concat();
+    let in_head =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\ncontent-length: 0\r\n\r\n";
+    for (callbacks, answer, expected) in [
+        (&heads[..], in_head.into(), &["8|5|head|", "8|5|end|"][..]),
+        (&heads, call_answer(&["world"], 9), &["1 0 0||head|", "8|9|end|"]),
+        (&with_trailers, call_answer(&["world"], 9), &["1 0 0||head|", "8|9|trailers|", "8|9|end|"]),
+        (&with_trailers, OK.into(), &["1 0 0||head|", "1 0 0||end|"]),
+    ] {
+        let callbacks: Vec<_> = callbacks.iter().map(|(name, script)| (*name, script.as_str())).collect();
+        let origin = Origin::answer(answer);
+        let gateway = filtered(&origin, &scripted(&callbacks), "").await;
+        let call = Request::post("http://a/").header("content-type", "application/grpc");
+        Http2Client::connect(gateway.addr("web")).await.request(call.body(Bytes::new()).unwrap()).await;
+        for line in expected {
+            gateway.wait_for_log(line).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_outcome_of_a_failed_request_has_its_reason() {
     let module = scripted(&[(
@@ -243,6 +281,23 @@ routes: [{ name: all, upstream: { url: '{origin}' }, filters: [first, second] }]
     // The log comes by a pipe, behind the answers.
     let begun = || gateway.logs().iter().filter(|line| line.contains("1 |0|0|")).count();
     wait_until("both requests began without", async || begun() == 2).await;
+}
+
+/// Envoy keeps filters' properties in its filter state, under their names behind `wasm.`; the module of Kuadrant reads them there.
+#[tokio::test]
+async fn property_of_a_filter_is_part_of_the_filter_state_too() {
+    let answer = reported(
+        "set_property kuadrant.auth.user ann
+        get_property kuadrant.auth.user -> bytes
+        get_property filter_state\\0wasm.kuadrant.auth.user -> bytes
+        get_property filter_state\\0kuadrant.auth.user -> bytes
+        get_property filter_state\\0wasm.other -> bytes
+        get_property filter_state -> bytes
+        set_property filter_state\\0wasm.kuadrant.auth.user bob
+        get_property kuadrant.auth.user -> bytes",
+    )
+    .await;
+    assert_eq!(answer, "0\n0 ann\n0 ann\n1 \n1 \n1 \n2\n0 ann\n");
 }
 
 #[tokio::test]

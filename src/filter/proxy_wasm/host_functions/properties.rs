@@ -15,9 +15,13 @@ use crate::filter::proxy_wasm::memory::{Guest, Out, Slice, split};
 use crate::filter::proxy_wasm::pairs;
 use crate::filter::{FilteredExchange, Part, field_name};
 use crate::http::fields::Fields;
+use crate::http::grpc::{self, GRPC_STATUS};
 
 /// The longest path of a property.
 const PATH_BYTES_MAX: usize = 1024;
+
+/// Envoy keeps what filters set in its filter state, under names that begin with `wasm.`, and filters read it there, too.
+const FILTER_STATE: &[u8] = b"filter_state\0wasm.";
 
 pub(super) fn get(caller: &mut Guest<'_>, path: Slice, value_out: Out) -> Answer {
     let path = path.copied(caller, PATH_BYTES_MAX)?;
@@ -58,7 +62,9 @@ fn property(host: &Host, path: &[u8]) -> Option<Bytes> {
         _ => {}
     }
     let exchange = &host.filter_context()?.exchange;
-    of_exchange(exchange, &parts).or_else(|| exchange.property(path))
+    of_exchange(exchange, &parts)
+        .or_else(|| exchange.property(path))
+        .or_else(|| exchange.property(path.strip_prefix(FILTER_STATE)?))
 }
 
 fn of_exchange(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
@@ -119,7 +125,13 @@ fn of_response(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
         }
         ["code_details"] => Some(text_of(end?.error.unwrap_or("via_upstream"))),
         ["flags"] => Some(number(0)),
-        ["grpc_status"] => field_of(&head.as_ref()?.headers, "grpc-status"),
+        ["grpc_status"] => {
+            let at_end = end.and_then(|end| end.grpc_status);
+            let status = at_end.or_else(|| grpc_status(exchange.trailers.response.borrow().as_ref()?));
+            status
+                .or_else(|| grpc_status(&head.as_ref()?.headers))
+                .map(|status| number(status.number().into()))
+        }
         ["headers"] => Some(map(&head.as_ref()?.headers)),
         ["headers", name] => field_of(&head.as_ref()?.headers, name),
         ["trailers"] => Some(map(exchange.trailers.response.borrow().as_ref()?)),
@@ -135,6 +147,10 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_2 => "HTTP/2",
         _ => "HTTP/1.1",
     }
+}
+
+fn grpc_status(fields: &Fields) -> Option<grpc::Status> {
+    grpc::Status::parse(fields.get(GRPC_STATUS)?)
 }
 
 fn field_of(headers: &Fields, name: &str) -> Option<Bytes> {

@@ -125,6 +125,8 @@ impl Offline {
         take_turns().await;
         session.end(End {
             status: outcome.response.status().as_u16(),
+            // The head or the trailers that filters see have it.
+            grpc_status: None,
             received,
             sent: outcome.response.body().len() as u64,
             duration: began.elapsed(),

@@ -6,6 +6,8 @@
 //! bash scripts/instructions.sh --bless     # records the present counts
 //! ```
 //!
+//! Most measures are one poll of one task. [Exchanges](exchanges) run the tasks of a worker, because those of HTTP/2 are several.
+//!
 //! Times differ from run to run by more than most changes cost; instructions do not. Each [measure](measures) is a
 //! process of its own under valgrind's callgrind, which counts only the instructions within [`counted`]. It does not
 //! count building the configuration, nor the client and the upstream, which run in the same thread. Other sources of
@@ -17,6 +19,7 @@
 
 mod arguments;
 mod callgrind;
+mod exchanges;
 mod kept;
 mod measures;
 mod report;
@@ -27,7 +30,6 @@ use anyhow::ensure;
 use arguments::Arguments;
 use clap::Parser as _;
 use kept::Kept;
-use measures::MEASURES;
 use report::Report;
 
 /// The same allocator as in the program itself.
@@ -47,13 +49,13 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let kept = Kept::read()?;
-    ensure!(MEASURES.iter().any(|(name, _)| arguments.wants(name)), "no measure is called that");
+    ensure!(measures::names().any(|name| arguments.wants(name)), "no measure is called that");
     if kept.is_foreign() && !arguments.bless {
         report::nothing_to_compare();
         return Ok(ExitCode::SUCCESS);
     }
     let mut report = Report::new(&kept)?;
-    for (name, _) in MEASURES.iter().filter(|(name, _)| arguments.wants(name)) {
+    for name in measures::names().filter(|name| arguments.wants(name)) {
         report.add(name, callgrind::instructions(name)?);
     }
     if arguments.bless {

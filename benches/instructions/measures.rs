@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use gateway::testing::measure::{Filtered, Pooled, Proxied};
+use gateway::testing::measure_exchange::Protocol;
 use gateway::testing::measure_heads::{Forward, Head, Routes};
 use http::{StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -16,6 +17,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::unconstrained;
 
 use crate::counted;
+use crate::exchanges::EXCHANGES;
 
 /// The number of uncounted rounds at the start, until pools, buffers and instances exist.
 const WARM_UP: u64 = 32;
@@ -23,8 +25,8 @@ const WARM_UP: u64 = 32;
 /// The number of counted rounds. Of a filter's callbacks, one in eight is timed.
 pub(crate) const ROUNDS: u64 = 256;
 
-/// The measures by name, in the order of the report.
-pub(crate) const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
+/// The measures that are one poll of one task, by name.
+const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
     ("router/first of 10", || find_route(10, 0)),
     ("router/last of 10", || find_route(10, 9)),
     ("router/first of 10000", || find_route(10_000, 0)),
@@ -41,8 +43,16 @@ pub(crate) const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
     ("proxied/filter uppercase 1 KiB", || proxied(UPPERCASE, 0, 1024)),
 ];
 
+/// Returns the names of all measures, in the order of the report.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    MEASURES.iter().map(|(name, _)| *name).chain(EXCHANGES.iter().map(|exchange| exchange.name))
+}
+
 /// Performs a measure, with all its rounds.
 pub(crate) fn perform(name: &str) -> anyhow::Result<()> {
+    if let Some(exchange) = EXCHANGES.iter().find(|exchange| exchange.name == name) {
+        return exchange.perform();
+    }
     let (_, measure) =
         MEASURES.iter().find(|(known, _)| *known == name).context("there is no such measure")?;
     let runtime = Builder::new_current_thread().enable_time().build_local(LocalOptions::default())?;
@@ -52,15 +62,15 @@ pub(crate) fn perform(name: &str) -> anyhow::Result<()> {
 
 /// True if the present round is counted.
 #[derive(Clone, Copy)]
-struct Counting(bool);
+pub(crate) struct Counting(bool);
 
 impl Counting {
-    fn count<T>(self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn count<T>(self, work: impl FnOnce() -> T) -> T {
         if self.0 { counted(work) } else { work() }
     }
 }
 
-fn repeat(mut round: impl FnMut(Counting) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn repeat(mut round: impl FnMut(Counting) -> anyhow::Result<()>) -> anyhow::Result<()> {
     (0..WARM_UP + ROUNDS).try_for_each(|number| round(Counting(number >= WARM_UP)))
 }
 
@@ -75,7 +85,7 @@ fn find_route(routes: usize, wanted: usize) -> anyhow::Result<()> {
 }
 
 fn acquire_and_release() -> anyhow::Result<()> {
-    let pooled = Pooled::new(&config(PLAIN), folder());
+    let pooled = Pooled::new(&config(PLAIN, Protocol::H1), folder());
     repeat(|counting| {
         counting.count(|| pooled.acquire_and_release());
         Ok(())
@@ -107,7 +117,7 @@ fn response_head() -> anyhow::Result<()> {
 
 /// Runs both heads of an exchange and a response's body through a filter.
 fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
-    let filtered = Filtered::new(&config(filter), folder());
+    let filtered = Filtered::new(&config(filter, Protocol::H1), folder());
     let body = Bytes::from(vec![b'x'; body_bytes]);
     repeat(|counting| {
         let message = filtered.message(Head::new(&REQUEST_FIELDS), Head::new(&RESPONSE_FIELDS), body.clone());
@@ -119,7 +129,7 @@ fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
 
 /// Serves a whole request, from the bytes that a client has sent to those that it receives.
 fn proxied(filter: &str, request_bytes: usize, response_bytes: usize) -> anyhow::Result<()> {
-    let mut gateway = Proxied::new(&config(filter), folder());
+    let mut gateway = Proxied::new(&config(filter, Protocol::H1), folder());
     let method = if request_bytes == 0 { "GET" } else { "POST" };
     let request = message(&format!("{method} /api/v1/items/7 HTTP/1.1"), &REQUEST_FIELDS, request_bytes);
     let response = message("HTTP/1.1 200 OK", &RESPONSE_FIELDS, response_bytes);
@@ -138,7 +148,7 @@ fn proxied(filter: &str, request_bytes: usize, response_bytes: usize) -> anyhow:
     })
 }
 
-const PLAIN: &str = "";
+pub(crate) const PLAIN: &str = "";
 
 /// A filter that adds a field to each response.
 const HEADS: &str = r#"{ wasm: c-header.wasm, config: "x-served-by: gateway" }"#;
@@ -146,8 +156,12 @@ const HEADS: &str = r#"{ wasm: c-header.wasm, config: "x-served-by: gateway" }"#
 /// A filter that converts each response's body to capitals.
 const UPPERCASE: &str = "{ wasm: uppercase.wasm }";
 
-/// Returns the configuration of a gateway with one route, which has the filter.
-fn config(filter: &str) -> String {
+/// Returns the configuration of a gateway with one route, which has the filter and an upstream of this protocol.
+pub(crate) fn config(filter: &str, upstream: Protocol) -> String {
+    let protocol = match upstream {
+        Protocol::H1 => "h1",
+        Protocol::H2 => "h2",
+    };
     let filters = if filter == PLAIN { "{}".to_owned() } else { format!("{{ it: {filter} }}") };
     let used = if filter == PLAIN { "" } else { "it" };
     format!(
@@ -160,19 +174,19 @@ filters: {filters}
 routes:
   - name: api
     match: {{ prefix: /api }}
-    upstream: {{ url: "http://127.0.0.1:81" }}
+    upstream: {{ url: "http://127.0.0.1:81", protocol: {protocol} }}
     filters: [{used}]
 "#
     )
 }
 
 /// Returns the folder of the modules.
-fn folder() -> &'static Path {
+pub(crate) fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/prebuilt"))
 }
 
 /// Fields similar to a browser's.
-const REQUEST_FIELDS: [(&str, &str); 7] = [
+pub(crate) const REQUEST_FIELDS: [(&str, &str); 7] = [
     ("host", "api.example.com"),
     ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"),
     ("accept", "application/json, */*;q=0.8"),
@@ -182,7 +196,7 @@ const REQUEST_FIELDS: [(&str, &str); 7] = [
     ("connection", "keep-alive"),
 ];
 
-const RESPONSE_FIELDS: [(&str, &str); 7] = [
+pub(crate) const RESPONSE_FIELDS: [(&str, &str); 7] = [
     ("date", "Tue, 24 Nov 2026 10:00:00 GMT"),
     ("server", "origin"),
     ("content-type", "application/json"),

@@ -33,11 +33,13 @@ use crate::observe::metrics::enter_worker;
 use crate::proxy::client::{Client, CurrentSnapshot, RequestStart};
 use crate::snapshot::{Route, Snapshot};
 use crate::testing::measure_heads::Head;
-use crate::upstream::{Acquired, Endpoint, Lease, Transport, WaitBounds, Wanted, adopt, worker_channel};
+use crate::upstream::{
+    Acquired, Endpoint, Lease, Slot, Transport, WaitBounds, Wanted, adopt, worker_channel,
+};
 use crate::worker::POOL_COMMANDS_MAX;
 
 /// The capacity of a pipe. It is larger than any message here, so that no writer waits for room.
-const PIPE_BYTES: usize = 1 << 20;
+pub(super) const PIPE_BYTES: usize = 1 << 20;
 
 /// A gateway with one client connection and one connection to its upstream, both in memory. The owner acts as client
 /// and upstream, and lets the gateway work in between. Use it within a worker's runtime.
@@ -190,7 +192,7 @@ impl Wake for Woken {
     }
 }
 
-fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
+pub(super) fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     enter_worker(0);
     let file = folder.join("gateway.yaml");
     let files = Files::new();
@@ -203,7 +205,7 @@ fn snapshot(config: &str, folder: &Path) -> Arc<Snapshot> {
     }
 }
 
-fn connected(snapshot: Arc<Snapshot>) -> Rc<Client> {
+pub(super) fn connected(snapshot: Arc<Snapshot>) -> Rc<Client> {
     let listener_settings = snapshot.listeners.first().expect("a configuration has a listener").clone();
     let current = CurrentSnapshot::new(Arc::new(ArcSwap::new(snapshot)));
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
@@ -211,22 +213,25 @@ fn connected(snapshot: Arc<Snapshot>) -> Rc<Client> {
     Client::new(&listener_settings, current, peer, local, false)
 }
 
-fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
+pub(super) fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
     let upstream = snapshot.upstreams.first().expect("a route of the configuration has an upstream");
     let endpoints = upstream.targets.upstream().current();
     endpoints.iter().next().expect("an upstream with a literal address has an endpoint").clone()
 }
 
+/// Returns the slot of the first connection of an endpoint.
+pub(super) fn first_slot(endpoint: &Endpoint) -> Slot {
+    let (pool, timer) = (endpoint.pool(), Timer::default());
+    match once(pool.acquire(&timer, Wanted::Any, WaitBounds::default())) {
+        Poll::Ready(Ok(Acquired::Dial(slot))) => slot,
+        _ => panic!("the pool has no room for a first connection"),
+    }
+}
+
 /// Makes the pool of an endpoint keep a connection. Returns its other end.
 fn kept_connection(endpoint: &Endpoint) -> DuplexStream {
-    let (pool, timer) = (endpoint.pool(), Timer::default());
     let (upstream, stream) = duplex(PIPE_BYTES);
-    let Poll::Ready(Ok(Acquired::Dial(slot))) =
-        once(pool.acquire(&timer, Wanted::Any, WaitBounds::default()))
-    else {
-        panic!("the pool has no room for a first connection");
-    };
-    let (transport, lease) = adopt(slot, Stream::memory(stream));
+    let (transport, lease) = adopt(first_slot(endpoint), Stream::memory(stream));
     release(transport, lease);
     upstream
 }

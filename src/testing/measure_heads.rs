@@ -70,6 +70,10 @@ impl Head {
         self.0.contains_key(name)
     }
 
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.0
+    }
+
     pub(crate) fn into_fields(self) -> Fields {
         self.0
     }

@@ -9,7 +9,12 @@ pub(crate) mod http2;
 pub mod measure;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
+pub mod measure_exchange;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
 pub mod measure_heads;
+#[cfg(feature = "bench-internals")]
+mod measure_peer;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod pieces;
 #[cfg(any(test, fuzzing))]

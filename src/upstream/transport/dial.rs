@@ -43,10 +43,7 @@ pub(crate) async fn dial(
             }
             Ok(adopt(slot, stream))
         }
-        Ok(Opened::Shared(driver)) => {
-            slot.pool().learn(true);
-            Ok(shared::open(slot, driver))
-        }
+        Ok(Opened::Shared(driver)) => Ok(share(slot, driver)),
         Err(error) => {
             if error == Error::ConnectTimeout {
                 endpoint.warn_failure(&error); // the other errors were logged with more detail
@@ -61,6 +58,18 @@ pub(crate) async fn dial(
 pub(crate) fn adopt(mut slot: Slot, stream: Stream) -> (Transport, Lease) {
     slot.opened();
     (Transport::Exclusive(Exclusive::new(stream)), Lease::first(slot))
+}
+
+/// Returns the first lease of a shared connection that was opened in the given slot.
+fn share(slot: Slot, driver: Driver) -> (Transport, Lease) {
+    slot.pool().learn(true);
+    shared::open(slot, driver)
+}
+
+/// Opens a shared connection on a stream whose peer has sent its settings.
+#[cfg(feature = "bench-internals")]
+pub(crate) async fn adopt_shared(slot: Slot, stream: Stream) -> Option<(Transport, Lease)> {
+    h2::open(stream).await.ok().map(|driver| share(slot, driver))
 }
 
 /// A new connection, by the protocol that is spoken on it.

@@ -11,7 +11,7 @@ use crate::config::RoutePath;
 use crate::http::path::{EncodedSlash, normalise};
 use crate::testing::pieces::Reading;
 use crate::testing::scripted::Scripted;
-use crate::testing::{http2, pieces, scripted};
+use crate::testing::{grpc, http2, http2_use, pieces, scripted};
 
 /// Parses request heads and bodies, whole and in pieces, which must mean the same.
 pub fn requests(data: &[u8]) {
@@ -30,14 +30,23 @@ pub fn chunked(data: &[u8]) {
     requests(&[b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", data].concat());
 }
 
-/// Reads the frames of a client of HTTP/2, behind the preface and empty settings, whole and in pieces.
+/// Reads the frames of a client of HTTP/2, behind the preface and empty settings, whole and in pieces. Then serves it.
 pub fn http2(data: &[u8]) {
-    let bytes = [http2::OPENING, data].concat();
-    let whole = http2::read(std::iter::once(&*bytes));
-    let size = data.first().map_or(1, |byte| usize::from(*byte).max(1));
-    for size in [1, size] {
-        assert_eq!(http2::read(bytes.chunks(size)), whole, "pieces of {size}");
-    }
+    same_in_pieces(&[http2::OPENING, data].concat(), data, |pieces| http2::read(pieces));
+    http2_use::serve(http2::OPENING, data);
+}
+
+/// Reads the frames of a server of HTTP/2, behind empty settings, as a client with open requests does, whole and in pieces. Then
+/// uses such a client.
+pub fn http2_client(data: &[u8]) {
+    same_in_pieces(&[http2::SERVER_OPENING, data].concat(), data, |pieces| http2::read_responses(pieces));
+    http2_use::request(http2::SERVER_OPENING, data);
+}
+
+/// Reads a body as messages of gRPC and as gRPC-Web, whole and in pieces whose size is in the first byte, and translates it.
+pub fn grpc(data: &[u8]) {
+    let Some((size, body)) = data.split_first() else { return };
+    grpc::check(body, usize::from(*size));
 }
 
 /// Decodes and encodes a body of gRPC-Web's text form, whole and in pieces whose size is in the first byte.
@@ -86,6 +95,19 @@ pub fn filter_abi(data: &[u8], compile: fn(&str) -> Vec<u8>) {
         let made = || Scripted::new(&compile(&scripted::module_text()));
         scripted.get_or_init(|| made().unwrap_or_else(|error| panic!("{error}"))).run(data);
     });
+}
+
+/// Reads `bytes` at once, byte by byte, and in pieces whose size is in the first byte of `data`.
+fn same_in_pieces(
+    bytes: &[u8],
+    data: &[u8],
+    read: impl Fn(&mut dyn Iterator<Item = &[u8]>) -> http2::Reading,
+) {
+    let whole = read(&mut std::iter::once(bytes));
+    let size = data.first().map_or(1, |byte| usize::from(*byte).max(1));
+    for size in [1, size] {
+        assert_eq!(read(&mut bytes.chunks(size)), whole, "pieces of {size}");
+    }
 }
 
 /// Reads `data` at once, byte by byte, and in pieces whose size is in the first byte.

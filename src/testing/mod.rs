@@ -3,7 +3,11 @@
 #[cfg(fuzzing)]
 pub mod fuzz;
 #[cfg(any(test, fuzzing))]
+pub(crate) mod grpc;
+#[cfg(any(test, fuzzing))]
 pub(crate) mod http2;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod http2_use;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod measure;

@@ -34,7 +34,7 @@ use crate::proxy::client::{Client, CurrentSnapshot, RequestStart};
 use crate::snapshot::{Route, Snapshot};
 use crate::testing::measure_heads::Head;
 use crate::upstream::{
-    Acquired, Endpoint, Lease, Slot, Transport, WaitBounds, Wanted, adopt, worker_channel,
+    Acquired, Endpoint, Lease, NewConnection, Slot, Transport, WaitBounds, Wanted, adopt, worker_channel,
 };
 use crate::worker::POOL_COMMANDS_MAX;
 
@@ -223,7 +223,7 @@ pub(super) fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {
 pub(super) fn first_slot(endpoint: &Endpoint) -> Slot {
     let (pool, timer) = (endpoint.pool(), Timer::default());
     match once(pool.acquire(&timer, Wanted::Any, WaitBounds::default())) {
-        Poll::Ready(Ok(Acquired::Dial(slot))) => slot,
+        Poll::Ready(Ok(Acquired::New(NewConnection::Dial(slot)))) => slot,
         _ => panic!("the pool has no room for a first connection"),
     }
 }

@@ -12,7 +12,7 @@ use super::exchange::{Received, ResponseBody, begin, receive};
 use super::outcome::AttemptOutcome;
 use super::pool::concurrency::{Full, Permit};
 use super::pool::seats::{self, Seat};
-use super::pool::{Acquired, Lease, Refusal, Slot, WaitBounds, Wanted};
+use super::pool::{Acquired, Lease, NewConnection, Refusal, Slot, WaitBounds, Wanted};
 use super::relay;
 use super::request::{SendOptions, UpstreamRequest};
 use crate::http::body::{Body, KeptBody};
@@ -218,10 +218,10 @@ impl Attempt<'_> {
                     progress.reused();
                     return Ok(held(relay::transport(lease)));
                 }
-                dials => {
+                Acquired::New(connection) => {
                     progress.dialling();
                     is_dialling.set(true);
-                    let dialled = self.dial(dials).await;
+                    let dialled = self.open(connection).await;
                     progress.connected();
                     is_dialling.set(false);
                     dialled
@@ -236,22 +236,20 @@ impl Attempt<'_> {
     }
 
     /// Waits for a new connection. Returns `None` if the endpoint was reached, and the connection has no room for this request.
-    async fn dial(&self, acquired: Acquired) -> Result<Option<(Transport, Lease)>, Error> {
+    async fn open(&self, connection: NewConnection) -> Result<Option<(Transport, Lease)>, Error> {
         let (endpoint, timeouts) = (self.endpoint, self.options.timeouts);
         let exclusive = self.wanted() == Wanted::Exclusive;
-        match acquired {
-            Acquired::Seat(seat) => self.seated(seat).await,
-            Acquired::Dial(slot) if endpoint.pool().expects_shared(self.wanted()) => {
+        match connection {
+            NewConnection::Seat(seat) => self.seated(seat).await,
+            NewConnection::Dial(slot) if endpoint.pool().expects_shared(self.wanted()) => {
                 match dial_shared(endpoint.clone(), slot, timeouts.connect) {
                     Some(seat) => self.seated(seat).await,
                     None => Ok(None),
                 }
             }
-            Acquired::Dial(slot) => {
+            NewConnection::Dial(slot) => {
                 dial(endpoint, slot, exclusive, timeouts.connect, self.options.timer).await.map(Some)
             }
-            Acquired::Reused(leased) => Ok(Some(leased)),
-            Acquired::Elsewhere(lease) => Ok(Some(relay::transport(lease))),
         }
     }
 

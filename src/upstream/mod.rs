@@ -25,7 +25,7 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoints::Upstream;
 pub(crate) use exchange::{Received, Upgraded};
 #[cfg(feature = "bench-internals")]
-pub(crate) use pool::{Acquired, Lease, Slot, WaitBounds, Wanted};
+pub(crate) use pool::{Acquired, Lease, NewConnection, Slot, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
 pub(crate) use relay::guests_left;
 pub(crate) use request::{SendOptions, UpstreamRequest};

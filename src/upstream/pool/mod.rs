@@ -12,11 +12,13 @@ mod counts;
 pub(crate) mod idle;
 mod leases;
 mod limits;
+mod place;
 pub(crate) mod queue;
 pub(in crate::upstream) mod seats;
 pub(in crate::upstream) mod shared;
 mod sharing;
 mod slot;
+mod stream_grants;
 #[cfg(test)]
 pub(in crate::upstream) mod tests;
 mod wait_bounds;
@@ -27,8 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use counts::Counts;
+use place::{Grant, Place};
 pub(crate) use slot::Slot;
-use slot::{Grant, Place};
 
 use crate::config::{PoolSettings, UpstreamProtocol};
 use crate::http::error::Error;
@@ -77,7 +79,13 @@ pub(crate) enum Acquired {
     Reused((Transport, Lease)),
     /// A place on a shared connection of another worker.
     Elsewhere(StreamLease),
-    /// A permit to open a new one.
+    /// The way to a new one.
+    New(NewConnection),
+}
+
+/// The way to a connection that is not open yet.
+pub(crate) enum NewConnection {
+    /// A permit to open it.
     Dial(Slot),
     /// A place in a dial that is under way.
     Seat(Seat),
@@ -157,12 +165,12 @@ impl Pool {
                 && self.expects_shared(wanted)
                 && let Some(seat) = seats::join(self)
             {
-                return Ok(Acquired::Seat(seat));
+                return Ok(Acquired::New(NewConnection::Seat(seat)));
             }
             if is_first && queue.reserve(Capacity::of(&settings)) {
                 self.publish(&queue);
                 self.count(|counts| counts.acquired.add(1));
-                return Ok(Acquired::Dial(Slot::new(self.clone())));
+                return Ok(Acquired::New(NewConnection::Dial(Slot::new(self.clone()))));
             }
             let may_share = is_first && self.may_share(wanted);
             let free = may_share.then(|| self.free_stream(&queue, this_worker())).flatten();
@@ -225,7 +233,7 @@ impl Pool {
                     continue;
                 }
                 Grant::Stream(lease) => return Ok(self.shared_grant(lease)),
-                Grant::Dial(slot) => Acquired::Dial(slot),
+                Grant::Dial(slot) => Acquired::New(NewConnection::Dial(slot)),
             };
             self.count(|counts| counts.acquired.add(1));
             return Ok(acquired);

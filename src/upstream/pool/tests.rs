@@ -39,7 +39,7 @@ impl Bench {
 
     /// Opens a connection, which is then in use.
     pub(in crate::upstream) async fn connect(&mut self) -> Connection {
-        let Some(Acquired::Dial(slot)) =
+        let Some(Acquired::New(NewConnection::Dial(slot))) =
             self.pool.acquire(&Timer::default(), Wanted::Fresh, WaitBounds::default()).await.ok()
         else {
             panic!("no leave to dial")
@@ -110,7 +110,7 @@ fn given(waits: std::pin::Pin<&mut impl Future<Output = Result<Acquired, Refusal
 }
 
 fn is_dial(acquired: &Option<Acquired>) -> bool {
-    matches!(acquired, Some(Acquired::Dial(_)))
+    matches!(acquired, Some(Acquired::New(NewConnection::Dial(_))))
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn a_waiter_for_a_dial_gets_the_next_free_slot_after_the_limit_is_lowered(
     let mut bench = Bench::new(settings(|limits| (limits.max_connections, limits.max_connecting) = (3, 1)));
     let [stays, replaced] = bench.connect_all().await;
     let timer = Timer::default();
-    let Some(Acquired::Dial(dialling)) =
+    let Some(Acquired::New(NewConnection::Dial(dialling))) =
         bench.pool.acquire(&timer, Wanted::Fresh, WaitBounds::default()).await.ok()
     else {
         panic!("there is room for a third")
@@ -289,7 +289,9 @@ async fn a_retired_pool_serves_its_waiters_and_is_drained_when_all_have_ended() 
     bench.pool.retire();
     assert!(bench.report().draining && !bench.pool.is_drained());
     bench.pool.release(used);
-    let Some(Acquired::Dial(slot)) = given(waits.as_mut()) else { panic!("leave to dial") };
+    let Some(Acquired::New(NewConnection::Dial(slot))) = given(waits.as_mut()) else {
+        panic!("leave to dial")
+    };
     assert!(!bench.pool.is_drained());
     let last = open(slot, bench.server.local_addr().unwrap()).await;
     bench.pool.release(last);
@@ -329,7 +331,8 @@ async fn a_wait_behind_a_dial_ends_early_where_the_request_can_go_elsewhere() {
         (None, Some(second * 3), second * 3),
     ] {
         let (pool, timer) = (pool(acquire_timeout), Timer::default());
-        let Ok(Acquired::Dial(_dialling)) = pool.acquire(&timer, Wanted::Any, WaitBounds::default()).await
+        let Ok(Acquired::New(NewConnection::Dial(_dialling))) =
+            pool.acquire(&timer, Wanted::Any, WaitBounds::default()).await
         else {
             panic!("no leave to dial")
         };
@@ -368,7 +371,7 @@ async fn give_back(
 ) {
     let mut used = Vec::new();
     for _ in 0..EACH {
-        let Ok(Acquired::Dial(slot)) =
+        let Ok(Acquired::New(NewConnection::Dial(slot))) =
             pool.acquire(&Timer::default(), Wanted::Fresh, WaitBounds::default()).await
         else {
             panic!("there is room for all")

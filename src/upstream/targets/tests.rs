@@ -9,7 +9,7 @@ use super::*;
 use crate::control::upstreams::names::{resolve_new, watch_names};
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
-use crate::upstream::pool::{Acquired, Slot, WaitBounds, Wanted, worker_channel};
+use crate::upstream::pool::{Acquired, NewConnection, Slot, WaitBounds, Wanted, worker_channel};
 
 fn build(written: &Value, previous: Option<&Arc<Targets>>) -> Arc<Targets> {
     let upstream: config::Upstream = serde_json::from_value(written.clone()).unwrap();
@@ -50,7 +50,7 @@ fn kept(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> Vec<Option<usize>>
 async fn use_one(endpoint: &Endpoint) -> Slot {
     enter_worker(0);
     match endpoint.pool().acquire(&Timer::default(), Wanted::Any, WaitBounds::default()).await {
-        Ok(Acquired::Dial(slot)) => slot,
+        Ok(Acquired::New(NewConnection::Dial(slot))) => slot,
         _ => panic!("nothing is idle, and there is room"),
     }
 }

@@ -35,8 +35,8 @@ const CIRCLES: [(&str, usize, &str); 3] = [
     ),
     (
         "upstream/pool/commands.rs",
-        9,
-        "a slot or a lease gives its place back to its pool when it is dropped; the pool hands out what holds them: idle \
+        10,
+        "a slot, a place or a lease goes back to its pool when it is dropped; the pool hands out what holds them: idle \
          connections, shared ones and those that are dialled for several requests, and commands other workers to give theirs",
     ),
 ];

@@ -137,6 +137,7 @@ mod upstream_http2_workers;
 mod upstream_tls;
 mod variables;
 mod websocket_http2;
+mod websocket_http2_tunnel;
 mod websocket_upstream_http2;
 
 use support::{Gateway, GatewayBuilder};

@@ -40,6 +40,9 @@ pub(crate) const GET: &[(&str, &str)] =
 pub(crate) const POST: &[(&str, &str)] =
     &[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
 
+/// The size of a frame's header (RFC 9113 §4.1).
+pub(crate) const HEADER_BYTES: usize = 9;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -51,13 +54,12 @@ pub(crate) struct Frame {
 impl Frame {
     /// Takes the next frame off the bytes that have arrived. Returns `None` if it is not whole.
     pub(crate) fn take(arrived: &mut Vec<u8>) -> Option<Self> {
-        let (head, rest) = arrived.split_at_checked(9)?;
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let payload = rest.get(..length)?.to_vec();
-        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        let frame = Self { kind: head[3], flags: head[4], stream, payload };
-        arrived.drain(..9 + length);
-        Some(frame)
+        let head: [u8; HEADER_BYTES] = *arrived.first_chunk()?;
+        let end = HEADER_BYTES + payload_length(&head);
+        let payload = arrived.get(HEADER_BYTES..end)?.to_vec();
+        let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
+        arrived.drain(..end);
+        Some(Self { kind: head[3], flags: head[4], stream, payload })
     }
 
     /// Returns the 32 bits of the payload at `at`.
@@ -89,10 +91,10 @@ impl Frames {
     }
 
     pub(crate) async fn next(&mut self) -> Frame {
-        let head = self.client.read_exact(9).await;
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        Frame { kind: head[3], flags: head[4], stream, payload: self.client.read_exact(length).await }
+        let mut bytes = self.client.read_exact(HEADER_BYTES).await;
+        let payload = self.client.read_exact(payload_length(&bytes)).await;
+        bytes.extend(payload);
+        Frame::take(&mut bytes).unwrap()
     }
 
     /// Returns the next frame of this kind.
@@ -104,6 +106,11 @@ impl Frames {
             }
         }
     }
+}
+
+/// Returns the length of the payload behind the header of a frame.
+pub(crate) fn payload_length(head: &[u8]) -> usize {
+    usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
 }
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

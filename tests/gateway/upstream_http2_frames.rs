@@ -8,8 +8,8 @@ use support::{Connection, Gate, Gateway, Origin};
 
 use crate::pooled::{self, ROUTE, closed, number, refusal, settled};
 use crate::raw_frames::{
-    ACK, CANCEL, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, REFUSED_STREAM,
-    RST_STREAM, SETTINGS, block, frame,
+    ACK, CANCEL, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADER_BYTES, HEADERS, PING, PREFACE,
+    REFUSED_STREAM, RST_STREAM, SETTINGS, block, frame, payload_length,
 };
 
 const INTERNAL_ERROR: u32 = 2;
@@ -33,15 +33,10 @@ impl Server {
     }
 
     async fn next(&mut self) -> Option<Frame> {
-        let head = self.connection.read_exact(9).await?;
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        Some(Frame {
-            kind: head[3],
-            flags: head[4],
-            stream,
-            payload: self.connection.read_exact(length).await?,
-        })
+        let mut bytes = self.connection.read_exact(HEADER_BYTES).await?;
+        let payload = self.connection.read_exact(payload_length(&bytes)).await?;
+        bytes.extend(payload);
+        Frame::take(&mut bytes)
     }
 
     /// Returns the next frame of this kind.

@@ -7,6 +7,12 @@ use crate::raw_frames::*;
 /// The payload of the ping that shows at the end of a case that the connection lives.
 const LAST_PING: &[u8; 8] = b"the end.";
 
+/// The largest payload that a frame may have without a setting (RFC 9113 §4.2).
+pub(crate) const PAYLOAD_MAX: usize = 16_384;
+
+/// The largest window (RFC 9113 §6.9.1).
+pub(crate) const WINDOW_MAX: u32 = 0x7fff_ffff;
+
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// True if the case writes its side's preface itself.
@@ -29,6 +35,8 @@ pub(crate) enum Outcome {
     StreamError(u32, u32),
     /// A head with the status 200 for this stream.
     Head(u32),
+    /// A head that opens this stream.
+    Opened(u32),
     /// DATA that ends this stream.
     End(u32),
     /// A DATA frame for this stream with this payload.
@@ -166,6 +174,7 @@ impl Peer {
                 let has_ended = matches!(outcome, Closed);
                 return if has_ended { Ok(()) } else { Err(format!("no {outcome:?}, but the end")) };
             };
+            check(&frame)?;
             if !is_expected(&frame, outcome) {
                 match frame.kind {
                     // They come at any time.
@@ -198,6 +207,7 @@ fn is_expected(frame: &Frame, outcome: &Outcome) -> bool {
         StreamError(stream, code) => {
             frame.kind == RST_STREAM && frame.stream == stream && frame.number(0) == code
         }
+        Opened(stream) => frame.kind == HEADERS && frame.stream == stream,
         Head(stream) => {
             frame.kind == HEADERS && frame.stream == stream && frame.payload.first() == Some(&STATUS_200)
         }
@@ -211,6 +221,24 @@ fn is_expected(frame: &Frame, outcome: &Outcome) -> bool {
         Pong(payload) => frame.kind == PING && is_ack && frame.payload == payload,
         Closed => false,
     }
+}
+
+/// Checks the format of a frame of the gateway (RFC 9113 §4.1, §4.2): a known kind with no other than its flags, without the
+/// reserved bit, and no larger than without a setting.
+fn check(frame: &Frame) -> Result<(), String> {
+    let flags = match frame.kind {
+        DATA => END_STREAM | PADDED,
+        HEADERS => END_STREAM | END_HEADERS | PADDED | WITH_PRIORITY,
+        SETTINGS | PING => ACK,
+        CONTINUATION => END_HEADERS,
+        _ => 0,
+    };
+    let is_well = frame.kind <= CONTINUATION
+        && frame.kind != PUSH_PROMISE
+        && frame.flags & !flags == 0
+        && frame.stream >> 31 == 0
+        && frame.payload.len() <= PAYLOAD_MAX;
+    if is_well { Ok(()) } else { Err(format!("bad format: {}", shown(frame))) }
 }
 
 /// Shows a frame in a message: an error by its code and GOAWAY by its reason.

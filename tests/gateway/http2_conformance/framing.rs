@@ -21,9 +21,6 @@ pub(super) fn groups() -> Vec<Group> {
     ]
 }
 
-/// The largest payload that a frame may have without a setting (RFC 9113 §4.2).
-const PAYLOAD_MAX: usize = 16_384;
-
 /// A kind of frames that no document defines.
 const UNKNOWN: u8 = 0x16;
 

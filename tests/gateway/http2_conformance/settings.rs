@@ -24,9 +24,6 @@ const ENABLE_PUSH: u16 = 2;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
 
-/// The largest window (RFC 9113 §6.9.1).
-const WINDOW_MAX: u32 = 0x7fff_ffff;
-
 /// The window of a stream, `http2.stream_window`. That of the connection is twice as large.
 const STREAM_WINDOW: u32 = 64 << 10;
 

@@ -7,6 +7,7 @@
 mod connections;
 mod frames;
 mod responses;
+mod windows;
 
 use std::io;
 
@@ -42,6 +43,48 @@ const MALFORMED: Seen = Refused(502, "upstream.malformed");
 
 /// The response to a client whose origin does not even begin with HTTP/2.
 const PROTOCOL: Seen = Refused(502, "upstream.protocol");
+
+/// The requests of the gateway's client, without their first words.
+const GET: (&str, &str) = ("GET", "");
+const POST: (&str, &str) = ("POST", "hello");
+
+/// The sections of RFC 9113 with a client's side, each with its number of cases.
+const COUNTS: [(&str, usize); 26] = [
+    ("RFC 9113 §3.4", 3),
+    ("RFC 9113 §4.1", 4),
+    ("RFC 9113 §4.2", 4),
+    ("RFC 9113 §4.3", 8),
+    ("RFC 9113 §5.1", 12),
+    ("RFC 9113 §5.1.1", 2),
+    ("RFC 9113 §5.4.1", 2),
+    ("RFC 9113 §5.5", 1),
+    ("RFC 9113 §7", 2),
+    ("RFC 9113 §6.1", 3),
+    ("RFC 9113 §6.2", 3),
+    ("RFC 9113 §6.3", 3),
+    ("RFC 9113 §6.4", 3),
+    ("RFC 9113 §6.5", 8),
+    ("RFC 9113 §6.6", 1),
+    ("RFC 9113 §6.7", 3),
+    ("RFC 9113 §6.8", 2),
+    ("RFC 9113 §6.9", 6),
+    ("RFC 9113 §6.10", 6),
+    ("RFC 9113 §6.5.3", 2),
+    ("RFC 9113 §6.9.1", 2),
+    ("RFC 9113 §6.9.2", 2),
+    ("RFC 9113 §8.1", 4),
+    ("RFC 9113 §8.1.1", 8),
+    ("RFC 9113 §8.2", 9),
+    ("RFC 9113 §8.3", 5),
+];
+
+#[test]
+fn each_section_with_a_side_of_clients_has_its_cases() {
+    let all = [connections::sections, frames::sections, windows::sections, responses::sections];
+    let all = all.into_iter().flat_map(|sections| sections());
+    let counts: Vec<_> = all.map(|section| (section.rfc, section.cases.len())).collect();
+    assert_eq!(counts, COUNTS);
+}
 
 /// A small response.
 fn respond(stream: u32) -> Vec<u8> {
@@ -88,8 +131,8 @@ async fn serve(connection: Connection, case: &Case) -> Result<(), String> {
     case.run(&mut peer).await
 }
 
-/// Runs all cases at the same time, each with an origin and a route of one gateway, and names all that fail.
-async fn run(sections: Vec<Section>) {
+/// Runs all cases with this method and body at the same time, each with an origin and a route of one gateway, and names all that fail.
+async fn run((method, body): (&'static str, &'static str), sections: Vec<Section>) {
     let mut routes = String::new();
     let mut started = Vec::new();
     for (case, seen, rfc) in sections
@@ -120,7 +163,9 @@ async fn run(sections: Vec<Section>) {
         let mut client = gateway.client("web").await;
         running.spawn(async move {
             let both = async {
-                client.send_raw(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+                let length = body.len();
+                let head = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+                client.send_raw(head + body).await;
                 let response = client.try_read_response().await;
                 let origin_saw = outcome.recv().await.unwrap_or_else(|| Err("no connection".to_owned()));
                 origin_saw.and(seen.check(response))

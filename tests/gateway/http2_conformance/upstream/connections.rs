@@ -5,21 +5,22 @@ use super::*;
 
 #[tokio::test]
 async fn upstream_connections_conform() {
-    run(vec![
+    run(GET, sections()).await;
+}
+
+pub(super) fn sections() -> Vec<Section> {
+    let states = [idle(), reset_states(), closed()].into_iter().flatten().collect();
+    vec![
         Section { rfc: "RFC 9113 §3.4", cases: beginning() },
         Section { rfc: "RFC 9113 §4.1", cases: format() },
         Section { rfc: "RFC 9113 §4.2", cases: size() },
         Section { rfc: "RFC 9113 §4.3", cases: blocks() },
-        Section {
-            rfc: "RFC 9113 §5.1",
-            cases: [idle(), reset_states(), closed()].into_iter().flatten().collect(),
-        },
+        Section { rfc: "RFC 9113 §5.1", cases: states },
         Section { rfc: "RFC 9113 §5.1.1", cases: numbers() },
         Section { rfc: "RFC 9113 §5.4.1", cases: connection_errors() },
         Section { rfc: "RFC 9113 §5.5", cases: extensions() },
         Section { rfc: "RFC 9113 §7", cases: codes() },
-    ])
-    .await;
+    ]
 }
 
 /// A kind of frames that no document defines.
@@ -83,7 +84,7 @@ fn size() -> Vec<(Case, Seen)> {
 
 /// A payload of the largest size.
 const LARGEST: &str = {
-    const BYTES: [u8; 16_384] = [b'x'; 16_384];
+    const BYTES: [u8; PAYLOAD_MAX] = [b'x'; PAYLOAD_MAX];
     match std::str::from_utf8(&BYTES) {
         Ok(text) => text,
         Err(_) => "",

@@ -5,24 +5,23 @@ use super::*;
 
 #[tokio::test]
 async fn wrong_frames_of_an_upstream_end_their_stream_or_the_connection() {
-    run(vec![
+    run(GET, sections()).await;
+}
+
+pub(super) fn sections() -> Vec<Section> {
+    vec![
         Section { rfc: "RFC 9113 §6.1", cases: data_frames() },
         Section { rfc: "RFC 9113 §6.2", cases: headers_frames() },
         Section { rfc: "RFC 9113 §6.3", cases: priority_frames() },
         Section { rfc: "RFC 9113 §6.4", cases: reset_frames() },
         Section { rfc: "RFC 9113 §6.5", cases: settings_frames() },
-        Section { rfc: "RFC 9113 §6.5.3", cases: synchronization() },
         Section { rfc: "RFC 9113 §6.6", cases: pushes() },
         Section { rfc: "RFC 9113 §6.7", cases: ping_frames() },
         Section { rfc: "RFC 9113 §6.8", cases: goaway_frames() },
         Section { rfc: "RFC 9113 §6.9", cases: window_update_frames() },
         Section { rfc: "RFC 9113 §6.10", cases: continuation_frames() },
-    ])
-    .await;
+    ]
 }
-
-/// The largest window (RFC 9113 §6.9.1).
-const WINDOW_MAX: u32 = 0x7fff_ffff;
 
 /// An error of the connection before the response.
 fn fatal(name: &'static str, bytes: impl AsRef<[u8]>, code: u32) -> (Case, Seen) {
@@ -90,19 +89,6 @@ fn settings_frames() -> Vec<(Case, Seen)> {
         value("MAX_FRAME_SIZE below its least value", 5, 16_383, PROTOCOL_ERROR),
         value("MAX_FRAME_SIZE beyond its limit", 5, 16_777_216, PROTOCOL_ERROR),
     ]
-}
-
-fn synchronization() -> Vec<(Case, Seen)> {
-    vec![(
-        case("settings are acknowledged, and unknown ones ignored")
-            // The acknowledgement of the first settings has come before the answer.
-            .sends(ping(0, b"settings"))
-            .gets(Pong(b"settings"))
-            .sends(settings(&[(0xff, 1), (3, 100)]))
-            .gets(SettingsAck)
-            .sends(respond(1)),
-        Whole("ok"),
-    )]
 }
 
 fn pushes() -> Vec<(Case, Seen)> {

@@ -5,13 +5,16 @@ use super::*;
 
 #[tokio::test]
 async fn malformed_responses_end_their_streams() {
-    run(vec![
+    run(GET, sections()).await;
+}
+
+pub(super) fn sections() -> Vec<Section> {
+    vec![
         Section { rfc: "RFC 9113 §8.1", cases: exchanges() },
         Section { rfc: "RFC 9113 §8.1.1", cases: lengths() },
         Section { rfc: "RFC 9113 §8.2", cases: fields() },
         Section { rfc: "RFC 9113 §8.3", cases: pseudo_fields() },
-    ])
-    .await;
+    ]
 }
 
 /// A response that must be refused at its head.

@@ -138,6 +138,28 @@ async fn a_requests_properties_are_what_came() {
     );
 }
 
+/// The head has the fields that `proxy_get_header_map_value` finds, and a length before its body has arrived.
+#[tokio::test]
+async fn properties_of_heads_have_pseudo_headers_lengths_and_lines_as_lists() {
+    let request = ask(&[
+        "request\\0size",
+        "request\\0headers\\0content-length",
+        "request\\0headers\\0:authority",
+        "request\\0headers\\0x-own",
+    ]);
+    let response = ask(&["response\\0headers\\0:status", "response\\0headers\\0content-length"]);
+    let module = scripted(&[
+        ("proxy_on_request_headers", &format!("{request}text request\nsay")),
+        ("proxy_on_response_headers", &format!("{response}text response\nsay")),
+    ]);
+    let origin = Origin::answer(OK);
+    let gateway = filtered(&origin, &module, "").await;
+    let fields = [("host", "a.test"), ("x-own", "1"), ("x-own", "2")];
+    gateway.client("web").await.request("POST", "/", &fields, b"four").await;
+    gateway.wait_for_log("8|4|0 4|0 a.test|0 1, 2|request|").await;
+    gateway.wait_for_log(" 0 200|0 2|response|").await;
+}
+
 #[tokio::test]
 async fn a_connections_properties_are_its_addresses() {
     let numbers = ask(&[

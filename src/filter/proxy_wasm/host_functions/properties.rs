@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::Version;
 
-use crate::filter::proxy_wasm::abi::{Answer, Status};
+use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::host::Host;
+use crate::filter::proxy_wasm::host_functions::maps::{encoded_in, value_in};
 use crate::filter::proxy_wasm::memory::{Guest, Out, Slice, split};
-use crate::filter::proxy_wasm::pairs;
-use crate::filter::{FilteredExchange, Part, field_name};
+use crate::filter::{Direction, FilteredExchange, Part};
 use crate::http::fields::Fields;
 use crate::http::grpc::{self, GRPC_STATUS};
 
@@ -94,7 +94,7 @@ fn of_request(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
     let end = exchange.end();
     let path_and_query = head.path();
     let (url_path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-    let field = |name: &str| head.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    let line = |name: &str| head.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
     match path {
         ["path"] => Some(text_of(path_and_query)),
         ["url_path"] => Some(text_of(url_path)),
@@ -103,14 +103,18 @@ fn of_request(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
         ["scheme"] => Some(text_of(head.scheme)),
         ["method"] => Some(text_of(head.method.as_str())),
         ["protocol"] => Some(text_of(protocol(exchange.request_info.version))),
-        ["referer"] => field("referer"),
-        ["useragent"] => field("user-agent"),
-        ["id"] => field("x-request-id"),
+        ["referer"] => line("referer"),
+        ["useragent"] => line("user-agent"),
+        ["id"] => line("x-request-id"),
         ["time"] => Some(time(exchange.started())),
-        ["headers"] => Some(map(&head.headers)),
-        ["headers", name] => field_of(&head.headers, name),
+        ["headers"] => encoded_in(exchange, MapKind::Head(Direction::Request)),
+        ["headers", name] => field(exchange, MapKind::Head(Direction::Request), name),
         ["duration"] => Some(duration(end?.duration)),
-        ["size" | "total_size"] => Some(number(end?.received)),
+        ["size"] => {
+            let length = || head.length.as_ref()?.to_str().ok()?.parse().ok();
+            end.map(|end| end.received).or_else(length).map(number)
+        }
+        ["total_size"] => Some(number(end?.received)),
         _ => None,
     }
 }
@@ -132,10 +136,10 @@ fn of_response(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
                 .or_else(|| grpc_status(&head.as_ref()?.headers))
                 .map(|status| number(status.number().into()))
         }
-        ["headers"] => Some(map(&head.as_ref()?.headers)),
-        ["headers", name] => field_of(&head.as_ref()?.headers, name),
-        ["trailers"] => Some(map(exchange.trailers.response.borrow().as_ref()?)),
-        ["trailers", name] => field_of(exchange.trailers.response.borrow().as_ref()?, name),
+        ["headers"] => encoded_in(exchange, MapKind::Head(Direction::Response)),
+        ["headers", name] => field(exchange, MapKind::Head(Direction::Response), name),
+        ["trailers"] => encoded_in(exchange, MapKind::Trailers(Direction::Response)),
+        ["trailers", name] => field(exchange, MapKind::Trailers(Direction::Response), name),
         ["size" | "total_size"] => Some(number(end?.sent)),
         _ => None,
     }
@@ -153,16 +157,8 @@ fn grpc_status(fields: &Fields) -> Option<grpc::Status> {
     grpc::Status::parse(fields.get(GRPC_STATUS)?)
 }
 
-fn field_of(headers: &Fields, name: &str) -> Option<Bytes> {
-    let name = field_name(name.as_bytes()).ok()?;
-    headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()))
-}
-
-fn map(headers: &Fields) -> Bytes {
-    let fields = || headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-    let mut bytes = vec![0; pairs::length(fields())];
-    pairs::write(&mut bytes, headers.len(), fields);
-    bytes.into()
+fn field(exchange: &FilteredExchange, kind: MapKind, name: &str) -> Option<Bytes> {
+    value_in(exchange, kind, name).map(|value| Bytes::copy_from_slice(value.as_bytes()))
 }
 
 fn text_of(text: &str) -> Bytes {

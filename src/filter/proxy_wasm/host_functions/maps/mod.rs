@@ -7,11 +7,10 @@ mod view;
 
 use change::{Edit, change};
 pub(super) use change::{fields, set_pairs};
-use http::HeaderValue;
 pub(in crate::filter::proxy_wasm) use view::pairs_in;
 use view::{View, view_in};
+pub(super) use view::{encoded_in, value_in};
 
-use crate::filter::field_name;
 use crate::filter::proxy_wasm::abi::{Answer, MapKind, Status};
 use crate::filter::proxy_wasm::calls::CallResponse;
 use crate::filter::proxy_wasm::grpc_calls::GrpcEvent;
@@ -69,14 +68,7 @@ pub(super) fn value_of(caller: &mut Guest<'_>, kind: MapKind, name: Slice, value
     note_use(caller.data(), kind);
     let (memory, host) = split(caller)?;
     let name = name.of(memory)?;
-    let value = view(host, kind, |view| {
-        let wanted = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
-        match view.besides().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted)) {
-            Some((_, value)) => HeaderValue::from_bytes(value).ok(),
-            // A copy shares the value's bytes.
-            None => field_named(view, name),
-        }
-    });
+    let value = view(host, kind, |view| view.value(name));
     value_out.give(caller, value.ok_or(Status::NotFound)?.as_bytes())
 }
 
@@ -90,14 +82,4 @@ pub(super) fn replace(caller: &mut Guest<'_>, kind: MapKind, name: Slice, value:
 
 pub(super) fn remove(caller: &mut Guest<'_>, kind: MapKind, name: Slice) -> Answer {
     change(caller, kind, name, Slice::EMPTY, Edit::Remove)
-}
-
-/// Returns the value of a field. Several lines form one list (RFC 9110 §5.3).
-fn field_named(view: &View<'_>, name: &[u8]) -> Option<HeaderValue> {
-    let name = field_name(name).ok()?;
-    let mut values = view.headers?.get_all(name);
-    let first = values.next()?;
-    let Some(second) = values.next() else { return Some(first.clone()) };
-    let lines: Vec<&[u8]> = [first, second].into_iter().chain(values).map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::filter::proxy_wasm::abi::MapKind;
 use crate::filter::proxy_wasm::pairs;
-use crate::filter::{Direction, FilteredExchange};
+use crate::filter::{Direction, FilteredExchange, field_name};
 use crate::http::fields::Fields;
 
 /// The most entries of a map besides its fields: pseudo-headers, and the length of the body.
@@ -42,6 +42,26 @@ impl<'a> View<'a> {
     /// Returns the encoded length of all pairs, or 0 if there are none.
     pub(super) fn length(&self) -> usize {
         if self.count() == 0 { 0 } else { pairs::length(self.pairs()) }
+    }
+
+    /// Returns the value of a field. Several lines form one list (RFC 9110 §5.3).
+    pub(super) fn value(&self, name: &[u8]) -> Option<HeaderValue> {
+        let wanted = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
+        match self.besides().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted)) {
+            Some((_, value)) => HeaderValue::from_bytes(value).ok(),
+            // A copy shares the value's bytes.
+            None => self.field(name),
+        }
+    }
+
+    fn field(&self, name: &[u8]) -> Option<HeaderValue> {
+        let name = field_name(name).ok()?;
+        let mut values = self.headers?.get_all(name);
+        let first = values.next()?;
+        let Some(second) = values.next() else { return Some(first.clone()) };
+        let lines: Vec<&[u8]> =
+            [first, second].into_iter().chain(values).map(HeaderValue::as_bytes).collect();
+        HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
     }
 
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -91,6 +111,25 @@ pub(in crate::filter::proxy_wasm) fn pairs_in(
         (String::from_utf8_lossy(name).into_owned(), Bytes::copy_from_slice(value))
     };
     view_in(exchange, kind, |view| view.pairs().map(owned).collect())
+}
+
+/// Returns a map of an exchange in the encoding for guests, if the map exists.
+pub(in super::super) fn encoded_in(exchange: &FilteredExchange, kind: MapKind) -> Option<Bytes> {
+    view_in(exchange, kind, |view| {
+        view.headers?;
+        let mut bytes = vec![0; pairs::length(view.pairs())];
+        pairs::write(&mut bytes, view.count(), || view.pairs());
+        Some(bytes.into())
+    })
+}
+
+/// Returns the value of a field in a map of an exchange.
+pub(in super::super) fn value_in(
+    exchange: &FilteredExchange,
+    kind: MapKind,
+    name: &str,
+) -> Option<HeaderValue> {
+    view_in(exchange, kind, |view| view.value(name.as_bytes()))
 }
 
 /// Returns the length of a body as a field.

@@ -114,7 +114,7 @@ pub(in crate::filter::proxy_wasm) fn pairs_in(
 }
 
 /// Returns a map of an exchange in the encoding for guests, if the map exists.
-pub(in super::super) fn encoded_in(exchange: &FilteredExchange, kind: MapKind) -> Option<Bytes> {
+pub(in crate::filter::proxy_wasm) fn encoded_in(exchange: &FilteredExchange, kind: MapKind) -> Option<Bytes> {
     view_in(exchange, kind, |view| {
         view.headers?;
         let mut bytes = vec![0; pairs::length(view.pairs())];
@@ -124,7 +124,7 @@ pub(in super::super) fn encoded_in(exchange: &FilteredExchange, kind: MapKind) -
 }
 
 /// Returns the value of a field in a map of an exchange.
-pub(in super::super) fn value_in(
+pub(in crate::filter::proxy_wasm) fn value_in(
     exchange: &FilteredExchange,
     kind: MapKind,
     name: &str,

@@ -27,9 +27,10 @@ mod streams;
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::rustls::ClientConfig;
-use support::{Certificates, Client, Gateway, Origin, PATIENCE};
+use support::{Certificates, Client, Gateway, Origin};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -43,6 +44,9 @@ struct Group {
     rfc: &'static str,
     cases: Vec<Case>,
 }
+
+/// The time for a case. Each takes milliseconds; one that fails may wait in vain.
+const CASE_TIME: Duration = Duration::from_secs(20);
 
 /// The groups of the public suite, each with its number of cases. The one of its strict mode is in 5.4.1.
 const PUBLIC: [(&str, usize); 49] = [
@@ -214,7 +218,7 @@ async fn run(groups: Vec<Group>) {
             let downstream = downstream.clone();
             running.spawn(async move {
                 let title = format!("{name} ({rfc}): {}", case.name);
-                let ended = timeout(PATIENCE, downstream.run(&case)).await;
+                let ended = timeout(CASE_TIME, downstream.run(&case)).await;
                 let outcome = ended.unwrap_or_else(|_| Err("the gateway is silent".to_owned()));
                 outcome.map_err(|error| format!("{title}\n    {error}"))
             });

@@ -170,7 +170,7 @@ async fn run((method, body): (&'static str, &'static str), sections: Vec<Section
                 let origin_saw = outcome.recv().await.unwrap_or_else(|| Err("no connection".to_owned()));
                 origin_saw.and(seen.check(response))
             };
-            let ended = timeout(PATIENCE, both).await;
+            let ended = timeout(CASE_TIME, both).await;
             drop(origin);
             let outcome = ended.unwrap_or_else(|_| Err("the gateway is silent".to_owned()));
             outcome.map_err(|error| format!("{title}\n    {error}"))

@@ -173,7 +173,8 @@ impl Filtered {
         while let Poll::Ready(Some(Ok(frame))) = once(body.frame()) {
             sent += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
-        session.end(End { status: 200, received: 0, sent, duration: Duration::ZERO, error: None });
+        let duration = Duration::ZERO;
+        session.end(End { status: 200, grpc_status: None, received: 0, sent, duration, error: None });
         sent
     }
 }

@@ -138,6 +138,8 @@ pub(super) mod tests {
         b"\x88\x82",
     ];
 
+    const DATA: &[&[u8]] = &[b"", b"12345", b"1234567890123"];
+
     pub(in crate::testing) const BLOCKS: &[&[u8]] = &[
         b"\x82\x87\x84\x41\x01a",
         b"\x83\x87\x84\x41\x01a\x0f\x0d\x015",
@@ -159,10 +161,39 @@ pub(super) mod tests {
         let kind = prop_oneof![4 => Just(1u8), 4 => Just(0u8), 1 => 0u8..11];
         let flags = prop_oneof![Just(4u8), Just(5u8), Just(1u8), Just(0u8), any::<u8>()];
         let stream = prop_oneof![6 => prop::sample::select(&[1u8, 3, 5, 7]), 1 => 0u8..9];
-        (kind, flags, stream, payload).prop_map(|(kind, flags, stream, payload)| {
-            let length = u8::try_from(payload.len()).unwrap();
-            [&[0, 0, length, kind, flags, 0, 0, 0, stream], &*payload].concat()
+        let any = (kind, flags, stream, payload)
+            .prop_map(|(kind, flags, stream, payload)| framed(kind, flags, stream, &payload));
+        prop_oneof![8 => message(blocks), 1 => any, 2 => control()]
+    }
+
+    /// Frames of messages, most of which the connection survives.
+    fn message(blocks: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
+        let stream = prop::sample::select(&[1u8, 3, 5, 7]);
+        let data = prop::sample::select(DATA);
+        (stream, prop::sample::select(blocks), data, any::<bool>(), any::<bool>()).prop_map(
+            |(stream, block, data, is_head, is_end)| match is_head {
+                true => framed(1, 4 + u8::from(is_end), stream, block),
+                false => framed(0, u8::from(is_end), stream, data),
+            },
+        )
+    }
+
+    /// Frames of control that are well formed: RST_STREAM, SETTINGS, PING, GOAWAY and WINDOW_UPDATE.
+    fn control() -> impl Strategy<Value = Vec<u8>> {
+        let (stream, small) = (prop::sample::select(&[1u8, 3, 5, 7]), 0u8..9);
+        let kind = prop::sample::select(&[3u8, 4, 6, 7, 8]);
+        (kind, stream, small, any::<bool>()).prop_map(|(kind, stream, small, is_of_stream)| match kind {
+            3 => framed(kind, 0, stream, &[0, 0, 0, small]),
+            4 => framed(kind, 0, 0, &[0, small, 0, 0, stream, 0]),
+            6 => framed(kind, 0, 0, &[small; 8]),
+            7 => framed(kind, 0, 0, &[0, 0, 0, small, 0, 0, 0, 0]),
+            _ => framed(kind, 0, if is_of_stream { stream } else { 0 }, &[0, 0, small * 16, 1]),
         })
+    }
+
+    fn framed(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
     }
 
     proptest! {

@@ -19,6 +19,7 @@ pub(crate) use self::load::{Loaded, display_name, load, load_admin};
 #[cfg(test)]
 pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::admin::Admin;
+pub(crate) use self::model::balance::Balance;
 #[cfg(test)]
 pub(crate) use self::model::config::Workers;
 pub(crate) use self::model::config::{Config, RouteSettings};
@@ -27,6 +28,7 @@ pub(crate) use self::model::filter::{
 };
 pub(crate) use self::model::grpc_web::GrpcWeb;
 pub(crate) use self::model::headers::{HeaderEdits, Headers};
+pub(crate) use self::model::health::{HealthSettings, PassiveSettings};
 pub(crate) use self::model::http2::ListenerHttp2;
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
 pub(crate) use self::model::listener::{
@@ -47,6 +49,7 @@ pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
 pub(crate) use self::values::byte_size::ByteSize;
 pub(crate) use self::values::duration::Duration;
+pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
 pub(crate) use self::values::method::Method;

@@ -8,6 +8,7 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::message::Response;
+use crate::proxy::affinity;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::reply::Answer;
@@ -26,6 +27,7 @@ pub(super) async fn forward_request(
     exchange: &mut Exchange<'_>,
 ) -> Result<Answer, Error> {
     let limit = TimeLimit::begin(route, exchange)?;
+    let hash = route.hash_on.as_ref().and_then(|key| affinity::hash(key, exchange));
     let mut outgoing = Outgoing::new(route, exchange)?;
     let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
     let call = exchange.call;
@@ -42,6 +44,7 @@ pub(super) async fn forward_request(
         keep_alive: route.keep_alive,
         header_case: route.header_case,
         upgrade: outgoing.upgrade.is_some(),
+        hash,
     };
     let options = SendOptions {
         timeouts: &route.timeouts,

@@ -2,6 +2,7 @@
 
 pub(crate) mod action;
 pub(crate) mod addresses;
+mod affinity;
 pub(crate) mod client;
 pub(crate) mod delay;
 pub(crate) mod exchange;

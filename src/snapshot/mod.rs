@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::{EncodedSlash, HeaderCase, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol};
+use crate::config::{
+    EncodedSlash, HashKey, HeaderCase, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol,
+};
 use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::{Keeping, KeptBodies};
 use crate::observe::access_log::AccessLog;
@@ -119,6 +121,8 @@ pub(crate) struct UpstreamRoute {
     /// Protocols that a client may upgrade to.
     pub(crate) upgrade: Vec<UpgradeProtocol>,
     pub(crate) keep_alive: bool,
+    /// The part of a request that chooses its endpoint, if the upstream is balanced by one.
+    pub(crate) hash_on: Option<HashKey>,
     /// The letter case of field names in requests and their responses.
     pub(crate) header_case: HeaderCase,
     /// The deadline for this route's streams once a reload has removed the route, if removed routes have one.

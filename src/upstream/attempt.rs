@@ -35,6 +35,8 @@ pub(super) struct Attempt<'a> {
     /// The time that the request has waited in pool queues, this attempt included: `pool.acquire_timeout` covers all
     /// its attempts together.
     pub(super) queued: &'a Cell<Duration>,
+    /// The time at which it had a connection. Until then, when it began.
+    pub(super) began: &'a Cell<Instant>,
 }
 
 /// An observer of a request's attempts.
@@ -97,9 +99,7 @@ impl Attempt<'_> {
         let (is_kept, response) = match idle {
             Some(mut leased) => {
                 progress.reused();
-                if let Ok(Some(permit)) = permit {
-                    leased.1.hold(permit);
-                }
+                permit.into_iter().for_each(|permit| leased.1.hold(permit));
                 self.begin(leased, &target, body)
             }
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
@@ -127,6 +127,7 @@ impl Attempt<'_> {
 
     /// Begins the exchange on a leased connection. Returns it, and true if the connection had been kept.
     fn begin(&self, leased: (Transport, Lease), target: &str, body: Body) -> (bool, Box<ResponseBody>) {
+        self.began.set(clock::now());
         let is_kept = leased.1.is_kept();
         let (kept, ping_interval) = match &leased.0 {
             Transport::Exclusive(_) => (if is_kept { self.keep(&body) } else { None }, None),
@@ -154,7 +155,7 @@ impl Attempt<'_> {
     /// it must be fresh, or a new one.
     async fn connect(
         &self,
-        permit: Result<Option<Permit>, Full>,
+        permit: Result<Permit, Full>,
         head_by: Option<(Instant, Error)>,
         progress: &mut impl Progress,
     ) -> Result<(Transport, Lease), Failure> {
@@ -182,7 +183,7 @@ impl Attempt<'_> {
 
     async fn acquire(
         &self,
-        permit: Result<Option<Permit>, Full>,
+        permit: Result<Permit, Full>,
         progress: &mut impl Progress,
         is_dialling: &Cell<bool>,
         began: Instant,
@@ -199,11 +200,11 @@ impl Attempt<'_> {
                 let permitted = endpoint.pool().permit(timer, self.bounds()).await;
                 self.count_queued(began);
                 began = clock::now();
-                Some(permitted.map_err(refused)?)
+                permitted.map_err(refused)?
             }
         };
         let held = |(transport, mut lease): (Transport, Lease)| {
-            permit.into_iter().for_each(|permit| lease.hold(permit));
+            lease.hold(permit);
             (transport, lease)
         };
         loop {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header;
+use tokio::time::Instant;
 
 use super::attempt::{Attempt, Progress};
-use super::balance::Balancer;
+use super::candidates::Candidates;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
 use super::exchange::Received;
@@ -16,6 +17,7 @@ use super::request::{SendOptions, UpstreamRequest};
 use super::retry::Retries;
 use crate::http::body::Body;
 use crate::http::error::Error;
+use crate::net::clock;
 
 /// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
 /// Returns the response and the endpoint that sent it.
@@ -26,8 +28,7 @@ pub(crate) async fn send<'e>(
     options: &SendOptions<'e>,
     progress: &mut impl Progress,
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
-    let balancer = endpoints.balancer();
-    let mut candidates = endpoints.candidates(request);
+    let mut candidates = Candidates::new(endpoints, request.hash);
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
     let mut retries = Retries::new(options.retry, options.timeouts.connect, endpoints.len());
     let queued = Cell::new(Duration::ZERO);
@@ -40,8 +41,9 @@ pub(crate) async fn send<'e>(
         progress.attempt(endpoint);
         let again = body.replay();
         let (fresh, moves_on) = (retries.fresh, retries.moves_on());
-        let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued };
-        let mut report = Report { balancer, endpoint, outcome: AttemptOutcome::Nothing };
+        let began = Cell::new(clock::now());
+        let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued, began: &began };
+        let mut report = Report { endpoints, endpoint, began: &began, outcome: AttemptOutcome::Nothing };
         match attempt.run(body, progress).await {
             Ok(received) => {
                 report.outcome = AttemptOutcome::Response(received.status);
@@ -61,15 +63,16 @@ pub(crate) async fn send<'e>(
     }
 }
 
-/// The report of an attempt to the balancer. Dropping it reports, so that an abandoned attempt is reported, too.
-struct Report<'e> {
-    balancer: &'e Balancer,
-    endpoint: &'e Endpoint,
+/// The report of an attempt. Dropping it reports, so that an abandoned attempt is reported, too.
+struct Report<'a> {
+    endpoints: &'a EndpointSet,
+    endpoint: &'a Endpoint,
+    began: &'a Cell<Instant>,
     outcome: AttemptOutcome,
 }
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
-        self.balancer.outcome(self.endpoint, self.outcome);
+        self.endpoints.record(self.endpoint, self.outcome, clock::since(self.began.get()));
     }
 }

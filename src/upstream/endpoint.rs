@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
+use super::health::{self, Standing, Troubled};
+use super::latency::Latency;
 use super::origin::Origin;
 use super::pool::Pool;
 use crate::config::{Scheme, UpstreamProtocol};
@@ -28,11 +31,18 @@ pub(crate) struct Endpoint {
     exclusive_connector: Option<TlsConnector>,
     address: SocketAddr,
     pool: Arc<Pool>,
+    standing: Standing,
+    latency: Latency,
     warned: RateLimitedWarning,
 }
 
 impl Endpoint {
-    pub(crate) fn new(origin: Arc<Origin>, address: SocketAddr, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(
+        origin: Arc<Origin>,
+        address: SocketAddr,
+        pool: Arc<Pool>,
+        troubled: Arc<Troubled>,
+    ) -> Self {
         let connector = |protocols: &[&[u8]]| {
             let tls = origin.tls.as_ref()?;
             Some(TlsConnector::from(tls::with_own_sessions(tls.config(), protocols)))
@@ -43,7 +53,23 @@ impl Endpoint {
             UpstreamProtocol::Auto => (connector(&[tls::ALPN_H2, tls::ALPN_H1]), connector(&[tls::ALPN_H1])),
         };
         let warned = RateLimitedWarning::every(Duration::from_secs(10));
-        Self { origin, connector, exclusive_connector, address, pool, warned }
+        let (standing, latency) = (Standing::new(troubled), Latency::new(pool.workers()));
+        Self { origin, connector, exclusive_connector, address, pool, standing, latency, warned }
+    }
+
+    /// Returns a number that stands for URL and address, the same in each process.
+    pub(super) fn identity(&self) -> u64 {
+        foldhash::quality::FixedState::default().hash_one((&self.origin.url, self.address))
+    }
+
+    /// Returns its health, as all workers know it.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Returns its response times.
+    pub(super) fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// Returns the protocol that its connections speak.
@@ -117,9 +143,13 @@ impl Endpoint {
 
     /// Returns the pool's numbers, with the names that only the endpoint knows.
     pub(crate) fn report(&self) -> PoolReport {
+        let state = self.standing.state(health::now());
         PoolReport {
             endpoint: self.origin.url.clone(),
             address: self.address.to_string(),
+            health: state.name(),
+            ejected_for: state.ejected_for(),
+            ejections: self.standing.ejected_total(),
             ..self.pool.report()
         }
     }

@@ -7,23 +7,48 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::balance::{Balancer, RoundRobin};
+use super::balance::Balancer;
 use super::endpoint::Endpoint;
-use super::request::UpstreamRequest;
+use super::health::{self, Troubled};
+use crate::config::{Balance, HealthSettings};
 use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline};
 
-/// A snapshot of the endpoints of an upstream.
+/// A snapshot of the endpoints of an upstream, with what chooses among them.
 pub(crate) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
     balancer: Balancer,
+    steering: Arc<Steering>,
+    troubled: Arc<Troubled>,
+}
+
+/// The settings by which requests find their endpoint.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Steering {
+    pub(super) balance: Balance,
+    pub(super) health: HealthSettings,
 }
 
 impl EndpointSet {
     /// Returns a set of endpoints with these weights.
-    pub(crate) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>) -> Self {
+    pub(super) fn new(
+        endpoints: Vec<(Arc<Endpoint>, u32)>,
+        steering: Arc<Steering>,
+        troubled: Arc<Troubled>,
+    ) -> Self {
         let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
-        Self { balancer: Balancer::RoundRobin(RoundRobin::new(&weights)), endpoints }
+        Self {
+            balancer: Balancer::new(steering.balance, &endpoints, &weights),
+            endpoints,
+            steering,
+            troubled,
+        }
+    }
+
+    /// Returns a set without endpoints.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self::new(Vec::new(), Arc::default(), Arc::default())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -34,16 +59,50 @@ impl EndpointSet {
         self.endpoints.iter()
     }
 
-    /// Returns the endpoints in the order in which to try them for a request.
-    pub(super) fn candidates<'s>(
-        &'s self,
-        key: &UpstreamRequest<'_>,
-    ) -> impl Iterator<Item = &'s Arc<Endpoint>> + use<'s> {
-        self.balancer.candidates(key).filter_map(|index| self.endpoints.get(index))
+    pub(super) fn all(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(index)
     }
 
     pub(super) fn balancer(&self) -> &Balancer {
         &self.balancer
+    }
+
+    pub(super) fn health(&self) -> &HealthSettings {
+        &self.steering.health
+    }
+
+    /// Returns the present time if some endpoint is unhealthy and requests avoid it: the rest can take them.
+    pub(super) fn health_matters_at(&self) -> Option<Duration> {
+        if !self.troubled.any() {
+            self.note_panic(self.len(), false);
+            return None;
+        }
+        let now = health::now();
+        let healthy = self.iter().filter(|endpoint| endpoint.standing().share(now) > 0.0).count();
+        let is_panic = healthy * 100 < self.len() * self.health().panic_percent;
+        self.note_panic(healthy, is_panic);
+        (!is_panic).then_some(now)
+    }
+
+    /// Logs that requests no longer avoid unhealthy endpoints, or that they do so again.
+    fn note_panic(&self, healthy: usize, is_panic: bool) {
+        if !self.troubled.panics(is_panic) {
+            return;
+        }
+        let (of, endpoint) = (self.len(), self.endpoints.first().map(|endpoint| endpoint.url()));
+        let percent = self.health().panic_percent;
+        if is_panic {
+            tracing::warn!(
+                endpoint,
+                "only {healthy} of {of} endpoints healthy, less than {percent} %: all of them get requests"
+            );
+        } else {
+            tracing::info!(endpoint, "{healthy} of {of} endpoints healthy again: the others get no requests");
+        }
     }
 }
 

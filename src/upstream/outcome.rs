@@ -23,6 +23,15 @@ pub(crate) enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// Returns true if the endpoint failed, in general: it sent no response, or one that says so.
+    pub(super) fn is_failure(self) -> bool {
+        match self {
+            Self::Response(status) => status.is_server_error(),
+            Self::ConnectFailed | Self::TimedOut | Self::Broken => true,
+            Self::Nothing => false,
+        }
+    }
+
     /// Returns what `error` says about the endpoint of an open connection.
     pub(super) fn failing(error: Error) -> Self {
         match error {

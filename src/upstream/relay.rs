@@ -117,6 +117,7 @@ async fn exchange(leased: (Transport, Lease), request: RemoteRequest, ping_inter
         timer: &timer,
     };
     let upstream_request = UpstreamRequest {
+        hash: None, // its connection is chosen
         method: &method,
         target: &target,
         headers: &mut headers,

@@ -25,6 +25,8 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) header_case: HeaderCase,
     /// True if the client requests a protocol upgrade. `headers` then has the `Connection` field of it.
     pub(crate) upgrade: bool,
+    /// The hash of the part that chooses the endpoint, if the upstream is balanced by one.
+    pub(crate) hash: Option<u64>,
 }
 
 /// The conditions under which all attempts of a request are made.

@@ -193,7 +193,7 @@ async fn endpoints_of_one_upstream_each_have_their_own_base_path() {
 listeners: [{{ name: web, address: 127.0.0.1:0 }}]
 admin: {{ address: 127.0.0.1:0 }}
 upstreams:
-  several: {{ endpoints: ['{url}/one', '{url}/two/', '{url}', 'http://{refused}/three'] }}
+  several: {{ endpoints: ['{url}/one', '{url}/two/', '{url}', 'http://{refused}/three'], balance: round_robin }}
 routes: [{{ upstream: several, timeouts: {{ connect: 1s }} }}]"
     );
     let gateway = Gateway::builder(PROGRAM, config).start().await;

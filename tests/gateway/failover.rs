@@ -25,7 +25,7 @@ fn closed_ports(count: usize) -> Vec<SocketAddr> {
 /// The YAML of an upstream with these endpoints.
 fn upstream(urls: impl IntoIterator<Item = String>) -> String {
     let urls: Vec<String> = urls.into_iter().map(|url| format!("'{url}'")).collect();
-    format!("{{ endpoints: [{}] }}", urls.join(", "))
+    format!("{{ endpoints: [{}], balance: round_robin, health: {{ passive: off }} }}", urls.join(", "))
 }
 
 fn url(address: SocketAddr) -> String {
@@ -105,7 +105,7 @@ async fn an_endpoint_whose_tls_handshake_fails_is_passed_over() {
     let tls = format!(", tls: {{ ca: {} }} }}", certificates.ca().display());
     // By address: a name that is not looked up yet has no endpoint.
     let upstream = upstream([&bad, &good].map(|origin| format!("https://{}", origin.addr())));
-    let upstream = upstream.replace(" }", &tls);
+    let upstream = upstream.strip_suffix(" }").unwrap().to_owned() + &tls;
     let gateway = pooled::builder(1, &upstream, "retry: { attempts: 0 }").start().await;
     let mut client = gateway.client("web").await;
     for _ in 0..4 {
@@ -214,7 +214,7 @@ async fn does_not_wait_for_a_dial(limit: Duration) {
     ] {
         let origin = Origin::answer(OK);
         let gateway = pooled::gateway(&format!(
-            "workers: 1\nupstreams: {{ app: {{ endpoints: ['http://{}', '{}'], pool: {{ {limits} }} }} }}\nroutes:\n\
+            "workers: 1\nupstreams: {{ app: {{ endpoints: ['http://{}', '{}'], balance: round_robin, pool: {{ {limits} }} }} }}\nroutes:\n\
              - {{ name: dials, match: {{ prefix: /dials }}, upstream: app, timeouts: {{ connect: 10m }} }}\n\
              - {{ name: waits, match: {{ prefix: / }}, upstream: app, retry: {{ attempts: 0 }}, timeouts: {{ {timeouts} }} }}",
             silent.addr(),

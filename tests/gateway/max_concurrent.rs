@@ -21,8 +21,10 @@ fn gated(version: &str, gate: &Gate) -> Origin {
 
 async fn start(version: &str, origins: &[&Origin], limit: &str, keys: &str) -> Gateway {
     let urls: Vec<String> = origins.iter().map(|origin| format!("'{}'", origin.url())).collect();
-    let upstream =
-        format!("{{ endpoints: [{}], protocol: {version}, max_concurrent: {limit} }}", urls.join(", "));
+    let upstream = format!(
+        "{{ endpoints: [{}], balance: round_robin, protocol: {version}, max_concurrent: {limit} }}",
+        urls.join(", ")
+    );
     pooled::builder(1, &upstream, keys).start().await
 }
 

@@ -125,7 +125,7 @@ async fn endpoints_are_added_weighed_and_removed_while_the_others_keep_serving()
     let endpoints = |weights: &[(&Origin, u32)]| {
         let endpoints: Vec<Value> =
             weights.iter().map(|(origin, weight)| json!({ "url": origin.url(), "weight": weight })).collect();
-        to(&json!({ "endpoints": endpoints }))
+        to(&json!({ "endpoints": endpoints, "balance": "round_robin" }))
     };
     let gateway = crate::gateway(endpoints(&[(&one, 1)]).to_string()).start().await;
     let mut client = gateway.client("web").await;

@@ -16,7 +16,7 @@ use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end.
-const ELSEWHERE: [&str; 2] = ["workers", "admin"];
+const ELSEWHERE: [&str; 4] = ["workers", "admin", "routes[].upstream.hash_on", "upstreams.NAME.hash_on"];
 
 /// Each is asked for by every client in turn.
 const PATHS: [&str; 8] =

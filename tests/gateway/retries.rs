@@ -286,7 +286,8 @@ async fn the_second_try_has_a_new_connection_even_where_others_are_kept() {
 #[tokio::test]
 async fn a_connection_that_cannot_be_opened_is_tried_at_the_next_endpoint() {
     let origin = Origin::echo();
-    let upstream = format!("{{ endpoints: ['http://{}', '{}'] }}", unused_address(), origin.url());
+    let upstream =
+        format!("{{ endpoints: ['http://{}', '{}'], balance: round_robin }}", unused_address(), origin.url());
     let gateway = pooled::builder(1, &upstream, "retry: { backoff: 1ms }").start().await;
     let mut client = gateway.client("web").await;
     // Whatever the method: nothing was sent, so the body is still all there.
@@ -302,7 +303,8 @@ async fn a_connection_that_cannot_be_opened_is_tried_at_the_next_endpoint() {
 
     // Also where the first one does not answer at all, by the limit of a try.
     let silent = SilentListener::start().await;
-    let upstream = format!("{{ endpoints: ['http://{}', '{}'] }}", silent.addr(), origin.url());
+    let upstream =
+        format!("{{ endpoints: ['http://{}', '{}'], balance: round_robin }}", silent.addr(), origin.url());
     // The limit also holds for the try at the endpoint that answers.
     with_longer_and_longer(async |limit| {
         for name in ["connect", "per_try"] {

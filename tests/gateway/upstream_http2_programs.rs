@@ -75,7 +75,7 @@ async fn gateway(servers: &[SocketAddr], tls: Option<&Certificates>) -> Gateway 
         None => ("http", "h2".to_owned()),
     };
     let urls: Vec<String> = servers.iter().map(|server| format!("'{scheme}://{server}'")).collect();
-    let upstream = format!("{{ endpoints: [{}], protocol: {more} }}", urls.join(", "));
+    let upstream = format!("{{ endpoints: [{}], balance: round_robin, protocol: {more} }}", urls.join(", "));
     pooled::builder(1, &upstream, "").start().await
 }
 

@@ -7,6 +7,7 @@ use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
 use crate::config::values::byte_size::ByteSize;
 use crate::config::values::duration::Duration;
+use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::method::Method;
@@ -48,6 +49,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
+        "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
         "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
         "value-match" => of::<QueryMatch>("text or `present`", "text"),

@@ -4,10 +4,12 @@
 mod layer;
 
 pub(crate) mod admin;
+pub(crate) mod balance;
 pub(crate) mod config;
 pub(crate) mod filter;
 pub(crate) mod grpc_web;
 pub(crate) mod headers;
+pub(crate) mod health;
 pub(crate) mod http2;
 pub(crate) mod keepalive;
 pub(crate) mod listener;

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::balance::Balance;
+use super::health::Health;
 use super::listener::CertificateFiles;
 use super::pool::Pool;
 use super::timeouts::Timeouts;
 use crate::config::values::duration::Duration;
+use crate::config::values::hash_key::HashKey;
 use crate::config::values::network::{EndpointUrl, ServerName};
 use crate::config::values::or_off::OrOff;
 
@@ -29,6 +32,13 @@ pub(crate) struct Upstream {
     /// The choice of an endpoint for a request.
     #[serde(default)]
     pub(crate) balance: Balance,
+    /// The part of a request that chooses the endpoint, with `balance: hash`: `header:NAME`, `cookie:NAME`, `query:NAME`,
+    /// `client_ip` or `path`. Requests without it go to any endpoint, by weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hash_on: Option<HashKey>,
+    /// Endpoints that fail get no requests for a while.
+    #[serde(default)]
+    pub(crate) health: Health,
     /// The interval at which host names are resolved again; `off` resolves them once. Each address of a name is an
     /// endpoint, except for those that this machine has no route to. Addresses that disappear are drained.
     #[serde(default = "Upstream::resolve_built_in")]
@@ -123,15 +133,6 @@ impl From<EndpointForm> for Endpoint {
             EndpointForm::Weighted(WeightedEndpoint { url, weight }) => Self { url, weight },
         }
     }
-}
-
-/// The choice of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Balance {
-    /// One endpoint after the other, by weight.
-    #[default]
-    RoundRobin,
 }
 
 /// TLS to an upstream; only for `https` endpoints.

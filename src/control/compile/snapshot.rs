@@ -234,6 +234,7 @@ impl<'a> Builder<'a> {
         settings: &config::RouteSettings,
     ) -> Option<UpstreamRoute> {
         let targets = self.targets(base, name, route, settings)?;
+        let upstream = self.config().upstream_of(route)?;
         Some(UpstreamRoute {
             upstream: targets.upstream().clone(),
             rewrite: route.rewrite.as_ref().and_then(config::Rewrite::form).map(Rewrite::new),
@@ -242,10 +243,11 @@ impl<'a> Builder<'a> {
             rewrite_cookies: settings.rewrite_cookies,
             timeouts: settings.timeouts.clone(),
             retry: settings.retry.clone(),
-            keeping: self.keeping(&settings.retry, self.config().upstream_of(route)?.protocol),
+            keeping: self.keeping(&settings.retry, upstream.protocol),
             upgrade: settings.upgrade.clone(),
             keep_alive: settings.pool.keep_alive,
-            header_case: self.config().upstream_of(route)?.header_case,
+            hash_on: upstream.hash_on.clone(),
+            header_case: upstream.header_case,
             removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
         })
     }

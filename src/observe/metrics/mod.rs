@@ -237,13 +237,18 @@ impl Scrape {
 /// The name, the help text and the value of a pool's metric.
 type PoolMetric = (&'static str, &'static str, fn(&PoolReport) -> u64);
 
-const POOL_GAUGES: [PoolMetric; 3] = [
+const POOL_GAUGES: [PoolMetric; 5] = [
+    ("gateway_pool_healthy", "1 for an endpoint that gets requests, 0 for one that is ejected", |pool| {
+        u64::from(pool.health != "ejected")
+    }),
+    ("gateway_pool_requests", "Requests at the endpoint, under way or waiting", |pool| pool.requests),
     ("gateway_pool_pending", "Requests waiting for a connection", |pool| pool.pending),
     ("gateway_pool_streams", "Requests on HTTP/2 connections", |pool| pool.streams),
     ("gateway_pool_max_connections", "The limit on connections", |pool| pool.max_connections),
 ];
 
-const POOL_COUNTERS: [PoolMetric; 7] = [
+const POOL_COUNTERS: [PoolMetric; 8] = [
+    ("gateway_pool_ejections", "Ejections, after failures in a row", |pool| pool.ejections),
     ("gateway_pool_opened", "Connections made", |pool| pool.opened),
     ("gateway_pool_reused", "Requests that got a connection used before", |pool| pool.reused),
     ("gateway_pool_acquired", "Requests that got a connection", |pool| pool.acquired),

@@ -22,6 +22,14 @@ pub(crate) struct PoolReport {
     /// True if the endpoint is gone from DNS or from the configuration. Requests that use it still end in their own
     /// time, and new ones go elsewhere.
     pub(crate) draining: bool,
+    /// The endpoint's health: `healthy`, `ejected`, or `starting` while it comes back.
+    pub(crate) health: &'static str,
+    /// The time until it gets requests again, if it is ejected. In JSON: seconds.
+    #[serde(rename = "ejected_for_seconds", serialize_with = "seconds_or_null")]
+    pub(crate) ejected_for: Option<Duration>,
+    pub(crate) ejections: u64,
+    /// Requests at the endpoint: under way, or waiting for a connection.
+    pub(crate) requests: u64,
     /// Connections open and unused.
     pub(crate) idle: u64,
     /// Connections that a request is using.
@@ -74,6 +82,9 @@ impl PoolReport {
     }
 
     fn add(&mut self, other: Self) {
+        let Self { requests, ejections, .. } = other;
+        self.requests += requests;
+        self.ejections += ejections;
         let Self { idle, active, connecting, pending, streams, max_connections, opened, .. } = other;
         let Self { reused, acquired, acquire_wait, connect_failed, retried, .. } = other;
         let Self { tls_handshakes, tls_resumed, refused, closed, .. } = other;
@@ -107,6 +118,13 @@ fn add_reasons(sums: &mut Vec<(&'static str, u64)>, counts: Vec<(&'static str, u
 
 fn by_reason<S: Serializer>(counts: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(counts.iter().copied())
+}
+
+fn seconds_or_null<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -27,7 +27,8 @@ struct Caller {
 impl Caller {
     fn new(endpoints: &[String]) -> Self {
         enter_worker(0);
-        let upstream: config::Upstream = serde_json::from_value(json!({ "endpoints": endpoints })).unwrap();
+        let upstream: config::Upstream =
+            serde_json::from_value(json!({ "endpoints": endpoints, "balance": "round_robin" })).unwrap();
         let channels: WorkerChannels = [worker_channel(8).0].into();
         let targets =
             Targets::build(&upstream, &PoolSettings::default(), &channels, None, &Files::new()).unwrap();

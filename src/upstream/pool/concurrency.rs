@@ -1,11 +1,11 @@
-//! The limit on requests at once to one endpoint (`max_concurrent`), whatever connections they are on.
+//! The requests at once to one endpoint, whatever connections they are on: their number, and its limit (`max_concurrent`).
 //!
 //! A request takes a permit before it asks for a connection. Those that find none wait in the order of arrival. Without a limit a
-//! request pays one comparison.
+//! permit only counts.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use tokio::sync::Semaphore;
 
@@ -26,11 +26,17 @@ pub(super) struct Concurrency {
     excess: AtomicUsize,
     /// The requests that wait for a permit.
     waiting: AtomicUsize,
+    /// The requests that have one.
+    in_flight: AtomicUsize,
 }
 
-/// One request's part of the limit.
+/// One request at an endpoint, until its exchange has ended.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Concurrency>);
+pub(crate) struct Permit {
+    concurrency: Arc<Concurrency>,
+    /// False if there was no limit when it was given.
+    is_limited: bool,
+}
 
 /// As many requests are under way as may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +50,11 @@ impl Concurrency {
             limit: AtomicUsize::new(limit),
             excess: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
         }
     }
 
-    /// Changes the limit. Requests that are under way keep their permits. Those that began without a limit have none, and do not
-    /// count.
+    /// Changes the limit. Requests that are under way keep their permits. Those that began without a limit do not count for it.
     pub(super) fn set(&self, limit: Option<usize>) {
         let now = limit.unwrap_or(UNLIMITED);
         let before = self.limit.swap(now, SeqCst);
@@ -74,12 +80,18 @@ impl Concurrency {
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(SeqCst)
     }
+
+    fn give(self: &Arc<Self>, is_limited: bool) -> Permit {
+        self.in_flight.fetch_add(1, Relaxed);
+        Permit { concurrency: self.clone(), is_limited }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.0.pay_excess(1) == 0 {
-            self.0.permits.add_permits(1);
+        self.concurrency.in_flight.fetch_sub(1, Relaxed);
+        if self.is_limited && self.concurrency.pay_excess(1) == 0 {
+            self.concurrency.permits.add_permits(1);
         }
     }
 }
@@ -94,18 +106,23 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pool {
-    /// Returns a permit for a request, or `None` if there is no limit.
+    /// Returns the number of requests that are under way at the endpoint, or wait for a place there.
+    pub(in crate::upstream) fn load(&self) -> usize {
+        self.concurrency.in_flight.load(Relaxed) + self.concurrency.waiting.load(Relaxed)
+    }
+
+    /// Returns a permit for a request.
     ///
     /// # Errors
     /// As many requests are under way as may be, or others wait.
-    pub(in crate::upstream) fn try_permit(&self) -> Result<Option<Permit>, Full> {
+    pub(in crate::upstream) fn try_permit(&self) -> Result<Permit, Full> {
         if self.concurrency.limit.load(SeqCst) >= UNLIMITED {
-            return Ok(None);
+            return Ok(self.concurrency.give(false));
         }
         match self.concurrency.permits.try_acquire() {
             Ok(permit) => {
                 permit.forget();
-                Ok(Some(Permit(self.concurrency.clone())))
+                Ok(self.concurrency.give(true))
             }
             Err(_none) => Err(Full),
         }
@@ -142,7 +159,7 @@ impl Pool {
         match acquired {
             Ok(Ok(permit)) => {
                 permit.forget();
-                Ok(Permit(concurrency.clone()))
+                Ok(concurrency.give(true))
             }
             Ok(Err(_closed)) => Err(Refusal::from(Error::Internal)),
             Err(_elapsed) => Err(self.refuse(Error::MaxConcurrent, false)),
@@ -156,7 +173,7 @@ mod tests {
 
     fn taken(concurrency: &Arc<Concurrency>) -> Option<Permit> {
         concurrency.permits.try_acquire().ok()?.forget();
-        Some(Permit(concurrency.clone()))
+        Some(concurrency.give(true))
     }
 
     #[test]

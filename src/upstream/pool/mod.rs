@@ -115,6 +115,11 @@ impl Pool {
         })
     }
 
+    /// Returns the number of workers.
+    pub(super) fn workers(&self) -> usize {
+        self.channels.len()
+    }
+
     /// Returns an idle connection, or a permit to open one, as soon as the limits allow it. Requests are served in
     /// order of arrival. `bounds` limits the wait.
     ///
@@ -406,6 +411,7 @@ impl Pool {
             connecting: connecting as u64,
             pending: (pending + self.concurrency.waiting()) as u64,
             streams: streams as u64,
+            requests: self.load() as u64,
             draining: self.is_retired(),
             max_connections: self.settings().max_connections as u64,
             ..counts::sum(&self.counts)

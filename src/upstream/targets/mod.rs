@@ -15,7 +15,8 @@ pub(crate) use names::{Addresses, Name, literal};
 use tokio::task::JoinSet;
 
 use super::endpoint::Endpoint;
-use super::endpoints::{EndpointSet, Upstream};
+use super::endpoints::{EndpointSet, Steering, Upstream};
+use super::health::Troubled;
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;
@@ -28,6 +29,8 @@ pub(crate) struct Targets {
     targets: Vec<Target>,
     state: Mutex<State>,
     limits: Limits,
+    steering: Arc<Steering>,
+    troubled: Arc<Troubled>,
     channels: WorkerChannels,
     /// The interval at which names are resolved; `None` for once.
     resolve: Option<Duration>,
@@ -76,21 +79,27 @@ impl Targets {
         let before = previous.map_or(&[][..], |previous| &previous.targets);
         let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
         let resolve = upstream.resolve.duration();
+        let steering = Steering { balance: upstream.balance, health: upstream.health.settings() };
         if let Some(previous) = previous
             && previous.resolve == resolve
+            && *previous.steering == steering
             && is_same(&previous.targets, &targets)
         {
             return Ok(previous.clone());
         }
         let predecessor = previous.filter(|previous| targets.iter().any(|target| target.is_of(previous)));
+        let steering = Arc::new(steering);
+        let troubled = predecessor.map(|previous| previous.troubled.clone()).unwrap_or_default();
         let built = Self {
-            upstream: Upstream::new(EndpointSet::new(Vec::new())),
+            upstream: Upstream::new(EndpointSet::new(Vec::new(), steering.clone(), troubled.clone())),
             targets,
             state: Mutex::default(),
             limits: match predecessor {
                 Some(previous) => previous.limits.clone(),
                 None => Arc::new(ArcSwap::from_pointee(pool.clone())),
             },
+            steering,
+            troubled,
             channels: channels.clone(),
             resolve,
         };
@@ -169,7 +178,7 @@ impl Targets {
     fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
         let name = format!("{} ({address})", of.origin.url);
         let pool = Pool::new(name, of.origin.protocol, self.limits.clone(), self.channels.clone());
-        Arc::new(Endpoint::new(of.origin.clone(), address, pool))
+        Arc::new(Endpoint::new(of.origin.clone(), address, pool, self.troubled.clone()))
     }
 
     /// Sends requests to `endpoints` from now on. Endpoints that are not among them drain.
@@ -193,7 +202,7 @@ impl Targets {
             let weight = self.targets.get(*index).map_or(1, |target| target.weight);
             (endpoint.clone(), weight)
         });
-        EndpointSet::new(weighted.collect())
+        EndpointSet::new(weighted.collect(), self.steering.clone(), self.troubled.clone())
     }
 
     fn update_waiting_upstreams(&self, state: &mut State) {

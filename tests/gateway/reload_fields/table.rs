@@ -92,7 +92,23 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
             _ => ("several", "upstreams.several"),
         };
         edits.extend([
-            edit(format!("{upstream}.balance"), at, Value::Null, "round_robin"),
+            edit(format!("{upstream}.balance"), at, "p2c", "round_robin"),
+            edit(format!("{upstream}.health.panic_percent"), at, 50, 40),
+            edit(format!("{upstream}.health.slow_start"), at, "10s", "off"),
+            edit(format!("{upstream}.health.passive.failures"), at, 5, 6),
+            edit(format!("{upstream}.health.passive.on"), at, json!(["connect"]), json!(["connect", 500])),
+            edit(format!("{upstream}.health.passive.eject_for"), at, "30s", "31s"),
+            edit(format!("{upstream}.health.passive.max_eject"), at, "300s", "301s"),
+            edit(format!("{upstream}.health.passive.max_ejected_percent"), at, 10, 11),
+            edit(
+                format!("{upstream}.health.passive"),
+                at,
+                json!({
+                    "failures": 6, "on": ["connect", 500], "eject_for": "31s", "max_eject": "301s",
+                    "max_ejected_percent": 11
+                }),
+                "off",
+            ),
             edit(format!("{upstream}.resolve"), at, "30s", "31s"),
             edit(format!("{upstream}.max_concurrent"), at, "off", 1_000),
             // Its origin does not choose HTTP/2, but a new connection is needed to know.

@@ -3,7 +3,7 @@
 use super::{Findings, validate_pool};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
-use crate::config::{Config, Scheme, Upstream, UpstreamChoice, UpstreamTls};
+use crate::config::{Balance, Config, Scheme, Upstream, UpstreamChoice, UpstreamTls};
 use crate::path;
 
 /// Checks the upstreams, named and inline.
@@ -23,6 +23,17 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
     if !has_tls && upstream.tls != UpstreamTls::default() {
         let message = "`tls` has no effect, no endpoint is `https`";
         findings.add(base, &path!["tls"], message, "write `https://` in the URL, or take `tls` out");
+    }
+    match (upstream.balance, &upstream.hash_on) {
+        (Balance::Hash, None) => {
+            let help = "write the part of a request that chooses the endpoint, as in `hash_on: client_ip`";
+            findings.add(base, &path!["balance"], "`balance: hash` has no effect without `hash_on`", help);
+        }
+        (Balance::Hash, Some(_)) | (_, None) => {}
+        (_, Some(_)) => {
+            let message = "`hash_on` has no effect without `balance: hash`";
+            findings.add(base, &path!["hash_on"], message, "write `balance: hash`, or take `hash_on` out");
+        }
     }
     if let Some(pool) = &upstream.pool {
         validate_pool(pool, &[base, &path!["pool"]].concat(), findings);

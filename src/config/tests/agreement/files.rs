@@ -167,6 +167,7 @@ impl<'a> Writer<'a> {
             "redirect-target" => &["/a", "https://a/b?c"],
             "server-name" => &["a.example"],
             "socket-address" => return format!("127.0.0.1:{}", 1000 + self.count),
+            "hash-key" => &["client_ip", "header:x-user"],
             "upgrade-protocol" => &["websocket", "a/b"],
             "name" => return format!("n{}", self.count),
             "upstream" => &["users"],

@@ -267,6 +267,13 @@ pub(super) const SCALARS: &[&str] = &[
     "closed",
     "open",
     "round_robin",
+    "client_ip",
+    "header:x-user",
+    "header:",
+    "query:a=b",
+    "cookie:a",
+    "502",
+    "reset",
     "worker",
     // Variables. `PORT` is 8080.
     "${PORT}",

@@ -1,0 +1,77 @@
+//! The endpoints that a balancer may choose from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shares::Shares;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::health;
+
+/// The draws until an open endpoint is searched in order.
+const DRAWS: usize = 3;
+
+/// The endpoints from which a balancer chooses.
+pub(in crate::upstream) struct View<'a> {
+    pub(in crate::upstream) endpoints: &'a [Arc<Endpoint>],
+    /// The one that the request tried first.
+    pub(in crate::upstream) first: Option<usize>,
+    /// Those that it tried after it.
+    pub(in crate::upstream) others: &'a [usize],
+    /// Present if health matters: some endpoint is unhealthy, and not too many are.
+    pub(in crate::upstream) checked_at: Option<Duration>,
+}
+
+impl View<'_> {
+    /// Returns true if this is the request's first choice.
+    pub(super) fn is_first(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Returns true if the request may go to this endpoint. One that is coming back is open by chance, as its share says.
+    pub(super) fn is_open(&self, index: usize) -> bool {
+        if self.first == Some(index) || self.others.contains(&index) {
+            return false;
+        }
+        let Some(now) = self.checked_at else { return true };
+        let share = self.endpoints.get(index).map_or(0.0, |endpoint| endpoint.standing().share(now));
+        share >= 1.0 || (share > 0.0 && fastrand::f64() < share)
+    }
+
+    /// Draws an open endpoint by weight.
+    pub(super) fn draw(&self, shares: &Shares) -> Option<usize> {
+        let mut draws = (0..DRAWS).filter_map(|_| shares.draw());
+        draws.find(|index| self.is_open(*index)).or_else(|| self.search(|index| self.is_open(index)))
+    }
+
+    /// Draws an open endpoint other than `first`.
+    pub(super) fn draw_other(&self, shares: &Shares, first: usize) -> Option<usize> {
+        if self.endpoints.len() < 2 {
+            return None;
+        }
+        let is_wanted = |index: usize| index != first && self.is_open(index);
+        let mut draws = (0..DRAWS).filter_map(|_| shares.draw());
+        draws.find(|index| is_wanted(*index)).or_else(|| self.search(is_wanted))
+    }
+
+    fn search(&self, is_wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        self.from_anywhere().find(|index| is_wanted(*index))
+    }
+
+    /// Returns all endpoints, beginning with any of them.
+    pub(super) fn from_anywhere(&self) -> impl Iterator<Item = usize> + use<> {
+        let count = self.endpoints.len();
+        let start = if count > 1 { fastrand::usize(..count) } else { 0 };
+        (start..count).chain(0..start)
+    }
+
+    /// Returns the requests that are under way at an endpoint, or wait for it.
+    pub(super) fn load(&self, index: usize) -> usize {
+        self.endpoints.get(index).map_or(0, |endpoint| endpoint.pool().load())
+    }
+
+    /// Returns the time in which an endpoint begins a response, in nanoseconds.
+    pub(super) fn latency(&self, index: usize) -> f64 {
+        // Of the present event, as the observations are.
+        self.endpoints.get(index).map_or(0.0, |endpoint| endpoint.latency().expected(health::now()))
+    }
+}

@@ -15,6 +15,7 @@ use super::pool::seats::{self, Seat};
 use super::pool::{Acquired, Lease, NewConnection, Refusal, Slot, WaitBounds, Wanted};
 use super::relay;
 use super::request::{SendOptions, UpstreamRequest};
+use crate::config::RetrySettings;
 use crate::http::body::{Body, KeptBody};
 use crate::http::error::Error;
 use crate::net::clock;
@@ -72,6 +73,10 @@ pub(super) enum FailureKind {
     /// A shared connection turned out to be unusable before anything was sent on it, or the server has ended it before it has looked
     /// at the request.
     Unsent,
+    /// The connection broke, and the request may be received twice.
+    Reset,
+    /// The response did not begin in time, and the request may be received twice.
+    Timeout,
     /// Any other failure, which is final.
     Final,
 }
@@ -109,16 +114,18 @@ impl Attempt<'_> {
             },
         };
         receive(response, options, head_by).await.map_err(|failure| {
-            // RFC 9110 §9.2.2: a request that may have been received must be safe to receive twice.
-            let repeatable = failure.unsent || self.request.method.is_idempotent();
+            let repeatable = failure.unsent || self.may_repeat();
             let stale = is_kept && failure.unanswered && repeatable;
-            let (kind, outcome) = match () {
-                () if failure.unprocessed && failure.unsent => (FailureKind::Unsent, AttemptOutcome::Nothing),
-                () if failure.unprocessed => (FailureKind::Unprocessed, AttemptOutcome::Nothing),
-                () if stale => (FailureKind::Stale, AttemptOutcome::Nothing),
-                () => (FailureKind::Final, AttemptOutcome::failing(failure.error)),
+            let outcome = AttemptOutcome::failing(failure.error);
+            let (kind, outcome) = match outcome {
+                _ if failure.unprocessed && failure.unsent => (FailureKind::Unsent, AttemptOutcome::Nothing),
+                _ if failure.unprocessed => (FailureKind::Unprocessed, AttemptOutcome::Nothing),
+                _ if stale && !self.fresh => (FailureKind::Stale, AttemptOutcome::Nothing),
+                AttemptOutcome::Broken if repeatable => (FailureKind::Reset, outcome),
+                AttemptOutcome::TimedOut if repeatable => (FailureKind::Timeout, outcome),
+                _ => (FailureKind::Final, outcome),
             };
-            if kind == FailureKind::Final && !failure.error.is_client_side() {
+            if outcome != AttemptOutcome::Nothing {
                 endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
             Failure { error: failure.error, kind, outcome, body: failure.body }
@@ -130,7 +137,10 @@ impl Attempt<'_> {
         self.began.set(clock::now());
         let is_kept = leased.1.is_kept();
         let (kept, ping_interval) = match &leased.0 {
-            Transport::Exclusive(_) => (if is_kept { self.keep(&body) } else { None }, None),
+            Transport::Exclusive(_) => {
+                let may_go_again = is_kept || self.options.retry.is_some_and(RetrySettings::repeats);
+                (if may_go_again { self.keep(&body) } else { None }, None)
+            }
             Transport::Shared(_) | Transport::Remote(_) => self.prepare_shared(is_kept, &body),
         };
         let request =
@@ -177,7 +187,12 @@ impl Attempt<'_> {
             let is_connect = late == Error::PerTryTimeout && (is_dialling.get() || is_unconnected());
             let outcome =
                 if is_failed_dial { AttemptOutcome::ConnectFailed } else { AttemptOutcome::Nothing };
-            Err(Failure::unconnected(late, is_connect, outcome))
+            let kind = match late {
+                _ if is_connect => FailureKind::Connect,
+                Error::PerTryTimeout => FailureKind::Timeout,
+                _ => FailureKind::Final,
+            };
+            Err(Failure { error: late, kind, outcome, body: None })
         })
     }
 
@@ -277,14 +292,20 @@ impl Attempt<'_> {
             () if self.request.upgrade && !self.endpoint.pool().upgrades_shared() => Wanted::Exclusive,
             () if self.fresh => Wanted::Fresh,
             // If the server closes the connection at that moment, the request cannot be sent again.
-            () if !self.request.method.is_idempotent() => Wanted::Settled,
+            () if !self.may_repeat() => Wanted::Settled,
             () => Wanted::Any,
         }
     }
 
-    /// Begins to keep the body, if the request may be sent again after part of it went out on a kept connection.
+    /// Begins to keep the body, if the request may be sent again after part of it went out.
     fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
-        self.options.keeping.filter(|_| self.request.method.is_idempotent())?.begin(body)
+        self.options.keeping.filter(|_| self.may_repeat())?.begin(body)
+    }
+
+    /// Returns true if an endpoint may receive the request twice (RFC 9110 §9.2.2).
+    fn may_repeat(&self) -> bool {
+        let method = self.request.method;
+        self.options.retry.map_or_else(|| method.is_idempotent(), |retry| retry.may_repeat(method))
     }
 }
 

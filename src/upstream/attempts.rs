@@ -30,7 +30,8 @@ pub(crate) async fn send<'e>(
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
     let mut candidates = Candidates::new(endpoints, request.hash);
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut retries = Retries::new(options.retry, options.timeouts.connect, endpoints.len());
+    let mut retries =
+        Retries::new(options.retry, endpoints.budget(), options.timeouts.connect, endpoints.len());
     let queued = Cell::new(Duration::ZERO);
     loop {
         if request.endpoint_host {
@@ -45,9 +46,25 @@ pub(crate) async fn send<'e>(
         let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued, began: &began };
         let mut report = Report { endpoints, endpoint, began: &began, outcome: AttemptOutcome::Nothing };
         match attempt.run(body, progress).await {
-            Ok(received) => {
+            Ok(mut received) => {
                 report.outcome = AttemptOutcome::Response(received.status);
-                return Ok((received, endpoint));
+                drop(report);
+                let again = received
+                    .again
+                    .take()
+                    .or(again)
+                    .filter(|_| retries.wants(request.method, received.status));
+                let Some(again) = again else { return Ok((received, endpoint)) };
+                let (head, failed) = ((received.status, &received.headers), endpoint);
+                let done_by = options.done_by.map(|(by, _)| by);
+                let Some(next) = retries.next_for_status(head, failed, &mut candidates, done_by) else {
+                    return Ok((received, endpoint));
+                };
+                (body, endpoint) = (again, next);
+                failed.pool().count_retry();
+                if retries.back_off(options.timer, done_by, Error::Internal).await.is_err() {
+                    return Ok((received, failed));
+                }
             }
             Err(mut failure) => {
                 report.outcome = failure.outcome;

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::balance::Balancer;
+use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::health::{self, Troubled};
 use crate::config::{Balance, HealthSettings};
@@ -19,7 +20,20 @@ pub(crate) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
     balancer: Balancer,
     steering: Arc<Steering>,
-    troubled: Arc<Troubled>,
+    common: Common,
+}
+
+/// The state that all endpoint sets of an upstream share, those before a reload included.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) troubled: Arc<Troubled>,
+    pub(super) budget: Arc<Budget>,
+}
+
+impl Common {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { troubled: Arc::default(), budget: Arc::new(Budget::new(workers)) }
+    }
 }
 
 /// The settings by which requests find their endpoint.
@@ -31,24 +45,15 @@ pub(super) struct Steering {
 
 impl EndpointSet {
     /// Returns a set of endpoints with these weights.
-    pub(super) fn new(
-        endpoints: Vec<(Arc<Endpoint>, u32)>,
-        steering: Arc<Steering>,
-        troubled: Arc<Troubled>,
-    ) -> Self {
+    pub(super) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>, steering: Arc<Steering>, common: Common) -> Self {
         let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
-        Self {
-            balancer: Balancer::new(steering.balance, &endpoints, &weights),
-            endpoints,
-            steering,
-            troubled,
-        }
+        Self { balancer: Balancer::new(steering.balance, &endpoints, &weights), endpoints, steering, common }
     }
 
     /// Returns a set without endpoints.
     #[cfg(test)]
     pub(super) fn empty() -> Self {
-        Self::new(Vec::new(), Arc::default(), Arc::default())
+        Self::new(Vec::new(), Arc::default(), Common::new(1))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -71,13 +76,17 @@ impl EndpointSet {
         &self.balancer
     }
 
+    pub(super) fn budget(&self) -> &Budget {
+        &self.common.budget
+    }
+
     pub(super) fn health(&self) -> &HealthSettings {
         &self.steering.health
     }
 
     /// Returns the present time if some endpoint is unhealthy and requests avoid it: the rest can take them.
     pub(super) fn health_matters_at(&self) -> Option<Duration> {
-        if !self.troubled.any() {
+        if !self.common.troubled.any() {
             self.note_panic(self.len(), false);
             return None;
         }
@@ -90,7 +99,7 @@ impl EndpointSet {
 
     /// Logs that requests no longer avoid unhealthy endpoints, or that they do so again.
     fn note_panic(&self, healthy: usize, is_panic: bool) {
-        if !self.troubled.panics(is_panic) {
+        if !self.common.troubled.panics(is_panic) {
             return;
         }
         let (of, endpoint) = (self.len(), self.endpoints.first().map(|endpoint| endpoint.url()));

@@ -29,6 +29,8 @@ pub(crate) struct Received {
     pub(crate) body: Body,
     /// The upgraded connection, after a 101.
     pub(crate) upgraded: Option<Upgraded>,
+    /// The request's body, if the status is one to try again on.
+    pub(super) again: Option<Body>,
 }
 
 /// A connection, or a stream of one, that another protocol has taken over.
@@ -102,7 +104,12 @@ pub(crate) async fn receive(
     let ReceivedHead { status, version, headers } = head;
     if status == StatusCode::SWITCHING_PROTOCOLS && (response.uplink.is_some() || !response.is_shared()) {
         let upgraded = response.upgraded();
-        return Ok(Received { status, version, headers, body: Body::Empty, upgraded });
+        return Ok(Received { status, version, headers, body: Body::Empty, upgraded, again: None });
+    }
+    let is_retried = options.retry.is_some_and(|retry| retry.retries_status(status));
+    let again = if is_retried { response.exchange.take_request() } else { None };
+    if again.is_none() {
+        response.exchange.free_request();
     }
     let body = match response.exchange.complete_body() {
         Some(bytes) if response.exchange.is_sent() => {
@@ -115,7 +122,7 @@ pub(crate) async fn receive(
             Body::Boxed(response)
         }
     };
-    Ok(Received { status, version, headers, body, upgraded: None })
+    Ok(Received { status, version, headers, body, upgraded: None, again })
 }
 
 fn close_reason(error: Error) -> CloseReason {

@@ -3,6 +3,7 @@
 mod attempt;
 mod attempts;
 mod balance;
+mod budget;
 mod call;
 mod candidates;
 mod close_reason;

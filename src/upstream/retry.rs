@@ -1,34 +1,43 @@
 //! Retries: the failures after which a request is sent again, and the endpoint and time of the next attempt.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
+use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::config::RetrySettings;
 use crate::http::body::Body;
 use crate::http::error::Error;
+use crate::http::fields::Fields;
 use crate::net::clock;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::attempt::{Failure, FailureKind};
+use crate::upstream::budget::Budget;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::health;
 
 /// The retries of a request that no route has settings for. Its attempt is for a stale connection.
-static EACH_ONCE: RetrySettings =
-    RetrySettings { attempts: 1, on_connect: true, on_stale: true, backoff: None, keep_body: None };
+static EACH_ONCE: LazyLock<RetrySettings> =
+    LazyLock::new(|| RetrySettings { backoff: None, keep_body: None, ..RetrySettings::default() });
 
 /// The tries on further connections if each turns out to be unusable before anything is sent on it, or is ended by the server before it
 /// has looked at the request. Each of them is closed by that, so more are needed only if the endpoint takes requests on none.
 const UNSENT_TRIES: u32 = 8;
 
+/// The longest wait before a retry is so many times the first one.
+const BACKOFF_GROWTH_MAX: u32 = 10;
+
 /// The further attempts of one request.
 ///
 /// A connection that cannot be opened has sent nothing, so the request first tries each other endpoint, without a wait
 /// and without spending one of `retry.attempts`. Only after that round, or once it has lasted too long, do
-/// `retry.attempts` and `retry.backoff` apply.
+/// `retry.attempts` and `retry.backoff` apply. They apply at once to failures that an endpoint may have to do with, and so does the
+/// budget of the upstream.
 pub(super) struct Retries<'a> {
     settings: &'a RetrySettings,
+    budget: &'a Budget,
     /// True if endpoints that could not be connected to are tried again after the round.
     has_rounds: bool,
     left: u32,
@@ -37,7 +46,7 @@ pub(super) struct Retries<'a> {
     round_ends: Option<Instant>,
     /// The number of endpoints that have not been tried.
     untried: usize,
-    /// The endpoints that could not be connected to, earliest failure first.
+    /// The endpoints that have failed, earliest failure first.
     failed: VecDeque<&'a Arc<Endpoint>>,
     /// True if the next attempt must not use a kept connection.
     pub(super) fresh: bool,
@@ -45,7 +54,7 @@ pub(super) struct Retries<'a> {
     was_unprocessed: bool,
     /// The further tries after a connection that turned out to be unusable.
     unsent_left: u32,
-    /// The wait before the next attempt. `backoff` is the wait before the one after it.
+    /// The wait before the next attempt. `backoff` is the longest wait before the one after it.
     wait: Option<Duration>,
     backoff: Option<Duration>,
 }
@@ -55,13 +64,18 @@ impl<'a> Retries<'a> {
     /// each endpoint is tried once, and one stale connection is replaced.
     pub(super) fn new(
         settings: Option<&'a RetrySettings>,
+        budget: &'a Budget,
         connect: Option<Duration>,
         endpoints: usize,
     ) -> Self {
         let has_rounds = settings.is_some();
-        let settings = settings.unwrap_or(&EACH_ONCE);
+        let settings = settings.unwrap_or_else(|| &EACH_ONCE);
+        if settings.repeats() && settings.budget.is_some() {
+            budget.count_request(health::now());
+        }
         Self {
             settings,
+            budget,
             has_rounds,
             left: settings.attempts,
             connect: connect.filter(|_| has_rounds),
@@ -95,30 +109,57 @@ impl<'a> Retries<'a> {
     ) -> Result<(Body, &'a Arc<Endpoint>), Error> {
         let Failure { error, kind, body, .. } = failure;
         let body = body.ok_or(error)?;
-        match kind {
-            FailureKind::Connect if self.settings.on_connect => {
-                let next = self.after_connect_failure(failed, others).ok_or(error)?;
-                Ok((body, next))
-            }
+        let settings = self.settings;
+        let next = match kind {
+            FailureKind::Connect if settings.on_connect => self.after_connect_failure(failed, others),
             // Only once: the second attempt has a new connection, and a new one that closes is not stale.
-            FailureKind::Stale if self.settings.on_stale && !self.fresh => {
-                self.take_attempt().ok_or(error)?;
+            FailureKind::Stale if settings.on_stale && !self.fresh => {
                 self.fresh = true;
-                Ok((body, failed))
+                self.take_attempt().map(|()| failed)
             }
             // Only once, and whatever the method: nothing has happened that must not happen twice. It costs no attempt:
             // the server has invited it (RFC 9113 §8.7).
-            FailureKind::Unprocessed if !std::mem::replace(&mut self.was_unprocessed, true) => {
-                Ok((body, failed))
+            FailureKind::Unprocessed if settings.on_refused_stream && !self.was_unprocessed => {
+                self.was_unprocessed = true;
+                Some(failed)
             }
             FailureKind::Unsent => {
                 self.unsent_left = self.unsent_left.checked_sub(1).ok_or(error)?;
-                Ok((body, failed))
+                Some(failed)
             }
-            FailureKind::Connect | FailureKind::Stale | FailureKind::Unprocessed | FailureKind::Final => {
-                Err(error)
+            FailureKind::Reset if settings.on_reset => self.repeat(failed, others),
+            FailureKind::Timeout if settings.on_timeout => self.repeat(failed, others),
+            _ => None,
+        };
+        Ok((body, next.ok_or(error)?))
+    }
+
+    /// Returns true if a request with this method is rather retried than answered with this status.
+    pub(super) fn wants(&self, method: &Method, status: StatusCode) -> bool {
+        self.settings.retries_status(status) && self.settings.may_repeat(method)
+    }
+
+    /// Returns the endpoint of the next attempt in place of a response with this status, which `failed` has sent. Returns `None`
+    /// if the client gets the response.
+    pub(super) fn next_for_status(
+        &mut self,
+        (status, headers): (StatusCode, &Fields),
+        failed: &'a Arc<Endpoint>,
+        others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
+        done_by: Option<Instant>,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let asked = if self.untried == 0 { retry_after(headers) } else { None };
+        if let Some(asked) = asked {
+            // It is for the client to wait, unless there is a limit on the time of the request.
+            let (until, done_by) = (deadline(Some(asked))?, done_by?);
+            if until >= done_by {
+                return None;
             }
         }
+        let next = self.repeat(failed, others)?;
+        self.wait = self.wait.max(asked);
+        tracing::debug!(endpoint = failed.url(), "trying again: status {}", status.as_u16());
+        Some(next)
     }
 
     /// Returns an endpoint that has not been tried, or else the one that failed longest ago.
@@ -130,12 +171,36 @@ impl<'a> Retries<'a> {
         self.round_ends = self.round_ends.or_else(|| deadline(self.connect));
         if self.untried == 0 || !self.is_round_open() {
             self.take_attempt()?;
-            self.wait = self.backoff;
-            self.backoff = self.backoff.map(|backoff| backoff.saturating_mul(2));
+            self.take_wait();
         }
         if self.has_rounds {
             self.failed.push_back(failed);
         }
+        self.take_endpoint(others)
+    }
+
+    /// Returns the endpoint of a retry that costs an attempt and a part of the budget.
+    fn repeat(
+        &mut self,
+        failed: &'a Arc<Endpoint>,
+        others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
+    ) -> Option<&'a Arc<Endpoint>> {
+        self.take_attempt()?;
+        if let Some(budget) = self.settings.budget
+            && !self.budget.take(health::now(), budget)
+        {
+            failed.pool().count_over_budget();
+            return None;
+        }
+        self.take_wait();
+        self.failed.push_back(failed);
+        self.take_endpoint(others)
+    }
+
+    fn take_endpoint(
+        &mut self,
+        others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
+    ) -> Option<&'a Arc<Endpoint>> {
         self.untried = self.untried.saturating_sub(1);
         others.next().or_else(|| self.failed.pop_front())
     }
@@ -143,6 +208,14 @@ impl<'a> Retries<'a> {
     fn take_attempt(&mut self) -> Option<()> {
         self.left = self.left.checked_sub(1)?;
         Some(())
+    }
+
+    /// Sets the wait before the next attempt: any time up to the present maximum, so that requests that failed together do not come
+    /// back together.
+    fn take_wait(&mut self) {
+        self.wait = self.backoff.map(|longest| longest.mul_f64(fastrand::f64()));
+        let most = self.settings.backoff.map(|first| first.saturating_mul(BACKOFF_GROWTH_MAX));
+        self.backoff = self.backoff.map(|longest| longest.saturating_mul(2)).min(most);
     }
 
     /// Waits before the next attempt.
@@ -163,4 +236,14 @@ impl<'a> Retries<'a> {
         let _elapsed = timer.within(until, std::future::pending::<()>()).await;
         Ok(())
     }
+}
+
+/// Returns the time after which a server wants to be asked again (RFC 9110 §10.2.3).
+fn retry_after(headers: &Fields) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
 }

@@ -117,6 +117,7 @@ mod request_framing;
 mod respond_delay;
 mod response_framing;
 mod retries;
+mod retry_on;
 mod rewrite_location;
 mod routes;
 mod sample;

@@ -451,11 +451,11 @@ async fn a_request_looks_for_a_connection_that_answers_as_long_as_nothing_is_sen
 
 #[tokio::test]
 async fn late_frames_of_many_cancelled_streams_do_not_end_the_connection() {
-    let (arrived, go) = (Gate::new(), Gate::new());
+    let (arrived, cancelled) = (Gate::new(), Gate::new());
     let origin = {
-        let (arrived, go) = (arrived.clone(), go.clone());
+        let (arrived, cancelled) = (arrived.clone(), cancelled.clone());
         Origin::script(move |connection| {
-            let (arrived, go) = (arrived.clone(), go.clone());
+            let (arrived, cancelled) = (arrived.clone(), cancelled.clone());
             async move {
                 let Some(mut server) = Server::begin(connection).await else { return };
                 let mut streams = Vec::new();
@@ -464,10 +464,10 @@ async fn late_frames_of_many_cancelled_streams_do_not_end_the_connection() {
                     streams.push(stream);
                 }
                 arrived.release();
-                go.pass().await;
                 for _ in 0..100 {
                     server.next_of(RST_STREAM).await;
                 }
+                cancelled.release();
                 for stream in streams {
                     server.send(HEADERS, END_HEADERS, stream, &block(&[(":status", "200")])).await;
                     server.send(DATA, 0, stream, &[b'x'; 2000]).await;
@@ -486,7 +486,8 @@ async fn late_frames_of_many_cancelled_streams_do_not_end_the_connection() {
     }
     arrived.pass().await;
     drop(clients);
-    go.release();
+    // The first free stream is there before the last one is cancelled.
+    cancelled.pass().await;
     assert_eq!(gateway.client("web").await.get("/").await.body, b"ok");
     assert_eq!((origin.accepted(), origin.errors()), (1, vec![]));
 }

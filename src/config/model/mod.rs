@@ -17,6 +17,7 @@ pub(crate) mod matches;
 pub(crate) mod pool;
 pub(crate) mod redirect;
 pub(crate) mod respond;
+pub(crate) mod retry;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod shutdown;

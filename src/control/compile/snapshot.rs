@@ -255,7 +255,8 @@ impl<'a> Builder<'a> {
     /// Returns the settings for keeping request bodies, if a second try can need them. A server that speaks HTTP/2 may refuse a
     /// request that it has not processed, and the try after that is free.
     fn keeping(&self, retry: &RetrySettings, protocol: UpstreamProtocol) -> Option<Keeping> {
-        let is_needed = (retry.on_stale && retry.attempts > 0) || protocol != UpstreamProtocol::H1;
+        let is_needed =
+            (retry.on_stale && retry.attempts > 0) || retry.repeats() || protocol != UpstreamProtocol::H1;
         let body_bytes_max = retry.keep_body.filter(|_| is_needed)?;
         Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
     }

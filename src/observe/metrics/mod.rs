@@ -247,17 +247,16 @@ const POOL_GAUGES: [PoolMetric; 5] = [
     ("gateway_pool_max_connections", "The limit on connections", |pool| pool.max_connections),
 ];
 
-const POOL_COUNTERS: [PoolMetric; 8] = [
+const POOL_COUNTERS: [PoolMetric; 9] = [
     ("gateway_pool_ejections", "Ejections, after failures in a row", |pool| pool.ejections),
     ("gateway_pool_opened", "Connections made", |pool| pool.opened),
     ("gateway_pool_reused", "Requests that got a connection used before", |pool| pool.reused),
     ("gateway_pool_acquired", "Requests that got a connection", |pool| pool.acquired),
     ("gateway_pool_connect_failures", "Attempts to connect that failed", |pool| pool.connect_failed),
-    (
-        "gateway_pool_retries",
-        "Requests tried again, after a dead reused connection or a failed connect",
-        |pool| pool.retried,
-    ),
+    ("gateway_pool_retries", "Requests tried again after the endpoint had failed them", |pool| pool.retried),
+    ("gateway_pool_retries_over_budget", "Requests not tried again: the budget was spent", |pool| {
+        pool.over_budget
+    }),
     ("gateway_pool_tls_handshakes", "TLS handshakes completed", |pool| pool.tls_handshakes),
     ("gateway_pool_tls_resumptions", "TLS handshakes that resumed a session", |pool| pool.tls_resumed),
 ];

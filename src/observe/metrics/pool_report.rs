@@ -51,8 +51,10 @@ pub(crate) struct PoolReport {
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
     pub(crate) acquire_wait: Duration,
     pub(crate) connect_failed: u64,
-    /// Requests that were retried because a reused connection turned out to be dead, or a new one could not be opened.
+    /// Requests that were retried after this endpoint had failed them (`retry.on`).
     pub(crate) retried: u64,
+    /// Requests that were not retried, because the upstream's budget was spent (`retry.budget`).
+    pub(crate) over_budget: u64,
     /// TLS handshakes completed, resumed ones among them.
     pub(crate) tls_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
@@ -82,9 +84,10 @@ impl PoolReport {
     }
 
     fn add(&mut self, other: Self) {
-        let Self { requests, ejections, .. } = other;
+        let Self { requests, ejections, over_budget, .. } = other;
         self.requests += requests;
         self.ejections += ejections;
+        self.over_budget += over_budget;
         let Self { idle, active, connecting, pending, streams, max_connections, opened, .. } = other;
         let Self { reused, acquired, acquire_wait, connect_failed, retried, .. } = other;
         let Self { tls_handshakes, tls_resumed, refused, closed, .. } = other;

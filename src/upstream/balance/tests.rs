@@ -18,7 +18,7 @@ use crate::upstream::pool::{WorkerChannels, worker_channel};
 use crate::upstream::targets::Targets;
 
 /// Returns endpoints with these weights, and further keys of the upstream.
-fn endpoints(weights: &[u32], keys: Value) -> (Arc<Targets>, Arc<EndpointSet>) {
+fn endpoints(weights: &[u32], keys: &Value) -> (Arc<Targets>, Arc<EndpointSet>) {
     let endpoints = weights.iter().enumerate();
     let endpoints: Vec<Value> = endpoints
         .map(
@@ -60,7 +60,7 @@ fn responds(endpoints: &EndpointSet, index: usize, took: u64) {
 #[tokio::test(start_paused = true)]
 async fn each_endpoint_is_a_candidate_once() {
     for balance in ["p2c", "round_robin", "least_request", "random", "hash"] {
-        let (_targets, endpoints) = endpoints(&[3, 1, 2], json!({ "balance": balance }));
+        let (_targets, endpoints) = endpoints(&[3, 1, 2], &json!({ "balance": balance }));
         for hash in [None, Some(7)] {
             for _ in 0..20 {
                 let mut all: Vec<usize> = Candidates::new(&endpoints, hash)
@@ -76,14 +76,14 @@ async fn each_endpoint_is_a_candidate_once() {
 
 #[tokio::test(start_paused = true)]
 async fn round_robin_takes_turns() {
-    let (_targets, endpoints) = endpoints(&[2, 1], json!({ "balance": "round_robin" }));
+    let (_targets, endpoints) = endpoints(&[2, 1], &json!({ "balance": "round_robin" }));
     assert_eq!(firsts(&endpoints, 300), [200, 100]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn equal_endpoints_get_requests_by_weight() {
     for balance in ["p2c", "least_request", "random"] {
-        let (_targets, endpoints) = endpoints(&[6, 3, 1], json!({ "balance": balance }));
+        let (_targets, endpoints) = endpoints(&[6, 3, 1], &json!({ "balance": balance }));
         let counts = firsts(&endpoints, 10_000);
         // Ten standard deviations.
         for (count, expected) in counts.iter().zip([6_000_usize, 3_000, 1_000]) {
@@ -94,7 +94,7 @@ async fn equal_endpoints_get_requests_by_weight() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_endpoint_gets_requests_again_when_its_time_is_forgotten() {
-    let (_targets, endpoints) = endpoints(&[1, 1], json!({ "balance": "p2c" }));
+    let (_targets, endpoints) = endpoints(&[1, 1], &json!({ "balance": "p2c" }));
     responds(&endpoints, 0, 100);
     responds(&endpoints, 1, 10);
     assert_eq!(firsts(&endpoints, 100), [0, 100]);
@@ -105,7 +105,7 @@ async fn slow_endpoint_gets_requests_again_when_its_time_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn fast_failures_count_as_slow() {
-    let (_targets, endpoints) = endpoints(&[1, 1, 1], json!({ "balance": "p2c" }));
+    let (_targets, endpoints) = endpoints(&[1, 1, 1], &json!({ "balance": "p2c" }));
     take(&endpoints, 0, AttemptOutcome::Response(StatusCode::INTERNAL_SERVER_ERROR), 1);
     take(&endpoints, 1, AttemptOutcome::ConnectFailed, 1);
     responds(&endpoints, 2, 20);
@@ -117,7 +117,7 @@ async fn fast_failures_count_as_slow() {
 #[tokio::test(start_paused = true)]
 async fn load_counts_by_weight() {
     for balance in ["p2c", "least_request"] {
-        let (_targets, endpoints) = endpoints(&[4, 1], json!({ "balance": balance }));
+        let (_targets, endpoints) = endpoints(&[4, 1], &json!({ "balance": balance }));
         let permits = |index: usize, count: usize| -> Vec<_> {
             let pool = endpoints.get(index).unwrap().pool();
             (0..count).map(|_| pool.try_permit().unwrap()).collect()
@@ -134,7 +134,7 @@ async fn load_counts_by_weight() {
 async fn endpoint_that_comes_back_gets_a_growing_share() {
     for balance in ["p2c", "round_robin", "least_request", "random"] {
         let keys = json!({ "balance": balance, "health": { "passive": { "failures": 1 } } });
-        let (_targets, endpoints) = endpoints(&[1, 1], keys);
+        let (_targets, endpoints) = endpoints(&[1, 1], &keys);
         // Of the status alone: a failure would count as slow.
         let unavailable = AttemptOutcome::Response(StatusCode::BAD_GATEWAY);
         take(&endpoints, 0, unavailable, 1);

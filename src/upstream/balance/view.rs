@@ -54,11 +54,11 @@ impl View<'_> {
     }
 
     fn search(&self, is_wanted: impl Fn(usize) -> bool) -> Option<usize> {
-        self.from_anywhere().find(|index| is_wanted(*index))
+        self.anywhere().find(|index| is_wanted(*index))
     }
 
     /// Returns all endpoints, beginning with any of them.
-    pub(super) fn from_anywhere(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn anywhere(&self) -> impl Iterator<Item = usize> + use<> {
         let count = self.endpoints.len();
         let start = if count > 1 { fastrand::usize(..count) } else { 0 };
         (start..count).chain(0..start)

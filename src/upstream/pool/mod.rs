@@ -418,7 +418,12 @@ impl Pool {
         }
     }
 
-    /// Counts a retry: the connection was found closed, or could not be opened.
+    /// Counts a retry that the upstream's budget did not permit.
+    pub(crate) fn count_over_budget(&self) {
+        self.count(|counts| counts.over_budget.add(1));
+    }
+
+    /// Counts a retry after an attempt at this endpoint.
     pub(crate) fn count_retry(&self) {
         self.count(|counts| counts.retried.add(1));
     }

@@ -15,8 +15,7 @@ pub(crate) use names::{Addresses, Name, literal};
 use tokio::task::JoinSet;
 
 use super::endpoint::Endpoint;
-use super::endpoints::{EndpointSet, Steering, Upstream};
-use super::health::Troubled;
+use super::endpoints::{Common, EndpointSet, Steering, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;
@@ -30,7 +29,7 @@ pub(crate) struct Targets {
     state: Mutex<State>,
     limits: Limits,
     steering: Arc<Steering>,
-    troubled: Arc<Troubled>,
+    common: Common,
     channels: WorkerChannels,
     /// The interval at which names are resolved; `None` for once.
     resolve: Option<Duration>,
@@ -89,9 +88,10 @@ impl Targets {
         }
         let predecessor = previous.filter(|previous| targets.iter().any(|target| target.is_of(previous)));
         let steering = Arc::new(steering);
-        let troubled = predecessor.map(|previous| previous.troubled.clone()).unwrap_or_default();
+        let common =
+            predecessor.map_or_else(|| Common::new(channels.len()), |previous| previous.common.clone());
         let built = Self {
-            upstream: Upstream::new(EndpointSet::new(Vec::new(), steering.clone(), troubled.clone())),
+            upstream: Upstream::new(EndpointSet::new(Vec::new(), steering.clone(), common.clone())),
             targets,
             state: Mutex::default(),
             limits: match predecessor {
@@ -99,7 +99,7 @@ impl Targets {
                 None => Arc::new(ArcSwap::from_pointee(pool.clone())),
             },
             steering,
-            troubled,
+            common,
             channels: channels.clone(),
             resolve,
         };
@@ -178,7 +178,7 @@ impl Targets {
     fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
         let name = format!("{} ({address})", of.origin.url);
         let pool = Pool::new(name, of.origin.protocol, self.limits.clone(), self.channels.clone());
-        Arc::new(Endpoint::new(of.origin.clone(), address, pool, self.troubled.clone()))
+        Arc::new(Endpoint::new(of.origin.clone(), address, pool, self.common.troubled.clone()))
     }
 
     /// Sends requests to `endpoints` from now on. Endpoints that are not among them drain.
@@ -202,7 +202,7 @@ impl Targets {
             let weight = self.targets.get(*index).map_or(1, |target| target.weight);
             (endpoint.clone(), weight)
         });
-        EndpointSet::new(weighted.collect(), self.steering.clone(), self.troubled.clone())
+        EndpointSet::new(weighted.collect(), self.steering.clone(), self.common.clone())
     }
 
     fn update_waiting_upstreams(&self, state: &mut State) {

@@ -181,6 +181,14 @@ impl TransportExchange {
         each!(self, exchange => exchange.fail(error))
     }
 
+    pub(super) fn free_request(&mut self) {
+        each!(self, exchange => exchange.free_request());
+    }
+
+    pub(super) fn take_request(&mut self) -> Option<Body> {
+        each!(self, exchange => exchange.take_request())
+    }
+
     pub(super) fn complete_body(&mut self) -> Option<Bytes> {
         each!(self, exchange => exchange.complete_body())
     }

@@ -192,7 +192,6 @@ impl RemoteExchange {
             match ready!(replies.poll_recv(cx)) {
                 Some(Reply::Interim(status, headers)) => interim(status, headers),
                 Some(Reply::Head(head, size, complete)) => {
-                    self.taken.free();
                     self.size = size;
                     self.is_ended = complete.is_some();
                     self.complete = complete;
@@ -252,6 +251,14 @@ impl RemoteExchange {
         });
         self.end();
         ExchangeFailure { error, unanswered, unsent, unprocessed, broken: None, body: self.taken.whole(rest) }
+    }
+
+    pub(super) fn free_request(&mut self) {
+        self.taken.free();
+    }
+
+    pub(super) fn take_request(&mut self) -> Option<Body> {
+        if self.room.is_none() { self.taken.whole(Body::Empty) } else { None }
     }
 
     pub(super) fn complete_body(&mut self) -> Option<Bytes> {

@@ -144,7 +144,6 @@ impl H1Exchange {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     if let Reading::Nothing = self.reading {
                         self.reading = Reading::Head { interim: 0 };
-                        self.taken.free();
                     }
                     self.input.push(chunk);
                 }
@@ -315,6 +314,17 @@ impl H1Exchange {
             broken: self.broken.take(),
             body: self.taken.whole(rest),
         }
+    }
+
+    /// Gives up the kept part of the request: it is not sent again.
+    pub(crate) fn free_request(&mut self) {
+        self.taken.free();
+    }
+
+    /// Returns the request's body for another attempt, if all of it was sent and kept.
+    pub(crate) fn take_request(&mut self) -> Option<Body> {
+        let is_sent = matches!(self.writing, Writing::Sent(_));
+        if is_sent { self.taken.whole(Body::Empty) } else { None }
     }
 
     /// Returns the response's body if all of it arrived with its head, as small responses usually do.

@@ -114,7 +114,6 @@ impl H2Exchange {
                 result?;
             }
             if let Some(head) = self.connection.head(key) {
-                self.taken.free();
                 match self.accept_head(*head, interim)? {
                     Some(head) => return Poll::Ready(Ok(head)),
                     None => continue, // a 100 releases the body
@@ -240,6 +239,17 @@ impl H2Exchange {
             broken: self.connection.take_broken(),
             body: self.taken.whole(rest),
         }
+    }
+
+    /// Gives up the kept part of the request: it is not sent again.
+    pub(in crate::upstream::transport) fn free_request(&mut self) {
+        self.taken.free();
+    }
+
+    /// Returns the request's body for another attempt, if all of it was sent and kept.
+    pub(in crate::upstream::transport) fn take_request(&mut self) -> Option<Body> {
+        let is_sent = matches!(self.writing, Writing::Sent(_));
+        if is_sent { self.taken.whole(Body::Empty) } else { None }
     }
 
     /// Returns the response's body if all of it arrived with its head, as small responses usually do.

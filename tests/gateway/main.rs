@@ -132,6 +132,7 @@ mod timeouts;
 mod trailers;
 mod upgrades;
 mod upstream;
+mod upstream_failures;
 mod upstream_http2;
 mod upstream_http2_frames;
 mod upstream_http2_programs;

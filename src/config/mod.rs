@@ -20,6 +20,7 @@ pub(crate) use self::load::{Loaded, display_name, load, load_admin};
 pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::balance::Balance;
+pub(crate) use self::model::breaker::{Breaker, BreakerSettings};
 #[cfg(test)]
 pub(crate) use self::model::config::Workers;
 pub(crate) use self::model::config::{Config, RouteSettings};

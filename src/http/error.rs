@@ -113,6 +113,9 @@ pub(crate) enum Error {
     /// No connection became free within `pool.acquire_timeout`.
     #[error("no connection became free in time")]
     AcquireTimeout,
+    /// Most requests to the upstream have failed, and its `breaker` refuses further ones for a while.
+    #[error("too many requests to the upstream have failed")]
+    BreakerOpen,
     /// The upstream's host name has no address.
     #[error("upstream name not resolved")]
     Unresolved,
@@ -225,6 +228,7 @@ impl Error {
             Error::PoolFull => (503, "pool.max_pending"),
             Error::AcquireTimeout => (503, "pool.acquire_timeout"),
             Error::MaxConcurrent => (503, "max_concurrent"),
+            Error::BreakerOpen => (503, "upstream.breaker"),
             Error::Unresolved => (503, "upstream.dns"),
             Error::ConnectFailed => (503, "upstream.connect"),
             Error::ConnectTimeout => (503, "timeouts.connect"),
@@ -295,6 +299,28 @@ impl Error {
                 | Error::RequestTimeout
                 | Error::GrpcTimeout
                 | Error::IdleTimeout
+        )
+    }
+
+    /// Returns true if the upstream has failed: it could not be reached, or sent no response, or not all of one, or not in time.
+    pub(crate) fn is_of_upstream(self) -> bool {
+        matches!(
+            self,
+            Error::Unresolved
+                | Error::ConnectFailed
+                | Error::ConnectTimeout
+                | Error::TlsFailed
+                | Error::NotHttp2
+                | Error::UpstreamReset
+                | Error::UpstreamRefused
+                | Error::UpstreamClosed
+                | Error::ResponseMalformed(_)
+                | Error::ResponseFraming(_)
+                | Error::ResponseTruncated
+                | Error::ResponseHeaderTimeout
+                | Error::IdleTimeout
+                | Error::PerTryTimeout
+                | Error::RequestTimeout
         )
     }
 

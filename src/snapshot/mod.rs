@@ -182,6 +182,7 @@ impl Snapshot {
                 .map(|endpoint| PoolReport {
                     pool: named.name.clone(),
                     routes: named.routes.clone(),
+                    breaker: endpoints.breaker(),
                     ..endpoint.report()
                 })
                 .collect();

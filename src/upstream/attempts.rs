@@ -21,7 +21,29 @@ use crate::net::clock;
 
 /// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
 /// Returns the response and the endpoint that sent it.
+///
+/// # Errors
+/// Returns [`Error::BreakerOpen`] if the upstream's breaker refuses the request, else the failure of the last attempt.
 pub(crate) async fn send<'e>(
+    request: &mut UpstreamRequest<'_>,
+    body: Body,
+    endpoints: &'e EndpointSet,
+    options: &SendOptions<'e>,
+    progress: &mut impl Progress,
+) -> Result<(Received, &'e Arc<Endpoint>), Error> {
+    let passage = endpoints.pass_breaker()?;
+    let sent = try_endpoints(request, body, endpoints, options, progress).await;
+    if let Some(passage) = passage {
+        match &sent {
+            Ok((received, _)) => passage.end(!received.status.is_server_error()),
+            Err(error) if error.is_of_upstream() => passage.end(false),
+            Err(_) => {}
+        }
+    }
+    sent
+}
+
+async fn try_endpoints<'e>(
     request: &mut UpstreamRequest<'_>,
     mut body: Body,
     endpoints: &'e EndpointSet,

@@ -8,10 +8,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::balance::Balancer;
+use super::breaker::{Breaker, Passage, Refused};
 use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::health::{self, Troubled};
-use crate::config::{Balance, HealthSettings};
+use crate::config::{Balance, BreakerSettings, HealthSettings};
 use crate::http::error::Error;
 use crate::net::timer::{Timer, deadline};
 
@@ -28,11 +29,16 @@ pub(crate) struct EndpointSet {
 pub(super) struct Common {
     pub(super) troubled: Arc<Troubled>,
     pub(super) budget: Arc<Budget>,
+    breaker: Arc<Breaker>,
 }
 
 impl Common {
     pub(super) fn new(workers: usize) -> Self {
-        Self { troubled: Arc::default(), budget: Arc::new(Budget::new(workers)) }
+        Self {
+            troubled: Arc::default(),
+            budget: Arc::new(Budget::new(workers)),
+            breaker: Arc::new(Breaker::new(workers)),
+        }
     }
 }
 
@@ -41,6 +47,7 @@ impl Common {
 pub(super) struct Steering {
     pub(super) balance: Balance,
     pub(super) health: HealthSettings,
+    pub(super) breaker: Option<BreakerSettings>,
 }
 
 impl EndpointSet {
@@ -78,6 +85,20 @@ impl EndpointSet {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.common.budget
+    }
+
+    /// Lets a request pass the breaker, if there is one.
+    ///
+    /// # Errors
+    /// Returns [`Error::BreakerOpen`] if it refuses the request.
+    pub(super) fn pass_breaker(&self) -> Result<Option<Passage<'_>>, Error> {
+        let Some(settings) = &self.steering.breaker else { return Ok(None) };
+        self.common.breaker.pass(settings).map(Some).map_err(|Refused| Error::BreakerOpen)
+    }
+
+    /// Returns the state of the breaker, if there is one.
+    pub(crate) fn breaker(&self) -> Option<&'static str> {
+        self.steering.breaker.as_ref().map(|_| self.common.breaker.state())
     }
 
     pub(super) fn health(&self) -> &HealthSettings {

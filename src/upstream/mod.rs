@@ -3,6 +3,7 @@
 mod attempt;
 mod attempts;
 mod balance;
+mod breaker;
 mod budget;
 mod call;
 mod candidates;
@@ -15,6 +16,7 @@ mod latency;
 mod origin;
 mod outcome;
 mod pool;
+mod recent;
 mod relay;
 mod request;
 mod retry;

@@ -13,6 +13,7 @@ mod admin;
 mod answers;
 mod backpressure;
 mod balancing;
+mod breaker;
 mod broken_upstreams;
 mod check_diff;
 mod command_line;

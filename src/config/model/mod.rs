@@ -5,6 +5,7 @@ mod layer;
 
 pub(crate) mod admin;
 pub(crate) mod balance;
+pub(crate) mod breaker;
 pub(crate) mod config;
 pub(crate) mod filter;
 pub(crate) mod grpc_web;

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::balance::Balance;
+use super::breaker::Breaker;
 use super::health::Health;
 use super::listener::CertificateFiles;
 use super::pool::Pool;
@@ -39,6 +40,9 @@ pub(crate) struct Upstream {
     /// Endpoints that fail get no requests for a while.
     #[serde(default)]
     pub(crate) health: Health,
+    /// An upstream that fails most requests gets none for a while: they are answered with 503 at once. Default: off.
+    #[serde(default)]
+    pub(crate) breaker: OrOff<Breaker>,
     /// The interval at which host names are resolved again; `off` resolves them once. Each address of a name is an
     /// endpoint, except for those that this machine has no route to. Addresses that disappear are drained.
     #[serde(default = "Upstream::resolve_built_in")]

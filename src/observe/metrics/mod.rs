@@ -237,7 +237,10 @@ impl Scrape {
 /// The name, the help text and the value of a pool's metric.
 type PoolMetric = (&'static str, &'static str, fn(&PoolReport) -> u64);
 
-const POOL_GAUGES: [PoolMetric; 5] = [
+const POOL_GAUGES: [PoolMetric; 6] = [
+    ("gateway_pool_breaker_open", "1 if the upstream's breaker refuses requests", |pool| {
+        u64::from(pool.breaker.is_some_and(|state| state != "closed"))
+    }),
     ("gateway_pool_healthy", "1 for an endpoint that gets requests, 0 for one that is ejected", |pool| {
         u64::from(pool.health != "ejected")
     }),

@@ -28,6 +28,8 @@ pub(crate) struct PoolReport {
     #[serde(rename = "ejected_for_seconds", serialize_with = "seconds_or_null")]
     pub(crate) ejected_for: Option<Duration>,
     pub(crate) ejections: u64,
+    /// The state of the upstream's breaker, if it has one: `closed`, `open`, or `half_open` while one request decides.
+    pub(crate) breaker: Option<&'static str>,
     /// Requests at the endpoint: under way, or waiting for a connection.
     pub(crate) requests: u64,
     /// Connections open and unused.

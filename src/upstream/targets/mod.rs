@@ -78,7 +78,11 @@ impl Targets {
         let before = previous.map_or(&[][..], |previous| &previous.targets);
         let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
         let resolve = upstream.resolve.duration();
-        let steering = Steering { balance: upstream.balance, health: upstream.health.settings() };
+        let steering = Steering {
+            balance: upstream.balance,
+            health: upstream.health.settings(),
+            breaker: upstream.breaker.as_on().map(config::Breaker::settings),
+        };
         if let Some(previous) = previous
             && previous.resolve == resolve
             && *previous.steering == steering

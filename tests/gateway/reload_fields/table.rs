@@ -93,6 +93,16 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
         };
         edits.extend([
             edit(format!("{upstream}.balance"), at, "p2c", "round_robin"),
+            edit(format!("{upstream}.breaker.failure_percent"), at, 50, 60),
+            edit(format!("{upstream}.breaker.within"), at, "10s", "11s"),
+            edit(format!("{upstream}.breaker.min_requests"), at, 20, 21),
+            edit(format!("{upstream}.breaker.open_for"), at, "5s", "6s"),
+            edit(
+                format!("{upstream}.breaker"),
+                at,
+                json!({ "failure_percent": 60, "within": "11s", "min_requests": 21, "open_for": "6s" }),
+                "off",
+            ),
             edit(format!("{upstream}.health.panic_percent"), at, 50, 40),
             edit(format!("{upstream}.health.slow_start"), at, "10s", "off"),
             edit(format!("{upstream}.health.passive.failures"), at, 5, 6),
@@ -269,6 +279,10 @@ fn route(section: &str, at: &str) -> Vec<Edit> {
         of("grpc_web", json!("off"), json!("on")),
         of("retry.attempts", json!(1), json!(2)),
         of("retry.on", json!(["connect", "stale"]), json!(["stale"])),
+        of("retry.methods", json!(["GET", "PUT"]), json!(["GET"])),
+        of("retry.budget.percent", json!(20), json!(21)),
+        of("retry.budget.min", json!(10), json!(11)),
+        of("retry.budget", json!({ "percent": 21, "min": 11 }), json!("off")),
         of("retry.backoff", json!("25ms"), json!("off")),
         of("retry.keep_body", json!("16KiB"), json!("1KiB")),
         of("upgrade", json!(["websocket"]), json!([])),

@@ -1,0 +1,192 @@
+//! The circuit breaker: an upstream that fails most requests gets none for a while, and then one that shows how it is.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use super::health;
+use super::recent::Recent;
+use crate::config::BreakerSettings;
+
+/// Requests pass.
+const CLOSED: u64 = 0;
+/// One request is under way that decides. Any other number is the time in nanoseconds until which requests are refused.
+const HALF_OPEN: u64 = u64::MAX;
+
+/// The breaker of an upstream, for all workers.
+pub(super) struct Breaker {
+    state: AtomicU64,
+    requests: Recent,
+    failures: Recent,
+}
+
+/// A request that the breaker has let pass. Its end decides about those to come.
+pub(super) struct Passage<'b> {
+    breaker: &'b Breaker,
+    settings: &'b BreakerSettings,
+    /// True if it is the one that decides whether the breaker closes.
+    is_probe: bool,
+    /// True for a success; `None` if it says nothing about the upstream.
+    outcome: Option<bool>,
+}
+
+/// The breaker refuses the request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused;
+
+impl Breaker {
+    pub(super) fn new(workers: usize) -> Self {
+        let state = AtomicU64::new(CLOSED);
+        Self { state, requests: Recent::new(workers), failures: Recent::new(workers) }
+    }
+
+    /// Lets a request pass, unless too many have failed.
+    ///
+    /// # Errors
+    /// The breaker is open.
+    pub(super) fn pass<'b>(&'b self, settings: &'b BreakerSettings) -> Result<Passage<'b>, Refused> {
+        let state = self.state.load(SeqCst);
+        let is_probe = match state {
+            CLOSED => false,
+            HALF_OPEN => return Err(Refused),
+            until if nanos(health::now()) < until => return Err(Refused),
+            // One of those that try at the same time.
+            _ if self.state.compare_exchange(state, HALF_OPEN, SeqCst, SeqCst).is_err() => {
+                return Err(Refused);
+            }
+            _ => true,
+        };
+        Ok(Passage { breaker: self, settings, is_probe, outcome: None })
+    }
+
+    /// Returns the name of the state for reports.
+    pub(super) fn state(&self) -> &'static str {
+        match self.state.load(SeqCst) {
+            CLOSED => "closed",
+            until if until != HALF_OPEN && nanos(health::now()) < until => "open",
+            _ => "half_open",
+        }
+    }
+
+    /// Counts a request that has ended. Opens if too many have failed.
+    fn count(&self, settings: &BreakerSettings, is_success: bool) {
+        let (now, within) = (health::now(), settings.within);
+        self.requests.add(now, within);
+        if is_success {
+            return;
+        }
+        self.failures.add(now, within);
+        let (failed, all) = (self.failures.count(now, within), self.requests.count(now, within));
+        let is_much = failed * 100 >= all * settings.failure_percent;
+        if all >= settings.requests_min && is_much && self.open(CLOSED, settings) {
+            tracing::warn!(
+                "breaker open for {:?}: {failed} of {all} requests failed within {within:?}",
+                settings.open_for
+            );
+        }
+    }
+
+    fn open(&self, from: u64, settings: &BreakerSettings) -> bool {
+        let until = nanos(health::now().saturating_add(settings.open_for)).clamp(1, HALF_OPEN - 1);
+        self.state.compare_exchange(from, until, SeqCst, SeqCst).is_ok()
+    }
+
+    /// Takes the outcome of the request that decides.
+    fn decide(&self, settings: &BreakerSettings, outcome: Option<bool>) {
+        match outcome {
+            Some(true) => {
+                self.requests.clear();
+                self.failures.clear();
+                if self.state.compare_exchange(HALF_OPEN, CLOSED, SeqCst, SeqCst).is_ok() {
+                    tracing::info!("breaker closed: a request has succeeded");
+                }
+            }
+            Some(false) => {
+                self.open(HALF_OPEN, settings);
+            }
+            // The next request decides: the time is over.
+            None => drop(self.state.compare_exchange(HALF_OPEN, 1, SeqCst, SeqCst)),
+        }
+    }
+}
+
+impl Passage<'_> {
+    /// Takes the end of the request. Without it, for example if the client has gone, the request counts for nothing.
+    pub(super) fn end(mut self, is_success: bool) {
+        self.outcome = Some(is_success);
+    }
+}
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        match (self.is_probe, self.outcome) {
+            (true, outcome) => self.breaker.decide(self.settings, outcome),
+            (false, Some(is_success)) => self.breaker.count(self.settings, is_success),
+            (false, None) => {}
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> BreakerSettings {
+        BreakerSettings {
+            failure_percent: 50,
+            within: Duration::from_secs(10),
+            requests_min: 4,
+            open_for: Duration::from_secs(5),
+        }
+    }
+
+    /// Lets requests pass that end so. Returns how many were refused.
+    fn end(breaker: &Breaker, outcomes: &[bool]) -> usize {
+        let settings = settings();
+        let passed =
+            outcomes.iter().map(|outcome| breaker.pass(&settings).map(|passage| passage.end(*outcome)));
+        passed.filter(Result::is_err).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn breaker_opens_at_the_share_of_failures_and_closes_with_a_success() {
+        let breaker = Breaker::new(1);
+        assert_eq!(end(&breaker, &[false, false, false]), 0, "too few to tell");
+        assert_eq!(end(&breaker, &[true, true, true, true, false]), 0, "four of eight");
+        assert_eq!((breaker.state(), end(&breaker, &[true, true])), ("open", 2));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(breaker.state(), "half_open");
+        let settings = settings();
+        let probe = breaker.pass(&settings).unwrap();
+        assert_eq!(breaker.pass(&settings).err(), Some(Refused), "one at a time");
+        probe.end(false);
+        assert_eq!((breaker.state(), end(&breaker, &[true])), ("open", 1));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(end(&breaker, &[true, false, false, false, true]), 0, "the failures before do not count");
+        assert_eq!(breaker.state(), "closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_decides_and_leaves_is_followed_by_another() {
+        let breaker = Breaker::new(1);
+        end(&breaker, &[false; 4]);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let settings = settings();
+        drop(breaker.pass(&settings).unwrap());
+        assert_eq!(end(&breaker, &[true, true]), 0);
+        assert_eq!(breaker.state(), "closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_long_ago_do_not_count() {
+        let breaker = Breaker::new(1);
+        end(&breaker, &[false; 3]);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        assert_eq!(end(&breaker, &[false, false, false]), 0);
+        assert_eq!(breaker.state(), "closed");
+    }
+}

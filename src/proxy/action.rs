@@ -5,6 +5,7 @@ use crate::http::error::Error;
 use crate::http::forward::ClientOrigin;
 use crate::net::timer::deadline;
 use crate::policy::{Redirect, Respond};
+use crate::proxy::affinity;
 use crate::proxy::delay;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters::unless_decided;
@@ -21,11 +22,13 @@ pub(super) async fn act(exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
 }
 
 async fn perform(exchange: &mut Exchange<'_>) -> Result<Answer, Error> {
-    match &exchange.route.action {
-        Action::Respond(action) => respond(action, exchange).await,
-        Action::Redirect(action) => redirect(action, exchange),
-        Action::Upstream(upstream) => forward_request(upstream, exchange).await,
-    }
+    let upstream = match &exchange.route.action {
+        Action::Respond(action) => return respond(action, exchange).await,
+        Action::Redirect(action) => return redirect(action, exchange),
+        Action::Upstream(upstream) => upstream,
+        Action::Split(split) => affinity::choose(split, exchange).ok_or(Error::Internal)?,
+    };
+    forward_request(upstream, exchange).await
 }
 
 async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Result<Answer, Error> {

@@ -9,7 +9,7 @@ use crate::http::forward::ClientOrigin;
 use crate::policy::Reverse;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
-use crate::snapshot::UpstreamRoute;
+use crate::snapshot::forwarding::UpstreamRoute;
 use crate::upstream::{Endpoint, Received};
 
 /// Returns true if a response may contain an address that must be rewritten or reported.

@@ -8,13 +8,13 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::forward;
 use crate::http::message::Response;
-use crate::proxy::affinity;
+use crate::proxy::affinity::Wish;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::reply::Answer;
 use crate::proxy::time_limit::TimeLimit;
 use crate::proxy::tunnel;
-use crate::snapshot::UpstreamRoute;
+use crate::snapshot::forwarding::UpstreamRoute;
 use crate::snapshot::route_deadline::Removal;
 use crate::upstream::{Endpoint, Received, SendOptions, UpstreamRequest, send};
 
@@ -27,7 +27,7 @@ pub(super) async fn forward_request(
     exchange: &mut Exchange<'_>,
 ) -> Result<Answer, Error> {
     let limit = TimeLimit::begin(route, exchange)?;
-    let hash = route.hash_on.as_ref().and_then(|key| affinity::hash(key, exchange));
+    let wish = Wish::of(route, exchange);
     let mut outgoing = Outgoing::new(route, exchange)?;
     let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
     let call = exchange.call;
@@ -44,7 +44,7 @@ pub(super) async fn forward_request(
         keep_alive: route.keep_alive,
         header_case: route.header_case,
         upgrade: outgoing.upgrade.is_some(),
-        hash,
+        affinity: wish.affinity(route, &endpoints),
     };
     let options = SendOptions {
         timeouts: &route.timeouts,
@@ -56,7 +56,11 @@ pub(super) async fn forward_request(
     };
     let (received, endpoint) = send(&mut request, body, &endpoints, &options, exchange.log).await?;
     exchange.log.first_byte();
-    respond(received, &outgoing, endpoint, route, exchange)
+    let mut answer = respond(received, &outgoing, endpoint, route, exchange)?;
+    if let Some(sticky) = &route.sticky {
+        wish.hold(sticky, endpoint, outgoing.client_scheme, &mut answer.response.headers);
+    }
+    Ok(answer)
 }
 
 /// Returns the response as the client gets it.

@@ -8,7 +8,7 @@ use crate::http::fields::Fields;
 use crate::http::forward::{self, WebSocketKey};
 use crate::http::message::Request;
 use crate::proxy::exchange::Exchange;
-use crate::snapshot::UpstreamRoute;
+use crate::snapshot::forwarding::UpstreamRoute;
 
 /// The parts of an exchange's request that differ on its way to an upstream, except for those that depend on the endpoint.
 pub(crate) struct Outgoing {

@@ -9,7 +9,7 @@ use crate::http::grpc;
 use crate::net::clock;
 use crate::net::timer::deadline;
 use crate::proxy::exchange::Exchange;
-use crate::snapshot::UpstreamRoute;
+use crate::snapshot::forwarding::UpstreamRoute;
 
 /// The deadline by `timeouts.request`, or by the `grpc-timeout` of a gRPC call if that is earlier. Both hold until the last byte of
 /// the response.

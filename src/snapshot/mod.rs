@@ -1,8 +1,10 @@
 //! The running form of a configuration: immutable, and shared by all workers.
 
+pub(crate) mod forwarding;
 pub(crate) mod listener;
 pub(crate) mod route_deadline;
 pub(crate) mod stage;
+pub(crate) mod sticky;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,18 +12,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::{
-    EncodedSlash, HashKey, HeaderCase, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol,
-};
+use crate::config::EncodedSlash;
 use crate::filter::proxy_wasm::{Plugin, Services};
-use crate::http::body::{Keeping, KeptBodies};
+use crate::http::body::KeptBodies;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
-use crate::policy::{Redirect, Respond, Rewrite};
-use crate::router::{Parameters, Router};
+use crate::policy::{Redirect, Respond};
+use crate::router::Router;
+use crate::snapshot::forwarding::{Split, UpstreamRoute};
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
-use crate::snapshot::route_deadline::{Removal, Removals};
+use crate::snapshot::route_deadline::Removals;
 use crate::snapshot::stage::Stages;
 use crate::upstream::{Targets, Upstream};
 
@@ -83,6 +84,8 @@ pub(crate) enum Owner {
     Upstream(String),
     /// A route with pools of its own.
     Route(String),
+    /// A route with pools of its own, for one of the upstreams that it is split between.
+    Split { route: String, upstream: String },
 }
 
 pub(crate) struct Route {
@@ -101,46 +104,9 @@ pub(crate) struct Route {
 /// The way in which a route produces its response.
 pub(crate) enum Action {
     Upstream(Box<UpstreamRoute>),
+    Split(Box<Split>),
     Respond(Respond),
     Redirect(Redirect),
-}
-
-/// The settings with which a route forwards to its upstream.
-pub(crate) struct UpstreamRoute {
-    pub(crate) upstream: Arc<Upstream>,
-    pub(crate) rewrite: Option<Rewrite>,
-    pub(crate) host: HostHeader,
-    /// True if a `Location` that names the upstream is rewritten for the client.
-    pub(crate) rewrite_location: bool,
-    /// True if domains and paths of cookies are rewritten for the client.
-    pub(crate) rewrite_cookies: bool,
-    pub(crate) timeouts: RouteTimeouts,
-    pub(crate) retry: RetrySettings,
-    /// The buffering of request bodies, if requests can be sent again on another connection.
-    pub(crate) keeping: Option<Keeping>,
-    /// Protocols that a client may upgrade to.
-    pub(crate) upgrade: Vec<UpgradeProtocol>,
-    pub(crate) keep_alive: bool,
-    /// The part of a request that chooses its endpoint, if the upstream is balanced by one.
-    pub(crate) hash_on: Option<HashKey>,
-    /// The letter case of field names in requests and their responses.
-    pub(crate) header_case: HeaderCase,
-    /// The deadline for this route's streams once a reload has removed the route, if removed routes have one.
-    pub(crate) removal: Option<Removal>,
-}
-
-impl UpstreamRoute {
-    /// Returns the path and query that are sent upstream.
-    pub(crate) fn target(&self, path: &str, query: Option<&str>, parameters: &Parameters<'_, '_>) -> String {
-        let rewritten = self.rewrite.as_ref().map(|rewrite| rewrite.apply(path, parameters));
-        let path = rewritten.as_deref().unwrap_or(path);
-        let Some(query) = query else { return path.to_owned() };
-        let mut target = String::with_capacity(path.len() + 1 + query.len());
-        target.push_str(path);
-        target.push('?');
-        target.push_str(query);
-        target
-    }
 }
 
 impl Snapshot {

@@ -50,7 +50,7 @@ async fn try_endpoints<'e>(
     options: &SendOptions<'e>,
     progress: &mut impl Progress,
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
-    let mut candidates = Candidates::new(endpoints, request.hash);
+    let mut candidates = Candidates::new(endpoints, request.affinity);
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
     let mut retries =
         Retries::new(options.retry, endpoints.budget(), options.timeouts.connect, endpoints.len());

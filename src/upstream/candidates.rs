@@ -5,20 +5,21 @@ use std::sync::Arc;
 use super::balance::View;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
+use super::request::Affinity;
 
-/// The endpoints of a request, each once: the healthy ones as the balancer chooses, then the others.
+/// The endpoints of a request, each once: the one that a cookie holds it at, the healthy ones as the balancer chooses, then the
+/// others.
 pub(super) struct Candidates<'s> {
     endpoints: &'s EndpointSet,
-    hash: Option<u64>,
+    affinity: Affinity,
     first: Option<usize>,
     /// Those after the first one, nearly always none.
     others: Vec<usize>,
 }
 
 impl<'s> Candidates<'s> {
-    /// `hash` is that of the request's key, if it has one.
-    pub(super) fn new(endpoints: &'s EndpointSet, hash: Option<u64>) -> Self {
-        Self { endpoints, hash, first: None, others: Vec::new() }
+    pub(super) fn new(endpoints: &'s EndpointSet, affinity: Affinity) -> Self {
+        Self { endpoints, affinity, first: None, others: Vec::new() }
     }
 }
 
@@ -26,13 +27,13 @@ impl<'s> Iterator for Candidates<'s> {
     type Item = &'s Arc<Endpoint>;
 
     fn next(&mut self) -> Option<&'s Arc<Endpoint>> {
-        let Self { endpoints, hash, first, ref others } = *self;
+        let Self { endpoints, affinity, first, ref others } = *self;
         let mut view =
             View { endpoints: endpoints.all(), first, others, checked_at: endpoints.health_matters_at() };
-        let mut chosen = endpoints.balancer().choose(&view, hash);
+        let mut chosen = endpoints.balancer().choose(&view, affinity);
         if chosen.is_none() && view.checked_at.take().is_some() {
             // None of the healthy ones is left: better an unhealthy one than none.
-            chosen = endpoints.balancer().choose(&view, hash);
+            chosen = endpoints.balancer().choose(&view, affinity);
         }
         let chosen = chosen?;
         match self.first {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::FixedState;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -30,6 +31,8 @@ pub(crate) struct Endpoint {
     /// The one for connections that must speak HTTP/1.1, if others need not.
     exclusive_connector: Option<TlsConnector>,
     address: SocketAddr,
+    /// Stands for URL and address, the same in each process.
+    identity: u64,
     pool: Arc<Pool>,
     standing: Standing,
     latency: Latency,
@@ -54,12 +57,19 @@ impl Endpoint {
         };
         let warned = RateLimitedWarning::every(Duration::from_secs(10));
         let (standing, latency) = (Standing::new(troubled), Latency::new(pool.workers()));
-        Self { origin, connector, exclusive_connector, address, pool, standing, latency, warned }
+        let identity = FixedState::default().hash_one((&origin.url, address));
+        Self { origin, connector, exclusive_connector, address, identity, pool, standing, latency, warned }
     }
 
     /// Returns a number that stands for URL and address, the same in each process.
     pub(super) fn identity(&self) -> u64 {
-        foldhash::quality::FixedState::default().hash_one((&self.origin.url, self.address))
+        self.identity
+    }
+
+    /// Returns the number by which clients know the endpoint as one of a group: the same in each process, and another one in
+    /// each group.
+    pub(crate) fn alias(&self, group: u64) -> u64 {
+        FixedState::with_seed(group).hash_one(self.identity)
     }
 
     /// Returns its health, as all workers know it.

@@ -23,19 +23,21 @@ mod retry;
 mod targets;
 mod transport;
 mod tunnel;
+mod turns;
 
 pub(crate) use attempt::Progress;
 pub(crate) use attempts::send;
 pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, UploadQueue, call, open};
 pub(crate) use endpoint::Endpoint;
-pub(crate) use endpoints::Upstream;
+pub(crate) use endpoints::{EndpointSet, Upstream};
 pub(crate) use exchange::{Received, Upgraded};
 #[cfg(feature = "bench-internals")]
 pub(crate) use pool::{Acquired, Lease, NewConnection, Slot, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
 pub(crate) use relay::guests_left;
-pub(crate) use request::{SendOptions, UpstreamRequest};
+pub(crate) use request::{Affinity, SendOptions, UpstreamRequest};
 pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
+pub(crate) use turns::Turns;
 
 pub(crate) use crate::upstream::pool::idle::{
     close_all as close_idle_connections, keep as keep_idle_connections,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::SendError;
 use super::exchange::{Received, begin, receive};
 use super::pool::Lease;
 use super::pool::shared::StreamLease;
-use super::request::{SendOptions, UpstreamRequest};
+use super::request::{Affinity, SendOptions, UpstreamRequest};
 use crate::config::HeaderCase;
 use crate::http::body::Body;
 use crate::http::error::Error;
@@ -117,7 +117,7 @@ async fn exchange(leased: (Transport, Lease), request: RemoteRequest, ping_inter
         timer: &timer,
     };
     let upstream_request = UpstreamRequest {
-        hash: None, // its connection is chosen
+        affinity: Affinity::None, // its connection is chosen
         method: &method,
         target: &target,
         headers: &mut headers,

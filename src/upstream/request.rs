@@ -25,8 +25,19 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) header_case: HeaderCase,
     /// True if the client requests a protocol upgrade. `headers` then has the `Connection` field of it.
     pub(crate) upgrade: bool,
-    /// The hash of the part that chooses the endpoint, if the upstream is balanced by one.
-    pub(crate) hash: Option<u64>,
+    pub(crate) affinity: Affinity,
+}
+
+/// The part of a request that ties it to an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) enum Affinity {
+    /// It goes where the balancer sends it.
+    #[default]
+    None,
+    /// The hash of its key, if the upstream is balanced by one.
+    Hash(u64),
+    /// The position of the endpoint that its cookie holds it at. It goes to another one only if this one gets no requests.
+    Endpoint(usize),
 }
 
 /// The conditions under which all attempts of a request are made.

@@ -127,6 +127,7 @@ mod service;
 mod shutdown;
 mod signals;
 mod spellings;
+mod sticky;
 mod streaming;
 mod stress;
 mod timeouts;
@@ -144,6 +145,7 @@ mod variables;
 mod websocket_http2;
 mod websocket_http2_tunnel;
 mod websocket_upstream_http2;
+mod weighted_split;
 
 use support::{Gateway, GatewayBuilder};
 

@@ -15,8 +15,16 @@ use table::{Edit, Pools, Shows, edits};
 use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
-/// `workers` cannot change, and without `admin` there is no answer: see the test at the end.
-const ELSEWHERE: [&str; 4] = ["workers", "admin", "routes[].upstream.hash_on", "upstreams.NAME.hash_on"];
+/// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
+/// `weighted_split`.
+const ELSEWHERE: [&str; 6] = [
+    "workers",
+    "admin",
+    "routes[].upstream.hash_on",
+    "upstreams.NAME.hash_on",
+    "routes[].upstream[].to",
+    "routes[].upstream[].weight",
+];
 
 /// Each is asked for by every client in turn.
 const PATHS: [&str; 8] =

@@ -170,7 +170,7 @@ mod tests {
         ] {
             let (config, port) = config(url);
             let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
-            let upstream = config.upstream_of(route).unwrap();
+            let upstream = config.upstreams_of(route).next().unwrap();
             assert_eq!(upstream.url.as_ref().unwrap(), &url.parse::<EndpointUrl>().unwrap());
             assert_eq!((port, config.listeners[0].socket_address().port()), (8080, 8080), "{url}");
             assert!(config.admin.as_on().is_some());

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
 use crate::config::values::byte_size::ByteSize;
+use crate::config::values::cookie_name::CookieName;
 use crate::config::values::duration::Duration;
 use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
@@ -32,6 +33,7 @@ pub(crate) struct Format {
 pub(crate) fn find(name: &str) -> Option<Format> {
     Some(match name {
         "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
+        "cookie-name" => of::<CookieName>("name", "the name of a cookie such as `session`"),
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
         "header-match" => of::<HeaderMatch>("text or `present`", "text of printable ASCII"),

@@ -35,12 +35,7 @@ impl Config {
     /// Returns the upstreams that no route names.
     pub(crate) fn unrouted_upstreams(&self) -> impl Iterator<Item = (&String, &Upstream)> {
         let choices = self.routes.iter().filter_map(|route| route.upstream.as_ref());
-        let used: HashSet<&str> = choices
-            .filter_map(|choice| match choice {
-                UpstreamChoice::Named(name) => Some(name.as_str()),
-                UpstreamChoice::Inline(_) => None,
-            })
-            .collect();
+        let used: HashSet<&str> = choices.flat_map(UpstreamChoice::names).collect();
         self.upstreams.iter().filter(move |(name, _)| !used.contains(name.as_str()))
     }
 

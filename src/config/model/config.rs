@@ -160,19 +160,26 @@ pub(crate) struct RouteSettings {
 }
 
 impl Config {
-    /// Returns the upstream of a route, if it has one. A validated configuration has every upstream that a route names.
-    pub(crate) fn upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
-        match route.upstream.as_ref()? {
-            UpstreamChoice::Named(name) => self.upstreams.get(name),
-            UpstreamChoice::Inline(upstream) => Some(upstream),
-        }
+    /// Returns the upstreams of a route, several if it is split. A validated configuration has every upstream that a route
+    /// names.
+    pub(crate) fn upstreams_of<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a Upstream> {
+        let inline = match &route.upstream {
+            Some(UpstreamChoice::Inline(upstream)) => Some(&**upstream),
+            _ => None,
+        };
+        let names = route.upstream.iter().flat_map(UpstreamChoice::names);
+        inline.into_iter().chain(names.filter_map(|name| self.upstreams.get(name)))
     }
 
-    /// Returns all settings of a route. Its own keys override its upstream's, then come `defaults`, then the built-in
-    /// values.
+    /// Returns all settings of a route, with those of its first upstream.
     pub(crate) fn settings_of(&self, route: &Route) -> RouteSettings {
+        self.settings_towards(self.upstreams_of(route).next(), route)
+    }
+
+    /// Returns all settings of a route towards one of its upstreams. The route's own keys override the upstream's, then come
+    /// `defaults`, then the built-in values.
+    pub(crate) fn settings_towards(&self, upstream: Option<&Upstream>, route: &Route) -> RouteSettings {
         let defaults = &self.defaults;
-        let upstream = self.upstream_of(route);
         let pools = [
             route.pool.as_ref(),
             upstream.and_then(|upstream| upstream.pool.as_ref()),

@@ -22,6 +22,7 @@ pub(crate) mod retry;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod shutdown;
+pub(crate) mod sticky;
 pub(crate) mod telemetry;
 pub(crate) mod timeouts;
 pub(crate) mod upstream;

@@ -39,7 +39,7 @@ pub(crate) struct Route {
     /// Conditions on requests. Of several routes that match, the most specific one applies. Default: all requests.
     #[serde(default, rename = "match")]
     pub(crate) matches: Match,
-    /// Forwards the request: to an upstream written here, or to one of `upstreams` by its name.
+    /// Forwards the request: to an upstream written here, to one of `upstreams` by its name, or to several of them by weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upstream: Option<UpstreamChoice>,
     /// Sends this response.
@@ -187,6 +187,31 @@ pub(crate) enum UpstreamChoice {
     Named(String),
     /// An upstream written here.
     Inline(Box<Upstream>),
+    /// Several of `upstreams`, of which each request goes to one, by weight.
+    Split(#[schemars(length(min = 1))] Vec<WeightedUpstream>),
+}
+
+/// An upstream's share of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WeightedUpstream {
+    /// The name of one of `upstreams`.
+    pub(crate) to: String,
+    /// Its share of the requests, relative to the other weights. 0 sends it no requests, except for those that a `sticky` cookie
+    /// holds there: it drains.
+    pub(crate) weight: u32,
+}
+
+impl UpstreamChoice {
+    /// Returns the names under `upstreams` that it uses, in the order of the file.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::Named(name) => (Some(name), &[][..]),
+            Self::Inline(_) => (None, &[][..]),
+            Self::Split(several) => (None, &several[..]),
+        };
+        one.into_iter().chain(several.iter().map(|one| &one.to)).map(String::as_str)
+    }
 }
 
 /// Limits of a route.

@@ -11,6 +11,7 @@ use super::breaker::Breaker;
 use super::health::Health;
 use super::listener::CertificateFiles;
 use super::pool::Pool;
+use super::sticky::Sticky;
 use super::timeouts::Timeouts;
 use crate::config::values::duration::Duration;
 use crate::config::values::hash_key::HashKey;
@@ -37,6 +38,9 @@ pub(crate) struct Upstream {
     /// `client_ip` or `path`. Requests without it go to any endpoint, by weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hash_on: Option<HashKey>,
+    /// Holds clients at their endpoint by a cookie, with any `balance` but `hash`. Default: no cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sticky: Option<Sticky>,
     /// Endpoints that fail get no requests for a while.
     #[serde(default)]
     pub(crate) health: Health,

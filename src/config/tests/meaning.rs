@@ -95,7 +95,7 @@ telemetry: { access_log: { output: logs/access.log } }
     assert_eq!(tls.certificates[0].cert, Path::new("/etc/gateway/certs/a.pem"));
     assert_eq!(tls.certificates[0].key, Path::new("/keys/a.key"));
     assert_eq!(tls.client_auth.as_ref().unwrap().ca, Path::new("/etc/gateway/clients.pem"));
-    let upstream = config.upstream_of(&config.routes[0]).unwrap();
+    let upstream = config.upstreams_of(&config.routes[0]).next().unwrap();
     assert_eq!(upstream.tls.ca.as_deref(), Some(Path::new("/etc/gateway/ca.pem")));
     let access_log = config.telemetry.access_log.as_on().unwrap();
     assert_eq!(access_log.output, LogOutput::File("/etc/gateway/logs/access.log".into()));
@@ -191,11 +191,11 @@ routes:
     assert_eq!(route.name(), "GET,POST *.example.com/users/{id}");
     assert!(matches!(route.matches.path_match(), PathMatch::Template(_)));
     assert!(matches!(route.rewrite.as_ref().unwrap().form(), Some(RewriteForm::Template(_))));
-    let endpoints = config.upstream_of(route).unwrap().all_endpoints();
+    let endpoints = config.upstreams_of(route).next().unwrap().all_endpoints();
     let endpoints: Vec<_> = endpoints.map(|(url, weight)| (url.to_string(), weight.get())).collect();
     assert_eq!(endpoints, [("http://a".to_owned(), 1), ("https://b:8443".to_owned(), 2)]);
     assert_eq!(config.routes[1].name(), "/api/*");
-    assert!(config.upstream_of(&config.routes[1]).is_none());
+    assert!(config.upstreams_of(&config.routes[1]).next().is_none());
 }
 
 #[test]

@@ -100,6 +100,14 @@ impl Listed<'_> {
             (Some(UpstreamChoice::Inline(_)), _) => {
                 source.urls(&path!["routes", self.index, "upstream"]).join(", ")
             }
+            (Some(UpstreamChoice::Split(shares)), _) => {
+                let shares = shares.iter().enumerate().map(|(index, share)| {
+                    let urls = source.urls(&path!["upstreams", &share.to]).join(", ");
+                    let weight = self.shown(&path!["upstream", index, "weight"], &share.weight.to_string());
+                    format!("{weight} to {urls}")
+                });
+                shares.collect::<Vec<_>>().join("; ")
+            }
             (None, Some(redirect)) => {
                 let shown = |keys: &[Segment], value: String| {
                     self.shown(&[&path!["redirect"], keys].concat(), &value)
@@ -288,6 +296,10 @@ routes:
                 "name: n, upstream: { endpoints: ['http://${KEY}:81/${KEY}', 'http://b'] }",
                 "curl -i http://127.0.0.1:8080/  # n: http://${KEY}:81/${KEY}, http://b",
             ),
+            (
+                "name: n, upstream: [{ to: secret, weight: 9 }, { to: secret2, weight: 1 }]",
+                "curl -i http://127.0.0.1:8080/  # n: 9 to http://a/${KEY}; 1 to http://b",
+            ),
             ("name: n, upstream: secret", "curl -i http://127.0.0.1:8080/  # n: http://a/${KEY}"),
             (
                 "name: n, redirect: { to: 'https://a/${KEY}' }",
@@ -301,8 +313,11 @@ routes:
             ("match: { query: { k: '${SPACES}' } }, name: n, respond: {}", "# n: fixed response for /* ?k"),
             ("match: { template: '/${PARAMETER}' }, respond: {}", "# /${PARAMETER}: fixed response"),
         ] {
-            let lines =
-                lines(&format!("  - {{ {route} }}\nupstreams: {{ secret: {{ url: 'http://a/${{KEY}}' }} }}"));
+            let lines = lines(&format!(
+                "  - {{ {route} }}\nupstreams:
+  secret: {{ url: 'http://a/${{KEY}}' }}
+  secret2: {{ url: 'http://b' }}"
+            ));
             assert_eq!(lines, [expected], "{route}");
         }
     }

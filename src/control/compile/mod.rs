@@ -1,6 +1,7 @@
 //! Compiles a configuration beside the running one: a snapshot, and a plan of what to commit.
 
 pub(crate) mod commit_plan;
+mod forwarding;
 pub(crate) mod generation;
 pub(crate) mod listeners;
 pub(crate) mod open_files;

@@ -25,7 +25,7 @@ pub(crate) struct Previous<'a> {
 impl<'a> Previous<'a> {
     /// Indexes what a snapshot for `config` can take over.
     pub(crate) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
-        let owners: HashSet<Owner> = config.routes.iter().filter_map(owner_of).collect();
+        let owners: HashSet<Owner> = config.routes.iter().flat_map(owners_of).collect();
         let mut previous = Self {
             snapshot: Some(snapshot),
             routes: snapshot.router.routes().map(|(_, route)| (&*route.name, route)).collect(),
@@ -64,10 +64,18 @@ impl<'a> Previous<'a> {
     }
 }
 
-/// Returns the owner of the pools that a route uses.
-pub(crate) fn owner_of(route: &crate::config::Route) -> Option<Owner> {
-    match (route.upstream.as_ref()?, &route.pool) {
-        (UpstreamChoice::Named(name), None) => Some(Owner::Upstream(name.clone())),
-        _ => Some(Owner::Route(route.name())),
+/// Returns the owners of the pools that a route uses: one, or that of each upstream that it is split between.
+pub(crate) fn owners_of(route: &crate::config::Route) -> Vec<Owner> {
+    let Some(choice) = &route.upstream else { return Vec::new() };
+    let owner = |upstream: &str| match (choice, &route.pool) {
+        (UpstreamChoice::Split(_), Some(_)) => {
+            Owner::Split { route: route.name(), upstream: upstream.to_owned() }
+        }
+        (_, None) => Owner::Upstream(upstream.to_owned()),
+        (_, Some(_)) => Owner::Route(route.name()),
+    };
+    match choice {
+        UpstreamChoice::Inline(_) => vec![Owner::Route(route.name())],
+        UpstreamChoice::Named(_) | UpstreamChoice::Split(_) => choice.names().map(owner).collect(),
     }
 }

@@ -4,25 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::previous::{Previous, owner_of};
+use super::previous::Previous;
 use crate::config::load::files::Files;
-use crate::config::{
-    self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, RetrySettings, Segment, UpstreamChoice,
-    UpstreamProtocol,
-};
+use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, Segment};
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
 use crate::filter::{Chain, Filter};
-use crate::http::body::{Keeping, KeptBodies};
+use crate::http::body::KeptBodies;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
-use crate::policy::{GrpcWeb, Headers, Redirect, Respond, Rewrite};
+use crate::policy::{GrpcWeb, Headers, Redirect, Respond};
 use crate::router::{RouteMatch, Router};
 use crate::snapshot::listener::ListenerSettings;
 use crate::snapshot::route_deadline::Removals;
 use crate::snapshot::stage::{Stage, Stages};
-use crate::snapshot::{Action, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry, UpstreamRoute};
+use crate::snapshot::{Action, KeptWarm, NamedUpstream, Owner, Route, Snapshot, Telemetry};
 use crate::upstream::{Targets, WorkerChannels};
 
 /// The minimum interval between two warnings that a route refuses requests.
@@ -116,14 +113,14 @@ pub(crate) struct Builder<'a> {
     upstreams: Vec<NamedUpstream>,
     warm: Vec<KeptWarm>,
     commit_plan: CommitPlan,
-    removals: Removals,
-    kept_bodies: KeptBodies,
+    pub(super) removals: Removals,
+    pub(super) kept_bodies: KeptBodies,
     plugins: Plugins<'a>,
     pub(crate) errors: Vec<ConfigError>,
 }
 
 impl<'a> Builder<'a> {
-    fn config(&self) -> &'a Config {
+    pub(super) fn config(&self) -> &'a Config {
         &self.loaded.config
     }
 
@@ -136,8 +133,7 @@ impl<'a> Builder<'a> {
         } else if let Some(redirect) = &route.redirect {
             Some(Action::Redirect(Redirect::new(redirect)))
         } else {
-            self.upstream_route(&base, &name, route, &settings)
-                .map(|action| Action::Upstream(Box::new(action)))
+            self.forwarding(&base, &name, route)
         };
         let filters = self.filters(index, route);
         let grpc_web = settings.grpc_web && route.upstream.is_some();
@@ -226,70 +222,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn upstream_route(
-        &mut self,
-        base: &[Segment],
-        name: &str,
-        route: &'a config::Route,
-        settings: &config::RouteSettings,
-    ) -> Option<UpstreamRoute> {
-        let targets = self.targets(base, name, route, settings)?;
-        let upstream = self.config().upstream_of(route)?;
-        Some(UpstreamRoute {
-            upstream: targets.upstream().clone(),
-            rewrite: route.rewrite.as_ref().and_then(config::Rewrite::form).map(Rewrite::new),
-            host: settings.host.clone(),
-            rewrite_location: settings.rewrite_location,
-            rewrite_cookies: settings.rewrite_cookies,
-            timeouts: settings.timeouts.clone(),
-            retry: settings.retry.clone(),
-            keeping: self.keeping(&settings.retry, upstream.protocol),
-            upgrade: settings.upgrade.clone(),
-            keep_alive: settings.pool.keep_alive,
-            hash_on: upstream.hash_on.clone(),
-            header_case: upstream.header_case,
-            removal: self.config().shutdown.drain_removed_routes.then(|| self.removals.of(name)),
-        })
-    }
-
-    /// Returns the settings for keeping request bodies, if a second try can need them. A server that speaks HTTP/2 may refuse a
-    /// request that it has not processed, and the try after that is free.
-    fn keeping(&self, retry: &RetrySettings, protocol: UpstreamProtocol) -> Option<Keeping> {
-        let is_needed =
-            (retry.on_stale && retry.attempts > 0) || retry.repeats() || protocol != UpstreamProtocol::H1;
-        let body_bytes_max = retry.keep_body.filter(|_| is_needed)?;
-        Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
-    }
-
-    /// Returns the upstream of a route: its own, or the one shared by all routes that name it and set no pool.
-    fn targets(
-        &mut self,
-        base: &[Segment],
-        route_name: &str,
-        route: &'a config::Route,
-        settings: &config::RouteSettings,
-    ) -> Option<Arc<Targets>> {
-        let (upstream, owner) = (self.config().upstream_of(route)?, owner_of(route)?);
-        if let Owner::Upstream(_) = owner
-            && let Some(known) = self.known(&owner)
-        {
-            known.routes.push(route_name.to_owned());
-            return Some(known.targets.clone());
-        }
-        let place = match &route.upstream {
-            Some(UpstreamChoice::Named(name)) => path!["upstreams", name].to_vec(),
-            _ => [base, &path!["upstream"]].concat(),
-        };
-        let connect = settings.timeouts.connect;
-        self.build_targets(&place, owner, upstream, &settings.pool, connect, vec![route_name.to_owned()])
-    }
-
-    fn known(&mut self, owner: &Owner) -> Option<&mut NamedUpstream> {
+    pub(super) fn known(&mut self, owner: &Owner) -> Option<&mut NamedUpstream> {
         self.upstreams.get_mut(*self.positions.get(owner)?)
     }
 
     /// Builds an upstream that has not been built yet. `connect` is the time limit for connections that are kept warm.
-    fn build_targets(
+    pub(super) fn build_targets(
         &mut self,
         place: &[Segment],
         owner: Owner,
@@ -323,6 +261,7 @@ impl<'a> Builder<'a> {
         match owner {
             Owner::Route(name) if self.config().upstreams.contains_key(name) => format!("{name} (route)"),
             Owner::Route(name) | Owner::Upstream(name) => name.clone(),
+            Owner::Split { route, upstream } => format!("{route} ({upstream})"),
         }
     }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::config::load::files::Fingerprint;
 use crate::config::values::printable::printable;
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, RouteSettings};
 
 /// The number of names of each kind that a log line shows; the rest is a number.
 const NAMED_MAX: usize = 5;
@@ -191,8 +191,12 @@ pub(crate) fn routes(before: &Config, after: &Config, contents: Contents<'_>) ->
 /// Returns true if two routes inherit the same settings. Named filters are ignored: their changes are reported once,
 /// and not for each route that uses them.
 fn inherit_the_same((before, was): (&Config, &Route), (after, is): (&Config, &Route)) -> bool {
-    before.settings_of(was) == after.settings_of(is)
-        && before.filters_written(was) == after.filters_written(is)
+    let settings = |config: &Config, route: &Route| -> Vec<RouteSettings> {
+        let upstreams = config.upstreams_of(route).skip(1);
+        let others = upstreams.map(|upstream| config.settings_towards(Some(upstream), route));
+        std::iter::once(config.settings_of(route)).chain(others).collect()
+    };
+    settings(before, was) == settings(after, is) && before.filters_written(was) == after.filters_written(is)
 }
 
 /// Returns the changes of the named filters.

@@ -15,9 +15,10 @@ mod view;
 use self::hash::Hash;
 use self::p2c::P2c;
 use self::round_robin::RoundRobin;
-use self::shares::Shares;
+pub(super) use self::shares::Shares;
 pub(super) use self::view::View;
 use super::endpoint::Endpoint;
+use super::request::Affinity;
 use crate::config::Balance;
 
 /// The choice among the endpoints of an upstream.
@@ -53,14 +54,15 @@ impl Balancer {
         matches!(self.kind, Kind::P2c(_))
     }
 
-    /// Chooses one of the open endpoints, if there is any. `hash` is that of the request's key.
-    pub(super) fn choose(&self, view: &View<'_>, hash: Option<u64>) -> Option<usize> {
-        match (&self.kind, hash) {
+    /// Chooses one of the open endpoints, if there is any.
+    pub(super) fn choose(&self, view: &View<'_>, affinity: Affinity) -> Option<usize> {
+        match (&self.kind, affinity) {
+            (_, Affinity::Endpoint(held)) if view.may_hold(held) => Some(held),
             (Kind::P2c(p2c), _) => p2c.choose(view, &self.shares),
             (Kind::RoundRobin(round_robin), _) => round_robin.choose(view, &self.shares),
             (Kind::LeastRequest, _) => least_request::choose(view, &self.shares),
-            (Kind::Hash(endpoints), Some(hash)) => endpoints.choose(view, &self.shares, hash),
-            (Kind::Random, _) | (Kind::Hash(_), None) => view.draw(&self.shares),
+            (Kind::Hash(endpoints), Affinity::Hash(hash)) => endpoints.choose(view, &self.shares, hash),
+            (Kind::Random | Kind::Hash(_), _) => view.draw(&self.shares),
         }
     }
 }

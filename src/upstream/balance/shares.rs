@@ -3,16 +3,16 @@
 /// The most turns in one round; greater weights are scaled down to fit.
 const ROUND_MAX: u64 = 4096;
 
-/// The weights of endpoints, each at least 1, and a round in which each has as many turns as its weight.
-pub(super) struct Shares {
-    /// The indices of endpoints, evenly mixed.
+/// The weights of endpoints or upstreams, and a round in which each has as many turns as its weight.
+pub(in crate::upstream) struct Shares {
+    /// Their indices, evenly mixed.
     round: Vec<usize>,
     /// Each endpoint's weight, relative to the mean. Empty if all are equal.
     relative: Vec<f64>,
 }
 
 impl Shares {
-    pub(super) fn new(weights: &[u32]) -> Self {
+    pub(in crate::upstream) fn new(weights: &[u32]) -> Self {
         let is_equal = weights.iter().all(|weight| Some(weight) == weights.first());
         let mean = weights.iter().copied().map(f64::from).sum::<f64>() / weights.len().max(1) as f64;
         let relative = match is_equal {
@@ -23,7 +23,7 @@ impl Shares {
     }
 
     /// Returns the turns of a round.
-    pub(super) fn round(&self) -> &[usize] {
+    pub(in crate::upstream) fn round(&self) -> &[usize] {
         &self.round
     }
 
@@ -54,7 +54,8 @@ fn scale(weights: &[u32]) -> Vec<u64> {
     if sum <= ROUND_MAX {
         return weights;
     }
-    weights.iter().map(|weight| (weight * ROUND_MAX / sum).max(1)).collect()
+    // Every weight but 0 keeps a turn.
+    weights.iter().map(|weight| (weight * ROUND_MAX / sum).max((*weight).min(1))).collect()
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

@@ -15,6 +15,7 @@ use crate::upstream::endpoints::EndpointSet;
 use crate::upstream::health;
 use crate::upstream::outcome::AttemptOutcome;
 use crate::upstream::pool::{WorkerChannels, worker_channel};
+use crate::upstream::request::Affinity;
 use crate::upstream::targets::Targets;
 
 /// Returns endpoints with these weights, and further keys of the upstream.
@@ -39,7 +40,7 @@ fn endpoints(weights: &[u32], keys: &Value) -> (Arc<Targets>, Arc<EndpointSet>) 
 fn firsts(endpoints: &EndpointSet, requests: usize) -> Vec<usize> {
     let mut counts = vec![0; endpoints.len()];
     for _ in 0..requests {
-        let first = Candidates::new(endpoints, None).next().unwrap();
+        let first = Candidates::new(endpoints, Affinity::None).next().unwrap();
         counts[position(endpoints, first)] += 1;
     }
     counts
@@ -61,16 +62,16 @@ fn responds(endpoints: &EndpointSet, index: usize, took: u64) {
 async fn each_endpoint_is_a_candidate_once() {
     for balance in ["p2c", "round_robin", "least_request", "random", "hash"] {
         let (_targets, endpoints) = endpoints(&[3, 1, 2], &json!({ "balance": balance }));
-        for hash in [None, Some(7)] {
+        for affinity in [Affinity::None, Affinity::Hash(7), Affinity::Endpoint(2), Affinity::Endpoint(3)] {
             for _ in 0..20 {
-                let mut all: Vec<usize> = Candidates::new(&endpoints, hash)
+                let mut all: Vec<usize> = Candidates::new(&endpoints, affinity)
                     .map(|endpoint| position(&endpoints, endpoint))
                     .collect();
                 all.sort_unstable();
                 assert_eq!(all, [0, 1, 2], "{balance}");
             }
         }
-        assert!(Candidates::new(&EndpointSet::empty(), None).next().is_none());
+        assert!(Candidates::new(&EndpointSet::empty(), Affinity::None).next().is_none());
     }
 }
 

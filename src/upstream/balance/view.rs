@@ -37,6 +37,13 @@ impl View<'_> {
         share >= 1.0 || (share > 0.0 && fastrand::f64() < share)
     }
 
+    /// Returns true if the request may stay at this endpoint: it has not tried it, and it gets requests, be they few.
+    pub(super) fn may_hold(&self, index: usize) -> bool {
+        let serves =
+            |endpoint: &Arc<Endpoint>| self.checked_at.is_none_or(|now| endpoint.standing().share(now) > 0.0);
+        self.is_first() && self.endpoints.get(index).is_some_and(serves)
+    }
+
     /// Draws an open endpoint by weight.
     pub(super) fn draw(&self, shares: &Shares) -> Option<usize> {
         let mut draws = (0..DRAWS).filter_map(|_| shares.draw());

@@ -14,7 +14,7 @@ use super::attempt::Progress;
 use super::attempts::send;
 use super::endpoint::Endpoint;
 use super::endpoints::Upstream;
-use super::request::{SendOptions, UpstreamRequest};
+use super::request::{Affinity, SendOptions, UpstreamRequest};
 use crate::config::{HeaderCase, RouteTimeouts};
 use crate::http::body::Body;
 use crate::http::error::Error;
@@ -157,7 +157,7 @@ pub(crate) async fn open(
         keep_alive: limits.keep_alive,
         header_case: limits.header_case,
         upgrade: false,
-        hash: None,
+        affinity: Affinity::None,
     };
     let options = SendOptions {
         timeouts: limits.timeouts,

@@ -119,6 +119,11 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
                 }),
                 "off",
             ),
+            // The load shows no cookies.
+            edit(format!("{upstream}.sticky.cookie"), at, "one", "other"),
+            edit(format!("{upstream}.sticky.max_age"), at, "off", "1h"),
+            edit(format!("{upstream}.sticky.secure"), at, false, true),
+            edit(format!("{upstream}.sticky.same_site"), at, "lax", "strict"),
             edit(format!("{upstream}.resolve"), at, "30s", "31s"),
             edit(format!("{upstream}.max_concurrent"), at, "off", 1_000),
             // Its origin does not choose HTTP/2, but a new connection is needed to know.

@@ -4,6 +4,7 @@ mod addresses;
 mod filter;
 mod listener;
 mod route;
+mod split;
 mod upstream;
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Findings, first_with, validate_pool};
+use super::{Findings, first_with, split, validate_pool};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
@@ -42,7 +42,18 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         if !kept.listeners_broken {
             validate_listeners(route, &listeners, &plain, &base, findings);
         }
-        validate_upstream(route, &upstreams, &base, findings);
+        match &route.upstream {
+            Some(UpstreamChoice::Named(name)) => {
+                check_upstream(name, &upstreams, &base, &path!["upstream"], findings);
+            }
+            Some(UpstreamChoice::Split(split)) => {
+                for (index, one) in split.iter().enumerate() {
+                    check_upstream(&one.to, &upstreams, &base, &path!["upstream", index, "to"], findings);
+                }
+                split::validate(config, split, &base, findings);
+            }
+            Some(UpstreamChoice::Inline(_)) | None => {}
+        }
         validate_match(&route.matches, &base, findings);
         validate_rewrite(route, &base, findings);
         if let Some(to) = route.redirect.as_ref().and_then(|redirect| redirect.to.as_ref()) {
@@ -77,17 +88,26 @@ fn validate_listeners(
     }
 }
 
-fn validate_upstream(route: &Route, known: &HashSet<&str>, base: &[Segment], findings: &mut Findings<'_>) {
-    let Some(UpstreamChoice::Named(name)) = &route.upstream else { return };
-    if !known.contains(name.as_str()) {
-        let shown = findings.shown(base, &path!["upstream"], &name);
-        let help = match advise_url(name) {
-            Some(url) if *name == shown => format!("write `upstream: {{ url: \"{url}\" }}`"),
-            Some(_) => format!("write `upstream: {{ url: \"{shown}\" }}`"),
-            None => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
-        };
-        findings.add(base, &path!["upstream"], format!("unknown upstream `{shown}`"), help);
+/// Reports the name of an upstream at `keys` if there is none of that name.
+fn check_upstream(
+    name: &str,
+    known: &HashSet<&str>,
+    base: &[Segment],
+    keys: &[Segment],
+    findings: &mut Findings<'_>,
+) {
+    if known.contains(name) {
+        return;
     }
+    let shown = findings.shown(base, keys, &name);
+    let help = match advise_url(name) {
+        // An upstream of a split must have a name.
+        _ if keys.len() > 1 => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
+        Some(url) if name == shown => format!("write `upstream: {{ url: \"{url}\" }}`"),
+        Some(_) => format!("write `upstream: {{ url: \"{shown}\" }}`"),
+        None => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
+    };
+    findings.add(base, keys, format!("unknown upstream `{shown}`"), help);
 }
 
 /// Returns the URL that was probably meant by a name that looks like one, or like `host:port`.

@@ -1,9 +1,10 @@
-//! Checks of upstreams: TLS settings need an `https` endpoint.
+//! Checks of upstreams: TLS settings need an `https` endpoint, a hash its key, a cookie the consent of browsers.
 
 use super::{Findings, validate_pool};
 use crate::config::load::salvage::Kept;
+use crate::config::model::sticky::SameSite;
 use crate::config::values::segment::Segment;
-use crate::config::{Balance, Config, Scheme, Upstream, UpstreamChoice, UpstreamTls};
+use crate::config::{Balance, Config, Scheme, Sticky, Upstream, UpstreamChoice, UpstreamTls};
 use crate::path;
 
 /// Checks the upstreams, named and inline.
@@ -35,7 +36,29 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
             findings.add(base, &path!["hash_on"], message, "write `balance: hash`, or take `hash_on` out");
         }
     }
+    if let Some(sticky) = &upstream.sticky {
+        validate_sticky(sticky, upstream.balance, base, findings);
+    }
     if let Some(pool) = &upstream.pool {
         validate_pool(pool, &[base, &path!["pool"]].concat(), findings);
+    }
+}
+
+fn validate_sticky(sticky: &Sticky, balance: Balance, base: &[Segment], findings: &mut Findings<'_>) {
+    if balance == Balance::Hash {
+        let message = "`sticky` has no effect with `balance: hash`";
+        let help = "take `sticky` out, or balance in another way, as in `balance: p2c`";
+        findings.add(base, &path!["sticky"], message, help);
+    }
+    if sticky.secure == Some(false) && (sticky.same_site == SameSite::None || sticky.cookie.asks_for_secure())
+    {
+        let message = "the cookie has no effect without `Secure`: browsers reject it";
+        let help = match sticky.same_site {
+            SameSite::None => "take `secure: false` out, or `same_site: none`",
+            SameSite::Lax | SameSite::Strict => {
+                "take `secure: false` out, or write a name without the prefix"
+            }
+        };
+        findings.add(base, &path!["sticky", "secure"], message, help);
     }
 }

@@ -21,7 +21,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 23] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 24] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -29,6 +29,7 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 23] = [
     "bits beyond its prefix",
     "cannot be changed",
     "cannot be set",
+    "differ in their `sticky` cookie",
     "does not fit in 64 bits",
     "forbids",
     "has an encoded slash",

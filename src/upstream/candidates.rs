@@ -28,9 +28,14 @@ impl<'s> Iterator for Candidates<'s> {
 
     fn next(&mut self) -> Option<&'s Arc<Endpoint>> {
         let Self { endpoints, affinity, first, ref others } = *self;
-        let mut view =
-            View { endpoints: endpoints.all(), first, others, checked_at: endpoints.health_matters_at() };
+        let checked_at = endpoints.health_matters_at();
+        let mut view = View { endpoints: endpoints.all(), first, others, checked_at, is_lenient: false };
         let mut chosen = endpoints.balancer().choose(&view, affinity);
+        if chosen.is_none() && view.checked_at.is_some() {
+            // Those that are coming back do more than their shares before a request goes to an unhealthy one.
+            view.is_lenient = true;
+            chosen = endpoints.balancer().choose(&view, affinity);
+        }
         if chosen.is_none() && view.checked_at.take().is_some() {
             // None of the healthy ones is left: better an unhealthy one than none.
             chosen = endpoints.balancer().choose(&view, affinity);

@@ -19,6 +19,8 @@ pub(in crate::upstream) struct View<'a> {
     pub(in crate::upstream) others: &'a [usize],
     /// Present if health matters: some endpoint is unhealthy, and not too many are.
     pub(in crate::upstream) checked_at: Option<Duration>,
+    /// True if those that are coming back are open whatever their shares are.
+    pub(in crate::upstream) is_lenient: bool,
 }
 
 impl View<'_> {
@@ -34,7 +36,7 @@ impl View<'_> {
         }
         let Some(now) = self.checked_at else { return true };
         let share = self.endpoints.get(index).map_or(0.0, |endpoint| endpoint.standing().share(now));
-        share >= 1.0 || (share > 0.0 && fastrand::f64() < share)
+        share >= 1.0 || (share > 0.0 && (self.is_lenient || fastrand::f64() < share))
     }
 
     /// Returns true if the request may stay at this endpoint: it has not tried it, and it gets requests, be they few.

@@ -18,6 +18,7 @@ pub(crate) use self::load::unused::warnings;
 pub(crate) use self::load::{Loaded, display_name, load, load_admin};
 #[cfg(test)]
 pub(crate) use self::load::{parse, parse_with};
+pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::{Breaker, BreakerSettings};
@@ -29,7 +30,7 @@ pub(crate) use self::model::filter::{
 };
 pub(crate) use self::model::grpc_web::GrpcWeb;
 pub(crate) use self::model::headers::{HeaderEdits, Headers};
-pub(crate) use self::model::health::{HealthSettings, PassiveSettings};
+pub(crate) use self::model::health::{HealthSettings, PassiveSettings, SuccessRateSettings};
 pub(crate) use self::model::http2::ListenerHttp2;
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
 pub(crate) use self::model::listener::{

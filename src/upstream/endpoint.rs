@@ -13,7 +13,7 @@ use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::health::{self, Standing, Troubled};
+use super::health::{self, Probed, Standing, SuccessCounts, Troubled};
 use super::latency::Latency;
 use super::origin::Origin;
 use super::pool::Pool;
@@ -35,6 +35,8 @@ pub(crate) struct Endpoint {
     identity: u64,
     pool: Arc<Pool>,
     standing: Standing,
+    probed: Probed,
+    success_counts: SuccessCounts,
     latency: Latency,
     warned: RateLimitedWarning,
 }
@@ -58,7 +60,19 @@ impl Endpoint {
         let warned = RateLimitedWarning::every(Duration::from_secs(10));
         let (standing, latency) = (Standing::new(troubled), Latency::new(pool.workers()));
         let identity = FixedState::default().hash_one((&origin.url, address));
-        Self { origin, connector, exclusive_connector, address, identity, pool, standing, latency, warned }
+        Self {
+            origin,
+            connector,
+            exclusive_connector,
+            address,
+            identity,
+            pool,
+            standing,
+            probed: Probed::default(),
+            success_counts: SuccessCounts::default(),
+            latency,
+            warned,
+        }
     }
 
     /// Returns a number that stands for URL and address, the same in each process.
@@ -77,13 +91,23 @@ impl Endpoint {
         &self.standing
     }
 
+    /// Returns the results of its probes.
+    pub(super) fn probed(&self) -> &Probed {
+        &self.probed
+    }
+
+    /// Returns the counts of its requests by success.
+    pub(super) fn success_counts(&self) -> &SuccessCounts {
+        &self.success_counts
+    }
+
     /// Returns its response times.
     pub(super) fn latency(&self) -> &Latency {
         &self.latency
     }
 
     /// Returns the protocol that its connections speak.
-    pub(super) fn protocol(&self) -> UpstreamProtocol {
+    pub(crate) fn protocol(&self) -> UpstreamProtocol {
         self.origin.protocol
     }
 
@@ -128,6 +152,21 @@ impl Endpoint {
         exclusive.or(self.connector.as_ref()).zip(self.origin.tls.as_ref().map(|tls| &tls.server_name))
     }
 
+    /// Returns a TLS connector that offers these protocols and has sessions of its own, with the server name to request, or `None`
+    /// for plain TCP.
+    pub(crate) fn own_tls(&self, protocols: &[&[u8]]) -> Option<(TlsConnector, ServerName<'static>)> {
+        let tls = self.origin.tls.as_ref()?;
+        Some((tls::with_own_sessions(tls.config(), protocols).into(), tls.server_name.clone()))
+    }
+
+    /// Returns the reason of a failed TLS handshake with the endpoint.
+    pub(crate) fn tls_failure(&self, error: &io::Error) -> String {
+        match &self.origin.tls {
+            Some(tls) => tls::server_failure(error, tls.settings()),
+            None => error.to_string(),
+        }
+    }
+
     /// Logs a rate-limited warning that the endpoint fails.
     pub(crate) fn warn_failure(&self, why: &dyn Display) {
         if let Some(suppressed) = self.warned.passes() {
@@ -137,9 +176,7 @@ impl Endpoint {
 
     /// Logs a rate-limited warning with the reason of a failed TLS handshake with the endpoint.
     pub(super) fn warn_tls_failure(&self, error: &io::Error) {
-        if let Some(tls) = &self.origin.tls {
-            self.warn_failure(&tls::server_failure(error, tls.settings()));
-        }
+        self.warn_failure(&self.tls_failure(error));
     }
 
     /// Logs a rate-limited warning with the reason of a failed exchange. `broken` is the error that ended reading; a TLS
@@ -154,12 +191,16 @@ impl Endpoint {
     /// Returns the pool's numbers, with the names that only the endpoint knows.
     pub(crate) fn report(&self) -> PoolReport {
         let state = self.standing.state(health::now());
+        let probes = self.probed.record();
         PoolReport {
             endpoint: self.origin.url.clone(),
             address: self.address.to_string(),
             health: state.name(),
             ejected_for: state.ejected_for(),
             ejections: self.standing.ejected_total(),
+            probes_succeeded: probes.successes,
+            probes_failed: probes.failures,
+            last_probe_failure: probes.last_failure,
             ..self.pool.report()
         }
     }

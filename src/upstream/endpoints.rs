@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::balance::Balancer;
@@ -178,6 +179,11 @@ impl Upstream {
     /// Returns the current endpoints, which may be none.
     pub(crate) fn current(&self) -> Arc<EndpointSet> {
         self.endpoints.load_full()
+    }
+
+    /// Resolves at the next change of the endpoints.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Sends requests to `endpoints` from now on.

@@ -9,6 +9,7 @@
 )]
 
 mod access_log;
+mod active_health;
 mod admin;
 mod answers;
 mod backpressure;

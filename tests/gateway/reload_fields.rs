@@ -16,14 +16,18 @@ use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
-/// `weighted_split`.
-const ELSEWHERE: [&str; 6] = [
+/// `weighted_split`. The others exclude the probes that there are, or the balancer.
+const ELSEWHERE: [&str; 10] = [
     "workers",
     "admin",
     "routes[].upstream.hash_on",
-    "upstreams.NAME.hash_on",
+    "routes[].upstream.health.active.tcp",
+    "routes[].upstream.health.active.grpc",
     "routes[].upstream[].to",
     "routes[].upstream[].weight",
+    "upstreams.NAME.hash_on",
+    "upstreams.NAME.health.active.tcp",
+    "upstreams.NAME.health.active.grpc",
 ];
 
 /// Each is asked for by every client in turn.

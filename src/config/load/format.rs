@@ -15,6 +15,8 @@ use crate::config::values::method::Method;
 use crate::config::values::network::{Address, EndpointUrl, Network, ServerName};
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::redirect_target::RedirectTarget;
+use crate::config::values::request_target::RequestTarget;
+use crate::config::values::status_range::StatusRange;
 use crate::config::values::text::Malformed;
 use crate::config::values::upgrade_protocol::UpgradeProtocol;
 
@@ -49,9 +51,11 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
+        "request-target" => of::<RequestTarget>("path", "a path such as `/healthz`"),
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
+        "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
         "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
         "value-match" => of::<QueryMatch>("text or `present`", "text"),

@@ -7,6 +7,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::active_health::{ActiveHealth, ActiveSettings};
 use crate::config::values::duration::Duration;
 use crate::config::values::or_off::OrOff;
 
@@ -16,6 +17,8 @@ use crate::config::values::or_off::OrOff;
 pub(crate) struct Health {
     /// Ejects an endpoint whose requests fail one after the other: it gets none for a while. `off` never ejects.
     pub(crate) passive: OrOff<PassiveHealth>,
+    /// Probes each endpoint: one whose probes fail gets no requests.
+    pub(crate) active: OrOff<ActiveHealth>,
     /// With a smaller share of healthy endpoints, all get requests: too few would not withstand them. 0 for never.
     #[schemars(range(max = 100))]
     pub(crate) panic_percent: u8,
@@ -39,6 +42,22 @@ pub(crate) struct PassiveHealth {
     /// The share of endpoints that may be ejected at once. One of two or more may always be, and the only one never.
     #[schemars(range(max = 100))]
     pub(crate) max_ejected_percent: u8,
+    /// Also ejects an endpoint of which fewer requests succeed than of the others.
+    pub(crate) success_rate: OrOff<SuccessRate>,
+}
+
+/// Ejects endpoints whose success rate is far below the mean. A success is any response with a status below 500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SuccessRate {
+    /// The time of which requests are counted, and after which endpoints are compared.
+    pub(crate) interval: Duration,
+    /// The requests that an endpoint must have had in this time to be compared.
+    pub(crate) min_requests: NonZeroU32,
+    /// The endpoints with so many requests without which none is ejected.
+    pub(crate) min_endpoints: NonZeroU32,
+    /// The permitted distance from the mean, in percent of the standard deviation.
+    pub(crate) deviations_percent: NonZeroU32,
 }
 
 /// A failure that says something about an endpoint.
@@ -67,6 +86,7 @@ pub(crate) enum FailureWord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HealthSettings {
     pub(crate) passive: Option<PassiveSettings>,
+    pub(crate) active: Option<ActiveSettings>,
     /// From 0 to 100.
     pub(crate) panic_percent: usize,
     pub(crate) slow_start: Option<time::Duration>,
@@ -85,6 +105,19 @@ pub(crate) struct PassiveSettings {
     pub(crate) eject_max: time::Duration,
     /// From 0 to 100.
     pub(crate) ejected_percent_max: usize,
+    pub(crate) success_rate: Option<SuccessRateSettings>,
+}
+
+/// The settings of ejections by success rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SuccessRateSettings {
+    pub(crate) interval: time::Duration,
+    /// At least 1.
+    pub(crate) requests_min: u64,
+    /// At least 1.
+    pub(crate) endpoints_min: usize,
+    /// In percent of the standard deviation.
+    pub(crate) deviations_percent: u32,
 }
 
 impl Health {
@@ -92,6 +125,7 @@ impl Health {
     pub(crate) fn settings(&self) -> HealthSettings {
         HealthSettings {
             passive: self.passive.as_on().map(PassiveHealth::settings),
+            active: self.active.as_on().map(ActiveHealth::settings),
             panic_percent: self.panic_percent.into(),
             slow_start: self.slow_start.duration(),
         }
@@ -115,6 +149,18 @@ impl PassiveHealth {
             eject_for,
             eject_max: time::Duration::from(self.max_eject).max(eject_for),
             ejected_percent_max: self.max_ejected_percent.into(),
+            success_rate: self.success_rate.as_on().map(SuccessRate::settings),
+        }
+    }
+}
+
+impl SuccessRate {
+    fn settings(&self) -> SuccessRateSettings {
+        SuccessRateSettings {
+            interval: self.interval.into(),
+            requests_min: self.min_requests.get().into(),
+            endpoints_min: usize::try_from(self.min_endpoints.get()).unwrap_or(usize::MAX),
+            deviations_percent: self.deviations_percent.get(),
         }
     }
 }
@@ -130,6 +176,7 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             passive: OrOff::On(PassiveHealth::default()),
+            active: OrOff::Off,
             panic_percent: 50,
             slow_start: OrOff::On(Duration::from_secs(10)),
         }
@@ -146,6 +193,18 @@ impl Default for PassiveHealth {
             eject_for: Duration::from_secs(30),
             max_eject: Duration::from_secs(300),
             max_ejected_percent: 10,
+            success_rate: OrOff::Off,
+        }
+    }
+}
+
+impl Default for SuccessRate {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            min_requests: crate::config::model::count(100),
+            min_endpoints: crate::config::model::count(5),
+            deviations_percent: crate::config::model::count(190),
         }
     }
 }

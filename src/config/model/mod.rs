@@ -3,6 +3,7 @@
 #[macro_use]
 mod layer;
 
+pub(crate) mod active_health;
 pub(crate) mod admin;
 pub(crate) mod balance;
 pub(crate) mod breaker;

@@ -32,6 +32,28 @@ error: unknown key `idle_timout` in route \"spike\", pool
 }
 
 #[test]
+fn mistake_in_probes_is_reported_with_its_remedy() {
+    for (keys, message, help) in [
+        ("{}", "one of `path`, `tcp` or `grpc` is missing", ""),
+        ("{ path: /, tcp: true }", "`tcp` and `path` exclude each other", "take one of them out"),
+        ("{ tcp: false }", "`tcp: false` has no effect", "write `tcp: true`"),
+        ("{ tcp: true, body: ok }", "`body` has no effect without `path`", "take `body` out"),
+        ("{ grpc: '', method: GET }", "`method` has no effect without `path`", "take `method` out"),
+        ("{ path: /, method: HEAD, body: ok }", "a response to HEAD has no body", "`method: GET`"),
+        ("{ path: /, host: preserve }", "a probe has no client", "take `host` out"),
+        ("{ path: healthz }", "`healthz` is not a path", "begins with `/`"),
+        ("{ path: /, expect: [299-200] }", "no status is in it", "write `200-299`"),
+        ("{ path: /, expect: [2xx] }", "`2xx`", "`200-299`"),
+        ("{ path: /, interval: 5 }", "`5` has no unit", ""),
+        ("{ path: /, unhealthy_after: 0 }", "`unhealthy_after` must be at least 1", ""),
+    ] {
+        let upstream = format!("upstream: {{ url: http://a, health: {{ active: {keys} }} }}");
+        let errors = shown(&route("").replace("upstream: { url: http://a }", &upstream));
+        assert!(errors.contains(message) && errors.contains(help), "{keys}: {errors}");
+    }
+}
+
+#[test]
 fn a_mistake_in_a_route_is_reported_with_its_remedy() {
     for (keys, message, help) in [
         ("pool: { idle_timeout: 30 }", "`30` has no unit in route \"spike\", pool", "1h or 1m30s; or `off`"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
 use crate::control::diff::{Change, Section};
+use crate::control::upstreams::health::watch_health;
 use crate::control::upstreams::names::{resolve_new, watch_names};
 use crate::filter::proxy_wasm::CallableUpstreams;
 use crate::snapshot::{NamedUpstream, Snapshot};
@@ -103,7 +104,7 @@ impl CommitPlan {
         now.services.add_callees(&self.callable_upstreams);
     }
 
-    /// Applies the pools' limits, begins to resolve new names at intervals, and retires everything of `before` that was
+    /// Applies the pools' limits, begins to resolve new names and to check endpoints at intervals, and retires everything of `before` that was
     /// not taken over. Call it once the new snapshot, `now`, serves.
     pub(crate) fn complete(mut self, before: Option<&Snapshot>, now: &Snapshot) -> Vec<DrainingPool> {
         now.services.set_callees(std::mem::take(&mut self.callable_upstreams));
@@ -119,6 +120,7 @@ impl CommitPlan {
         let leaving = upstreams.iter().flat_map(|named| self.leave(named)).collect();
         for transition in self.fresh() {
             watch_names(&transition.targets);
+            watch_health(&transition.targets);
         }
         leaving
     }

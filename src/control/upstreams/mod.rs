@@ -1,4 +1,5 @@
 //! Background work for upstreams.
 
 pub(crate) mod dns;
+pub(crate) mod health;
 pub(crate) mod names;

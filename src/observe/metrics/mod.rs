@@ -213,6 +213,14 @@ impl Scrape {
         for (name, help, value) in POOL_GAUGES {
             page.gauge(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
         }
+        page.counter(
+            "gateway_pool_probes",
+            "Probes of an endpoint, by result",
+            self.pools.iter().flat_map(|pool| {
+                [("success", pool.probes_succeeded), ("failure", pool.probes_failed)]
+                    .map(|(result, count)| (with(pool_labels(pool), "result", result), count))
+            }),
+        )?;
         for (name, help, value) in POOL_COUNTERS {
             page.counter(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
         }
@@ -241,9 +249,11 @@ const POOL_GAUGES: [PoolMetric; 6] = [
     ("gateway_pool_breaker_open", "1 if the upstream's breaker refuses requests", |pool| {
         u64::from(pool.breaker.is_some_and(|state| state != "closed"))
     }),
-    ("gateway_pool_healthy", "1 for an endpoint that gets requests, 0 for one that is ejected", |pool| {
-        u64::from(pool.health != "ejected")
-    }),
+    (
+        "gateway_pool_healthy",
+        "1 for an endpoint that gets requests, 0 for one that is ejected or unhealthy",
+        |pool| u64::from(!matches!(pool.health, "ejected" | "unhealthy")),
+    ),
     ("gateway_pool_requests", "Requests at the endpoint, under way or waiting", |pool| pool.requests),
     ("gateway_pool_pending", "Requests waiting for a connection", |pool| pool.pending),
     ("gateway_pool_streams", "Requests on HTTP/2 connections", |pool| pool.streams),

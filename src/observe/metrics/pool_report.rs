@@ -22,12 +22,17 @@ pub(crate) struct PoolReport {
     /// True if the endpoint is gone from DNS or from the configuration. Requests that use it still end in their own
     /// time, and new ones go elsewhere.
     pub(crate) draining: bool,
-    /// The endpoint's health: `healthy`, `ejected`, or `starting` while it comes back.
+    /// The endpoint's health: `healthy`, `unhealthy` while probes fail, `ejected`, or `starting` while it comes back.
     pub(crate) health: &'static str,
     /// The time until it gets requests again, if it is ejected. In JSON: seconds.
     #[serde(rename = "ejected_for_seconds", serialize_with = "seconds_or_null")]
     pub(crate) ejected_for: Option<Duration>,
     pub(crate) ejections: u64,
+    /// Probes of the endpoint that succeeded (`health.active`).
+    pub(crate) probes_succeeded: u64,
+    pub(crate) probes_failed: u64,
+    /// The reason of the last probe that failed.
+    pub(crate) last_probe_failure: Option<String>,
     /// The state of the upstream's breaker, if it has one: `closed`, `open`, or `half_open` while one request decides.
     pub(crate) breaker: Option<&'static str>,
     /// Requests at the endpoint: under way, or waiting for a connection.
@@ -87,8 +92,12 @@ impl PoolReport {
 
     fn add(&mut self, other: Self) {
         let Self { requests, ejections, over_budget, .. } = other;
+        let Self { probes_succeeded, probes_failed, last_probe_failure, .. } = other;
         self.requests += requests;
         self.ejections += ejections;
+        self.probes_succeeded += probes_succeeded;
+        self.probes_failed += probes_failed;
+        self.last_probe_failure = last_probe_failure.or(self.last_probe_failure.take());
         self.over_budget += over_budget;
         let Self { idle, active, connecting, pending, streams, max_connections, opened, .. } = other;
         let Self { reused, acquired, acquire_wait, connect_failed, retried, .. } = other;

@@ -1,7 +1,10 @@
 //! The health of endpoints, as requests see it.
 
+mod active;
 mod passive;
+mod probed;
 mod standing;
+mod success_rate;
 mod troubled;
 
 use std::sync::LazyLock;
@@ -9,7 +12,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(in crate::upstream) use self::probed::Probed;
 pub(in crate::upstream) use self::standing::Standing;
+pub(in crate::upstream) use self::success_rate::SuccessCounts;
 pub(in crate::upstream) use self::troubled::Troubled;
 use crate::net::clock;
 

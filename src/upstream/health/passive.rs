@@ -1,9 +1,11 @@
-//! Passive health: endpoints whose requests fail one after the other are ejected.
+//! Passive health: endpoints whose requests fail one after the other, or more often than those of others, are ejected.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::now;
 use super::standing::Times;
+use super::success_rate::least_rate;
 use crate::config::PassiveSettings;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoints::EndpointSet;
@@ -21,14 +23,43 @@ impl EndpointSet {
             endpoint.latency().observe(now(), took, outcome.is_failure());
         }
         let (Some(passive), standing) = (&self.health().passive, endpoint.standing()) else { return };
+        if passive.success_rate.is_some() {
+            endpoint.success_counts().count(!outcome.is_failure(), endpoint.pool().workers());
+        }
         if !fails(passive, outcome) {
             standing.succeed();
         } else if standing.fail() >= passive.failures {
-            self.eject(endpoint, passive, outcome);
+            let failures = passive.failures;
+            self.eject(
+                endpoint,
+                passive,
+                &format_args!("{failures} failures in a row, the last one: {outcome}"),
+            );
         }
     }
 
-    fn eject(&self, endpoint: &Endpoint, passive: &PassiveSettings, last: AttemptOutcome) {
+    /// Ejects the endpoints that fail more often than the others, by the requests since the last call. The control plane calls it at
+    /// intervals (`passive.success_rate`).
+    pub(crate) fn eject_outliers(&self) {
+        let Some(passive) = &self.health().passive else { return };
+        let Some(settings) = &passive.success_rate else { return };
+        let sums = self.iter().map(|endpoint| (endpoint, endpoint.success_counts().take()));
+        let rates: Vec<_> = sums
+            .filter(|(_, sums)| sums.requests >= settings.requests_min)
+            .map(|(endpoint, sums)| (endpoint, sums.rate()))
+            .collect();
+        let all: Vec<f64> = rates.iter().map(|(_, rate)| *rate).collect();
+        let Some(least) = least_rate(&all, settings) else { return };
+        for (endpoint, rate) in rates.iter().filter(|(_, rate)| *rate < least) {
+            let (rate, least) = (rate * 100.0, least * 100.0);
+            let why = format_args!(
+                "{rate:.1} % of its requests succeeded, {least:.1} % is the least among its neighbours"
+            );
+            self.eject(endpoint, passive, &why);
+        }
+    }
+
+    fn eject(&self, endpoint: &Endpoint, passive: &PassiveSettings, why: &dyn Display) {
         let now = now();
         let ejected = self.iter().filter(|other| other.standing().is_ejected(now)).count();
         if ejected >= ejected_max(self.len(), passive.ejected_percent_max) {
@@ -43,8 +74,7 @@ impl EndpointSet {
             tracing::warn!(
                 endpoint = endpoint.url(),
                 address = %endpoint.address(),
-                "ejected for {ejected_for:?}: {} failures in a row, the last one: {last}",
-                passive.failures
+                "ejected for {ejected_for:?}: {why}"
             );
         }
     }

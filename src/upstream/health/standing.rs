@@ -1,8 +1,8 @@
-//! The standing of an endpoint: it serves, it has been ejected, or it is coming back.
+//! The standing of an endpoint: it serves, it has been ejected or is down, or it is coming back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::troubled::Troubled;
@@ -18,6 +18,8 @@ const STARTING: u32 = 2;
 /// The health of an endpoint, as all workers know it. Times are since the process began.
 pub(in crate::upstream) struct Standing {
     troubled: Arc<Troubled>,
+    /// True while probes fail, whatever the state is. Each of the two counts in `troubled` for itself.
+    is_down: AtomicBool,
     /// [`EJECTED`], [`STARTING`], or 0 for an endpoint that serves.
     state: AtomicU32,
     /// Failures without a success between them.
@@ -44,6 +46,8 @@ pub(super) struct Times {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::upstream) enum HealthState {
     Healthy,
+    /// It gets no requests until probes succeed.
+    Unhealthy,
     /// It gets no requests for so long.
     Ejected(Duration),
     /// It gets this share of its requests.
@@ -55,6 +59,7 @@ impl HealthState {
     pub(in crate::upstream) fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
             Self::Ejected(_) => "ejected",
             Self::Starting(_) => "starting",
         }
@@ -64,7 +69,7 @@ impl HealthState {
     pub(in crate::upstream) fn ejected_for(self) -> Option<Duration> {
         match self {
             Self::Ejected(left) => Some(left),
-            Self::Healthy | Self::Starting(_) => None,
+            Self::Healthy | Self::Unhealthy | Self::Starting(_) => None,
         }
     }
 }
@@ -73,6 +78,7 @@ impl Standing {
     pub(in crate::upstream) fn new(troubled: Arc<Troubled>) -> Self {
         Self {
             troubled,
+            is_down: AtomicBool::new(false),
             state: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             turns_at: AtomicU64::new(0),
@@ -86,13 +92,19 @@ impl Standing {
     pub(in crate::upstream) fn share(&self, now: Duration) -> f64 {
         match self.state(now) {
             HealthState::Healthy => 1.0,
-            HealthState::Ejected(_) => 0.0,
+            HealthState::Unhealthy | HealthState::Ejected(_) => 0.0,
             HealthState::Starting(share) => share,
         }
     }
 
     /// Returns the state, and ends what is over by now.
     pub(in crate::upstream) fn state(&self, now: Duration) -> HealthState {
+        let by_requests = self.state_by_requests(now);
+        if self.is_down.load(Acquire) { HealthState::Unhealthy } else { by_requests }
+    }
+
+    /// Returns the state as if there were no probes.
+    fn state_by_requests(&self, now: Duration) -> HealthState {
         let state = self.state.load(Acquire);
         if state == 0 {
             return HealthState::Healthy;
@@ -147,7 +159,51 @@ impl Standing {
 
     /// Returns true if it is ejected now.
     pub(super) fn is_ejected(&self, now: Duration) -> bool {
-        matches!(self.state(now), HealthState::Ejected(_))
+        matches!(self.state_by_requests(now), HealthState::Ejected(_))
+    }
+
+    /// Gives it no requests until [`Standing::come_up`]. Returns true if that is news.
+    pub(in crate::upstream) fn go_down(&self) -> bool {
+        let is_news = !self.is_down.swap(true, SeqCst);
+        if is_news {
+            self.troubled.add();
+        }
+        is_news
+    }
+
+    /// Gives it requests again, a growing share of them over the time of `slow_start`. Returns true if it was down.
+    pub(super) fn come_up(&self, now: Duration, slow_start: Duration) -> bool {
+        if !self.is_down.load(Acquire) {
+            return false;
+        }
+        if !slow_start.is_zero() {
+            self.start(now, slow_start);
+        }
+        // Only after the start, or it would get its whole share in between.
+        let was_down = self.is_down.swap(false, SeqCst);
+        if was_down {
+            self.troubled.remove();
+        }
+        was_down
+    }
+
+    /// Begins the return of an endpoint that is not ejected; one that is goes on to be.
+    fn start(&self, now: Duration, slow_start: Duration) {
+        if self.is_ejected(now) {
+            return;
+        }
+        self.starts_for.store(nanos(slow_start), SeqCst);
+        self.turns_at.store(nanos(now), SeqCst);
+        self.change(0, STARTING);
+    }
+
+    /// Ends an ejection before its time. Returns true if there was one.
+    pub(super) fn end_ejection(&self, now: Duration) -> bool {
+        let is_ejected = self.is_ejected(now);
+        if is_ejected {
+            self.come_back(now);
+        }
+        is_ejected
     }
 
     /// Ejects the endpoint. Returns for how long, or `None` if it is ejected already.
@@ -180,7 +236,12 @@ impl Standing {
 impl Drop for Standing {
     fn drop(&mut self) {
         let before = self.state.load(Acquire);
-        self.change(before, 0);
+        if before != 0 {
+            self.change(before, 0);
+        }
+        if self.is_down.swap(false, SeqCst) {
+            self.troubled.remove();
+        }
     }
 }
 
@@ -248,9 +309,57 @@ mod tests {
 
     #[test]
     fn endpoint_that_goes_is_no_trouble_any_more() {
+        for (ejected, down) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (standing, troubled) = standing();
+            if ejected {
+                standing.eject(seconds(0.0), &times(10.0));
+            }
+            if down {
+                standing.go_down();
+            }
+            assert_eq!(troubled.any(), ejected || down);
+            drop(standing);
+            assert!(!troubled.any());
+            // Below zero it would be trouble again.
+            troubled.add();
+            troubled.remove();
+            assert!(!troubled.any());
+        }
+    }
+
+    #[test]
+    fn endpoint_that_is_down_gets_nothing_until_it_is_up() {
+        let (standing, troubled) = standing();
+        assert!(standing.go_down() && !standing.go_down(), "only the first is news");
+        assert_eq!(standing.state(seconds(1.0)), HealthState::Unhealthy);
+        assert_eq!(standing.share(seconds(1000.0)), 0.0);
+        assert!(standing.come_up(seconds(1000.0), seconds(10.0)));
+        assert!(!standing.come_up(seconds(1000.0), seconds(10.0)));
+        let shares = [1000.0, 1005.0, 1010.0].map(|at| standing.share(seconds(at)));
+        assert_eq!(shares, [0.1, 0.5, 1.0]);
+        assert!(!troubled.any());
+        standing.go_down();
+        assert!(standing.come_up(seconds(2000.0), seconds(0.0)));
+        assert!(standing.share(seconds(2000.0)) == 1.0 && !troubled.any());
+    }
+
+    #[test]
+    fn ejection_and_probes_are_causes_of_their_own() {
         let (standing, troubled) = standing();
         standing.eject(seconds(0.0), &times(10.0));
-        drop(standing);
+        standing.go_down();
+        assert_eq!(standing.state(seconds(1.0)), HealthState::Unhealthy);
+        standing.come_up(seconds(2.0), seconds(10.0));
+        assert_eq!(standing.state(seconds(2.0)), HealthState::Ejected(seconds(28.0)));
+        assert!(standing.end_ejection(seconds(3.0)) && !standing.end_ejection(seconds(3.0)));
+        assert_eq!(standing.state(seconds(8.0)), HealthState::Starting(0.5));
+        assert_eq!(standing.share(seconds(13.0)), 1.0);
+        assert!(!troubled.any());
+        // The ejection ends while it is down, and nothing is left of it.
+        standing.eject(seconds(100.0), &times(0.0));
+        standing.go_down();
+        assert_eq!(standing.state(seconds(200.0)), HealthState::Unhealthy);
+        standing.come_up(seconds(200.0), seconds(0.0));
         assert!(!troubled.any());
     }
 }

@@ -19,7 +19,7 @@ use super::endpoints::{Common, EndpointSet, Steering, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;
-use crate::config::{self, EndpointUrl, PoolSettings, Scheme};
+use crate::config::{self, EndpointUrl, HealthSettings, PoolSettings, Scheme};
 use crate::net::tls;
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
@@ -51,6 +51,8 @@ struct State {
     draining: Vec<Arc<Endpoint>>,
     /// The tasks that resolve the names.
     watching: JoinSet<()>,
+    /// The task that probes the endpoints and compares them.
+    checking: JoinSet<()>,
     /// Earlier upstreams that had no endpoint when they were superseded. Requests may be waiting for their first one.
     waited_for: Vec<Weak<Upstream>>,
     /// True once other targets are active. Only those act on DNS.
@@ -182,7 +184,27 @@ impl Targets {
     fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
         let name = format!("{} ({address})", of.origin.url);
         let pool = Pool::new(name, of.origin.protocol, self.limits.clone(), self.channels.clone());
-        Arc::new(Endpoint::new(of.origin.clone(), address, pool, self.common.troubled.clone()))
+        let endpoint = Endpoint::new(of.origin.clone(), address, pool, self.common.troubled.clone());
+        if self.health().active.as_ref().is_some_and(|active| active.starts_unhealthy) {
+            endpoint.standing().go_down();
+        }
+        Arc::new(endpoint)
+    }
+
+    pub(crate) fn health(&self) -> &HealthSettings {
+        &self.steering.health
+    }
+
+    /// Spawns the task that checks the health of the endpoints as long as these targets are active. Does nothing if there is one, or
+    /// once the targets are superseded.
+    pub(crate) fn check_with<F>(&self, check: impl FnOnce(Arc<Upstream>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut state = self.lock();
+        if !state.superseded && state.checking.is_empty() {
+            state.checking.spawn(check(self.upstream.clone()));
+        }
     }
 
     /// Sends requests to `endpoints` from now on. Endpoints that are not among them drain.

@@ -24,6 +24,7 @@ impl Targets {
             let mut state = self.lock();
             state.superseded = true;
             state.watching.abort_all();
+            state.checking.abort_all();
             let draining = std::mem::take(&mut state.draining);
             (state.endpoints.clone(), draining, std::mem::take(&mut state.waited_for))
         };

@@ -161,7 +161,7 @@ fn foreign_types_stay_where_they_belong() {
         ("serde_yaml", &["config/"][..]),
         ("saphyr_parser", &["config/"]),
         ("httparse", &["http/h1/"]),
-        ("hyper::", &["downstream/h2/", "control/admin/"]),
+        ("hyper::", &["downstream/h2/", "control/admin/", "control/upstreams/health/"]),
         ("notify::", &["control/providers/file/"]),
         ("wasmtime::", &["filter/engine/", "filter/proxy_wasm/"]),
         ("anyhow", &["main.rs"]),

@@ -91,6 +91,7 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
             "own" => ("inline", "routes.3"),
             _ => ("several", "upstreams.several"),
         };
+        edits.extend(active_health(upstream, at));
         edits.extend([
             edit(format!("{upstream}.balance"), at, "p2c", "round_robin"),
             edit(format!("{upstream}.breaker.failure_percent"), at, 50, 60),
@@ -110,12 +111,22 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
             edit(format!("{upstream}.health.passive.eject_for"), at, "30s", "31s"),
             edit(format!("{upstream}.health.passive.max_eject"), at, "300s", "301s"),
             edit(format!("{upstream}.health.passive.max_ejected_percent"), at, 10, 11),
+            edit(format!("{upstream}.health.passive.success_rate.interval"), at, "10s", "11s"),
+            edit(format!("{upstream}.health.passive.success_rate.min_requests"), at, 100, 101),
+            edit(format!("{upstream}.health.passive.success_rate.min_endpoints"), at, 5, 6),
+            edit(format!("{upstream}.health.passive.success_rate.deviations_percent"), at, 190, 191),
+            edit(
+                format!("{upstream}.health.passive.success_rate"),
+                at,
+                json!({ "interval": "11s", "min_requests": 101, "min_endpoints": 6, "deviations_percent": 191 }),
+                "off",
+            ),
             edit(
                 format!("{upstream}.health.passive"),
                 at,
                 json!({
                     "failures": 6, "on": ["connect", 500], "eject_for": "31s", "max_eject": "301s",
-                    "max_ejected_percent": 11
+                    "max_ejected_percent": 11, "success_rate": "off"
                 }),
                 "off",
             ),
@@ -180,6 +191,31 @@ pub(crate) fn edits(site: &Site) -> Vec<Edit> {
         .pools(Pools::Others),
         edit("routes[].upstream", "routes.4", "several", "named").pools(Pools::Others).shows(),
     ]);
+    edits
+}
+
+/// The port takes no connection: there is one probe, which fails, and the next one is due in an hour.
+fn active_health(upstream: &str, at: &str) -> Vec<Edit> {
+    let mut after = json!({});
+    let keys = [
+        ("path", json!("/probe"), json!("/probe?2")),
+        ("interval", json!("1h"), json!("2h")),
+        ("timeout", json!("1s"), json!("2s")),
+        ("unhealthy_after", json!(3), json!(4)),
+        ("healthy_after", json!(2), json!(3)),
+        ("start", json!("healthy"), json!("unhealthy")),
+        ("port", json!(1), json!(2)),
+        ("method", json!("GET"), json!("POST")),
+        ("host", json!("a.test"), json!("b.test")),
+        ("expect", json!([200]), json!([204, "300-399"])),
+        ("body", json!("ok"), json!("fine")),
+    ];
+    let mut edits = Vec::new();
+    for (key, old, new) in keys {
+        after[key] = new.clone();
+        edits.push(edit(format!("{upstream}.health.active.{key}"), at, old, new));
+    }
+    edits.push(edit(format!("{upstream}.health.active"), at, after, "off"));
     edits
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Findings, validate_pool};
 use crate::config::load::salvage::Kept;
+use crate::config::model::active_health::ActiveHealth;
 use crate::config::model::sticky::SameSite;
 use crate::config::values::segment::Segment;
-use crate::config::{Balance, Config, Scheme, Sticky, Upstream, UpstreamChoice, UpstreamTls};
+use crate::config::{Balance, Config, HostHeader, Scheme, Sticky, Upstream, UpstreamChoice, UpstreamTls};
 use crate::path;
 
 /// Checks the upstreams, named and inline.
@@ -39,6 +40,9 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
     if let Some(sticky) = &upstream.sticky {
         validate_sticky(sticky, upstream.balance, base, findings);
     }
+    if let Some(active) = upstream.health.active.as_on() {
+        validate_active(active, &[base, &path!["health", "active"]].concat(), findings);
+    }
     if let Some(pool) = &upstream.pool {
         validate_pool(pool, &[base, &path!["pool"]].concat(), findings);
     }
@@ -60,5 +64,27 @@ fn validate_sticky(sticky: &Sticky, balance: Balance, base: &[Segment], findings
             }
         };
         findings.add(base, &path!["sticky", "secure"], message, help);
+    }
+}
+
+fn validate_active(active: &ActiveHealth, base: &[Segment], findings: &mut Findings<'_>) {
+    if active.tcp == Some(false) {
+        let help = "write `tcp: true`, or `active: off` for no probes";
+        findings.add(base, &path!["tcp"], "`tcp: false` has no effect", help);
+    }
+    if active.path.is_none() {
+        for key in active.http_keys() {
+            let message = format!("`{key}` has no effect without `path`");
+            findings.add(base, &path![key], message, format!("take `{key}` out, or probe a `path`"));
+        }
+    }
+    if active.host == Some(HostHeader::Preserve) {
+        let help = "write a host, or take `host` out for the endpoint's own";
+        findings.add(base, &path!["host"], "`host: preserve` has no effect: a probe has no client", help);
+    }
+    let is_head = active.method.as_ref().is_some_and(|method| method.as_http() == http::Method::HEAD);
+    if is_head && active.body.is_some() {
+        let help = "take `body` out, or write `method: GET`";
+        findings.add(base, &path!["body"], "`body` has no effect: a response to HEAD has no body", help);
     }
 }

@@ -1,0 +1,69 @@
+//! Active health: an endpoint whose probes fail is down. The control plane probes; this draws the conclusions.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::now;
+use super::probed::Verdict;
+use crate::config::{ActiveSettings, HealthSettings};
+use crate::upstream::endpoint::Endpoint;
+
+impl Endpoint {
+    /// Takes the result of a probe, which is the reason if it failed.
+    pub(crate) fn record_probe(&self, settings: &HealthSettings, failure: Option<String>) {
+        let Some(active) = &settings.active else { return };
+        let slow_start = settings.slow_start.unwrap_or_default();
+        let is_success = failure.is_none();
+        let verdict = self.probed().take(failure, active);
+        if is_success && self.standing().end_ejection(now()) {
+            tracing::info!(
+                endpoint = self.url(),
+                address = %self.address(),
+                "a probe succeeded: the ejection is over"
+            );
+        }
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Down { is_first } => self.go_down(active, is_first),
+            Verdict::Up { is_first } => self.come_up(if is_first { Duration::ZERO } else { slow_start }),
+        }
+    }
+
+    fn go_down(&self, active: &ActiveSettings, is_first: bool) {
+        // One that starts unhealthy is down already, and that is news all the same.
+        if self.standing().go_down() || is_first {
+            let reason = self.probed().record().last_failure.unwrap_or_default();
+            tracing::warn!(
+                endpoint = self.url(),
+                address = %self.address(),
+                "unhealthy: {} probes failed in a row, the last one: {reason}",
+                active.unhealthy_after
+            );
+        }
+    }
+
+    fn come_up(&self, slow_start: Duration) {
+        if self.standing().come_up(now(), slow_start) {
+            tracing::info!(
+                endpoint = self.url(),
+                address = %self.address(),
+                "healthy: probes succeed, and it gets requests"
+            );
+        }
+    }
+
+    /// Forgets what earlier probes have found, because there are no more of them.
+    pub(crate) fn forget_probes(&self) {
+        self.probed().forget();
+        self.standing().come_up(now(), Duration::ZERO);
+    }
+
+    /// Returns the time of the next probe; `None` for at once. Endpoints that come together are spread over the first interval, and
+    /// stay apart.
+    pub(crate) fn next_probe(&self, interval: Duration) -> Option<Instant> {
+        let (ended, is_first) = self.probed().last()?;
+        let part = if is_first { fastrand::f64() } else { 5.0 / 6.0 + fastrand::f64() / 3.0 };
+        ended.checked_add(interval.mul_f64(part))
+    }
+}

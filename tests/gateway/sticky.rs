@@ -262,6 +262,26 @@ async fn cookie_is_found_among_the_crumbs_of_http2() {
 }
 
 #[tokio::test]
+async fn response_that_opens_a_websocket_has_the_cookie() {
+    let origin = Origin::script(|mut connection| async move {
+        if connection.read_request().await.is_some() {
+            let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+            let fields = format!("connection: Upgrade\r\nupgrade: websocket\r\n{accept}");
+            connection.write(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n\r\n")).await;
+            connection.echo().await;
+        }
+    });
+    let gateway = pooled::gateway(&config(&[origin.url()], STICKY)).start().await;
+    let mut client = gateway.client("web").await;
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13";
+    let fields = format!("host: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n{key}");
+    client.send_raw(format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n")).await;
+    let head = client.read_head().await;
+    assert_eq!(head.first_line, "HTTP/1.1 101 Switching Protocols");
+    assert!(head.headers.get("set-cookie").is_some_and(|set| set.starts_with("hold=")), "{head:?}");
+}
+
+#[tokio::test]
 async fn upstream_without_sticky_sets_no_cookie() {
     let origin = Origin::answer(OK);
     let gateway = pooled::gateway(&config(&[origin.url()], "")).start().await;

@@ -12,7 +12,8 @@ use crate::config::values::or_off::OrOff;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sticky {
-    /// The name of the cookie. It must differ from the names of the upstream's own cookies.
+    /// The name of the cookie. It must differ from the names of the upstream's own cookies and, as its path is `/`, from those of
+    /// other upstreams' `sticky` on the same host, except within a split.
     pub(crate) cookie: CookieName,
     /// The time for which browsers keep the cookie, in whole seconds; `off` keeps it until they are closed.
     #[serde(default)]

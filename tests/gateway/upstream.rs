@@ -21,7 +21,9 @@ async fn endpoints_take_turns_as_often_as_their_weights_say() {
         for workers in [1, 2] {
             let before = origins.each_ref().map(|origin| origin.requests().len());
             let gateway =
-                pooled::builder(workers, &format!("{{ endpoints: {endpoints} }}"), "").start().await;
+                pooled::builder(workers, &format!("{{ endpoints: {endpoints}, balance: round_robin }}"), "")
+                    .start()
+                    .await;
             for _ in 0..12 {
                 assert_eq!(gateway.client("web").await.get("/").await.status, 200);
             }

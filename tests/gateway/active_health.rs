@@ -268,6 +268,24 @@ async fn any_number_of_endpoints_may_be_down() {
 }
 
 #[tokio::test]
+async fn endpoints_that_come_back_take_what_one_that_is_down_does_not_get() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let (returning, down) = ([switched(&is_well), switched(&is_well)], switched(&Arc::default()));
+    let urls: Vec<String> = returning.iter().chain([&down]).map(Origin::url).collect();
+    let keys = format!("active: {{ {OFTEN} }}, slow_start: 1h, panic_percent: 0, passive: off");
+    let gateway = start(&urls, &keys).await;
+    for url in &urls {
+        wait_for_health(&gateway, url, "unhealthy").await;
+    }
+    is_well.store(true, SeqCst);
+    for origin in &returning {
+        wait_for_health(&gateway, &origin.url(), "starting").await;
+    }
+    assert_eq!(ask(&gateway, 50).await, [200; 50]);
+    assert_eq!((returning.iter().map(asked).sum::<usize>(), asked(&down)), (50, 0));
+}
+
+#[tokio::test]
 async fn probe_that_succeeds_ends_an_ejection() {
     let is_well = Arc::new(AtomicBool::new(false));
     let answers = is_well.clone();

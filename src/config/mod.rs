@@ -38,7 +38,7 @@ pub(crate) use self::model::listener::{
     TlsVersion, Underscores,
 };
 pub(crate) use self::model::matches::{Match, PathMatch};
-pub(crate) use self::model::pool::{Pool, PoolSettings};
+pub(crate) use self::model::pool::{Pool, PoolSettings, Reuse};
 pub(crate) use self::model::redirect::{Redirect, RedirectForm};
 pub(crate) use self::model::respond::Respond;
 pub(crate) use self::model::retry::{Retry, RetryBudget, RetrySettings, RetryTotals};

@@ -44,6 +44,7 @@ pub(super) async fn forward_request(
         keep_alive: route.keep_alive,
         header_case: route.header_case,
         upgrade: outgoing.upgrade.is_some(),
+        is_first: call.is_first,
         affinity: wish.affinity(route, &endpoints),
     };
     let options = SendOptions {

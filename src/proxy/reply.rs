@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) timer: Timer,
     /// Sends interim responses. HTTP/1.0 has none.
     pub(crate) interim: Option<Interim>,
+    /// True for the first request of a client's connection.
+    pub(crate) is_first: bool,
 }
 
 pub(crate) struct Reply {

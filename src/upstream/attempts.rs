@@ -8,6 +8,7 @@ use http::header;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Progress};
+use super::breaker::Passage;
 use super::candidates::Candidates;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
@@ -15,6 +16,7 @@ use super::exchange::Received;
 use super::outcome::AttemptOutcome;
 use super::request::{SendOptions, UpstreamRequest};
 use super::retry::Retries;
+use crate::config::Reuse;
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::net::clock;
@@ -26,30 +28,12 @@ use crate::net::clock;
 /// Returns [`Error::BreakerOpen`] if the upstream's breaker refuses the request, else the failure of the last attempt.
 pub(crate) async fn send<'e>(
     request: &mut UpstreamRequest<'_>,
-    body: Body,
-    endpoints: &'e EndpointSet,
-    options: &SendOptions<'e>,
-    progress: &mut impl Progress,
-) -> Result<(Received, &'e Arc<Endpoint>), Error> {
-    let passage = endpoints.pass_breaker()?;
-    let sent = try_endpoints(request, body, endpoints, options, progress).await;
-    if let Some(passage) = passage {
-        match &sent {
-            Ok((received, _)) => passage.end(!received.status.is_server_error()),
-            Err(error) if error.is_of_upstream() => passage.end(false),
-            Err(_) => {}
-        }
-    }
-    sent
-}
-
-async fn try_endpoints<'e>(
-    request: &mut UpstreamRequest<'_>,
     mut body: Body,
     endpoints: &'e EndpointSet,
     options: &SendOptions<'e>,
     progress: &mut impl Progress,
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
+    let mut passage = endpoints.pass_breaker()?;
     let mut candidates = Candidates::new(endpoints, request.affinity);
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
     let mut retries =
@@ -62,44 +46,69 @@ async fn try_endpoints<'e>(
         let target = || endpoint.target(request.target);
         tracing::trace!(endpoint = endpoint.url(), target = &*target(), "trying an endpoint");
         progress.attempt(endpoint);
+        note(&mut passage, None);
         let again = body.replay();
-        let (fresh, moves_on) = (retries.fresh, retries.moves_on());
+        let fresh = retries.fresh || (request.is_first && must_be_fresh(request, &body, endpoint, options));
+        let moves_on = retries.moves_on();
         let began = Cell::new(clock::now());
         let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued, began: &began };
         let mut report = Report { endpoints, endpoint, began: &began, outcome: AttemptOutcome::Nothing };
-        match attempt.run(body, progress).await {
+        let ended = attempt.run(body, progress).await;
+        report.outcome = match &ended {
+            Ok(received) => AttemptOutcome::Response(received.status),
+            Err(failure) => failure.outcome,
+        };
+        drop(report);
+        let (failed, done_by) = (endpoint, options.done_by.map(|(by, _)| by));
+        (body, endpoint) = match ended {
             Ok(mut received) => {
-                report.outcome = AttemptOutcome::Response(received.status);
-                drop(report);
-                let again = received
-                    .again
-                    .take()
-                    .or(again)
-                    .filter(|_| retries.wants(request.method, received.status));
-                let Some(again) = again else { return Ok((received, endpoint)) };
-                let (head, failed) = ((received.status, &received.headers), endpoint);
-                let done_by = options.done_by.map(|(by, _)| by);
-                let Some(next) = retries.next_for_status(head, failed, &mut candidates, done_by) else {
-                    return Ok((received, endpoint));
-                };
-                (body, endpoint) = (again, next);
-                failed.pool().count_retry();
-                if retries.back_off(options.timer, done_by, Error::Internal).await.is_err() {
-                    return Ok((received, failed));
+                note(&mut passage, Some(!received.status.is_server_error()));
+                let again = received.again.take().or(again);
+                match again.filter(|_| retries.wants(request.method, received.status)) {
+                    None => return Ok((received, endpoint)),
+                    Some(again) => {
+                        let head = (received.status, &received.headers);
+                        match retries.next_for_status(head, failed, &mut candidates, done_by) {
+                            None => return Ok((received, endpoint)),
+                            Some(next) => (again, next),
+                        }
+                    }
                 }
             }
             Err(mut failure) => {
-                report.outcome = failure.outcome;
-                drop(report);
+                let error = failure.error;
+                note(&mut passage, error.is_of_upstream().then_some(false));
                 failure.body = failure.body.or(again);
-                let (error, failed) = (failure.error, endpoint);
-                (body, endpoint) = retries.next(failure, failed, &mut candidates)?;
+                let next = retries.next(failure, failed, &mut candidates)?;
+                if retries.is_too_late(done_by) {
+                    return Err(error);
+                }
                 tracing::debug!(endpoint = failed.url(), "trying again: {error}");
-                failed.pool().count_retry();
-                retries.back_off(options.timer, options.done_by.map(|(by, _)| by), error).await?;
+                next
             }
-        }
+        };
+        failed.pool().count_retry();
+        retries.back_off(options.timer).await;
     }
+}
+
+/// Notes how the request would end if it ended now, for the upstream's breaker.
+fn note(passage: &mut Option<Passage<'_>>, is_success: Option<bool>) {
+    if let Some(passage) = passage {
+        passage.outcome = is_success;
+    }
+}
+
+/// Returns true if the first request of a client's connection must not go on a kept connection (`pool.reuse`).
+fn must_be_fresh(
+    request: &UpstreamRequest<'_>,
+    body: &Body,
+    endpoint: &Endpoint,
+    options: &SendOptions<'_>,
+) -> bool {
+    let may_repeat = options.retry.is_none_or(|retry| retry.on_stale && retry.may_repeat(request.method));
+    let is_kept = || body.is_end_stream() || options.keeping.is_some_and(|keeping| keeping.fits(body));
+    endpoint.pool().settings().reuse == Reuse::Safe && !(may_repeat && is_kept())
 }
 
 /// The report of an attempt. Dropping it reports, so that an abandoned attempt is reported, too.

@@ -26,8 +26,8 @@ pub(super) struct Passage<'b> {
     settings: &'b BreakerSettings,
     /// True if it is the one that decides whether the breaker closes.
     is_probe: bool,
-    /// True for a success; `None` if it says nothing about the upstream.
-    outcome: Option<bool>,
+    /// True for a success so far; `None` if the request's end would say nothing about the upstream, as if the client had gone.
+    pub(super) outcome: Option<bool>,
 }
 
 /// The breaker refuses the request.
@@ -110,13 +110,6 @@ impl Breaker {
     }
 }
 
-impl Passage<'_> {
-    /// Takes the end of the request. Without it, for example if the client has gone, the request counts for nothing.
-    pub(super) fn end(mut self, is_success: bool) {
-        self.outcome = Some(is_success);
-    }
-}
-
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
         match (self.is_probe, self.outcome) {
@@ -144,11 +137,15 @@ mod tests {
         }
     }
 
+    fn end_one(mut passage: Passage<'_>, is_success: bool) {
+        passage.outcome = Some(is_success);
+    }
+
     /// Lets requests pass that end so. Returns how many were refused.
     fn end(breaker: &Breaker, outcomes: &[bool]) -> usize {
         let settings = settings();
         let passed =
-            outcomes.iter().map(|outcome| breaker.pass(&settings).map(|passage| passage.end(*outcome)));
+            outcomes.iter().map(|outcome| breaker.pass(&settings).map(|passage| end_one(passage, *outcome)));
         passed.filter(Result::is_err).count()
     }
 
@@ -163,7 +160,7 @@ mod tests {
         let settings = settings();
         let probe = breaker.pass(&settings).unwrap();
         assert_eq!(breaker.pass(&settings).err(), Some(Refused), "one at a time");
-        probe.end(false);
+        end_one(probe, false);
         assert_eq!((breaker.state(), end(&breaker, &[true])), ("open", 1));
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(end(&breaker, &[true, false, false, false, true]), 0, "the failures before do not count");

@@ -117,6 +117,7 @@ async fn exchange(leased: (Transport, Lease), request: RemoteRequest, ping_inter
         timer: &timer,
     };
     let upstream_request = UpstreamRequest {
+        is_first: false,
         affinity: Affinity::None, // its connection is chosen
         method: &method,
         target: &target,

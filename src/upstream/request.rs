@@ -25,6 +25,8 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) header_case: HeaderCase,
     /// True if the client requests a protocol upgrade. `headers` then has the `Connection` field of it.
     pub(crate) upgrade: bool,
+    /// True for the first request of a client's connection.
+    pub(crate) is_first: bool,
     pub(crate) affinity: Affinity,
 }
 

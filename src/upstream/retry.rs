@@ -1,6 +1,5 @@
 //! Retries: the failures after which a request is sent again, and the endpoint and time of the next attempt.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
@@ -47,7 +46,7 @@ pub(super) struct Retries<'a> {
     /// The number of endpoints that have not been tried.
     untried: usize,
     /// The endpoints that have failed, earliest failure first.
-    failed: VecDeque<&'a Arc<Endpoint>>,
+    failed: Vec<&'a Arc<Endpoint>>,
     /// True if the next attempt must not use a kept connection.
     pub(super) fresh: bool,
     /// True if the request went again because its peer had not processed it.
@@ -81,7 +80,7 @@ impl<'a> Retries<'a> {
             connect: connect.filter(|_| has_rounds),
             round_ends: None,
             untried: endpoints.saturating_sub(1),
-            failed: VecDeque::new(),
+            failed: Vec::new(),
             fresh: false,
             was_unprocessed: false,
             unsent_left: UNSENT_TRIES,
@@ -149,15 +148,15 @@ impl<'a> Retries<'a> {
         done_by: Option<Instant>,
     ) -> Option<&'a Arc<Endpoint>> {
         let asked = if self.untried == 0 { retry_after(headers) } else { None };
-        if let Some(asked) = asked {
-            // It is for the client to wait, unless there is a limit on the time of the request.
-            let (until, done_by) = (deadline(Some(asked))?, done_by?);
-            if until >= done_by {
-                return None;
-            }
+        // It is for the client to wait, unless there is a limit on the time of the request.
+        if asked.is_some() && deadline(asked)? >= done_by? {
+            return None;
         }
         let next = self.repeat(failed, others)?;
         self.wait = self.wait.max(asked);
+        if self.is_too_late(done_by) {
+            return None;
+        }
         tracing::debug!(endpoint = failed.url(), "trying again: status {}", status.as_u16());
         Some(next)
     }
@@ -174,7 +173,7 @@ impl<'a> Retries<'a> {
             self.take_wait();
         }
         if self.has_rounds {
-            self.failed.push_back(failed);
+            self.failed.push(failed);
         }
         self.take_endpoint(others)
     }
@@ -193,7 +192,7 @@ impl<'a> Retries<'a> {
             return None;
         }
         self.take_wait();
-        self.failed.push_back(failed);
+        self.failed.push(failed);
         self.take_endpoint(others)
     }
 
@@ -202,7 +201,7 @@ impl<'a> Retries<'a> {
         others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
     ) -> Option<&'a Arc<Endpoint>> {
         self.untried = self.untried.saturating_sub(1);
-        others.next().or_else(|| self.failed.pop_front())
+        others.next().or_else(|| (!self.failed.is_empty()).then(|| self.failed.remove(0)))
     }
 
     fn take_attempt(&mut self) -> Option<()> {
@@ -218,23 +217,16 @@ impl<'a> Retries<'a> {
         self.backoff = self.backoff.map(|longest| longest.saturating_mul(2)).min(most);
     }
 
+    /// Returns true if the wait before the next attempt would end after the request's deadline.
+    pub(super) fn is_too_late(&self, done_by: Option<Instant>) -> bool {
+        done_by.is_some() && self.wait.is_some() && earlier(deadline(self.wait), done_by) == done_by
+    }
+
     /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// Returns `error`, which made the attempt necessary, if the wait would end after the request's deadline.
-    pub(super) async fn back_off(
-        &mut self,
-        timer: &Timer,
-        done_by: Option<Instant>,
-        error: Error,
-    ) -> Result<(), Error> {
-        let Some(wait) = self.wait.take() else { return Ok(()) };
-        let until = deadline(Some(wait));
-        if done_by.is_some() && earlier(until, done_by) == done_by {
-            return Err(error);
+    pub(super) async fn back_off(&mut self, timer: &Timer) {
+        if let Some(wait) = self.wait.take() {
+            let _elapsed = timer.within(deadline(Some(wait)), std::future::pending::<()>()).await;
         }
-        let _elapsed = timer.within(until, std::future::pending::<()>()).await;
-        Ok(())
     }
 }
 

@@ -80,6 +80,7 @@ mod http2_conformance;
 mod http2_frames;
 mod keepalive;
 mod layering;
+mod learned_idle;
 mod listener_limits;
 mod listener_timeouts;
 mod listeners;

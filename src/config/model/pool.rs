@@ -44,6 +44,30 @@ layer! {
         /// An HTTP/2 connection on which nothing has arrived for this time is pinged first, and a request is sent on it only after
         /// the answer. Without an answer within `timeouts.connect` the connection is closed, and the request goes on another one.
         ping_interval: OrOff<Duration>,
+        /// The requests that may go on a kept connection, which the server may be closing at that moment. With `safe`, the first
+        /// request of a client's connection only does so if it can be sent again.
+        reuse: Reuse,
+    }
+}
+
+/// The requests that may go on a kept connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reuse {
+    /// All. If one that cannot be sent again meets the server's close, it fails.
+    #[default]
+    Always,
+    /// All but the first of a client's connection if it cannot be sent again: the client could not tell that failure from one of
+    /// the server, while it knows that a later request on its own connection may fail.
+    Safe,
+}
+
+impl Reuse {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Safe => "safe",
+        }
     }
 }
 
@@ -66,6 +90,7 @@ pub(crate) struct PoolSettings {
     pub(crate) tcp_keepalive: Option<KeepaliveSettings>,
     pub(crate) max_streams: usize,
     pub(crate) ping_interval: Option<time::Duration>,
+    pub(crate) reuse: Reuse,
     /// `max_concurrent` of the upstream.
     pub(crate) max_concurrent: Option<usize>,
 }
@@ -87,6 +112,7 @@ impl Pool {
             tcp_keepalive: Some(TcpKeepalive::on()),
             max_streams: Some(crate::config::model::count(100)),
             ping_interval: Some(OrOff::Off),
+            reuse: Some(Reuse::Always),
         }
     }
 
@@ -119,6 +145,7 @@ impl Pool {
             tcp_keepalive: pool.tcp_keepalive.and_then(OrOff::on).map(TcpKeepalive::settings),
             max_streams: size(pool.max_streams.map_or(1, NonZeroU32::get)),
             ping_interval: pool.ping_interval.unwrap_or_default().duration(),
+            reuse: pool.reuse.unwrap_or_default(),
             max_concurrent: None,
         }
     }
@@ -145,6 +172,7 @@ impl PoolSettings {
                 ("tcp_keepalive", of.tcp_keepalive.map_or("off".to_owned(), |probes| probes.to_string())),
                 ("max_streams", of.max_streams.to_string()),
                 ("ping_interval", limit(of.ping_interval)),
+                ("reuse", of.reuse.as_str().to_owned()),
                 ("max_concurrent", of.max_concurrent.map_or("off".to_owned(), |max| max.to_string())),
             ]
         };

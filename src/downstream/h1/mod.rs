@@ -203,8 +203,9 @@ impl ServerConnection<'_> {
         let request = self.begin(head);
         let interim = (version >= Version::HTTP_11).then(|| Interim::new(self.inner.clone()));
         // Boxed once more, because a future that is pinned in place takes its room twice.
-        let mut answering =
-            Box::pin(serve::serve(client, request, Call { timer: self.timer.clone(), interim }));
+        let is_first = self.inner.borrow().request == 1;
+        let call = Call { timer: self.timer.clone(), interim, is_first };
+        let mut answering = Box::pin(serve::serve(client, request, call));
         async move {
             let reply = std::future::poll_fn(|cx| {
                 if let Poll::Ready(reply) = answering.as_mut().poll(cx) {

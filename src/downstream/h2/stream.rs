@@ -77,7 +77,8 @@ fn begin<'a>(
         let reply = serve::refuse(error, ExchangeLog::begin(client, &client.begin(), &request));
         return Begun::Refused(Box::new(reply));
     }
-    let call = Call { timer: timer.clone(), interim: Some(Interim::new(stream.clone())) };
+    let is_first = stream.shared.served.get() == 1;
+    let call = Call { timer: timer.clone(), interim: Some(Interim::new(stream.clone())), is_first };
     Begun::Serving(Box::pin(serve::serve(client, request, call)))
 }
 

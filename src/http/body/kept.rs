@@ -71,8 +71,13 @@ impl Keeping {
     /// The result is boxed because few requests keep anything, while every exchange has a field for it.
     pub(crate) fn begin(&self, body: &Body) -> Option<Box<KeptBody>> {
         let is_streamed = matches!(body, Body::Request(_) | Body::Boxed(_));
-        let is_small = body.size_hint().lower() <= self.body_bytes_max as u64;
-        (is_streamed && is_small).then(|| Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new() }))
+        (is_streamed && self.fits(body))
+            .then(|| Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new() }))
+    }
+
+    /// Returns true if the body may be small enough to be kept, as far as its length is known.
+    pub(crate) fn fits(&self, body: &Body) -> bool {
+        body.size_hint().lower() <= self.body_bytes_max as u64
     }
 }
 

@@ -47,6 +47,11 @@ pub(crate) struct PoolReport {
     pub(crate) pending: u64,
     /// Requests on HTTP/2 connections, each on a stream. Many share one active connection.
     pub(crate) streams: u64,
+    /// The time after which idle connections are closed because the server was seen to close them a little later. In JSON: seconds.
+    #[serde(rename = "learned_idle_timeout_seconds", serialize_with = "seconds_or_null")]
+    pub(crate) learned_idle_timeout: Option<Duration>,
+    /// The closes by which that was learned.
+    pub(crate) learned_from: u64,
     /// The limit on idle, active and connecting together.
     pub(crate) max_connections: u64,
     pub(crate) opened: u64,

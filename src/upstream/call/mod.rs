@@ -157,6 +157,7 @@ pub(crate) async fn open(
         keep_alive: limits.keep_alive,
         header_case: limits.header_case,
         upgrade: false,
+        is_first: false,
         affinity: Affinity::None,
     };
     let options = SendOptions {

@@ -59,7 +59,9 @@ struct Idle {
 
 impl Idle {
     fn new(connection: Connection, since: Instant, settings: &PoolSettings) -> Self {
-        let limit = earlier(settings.idle_timeout, connection.transport.idle_max());
+        let server_keeps =
+            connection.transport.idle_max().or_else(|| connection.state.slot.pool().habit.limit());
+        let limit = earlier(settings.idle_timeout, server_keeps);
         let unused = limit.and_then(|limit| since.checked_add(limit));
         let old = connection.state.age.expires(settings.max_lifetime);
         let ends = [old.zip(Some(CloseReason::Lifetime)), unused.zip(Some(CloseReason::IdleTimeout))];
@@ -74,10 +76,14 @@ impl Idle {
 
     /// Returns the reason if it must no longer be used.
     fn ended(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
-        self.is_over().or_else(|| match self.connection.transport.poll_dead(cx) {
-            Poll::Ready(reason) => Some(reason),
-            Poll::Pending => None,
-        })
+        if let Some(reason) = self.is_over() {
+            return Some(reason);
+        }
+        let Poll::Ready(reason) = self.connection.transport.poll_dead(cx) else { return None };
+        if reason == CloseReason::Peer && self.connection.transport.idle_max().is_none() {
+            self.connection.state.slot.pool().learn_idle_timeout(clock::since(self.since));
+        }
+        Some(reason)
     }
 
     /// Returns true if its server may be about to close it.

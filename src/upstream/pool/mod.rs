@@ -9,6 +9,7 @@ mod commands;
 pub(in crate::upstream) mod concurrency;
 mod connection;
 mod counts;
+mod habit;
 pub(crate) mod idle;
 mod leases;
 mod limits;
@@ -26,6 +27,7 @@ mod wait_bounds;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use counts::Counts;
@@ -42,6 +44,7 @@ pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, w
 use crate::upstream::pool::concurrency::Concurrency;
 use crate::upstream::pool::connection::Connection;
 pub(crate) use crate::upstream::pool::connection::{Lease, Wanted};
+use crate::upstream::pool::habit::Habit;
 use crate::upstream::pool::queue::{Capacity, Queue};
 use crate::upstream::pool::seats::Seat;
 use crate::upstream::pool::shared::StreamLease;
@@ -71,6 +74,7 @@ pub(crate) struct Pool {
     channels: WorkerChannels,
     sharing: Sharing,
     concurrency: Arc<Concurrency>,
+    habit: Habit,
 }
 
 /// The result of acquiring from a pool.
@@ -112,6 +116,7 @@ impl Pool {
             channels,
             sharing: Sharing::new(protocol),
             concurrency: Arc::new(Concurrency::new(max_concurrent)),
+            habit: Habit::default(),
         })
     }
 
@@ -412,9 +417,22 @@ impl Pool {
             pending: (pending + self.concurrency.waiting()) as u64,
             streams: streams as u64,
             requests: self.load() as u64,
+            learned_idle_timeout: self.habit.limit(),
+            learned_from: self.habit.closes(),
             draining: self.is_retired(),
             max_connections: self.settings().max_connections as u64,
             ..counts::sum(&self.counts)
+        }
+    }
+
+    /// Takes the age at which the server has closed an idle connection.
+    fn learn_idle_timeout(&self, age: Duration) {
+        if let Some(age) = self.habit.observe(age) {
+            let limit = self.habit.limit().unwrap_or_default();
+            tracing::info!(
+                endpoint = self.endpoint,
+                "the server closes idle connections after {age:?}; the pool does so after {limit:?}"
+            );
         }
     }
 

@@ -396,6 +396,7 @@ fn pool(section: &str, at: &str) -> Vec<Edit> {
         of("min_idle", json!(1), json!(0)),
         of("max_streams", json!(100), json!(99)),
         of("ping_interval", json!("off"), json!("1m")),
+        of("reuse", json!("always"), json!("safe")),
     ]
 }
 

@@ -56,6 +56,7 @@ pub(crate) use self::values::duration::Duration;
 pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
+pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;
 pub(crate) use self::values::network::{EndpointUrl, Network, Scheme, ServerName};
 pub(crate) use self::values::or_off::OrOff;

@@ -1,6 +1,12 @@
 //! The limit on requests at once to one endpoint, on connections of either version.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
 use support::{Gate, Gateway, Http2Exchange, Origin};
+use tokio::sync::Semaphore;
 
 use crate::pooled::{self, ROUTE, number, refusal, refused, settled};
 
@@ -108,4 +114,57 @@ async fn request_that_leaves_while_it_waits_takes_no_place() {
     gate.release_all();
     assert_eq!((first.await.unwrap().status, last.await.unwrap().status), (200, 200));
     assert_eq!(origin.requests().len(), 2);
+}
+
+/// Returns an origin that serves four requests at once; further ones wait in it. It counts the most that it has had.
+fn slowing(most: &Arc<AtomicUsize>) -> Origin {
+    let (places, here) = (Arc::new(Semaphore::new(4)), Arc::new(AtomicUsize::new(0)));
+    let most = most.clone();
+    Origin::script(move |mut connection| {
+        let (places, here, most) = (places.clone(), here.clone(), most.clone());
+        async move {
+            while connection.read_request().await.is_some() {
+                most.fetch_max(here.fetch_add(1, SeqCst) + 1, SeqCst);
+                let place = places.acquire().await.unwrap();
+                // The work that it does for a request.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                drop(place);
+                here.fetch_sub(1, SeqCst);
+                if connection.try_write(pooled::OK).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn automatic_limit_keeps_an_endpoint_from_slowing_down() {
+    for (limit, is_flooded) in [("off", true), ("auto", false)] {
+        let most = Arc::new(AtomicUsize::new(0));
+        let origin = slowing(&most);
+        let gateway = start("h1", &[&origin], limit, "pool: { acquire_timeout: 30s }").await;
+        let (address, answered) = (gateway.addr("web"), Arc::new(AtomicUsize::new(0)));
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let answered = answered.clone();
+            clients.spawn(async move {
+                let mut client = support::Client::connect(address).await;
+                loop {
+                    assert_eq!(client.get("/").await.status, 200);
+                    answered.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        support::wait_until("requests enough to adapt", async || answered.load(SeqCst) > 400).await;
+        most.store(0, SeqCst);
+        let before = answered.load(SeqCst);
+        support::wait_until("further requests", async || answered.load(SeqCst) > before + 400).await;
+        // All hundred wait in it, or in the gateway.
+        let most = most.load(SeqCst);
+        assert_eq!(most > 60, is_flooded, "{limit}: {most}");
+        let shown = &gateway.pool(ROUTE).await["max_concurrent"];
+        assert_eq!(shown.is_null(), is_flooded, "{limit}: {shown}");
+        clients.abort_all();
+    }
 }

@@ -8,6 +8,7 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
     Admin, Defaults, EncodedSlash, Filter, GrpcWeb, Headers, HostHeader, Listener, Network, OrOff, Pool,
     PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts,
@@ -187,7 +188,7 @@ impl Config {
         ];
         let timeouts =
             [Some(&route.timeouts), upstream.map(|upstream| &upstream.timeouts), Some(&defaults.timeouts)];
-        let max_concurrent = upstream.map_or(OrOff::Off, |upstream| upstream.max_concurrent);
+        let max_concurrent = upstream.map_or(MaxConcurrent::Off, |upstream| upstream.max_concurrent);
         let upgrade = route.upgrade.as_ref().or(defaults.upgrade.as_ref());
         let host = route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default();
         let location = route.rewrite_location.or(defaults.rewrite_location).unwrap_or_default();

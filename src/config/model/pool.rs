@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keepalive::{KeepaliveSettings, TcpKeepalive};
 use crate::config::values::duration::Duration;
+use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::values::or_off::OrOff;
 
 layer! {
@@ -92,7 +93,7 @@ pub(crate) struct PoolSettings {
     pub(crate) ping_interval: Option<time::Duration>,
     pub(crate) reuse: Reuse,
     /// `max_concurrent` of the upstream.
-    pub(crate) max_concurrent: Option<usize>,
+    pub(crate) max_concurrent: MaxConcurrent,
 }
 
 impl Pool {
@@ -118,10 +119,9 @@ impl Pool {
 
     /// Merges the layers as [`Pool::resolve`] does, for an upstream with this `max_concurrent`.
     pub(crate) fn resolve_with<'a>(
-        max_concurrent: OrOff<NonZeroU32>,
+        max_concurrent: MaxConcurrent,
         layers: impl IntoIterator<Item = &'a Pool>,
     ) -> PoolSettings {
-        let max_concurrent = max_concurrent.on().map(|max| size(max.get()));
         PoolSettings { max_concurrent, ..Self::resolve(layers) }
     }
 
@@ -146,7 +146,7 @@ impl Pool {
             max_streams: size(pool.max_streams.map_or(1, NonZeroU32::get)),
             ping_interval: pool.ping_interval.unwrap_or_default().duration(),
             reuse: pool.reuse.unwrap_or_default(),
-            max_concurrent: None,
+            max_concurrent: MaxConcurrent::Off,
         }
     }
 }
@@ -173,7 +173,7 @@ impl PoolSettings {
                 ("max_streams", of.max_streams.to_string()),
                 ("ping_interval", limit(of.ping_interval)),
                 ("reuse", of.reuse.as_str().to_owned()),
-                ("max_concurrent", of.max_concurrent.map_or("off".to_owned(), |max| max.to_string())),
+                ("max_concurrent", of.max_concurrent.to_string()),
             ]
         };
         if self == now {

@@ -15,6 +15,7 @@ use super::sticky::Sticky;
 use super::timeouts::Timeouts;
 use crate::config::values::duration::Duration;
 use crate::config::values::hash_key::HashKey;
+use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::values::network::{EndpointUrl, ServerName};
 use crate::config::values::or_off::OrOff;
 
@@ -58,9 +59,10 @@ pub(crate) struct Upstream {
     #[serde(default)]
     pub(crate) protocol: UpstreamProtocol,
     /// Requests at once to one endpoint, on all its connections together. A request over it goes to another endpoint, or waits as
-    /// it would for a connection; 503 at the end of `pool.acquire_timeout`.
+    /// it would for a connection; 503 at the end of `pool.acquire_timeout`. With `auto` the limit follows the endpoint's response times: as
+    /// many as it answers without becoming slow.
     #[serde(default)]
-    pub(crate) max_concurrent: OrOff<NonZeroU32>,
+    pub(crate) max_concurrent: MaxConcurrent,
     /// The letter case of field names in HTTP/1: of requests to the upstream, and of its responses to clients. Recipients must
     /// not care (RFC 9110 §5.1); `preserve` is for those that do.
     #[serde(default)]

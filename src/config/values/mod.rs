@@ -9,6 +9,7 @@ pub(crate) mod hash_key;
 pub(crate) mod header;
 pub(crate) mod host;
 pub(crate) mod look_alike;
+pub(crate) mod max_concurrent;
 pub(crate) mod method;
 pub(crate) mod network;
 pub(crate) mod or_off;

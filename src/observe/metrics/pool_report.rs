@@ -37,6 +37,8 @@ pub(crate) struct PoolReport {
     pub(crate) breaker: Option<&'static str>,
     /// Requests at the endpoint: under way, or waiting for a connection.
     pub(crate) requests: u64,
+    /// The limit on requests at once, at present if it is `auto`.
+    pub(crate) max_concurrent: Option<u64>,
     /// Connections open and unused.
     pub(crate) idle: u64,
     /// Connections that a request is using.

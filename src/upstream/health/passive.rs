@@ -22,6 +22,9 @@ impl EndpointSet {
         if self.balancer().weighs_latency() {
             endpoint.latency().observe(now(), took, outcome.is_failure());
         }
+        if endpoint.pool().adapts() && outcome != AttemptOutcome::ConnectFailed {
+            endpoint.pool().adapt(now(), took);
+        }
         let (Some(passive), standing) = (&self.health().passive, endpoint.standing()) else { return };
         if passive.success_rate.is_some() {
             endpoint.success_counts().count(!outcome.is_failure(), endpoint.pool().workers());

@@ -6,10 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::adaptive::Adaptive;
 use super::{Pool, Refusal, WaitBounds};
+use crate::config::MaxConcurrent;
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::timer::{Timer, deadline};
@@ -28,6 +31,7 @@ pub(super) struct Concurrency {
     waiting: AtomicUsize,
     /// The requests that have one.
     in_flight: AtomicUsize,
+    adaptive: Adaptive,
 }
 
 /// One request at an endpoint, until its exchange has ended.
@@ -43,9 +47,11 @@ pub(crate) struct Permit {
 pub(in crate::upstream) struct Full;
 
 impl Concurrency {
-    pub(super) fn new(limit: Option<usize>) -> Self {
-        let limit = limit.unwrap_or(UNLIMITED);
+    pub(super) fn new(limit: MaxConcurrent) -> Self {
+        let adaptive = Adaptive::default();
+        let limit = fixed(limit, &adaptive);
         Self {
+            adaptive,
             permits: Semaphore::new(limit),
             limit: AtomicUsize::new(limit),
             excess: AtomicUsize::new(0),
@@ -55,8 +61,11 @@ impl Concurrency {
     }
 
     /// Changes the limit. Requests that are under way keep their permits. Those that began without a limit do not count for it.
-    pub(super) fn set(&self, limit: Option<usize>) {
-        let now = limit.unwrap_or(UNLIMITED);
+    pub(super) fn set(&self, limit: MaxConcurrent) {
+        self.set_to(fixed(limit, &self.adaptive));
+    }
+
+    fn set_to(&self, now: usize) {
         let before = self.limit.swap(now, SeqCst);
         if now > before {
             let paid = self.pay_excess(now - before);
@@ -96,6 +105,15 @@ impl Drop for Permit {
     }
 }
 
+/// Returns the limit as a number, for the present if it adapts.
+fn fixed(limit: MaxConcurrent, adaptive: &Adaptive) -> usize {
+    let adapted = adaptive.switch(limit == MaxConcurrent::Auto);
+    match limit {
+        MaxConcurrent::At(count) => usize::try_from(count.get()).unwrap_or(UNLIMITED),
+        MaxConcurrent::Off | MaxConcurrent::Auto => adapted.unwrap_or(UNLIMITED),
+    }
+}
+
 /// A request that waits for a permit.
 struct Waiting<'c>(&'c Concurrency);
 
@@ -109,6 +127,24 @@ impl Pool {
     /// Returns the number of requests that are under way at the endpoint, or wait for a place there.
     pub(in crate::upstream) fn load(&self) -> usize {
         self.concurrency.in_flight.load(Relaxed) + self.concurrency.waiting.load(Relaxed)
+    }
+
+    /// Returns the limit on requests at once, if there is one.
+    pub(super) fn max_concurrent(&self) -> Option<usize> {
+        Some(self.concurrency.limit.load(SeqCst)).filter(|limit| *limit < UNLIMITED)
+    }
+
+    /// Takes the response time of a request, if the limit follows from it. `now` is the time since the process began.
+    pub(in crate::upstream) fn adapt(&self, now: Duration, took: Duration) {
+        if let Some(limit) = self.concurrency.adaptive.observe(now, took, self.load()) {
+            tracing::trace!(endpoint = self.endpoint, limit, "requests at once");
+            self.concurrency.set_to(limit);
+        }
+    }
+
+    /// Returns true if the limit follows from response times.
+    pub(in crate::upstream) fn adapts(&self) -> bool {
+        self.concurrency.adaptive.is_on()
     }
 
     /// Returns a permit for a request.
@@ -169,7 +205,13 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+
+    fn at(limit: u32) -> MaxConcurrent {
+        NonZeroU32::new(limit).map_or(MaxConcurrent::Off, MaxConcurrent::At)
+    }
 
     fn taken(concurrency: &Arc<Concurrency>) -> Option<Permit> {
         concurrency.permits.try_acquire().ok()?.forget();
@@ -178,18 +220,18 @@ mod tests {
 
     #[test]
     fn changed_limit_holds_for_permits_that_are_out() {
-        let concurrency = Arc::new(Concurrency::new(Some(2)));
+        let concurrency = Arc::new(Concurrency::new(at(2)));
         let (first, second) = (taken(&concurrency).unwrap(), taken(&concurrency).unwrap());
         assert!(taken(&concurrency).is_none());
-        concurrency.set(Some(1));
+        concurrency.set(at(1));
         drop(first);
         assert!(taken(&concurrency).is_none(), "one is out, as many as may");
-        concurrency.set(Some(3));
+        concurrency.set(at(3));
         let (third, fourth) = (taken(&concurrency), taken(&concurrency));
         assert!(third.is_some() && fourth.is_some() && taken(&concurrency).is_none());
-        concurrency.set(None);
+        concurrency.set(MaxConcurrent::Off);
         drop((second, third, fourth));
-        concurrency.set(Some(1));
+        concurrency.set(at(1));
         let only = taken(&concurrency);
         assert!(only.is_some() && taken(&concurrency).is_none());
     }

@@ -5,6 +5,7 @@
 //! that can be read without the lock. Each side of a race first publishes its own number and then reads the other's, so
 //! at least one of the two sees both.
 
+mod adaptive;
 mod commands;
 pub(in crate::upstream) mod concurrency;
 mod connection;
@@ -417,6 +418,7 @@ impl Pool {
             pending: (pending + self.concurrency.waiting()) as u64,
             streams: streams as u64,
             requests: self.load() as u64,
+            max_concurrent: self.max_concurrent().map(|limit| limit as u64),
             learned_idle_timeout: self.habit.limit(),
             learned_from: self.habit.closes(),
             draining: self.is_retired(),

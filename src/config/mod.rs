@@ -25,6 +25,7 @@ pub(crate) use self::model::breaker::{Breaker, BreakerSettings};
 #[cfg(test)]
 pub(crate) use self::model::config::Workers;
 pub(crate) use self::model::config::{Config, RouteSettings};
+pub(crate) use self::model::dns::Dns;
 pub(crate) use self::model::filter::{
     Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
 };
@@ -52,6 +53,7 @@ pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamProtocol, U
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
 pub(crate) use self::values::byte_size::ByteSize;
+pub(crate) use self::values::dns::Resolve;
 pub(crate) use self::values::duration::Duration;
 pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};

@@ -300,6 +300,17 @@ impl Progress for ExchangeLog {
             line.connect = line.dial_began.map(clock::since);
         }
     }
+
+    fn moved(&mut self, endpoint: &Endpoint, is_reused: bool) {
+        if let Some(filters) = &self.filters {
+            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
+        }
+        if let Some(line) = &mut self.line {
+            line.reused = Some(is_reused);
+            line.acquire = line.acquire.or(line.attempt_began.map(clock::since));
+            line.connect = line.dial_began.map(clock::since);
+        }
+    }
 }
 
 /// Returns the error of an exchange that was dropped before its end: its worker stops, or its client went away.

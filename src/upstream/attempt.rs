@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::addresses::Siblings;
 use super::endpoint::Endpoint;
 use super::exchange::{Received, ResponseBody, begin, receive};
 use super::outcome::AttemptOutcome;
@@ -25,10 +27,15 @@ use crate::upstream::transport::dial::dial;
 use crate::upstream::transport::options::AddressedRequest;
 
 /// One attempt at an endpoint.
+#[derive(Clone, Copy)]
 pub(super) struct Attempt<'a> {
     pub(super) request: &'a UpstreamRequest<'a>,
     pub(super) options: &'a SendOptions<'a>,
     pub(super) endpoint: &'a Arc<Endpoint>,
+    /// The other addresses of the endpoint's name that it may be sent to.
+    pub(super) siblings: Option<&'a Siblings<'a>>,
+    /// True if dials outlive the request: it may get its connection elsewhere.
+    pub(super) has_rivals: bool,
     /// True if the attempt must not use a kept connection.
     pub(super) fresh: bool,
     /// True if the request can go to another endpoint when no connection to this one can be opened.
@@ -50,6 +57,8 @@ pub(crate) trait Progress {
     fn dialling(&mut self);
     /// Called when the new connection is open, or could not be opened.
     fn connected(&mut self);
+    /// Called when another endpoint took the attempt, on a kept connection or a new one.
+    fn moved(&mut self, endpoint: &Endpoint, is_reused: bool);
 }
 
 /// A failed attempt, with what a retry needs to know.
@@ -113,6 +122,7 @@ impl Attempt<'_> {
                 Err(failure) => return Err(Failure { body: Some(body), ..failure }),
             },
         };
+        let endpoint = self.siblings.and_then(Siblings::serving).unwrap_or(endpoint);
         receive(response, options, head_by).await.map_err(|failure| {
             let repeatable = failure.unsent || self.may_repeat();
             let stale = is_kept && failure.unanswered && repeatable;
@@ -170,8 +180,15 @@ impl Attempt<'_> {
         progress: &mut impl Progress,
     ) -> Result<(Transport, Lease), Failure> {
         let (is_dialling, began) = (Cell::new(false), clock::now());
-        let connecting = pin!(self.acquire(permit, progress, &is_dialling, began));
-        let connected = self.options.timer.within(head_by.map(|(by, _)| by), connecting).await;
+        let connecting = async {
+            match self.siblings {
+                Some(siblings) => {
+                    Box::pin(siblings.connect(self, permit, progress, &is_dialling, began)).await
+                }
+                None => self.acquire(permit, progress, &is_dialling, began).await,
+            }
+        };
+        let connected = self.options.timer.within(head_by.map(|(by, _)| by), pin!(connecting)).await;
         connected.unwrap_or_else(|_elapsed| {
             let late = head_by.map_or(Error::RequestTimeout, |(_, late)| late);
             // A client's own deadline says nothing about the endpoint.
@@ -196,7 +213,8 @@ impl Attempt<'_> {
         })
     }
 
-    async fn acquire(
+    /// Returns a connection to the endpoint itself.
+    pub(super) async fn acquire(
         &self,
         permit: Result<Permit, Full>,
         progress: &mut impl Progress,
@@ -263,6 +281,10 @@ impl Attempt<'_> {
                     None => Ok(None),
                 }
             }
+            NewConnection::Dial(slot) if self.has_rivals => {
+                let dialled = dial_detached(endpoint.clone(), slot, exclusive, timeouts.connect);
+                dialled.await.unwrap_or(Err(Error::Internal)).map(Some)
+            }
             NewConnection::Dial(slot) => {
                 dial(endpoint, slot, exclusive, timeouts.connect, self.options.timer).await.map(Some)
             }
@@ -318,6 +340,33 @@ fn dial_shared(endpoint: Arc<Endpoint>, slot: Slot, timeout: Option<Duration>) -
         shared_dial.end(dialled);
     });
     seat
+}
+
+/// Opens a connection in a task of its own. If the request no longer waits for it by then, it becomes an idle one of its pool.
+fn dial_detached(
+    endpoint: Arc<Endpoint>,
+    slot: Slot,
+    exclusive: bool,
+    timeout: Option<Duration>,
+) -> oneshot::Receiver<Result<(Transport, Lease), Error>> {
+    let (sender, receiver) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        let dialled = dial(&endpoint, slot, exclusive, timeout, &Timer::default()).await;
+        if let Err(Ok((transport, lease))) = sender.send(dialled) {
+            lease.give_back(transport);
+        }
+    });
+    receiver
+}
+
+/// Finds out for later requests if the endpoint of an attempt takes connections again, unless it has been tried lately.
+pub(super) fn probe(attempt: &Attempt<'_>) {
+    let endpoint = attempt.endpoint;
+    if endpoint.takes_probe()
+        && let Some(slot) = endpoint.pool().try_dial()
+    {
+        drop(dial_detached(endpoint.clone(), slot, false, attempt.options.timeouts.connect));
+    }
 }
 
 /// Returns the deadline of the response head, with the error that reports a missed one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header;
 use tokio::time::Instant;
 
+use super::addresses::{Moved, Siblings};
 use super::attempt::{Attempt, Progress};
 use super::breaker::Passage;
 use super::candidates::Candidates;
@@ -51,14 +52,29 @@ pub(crate) async fn send<'e>(
         let fresh = retries.fresh || (request.is_first && must_be_fresh(request, &body, endpoint, options));
         let moves_on = retries.moves_on();
         let began = Cell::new(clock::now());
-        let attempt = Attempt { request, options, endpoint, fresh, moves_on, queued: &queued, began: &began };
-        let mut report = Report { endpoints, endpoint, began: &began, outcome: AttemptOutcome::Nothing };
+        let moved = Moved::default();
+        let siblings = Siblings { endpoints, candidates: &candidates, moved: &moved };
+        let siblings = endpoints.shares_origins().then_some(siblings);
+        let attempt = Attempt {
+            request,
+            options,
+            endpoint,
+            siblings: siblings.as_ref(),
+            has_rivals: false,
+            fresh,
+            moves_on,
+            queued: &queued,
+            began: &began,
+        };
+        let mut report =
+            Report { endpoints, endpoint, moved: &moved, began: &began, outcome: AttemptOutcome::Nothing };
         let ended = attempt.run(body, progress).await;
         report.outcome = match &ended {
             Ok(received) => AttemptOutcome::Response(received.status),
             Err(failure) => failure.outcome,
         };
         drop(report);
+        endpoint = settle(&moved, endpoints, endpoint, &mut candidates, &mut retries);
         let (failed, done_by) = (endpoint, options.done_by.map(|(by, _)| by));
         (body, endpoint) = match ended {
             Ok(mut received) => {
@@ -111,16 +127,33 @@ fn must_be_fresh(
     endpoint.pool().settings().reuse == Reuse::Safe && !(may_repeat && is_kept())
 }
 
+/// Notes which other addresses of the name of `chosen` an attempt has dialled. Returns the endpoint that took it.
+fn settle<'e>(
+    moved: &Moved,
+    endpoints: &'e EndpointSet,
+    chosen: &'e Arc<Endpoint>,
+    candidates: &mut Candidates<'e>,
+    retries: &mut Retries<'e>,
+) -> &'e Arc<Endpoint> {
+    let dialled = moved.dialled.take();
+    candidates.note_tried(&dialled);
+    retries.note_tried(&dialled);
+    moved.serving.get().and_then(|serving| endpoints.get(serving)).unwrap_or(chosen)
+}
+
 /// The report of an attempt. Dropping it reports, so that an abandoned attempt is reported, too.
 struct Report<'a> {
     endpoints: &'a EndpointSet,
     endpoint: &'a Endpoint,
+    moved: &'a Moved,
     began: &'a Cell<Instant>,
     outcome: AttemptOutcome,
 }
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
-        self.endpoints.record(self.endpoint, self.outcome, clock::since(self.began.get()));
+        let serving = self.moved.serving.get().and_then(|serving| self.endpoints.get(serving));
+        let endpoint = serving.map_or(self.endpoint, |serving| serving);
+        self.endpoints.record(endpoint, self.outcome, clock::since(self.began.get()));
     }
 }

@@ -1,6 +1,7 @@
 //! The endpoints of a request in the order of trying.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::balance::View;
 use super::endpoint::Endpoint;
@@ -8,7 +9,7 @@ use super::endpoints::EndpointSet;
 use super::request::Affinity;
 
 /// The endpoints of a request, each once: the one that a cookie holds it at, the healthy ones as the balancer chooses, then the
-/// others.
+/// others. Those of the lowest priority come first.
 pub(super) struct Candidates<'s> {
     endpoints: &'s EndpointSet,
     affinity: Affinity,
@@ -21,26 +22,49 @@ impl<'s> Candidates<'s> {
     pub(super) fn new(endpoints: &'s EndpointSet, affinity: Affinity) -> Self {
         Self { endpoints, affinity, first: None, others: Vec::new() }
     }
+
+    /// Returns the position of the balancer's choice among the endpoints of the first tier that has one. Health matters if there is a
+    /// time.
+    fn choose(&self, checked_at: Option<Duration>, is_lenient: bool) -> Option<usize> {
+        let Self { endpoints, affinity, first, ref others } = *self;
+        endpoints.tiers().find_map(|(tier, offset, balancer)| {
+            let view = View { endpoints: tier, offset, first, others, checked_at, is_lenient };
+            let affinity = match affinity {
+                Affinity::Endpoint(held) => {
+                    held.checked_sub(offset).map_or(Affinity::None, Affinity::Endpoint)
+                }
+                other => other,
+            };
+            balancer.choose(&view, affinity).map(|index| offset + index)
+        })
+    }
+
+    /// Returns true if the request has tried the endpoint at this position.
+    pub(super) fn is_tried(&self, index: usize) -> bool {
+        self.first == Some(index) || self.others.contains(&index)
+    }
+
+    /// Notes that the request has tried these endpoints.
+    pub(super) fn note_tried(&mut self, indices: &[usize]) {
+        self.others.extend_from_slice(indices);
+    }
 }
 
 impl<'s> Iterator for Candidates<'s> {
     type Item = &'s Arc<Endpoint>;
 
     fn next(&mut self) -> Option<&'s Arc<Endpoint>> {
-        let Self { endpoints, affinity, first, ref others } = *self;
-        let checked_at = endpoints.health_matters_at();
-        let mut view = View { endpoints: endpoints.all(), first, others, checked_at, is_lenient: false };
-        let mut chosen = endpoints.balancer().choose(&view, affinity);
-        if chosen.is_none() && view.checked_at.is_some() {
+        let checked_at = self.endpoints.health_matters_at();
+        let mut chosen = self.choose(checked_at, false);
+        if chosen.is_none() && checked_at.is_some() {
             // Those that are coming back do more than their shares before a request goes to an unhealthy one.
-            view.is_lenient = true;
-            chosen = endpoints.balancer().choose(&view, affinity);
+            chosen = self.choose(checked_at, true);
         }
-        if chosen.is_none() && view.checked_at.take().is_some() {
+        if chosen.is_none() && checked_at.is_some() {
             // None of the healthy ones is left: better an unhealthy one than none.
-            chosen = endpoints.balancer().choose(&view, affinity);
+            chosen = self.choose(None, false);
         }
-        let chosen = chosen?;
+        let (endpoints, chosen) = (self.endpoints, chosen?);
         match self.first {
             None => self.first = Some(chosen),
             Some(_) => self.others.push(chosen),

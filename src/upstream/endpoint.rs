@@ -17,6 +17,7 @@ use super::health::{self, Probed, Standing, SuccessCounts, Troubled};
 use super::latency::Latency;
 use super::origin::Origin;
 use super::pool::Pool;
+use super::reachability::Reachability;
 use crate::config::{Scheme, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::tls;
@@ -38,6 +39,7 @@ pub(crate) struct Endpoint {
     probed: Probed,
     success_counts: SuccessCounts,
     latency: Latency,
+    reachability: Reachability,
     warned: RateLimitedWarning,
 }
 
@@ -60,6 +62,7 @@ impl Endpoint {
         let warned = RateLimitedWarning::every(Duration::from_secs(10));
         let (standing, latency) = (Standing::new(troubled), Latency::new(pool.workers()));
         let identity = FixedState::default().hash_one((&origin.url, address));
+        let reachability = Reachability::default();
         Self {
             origin,
             connector,
@@ -71,6 +74,7 @@ impl Endpoint {
             probed: Probed::default(),
             success_counts: SuccessCounts::default(),
             latency,
+            reachability,
             warned,
         }
     }
@@ -104,6 +108,31 @@ impl Endpoint {
     /// Returns its response times.
     pub(super) fn latency(&self) -> &Latency {
         &self.latency
+    }
+
+    /// Returns true if `other` is another address of the same name, or the same one.
+    pub(super) fn is_same_origin(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.origin, &other.origin)
+    }
+
+    /// Returns true if the last dial failed, or took too long.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.reachability.is_unreachable()
+    }
+
+    /// Notes that a dial failed, or takes too long.
+    pub(super) fn note_unreachable(&self) {
+        self.reachability.note(false);
+    }
+
+    /// Notes that a connection was opened.
+    pub(super) fn note_reached(&self) {
+        self.reachability.note(true);
+    }
+
+    /// Returns true if an unreachable endpoint should be dialled again now. It does so once in a while.
+    pub(super) fn takes_probe(&self) -> bool {
+        self.reachability.takes_probe(health::now())
     }
 
     /// Returns the protocol that its connections speak.

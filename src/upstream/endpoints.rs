@@ -20,9 +20,19 @@ use crate::net::timer::{Timer, deadline};
 /// A snapshot of the endpoints of an upstream, with what chooses among them.
 pub(crate) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
-    balancer: Balancer,
+    tiers: Vec<Tier>,
+    /// True if some endpoints are addresses of one name.
+    shares_origins: bool,
     steering: Arc<Steering>,
     common: Common,
+}
+
+/// The endpoints of one priority. They get requests while none of an earlier tier can.
+struct Tier {
+    /// The position of the first one.
+    start: usize,
+    len: usize,
+    balancer: Balancer,
 }
 
 /// The state that all endpoint sets of an upstream share, those before a reload included.
@@ -52,10 +62,26 @@ pub(super) struct Steering {
 }
 
 impl EndpointSet {
-    /// Returns a set of endpoints with these weights.
-    pub(super) fn new(endpoints: Vec<(Arc<Endpoint>, u32)>, steering: Arc<Steering>, common: Common) -> Self {
-        let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
-        Self { balancer: Balancer::new(steering.balance, &endpoints, &weights), endpoints, steering, common }
+    /// Returns a set of endpoints with these priorities and weights.
+    pub(super) fn new(
+        mut endpoints: Vec<(Arc<Endpoint>, u16, u32)>,
+        steering: Arc<Steering>,
+        common: Common,
+    ) -> Self {
+        endpoints.sort_by_key(|(_, priority, _)| *priority);
+        let mut tiers = Vec::new();
+        for tier in endpoints.chunk_by(|(_, one, _), (_, next, _)| one == next) {
+            let (endpoints, weights): (Vec<_>, Vec<_>) =
+                tier.iter().map(|(endpoint, _, weight)| (endpoint.clone(), *weight)).unzip();
+            let start = tiers.last().map_or(0, |before: &Tier| before.start + before.len);
+            let balancer = Balancer::new(steering.balance, &endpoints, &weights);
+            tiers.push(Tier { start, len: tier.len(), balancer });
+        }
+        let endpoints: Vec<_> = endpoints.into_iter().map(|(endpoint, ..)| endpoint).collect();
+        // Addresses of a name are next to each other.
+        let mut neighbours = endpoints.iter().zip(endpoints.iter().skip(1));
+        let shares_origins = neighbours.any(|(one, next)| one.is_same_origin(next));
+        Self { endpoints, tiers, shares_origins, steering, common }
     }
 
     /// Returns a set without endpoints.
@@ -72,16 +98,27 @@ impl EndpointSet {
         self.endpoints.iter()
     }
 
-    pub(super) fn all(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
-    }
-
     pub(super) fn get(&self, index: usize) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(index)
     }
 
-    pub(super) fn balancer(&self) -> &Balancer {
-        &self.balancer
+    /// Returns true if some endpoints are addresses of one name.
+    pub(super) fn shares_origins(&self) -> bool {
+        self.shares_origins
+    }
+
+    /// Returns the endpoints of each priority, the position of the first of them, and what chooses among them. The lowest priority comes
+    /// first.
+    pub(super) fn tiers(&self) -> impl Iterator<Item = (&[Arc<Endpoint>], usize, &Balancer)> {
+        self.tiers.iter().filter_map(|tier| {
+            let endpoints = self.endpoints.get(tier.start..tier.start + tier.len)?;
+            Some((endpoints, tier.start, &tier.balancer))
+        })
+    }
+
+    /// Returns true if the choice depends on response times.
+    pub(super) fn weighs_latency(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.balancer.weighs_latency())
     }
 
     pub(super) fn budget(&self) -> &Budget {
@@ -114,7 +151,9 @@ impl EndpointSet {
         }
         let now = health::now();
         let healthy = self.iter().filter(|endpoint| endpoint.standing().share(now) > 0.0).count();
-        let is_panic = healthy * 100 < self.len() * self.health().panic_percent;
+        // While others stand by, there is no need to send requests to unhealthy ones.
+        let percent = if self.tiers.len() > 1 { 0 } else { self.health().panic_percent };
+        let is_panic = healthy * 100 < self.len() * percent;
         self.note_panic(healthy, is_panic);
         (!is_panic).then_some(now)
     }

@@ -1,5 +1,6 @@
 //! Upstreams: endpoints, their pools and their connections.
 
+mod addresses;
 mod attempt;
 mod attempts;
 mod balance;
@@ -16,6 +17,7 @@ mod latency;
 mod origin;
 mod outcome;
 mod pool;
+mod reachability;
 mod recent;
 mod relay;
 mod request;
@@ -36,7 +38,7 @@ pub(crate) use pool::{Acquired, Lease, NewConnection, Slot, WaitBounds, Wanted};
 pub(crate) use pool::{PoolCommands, WorkerChannels, worker_channel};
 pub(crate) use relay::guests_left;
 pub(crate) use request::{Affinity, SendOptions, UpstreamRequest};
-pub(crate) use targets::{Addresses, Name, Target, Targets, literal};
+pub(crate) use targets::{Addresses, Name, NamedAddress, Target, Targets, literal};
 pub(crate) use turns::Turns;
 
 pub(crate) use crate::upstream::pool::idle::{

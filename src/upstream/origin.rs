@@ -1,7 +1,6 @@
 //! The part that all addresses of an endpoint URL share, and whether it is the same as before a reload.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use http::HeaderValue;
 use rustls::ClientConfig;
@@ -23,8 +22,10 @@ pub(crate) struct Origin {
     /// The protocol that its connections speak. [`UpstreamProtocol::Auto`] is for `https` only.
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) tls: Option<OriginTls>,
-    /// The time of the next scheduled resolution of a name that has addresses. It is kept here so that frequent reloads
-    /// do not postpone it for ever.
+    /// True if the host of the URL is the name of SRV records.
+    is_srv: bool,
+    /// The time of the next scheduled resolution of a name. It is kept here so that frequent reloads do not postpone it
+    /// for ever.
     next_lookup: Mutex<Option<Instant>>,
 }
 
@@ -32,6 +33,7 @@ impl PartialEq for Origin {
     /// Returns true if both are the same server, spoken to in the same way.
     fn eq(&self, other: &Self) -> bool {
         self.url == other.url
+            && self.is_srv == other.is_srv
             && self.host == other.host
             && self.protocol == other.protocol
             && self.tls == other.tls
@@ -67,7 +69,8 @@ impl Origin {
         upstream: &config::Upstream,
         shared: Option<&SharedTls>,
     ) -> Result<Self, tls::TlsError> {
-        let settings = &upstream.tls;
+        let (settings, is_srv) = (&upstream.tls, upstream.srv.is_some());
+        let domain = if is_srv { domain_of(&url.host) } else { &url.host };
         let protocol = match upstream.protocol {
             // There is nothing to choose without a TLS handshake.
             UpstreamProtocol::Auto if url.scheme == Scheme::Http => UpstreamProtocol::H1,
@@ -76,30 +79,38 @@ impl Origin {
         let tls = match shared {
             Some(shared) if url.scheme == Scheme::Https => {
                 let sni = settings.sni.as_ref().map(config::ServerName::as_str);
-                let server_name = tls::server_name(sni, &url.host)?;
+                let server_name = tls::server_name(sni, domain)?;
                 Some(OriginTls { shared: shared.clone(), server_name })
             }
             _ => None,
         };
+        let authority = if is_srv { domain.to_owned() } else { url.authority() };
         // A parsed authority contains only what a field value may.
         let host =
-            HeaderValue::try_from(url.authority()).unwrap_or(const { HeaderValue::from_static("localhost") });
+            HeaderValue::try_from(authority).unwrap_or(const { HeaderValue::from_static("localhost") });
         let base = url.base.as_str().into();
-        Ok(Self { url: url.to_string(), base, host, protocol, tls, next_lookup: Mutex::default() })
+        Ok(Self { url: url.to_string(), base, host, protocol, tls, is_srv, next_lookup: Mutex::default() })
     }
 
-    /// Returns the time to resolve the name next: after `interval`, or the time already scheduled. `None` if `interval`
-    /// overflows the clock.
-    pub(crate) fn next_lookup(&self, interval: Duration) -> Option<Instant> {
-        let mut next = self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner);
-        *next = next.or_else(|| Instant::now().checked_add(interval));
-        *next
+    /// Returns the time for which the next resolution of the name is scheduled.
+    pub(crate) fn next_lookup(&self) -> Option<Instant> {
+        *self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks the name as being resolved at intervals from now on.
-    pub(crate) fn begin_lookups(&self) {
-        *self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Schedules the next resolution of the name.
+    pub(crate) fn schedule_lookup(&self, at: Instant) {
+        *self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
+}
+
+/// Returns the domain that offers a service: the name of its SRV records without the labels of service and protocol. Servers identify
+/// themselves by it, because a forged DNS answer chooses the targets (RFC 6125 §6.2.1).
+fn domain_of(srv: &str) -> &str {
+    let mut domain = srv;
+    while let Some((_, rest)) = domain.split_once('.').filter(|(label, _)| label.starts_with('_')) {
+        domain = rest;
+    }
+    domain
 }
 
 impl OriginTls {

@@ -94,6 +94,11 @@ impl<'a> Retries<'a> {
         self.untried > 0 && self.settings.on_connect && (self.left > 0 || self.is_round_open())
     }
 
+    /// Notes that so many endpoints have been tried within an attempt.
+    pub(super) fn note_tried(&mut self, endpoints: &[usize]) {
+        self.untried = self.untried.saturating_sub(endpoints.len());
+    }
+
     fn is_round_open(&self) -> bool {
         self.round_ends.is_none_or(|ends| clock::now() < ends)
     }

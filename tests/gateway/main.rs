@@ -10,6 +10,7 @@
 
 mod access_log;
 mod active_health;
+mod addresses;
 mod admin;
 mod answers;
 mod backpressure;
@@ -20,6 +21,7 @@ mod check_diff;
 mod command_line;
 mod config;
 mod declared;
+mod dns;
 mod downstream_http2;
 mod expectations;
 mod failover;

@@ -17,15 +17,17 @@ use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
 /// `weighted_split`. The others exclude the probes that there are, or the balancer.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 12] = [
     "workers",
     "admin",
     "routes[].upstream.hash_on",
     "routes[].upstream.health.active.tcp",
     "routes[].upstream.health.active.grpc",
+    "routes[].upstream.srv",
     "routes[].upstream[].to",
     "routes[].upstream[].weight",
     "upstreams.NAME.hash_on",
+    "upstreams.NAME.srv",
     "upstreams.NAME.health.active.tcp",
     "upstreams.NAME.health.active.grpc",
 ];

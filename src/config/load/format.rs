@@ -7,6 +7,7 @@ use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
 use crate::config::values::byte_size::ByteSize;
 use crate::config::values::cookie_name::CookieName;
+use crate::config::values::dns::{DnsServer, DomainName, Resolve, SrvName};
 use crate::config::values::duration::Duration;
 use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
@@ -36,6 +37,8 @@ pub(crate) fn find(name: &str) -> Option<Format> {
     Some(match name {
         "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
         "cookie-name" => of::<CookieName>("name", "the name of a cookie such as `session`"),
+        "dns-server" => of::<DnsServer>("address", "an IP address such as `10.0.0.2`"),
+        "domain-name" => of::<DomainName>("domain", "a domain such as `svc.cluster.local`"),
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
         "header-match" => of::<HeaderMatch>("text or `present`", "text of printable ASCII"),
@@ -52,8 +55,10 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
         "request-target" => of::<RequestTarget>("path", "a path such as `/healthz`"),
+        "resolve" => of::<Resolve>("`auto`, `off` or duration", "`auto`, `off` or a duration"),
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
+        "srv-name" => of::<SrvName>("name", "a name such as `_http._tcp.api.internal`"),
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
         "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),

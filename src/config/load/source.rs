@@ -181,7 +181,7 @@ impl Source {
     /// Returns the URLs of the upstream at a path, as they are written.
     pub(crate) fn urls(&self, path: &[Segment]) -> Vec<&str> {
         let upstream = self.find(path).0;
-        let url = upstream.entry("url").map(|entry| &entry.node);
+        let url = upstream.entry("url").or_else(|| upstream.entry("srv")).map(|entry| &entry.node);
         let endpoints = match upstream.entry("endpoints").map(|entry| &entry.node.value) {
             Some(Value::Sequence(items)) => &items[..],
             _ => &[],

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
-    Admin, Defaults, EncodedSlash, Filter, GrpcWeb, Headers, HostHeader, Listener, Network, OrOff, Pool,
+    Admin, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HostHeader, Listener, Network, OrOff, Pool,
     PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts,
     Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// Upstreams by name, which routes can share.
     #[serde(default)]
     pub(crate) upstreams: BTreeMap<String, Upstream>,
+    /// The resolution of upstreams' names.
+    #[serde(default)]
+    pub(crate) dns: Dns,
     /// Plugins by name, for the `filters` of routes. Names appear in logs, metrics and `x-gateway-error`. They consist
     /// of letters, digits, `-`, `_` and `.`, 64 at most.
     #[serde(default)]

@@ -8,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod balance;
 pub(crate) mod breaker;
 pub(crate) mod config;
+pub(crate) mod dns;
 pub(crate) mod filter;
 pub(crate) mod grpc_web;
 pub(crate) mod headers;

@@ -13,16 +13,18 @@ use super::listener::CertificateFiles;
 use super::pool::Pool;
 use super::sticky::Sticky;
 use super::timeouts::Timeouts;
-use crate::config::values::duration::Duration;
+use crate::config::values::dns::{Resolve, SrvName};
 use crate::config::values::hash_key::HashKey;
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::values::network::{EndpointUrl, ServerName};
 use crate::config::values::or_off::OrOff;
 
-/// One or more endpoints that serve the same thing. Exactly one of `url` and `endpoints`.
+/// One or more endpoints that serve the same thing. Exactly one of `url`, `endpoints` and `srv`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
+#[schemars(extend("oneOf" = [
+    { "required": ["url"] }, { "required": ["endpoints"] }, { "required": ["srv"] },
+]))]
 pub(crate) struct Upstream {
     /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`. A path in it
     /// precedes the path of each request: with `http://app:3000/v2`, a request for `/users` goes to `/v2/users`.
@@ -32,6 +34,12 @@ pub(crate) struct Upstream {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub(crate) endpoints: Vec<Endpoint>,
+    /// The name of SRV records that state the endpoints: `_http._tcp.api.internal`. The scheme is `http`, and `https` if the service
+    /// is `_https` or the name is written behind it: `https://_api._tcp.example.com`. A path has the meaning that it has in a `url`.
+    /// `Host` and the server name of TLS are the name without the labels of service and protocol. Weights are those of the records;
+    /// targets of a higher priority get requests only while none of a lower one is healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) srv: Option<SrvName>,
     /// The choice of an endpoint for a request.
     #[serde(default)]
     pub(crate) balance: Balance,
@@ -48,10 +56,11 @@ pub(crate) struct Upstream {
     /// An upstream that fails most requests gets none for a while: they are answered with 503 at once. Default: off.
     #[serde(default)]
     pub(crate) breaker: OrOff<Breaker>,
-    /// The interval at which host names are resolved again; `off` resolves them once. Each address of a name is an
-    /// endpoint, except for those that this machine has no route to. Addresses that disappear are drained.
-    #[serde(default = "Upstream::resolve_built_in")]
-    pub(crate) resolve: OrOff<Duration>,
+    /// The time at which host names are resolved again: `auto` when their records expire (TTL), but after a second at the earliest and
+    /// five minutes at the latest; an interval; `off` for never. Each address of a name is an endpoint, except for those that this
+    /// machine has no route to. Addresses that disappear are drained.
+    #[serde(default)]
+    pub(crate) resolve: Resolve,
     /// TLS to `https` endpoints.
     #[serde(default)]
     pub(crate) tls: UpstreamTls,
@@ -76,13 +85,10 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    fn resolve_built_in() -> OrOff<Duration> {
-        OrOff::On(Duration::from_secs(30))
-    }
-
-    /// Returns all endpoints in the order of the file, whichever way they are written; at least one.
+    /// Returns all endpoints in the order of the file, whichever way they are written; at least one. The name of SRV records is one.
     pub(crate) fn all_endpoints(&self) -> impl Iterator<Item = (&EndpointUrl, NonZeroU32)> {
-        let url = self.url.iter().map(|url| (url, NonZeroU32::MIN));
+        let url = self.url.iter().chain(self.srv.iter().map(SrvName::url));
+        let url = url.map(|url| (url, NonZeroU32::MIN));
         url.chain(self.endpoints.iter().map(|endpoint| (&endpoint.url, endpoint.weight)))
     }
 }

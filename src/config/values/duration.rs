@@ -12,7 +12,7 @@ use super::text::{Malformed, text_type};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Duration(time::Duration);
 
-text_type!(Duration, format: "duration", pattern: duration_pattern());
+text_type!(Duration, format: "duration", pattern: Duration::pattern());
 
 /// The longest duration. A day is more than any setting needs, so a longer one is a mistake in the unit.
 const DURATION_MAX: time::Duration = time::Duration::from_secs(24 * 60 * 60);
@@ -23,23 +23,23 @@ const DURATION_UNITS: [(&str, u64); 5] =
 
 const DURATION_HELP: &str = "write a whole number and its unit: 500ms, 30s, 10m, 1h or 1m30s";
 
-/// Returns a pattern for the durations up to [`DURATION_MAX`].
-fn duration_pattern() -> String {
-    let part = |maximum: u64, unit: &str| format!("{}{unit}", pattern::number(1, maximum));
-    let (minutes, seconds, milliseconds) = (part(59, "m"), part(59, "s"), part(999, "ms"));
-    pattern::whole(&pattern::any([
-        "0*1d".to_owned(),
-        "0*24h".to_owned(),
-        format!("{}(?:{minutes})?(?:{seconds})?(?:{milliseconds})?", part(23, "h")),
-        "0*1440m".to_owned(),
-        format!("{}(?:{seconds})?(?:{milliseconds})?", part(1439, "m")),
-        "0*86400s".to_owned(),
-        format!("{}(?:{milliseconds})?", part(86_399, "s")),
-        part(86_400_000, "ms"),
-    ]))
-}
-
 impl Duration {
+    /// Returns a pattern for the durations up to [`DURATION_MAX`].
+    pub(crate) fn pattern() -> String {
+        let part = |maximum: u64, unit: &str| format!("{}{unit}", pattern::number(1, maximum));
+        let (minutes, seconds, milliseconds) = (part(59, "m"), part(59, "s"), part(999, "ms"));
+        pattern::whole(&pattern::any([
+            "0*1d".to_owned(),
+            "0*24h".to_owned(),
+            format!("{}(?:{minutes})?(?:{seconds})?(?:{milliseconds})?", part(23, "h")),
+            "0*1440m".to_owned(),
+            format!("{}(?:{seconds})?(?:{milliseconds})?", part(1439, "m")),
+            "0*86400s".to_owned(),
+            format!("{}(?:{milliseconds})?", part(86_399, "s")),
+            part(86_400_000, "ms"),
+        ]))
+    }
+
     /// Returns a pattern for the durations of up to a minute.
     pub(crate) fn pattern_to_a_minute() -> String {
         let part = |maximum: u64, unit: &str| format!("{}{unit}", pattern::number(1, maximum));

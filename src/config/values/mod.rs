@@ -4,6 +4,7 @@ mod amount;
 pub(crate) mod base_path;
 pub(crate) mod byte_size;
 pub(crate) mod cookie_name;
+pub(crate) mod dns;
 pub(crate) mod duration;
 pub(crate) mod hash_key;
 pub(crate) mod header;

@@ -132,6 +132,11 @@ pub(crate) fn host_name() -> String {
     format!("(?=[^:]{{1,253}}(?::|$)){LABEL}(?:\\.{LABEL})*")
 }
 
+/// Returns a pattern for a host name that ends at the end of a text or at a path.
+pub(crate) fn host_name_before_path() -> String {
+    format!("(?=[^/]{{1,253}}(?:/|$)){LABEL}(?:\\.{LABEL})*")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ipv4, ipv6, number, number_without_zeros, whole};

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{ConfigErrors, PoolSettings, Segment, Source};
+use crate::config::{ConfigErrors, Dns, PoolSettings, Segment, Source};
 use crate::control::diff::{Change, Section};
 use crate::control::upstreams::health::watch_health;
-use crate::control::upstreams::names::{resolve_new, watch_names};
+use crate::control::upstreams::names::{ActiveResolver, resolve_new, watch_names};
+use crate::control::upstreams::resolver::Resolver;
 use crate::filter::proxy_wasm::CallableUpstreams;
 use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets};
@@ -17,13 +18,14 @@ const LOOKUPS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The steps that a snapshot's build has deferred, because nothing that runs may change before the snapshot is known to
 /// be good.
-#[derive(Default)]
 pub(crate) struct CommitPlan {
     transitions: Vec<UpstreamTransition>,
     /// The positions in `transitions`, by the memory address of the targets that they replace.
     successors: HashMap<usize, usize>,
     /// The upstreams that plugins may call.
     callable_upstreams: CallableUpstreams,
+    resolver: Arc<Resolver>,
+    active_resolver: ActiveResolver,
 }
 
 /// An upstream of the new snapshot.
@@ -45,6 +47,17 @@ pub(crate) struct DrainingPool {
 }
 
 impl CommitPlan {
+    /// Returns a plan without upstreams. `active_resolver` becomes the resolver for these settings.
+    pub(crate) fn new(settings: &Dns, active_resolver: ActiveResolver) -> Self {
+        Self {
+            transitions: Vec::new(),
+            successors: HashMap::new(),
+            callable_upstreams: CallableUpstreams::default(),
+            resolver: active_resolver.with(settings),
+            active_resolver,
+        }
+    }
+
     /// Adds an upstream of the new snapshot, which is at `place` in the file and replaces `before`.
     pub(crate) fn add(
         &mut self,
@@ -80,7 +93,8 @@ impl CommitPlan {
         let mut lookups = tokio::task::JoinSet::new();
         for transition in self.fresh() {
             let targets = transition.targets.clone();
-            lookups.spawn(async move { resolve_new(&targets).await });
+            let resolver = self.resolver.clone();
+            lookups.spawn(async move { resolve_new(&targets, &resolver).await });
         }
         let all = async { while lookups.join_next().await.is_some() {} };
         // Lookups that take longer count as failed.
@@ -118,8 +132,9 @@ impl CommitPlan {
         }
         let upstreams = before.map_or(&[][..], |before| &before.upstreams);
         let leaving = upstreams.iter().flat_map(|named| self.leave(named)).collect();
+        self.active_resolver.set(self.resolver.clone());
         for transition in self.fresh() {
-            watch_names(&transition.targets);
+            watch_names(&transition.targets, &self.active_resolver);
             watch_health(&transition.targets);
         }
         leaving

@@ -13,6 +13,7 @@ use crate::control::compile::snapshot::Environment;
 use crate::control::diff;
 use crate::control::diff::{Changes, Contents};
 use crate::control::listeners::{Bound, Listeners, WorkerCommands};
+use crate::control::upstreams::names::ActiveResolver;
 use crate::observe::access_log;
 use crate::observe::access_log::AccessLog;
 use crate::path;
@@ -28,6 +29,8 @@ pub(crate) struct Generation {
     pub(crate) listeners: Listeners,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) access_log: Option<AccessLog>,
+    /// The resolver of the process.
+    pub(crate) resolver: ActiveResolver,
     /// The changes against the generation before it.
     pub(crate) changes: Changes,
     /// A sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
@@ -91,7 +94,10 @@ impl Next {
         let none = Listeners::default();
         let listeners = running.map_or(&none, |running| &running.listeners);
         let plan = collect_errors(listeners.plan(&loaded, workers, files), &mut errors);
+        let resolver = running
+            .map_or_else(|| ActiveResolver::new(&loaded.config.dns), |running| running.resolver.clone());
         let environment = Environment {
+            resolver: resolver.clone(),
             channels: &channels,
             files,
             listeners: plan.as_ref().map(Plan::listener_settings).unwrap_or_default(),
@@ -115,6 +121,7 @@ impl Next {
             listeners: none,
             snapshot: Arc::new(snapshot),
             access_log,
+            resolver,
             changes: changes.unwrap_or_default(),
             warnings,
         };

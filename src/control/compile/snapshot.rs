@@ -8,6 +8,7 @@ use super::previous::Previous;
 use crate::config::load::files::Files;
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, Segment};
 use crate::control::compile::commit_plan::CommitPlan;
+use crate::control::upstreams::names::ActiveResolver;
 use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
 use crate::filter::{Chain, Filter};
 use crate::http::body::KeptBodies;
@@ -27,6 +28,8 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The inputs of a snapshot's build besides the configuration.
 pub(crate) struct Environment<'a> {
+    /// The resolver of the process.
+    pub(crate) resolver: ActiveResolver,
     /// A mailbox for each worker.
     pub(crate) channels: &'a WorkerChannels,
     /// The active snapshot. The new one takes over what did not change.
@@ -65,7 +68,7 @@ impl Snapshot {
             positions: HashMap::new(),
             upstreams: vec![],
             warm: vec![],
-            commit_plan: CommitPlan::default(),
+            commit_plan: CommitPlan::new(&config.dns, environment.resolver.clone()),
             removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
             errors: vec![],
         };

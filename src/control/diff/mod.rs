@@ -229,6 +229,7 @@ pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
         workers: _,
         defaults: _,
         upstreams: _,
+        dns,
         filters: _,
         wasm,
         retry,
@@ -239,6 +240,7 @@ pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
     } = before;
     let differs = [
         ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
+        ("dns", *dns != after.dns),
         ("wasm", *wasm != after.wasm),
         ("retry", *retry != after.retry),
         ("admin", *admin != after.admin),
@@ -292,6 +294,7 @@ mod tests {
         let before = config(named, "{ respond: {} }");
         for (key, value) in [
             ("trusted_proxies", "[10.0.0.0/8]"),
+            ("dns", "{ ndots: 2 }"),
             ("wasm", "{ cache: off }"),
             ("retry", "{ keep_body_total: 1MiB }"),
             ("admin", "{ address: 127.0.0.1:9901 }"),

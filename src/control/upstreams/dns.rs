@@ -1,70 +1,72 @@
 //! Resolution of endpoint names to socket addresses, on the control plane: no request ever waits for DNS.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::upstream::{Addresses, literal};
+use super::resolver::{ResolveError, Resolver};
+use super::services;
+use crate::config::Resolve;
+use crate::upstream::{Addresses, Name, NamedAddress, literal};
 
-/// The time limit of a lookup.
-pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The shortest and the longest time between two lookups with `resolve: auto`.
+const TTL_MIN: Duration = Duration::from_secs(1);
+const TTL_MAX: Duration = Duration::from_secs(300);
 
-/// The limit of concurrent lookups, each of which is a thread.
-static LOOKUPS: Semaphore = Semaphore::const_new(32);
+/// The part of that time by which lookups are spread: names that were resolved together are not always asked for together.
+const SPREAD: f64 = 0.1;
 
-/// The pause after the first failure; each further one doubles it, up to the interval of lookups.
+/// The pause after the first failure; each further one doubles it, up to that of the schedule.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause after a failure with `resolve: auto`, and with `off` until there are addresses.
+const AUTO_RETRY_MAX: Duration = Duration::from_secs(30);
+const ONCE_RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// The time between two warnings while lookups keep failing.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// The reason why a name has no addresses.
-#[derive(Debug, Error)]
-pub(crate) enum ResolveError {
-    #[error("cannot resolve `{host}`: {}", reason(source))]
-    Failed { host: String, source: io::Error },
-    /// The resolver did not answer within [`LOOKUP_TIMEOUT`].
-    #[error("cannot resolve `{host}`: no answer within {} s", LOOKUP_TIMEOUT.as_secs())]
-    TimedOut { host: String },
-    /// The name exists and has no address.
-    #[error("cannot resolve `{host}`: the name has no address")]
-    Empty { host: String },
+/// The result of a lookup: the addresses, and the time for which they hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Resolved {
+    pub(crate) addresses: Addresses,
+    pub(crate) ttl: Duration,
 }
 
-/// Returns the resolver's error without the words that the standard library puts in front.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
-    reason.to_owned()
-}
-
-/// Resolves a name with the system's resolver (`/etc/hosts` and DNS). Returns those of its addresses that this machine
-/// has a route to, or all if it has a route to none. An IP address, with or without brackets, resolves to itself.
+/// Resolves a name to those of its addresses that this machine has a route to, or all if it has a route to none. An IP address, with
+/// or without brackets, resolves to itself. Of the `known` addresses, those stay that could not be asked for.
 ///
 /// # Errors
-/// Returns an error if there is no address within [`LOOKUP_TIMEOUT`].
-pub(crate) async fn resolve_once(host: &str, port: u16) -> Result<Addresses, ResolveError> {
-    if let Some(ip) = literal(host) {
-        return Ok(Arc::new([SocketAddr::new(ip, port)]));
-    }
-    // The wait for other lookups does not count. The semaphore is never closed.
-    let _turn = LOOKUPS.acquire().await;
-    let found = match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(found)) => routed(found.collect(), has_route),
-        Ok(Err(source)) => return Err(ResolveError::Failed { host: host.to_owned(), source }),
-        Err(_elapsed) => return Err(ResolveError::TimedOut { host: host.to_owned() }),
+/// Returns an error if there is no address within `dns.timeout`.
+pub(crate) async fn resolve_once(
+    resolver: &Arc<Resolver>,
+    name: &Name,
+    known: &[NamedAddress],
+) -> Result<Resolved, ResolveError> {
+    let (host, port) = (&*name.host, name.port);
+    let (found, ttl) = if name.is_srv {
+        services::resolve(resolver, host, known).await?
+    } else if let Some(ip) = literal(host) {
+        (vec![SocketAddr::new(ip, port).into()], Duration::MAX)
+    } else {
+        let found = resolver.addresses(host).await?;
+        let answered = found.items.iter().map(|ip| SocketAddr::new(*ip, port).into());
+        let is_unknown =
+            |known: &&NamedAddress| found.unknown.is_some_and(|family| family.has(known.socket.ip()));
+        (answered.chain(known.iter().filter(is_unknown).copied()).collect(), found.ttl)
     };
-    set(found).ok_or_else(|| ResolveError::Empty { host: host.to_owned() })
+    let addresses =
+        set(routed(found, has_route)).ok_or_else(|| ResolveError::Empty { host: host.to_owned() })?;
+    Ok(Resolved { addresses, ttl })
 }
 
 /// Returns the addresses that have a route, or all if none has: the network may not be up yet.
-fn routed(addresses: Vec<SocketAddr>, has_route: impl Fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
-    let routed: Vec<SocketAddr> = addresses.iter().copied().filter(has_route).collect();
+fn routed(addresses: Vec<NamedAddress>, has_route: impl Fn(&SocketAddr) -> bool) -> Vec<NamedAddress> {
+    let routed: Vec<_> = addresses.iter().copied().filter(|address| has_route(&address.socket)).collect();
     if routed.is_empty() { addresses } else { routed }
 }
 
@@ -83,47 +85,82 @@ fn has_route(address: &SocketAddr) -> bool {
     )
 }
 
-fn set(mut addresses: Vec<SocketAddr>) -> Option<Addresses> {
+fn set(mut addresses: Vec<NamedAddress>) -> Option<Addresses> {
     addresses.sort_unstable();
-    addresses.dedup();
+    addresses.dedup_by_key(|address| address.socket);
     if addresses.is_empty() { None } else { Some(addresses.into()) }
 }
 
-/// Resolves `host` at once and then every `interval`, and sends its addresses when they have changed. Ends when no
+/// Returns the time from a successful lookup to the next one.
+pub(crate) fn pause_after(resolve: Resolve, ttl: Duration) -> Duration {
+    match resolve {
+        Resolve::Auto => {
+            let (spread, longest) = (SPREAD * fastrand::f64(), TTL_MAX);
+            let pause = ttl.clamp(TTL_MIN, longest).mul_f64(1.0 + spread);
+            pause.min(longest.mul_f64(1.0 - spread))
+        }
+        Resolve::Every(interval) => interval.into(),
+        Resolve::Off => ONCE_RETRY_MAX,
+    }
+}
+
+/// Returns the longest time from a lookup to the next one.
+pub(crate) fn longest_pause(resolve: Resolve) -> Duration {
+    match resolve {
+        Resolve::Auto => TTL_MAX,
+        Resolve::Every(interval) => interval.into(),
+        Resolve::Off => ONCE_RETRY_MAX,
+    }
+}
+
+/// Resolves `host` at once and then as `resolve` says, and sends its addresses when they have changed. Ends when no
 /// receiver is left.
 ///
 /// The channel starts with the known addresses: an empty set, or those from before a reload. A failure keeps the last
 /// good ones, however old, because a result that was right a minute ago is better than none. Failures are logged at
 /// WARN, the first at once. A name that was never resolved is logged once, at INFO: the failures of its requests report
-/// the rest. Failed lookups are retried after a second, then two, four … up to `interval`.
-pub(crate) async fn keep_resolved(
-    host: String,
-    port: u16,
-    interval: Duration,
-    addresses: watch::Sender<Addresses>,
-) {
-    let lookup = || resolve_once(&host, port);
+/// the rest. Failed lookups are retried after a second, then two, four … `next` is called with the time of each lookup to come.
+pub(crate) async fn keep_resolved<F, Fut>(
+    host: &str,
+    resolve: Resolve,
+    lookup: F,
+    addresses: &watch::Sender<Addresses>,
+    next: impl Fn(Instant),
+) where
+    F: Fn(Addresses) -> Fut,
+    Fut: Future<Output = Result<Resolved, ResolveError>>,
+{
     tokio::select! {
         () = addresses.closed() => {}
-        () = repeat(&host, interval, lookup, &addresses) => {}
+        () = repeat(host, resolve, lookup, addresses, next) => {}
     }
 }
 
 /// Repeats a lookup like [`keep_resolved`], but never ends.
-async fn repeat<F, Fut>(host: &str, interval: Duration, lookup: F, addresses: &watch::Sender<Addresses>)
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<Addresses, ResolveError>>,
+async fn repeat<F, Fut>(
+    host: &str,
+    resolve: Resolve,
+    lookup: F,
+    addresses: &watch::Sender<Addresses>,
+    next: impl Fn(Instant),
+) where
+    F: Fn(Addresses) -> Fut,
+    Fut: Future<Output = Result<Resolved, ResolveError>>,
 {
+    let retry_max = match resolve {
+        Resolve::Auto => AUTO_RETRY_MAX,
+        Resolve::Every(_) | Resolve::Off => longest_pause(resolve),
+    };
     let mut failures = Failures::default();
     loop {
-        let pause = match lookup().await {
-            Ok(found) => {
+        let known = addresses.borrow().clone();
+        let pause = match lookup(known).await {
+            Ok(Resolved { addresses: found, ttl }) => {
                 let had_failed = failures.end();
                 if !publish(host, found, had_failed, addresses) && had_failed {
                     tracing::info!(host, "`{host}` can be resolved again; its addresses are the same");
                 }
-                interval
+                pause_after(resolve, ttl)
             }
             Err(error) => {
                 let kept = addresses.borrow().len();
@@ -136,10 +173,12 @@ where
                         "{error}; requests to it are answered with 503 until it can be resolved"
                     );
                 }
-                failures.pause().min(interval)
+                failures.pause().min(retry_max)
             }
         };
-        tokio::time::sleep(pause).await;
+        let due = Instant::now() + pause;
+        next(due);
+        tokio::time::sleep_until(due).await;
     }
 }
 
@@ -204,24 +243,39 @@ mod tests {
 
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(30);
+    const EVERY_30_S: Resolve = Resolve::Every(crate::config::Duration::from_secs(30));
+
+    fn address(text: &str) -> NamedAddress {
+        text.parse::<SocketAddr>().unwrap().into()
+    }
 
     fn addresses(list: &[&str]) -> Addresses {
-        set(list.iter().map(|address| address.parse().unwrap()).collect()).unwrap_or_default()
+        set(list.iter().map(|text| address(text)).collect()).unwrap_or_default()
     }
 
     /// Runs `repeat` under paused time with these results, `None` for a failure, and then nothing more. Returns the
     /// second of each lookup, and the addresses that were sent with their second.
     async fn run(first: Addresses, answers: &[Option<Addresses>]) -> (Vec<u64>, Vec<(u64, Addresses)>) {
+        let answers: Vec<_> = answers.iter().map(|answer| answer.clone().map(|answer| (answer, 0))).collect();
+        run_as(EVERY_30_S, first, &answers).await
+    }
+
+    /// Does the same as `resolve` says, with results that state their lifetime in seconds.
+    async fn run_as(
+        resolve: Resolve,
+        first: Addresses,
+        answers: &[Option<(Addresses, u64)>],
+    ) -> (Vec<u64>, Vec<(u64, Addresses)>) {
         let began = Instant::now();
         let (sender, mut receiver) = watch::channel(first);
         let (answers, lookups) =
             (RefCell::new(answers.iter().cloned().collect::<VecDeque<_>>()), RefCell::default());
-        let lookup = async || {
+        let lookup = async |_known| {
             let answer = answers.borrow_mut().pop_front();
             let Some(answer) = answer else { return std::future::pending().await };
             Vec::push(&mut lookups.borrow_mut(), began.elapsed().as_secs());
-            answer.ok_or_else(|| ResolveError::Empty { host: "api".to_owned() })
+            let found = answer.map(|(addresses, ttl)| Resolved { addresses, ttl: Duration::from_secs(ttl) });
+            found.ok_or_else(|| ResolveError::Empty { host: "api".to_owned() })
         };
         let mut sent = Vec::new();
         let watching = async {
@@ -230,7 +284,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = repeat("api", INTERVAL, lookup, &sender) => {}
+            () = repeat("api", resolve, lookup, &sender, |_next| ()) => {}
             () = watching => {}
             () = tokio::time::sleep(Duration::from_secs(3600)) => {}
         }
@@ -260,7 +314,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn resolving_ends_with_the_last_receiver() {
         let (sender, receiver) = watch::channel(addresses(&[]));
-        let resolving = tokio::spawn(keep_resolved("127.0.0.1".to_owned(), 80, INTERVAL, sender));
+        let found = Resolved { addresses: addresses(&["127.0.0.1:80"]), ttl: Duration::MAX };
+        let resolving = tokio::spawn(async move {
+            let lookup = |_known| std::future::ready(Ok(found.clone()));
+            keep_resolved("api", Resolve::Auto, lookup, &sender, |_next| ()).await;
+        });
         let mut watching = receiver.clone();
         watching.changed().await.unwrap();
         assert_eq!(*watching.borrow(), addresses(&["127.0.0.1:80"]));
@@ -293,33 +351,39 @@ mod tests {
         assert_eq!(logged(2), ([true, false, true, true], true));
     }
 
-    #[tokio::test]
-    async fn an_ip_address_is_itself() {
-        assert_eq!(resolve_once("[::1]", 80).await.unwrap(), addresses(&["[::1]:80"]));
-        assert_eq!(resolve_once("::1", 80).await.unwrap(), addresses(&["[::1]:80"]));
-        assert_eq!(resolve_once("127.0.0.1", 80).await.unwrap(), addresses(&["127.0.0.1:80"]));
+    #[tokio::test(start_paused = true)]
+    async fn auto_follows_the_lifetime_of_records_between_a_second_and_five_minutes() {
+        let one = addresses(&["10.0.0.1:80"]);
+        let answers = [0, 20, 86_400, 20].map(|ttl| Some((one.clone(), ttl)));
+        let (lookups, _) = run_as(Resolve::Auto, addresses(&[]), &answers).await;
+        let pauses: Vec<u64> = lookups.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let [first, second, third] = pauses[..] else { panic!("{pauses:?}") };
+        assert!((1..=2).contains(&first) && (20..=22).contains(&second), "{pauses:?}");
+        assert!((270..=300).contains(&third), "{pauses:?}");
     }
 
-    #[tokio::test]
-    async fn localhost_is_looked_up() {
-        let found = resolve_once("localhost", 80).await.unwrap();
-        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80), "{found:?}");
+    #[test]
+    fn pauses_of_auto_are_spread_and_never_beyond_their_bounds() {
+        for (ttl, least, most) in [(0, 1000, 1100), (100, 100_000, 110_000), (290, 270_000, 300_000)] {
+            let pauses = (0..200).map(|_| pause_after(Resolve::Auto, Duration::from_secs(ttl)).as_millis());
+            let pauses: Vec<u128> = pauses.collect();
+            assert!(pauses.iter().all(|pause| (least..=most).contains(pause)), "{ttl} s: {pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{ttl} s");
+        }
+        assert!(pause_after(Resolve::Auto, Duration::MAX) <= TTL_MAX);
     }
 
-    #[tokio::test]
-    async fn a_name_that_does_not_exist_is_an_error_that_names_it() {
-        // The name is reserved and never exists (RFC 6761 §6.4).
-        let error = resolve_once("nowhere.invalid", 80).await.unwrap_err();
-        assert!(error.to_string().contains("`nowhere.invalid`"), "{error}");
+    #[tokio::test(start_paused = true)]
+    async fn failures_with_auto_are_retried_within_30_seconds() {
+        let (lookups, _) = run_as(Resolve::Auto, addresses(&["10.0.0.1:80"]), &vec![None; 8]).await;
+        assert_eq!(lookups, [0, 1, 3, 7, 15, 31, 61, 91]);
     }
 
     #[test]
     fn addresses_without_a_route_are_left_out_unless_all_are() {
-        let found = || -> Vec<SocketAddr> {
-            ["10.0.0.1:80", "[2001:db8::1]:80"].iter().map(|address| address.parse().unwrap()).collect()
-        };
+        let found = || ["10.0.0.1:80", "[2001:db8::1]:80"].map(address).to_vec();
         let kept = |has_route: fn(&SocketAddr) -> bool| -> Vec<String> {
-            routed(found(), has_route).iter().map(ToString::to_string).collect()
+            routed(found(), has_route).iter().map(|kept| kept.socket.to_string()).collect()
         };
         assert_eq!(kept(|_| true), ["10.0.0.1:80", "[2001:db8::1]:80"]);
         assert_eq!(kept(SocketAddr::is_ipv4), ["10.0.0.1:80"]);

@@ -3,3 +3,6 @@
 pub(crate) mod dns;
 pub(crate) mod health;
 pub(crate) mod names;
+pub(crate) mod resolver;
+mod services;
+mod system;

@@ -13,7 +13,9 @@ const DRAWS: usize = 3;
 /// The endpoints from which a balancer chooses.
 pub(in crate::upstream) struct View<'a> {
     pub(in crate::upstream) endpoints: &'a [Arc<Endpoint>],
-    /// The one that the request tried first.
+    /// The position of the first of them among all endpoints of the upstream.
+    pub(in crate::upstream) offset: usize,
+    /// The position of the one that the request tried first.
     pub(in crate::upstream) first: Option<usize>,
     /// Those that it tried after it.
     pub(in crate::upstream) others: &'a [usize],
@@ -31,7 +33,8 @@ impl View<'_> {
 
     /// Returns true if the request may go to this endpoint. One that is coming back is open by chance, as its share says.
     pub(super) fn is_open(&self, index: usize) -> bool {
-        if self.first == Some(index) || self.others.contains(&index) {
+        let position = self.offset + index;
+        if self.first == Some(position) || self.others.contains(&position) {
             return false;
         }
         let Some(now) = self.checked_at else { return true };

@@ -204,4 +204,5 @@ impl Progress for Unwatched {
     fn reused(&mut self) {}
     fn dialling(&mut self) {}
     fn connected(&mut self) {}
+    fn moved(&mut self, _: &Endpoint, _: bool) {}
 }

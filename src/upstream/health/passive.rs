@@ -19,7 +19,7 @@ impl EndpointSet {
         if outcome == AttemptOutcome::Nothing {
             return;
         }
-        if self.balancer().weighs_latency() {
+        if self.weighs_latency() {
             endpoint.latency().observe(now(), took, outcome.is_failure());
         }
         if endpoint.pool().adapts() && outcome != AttemptOutcome::ConnectFailed {

@@ -251,6 +251,16 @@ impl Pool {
         }
     }
 
+    /// Returns a permit to open a connection that no request waits for, if there is room and none is waiting.
+    pub(super) fn try_dial(self: &Arc<Self>) -> Option<Slot> {
+        let mut queue = self.lock();
+        if queue.waiting() > 0 || !queue.reserve(Capacity::of(&self.settings())) {
+            return None;
+        }
+        self.publish(&queue);
+        Some(Slot::new(self.clone()))
+    }
+
     fn refuse(&self, error: Error, is_unconnected: bool) -> Refusal {
         self.count(|counts| counts.refused.add(error.reason()));
         Refusal { error, is_unconnected }

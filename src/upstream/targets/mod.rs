@@ -8,10 +8,9 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-pub(crate) use names::{Addresses, Name, literal};
+pub(crate) use names::{Addresses, Name, NamedAddress, literal};
 use tokio::task::JoinSet;
 
 use super::endpoint::Endpoint;
@@ -19,7 +18,7 @@ use super::endpoints::{Common, EndpointSet, Steering, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;
-use crate::config::{self, EndpointUrl, HealthSettings, PoolSettings, Scheme};
+use crate::config::{self, EndpointUrl, HealthSettings, PoolSettings, Resolve, Scheme};
 use crate::net::tls;
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
@@ -31,8 +30,8 @@ pub(crate) struct Targets {
     steering: Arc<Steering>,
     common: Common,
     channels: WorkerChannels,
-    /// The interval at which names are resolved; `None` for once.
-    resolve: Option<Duration>,
+    /// The times at which names are resolved.
+    resolve: Resolve,
 }
 
 pub(crate) struct Target {
@@ -40,13 +39,32 @@ pub(crate) struct Target {
     origin: Arc<Origin>,
     host: String,
     port: u16,
+    is_srv: bool,
     weight: u32,
+}
+
+/// An endpoint of a target.
+#[derive(Clone)]
+struct Member {
+    /// The position of its target.
+    target: usize,
+    endpoint: Arc<Endpoint>,
+    priority: u16,
+    /// Its share of the requests within the target.
+    weight: u32,
+}
+
+impl Member {
+    /// Returns its address, as the name of its target stands for it.
+    fn named(&self) -> NamedAddress {
+        NamedAddress { socket: self.endpoint.address(), priority: self.priority, weight: self.weight }
+    }
 }
 
 #[derive(Default)]
 struct State {
-    /// The current endpoints, each with the position of its target.
-    endpoints: Vec<(usize, Arc<Endpoint>)>,
+    /// The current endpoints.
+    members: Vec<Member>,
     /// Endpoints that are gone from DNS but may still have connections.
     draining: Vec<Arc<Endpoint>>,
     /// The tasks that resolve the names.
@@ -79,7 +97,7 @@ impl Targets {
         let previous = previous.filter(|previous| !previous.lock().superseded);
         let before = previous.map_or(&[][..], |previous| &previous.targets);
         let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
-        let resolve = upstream.resolve.duration();
+        let resolve = upstream.resolve;
         let steering = Steering {
             balance: upstream.balance,
             health: upstream.health.settings(),
@@ -109,15 +127,17 @@ impl Targets {
             channels: channels.clone(),
             resolve,
         };
-        let mut endpoints = predecessor.map(|previous| built.inherited(previous)).unwrap_or_default();
+        let mut members = predecessor.map(|previous| built.inherited(previous)).unwrap_or_default();
         for (index, target) in built.targets.iter().enumerate() {
-            if let Some(address) = literal(&target.host)
-                && !endpoints.iter().any(|(of, _)| *of == index)
+            if !target.is_name()
+                && let Some(address) = literal(&target.host)
+                && !members.iter().any(|member| member.target == index)
             {
-                endpoints.push((index, built.endpoint(target, SocketAddr::new(address, target.port))));
+                let address = SocketAddr::new(address, target.port).into();
+                members.push(built.member(index, target, address));
             }
         }
-        built.replace(&mut built.lock(), endpoints);
+        built.replace(&mut built.lock(), members);
         Ok(Arc::new(built))
     }
 
@@ -140,6 +160,11 @@ impl Targets {
         self.iter().map(|target| target.url().to_owned()).collect()
     }
 
+    /// Returns the times at which names are resolved.
+    pub(crate) fn resolve(&self) -> Resolve {
+        self.resolve
+    }
+
     /// Returns the current limits.
     pub(crate) fn settings(&self) -> Arc<PoolSettings> {
         self.limits.load_full()
@@ -152,8 +177,8 @@ impl Targets {
             return;
         }
         self.limits.store(Arc::new(settings.clone()));
-        for (_, endpoint) in &self.lock().endpoints {
-            endpoint.pool().limits_changed();
+        for member in &self.lock().members {
+            member.endpoint.pool().limits_changed();
         }
     }
 
@@ -166,29 +191,33 @@ impl Targets {
 
     /// Sets the addresses of a target. Known addresses keep their endpoint, connections included; endpoints of the
     /// others drain.
-    pub(crate) fn set_addresses(&self, target: usize, addresses: &[SocketAddr]) {
+    pub(crate) fn set_addresses(&self, target: usize, addresses: &[NamedAddress]) {
         let Some(of) = self.targets.get(target) else { return };
         let mut state = self.lock();
         if state.superseded {
             return;
         }
-        let (had, mut endpoints): (Vec<_>, Vec<_>) =
-            state.endpoints.iter().cloned().partition(|(index, _)| *index == target);
+        let (had, mut members): (Vec<_>, Vec<_>) =
+            state.members.iter().cloned().partition(|member| member.target == target);
         for address in addresses {
-            let known = had.iter().find(|(_, known)| known.address() == *address);
-            endpoints.push(known.cloned().unwrap_or_else(|| (target, self.endpoint(of, *address))));
+            let known = had.iter().find(|known| known.endpoint.address() == address.socket);
+            members.push(match known {
+                Some(known) => Member { priority: address.priority, weight: address.weight, ..known.clone() },
+                None => self.member(target, of, *address),
+            });
         }
-        self.replace(&mut state, endpoints);
+        self.replace(&mut state, members);
     }
 
-    fn endpoint(&self, of: &Target, address: SocketAddr) -> Arc<Endpoint> {
-        let name = format!("{} ({address})", of.origin.url);
+    fn member(&self, target: usize, of: &Target, address: NamedAddress) -> Member {
+        let NamedAddress { socket, priority, weight } = address;
+        let name = format!("{} ({socket})", of.origin.url);
         let pool = Pool::new(name, of.origin.protocol, self.limits.clone(), self.channels.clone());
-        let endpoint = Endpoint::new(of.origin.clone(), address, pool, self.common.troubled.clone());
+        let endpoint = Endpoint::new(of.origin.clone(), socket, pool, self.common.troubled.clone());
         if self.health().active.as_ref().is_some_and(|active| active.starts_unhealthy) {
             endpoint.standing().go_down();
         }
-        Arc::new(endpoint)
+        Member { target, endpoint: Arc::new(endpoint), priority, weight }
     }
 
     pub(crate) fn health(&self) -> &HealthSettings {
@@ -208,14 +237,14 @@ impl Targets {
     }
 
     /// Sends requests to `endpoints` from now on. Endpoints that are not among them drain.
-    fn replace(&self, state: &mut State, mut endpoints: Vec<(usize, Arc<Endpoint>)>) {
+    fn replace(&self, state: &mut State, mut members: Vec<Member>) {
         // Keep the order of the file, whichever name was resolved first.
-        endpoints.sort_by_key(|(index, _)| *index);
-        let before = std::mem::replace(&mut state.endpoints, endpoints);
+        members.sort_by_key(|member| member.target);
+        let before = std::mem::replace(&mut state.members, members);
         self.upstream.replace(self.set(state));
         self.update_waiting_upstreams(state);
         state.draining.retain(|endpoint| !endpoint.pool().is_drained());
-        for (_, gone) in before {
+        for Member { endpoint: gone, .. } in before {
             if !state.holds(&gone) && !gone.pool().is_retired() {
                 gone.pool().retire();
                 state.draining.push(gone);
@@ -224,15 +253,15 @@ impl Targets {
     }
 
     fn set(&self, state: &State) -> EndpointSet {
-        let weighted = state.endpoints.iter().map(|(index, endpoint)| {
-            let weight = self.targets.get(*index).map_or(1, |target| target.weight);
-            (endpoint.clone(), weight)
+        let weighted = state.members.iter().map(|member| {
+            let weight = self.targets.get(member.target).map_or(1, |target| target.weight);
+            (member.endpoint.clone(), member.priority, weight.saturating_mul(member.weight))
         });
         EndpointSet::new(weighted.collect(), self.steering.clone(), self.common.clone())
     }
 
     fn update_waiting_upstreams(&self, state: &mut State) {
-        if state.endpoints.is_empty() {
+        if state.members.is_empty() {
             return;
         }
         for upstream in std::mem::take(&mut state.waited_for).iter().filter_map(Weak::upgrade) {
@@ -247,7 +276,7 @@ impl Targets {
 
 impl State {
     fn holds(&self, endpoint: &Arc<Endpoint>) -> bool {
-        self.endpoints.iter().any(|(_, held)| Arc::ptr_eq(held, endpoint))
+        self.members.iter().any(|held| Arc::ptr_eq(&held.endpoint, endpoint))
     }
 }
 
@@ -260,6 +289,11 @@ impl Target {
     /// Returns the share of the requests that each of its addresses gets.
     pub(crate) fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Returns true if it has to be resolved.
+    fn is_name(&self) -> bool {
+        self.is_srv || literal(&self.host).is_none()
     }
 
     /// Returns true if `targets` has this target, too. They then share its endpoints and pools.
@@ -291,7 +325,13 @@ fn build_targets(
         let origin = Origin::build(url, upstream, tls.as_ref())?;
         let same = unclaimed.iter().position(|known| ***known == origin);
         let origin = same.map(|index| unclaimed.remove(index).clone()).unwrap_or_else(|| Arc::new(origin));
-        Ok(Target { origin, host: url.host.clone(), port: url.port, weight: weight.get() })
+        Ok(Target {
+            origin,
+            host: url.host.clone(),
+            port: url.port,
+            is_srv: upstream.srv.is_some(),
+            weight: weight.get(),
+        })
     });
     targets.collect()
 }

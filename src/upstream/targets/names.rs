@@ -4,13 +4,29 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use super::{State, Targets};
+use super::{Member, State, Targets};
+use crate::config::Resolve;
 use crate::upstream::origin::Origin;
 
+/// An address that a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NamedAddress {
+    pub(crate) socket: SocketAddr,
+    /// Addresses of a higher number get requests only while none of a lower one can.
+    pub(crate) priority: u16,
+    /// Its share of the requests within the name, at least 1.
+    pub(crate) weight: u32,
+}
+
+impl From<SocketAddr> for NamedAddress {
+    fn from(socket: SocketAddr) -> Self {
+        Self { socket, priority: 0, weight: 1 }
+    }
+}
+
 /// The addresses of a name: sorted, each once. Equal sets are equal values.
-pub(crate) type Addresses = Arc<[SocketAddr]>;
+pub(crate) type Addresses = Arc<[NamedAddress]>;
 
 /// A name that must be resolved.
 pub(crate) struct Name {
@@ -18,6 +34,8 @@ pub(crate) struct Name {
     pub(crate) origin: Arc<Origin>,
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// True if it is the name of SRV records, which state the ports.
+    pub(crate) is_srv: bool,
 }
 
 /// Returns the IP address that `host` denotes, with or without brackets, or `None` if it is a name.
@@ -27,12 +45,13 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
 
 impl Targets {
     fn names(&self) -> impl Iterator<Item = Name> {
-        let named = self.targets.iter().enumerate().filter(|(_, target)| literal(&target.host).is_none());
+        let named = self.targets.iter().enumerate().filter(|(_, target)| target.is_name());
         named.map(|(index, target)| Name {
             target: index,
             origin: target.origin.clone(),
             host: target.host.clone(),
             port: target.port,
+            is_srv: target.is_srv,
         })
     }
 
@@ -43,12 +62,10 @@ impl Targets {
         names.filter(|name| state.addresses(name.target).is_empty()).collect()
     }
 
-    /// Spawns, for each name, the task that `watch` makes of it, of its interval (`None` to resolve once), and of its
+    /// Spawns, for each name, the task that `watch` makes of it, of the times of its lookups, and of its
     /// known addresses. Does nothing if such tasks run already, or once the targets are superseded.
-    pub(crate) fn watch_with<F>(
-        self: &Arc<Self>,
-        watch: impl Fn(Weak<Self>, Name, Option<Duration>, Addresses) -> F,
-    ) where
+    pub(crate) fn watch_with<F>(self: &Arc<Self>, watch: impl Fn(Weak<Self>, Name, Resolve, Addresses) -> F)
+    where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut state = self.lock();
@@ -57,7 +74,7 @@ impl Targets {
         }
         for name in self.names() {
             let known = state.addresses(name.target);
-            if self.resolve.is_some() || known.is_empty() {
+            if self.resolve != Resolve::Off || known.is_empty() {
                 state.watching.spawn(watch(Arc::downgrade(self), name, self.resolve, known));
             }
         }
@@ -67,8 +84,8 @@ impl Targets {
 impl State {
     /// Returns the known addresses of a target, sorted.
     fn addresses(&self, target: usize) -> Addresses {
-        let endpoints = self.endpoints.iter().filter(|(index, _)| *index == target);
-        let mut addresses: Vec<SocketAddr> = endpoints.map(|(_, endpoint)| endpoint.address()).collect();
+        let members = self.members.iter().filter(|member| member.target == target);
+        let mut addresses: Vec<NamedAddress> = members.map(Member::named).collect();
         addresses.sort_unstable();
         addresses.into()
     }

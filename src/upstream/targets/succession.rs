@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Target, Targets};
+use super::{Member, Target, Targets};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoints::Upstream;
 
@@ -20,24 +20,24 @@ impl Targets {
         if current.iter().any(|targets| std::ptr::eq(Arc::as_ptr(targets), self)) {
             return Vec::new();
         }
-        let (endpoints, mut draining, mut waited_for) = {
+        let (members, mut draining, mut waited_for) = {
             let mut state = self.lock();
             state.superseded = true;
             state.watching.abort_all();
             state.checking.abort_all();
             let draining = std::mem::take(&mut state.draining);
-            (state.endpoints.clone(), draining, std::mem::take(&mut state.waited_for))
+            (state.members.clone(), draining, std::mem::take(&mut state.waited_for))
         };
         let is_successor = |targets: &Targets| targets.targets.iter().any(|target| target.is_of(self));
         let successors: Vec<_> = current.iter().filter(|targets| is_successor(targets)).collect();
         successors.iter().for_each(|successor| successor.take_over(self));
-        if endpoints.is_empty() {
+        if members.is_empty() {
             waited_for.push(Arc::downgrade(&self.upstream));
         }
         if let Some(successor) = successors.first() {
             successor.adopt_waiting_upstreams(waited_for);
         }
-        for (_, endpoint) in endpoints {
+        for Member { endpoint, .. } in members {
             if !successors.iter().any(|successor| successor.lock().holds(&endpoint)) {
                 endpoint.pool().retire();
                 draining.push(endpoint);
@@ -56,13 +56,13 @@ impl Targets {
     }
 
     /// Returns the endpoints that `before` has for the targets that are the same here.
-    pub(super) fn inherited(&self, before: &Targets) -> Vec<(usize, Arc<Endpoint>)> {
+    pub(super) fn inherited(&self, before: &Targets) -> Vec<Member> {
         let own = |target: &Target| target.position_in(&self.targets);
         let own: Vec<Option<usize>> = before.targets.iter().map(own).collect();
-        let endpoints = before.lock().endpoints.clone();
-        let inherited = endpoints.into_iter().filter_map(|(index, endpoint)| {
-            let own = own.get(index).copied().flatten()?;
-            Some((own, endpoint))
+        let members = before.lock().members.clone();
+        let inherited = members.into_iter().filter_map(|member| {
+            let target = own.get(member.target).copied().flatten()?;
+            Some(Member { target, ..member })
         });
         inherited.collect()
     }
@@ -71,12 +71,12 @@ impl Targets {
     fn take_over(&self, before: &Targets) {
         let inherited = self.inherited(before);
         let mut state = self.lock();
-        let is_inherited = |index: usize| inherited.iter().any(|(known, _)| *known == index);
-        let own = state.endpoints.iter().filter(|(index, _)| !is_inherited(*index)).cloned();
+        let is_inherited = |index: usize| inherited.iter().any(|known| known.target == index);
+        let own = state.members.iter().filter(|member| !is_inherited(member.target)).cloned();
         let together: Vec<_> = own.chain(inherited.iter().cloned()).collect();
-        let is_known = together.iter().all(|(_, endpoint)| state.holds(endpoint));
+        let is_known = together.iter().all(|member| state.holds(&member.endpoint));
         // Nothing has changed since these targets were built.
-        if is_known && together.len() == state.endpoints.len() {
+        if is_known && together.len() == state.members.len() {
             return;
         }
         self.replace(&mut state, together);

@@ -2,11 +2,13 @@
 
 use std::pin::pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::upstreams::names::{resolve_new, watch_names};
+use crate::config::Dns;
+use crate::control::upstreams::names::{ActiveResolver, resolve_new, watch_names};
 use crate::net::timer::Timer;
 use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::{Acquired, NewConnection, Slot, WaitBounds, Wanted, worker_channel};
@@ -24,8 +26,13 @@ fn named(addresses: &[&str]) -> Arc<Targets> {
     targets
 }
 
+fn resolver() -> ActiveResolver {
+    ActiveResolver::new(&Dns { search: Some(Vec::new()), ..Dns::default() })
+}
+
 fn resolved(targets: &Targets, addresses: &[&str]) {
-    let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let socket = |address: &&str| address.parse::<SocketAddr>().unwrap();
+    let addresses: Vec<NamedAddress> = addresses.iter().map(|address| socket(address).into()).collect();
     targets.set_addresses(0, &addresses);
 }
 
@@ -261,7 +268,7 @@ async fn raised_limits_reach_waiters() {
 async fn new_names_are_resolved_in_advance_and_one_failure_does_not_affect_the_others() {
     // RFC 6761 §6.4 reserves `.invalid`, so this name never resolves.
     let targets = build(&json!({ "endpoints": ["http://nowhere.invalid", "http://localhost"] }), None);
-    resolve_new(&targets).await;
+    resolve_new(&targets, &resolver().with(&Dns::default())).await;
     assert!(!addresses(&targets).is_empty());
     assert!(endpoints(&targets).iter().all(|endpoint| endpoint.url() == "http://localhost"));
 }
@@ -269,26 +276,26 @@ async fn new_names_are_resolved_in_advance_and_one_failure_does_not_affect_the_o
 #[tokio::test]
 async fn names_are_watched_from_what_is_known_until_the_targets_leave() {
     let old = build(&json!({ "url": "http://localhost", "resolve": "off" }), None);
-    watch_names(&old);
+    watch_names(&old, &resolver());
     while endpoints(&old).is_empty() {
         old.upstream().endpoints(None, &Timer::default()).await.ok().unwrap();
     }
     let known = endpoints(&old);
     let new = build(&json!({ "url": "http://localhost", "resolve": "1h" }), Some(&old));
     old.leave_to(&[&new]);
-    watch_names(&new);
-    watch_names(&new);
+    watch_names(&new, &resolver());
+    watch_names(&new, &resolver());
     assert_eq!(new.lock().watching.len(), 1, "once");
     assert_eq!(kept(&known, &endpoints(&new)), (0..known.len()).map(Some).collect::<Vec<_>>());
     // A name that has been resolved is not resolved again.
     let off = build(&json!({ "url": "http://localhost", "resolve": "off" }), Some(&new));
     new.leave_to(&[&off]);
-    watch_names(&off);
+    watch_names(&off, &resolver());
     assert!(off.lock().watching.is_empty());
     let mut watching = std::mem::take(&mut new.lock().watching);
     let ended = tokio::time::timeout(Duration::from_secs(5), watching.join_next()).await.unwrap();
     assert!(ended.unwrap().unwrap_err().is_cancelled());
-    watch_names(&new);
+    watch_names(&new, &resolver());
     assert!(new.lock().watching.is_empty(), "those that have left do not begin again");
 }
 
@@ -311,16 +318,29 @@ async fn a_waiter_for_the_first_address_is_notified_by_the_targets_that_took_ove
     assert_eq!(waiting.await.unwrap().iter().count(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn frequent_reloads_do_not_put_the_next_lookup_off() {
-    const INTERVAL: Duration = Duration::from_secs(30);
+#[tokio::test]
+async fn time_of_the_next_lookup_survives_a_reload() {
     let old = build(&json!({ "endpoints": [{ "url": "http://api", "weight": 1 }] }), None);
     let new = build(&json!({ "endpoints": [{ "url": "http://api", "weight": 2 }] }), Some(&old));
     let [before, after] = [&old, &new].map(|targets| &targets.iter().next().unwrap().origin);
-    let first = before.next_lookup(INTERVAL);
-    tokio::time::advance(INTERVAL / 2).await;
-    assert_eq!(after.next_lookup(INTERVAL), first, "as those from before were to do it");
-    tokio::time::advance(INTERVAL / 2).await;
-    after.begin_lookups();
-    assert_eq!(after.next_lookup(INTERVAL), first.map(|first| first + INTERVAL));
+    let due = tokio::time::Instant::now() + Duration::from_secs(30);
+    before.schedule_lookup(due);
+    assert_eq!(after.next_lookup(), Some(due), "so that frequent reloads do not put it off");
+}
+
+#[test]
+fn srv_upstream_is_one_target_with_the_ports_and_weights_of_its_records() {
+    let targets = build(&json!({ "srv": "_http._tcp.api.internal" }), None);
+    let address = |text: &str, weight| {
+        let socket = text.parse::<SocketAddr>().unwrap();
+        NamedAddress { socket, priority: 1, weight }
+    };
+    targets.set_addresses(0, &[address("10.0.0.1:8001", 1), address("10.0.0.2:8002", 3)]);
+    let before = endpoints(&targets);
+    assert_eq!(addresses(&targets), ["10.0.0.1:8001", "10.0.0.2:8002"]);
+    assert!(before.iter().all(|endpoint| endpoint.host() == "api.internal"));
+    // Another weight is no other server.
+    targets.set_addresses(0, &[address("10.0.0.2:8002", 4), address("10.0.0.3:8003", 1)]);
+    assert_eq!(kept(&before, &endpoints(&targets)), [Some(1), None]);
+    assert!(is_retired(&before[0]) && !is_retired(&before[1]));
 }

@@ -36,7 +36,11 @@ pub(crate) async fn dial(
     timer: &Timer,
 ) -> Result<(Transport, Lease), Error> {
     let opened = timer.within(deadline(timeout), pin!(open(endpoint, exclusive))).await;
-    match opened.unwrap_or(Err(Error::ConnectTimeout)) {
+    let opened = opened.unwrap_or(Err(Error::ConnectTimeout));
+    if opened.is_ok() {
+        endpoint.note_reached();
+    }
+    match opened {
         Ok(Opened::Exclusive(stream)) => {
             if !exclusive {
                 slot.pool().learn(false);

@@ -38,6 +38,7 @@
 mod captured;
 mod certificates;
 mod client;
+mod dns;
 mod gate;
 mod gateway;
 mod http2;
@@ -52,6 +53,7 @@ mod wire;
 pub use bytes;
 pub use certificates::{Certificates, Identity};
 pub use client::Client;
+pub use dns::{DnsFailure, DnsQuestion, DnsServer, Service};
 pub use gate::Gate;
 pub use gateway::{Gateway, GatewayBuilder, run_to_exit};
 pub use h2;

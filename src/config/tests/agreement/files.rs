@@ -155,6 +155,8 @@ impl<'a> Writer<'a> {
         let good: &[&str] = match string(schema, "format").unwrap_or(key) {
             "byte-size" => &["64KiB", "1MiB", "4GiB"],
             "duration" => &["30s", "1h30m", "1d", "500ms"],
+            "dns-server" => &["10.0.0.2", "127.0.0.1:5353"],
+            "domain-name" => &["svc.cluster.local", "a."],
             "endpoint-url" => &["http://a", "https://[::1]:8443", "http://a/v2/"],
             "header-value" | "value-match" => &["text", "'1'"],
             "host-header" => &["preserve", "a.example:80"],
@@ -165,6 +167,8 @@ impl<'a> Writer<'a> {
             "path" => &["/a", "/"],
             "path-template" => &["'/{id}'", "/a"],
             "redirect-target" => &["/a", "https://a/b?c"],
+            "resolve" => &["auto", "30s"],
+            "srv-name" => &["_http._tcp.a", "https://_a._tcp.b/v2"],
             "server-name" => &["a.example"],
             "socket-address" => return format!("127.0.0.1:{}", 1000 + self.count),
             "hash-key" => &["client_ip", "header:x-user"],

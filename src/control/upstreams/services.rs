@@ -1,0 +1,100 @@
+//! SRV records (RFC 2782): the addresses of their targets, with priority and weight.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::proto::rr::rdata::SRV;
+use tokio::task::JoinSet;
+
+use super::resolver::{ResolveError, Resolver};
+use crate::upstream::NamedAddress;
+
+/// The most targets that are used, those that come first.
+const TARGETS_MAX: usize = 256;
+
+/// Resolves the SRV records of a name and then their targets. Returns the addresses, and the time for which they hold.
+///
+/// While a target cannot be resolved because a server fails, all `known` addresses stay: some of them may be its own. A target that
+/// does not exist has no address.
+pub(super) async fn resolve(
+    resolver: &Arc<Resolver>,
+    name: &str,
+    known: &[NamedAddress],
+) -> Result<(Vec<NamedAddress>, Duration), ResolveError> {
+    let found = resolver.services(name).await?;
+    let lookups = ranked(found.items).into_iter().map(|service| {
+        let resolver = resolver.clone();
+        async move { (resolver.addresses(&service.target.to_ascii()).await, service) }
+    });
+    let mut lookups: JoinSet<_> = lookups.collect();
+    let (mut addresses, mut ttl) = (Vec::new(), found.ttl);
+    let (mut failure, mut is_whole) = (None, true);
+    while let Some(ended) = lookups.join_next().await {
+        let Ok((answer, service)) = ended else { continue };
+        match answer {
+            Ok(answer) => {
+                ttl = ttl.min(answer.ttl);
+                is_whole &= answer.unknown.is_none();
+                addresses.extend(answer.items.into_iter().map(|ip| NamedAddress {
+                    socket: SocketAddr::new(ip, service.port),
+                    priority: service.priority,
+                    weight: service.weight.into(),
+                }));
+            }
+            Err(error) => {
+                is_whole &= error.is_certain();
+                tracing::debug!(srv = name, "{error}");
+                failure = Some(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) if addresses.is_empty() => Err(error),
+        _ => {
+            // Behind the others, because the first of equal addresses counts.
+            addresses.extend(known.iter().filter(|_| !is_whole));
+            Ok((addresses, ttl))
+        }
+    }
+}
+
+/// Returns the services in the order of their priority, with weights for endpoints, which are at least 1: a weight of 0 is for those that
+/// get the least (RFC 2782).
+fn ranked(mut services: Vec<SRV>) -> Vec<SRV> {
+    // The root stands for none.
+    services.retain(|service| !service.target.is_root());
+    services.sort_by_key(|service| (service.priority, std::cmp::Reverse(service.weight)));
+    services.truncate(TARGETS_MAX);
+    let is_mixed = services.iter().any(|service| service.weight == 0);
+    for service in &mut services {
+        service.weight = match service.weight {
+            0 => 1,
+            weight if is_mixed => weight.saturating_mul(10),
+            weight => weight,
+        };
+    }
+    services
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::rr::Name;
+
+    use super::*;
+
+    #[test]
+    fn services_are_ranked_by_priority_and_a_weight_of_zero_is_the_least() {
+        let service = |priority, weight, target: &str| {
+            SRV::new(priority, weight, 80, Name::from_ascii(target).unwrap())
+        };
+        let ranked_of = |services: Vec<SRV>| -> Vec<(u16, u16)> {
+            ranked(services).iter().map(|service| (service.priority, service.weight)).collect()
+        };
+        let some =
+            vec![service(20, 1, "c."), service(10, 1, "b."), service(10, 3, "a."), service(10, 3, ".")];
+        assert_eq!(ranked_of(some), [(10, 3), (10, 1), (20, 1)]);
+        assert_eq!(ranked_of(vec![service(1, 0, "a."), service(1, 2, "b.")]), [(1, 20), (1, 1)]);
+        assert_eq!(ranked_of(vec![service(1, 0, "a."), service(1, 0, "b.")]), [(1, 1), (1, 1)]);
+    }
+}

@@ -79,8 +79,10 @@ impl Siblings<'_> {
         let Some((tier, offset, _)) = self.endpoints.tiers().find(|(tier, ..)| is_own(tier)) else {
             return Vec::new();
         };
+        let checked_at = self.endpoints.health_matters_at();
         let is_other = |(position, other): &(usize, &Arc<Endpoint>)| {
-            other.is_same_origin(own) && !self.candidates.is_tried(*position)
+            let serves = || checked_at.is_none_or(|now| other.standing().share(now) > 0.0);
+            other.is_same_origin(own) && !self.candidates.is_tried(*position) && serves()
         };
         let mut others: Vec<_> = (offset..).zip(tier).filter(is_other).collect();
         if others.len() > 1 {
@@ -170,7 +172,8 @@ impl Siblings<'_> {
                 Ok((dial, Ok(leased))) => {
                     if dial.position.is_some() {
                         self.moved.serving.set(dial.position);
-                        self.take_over(own_failure.map(|_| attempt.endpoint), &dials);
+                        let failed = own_failure.is_some_and(|failure| is_failed_dial(&failure));
+                        self.take_over(failed.then_some(attempt.endpoint), &dials);
                     }
                     return Ok(leased);
                 }
@@ -180,10 +183,12 @@ impl Siblings<'_> {
                         if is_over || failure.kind != FailureKind::Connect {
                             return Err(failure);
                         }
-                        endpoint.note_unreachable();
+                        if is_failed_dial(&failure) {
+                            endpoint.note_unreachable();
+                        }
                         own_failure = Some(failure);
                     } else {
-                        if failure.outcome == AttemptOutcome::ConnectFailed {
+                        if is_failed_dial(&failure) {
                             self.fail(endpoint);
                         }
                         if is_over {
@@ -205,14 +210,20 @@ impl Siblings<'_> {
         }
     }
 
-    /// Takes what the dials of a request are like that another one serves: one that has failed, and those that are silent.
+    /// Takes what the dials of a request are like that another one serves: one that has failed, and those that are silent. These may be far
+    /// away, and take a connection yet.
     fn take_over(&self, failed: Option<&Arc<Endpoint>>, others: &[Dial<'_>]) {
         let silent = others.iter().filter(|dial| dial.is_silent).map(|dial| dial.endpoint);
-        for endpoint in silent.clone() {
+        for endpoint in silent {
             endpoint.warn_failure(&"no connection within 250 ms; another address of its name is used");
         }
-        silent.chain(failed).for_each(|endpoint| self.fail(endpoint));
+        failed.into_iter().for_each(|endpoint| self.fail(endpoint));
     }
+}
+
+/// Returns true if no connection could be opened. A pool that is full says nothing about its endpoint.
+fn is_failed_dial(failure: &Failure) -> bool {
+    failure.outcome == AttemptOutcome::ConnectFailed
 }
 
 /// Waits for the first of these dials to end, and takes it out.

@@ -50,7 +50,8 @@ pub(crate) async fn send<'e>(
         note(&mut passage, None);
         let again = body.replay();
         let fresh = retries.fresh || (request.is_first && must_be_fresh(request, &body, endpoint, options));
-        let moves_on = retries.moves_on();
+        // Rather than to an unhealthy endpoint, a request waits at one that is full.
+        let moves_on = retries.moves_on() && candidates.has_healthy();
         let began = Cell::new(clock::now());
         let moved = Moved::default();
         let siblings = Siblings { endpoints, candidates: &candidates, moved: &moved };

@@ -8,14 +8,16 @@ use super::health;
 use super::recent::Recent;
 use crate::config::BreakerSettings;
 
-/// Requests pass.
+/// Requests pass. Any other state is a time in nanoseconds, with the last bit set while one request is under way that decides: until
+/// then, further requests are refused.
 const CLOSED: u64 = 0;
-/// One request is under way that decides. Any other number is the time in nanoseconds until which requests are refused.
-const HALF_OPEN: u64 = u64::MAX;
+const HALF_OPEN: u64 = 1;
 
 /// The breaker of an upstream, for all workers.
 pub(super) struct Breaker {
     state: AtomicU64,
+    /// The number of times that it has opened. Requests from before say nothing about the time after.
+    opened: AtomicU64,
     requests: Recent,
     failures: Recent,
 }
@@ -24,8 +26,9 @@ pub(super) struct Breaker {
 pub(super) struct Passage<'b> {
     breaker: &'b Breaker,
     settings: &'b BreakerSettings,
-    /// True if it is the one that decides whether the breaker closes.
-    is_probe: bool,
+    /// The state to which it decides, or else [`CLOSED`].
+    probes: u64,
+    opened: u64,
     /// True for a success so far; `None` if the request's end would say nothing about the upstream, as if the client had gone.
     pub(super) outcome: Option<bool>,
 }
@@ -36,8 +39,8 @@ pub(super) struct Refused;
 
 impl Breaker {
     pub(super) fn new(workers: usize) -> Self {
-        let state = AtomicU64::new(CLOSED);
-        Self { state, requests: Recent::new(workers), failures: Recent::new(workers) }
+        let [state, opened] = [CLOSED, 0].map(AtomicU64::new);
+        Self { state, opened, requests: Recent::new(workers), failures: Recent::new(workers) }
     }
 
     /// Lets a request pass, unless too many have failed.
@@ -46,24 +49,25 @@ impl Breaker {
     /// The breaker is open.
     pub(super) fn pass<'b>(&'b self, settings: &'b BreakerSettings) -> Result<Passage<'b>, Refused> {
         let state = self.state.load(SeqCst);
-        let is_probe = match state {
-            CLOSED => false,
-            HALF_OPEN => return Err(Refused),
-            until if nanos(health::now()) < until => return Err(Refused),
-            // One of those that try at the same time.
-            _ if self.state.compare_exchange(state, HALF_OPEN, SeqCst, SeqCst).is_err() => {
+        let mut probes = CLOSED;
+        if state != CLOSED {
+            if state & !HALF_OPEN > nanos(health::now()) {
                 return Err(Refused);
             }
-            _ => true,
-        };
-        Ok(Passage { breaker: self, settings, is_probe, outcome: None })
+            // One that decides, and after as long a time another one: the first may be slow for its client's sake.
+            probes = until(settings) | HALF_OPEN;
+            if self.state.compare_exchange(state, probes, SeqCst, SeqCst).is_err() {
+                return Err(Refused);
+            }
+        }
+        Ok(Passage { breaker: self, settings, probes, opened: self.opened.load(SeqCst), outcome: None })
     }
 
     /// Returns the name of the state for reports.
     pub(super) fn state(&self) -> &'static str {
         match self.state.load(SeqCst) {
             CLOSED => "closed",
-            until if until != HALF_OPEN && nanos(health::now()) < until => "open",
+            state if state & HALF_OPEN == 0 && state > nanos(health::now()) => "open",
             _ => "half_open",
         }
     }
@@ -87,37 +91,46 @@ impl Breaker {
     }
 
     fn open(&self, from: u64, settings: &BreakerSettings) -> bool {
-        let until = nanos(health::now().saturating_add(settings.open_for)).clamp(1, HALF_OPEN - 1);
-        self.state.compare_exchange(from, until, SeqCst, SeqCst).is_ok()
+        let is_open = self.state.compare_exchange(from, until(settings), SeqCst, SeqCst).is_ok();
+        if is_open {
+            self.opened.fetch_add(1, SeqCst);
+        }
+        is_open
     }
 
-    /// Takes the outcome of the request that decides.
-    fn decide(&self, settings: &BreakerSettings, outcome: Option<bool>) {
+    /// Takes the outcome of the request that decides, in the state that it began.
+    fn decide(&self, from: u64, settings: &BreakerSettings, outcome: Option<bool>) {
         match outcome {
             Some(true) => {
                 self.requests.clear();
                 self.failures.clear();
-                if self.state.compare_exchange(HALF_OPEN, CLOSED, SeqCst, SeqCst).is_ok() {
+                if self.state.compare_exchange(from, CLOSED, SeqCst, SeqCst).is_ok() {
                     tracing::info!("breaker closed: a request has succeeded");
                 }
             }
             Some(false) => {
-                self.open(HALF_OPEN, settings);
+                self.open(from, settings);
             }
             // The next request decides: the time is over.
-            None => drop(self.state.compare_exchange(HALF_OPEN, 1, SeqCst, SeqCst)),
+            None => drop(self.state.compare_exchange(from, HALF_OPEN, SeqCst, SeqCst)),
         }
     }
 }
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
-        match (self.is_probe, self.outcome) {
-            (true, outcome) => self.breaker.decide(self.settings, outcome),
-            (false, Some(is_success)) => self.breaker.count(self.settings, is_success),
-            (false, None) => {}
+        let is_of_now = || self.opened == self.breaker.opened.load(SeqCst);
+        match (self.probes, self.outcome) {
+            (CLOSED, Some(is_success)) if is_of_now() => self.breaker.count(self.settings, is_success),
+            (CLOSED, _) => {}
+            (from, outcome) => self.breaker.decide(from, self.settings, outcome),
         }
     }
+}
+
+/// Returns the end of a time of refusal that begins now, as a state.
+fn until(settings: &BreakerSettings) -> u64 {
+    nanos(health::now().saturating_add(settings.open_for)).max(2) & !HALF_OPEN
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -184,6 +197,32 @@ mod tests {
         end(&breaker, &[false; 3]);
         tokio::time::advance(Duration::from_secs(12)).await;
         assert_eq!(end(&breaker, &[false, false, false]), 0);
+        assert_eq!(breaker.state(), "closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_decides_slowly_is_followed_by_another() {
+        let breaker = Breaker::new(1);
+        end(&breaker, &[false; 4]);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let settings = settings();
+        let slow = breaker.pass(&settings).unwrap();
+        assert_eq!((breaker.state(), end(&breaker, &[true])), ("half_open", 1));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(end(&breaker, &[true, true]), 0);
+        end_one(slow, false);
+        assert_eq!(breaker.state(), "closed", "it has been decided");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_from_before_it_opened_do_not_open_it_again() {
+        let breaker = Breaker::new(1);
+        let settings = settings();
+        let old: Vec<_> = (0..20).map(|_| breaker.pass(&settings).unwrap()).collect();
+        end(&breaker, &[false; 4]);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        end(&breaker, &[true]);
+        old.into_iter().for_each(|passage| end_one(passage, false));
         assert_eq!(breaker.state(), "closed");
     }
 }

@@ -44,6 +44,15 @@ impl<'s> Candidates<'s> {
         self.first == Some(index) || self.others.contains(&index)
     }
 
+    /// Returns true if the request has not tried all endpoints that get requests.
+    pub(super) fn has_healthy(&self) -> bool {
+        let Some(now) = self.endpoints.health_matters_at() else { return true };
+        let serves = |(index, endpoint): (usize, &Arc<Endpoint>)| {
+            !self.is_tried(index) && endpoint.standing().share(now) > 0.0
+        };
+        self.endpoints.iter().enumerate().any(serves)
+    }
+
     /// Notes that the request has tried these endpoints.
     pub(super) fn note_tried(&mut self, indices: &[usize]) {
         self.others.extend_from_slice(indices);

@@ -118,7 +118,7 @@ impl EndpointSet {
 
     /// Returns true if the choice depends on response times.
     pub(super) fn weighs_latency(&self) -> bool {
-        self.tiers.iter().any(|tier| tier.balancer.weighs_latency())
+        self.len() > 1 && self.tiers.iter().any(|tier| tier.balancer.weighs_latency())
     }
 
     pub(super) fn budget(&self) -> &Budget {

@@ -16,6 +16,7 @@ use crate::upstream::attempt::{Failure, FailureKind};
 use crate::upstream::budget::Budget;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::health;
+use crate::upstream::outcome::AttemptOutcome;
 
 /// The retries of a request that no route has settings for. Its attempt is for a stale connection.
 static EACH_ONCE: LazyLock<RetrySettings> =
@@ -49,6 +50,8 @@ pub(super) struct Retries<'a> {
     failed: Vec<&'a Arc<Endpoint>>,
     /// True if the next attempt must not use a kept connection.
     pub(super) fresh: bool,
+    /// True if the request waits at an endpoint after it has found all of them full.
+    was_full: bool,
     /// True if the request went again because its peer had not processed it.
     was_unprocessed: bool,
     /// The further tries after a connection that turned out to be unusable.
@@ -82,6 +85,7 @@ impl<'a> Retries<'a> {
             untried: endpoints.saturating_sub(1),
             failed: Vec::new(),
             fresh: false,
+            was_full: false,
             was_unprocessed: false,
             unsent_left: UNSENT_TRIES,
             wait: None,
@@ -111,10 +115,17 @@ impl<'a> Retries<'a> {
         failed: &'a Arc<Endpoint>,
         others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
     ) -> Result<(Body, &'a Arc<Endpoint>), Error> {
-        let Failure { error, kind, body, .. } = failure;
+        let Failure { error, kind, outcome, body } = failure;
         let body = body.ok_or(error)?;
         let settings = self.settings;
         let next = match kind {
+            // All endpoints are full. It costs nothing to wait at one of them.
+            FailureKind::Connect
+                if outcome == AttemptOutcome::Nothing && self.untried == 0 && !self.was_full =>
+            {
+                self.was_full = true;
+                Some(failed)
+            }
             FailureKind::Connect if settings.on_connect => self.after_connect_failure(failed, others),
             // Only once: the second attempt has a new connection, and a new one that closes is not stale.
             FailureKind::Stale if settings.on_stale && !self.fresh => {

@@ -15,8 +15,8 @@ const TARGETS_MAX: usize = 256;
 
 /// Resolves the SRV records of a name and then their targets. Returns the addresses, and the time for which they hold.
 ///
-/// While a target cannot be resolved because a server fails, all `known` addresses stay: some of them may be its own. A target that
-/// does not exist has no address.
+/// While a target cannot be resolved because a server fails, all `known` addresses stay: some of them may be its own. While a family
+/// cannot be asked for, those of the family do. A target that does not exist has no address.
 pub(super) async fn resolve(
     resolver: &Arc<Resolver>,
     name: &str,
@@ -29,13 +29,13 @@ pub(super) async fn resolve(
     });
     let mut lookups: JoinSet<_> = lookups.collect();
     let (mut addresses, mut ttl) = (Vec::new(), found.ttl);
-    let (mut failure, mut is_whole) = (None, true);
+    let (mut failure, mut unknown, mut is_whole) = (None, Vec::new(), true);
     while let Some(ended) = lookups.join_next().await {
         let Ok((answer, service)) = ended else { continue };
         match answer {
             Ok(answer) => {
                 ttl = ttl.min(answer.ttl);
-                is_whole &= answer.unknown.is_none();
+                unknown.extend(answer.unknown);
                 addresses.extend(answer.items.into_iter().map(|ip| NamedAddress {
                     socket: SocketAddr::new(ip, service.port),
                     priority: service.priority,
@@ -52,8 +52,12 @@ pub(super) async fn resolve(
     match failure {
         Some(error) if addresses.is_empty() => Err(error),
         _ => {
-            // Behind the others, because the first of equal addresses counts.
-            addresses.extend(known.iter().filter(|_| !is_whole));
+            let answered: Vec<SocketAddr> = addresses.iter().map(|address| address.socket).collect();
+            let may_be_there = |known: &&NamedAddress| {
+                let is_unknown = unknown.iter().any(|family| family.has(known.socket.ip()));
+                !answered.contains(&known.socket) && (is_unknown || !is_whole)
+            };
+            addresses.extend(known.iter().filter(may_be_there));
             Ok((addresses, ttl))
         }
     }

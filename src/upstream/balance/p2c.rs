@@ -17,12 +17,14 @@ impl P2c {
         // Equal ones get requests by weight: the first is drawn so, and stays.
         let first = view.draw(shares)?;
         let Some(second) = view.draw_other(shares, first) else { return Some(first) };
-        let cost = |index: usize| cost(view, shares, index);
-        Some(if cost(second) < cost(first) * CLEARLY_BETTER { second } else { first })
+        // The first one has been admitted by its share, if it is coming back.
+        let (cost, other) =
+            (cost(view, shares, first, 0.0), cost(view, shares, second, view.handicap(second)));
+        Some(if other < cost * CLEARLY_BETTER { second } else { first })
     }
 }
 
 /// Returns the time until a further request would be answered, if each waits for those before it.
-fn cost(view: &View<'_>, shares: &Shares, index: usize) -> f64 {
-    view.latency(index) * (1.0 + view.load(index) as f64 / shares.relative(index))
+fn cost(view: &View<'_>, shares: &Shares, index: usize, handicap: f64) -> f64 {
+    view.latency(index) * (1.0 + (view.load(index) as f64 + handicap) / shares.relative(index))
 }

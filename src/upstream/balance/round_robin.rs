@@ -16,11 +16,12 @@ impl RoundRobin {
     pub(super) fn choose(&self, view: &View<'_>, shares: &Shares) -> Option<usize> {
         let round = shares.round();
         let next = || self.next.fetch_add(1, Ordering::Relaxed);
-        let start = match round.len() {
-            0 | 1 => 0,
-            _ if view.is_first() => next(),
-            _ => self.next.load(Ordering::Relaxed),
-        };
+        if view.is_first() && round.len() > 1 {
+            // The turns of closed endpoints go round, too. Otherwise the one behind them would get them all.
+            let turns = round.iter().filter_map(|_| round.get(next().checked_rem(round.len())?).copied());
+            return turns.into_iter().find(|index| view.is_open(*index));
+        }
+        let start = self.next.load(Ordering::Relaxed);
         let turns = (0..round.len()).filter_map(|turn| {
             let index = start.wrapping_add(turn).checked_rem(round.len())?;
             round.get(index).copied()

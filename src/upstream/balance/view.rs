@@ -55,12 +55,26 @@ impl View<'_> {
         draws.find(|index| self.is_open(*index)).or_else(|| self.search(|index| self.is_open(index)))
     }
 
-    /// Draws an open endpoint other than `first`.
+    /// Returns the requests that an endpoint counts as having beside its own because it is coming back: nine at a tenth of its share.
+    pub(super) fn handicap(&self, index: usize) -> f64 {
+        let Some(now) = self.checked_at.filter(|_| !self.is_lenient) else { return 0.0 };
+        let share = self.endpoints.get(index).map_or(1.0, |endpoint| endpoint.standing().share(now));
+        if share > 0.0 { 1.0 / share - 1.0 } else { f64::INFINITY }
+    }
+
+    /// Returns true if the request has not tried this endpoint, and it gets requests, be they few.
+    pub(super) fn may_compare(&self, index: usize) -> bool {
+        let position = self.offset + index;
+        let is_tried = self.first == Some(position) || self.others.contains(&position);
+        !is_tried && self.handicap(index).is_finite()
+    }
+
+    /// Draws an endpoint other than `first` to compare with it.
     pub(super) fn draw_other(&self, shares: &Shares, first: usize) -> Option<usize> {
         if self.endpoints.len() < 2 {
             return None;
         }
-        let is_wanted = |index: usize| index != first && self.is_open(index);
+        let is_wanted = |index: usize| index != first && self.may_compare(index);
         let mut draws = (0..DRAWS).filter_map(|_| shares.draw());
         draws.find(|index| is_wanted(*index)).or_else(|| self.search(is_wanted))
     }

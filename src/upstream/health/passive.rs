@@ -22,7 +22,9 @@ impl EndpointSet {
         if self.weighs_latency() {
             endpoint.latency().observe(now(), took, outcome.is_failure());
         }
-        if endpoint.pool().adapts() && outcome != AttemptOutcome::ConnectFailed {
+        // A fast failure is no sign of a fast endpoint.
+        let is_timed = !outcome.is_failure() || outcome == AttemptOutcome::TimedOut;
+        if is_timed && endpoint.pool().adapts() {
             endpoint.pool().adapt(now(), took);
         }
         let (Some(passive), standing) = (&self.health().passive, endpoint.standing()) else { return };

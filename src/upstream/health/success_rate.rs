@@ -5,6 +5,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::config::SuccessRateSettings;
 use crate::observe::metrics::{Counter, Sharded};
 
+/// The least distance from the mean rate of an endpoint that is ejected.
+const DISTANCE_MIN: f64 = 0.01;
+
 /// The requests to an endpoint, by their success. There are no counters until the first one is counted.
 #[derive(Default)]
 pub(in crate::upstream) struct SuccessCounts {
@@ -39,9 +42,9 @@ impl SuccessCounts {
     /// Returns the requests since the last call.
     pub(super) fn take(&self) -> Sums {
         let Some(counts) = self.counts.get() else { return Sums::default() };
-        // Successes first: a request that is counted in between is no failure.
-        let successes = counts.sum(|counts| counts.successes.value());
-        let now = Sums { requests: counts.sum(|counts| counts.requests.value()), successes };
+        // Requests first: one that is counted in between is no failure, and its success belongs to the next interval.
+        let requests = counts.sum(|counts| counts.requests.value());
+        let now = Sums { requests, successes: counts.sum(|counts| counts.successes.value()) };
         let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
         let since = Sums {
             requests: now.requests.saturating_sub(before.requests),
@@ -66,7 +69,9 @@ pub(super) fn least_rate(rates: &[f64], settings: &SuccessRateSettings) -> Optio
     let count = rates.len().max(1) as f64;
     let mean = rates.iter().sum::<f64>() / count;
     let variance = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>() / count;
-    Some(mean - f64::from(settings.deviations_percent) / 100.0 * variance.sqrt())
+    let distance = f64::from(settings.deviations_percent) / 100.0 * variance.sqrt();
+    // The smallest difference of one endpoint is two deviations or more, if the others are equal.
+    Some(mean - distance.max(DISTANCE_MIN))
 }
 
 #[cfg(test)]

@@ -71,11 +71,14 @@ fn ranked(mut services: Vec<SRV>) -> Vec<SRV> {
     services.sort_by_key(|service| (service.priority, std::cmp::Reverse(service.weight)));
     services.truncate(TARGETS_MAX);
     let is_mixed = services.iter().any(|service| service.weight == 0);
+    let weights = || services.iter().map(|service| service.weight).filter(|weight| *weight > 0);
+    let (least, most) = (weights().min().unwrap_or(1), weights().max().unwrap_or(1));
+    // As far as there is room for it.
+    let factor = if is_mixed && most <= u16::MAX / 10 { 10 } else { 1 };
     for service in &mut services {
         service.weight = match service.weight {
-            0 => 1,
-            weight if is_mixed => weight.saturating_mul(10),
-            weight => weight,
+            0 => (least * factor / 10).max(1),
+            weight => weight * factor,
         };
     }
     services

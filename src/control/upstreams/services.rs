@@ -101,7 +101,7 @@ mod tests {
         let some =
             vec![service(20, 1, "c."), service(10, 1, "b."), service(10, 3, "a."), service(10, 3, ".")];
         assert_eq!(ranked_of(some), [(10, 3), (10, 1), (20, 1)]);
-        assert_eq!(ranked_of(vec![service(1, 0, "a."), service(1, 2, "b.")]), [(1, 20), (1, 1)]);
+        assert_eq!(ranked_of(vec![service(1, 0, "a."), service(1, 2, "b.")]), [(1, 20), (1, 2)]);
         assert_eq!(ranked_of(vec![service(1, 0, "a."), service(1, 0, "b.")]), [(1, 1), (1, 1)]);
     }
 }

@@ -127,7 +127,7 @@ async fn no_series_appears_twice_when_names_are_alike() {
     let routes = |more: &str| {
         config(&format!(
             "
-upstreams: {{ same: {{ endpoints: ['{{origin}}', '{{origin}}'] }} }}
+upstreams: {{ same: {{ endpoints: ['{{origin}}', '{{origin}}'], balance: round_robin }} }}
 telemetry: {{ access_log: off }}
 routes:
   - {{ name: same, match: {{ prefix: /same }}, upstream: {{ url: '{{origin}}' }} }}

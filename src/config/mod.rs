@@ -21,7 +21,7 @@ pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::balance::Balance;
-pub(crate) use self::model::breaker::{Breaker, BreakerSettings};
+pub(crate) use self::model::breaker::BreakerSettings;
 #[cfg(test)]
 pub(crate) use self::model::config::Workers;
 pub(crate) use self::model::config::{Config, RouteSettings};

@@ -7,6 +7,7 @@
 //! not workers always get the true time.
 
 use std::cell::Cell;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,6 +38,25 @@ pub(crate) fn now() -> Instant {
 /// Returns the time that has passed since an earlier [`now`].
 pub(crate) fn since(began: Instant) -> Duration {
     now().saturating_duration_since(began)
+}
+
+/// The time from which [`uptime`] counts: that of its first use in this process.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Returns the time of the present event since the process began, for times that workers share as numbers.
+pub(crate) fn uptime() -> Duration {
+    let began = *BEGAN;
+    now().saturating_duration_since(began)
+}
+
+/// Returns a duration in whole nanoseconds, of which a number has room for 584 years.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Returns a duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes this thread a worker's, with the present time of the system.

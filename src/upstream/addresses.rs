@@ -75,7 +75,7 @@ impl Siblings<'_> {
     /// Returns the positions of the other addresses of the name of `own` that the request has not tried, in the order of dialling.
     fn positions(&self, own: &Endpoint) -> Vec<usize> {
         let is_own = |tier: &[Arc<Endpoint>]| tier.iter().any(|other| std::ptr::eq(&**other, own));
-        // Not those that stand by for it.
+        // The endpoints that stand by for this tier are no siblings.
         let Some((tier, offset, _)) = self.endpoints.tiers().find(|(tier, ..)| is_own(tier)) else {
             return Vec::new();
         };
@@ -198,7 +198,7 @@ impl Siblings<'_> {
                     begins_next = true;
                 }
                 Err(_elapsed) => {
-                    // One that has connections is there, and another address of it would be no quicker.
+                    // An endpoint that has connections is within reach, and another address would be no quicker.
                     let waits = dials.last().is_some_and(Dial::is_queued);
                     begins_next = !waits && !is_late();
                     if let Some(silent) = dials.last_mut().filter(|_| !waits) {

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
-use super::health;
 use super::recent::Recent;
 use crate::config::BreakerSettings;
+use crate::net::clock;
 
 /// Requests pass. Any other state is a time in nanoseconds, with the last bit set while one request is under way that decides: until
 /// then, further requests are refused.
@@ -51,10 +50,10 @@ impl Breaker {
         let state = self.state.load(SeqCst);
         let mut probes = CLOSED;
         if state != CLOSED {
-            if state & !HALF_OPEN > nanos(health::now()) {
+            if state & !HALF_OPEN > clock::nanos(clock::uptime()) {
                 return Err(Refused);
             }
-            // One that decides, and after as long a time another one: the first may be slow for its client's sake.
+            // This request decides, and after as long a time another does: a slow client may hold this one up.
             probes = until(settings) | HALF_OPEN;
             if self.state.compare_exchange(state, probes, SeqCst, SeqCst).is_err() {
                 return Err(Refused);
@@ -67,14 +66,14 @@ impl Breaker {
     pub(super) fn state(&self) -> &'static str {
         match self.state.load(SeqCst) {
             CLOSED => "closed",
-            state if state & HALF_OPEN == 0 && state > nanos(health::now()) => "open",
+            state if state & HALF_OPEN == 0 && state > clock::nanos(clock::uptime()) => "open",
             _ => "half_open",
         }
     }
 
     /// Counts a request that has ended. Opens if too many have failed.
     fn count(&self, settings: &BreakerSettings, is_success: bool) {
-        let (now, within) = (health::now(), settings.within);
+        let (now, within) = (clock::uptime(), settings.within);
         self.requests.add(now, within);
         if is_success {
             return;
@@ -84,6 +83,7 @@ impl Breaker {
         let is_much = failed * 100 >= all * settings.failure_percent;
         if all >= settings.requests_min && is_much && self.open(CLOSED, settings) {
             tracing::warn!(
+                endpoint = settings.endpoint,
                 "breaker open for {:?}: {failed} of {all} requests failed within {within:?}",
                 settings.open_for
             );
@@ -105,7 +105,7 @@ impl Breaker {
                 self.requests.clear();
                 self.failures.clear();
                 if self.state.compare_exchange(from, CLOSED, SeqCst, SeqCst).is_ok() {
-                    tracing::info!("breaker closed: a request has succeeded");
+                    tracing::info!(endpoint = settings.endpoint, "breaker closed: a request has succeeded");
                 }
             }
             Some(false) => {
@@ -130,15 +130,13 @@ impl Drop for Passage<'_> {
 
 /// Returns the end of a time of refusal that begins now, as a state.
 fn until(settings: &BreakerSettings) -> u64 {
-    nanos(health::now().saturating_add(settings.open_for)).max(2) & !HALF_OPEN
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    clock::nanos(clock::uptime().saturating_add(settings.open_for)).max(2) & !HALF_OPEN
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn settings() -> BreakerSettings {
@@ -147,6 +145,7 @@ mod tests {
             within: Duration::from_secs(10),
             requests_min: 4,
             open_for: Duration::from_secs(5),
+            endpoint: "http://a".to_owned(),
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Candidates<'s> {
     endpoints: &'s EndpointSet,
     affinity: Affinity,
     first: Option<usize>,
-    /// Those after the first one, nearly always none.
+    /// The endpoints that it tried after the first one, nearly always none.
     others: Vec<usize>,
 }
 
@@ -66,7 +66,7 @@ impl<'s> Iterator for Candidates<'s> {
         let checked_at = self.endpoints.health_matters_at();
         let mut chosen = self.choose(checked_at, false);
         if chosen.is_none() && checked_at.is_some() {
-            // Those that are coming back do more than their shares before a request goes to an unhealthy one.
+            // Endpoints that are coming back do more than their shares before a request goes to an unhealthy one.
             chosen = self.choose(checked_at, true);
         }
         if chosen.is_none() && checked_at.is_some() {

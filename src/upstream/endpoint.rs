@@ -13,13 +13,14 @@ use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::health::{self, Probed, Standing, SuccessCounts, Troubled};
+use super::health::{Probed, Standing, SuccessCounts, Troubled};
 use super::latency::Latency;
 use super::origin::Origin;
 use super::pool::Pool;
 use super::reachability::Reachability;
 use crate::config::{Scheme, UpstreamProtocol};
 use crate::http::error::Error;
+use crate::net::clock;
 use crate::net::tls;
 use crate::observe::metrics::PoolReport;
 use crate::observe::rate_limited_warning::RateLimitedWarning;
@@ -132,7 +133,7 @@ impl Endpoint {
 
     /// Returns true if an unreachable endpoint should be dialled again now. It does so once in a while.
     pub(super) fn takes_probe(&self) -> bool {
-        self.reachability.takes_probe(health::now())
+        self.reachability.takes_probe(clock::uptime())
     }
 
     /// Returns the protocol that its connections speak.
@@ -219,7 +220,7 @@ impl Endpoint {
 
     /// Returns the pool's numbers, with the names that only the endpoint knows.
     pub(crate) fn report(&self) -> PoolReport {
-        let state = self.standing.state(health::now());
+        let state = self.standing.state(clock::uptime());
         let probes = self.probed.record();
         PoolReport {
             endpoint: self.origin.url.clone(),

@@ -12,9 +12,10 @@ use super::balance::Balancer;
 use super::breaker::{Breaker, Passage, Refused};
 use super::budget::Budget;
 use super::endpoint::Endpoint;
-use super::health::{self, Troubled};
+use super::health::Troubled;
 use crate::config::{Balance, BreakerSettings, HealthSettings};
 use crate::http::error::Error;
+use crate::net::clock;
 use crate::net::timer::{Timer, deadline};
 
 /// A snapshot of the endpoints of an upstream, with what chooses among them.
@@ -149,7 +150,7 @@ impl EndpointSet {
             self.note_panic(self.len(), false);
             return None;
         }
-        let now = health::now();
+        let now = clock::uptime();
         let healthy = self.iter().filter(|endpoint| endpoint.standing().share(now) > 0.0).count();
         // While others stand by, there is no need to send requests to unhealthy ones.
         let percent = if self.tiers.len() > 1 { 0 } else { self.health().panic_percent };

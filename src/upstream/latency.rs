@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::net::clock;
 use crate::observe::metrics::Sharded;
 
 /// The time in which an observation loses its weight: what happened that long ago counts e times less.
@@ -36,13 +37,13 @@ impl Latency {
     /// Takes the response time of an exchange that ends now, or of a failure.
     pub(super) fn observe(&self, now: Duration, took: Duration, is_failure: bool) {
         let Some(average) = self.0.mine() else { return };
-        let took = nanos(if is_failure { took.max(FAILURE) } else { took });
+        let took = clock::nanos(if is_failure { took.max(FAILURE) } else { took });
         let before = average.decayed(now);
         // Time has taken from the old average what the observation adds.
         let kept = weight(average.age(now));
         let mixed = before + took as f64 * (1.0 - kept);
         average.nanos.store(if took as f64 > mixed { took } else { mixed as u64 }, Relaxed);
-        average.at.store(nanos(now), Relaxed);
+        average.at.store(clock::nanos(now), Relaxed);
     }
 
     /// Returns this worker's average in nanoseconds, at least [`FLOOR`].
@@ -69,10 +70,6 @@ impl Average {
 /// Returns the weight of an observation of this age.
 fn weight(age: Duration) -> f64 {
     if age.is_zero() { 1.0 } else { (-age.as_secs_f64() / DECAY.as_secs_f64()).exp() }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The memory of an address that took no connection, so that requests do not wait for it one after the other.
 
+use crate::net::clock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -29,14 +30,10 @@ impl Reachability {
 
     /// Returns true for one caller in [`PROBE_EVERY`].
     pub(super) fn takes_probe(&self, now: Duration) -> bool {
-        let (before, now) = (self.probed_at.load(Relaxed), nanos(now));
-        let is_due = before == 0 || now.saturating_sub(before) >= nanos(PROBE_EVERY);
+        let (before, now) = (self.probed_at.load(Relaxed), clock::nanos(now));
+        let is_due = before == 0 || now.saturating_sub(before) >= clock::nanos(PROBE_EVERY);
         is_due && self.probed_at.compare_exchange(before, now.max(1), Relaxed, Relaxed).is_ok()
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::attempt::{Failure, FailureKind};
 use crate::upstream::budget::Budget;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health;
 use crate::upstream::outcome::AttemptOutcome;
 
 /// The retries of a request that no route has settings for. Its attempt is for a stale connection.
@@ -73,7 +72,7 @@ impl<'a> Retries<'a> {
         let has_rounds = settings.is_some();
         let settings = settings.unwrap_or_else(|| &EACH_ONCE);
         if settings.repeats() && settings.budget.is_some() {
-            budget.count_request(health::now());
+            budget.count_request(clock::uptime());
         }
         Self {
             settings,
@@ -202,7 +201,7 @@ impl<'a> Retries<'a> {
     ) -> Option<&'a Arc<Endpoint>> {
         self.take_attempt()?;
         if let Some(budget) = self.settings.budget
-            && !self.budget.take(health::now(), budget)
+            && !self.budget.take(clock::uptime(), budget)
         {
             failed.pool().count_over_budget();
             return None;

@@ -32,16 +32,19 @@ pub(crate) struct BreakerSettings {
     pub(crate) within: time::Duration,
     pub(crate) requests_min: u64,
     pub(crate) open_for: time::Duration,
+    /// The URL of the upstream's first endpoint, for the log.
+    pub(crate) endpoint: String,
 }
 
 impl Breaker {
-    /// Returns the settings.
-    pub(crate) fn settings(&self) -> BreakerSettings {
+    /// Returns the settings for an upstream with this first endpoint.
+    pub(crate) fn settings(&self, endpoint: &str) -> BreakerSettings {
         BreakerSettings {
             failure_percent: self.failure_percent.into(),
             within: self.within.into(),
             requests_min: self.min_requests.get().into(),
             open_for: self.open_for.into(),
+            endpoint: endpoint.to_owned(),
         }
     }
 }

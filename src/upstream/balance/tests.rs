@@ -12,7 +12,6 @@ use crate::net::clock;
 use crate::upstream::candidates::Candidates;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoints::EndpointSet;
-use crate::upstream::health;
 use crate::upstream::outcome::AttemptOutcome;
 use crate::upstream::pool::{WorkerChannels, worker_channel};
 use crate::upstream::request::Affinity;
@@ -141,7 +140,7 @@ async fn endpoint_that_comes_back_gets_a_growing_share() {
         take(&endpoints, 0, unavailable, 1);
         assert_eq!(firsts(&endpoints, 50), [0, 50], "{balance}");
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(endpoints.get(0).unwrap().standing().share(health::now()) < 0.2);
+        assert!(endpoints.get(0).unwrap().standing().share(clock::uptime()) < 0.2);
         let early = firsts(&endpoints, 1_000)[0];
         assert!((20..120).contains(&early), "{balance}: {early} of 1000, about a twentieth");
         tokio::time::advance(Duration::from_secs(5)).await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shares::Shares;
+use crate::net::clock;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health;
 
 /// The draws until an open endpoint is searched in order.
 const DRAWS: usize = 3;
@@ -17,7 +17,7 @@ pub(in crate::upstream) struct View<'a> {
     pub(in crate::upstream) offset: usize,
     /// The position of the one that the request tried first.
     pub(in crate::upstream) first: Option<usize>,
-    /// Those that it tried after it.
+    /// The positions of the endpoints that it tried after that one.
     pub(in crate::upstream) others: &'a [usize],
     /// Present if health matters: some endpoint is unhealthy, and not too many are.
     pub(in crate::upstream) checked_at: Option<Duration>,
@@ -98,6 +98,6 @@ impl View<'_> {
     /// Returns the time in which an endpoint begins a response, in nanoseconds.
     pub(super) fn latency(&self, index: usize) -> f64 {
         // Of the present event, as the observations are.
-        self.endpoints.get(index).map_or(0.0, |endpoint| endpoint.latency().expected(health::now()))
+        self.endpoints.get(index).map_or(0.0, |endpoint| endpoint.latency().expected(clock::uptime()))
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::now;
 use super::probed::Verdict;
 use crate::config::{ActiveSettings, HealthSettings};
+use crate::net::clock;
 use crate::upstream::endpoint::Endpoint;
 
 impl Endpoint {
@@ -16,7 +16,7 @@ impl Endpoint {
         let slow_start = settings.slow_start.unwrap_or_default();
         let is_success = failure.is_none();
         let verdict = self.probed().take(failure, active);
-        if is_success && self.standing().end_ejection(now()) {
+        if is_success && self.standing().end_ejection(clock::uptime()) {
             tracing::info!(
                 endpoint = self.url(),
                 address = %self.address(),
@@ -31,7 +31,7 @@ impl Endpoint {
     }
 
     fn go_down(&self, active: &ActiveSettings, is_first: bool) {
-        // One that starts unhealthy is down already, and that is news all the same.
+        // An endpoint that starts unhealthy is down already, and its first failure is news all the same.
         if self.standing().go_down() || is_first {
             let reason = self.probed().record().last_failure.unwrap_or_default();
             tracing::warn!(
@@ -44,7 +44,7 @@ impl Endpoint {
     }
 
     fn come_up(&self, slow_start: Duration) {
-        if self.standing().come_up(now(), slow_start) {
+        if self.standing().come_up(clock::uptime(), slow_start) {
             tracing::info!(
                 endpoint = self.url(),
                 address = %self.address(),
@@ -56,7 +56,7 @@ impl Endpoint {
     /// Forgets what earlier probes have found, because there are no more of them.
     pub(crate) fn forget_probes(&self) {
         self.probed().forget();
-        self.standing().come_up(now(), Duration::ZERO);
+        self.standing().come_up(clock::uptime(), Duration::ZERO);
     }
 
     /// Returns the time of the next probe; `None` for at once. Endpoints that come together are spread over the first interval, and

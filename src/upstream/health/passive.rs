@@ -3,10 +3,10 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::now;
 use super::standing::Times;
 use super::success_rate::least_rate;
 use crate::config::PassiveSettings;
+use crate::net::clock;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoints::EndpointSet;
 use crate::upstream::outcome::AttemptOutcome;
@@ -20,12 +20,12 @@ impl EndpointSet {
             return;
         }
         if self.weighs_latency() {
-            endpoint.latency().observe(now(), took, outcome.is_failure());
+            endpoint.latency().observe(clock::uptime(), took, outcome.is_failure());
         }
         // A fast failure is no sign of a fast endpoint.
         let is_timed = !outcome.is_failure() || outcome == AttemptOutcome::TimedOut;
         if is_timed && endpoint.pool().adapts() {
-            endpoint.pool().adapt(now(), took);
+            endpoint.pool().adapt(clock::uptime(), took);
         }
         let (Some(passive), standing) = (&self.health().passive, endpoint.standing()) else { return };
         if passive.success_rate.is_some() {
@@ -65,7 +65,7 @@ impl EndpointSet {
     }
 
     fn eject(&self, endpoint: &Endpoint, passive: &PassiveSettings, why: &dyn Display) {
-        let now = now();
+        let now = clock::uptime();
         let ejected = self.iter().filter(|other| other.standing().is_ejected(now)).count();
         if ejected >= ejected_max(self.len(), passive.ejected_percent_max) {
             return;

@@ -1,5 +1,6 @@
 //! The standing of an endpoint: it serves, it has been ejected or is down, or it is coming back.
 
+use crate::net::clock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -127,7 +128,7 @@ impl Standing {
     /// Ends the ejection. The return begins now, not at the time that was set: there has been no request since.
     fn come_back(&self, now: Duration) {
         if self.change(EJECTED, STARTING) {
-            self.turns_at.store(nanos(now), SeqCst);
+            self.turns_at.store(clock::nanos(now), SeqCst);
             self.failures.store(0, Relaxed);
         }
     }
@@ -192,8 +193,8 @@ impl Standing {
         if self.is_ejected(now) {
             return;
         }
-        self.starts_for.store(nanos(slow_start), SeqCst);
-        self.turns_at.store(nanos(now), SeqCst);
+        self.starts_for.store(clock::nanos(slow_start), SeqCst);
+        self.turns_at.store(clock::nanos(now), SeqCst);
         self.change(0, STARTING);
     }
 
@@ -217,8 +218,8 @@ impl Standing {
         let forgiven = u32::try_from(since / times.first.as_nanos().max(1)).unwrap_or(u32::MAX);
         let factor = self.ejections.load(Relaxed).saturating_sub(forgiven).saturating_add(1);
         let ejected_for = times.first.saturating_mul(factor).min(times.max);
-        self.turns_at.store(nanos(now.saturating_add(ejected_for)), SeqCst);
-        self.starts_for.store(nanos(times.slow_start), SeqCst);
+        self.turns_at.store(clock::nanos(now.saturating_add(ejected_for)), SeqCst);
+        self.starts_for.store(clock::nanos(times.slow_start), SeqCst);
         if !self.change(before, EJECTED) {
             return None;
         }
@@ -247,10 +248,6 @@ impl Drop for Standing {
 
 fn time(nanos: &AtomicU64) -> Duration {
     Duration::from_nanos(nanos.load(Acquire))
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! become longer, requests queue up in the endpoint, and the limit shrinks until they do not: they wait in the gateway, where they go
 //! to another endpoint, or end in time. Like Envoy's gradient controller, which took it from Netflix's concurrency-limits.
 
+use crate::net::clock;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -78,10 +79,10 @@ impl Adaptive {
         self.peak.fetch_max(under_way, Relaxed);
         let responses = self.responses.fetch_add(1, Relaxed) + 1;
         let ends_at = self.ends_at.load(Relaxed);
-        if responses < WINDOW_RESPONSES || millis(now) < ends_at {
+        if responses < WINDOW_RESPONSES || clock::millis(now) < ends_at {
             return None;
         }
-        let next = millis(now + WINDOW);
+        let next = clock::millis(now + WINDOW);
         // One of the workers that see the end.
         self.ends_at.compare_exchange(ends_at, next, Relaxed, Relaxed).ok()?;
         let (micros, responses) = (self.micros.swap(0, Relaxed), self.responses.swap(0, Relaxed));
@@ -128,10 +129,6 @@ impl Course {
         self.best.push_back((now, average));
         self.best.front().map_or(average, |(_, best)| *best)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

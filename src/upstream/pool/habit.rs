@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::upstream::health;
+use crate::net::clock;
 
 /// The closes that are remembered.
 const REMEMBERED: usize = 8;
@@ -50,7 +50,7 @@ impl Habit {
         if age < AGE_MIN {
             return None;
         }
-        let close = Close { at: health::now(), age };
+        let close = Close { at: clock::uptime(), age };
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == REMEMBERED {
             recent.pop_front();
@@ -67,8 +67,8 @@ impl Habit {
         }
         let shortest = alike.iter().map(|close| close.age).min().unwrap_or(age);
         let shortest = if is_known { shortest.min(known) } else { shortest };
-        self.age.store(millis(shortest), Relaxed);
-        self.seen.store(millis(close.at), Relaxed);
+        self.age.store(clock::millis(shortest), Relaxed);
+        self.seen.store(clock::millis(close.at), Relaxed);
         self.closes.fetch_add(if is_known { 1 } else { alike.len() as u64 }, Relaxed);
         (!is_known).then_some(shortest)
     }
@@ -80,7 +80,7 @@ impl Habit {
             age => Duration::from_millis(age),
         };
         let limit = age.saturating_sub(part(age, MARGIN));
-        let since = health::now().saturating_sub(Duration::from_millis(self.seen.load(Relaxed)));
+        let since = clock::uptime().saturating_sub(Duration::from_millis(self.seen.load(Relaxed)));
         let forgotten = since.as_secs_f64() / FORGOTTEN_AFTER.as_secs_f64();
         (forgotten < 1.0).then(|| limit.mul_f64(1.0 + forgotten))
     }
@@ -100,10 +100,6 @@ fn part(age: Duration, (part, min): (u32, Duration)) -> Duration {
     (age / part).max(min)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,11 +109,11 @@ mod tests {
     }
 
     fn observe(habit: &Habit, age: u64) -> Option<u64> {
-        habit.observe(Duration::from_millis(age)).map(millis)
+        habit.observe(Duration::from_millis(age)).map(clock::millis)
     }
 
     fn limit(habit: &Habit) -> Option<u64> {
-        habit.limit().map(millis)
+        habit.limit().map(clock::millis)
     }
 
     #[tokio::test(start_paused = true)]

@@ -98,10 +98,11 @@ impl Targets {
         let before = previous.map_or(&[][..], |previous| &previous.targets);
         let targets = build_targets(upstream, before, files).map_err(|error| vec![error])?;
         let resolve = upstream.resolve;
+        let first = targets.first().map_or("", Target::url);
         let steering = Steering {
             balance: upstream.balance,
             health: upstream.health.settings(),
-            breaker: upstream.breaker.as_on().map(config::Breaker::settings),
+            breaker: upstream.breaker.as_on().map(|breaker| breaker.settings(first)),
         };
         if let Some(previous) = previous
             && previous.resolve == resolve

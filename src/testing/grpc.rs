@@ -9,7 +9,7 @@ use crate::filter::proxy_wasm::ChunkedBody;
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::grpc::{self, Deframer, FramingError, GRPC_STATUS, GRPC_TIMEOUT, Status, Web, framed};
+use crate::http::grpc::{self, GRPC_STATUS, GRPC_TIMEOUT, Status, Web, framed, read_messages};
 use crate::http::message::Response;
 
 /// The largest message that is read.
@@ -35,32 +35,18 @@ pub(crate) fn check(body: &[u8], size: usize) {
     }
 }
 
-/// The messages of a body, and true if it ends in the middle of one.
-type Messages = (Vec<Bytes>, Result<bool, FramingError>);
-
 fn check_messages(body: &[u8], size: usize) {
-    let (messages, end) = messages(std::iter::once(body));
+    let (messages, end) = read_messages(std::iter::once(body), MESSAGE_BYTES_MAX);
     for size in [1, size] {
-        assert_eq!(self::messages(body.chunks(size)), (messages.clone(), end), "pieces of {size}");
+        assert_eq!(
+            read_messages(body.chunks(size), MESSAGE_BYTES_MAX),
+            (messages.clone(), end),
+            "pieces of {size}"
+        );
     }
     let again: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
     assert!(body.starts_with(&again), "a message is not what was framed");
     assert!(end.is_err() || end == Ok(body.len() > again.len()), "the end is not where the messages end");
-}
-
-fn messages<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> Messages {
-    let (mut deframer, mut messages) = (Deframer::new(MESSAGE_BYTES_MAX), Vec::new());
-    for piece in pieces {
-        deframer.push(piece);
-        loop {
-            match deframer.take() {
-                Ok(Some(message)) => messages.push(message),
-                Ok(None) => break,
-                Err(error) => return (messages, Err(error)),
-            }
-        }
-    }
-    (messages, Ok(deframer.is_partial()))
 }
 
 /// Returns the data of a request whose body is text.

@@ -53,7 +53,7 @@ impl Use {
         self.connection.lose();
         self.see_events();
         for (at, key) in std::mem::take(&mut self.streams).into_iter().enumerate() {
-            // What is not taken from the others goes with them.
+            // The other streams go with the data that nothing has taken from them.
             while at.is_multiple_of(2)
                 && matches!(self.connection.take(key), Some(Part::Data(_) | Part::Trailers(_)))
             {}

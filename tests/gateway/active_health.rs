@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use support::serde_json::Value;
 use support::{Gate, Gateway, Origin, Request, wait_until};
 
-use crate::pooled::{OK, ROUTE, number};
+use crate::pooled::{self, OK, ROUTE, number, statuses};
 
 const FAILURE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
@@ -20,10 +20,7 @@ fn config(urls: &[String], health: &str) -> String {
     let urls: Vec<String> = urls.iter().map(|url| format!("'{url}'")).collect();
     let upstream =
         format!("{{ endpoints: [{}], balance: round_robin, health: {{ {health} }} }}", urls.join(", "));
-    format!(
-        "workers: 2\nlisteners: [{{ name: web, address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
-         routes: [{{ name: {ROUTE}, match: {{ prefix: / }}, upstream: {upstream} }}]"
-    )
+    pooled::whole(&pooled::to_upstream(2, &upstream, ""))
 }
 
 async fn start(urls: &[String], health: &str) -> Gateway {
@@ -36,15 +33,6 @@ async fn health(gateway: &Gateway, url: &str) -> Value {
 
 async fn wait_for_health(gateway: &Gateway, url: &str, state: &str) {
     wait_until(&format!("{url} to be {state}"), async || health(gateway, url).await == state).await;
-}
-
-async fn ask(gateway: &Gateway, requests: usize) -> Vec<u16> {
-    let mut client = gateway.client("web").await;
-    let mut statuses = Vec::new();
-    for _ in 0..requests {
-        statuses.push(client.get("/").await.status);
-    }
-    statuses
 }
 
 fn is_probe(request: &Request) -> bool {
@@ -89,7 +77,7 @@ async fn endpoint_goes_down_by_its_probes_and_comes_back() {
     );
     assert!(log.contains(&failing.url()), "{log}");
     let before = asked(&failing);
-    assert_eq!(ask(&gateway, 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, 10).await, [200; 10]);
     assert_eq!(asked(&failing), before, "clients do not reach it");
     assert_eq!(asked(&sound), 10);
     let pool = gateway.pool_at(ROUTE, &failing.url()).await;
@@ -106,7 +94,7 @@ async fn endpoint_goes_down_by_its_probes_and_comes_back() {
     assert!(log.contains("INFO"), "{log}");
     wait_for_health(&gateway, &failing.url(), "starting").await;
     wait_for_health(&gateway, &failing.url(), "healthy").await;
-    assert_eq!(ask(&gateway, 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, 10).await, [200; 10]);
     assert_eq!(asked(&failing) - before, 5);
 }
 
@@ -136,16 +124,18 @@ async fn probes_are_made_once_for_all_workers_and_at_once() {
     let gateway = start(&[origin.url()], "active: { path: /healthz, interval: 1h }").await;
     wait_until("a probe", async || number(&gateway.pool(ROUTE).await, "probes_succeeded") > 0).await;
     // Both workers have served by now.
-    ask(&gateway, 4).await;
+    statuses(&gateway, 4).await;
     assert_eq!((probes(&origin), number(&gateway.pool(ROUTE).await, "probes_succeeded")), (1, 1));
 }
 
 #[tokio::test]
 async fn probes_are_not_in_the_access_log() {
     let origin = Origin::answer(OK);
-    let gateway = start(&[origin.url()], &format!("active: {{ {OFTEN} }}")).await;
+    // The log is on by default.
+    let config = config(&[origin.url()], &format!("active: {{ {OFTEN} }}"));
+    let gateway = crate::gateway(config.replace("telemetry: { access_log: off }\n", "")).start().await;
     wait_for_probes(&origin, 5).await;
-    ask(&gateway, 1).await;
+    statuses(&gateway, 1).await;
     gateway.wait_for_stdout("\"target\":\"/\"").await;
     assert!(!gateway.output().contains("/healthz"), "{}", gateway.output());
 }
@@ -175,12 +165,12 @@ async fn endpoint_that_starts_unhealthy_gets_nothing_until_a_probe_succeeds() {
     urls.push(late.url());
     gateway.reload(&config(&urls, &keys)).await;
     gate.arrivals(1).await;
-    assert_eq!(ask(&gateway, 12).await, [200; 12]);
+    assert_eq!(statuses(&gateway, 12).await, [200; 12]);
     assert_eq!((health(&gateway, &late.url()).await, asked(&late)), ("unhealthy".into(), 0));
     gate.release_all();
     // Its first success suffices, and it does not come back: it has never been away.
     wait_for_health(&gateway, &late.url(), "healthy").await;
-    assert_eq!(ask(&gateway, 12).await, [200; 12]);
+    assert_eq!(statuses(&gateway, 12).await, [200; 12]);
     assert_eq!(asked(&late), 4);
 }
 
@@ -200,7 +190,7 @@ async fn reload_keeps_the_state_and_changes_the_interval() {
     is_well.store(true, SeqCst);
     for reload in [keys("1h", "slow_start: off"), keys("2h", "slow_start: off")] {
         gateway.reload(&config(&urls, &reload)).await;
-        assert_eq!(ask(&gateway, 4).await, [200; 4]);
+        assert_eq!(statuses(&gateway, 4).await, [200; 4]);
         assert_eq!(health(&gateway, &failing.url()).await, "unhealthy");
         assert_eq!((asked(&failing), probes(&failing), probes(&sound)), (0, 1, 1), "no probe is due");
     }
@@ -235,7 +225,7 @@ async fn endpoint_that_is_down_serves_when_probes_are_switched_off() {
     gateway.reload(&config(&urls, "active: off")).await;
     assert_eq!(health(&gateway, &failing.url()).await, "healthy");
     let before = (failing.accepted(), probes(&failing));
-    assert_eq!(ask(&gateway, 8).await, [200; 8]);
+    assert_eq!(statuses(&gateway, 8).await, [200; 8]);
     assert_eq!((asked(&failing), probes(&failing)), (4, before.1));
 }
 
@@ -247,7 +237,7 @@ async fn all_get_requests_when_all_are_down() {
     for url in &urls {
         wait_for_health(&gateway, url, "unhealthy").await;
     }
-    assert_eq!(ask(&gateway, 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, 10).await, [200; 10]);
     assert_eq!(down.iter().map(asked).collect::<Vec<_>>(), [5, 5]);
     gateway.wait_for_log("only 0 of 2 endpoints healthy, less than 50 %: all of them get requests").await;
 }
@@ -263,7 +253,7 @@ async fn any_number_of_endpoints_may_be_down() {
         wait_for_health(&gateway, &origin.url(), "unhealthy").await;
     }
     let before: usize = down.iter().map(asked).sum();
-    assert_eq!(ask(&gateway, 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, 10).await, [200; 10]);
     assert_eq!((down.iter().map(asked).sum::<usize>() - before, asked(&sound)), (0, 10));
 }
 
@@ -281,7 +271,7 @@ async fn endpoints_that_come_back_take_what_one_that_is_down_does_not_get() {
     for origin in &returning {
         wait_for_health(&gateway, &origin.url(), "starting").await;
     }
-    assert_eq!(ask(&gateway, 50).await, [200; 50]);
+    assert_eq!(statuses(&gateway, 50).await, [200; 50]);
     assert_eq!((returning.iter().map(asked).sum::<usize>(), asked(&down)), (50, 0));
 }
 
@@ -297,7 +287,7 @@ async fn probe_that_succeeds_ends_an_ejection() {
     let keys = "passive: { failures: 1, eject_for: 1h, max_eject: 1h }, slow_start: off";
     let active = format!("active: {{ {OFTEN}, unhealthy_after: 1000000 }}");
     let gateway = start(&[failing.url(), sound.url()], &format!("{active}, {keys}")).await;
-    ask(&gateway, 2).await;
+    statuses(&gateway, 2).await;
     wait_for_health(&gateway, &failing.url(), "ejected").await;
     is_well.store(true, SeqCst);
     gateway.wait_for_log("a probe succeeded: the ejection is over").await;
@@ -318,13 +308,13 @@ async fn endpoint_with_a_low_success_rate_is_ejected() {
     let keys = "passive: { on: [500], success_rate: { interval: 100ms, min_requests: 5 } }";
     let gateway = start(&urls, keys).await;
     wait_until("an ejection", async || {
-        ask(&gateway, 50).await;
+        statuses(&gateway, 50).await;
         health(&gateway, &failing.url()).await == "ejected"
     })
     .await;
     let log = gateway.wait_for_log("ejected for 30s").await;
     assert!(log.contains("% of its requests succeeded") && log.contains(&failing.url()), "{log}");
-    assert_eq!(ask(&gateway, 20).await, [200; 20]);
+    assert_eq!(statuses(&gateway, 20).await, [200; 20]);
     for url in sound.iter().map(Origin::url) {
         assert_eq!(health(&gateway, &url).await, "healthy");
     }

@@ -126,8 +126,7 @@ async fn only_the_keys_of_an_endpoint_that_leaves_move() {
         // In another order, as a list may come from elsewhere.
         let endpoints: Vec<_> = origins[..count].iter().rev().map(|origin| (origin, 1)).collect();
         let upstream = upstream(&endpoints, "balance: hash, hash_on: path");
-        let listeners = "listeners: [{ name: web, address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }";
-        format!("workers: 1\n{listeners}\nroutes: [{{ match: {{ prefix: / }}, upstream: {upstream} }}]")
+        pooled::whole(&pooled::to_upstream(1, &upstream, ""))
     };
     let gateway = crate::gateway(config(4)).start().await;
     let mut client = gateway.client("web").await;

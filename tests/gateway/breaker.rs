@@ -97,10 +97,7 @@ async fn breaker_stays_open_across_a_reload() {
             "{{ url: '{}', balance: {balance}, breaker: {{ min_requests: 4, open_for: 1h }} }}",
             origin.url()
         );
-        let listeners = "listeners: [{ name: web, address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }";
-        format!(
-            "workers: 1\n{listeners}\nroutes: [{{ name: {ROUTE}, match: {{ prefix: / }}, upstream: {upstream} }}]"
-        )
+        pooled::whole(&pooled::to_upstream(1, &upstream, ""))
     };
     let gateway = crate::gateway(config("p2c")).start().await;
     ask(&gateway, 4).await;

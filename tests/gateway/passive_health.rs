@@ -3,7 +3,7 @@
 use support::serde_json::Value;
 use support::{Gate, Gateway, Origin, unused_address, wait_until};
 
-use crate::pooled::{self, OK, ROUTE, number, refusal};
+use crate::pooled::{self, OK, ROUTE, number, refusal, statuses};
 
 const FAILURE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
@@ -21,20 +21,11 @@ async fn health(gateway: &Gateway, url: &str) -> Value {
     gateway.pool_at(ROUTE, url).await["health"].clone()
 }
 
-async fn ask(gateway: &Gateway, requests: usize) -> Vec<u16> {
-    let mut client = gateway.client("web").await;
-    let mut statuses = Vec::new();
-    for _ in 0..requests {
-        statuses.push(client.get("/").await.status);
-    }
-    statuses
-}
-
 #[tokio::test]
 async fn endpoint_is_ejected_after_five_failures_in_a_row() {
     let (broken, sound) = (Origin::answer(FAILURE), Origin::answer(OK));
     let gateway = start(&[broken.url(), sound.url()], "", "").await;
-    let statuses = ask(&gateway, 40).await;
+    let statuses = statuses(&gateway, 40).await;
     assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
     assert_eq!((broken.requests().len(), sound.requests().len()), (5, 35));
     let pool = gateway.pool_at(ROUTE, &broken.url()).await;
@@ -58,7 +49,7 @@ async fn success_in_between_starts_the_count_again() {
     });
     let sound = Origin::answer(OK);
     let gateway = start(&[flapping.url(), sound.url()], "", "").await;
-    ask(&gateway, 40).await;
+    statuses(&gateway, 40).await;
     assert_eq!(flapping.requests().len(), 20);
     assert_eq!(health(&gateway, &flapping.url()).await, "healthy");
 }
@@ -78,10 +69,10 @@ async fn refused_reset_and_slow_endpoints_are_ejected() {
     ] {
         let sound = Origin::answer(OK);
         let gateway = start(&[url.clone(), sound.url()], "", route).await;
-        ask(&gateway, 10).await;
+        statuses(&gateway, 10).await;
         assert!(gateway.wait_for_log("ejected for").await.contains(said), "{said}");
         assert_eq!(health(&gateway, &url).await, "ejected", "{said}");
-        assert!(ask(&gateway, 20).await.iter().all(|status| *status == 200), "{said}");
+        assert!(statuses(&gateway, 20).await.iter().all(|status| *status == 200), "{said}");
         assert_eq!(sound.requests().len(), 25 + if said.contains("no connection") { 5 } else { 0 }, "{said}");
     }
     gate.release_all();
@@ -97,14 +88,14 @@ async fn ejected_endpoint_comes_back() {
     let sound = Origin::answer(OK);
     let health_keys = "health: { passive: { failures: 1, eject_for: 100ms }, slow_start: 200ms }";
     let gateway = start(&[recovers.url(), sound.url()], health_keys, "").await;
-    ask(&gateway, 2).await;
+    statuses(&gateway, 2).await;
     assert_eq!(health(&gateway, &recovers.url()).await, "ejected");
     is_broken.store(false, std::sync::atomic::Ordering::SeqCst);
     let is = async |state: &str| health(&gateway, &recovers.url()).await == state;
     wait_until("its return", async || is("starting").await).await;
     wait_until("its full share", async || is("healthy").await).await;
     let before = recovers.requests().len();
-    assert_eq!(ask(&gateway, 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, 10).await, [200; 10]);
     assert_eq!(recovers.requests().len() - before, 5);
 }
 
@@ -120,7 +111,7 @@ async fn only_endpoint_is_never_ejected_and_of_others_a_share_may_be() {
         (3, "health: { passive: off }", 0),
     ] {
         let gateway = start(&urls[..count], keys, "").await;
-        ask(&gateway, 30).await;
+        statuses(&gateway, 30).await;
         let pools = gateway.pools().await;
         let found = pools.iter().filter(|pool| pool["health"] == "ejected").count();
         assert_eq!(found, ejected, "{count} {keys}");
@@ -133,13 +124,13 @@ async fn all_get_requests_when_too_few_are_healthy() {
     let urls = [broken.url(), others[0].url(), others[1].url()];
     let passive = "passive: { failures: 1, max_ejected_percent: 100 }";
     let gateway = start(&urls, &format!("health: {{ {passive} }}"), "").await;
-    ask(&gateway, 6).await;
+    statuses(&gateway, 6).await;
     gateway.wait_for_log("only 1 of 3 endpoints healthy, less than 50 %: all of them get requests").await;
-    assert!(ask(&gateway, 9).await.iter().filter(|status| **status == 503).count() == 6);
+    assert!(statuses(&gateway, 9).await.iter().filter(|status| **status == 503).count() == 6);
     // Without that limit the healthy one gets everything.
     let gateway = start(&urls, &format!("health: {{ {passive}, panic_percent: 0 }}"), "").await;
-    ask(&gateway, 6).await;
-    assert_eq!(ask(&gateway, 9).await, [200; 9]);
+    statuses(&gateway, 6).await;
+    assert_eq!(statuses(&gateway, 9).await, [200; 9]);
 }
 
 #[tokio::test]
@@ -148,16 +139,13 @@ async fn ejection_survives_a_reload() {
     let config = |slow_start: &str| {
         let upstream =
             endpoints(&[broken.url(), sound.url()], &format!("health: {{ slow_start: {slow_start} }}"));
-        let listeners = "listeners: [{ name: web, address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }";
-        format!(
-            "workers: 1\n{listeners}\nroutes: [{{ name: {ROUTE}, match: {{ prefix: / }}, upstream: {upstream} }}]"
-        )
+        pooled::whole(&pooled::to_upstream(1, &upstream, ""))
     };
     let gateway = crate::gateway(config("10s")).start().await;
-    ask(&gateway, 12).await;
+    statuses(&gateway, 12).await;
     gateway.reload(&config("5s")).await;
     assert_eq!(health(&gateway, &broken.url()).await, "ejected");
-    assert_eq!(ask(&gateway, 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, 10).await, [200; 10]);
 }
 
 #[tokio::test]

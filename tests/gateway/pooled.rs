@@ -18,17 +18,37 @@ pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A gateway with this configuration beside its listener `web` and the admin listener.
 pub(crate) fn gateway(config: &str) -> GatewayBuilder {
+    Gateway::builder(env!("CARGO_BIN_EXE_gateway"), whole(config))
+}
+
+/// The file of such a gateway, for a reload.
+pub(crate) fn whole(config: &str) -> String {
     let listeners = "listeners: [{ name: web, address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }\n";
     let access_log = "telemetry: { access_log: off }\n";
-    Gateway::builder(env!("CARGO_BIN_EXE_gateway"), format!("{listeners}{access_log}{config}"))
+    format!("{listeners}{access_log}{config}")
 }
 
 /// A gateway with so many workers, the route's `upstream`, and further keys of the route, one a line.
 pub(crate) fn builder(workers: usize, upstream: &str, keys: &str) -> GatewayBuilder {
+    gateway(&to_upstream(workers, upstream, keys))
+}
+
+/// The configuration of such a gateway.
+pub(crate) fn to_upstream(workers: usize, upstream: &str, keys: &str) -> String {
     let keys: String = keys.lines().map(|line| format!("    {}\n", line.trim())).collect();
-    gateway(&format!(
+    format!(
         "workers: {workers}\nroutes:\n  - name: {ROUTE}\n    match: {{ prefix: / }}\n    upstream: {upstream}\n{keys}"
-    ))
+    )
+}
+
+/// The statuses of so many requests, one after the other.
+pub(crate) async fn statuses(gateway: &Gateway, requests: usize) -> Vec<u16> {
+    let mut client = gateway.client("web").await;
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        statuses.push(client.get("/").await.status);
+    }
+    statuses
 }
 
 /// One worker, and one endpoint without TLS.

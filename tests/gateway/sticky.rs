@@ -46,8 +46,18 @@ fn cookie(response: &Response) -> String {
 
 /// Reloads with the same listeners.
 async fn reload(gateway: &Gateway, config: &str) {
-    let listeners = "listeners: [{ name: web, address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }\n";
-    gateway.reload(&format!("{listeners}telemetry: {{ access_log: off }}\n{config}")).await;
+    gateway.reload(&pooled::whole(config)).await;
+}
+
+/// An origin that answers with 0, and with 503 while it is broken.
+fn breaking() -> (Origin, Arc<AtomicBool>) {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let fails = is_broken.clone();
+    let origin = Origin::respond(move |_| {
+        let status = if fails.load(SeqCst) { "503 Service Unavailable" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\ncontent-length: 1\r\n\r\n0").into()
+    });
+    (origin, is_broken)
 }
 
 #[tokio::test]
@@ -117,12 +127,7 @@ async fn request_keeps_its_cookie_and_the_upstream_its_own() {
 
 #[tokio::test]
 async fn ejected_endpoint_loses_its_clients() {
-    let is_broken = Arc::new(AtomicBool::new(false));
-    let fails = is_broken.clone();
-    let held = Origin::respond(move |_| {
-        let status = if fails.load(SeqCst) { "503 Service Unavailable" } else { "200 OK" };
-        format!("HTTP/1.1 {status}\r\ncontent-length: 1\r\n\r\n0").into()
-    });
+    let (held, is_broken) = breaking();
     let other = numbered(1);
     let keys = format!("{STICKY}, health: {{ passive: {{ failures: 1, eject_for: 1h }} }}");
     let gateway = pooled::gateway(&config(&[held.url(), other.url()], &keys)).start().await;
@@ -142,12 +147,7 @@ async fn ejected_endpoint_loses_its_clients() {
 
 #[tokio::test]
 async fn endpoint_that_comes_back_has_its_clients_at_once() {
-    let is_broken = Arc::new(AtomicBool::new(false));
-    let fails = is_broken.clone();
-    let held = Origin::respond(move |_| {
-        let status = if fails.load(SeqCst) { "503 Service Unavailable" } else { "200 OK" };
-        format!("HTTP/1.1 {status}\r\ncontent-length: 1\r\n\r\n0").into()
-    });
+    let (held, is_broken) = breaking();
     let other = numbered(1);
     let health = "health: { passive: { failures: 1, eject_for: 50ms }, slow_start: 1h }";
     let keys = format!("{STICKY}, {health}");

@@ -30,7 +30,7 @@ pub(crate) struct Sticky {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SameSite {
-    /// Those that follow a link.
+    /// Requests that follow a link from another site.
     #[default]
     Lax,
     /// No request.

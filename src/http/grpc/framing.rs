@@ -71,42 +71,54 @@ impl Deframer {
     }
 }
 
+/// Reads a body in pieces, for tests and fuzzing. Returns its messages, and true if it ends in the middle of one.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_messages<'p>(
+    pieces: impl Iterator<Item = &'p [u8]>,
+    bytes_max: usize,
+) -> (Vec<Bytes>, Result<bool, FramingError>) {
+    let (mut deframer, mut messages) = (Deframer::new(bytes_max), Vec::new());
+    for piece in pieces {
+        deframer.push(piece);
+        loop {
+            match deframer.take() {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => return (messages, Err(error)),
+            }
+        }
+    }
+    (messages, Ok(deframer.is_partial()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn messages(body: &[u8], piece_bytes: usize, max: usize) -> (Vec<Bytes>, Result<bool, FramingError>) {
-        let (mut deframer, mut messages) = (Deframer::new(max), Vec::new());
-        for piece in body.chunks(piece_bytes) {
-            deframer.push(piece);
-            loop {
-                match deframer.take() {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) => break,
-                    Err(error) => return (messages, Err(error)),
-                }
-            }
-        }
-        (messages, Ok(deframer.is_partial()))
-    }
 
     #[test]
     fn framed_messages_are_read_from_any_pieces() {
         let written = [&b"hello"[..], b"", &[7; 300]];
         let body: Vec<u8> = written.iter().flat_map(|message| framed(message)).collect();
         for piece_bytes in 1..=body.len() {
-            let (read, is_partial) = messages(&body, piece_bytes, 300);
+            let (read, is_partial) = read_messages(body.chunks(piece_bytes), 300);
             assert_eq!((read, is_partial), (written.map(Bytes::copy_from_slice).to_vec(), Ok(false)));
         }
-        let (read, is_partial) = messages(&body[..body.len() - 1], 8, 300);
+        let (read, is_partial) = read_messages(body[..body.len() - 1].chunks(8), 300);
         assert_eq!((read.len(), is_partial), (2, Ok(true)));
     }
 
     #[test]
     fn message_beyond_the_limit_or_compressed_is_an_error() {
         let body = [framed(b"four"), framed(b"fives")].concat();
-        assert_eq!(messages(&body, 1, 4), (vec![Bytes::from("four")], Err(FramingError::TooLarge)));
-        assert_eq!(messages(b"\x01\0\0\0\x01a", 6, 4), (vec![], Err(FramingError::Compressed)));
-        assert_eq!(messages(b"\0\xff\xff\xff\xff", 5, 4).1, Err(FramingError::TooLarge), "before it arrives");
+        assert_eq!(
+            read_messages(body.chunks(1), 4),
+            (vec![Bytes::from("four")], Err(FramingError::TooLarge))
+        );
+        assert_eq!(read_messages(b"\x01\0\0\0\x01a".chunks(6), 4), (vec![], Err(FramingError::Compressed)));
+        assert_eq!(
+            read_messages(b"\0\xff\xff\xff\xff".chunks(5), 4).1,
+            Err(FramingError::TooLarge),
+            "before it arrives"
+        );
     }
 }

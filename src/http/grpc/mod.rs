@@ -10,6 +10,8 @@ mod status;
 mod timeout;
 pub(crate) mod web;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use framing::read_messages;
 pub(crate) use framing::{Deframer, FramingError, framed};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 pub(crate) use record::Record;

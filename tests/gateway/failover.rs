@@ -240,7 +240,7 @@ async fn does_not_wait_for_a_dial(limit: Duration) {
 #[tokio::test]
 async fn attempts_with_backoff_outlast_a_restart_of_all_endpoints() {
     let addresses = closed_ports(2);
-    let keys = "retry: { attempts: 9, backoff: 20ms }";
+    let keys = "retry: { attempts: 99, backoff: 20ms }";
     let gateway = pooled::builder(1, &upstream(addresses.iter().copied().map(url)), keys).start().await;
     let mut client = gateway.client("web").await;
     client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody").await;

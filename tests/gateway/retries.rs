@@ -339,8 +339,8 @@ async fn an_only_endpoint_is_asked_no_more_often_than_attempts_allow() {
     assert_eq!(refusal(&gateway.client("web").await.get("/").await), (503, "upstream.connect"));
     assert_eq!(number(&gateway.pool(ROUTE).await, "connect_failed"), 4);
     let gateway =
-        pooled::to(unused_address(), "retry: { attempts: 3, backoff: 10s }\ntimeouts: { request: 1s }").await;
-    // A wait beyond it is not begun: what failed is told at once.
+        pooled::to(unused_address(), "retry: { attempts: 3, backoff: 24h }\ntimeouts: { request: 1s }").await;
+    // A wait beyond it is not begun: what failed is told at once. Of the waits up to a day, 1 in 86,400 is shorter.
     assert_eq!(refusal(&gateway.client("web").await.get("/").await), (503, "upstream.connect"));
     assert_eq!(number(&settled(&gateway).await, "connect_failed"), 1);
 }

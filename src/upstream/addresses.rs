@@ -32,8 +32,8 @@ const HEAD_START: Duration = Duration::from_millis(250);
 pub(super) struct Siblings<'a> {
     pub(super) endpoints: &'a EndpointSet,
     /// The endpoints that the request has tried.
-    pub(super) candidates: &'a Candidates<'a>,
-    pub(super) moved: &'a Moved,
+    candidates: &'a Candidates<'a>,
+    pub(super) moved: Moved,
 }
 
 /// The way of an attempt from the chosen endpoint to other addresses of its name.
@@ -66,7 +66,14 @@ impl Dial<'_> {
     }
 }
 
-impl Siblings<'_> {
+impl<'s> Siblings<'s> {
+    /// Returns the endpoints among which an attempt finds other addresses, unless each is the only one of its name. Boxed: most
+    /// attempts have none.
+    pub(super) fn of(endpoints: &'s EndpointSet, candidates: &'s Candidates<'s>) -> Option<Box<Self>> {
+        let new = || Box::new(Self { endpoints, candidates, moved: Moved::default() });
+        endpoints.shares_origins().then(new)
+    }
+
     /// Returns the endpoint that took the request in place of the one that was chosen.
     pub(super) fn serving(&self) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(self.moved.serving.get()?)

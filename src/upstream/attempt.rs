@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::addresses::Siblings;
 use super::endpoint::Endpoint;
 use super::exchange::{Received, ResponseBody, begin, receive};
+use super::latency::Stopwatch;
 use super::outcome::AttemptOutcome;
 use super::pool::concurrency::{Full, Permit};
 use super::pool::seats::{self, Seat};
@@ -43,8 +44,7 @@ pub(super) struct Attempt<'a> {
     /// The time that the request has waited in pool queues, this attempt included: `pool.acquire_timeout` covers all
     /// its attempts together.
     pub(super) queued: &'a Cell<Duration>,
-    /// The time at which it had a connection. Until then, when it began.
-    pub(super) began: &'a Cell<Instant>,
+    pub(super) stopwatch: &'a Stopwatch,
 }
 
 /// An observer of a request's attempts.
@@ -123,7 +123,7 @@ impl Attempt<'_> {
             },
         };
         let endpoint = self.siblings.and_then(Siblings::serving).unwrap_or(endpoint);
-        receive(response, options, head_by).await.map_err(|failure| {
+        receive(response, options, head_by, Some(self.stopwatch)).await.map_err(|failure| {
             let repeatable = failure.unsent || self.may_repeat();
             let stale = is_kept && failure.unanswered && repeatable;
             let outcome = AttemptOutcome::failing(failure.error);
@@ -131,6 +131,11 @@ impl Attempt<'_> {
                 _ if failure.unprocessed && failure.unsent => (FailureKind::Unsent, AttemptOutcome::Nothing),
                 _ if failure.unprocessed => (FailureKind::Unprocessed, AttemptOutcome::Nothing),
                 _ if stale && !self.fresh => (FailureKind::Stale, AttemptOutcome::Nothing),
+                // The client was too slow, not the endpoint.
+                AttemptOutcome::TimedOut if failure.starved && repeatable => {
+                    (FailureKind::Timeout, AttemptOutcome::Nothing)
+                }
+                AttemptOutcome::TimedOut if failure.starved => (FailureKind::Final, AttemptOutcome::Nothing),
                 AttemptOutcome::Broken if repeatable => (FailureKind::Reset, outcome),
                 AttemptOutcome::TimedOut if repeatable => (FailureKind::Timeout, outcome),
                 _ => (FailureKind::Final, outcome),
@@ -144,7 +149,7 @@ impl Attempt<'_> {
 
     /// Begins the exchange on a leased connection. Returns it, and true if the connection had been kept.
     fn begin(&self, leased: (Transport, Lease), target: &str, body: Body) -> (bool, Box<ResponseBody>) {
-        self.began.set(clock::now());
+        self.stopwatch.restart(!body.is_end_stream());
         let is_kept = leased.1.is_kept();
         let (kept, ping_interval) = match &leased.0 {
             Transport::Exclusive(_) => {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header;
-use tokio::time::Instant;
 
 use super::addresses::{Moved, Siblings};
 use super::attempt::{Attempt, Progress};
@@ -14,13 +13,13 @@ use super::candidates::Candidates;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
 use super::exchange::Received;
+use super::latency::Stopwatch;
 use super::outcome::AttemptOutcome;
 use super::request::{SendOptions, UpstreamRequest};
 use super::retry::Retries;
 use crate::config::Reuse;
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::net::clock;
 
 /// Sends a request to one endpoint after the other until there is a response, or no further attempt is permitted.
 /// Returns the response and the endpoint that sent it.
@@ -52,30 +51,29 @@ pub(crate) async fn send<'e>(
         let fresh = retries.fresh || (request.is_first && must_be_fresh(request, &body, endpoint, options));
         // Rather than to an unhealthy endpoint, a request waits at one that is full.
         let moves_on = retries.moves_on() && candidates.has_healthy();
-        let began = Cell::new(clock::now());
-        let moved = Moved::default();
-        let siblings = Siblings { endpoints, candidates: &candidates, moved: &moved };
-        let siblings = endpoints.shares_origins().then_some(siblings);
+        let stopwatch = Stopwatch::new(endpoints.weighs_latency() || endpoint.pool().adapts());
+        let siblings = Siblings::of(endpoints, &candidates);
         let attempt = Attempt {
             request,
             options,
             endpoint,
-            siblings: siblings.as_ref(),
+            siblings: siblings.as_deref(),
             has_rivals: false,
             fresh,
             moves_on,
             queued: &queued,
-            began: &began,
+            stopwatch: &stopwatch,
         };
-        let mut report =
-            Report { endpoints, endpoint, moved: &moved, began: &began, outcome: AttemptOutcome::Nothing };
+        let mut report = Report { endpoints, attempt: &attempt, outcome: AttemptOutcome::Nothing };
         let ended = attempt.run(body, progress).await;
         report.outcome = match &ended {
             Ok(received) => AttemptOutcome::Response(received.status),
             Err(failure) => failure.outcome,
         };
         drop(report);
-        endpoint = settle(&moved, endpoints, endpoint, &mut candidates, &mut retries);
+        if let Some(moved) = siblings.map(|siblings| siblings.moved) {
+            endpoint = settle(&moved, endpoints, endpoint, &mut candidates, &mut retries);
+        }
         let (failed, done_by) = (endpoint, options.done_by.map(|(by, _)| by));
         (body, endpoint) = match ended {
             Ok(mut received) => {
@@ -145,16 +143,14 @@ fn settle<'e>(
 /// The report of an attempt. Dropping it reports, so that an abandoned attempt is reported, too.
 struct Report<'a> {
     endpoints: &'a EndpointSet,
-    endpoint: &'a Endpoint,
-    moved: &'a Moved,
-    began: &'a Cell<Instant>,
+    attempt: &'a Attempt<'a>,
     outcome: AttemptOutcome,
 }
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
-        let serving = self.moved.serving.get().and_then(|serving| self.endpoints.get(serving));
-        let endpoint = serving.map_or(self.endpoint, |serving| serving);
-        self.endpoints.record(endpoint, self.outcome, clock::since(self.began.get()));
+        let Attempt { endpoint, siblings, stopwatch, .. } = *self.attempt;
+        let endpoint = siblings.and_then(Siblings::serving).unwrap_or(endpoint);
+        self.endpoints.record(endpoint, self.outcome, stopwatch.elapsed());
     }
 }

@@ -63,6 +63,9 @@ impl<'s> Iterator for Candidates<'s> {
     type Item = &'s Arc<Endpoint>;
 
     fn next(&mut self) -> Option<&'s Arc<Endpoint>> {
+        if let Some(only) = self.endpoints.only() {
+            return self.first.replace(0).is_none().then_some(only);
+        }
         let checked_at = self.endpoints.health_matters_at();
         let mut chosen = self.choose(checked_at, false);
         if chosen.is_none() && checked_at.is_some() {

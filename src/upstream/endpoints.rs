@@ -24,6 +24,8 @@ pub(crate) struct EndpointSet {
     tiers: Vec<Tier>,
     /// True if some endpoints are addresses of one name.
     shares_origins: bool,
+    /// True if the choice depends on response times.
+    weighs_latency: bool,
     steering: Arc<Steering>,
     common: Common,
 }
@@ -82,7 +84,8 @@ impl EndpointSet {
         // Addresses of a name are next to each other.
         let mut neighbours = endpoints.iter().zip(endpoints.iter().skip(1));
         let shares_origins = neighbours.any(|(one, next)| one.is_same_origin(next));
-        Self { endpoints, tiers, shares_origins, steering, common }
+        let weighs_latency = endpoints.len() > 1 && tiers.iter().any(|tier| tier.balancer.weighs_latency());
+        Self { endpoints, tiers, shares_origins, weighs_latency, steering, common }
     }
 
     /// Returns a set without endpoints.
@@ -97,6 +100,11 @@ impl EndpointSet {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.endpoints.iter()
+    }
+
+    /// Returns the endpoint if there is only one: then there is nothing to choose.
+    pub(super) fn only(&self) -> Option<&Arc<Endpoint>> {
+        if let [endpoint] = &*self.endpoints { Some(endpoint) } else { None }
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&Arc<Endpoint>> {
@@ -119,7 +127,7 @@ impl EndpointSet {
 
     /// Returns true if the choice depends on response times.
     pub(super) fn weighs_latency(&self) -> bool {
-        self.len() > 1 && self.tiers.iter().any(|tier| tier.balancer.weighs_latency())
+        self.weighs_latency
     }
 
     pub(super) fn budget(&self) -> &Budget {

@@ -15,6 +15,7 @@ use crate::http::forward;
 use crate::http::interim::Interim;
 use crate::net::tunnel_end::TunnelEnd;
 use crate::upstream::close_reason::CloseReason;
+use crate::upstream::latency::Stopwatch;
 use crate::upstream::pool::Lease;
 use crate::upstream::request::SendOptions;
 use crate::upstream::transport::options::AddressedRequest;
@@ -81,7 +82,7 @@ pub(crate) fn begin(
 
 /// Sends the request and waits for the head of the response. The connection returns to its pool when the body has been
 /// read to its end, which for a small response is before this returns. `head_by` is the deadline of the head, with the
-/// error that reports a missed one.
+/// error that reports a missed one. `stopwatch` is restarted when the request has been sent.
 ///
 /// # Errors
 /// Returns a failure if there is no response, with what a retry may assume. The connection is closed by then.
@@ -89,9 +90,20 @@ pub(crate) async fn receive(
     mut response: Box<ResponseBody>,
     options: &SendOptions<'_>,
     head_by: Option<(Instant, Error)>,
+    stopwatch: Option<&Stopwatch>,
 ) -> Result<Received, ExchangeFailure> {
+    let uploading = stopwatch.filter(|stopwatch| stopwatch.awaits_upload());
     let head = {
-        let head = std::future::poll_fn(|cx| response.poll_head(cx, options.interim));
+        let head = std::future::poll_fn(|cx| {
+            let head = response.poll_head(cx, options.interim);
+            if let Some(stopwatch) = uploading.filter(|stopwatch| stopwatch.awaits_upload())
+                && head.is_pending()
+                && response.exchange.is_sent()
+            {
+                stopwatch.restart(false);
+            }
+            head
+        });
         match head_by {
             None => head.await,
             Some((by, error)) => options.timer.within(Some(by), head).await.unwrap_or(Err(error)),

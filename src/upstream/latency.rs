@@ -1,8 +1,11 @@
 //! The time that an endpoint takes to begin its responses, as a worker has seen it.
 
+use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::net::clock;
 use crate::observe::metrics::Sharded;
@@ -15,6 +18,39 @@ const FLOOR: Duration = Duration::from_millis(1);
 
 /// A failure counts as a response that took this long, however fast it was. Otherwise a fast error would attract requests.
 const FAILURE: Duration = Duration::from_secs(1);
+
+/// The time of an attempt, if anything depends on it: from the end of the request, or else from the connection on, to the response.
+pub(super) struct Stopwatch {
+    /// `None` if nothing depends on it.
+    began: Cell<Option<Instant>>,
+    /// True as long as the client, or a filter, may still be bringing the request's body.
+    awaits_upload: Cell<bool>,
+}
+
+impl Stopwatch {
+    /// Returns one that runs from now on, or never.
+    pub(super) fn new(runs: bool) -> Self {
+        Self { began: Cell::new(runs.then(clock::now)), awaits_upload: Cell::new(false) }
+    }
+
+    /// Begins again: what has passed was not the endpoint's time.
+    pub(super) fn restart(&self, awaits_upload: bool) {
+        if self.began.get().is_some() {
+            self.began.set(Some(clock::now()));
+            self.awaits_upload.set(awaits_upload);
+        }
+    }
+
+    /// Returns true if it is to begin again when the request has been sent.
+    pub(super) fn awaits_upload(&self) -> bool {
+        self.awaits_upload.get()
+    }
+
+    /// Returns the time since it began, or zero if it never runs.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.get().map_or(Duration::ZERO, clock::since)
+    }
+}
 
 /// The average response time of each worker, weighted by age. A longer time counts in full at once ("peak EWMA"), so that requests
 /// turn away from an endpoint with the first slow response; shorter ones draw the average down as time passes. Without responses it

@@ -99,6 +99,7 @@ fn unsent() -> ExchangeFailure<()> {
         unanswered: true,
         unsent: true,
         unprocessed: true,
+        starved: false,
         broken: None,
         body: (),
     }
@@ -129,11 +130,10 @@ async fn exchange(leased: (Transport, Lease), request: RemoteRequest, ping_inter
     };
     let addressed = AddressedRequest { request: &upstream_request, target: &target, scheme };
     let begun = begin(leased, addressed, &options, Body::boxed(body), None, ping_interval);
-    let received = match receive(begun, &options, None).await {
+    let received = match receive(begun, &options, None, None).await {
         Ok(received) => received,
-        Err(ExchangeFailure { error, unanswered, unsent, unprocessed, .. }) => {
-            let failure = ExchangeFailure { error, unanswered, unsent, unprocessed, broken: None, body: () };
-            return drop(replies.send(Reply::Failed(Box::new(failure))).await);
+        Err(failure) => {
+            return drop(replies.send(Reply::Failed(Box::new(failure.for_relay()))).await);
         }
     };
     // If the other worker no longer listens, the exchange ends with this function.

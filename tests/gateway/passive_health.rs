@@ -1,7 +1,7 @@
 //! Endpoints whose requests fail get none for a while, and come back little by little.
 
 use support::serde_json::Value;
-use support::{Gate, Gateway, Origin, unused_address, wait_until};
+use support::{Gate, Gateway, Http2Exchange, Origin, unused_address, wait_until};
 
 use crate::pooled::{self, OK, ROUTE, number, refusal, statuses};
 
@@ -163,5 +163,41 @@ async fn refusals_of_the_gateway_say_nothing_about_the_endpoint() {
     gate.release_all();
     for asked in asked {
         assert_eq!(asked.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn client_that_brings_its_body_slowly_says_nothing_about_the_endpoint() {
+    let unread = |version: &str| match version {
+        "h2" => Origin::http2(async |mut exchange: Http2Exchange| {
+            exchange.wait_reset().await;
+        }),
+        _ => Origin::script(async |mut connection| {
+            connection.read_request().await;
+            connection.wait_closed().await;
+        }),
+    };
+    for (version, workers) in [("h1", 1), ("h2", 1), ("h2", 2)] {
+        let origins = [unread(version), unread(version)];
+        let keys = format!(
+            "protocol: {version}, pool: {{ max_connections: 1 }}, health: {{ passive: {{ failures: 1 }} }}"
+        );
+        let upstream = endpoints(&origins.each_ref().map(Origin::url), &keys);
+        let gateway = pooled::builder(workers, &upstream, "timeouts: { per_try: 50ms }").start().await;
+        for request in 0..4 {
+            let mut client = gateway.client("web").await;
+            client.send_raw("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome of it").await;
+            let refused = refusal(&client.read_response().await).0;
+            assert_eq!(refused, 504, "{version}, {workers} workers, request {request}");
+        }
+        for pool in gateway.pools().await {
+            assert_eq!(pool["health"], "healthy", "{version}, {workers} workers: {pool:#}");
+        }
+        // If the endpoint has the whole request, the time is its own.
+        let response = gateway.client("web").await.request("PUT", "/", &[], b"all of it").await;
+        assert_eq!(refusal(&response).0, 504, "{version}, {workers} workers");
+        let pools = gateway.pools().await;
+        let ejected = pools.iter().filter(|pool| pool["health"] == "ejected").count();
+        assert_eq!(ejected, 1, "{version}, {workers} workers");
     }
 }

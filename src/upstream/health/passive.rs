@@ -12,8 +12,8 @@ use crate::upstream::endpoints::EndpointSet;
 use crate::upstream::outcome::AttemptOutcome;
 
 impl EndpointSet {
-    /// Takes the outcome of an attempt at one of the endpoints, which took so long once it had a connection. There is exactly one for each attempt, even for
-    /// one that was dropped.
+    /// Takes the outcome of an attempt at one of the endpoints. There is exactly one for each attempt, even for one that was dropped.
+    /// `took` is the time that the endpoint took to respond, if anything depends on it.
     pub(in crate::upstream) fn record(&self, endpoint: &Endpoint, outcome: AttemptOutcome, took: Duration) {
         tracing::trace!(endpoint = endpoint.url(), %outcome, "attempt ended");
         if outcome == AttemptOutcome::Nothing {

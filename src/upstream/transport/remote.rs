@@ -119,6 +119,8 @@ pub(crate) struct RemoteExchange {
     taken: Taken,
     /// Present until the body has ended.
     room: Option<Room>,
+    /// True if there is room for a part that has not come.
+    is_starved: bool,
     /// Present until the exchange has ended.
     replies: Option<mpsc::Receiver<Reply>>,
     failure: Option<Box<ExchangeFailure<()>>>,
@@ -170,6 +172,7 @@ impl RemoteStream {
             body,
             taken: Taken::Nothing(kept),
             room: (!is_empty).then(|| Box::pin(first_room) as Room),
+            is_starved: false,
             replies: submitted.then_some(received),
             failure: None,
             complete: None,
@@ -222,10 +225,12 @@ impl RemoteExchange {
             let frame = match self.body.poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
+                    self.is_starved = true;
                     self.room = Some(Box::pin(std::future::ready(Ok(permit))));
                     return;
                 }
             };
+            self.is_starved = false;
             let (part, is_over) = match frame {
                 Some(Ok(frame)) => {
                     self.taken.push(&frame);
@@ -250,7 +255,15 @@ impl RemoteExchange {
             (failure.unanswered, failure.unsent, failure.unprocessed)
         });
         self.end();
-        ExchangeFailure { error, unanswered, unsent, unprocessed, broken: None, body: self.taken.whole(rest) }
+        ExchangeFailure {
+            error,
+            unanswered,
+            unsent,
+            unprocessed,
+            starved: self.is_starved,
+            broken: None,
+            body: self.taken.whole(rest),
+        }
     }
 
     pub(super) fn free_request(&mut self) {

@@ -311,6 +311,7 @@ impl H1Exchange {
             unanswered: matches!(self.reading, Reading::Nothing) && error == Error::UpstreamClosed,
             unsent: self.written == 0,
             unprocessed: false,
+            starved: matches!(self.writing, Writing::Body) && self.output.is_empty(),
             broken: self.broken.take(),
             body: self.taken.whole(rest),
         }

@@ -226,6 +226,8 @@ impl H2Exchange {
         if error.is_upstream_late() {
             self.suspect();
         }
+        let is_starved = matches!(self.writing, Writing::Body)
+            && self.key.is_some_and(|key| self.connection.engine.borrow().takes_data(key));
         let rest = std::mem::take(&mut self.body);
         // A server that ends the connection has not looked at the request at all, which is as good as if nothing had been sent.
         let is_unsent =
@@ -236,6 +238,7 @@ impl H2Exchange {
             unanswered: matches!(self.reading, Reading::Nothing) && error == Error::UpstreamClosed,
             unsent: is_unsent,
             unprocessed: error == Error::UpstreamRefused,
+            starved: is_starved,
             broken: self.connection.take_broken(),
             body: self.taken.whole(rest),
         }

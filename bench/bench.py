@@ -5,7 +5,8 @@ bench/setup.sh                                  installs and builds what it take
 bench/bench.py all                              everything: tables, JSON and a chart in bench/results
 bench/bench.py cpu --scenarios s1,s2 --contestants gateway,nginx --rounds 3 --seconds 2
 bench/bench.py cpu --scenarios s1 --gateway old=PROGRAM --gateway new=PROGRAM
-bench/bench.py report FILE                      the tables and the chart once more
+bench/bench.py upstreams                        upstreams that fail: tables, and JSON and charts in bench/results
+bench/bench.py report FILE                      the tables and the charts once more
 """
 
 import argparse
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets
+from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets, upstreams
 from lib.arena import Arena
 from lib.contestants import Contestant, Pairs
 from lib.peers import GATEWAY, contestants
@@ -55,12 +56,17 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    options = measuring_options()
+    options = [common_options(rounds=5), measuring_options()]
     for name, text in {"all": "all of the following", **STEPS}.items():
-        command = commands.add_parser(name, parents=[options], help=text, description=text)
+        command = commands.add_parser(name, parents=options, help=text, description=text)
         command.set_defaults(run=run_steps, steps=list(STEPS) if name == "all" else [name])
+    options = [common_options(rounds=1)]
+    for name, text in {"upstreams": "all of the following", **upstreams.STEPS}.items():
+        command = commands.add_parser(name, parents=options, help=text, description=text)
+        wanted = list(upstreams.STEPS) if name == "upstreams" else [name]
+        command.set_defaults(run=run_upstreams, steps=wanted)
     for name, run, text in (
-        ("report", run_report, "print the tables of a file of results, and draw its chart"),
+        ("report", run_report, "print the tables of a file of results, and draw its charts"),
         ("targets", run_targets, "print which targets the results of a file meet"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -69,11 +75,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measuring_options() -> argparse.ArgumentParser:
-    """What all commands that measure understand."""
+def common_options(rounds: int) -> argparse.ArgumentParser:
+    """Returns the options of all commands that measure."""
     options = argparse.ArgumentParser(add_help=False)
     add = options.add_argument
-    add("--scenarios", type=names, metavar="NAME,…", help=f"of {', '.join(SCENARIOS)} (default: all)")
     add(
         "--contestants",
         type=names,
@@ -87,7 +92,22 @@ def measuring_options() -> argparse.ArgumentParser:
         metavar="[NAME=]PROGRAM,…",
         help="programs of the gateway to compare (default: target/dist/gateway)",
     )
-    add("--rounds", type=positive, default=5, help="of each measurement (default: %(default)s)")
+    add("--rounds", type=positive, default=rounds, help="of each measurement (default: %(default)s)")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where results go, as JSON (default: results/DATE.json of `all`, results/DATE-upstreams.json of "
+        "`upstreams`, results/last.json of single steps)",
+    )
+    return options
+
+
+def measuring_options() -> argparse.ArgumentParser:
+    """What the steps of `all` understand besides."""
+    options = argparse.ArgumentParser(add_help=False)
+    add = options.add_argument
+    add("--scenarios", type=names, metavar="NAME,…", help=f"of {', '.join(SCENARIOS)} (default: all)")
     add("--seconds", type=positive, default=3, help="of a round (default: %(default)s)")
     add("--connections", type=positive, default=64, help="of the load generator (default: %(default)s)")
     add(
@@ -105,12 +125,6 @@ def measuring_options() -> argparse.ArgumentParser:
     )
     add("--walls", action="store_true", help="have contestants take part where they are known to hit a wall")
     add("--unchecked", action="store_true", help="measure without the check that comes first otherwise")
-    add(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="where results go, as JSON (default: results/DATE.json of `all`, results/last.json of single steps)",
-    )
     return options
 
 
@@ -145,6 +159,23 @@ def run_steps(arguments: argparse.Namespace) -> None:
         say(f"kept in {output}")
     if any(name in found for name in STEPS):
         show(found, output)
+
+
+def run_upstreams(arguments: argparse.Namespace) -> None:
+    """Measures upstreams that fail, keeps the results after each step, and shows them in the end."""
+    look_around()
+    os.sched_setaffinity(0, {LOAD_CPU})
+    programs = gateways(arguments.gateway)
+    chosen = upstreams.choose(arguments.steps, arguments.contestants, programs)
+    found = results.begin(chosen, programs, {"rounds": arguments.rounds})
+    whole = len(arguments.steps) > 1
+    usual = results.FOLDER / time.strftime("%Y-%m-%d-upstreams.json") if whole else results.LAST
+    output = arguments.output or usual
+    for name in arguments.steps:
+        found[name] = upstreams.measure(name, chosen, programs, arguments.rounds, say)
+        results.save(found, output)
+        say(f"kept in {output}")
+    show(found, output)
 
 
 def measure(
@@ -193,6 +224,10 @@ def show(found: results.Results, file: Path) -> None:
     if "cpu" in found:
         picture = file.with_suffix(".svg")
         picture.write_text(chart.draw(found))
+        say(f"drawn in {picture}")
+    for name, drawn in upstreams.charts(found).items():
+        picture = file.with_name(f"{file.stem.removesuffix(f'-{name}')}-{name}.svg")
+        picture.write_text(drawn)
         say(f"drawn in {picture}")
 
 

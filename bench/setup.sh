@@ -67,7 +67,7 @@ for source in filters/*.c; do
         -o "$installed/filters/$(basename "$source" .c).wasm" "$source"
 done
 
-step "origin and load generator"
+step "origin, endpoint and load generator"
 cargo build --release --locked --manifest-path tools/Cargo.toml
 
 step "Pingora"

@@ -116,7 +116,7 @@ class Arena(ExitStack):
         ]
         origin = Process(command, LOAD_CPU, folder)
         self.callback(origin.stop)
-        told = _wait_for(lambda: _first_line(origin), origin, START_SECONDS)
+        told = wait_for(lambda: first_line(origin), origin, START_SECONDS)
         if not told:
             raise BenchError(f"the origin does not start:\n{origin.said()}")
         told = json.loads(told)
@@ -140,7 +140,7 @@ class Arena(ExitStack):
         process = Process(command, PROXY_CPU, folder, environment)
         self.callback(process.stop)
         port, tls_port = int(str(values["port"])), int(str(values["tls_port"]))
-        if not _wait_for(lambda: answers(port, "/1k"), process, START_SECONDS + routes * ROUTE_SECONDS):
+        if not wait_for(lambda: answers(port, "/1k"), process, START_SECONDS + routes * ROUTE_SECONDS):
             raise BenchError(f"{contestant.name} does not start:\n{process.said()}")
         return Running(contestant, process, folder, port, tls_port, values)
 
@@ -169,13 +169,13 @@ def answers(port: int, path: str) -> bytes | None:
         connection.close()
 
 
-def _first_line(process: Process) -> str:
+def first_line(process: Process) -> str:
     """What a process says first, once that is whole."""
     line, end, _ = process.messages.read_text().partition("\n")
     return line if end else ""
 
 
-def _wait_for(condition: Callable[[], T], process: Process, seconds: float) -> T | None:
+def wait_for(condition: Callable[[], T], process: Process, seconds: float) -> T | None:
     """What the condition answers once it is true; None when that takes too long or the process has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.running():

@@ -4,9 +4,10 @@ import statistics
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from .report import rounds, titles
+from .report import rounds
 from .results import Results
 from .scenarios import SCENARIOS
+from .tables import titles
 
 WIDTH, MARGIN, GUTTER = 960, 28, 30
 HEADER, FOOTER_LINE = 92, 16
@@ -123,9 +124,9 @@ def _header(results: Results) -> list[str]:
         "Less is better."
     )
     return [
-        _text(MARGIN, 38, "CPU time per request, in microseconds", "heading"),
-        _text(MARGIN, 58, line, "muted"),
-        _text(
+        text(MARGIN, 38, "CPU time per request, in microseconds", "heading"),
+        text(MARGIN, 58, line, "muted"),
+        text(
             MARGIN,
             74,
             f"Median of {settings['rounds']} rounds; the thin line goes from the lowest to the highest.",
@@ -155,7 +156,7 @@ def _bar(bar: Bar, label_end: float, start: float, top: float, scale: float, lon
     middle, base, cut = top + BAR / 2, top + BAR - 2.5, bar.middle > longest
     end = start + min(bar.middle, longest) * scale
     parts = [
-        _text(label_end, base, bar.label, "end strong" if bar.ours else "end"),
+        text(label_end, base, bar.label, "end strong" if bar.ours else "end"),
         f'<rect class="{"ours" if bar.ours else "bar"}" x="{start:.1f}" y="{top:.1f}" '
         f'width="{end - start:.1f}" height="{BAR}"/>',
     ]
@@ -169,7 +170,7 @@ def _bar(bar: Bar, label_end: float, start: float, top: float, scale: float, lon
             f'y1="{middle:.1f}" y2="{middle:.1f}"/>'
         )
     digits = 1 if bar.middle < 100 else 0
-    parts.append(_text(max(after, end) + 5, base, f"{bar.middle:,.{digits}f}", "strong" if bar.ours else ""))
+    parts.append(text(max(after, end) + 5, base, f"{bar.middle:,.{digits}f}", "strong" if bar.ours else ""))
     return parts
 
 
@@ -185,22 +186,24 @@ def _footer(results: Results, top: float) -> tuple[list[str], float]:
         f"load before {machine['load_before']:.1f}",
         " · ".join(f"{title} {version}" for title, version in versions.items()),
     ]
-    wrapped = [piece for line in lines for piece in _wrap(line, (WIDTH - 2 * MARGIN) / CHARACTER)]
+    wrapped = [piece for line in lines for piece in wrap(line, (WIDTH - 2 * MARGIN) / CHARACTER)]
     texts = [
-        _text(MARGIN, top + 12 + number * FOOTER_LINE, line, "muted small")
+        text(MARGIN, top + 12 + number * FOOTER_LINE, line, "muted small")
         for number, line in enumerate(wrapped)
     ]
     return texts, top + 12 + len(wrapped) * FOOTER_LINE + 8
 
 
-def _wrap(text: str, width: float) -> list[str]:
+def wrap(line: str, width: float) -> list[str]:
+    """Breaks a line where it is longer than so many characters."""
     lines = [""]
-    for word in text.split(" "):
+    for word in line.split(" "):
         if len(lines[-1]) + len(word) >= width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines
 
 
-def _text(left: float, base: float, text: str, classes: str = "") -> str:
-    return f'<text class="{classes}" x="{left:.1f}" y="{base:.1f}">{escape(text)}</text>'
+def text(left: float, base: float, words: str, classes: str = "") -> str:
+    """Returns an element with these words."""
+    return f'<text class="{classes}" x="{left:.1f}" y="{base:.1f}">{escape(words)}</text>'

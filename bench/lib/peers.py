@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from .contestants import FILTERS, ROOT, Contestant
@@ -21,19 +22,28 @@ def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
 
 
 def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = "") -> Contestant:
-    return Contestant(
+    return replace(
+        gateway(family, program, "gateway.yaml"),
         name=f"{family}-{kind}" if kind else family,
-        family=family,
-        title=family,
         filter_kind="wasm from Rust" if kind else "wasm from C",
-        command=(str(program), "--config", "{{folder}}/gateway.yaml", "--log", "warn"),
-        config="gateway.yaml",
         route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
         values={"upper": str(upper)},
         plain=not kind,
         upstream_http2=True,
         filters=frozenset(filters.split()),
         reload=signal.SIGHUP,
+    )
+
+
+def gateway(name: str, program: Path, config: str) -> Contestant:
+    """Returns a program of the gateway with a configuration."""
+    return Contestant(
+        name=name,
+        family=name,
+        title=name,
+        filter_kind="",
+        command=(str(program), "--config", "{{folder}}/" + config, "--log", "warn"),
+        config=config,
     )
 
 
@@ -215,6 +225,7 @@ PINGORA = Contestant(
 )
 
 C_MODULES = {name: FILTERS / f"{name}.wasm" for name in ("nothing", "heads", "upper")}
+HAPROXY, ENVOY = _haproxy("haproxy"), _envoy("envoy", kind="", filters={})
 PEERS = (
     _nginx("nginx"),
     # As it is without being told: resuming a session of TLS 1.2 takes no key exchange.
@@ -234,7 +245,7 @@ PEERS = (
         locations=NGINX_NJS,
         filters="upper",
     ),
-    _haproxy("haproxy"),
+    HAPROXY,
     _haproxy(
         "haproxy-lua",
         kind="Lua",
@@ -242,7 +253,7 @@ PEERS = (
         upper="filter lua.upper",
         filters="upper",
     ),
-    _envoy("envoy", kind="", filters={}),
+    ENVOY,
     _envoy("envoy-lua", kind="Lua", filters={"upper": ENVOY_LUA}),
     _envoy("envoy-wasm", kind="wasm from C", filters=_envoy_wasm(C_MODULES)),
     _envoy("envoy-rust", kind="wasm from Rust", filters=_envoy_wasm({"upper": PREBUILT})),

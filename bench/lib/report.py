@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from . import upstream_report
 from .results import Results
 from .scenarios import PLAIN, SCENARIOS
+from .tables import markdown, spread, titles
 
 REFERENCE = "nginx"
 FILTER_REFERENCE = "nginx-lua"
@@ -30,22 +32,6 @@ def ratio(ours: Rounds, theirs: Rounds) -> float | None:
     return statistics.median(ratios) if ratios else None
 
 
-def spread(values: Iterable[float], digits: int = 1) -> str:
-    """The median, and between which the values lie."""
-    values = list(values)
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
-
-
-def titles(results: Results, filtered: bool = False, versions: bool = True) -> dict[str, str]:
-    """What contestants are called, where there are filters with what these are made of."""
-    return {
-        name: " ".join(filter(None, [one["title"], one["version"] if versions else ""]))
-        + (f", {one['filter_kind']}" if filtered and one["filter_kind"] else "")
-        for name, one in results["run"]["contestants"].items()
-    }
-
-
 def heading(results: Results) -> str:
     """When and where, in a line or two."""
     run, machine = results["run"], results["run"]["machine"]
@@ -58,15 +44,10 @@ def heading(results: Results) -> str:
 def document(results: Results) -> str:
     """Everything that was measured."""
     sections = {"cpu": cpu, "latency": latency, "memory": memory, "reload": reload, "founding": founding}
+    sections |= upstream_report.SECTIONS
     return "\n\n".join(
         [heading(results), *(section(results) for step, section in sections.items() if step in results)]
     )
-
-
-def markdown(header: str, rows: Iterable[Iterable[str]]) -> str:
-    """A table, the columns' names separated by `|`."""
-    columns = header.count("|") + 1
-    return "\n".join([f"| {header} |", "|---" * columns + "|", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def cpu(results: Results) -> str:

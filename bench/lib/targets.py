@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .report import markdown, ratio, rounds
+from .report import ratio, rounds
 from .results import Results
+from .tables import markdown
 
 SCRIPTED = ("nginx-lua", "nginx-njs", "haproxy-lua", "envoy-lua", "envoy-wasm", "envoy-rust")
 """Peers whose filters are scripts or modules."""

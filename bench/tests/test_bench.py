@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import bench
-from lib import chart, check, load, report, targets
+from lib import chart, check, load, report, tables, targets
 from lib.arena import FILTERS
 from lib.contestants import fill
 from lib.peers import contestants
@@ -72,7 +72,7 @@ class Reports(unittest.TestCase):
         self.assertIsNone(report.ratio(table["s1", "gateway"], {}))
 
     def test_a_spread_has_the_median_first(self):
-        self.assertEqual(report.spread([3, 1, 2000], 0), "3 (1–2,000)")
+        self.assertEqual(tables.spread([3, 1, 2000], 0), "3 (1–2,000)")
 
     def test_requests_that_failed_mark_a_figure(self):
         page = report.cpu(results(cpu=[*CPU, sample("s1", "haproxy", 0, 9.0, failed=7)]))

@@ -1,7 +1,7 @@
 //! The server behind the proxies: cheap, since it shares a CPU with the load generator, and it counts what comes in.
 //!
 //! HTTP/1.1, plain and over TLS: 1.3, and 1.2 on a port of its own; HTTP/2 without TLS on another. The last segment of the path says what is wanted: `1k` and
-//! `64k` are texts of that size, `echo` answers with the body of the request, by HTTP/2 `call` with a message of gRPC, all else is 404. Another port answers every
+//! `64k` are texts of that size, `slow` is `1k` after ten milliseconds, `echo` answers with the body of the request, by HTTP/2 `call` with a message of gRPC, all else is 404. Another port answers every
 //! request with the counts as JSON and is not counted itself. The ports are free ones, told as JSON in the first line.
 
 use std::cell::Cell;
@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -39,6 +40,8 @@ const READ_BYTES: usize = 20 * 1024;
 /// The window of each stream by HTTP/2.
 const H2_WINDOW: u32 = 1024 * 1024;
 const FIELDS_MAX: usize = 64;
+/// How long `slow` takes.
+const SLOW: Duration = Duration::from_millis(10);
 /// What bodies are made of: letters of both cases and others, for filters that change case.
 const TEXT: &[u8; 16] = b"hello, World 123";
 
@@ -76,6 +79,7 @@ struct Answers {
 
 enum Wanted {
     Small,
+    Slow,
     Large,
     Echo,
     Other,
@@ -278,6 +282,10 @@ where
         add(&counts.requests);
         match head.wanted {
             Wanted::Small => stream.write_all(choose(&answers.small, head.close)).await?,
+            Wanted::Slow => {
+                tokio::time::sleep(SLOW).await;
+                stream.write_all(choose(&answers.small, head.close)).await?;
+            }
             Wanted::Large => stream.write_all(choose(&answers.large, head.close)).await?,
             Wanted::Other => stream.write_all(choose(&answers.not_found, head.close)).await?,
             Wanted::Echo => {
@@ -326,6 +334,7 @@ impl Head {
         anyhow::ensure!(body_bytes <= BODY_BYTES_MAX, "a body too long");
         let wanted = match request.path.and_then(|path| path.rsplit('/').next()) {
             Some("1k") => Wanted::Small,
+            Some("slow") => Wanted::Slow,
             Some("64k") => Wanted::Large,
             Some("echo") => Wanted::Echo,
             _ => Wanted::Other,

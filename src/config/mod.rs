@@ -32,6 +32,7 @@ pub(crate) use self::model::filter::{
 pub(crate) use self::model::grpc_web::GrpcWeb;
 pub(crate) use self::model::headers::{HeaderEdits, Headers};
 pub(crate) use self::model::health::{HealthSettings, PassiveSettings, SuccessRateSettings};
+pub(crate) use self::model::hedge::HedgeSettings;
 pub(crate) use self::model::http2::ListenerHttp2;
 pub(crate) use self::model::keepalive::{KeepaliveSettings, TcpKeepalive};
 pub(crate) use self::model::listener::{

@@ -311,6 +311,24 @@ impl Progress for ExchangeLog {
             line.connect = line.dial_began.map(clock::since);
         }
     }
+
+    fn hedged(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.attempts += 1;
+        }
+    }
+
+    fn overtaken(&mut self, endpoint: &Endpoint, is_reused: bool) {
+        if let Some(filters) = &self.filters {
+            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
+        }
+        if let Some(line) = &mut self.line {
+            line.endpoint = Some(endpoint.url().into());
+            line.reused = Some(is_reused);
+            // These are times of the other attempt.
+            (line.acquire, line.connect) = (None, None);
+        }
+    }
 }
 
 /// Returns the error of an exchange that was dropped before its end: its worker stops, or its client went away.

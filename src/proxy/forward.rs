@@ -50,6 +50,7 @@ pub(super) async fn forward_request(
     let options = SendOptions {
         timeouts: &route.timeouts,
         retry: Some(&route.retry),
+        hedge: route.hedge.as_ref(),
         keeping: route.keeping.as_ref(),
         done_by: limit.done_by,
         interim: call.interim.as_ref(),

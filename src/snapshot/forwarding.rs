@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{HashKey, HeaderCase, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol};
+use crate::config::{
+    HashKey, HeaderCase, HedgeSettings, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol,
+};
 use crate::http::body::Keeping;
 use crate::policy::Rewrite;
 use crate::router::Parameters;
@@ -21,6 +23,8 @@ pub(crate) struct UpstreamRoute {
     pub(crate) rewrite_cookies: bool,
     pub(crate) timeouts: RouteTimeouts,
     pub(crate) retry: RetrySettings,
+    /// The second attempt beside a slow one.
+    pub(crate) hedge: Option<HedgeSettings>,
     /// The buffering of request bodies, if requests can be sent again on another connection.
     pub(crate) keeping: Option<Keeping>,
     /// Protocols that a client may upgrade to.

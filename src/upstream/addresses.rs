@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Failure, FailureKind, Progress, probe};
+use super::attempt::{Attempt, Failure, FailureKind, probe};
 use super::candidates::Candidates;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
 use super::outcome::AttemptOutcome;
 use super::pool::Lease;
 use super::pool::concurrency::{Full, Permit};
+use super::progress::{Progress, Quiet, Shared};
 use super::transport::Transport;
 use crate::net::clock;
 use crate::net::timer::deadline;
@@ -127,7 +128,7 @@ impl<'s> Siblings<'s> {
         let attempt = &Attempt { has_rivals: true, ..*attempt };
         let progress = RefCell::new(progress);
         let own = async {
-            let mut progress = Forwarded(&progress);
+            let mut progress = Shared(&progress);
             attempt.acquire(permit, &mut progress, is_dialling, began).await
         };
         let own = Dial {
@@ -259,48 +260,4 @@ async fn dial_sibling(
     let connected = attempt.acquire(permit, &mut progress, is_dialling, clock::now()).await;
     is_reused.set(progress.is_reused);
     connected
-}
-
-/// The progress of a request, shared by its dials.
-struct Forwarded<'a, 'p, P>(&'a RefCell<&'p mut P>);
-
-impl<P: Progress> Progress for Forwarded<'_, '_, P> {
-    fn attempt(&mut self, endpoint: &Endpoint) {
-        self.0.borrow_mut().attempt(endpoint);
-    }
-
-    fn reused(&mut self) {
-        self.0.borrow_mut().reused();
-    }
-
-    fn dialling(&mut self) {
-        self.0.borrow_mut().dialling();
-    }
-
-    fn connected(&mut self) {
-        self.0.borrow_mut().connected();
-    }
-
-    fn moved(&mut self, endpoint: &Endpoint, is_reused: bool) {
-        self.0.borrow_mut().moved(endpoint, is_reused);
-    }
-}
-
-/// The progress of a dial that may come too late.
-struct Quiet {
-    is_reused: bool,
-}
-
-impl Progress for Quiet {
-    fn attempt(&mut self, _: &Endpoint) {}
-
-    fn reused(&mut self) {
-        self.is_reused = true;
-    }
-
-    fn dialling(&mut self) {}
-
-    fn connected(&mut self) {}
-
-    fn moved(&mut self, _: &Endpoint, _: bool) {}
 }

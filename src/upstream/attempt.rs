@@ -10,12 +10,14 @@ use tokio::time::Instant;
 
 use super::addresses::Siblings;
 use super::endpoint::Endpoint;
+use super::endpoints::EndpointSet;
 use super::exchange::{Received, ResponseBody, begin, receive};
 use super::latency::Stopwatch;
 use super::outcome::AttemptOutcome;
 use super::pool::concurrency::{Full, Permit};
 use super::pool::seats::{self, Seat};
 use super::pool::{Acquired, Lease, NewConnection, Refusal, Slot, WaitBounds, Wanted};
+use super::progress::Progress;
 use super::relay;
 use super::request::{SendOptions, UpstreamRequest};
 use crate::config::RetrySettings;
@@ -45,20 +47,6 @@ pub(super) struct Attempt<'a> {
     /// its attempts together.
     pub(super) queued: &'a Cell<Duration>,
     pub(super) stopwatch: &'a Stopwatch,
-}
-
-/// An observer of a request's attempts.
-pub(crate) trait Progress {
-    /// Called when an attempt at an endpoint begins.
-    fn attempt(&mut self, endpoint: &Endpoint);
-    /// Called when a kept connection is reused.
-    fn reused(&mut self);
-    /// Called when a new connection is being opened.
-    fn dialling(&mut self);
-    /// Called when the new connection is open, or could not be opened.
-    fn connected(&mut self);
-    /// Called when another endpoint took the attempt, on a kept connection or a new one.
-    fn moved(&mut self, endpoint: &Endpoint, is_reused: bool);
 }
 
 /// A failed attempt, with what a retry needs to know.
@@ -99,11 +87,17 @@ impl Failure {
 }
 
 impl Attempt<'_> {
-    /// Runs the attempt.
+    /// Runs the attempt, and reports its outcome to `endpoints`.
     ///
     /// # Errors
     /// Returns a [`Failure`] if there is no response. Its kind decides whether another attempt is possible.
-    pub(super) async fn run(&self, body: Body, progress: &mut impl Progress) -> Result<Received, Failure> {
+    pub(super) async fn run(
+        &self,
+        endpoints: &EndpointSet,
+        body: Body,
+        progress: &mut impl Progress,
+    ) -> Result<Received, Failure> {
+        let mut report = Report { endpoints, attempt: self, outcome: AttemptOutcome::Nothing };
         let (options, endpoint) = (self.options, self.endpoint);
         let target = endpoint.target(self.request.target);
         let per_try = deadline(options.timeouts.per_try);
@@ -119,11 +113,15 @@ impl Attempt<'_> {
             // Boxed, like everything rare and large: a request should not reserve room for what it does not do.
             None => match Box::pin(self.connect(permit, head_by, progress)).await {
                 Ok(leased) => self.begin(leased, &target, body),
-                Err(failure) => return Err(Failure { body: Some(body), ..failure }),
+                Err(failure) => {
+                    report.outcome = failure.outcome;
+                    return Err(Failure { body: Some(body), ..failure });
+                }
             },
         };
         let endpoint = self.siblings.and_then(Siblings::serving).unwrap_or(endpoint);
-        receive(response, options, head_by, Some(self.stopwatch)).await.map_err(|failure| {
+        let received = receive(response, options, head_by, Some(self.stopwatch)).await;
+        let ended = received.map_err(|failure| {
             let repeatable = failure.unsent || self.may_repeat();
             let stale = is_kept && failure.unanswered && repeatable;
             let outcome = AttemptOutcome::failing(failure.error);
@@ -144,7 +142,12 @@ impl Attempt<'_> {
                 endpoint.warn_broken(&failure.error, failure.broken.as_ref());
             }
             Failure { error: failure.error, kind, outcome, body: failure.body }
-        })
+        });
+        report.outcome = match &ended {
+            Ok(received) => AttemptOutcome::Response(received.status),
+            Err(failure) => failure.outcome,
+        };
+        ended
     }
 
     /// Begins the exchange on a leased connection. Returns it, and true if the connection had been kept.
@@ -333,6 +336,21 @@ impl Attempt<'_> {
     fn may_repeat(&self) -> bool {
         let method = self.request.method;
         self.options.retry.map_or_else(|| method.is_idempotent(), |retry| retry.may_repeat(method))
+    }
+}
+
+/// The report of an attempt. Dropping it reports, so that an abandoned attempt is reported, too.
+struct Report<'a> {
+    endpoints: &'a EndpointSet,
+    attempt: &'a Attempt<'a>,
+    outcome: AttemptOutcome,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        let Attempt { endpoint, siblings, stopwatch, .. } = *self.attempt;
+        let endpoint = siblings.and_then(Siblings::serving).unwrap_or(endpoint);
+        self.endpoints.record(endpoint, self.outcome, stopwatch.elapsed());
     }
 }
 

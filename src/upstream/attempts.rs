@@ -7,14 +7,15 @@ use std::time::Duration;
 use http::header;
 
 use super::addresses::{Moved, Siblings};
-use super::attempt::{Attempt, Progress};
+use super::attempt::Attempt;
 use super::breaker::Passage;
 use super::candidates::Candidates;
 use super::endpoint::Endpoint;
 use super::endpoints::EndpointSet;
 use super::exchange::Received;
+use super::hedge::{self, Hedge};
 use super::latency::Stopwatch;
-use super::outcome::AttemptOutcome;
+use super::progress::Progress;
 use super::request::{SendOptions, UpstreamRequest};
 use super::retry::Retries;
 use crate::config::Reuse;
@@ -34,10 +35,13 @@ pub(crate) async fn send<'e>(
     progress: &mut impl Progress,
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
     let mut passage = endpoints.pass_breaker()?;
-    let mut candidates = Candidates::new(endpoints, request.affinity);
+    let candidates = &Candidates::new(endpoints, request.affinity);
     let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
-    let mut retries =
-        Retries::new(options.retry, endpoints.budget(), options.timeouts.connect, endpoints.len());
+    let mut hedge = hedge::settings(request, options, endpoints);
+    let mut retries = Retries::new(options, endpoints, hedge.is_some());
+    if hedge.is_some() && body.replay().is_none() {
+        body = Box::pin(hedge::whole(body, options)).await?;
+    }
     let queued = Cell::new(Duration::ZERO);
     loop {
         if request.endpoint_host {
@@ -52,27 +56,33 @@ pub(crate) async fn send<'e>(
         // Rather than to an unhealthy endpoint, a request waits at one that is full.
         let moves_on = retries.moves_on() && candidates.has_healthy();
         let stopwatch = Stopwatch::new(endpoints.weighs_latency() || endpoint.pool().adapts());
-        let siblings = Siblings::of(endpoints, &candidates);
+        let siblings = Siblings::of(endpoints, candidates);
         let attempt = Attempt {
             request,
             options,
             endpoint,
             siblings: siblings.as_deref(),
-            has_rivals: false,
+            has_rivals: hedge.is_some(),
             fresh,
             moves_on,
             queued: &queued,
             stopwatch: &stopwatch,
         };
-        let mut report = Report { endpoints, attempt: &attempt, outcome: AttemptOutcome::Nothing };
-        let ended = attempt.run(body, progress).await;
-        report.outcome = match &ended {
-            Ok(received) => AttemptOutcome::Response(received.status),
-            Err(failure) => failure.outcome,
+        let ended = match hedge.take().zip(again.as_ref()) {
+            None => attempt.run(endpoints, body, progress).await,
+            Some((settings, again)) => {
+                let hedge = Hedge { settings, endpoints, candidates, retries: &retries, body: again };
+                let hedged = Box::pin(hedge.run(&attempt, body, progress)).await;
+                if hedged.had_rival {
+                    let first = hedged.rival.filter(|_| hedged.ended.is_err()).map(|_| endpoint);
+                    retries.note_hedged(first);
+                }
+                endpoint = hedged.rival.unwrap_or(endpoint);
+                hedged.ended
+            }
         };
-        drop(report);
         if let Some(moved) = siblings.map(|siblings| siblings.moved) {
-            endpoint = settle(&moved, endpoints, endpoint, &mut candidates, &mut retries);
+            endpoint = settle(&moved, endpoints, endpoint, candidates, &mut retries);
         }
         let (failed, done_by) = (endpoint, options.done_by.map(|(by, _)| by));
         (body, endpoint) = match ended {
@@ -83,7 +93,7 @@ pub(crate) async fn send<'e>(
                     None => return Ok((received, endpoint)),
                     Some(again) => {
                         let head = (received.status, &received.headers);
-                        match retries.next_for_status(head, failed, &mut candidates, done_by) {
+                        match retries.next_for_status(head, failed, &mut &*candidates, done_by) {
                             None => return Ok((received, endpoint)),
                             Some(next) => (again, next),
                         }
@@ -94,7 +104,7 @@ pub(crate) async fn send<'e>(
                 let error = failure.error;
                 note(&mut passage, error.is_of_upstream().then_some(false));
                 failure.body = failure.body.or(again);
-                let next = retries.next(failure, failed, &mut candidates)?;
+                let next = retries.next(failure, failed, &mut &*candidates)?;
                 if retries.is_too_late(done_by) {
                     return Err(error);
                 }
@@ -131,26 +141,11 @@ fn settle<'e>(
     moved: &Moved,
     endpoints: &'e EndpointSet,
     chosen: &'e Arc<Endpoint>,
-    candidates: &mut Candidates<'e>,
+    candidates: &Candidates<'e>,
     retries: &mut Retries<'e>,
 ) -> &'e Arc<Endpoint> {
     let dialled = moved.dialled.take();
     candidates.note_tried(&dialled);
     retries.note_tried(&dialled);
     moved.serving.get().and_then(|serving| endpoints.get(serving)).unwrap_or(chosen)
-}
-
-/// The report of an attempt. Dropping it reports, so that an abandoned attempt is reported, too.
-struct Report<'a> {
-    endpoints: &'a EndpointSet,
-    attempt: &'a Attempt<'a>,
-    outcome: AttemptOutcome,
-}
-
-impl Drop for Report<'_> {
-    fn drop(&mut self) {
-        let Attempt { endpoint, siblings, stopwatch, .. } = *self.attempt;
-        let endpoint = siblings.and_then(Siblings::serving).unwrap_or(endpoint);
-        self.endpoints.record(endpoint, self.outcome, stopwatch.elapsed());
-    }
 }

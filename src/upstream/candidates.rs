@@ -1,5 +1,6 @@
 //! The endpoints of a request in the order of trying.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,20 +14,21 @@ use super::request::Affinity;
 pub(super) struct Candidates<'s> {
     endpoints: &'s EndpointSet,
     affinity: Affinity,
-    first: Option<usize>,
+    first: Cell<Option<usize>>,
     /// The endpoints that it tried after the first one, nearly always none.
-    others: Vec<usize>,
+    others: RefCell<Vec<usize>>,
 }
 
 impl<'s> Candidates<'s> {
     pub(super) fn new(endpoints: &'s EndpointSet, affinity: Affinity) -> Self {
-        Self { endpoints, affinity, first: None, others: Vec::new() }
+        Self { endpoints, affinity, first: Cell::new(None), others: RefCell::default() }
     }
 
     /// Returns the position of the balancer's choice among the endpoints of the first tier that has one. Health matters if there is a
     /// time.
     fn choose(&self, checked_at: Option<Duration>, is_lenient: bool) -> Option<usize> {
-        let Self { endpoints, affinity, first, ref others } = *self;
+        let Self { endpoints, affinity, ref first, ref others } = *self;
+        let (first, others) = (first.get(), &*others.borrow());
         endpoints.tiers().find_map(|(tier, offset, balancer)| {
             let view = View { endpoints: tier, offset, first, others, checked_at, is_lenient };
             let affinity = match affinity {
@@ -41,7 +43,7 @@ impl<'s> Candidates<'s> {
 
     /// Returns true if the request has tried the endpoint at this position.
     pub(super) fn is_tried(&self, index: usize) -> bool {
-        self.first == Some(index) || self.others.contains(&index)
+        self.first.get() == Some(index) || self.others.borrow().contains(&index)
     }
 
     /// Returns true if the request has not tried all endpoints that get requests.
@@ -54,17 +56,14 @@ impl<'s> Candidates<'s> {
     }
 
     /// Notes that the request has tried these endpoints.
-    pub(super) fn note_tried(&mut self, indices: &[usize]) {
-        self.others.extend_from_slice(indices);
+    pub(super) fn note_tried(&self, indices: &[usize]) {
+        self.others.borrow_mut().extend_from_slice(indices);
     }
-}
 
-impl<'s> Iterator for Candidates<'s> {
-    type Item = &'s Arc<Endpoint>;
-
-    fn next(&mut self) -> Option<&'s Arc<Endpoint>> {
+    /// Returns the next endpoint to try. Attempts that are under way look at the candidates, too.
+    pub(super) fn next(&self) -> Option<&'s Arc<Endpoint>> {
         if let Some(only) = self.endpoints.only() {
-            return self.first.replace(0).is_none().then_some(only);
+            return self.first.replace(Some(0)).is_none().then_some(only);
         }
         let checked_at = self.endpoints.health_matters_at();
         let mut chosen = self.choose(checked_at, false);
@@ -77,10 +76,18 @@ impl<'s> Iterator for Candidates<'s> {
             chosen = self.choose(None, false);
         }
         let (endpoints, chosen) = (self.endpoints, chosen?);
-        match self.first {
-            None => self.first = Some(chosen),
-            Some(_) => self.others.push(chosen),
+        match self.first.get() {
+            None => self.first.set(Some(chosen)),
+            Some(_) => self.others.borrow_mut().push(chosen),
         }
         endpoints.get(chosen)
+    }
+}
+
+impl<'s> Iterator for &Candidates<'s> {
+    type Item = &'s Arc<Endpoint>;
+
+    fn next(&mut self) -> Option<&'s Arc<Endpoint>> {
+        Candidates::next(self)
     }
 }

@@ -13,6 +13,7 @@ use super::breaker::{Breaker, Passage, Refused};
 use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::health::Troubled;
+use super::response_times::ResponseTimes;
 use crate::config::{Balance, BreakerSettings, HealthSettings};
 use crate::http::error::Error;
 use crate::net::clock;
@@ -44,6 +45,7 @@ pub(super) struct Common {
     pub(super) troubled: Arc<Troubled>,
     pub(super) budget: Arc<Budget>,
     breaker: Arc<Breaker>,
+    response_times: Arc<ResponseTimes>,
 }
 
 impl Common {
@@ -52,6 +54,7 @@ impl Common {
             troubled: Arc::default(),
             budget: Arc::new(Budget::new(workers)),
             breaker: Arc::new(Breaker::new(workers)),
+            response_times: Arc::new(ResponseTimes::new(workers)),
         }
     }
 }
@@ -132,6 +135,10 @@ impl EndpointSet {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.common.budget
+    }
+
+    pub(super) fn response_times(&self) -> &ResponseTimes {
+        &self.common.response_times
     }
 
     /// Lets a request pass the breaker, if there is one.

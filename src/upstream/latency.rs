@@ -33,6 +33,11 @@ impl Stopwatch {
         Self { began: Cell::new(runs.then(clock::now)), awaits_upload: Cell::new(false) }
     }
 
+    /// Returns true if anything depends on the time.
+    pub(super) fn runs(&self) -> bool {
+        self.began.get().is_some()
+    }
+
     /// Begins again: what has passed was not the endpoint's time.
     pub(super) fn restart(&self, awaits_upload: bool) {
         if self.began.get().is_some() {

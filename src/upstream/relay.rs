@@ -112,6 +112,7 @@ async fn exchange(leased: (Transport, Lease), request: RemoteRequest, ping_inter
     let options = SendOptions {
         timeouts: &timeouts,
         retry: None,
+        hedge: None,
         keeping: None,
         done_by: None, // the other worker watches it
         interim: Some(&interim),

@@ -3,7 +3,7 @@
 use http::Method;
 use tokio::time::Instant;
 
-use crate::config::{HeaderCase, RetrySettings, RouteTimeouts};
+use crate::config::{HeaderCase, HedgeSettings, RetrySettings, RouteTimeouts};
 use crate::http::body::Keeping;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -47,6 +47,8 @@ pub(crate) struct SendOptions<'a> {
     pub(crate) timeouts: &'a RouteTimeouts,
     /// The route's retries. Without them, each endpoint is tried once, and one stale connection is replaced.
     pub(crate) retry: Option<&'a RetrySettings>,
+    /// The second attempt beside a slow one.
+    pub(crate) hedge: Option<&'a HedgeSettings>,
     /// The buffer that keeps the request's body for another attempt.
     pub(crate) keeping: Option<&'a Keeping>,
     /// The deadline of the whole exchange (`timeouts.request`), with the error that reports a missed one.

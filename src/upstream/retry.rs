@@ -15,7 +15,9 @@ use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::attempt::{Failure, FailureKind};
 use crate::upstream::budget::Budget;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoints::EndpointSet;
 use crate::upstream::outcome::AttemptOutcome;
+use crate::upstream::request::SendOptions;
 
 /// The retries of a request that no route has settings for. Its attempt is for a stale connection.
 static EACH_ONCE: LazyLock<RetrySettings> =
@@ -61,17 +63,13 @@ pub(super) struct Retries<'a> {
 }
 
 impl<'a> Retries<'a> {
-    /// Returns the retries that `settings` permit at an upstream with this number of `endpoints`. Without settings,
-    /// each endpoint is tried once, and one stale connection is replaced.
-    pub(super) fn new(
-        settings: Option<&'a RetrySettings>,
-        budget: &'a Budget,
-        connect: Option<Duration>,
-        endpoints: usize,
-    ) -> Self {
-        let has_rounds = settings.is_some();
-        let settings = settings.unwrap_or_else(|| &EACH_ONCE);
-        if settings.repeats() && settings.budget.is_some() {
+    /// Returns the retries of a request under these options. Without settings for them, each endpoint is tried once, and one stale
+    /// connection is replaced. Requests that may have a second attempt count for the budget, too.
+    pub(super) fn new(options: &SendOptions<'a>, endpoints: &'a EndpointSet, is_hedged: bool) -> Self {
+        let has_rounds = options.retry.is_some();
+        let settings = options.retry.unwrap_or_else(|| &EACH_ONCE);
+        let budget = endpoints.budget();
+        if (settings.repeats() || is_hedged) && settings.budget.is_some() {
             budget.count_request(clock::uptime());
         }
         Self {
@@ -79,9 +77,9 @@ impl<'a> Retries<'a> {
             budget,
             has_rounds,
             left: settings.attempts,
-            connect: connect.filter(|_| has_rounds),
+            connect: options.timeouts.connect.filter(|_| has_rounds),
             round_ends: None,
-            untried: endpoints.saturating_sub(1),
+            untried: endpoints.len().saturating_sub(1),
             failed: Vec::new(),
             fresh: false,
             was_full: false,
@@ -200,15 +198,28 @@ impl<'a> Retries<'a> {
         others: &mut impl Iterator<Item = &'a Arc<Endpoint>>,
     ) -> Option<&'a Arc<Endpoint>> {
         self.take_attempt()?;
-        if let Some(budget) = self.settings.budget
-            && !self.budget.take(clock::uptime(), budget)
-        {
-            failed.pool().count_over_budget();
+        if !self.take_budget(failed) {
             return None;
         }
         self.take_wait();
         self.failed.push(failed);
         self.take_endpoint(others)
+    }
+
+    /// Returns true if the budget permits a retry of a request that this endpoint has. It is a part of the budget then.
+    pub(super) fn take_budget(&self, endpoint: &Endpoint) -> bool {
+        let Some(budget) = self.settings.budget else { return true };
+        let is_permitted = self.budget.take(clock::uptime(), budget);
+        if !is_permitted {
+            endpoint.pool().count_over_budget();
+        }
+        is_permitted
+    }
+
+    /// Notes that two endpoints have been tried at once, and that the attempt at `first` failed if there is one.
+    pub(super) fn note_hedged(&mut self, first: Option<&'a Arc<Endpoint>>) {
+        self.untried = self.untried.saturating_sub(1);
+        self.failed.extend(first);
     }
 
     fn take_endpoint(

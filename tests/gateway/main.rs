@@ -77,6 +77,7 @@ mod grpc_web;
 mod half_close;
 mod header_case;
 mod health;
+mod hedging;
 mod http2_clients;
 mod http2_conformance;
 mod http2_frames;

@@ -11,6 +11,7 @@ use crate::config::values::dns::{DnsServer, DomainName, Resolve, SrvName};
 use crate::config::values::duration::Duration;
 use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
+use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::method::Method;
 use crate::config::values::network::{Address, EndpointUrl, Network, ServerName};
@@ -59,6 +60,10 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
         "srv-name" => of::<SrvName>("name", "a name such as `_http._tcp.api.internal`"),
+        "hedge-after" => of::<HedgeAfter>(
+            "duration or percentile",
+            "a duration such as `50ms`, or a percentile such as `p95`",
+        ),
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
         "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
-    Admin, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HostHeader, Listener, Network, OrOff, Pool,
-    PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts,
-    Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
+    Admin, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings, HostHeader, Listener,
+    Network, OrOff, Pool, PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation,
+    Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -147,6 +147,8 @@ pub(crate) struct RouteSettings {
     pub(crate) timeouts: RouteTimeouts,
     /// The failures that are retried, and how often.
     pub(crate) retry: RetrySettings,
+    /// The second try at another endpoint.
+    pub(crate) hedge: Option<HedgeSettings>,
     /// The protocols that a client may upgrade to, in lower case.
     pub(crate) upgrade: Vec<UpgradeProtocol>,
     /// Most bytes of a request's body; `None` for the listener's limit, `Some(None)` for no limit.
@@ -205,6 +207,7 @@ impl Config {
             pool: Pool::resolve_with(max_concurrent, pools.into_iter().flatten()),
             timeouts: Timeouts::resolve(timeouts.into_iter().flatten()),
             retry: Retry::resolve([&route.retry, &defaults.retry]),
+            hedge: route.hedge.or(defaults.hedge).and_then(OrOff::on).map(HedgeSettings::from),
             upgrade: upgrade.cloned().unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
             body_bytes_max: route.limits.body.or(defaults.limits.body).map(OrOff::bytes),
             headers: Headers {

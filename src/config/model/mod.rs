@@ -13,6 +13,7 @@ pub(crate) mod filter;
 pub(crate) mod grpc_web;
 pub(crate) mod headers;
 pub(crate) mod health;
+pub(crate) mod hedge;
 pub(crate) mod http2;
 pub(crate) mod keepalive;
 pub(crate) mod listener;

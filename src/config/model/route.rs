@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::filter::FilterUse;
 use super::grpc_web::GrpcWeb;
 use super::headers::Headers;
+use super::hedge::Hedge;
 use super::matches::Match;
 use super::pool::Pool;
 use super::redirect::Redirect;
@@ -75,6 +76,9 @@ pub(crate) struct Route {
     /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
+    /// A second try at another endpoint while the first one is slow. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hedge: Option<OrOff<Hedge>>,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
@@ -139,6 +143,9 @@ pub(crate) struct Defaults {
     /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
+    /// A second try at another endpoint while the first one is slow. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hedge: Option<OrOff<Hedge>>,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,

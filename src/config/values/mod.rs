@@ -8,6 +8,7 @@ pub(crate) mod dns;
 pub(crate) mod duration;
 pub(crate) mod hash_key;
 pub(crate) mod header;
+pub(crate) mod hedge_after;
 pub(crate) mod host;
 pub(crate) mod look_alike;
 pub(crate) mod max_concurrent;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::previous::owners_of;
 use super::snapshot::Builder;
-use crate::config::{
-    self, RetrySettings, RouteSettings, Segment, Upstream, UpstreamChoice, UpstreamProtocol,
-};
+use crate::config::{self, RouteSettings, Segment, Upstream, UpstreamChoice, UpstreamProtocol};
 use crate::http::body::Keeping;
 use crate::path;
 use crate::policy::Rewrite;
@@ -87,7 +85,8 @@ impl<'a> Builder<'a> {
             rewrite_cookies: settings.rewrite_cookies,
             timeouts: settings.timeouts.clone(),
             retry: settings.retry.clone(),
-            keeping: self.keeping(&settings.retry, upstream.protocol),
+            hedge: settings.hedge,
+            keeping: self.keeping(settings, upstream.protocol),
             upgrade: settings.upgrade.clone(),
             keep_alive: settings.pool.keep_alive,
             hash_on: upstream.hash_on.clone(),
@@ -99,9 +98,12 @@ impl<'a> Builder<'a> {
 
     /// Returns the settings for keeping request bodies, if a second try can need them. A server that speaks HTTP/2 may refuse a
     /// request that it has not processed, and the try after that is free.
-    fn keeping(&self, retry: &RetrySettings, protocol: UpstreamProtocol) -> Option<Keeping> {
-        let is_needed =
-            (retry.on_stale && retry.attempts > 0) || retry.repeats() || protocol != UpstreamProtocol::H1;
+    fn keeping(&self, settings: &RouteSettings, protocol: UpstreamProtocol) -> Option<Keeping> {
+        let retry = &settings.retry;
+        let is_needed = (retry.on_stale && retry.attempts > 0)
+            || retry.repeats()
+            || settings.hedge.is_some()
+            || protocol != UpstreamProtocol::H1;
         let body_bytes_max = retry.keep_body.filter(|_| is_needed)?;
         Some(Keeping { bodies: self.kept_bodies.clone(), body_bytes_max })
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::{Body, PollFrame, Streaming, bounds_with};
@@ -72,7 +73,27 @@ impl Keeping {
     pub(crate) fn begin(&self, body: &Body) -> Option<Box<KeptBody>> {
         let is_streamed = matches!(body, Body::Request(_) | Body::Boxed(_));
         (is_streamed && self.fits(body))
-            .then(|| Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new() }))
+            .then(|| Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new(), reserved: 0 }))
+    }
+
+    /// Reads a body of a stated length that may be kept, so that it can be sent any number of times. Any other one is returned as it is.
+    ///
+    /// # Errors
+    /// Returns the error of a body that cannot be read.
+    pub(crate) async fn whole(&self, mut body: Body) -> Result<Body, Error> {
+        let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+        let (Some(length), Some(mut kept)) = (length, self.begin(&body)) else { return Ok(body) };
+        if !kept.reserve(length) {
+            return Ok(body);
+        }
+        while kept.bytes.len() < length
+            && let Some(frame) = body.frame().await.transpose()?
+            && let Some(data) = frame.data_ref()
+        {
+            kept.push(data);
+        }
+        // Trailers may follow.
+        Ok(if body.is_end_stream() { Body::full(Bytes::from_owner(*kept)) } else { kept.resume(body) })
     }
 
     /// Returns true if the body may be small enough to be kept, as far as its length is known.
@@ -86,14 +107,15 @@ impl Keeping {
 pub(crate) struct KeptBody {
     keeping: Keeping,
     bytes: Vec<u8>,
+    /// The bytes that there is room for.
+    reserved: usize,
 }
 
 impl KeptBody {
     /// Appends a copy of `data`: a slice would pin the whole buffer that it was read into. Returns false if the body
     /// can no longer be kept.
     pub(crate) fn push(&mut self, data: &[u8]) -> bool {
-        let fits = data.len() <= self.keeping.body_bytes_max.saturating_sub(self.bytes.len());
-        if !fits || !self.keeping.bodies.reserve(data.len() as u64) {
+        if !self.reserve(self.bytes.len().saturating_add(data.len())) {
             return false;
         }
         self.bytes.reserve_exact(data.len());
@@ -101,43 +123,54 @@ impl KeptBody {
         true
     }
 
+    /// Returns true if there is room for so many bytes in all.
+    fn reserve(&mut self, length: usize) -> bool {
+        let more = length.saturating_sub(self.reserved);
+        if length > self.keeping.body_bytes_max || (more > 0 && !self.keeping.bodies.reserve(more as u64)) {
+            return false;
+        }
+        self.reserved += more;
+        true
+    }
+
     /// Returns the whole body: the kept bytes, followed by `rest`.
-    pub(crate) fn resume(self: Box<Self>, rest: Body) -> Body {
-        Body::boxed(Resumed { kept: Some(self), rest })
+    pub(crate) fn resume(self, rest: Body) -> Body {
+        Body::boxed(Resumed { kept: Bytes::from_owner(self), rest })
+    }
+}
+
+impl AsRef<[u8]> for KeptBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl Drop for KeptBody {
     fn drop(&mut self) {
-        self.keeping.bodies.counts.bytes.fetch_sub(self.bytes.len() as u64, Relaxed);
+        self.keeping.bodies.counts.bytes.fetch_sub(self.reserved as u64, Relaxed);
     }
 }
 
-/// A body that begins with kept bytes.
+/// A body that begins with kept bytes. Their room is free when they have been sent.
 struct Resumed {
-    kept: Option<Box<KeptBody>>,
+    kept: Bytes,
     rest: Body,
 }
 
 impl Streaming for Resumed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        if let Some(mut kept) = self.kept.take() {
-            let bytes = std::mem::take(&mut kept.bytes);
-            kept.keeping.bodies.counts.bytes.fetch_sub(bytes.len() as u64, Relaxed);
-            if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
-            }
+        match std::mem::take(&mut self.kept) {
+            kept if kept.is_empty() => self.rest.poll_frame(cx),
+            kept => Poll::Ready(Some(Ok(Frame::data(kept)))),
         }
-        self.rest.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.kept.as_ref().is_none_or(|kept| kept.bytes.is_empty()) && self.rest.is_end_stream()
+        self.kept.is_empty() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
-        bounds_with(kept, &self.rest.size_hint())
+        bounds_with(self.kept.len() as u64, &self.rest.size_hint())
     }
 
     fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -202,6 +235,19 @@ mod tests {
         drop(other);
         let narrower = keeping.bodies.with_limit(1);
         assert!(narrower.reserve(1) && !keeping.bodies.reserve(12), "both count the same bytes");
+    }
+
+    #[tokio::test]
+    async fn whole_body_can_be_sent_twice_and_takes_its_room_until_then() {
+        let keeping = keeping(8, 6);
+        let stated = || Body::boxed(super::super::Limited::new(Body::full("hello!"), 1000));
+        let whole = keeping.whole(stated()).await.ok().unwrap();
+        let again = whole.replay().unwrap();
+        assert_eq!((read(whole), keeping.bodies.bytes()), ("hello!".to_owned(), 6));
+        let other = keeping.whole(stated()).await.ok().unwrap();
+        assert!(other.replay().is_none(), "there is no room for two");
+        assert_eq!((read(other), read(again)), ("hello!".to_owned(), "hello!".to_owned()));
+        assert_eq!((keeping.bodies.bytes(), keeping.bodies.refused()), (0, 1));
     }
 
     #[test]

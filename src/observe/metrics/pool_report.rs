@@ -69,6 +69,10 @@ pub(crate) struct PoolReport {
     pub(crate) retried: u64,
     /// Requests that were not retried, because the upstream's budget was spent (`retry.budget`).
     pub(crate) over_budget: u64,
+    /// Second attempts at this endpoint, beside slow ones at others (`hedge`).
+    pub(crate) hedged: u64,
+    /// Those that responded first.
+    pub(crate) hedges_won: u64,
     /// TLS handshakes completed, resumed ones among them.
     pub(crate) tls_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
@@ -106,6 +110,9 @@ impl PoolReport {
         self.probes_failed += probes_failed;
         self.last_probe_failure = last_probe_failure.or(self.last_probe_failure.take());
         self.over_budget += over_budget;
+        let Self { hedged, hedges_won, .. } = other;
+        self.hedged += hedged;
+        self.hedges_won += hedges_won;
         let Self { idle, active, connecting, pending, streams, max_connections, opened, .. } = other;
         let Self { reused, acquired, acquire_wait, connect_failed, retried, .. } = other;
         let Self { tls_handshakes, tls_resumed, refused, closed, .. } = other;

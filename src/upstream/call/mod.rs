@@ -10,10 +10,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 pub(crate) use stream::UploadQueue;
 use tokio::time::Instant;
 
-use super::attempt::Progress;
 use super::attempts::send;
-use super::endpoint::Endpoint;
 use super::endpoints::Upstream;
+use super::progress::Quiet;
 use super::request::{Affinity, SendOptions, UpstreamRequest};
 use crate::config::{HeaderCase, RouteTimeouts};
 use crate::http::body::Body;
@@ -163,12 +162,13 @@ pub(crate) async fn open(
     let options = SendOptions {
         timeouts: limits.timeouts,
         retry: None,
+        hedge: None,
         keeping: None, // a whole body is in memory
         done_by: limits.ends_by().map(|by| (by, Error::RequestTimeout)),
         interim: None,
         timer,
     };
-    let (mut received, _) = send(&mut sent, body, &endpoints, &options, &mut Unwatched).await?;
+    let (mut received, _) = send(&mut sent, body, &endpoints, &options, &mut Quiet::default()).await?;
     forward::clean_response(received.status, &mut received.headers, None)
         .map_err(|_| Error::UnexpectedUpgrade)?;
     Ok(received)
@@ -194,15 +194,4 @@ async fn collect(received: Received, body_bytes_max: usize) -> Result<OwnRespons
         forward::filter_trailers(trailers);
     }
     Ok(OwnResponse { status, headers, body: bytes.freeze(), trailers: trailers.map(Fields::from) })
-}
-
-/// An observer that records nothing: only clients' requests have a line in the access log.
-struct Unwatched;
-
-impl Progress for Unwatched {
-    fn attempt(&mut self, _: &Endpoint) {}
-    fn reused(&mut self) {}
-    fn dialling(&mut self) {}
-    fn connected(&mut self) {}
-    fn moved(&mut self, _: &Endpoint, _: bool) {}
 }

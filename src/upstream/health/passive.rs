@@ -43,6 +43,14 @@ impl EndpointSet {
         }
     }
 
+    /// Takes the time that an attempt has lasted which another one overtook: its endpoint is at least as slow as that.
+    pub(in crate::upstream) fn note_overtaken(&self, endpoint: &Endpoint, took: Duration) {
+        let now = clock::uptime();
+        if self.weighs_latency() && clock::nanos(took) as f64 > endpoint.latency().expected(now) {
+            endpoint.latency().observe(now, took, false);
+        }
+    }
+
     /// Ejects the endpoints that fail more often than the others, by the requests since the last call. The control plane calls it at
     /// intervals (`passive.success_rate`).
     pub(crate) fn eject_outliers(&self) {

@@ -453,6 +453,16 @@ impl Pool {
         self.count(|counts| counts.over_budget.add(1));
     }
 
+    /// Counts a second attempt at this endpoint, beside a slow one at another.
+    pub(crate) fn count_hedge(&self) {
+        self.count(|counts| counts.hedged.add(1));
+    }
+
+    /// Counts a second attempt that responded first.
+    pub(crate) fn count_hedge_won(&self) {
+        self.count(|counts| counts.hedges_won.add(1));
+    }
+
     /// Counts a retry after an attempt at this endpoint.
     pub(crate) fn count_retry(&self) {
         self.count(|counts| counts.retried.add(1));

@@ -330,6 +330,8 @@ fn route(section: &str, at: &str) -> Vec<Edit> {
         of("retry.budget", json!({ "percent": 21, "min": 11 }), json!("off")),
         of("retry.backoff", json!("25ms"), json!("off")),
         of("retry.keep_body", json!("16KiB"), json!("1KiB")),
+        of("hedge.after", json!("10m"), json!("9m")),
+        of("hedge", json!({ "after": "9m" }), json!("off")),
         of("upgrade", json!(["websocket"]), json!([])),
         of("limits.body", json!("1MiB"), json!("2MiB")),
         of("paths.encoded_slash", json!("reject"), json!("keep")),

@@ -171,6 +171,7 @@ impl<'a> Writer<'a> {
             "srv-name" => &["_http._tcp.a", "https://_a._tcp.b/v2"],
             "server-name" => &["a.example"],
             "socket-address" => return format!("127.0.0.1:{}", 1000 + self.count),
+            "hedge-after" => &["p95", "50ms"],
             "hash-key" => &["client_ip", "header:x-user"],
             "upgrade-protocol" => &["websocket", "a/b"],
             "name" => return format!("n{}", self.count),

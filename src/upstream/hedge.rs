@@ -1,0 +1,205 @@
+//! A second attempt beside a slow one: the first response wins, and the other attempt is cancelled (`hedge`).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header;
+
+use super::attempt::{Attempt, Failure};
+use super::candidates::Candidates;
+use super::endpoint::Endpoint;
+use super::endpoints::EndpointSet;
+use super::exchange::Received;
+use super::latency::Stopwatch;
+use super::progress::{Progress, Quiet, Shared};
+use super::request::{Affinity, SendOptions, UpstreamRequest};
+use super::retry::Retries;
+use crate::config::HedgeSettings;
+use crate::http::body::Body;
+use crate::http::error::Error;
+use crate::net::clock;
+use crate::net::timer::deadline;
+
+type Ended = Result<Received, Failure>;
+
+/// The second attempt of a request that may have one.
+pub(super) struct Hedge<'a, 'e> {
+    pub(super) settings: &'e HedgeSettings,
+    pub(super) endpoints: &'e EndpointSet,
+    pub(super) candidates: &'a Candidates<'e>,
+    pub(super) retries: &'a Retries<'e>,
+    /// The body of the second attempt.
+    pub(super) body: &'a Body,
+}
+
+/// The end of an attempt that may have had another one beside it.
+pub(super) struct Hedged<'e> {
+    pub(super) ended: Ended,
+    /// The endpoint of the second attempt, if there was one and `ended` is its end.
+    pub(super) rival: Option<&'e Arc<Endpoint>>,
+    /// True if there was a second attempt.
+    pub(super) had_rival: bool,
+}
+
+/// Returns the settings of a request's second attempt, if it may have one: its endpoints may receive it twice, there are several, and
+/// no cookie holds it at one of them.
+pub(super) fn settings<'o>(
+    request: &UpstreamRequest<'_>,
+    options: &SendOptions<'o>,
+    endpoints: &EndpointSet,
+) -> Option<&'o HedgeSettings> {
+    let settings = options.hedge?;
+    let may_repeat = options.retry.is_some_and(|retry| retry.may_repeat(request.method));
+    let is_held = matches!(request.affinity, Affinity::Endpoint(_));
+    (may_repeat && endpoints.len() > 1 && !is_held && !request.upgrade).then_some(settings)
+}
+
+/// Returns a body that can be sent twice at once, if it may be kept: all of it is read first.
+///
+/// # Errors
+/// Returns the error of a body that cannot be read, or not in time.
+pub(super) async fn whole(body: Body, options: &SendOptions<'_>) -> Result<Body, Error> {
+    let Some(keeping) = options.keeping else { return Ok(body) };
+    let (by, late) = options.done_by.map_or((None, Error::RequestTimeout), |(by, late)| (Some(by), late));
+    options.timer.within(by, pin!(keeping.whole(body))).await.unwrap_or(Err(late))
+}
+
+impl<'e> Hedge<'_, 'e> {
+    /// Runs an attempt, and a second one elsewhere if there is no response in time.
+    pub(super) async fn run(
+        self,
+        first: &Attempt<'_>,
+        body: Body,
+        progress: &mut impl Progress,
+    ) -> Hedged<'e> {
+        let progress = RefCell::new(progress);
+        let (timer, began) = (first.options.timer, clock::now());
+        let mut shared = Shared(&progress);
+        let mut running = pin!(first.run(self.endpoints, body, &mut shared));
+        let after = match *self.settings {
+            HedgeSettings::After(time) => Some(time),
+            HedgeSettings::Percentile(percent) => {
+                self.endpoints.response_times().percentile(clock::uptime(), percent)
+            }
+        };
+        let alone = |ended| Hedged { ended, rival: None, had_rival: false };
+        let ended = match after {
+            None => Ok(running.as_mut().await),
+            Some(_) => timer.within(deadline(after), running.as_mut()).await,
+        };
+        let ended = match ended {
+            Ok(ended) => {
+                self.observe(ended.is_ok().then(|| clock::since(began)));
+                return alone(ended);
+            }
+            Err(_elapsed) => match self.rival(first) {
+                None => {
+                    let ended = running.await;
+                    self.observe(ended.is_ok().then(|| clock::since(began)));
+                    return alone(ended);
+                }
+                Some(rival) => {
+                    progress.borrow_mut().hedged();
+                    rival.pool().count_hedge();
+                    self.race(first, rival, running.as_mut(), &progress).await
+                }
+            },
+        };
+        // The one that was cancelled took at least that long.
+        self.observe(Some(clock::since(began)));
+        ended
+    }
+
+    /// Returns the endpoint of the second attempt, if the budget permits one.
+    fn rival(&self, first: &Attempt<'_>) -> Option<&'e Arc<Endpoint>> {
+        if !self.candidates.has_healthy() || !self.retries.take_budget(first.endpoint) {
+            return None;
+        }
+        self.candidates.next()
+    }
+
+    /// Runs the second attempt beside the first one. The first response that is not to be retried ends both; a failure, or another
+    /// response, is the end only if the other attempt has failed, too.
+    async fn race<P: Progress>(
+        &self,
+        first: &Attempt<'_>,
+        rival: &'e Arc<Endpoint>,
+        mut running: Pin<&mut impl Future<Output = Ended>>,
+        progress: &RefCell<&mut P>,
+    ) -> Hedged<'e> {
+        let mut headers = first.request.headers.clone();
+        if first.request.endpoint_host {
+            headers.insert(header::HOST, rival.host().clone());
+        }
+        let request = UpstreamRequest { headers: &mut headers, ..*first.request };
+        // Two endpoints would send the client twice as many hints.
+        let options = SendOptions { interim: None, ..*first.options };
+        let queued = Cell::new(Duration::ZERO);
+        let stopwatch = Stopwatch::new(first.stopwatch.runs());
+        let second = Attempt {
+            request: &request,
+            options: &options,
+            endpoint: rival,
+            siblings: None,
+            queued: &queued,
+            stopwatch: &stopwatch,
+            ..*first
+        };
+        let mut quiet = Quiet::default();
+        let body = self.body.replay().unwrap_or_default();
+        let retry = options.retry;
+        let is_good = |ended: &Ended| {
+            ended
+                .as_ref()
+                .is_ok_and(|received| !retry.is_some_and(|retry| retry.retries_status(received.status)))
+        };
+        let (is_own, ended) = {
+            let mut rivalling = pin!(second.run(self.endpoints, body, &mut quiet));
+            first_good(running.as_mut(), rivalling.as_mut(), is_good).await
+        };
+        if !is_own {
+            if ended.is_ok() {
+                rival.pool().count_hedge_won();
+                self.endpoints.note_overtaken(first.endpoint, first.stopwatch.elapsed());
+            }
+            progress.borrow_mut().overtaken(rival, quiet.is_reused);
+        }
+        Hedged { ended, rival: (!is_own).then_some(rival), had_rival: true }
+    }
+
+    /// Counts a response time, if the time of the next second attempts depends on it.
+    fn observe(&self, took: Option<Duration>) {
+        if let (HedgeSettings::Percentile(_), Some(took)) = (self.settings, took) {
+            self.endpoints.response_times().observe(clock::uptime(), took);
+        }
+    }
+}
+
+/// Waits for the first of two attempts that ends well, or for the later one of two that do not. Returns true with it if it is `own`.
+async fn first_good(
+    mut own: Pin<&mut impl Future<Output = Ended>>,
+    mut other: Pin<&mut impl Future<Output = Ended>>,
+    is_good: impl Fn(&Ended) -> bool,
+) -> (bool, Ended) {
+    let (mut has_own_ended, mut has_other_ended) = (false, false);
+    poll_fn(|cx| {
+        if !has_own_ended && let Poll::Ready(ended) = own.as_mut().poll(cx) {
+            if has_other_ended || is_good(&ended) {
+                return Poll::Ready((true, ended));
+            }
+            has_own_ended = true;
+        }
+        if !has_other_ended && let Poll::Ready(ended) = other.as_mut().poll(cx) {
+            if has_own_ended || is_good(&ended) {
+                return Poll::Ready((false, ended));
+            }
+            has_other_ended = true;
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -13,6 +13,7 @@ from . import latency, timeline
 from .arena import Arena
 from .balancers import Balancer, of_gateway
 from .endpoints import Endpoint
+from .processes import Others
 
 RATE, SECONDS = 1000, 45
 DELAY_MS, CAPACITY = 5, 20
@@ -54,6 +55,7 @@ def _measure(balancer: Balancer) -> dict[str, Any]:
         endpoint = Endpoint(arena, delay_ms=DELAY_MS, capacity=CAPACITY)
         url = arena.get(balancer.before([endpoint.port])).url("/1k")
         burst: dict[str, Any] = {}
+        others = Others()
         thread = threading.Thread(
             target=lambda: burst.update(latency.pace(url, BURST_RATE, BURST_CONNECTIONS, BURST_SECONDS)),
             daemon=True,
@@ -62,6 +64,7 @@ def _measure(balancer: Balancer) -> dict[str, Any]:
         done = timeline.run(url, RATE, SECONDS, [(BURST_AT, thread.start)], endpoint.counts)
         thread.join()
         return {
+            "others_cpus": others.cpus(),
             "rate": RATE,
             "events": [[f"{BURST_RATE:,} more a second", BURST_AT, BURST_AT + BURST_SECONDS]],
             **{name: done.told[name] for name in ("failed", "failures", "p50", "p99", "seconds")},

@@ -7,6 +7,7 @@ from . import latency
 from .arena import Arena
 from .balancers import Balancer
 from .endpoints import Endpoint
+from .processes import Others
 
 ENDPOINTS, RATE, SECONDS, CONNECTIONS = 5, 2000, 10, 512
 FAST_MS, SLOW_MS = 5, 50
@@ -24,6 +25,7 @@ def run(balancers: list[Balancer], rounds: int, say: Callable[[str], None]) -> l
                 url = arena.get(balancer.before(ports)).url("/1k")
                 latency.pace(url, RATE, CONNECTIONS, WARM_SECONDS)
                 before = [endpoint.counts()["requests"] for endpoint in endpoints]
+                others = Others()
                 told = latency.pace(url, RATE, CONNECTIONS, SECONDS)
                 counts = [endpoint.counts()["requests"] for endpoint in endpoints]
                 shares = [(after - first) / (RATE * SECONDS) for first, after in zip(before, counts, strict=True)]
@@ -31,6 +33,7 @@ def run(balancers: list[Balancer], rounds: int, say: Callable[[str], None]) -> l
                     {
                         "contestant": balancer.contestant.name,
                         "round": number,
+                        "others_cpus": others.cpus(),
                         "rate": RATE,
                         "slow_share": shares[0],
                         **{name: told[name] for name in ("failed", "p50", "p90", "p99", "p99_9", "max")},

@@ -8,6 +8,7 @@ from . import latency, timeline
 from .arena import Arena
 from .balancers import Balancer
 from .endpoints import Endpoint
+from .processes import Others
 
 ENDPOINTS, RATE, SECONDS = 3, 2000, 60
 DELAY_MS = 2
@@ -29,7 +30,7 @@ def run(balancers: list[Balancer], rounds: int, say: Callable[[str], None]) -> l
             p99 = max(second["p99"] or 0 for second in sample["seconds"]) / 1000
             say(
                 f"round {number + 1}: {sample['contestant']}: {sample['failed']} of {RATE * SECONDS} failed, "
-                f"the worst second's p99 {p99:.0f} ms"
+                f"the worst second's p99 {p99:.0f} ms, {sample['others_cpus']:.2f} CPUs used by others"
             )
     return samples
 
@@ -41,10 +42,11 @@ def _measure(balancer: Balancer) -> dict[str, Any]:
         time.sleep(SETTLE_SECONDS)
         url = running.url("/1k")
         latency.pace(url, RATE, 64, WARM_SECONDS)
-        bad = endpoints[0]
+        bad, others = endpoints[0], Others()
         done = timeline.run(url, RATE, SECONDS, _actions(bad), bad.counts)
         told = done.told
         return {
+            "others_cpus": others.cpus(),
             "rate": RATE,
             "events": [list(event) for event in EVENTS],
             "failed": told["failed"],

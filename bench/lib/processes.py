@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -126,6 +127,37 @@ def descendants(root: int) -> list[int]:
         tree.append(queue.pop())
         queue += children.get(tree[-1], [])
     return tree
+
+
+class Others:
+    """CPU time that other programs use beside the bench."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._own = time.monotonic(), _busy_seconds(), _own_seconds()
+
+    def cpus(self) -> float:
+        """Returns the number of CPUs that they have kept busy, on average since this was made."""
+        others = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
+        return max(0.0, others) / (time.monotonic() - self._began)
+
+
+def _busy_seconds() -> float:
+    """Returns the time that all CPUs have been busy, that of the kernel and of other guests included."""
+    first = Path("/proc/stat").read_text().partition("\n")[0]
+    user, nice, system, _idle, _waiting, *interrupts = (int(ticks) for ticks in first.split()[1:9])
+    return (user + nice + system + sum(interrupts)) / TICKS_PER_SECOND
+
+
+def _own_seconds() -> float:
+    """Returns the CPU time of this program, of those that it has started, and of those of them that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = ended.ru_utime + ended.ru_stime
+    for pid in descendants(os.getpid()):
+        try:
+            total += time.clock_gettime(_cpu_clock(pid))
+        except OSError:
+            continue
+    return total
 
 
 def sockets_to(port: int) -> dict[str, int]:

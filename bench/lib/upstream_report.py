@@ -21,6 +21,11 @@ def names(samples: Iterable[Sample], key: str = "contestant") -> list[str]:
     return list(dict.fromkeys(one[key] for one in samples))
 
 
+def others(samples: list[Sample]) -> str:
+    """Returns the most CPUs that other programs kept busy meanwhile. Of these steps, figures to keep have next to none."""
+    return f"{max(one.get('others_cpus', 0.0) for one in samples):.2f}"
+
+
 def failures(results: Results) -> str:
     """Returns the outcome of each event."""
     samples, rows = results["failures"], []
@@ -35,8 +40,9 @@ def failures(results: Results) -> str:
             worst = [worst_p99(one, begins, ends) / 1000 for one in mine]
             got = statistics.median(sum(one["bad_requests"][begins:ends]) for one in mine)
             row.append(f"{failed:,} failed, {spread(worst, 0)} ms, {got:,.0f}")
-        rows.append([*row, spread([one["p99"] / 1000 for one in mine]), spread([one["p50"] / 1000 for one in mine])])
-    header = "| requests failed" + "".join(f"| {name}" for name, _, _ in events) + "| p99 of all, ms | p50, ms"
+        rows.append([*row, spread([one["p99"] / 1000 for one in mine]), spread([one["p50"] / 1000 for one in mine]), others(mine)])
+    header = "| requests failed " + "".join(f"| {name} " for name, _, _ in events) + "| p99 of all, ms | p50, ms"
+    header += " | CPUs of others"
     text = "Each event: requests that failed, p99 of the worst second, and requests that the bad endpoint got."
     return f"## Endpoints that fail\n\n{text}\n\n{markdown(header, rows)}"
 
@@ -49,13 +55,14 @@ def worst_p99(sample: Sample, begins: int, ends: int) -> float:
 def balance(results: Results) -> str:
     """Returns the latency of each way to choose."""
     samples, rows = results["balance"], []
-    called = titles(results)
+    called = titles(results, versions=False)
     for name in names(samples):
         mine = of(samples, contestant=name)
         millis = (spread([one[figure] / 1000 for one in mine]) for figure in ("p50", "p90", "p99"))
         share = statistics.median(one["slow_share"] for one in mine)
-        rows.append([called[name], *millis, f"{share:.1%}", f"{sum(one['failed'] for one in mine):,}"])
-    header = "| p50, ms | p90 | p99 | requests at the slow endpoint | failed"
+        failed = f"{sum(one['failed'] for one in mine):,}"
+        rows.append([called[name], *millis, f"{share:.1%}", failed, others(mine)])
+    header = "| p50, ms | p90 | p99 | requests at the slow endpoint | failed | CPUs of others"
     return f"## One of five endpoints is ten times as slow\n\n{markdown(header, rows)}"
 
 
@@ -72,8 +79,8 @@ def adaptive(results: Results) -> str:
             failed = sum(second["failed"] for one in mine for second in one["seconds"][first:last])
             p99 = [worst_p99(one, first, last) / 1000 for one in mine]
             row.append(f"{spread(p99, 0)} ms, {failed:,} failed")
-        rows.append([*row, f"{sum(one['burst_failed'] for one in mine):,}"])
-    header = "| before | during the burst | from five seconds after it | of the burst failed"
+        rows.append([*row, f"{sum(one['burst_failed'] for one in mine):,}", others(mine)])
+    header = "| before | during the burst | from five seconds after it | of the burst failed | CPUs of others"
     return f"## An endpoint that degrades under load\n\nThe p99 of the worst second.\n\n{markdown(header, rows)}"
 
 
@@ -107,7 +114,7 @@ def workers(results: Results) -> str:
                 requests = _mean(mine, "acquired")
                 cells = (f"{opened[count]:,.0f} ({shares[count]:.0%})" for count in counts)
                 rows.append([gateway, f"{load.rate:,}/s, {load.name}", kind, f"{requests:,.0f}", *cells])
-    header = "| load | upstream | requests" + "".join(f"| {count}" for count in counts)
+    header = "| load | upstream | requests " + "".join(f"| {count} " for count in counts)
     text = "Connections opened by the number of workers, and the share that one worker did not need."
     return f"## Connections by workers\n\n{text}\n\n{markdown(header, rows)}"
 

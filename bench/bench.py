@@ -63,6 +63,12 @@ def parse() -> argparse.Namespace:
     options = [common_options(rounds=1)]
     for name, text in {"upstreams": "all of the following", **upstreams.STEPS}.items():
         command = commands.add_parser(name, parents=options, help=text, description=text)
+        command.add_argument(
+            "--others-max",
+            type=float,
+            metavar="CPUS",
+            help="wait until other programs use no more CPUs, and repeat runs during which they did",
+        )
         wanted = list(upstreams.STEPS) if name == "upstreams" else [name]
         command.set_defaults(run=run_upstreams, steps=wanted)
     for name, run, text in (
@@ -167,12 +173,12 @@ def run_upstreams(arguments: argparse.Namespace) -> None:
     os.sched_setaffinity(0, {LOAD_CPU})
     programs = gateways(arguments.gateway)
     chosen = upstreams.choose(arguments.steps, arguments.contestants, programs)
-    found = results.begin(chosen, programs, {"rounds": arguments.rounds})
+    found = results.begin(chosen, programs, {"rounds": arguments.rounds, "others_max": arguments.others_max})
     whole = len(arguments.steps) > 1
     usual = results.FOLDER / time.strftime("%Y-%m-%d-upstreams.json") if whole else results.LAST
     output = arguments.output or usual
     for name in arguments.steps:
-        found[name] = upstreams.measure(name, chosen, programs, arguments.rounds, say)
+        found[name] = upstreams.measure(name, chosen, programs, arguments.rounds, arguments.others_max, say)
         results.save(found, output)
         say(f"kept in {output}")
     show(found, output)

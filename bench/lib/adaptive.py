@@ -6,10 +6,11 @@ its peak it answers fewer a second the more it has to do.
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import latency, timeline
+from . import latency, quiet, timeline
 from .arena import Arena
 from .balancers import Balancer, of_gateway
 from .endpoints import Endpoint
@@ -35,12 +36,15 @@ def balancers(programs: Mapping[str, Path]) -> list[Balancer]:
     ]
 
 
-def run(chosen: list[Balancer], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def run(
+    chosen: list[Balancer], rounds: int, others_max: float | None, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Measures all in turn, every other round backwards."""
     samples = []
     for number in range(rounds):
         for balancer in chosen if number % 2 == 0 else chosen[::-1]:
-            sample = {"contestant": balancer.contestant.name, "round": number, **_measure(balancer)}
+            measured = quiet.measure(partial(_measure, balancer), others_max, say)
+            sample = {"contestant": balancer.contestant.name, "round": number, **measured}
             samples.append(sample)
             last = sample["seconds"][-1]
             say(

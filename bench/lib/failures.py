@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from . import latency, timeline
+from . import latency, quiet, timeline
 from .arena import Arena
 from .balancers import Balancer
 from .endpoints import Endpoint
@@ -20,12 +21,15 @@ SETTLE_SECONDS = 3
 """For the first probes."""
 
 
-def run(balancers: list[Balancer], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def run(
+    balancers: list[Balancer], rounds: int, others_max: float | None, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Measures all in turn, every other round backwards."""
     samples = []
     for number in range(rounds):
         for balancer in balancers if number % 2 == 0 else balancers[::-1]:
-            sample = {"contestant": balancer.contestant.name, "round": number, **_measure(balancer)}
+            measured = quiet.measure(partial(_measure, balancer), others_max, say)
+            sample = {"contestant": balancer.contestant.name, "round": number, **measured}
             samples.append(sample)
             p99 = max(second["p99"] or 0 for second in sample["seconds"]) / 1000
             say(

@@ -56,9 +56,14 @@ def _balancers(step: str, programs: Programs) -> list[Balancer]:
 
 
 def measure(
-    step: str, chosen: list[Contestant], programs: Programs, rounds: int, say: Callable[[str], None]
+    step: str,
+    chosen: list[Contestant],
+    programs: Programs,
+    rounds: int,
+    others_max: float | None,
+    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Returns the samples of a step."""
+    """Returns the samples of a step. Where it matters, runs are repeated during which others used more CPUs than that."""
     names = {one.name for one in chosen}
     if step == "workers":
         return workers.run([one for one in workers.contestants(programs) if one.name in names], rounds, say)
@@ -66,7 +71,7 @@ def measure(
         return stale.run([one for one in stale.contestants(programs) if one.name in names], rounds, say)
     taking_part = [one for one in _balancers(step, programs) if one.contestant.name in names]
     run = {"failures": failures.run, "balance": balance.run, "adaptive": adaptive.run}
-    return run[step](taking_part, rounds, say)
+    return run[step](taking_part, rounds, others_max, say)
 
 
 def charts(results: Results) -> dict[str, str]:

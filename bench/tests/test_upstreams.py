@@ -2,9 +2,10 @@
 
 import unittest
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
-from lib import adaptive, balancers, report, stale, timeline, upstream_charts, upstreams, workers
+from lib import adaptive, balancers, quiet, report, stale, timeline, upstream_charts, upstreams, workers
 from lib.arena import BENCH
 from lib.contestants import fill
 from lib.processes import BenchError
@@ -52,6 +53,20 @@ class Timelines(unittest.TestCase):
         observed = timeline._play(0.0, 1, sorted(actions, key=timeline._at), lambda: happened.append("look"))
         self.assertEqual(happened, ["look", "early", "late", "look"])
         self.assertEqual(len(observed), 2)
+
+
+class Quiet(unittest.TestCase):
+    def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_counts(self):
+        def measured(others: list[float], most: float | None) -> tuple[float, int]:
+            waiting = iter(others)
+            run = lambda: {"others_cpus": next(waiting)}  # noqa: E731
+            with mock.patch.object(quiet, "_await_quiet"):
+                best = quiet.measure(run, most, lambda text: None)
+            return best["others_cpus"], len(list(waiting))
+
+        self.assertEqual(measured([0.9, 0.05, 0.0], 0.1), (0.05, 1))
+        self.assertEqual(measured([0.9, 0.05, 0.0], None), (0.9, 2))
+        self.assertEqual(measured([0.9, 0.7, *[0.8] * (quiet.TRIES - 2)], 0.1), (0.7, 0))
 
 
 class Configurations(unittest.TestCase):

@@ -319,3 +319,25 @@ routes:
     }
     assert_eq!(gateway.pool("users").await["routes"], support::serde_json::json!(["a", "b"]));
 }
+
+#[tokio::test]
+async fn connection_that_its_worker_does_not_need_serves_another_one() {
+    let certificates = Certificates::new();
+    let tls = certificates.server_config(&certificates.server(&["localhost"]));
+    for origin in [Origin::answer(OK), Origin::builder().tls(tls).answer(OK)] {
+        let waits = "  - { match: { path: /wait }, respond: { delay: 1100ms, status: 204 } }\n";
+        let config = pooled::to_upstream(4, &pooled::upstream(&origin, &certificates), "");
+        let gateway = pooled::gateway(&format!("{config}{waits}")).start().await;
+        wait_until("a connection from another worker", async || {
+            let mut client = gateway.client("web").await;
+            assert_eq!(client.get("/").await.body, b"ok");
+            // Until no connection has been used for a second.
+            assert_eq!(client.get("/wait").await.status, 204);
+            number(&gateway.pool(ROUTE).await, "borrowed") > 0
+        })
+        .await;
+        let pool = settled(&gateway).await;
+        let [opened, reused, borrowed] = ["opened", "reused", "borrowed"].map(|key| number(&pool, key));
+        assert!(borrowed <= reused && opened + reused == origin.requests().len() as u64, "{pool:#}");
+    }
+}

@@ -260,7 +260,7 @@ const POOL_GAUGES: [PoolMetric; 6] = [
     ("gateway_pool_max_connections", "The limit on connections", |pool| pool.max_connections),
 ];
 
-const POOL_COUNTERS: [PoolMetric; 11] = [
+const POOL_COUNTERS: [PoolMetric; 12] = [
     ("gateway_pool_ejections", "Ejections, after failures in a row", |pool| pool.ejections),
     ("gateway_pool_opened", "Connections made", |pool| pool.opened),
     ("gateway_pool_reused", "Requests that got a connection used before", |pool| pool.reused),
@@ -270,6 +270,7 @@ const POOL_COUNTERS: [PoolMetric; 11] = [
     ("gateway_pool_retries_over_budget", "Requests not tried again: the budget was spent", |pool| {
         pool.over_budget
     }),
+    ("gateway_pool_borrowed", "Reused connections that came from another worker", |pool| pool.borrowed),
     ("gateway_pool_hedges", "Second attempts beside slow ones at other endpoints", |pool| pool.hedged),
     ("gateway_pool_hedges_won", "Second attempts that responded first", |pool| pool.hedges_won),
     ("gateway_pool_tls_handshakes", "TLS handshakes completed", |pool| pool.tls_handshakes),

@@ -69,6 +69,8 @@ pub(crate) struct PoolReport {
     pub(crate) retried: u64,
     /// Requests that were not retried, because the upstream's budget was spent (`retry.budget`).
     pub(crate) over_budget: u64,
+    /// Reused connections that came from another worker, which did not need them.
+    pub(crate) borrowed: u64,
     /// Second attempts at this endpoint, beside slow ones at others (`hedge`).
     pub(crate) hedged: u64,
     /// Those that responded first.
@@ -110,7 +112,8 @@ impl PoolReport {
         self.probes_failed += probes_failed;
         self.last_probe_failure = last_probe_failure.or(self.last_probe_failure.take());
         self.over_budget += over_budget;
-        let Self { hedged, hedges_won, .. } = other;
+        let Self { borrowed, hedged, hedges_won, .. } = other;
+        self.borrowed += borrowed;
         self.hedged += hedged;
         self.hedges_won += hedges_won;
         let Self { idle, active, connecting, pending, streams, max_connections, opened, .. } = other;

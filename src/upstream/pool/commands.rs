@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Pool;
+use super::lending::Loan;
 use crate::upstream::pool::{idle, shared};
 
 /// The channel to each worker, by which pools command its idle connections.
@@ -20,6 +21,8 @@ pub(in crate::upstream) type RemoteJob = Box<dyn FnOnce() + Send>;
 enum PoolCommand {
     /// Give one: another worker's request waits, and the limits leave no other way.
     Offer(Arc<Pool>),
+    /// Lend one that is not needed to another worker, which would open one.
+    Lend(Loan),
     /// Run a request on a shared connection of this worker.
     Run(RemoteJob),
     /// Close what is no longer wanted: the limits have changed, or the pool is retired.
@@ -53,6 +56,11 @@ impl WorkerChannel {
     /// Asks for an idle connection of `pool`. Returns true if the command fitted in the channel.
     pub(super) fn offer(&self, pool: &Arc<Pool>) -> bool {
         self.pool_commands.try_send(PoolCommand::Offer(pool.clone())).is_ok()
+    }
+
+    /// Asks for an idle connection that is not needed there. If the command does not fit in the channel, there is none.
+    pub(super) fn lend(&self, loan: Loan) {
+        drop(self.pool_commands.try_send(PoolCommand::Lend(loan)));
     }
 
     /// Runs a request on a shared connection there. Returns true if the command fitted in the channel.
@@ -94,6 +102,7 @@ impl PoolCommand {
                 // The idle connections may be gone, or too few for all waiters: ask the next worker that has some.
                 pool.ask_other_workers();
             }
+            PoolCommand::Lend(loan) => loan.answer(),
             PoolCommand::Run(job) => job(),
             PoolCommand::LimitsChanged(pool) => pool.close_unwanted_idle(),
         }

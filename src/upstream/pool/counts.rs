@@ -11,6 +11,7 @@ pub(super) struct Counts {
     pub(super) idle: AtomicI64,
     pub(super) acquired: Counter,
     pub(super) reused: Counter,
+    pub(super) borrowed: Counter,
     pub(super) opened: Counter,
     pub(super) connect_failed: Counter,
     pub(super) retried: Counter,
@@ -30,6 +31,7 @@ pub(super) fn sum(all: &Sharded<Counts>) -> PoolReport {
     PoolReport {
         opened: sum(|counts| &counts.opened),
         reused: sum(|counts| &counts.reused),
+        borrowed: sum(|counts| &counts.borrowed),
         acquired: sum(|counts| &counts.acquired),
         acquire_wait: Duration::from_micros(sum(|counts| &counts.wait_micros)),
         connect_failed: sum(|counts| &counts.connect_failed),

@@ -177,6 +177,26 @@ fn take_newest(idle: &mut VecDeque<Idle>, wanted: Wanted) -> Option<Idle> {
     idle.remove(settled)
 }
 
+/// Takes the connection of this worker that has been idle longest, if it has been for `idle_min` and is alive.
+pub(super) fn take_unused(pool: u64, idle_min: Duration) -> Option<Connection> {
+    STORE.with_borrow_mut(|store| {
+        let idle = store.pools.get_mut(&pool)?;
+        let mut cx = Context::from_waker(Waker::noop());
+        while idle.front().is_some_and(|oldest| clock::since(oldest.since) >= idle_min) {
+            let mut oldest = idle.pop_front()?;
+            oldest.connection.count_idle(-1);
+            match oldest.ended(&mut cx) {
+                None => {
+                    oldest.connection.transport.settle();
+                    return Some(oldest.connection);
+                }
+                Some(reason) => oldest.connection.close(reason),
+            }
+        }
+        None
+    })
+}
+
 /// Takes the connection of this worker that has been idle longest.
 pub(super) fn take_oldest(pool: u64) -> Option<Connection> {
     STORE.with_borrow_mut(|store| {
@@ -297,6 +317,22 @@ mod tests {
         bench.pool.release(doubtful);
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!(is(take(bench.pool.number, Wanted::Settled).as_ref(), newer_age));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_connection_that_was_idle_for_a_while_is_unused() {
+        let mut bench = Bench::new(PoolSettings::default());
+        let (older, newer) = (bench.connect().await, bench.connect().await);
+        let older_age = older.state.age;
+        let while_ = Duration::from_secs(1);
+        bench.pool.release(older);
+        tokio::time::advance(while_).await;
+        bench.pool.release(newer);
+        assert_eq!(take_unused(bench.pool.number, while_).unwrap().state.age, older_age);
+        assert!(take_unused(bench.pool.number, while_).is_none());
+        tokio::time::advance(while_).await;
+        drop(bench.peers.pop());
+        assert!(take_unused(bench.pool.number, while_).is_none(), "it is closed");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ mod counts;
 mod habit;
 pub(crate) mod idle;
 mod leases;
+mod lending;
 mod limits;
 mod place;
 pub(crate) mod queue;
@@ -140,7 +141,13 @@ impl Pool {
     ) -> Result<Acquired, Refusal> {
         match self.acquire_idle(wanted) {
             Some(leased) => Ok(Acquired::Reused(leased)),
-            None => self.acquire_later(timer, wanted, bounds).await,
+            None => {
+                if let Some(connection) = self.borrow(timer, wanted).await {
+                    self.count_reused();
+                    return Ok(Acquired::Reused(connection.lease()));
+                }
+                self.acquire_later(timer, wanted, bounds).await
+            }
         }
     }
 
@@ -155,10 +162,7 @@ impl Pool {
             None if self.may_share(wanted) => shared::lease(self)?,
             None => return None,
         };
-        self.count(|counts| {
-            counts.acquired.add(1);
-            counts.reused.add(1);
-        });
+        self.count_reused();
         Some(leased)
     }
 
@@ -401,10 +405,22 @@ impl Pool {
         }
     }
 
+    fn count_reused(&self) {
+        self.count(|counts| {
+            counts.acquired.add(1);
+            counts.reused.add(1);
+        });
+    }
+
     fn count_idle(&self, change: i64) {
         self.count(|counts| {
             counts.idle.fetch_add(change, SeqCst);
         });
+    }
+
+    /// Returns true if this worker has idle connections.
+    fn has_idle(&self, worker: usize) -> bool {
+        self.counts.of(worker).is_some_and(|counts| counts.idle.load(SeqCst) > 0)
     }
 
     /// Returns the number of idle connections in the whole process.

@@ -40,9 +40,9 @@ const CIRCLES: [(&str, usize, &str); 4] = [
     ),
     (
         "upstream/pool/commands.rs",
-        10,
+        11,
         "a slot, a place or a lease goes back to its pool when it is dropped; the pool hands out what holds them: idle \
-         connections, shared ones and those that are dialled for several requests, and commands other workers to give theirs",
+         connections, shared ones and those that are dialled for several requests, and commands other workers to give or lend theirs",
     ),
 ];
 

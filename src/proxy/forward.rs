@@ -91,7 +91,7 @@ fn respond(
     }
     let tunnel = received.upgraded.map(|upgraded| {
         let removed = route.removal.as_ref().map(Removal::ended);
-        tunnel::open(upgraded, route.timeouts.idle, exchange.call.timer.clone(), removed)
+        tunnel::open(*upgraded, route.timeouts.idle, exchange.call.timer.clone(), removed)
     });
     let body = match &route.removal {
         None => received.body,

@@ -329,6 +329,9 @@ impl Attempt<'_> {
 
     /// Begins to keep the body, if the request may be sent again after part of it went out.
     fn keep(&self, body: &Body) -> Option<Box<KeptBody>> {
+        if body.is_end_stream() {
+            return None;
+        }
         self.options.keeping.filter(|_| self.may_repeat())?.begin(body)
     }
 

@@ -88,7 +88,7 @@ pub(crate) async fn send<'e>(
         (body, endpoint) = match ended {
             Ok(mut received) => {
                 note(&mut passage, Some(!received.status.is_server_error()));
-                let again = received.again.take().or(again);
+                let again = received.again.take().map_or(again, |again| Some(*again));
                 match again.filter(|_| retries.wants(request.method, received.status)) {
                     None => return Ok((received, endpoint)),
                     Some(again) => {

@@ -28,10 +28,11 @@ pub(crate) struct Received {
     pub(crate) version: Version,
     pub(crate) headers: Fields,
     pub(crate) body: Body,
+    // What is rare is boxed: a response is moved more than once.
     /// The upgraded connection, after a 101.
-    pub(crate) upgraded: Option<Upgraded>,
+    pub(crate) upgraded: Option<Box<Upgraded>>,
     /// The request's body, if the status is one to try again on.
-    pub(super) again: Option<Body>,
+    pub(super) again: Option<Box<Body>>,
 }
 
 /// A connection, or a stream of one, that another protocol has taken over.
@@ -115,11 +116,11 @@ pub(crate) async fn receive(
     };
     let ReceivedHead { status, version, headers } = head;
     if status == StatusCode::SWITCHING_PROTOCOLS && (response.uplink.is_some() || !response.is_shared()) {
-        let upgraded = response.upgraded();
+        let upgraded = response.upgraded().map(Box::new);
         return Ok(Received { status, version, headers, body: Body::Empty, upgraded, again: None });
     }
     let is_retried = options.retry.is_some_and(|retry| retry.retries_status(status));
-    let again = if is_retried { response.exchange.take_request() } else { None };
+    let again = if is_retried { response.exchange.take_request().map(Box::new) } else { None };
     if again.is_none() {
         response.exchange.free_request();
     }

@@ -168,7 +168,8 @@ impl SuccessRate {
 impl PassiveSettings {
     /// Returns true if a response with this status counts as a failure.
     pub(crate) fn counts_status(&self, status: StatusCode) -> bool {
-        self.statuses.contains(&status.as_u16())
+        // Quicker than `contains` for a few of them.
+        self.statuses.iter().any(|named| *named == status.as_u16())
     }
 }
 

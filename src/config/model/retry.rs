@@ -194,7 +194,8 @@ impl RetrySettings {
 
     /// Returns true if a response with this status is retried.
     pub(crate) fn retries_status(&self, status: StatusCode) -> bool {
-        self.statuses.contains(&status.as_u16())
+        // Quicker than `contains` for a few of them.
+        self.statuses.iter().any(|named| *named == status.as_u16())
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -75,9 +76,14 @@ fn routed(addresses: Vec<NamedAddress>, has_route: impl Fn(&SocketAddr) -> bool)
 fn has_route(address: &SocketAddr) -> bool {
     let from: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // A machine without the address family cannot bind. Without free descriptors it cannot either, and then all
-    // addresses are kept.
-    let Ok(socket) = UdpSocket::bind((from, 0)) else { return false };
+    let socket = match UdpSocket::bind((from, 0)) {
+        Ok(socket) => socket,
+        // A machine without the address family cannot bind. Any other error, as without free descriptors, says nothing.
+        Err(error) => {
+            let unsupported = Some(Errno::AFNOSUPPORT.raw_os_error());
+            return error.raw_os_error() != unsupported && error.kind() != ErrorKind::AddrNotAvailable;
+        }
+    };
     let refused = socket.connect(address).err().map(|error| error.kind());
     !matches!(
         refused,

@@ -113,7 +113,7 @@ impl Standing {
         let turns_at = time(&self.turns_at);
         match turns_at.checked_sub(now) {
             Some(left) if state == EJECTED && !left.is_zero() => return HealthState::Ejected(left),
-            _ if state == EJECTED => self.come_back(now),
+            _ if state == EJECTED => self.come_back(now, turns_at),
             _ => {}
         }
         let (starts_for, passed) = (time(&self.starts_for), now.saturating_sub(time(&self.turns_at)));
@@ -126,9 +126,11 @@ impl Standing {
     }
 
     /// Ends the ejection. The return begins now, not at the time that was set: there has been no request since.
-    fn come_back(&self, now: Duration) {
-        if self.change(EJECTED, STARTING) {
-            self.turns_at.store(clock::nanos(now), SeqCst);
+    fn come_back(&self, now: Duration, ends: Duration) {
+        // The time comes first: with the state and without the time, the return would seem to be over.
+        let (ends, now) = (clock::nanos(ends), clock::nanos(now));
+        let is_first = self.turns_at.compare_exchange(ends, now, SeqCst, SeqCst).is_ok();
+        if is_first && self.change(EJECTED, STARTING) {
             self.failures.store(0, Relaxed);
         }
     }
@@ -200,11 +202,9 @@ impl Standing {
 
     /// Ends an ejection before its time. Returns true if there was one.
     pub(super) fn end_ejection(&self, now: Duration) -> bool {
-        let is_ejected = self.is_ejected(now);
-        if is_ejected {
-            self.come_back(now);
-        }
-        is_ejected
+        let HealthState::Ejected(left) = self.state_by_requests(now) else { return false };
+        self.come_back(now, now + left);
+        true
     }
 
     /// Ejects the endpoint. Returns for how long, or `None` if it is ejected already.

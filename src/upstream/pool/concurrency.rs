@@ -139,6 +139,10 @@ impl Pool {
         if let Some(limit) = self.concurrency.adaptive.observe(now, took, self.load()) {
             tracing::trace!(endpoint = self.endpoint, limit, "requests at once");
             self.concurrency.set_to(limit);
+            // A reload may have switched it off meanwhile.
+            if !self.adapts() {
+                self.concurrency.set(self.settings().max_concurrent);
+            }
         }
     }
 

@@ -279,6 +279,14 @@ impl State {
     fn holds(&self, endpoint: &Arc<Endpoint>) -> bool {
         self.members.iter().any(|held| Arc::ptr_eq(&held.endpoint, endpoint))
     }
+
+    /// Returns true if it has the same endpoint with the same priority and weight.
+    fn holds_alike(&self, member: &Member) -> bool {
+        let place = |member: &Member| (member.priority, member.weight);
+        let is_same =
+            |held: &Member| Arc::ptr_eq(&held.endpoint, &member.endpoint) && place(held) == place(member);
+        self.members.iter().any(is_same)
+    }
 }
 
 impl Target {

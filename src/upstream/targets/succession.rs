@@ -74,7 +74,7 @@ impl Targets {
         let is_inherited = |index: usize| inherited.iter().any(|known| known.target == index);
         let own = state.members.iter().filter(|member| !is_inherited(member.target)).cloned();
         let together: Vec<_> = own.chain(inherited.iter().cloned()).collect();
-        let is_known = together.iter().all(|member| state.holds(&member.endpoint));
+        let is_known = together.iter().all(|member| state.holds_alike(member));
         // Nothing has changed since these targets were built.
         if is_known && together.len() == state.members.len() {
             return;

@@ -40,6 +40,7 @@ pub(crate) use self::model::listener::{
     TlsVersion, Underscores,
 };
 pub(crate) use self::model::matches::{Match, PathMatch};
+pub(crate) use self::model::mirror::{Mirror, MirrorSettings};
 pub(crate) use self::model::pool::{Pool, PoolSettings, Reuse};
 pub(crate) use self::model::redirect::{Redirect, RedirectForm};
 pub(crate) use self::model::respond::Respond;

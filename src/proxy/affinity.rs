@@ -98,7 +98,7 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 /// Returns the hash of the request's value for `key`, or `None` if the request has none. The fields are those of the client.
-fn hash(key: &HashKey, exchange: &Exchange<'_>) -> Option<u64> {
+pub(super) fn hash(key: &HashKey, exchange: &Exchange<'_>) -> Option<u64> {
     let headers = &exchange.request.headers;
     match key {
         HashKey::ClientIp => {

@@ -10,6 +10,7 @@ use crate::http::forward;
 use crate::http::message::Response;
 use crate::proxy::affinity::Wish;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::mirror::Turn;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::reply::Answer;
 use crate::proxy::time_limit::TimeLimit;
@@ -28,19 +29,17 @@ pub(super) async fn forward_request(
 ) -> Result<Answer, Error> {
     let limit = TimeLimit::begin(route, exchange)?;
     let wish = Wish::of(route, exchange);
-    let mut outgoing = Outgoing::new(route, exchange)?;
-    let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
+    let (mut outgoing, body) = prepare(route, exchange)?;
     let call = exchange.call;
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = limit.left().map_or(lookup, |left| left.min(lookup));
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await;
     let endpoints = endpoints.map_err(|error| limit.of_lookup(error))?;
-    let endpoint_host = outgoing.set_host(route, exchange.authority())?;
     let mut request = UpstreamRequest {
         method: &exchange.request.method,
         target: &outgoing.target,
         headers: &mut outgoing.headers,
-        endpoint_host,
+        endpoint_host: outgoing.endpoint_host,
         keep_alive: route.keep_alive,
         header_case: route.header_case,
         upgrade: outgoing.upgrade.is_some(),
@@ -63,6 +62,19 @@ pub(super) async fn forward_request(
         wish.hold(sticky, endpoint, outgoing.client_scheme, &mut answer.response.headers);
     }
     Ok(answer)
+}
+
+/// Takes the request out of the exchange as it is sent. If it is the route's mirror's turn, a copy of it begins.
+fn prepare(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Result<(Outgoing, Body), Error> {
+    let mirrored = Turn::take(exchange);
+    let mut outgoing = Outgoing::new(route, exchange)?;
+    outgoing.set_host(route, exchange.authority())?;
+    let body = std::mem::replace(&mut exchange.request.body, Body::Empty);
+    let body = match mirrored {
+        None => body,
+        Some(turn) => turn.copy(&exchange.request.method, &outgoing, body),
+    };
+    Ok((outgoing, body))
 }
 
 /// Returns the response as the client gets it.

@@ -15,6 +15,8 @@ pub(crate) struct Outgoing {
     /// Path and query, without the base path of an endpoint.
     pub(crate) target: String,
     pub(crate) headers: Fields,
+    /// True if the `Host` is the endpoint's own, which the attempt sets.
+    pub(crate) endpoint_host: bool,
     pub(crate) client_scheme: Scheme,
     /// The protocol that the request asks to switch to.
     pub(crate) upgrade: Option<HeaderValue>,
@@ -49,22 +51,24 @@ impl Outgoing {
             }
             _ => None,
         };
-        Ok(Self { target, headers, client_scheme, upgrade, websocket_key })
+        Ok(Self { target, headers, endpoint_host: false, client_scheme, upgrade, websocket_key })
     }
 
-    /// Sets the `Host` that the route specifies. `authority` is the client's. Returns true if the `Host` is the endpoint's
-    /// own, which the attempt sets.
-    pub(crate) fn set_host(&mut self, route: &UpstreamRoute, authority: &str) -> Result<bool, Error> {
+    /// Sets the `Host` that the route specifies. `authority` is the client's.
+    pub(crate) fn set_host(&mut self, route: &UpstreamRoute, authority: &str) -> Result<(), Error> {
         let host = match &route.host {
             HostHeader::Literal(host) => host.clone(),
             HostHeader::Preserve if !authority.is_empty() => {
                 HeaderValue::from_str(authority).map_err(|_| Error::RequestHost("host.malformed"))?
             }
             // An HTTP/1.0 client may have sent no Host.
-            HostHeader::Upstream | HostHeader::Preserve => return Ok(true),
+            HostHeader::Upstream | HostHeader::Preserve => {
+                self.endpoint_host = true;
+                return Ok(());
+            }
         };
         self.headers.insert(header::HOST, host);
-        Ok(false)
+        Ok(())
     }
 }
 

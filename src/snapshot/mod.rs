@@ -2,6 +2,7 @@
 
 pub(crate) mod forwarding;
 pub(crate) mod listener;
+pub(crate) mod mirror;
 pub(crate) mod route_deadline;
 pub(crate) mod stage;
 pub(crate) mod sticky;
@@ -22,6 +23,7 @@ use crate::policy::{Redirect, Respond};
 use crate::router::Router;
 use crate::snapshot::forwarding::{Split, UpstreamRoute};
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
+use crate::snapshot::mirror::Mirror;
 use crate::snapshot::route_deadline::Removals;
 use crate::snapshot::stage::Stages;
 use crate::upstream::{Targets, Upstream};
@@ -86,6 +88,8 @@ pub(crate) enum Owner {
     Route(String),
     /// A route with pools of its own, for one of the upstreams that it is split between.
     Split { route: String, upstream: String },
+    /// The mirrors of all routes to this upstream.
+    Mirror(String),
 }
 
 pub(crate) struct Route {
@@ -93,6 +97,8 @@ pub(crate) struct Route {
     pub(crate) stats: Arc<RouteStats>,
     pub(crate) warned: Arc<RateLimitedWarnings>,
     pub(crate) action: Action,
+    /// The copies of the requests that are forwarded.
+    pub(crate) mirror: Option<Arc<Mirror>>,
     /// The behaviours around the action.
     pub(crate) stages: Stages,
     /// The limit of a request body in bytes. `None` uses the listener's limit, `Some(None)` is no limit.

@@ -91,6 +91,7 @@ mod load;
 mod log_lines;
 mod max_concurrent;
 mod migrating;
+mod mirror;
 mod new;
 mod one_route;
 mod passive_health;

@@ -16,10 +16,18 @@ use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
-/// `weighted_split`. The others exclude the probes that there are, or the balancer.
-const ELSEWHERE: [&str; 12] = [
+/// `weighted_split`, those of a mirror in `mirror`. The others exclude the probes that there are, or the balancer.
+const ELSEWHERE: [&str; 20] = [
     "workers",
     "admin",
+    "routes[].mirror",
+    "routes[].mirror.to",
+    "routes[].mirror.percent",
+    "routes[].mirror.max_body",
+    "defaults.mirror",
+    "defaults.mirror.to",
+    "defaults.mirror.percent",
+    "defaults.mirror.max_body",
     "routes[].upstream.hash_on",
     "routes[].upstream.health.active.tcp",
     "routes[].upstream.health.active.grpc",

@@ -35,7 +35,9 @@ impl Config {
     /// Returns the upstreams that no route names.
     pub(crate) fn unrouted_upstreams(&self) -> impl Iterator<Item = (&String, &Upstream)> {
         let choices = self.routes.iter().filter_map(|route| route.upstream.as_ref());
-        let used: HashSet<&str> = choices.flat_map(UpstreamChoice::names).collect();
+        let mirrors = self.routes.iter().filter_map(|route| self.mirror_of(route));
+        let mirrors = mirrors.map(|mirror| mirror.to.as_str());
+        let used: HashSet<&str> = choices.flat_map(UpstreamChoice::names).chain(mirrors).collect();
         self.upstreams.iter().filter(move |(name, _)| !used.contains(name.as_str()))
     }
 

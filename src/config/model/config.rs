@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
     Admin, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings, HostHeader, Listener,
-    Network, OrOff, Pool, PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation,
-    Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
+    Mirror, MirrorSettings, Network, OrOff, Pool, PoolSettings, Retry, RetrySettings, RetryTotals,
+    RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol,
+    Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -149,6 +150,8 @@ pub(crate) struct RouteSettings {
     pub(crate) retry: RetrySettings,
     /// The second try at another endpoint.
     pub(crate) hedge: Option<HedgeSettings>,
+    /// The copies of its requests.
+    pub(crate) mirror: Option<MirrorSettings>,
     /// The protocols that a client may upgrade to, in lower case.
     pub(crate) upgrade: Vec<UpgradeProtocol>,
     /// Most bytes of a request's body; `None` for the listener's limit, `Some(None)` for no limit.
@@ -208,6 +211,7 @@ impl Config {
             timeouts: Timeouts::resolve(timeouts.into_iter().flatten()),
             retry: Retry::resolve([&route.retry, &defaults.retry]),
             hedge: route.hedge.or(defaults.hedge).and_then(OrOff::on).map(HedgeSettings::from),
+            mirror: self.mirror_settings_of(route),
             upgrade: upgrade.cloned().unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
             body_bytes_max: route.limits.body.or(defaults.limits.body).map(OrOff::bytes),
             headers: Headers {
@@ -216,6 +220,24 @@ impl Config {
             },
             encoded_slash: self.encoded_slash_of(route),
         }
+    }
+
+    /// Returns the mirror of a route, unless it is off. Only routes with an upstream have one.
+    pub(crate) fn mirror_of<'a>(&'a self, route: &'a Route) -> Option<&'a Mirror> {
+        route.upstream.as_ref()?;
+        route.mirror.as_ref().or(self.defaults.mirror.as_ref())?.as_on()
+    }
+
+    /// Returns the upstream that a route's requests are mirrored to.
+    pub(crate) fn mirror_upstream_of<'a>(&'a self, route: &'a Route) -> Option<&'a Upstream> {
+        self.upstreams.get(&self.mirror_of(route)?.to)
+    }
+
+    fn mirror_settings_of(&self, route: &Route) -> Option<MirrorSettings> {
+        let mirror = self.mirror_of(route)?;
+        let (pool, timeouts) = self.settings_of_upstream(self.upstreams.get(&mirror.to)?);
+        let (to, percent, body_bytes_max) = (mirror.to.clone(), mirror.percent, mirror.max_body.length());
+        Some(MirrorSettings { to, percent, body_bytes_max, pool, timeouts })
     }
 
     /// Returns the treatment of `%2F` in the path of a route's requests.

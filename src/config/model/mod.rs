@@ -18,6 +18,7 @@ pub(crate) mod http2;
 pub(crate) mod keepalive;
 pub(crate) mod listener;
 pub(crate) mod matches;
+pub(crate) mod mirror;
 pub(crate) mod pool;
 pub(crate) mod redirect;
 pub(crate) mod respond;

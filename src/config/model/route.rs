@@ -8,6 +8,7 @@ use super::grpc_web::GrpcWeb;
 use super::headers::Headers;
 use super::hedge::Hedge;
 use super::matches::Match;
+use super::mirror::Mirror;
 use super::pool::Pool;
 use super::redirect::Redirect;
 use super::respond::Respond;
@@ -79,6 +80,9 @@ pub(crate) struct Route {
     /// A second try at another endpoint while the first one is slow. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hedge: Option<OrOff<Hedge>>,
+    /// Copies requests to another upstream; `off` copies none, even if `defaults` do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror: Option<OrOff<Mirror>>,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
@@ -146,6 +150,9 @@ pub(crate) struct Defaults {
     /// A second try at another endpoint while the first one is slow. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hedge: Option<OrOff<Hedge>>,
+    /// Copies requests to another upstream. A route's own key replaces this one, `off` included. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror: Option<OrOff<Mirror>>,
     /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,

@@ -92,7 +92,20 @@ impl Listed<'_> {
         self.route.in_short(&|keys, value| self.shown(keys, &value))
     }
 
+    /// Returns the source of the response, and the upstream that requests are mirrored to.
     fn answer(&self) -> String {
+        let (config, source) = (&self.loaded.config, &self.loaded.source);
+        let Some(mirror) = config.mirror_of(self.route) else { return self.source() };
+        let urls = source.urls(&path!["upstreams", &mirror.to]).join(", ");
+        let place = match &self.route.mirror {
+            Some(_) => path!["routes", self.index, "mirror", "percent"].to_vec(),
+            None => path!["defaults", "mirror", "percent"].to_vec(),
+        };
+        let percent = source.shown(&place, &mirror.percent.to_string());
+        format!("{}; {percent} % mirrored to {urls}", self.source())
+    }
+
+    fn source(&self) -> String {
         let Route { upstream, redirect, respond, .. } = self.route;
         let source = &self.loaded.source;
         match (upstream, redirect) {
@@ -299,6 +312,10 @@ routes:
             (
                 "name: n, upstream: [{ to: secret, weight: 9 }, { to: secret2, weight: 1 }]",
                 "curl -i http://127.0.0.1:8080/  # n: 9 to http://a/${KEY}; 1 to http://b",
+            ),
+            (
+                "name: n, upstream: secret2, mirror: { to: secret, percent: 5 }",
+                "curl -i http://127.0.0.1:8080/  # n: http://b; 5 % mirrored to http://a/${KEY}",
             ),
             ("name: n, upstream: secret", "curl -i http://127.0.0.1:8080/  # n: http://a/${KEY}"),
             (

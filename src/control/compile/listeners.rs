@@ -93,7 +93,8 @@ fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec
 /// them.
 fn case_of_requests(config: &config::Config) -> HeaderCase {
     let preserves = |upstream: &config::Upstream| upstream.header_case == HeaderCase::Preserve;
-    let mut upstreams = config.routes.iter().flat_map(|route| config.upstreams_of(route));
+    let upstreams = |route| config.upstreams_of(route).chain(config.mirror_upstream_of(route));
+    let mut upstreams = config.routes.iter().flat_map(upstreams);
     if upstreams.any(preserves) { HeaderCase::Preserve } else { HeaderCase::Lower }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod commit_plan;
 mod forwarding;
 pub(crate) mod generation;
 pub(crate) mod listeners;
+mod mirror;
 pub(crate) mod open_files;
 pub(crate) mod previous;
 pub(crate) mod problems;

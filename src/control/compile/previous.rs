@@ -25,7 +25,8 @@ pub(crate) struct Previous<'a> {
 impl<'a> Previous<'a> {
     /// Indexes what a snapshot for `config` can take over.
     pub(crate) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
-        let owners: HashSet<Owner> = config.routes.iter().flat_map(owners_of).collect();
+        let mirrors = config.routes.iter().filter_map(|route| mirror_owner_of(config, route));
+        let owners: HashSet<Owner> = config.routes.iter().flat_map(owners_of).chain(mirrors).collect();
         let mut previous = Self {
             snapshot: Some(snapshot),
             routes: snapshot.router.routes().map(|(_, route)| (&*route.name, route)).collect(),
@@ -78,4 +79,9 @@ pub(crate) fn owners_of(route: &crate::config::Route) -> Vec<Owner> {
         UpstreamChoice::Inline(_) => vec![Owner::Route(route.name())],
         UpstreamChoice::Named(_) | UpstreamChoice::Split(_) => choice.names().map(owner).collect(),
     }
+}
+
+/// Returns the owner of the pools that a route's mirror uses.
+pub(crate) fn mirror_owner_of(config: &Config, route: &crate::config::Route) -> Option<Owner> {
+    config.mirror_of(route).map(|mirror| Owner::Mirror(mirror.to.clone()))
 }

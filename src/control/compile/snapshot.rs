@@ -147,11 +147,13 @@ impl<'a> Builder<'a> {
             Some(Stage::Headers(Headers::new(&settings.headers))),
         ];
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
+        let mirror = self.mirror(route, settings.mirror, &stats);
         Some(Route {
             name,
             stats,
             warned,
             action: action?,
+            mirror: mirror?,
             stages: Stages::new(stages.into_iter().flatten()),
             body_bytes_max: settings.body_bytes_max,
             encoded_slash: settings.encoded_slash,
@@ -265,6 +267,7 @@ impl<'a> Builder<'a> {
             Owner::Route(name) if self.config().upstreams.contains_key(name) => format!("{name} (route)"),
             Owner::Route(name) | Owner::Upstream(name) => name.clone(),
             Owner::Split { route, upstream } => format!("{route} ({upstream})"),
+            Owner::Mirror(upstream) => format!("{upstream} (mirror)"),
         }
     }
 

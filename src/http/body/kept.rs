@@ -72,8 +72,12 @@ impl Keeping {
     /// The result is boxed because few requests keep anything, while every exchange has a field for it.
     pub(crate) fn begin(&self, body: &Body) -> Option<Box<KeptBody>> {
         let is_streamed = matches!(body, Body::Request(_) | Body::Boxed(_));
-        (is_streamed && self.fits(body))
-            .then(|| Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new(), reserved: 0 }))
+        (is_streamed && self.fits(body)).then(|| self.buffer())
+    }
+
+    /// Returns an empty buffer.
+    pub(crate) fn buffer(&self) -> Box<KeptBody> {
+        Box::new(KeptBody { keeping: self.clone(), bytes: Vec::new(), reserved: 0 })
     }
 
     /// Reads a body of a stated length that may be kept, so that it can be sent any number of times. Any other one is returned as it is.
@@ -93,7 +97,7 @@ impl Keeping {
             kept.push(data);
         }
         // Trailers may follow.
-        Ok(if body.is_end_stream() { Body::full(Bytes::from_owner(*kept)) } else { kept.resume(body) })
+        Ok(if body.is_end_stream() { Body::full(kept.into_bytes()) } else { kept.resume(body) })
     }
 
     /// Returns true if the body may be small enough to be kept, as far as its length is known.
@@ -131,6 +135,16 @@ impl KeptBody {
         }
         self.reserved += more;
         true
+    }
+
+    /// Returns true if the body stays within its own limit with `data`.
+    pub(crate) fn has_room_for(&self, data: &[u8]) -> bool {
+        data.len() <= self.keeping.body_bytes_max.saturating_sub(self.bytes.len())
+    }
+
+    /// Returns the kept bytes. They count until the last reference to them is gone.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
     }
 
     /// Returns the whole body: the kept bytes, followed by `rest`.
@@ -217,6 +231,19 @@ mod tests {
         assert!(!resumed.is_end_stream());
         assert_eq!(read(resumed), "hello");
         assert_eq!((keeping.bodies.bytes(), keeping.bodies.refused()), (0, 0));
+    }
+
+    #[test]
+    fn kept_bytes_count_until_their_last_reference_is_gone() {
+        let keeping = keeping(100, 10);
+        let mut body = keeping.buffer();
+        assert!(body.push(b"hello") && body.push(b", you") && !body.has_room_for(b"!"));
+        let bytes = body.into_bytes();
+        let part = bytes.slice(7..);
+        drop(bytes);
+        assert_eq!((&part[..], keeping.bodies.bytes()), (&b"you"[..], 10));
+        drop(part);
+        assert_eq!(keeping.bodies.bytes(), 0);
     }
 
     #[test]

@@ -179,6 +179,24 @@ impl Scrape {
                 statuses.map(|(status, count)| ([("route", *name), ("grpc_status", *status)], *count))
             }),
         )?;
+        page.counter(
+            "gateway_mirror_requests",
+            "Mirrored requests finished, by class of the status code; none: there was no response",
+            rows.iter().flat_map(|(name, totals)| {
+                let codes = totals.mirror_codes.iter();
+                codes.map(|(code, count)| ([("route", *name), ("code", *code)], *count))
+            }),
+        )?;
+        page.counter(
+            "gateway_mirror_errors",
+            "Mirrored requests that failed, by reason",
+            rows.iter().flat_map(|(name, totals)| reasons([("route", *name)], &totals.mirror_errors)),
+        )?;
+        page.counter(
+            "gateway_mirror_dropped",
+            "Requests that were not mirrored although it was their turn, by reason",
+            rows.iter().flat_map(|(name, totals)| reasons([("route", *name)], &totals.mirror_dropped)),
+        )?;
         page.gauge(
             "gateway_requests_in_flight",
             "Requests begun and not finished",

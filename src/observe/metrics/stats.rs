@@ -52,6 +52,15 @@ struct RouteShard {
     bytes_out: Counter,
     errors: ReasonCounts,
     grpc_statuses: ReasonCounts,
+    mirrored: MirrorCounts,
+}
+
+/// The counts of a route's mirrored requests.
+#[derive(Debug, Default)]
+struct MirrorCounts {
+    codes: ReasonCounts,
+    errors: ReasonCounts,
+    dropped: ReasonCounts,
 }
 
 impl RouteStats {
@@ -109,6 +118,25 @@ impl RouteStats {
         }
     }
 
+    /// Counts a mirrored request that has ended: with this status, or with the reason of its failure.
+    pub(crate) fn mirrored(&self, worker: usize, outcome: Result<u16, &'static str>) {
+        let Some(shard) = self.shards.of(worker) else { return };
+        let [none, ..] = CODE_CLASSES;
+        let code = outcome
+            .map_or(none, |status| CODE_CLASSES.get(usize::from(status / 100)).copied().unwrap_or(none));
+        shard.mirrored.codes.add(code);
+        if let Err(reason) = outcome {
+            shard.mirrored.errors.add(reason);
+        }
+    }
+
+    /// Counts a request that was not mirrored although it was its turn.
+    pub(crate) fn unmirrored(&self, worker: usize, reason: &'static str) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.mirrored.dropped.add(reason);
+        }
+    }
+
     /// Returns the sums over all workers.
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
@@ -131,6 +159,9 @@ impl RouteStats {
             bytes_out: self.shards.sum(|shard| shard.bytes_out.value()),
             errors: sum_reasons(self.shards.iter().map(|shard| &shard.errors)),
             grpc_statuses: sum_reasons(self.shards.iter().map(|shard| &shard.grpc_statuses)),
+            mirror_codes: sum_reasons(self.shards.iter().map(|shard| &shard.mirrored.codes)),
+            mirror_errors: sum_reasons(self.shards.iter().map(|shard| &shard.mirrored.errors)),
+            mirror_dropped: sum_reasons(self.shards.iter().map(|shard| &shard.mirrored.dropped)),
         }
     }
 }
@@ -158,6 +189,12 @@ pub(crate) struct RouteTotals {
     pub(crate) errors: Vec<(&'static str, u64)>,
     /// gRPC calls, by the name of their status.
     pub(crate) grpc_statuses: Vec<(&'static str, u64)>,
+    /// Mirrored requests that have ended, by class of the status.
+    pub(crate) mirror_codes: Vec<(&'static str, u64)>,
+    /// Mirrored requests that failed, by reason.
+    pub(crate) mirror_errors: Vec<(&'static str, u64)>,
+    /// Requests that were not mirrored, by reason.
+    pub(crate) mirror_dropped: Vec<(&'static str, u64)>,
 }
 
 /// The counters of one listener. They do not hold its name: a renamed listener keeps counting.
@@ -264,6 +301,20 @@ mod tests {
         assert_eq!((totals.bytes_in, totals.bytes_out), (10, 15));
         assert_eq!(totals.errors, [("pool.max_pending", 1)]);
         assert!((totals.duration_seconds - 0.005).abs() < 1e-9);
+    }
+
+    #[test]
+    fn mirrored_requests_are_counted_apart_from_those_of_clients() {
+        let stats = RouteStats::new("spike", 2);
+        for outcome in [Ok(204), Ok(500), Ok(999), Err("upstream.connect")] {
+            stats.mirrored(1, outcome);
+        }
+        stats.unmirrored(0, "mirror.max_body");
+        let totals = stats.totals();
+        assert_eq!(totals.mirror_codes, [("2xx", 1), ("5xx", 1), ("none", 2)]);
+        assert_eq!(totals.mirror_errors, [("upstream.connect", 1)]);
+        assert_eq!(totals.mirror_dropped, [("mirror.max_body", 1)]);
+        assert_eq!((totals.codes, totals.in_flight, totals.errors), ([0; 6], 0, vec![]));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Requests of the gateway's own: the calls that filters make to upstreams. Most have a whole body and a whole response; those of gRPC
-//! stream.
+//! Requests of the gateway's own: the calls that filters make to upstreams, and the copies of mirrored requests. Most have a whole body
+//! and a whole response; calls of gRPC stream.
 
 mod stream;
 #[cfg(test)]
@@ -29,6 +29,7 @@ pub(crate) struct OwnRequest {
     target: String,
     headers: Fields,
     body: Bytes,
+    affinity: Affinity,
 }
 
 /// A whole response.
@@ -85,7 +86,28 @@ impl OwnRequest {
         if let Some(host) = headers.remove(header::HOST) {
             headers.insert(header::HOST, host);
         }
-        Some(Self { method, target, headers, body })
+        Some(Self { method, target, headers, body, affinity: Affinity::None })
+    }
+
+    /// Returns a copy of a request that is sent elsewhere, without its body. Its fields are those of that request, except for an
+    /// expectation and the announcement of trailers, which are not copied. With `endpoint_host` each endpoint gets its own `Host`.
+    pub(crate) fn copied(
+        method: Method,
+        target: String,
+        mut headers: Fields,
+        endpoint_host: bool,
+        affinity: Affinity,
+    ) -> Self {
+        headers.remove(header::TRAILER);
+        headers.remove(header::EXPECT);
+        if endpoint_host {
+            headers.remove(header::HOST);
+        }
+        Self { method, target, headers, body: Bytes::new(), affinity }
+    }
+
+    pub(crate) fn with_body(self, body: Bytes) -> Self {
+        Self { body, ..self }
     }
 
     /// Sends `TE: trailers`, which servers of gRPC demand (RFC 9110 §10.1.4).
@@ -133,6 +155,32 @@ pub(crate) async fn call(
     timer.within(limits.ends_by(), whole).await.unwrap_or(Err(Error::RequestTimeout))
 }
 
+/// Sends a request as [`call`] does, and discards the response. Of a body larger than `body_bytes_max` the rest is not read: its
+/// connection closes.
+///
+/// # Errors
+/// Returns the same errors as [`call`], except for that of a large response.
+pub(crate) async fn call_and_discard(
+    upstream: &Upstream,
+    request: &OwnRequest,
+    limits: CallLimits<'_>,
+) -> Result<StatusCode, Error> {
+    let timer = Timer::default();
+    let whole = async {
+        let mut received = open(upstream, request, Body::full(request.body.clone()), limits, &timer).await?;
+        let mut left = limits.body_bytes_max;
+        while let Some(frame) = received.body.frame().await {
+            let length = frame?.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        Ok(received.status)
+    };
+    timer.within(limits.ends_by(), whole).await.unwrap_or(Err(Error::RequestTimeout))
+}
+
 /// Sends a request with another body than its own, which may stream, and returns the response as soon as its head has arrived. The
 /// request continues to be sent while the response's body is read; dropping that ends the exchange. Connections and attempts are as for
 /// [`call`]; a body that streams is sent once.
@@ -157,7 +205,7 @@ pub(crate) async fn open(
         header_case: limits.header_case,
         upgrade: false,
         is_first: false,
-        affinity: Affinity::None,
+        affinity: request.affinity,
     };
     let options = SendOptions {
         timeouts: limits.timeouts,

@@ -24,7 +24,7 @@ use crate::config::values::look_alike;
 use crate::config::values::segment::Segment;
 
 /// Keys that the project's documentation mentions, and that do nothing yet.
-const PLANNED: [&str; 3] = ["hedge", "mirror", "traces"];
+const PLANNED: [&str; 1] = ["traces"];
 
 /// The result of a check.
 #[derive(Default)]

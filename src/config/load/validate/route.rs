@@ -6,8 +6,8 @@ use super::{Findings, first_with, split, validate_pool};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
-    Config, EncodedSlash, Headers, Match, PathMatch, PathTemplate, Piece, Respond, Retry, RewriteForm, Route,
-    RoutePath, Timeouts, UpstreamChoice,
+    Config, EncodedSlash, Headers, Match, OrOff, PathMatch, PathTemplate, Piece, Respond, Retry, RewriteForm,
+    Route, RoutePath, Timeouts, UpstreamChoice,
 };
 use crate::path;
 
@@ -25,6 +25,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         (findings.shown(&path!["listeners", *index, "name"], &[], name) == *name).then_some(name.as_str())
     });
     let plain: Vec<&str> = plain.collect();
+    if let Some(OrOff::On(mirror)) = &config.defaults.mirror {
+        check_upstream(&mirror.to, &upstreams, &path!["defaults"], &path!["mirror", "to"], findings);
+    }
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         let base = path!["routes", index];
         if route.name.as_deref() == Some(NO_ROUTE) {
@@ -53,6 +56,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
                 split::validate(config, split, &base, findings);
             }
             Some(UpstreamChoice::Inline(_)) | None => {}
+        }
+        if let Some(OrOff::On(mirror)) = &route.mirror {
+            check_upstream(&mirror.to, &upstreams, &base, &path!["mirror", "to"], findings);
         }
         validate_match(&route.matches, &base, findings);
         validate_rewrite(route, &base, findings);
@@ -101,7 +107,7 @@ fn check_upstream(
     }
     let shown = findings.shown(base, keys, &name);
     let help = match advise_url(name) {
-        // An upstream of a split must have a name.
+        // An upstream of a split or of a mirror must have a name.
         _ if keys.len() > 1 => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
         Some(url) if name == shown => format!("write `upstream: {{ url: \"{url}\" }}`"),
         Some(_) => format!("write `upstream: {{ url: \"{shown}\" }}`"),
@@ -277,6 +283,7 @@ fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>)
         ("pool", route.pool.is_some()),
         ("timeouts", route.timeouts != Timeouts::default()),
         ("retry", route.retry != Retry::default()),
+        ("mirror", route.mirror.is_some()),
         ("upgrade", route.upgrade.is_some()),
     ];
     for (key, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::{ByDirection, HeadAccess};
+use crate::config::SocketAddress;
 use crate::http::body::Body;
 use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
@@ -35,7 +36,7 @@ pub(crate) struct FilteredExchange {
     property_bytes: Cell<usize>,
     /// The endpoint that was tried last.
     upstream: RefCell<Option<Arc<str>>>,
-    upstream_address: Cell<Option<SocketAddr>>,
+    upstream_address: RefCell<Option<SocketAddress>>,
     /// A filter's own response.
     local: RefCell<Option<LocalResponse>>,
     /// The wall-clock time at which the request began, computed on first use.
@@ -168,7 +169,7 @@ impl FilteredExchange {
             properties: RefCell::default(),
             property_bytes: Cell::new(0),
             upstream: RefCell::default(),
-            upstream_address: Cell::new(None),
+            upstream_address: RefCell::new(None),
             local: RefCell::default(),
             started: OnceCell::new(),
             error: Cell::new(None),
@@ -239,17 +240,17 @@ impl FilteredExchange {
     }
 
     /// Records the endpoint that is being tried.
-    pub(crate) fn set_upstream(&self, url: &str, address: SocketAddr) {
+    pub(crate) fn set_upstream(&self, url: &str, address: &SocketAddress) {
         *self.upstream.borrow_mut() = Some(url.into());
-        self.upstream_address.set(Some(address));
+        *self.upstream_address.borrow_mut() = Some(address.clone());
     }
 
     pub(crate) fn upstream(&self) -> Option<Arc<str>> {
         self.upstream.borrow().clone()
     }
 
-    pub(crate) fn upstream_address(&self) -> Option<SocketAddr> {
-        self.upstream_address.get()
+    pub(crate) fn upstream_address(&self) -> Option<SocketAddress> {
+        self.upstream_address.borrow().clone()
     }
 
     /// Returns the value that a filter has set at a path.

@@ -9,10 +9,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use crate::net::socket::{ConnectedSocket, DetachedSocket};
 use crate::net::{clock, end_of_turn};
 
 /// The size of one read: a 64 KiB body together with its head.
@@ -27,7 +28,7 @@ thread_local! {
     static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// A TCP socket that can take bytes back, and that can move to another worker. It leaves its reactor with
+/// A socket that can take bytes back, and that can move to another worker. It leaves its reactor with
 /// [`Socket::detach`], and joins the reactor of the worker that polls it next.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -60,19 +61,15 @@ pub(crate) enum Arrived {
 
 #[derive(Debug)]
 enum Inner {
-    Attached(TcpStream),
-    Detached(std::net::TcpStream),
+    Attached(ConnectedSocket),
+    Detached(DetachedSocket),
     Gone,
 }
 
 impl Socket {
-    pub(crate) fn new(socket: TcpStream) -> Self {
-        Self {
-            inner: Inner::Attached(socket),
-            unread: Bytes::new(),
-            written: Written::Never,
-            turn_awaited: false,
-        }
+    pub(crate) fn new(socket: impl Into<ConnectedSocket>) -> Self {
+        let inner = Inner::Attached(socket.into());
+        Self { inner, unread: Bytes::new(), written: Written::Never, turn_awaited: false }
     }
 
     fn closed() -> Self {
@@ -90,14 +87,14 @@ impl Socket {
             return true;
         }
         let Ok(socket) = self.attached() else { return false };
-        socket.peek(&mut [0]).await.is_ok_and(|length| length > 0)
+        socket.peek_byte().await.is_ok_and(|length| length > 0)
     }
 
-    fn attached(&mut self) -> io::Result<&mut TcpStream> {
+    fn attached(&mut self) -> io::Result<&mut ConnectedSocket> {
         if let Inner::Detached(_) = self.inner
             && let Inner::Detached(socket) = std::mem::replace(&mut self.inner, Inner::Gone)
         {
-            self.inner = Inner::Attached(TcpStream::from_std(socket)?);
+            self.inner = Inner::Attached(ConnectedSocket::from_std(socket)?);
         }
         match &mut self.inner {
             Inner::Attached(socket) => Ok(socket),
@@ -108,13 +105,13 @@ impl Socket {
     /// Writes by `write`. From the second write on, Nagle's algorithm is off.
     fn poll_written(
         &mut self,
-        write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut ConnectedSocket>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let is_second = self.written == Written::Once;
         let socket = self.attached()?;
         if is_second {
             // Nothing but speed depends on it.
-            drop(socket.set_nodelay(true));
+            drop(socket.set_nodelay());
         }
         let polled = write(Pin::new(socket));
         self.turn_awaited &= polled.is_pending();
@@ -141,20 +138,20 @@ impl Socket {
         }
         let mut byte = [MaybeUninit::uninit()];
         let socket = self.attached().ok()?;
-        match socket2::SockRef::from(&*socket).peek(&mut byte).ok()? {
+        match SockRef::from(&*socket).peek(&mut byte).ok()? {
             0 => Some(Arrived::End),
             _ => Some(Arrived::Bytes),
         }
     }
 
     fn end_abruptly(&mut self) -> io::Result<()> {
-        socket2::SockRef::from(&*self.attached()?).shutdown(std::net::Shutdown::Write)
+        SockRef::from(&*self.attached()?).shutdown(std::net::Shutdown::Write)
     }
 
     fn abort_on_close(&mut self) {
         if let Ok(socket) = self.attached() {
-            // Best effort: the socket may be gone already.
-            let _ignored = socket2::SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+            // Best effort: the socket may be gone already, and a Unix socket knows no reset.
+            let _ignored = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -179,7 +176,7 @@ impl Stream {
     }
 
     /// Wraps a connected socket.
-    pub(crate) fn plain(socket: TcpStream) -> Self {
+    pub(crate) fn plain(socket: impl Into<ConnectedSocket>) -> Self {
         Stream::Plain(Socket::new(socket))
     }
 
@@ -300,7 +297,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // TCP has nothing to flush
+        Poll::Ready(Ok(())) // sockets have nothing to flush
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -374,7 +371,7 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -411,7 +408,7 @@ mod tests {
         let mut is_without_delay = Vec::new();
         for _ in 0..3 {
             socket.write_all(b"a").await.unwrap();
-            is_without_delay.push(socket.attached().unwrap().nodelay().unwrap());
+            is_without_delay.push(SockRef::from(&*socket.attached().unwrap()).tcp_nodelay().unwrap());
         }
         assert_eq!(is_without_delay, [false, true, true]);
     }

@@ -98,8 +98,9 @@ impl<'s> Siblings<'s> {
             let start = fastrand::usize(..others.len());
             others.rotate_left(start);
             // The other family first: often a whole one is out of reach (RFC 8305 §4).
-            let is_v4 = own.address().is_ipv4();
-            others.sort_by_key(|(_, other)| (other.is_unreachable(), other.address().is_ipv4() == is_v4));
+            let is_v4 = |endpoint: &Endpoint| endpoint.address().inet().is_some_and(|inet| inet.is_ipv4());
+            let own_is_v4 = is_v4(own);
+            others.sort_by_key(|(_, other)| (other.is_unreachable(), is_v4(other) == own_is_v4));
         }
         others.into_iter().map(|(position, _)| position).collect()
     }

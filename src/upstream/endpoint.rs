@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::hash::BuildHasher as _;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::latency::Latency;
 use super::origin::Origin;
 use super::pool::Pool;
 use super::reachability::Reachability;
-use crate::config::{Scheme, UpstreamProtocol};
+use crate::config::{Scheme, SocketAddress, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::tls;
@@ -32,7 +31,7 @@ pub(crate) struct Endpoint {
     connector: Option<TlsConnector>,
     /// The one for connections that must speak HTTP/1.1, if others need not.
     exclusive_connector: Option<TlsConnector>,
-    address: SocketAddr,
+    address: SocketAddress,
     /// Stands for URL and address, the same in each process.
     identity: u64,
     pool: Arc<Pool>,
@@ -47,7 +46,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(super) fn new(
         origin: Arc<Origin>,
-        address: SocketAddr,
+        address: SocketAddress,
         pool: Arc<Pool>,
         troubled: Arc<Troubled>,
     ) -> Self {
@@ -62,7 +61,10 @@ impl Endpoint {
         };
         let warned = RateLimitedWarning::every(Duration::from_secs(10));
         let (standing, latency) = (Standing::new(troubled), Latency::new(pool.workers()));
-        let identity = FixedState::default().hash_one((&origin.url, address));
+        let identity = match &address {
+            SocketAddress::Inet(address) => FixedState::default().hash_one((&origin.url, address)),
+            SocketAddress::Unix(_) => FixedState::default().hash_one(&origin.url),
+        };
         let reachability = Reachability::default();
         Self {
             origin,
@@ -141,7 +143,7 @@ impl Endpoint {
         self.origin.protocol
     }
 
-    /// Returns scheme, host, port and base path.
+    /// Returns scheme, host, port and base path, or the Unix socket.
     pub(crate) fn url(&self) -> &str {
         &self.origin.url
     }
@@ -167,15 +169,15 @@ impl Endpoint {
         if self.origin.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> &SocketAddress {
+        &self.address
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// Returns the TLS connector and the server name to request, or `None` for plain TCP. With `exclusive` it is for a connection
+    /// Returns the TLS connector and the server name to request, or `None` without TLS. With `exclusive` it is for a connection
     /// that other exchanges cannot share.
     pub(super) fn tls(&self, exclusive: bool) -> Option<(&TlsConnector, &ServerName<'static>)> {
         let exclusive = self.exclusive_connector.as_ref().filter(|_| exclusive);
@@ -183,7 +185,7 @@ impl Endpoint {
     }
 
     /// Returns a TLS connector that offers these protocols and has sessions of its own, with the server name to request, or `None`
-    /// for plain TCP.
+    /// without TLS.
     pub(crate) fn own_tls(&self, protocols: &[&[u8]]) -> Option<(TlsConnector, ServerName<'static>)> {
         let tls = self.origin.tls.as_ref()?;
         Some((tls::with_own_sessions(tls.config(), protocols).into(), tls.server_name.clone()))

@@ -13,7 +13,7 @@ use crate::net::tls;
 
 /// The server that an endpoint URL names, whatever its addresses are.
 pub(crate) struct Origin {
-    /// Scheme, host, port and base path: `https://api.example.com:8443/v2`.
+    /// Scheme, host, port and base path: `https://api.example.com:8443/v2`. Or a Unix socket: `unix:/run/app.sock`.
     pub(crate) url: String,
     /// The base path, empty for none.
     pub(crate) base: Box<str>,
@@ -70,7 +70,7 @@ impl Origin {
         shared: Option<&SharedTls>,
     ) -> Result<Self, tls::TlsError> {
         let (settings, is_srv) = (&upstream.tls, upstream.srv.is_some());
-        let domain = if is_srv { domain_of(&url.host) } else { &url.host };
+        let domain = if is_srv { domain_of(url.host()) } else { url.host() };
         let protocol = match upstream.protocol {
             // There is nothing to choose without a TLS handshake.
             UpstreamProtocol::Auto if url.scheme == Scheme::Http => UpstreamProtocol::H1,

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{messages, output};
-use crate::config::{EndpointUrl, Malformed};
+use crate::config::{EndpointUrl, Malformed, Server};
 use crate::control::announce::quoted;
 use crate::control::compile::generation::Purpose;
 use crate::control::process::prepare;
@@ -29,7 +29,7 @@ const STANDARD_OUTPUT: &str = "-";
 /// The upstream of a new configuration, and its file.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewArgs {
-    /// The upstream: `http://127.0.0.1:3000`, or `https://api.example.com/v2` with a base path
+    /// The upstream: `http://127.0.0.1:3000`, `https://api.example.com/v2` with a base path, or `unix:/run/app.sock`
     #[arg(value_name = "URL")]
     url: String,
 
@@ -93,9 +93,12 @@ struct Configuration {
 
 impl Configuration {
     fn of(url: &EndpointUrl) -> Self {
-        let is_local = is_local(&url.host);
+        let local_port = match &url.server {
+            Server::Inet { host, port } if is_local(host) => Some(*port),
+            Server::Inet { .. } | Server::Unix(_) => None,
+        };
         // A gateway that forwards to itself would never respond.
-        let free = |[first, second]: [u16; 2]| if is_local && url.port == first { second } else { first };
+        let free = |[first, second]: [u16; 2]| if local_port == Some(first) { second } else { first };
         let (port, admin) = (free(PORTS), free(ADMIN_PORTS));
         let text = TEMPLATE
             .replace("PORT", &port.to_string())

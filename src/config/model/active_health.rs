@@ -22,7 +22,7 @@ pub(crate) struct ActiveHealth {
     /// precede it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<RequestTarget>,
-    /// `true` opens a connection and closes it, after the TLS handshake with `https` endpoints.
+    /// `true` opens a connection, of TCP or to a Unix socket, and closes it, after the TLS handshake with `https` endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tcp: Option<bool>,
     /// Asks for the health of this gRPC service (`grpc.health.v1.Health/Check`); `''` for the server as a whole.
@@ -38,7 +38,7 @@ pub(crate) struct ActiveHealth {
     pub(crate) healthy_after: NonZeroU32,
     /// The state of an endpoint until its first probe has ended.
     pub(crate) start: StartHealth,
-    /// The port to probe. Default: the endpoint's own.
+    /// The port to probe. Default: the endpoint's own, or its Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) port: Option<NonZeroU16>,
     /// The method of the request. Default: `GET`.

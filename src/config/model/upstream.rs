@@ -14,9 +14,10 @@ use super::pool::Pool;
 use super::sticky::Sticky;
 use super::timeouts::Timeouts;
 use crate::config::values::dns::{Resolve, SrvName};
+use crate::config::values::endpoint_url::EndpointUrl;
 use crate::config::values::hash_key::HashKey;
 use crate::config::values::max_concurrent::MaxConcurrent;
-use crate::config::values::network::{EndpointUrl, ServerName};
+use crate::config::values::network::ServerName;
 use crate::config::values::or_off::OrOff;
 
 /// One or more endpoints that serve the same thing. Exactly one of `url`, `endpoints` and `srv`.
@@ -27,7 +28,8 @@ use crate::config::values::or_off::OrOff;
 ]))]
 pub(crate) struct Upstream {
     /// The only endpoint: scheme, host and port, as in `https://example.com` or `http://127.0.0.1:3000`. A path in it
-    /// precedes the path of each request: with `http://app:3000/v2`, a request for `/users` goes to `/v2/users`.
+    /// precedes the path of each request: with `http://app:3000/v2`, a request for `/users` goes to `/v2/users`. Or a Unix
+    /// socket, which is plain and has no path: `unix:/run/app.sock`, `unix:@app` for an abstract one of Linux.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<EndpointUrl>,
     /// Several endpoints, each a URL or `{ url, weight }`.
@@ -128,7 +130,7 @@ enum EndpointForm {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WeightedEndpoint {
-    /// Scheme, host and port.
+    /// Scheme, host and port, or a Unix socket.
     url: EndpointUrl,
     /// Its share of the requests, relative to the other endpoints' weights. Each address of a host name has this
     /// weight.
@@ -184,9 +186,9 @@ pub(crate) enum UpstreamProtocol {
     /// HTTP/1.1 (RFC 9112): a connection for each request at a time.
     #[default]
     H1,
-    /// HTTP/2 where an `https` endpoint chooses it (ALPN), else HTTP/1.1. An `http` endpoint gets HTTP/1.1.
+    /// HTTP/2 where an `https` endpoint chooses it (ALPN), else HTTP/1.1. An `http` endpoint and a Unix socket get HTTP/1.1.
     Auto,
-    /// HTTP/2 (RFC 9113), also to `http` endpoints (prior knowledge): many requests share a connection. An endpoint that does not
+    /// HTTP/2 (RFC 9113), also to `http` endpoints and Unix sockets (prior knowledge): many requests share a connection. An endpoint that does not
     /// speak it counts as unreachable.
     H2,
 }

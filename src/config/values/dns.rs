@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::duration::Duration;
+use super::endpoint_url::EndpointUrl;
 use super::host::is_host_name;
-use super::network::EndpointUrl;
 use super::text::{Malformed, text_type};
 use super::{base_path, pattern, punycode};
 

@@ -18,7 +18,9 @@ use super::endpoints::{Common, EndpointSet, Steering, Upstream};
 use super::origin::{Origin, OriginTls, SharedTls};
 use super::pool::{Limits, Pool, WorkerChannels};
 use crate::config::load::files::Files;
-use crate::config::{self, EndpointUrl, HealthSettings, PoolSettings, Resolve, Scheme};
+use crate::config::{
+    self, EndpointUrl, HealthSettings, PoolSettings, Resolve, Scheme, Server, SocketAddress,
+};
 use crate::net::tls;
 
 /// The endpoint URLs of an upstream, and the upstream with an endpoint for each of their addresses.
@@ -37,8 +39,7 @@ pub(crate) struct Targets {
 pub(crate) struct Target {
     /// Shared with the equal target before a reload, and with no other.
     origin: Arc<Origin>,
-    host: String,
-    port: u16,
+    server: Server,
     is_srv: bool,
     weight: u32,
 }
@@ -55,9 +56,10 @@ struct Member {
 }
 
 impl Member {
-    /// Returns its address, as the name of its target stands for it.
-    fn named(&self) -> NamedAddress {
-        NamedAddress { socket: self.endpoint.address(), priority: self.priority, weight: self.weight }
+    /// Returns its address, as the name of its target stands for it. No name stands for a Unix socket.
+    fn named(&self) -> Option<NamedAddress> {
+        let socket = self.endpoint.address().inet()?;
+        Some(NamedAddress { socket, priority: self.priority, weight: self.weight })
     }
 }
 
@@ -130,12 +132,10 @@ impl Targets {
         };
         let mut members = predecessor.map(|previous| built.inherited(previous)).unwrap_or_default();
         for (index, target) in built.targets.iter().enumerate() {
-            if !target.is_name()
-                && let Some(address) = literal(&target.host)
+            if let Some(address) = target.address()
                 && !members.iter().any(|member| member.target == index)
             {
-                let address = SocketAddr::new(address, target.port).into();
-                members.push(built.member(index, target, address));
+                members.push(built.member(index, target, address, 0, 1));
             }
         }
         built.replace(&mut built.lock(), members);
@@ -201,20 +201,30 @@ impl Targets {
         let (had, mut members): (Vec<_>, Vec<_>) =
             state.members.iter().cloned().partition(|member| member.target == target);
         for address in addresses {
-            let known = had.iter().find(|known| known.endpoint.address() == address.socket);
+            let NamedAddress { socket, priority, weight } = *address;
+            let known = had.iter().find(|known| known.endpoint.address().inet() == Some(socket));
             members.push(match known {
-                Some(known) => Member { priority: address.priority, weight: address.weight, ..known.clone() },
-                None => self.member(target, of, *address),
+                Some(known) => Member { priority, weight, ..known.clone() },
+                None => self.member(target, of, socket.into(), priority, weight),
             });
         }
         self.replace(&mut state, members);
     }
 
-    fn member(&self, target: usize, of: &Target, address: NamedAddress) -> Member {
-        let NamedAddress { socket, priority, weight } = address;
-        let name = format!("{} ({socket})", of.origin.url);
+    fn member(
+        &self,
+        target: usize,
+        of: &Target,
+        address: SocketAddress,
+        priority: u16,
+        weight: u32,
+    ) -> Member {
+        let name = match &address {
+            SocketAddress::Inet(address) => format!("{} ({address})", of.origin.url),
+            SocketAddress::Unix(socket) => socket.to_string(),
+        };
         let pool = Pool::new(name, of.origin.protocol, self.limits.clone(), self.channels.clone());
-        let endpoint = Endpoint::new(of.origin.clone(), socket, pool, self.common.troubled.clone());
+        let endpoint = Endpoint::new(of.origin.clone(), address, pool, self.common.troubled.clone());
         if self.health().active.as_ref().is_some_and(|active| active.starts_unhealthy) {
             endpoint.standing().go_down();
         }
@@ -302,7 +312,16 @@ impl Target {
 
     /// Returns true if it has to be resolved.
     fn is_name(&self) -> bool {
-        self.is_srv || literal(&self.host).is_none()
+        self.address().is_none()
+    }
+
+    /// Returns its address, unless it has to be resolved.
+    fn address(&self) -> Option<SocketAddress> {
+        match &self.server {
+            Server::Inet { .. } if self.is_srv => None,
+            Server::Inet { host, port } => literal(host).map(|ip| SocketAddr::new(ip, *port).into()),
+            Server::Unix(socket) => Some(SocketAddress::Unix(socket.clone())),
+        }
     }
 
     /// Returns true if `targets` has this target, too. They then share its endpoints and pools.
@@ -336,8 +355,7 @@ fn build_targets(
         let origin = same.map(|index| unclaimed.remove(index).clone()).unwrap_or_else(|| Arc::new(origin));
         Ok(Target {
             origin,
-            host: url.host.clone(),
-            port: url.port,
+            server: url.server.clone(),
             is_srv: upstream.srv.is_some(),
             weight: weight.get(),
         })

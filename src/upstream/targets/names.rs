@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use super::{Member, State, Targets};
-use crate::config::Resolve;
+use crate::config::{Resolve, Server};
 use crate::upstream::origin::Origin;
 
 /// An address that a name stands for.
@@ -46,12 +46,15 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
 impl Targets {
     fn names(&self) -> impl Iterator<Item = Name> {
         let named = self.targets.iter().enumerate().filter(|(_, target)| target.is_name());
-        named.map(|(index, target)| Name {
-            target: index,
-            origin: target.origin.clone(),
-            host: target.host.clone(),
-            port: target.port,
-            is_srv: target.is_srv,
+        named.filter_map(|(index, target)| {
+            let Server::Inet { host, port } = &target.server else { return None };
+            Some(Name {
+                target: index,
+                origin: target.origin.clone(),
+                host: host.clone(),
+                port: *port,
+                is_srv: target.is_srv,
+            })
         })
     }
 
@@ -85,7 +88,7 @@ impl State {
     /// Returns the known addresses of a target, sorted.
     fn addresses(&self, target: usize) -> Addresses {
         let members = self.members.iter().filter(|member| member.target == target);
-        let mut addresses: Vec<NamedAddress> = members.map(Member::named).collect();
+        let mut addresses: Vec<NamedAddress> = members.filter_map(Member::named).collect();
         addresses.sort_unstable();
         addresses.into()
     }

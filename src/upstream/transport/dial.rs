@@ -1,4 +1,4 @@
-//! Opening a connection: TCP, then TLS if the endpoint uses it, then the settings of HTTP/2 if that is spoken, all within
+//! Opening a connection: TCP or a Unix socket, then TLS if the endpoint uses it, then the settings of HTTP/2 if that is spoken, all within
 //! `timeouts.connect`.
 
 use std::io;
@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::UpstreamProtocol;
+use crate::config::{SocketAddress, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::end_of_turn;
-use crate::net::keepalive::set_keepalive;
+use crate::net::socket::ConnectedSocket;
 use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Timer, deadline};
 use crate::net::tls;
@@ -112,13 +110,13 @@ async fn open(endpoint: &Endpoint, exclusive: bool) -> Result<Opened, Error> {
 
 async fn open_stream(endpoint: &Endpoint, exclusive: bool) -> Result<Stream, Error> {
     end_of_turn::end().await;
-    let connected = TcpStream::connect(endpoint.address()).await;
+    let connected = ConnectedSocket::connect(endpoint.address()).await;
     clock::advance();
     let socket = connected.map_err(|error| {
-        endpoint.warn_failure(&reason(&error));
+        endpoint.warn_failure(&reason(&error, endpoint.address()));
         Error::ConnectFailed
     })?;
-    set_keepalive(&SockRef::from(&socket), endpoint.pool().settings().tcp_keepalive);
+    socket.set_keepalive(endpoint.pool().settings().tcp_keepalive);
     match endpoint.tls(exclusive) {
         None => Ok(Stream::plain(socket)),
         Some((connector, name)) => handshake(endpoint, connector, name.clone(), socket).await,
@@ -126,7 +124,8 @@ async fn open_stream(endpoint: &Endpoint, exclusive: bool) -> Result<Stream, Err
 }
 
 /// Returns the reason why no connection could be opened. Some reasons lie with this machine and not with the upstream.
-fn reason(error: &io::Error) -> String {
+fn reason(error: &io::Error, address: &SocketAddress) -> String {
+    let is_unix = matches!(address, SocketAddress::Unix(_));
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE) => {
             "the open file limit of the process is reached; raise it (LimitNOFILE, ulimit -n)".to_owned()
@@ -139,6 +138,13 @@ fn reason(error: &io::Error) -> String {
              net.ipv4.ip_local_port_range"
                 .to_owned()
         }
+        Some(Errno::ACCESS) if is_unix => format!(
+            "{error}; let the user of this process write to the socket's file, and pass through its folders"
+        ),
+        Some(Errno::NOENT) if is_unix => format!("{error}; its server may not run, or listens elsewhere"),
+        Some(Errno::CONNREFUSED) if is_unix => {
+            format!("{error}; its server has ended and left the file behind")
+        }
         _ => error.to_string(),
     }
 }
@@ -147,7 +153,7 @@ async fn handshake(
     endpoint: &Endpoint,
     connector: &TlsConnector,
     name: ServerName<'static>,
-    socket: TcpStream,
+    socket: ConnectedSocket,
 ) -> Result<Stream, Error> {
     let connecting = connector.connect(name, Socket::new(socket));
     let stream = connecting.await.map_err(|error| {
@@ -165,13 +171,18 @@ mod tests {
 
     #[test]
     fn want_of_descriptors_and_ports_is_not_said_to_be_the_upstreams() {
-        for (errno, said) in [
-            (Errno::MFILE, "open file limit of the process"),
-            (Errno::NFILE, "open file limit of the machine"),
-            (Errno::ADDRNOTAVAIL, "no local port is free"),
-            (Errno::CONNREFUSED, "Connection refused"),
+        let inet = SocketAddress::Inet(([127, 0, 0, 1], 80).into());
+        let unix = SocketAddress::Unix("unix:/run/app.sock".parse().unwrap());
+        for (errno, address, said) in [
+            (Errno::MFILE, &inet, "open file limit of the process"),
+            (Errno::NFILE, &unix, "open file limit of the machine"),
+            (Errno::ADDRNOTAVAIL, &inet, "no local port is free"),
+            (Errno::CONNREFUSED, &inet, "Connection refused (os error 111)"),
+            (Errno::CONNREFUSED, &unix, "left the file behind"),
+            (Errno::NOENT, &unix, "its server may not run"),
+            (Errno::ACCESS, &unix, "let the user of this process write"),
         ] {
-            let reason = reason(&io::Error::from_raw_os_error(errno.raw_os_error()));
+            let reason = reason(&io::Error::from_raw_os_error(errno.raw_os_error()), address);
             assert!(reason.contains(said), "{reason}");
         }
     }

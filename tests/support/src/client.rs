@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind};
-use tokio::net::{TcpSocket, TcpStream};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -21,7 +23,8 @@ use crate::within;
 #[derive(Debug)]
 pub struct Client {
     wire: Wire,
-    local: SocketAddr,
+    /// The local address; `None` on a Unix socket.
+    local: Option<SocketAddr>,
     tls: Option<Agreed>,
 }
 
@@ -31,6 +34,16 @@ struct Agreed {
     alpn: Option<Vec<u8>>,
     certificate: Vec<u8>,
     resumed: bool,
+}
+
+impl Agreed {
+    fn of(session: &ClientConnection) -> Self {
+        Self {
+            alpn: session.alpn_protocol().map(<[u8]>::to_vec),
+            certificate: session.peer_certificates().and_then(<[_]>::first).unwrap().to_vec(),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
 }
 
 impl Client {
@@ -91,26 +104,47 @@ impl Client {
         Self::tls(tls.unwrap_or_else(|error| panic!("{what}: {error}"))).unwrap()
     }
 
+    /// Connects to a Unix socket, without TLS.
+    pub async fn connect_unix(path: impl AsRef<Path>) -> Self {
+        let shown = path.as_ref().display().to_string();
+        Self::try_connect_unix(path).await.unwrap_or_else(|error| panic!("connecting to {shown}: {error}"))
+    }
+
+    /// Connects to a Unix socket, without TLS.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub async fn try_connect_unix(path: impl AsRef<Path>) -> io::Result<Self> {
+        let unix = UnixStream::connect(path).await?;
+        Ok(Self { wire: Wire::new(Transport::Unix(unix)), local: None, tls: None })
+    }
+
+    /// Connects to a Unix socket, with TLS.
+    pub async fn connect_unix_tls(path: impl AsRef<Path>, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let unix = UnixStream::connect(path).await.expect("the socket takes a connection");
+        let tls = within("TLS on a Unix socket", handshake(unix, config, name)).await.expect("a handshake");
+        let agreed = Some(Agreed::of(tls.get_ref().1));
+        Self { wire: Wire::new(Transport::UnixTls(Box::new(tls.into()))), local: None, tls: agreed }
+    }
+
     fn tls(tls: TlsStream<TcpStream>) -> io::Result<Self> {
-        let local = tls.get_ref().0.local_addr()?;
-        let session = tls.get_ref().1;
-        let agreed = Agreed {
-            alpn: session.alpn_protocol().map(<[u8]>::to_vec),
-            certificate: session.peer_certificates().and_then(<[_]>::first).unwrap().to_vec(),
-            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
-        };
-        Ok(Self { wire: Wire::new(Transport::Tls(Box::new(tls.into()))), local, tls: Some(agreed) })
+        let local = Some(tls.get_ref().0.local_addr()?);
+        let agreed = Some(Agreed::of(tls.get_ref().1));
+        Ok(Self { wire: Wire::new(Transport::Tls(Box::new(tls.into()))), local, tls: agreed })
     }
 
     fn plain(tcp: TcpStream) -> Self {
-        let local = tcp.local_addr().unwrap();
+        let local = Some(tcp.local_addr().unwrap());
         Self { wire: Wire::new(Transport::Plain(tcp)), local, tls: None }
     }
 
     /// Returns the local address, which the server sees as this client's.
+    ///
+    /// # Panics
+    /// Panics on a Unix socket.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local
+        self.local.expect("a TCP connection")
     }
 
     /// Returns the protocol that ALPN agreed on, if any.
@@ -272,7 +306,7 @@ impl Client {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let mut byte = [0];
-        match self.wire.tcp().try_read(&mut byte) {
+        match self.wire.try_read(&mut byte) {
             Ok(0) => true,
             // A byte is lost, so this connection cannot continue: the test's order is wrong.
             Ok(_) => panic!("the server sent something that the test has not read"),
@@ -304,11 +338,11 @@ pub(crate) async fn tls_stream(
     handshake(TcpStream::connect(address).await?, config, name).await
 }
 
-async fn handshake(
-    tcp: TcpStream,
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
     config: &Arc<ClientConfig>,
     name: &str,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<TlsStream<S>> {
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
-    TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
+    TlsConnector::from(Arc::clone(config)).connect(name, socket).await
 }

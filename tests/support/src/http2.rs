@@ -1,6 +1,7 @@
 //! An HTTP/2 client.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 use crate::client::tls_stream;
@@ -42,6 +43,11 @@ impl Http2Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let tcp = within(&format!("a connection to {address}"), TcpStream::connect(address)).await.unwrap();
         Self::handshake(tcp).await
+    }
+
+    /// Connects to a Unix socket without TLS, with prior knowledge.
+    pub async fn connect_unix(path: impl AsRef<Path>) -> Self {
+        Self::handshake(UnixStream::connect(path).await.unwrap()).await
     }
 
     /// Connects with TLS.

@@ -5,23 +5,37 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::message::{Framing, Head, Headers, malformed, parse_fields};
 
-/// A TCP connection, with or without TLS.
+/// A connection over TCP or a Unix socket, with or without TLS.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+    UnixTls(Box<TlsStream<UnixStream>>),
 }
 
 impl Transport {
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    /// Returns the TCP socket; `None` if it is a Unix socket.
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Unix(_) | Self::UnixTls(_) => None,
+        }
+    }
+
+    /// Reads from the socket, below TLS, without waiting.
+    fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.try_read(bytes),
+            Self::Tls(tls) => tls.get_ref().0.try_read(bytes),
+            Self::Unix(unix) => unix.try_read(bytes),
+            Self::UnixTls(tls) => tls.get_ref().0.try_read(bytes),
         }
     }
 }
@@ -35,6 +49,8 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buffer),
+            Self::UnixTls(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
     }
 }
@@ -44,6 +60,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+            Self::UnixTls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
 
@@ -51,6 +69,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Self::UnixTls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
@@ -58,6 +78,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::UnixTls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }
@@ -81,12 +103,13 @@ pub(crate) struct Body {
 impl Wire {
     pub(crate) fn new(transport: Transport) -> Self {
         // Otherwise a script's second write would wait for the peer's delayed ACK.
-        drop(transport.tcp().set_nodelay(true));
+        drop(transport.tcp().map(|tcp| tcp.set_nodelay(true)));
         Self { transport, unread: Vec::new() }
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        self.transport.tcp()
+    /// Reads from the socket, below TLS, without waiting.
+    pub(crate) fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.transport.try_read(bytes)
     }
 
     /// Returns the connection. Panics if there are bytes that were read but not consumed.
@@ -113,9 +136,9 @@ impl Wire {
         self.transport.shutdown().await
     }
 
-    /// Makes the coming close a RST.
+    /// Makes the coming close a RST. A Unix socket knows none.
     pub(crate) fn reset(self) {
-        drop(self.tcp().set_zero_linger());
+        drop(self.transport.tcp().map(TcpStream::set_zero_linger));
     }
 
     /// Reads the next head. Returns `None` if the peer closed before its first byte.

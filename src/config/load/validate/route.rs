@@ -118,7 +118,7 @@ fn check_upstream(
 
 /// Returns the URL that was probably meant by a name that looks like one, or like `host:port`.
 fn advise_url(name: &str) -> Option<String> {
-    if name.contains("://") {
+    if name.contains("://") || name.starts_with("unix:") {
         return Some(name.to_owned());
     }
     let (_, port) = name.rsplit_once(':')?;

@@ -5,7 +5,9 @@ use crate::config::load::salvage::Kept;
 use crate::config::model::active_health::ActiveHealth;
 use crate::config::model::sticky::SameSite;
 use crate::config::values::segment::Segment;
-use crate::config::{Balance, Config, HostHeader, Scheme, Sticky, Upstream, UpstreamChoice, UpstreamTls};
+use crate::config::{
+    Balance, Config, HostHeader, Scheme, Server, Sticky, Upstream, UpstreamChoice, UpstreamTls,
+};
 use crate::path;
 
 /// Checks the upstreams, named and inline.
@@ -24,7 +26,11 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
     let has_tls = upstream.all_endpoints().any(|(url, _)| url.scheme == Scheme::Https);
     if !has_tls && upstream.tls != UpstreamTls::default() {
         let message = "`tls` has no effect, no endpoint is `https`";
-        findings.add(base, &path!["tls"], message, "write `https://` in the URL, or take `tls` out");
+        let help = match is_unix(upstream) {
+            true => "a Unix socket is plain: take `tls` out",
+            false => "write `https://` in the URL, or take `tls` out",
+        };
+        findings.add(base, &path!["tls"], message, help);
     }
     match (upstream.balance, &upstream.hash_on) {
         (Balance::Hash, None) => {
@@ -41,7 +47,12 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
         validate_sticky(sticky, upstream.balance, base, findings);
     }
     if let Some(active) = upstream.health.active.as_on() {
-        validate_active(active, &[base, &path!["health", "active"]].concat(), findings);
+        let base = [base, &path!["health", "active"]].concat();
+        validate_active(active, &base, findings);
+        if active.port.is_some() && is_unix(upstream) {
+            let help = "take `port` out: probes go to the endpoint's own socket";
+            findings.add(&base, &path!["port"], "`port` has no effect: a Unix socket has no port", help);
+        }
     }
     if let Some(pool) = &upstream.pool {
         validate_pool(pool, &[base, &path!["pool"]].concat(), findings);
@@ -65,6 +76,11 @@ fn validate_sticky(sticky: &Sticky, balance: Balance, base: &[Segment], findings
         };
         findings.add(base, &path!["sticky", "secure"], message, help);
     }
+}
+
+/// Returns true if all endpoints are Unix sockets.
+fn is_unix(upstream: &Upstream) -> bool {
+    upstream.all_endpoints().all(|(url, _)| matches!(url.server, Server::Unix(_)))
 }
 
 fn validate_active(active: &ActiveHealth, base: &[Segment], findings: &mut Findings<'_>) {

@@ -157,7 +157,7 @@ impl<'a> Writer<'a> {
             "duration" => &["30s", "1h30m", "1d", "500ms"],
             "dns-server" => &["10.0.0.2", "127.0.0.1:5353"],
             "domain-name" => &["svc.cluster.local", "a."],
-            "endpoint-url" => &["http://a", "https://[::1]:8443", "http://a/v2/"],
+            "endpoint-url" => &["http://a", "https://[::1]:8443", "http://a/v2/", "unix:/run/a"],
             "header-value" | "value-match" => &["text", "'1'"],
             "host-header" => &["preserve", "a.example:80"],
             "host-pattern" => &["a.example", "'*.example'"],

@@ -1,12 +1,11 @@
-//! The connection of a probe: TCP, and TLS if the endpoint uses it.
-
-use std::net::SocketAddr;
+//! The connection of a probe: TCP or a Unix socket, and TLS if the endpoint uses it.
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::config::SocketAddress;
+use crate::net::socket::ConnectedSocket;
 use crate::net::tls;
 use crate::upstream::Endpoint;
 
@@ -18,7 +17,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// Opens the connections of an endpoint's probes.
 pub(super) struct Dialer<'e> {
     endpoint: &'e Endpoint,
-    address: SocketAddr,
+    address: SocketAddress,
     /// Has sessions of its own: those of the pool are for requests.
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -32,8 +31,11 @@ pub(super) struct Connection {
 
 impl<'e> Dialer<'e> {
     pub(super) fn new(endpoint: &'e Endpoint, protocols: &[&[u8]], port: Option<u16>) -> Self {
-        let mut address = endpoint.address();
-        address.set_port(port.unwrap_or(address.port()));
+        let mut address = endpoint.address().clone();
+        // A Unix socket has no port, so its probes go to the socket itself.
+        if let (SocketAddress::Inet(address), Some(port)) = (&mut address, port) {
+            address.set_port(port);
+        }
         Self { endpoint, address, tls: endpoint.own_tls(protocols) }
     }
 
@@ -42,7 +44,7 @@ impl<'e> Dialer<'e> {
     /// # Errors
     /// Returns the reason why none can be opened.
     pub(super) async fn open(&self) -> Result<Connection, String> {
-        let connected = TcpStream::connect(self.address).await;
+        let connected = ConnectedSocket::connect(&self.address).await;
         let socket = connected.map_err(|error| format!("cannot connect: {error}"))?;
         let Some((connector, name)) = &self.tls else {
             return Ok(Connection { stream: Box::new(socket), alpn_is_h2: None });

@@ -80,7 +80,7 @@ fn of_exchange(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
         ["connection", "mtls"] => Some(truth(false)),
         ["connection", "id"] => Some(number(request_info.connection)),
         ["upstream", "address"] => Some(text_of(&exchange.upstream_address()?.to_string())),
-        ["upstream", "port"] => Some(number(exchange.upstream_address()?.port().into())),
+        ["upstream", "port"] => Some(number(exchange.upstream_address()?.inet()?.port().into())),
         ["upstream", "url"] => Some(text_of(&exchange.upstream()?)),
         ["cluster_name"] | ["xds", "cluster_name"] => Some(text_of(&exchange.upstream()?)),
         ["route_name"] | ["xds", "route_name"] => Some(text_of(&request_info.route)),

@@ -7,6 +7,7 @@ mod silent;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use connection::Connection;
@@ -15,20 +16,20 @@ pub use record::Handshake;
 use record::Record;
 use rustls::ServerConfig;
 pub use silent::{SilentListener, unused_address, unused_port};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::message::Request;
 use crate::wire::Transport;
 
-/// A server on 127.0.0.1 that runs a script for each connection, in the test's runtime, and records the events.
+/// A server on 127.0.0.1, or on a Unix socket, that runs a script for each connection, in the test's runtime, and records the events.
 ///
 /// It must be made in a runtime, and accepts at once. When it is dropped or [stopped](Self::stop), it refuses
 /// connections and closes those that it has.
 #[derive(Debug)]
 pub struct Origin {
-    address: SocketAddr,
+    address: Address,
     tls: bool,
     record: Arc<Record>,
     accepting: AbortHandle,
@@ -36,11 +37,18 @@ pub struct Origin {
     _reserved: Option<TcpSocket>,
 }
 
+#[derive(Debug)]
+enum Address {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
 /// An origin's settings, from [`Origin::builder`].
 #[derive(Debug, Default)]
 pub struct OriginBuilder {
     tls: Option<Arc<ServerConfig>>,
     address: Option<SocketAddr>,
+    unix: Option<PathBuf>,
 }
 
 impl Origin {
@@ -80,18 +88,24 @@ impl Origin {
     }
 
     /// Returns the address on which it listens.
+    ///
+    /// # Panics
+    /// Panics on a Unix socket.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        match &self.address {
+            Address::Inet(address) => *address,
+            Address::Unix(path) => panic!("{} has no IP address", path.display()),
+        }
     }
 
-    /// Returns `http://127.0.0.1:PORT`, or `https://localhost:PORT` with TLS.
+    /// Returns `http://127.0.0.1:PORT`, `https://localhost:PORT` with TLS, or `unix:PATH` on a Unix socket.
     #[must_use]
     pub fn url(&self) -> String {
-        if self.tls {
-            format!("https://localhost:{}", self.address.port())
-        } else {
-            format!("http://{}", self.address)
+        match &self.address {
+            Address::Inet(address) if self.tls => format!("https://localhost:{}", address.port()),
+            Address::Inet(address) => format!("http://{address}"),
+            Address::Unix(path) => format!("unix:{}", path.display()),
         }
     }
 
@@ -183,6 +197,13 @@ impl OriginBuilder {
         self
     }
 
+    /// Listens on a Unix socket, in place of one that an earlier origin left behind.
+    #[must_use]
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.unix = Some(path.into());
+        self
+    }
+
     /// Builds an origin like [`Origin::answer`].
     #[must_use]
     pub fn answer(self, response: impl Into<Vec<u8>>) -> Origin {
@@ -226,22 +247,42 @@ impl OriginBuilder {
         F: Fn(Connection) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        let record = Arc::new(Record::default());
+        if let Some(path) = self.unix {
+            drop(std::fs::remove_file(&path));
+            let listener = Listener::Unix(UnixListener::bind(&path).unwrap());
+            let accepting = tokio::spawn(accept(listener, None, Arc::clone(&record), script)).abort_handle();
+            return Origin { address: Address::Unix(path), tls: false, record, accepting, _reserved: None };
+        }
         let reserved = self.address.is_none().then(|| silent::reserve(([127, 0, 0, 1], 0).into()));
         let address = self.address.or_else(|| reserved.as_ref()?.local_addr().ok()).unwrap();
         let listener = StdListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
+        let listener = Listener::Tcp(TcpListener::from_std(listener).unwrap());
 
-        let record = Arc::new(Record::default());
         let tls = self.tls.map(TlsAcceptor::from);
         let speaks_tls = tls.is_some();
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&record), script)).abort_handle();
-        Origin { address, tls: speaks_tls, record, accepting, _reserved: reserved }
+        Origin { address: Address::Inet(address), tls: speaks_tls, record, accepting, _reserved: reserved }
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> Transport {
+        match self {
+            Self::Tcp(listener) => Transport::Plain(listener.accept().await.unwrap().0),
+            Self::Unix(listener) => Transport::Unix(listener.accept().await.unwrap().0),
+        }
     }
 }
 
 /// Accepts connections until it is aborted. That also ends the scripts, which are in its `JoinSet`.
-async fn accept<F, Fut>(listener: TcpListener, tls: Option<TlsAcceptor>, record: Arc<Record>, script: F)
+async fn accept<F, Fut>(listener: Listener, tls: Option<TlsAcceptor>, record: Arc<Record>, script: F)
 where
     F: Fn(Connection) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -252,7 +293,7 @@ where
     let mut scripts = JoinSet::new();
     loop {
         let (stream, opened) = tokio::select! {
-            accepted = listener.accept() => (accepted.unwrap().0, record.accepted()),
+            accepted = listener.accept() => (accepted, record.accepted()),
             Some(ended) = scripts.join_next() => {
                 if let Err(panicked) = ended {
                     record.error(format!("a script panicked: {panicked}"));
@@ -270,11 +311,12 @@ where
     }
 }
 
-async fn handshake(stream: TcpStream, tls: Option<TlsAcceptor>, record: &Record) -> io::Result<Transport> {
-    let Some(tls) = tls else {
-        return Ok(Transport::Plain(stream));
+async fn handshake(plain: Transport, tls: Option<TlsAcceptor>, record: &Record) -> io::Result<Transport> {
+    let (tls, tcp) = match (tls, plain) {
+        (Some(tls), Transport::Plain(tcp)) => (tls, tcp),
+        (_, plain) => return Ok(plain),
     };
-    let stream = tls.accept(stream).await?;
+    let stream = tls.accept(tcp).await?;
     record.handshake(Handshake::of(stream.get_ref().1));
     Ok(Transport::Tls(Box::new(stream.into())))
 }

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{self, ConfigError, Loaded};
+use crate::config::{self, ConfigError, Loaded, SocketAddress};
 use crate::downstream::bind::{cannot_bind, listen};
 use crate::downstream::listener::{Listener, UnregisteredSocket};
+use crate::downstream::server_socket::ServerSocket;
+use crate::downstream::unix_socket;
 use crate::path;
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
 
@@ -60,8 +62,8 @@ impl RunningListener {
     }
 
     /// Returns the address that it listens on.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.listener.address
+    pub(crate) fn address(&self) -> &SocketAddress {
+        &self.listener.address
     }
 }
 
@@ -79,11 +81,16 @@ impl Bound {
     }
 
     /// Returns the line that a start or a reload prints for each new listener:
-    /// `listening on http://127.0.0.1:8080 (web)`.
+    /// `listening on http://127.0.0.1:8080 (web)`, `listening on unix:/run/gateway.sock (web)`.
     pub(crate) fn announcements(&self, loaded: &Loaded) -> Vec<String> {
         let lines = self.added().map(|(index, added)| {
-            let scheme = if added.listener_settings.tls.is_some() { "https" } else { "http" };
-            format!("listening on {scheme}://{} ({})", added.address(), loaded.listener_name(index))
+            let (name, has_tls) = (loaded.listener_name(index), added.listener_settings.tls.is_some());
+            match (added.address(), has_tls) {
+                (SocketAddress::Inet(address), true) => format!("listening on https://{address} ({name})"),
+                (SocketAddress::Inet(address), false) => format!("listening on http://{address} ({name})"),
+                (SocketAddress::Unix(socket), true) => format!("listening on {socket} with TLS ({name})"),
+                (SocketAddress::Unix(socket), false) => format!("listening on {socket} ({name})"),
+            }
         });
         lines.collect()
     }
@@ -93,9 +100,19 @@ impl Bound {
     pub(crate) fn listen(&self, loaded: &Loaded, going: &[SocketAddr]) -> Vec<ConfigError> {
         let failed = self.added().filter_map(|(index, added)| {
             let own = self.listen.iter().flatten().filter(|one| one.listener.id == added.listener.id);
-            let address = added.address();
-            let error = listen(address, own.map(|one| &one.socket), going).err()?;
-            Some(cannot_bind(loaded, &path!["listeners", index, "address"], address, &error, &[]))
+            let (mut own, place) = (own.map(|one| &one.socket), path!["listeners", index, "address"]);
+            match added.address() {
+                SocketAddress::Inet(address) => {
+                    let error = listen(*address, own.filter_map(ServerSocket::tcp), going).err()?;
+                    Some(cannot_bind(loaded, &place, *address, &error, &[]))
+                }
+                SocketAddress::Unix(_) => {
+                    // The workers' descriptors are of one socket.
+                    let socket = own.find_map(ServerSocket::unix)?;
+                    let error = unix_socket::listen(socket, added.listener.file.as_ref()).err()?;
+                    Some(error.at(loaded, &place))
+                }
+            }
         });
         failed.collect()
     }
@@ -111,11 +128,15 @@ impl Bound {
             }
             match change {
                 ListenerChange::Removed => {
+                    one.listener.remove_file();
                     end.push(one.listener.id);
                     ending.push(one.listener);
                 }
                 ListenerChange::Added | ListenerChange::Changed | ListenerChange::Kept => {
                     one.listener.connections.set_limit(one.listener_settings.connections.map(Into::into));
+                    if change == ListenerChange::Changed {
+                        one.listener.set_file_mode(one.written.file_mode());
+                    }
                     running.push(one);
                 }
             }

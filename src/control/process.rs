@@ -167,6 +167,7 @@ async fn control(
     let limit = drain.map_or("no limit".to_owned(), |limit| format!("{limit:?}"));
     tracing::info!(drain = limit, "stopping: no new connections; a second signal ends at once");
     operators.readiness.set_draining();
+    status.generation().listeners.running.iter().for_each(|one| one.listener.remove_file());
     manager.stopping(drain.map(until_exit), "draining: requests in flight end, new connections are refused");
     tokio::select! {
         () = workers.drain(drain, async { _ = stop.next().await }) => {}
@@ -287,7 +288,8 @@ async fn start(
     let mut admin = AdminServer::new(operators.clone());
     admin.commit(sockets.admin, announce);
     let generation = status.generation();
-    let listeners = generation.listeners.running.iter().map(|one| (one.listener.id.number(), one.address()));
+    let listeners =
+        generation.listeners.running.iter().map(|one| (one.listener.id.number(), one.address().clone()));
     let is_routed = |request: &RequestLine<'_>, name: &str| {
         generation.snapshot.router.find(request).is_some_and(|found| &*found.value.name == name)
     };

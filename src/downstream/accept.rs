@@ -1,24 +1,23 @@
 //! Accepting: a loop for each listener and worker.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::bind::{BACKLOG, keep_out};
+use super::bind::BACKLOG;
 use super::permits::Permit;
+use super::server_socket::WatchedSocket;
 use crate::config::KeepaliveSettings;
 use crate::downstream::listener::{Listener, ListeningSocket};
 use crate::downstream::opening::{AcceptedConnection, start};
 use crate::net::drain::{DrainGuard, DrainSignal};
-use crate::net::keepalive::set_keepalive;
+use crate::net::peer::Peer;
+use crate::net::socket::ConnectedSocket;
 use crate::proxy::client::CurrentSnapshot;
 use crate::snapshot::listener::ListenerSettings;
 
@@ -63,23 +62,21 @@ async fn accept_until_drain(
             }
         }
     }
-    keep_out(&socket);
-    let until = Instant::now() + LAST_HANDSHAKES;
-    while let Ok(accepted) = timeout_at(until, socket.accept()).await {
-        match accepted {
-            Err(error) => acceptor.pause(&error).await,
-            Ok((socket, peer)) => acceptor.take_in(socket, peer).await,
+    if socket.keep_out() {
+        let until = Instant::now() + LAST_HANDSHAKES;
+        let next = async || std::future::poll_fn(|cx| socket.poll_accept(cx)).await;
+        while let Ok(accepted) = timeout_at(until, next()).await {
+            match accepted {
+                Err(error) => acceptor.pause(&error).await,
+                Ok((socket, peer)) => acceptor.take_in(socket, peer).await,
+            }
         }
     }
     // The kernel may have connections that the reactor has yet to see.
     let Ok(socket) = socket.into_std() else { return };
     for _ in 0..BACKLOG {
-        let Ok((socket, peer)) = socket.accept() else { return };
-        if socket.set_nonblocking(true).is_ok()
-            && let Ok(socket) = TcpStream::from_std(socket)
-        {
-            acceptor.take_in(socket, peer).await;
-        }
+        let Ok((socket, peer)) = socket.accept_waiting() else { return };
+        acceptor.take_in(socket, peer).await;
     }
 }
 
@@ -105,18 +102,18 @@ impl Acceptor {
 
     /// Refreshes the settings. If their probes differ from those of the listening socket, that socket gets the new ones
     /// for the connections to come, and so does the connection that has just arrived.
-    fn probe(&mut self, listening: &TcpListener, connection: &TcpStream) {
+    fn probe(&mut self, listening: &WatchedSocket, connection: &ConnectedSocket) {
         self.refresh();
         let present = self.listener_settings.tcp_keepalive;
         if present != self.keepalive {
             self.keepalive = present;
-            set_keepalive(&SockRef::from(listening), present);
-            set_keepalive(&SockRef::from(connection), present);
+            listening.set_keepalive(present);
+            connection.set_keepalive(present);
         }
     }
 
     /// Starts the connection's task as soon as `limits.connections` admits it.
-    async fn take_in(&mut self, socket: TcpStream, peer: SocketAddr) {
+    async fn take_in(&mut self, socket: ConnectedSocket, peer: Peer) {
         let Some(permit) = self.admit().await else { return };
         self.refresh();
         let accepted_connection = AcceptedConnection::new(

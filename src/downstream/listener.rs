@@ -3,15 +3,14 @@
 //! A [`Listener`] lives as long as its sockets. Its settings are its [`ListenerSettings`] in the present snapshot.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
-
+use crate::config::{FileMode, SocketAddress};
 use crate::downstream::per_client::PerClient;
 use crate::downstream::permits::Permits;
-use crate::net::keepalive::set_keepalive;
+use crate::downstream::server_socket::{ServerSocket, WatchedSocket};
+use crate::downstream::unix_socket::SocketFile;
 use crate::observe::metrics::ListenerStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
@@ -21,9 +20,11 @@ use crate::snapshot::listener::{ListenerId, ListenerSettings};
 pub(crate) struct Listener {
     pub(crate) id: ListenerId,
     /// The address as the configuration has it.
-    pub(crate) written: SocketAddr,
+    pub(crate) written: SocketAddress,
     /// The address that it listens on, with the actual port if port 0 is written.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: SocketAddress,
+    /// The file of a Unix socket.
+    pub(crate) file: Option<SocketFile>,
     pub(crate) stats: Arc<ListenerStats>,
     pub(crate) connections: Permits,
     pub(crate) per_client: PerClient,
@@ -35,13 +36,15 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn new(
         listener_settings: &ListenerSettings,
-        written: SocketAddr,
-        address: SocketAddr,
+        written: SocketAddress,
+        address: SocketAddress,
+        file: Option<SocketFile>,
     ) -> Self {
         Self {
             id: listener_settings.id,
             written,
             address,
+            file,
             stats: listener_settings.stats.clone(),
             connections: Permits::new(listener_settings.connections.map(Into::into)),
             per_client: PerClient::default(),
@@ -55,6 +58,20 @@ impl Listener {
         Arc::strong_count(&self.listening) > 1
     }
 
+    /// Removes the file of a Unix socket, so that no further client finds it.
+    pub(crate) fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// Sets the permissions of a Unix socket's file.
+    pub(crate) fn set_file_mode(&self, mode: FileMode) {
+        if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_mode(mode)) {
+            tracing::error!(address = %self.address, %mode, "the mode of the socket's file cannot be changed: {error}");
+        }
+    }
+
     /// Logs a rate-limited warning that connections are refused or kept waiting.
     pub(crate) fn warn(&self, name: &str, limit: &'static str, what: &str) {
         if let Some(suppressed) = self.warned.passes(limit) {
@@ -65,7 +82,7 @@ impl Listener {
 
 /// A listener's socket for one worker, with everything that is needed to accept on it.
 pub(crate) struct UnregisteredSocket {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: ServerSocket,
     pub(crate) listener: Arc<Listener>,
     /// The settings until a snapshot has others.
     pub(crate) listener_settings: Arc<ListenerSettings>,
@@ -76,20 +93,19 @@ pub(crate) struct UnregisteredSocket {
 pub(crate) struct ListeningSocket {
     /// Held until the socket is closed.
     pub(crate) listening: Arc<()>,
-    pub(crate) socket: tokio::net::TcpListener,
+    pub(crate) socket: WatchedSocket,
     pub(crate) listener: Arc<Listener>,
     pub(crate) listener_settings: Arc<ListenerSettings>,
 }
 
 impl UnregisteredSocket {
     pub(crate) fn new(
-        socket: TcpListener,
+        socket: ServerSocket,
         listener: &Arc<Listener>,
         listener_settings: &Arc<ListenerSettings>,
     ) -> Self {
         let listening = listener.listening.clone();
-        // Accepted connections inherit the probes, at no cost of their own.
-        set_keepalive(&SockRef::from(&socket), listener_settings.tcp_keepalive);
+        socket.set_keepalive(listener_settings.tcp_keepalive);
         Self { socket, listener: listener.clone(), listener_settings: listener_settings.clone(), listening }
     }
 
@@ -99,11 +115,6 @@ impl UnregisteredSocket {
     /// The operating system has no resources left to watch the socket.
     pub(crate) fn register(self) -> io::Result<ListeningSocket> {
         let Self { socket, listener, listener_settings, listening } = self;
-        Ok(ListeningSocket {
-            listening,
-            socket: tokio::net::TcpListener::from_std(socket)?,
-            listener,
-            listener_settings,
-        })
+        Ok(ListeningSocket { listening, socket: socket.register()?, listener, listener_settings })
     }
 }

@@ -10,3 +10,5 @@ mod opening;
 pub(crate) mod per_client;
 pub(crate) mod permits;
 pub(crate) mod proxy_protocol;
+pub(crate) mod server_socket;
+pub(crate) mod unix_socket;

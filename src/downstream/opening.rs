@@ -1,6 +1,5 @@
 //! The steps of an accepted connection before HTTP begins: the limit of its client, the PROXY header, TLS.
 
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,16 +7,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::downstream::listener::Listener;
 use crate::downstream::per_client::Counted;
 use crate::downstream::permits::Permit;
 use crate::downstream::{connection, proxy_protocol};
-use crate::http::forward;
 use crate::net::clock;
 use crate::net::drain::{DRAIN_PATIENCE, DrainGuard};
+use crate::net::peer::Peer;
+use crate::net::socket::ConnectedSocket;
 use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Elapsed, Timer, deadline, earlier};
 use crate::net::tls;
@@ -54,9 +53,10 @@ impl AcceptedConnection {
         Self { listener, listener_settings, guard, permit: Some(permit), counted: None, ended: "drain" }
     }
 
-    /// Counts the connection to its client. Returns false if the client has reached its limit.
-    fn count(&mut self, client: IpAddr) -> bool {
-        let Some(limit) = self.listener_settings.connections_per_client else { return true };
+    /// Counts the connection to its client, if that has an address. Returns false if the client has reached its limit.
+    fn count(&mut self, peer: Peer) -> bool {
+        let limit = self.listener_settings.connections_per_client;
+        let (Some(limit), Some(client)) = (limit, peer.ip()) else { return true };
         self.counted = self.listener.per_client.admit(client, limit);
         if self.counted.is_none() {
             self.warn("limits.connections_per_client", "a client has reached its connection limit");
@@ -86,8 +86,8 @@ impl Drop for AcceptedConnection {
 /// Starts the task of a connection. A connection with a PROXY header or TLS gets a task for that, and another one for
 /// HTTP: a task is as large as the largest thing it does, and a handshake is larger than an idle connection.
 pub(super) fn start(
-    socket: TcpStream,
-    peer: SocketAddr,
+    socket: ConnectedSocket,
+    peer: Peer,
     current: Rc<CurrentSnapshot>,
     mut accepted_connection: AcceptedConnection,
 ) {
@@ -96,19 +96,14 @@ pub(super) fn start(
     let accepted = clock::now();
     let listener_settings = accepted_connection.listener_settings.clone();
     tracing::debug!(listener = &*listener_settings.name, %peer, "client connection accepted");
-    let peer = canonical(peer);
+    let peer = peer.canonical();
     if listener_settings.tls.is_some() || listener_settings.proxy_protocol {
         tokio::task::spawn_local(settle(socket, peer, accepted, current, accepted_connection));
-    } else if accepted_connection.count(peer.ip()) {
-        let client =
-            Client::new(&listener_settings, current, peer, accepted_connection.listener.address, false);
+    } else if accepted_connection.count(peer) {
+        let local = accepted_connection.listener.address.clone();
+        let client = Client::new(&listener_settings, current, peer, local, false);
         tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, client, accepted_connection));
     }
-}
-
-/// Converts an IPv4 address in its IPv6 form into its own form.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Serves HTTP until the connection ends. The first request's header has been awaited since `began`.
@@ -132,8 +127,8 @@ async fn speak(
 /// header, too. A PROXY header is never awaited forever: if its limit is off the other one applies, and if both are off
 /// [`PROXY_HEADER_PATIENCE`] does.
 async fn settle(
-    socket: TcpStream,
-    peer: SocketAddr,
+    socket: ConnectedSocket,
+    peer: Peer,
     accepted: Instant,
     current: Rc<CurrentSnapshot>,
     mut accepted_connection: AcceptedConnection,
@@ -145,9 +140,9 @@ async fn settle(
     let mut opening = Opening { timer: Timer::default(), limit: accepted.checked_add(header_limit) };
     match proxied(socket, peer, &current, &accepted_connection, &mut opening).await {
         Err(ended) => accepted_connection.ended = ended,
-        Ok((mut socket, peer)) if accepted_connection.count(peer.ip()) => {
-            let client =
-                Client::new(&listener_settings, current, peer, accepted_connection.listener.address, has_tls);
+        Ok((mut socket, peer)) if accepted_connection.count(peer) => {
+            let local = accepted_connection.listener.address.clone();
+            let client = Client::new(&listener_settings, current, peer, local, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
             if has_tls && let Err(ended) = spoken_to(&mut socket, &accepted_connection, &mut opening).await {
                 accepted_connection.ended = ended;
@@ -191,14 +186,13 @@ impl Opening {
 
 /// Reads the PROXY header if a trusted proxy sends one. Returns the client that it names in place of the peer.
 async fn proxied(
-    mut socket: TcpStream,
-    peer: SocketAddr,
+    mut socket: ConnectedSocket,
+    peer: Peer,
     current: &CurrentSnapshot,
     accepted_connection: &AcceptedConnection,
     opening: &mut Opening,
-) -> Result<(Socket, SocketAddr), &'static str> {
-    if !accepted_connection.listener_settings.proxy_protocol
-        || !forward::is_trusted(peer.ip(), &current.load().trusted_proxies)
+) -> Result<(Socket, Peer), &'static str> {
+    if !accepted_connection.listener_settings.proxy_protocol || !current.load().trusted_proxies.has(peer.ip())
     {
         return Ok((Socket::new(socket), peer));
     }
@@ -222,7 +216,7 @@ async fn proxied(
     };
     let mut socket = Socket::new(socket);
     socket.unread(early);
-    Ok((socket, client.map_or(peer, canonical)))
+    Ok((socket, client.map_or(peer, |client| Peer::Inet(client).canonical())))
 }
 
 /// Waits for the first byte of a TLS handshake. A probe opens a connection and sends nothing, which is not a failed handshake.
@@ -242,7 +236,7 @@ async fn spoken_to(
 /// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None` without TLS.
 async fn secured(
     socket: Socket,
-    peer: SocketAddr,
+    peer: Peer,
     accepted_connection: &AcceptedConnection,
     mut opening: Opening,
 ) -> Result<(Stream, Option<bool>), &'static str> {

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
@@ -18,6 +17,7 @@ use crate::http::error::{Error, FilterError};
 use crate::http::fields::Fields;
 use crate::http::grpc;
 use crate::http::message::Response;
+use crate::net::peer::Peer;
 
 /// The most bytes of names and values in a header section that a filter may build.
 pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
@@ -52,9 +52,9 @@ pub(crate) struct FilteredExchange {
 
 /// Facts about a request that do not change while it is served.
 pub(crate) struct RequestInfo {
-    pub(crate) client: SocketAddr,
+    pub(crate) client: Peer,
     /// The listener's address.
-    pub(crate) local: SocketAddr,
+    pub(crate) local: SocketAddress,
     pub(crate) connection: u64,
     pub(crate) tls: bool,
     /// The client's method. A filter may change that of the request.

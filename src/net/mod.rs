@@ -5,6 +5,7 @@ pub(crate) mod drain;
 pub(crate) mod end_of_turn;
 pub(crate) mod event_loop;
 pub(crate) mod keepalive;
+pub(crate) mod peer;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod timer;

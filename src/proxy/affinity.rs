@@ -103,7 +103,8 @@ pub(super) fn hash(key: &HashKey, exchange: &Exchange<'_>) -> Option<u64> {
     match key {
         HashKey::ClientIp => {
             let trusted = &exchange.start.snapshot.trusted_proxies;
-            Some(hash_of(client_ip(headers, exchange.client.peer().ip(), trusted).to_string().as_bytes()))
+            let client = client_ip(headers, exchange.client.peer().ip(), trusted)?;
+            Some(hash_of(client.to_string().as_bytes()))
         }
         HashKey::Path => Some(hash_of(exchange.path.as_bytes())),
         HashKey::Header(name) => Some(hash_of(headers.get(name.as_http())?.as_bytes())),

@@ -1,7 +1,6 @@
 //! A client connection as its requests see it: its listener, its peer, and the current snapshot.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,9 +10,10 @@ use http::uri::Scheme;
 use http::{Method, Version};
 use tokio::time::Instant;
 
+use crate::config::SocketAddress;
 use crate::filter::RequestInfo;
-use crate::http::forward;
 use crate::http::forward::Forwarding;
+use crate::net::peer::Peer;
 use crate::snapshot::listener::{ConnectionLimits, ListenerSettings};
 use crate::snapshot::{Route, Snapshot, Telemetry};
 
@@ -77,9 +77,9 @@ thread_local! {
 
 pub(crate) struct Client {
     current: Rc<CurrentSnapshot>,
-    peer: SocketAddr,
+    peer: Peer,
     /// The listener's own address.
-    local: SocketAddr,
+    local: SocketAddress,
     /// A number that is unique among the connections of this worker.
     number: u64,
     scheme: Scheme,
@@ -111,12 +111,12 @@ impl Client {
     pub(crate) fn new(
         listener_settings: &Arc<ListenerSettings>,
         current: Rc<CurrentSnapshot>,
-        peer: SocketAddr,
-        local: SocketAddr,
+        peer: Peer,
+        local: SocketAddress,
         tls: bool,
     ) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
-        let settings = ConnectionSettings::new(listener_settings, &current.load(), peer.ip(), &scheme);
+        let settings = ConnectionSettings::new(listener_settings, &current.load(), peer, &scheme);
         let number = CONNECTIONS.get();
         CONNECTIONS.set(number + 1);
         Rc::new(Self {
@@ -143,7 +143,7 @@ impl Client {
             *settings = Rc::new(ConnectionSettings::new(
                 &settings.listener_settings,
                 &snapshot,
-                self.peer.ip(),
+                self.peer,
                 &self.scheme,
             ));
         }
@@ -168,7 +168,7 @@ impl Client {
     }
 
     /// Returns the address of the client, or the one that a PROXY header named.
-    pub(crate) fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> Peer {
         self.peer
     }
 
@@ -183,7 +183,7 @@ impl Client {
     ) -> RequestInfo {
         RequestInfo {
             client: self.peer,
-            local: self.local,
+            local: self.local.clone(),
             connection: self.number,
             tls: self.scheme == Scheme::HTTPS,
             method,
@@ -202,12 +202,12 @@ impl Client {
 }
 
 impl ConnectionSettings {
-    fn new(last: &Arc<ListenerSettings>, snapshot: &LocalSnapshot, peer: IpAddr, scheme: &Scheme) -> Self {
+    fn new(last: &Arc<ListenerSettings>, snapshot: &LocalSnapshot, peer: Peer, scheme: &Scheme) -> Self {
         let listener_settings = snapshot.listener_settings(last).unwrap_or(last).clone();
-        let trusted = forward::is_trusted(peer, &snapshot.trusted_proxies);
+        let trusted = snapshot.trusted_proxies.has(peer.ip());
         Self {
             listener_settings,
-            forwarding: Forwarding::new(peer, scheme, trusted),
+            forwarding: Forwarding::new(peer.ip(), scheme, trusted),
             number: snapshot.number,
         }
     }

@@ -49,7 +49,7 @@ pub(crate) struct ExchangeLog {
 /// The data that only the access log needs.
 struct Line {
     started: SystemTime,
-    client: IpAddr,
+    client: Option<IpAddr>,
     method: Method,
     target: Uri,
     version: Version,
@@ -337,7 +337,7 @@ pub(crate) fn abandoned() -> Error {
 }
 
 impl Line {
-    fn new(client: IpAddr, method: Method, target: Uri, version: Version, headers: &Fields) -> Self {
+    fn new(client: Option<IpAddr>, method: Method, target: Uri, version: Version, headers: &Fields) -> Self {
         Self {
             started: SystemTime::now(),
             client,

@@ -11,11 +11,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use crate::config::EncodedSlash;
 use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::KeptBodies;
+use crate::http::forward::TrustedProxies;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
@@ -33,8 +32,8 @@ pub(crate) struct Snapshot {
     /// The settings of the listeners, in the order of the file.
     pub(crate) listeners: Vec<Arc<ListenerSettings>>,
     pub(crate) router: Router<Arc<Route>>,
-    /// Networks whose `X-Forwarded-*` fields are trusted.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The proxies whose `X-Forwarded-*` fields are trusted.
+    pub(crate) trusted_proxies: TrustedProxies,
     /// The counters and logs that a request uses until its end.
     pub(crate) telemetry: Telemetry,
     /// Every upstream with the routes that use it.

@@ -90,7 +90,7 @@ impl Forward {
     pub fn new(client: IpAddr) -> Self {
         Self {
             uri: Uri::from_static("/api/v1/items/7"),
-            forwarding: Forwarding::new(client, &Scheme::HTTP, false),
+            forwarding: Forwarding::new(Some(client), &Scheme::HTTP, false),
         }
     }
 

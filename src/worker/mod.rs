@@ -169,16 +169,15 @@ impl WorkerListeners {
     }
 
     fn listen(&mut self, listen: UnregisteredSocket) {
-        let (id, name, address) =
-            (listen.listener.id, listen.listener_settings.name.clone(), listen.listener.address);
+        let (listener, name) = (listen.listener.clone(), listen.listener_settings.name.clone());
         match listen.register() {
             Ok(accepting) => {
                 let drain = DrainSignal::default();
                 tokio::task::spawn_local(accept(accepting, self.current.clone(), drain.clone()));
-                self.drains.push((id, drain));
+                self.drains.push((listener.id, drain));
             }
             Err(error) => {
-                let worker = this_worker();
+                let (worker, address) = (this_worker(), &listener.address);
                 tracing::error!(listener = &*name, %address, worker, "this worker cannot listen: {error}");
                 self.failed = Err(error);
             }

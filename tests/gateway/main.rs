@@ -138,6 +138,7 @@ mod streaming;
 mod stress;
 mod timeouts;
 mod trailers;
+mod unix_listener;
 mod unix_upstream;
 mod upgrades;
 mod upstream;

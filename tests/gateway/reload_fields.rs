@@ -16,10 +16,12 @@ use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
-/// `weighted_split`, those of a mirror in `mirror`. The others exclude the probes that there are, or the balancer.
-const ELSEWHERE: [&str; 20] = [
+/// `weighted_split`, those of a mirror in `mirror`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
+/// there are, or the balancer.
+const ELSEWHERE: [&str; 21] = [
     "workers",
     "admin",
+    "listeners[].mode",
     "routes[].mirror",
     "routes[].mirror.to",
     "routes[].mirror.percent",

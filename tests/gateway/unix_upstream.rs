@@ -222,8 +222,11 @@ async fn probes_of_each_kind_reach_a_unix_socket() {
         true => OK.into(),
         false => "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".into(),
     });
-    let health =
-        |kind: &str| format!("health: {{ active: {{ {kind}, interval: 10ms, timeout: 5s }}, passive: off }}");
+    let health = |kind: &str| {
+        format!(
+            "health: {{ active: {{ {kind}, interval: 10ms, timeout: 5s }}, slow_start: 100ms, passive: off }}"
+        )
+    };
     let wait = async |gateway: &Gateway, state: &str| {
         gateway.wait_for_pool(ROUTE, state, |pool| pool["health"] == state).await
     };

@@ -175,7 +175,8 @@ mod tests {
             let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
             let upstream = config.upstreams_of(route).next().unwrap();
             assert_eq!(upstream.url.as_ref().unwrap(), &url.parse::<EndpointUrl>().unwrap());
-            assert_eq!((port, config.listeners[0].socket_address().port()), (8080, 8080), "{url}");
+            let address = config.listeners[0].socket_address().inet().unwrap();
+            assert_eq!((port, address.port()), (8080, 8080), "{url}");
             assert!(config.admin.as_on().is_some());
         }
     }

@@ -14,8 +14,9 @@ use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
 use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
+use crate::config::values::listener_address::{FileMode, ListenerAddress};
 use crate::config::values::method::Method;
-use crate::config::values::network::{Address, Network, ServerName};
+use crate::config::values::network::{Address, ServerName, TrustedProxy};
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
@@ -43,6 +44,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "domain-name" => of::<DomainName>("domain", "a domain such as `svc.cluster.local`"),
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
+        "file-mode" => of::<FileMode>("mode", "a mode in quotes such as `\"0660\"`"),
         "header-match" => of::<HeaderMatch>("text or `present`", "text of printable ASCII"),
         "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
         "header-value" => of::<HeaderValue>("text", "text of printable ASCII"),
@@ -50,9 +52,9 @@ pub(crate) fn find(name: &str) -> Option<Format> {
             of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
         }
         "host-pattern" => of::<HostPattern>("host", "a host such as `api.example.com`"),
+        "listener-address" => of::<ListenerAddress>("address", "an address such as `127.0.0.1:8080`"),
         "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
         "method" => of::<Method>("method", "a method such as `GET`"),
-        "network" => of::<Network>("network", "a network such as `10.0.0.0/8`"),
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
@@ -67,6 +69,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         ),
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
         "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
+        "trusted-proxy" => of::<TrustedProxy>("network", "a network such as `10.0.0.0/8`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
         "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
         "value-match" => of::<QueryMatch>("text or `present`", "text"),

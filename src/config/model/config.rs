@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
     Admin, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings, HostHeader, Listener,
-    Mirror, MirrorSettings, Network, OrOff, Pool, PoolSettings, Retry, RetrySettings, RetryTotals,
-    RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol,
+    Mirror, MirrorSettings, OrOff, Pool, PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies,
+    RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, TrustedProxy, UpgradeProtocol,
     Upstream, UpstreamChoice, Wasm,
 };
 
@@ -24,10 +24,11 @@ pub(crate) struct Config {
     /// The addresses that accept connections.
     #[schemars(length(min = 1))]
     pub(crate) listeners: Vec<Listener>,
-    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are trusted. If a chain of proxies has
-    /// written several members of `X-Forwarded-Proto`, the first is the client's scheme. Default: none.
+    /// Networks and addresses whose `X-Forwarded-*` fields and PROXY headers are trusted, and `unix` for the clients of listeners on
+    /// Unix sockets. If a chain of proxies has written several members of `X-Forwarded-Proto`, the first is the client's scheme.
+    /// Default: none.
     #[serde(default)]
-    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// Threads that serve requests: a number, or `auto` for one per core.
     #[serde(default)]
     pub(crate) workers: Workers,

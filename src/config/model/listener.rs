@@ -1,6 +1,5 @@
 //! `listeners`: the addresses that accept connections.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -11,8 +10,9 @@ use super::http2::ListenerHttp2;
 use super::keepalive::TcpKeepalive;
 use crate::config::values::byte_size::ByteSize;
 use crate::config::values::duration::Duration;
-use crate::config::values::network::Address;
+use crate::config::values::listener_address::{FileMode, ListenerAddress};
 use crate::config::values::or_off::OrOff;
+use crate::config::values::unix_socket::SocketAddress;
 
 /// An address that accepts connections.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -21,8 +21,12 @@ pub(crate) struct Listener {
     /// The name in logs, metrics and the `listeners` of routes. Default: the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// IP address and port to listen on: `127.0.0.1:8080`, `"[::]:8443"`. Port 0 takes any free port.
-    pub(crate) address: Address,
+    /// IP address and port to listen on: `127.0.0.1:8080`, `"[::]:8443"`. Port 0 takes any free port. Or a Unix socket:
+    /// `unix:/run/gateway.sock`, `unix:@gateway` for an abstract one of Linux.
+    pub(crate) address: ListenerAddress,
+    /// The permissions of a Unix socket's file, in quotes. Clients need write permission. Default: `"0660"`, for owner and group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<FileMode>,
     /// TLS of the listener. Default: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ListenerTls>,
@@ -43,7 +47,7 @@ pub(crate) struct Listener {
     /// Rules for the header fields of requests.
     #[serde(default)]
     pub(crate) headers: ListenerHeaders,
-    /// Probes on client connections without traffic, which find clients that have vanished.
+    /// Probes on client connections without traffic, which find clients that have vanished. A Unix socket needs none.
     #[serde(default = "TcpKeepalive::on")]
     pub(crate) tcp_keepalive: OrOff<TcpKeepalive>,
     /// The PROXY protocol (v1 or v2) at the beginning of connections.
@@ -62,8 +66,13 @@ impl Listener {
     }
 
     /// Returns the address to bind.
-    pub(crate) fn socket_address(&self) -> SocketAddr {
-        self.address.into()
+    pub(crate) fn socket_address(&self) -> SocketAddress {
+        (&self.address).into()
+    }
+
+    /// Returns the permissions of a Unix socket's file.
+    pub(crate) fn file_mode(&self) -> FileMode {
+        self.mode.unwrap_or(FileMode::OWNER_AND_GROUP)
     }
 }
 
@@ -177,7 +186,8 @@ impl Default for ListenerTimeouts {
 pub(crate) struct ListenerLimits {
     /// Connections at once. Beyond it, the next one is accepted when one ends.
     pub(crate) connections: OrOff<NonZeroU32>,
-    /// Connections at once from one client address. Beyond it, a new connection is closed.
+    /// Connections at once from one client address. Beyond it, a new connection is closed. Clients on a Unix socket have no
+    /// address and no such limit.
     pub(crate) connections_per_client: OrOff<NonZeroU32>,
     /// Requests on one connection, which is closed after the last of them.
     pub(crate) requests_per_connection: OrOff<NonZeroU32>,

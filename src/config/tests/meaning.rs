@@ -105,7 +105,7 @@ telemetry: { access_log: { output: logs/access.log } }
 fn variables_are_put_into_texts_and_numbers() {
     let text = MINIMAL.replace("127.0.0.1:8080", "'127.0.0.1:${PORT}'") + "workers: ${PORT}\n";
     let config = parse(&text).unwrap().config;
-    assert_eq!(config.listeners[0].socket_address().port(), 8080);
+    assert_eq!(config.listeners[0].socket_address().inet().unwrap().port(), 8080);
     assert_eq!(config.workers, Workers::Count(8080.try_into().unwrap()));
     let quoted = parse(&format!("{MINIMAL}workers: '${{PORT}}'\n"));
     assert!(quoted.unwrap_err().to_string().contains("`workers` must be a whole number"));

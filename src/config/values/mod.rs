@@ -11,6 +11,7 @@ pub(crate) mod hash_key;
 pub(crate) mod header;
 pub(crate) mod hedge_after;
 pub(crate) mod host;
+pub(crate) mod listener_address;
 pub(crate) mod look_alike;
 pub(crate) mod max_concurrent;
 pub(crate) mod method;

@@ -9,17 +9,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Malformed, text_type};
+use super::unix_socket::UnixSocket;
 use super::{pattern, punycode};
 
 /// An IP address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address(SocketAddr);
 
-text_type!(Address, format: "socket-address", pattern: {
+text_type!(Address, format: "socket-address", pattern: pattern::whole(&address_pattern()));
+
+/// Returns a pattern for what [`Address`] parses.
+pub(super) fn address_pattern() -> String {
     let (ipv4, ipv6, port) = (pattern::ipv4(), pattern::ipv6(), pattern::number(0, u16::MAX.into()));
     let scope = pattern::number(0, u32::MAX.into());
-    pattern::whole(&format!("(?:{ipv4}|\\[{ipv6}(?:%{scope})?\\]):{port}"))
-});
+    format!("(?:{ipv4}|\\[{ipv6}(?:%{scope})?\\]):{port}")
+}
 
 /// Returns the address to bind. An IPv4 address that is written as IPv6 (`[::ffff:127.0.0.1]:80`, RFC 4291 §2.5.5.2)
 /// becomes IPv4, because a socket for IPv6 accepts only IPv6.
@@ -44,6 +48,12 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         if let Ok(address) = text.parse() {
             return Ok(Self(address));
+        }
+        if UnixSocket::is_meant(text) {
+            return Err(Malformed::new(format!(
+                "`{text}` is a Unix socket, and only `listeners` can have one"
+            ))
+            .help("write an IP address and a port: `127.0.0.1:9901`"));
         }
         Err(Malformed::new(format!("`{text}` is not an IP address with a port")).help(advise_address(text)))
     }
@@ -75,44 +85,51 @@ fn advise_address(text: &str) -> String {
     "write an address and a port: `127.0.0.1:8080` or `\"[::1]:8080\"`".to_owned()
 }
 
-/// A network, or one address.
+/// A network or one address whose proxies are trusted, or the programs on the other side of Unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Network(IpNet);
+pub(crate) enum TrustedProxy {
+    /// A network; a single address is a network of its own.
+    Network(IpNet),
+    /// Written as `unix`: every client of a listener on a Unix socket.
+    Unix,
+}
 
-text_type!(Network, format: "network", pattern: {
+text_type!(TrustedProxy, format: "trusted-proxy", pattern: {
     let (ipv4, ipv6) = (pattern::ipv4(), pattern::ipv6());
     let length = "(?:0{0,2}[0-9]|0?[1-9][0-9]|1[01][0-9]|12[0-8])";
-    pattern::whole(&format!("{ipv4}(?:/(?:[0-2]?[0-9]|3[0-2]))?|{ipv6}(?:/{length})?"))
+    pattern::whole(&format!("{ipv4}(?:/(?:[0-2]?[0-9]|3[0-2]))?|{ipv6}(?:/{length})?|unix"))
 });
 
-impl Network {
-    /// Returns the network; a single address is a network of its own.
-    pub(crate) fn net(self) -> IpNet {
-        self.0
-    }
-}
-
-impl fmt::Display for Network {
+impl fmt::Display for TrustedProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
     }
 }
 
-impl FromStr for Network {
+impl FromStr for TrustedProxy {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
         let net =
             text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| IpNet::from(address)));
         let Ok(net) = net else {
-            return Err(Malformed::new(format!("`{text}` is not a network"))
-                .help("write a network or an address: `10.0.0.0/8`, `192.0.2.7`, `\"fd00::/8\"`"));
+            let help = match UnixSocket::is_meant(text) {
+                true => "write `unix` for the clients of all listeners on Unix sockets",
+                false => "write a network or an address: `10.0.0.0/8`, `192.0.2.7`, `\"fd00::/8\"`",
+            };
+            return Err(Malformed::new(format!("`{text}` is not a network")).help(help));
         };
         if net.addr() != net.network() {
             return Err(Malformed::new(format!("`{text}` has address bits beyond its prefix"))
                 .help(format!("write `{}`", net.trunc())));
         }
-        Ok(Self(net))
+        Ok(Self::Network(net))
     }
 }
 
@@ -185,7 +202,7 @@ impl FromStr for ServerName {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, Network, ServerName};
+    use super::{Address, ServerName, TrustedProxy};
 
     #[test]
     fn an_address_is_an_ip_address_with_a_port() {
@@ -208,11 +225,13 @@ mod tests {
 
     #[test]
     fn a_network_has_no_bits_beyond_its_prefix() {
-        assert_eq!("10.0.0.0/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
-        assert_eq!("192.0.2.7".parse::<Network>().unwrap().to_string(), "192.0.2.7/32");
-        assert_eq!("fd00::/8".parse::<Network>().unwrap().to_string(), "fd00::/8");
-        assert_eq!("10.0.0.1/8".parse::<Network>().unwrap_err().help.unwrap(), "write `10.0.0.0/8`");
-        assert!("10.0.0.0/33".parse::<Network>().is_err());
+        assert_eq!("10.0.0.0/8".parse::<TrustedProxy>().unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!("192.0.2.7".parse::<TrustedProxy>().unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!("fd00::/8".parse::<TrustedProxy>().unwrap().to_string(), "fd00::/8");
+        assert_eq!("10.0.0.1/8".parse::<TrustedProxy>().unwrap_err().help.unwrap(), "write `10.0.0.0/8`");
+        assert!("10.0.0.0/33".parse::<TrustedProxy>().is_err());
+        assert_eq!("unix".parse::<TrustedProxy>().unwrap(), TrustedProxy::Unix);
+        assert!("unix:/run/a".parse::<TrustedProxy>().unwrap_err().help.unwrap().contains("write `unix`"));
     }
 
     #[test]

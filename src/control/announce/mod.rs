@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use self::request::{IsRouted, Request, SAMPLES, Value};
 use self::word::Word;
 pub(crate) use self::word::quoted;
-use crate::config::{Loaded, Protocol, Route, Segment, UpstreamChoice};
+use crate::config::{Loaded, Protocol, Route, Segment, SocketAddress, UpstreamChoice};
 use crate::path;
 
 /// The number of routes that are listed one by one.
@@ -24,7 +24,7 @@ const COLUMN_MAX: usize = 56;
 /// queries the router.
 pub(crate) fn routes(
     loaded: &Loaded,
-    listeners: &[(usize, SocketAddr)],
+    listeners: &[(usize, SocketAddress)],
     is_routed: &IsRouted<'_>,
     announce: &mut impl FnMut(&str),
 ) {
@@ -58,16 +58,20 @@ struct Listed<'a> {
 
 impl Listed<'_> {
     /// Returns a command whose request this route gets, if there is one: more specific routes may match all samples.
-    fn command(&self, listeners: &[(usize, SocketAddr)]) -> Option<String> {
+    fn command(&self, listeners: &[(usize, SocketAddress)]) -> Option<String> {
         let config = &self.loaded.config;
         let served = self.route.listeners.as_ref();
         let mut known = config.listeners.iter().zip(listeners);
         let (listener, (number, address)) =
             known.find(|(listener, _)| served.is_none_or(|names| names.contains(&listener.name())))?;
-        let address = reachable(*address);
-        let host = match address.ip() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
+        let address = match address {
+            SocketAddress::Inet(address) => SocketAddress::Inet(reachable(*address)),
+            SocketAddress::Unix(socket) => SocketAddress::Unix(socket.clone()),
+        };
+        let host = match address.inet().map(|inet| inet.ip()) {
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+            None => "localhost".to_owned(),
         };
         let requests =
             SAMPLES.iter().filter_map(|sample| Request::new(self.loaded, self.index, self.route, sample));
@@ -75,7 +79,7 @@ impl Listed<'_> {
         let is_routed = |request: &Request| request.is_routed(self.is_routed, &name, *number, &host);
         let request = requests.into_iter().find(|request| is_routed(request) == Some(true))?;
         let is_h2_only = listener.protocols == [Protocol::H2];
-        Some(command(&request, address, listener.tls.is_some(), is_h2_only))
+        Some(command(&request, &address, listener.tls.is_some(), is_h2_only))
     }
 
     /// Returns the route's name and the source of its response.
@@ -149,7 +153,7 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Returns the command that sends a request. It shows the head, which has `x-gateway-error`.
-fn command(request: &Request, address: SocketAddr, is_tls: bool, is_h2_only: bool) -> String {
+fn command(request: &Request, address: &SocketAddress, is_tls: bool, is_h2_only: bool) -> String {
     let Request { method, host, headers, target } = request;
     let mut words = vec!["curl".to_owned()];
     match method.real.as_str() {
@@ -164,8 +168,17 @@ fn command(request: &Request, address: SocketAddr, is_tls: bool, is_h2_only: boo
         words.push("--http2-prior-knowledge".to_owned());
     }
     let mut url = Word::literal(if is_tls { "https://" } else { "http://" });
-    match host {
-        Some(host) if is_tls => {
+    if let SocketAddress::Unix(socket) = address {
+        let (option, name) = match socket.abstract_name() {
+            Some(name) => ("--abstract-unix-socket", name.to_owned()),
+            None => ("--unix-socket", socket.path().display().to_string()),
+        };
+        words.extend([option.to_owned(), Word::literal(&name).quoted()]);
+    }
+    match (host, address) {
+        (Some(host), SocketAddress::Unix(_)) => url.append(host.shown.clone()),
+        (None, SocketAddress::Unix(_)) => url.push("localhost"),
+        (Some(host), SocketAddress::Inet(address)) if is_tls => {
             // The name is also the server name of the handshake.
             let (port, mut resolve) = (address.port(), host.shown.clone());
             resolve.push(&format!(":{port}:{}", address.ip()));
@@ -173,11 +186,11 @@ fn command(request: &Request, address: SocketAddr, is_tls: bool, is_h2_only: boo
             url.append(host.shown.clone());
             url.push(&format!(":{port}"));
         }
-        Some(host) => {
+        (Some(host), SocketAddress::Inet(address)) => {
             words.extend(header("Host", host));
             url.push(&address.to_string());
         }
-        None => url.push(&address.to_string()),
+        (None, SocketAddress::Inet(address)) => url.push(&address.to_string()),
     }
     words.extend(headers.iter().flat_map(|(name, value)| header(name, value)));
     url.append(target.shown.clone());
@@ -204,6 +217,9 @@ mod tests {
   - {{ name: web, address: 0.0.0.0:8080 }}
   - {{ name: tls, address: '[::]:8443', tls: {{ certificates: [{{ cert: a, key: a }}] }} }}
   - {{ name: h2, address: 127.0.0.1:81, protocols: [h2] }}
+  - {{ name: unix, address: unix:/run/a.sock }}
+  - {{ name: abstract, address: 'unix:@a', protocols: [h2] }}
+  - {{ name: unix-tls, address: unix:/run/it's.sock, tls: {{ certificates: [{{ cert: a, key: a }}] }} }}
 routes:
 {routes}"
         );
@@ -266,6 +282,19 @@ routes:
             ),
             ("listeners: [tls], respond: {}", "curl -i -k 'https://[::1]:8443/'"),
             ("listeners: [h2], respond: {}", "curl -i --http2-prior-knowledge http://127.0.0.1:81/"),
+            ("listeners: [unix], respond: {}", "curl -i --unix-socket /run/a.sock http://localhost/"),
+            (
+                "match: { host: a.test }, listeners: [unix], respond: {}",
+                "curl -i --unix-socket /run/a.sock http://a.test/",
+            ),
+            (
+                "listeners: [abstract], respond: {}",
+                "curl -i --http2-prior-knowledge --abstract-unix-socket a http://localhost/",
+            ),
+            (
+                "match: { host: a.test }, listeners: [unix-tls], respond: {}",
+                "curl -i -k --unix-socket '/run/it'\\''s.sock' https://a.test/",
+            ),
             (
                 "match: { headers: { x-a: present, x-b: b c } }, respond: {}",
                 "curl -i -H 'x-a: 1' -H 'x-b: b c' http://127.0.0.1:8080/",

@@ -2,16 +2,20 @@
 //!
 //! Planning and binding touch nothing that runs, so both may fail without effect.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use crate::config::load::files::Files;
-use crate::config::{self, ConfigErrors, HeaderCase, Loaded};
+use crate::config::{self, ConfigErrors, HeaderCase, Loaded, SocketAddress, UnixSocket};
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};
 use crate::control::listeners::{Bound, ListenerChange, Listeners, RunningListener};
 use crate::downstream::bind::{bind, cannot_bind, overlaps};
 use crate::downstream::listener::{Listener, UnregisteredSocket};
+use crate::downstream::server_socket::ServerSocket;
+use crate::downstream::unix_socket;
+use crate::downstream::unix_socket::SocketFile;
 use crate::path;
 use crate::snapshot::listener::ListenerSettings;
 
@@ -42,8 +46,11 @@ impl Listeners {
         let names: Vec<String> = written.iter().map(config::Listener::name).collect();
         let wanted: Vec<_> =
             written.iter().zip(&names).map(|(one, name)| (one.socket_address(), name.as_str())).collect();
-        let running: Vec<_> =
-            self.running.iter().map(|one| (one.listener.written, &*one.listener_settings.name)).collect();
+        let running: Vec<_> = self
+            .running
+            .iter()
+            .map(|one| (one.listener.written.clone(), &*one.listener_settings.name))
+            .collect();
         let matched = matches(&wanted, &running);
         let case = case_of_requests(&loaded.config);
         let (mut planned, mut errors) = (Vec::new(), Vec::new());
@@ -73,11 +80,11 @@ impl Listeners {
 /// Returns the position of the running listener that each wanted one continues: the one with the same address and name,
 /// else one with the same address and another name. Several listeners can have the same address with port 0; their
 /// order then decides.
-fn matches(wanted: &[(SocketAddr, &str)], running: &[(SocketAddr, &str)]) -> Vec<Option<usize>> {
+fn matches(wanted: &[(SocketAddress, &str)], running: &[(SocketAddress, &str)]) -> Vec<Option<usize>> {
     let mut matched: Vec<Option<usize>> = vec![None; wanted.len()];
     for by_name in [true, false] {
         for (place, (address, name)) in wanted.iter().enumerate() {
-            let is_it = |position: usize, of: &(SocketAddr, &str)| {
+            let is_it = |position: usize, of: &(SocketAddress, &str)| {
                 of.0 == *address && (!by_name || of.1 == *name) && !matched.contains(&Some(position))
             };
             let found = running.iter().enumerate().position(|(position, of)| is_it(position, of));
@@ -136,9 +143,9 @@ impl Planned {
         })
     }
 
-    /// Returns the address of a listener that is running already.
+    /// Returns the IP address and port of a listener that is running already.
     fn stays(&self) -> Option<(SocketAddr, Arc<ListenerSettings>)> {
-        Some((self.listener.as_ref()?.address, self.listener_settings.clone()))
+        Some((self.listener.as_ref()?.address.inet()?, self.listener_settings.clone()))
     }
 }
 
@@ -155,7 +162,7 @@ impl Plan {
         for planned in &self.planned {
             let name = &*planned.listener_settings.name;
             match planned.change {
-                ListenerChange::Added => section.added.push(shown(name, planned.written.socket_address())),
+                ListenerChange::Added => section.added.push(shown(name, &planned.written.socket_address())),
                 ListenerChange::Changed => {
                     let keys = planned.keys.clone();
                     section.changed.push(diff::Change { name: name.to_owned(), keys });
@@ -164,7 +171,7 @@ impl Plan {
             }
         }
         let removed = self.removed.iter();
-        section.drained = removed.map(|gone| shown(gone.name(), gone.written.socket_address())).collect();
+        section.drained = removed.map(|gone| shown(gone.name(), &gone.written.socket_address())).collect();
         section
     }
 
@@ -173,22 +180,23 @@ impl Plan {
         let planned =
             self.planned.into_iter().map(|Planned { written, listener_settings, listener, .. }| {
                 let address = written.socket_address();
-                let listener =
-                    listener.unwrap_or_else(|| Arc::new(Listener::new(&listener_settings, address, address)));
+                let listener = listener.unwrap_or_else(|| {
+                    Arc::new(Listener::new(&listener_settings, address.clone(), address, None))
+                });
                 RunningListener { written, listener_settings, listener }
             });
         Listeners { running: planned.collect(), ending: Vec::new() }
     }
 
-    /// Returns the addresses of listeners that stay.
+    /// Returns the IP addresses and ports of listeners that stay.
     pub(crate) fn own(&self) -> impl Iterator<Item = SocketAddr> {
         self.planned.iter().filter_map(Planned::stays).map(|(address, _)| address)
     }
 
-    /// Returns the addresses that this process is releasing and may hold for a moment yet.
+    /// Returns the IP addresses and ports that this process is releasing and may hold for a moment yet.
     pub(crate) fn going(&self) -> Vec<SocketAddr> {
         let going = self.removed.iter().map(|removed| &removed.listener).chain(&self.ending);
-        going.map(|listener| listener.address).collect()
+        going.filter_map(|listener| listener.address.inet()).collect()
     }
 
     /// Binds the new listeners, with a socket for each worker. Clients are refused until [`Bound::listen`]. `own` are
@@ -214,7 +222,9 @@ impl Plan {
                 continue;
             }
             let (address, place) = (written.socket_address(), path!["listeners", index, "address"]);
-            if let Some((_, other)) = staying.iter().find(|(other, _)| overlaps(*other, address)) {
+            let overlapping =
+                |(other, _): &&(SocketAddr, _)| address.inet().is_some_and(|inet| overlaps(*other, inet));
+            if let Some((_, other)) = staying.iter().find(overlapping) {
                 let shown = loaded.source.shown(&place, &address.to_string());
                 let message = format!("the address `{shown}` overlaps another listener's");
                 let help = format!("`{}` has it or a part of it: choose another port", other.name);
@@ -222,17 +232,24 @@ impl Plan {
                 errors.push(loaded.source.error(&place, message).help(help));
                 continue;
             }
-            match bind(address, workers, going) {
-                Ok((address, sockets)) => {
-                    staying.push((address, listener_settings.clone()));
-                    let listener =
-                        Arc::new(Listener::new(&listener_settings, written.socket_address(), address));
+            let opened = match &address {
+                SocketAddress::Inet(address) => bind(*address, workers, going)
+                    .map(Opened::inet)
+                    .map_err(|error| cannot_bind(loaded, &place, *address, &error, own)),
+                SocketAddress::Unix(socket) => unix_socket::bind(socket, written.file_mode(), workers)
+                    .map(|(sockets, file)| Opened::unix(socket, sockets, file))
+                    .map_err(|error| error.at(loaded, &place)),
+            };
+            match opened {
+                Ok(Opened { bound_to, sockets, file }) => {
+                    staying.extend(bound_to.inet().map(|inet| (inet, listener_settings.clone())));
+                    let listener = Arc::new(Listener::new(&listener_settings, address, bound_to, file));
                     for (socket, of_worker) in sockets.into_iter().zip(&mut bound.listen) {
                         of_worker.push(UnregisteredSocket::new(socket, &listener, &listener_settings));
                     }
                     bound.changes.push((change, RunningListener { written, listener_settings, listener }));
                 }
-                Err(error) => errors.push(cannot_bind(loaded, &place, address, &error, own)),
+                Err(error) => errors.push(error),
             }
         }
         ConfigErrors::check(errors)?;
@@ -241,8 +258,29 @@ impl Plan {
     }
 }
 
+/// The sockets of a new listener.
+struct Opened {
+    /// The address with its actual port.
+    bound_to: SocketAddress,
+    /// One for each worker.
+    sockets: Vec<ServerSocket>,
+    file: Option<SocketFile>,
+}
+
+impl Opened {
+    fn inet((address, sockets): (SocketAddr, Vec<TcpListener>)) -> Self {
+        let sockets = sockets.into_iter().map(ServerSocket::Tcp).collect();
+        Self { bound_to: address.into(), sockets, file: None }
+    }
+
+    fn unix(address: &UnixSocket, sockets: Vec<UnixListener>, file: Option<SocketFile>) -> Self {
+        let sockets = sockets.into_iter().map(ServerSocket::Unix).collect();
+        Self { bound_to: SocketAddress::Unix(address.clone()), sockets, file }
+    }
+}
+
 /// Returns the name, and the address unless it is the name.
-fn shown(name: &str, address: SocketAddr) -> String {
+fn shown(name: &str, address: &SocketAddress) -> String {
     if name == address.to_string() { name.to_owned() } else { format!("{name} on {address}") }
 }
 
@@ -251,11 +289,11 @@ mod tests {
     use super::*;
 
     /// Parses `name@port` entries, separated by blanks.
-    fn listeners(text: &str) -> Vec<(SocketAddr, &str)> {
+    fn listeners(text: &str) -> Vec<(SocketAddress, &str)> {
         text.split_whitespace()
             .map(|listener| {
                 let (name, port) = listener.split_once('@').unwrap();
-                (SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())), name)
+                (SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())).into(), name)
             })
             .collect()
     }

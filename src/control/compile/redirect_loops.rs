@@ -6,7 +6,7 @@
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
-use crate::config::{HostPattern, Loaded, PathMatch, QueryMatch, Route, Scheme};
+use crate::config::{HostPattern, Loaded, PathMatch, QueryMatch, Route, Scheme, SocketAddress};
 use crate::http::fields::Fields;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::http::path::{EncodedSlash, normalise};
@@ -183,14 +183,16 @@ impl Redirecting<'_> {
     }
 
     /// Returns the listeners that a client may reach. An explicit port is a listener's own. Otherwise the port is the
-    /// scheme's default, and if no listener has that one, it may be mapped to any of them.
+    /// scheme's default, and if no listener has that one, it may be mapped to any of them. A Unix socket has no port.
     fn listeners(&self, scheme: Scheme, port: Option<u16>) -> Vec<usize> {
-        let listeners = self.loaded.config.listeners.iter().map(|listener| listener.socket_address().port());
-        let of_scheme: Vec<(usize, u16)> =
+        let port_of = |address: SocketAddress| address.inet().map(|inet| inet.port());
+        let listeners =
+            self.loaded.config.listeners.iter().map(|listener| port_of(listener.socket_address()));
+        let of_scheme: Vec<(usize, Option<u16>)> =
             listeners.enumerate().filter(|(index, _)| self.scheme(*index) == Some(scheme)).collect();
         let wanted = port.unwrap_or(scheme.default_port());
         let at_port: Vec<usize> =
-            of_scheme.iter().filter(|(_, port)| *port == wanted).map(|(index, _)| *index).collect();
+            of_scheme.iter().filter(|(_, port)| *port == Some(wanted)).map(|(index, _)| *index).collect();
         if at_port.is_empty() && port.is_none() {
             return of_scheme.into_iter().map(|(index, _)| index).collect();
         }

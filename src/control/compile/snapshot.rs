@@ -12,6 +12,7 @@ use crate::control::upstreams::names::ActiveResolver;
 use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
 use crate::filter::{Chain, Filter};
 use crate::http::body::KeptBodies;
+use crate::http::forward::TrustedProxies;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
@@ -93,7 +94,7 @@ impl Snapshot {
         let snapshot = Snapshot {
             listeners: environment.listeners.clone(),
             router: Router::build(routes),
-            trusted_proxies: config.trusted_proxies.iter().map(|network| network.net()).collect(),
+            trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
             telemetry: Telemetry { access_log: None, unrouted, warned },
             upstreams: builder.upstreams,
             warm: builder.warm,

@@ -57,8 +57,8 @@ impl Callbacks for TrapsAtRequestBody {
 fn context() -> Rc<FilterContext> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let info = RequestInfo {
-        client: address,
-        local: address,
+        client: address.into(),
+        local: address.into(),
         connection: 1,
         tls: false,
         method: Method::POST,

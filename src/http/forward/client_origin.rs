@@ -65,10 +65,10 @@ mod tests {
             (false, &[], "https"),
         ];
         for (is_trusted, fields, scheme) in cases {
-            let forwarding = Forwarding::new("192.0.2.1".parse().unwrap(), &Scheme::HTTPS, is_trusted);
+            let forwarding = Forwarding::new("192.0.2.1".parse().ok(), &Scheme::HTTPS, is_trusted);
             assert_eq!(forwarding.client_scheme(&headers(fields)).as_str(), scheme, "{fields:?}");
         }
-        let forwarding = Forwarding::new("192.0.2.1".parse().unwrap(), &Scheme::HTTP, false);
+        let forwarding = Forwarding::new("192.0.2.1".parse().ok(), &Scheme::HTTP, false);
         assert_eq!(forwarding.client_scheme(&headers(&["x-forwarded-proto: https"])).as_str(), "http");
     }
 

@@ -22,7 +22,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// The values that a downstream connection adds to each of its requests. They are created once per connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarding {
-    peer: HeaderValue,
+    /// The peer's address; `None` on a Unix socket.
+    peer: Option<HeaderValue>,
     scheme: HeaderValue,
     is_trusted: bool,
 }
@@ -30,10 +31,12 @@ pub(crate) struct Forwarding {
 impl Forwarding {
     /// Creates the values for a connection from `peer` whose requests use `scheme`. A trusted peer's own fields about
     /// the hops before it are believed.
-    pub(crate) fn new(peer: IpAddr, scheme: &Scheme, is_trusted: bool) -> Self {
+    pub(crate) fn new(peer: Option<IpAddr>, scheme: &Scheme, is_trusted: bool) -> Self {
         // An address is always a valid value. If it ever is not, `unknown` is the word of RFC 7239 §6.2.
-        let peer = HeaderValue::from_str(&peer.to_canonical().to_string())
-            .unwrap_or(const { HeaderValue::from_static("unknown") });
+        let peer = peer.map(|peer| {
+            HeaderValue::from_str(&peer.to_canonical().to_string())
+                .unwrap_or(const { HeaderValue::from_static("unknown") })
+        });
         let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
         Self { peer, scheme, is_trusted }
     }
@@ -45,12 +48,17 @@ impl Forwarding {
     /// (`Forwarded`, `X-Real-IP`, any other `X-Forwarded-…`) is removed. Other spellings of such fields, and of those
     /// that the gateway writes itself, are removed from every request.
     ///
+    /// A peer on a Unix socket has no address to add: Envoy and HAProxy add none either, and few upstreams can read the `unix:` that
+    /// nginx adds.
+    ///
     /// `host` is the request's host with its port, or empty if it has none.
     pub(crate) fn apply(&self, headers: &mut Fields, host: &str) {
         if self.is_trusted {
             headers.retain(|name, _| !is_disguise(name.as_str()) && !is_disguised_identity(name.as_str()));
-            let chain = append_to_chain(headers, &self.peer);
-            headers.insert(X_FORWARDED_FOR, chain);
+            if let Some(peer) = &self.peer {
+                let chain = append_to_chain(headers, peer);
+                headers.insert(X_FORWARDED_FOR, chain);
+            }
             if !headers.contains_key(X_FORWARDED_PROTO) {
                 headers.append(X_FORWARDED_PROTO, self.scheme.clone());
             }
@@ -62,7 +70,9 @@ impl Forwarding {
                 let name = name.as_str();
                 !is_disguise(name) && !is_identity(name)
             });
-            headers.append(X_FORWARDED_FOR, self.peer.clone());
+            if let Some(peer) = &self.peer {
+                headers.append(X_FORWARDED_FOR, peer.clone());
+            }
             headers.append(X_FORWARDED_PROTO, self.scheme.clone());
             set_host(headers, host);
         }
@@ -104,29 +114,59 @@ fn append_to_chain(headers: &Fields, peer: &HeaderValue) -> HeaderValue {
     HeaderValue::try_from(chain).unwrap_or_else(|_| peer.clone())
 }
 
-/// Returns true if `address` is in one of the networks. An IPv4 address in IPv6 form counts as IPv4.
-pub(crate) fn is_trusted(address: IpAddr, trusted_proxies: &[IpNet]) -> bool {
-    let address = address.to_canonical();
-    trusted_proxies.iter().any(|network| network.contains(&address))
+/// The entry of `X-Forwarded-For` that nginx writes for a client on a Unix socket.
+const UNIX: &str = "unix:";
+
+/// The peers whose word about the hops before them is believed.
+#[derive(Debug, Default)]
+pub(crate) struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// True if those on Unix sockets are among them.
+    has_unix: bool,
+}
+
+impl TrustedProxies {
+    pub(crate) fn new(proxies: &[config::TrustedProxy]) -> Self {
+        let networks = proxies.iter().filter_map(|proxy| match proxy {
+            config::TrustedProxy::Network(network) => Some(*network),
+            config::TrustedProxy::Unix => None,
+        });
+        Self { networks: networks.collect(), has_unix: proxies.contains(&config::TrustedProxy::Unix) }
+    }
+
+    /// Returns true if a peer is trusted, by its address. An IPv4 address in IPv6 form counts as IPv4; a peer without an address is one
+    /// on a Unix socket.
+    pub(crate) fn has(&self, peer: Option<IpAddr>) -> bool {
+        let Some(address) = peer else { return self.has_unix };
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// Returns the address of the client: the last address in `X-Forwarded-For`, read from its end, that is not a trusted
-/// proxy's. If the peer is not trusted, it is the peer's own address.
+/// proxy's. If the peer is not trusted, it is the peer's own address, and `None` on a Unix socket.
 ///
 /// An entry that is not an address ends the search, because its writer also wrote everything before it. The result is
 /// then the address of the proxy that passed it on. Entries may have ports and brackets. It must be called before
 /// [`Forwarding::apply`].
-pub(crate) fn client_ip(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
-    let mut client = peer.to_canonical();
-    if !is_trusted(client, trusted_proxies) {
+pub(crate) fn client_ip(
+    headers: &Fields,
+    peer: Option<IpAddr>,
+    trusted_proxies: &TrustedProxies,
+) -> Option<IpAddr> {
+    let mut client = peer.map(|peer| peer.to_canonical());
+    if !trusted_proxies.has(client) {
         return client;
     }
     for line in headers.get_all(X_FORWARDED_FOR).rev() {
         for entry in line.to_str().unwrap_or("?").rsplit(',').map(str::trim).filter(|entry| !entry.is_empty())
         {
+            if entry == UNIX && trusted_proxies.has_unix {
+                continue;
+            }
             let Some(address) = parse_address(entry) else { return client };
-            client = address;
-            if !is_trusted(client, trusted_proxies) {
+            client = Some(address);
+            if !trusted_proxies.has(client) {
                 return client;
             }
         }
@@ -154,7 +194,7 @@ mod tests {
 
     fn after(before: &[&str], is_trusted: bool) -> Vec<String> {
         let mut headers = headers(before);
-        let forwarding = Forwarding::new("192.0.2.1".parse().unwrap(), &Scheme::HTTPS, is_trusted);
+        let forwarding = Forwarding::new("192.0.2.1".parse().ok(), &Scheme::HTTPS, is_trusted);
         forwarding.apply(&mut headers, "example.com:8080");
         lines(&headers)
     }
@@ -206,14 +246,22 @@ mod tests {
     #[test]
     fn a_request_without_a_host_has_no_forwarded_host() {
         let mut headers = headers(&["x-forwarded-host: evil"]);
-        Forwarding::new("::ffff:192.0.2.1".parse().unwrap(), &Scheme::HTTP, false).apply(&mut headers, "");
+        Forwarding::new("::ffff:192.0.2.1".parse().ok(), &Scheme::HTTP, false).apply(&mut headers, "");
         assert_eq!(lines(&headers), ["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: http"]);
     }
 
     #[test]
     fn the_client_is_the_last_address_that_is_not_a_trusted_proxys() {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).into();
-        let cases: [(&str, &[&str], &str); 12] = [
+        let trusted =
+            TrustedProxies::new(&["10.0.0.0/8", "fd00::/8", "unix"].map(|proxy| proxy.parse().unwrap()));
+        // `unix:` is a peer on a Unix socket, and a client there.
+        let cases: [(&str, &[&str], &str); 18] = [
+            ("unix:", &[], "unix:"),
+            ("unix:", &["198.51.100.1"], "198.51.100.1"),
+            ("unix:", &["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("unix:", &["198.51.100.1, unix:"], "198.51.100.1"),
+            ("unix:", &["unix:"], "unix:"),
+            ("unix:", &["nonsense"], "unix:"),
             ("192.0.2.1", &["198.51.100.1"], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
@@ -230,8 +278,31 @@ mod tests {
         for (peer, chain, expected) in cases {
             let lines: Vec<_> = chain.iter().map(|value| format!("x-forwarded-for: {value}")).collect();
             let headers = headers(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-            let client = client_ip(&headers, peer.parse().unwrap(), &trusted);
-            assert_eq!(client.to_string(), expected, "{peer} {chain:?}");
+            let client = client_ip(&headers, peer.parse().ok(), &trusted);
+            assert_eq!(client, expected.parse().ok(), "{peer} {chain:?}");
         }
+    }
+
+    #[test]
+    fn peer_on_a_unix_socket_adds_no_address_and_is_trusted_only_as_unix() {
+        let before = ["x-forwarded-for: 10.0.0.1", "x-forwarded-proto: https", "x-forwarded-host: a"];
+        for (is_trusted, after) in
+            [(true, &before[..]), (false, &["x-forwarded-proto: http", "x-forwarded-host: b"])]
+        {
+            let mut headers = headers(&before);
+            Forwarding::new(None, &Scheme::HTTP, is_trusted).apply(&mut headers, "b");
+            let mut after = after.to_vec();
+            after.sort_unstable();
+            assert_eq!(lines(&headers), after);
+        }
+        let headers = headers(&["x-forwarded-for: 198.51.100.1"]);
+        for (proxies, client) in [("unix", "198.51.100.1".parse().ok()), ("0.0.0.0/0", None)] {
+            let trusted = TrustedProxies::new(&[proxies.parse().unwrap()]);
+            assert_eq!((trusted.has(None), client_ip(&headers, None, &trusted)), (proxies == "unix", client));
+        }
+        assert_eq!(
+            client_ip(&headers, "10.0.0.1".parse().ok(), &TrustedProxies::default()),
+            "10.0.0.1".parse().ok()
+        );
     }
 }

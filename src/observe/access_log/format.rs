@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::Version;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Entry;
 use super::calendar::Calendar;
@@ -49,7 +49,8 @@ pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'
 #[derive(Serialize)]
 struct Line<'a> {
     time: std::fmt::Arguments<'a>,
-    client: IpAddr,
+    #[serde(serialize_with = "client")]
+    client: Option<IpAddr>,
     listener: &'a str,
     method: &'a str,
     target: Cow<'a, str>,
@@ -83,11 +84,25 @@ struct Line<'a> {
     referer: Option<Cow<'a, str>>,
 }
 
+/// The client on a Unix socket, which has no address; as in nginx.
+const UNIX: &str = "unix:";
+
+fn client<S: Serializer>(client: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    match client {
+        Some(client) => client.serialize(serializer),
+        None => serializer.serialize_str(UNIX),
+    }
+}
+
 /// Appends the record in the Combined Log Format, followed by the gateway's own fields and a newline.
 ///
 /// The size is always a number, never `-`. Any other missing value is `-`.
 pub(super) fn common(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'_>) -> io::Result<()> {
-    write!(line, "{} - - [{} +0000] \"", record.client, calendar.common(record.started))?;
+    match record.client {
+        Some(client) => write!(line, "{client}")?,
+        None => line.extend_from_slice(UNIX.as_bytes()),
+    }
+    write!(line, " - - [{} +0000] \"", calendar.common(record.started))?;
     escape(line, record.method.as_bytes())?;
     line.push(b' ');
     escape(line, record.target)?;

@@ -26,8 +26,8 @@ use crate::config::{LogFormat, LogOutput};
 pub(crate) struct Entry<'a> {
     /// The arrival time of the request's first byte.
     pub(crate) started: SystemTime,
-    /// The client's address; behind a trusted proxy, the address that the proxy named.
-    pub(crate) client: IpAddr,
+    /// The client's address; behind a trusted proxy, the address that the proxy named. `None` on a Unix socket.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) listener: &'a str,
     /// The method as received.
     pub(crate) method: &'a str,

@@ -34,7 +34,7 @@ fn written(log: &AccessLog, receiver: &Receiver<Vec<u8>>) -> String {
 fn answered_from_upstream() -> Entry<'static> {
     Entry {
         started: UNIX_EPOCH + Duration::from_micros(1_795_380_523_000_042),
-        client: Ipv4Addr::LOCALHOST.into(),
+        client: Some(Ipv4Addr::LOCALHOST.into()),
         listener: "web",
         method: "GET",
         target: b"/spike?v=2",

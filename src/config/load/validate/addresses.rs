@@ -12,8 +12,10 @@ use crate::path;
 /// Checks the addresses of the listeners and the admin listener. [`super::listener`] reports equal ones.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let listeners = kept.listeners.iter().zip(&config.listeners);
-    let listeners = listeners
-        .map(|(&index, listener)| (listener.socket_address(), path!["listeners", index, "address"].to_vec()));
+    // Unix sockets do not overlap.
+    let listeners = listeners.filter_map(|(&index, listener)| {
+        Some((listener.socket_address().inet()?, path!["listeners", index, "address"].to_vec()))
+    });
     let admin = config
         .admin
         .as_on()

@@ -1,24 +1,24 @@
 //! Checks of listeners: unique names and addresses, and trusted peers for the PROXY protocol.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use super::{Findings, first_with, validate_size};
 use crate::config::load::salvage::Kept;
+use crate::config::model::listener::Listener;
 use crate::config::values::segment::Segment;
-use crate::config::{Config, ListenerHttp2, ProxyProtocol};
+use crate::config::{Config, ListenerHttp2, ProxyProtocol, SocketAddress, TrustedProxy};
 use crate::path;
 
 /// Checks the listeners and the admin listener.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let mut names: HashMap<&str, usize> = HashMap::new();
-    let mut addresses: HashMap<SocketAddr, usize> = HashMap::new();
+    let mut addresses: HashMap<SocketAddress, usize> = HashMap::new();
     for (&index, listener) in kept.listeners.iter().zip(&config.listeners) {
         let base = path!["listeners", index];
         let address = listener.socket_address();
         // Every use of port 0 takes another port.
-        if address.port() != 0
-            && let Some(first) = first_with(&mut addresses, address, index)
+        if address.inet().is_none_or(|inet| inet.port() != 0)
+            && let Some(first) = first_with(&mut addresses, address.clone(), index)
         {
             let line = findings.line(&path!["listeners", first], &path!["address"]);
             let address = findings.shown(&base, &path!["address"], &address);
@@ -33,14 +33,11 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
         }
         validate_http2(&listener.http2, &path!["listeners", index, "http2"], findings);
-        let trusts_no_proxy = config.trusted_proxies.is_empty() && !kept.trusted_proxies_broken;
-        if listener.proxy_protocol == ProxyProtocol::Accept && trusts_no_proxy {
-            let message = "`proxy_protocol: accept` accepts no PROXY header without `trusted_proxies`";
-            findings.add(&base, &path!["proxy_protocol"], message, "list the networks of your proxies there");
-        }
+        validate_unix(listener, &base, findings);
+        validate_proxy_protocol(listener, config, kept, &base, findings);
     }
     if let Some(admin) = config.admin.as_on() {
-        let address = SocketAddr::from(admin.address);
+        let address = SocketAddress::Inet(admin.address.into());
         if let Some(first) = addresses.get(&address) {
             let line = findings.line(&path!["listeners", *first], &path!["address"]);
             let address = findings.shown(&path!["admin", "address"], &[], &address);
@@ -52,6 +49,53 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
                 format!("the listener in line {line} has it"),
             );
         }
+    }
+}
+
+/// Checks the keys that only one kind of address has.
+fn validate_unix(listener: &Listener, base: &[Segment], findings: &mut Findings<'_>) {
+    let SocketAddress::Unix(socket) = listener.socket_address() else {
+        if listener.mode.is_some() {
+            let help = "take `mode` out, or listen on a Unix socket: `address: unix:/run/gateway.sock`";
+            findings.add(
+                base,
+                &path!["mode"],
+                "`mode` has no effect: the address is not a Unix socket",
+                help,
+            );
+        }
+        return;
+    };
+    if listener.mode.is_some() && socket.file().is_none() {
+        let help = "take `mode` out: every program in the same network namespace may connect";
+        findings.add(base, &path!["mode"], "`mode` has no effect: an abstract socket has no file", help);
+    }
+    let is_limited = listener.limits.connections_per_client.as_on().is_some();
+    if is_limited && listener.proxy_protocol == ProxyProtocol::Off {
+        let message = "`connections_per_client` has no effect: clients on a Unix socket have no address";
+        let help = "take it out; `connections` limits all clients together";
+        findings.add(base, &path!["limits", "connections_per_client"], message, help);
+    }
+}
+
+fn validate_proxy_protocol(
+    listener: &Listener,
+    config: &Config,
+    kept: &Kept,
+    base: &[Segment],
+    findings: &mut Findings<'_>,
+) {
+    if listener.proxy_protocol == ProxyProtocol::Off || kept.trusted_proxies_broken {
+        return;
+    }
+    let is_unix = matches!(listener.socket_address(), SocketAddress::Unix(_));
+    let trusted = &config.trusted_proxies;
+    if is_unix && !trusted.contains(&TrustedProxy::Unix) {
+        let message = "`proxy_protocol: accept` accepts no PROXY header without `unix` in `trusted_proxies`";
+        findings.add(base, &path!["proxy_protocol"], message, "write `trusted_proxies: [unix]`");
+    } else if !is_unix && !trusted.iter().any(|proxy| matches!(proxy, TrustedProxy::Network(_))) {
+        let message = "`proxy_protocol: accept` accepts no PROXY header without `trusted_proxies`";
+        findings.add(base, &path!["proxy_protocol"], message, "list the networks of your proxies there");
     }
 }
 

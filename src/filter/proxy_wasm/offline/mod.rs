@@ -180,8 +180,8 @@ async fn take_turns() {
 fn request_info(method: Method) -> RequestInfo {
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     RequestInfo {
-        client: local(40000),
-        local: local(8080),
+        client: local(40000).into(),
+        local: local(8080).into(),
         connection: 1,
         tls: false,
         method,

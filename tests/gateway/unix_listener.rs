@@ -14,6 +14,7 @@ use support::{
 use tempfile::TempDir;
 
 use crate::pooled::OK;
+use crate::scripted::scripted;
 
 const ADMIN: &str = "admin: { address: 127.0.0.1:0 }\n";
 
@@ -370,6 +371,24 @@ async fn proxy_header_on_a_unix_socket_names_the_client() {
     assert_eq!(headers.get("x-forwarded-for"), Some("198.51.100.1"));
     wait_until("a line", async || access_log(&gateway).len() == 1).await;
     assert_eq!(access_log(&gateway)[0]["client"], "198.51.100.1");
+}
+
+#[tokio::test]
+async fn properties_of_filters_show_unix_sockets_on_both_sides() {
+    let site = Site::new();
+    let origin = Origin::builder().unix(site.path("app.sock")).answer(OK);
+    let paths = ["source\\0address", "destination\\0address", "upstream\\0address", "source\\0port"];
+    let script: String = paths.iter().map(|path| format!("get_property '{path}' -> bytes\n")).collect();
+    let module = scripted(&[("proxy_on_response_headers", &format!("{script}say"))]);
+    let route = format!("{{ name: all, upstream: {{ url: '{}' }}, filters: [test] }}", origin.url());
+    let file = config(&[&site.listener("web", "")], &route);
+    let builder =
+        crate::gateway(format!("{file}wasm: {{ cache: off }}\nfilters: {{ test: {{ wasm: test.wasm }} }}"));
+    let gateway = builder.file("test.wasm", module).start().await;
+    assert_eq!(text_at(&site.web()).await, "ok");
+    // Status 1 is that there is none.
+    let (web, app) = (site.web(), site.path("app.sock"));
+    gateway.wait_for_log(&format!("0 unix:|0 unix:{}|0 unix:{}|1", web.display(), app.display())).await;
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 //!
 //! Planning and binding touch nothing that runs, so both may fail without effect.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::load::files::Files;
-use crate::config::{self, ConfigErrors, HeaderCase, Loaded, SocketAddress, UnixSocket};
+use crate::config::{self, ConfigErrors, FileMode, HeaderCase, Loaded, SocketAddress, UnixSocket};
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};
 use crate::control::listeners::{Bound, ListenerChange, Listeners, RunningListener};
@@ -15,7 +15,7 @@ use crate::downstream::bind::{bind, cannot_bind, overlaps};
 use crate::downstream::listener::{Listener, UnregisteredSocket};
 use crate::downstream::server_socket::ServerSocket;
 use crate::downstream::unix_socket;
-use crate::downstream::unix_socket::SocketFile;
+use crate::downstream::unix_socket::{SocketFile, UnixBindError};
 use crate::path;
 use crate::snapshot::listener::ListenerSettings;
 
@@ -233,11 +233,9 @@ impl Plan {
                 continue;
             }
             let opened = match &address {
-                SocketAddress::Inet(address) => bind(*address, workers, going)
-                    .map(Opened::inet)
+                SocketAddress::Inet(address) => Opened::inet(*address, workers, going)
                     .map_err(|error| cannot_bind(loaded, &place, *address, &error, own)),
-                SocketAddress::Unix(socket) => unix_socket::bind(socket, written.file_mode(), workers)
-                    .map(|(sockets, file)| Opened::unix(socket, sockets, file))
+                SocketAddress::Unix(socket) => Opened::unix(socket, written.file_mode(), workers)
                     .map_err(|error| error.at(loaded, &place)),
             };
             match opened {
@@ -268,14 +266,16 @@ struct Opened {
 }
 
 impl Opened {
-    fn inet((address, sockets): (SocketAddr, Vec<TcpListener>)) -> Self {
+    fn inet(address: SocketAddr, workers: usize, going: &[SocketAddr]) -> io::Result<Self> {
+        let (address, sockets) = bind(address, workers, going)?;
         let sockets = sockets.into_iter().map(ServerSocket::Tcp).collect();
-        Self { bound_to: address.into(), sockets, file: None }
+        Ok(Self { bound_to: address.into(), sockets, file: None })
     }
 
-    fn unix(address: &UnixSocket, sockets: Vec<UnixListener>, file: Option<SocketFile>) -> Self {
+    fn unix(address: &UnixSocket, mode: FileMode, workers: usize) -> Result<Self, UnixBindError> {
+        let (sockets, file) = unix_socket::bind(address, mode, workers)?;
         let sockets = sockets.into_iter().map(ServerSocket::Unix).collect();
-        Self { bound_to: SocketAddress::Unix(address.clone()), sockets, file }
+        Ok(Self { bound_to: SocketAddress::Unix(address.clone()), sockets, file })
     }
 }
 

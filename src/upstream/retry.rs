@@ -124,10 +124,11 @@ impl<'a> Retries<'a> {
                 Some(failed)
             }
             FailureKind::Connect if settings.on_connect => self.after_connect_failure(failed, others),
-            // Only once: the second attempt has a new connection, and a new one that closes is not stale.
-            FailureKind::Stale if settings.on_stale && !self.fresh => {
+            // Only once: the second attempt has a new connection, and a new one that closes is not stale. It costs no attempt, which
+            // the request may need yet: a stale connection says nothing about the endpoint.
+            FailureKind::Stale if settings.on_stale && settings.attempts > 0 && !self.fresh => {
                 self.fresh = true;
-                self.take_attempt().map(|()| failed)
+                Some(failed)
             }
             // Only once, and whatever the method: nothing has happened that must not happen twice. It costs no attempt:
             // the server has invited it (RFC 9113 §8.7).

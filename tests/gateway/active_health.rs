@@ -319,3 +319,19 @@ async fn endpoint_with_a_low_success_rate_is_ejected() {
         assert_eq!(health(&gateway, &url).await, "healthy");
     }
 }
+
+#[tokio::test]
+async fn endpoint_that_probes_have_found_down_counts_among_the_ejected() {
+    let down = switched(&Arc::new(AtomicBool::new(false)));
+    let failing = Origin::respond(|request| if is_probe(request) { OK } else { FAILURE }.into());
+    let sound = Origin::answer(OK);
+    let urls = [down.url(), failing.url(), sound.url()];
+    for (percent, expected) in [(10, "healthy"), (100, "ejected")] {
+        let passive = format!("passive: {{ max_ejected_percent: {percent} }}");
+        let once = "path: /healthz, interval: 1h, timeout: 5s, unhealthy_after: 1";
+        let gateway = start(&urls, &format!("active: {{ {once} }}, {passive}")).await;
+        wait_for_health(&gateway, &down.url(), "unhealthy").await;
+        statuses(&gateway, 20).await;
+        assert_eq!(health(&gateway, &failing.url()).await, expected, "{percent} %");
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{Client, Gate, Gateway, Http2Exchange, Origin};
+use support::{Client, Connection, Gate, Gateway, Http2Exchange, Origin};
 
 use crate::pooled::{self, OK, ROUTE, number, refusal};
 
@@ -57,6 +57,23 @@ async fn named_failures_go_to_the_next_endpoint() {
         }
         gate.release_all();
     }
+}
+
+#[tokio::test]
+async fn stale_connection_leaves_the_attempt_for_another_endpoint() {
+    // It serves one request, and dies with each further one.
+    let dying = Origin::script(async |mut connection: Connection| {
+        if connection.number() == 0 {
+            connection.read_request().await;
+            connection.write(OK).await;
+        }
+        connection.read_request().await;
+    });
+    let good = Origin::answer(OK);
+    let gateway = start(&[dying.url(), good.url()], "on: [stale, reset]", "").await;
+    assert_eq!(pooled::statuses(&gateway, 3).await, [200; 3]);
+    let asked: Vec<usize> = dying.requests().iter().map(|request| request.connection).collect();
+    assert_eq!((asked, good.requests().len()), (vec![0, 0, 1], 2));
 }
 
 #[tokio::test]

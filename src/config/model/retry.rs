@@ -16,7 +16,7 @@ layer! {
     /// The failures to retry, and how often. Keys that are left out come from `defaults`.
     Retry {
         /// The number of retries; 0 for none. After a connection could not be opened, other endpoints that have not been
-        /// tried do not count, within the time that `timeouts.connect` sets. A retry goes to an endpoint that has not been
+        /// tried do not count, within the time that `timeouts.connect` sets. The replacement of a stale connection does not count either. A retry goes to an endpoint that has not been
         /// tried, if there is one, and else to the one that failed longest ago.
         attempts: u8,
         /// The failures to retry: these words, and statuses of responses.

@@ -1,6 +1,7 @@
 //! Passive health: endpoints whose requests fail one after the other, or more often than those of others, are ejected.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::standing::Times;
@@ -74,8 +75,10 @@ impl EndpointSet {
 
     fn eject(&self, endpoint: &Endpoint, passive: &PassiveSettings, why: &dyn Display) {
         let now = clock::uptime();
-        let ejected = self.iter().filter(|other| other.standing().is_ejected(now)).count();
-        if ejected >= ejected_max(self.len(), passive.ejected_percent_max) {
+        // Those that probes have found down count, too: the others must withstand the requests of all.
+        let is_out =
+            |other: &&Arc<Endpoint>| !std::ptr::eq(&***other, endpoint) && other.standing().share(now) == 0.0;
+        if self.iter().filter(is_out).count() >= ejected_max(self.len(), passive.ejected_percent_max) {
             return;
         }
         let times = Times {

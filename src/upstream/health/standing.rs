@@ -161,7 +161,7 @@ impl Standing {
     }
 
     /// Returns true if it is ejected now.
-    pub(super) fn is_ejected(&self, now: Duration) -> bool {
+    fn is_ejected(&self, now: Duration) -> bool {
         matches!(self.state_by_requests(now), HealthState::Ejected(_))
     }
 

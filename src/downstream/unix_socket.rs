@@ -1,12 +1,13 @@
 //! Unix sockets of listeners, and their files.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -68,10 +69,15 @@ impl SocketFile {
 
     /// Sets its permissions, unless the path leads to something else by now.
     pub(crate) fn set_mode(&self, mode: FileMode) -> io::Result<()> {
-        if !self.is_in_place() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the socket's file is gone or another one"));
+        // By descriptor: between a look at the path and a change, a link to another file could take its place.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let found = rustix::fs::fstat(&file)?;
+        if (found.st_dev, found.st_ino) != self.identity {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the socket's file is another one"));
         }
-        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode.bits()))
+        let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode.bits()))
     }
 
     /// Removes the file, unless another program has put its own in its place. Does nothing the second time.
@@ -108,7 +114,7 @@ pub(crate) fn bind(
     let socket = stream_socket()?;
     if address.file().is_some() {
         // On Linux the file begins with these permissions, less the umask. Without it, more clients could come in for a moment.
-        let permissions = rustix::fs::Mode::from_bits_truncate(mode.bits());
+        let permissions = Mode::from_bits_truncate(mode.bits());
         rustix::fs::fchmod(&socket, permissions).ok();
     }
     socket.bind(&SockAddr::unix(address.path())?)?;
@@ -147,6 +153,10 @@ fn remove_stale(path: &Path) -> Result<(), UnixBindError> {
         Err(error) => error,
     };
     match refused.raw_os_error().map(Errno::from_raw_os_error) {
+        // Another program may have replaced it meanwhile.
+        Some(Errno::CONNREFUSED) if identity(path).ok() != Some((found.dev(), found.ino())) => {
+            Err(UnixBindError::Live)
+        }
         Some(Errno::CONNREFUSED) => match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),

@@ -172,7 +172,10 @@ impl<'s> Siblings<'s> {
         let is_late = || limit.is_some_and(|limit| clock::now() >= limit);
         let mut begins_next = true;
         loop {
+            // A second attempt of the request may have gone to one of them meanwhile.
+            order.retain(|next| next.position.is_none_or(|position| !self.candidates.is_tried(position)));
             if begins_next && let Some(next) = order.pop_front() {
+                self.candidates.note_tried(next.position.as_slice());
                 self.moved.dialled.borrow_mut().extend(next.position);
                 dials.push(next);
             }

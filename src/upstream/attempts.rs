@@ -34,14 +34,14 @@ pub(crate) async fn send<'e>(
     options: &SendOptions<'e>,
     progress: &mut impl Progress,
 ) -> Result<(Received, &'e Arc<Endpoint>), Error> {
-    let mut passage = endpoints.pass_breaker()?;
-    let candidates = &Candidates::new(endpoints, request.affinity);
-    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
     let mut hedge = hedge::settings(request, options, endpoints);
-    let mut retries = Retries::new(options, endpoints, hedge.is_some());
     if hedge.is_some() && body.replay().is_none() {
         body = Box::pin(hedge::whole(body, options)).await?;
     }
+    let mut passage = endpoints.pass_breaker()?;
+    let candidates = &Candidates::new(endpoints, request.affinity);
+    let mut endpoint = candidates.next().ok_or(Error::Unresolved)?;
+    let mut retries = Retries::new(options, endpoints, hedge.is_some());
     let queued = Cell::new(Duration::ZERO);
     loop {
         if request.endpoint_host {
@@ -68,21 +68,21 @@ pub(crate) async fn send<'e>(
             queued: &queued,
             stopwatch: &stopwatch,
         };
+        let mut rivalry = None;
         let ended = match hedge.take().zip(again.as_ref()) {
             None => attempt.run(endpoints, body, progress).await,
             Some((settings, again)) => {
                 let hedge = Hedge { settings, endpoints, candidates, retries: &retries, body: again };
                 let hedged = Box::pin(hedge.run(&attempt, body, progress)).await;
-                if hedged.had_rival {
-                    let first = hedged.rival.filter(|_| hedged.ended.is_err()).map(|_| endpoint);
-                    retries.note_hedged(first);
-                }
-                endpoint = hedged.rival.unwrap_or(endpoint);
+                rivalry = hedged.rivalry;
                 hedged.ended
             }
         };
         if let Some(moved) = siblings.map(|siblings| siblings.moved) {
-            endpoint = settle(&moved, endpoints, endpoint, candidates, &mut retries);
+            endpoint = settle(&moved, endpoints, endpoint, &mut retries);
+        }
+        if let Some(rivalry) = rivalry {
+            endpoint = rivalry.settle(endpoint, &mut retries);
         }
         let (failed, done_by) = (endpoint, options.done_by.map(|(by, _)| by));
         (body, endpoint) = match ended {
@@ -136,16 +136,14 @@ fn must_be_fresh(
     endpoint.pool().settings().reuse == Reuse::Safe && !(may_repeat && is_kept())
 }
 
-/// Notes which other addresses of the name of `chosen` an attempt has dialled. Returns the endpoint that took it.
+/// Counts the other addresses of the name of `chosen` that an attempt has dialled. Returns the endpoint that took it.
 fn settle<'e>(
     moved: &Moved,
     endpoints: &'e EndpointSet,
     chosen: &'e Arc<Endpoint>,
-    candidates: &Candidates<'e>,
     retries: &mut Retries<'e>,
 ) -> &'e Arc<Endpoint> {
     let dialled = moved.dialled.take();
-    candidates.note_tried(&dialled);
     retries.note_tried(&dialled);
     moved.serving.get().and_then(|serving| endpoints.get(serving)).unwrap_or(chosen)
 }

@@ -24,12 +24,17 @@ impl<'s> Candidates<'s> {
         Self { endpoints, affinity, first: Cell::new(None), others: RefCell::default() }
     }
 
-    /// Returns the position of the balancer's choice among the endpoints of the first tier that has one. Health matters if there is a
-    /// time.
-    fn choose(&self, checked_at: Option<Duration>, is_lenient: bool) -> Option<usize> {
+    /// Returns the position of the balancer's choice among the endpoints of the first wanted tier that has one. Health matters if there
+    /// is a time.
+    fn choose(
+        &self,
+        is_wanted: impl Fn(&[Arc<Endpoint>]) -> bool,
+        checked_at: Option<Duration>,
+        is_lenient: bool,
+    ) -> Option<usize> {
         let Self { endpoints, affinity, ref first, ref others } = *self;
         let (first, others) = (first.get(), &*others.borrow());
-        endpoints.tiers().find_map(|(tier, offset, balancer)| {
+        endpoints.tiers().filter(|(tier, ..)| is_wanted(tier)).find_map(|(tier, offset, balancer)| {
             let view = View { endpoints: tier, offset, first, others, checked_at, is_lenient };
             let affinity = match affinity {
                 Affinity::Endpoint(held) => {
@@ -39,6 +44,13 @@ impl<'s> Candidates<'s> {
             };
             balancer.choose(&view, affinity).map(|index| offset + index)
         })
+    }
+
+    /// Returns the position of another endpoint for a request that is under way at this one, if one of the same tier is healthy: those
+    /// of later tiers stand by. It is not noted as tried.
+    pub(super) fn beside(&self, endpoint: &Endpoint) -> Option<usize> {
+        let has_it = |tier: &[Arc<Endpoint>]| tier.iter().any(|other| std::ptr::eq(&**other, endpoint));
+        self.choose(has_it, self.endpoints.health_matters_at(), false)
     }
 
     /// Returns true if the request has tried the endpoint at this position.
@@ -65,15 +77,15 @@ impl<'s> Candidates<'s> {
         if let Some(only) = self.endpoints.only() {
             return self.first.replace(Some(0)).is_none().then_some(only);
         }
-        let checked_at = self.endpoints.health_matters_at();
-        let mut chosen = self.choose(checked_at, false);
+        let (checked_at, any) = (self.endpoints.health_matters_at(), |_: &[Arc<Endpoint>]| true);
+        let mut chosen = self.choose(any, checked_at, false);
         if chosen.is_none() && checked_at.is_some() {
             // Endpoints that are coming back do more than their shares before a request goes to an unhealthy one.
-            chosen = self.choose(checked_at, true);
+            chosen = self.choose(any, checked_at, true);
         }
         if chosen.is_none() && checked_at.is_some() {
             // None of the healthy ones is left: better an unhealthy one than none.
-            chosen = self.choose(None, false);
+            chosen = self.choose(any, None, false);
         }
         let (endpoints, chosen) = (self.endpoints, chosen?);
         match self.first.get() {

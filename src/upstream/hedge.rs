@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::header;
 
+use super::addresses::Siblings;
 use super::attempt::{Attempt, Failure};
 use super::candidates::Candidates;
 use super::endpoint::Endpoint;
@@ -39,10 +40,26 @@ pub(super) struct Hedge<'a, 'e> {
 /// The end of an attempt that may have had another one beside it.
 pub(super) struct Hedged<'e> {
     pub(super) ended: Ended,
-    /// The endpoint of the second attempt, if there was one and `ended` is its end.
-    pub(super) rival: Option<&'e Arc<Endpoint>>,
-    /// True if there was a second attempt.
-    pub(super) had_rival: bool,
+    /// The second attempt, if there was one.
+    pub(super) rivalry: Option<Rivalry<'e>>,
+}
+
+/// A second attempt that has ended, or was cancelled.
+pub(super) struct Rivalry<'e> {
+    rival: &'e Arc<Endpoint>,
+    /// True if the request's end is that of the second attempt.
+    has_won: bool,
+    /// True if the other attempt had failed before.
+    both_failed: bool,
+}
+
+impl<'e> Rivalry<'e> {
+    /// Returns the endpoint of the attempt with which the request ended. `first` is that of the first attempt.
+    pub(super) fn settle(&self, first: &'e Arc<Endpoint>, retries: &mut Retries<'e>) -> &'e Arc<Endpoint> {
+        let (ended_at, other) = if self.has_won { (self.rival, first) } else { (first, self.rival) };
+        retries.note_hedged(self.both_failed.then_some(other));
+        ended_at
+    }
 }
 
 /// Returns the settings of a request's second attempt, if it may have one: its endpoints may receive it twice, there are several, and
@@ -86,7 +103,7 @@ impl<'e> Hedge<'_, 'e> {
                 self.endpoints.response_times().percentile(clock::uptime(), percent)
             }
         };
-        let alone = |ended| Hedged { ended, rival: None, had_rival: false };
+        let alone = |ended| Hedged { ended, rivalry: None };
         let ended = match after {
             None => Ok(running.as_mut().await),
             Some(_) => timer.within(deadline(after), running.as_mut()).await,
@@ -116,10 +133,12 @@ impl<'e> Hedge<'_, 'e> {
 
     /// Returns the endpoint of the second attempt, if the budget permits one.
     fn rival(&self, first: &Attempt<'_>) -> Option<&'e Arc<Endpoint>> {
-        if !self.candidates.has_healthy() || !self.retries.take_budget(first.endpoint) {
+        let position = self.candidates.beside(first.endpoint)?;
+        if !self.retries.take_budget(first.endpoint) {
             return None;
         }
-        self.candidates.next()
+        self.candidates.note_tried(&[position]);
+        self.endpoints.get(position)
     }
 
     /// Runs the second attempt beside the first one. The first response that is not to be retried ends both; a failure, or another
@@ -157,18 +176,20 @@ impl<'e> Hedge<'_, 'e> {
                 .as_ref()
                 .is_ok_and(|received| !retry.is_some_and(|retry| retry.retries_status(received.status)))
         };
-        let (is_own, ended) = {
+        let race = {
             let mut rivalling = pin!(second.run(self.endpoints, body, &mut quiet));
             first_good(running.as_mut(), rivalling.as_mut(), is_good).await
         };
-        if !is_own {
+        let (ended, has_won, both_failed) = race;
+        if has_won {
             if ended.is_ok() {
                 rival.pool().count_hedge_won();
-                self.endpoints.note_overtaken(first.endpoint, first.stopwatch.elapsed());
+                let overtaken = first.siblings.and_then(Siblings::serving).unwrap_or(first.endpoint);
+                self.endpoints.note_overtaken(overtaken, first.stopwatch.elapsed());
             }
             progress.borrow_mut().overtaken(rival, quiet.is_reused);
         }
-        Hedged { ended, rival: (!is_own).then_some(rival), had_rival: true }
+        Hedged { ended, rivalry: Some(Rivalry { rival, has_won, both_failed }) }
     }
 
     /// Counts a response time, if the time of the next second attempts depends on it.
@@ -179,25 +200,36 @@ impl<'e> Hedge<'_, 'e> {
     }
 }
 
-/// Waits for the first of two attempts that ends well, or for the later one of two that do not. Returns true with it if it is `own`.
+/// Waits for the first of two attempts that ends well, or until both have ended. A response is better than none then, and the later end
+/// better than the earlier one. Returns it, true if it is that of `other`, and true if both have failed.
 async fn first_good(
     mut own: Pin<&mut impl Future<Output = Ended>>,
     mut other: Pin<&mut impl Future<Output = Ended>>,
     is_good: impl Fn(&Ended) -> bool,
-) -> (bool, Ended) {
+) -> (Ended, bool, bool) {
+    let mut earlier: Option<(Ended, bool)> = None;
+    let mut end = |ended: Ended, is_other: bool| match earlier.take() {
+        _ if is_good(&ended) => Some((ended, is_other, false)),
+        None => {
+            earlier = Some((ended, is_other));
+            None
+        }
+        Some((response @ Ok(_), was_other)) if ended.is_err() => Some((response, was_other, true)),
+        Some(_) => Some((ended, is_other, true)),
+    };
     let (mut has_own_ended, mut has_other_ended) = (false, false);
     poll_fn(|cx| {
         if !has_own_ended && let Poll::Ready(ended) = own.as_mut().poll(cx) {
-            if has_other_ended || is_good(&ended) {
-                return Poll::Ready((true, ended));
-            }
             has_own_ended = true;
+            if let Some(end) = end(ended, false) {
+                return Poll::Ready(end);
+            }
         }
         if !has_other_ended && let Poll::Ready(ended) = other.as_mut().poll(cx) {
-            if has_own_ended || is_good(&ended) {
-                return Poll::Ready((false, ended));
-            }
             has_other_ended = true;
+            if let Some(end) = end(ended, true) {
+                return Poll::Ready(end);
+            }
         }
         Poll::Pending
     })

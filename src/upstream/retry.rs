@@ -217,10 +217,10 @@ impl<'a> Retries<'a> {
         is_permitted
     }
 
-    /// Notes that two endpoints have been tried at once, and that the attempt at `first` failed if there is one.
-    pub(super) fn note_hedged(&mut self, first: Option<&'a Arc<Endpoint>>) {
+    /// Notes that two endpoints have been tried at once. `failed` is the one that failed first, if both did.
+    pub(super) fn note_hedged(&mut self, failed: Option<&'a Arc<Endpoint>>) {
         self.untried = self.untried.saturating_sub(1);
-        self.failed.extend(first);
+        self.failed.extend(failed);
     }
 
     fn take_endpoint(

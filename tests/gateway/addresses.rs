@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use support::serde_json::Value;
-use support::{DnsServer, Gateway, Origin, PATIENCE, SilentListener, unused_port, wait_until};
+use support::{DnsServer, Gate, Gateway, Origin, PATIENCE, SilentListener, unused_port, wait_until};
 
 use crate::pooled::{self, OK, number, refusal};
 
@@ -17,11 +17,16 @@ struct Name {
 
 impl Name {
     async fn start(port: u16, keys: &str) -> Self {
+        Self::with(port, keys, "").await
+    }
+
+    /// With these further keys of the file.
+    async fn with(port: u16, keys: &str, others: &str) -> Self {
         let dns = DnsServer::start().await;
         dns.addresses("api.internal", 3600, &["127.0.0.1", "127.0.0.2"]);
         let config = format!(
             "workers: 1\ndns: {{ servers: ['{}'] }}\nroutes:\n  - name: pooled\n    match: {{ prefix: / }}\n    \
-             upstream: {{ url: 'http://api.internal:{port}', {keys} }}\n    retry: {{ attempts: 0, on: [] }}",
+             upstream: {{ url: 'http://api.internal:{port}', {keys} }}\n    retry: {{ attempts: 0, on: [] }}\n{others}",
             dns.addr()
         );
         let gateway = pooled::gateway(&config).start().await;
@@ -128,4 +133,22 @@ async fn endpoints_of_different_names_are_not_dialled_for_each_other() {
     let mut statuses = [client.get("/").await.status, client.get("/").await.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
+}
+
+#[tokio::test]
+async fn request_that_went_to_another_address_has_no_second_attempt_there() {
+    let (port, gate) = (unused_port(), Gate::new());
+    let held = gate.clone();
+    let slow = Origin::builder()
+        .address(address("127.0.0.2", port))
+        .script(move |connection| pooled::serve_gated(connection, held.clone()));
+    let hedged = "defaults: { hedge: { after: 20ms }, timeouts: { request: 300ms } }";
+    let name = Name::with(port, IN_TURN, hedged).await;
+    let mut client = name.gateway.client("web").await;
+    for requests in 1..=2 {
+        assert_eq!(refusal(&client.get("/").await), (504, "timeouts.request"));
+        assert_eq!(slow.requests().len(), requests);
+    }
+    assert_eq!(number(&name.pool("127.0.0.2").await, "hedged"), 0);
+    gate.release_all();
 }

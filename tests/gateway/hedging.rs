@@ -116,6 +116,9 @@ async fn failure_is_no_victory_while_the_other_attempt_runs() {
     assert_eq!(race(OK, "nonsense\r\n\r\n", on).await.status, 200);
     assert_eq!(race(FAILURE, OK, on).await.status, 200);
     assert_eq!(refusal(&race(FAILURE, FAILURE, on).await), (503, "-"));
+    // A response is better than none.
+    assert_eq!(refusal(&race("nonsense\r\n\r\n", FAILURE, on).await), (503, "-"));
+    assert_eq!(refusal(&race(FAILURE, "nonsense\r\n\r\n", on).await), (503, "-"));
     // A response that no retry would replace is as good as any.
     assert_eq!(race(FAILURE, FAILURE, "retry: { on: [] }").await.status, 503);
 }

@@ -169,7 +169,10 @@ async fn unix_socket_that_takes_no_connection_is_a_failure_that_says_why() {
     std::fs::write(sockets.path("file"), "").unwrap();
     drop(UnixListener::bind(sockets.path("stale")).unwrap());
     for (name, why) in [
-        ("missing", "No such file or directory (os error 2); its server may not run, or listens elsewhere"),
+        (
+            "missing",
+            "No such file or directory (os error 2); its server may not be running, or listens elsewhere",
+        ),
         ("stale", "Connection refused (os error 111); its server has ended and left the file behind"),
         ("file", "Connection refused"),
     ] {

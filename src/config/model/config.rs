@@ -149,7 +149,7 @@ pub(crate) struct RouteSettings {
     pub(crate) timeouts: RouteTimeouts,
     /// The failures that are retried, and how often.
     pub(crate) retry: RetrySettings,
-    /// The second try at another endpoint.
+    /// The second attempt at another endpoint.
     pub(crate) hedge: Option<HedgeSettings>,
     /// The copies of its requests.
     pub(crate) mirror: Option<MirrorSettings>,

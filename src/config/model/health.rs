@@ -39,7 +39,7 @@ pub(crate) struct PassiveHealth {
     pub(crate) eject_for: Duration,
     /// The longest ejection.
     pub(crate) max_eject: Duration,
-    /// The share of endpoints that may be ejected at once, those among them that probes have found down. One of two or more may always be, and the only one never.
+    /// The share of endpoints that may be ejected at once, including those that probes have found down. One of two or more may always be, and the only one never.
     #[schemars(range(max = 100))]
     pub(crate) max_ejected_percent: u8,
     /// Also ejects an endpoint of which fewer requests succeed than of the others.

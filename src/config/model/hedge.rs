@@ -1,4 +1,4 @@
-//! `hedge`: a second try at another endpoint while the first one is slow.
+//! `hedge`: a second attempt at another endpoint while the first one is slow.
 
 use std::time;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::values::hedge_after::HedgeAfter;
 
-/// The second try of a request that waits for its response. The first response is passed on, and the other try is cancelled. It is for
+/// The second attempt of a request that waits for its response. The first response is passed on, and the other attempt is cancelled. It is for
 /// requests that `retry.methods` permits to be sent twice, and `retry.budget` limits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hedge {
-    /// The time without a response after which another endpoint is tried: a duration, or a percentile of the upstream's response times
-    /// from `p50` to `p99`. With `p95`, about one request in twenty is tried twice.
+    /// The time without a response after which another endpoint is tried: a duration, or a percentile of the upstream's response times,
+    /// as the worker has seen them, from `p50` to `p99`. With `p95`, about one request in twenty is tried twice.
     pub(crate) after: HedgeAfter,
 }
 
-/// The settings of the second try.
+/// The settings of the second attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HedgeSettings {
     /// After this time.

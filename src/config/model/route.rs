@@ -77,7 +77,7 @@ pub(crate) struct Route {
     /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// A second try at another endpoint while the first one is slow. Default: `off`.
+    /// A second attempt at another endpoint while the first one is slow. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hedge: Option<OrOff<Hedge>>,
     /// Copies requests to another upstream; `off` copies none, even if `defaults` do.
@@ -147,7 +147,7 @@ pub(crate) struct Defaults {
     /// The failures to retry, and how often.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// A second try at another endpoint while the first one is slow. Default: `off`.
+    /// A second attempt at another endpoint while the first one is slow. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hedge: Option<OrOff<Hedge>>,
     /// Copies requests to another upstream. A route's own key replaces this one, `off` included. Default: `off`.

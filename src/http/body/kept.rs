@@ -85,19 +85,17 @@ impl Keeping {
     /// # Errors
     /// Returns the error of a body that cannot be read.
     pub(crate) async fn whole(&self, mut body: Body) -> Result<Body, Error> {
-        let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-        let (Some(length), Some(mut kept)) = (length, self.begin(&body)) else { return Ok(body) };
-        if !kept.reserve(length) {
+        if body.size_hint().exact().is_none() {
             return Ok(body);
         }
-        while kept.bytes.len() < length
-            && let Some(frame) = body.frame().await.transpose()?
-            && let Some(data) = frame.data_ref()
-        {
-            kept.push(data);
+        let Some(mut kept) = self.begin(&body) else { return Ok(body) };
+        while let Some(frame) = body.frame().await.transpose()? {
+            if !frame.data_ref().is_some_and(|data| kept.push(data)) {
+                // There is no room for it, or it is a trailer section, which cannot be sent again.
+                return Ok(kept.resume(Body::boxed(Unread { frame: Some(frame), rest: body })));
+            }
         }
-        // Trailers may follow.
-        Ok(if body.is_end_stream() { Body::full(kept.into_bytes()) } else { kept.resume(body) })
+        Ok(Body::full(kept.into_bytes()))
     }
 
     /// Returns true if the body may be small enough to be kept, as far as its length is known.
@@ -185,6 +183,38 @@ impl Streaming for Resumed {
 
     fn size_hint(&self) -> SizeHint {
         bounds_with(self.kept.len() as u64, &self.rest.size_hint())
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_background(cx)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.rest.is_held_back()
+    }
+}
+
+/// A body of which a frame has been read.
+struct Unread {
+    frame: Option<Frame<Bytes>>,
+    rest: Body,
+}
+
+impl Streaming for Unread {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
+        match self.frame.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => self.rest.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frame.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let data = self.frame.as_ref().and_then(Frame::data_ref);
+        bounds_with(data.map_or(0, Bytes::len) as u64, &self.rest.size_hint())
     }
 
     fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {

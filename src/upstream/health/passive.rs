@@ -50,6 +50,9 @@ impl EndpointSet {
         if self.weighs_latency() && clock::nanos(took) as f64 > endpoint.latency().expected(now) {
             endpoint.latency().observe(now, took, false);
         }
+        if endpoint.pool().adapts() {
+            endpoint.pool().adapt(now, took);
+        }
     }
 
     /// Ejects the endpoints that fail more often than the others, by the requests since the last call. The control plane calls it at

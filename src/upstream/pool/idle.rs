@@ -104,7 +104,8 @@ pub(super) fn put(mut connection: Connection, settings: &PoolSettings) {
         if let Poll::Ready(reason) = connection.transport.poll_dead(&mut Context::from_waker(waker)) {
             return connection.close(reason);
         }
-        let idle = Idle::new(connection, clock::now(), settings);
+        let since = connection.state.idle_since.take().unwrap_or_else(clock::now);
+        let idle = Idle::new(connection, since, settings);
         let ends_by = idle.ends_by();
         if ends_by.is_some() && earlier(ends_by, store.next_check) != store.next_check {
             store.next_check = ends_by;
@@ -188,6 +189,7 @@ pub(super) fn take_unused(pool: u64, idle_min: Duration) -> Option<Connection> {
             match oldest.ended(&mut cx) {
                 None => {
                     oldest.connection.transport.settle();
+                    oldest.connection.state.idle_since = Some(oldest.since);
                     return Some(oldest.connection);
                 }
                 Some(reason) => oldest.connection.close(reason),
@@ -330,6 +332,10 @@ mod tests {
         bench.pool.release(newer);
         assert_eq!(take_unused(bench.pool.number, while_).unwrap().state.age, older_age);
         assert!(take_unused(bench.pool.number, while_).is_none());
+        tokio::time::advance(while_).await;
+        let given_back = take_unused(bench.pool.number, while_).unwrap();
+        bench.pool.release(given_back);
+        assert!(take_unused(bench.pool.number, while_).is_some(), "it has been idle since before");
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! Idle connections that move to a worker which would have to open one.
 //!
 //! With little traffic and many workers, each would open a connection that it seldom needs, and that is closed before the worker's next
-//! turn. A connection that its worker has not needed for a while serves another one instead. With traffic there is none: moving
-//! costs both workers more than to reuse, and each soon has those that it needs.
+//! turn. A connection that its worker has not needed for a while serves another one instead. With traffic there is no such connection: each
+//! worker soon has those that it needs, opens others seldom, and moving one would cost both workers more than it saves.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

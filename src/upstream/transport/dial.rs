@@ -141,7 +141,9 @@ fn reason(error: &io::Error, address: &SocketAddress) -> String {
         Some(Errno::ACCESS) if is_unix => format!(
             "{error}; let the user of this process write to the socket's file, and pass through its folders"
         ),
-        Some(Errno::NOENT) if is_unix => format!("{error}; its server may not run, or listens elsewhere"),
+        Some(Errno::NOENT) if is_unix => {
+            format!("{error}; its server may not be running, or listens elsewhere")
+        }
         Some(Errno::CONNREFUSED) if is_unix => {
             format!("{error}; its server has ended and left the file behind")
         }
@@ -179,7 +181,7 @@ mod tests {
             (Errno::ADDRNOTAVAIL, &inet, "no local port is free"),
             (Errno::CONNREFUSED, &inet, "Connection refused (os error 111)"),
             (Errno::CONNREFUSED, &unix, "left the file behind"),
-            (Errno::NOENT, &unix, "its server may not run"),
+            (Errno::NOENT, &unix, "its server may not be running"),
             (Errno::ACCESS, &unix, "let the user of this process write"),
         ] {
             let reason = reason(&io::Error::from_raw_os_error(errno.raw_os_error()), address);

@@ -283,6 +283,7 @@ fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>)
         ("pool", route.pool.is_some()),
         ("timeouts", route.timeouts != Timeouts::default()),
         ("retry", route.retry != Retry::default()),
+        ("hedge", route.hedge.is_some()),
         ("mirror", route.mirror.is_some()),
         ("upgrade", route.upgrade.is_some()),
     ];

@@ -29,8 +29,6 @@ pub(crate) struct ConnectionState {
     /// True if it was kept for a while, so that its peer may have closed it unnoticed.
     pub(super) kept: bool,
     pub(super) age: Age,
-    /// The time since which it has been idle, if it was taken out for a worker that has not used it.
-    pub(super) idle_since: Option<Instant>,
 }
 
 /// One exchange on a connection. An exclusive connection has one lease at a time and is idle in between; a shared one has several.
@@ -52,8 +50,7 @@ enum Held {
 impl Connection {
     /// Leases the connection for an exchange on its transport, which comes first so that its socket is dropped before the
     /// slot.
-    pub(super) fn lease(mut self) -> (Transport, Lease) {
-        self.state.idle_since = None;
+    pub(super) fn lease(self) -> (Transport, Lease) {
         (Transport::Exclusive(self.transport), Lease::of(Held::Exclusive(self.state)))
     }
 
@@ -107,7 +104,7 @@ impl Lease {
 
     /// Returns the first lease of an exclusive connection that was just opened.
     pub(in crate::upstream) fn first(slot: Slot) -> Self {
-        let state = ConnectionState { slot, served: 0, kept: false, age: Age::begin(), idle_since: None };
+        let state = ConnectionState { slot, served: 0, kept: false, age: Age::begin() };
         Self::of(Held::Exclusive(state))
     }
 

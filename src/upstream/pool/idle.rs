@@ -98,13 +98,17 @@ impl Idle {
 }
 
 /// Keeps a connection for the next request of this worker. A connection that turns out to be dead is closed.
-pub(super) fn put(mut connection: Connection, settings: &PoolSettings) {
+pub(super) fn put(connection: Connection, settings: &PoolSettings) {
+    put_back(connection, clock::now(), settings);
+}
+
+/// Keeps a connection that has been idle since this time.
+pub(super) fn put_back(mut connection: Connection, since: Instant, settings: &PoolSettings) {
     STORE.with_borrow_mut(|store| {
         let waker = store.keeper.as_ref().unwrap_or(Waker::noop());
         if let Poll::Ready(reason) = connection.transport.poll_dead(&mut Context::from_waker(waker)) {
             return connection.close(reason);
         }
-        let since = connection.state.idle_since.take().unwrap_or_else(clock::now);
         let idle = Idle::new(connection, since, settings);
         let ends_by = idle.ends_by();
         if ends_by.is_some() && earlier(ends_by, store.next_check) != store.next_check {
@@ -178,8 +182,9 @@ fn take_newest(idle: &mut VecDeque<Idle>, wanted: Wanted) -> Option<Idle> {
     idle.remove(settled)
 }
 
-/// Takes the connection of this worker that has been idle longest, if it has been for `idle_min` and is alive.
-pub(super) fn take_unused(pool: u64, idle_min: Duration) -> Option<Connection> {
+/// Takes the connection of this worker that has been idle longest, if it has been for `idle_min` and is alive. Returns it with the
+/// time since which it has.
+pub(super) fn take_unused(pool: u64, idle_min: Duration) -> Option<(Connection, Instant)> {
     STORE.with_borrow_mut(|store| {
         let idle = store.pools.get_mut(&pool)?;
         let mut cx = Context::from_waker(Waker::noop());
@@ -189,8 +194,7 @@ pub(super) fn take_unused(pool: u64, idle_min: Duration) -> Option<Connection> {
             match oldest.ended(&mut cx) {
                 None => {
                     oldest.connection.transport.settle();
-                    oldest.connection.state.idle_since = Some(oldest.since);
-                    return Some(oldest.connection);
+                    return Some((oldest.connection, oldest.since));
                 }
                 Some(reason) => oldest.connection.close(reason),
             }
@@ -330,11 +334,11 @@ mod tests {
         bench.pool.release(older);
         tokio::time::advance(while_).await;
         bench.pool.release(newer);
-        assert_eq!(take_unused(bench.pool.number, while_).unwrap().state.age, older_age);
+        assert_eq!(take_unused(bench.pool.number, while_).unwrap().0.state.age, older_age);
         assert!(take_unused(bench.pool.number, while_).is_none());
         tokio::time::advance(while_).await;
-        let given_back = take_unused(bench.pool.number, while_).unwrap();
-        bench.pool.release(given_back);
+        let (given_back, since) = take_unused(bench.pool.number, while_).unwrap();
+        put_back(given_back, since, &PoolSettings::default());
         assert!(take_unused(bench.pool.number, while_).is_some(), "it has been idle since before");
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Wanted};
 use super::{Pool, idle};
@@ -30,13 +31,16 @@ pub(super) struct Loan {
     pool: Arc<Pool>,
     borrower: usize,
     asked: usize,
-    reply: oneshot::Sender<Box<Connection>>,
+    reply: oneshot::Sender<Lent>,
 }
+
+/// A connection that moves, and the time since which it has been idle.
+type Lent = Box<(Connection, Instant)>;
 
 /// The wait for a connection. One that arrives as the wait ends is kept by this worker.
 struct Borrowing {
     pool: Arc<Pool>,
-    reply: oneshot::Receiver<Box<Connection>>,
+    reply: oneshot::Receiver<Lent>,
 }
 
 impl Pool {
@@ -50,13 +54,23 @@ impl Pool {
         let mut borrowing = Borrowing { pool: self.clone(), reply: receiver };
         Loan { pool: self.clone(), borrower: this_worker(), asked: 0, reply: sender }.ask(this_worker());
         let lent = timer.within(deadline(Some(PATIENCE)), &mut borrowing.reply).await;
-        let connection = *lent.ok()?.ok()?;
-        if !wanted.serves(&connection) {
-            self.release(connection);
+        let lent = lent.ok()?.ok()?;
+        if !wanted.serves(&lent.0) {
+            self.take_back(*lent);
             return None;
         }
         self.count(|counts| counts.borrowed.add(1));
-        Some(connection)
+        Some(lent.0)
+    }
+
+    /// Keeps a connection that was not needed after all.
+    fn take_back(&self, (connection, since): (Connection, Instant)) {
+        let settings = self.settings();
+        if let Some(reason) = self.no_longer_wanted(&connection, &settings) {
+            return connection.close(reason);
+        }
+        idle::put_back(connection, since, &settings);
+        self.give_idle_to_waiters();
     }
 }
 
@@ -83,14 +97,14 @@ impl Loan {
         if self.reply.is_closed() {
             return;
         }
-        let Some(mut connection) = idle::take_unused(self.pool.number, IDLE_MIN) else {
+        let Some((mut connection, since)) = idle::take_unused(self.pool.number, IDLE_MIN) else {
             return self.ask(this_worker());
         };
         if connection.transport.detach().is_err() {
             return connection.close(CloseReason::Error);
         }
-        if let Err(unused) = self.reply.send(Box::new(connection)) {
-            self.pool.release(*unused);
+        if let Err(unused) = self.reply.send(Box::new((connection, since))) {
+            self.pool.take_back(*unused);
         }
     }
 }
@@ -98,8 +112,8 @@ impl Loan {
 impl Drop for Borrowing {
     fn drop(&mut self) {
         self.reply.close();
-        if let Ok(connection) = self.reply.try_recv() {
-            self.pool.release(*connection);
+        if let Ok(unused) = self.reply.try_recv() {
+            self.pool.take_back(*unused);
         }
     }
 }

@@ -91,7 +91,7 @@ impl Bench {
 async fn open(mut slot: Slot, server: std::net::SocketAddr) -> Connection {
     let stream = Stream::plain(TcpStream::connect(server).await.unwrap());
     slot.opened();
-    let state = ConnectionState { slot, served: 1, kept: false, age: Age::begin(), idle_since: None };
+    let state = ConnectionState { slot, served: 1, kept: false, age: Age::begin() };
     Connection { transport: Exclusive::new(stream), state }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Received {
     pub(crate) version: Version,
     pub(crate) headers: Fields,
     pub(crate) body: Body,
-    // What is rare is boxed: a response is moved more than once.
+    // Rare parts are boxed: a response is moved more than once.
     /// The upgraded connection, after a 101.
     pub(crate) upgraded: Option<Box<Upgraded>>,
     /// The request's body, if the status is one to try again on.

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header;
+use tokio::time::Instant;
 
 use super::addresses::Siblings;
 use super::attempt::{Attempt, Failure};
@@ -103,32 +104,25 @@ impl<'e> Hedge<'_, 'e> {
                 self.endpoints.response_times().percentile(clock::uptime(), percent)
             }
         };
-        let alone = |ended| Hedged { ended, rivalry: None };
-        let ended = match after {
-            None => Ok(running.as_mut().await),
-            Some(_) => timer.within(deadline(after), running.as_mut()).await,
+        let rival = match timer.within(deadline(after), running.as_mut()).await {
+            Ok(ended) => return self.alone(ended, began),
+            Err(_elapsed) => self.rival(first),
         };
-        let ended = match ended {
-            Ok(ended) => {
-                self.observe(ended.is_ok().then(|| clock::since(began)));
-                return alone(ended);
-            }
-            Err(_elapsed) => match self.rival(first) {
-                None => {
-                    let ended = running.await;
-                    self.observe(ended.is_ok().then(|| clock::since(began)));
-                    return alone(ended);
-                }
-                Some(rival) => {
-                    progress.borrow_mut().hedged();
-                    rival.pool().count_hedge();
-                    self.race(first, rival, running.as_mut(), &progress).await
-                }
-            },
-        };
-        // The one that was cancelled took at least that long.
-        self.observe(Some(clock::since(began)));
+        let Some(rival) = rival else { return self.alone(running.await, began) };
+        progress.borrow_mut().hedged();
+        rival.pool().count_hedge();
+        let ended = self.race(first, rival, running.as_mut(), &progress).await;
+        // An attempt that was cancelled took at least that long.
+        self.observe(clock::since(began));
         ended
+    }
+
+    /// Returns the end of an attempt without another one beside it.
+    fn alone(&self, ended: Ended, began: Instant) -> Hedged<'e> {
+        if ended.is_ok() {
+            self.observe(clock::since(began));
+        }
+        Hedged { ended, rivalry: None }
     }
 
     /// Returns the endpoint of the second attempt, if the budget permits one.
@@ -182,7 +176,8 @@ impl<'e> Hedge<'_, 'e> {
         };
         let (ended, has_won, both_failed) = race;
         if has_won {
-            if ended.is_ok() {
+            // If both have failed, neither has overtaken the other.
+            if !both_failed {
                 rival.pool().count_hedge_won();
                 let overtaken = first.siblings.and_then(Siblings::serving).unwrap_or(first.endpoint);
                 self.endpoints.note_overtaken(overtaken, first.stopwatch.elapsed());
@@ -193,8 +188,8 @@ impl<'e> Hedge<'_, 'e> {
     }
 
     /// Counts a response time, if the time of the next second attempts depends on it.
-    fn observe(&self, took: Option<Duration>) {
-        if let (HedgeSettings::Percentile(_), Some(took)) = (self.settings, took) {
+    fn observe(&self, took: Duration) {
+        if let HedgeSettings::Percentile(_) = self.settings {
             self.endpoints.response_times().observe(clock::uptime(), took);
         }
     }

@@ -133,7 +133,7 @@ async fn fails_under_load(failure: Failure, reloads: bool) {
             gateway.reload(&config(&origins, generation)).await;
         }
     };
-    // One that fails fast counts as slow from the first failure on, and may get too few requests to be ejected.
+    // An endpoint that fails fast counts as slow from the first failure on, and may get too few requests to be ejected.
     let served = bad.requests().len();
     let is_avoided = async || {
         let pool = gateway.pool_at(ROUTE, &bad.url()).await;

@@ -1,14 +1,12 @@
 //! Prefetches the beginning of a filtered body before its head is sent. An immediate failure can then still be an error
 //! with its own status, and a body that is already complete still has a known length.
 
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header;
-use http_body::{Frame, SizeHint};
 
-use crate::http::body::{Body, PollFrame, Streaming};
+use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::net::timer::{Timer, deadline};
@@ -56,41 +54,10 @@ pub(super) async fn begin(mut body: Body, patience: PrefetchWait, timer: &Timer)
         Some(Some(frame)) => frame?,
     };
     if !body.is_end_stream() {
-        return Ok(Body::boxed(PrefetchedBody { first: Some(frame), rest: body }));
+        return Ok(Body::begun(frame, body));
     }
     match frame.into_data() {
         Ok(data) => Ok(Body::full(data)),
-        Err(trailers) => Ok(Body::boxed(PrefetchedBody { first: Some(trailers), rest: body })),
-    }
-}
-
-/// A body whose first frame was already read.
-struct PrefetchedBody {
-    first: Option<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl Streaming for PrefetchedBody {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        match self.first.take() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => self.rest.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
-        match self.rest.size_hint().exact() {
-            Some(rest) => SizeHint::with_exact(rest.saturating_add(first)),
-            None => SizeHint::default(),
-        }
-    }
-
-    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_background(cx)
+        Err(trailers) => Ok(Body::begun(trailers, body)),
     }
 }

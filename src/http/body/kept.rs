@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 
-use super::{Body, PollFrame, Streaming, bounds_with};
+use super::Body;
 use crate::http::error::Error;
 
 /// The memory budget for kept bodies. One count of bytes serves the whole process; each configuration has its own limit.
@@ -92,7 +91,7 @@ impl Keeping {
         while let Some(frame) = body.frame().await.transpose()? {
             if !frame.data_ref().is_some_and(|data| kept.push(data)) {
                 // There is no room for it, or it is a trailer section, which cannot be sent again.
-                return Ok(kept.resume(Body::boxed(Unread { frame: Some(frame), rest: body })));
+                return Ok(kept.resume(Body::begun(frame, body)));
             }
         }
         Ok(Body::full(kept.into_bytes()))
@@ -145,9 +144,12 @@ impl KeptBody {
         Bytes::from_owner(self)
     }
 
-    /// Returns the whole body: the kept bytes, followed by `rest`.
+    /// Returns the whole body: the kept bytes, followed by `rest`. Their room is free when they have been sent.
     pub(crate) fn resume(self, rest: Body) -> Body {
-        Body::boxed(Resumed { kept: Bytes::from_owner(self), rest })
+        if self.bytes.is_empty() {
+            return rest;
+        }
+        Body::begun(Frame::data(self.into_bytes()), rest)
     }
 }
 
@@ -163,72 +165,9 @@ impl Drop for KeptBody {
     }
 }
 
-/// A body that begins with kept bytes. Their room is free when they have been sent.
-struct Resumed {
-    kept: Bytes,
-    rest: Body,
-}
-
-impl Streaming for Resumed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        match std::mem::take(&mut self.kept) {
-            kept if kept.is_empty() => self.rest.poll_frame(cx),
-            kept => Poll::Ready(Some(Ok(Frame::data(kept)))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.kept.is_empty() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        bounds_with(self.kept.len() as u64, &self.rest.size_hint())
-    }
-
-    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_background(cx)
-    }
-
-    fn is_held_back(&self) -> bool {
-        self.rest.is_held_back()
-    }
-}
-
-/// A body of which a frame has been read.
-struct Unread {
-    frame: Option<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl Streaming for Unread {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        match self.frame.take() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => self.rest.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.frame.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let data = self.frame.as_ref().and_then(Frame::data_ref);
-        bounds_with(data.map_or(0, Bytes::len) as u64, &self.rest.size_hint())
-    }
-
-    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        self.rest.poll_background(cx)
-    }
-
-    fn is_held_back(&self) -> bool {
-        self.rest.is_held_back()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 

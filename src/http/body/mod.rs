@@ -78,6 +78,11 @@ impl Body {
         if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
     }
 
+    /// Returns a body of which the first frame has been read.
+    pub(crate) fn begun(first: Frame<Bytes>, rest: Body) -> Self {
+        Body::boxed(Begun { first: Some(first), rest })
+    }
+
     /// Returns a copy of a body that is in memory, or `None` if the body streams.
     pub(crate) fn replay(&self) -> Option<Body> {
         match self {
@@ -177,5 +182,36 @@ impl std::fmt::Debug for Body {
             Body::Boxed(_) => "Boxed",
         };
         f.debug_struct("Body").field("kind", &kind).field("size", &self.size_hint()).finish()
+    }
+}
+/// A body of which the first frame has been read.
+struct Begun {
+    first: Option<Frame<Bytes>>,
+    rest: Body,
+}
+
+impl Streaming for Begun {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PollFrame {
+        match self.first.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => self.rest.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let data = self.first.as_ref().and_then(Frame::data_ref);
+        bounds_with(data.map_or(0, Bytes::len) as u64, &self.rest.size_hint())
+    }
+
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.rest.poll_background(cx)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.rest.is_held_back()
     }
 }

@@ -73,7 +73,7 @@ pub(crate) struct PoolReport {
     pub(crate) borrowed: u64,
     /// Second attempts at this endpoint, beside slow ones at others (`hedge`).
     pub(crate) hedged: u64,
-    /// Those that responded first.
+    /// Second attempts that responded first.
     pub(crate) hedges_won: u64,
     /// TLS handshakes completed, resumed ones among them.
     pub(crate) tls_handshakes: u64,

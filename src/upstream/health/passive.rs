@@ -78,7 +78,7 @@ impl EndpointSet {
 
     fn eject(&self, endpoint: &Endpoint, passive: &PassiveSettings, why: &dyn Display) {
         let now = clock::uptime();
-        // Those that probes have found down count, too: the others must withstand the requests of all.
+        // Endpoints that probes have found down count, too: the others must withstand the requests of all.
         let is_out =
             |other: &&Arc<Endpoint>| !std::ptr::eq(&***other, endpoint) && other.standing().share(now) == 0.0;
         if self.iter().filter(is_out).count() >= ejected_max(self.len(), passive.ejected_percent_max) {

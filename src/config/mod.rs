@@ -19,12 +19,14 @@ pub(crate) use self::load::{Loaded, display_name, load, load_admin};
 #[cfg(test)]
 pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
+pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;
 #[cfg(test)]
 pub(crate) use self::model::config::Workers;
 pub(crate) use self::model::config::{Config, RouteSettings};
+pub(crate) use self::model::cors::Cors;
 pub(crate) use self::model::dns::Dns;
 pub(crate) use self::model::filter::{
     Filter, FilterLimits, FilterSettings, FilterUse, Isolation, OnError, OnHeadersPause,
@@ -43,6 +45,7 @@ pub(crate) use self::model::matches::{Match, PathMatch};
 pub(crate) use self::model::mirror::{Mirror, MirrorSettings};
 pub(crate) use self::model::pool::{Pool, PoolSettings, Reuse};
 pub(crate) use self::model::redirect::{Redirect, RedirectForm};
+pub(crate) use self::model::request_id::RequestId;
 pub(crate) use self::model::respond::Respond;
 pub(crate) use self::model::retry::{Retry, RetryBudget, RetrySettings, RetryTotals};
 pub(crate) use self::model::rewrite::{Rewrite, RewriteCookies, RewriteForm, RewriteLocation};
@@ -64,8 +67,9 @@ pub(crate) use self::values::host::{HostHeader, HostPattern};
 pub(crate) use self::values::listener_address::FileMode;
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;
-pub(crate) use self::values::network::{Scheme, ServerName, TrustedProxy};
+pub(crate) use self::values::network::{PeerNetwork, Scheme, ServerName};
 pub(crate) use self::values::or_off::OrOff;
+pub(crate) use self::values::origin::OriginPattern;
 pub(crate) use self::values::path::{PathTemplate, RoutePath};
 pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::segment::Segment;

@@ -45,6 +45,7 @@ pub(crate) struct FilterError {
 
 /// The failure of a request, named after its cause or the limit that it met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(dead_code, reason = "authentication follows")]
 pub(crate) enum Error {
     /// The request head is not an HTTP/1 message.
     #[error("malformed request head: {0}")]
@@ -103,6 +104,19 @@ pub(crate) enum Error {
 
     #[error("no route")]
     NoRoute,
+
+    /// The route does not serve the client's address. The reason is the list that says so.
+    #[error("the route does not serve this address")]
+    Address(&'static str),
+    /// The route serves only callers that it knows, and the request does not show that it is from one. The reason says why.
+    #[error("the route serves only callers that it knows")]
+    Unauthenticated(&'static str),
+    /// The caller is known, and may not use the route. The reason says why.
+    #[error("the caller may not use this route")]
+    Forbidden(&'static str),
+    /// The caller could not be found out; the reason says why. It is not the caller's fault.
+    #[error("the caller could not be authenticated")]
+    AuthUnavailable(&'static str),
 
     /// As many requests wait for a connection as `pool.max_pending` allows.
     #[error("too many requests wait for a connection")]
@@ -185,6 +199,9 @@ pub(crate) enum Error {
     /// A filter had the route chosen again, and the new route has filters that the request does not pass through.
     #[error("the route that was chosen again has other filters")]
     RouteFilters,
+    /// A filter had the route chosen again, and the new route has policies that the request has not passed.
+    #[error("the route that was chosen again has other policies")]
+    RoutePolicies,
     /// A filter responded in place of the exchange in progress. This ends the exchange and is no failure.
     #[error("answered by a filter")]
     FilterAnswered,
@@ -225,6 +242,9 @@ impl Error {
             Error::ClientClosed => (499, "client.closed"),
             Error::ResponseWriteTimeout => (499, "timeouts.response_write"),
             Error::NoRoute => (404, "route.none"),
+            Error::Address(reason) | Error::Forbidden(reason) => (403, reason),
+            Error::Unauthenticated(reason) => (401, reason),
+            Error::AuthUnavailable(reason) => (503, reason),
             Error::PoolFull => (503, "pool.max_pending"),
             Error::AcquireTimeout => (503, "pool.acquire_timeout"),
             Error::MaxConcurrent => (503, "max_concurrent"),
@@ -252,6 +272,7 @@ impl Error {
             Error::GrpcTimeout => (504, "grpc.timeout"),
             Error::Filter(failure) => (failure.status, failure.reason),
             Error::RouteFilters => (500, "route.filters"),
+            Error::RoutePolicies => (500, "route.policies"),
             // Never sent, because the filter's own response is.
             Error::FilterAnswered => (500, "filter.answered"),
             Error::FilterClosed => (499, "filter.closed"),

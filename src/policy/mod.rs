@@ -1,20 +1,29 @@
-//! The gateway's own behaviour for a route: rewriting paths, responding, redirecting, editing header fields, translating gRPC-Web. Each
-//! behaviour has its own file and is built once from the parsed values of the configuration.
+//! The gateway's own behaviour for a route: who may call it, rewriting paths, responding, redirecting, editing header fields, translating
+//! gRPC-Web. Each behaviour has its own file and is built once from the parsed values of the configuration.
 
+mod addresses;
+mod cors;
 mod grpc_web;
 mod headers;
 #[cfg(test)]
 mod probe;
 mod redirect;
+mod refusal;
+mod request_id;
 mod respond;
 mod reverse;
 mod rewrite;
 
+pub(crate) use addresses::Addresses;
+pub(crate) use cors::{Cors, Sharing, preflight_method, preflight_response};
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use headers::Headers;
 #[cfg(test)]
 pub(crate) use probe::Probe;
 pub(crate) use redirect::Redirect;
+#[expect(unused_imports, reason = "the first policies that refuse with fields follow")]
+pub(crate) use refusal::Refusal;
+pub(crate) use request_id::{RequestId, X_REQUEST_ID};
 pub(crate) use respond::Respond;
 pub(crate) use reverse::Reverse;
 pub(crate) use rewrite::Rewrite;

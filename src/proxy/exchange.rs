@@ -1,20 +1,23 @@
 //! A request on its way through the gateway.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri, Version, header};
+use http::{HeaderValue, Method, Uri, Version, header};
 
 use crate::config::PathTemplate;
 use crate::filter::RequestHead;
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
+use crate::http::forward;
 use crate::http::forward::request_host;
 use crate::http::h1::parse_target;
 use crate::http::message::Request;
 use crate::http::path::{EncodedSlash, PathError, has_encoded_slash, normalise};
+use crate::policy::preflight_method;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::proxy::exchange_log::ExchangeLog;
 use crate::proxy::reply::Call;
@@ -56,13 +59,11 @@ impl<'a> Exchange<'a> {
     ) -> Result<Self, Error> {
         let host = host_of(target, &request.headers, request.version)?;
         let path = normalised(target)?;
-        let found = find(start, host, &path, target, request);
+        let found = find_first(start, host, &path, target, request);
         check_slashes(&path, found.as_ref().map(|found| &**found.value))?;
         let Found { value: route, template } = found.ok_or(Error::NoRoute)?;
         log.routed(route);
         tracing::trace!(route = &*route.name, path = &*path, "route found");
-        let body_bytes_max = route.body_bytes_max.unwrap_or(start.settings.listener_settings.body_bytes_max);
-        limit_body(&mut request.body, body_bytes_max)?;
         // A copy shares its bytes. The fields themselves are about to change.
         let host = request.headers.get(header::HOST).cloned();
         let (target, found) = (Cow::Borrowed(target), route);
@@ -105,7 +106,7 @@ impl<'a> Exchange<'a> {
     fn find_again(&mut self, is_route_cleared: bool) -> Result<(), Error> {
         // A request that filters have left without a host is matched as one of HTTP/1.0, which needs none.
         let host = host_of(&self.target, &self.request.headers, Version::HTTP_10)?;
-        let again = find(self.start, host, &self.path, &self.target, self.request);
+        let again = find(self.start, host, &self.path, &self.target, &self.request.method, self.request);
         if !is_route_cleared {
             // If the path is not one that the route matches, its template has no parameters in it.
             let same = again.filter(|again| Arc::ptr_eq(again.value, self.found));
@@ -113,11 +114,30 @@ impl<'a> Exchange<'a> {
             return Ok(());
         }
         let again = again.ok_or(Error::NoRoute)?;
+        if !again.value.stages.is_admitted_by(&self.found.stages) {
+            return Err(Error::RoutePolicies);
+        }
         if !again.value.stages.is_entered_by(&self.found.stages) {
             return Err(Error::RouteFilters);
         }
         (self.route, self.template) = (again.value, again.template);
         Ok(())
+    }
+
+    /// Limits the body of the request as its route says, or its listener.
+    ///
+    /// # Errors
+    /// Fails if the body declares too large a length.
+    pub(crate) fn limit_body(&mut self) -> Result<(), Error> {
+        let of_listener = self.start.settings.listener_settings.body_bytes_max;
+        limit_body(&mut self.request.body, self.found.body_bytes_max.unwrap_or(of_listener))
+    }
+
+    /// Returns the address of the client, which may be behind proxies that are trusted; `None` on a Unix socket. To be called before filters
+    /// change the request.
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
+        let trusted_proxies = &self.start.snapshot.trusted_proxies;
+        forward::client_ip(&self.request.headers, self.client.peer().ip(), trusted_proxies)
     }
 
     /// Returns true if a filter had another route chosen.
@@ -148,14 +168,34 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn find<'a>(
+/// Returns the route of a request as it came. A preflight request is one for the route that it asks about, whose methods may exclude
+/// OPTIONS, if that route answers it.
+fn find_first<'a>(
     start: &'a RequestStart,
     host: &str,
     path: &str,
     target: &Uri,
     request: &Request,
 ) -> Option<Found<'a, Arc<Route>>> {
-    let Request { method, headers, .. } = request;
+    if request.method == Method::OPTIONS
+        && let Some(asked) = preflight_method(&request.method, &request.headers)
+        && let Some(found) = find(start, host, path, target, &asked, request)
+        && found.value.stages.has_cors()
+    {
+        return Some(found);
+    }
+    find(start, host, path, target, &request.method, request)
+}
+
+fn find<'a>(
+    start: &'a RequestStart,
+    host: &str,
+    path: &str,
+    target: &Uri,
+    method: &Method,
+    request: &Request,
+) -> Option<Found<'a, Arc<Route>>> {
+    let headers = &request.headers;
     let listener = start.settings.listener_settings.id.number();
     start.snapshot.router.find(&RequestLine { listener, host, path, query: target.query(), method, headers })
 }

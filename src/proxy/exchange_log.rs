@@ -20,6 +20,7 @@ use crate::net::drain::is_cut_off;
 use crate::observe::access_log;
 use crate::observe::metrics::this_worker;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
+use crate::proxy::notes::Notes;
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
 
@@ -42,6 +43,8 @@ pub(crate) struct ExchangeLog {
     ended: Option<Instant>,
     /// The filters that the exchange goes through.
     filters: Option<Rc<Session>>,
+    /// The notes of policies, if there are any.
+    notes: Option<Box<Notes>>,
     /// Present only if there is an access log.
     line: Option<Box<Line>>,
 }
@@ -106,6 +109,7 @@ impl ExchangeLog {
             sent: 0,
             ended: None,
             filters: None,
+            notes: None,
             line: None,
         }
     }
@@ -129,6 +133,11 @@ impl ExchangeLog {
     /// Records the filters of the request, which are notified of its end.
     pub(crate) fn filtered(&mut self, filters: &Rc<Session>) {
         self.filters = Some(filters.clone());
+    }
+
+    /// Returns the notes of policies for one of them to add to.
+    pub(crate) fn notes_mut(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
     }
 
     /// Records that the head of the upstream's response has arrived.
@@ -179,11 +188,21 @@ impl ExchangeLog {
         if self.dialect == grpc::Dialect::Grpc {
             self.observe(response);
         }
+        self.finish(&mut response.headers);
+    }
+
+    /// Applies the last policies to the head of a response on its way to the client.
+    fn finish(&self, headers: &mut Fields) {
+        if let Some(notes) = &self.notes {
+            notes.finish(headers);
+        }
     }
 
     /// Records the error that failed the request. Returns the response that reports it to the client.
     pub(crate) fn failed(&mut self, error: Error) -> Response<Body> {
-        self.failed_as(error, self.dialect)
+        let mut response = self.failed_as(error, self.dialect);
+        self.finish(&mut response.headers);
+        response
     }
 
     /// Does the same as [`ExchangeLog::failed`] for a response that passes the filters, which see gRPC in place of gRPC-Web.
@@ -421,6 +440,11 @@ impl Drop for ExchangeLog {
                 error: reason,
                 user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
                 referer: line.referer.as_ref().map(HeaderValue::as_bytes),
+                request_id: self
+                    .notes
+                    .as_ref()
+                    .and_then(|notes| notes.request_id.as_ref())
+                    .map(HeaderValue::as_bytes),
             });
         }
     }

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::http::body::Body;
 use crate::http::error::Error;
+use crate::policy::{preflight_method, preflight_response};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
 use crate::proxy::reply::Answer;
@@ -11,6 +13,12 @@ use crate::snapshot::stage::Stage;
 
 /// Takes a request through the stages before its action. Breaks off with the outcome if one of them takes the action's place.
 pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
+    for stage in &exchange.found.stages.admission {
+        stage.admit(exchange).await?;
+    }
+    if let Err(error) = exchange.limit_body() {
+        return ControlFlow::Break(Err(error));
+    }
     for stage in &exchange.found.stages.entry {
         stage.request(exchange).await?;
     }
@@ -34,6 +42,38 @@ pub(super) async fn response(
 }
 
 impl Stage {
+    /// Takes a request through a stage of the admission.
+    async fn admit(&self, exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
+        match self {
+            Self::RequestId(policy) => {
+                let is_trusted = exchange.settings().forwarding.is_trusted();
+                let id = policy.request(&mut exchange.request.headers, is_trusted);
+                exchange.log.notes_mut().request_id = Some(id);
+                ControlFlow::Continue(())
+            }
+            Self::Addresses(addresses) => match addresses.request(exchange.client_ip()) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(Err(error)),
+            },
+            Self::Cors(cors) => {
+                let (method, headers) = (&exchange.request.method, &exchange.request.headers);
+                let is_preflight = preflight_method(method, headers).is_some();
+                exchange.log.notes_mut().sharing = Some(cors.request(method, headers));
+                match is_preflight {
+                    true => ControlFlow::Break(Ok(preflight_response().map(Body::full).into())),
+                    false => ControlFlow::Continue(()),
+                }
+            }
+            #[cfg(test)]
+            Self::Probe(probe) => match probe.request(&exchange.request.headers) {
+                None => ControlFlow::Continue(()),
+                Some(response) => ControlFlow::Break(Ok(response.map(Body::full).into())),
+            },
+            Self::Filters(_) | Self::GrpcWeb(_) | Self::Headers(_) => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Takes an admitted request through a stage of the entry.
     async fn request(&self, exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
         match self {
             Self::Filters(chain) => match filters::request(chain, exchange).await {
@@ -46,12 +86,7 @@ impl Stage {
                 }
                 ControlFlow::Continue(())
             }
-            Self::Headers(_) => ControlFlow::Continue(()),
-            #[cfg(test)]
-            Self::Probe(probe) => match probe.request(&exchange.request.headers) {
-                None => ControlFlow::Continue(()),
-                Some(response) => ControlFlow::Break(Ok(response.map(crate::http::body::Body::full).into())),
-            },
+            _ => ControlFlow::Continue(()),
         }
     }
 

@@ -93,8 +93,8 @@ async fn route_that_a_filter_chooses_has_no_stage_that_the_request_did_not_pass(
         ([None, None], Ok("b")),
         ([Some("x-key"), Some("x-key")], Ok("b")),
         ([Some("x-key"), None], Ok("b")),
-        ([None, Some("x-key")], Err(Error::RouteFilters)),
-        ([Some("x-key"), Some("x-other")], Err(Error::RouteFilters)),
+        ([None, Some("x-key")], Err(Error::RoutePolicies)),
+        ([Some("x-key"), Some("x-other")], Err(Error::RoutePolicies)),
     ] {
         let client = client(fields);
         let (start, call, target) = (client.begin(), call(), Uri::from_static("/a"));

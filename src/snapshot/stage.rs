@@ -6,11 +6,14 @@ use crate::filter::Chain;
 use crate::http::fields::Fields;
 #[cfg(test)]
 use crate::policy::Probe;
-use crate::policy::{GrpcWeb, Headers};
+use crate::policy::{Addresses, Cors, GrpcWeb, Headers, RequestId};
 
 /// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; its effect on
 /// an exchange is in `proxy/stages.rs`.
 pub(crate) enum Stage {
+    RequestId(RequestId),
+    Addresses(Addresses),
+    Cors(Cors),
     Filters(Chain),
     GrpcWeb(GrpcWeb),
     Headers(Headers),
@@ -21,10 +24,18 @@ pub(crate) enum Stage {
 /// The members of an order of stages, each as a predicate.
 type Order = &'static [fn(&Stage) -> bool];
 
-/// The stages of a request, in order. ARCHITECTURE.md, "Stages", has the places of those to come.
-const ENTRY: Order = &[
+/// The stages that admit a request, in order: before its body is limited, and before filters see it. ARCHITECTURE.md, "Stages", has the
+/// places of those to come.
+const ADMISSION: Order = &[
+    |stage| matches!(stage, Stage::RequestId(_)),
+    |stage| matches!(stage, Stage::Addresses(_)),
+    |stage| matches!(stage, Stage::Cors(_)),
     #[cfg(test)]
     |stage| matches!(stage, Stage::Probe(_)),
+];
+
+/// The stages of an admitted request, in order.
+const ENTRY: Order = &[
     // Filters see gRPC.
     |stage| matches!(stage, Stage::GrpcWeb(_)),
     |stage| matches!(stage, Stage::Filters(_)),
@@ -46,7 +57,10 @@ const RESPONSE: Order = &[
 /// has. A route without any pays for empty slices.
 #[derive(Default)]
 pub(crate) struct Stages {
-    /// On the request, up to its filters. A route that a filter chooses must have no other, because its own do not run any more.
+    /// On the request, before the limit of its body. A route that a filter chooses must have no other, because its own do not run any
+    /// more.
+    pub(crate) admission: Box<[Arc<Stage>]>,
+    /// On the admitted request, up to its filters. The same holds for a route that a filter chooses.
     pub(crate) entry: Box<[Arc<Stage>]>,
     /// On the fields of the request that is sent to an upstream.
     outgoing: Box<[Arc<Stage>]>,
@@ -62,7 +76,12 @@ impl Stages {
             let members = order.iter().flat_map(|is| stages.iter().filter(|stage| is(stage)));
             members.cloned().collect()
         };
-        Self { entry: sorted(ENTRY), outgoing: sorted(OUTGOING), response: sorted(RESPONSE) }
+        Self {
+            admission: sorted(ADMISSION),
+            entry: sorted(ENTRY),
+            outgoing: sorted(OUTGOING),
+            response: sorted(RESPONSE),
+        }
     }
 
     /// Returns the filters of the route, if it has any.
@@ -78,14 +97,16 @@ impl Stages {
         self.entry.iter().any(|stage| stage.is_grpc_web())
     }
 
+    /// Returns true if the route answers preflight requests.
+    pub(crate) fn has_cors(&self) -> bool {
+        self.admission.iter().any(|stage| matches!(**stage, Stage::Cors(_)))
+    }
+
     /// Applies the outgoing stages to the fields of a request.
     pub(crate) fn edit_outgoing(&self, headers: &mut Fields) {
         for stage in &self.outgoing {
-            match &**stage {
-                Stage::Headers(edits) => edits.request.apply_to_request(headers),
-                Stage::Filters(_) | Stage::GrpcWeb(_) => {}
-                #[cfg(test)]
-                Stage::Probe(_) => {}
+            if let Stage::Headers(edits) = &**stage {
+                edits.request.apply_to_request(headers);
             }
         }
     }
@@ -93,6 +114,11 @@ impl Stages {
     /// Applies the stages behind the filters to the fields of a response that a filter puts in the place of one that broke.
     pub(crate) fn edit_replacement(&self, headers: &mut Fields) {
         self.response.iter().for_each(|stage| stage.edit_response(headers));
+    }
+
+    /// Returns true if a request that `other` has admitted needs to pass no stage of this admission any more.
+    pub(crate) fn is_admitted_by(&self, other: &Self) -> bool {
+        self.admission.iter().all(|stage| other.admission.iter().any(|passed| stage.is_covered_by(passed)))
     }
 
     /// Returns true if a request that has passed the entry of `other` needs to pass no stage of this entry any more.
@@ -115,10 +141,10 @@ impl Stage {
     /// Edits the fields of a response.
     pub(crate) fn edit_response(&self, headers: &mut Fields) {
         match self {
-            Self::Filters(_) | Self::GrpcWeb(_) => {}
             Self::Headers(edits) => edits.response.apply(headers),
             #[cfg(test)]
             Self::Probe(probe) => probe.response(headers),
+            _ => {}
         }
     }
 
@@ -126,11 +152,12 @@ impl Stage {
     fn is_covered_by(&self, passed: &Self) -> bool {
         match (self, passed) {
             (Self::Filters(own), Self::Filters(passed)) => own.is_within(passed),
+            (Self::RequestId(_), Self::RequestId(_)) => true,
+            (Self::Addresses(own), Self::Addresses(passed)) => own == passed,
+            (Self::Cors(own), Self::Cors(passed)) => own == passed,
             #[cfg(test)]
             (Self::Probe(own), Self::Probe(passed)) => own == passed,
-            (Self::Filters(_) | Self::GrpcWeb(_) | Self::Headers(_), _) => false,
-            #[cfg(test)]
-            (Self::Probe(_), _) => false,
+            _ => false,
         }
     }
 }
@@ -146,6 +173,6 @@ mod tests {
         let probe = || Stage::Probe(Probe { requires: HeaderName::from_static("x-key") });
         let translating = Stages::new([Stage::GrpcWeb(GrpcWeb)]);
         assert!(translating.has_grpc_web() && translating.is_entered_by(&Stages::default()));
-        assert!(!Stages::new([Stage::GrpcWeb(GrpcWeb), probe()]).is_entered_by(&translating));
+        assert!(!Stages::new([Stage::GrpcWeb(GrpcWeb), probe()]).is_admitted_by(&translating));
     }
 }

@@ -16,12 +16,15 @@ use crate::load::{Connection, Load, ask_for_reload, reload, told};
 use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
-/// `weighted_split`, those of a mirror in `mirror`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
+/// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
+/// in `request_id`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 21] = [
+const ELSEWHERE: [&str; 23] = [
     "workers",
     "admin",
     "listeners[].mode",
+    "routes[].request_id",
+    "defaults.request_id",
     "routes[].mirror",
     "routes[].mirror.to",
     "routes[].mirror.percent",

@@ -16,7 +16,8 @@ use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::listener_address::{FileMode, ListenerAddress};
 use crate::config::values::method::Method;
-use crate::config::values::network::{Address, ServerName, TrustedProxy};
+use crate::config::values::network::{Address, PeerNetwork, ServerName};
+use crate::config::values::origin::OriginPattern;
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
@@ -55,6 +56,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "listener-address" => of::<ListenerAddress>("address", "an address such as `127.0.0.1:8080`"),
         "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
         "method" => of::<Method>("method", "a method such as `GET`"),
+        "origin-pattern" => of::<OriginPattern>("origin", "an origin such as `https://app.example.com`"),
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
@@ -69,7 +71,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         ),
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
         "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
-        "trusted-proxy" => of::<TrustedProxy>("network", "a network such as `10.0.0.0/8`"),
+        "peer-network" => of::<PeerNetwork>("network", "a network such as `10.0.0.0/8`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
         "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
         "value-match" => of::<QueryMatch>("text or `present`", "text"),

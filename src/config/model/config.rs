@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
-    Admin, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings, HostHeader, Listener,
-    Mirror, MirrorSettings, OrOff, Pool, PoolSettings, Retry, RetrySettings, RetryTotals, RewriteCookies,
-    RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, TrustedProxy, UpgradeProtocol,
-    Upstream, UpstreamChoice, Wasm,
+    Admin, Cors, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings, HostHeader, Listener,
+    Mirror, MirrorSettings, Networks, OrOff, PeerNetwork, Pool, PoolSettings, RequestId, Retry,
+    RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry,
+    Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -28,7 +28,7 @@ pub(crate) struct Config {
     /// Unix sockets. If a chain of proxies has written several members of `X-Forwarded-Proto`, the first is the client's scheme.
     /// Default: none.
     #[serde(default)]
-    pub(crate) trusted_proxies: Vec<TrustedProxy>,
+    pub(crate) trusted_proxies: Vec<PeerNetwork>,
     /// Threads that serve requests: a number, or `auto` for one per core.
     #[serde(default)]
     pub(crate) workers: Workers,
@@ -157,6 +157,14 @@ pub(crate) struct RouteSettings {
     pub(crate) upgrade: Vec<UpgradeProtocol>,
     /// Most bytes of a request's body; `None` for the listener's limit, `Some(None)` for no limit.
     pub(crate) body_bytes_max: Option<Option<u64>>,
+    /// The networks whose clients are served; `None` for all.
+    pub(crate) allow: Option<Vec<PeerNetwork>>,
+    /// The networks whose clients are refused.
+    pub(crate) deny: Option<Vec<PeerNetwork>>,
+    /// The pages of other origins that may use the route.
+    pub(crate) cors: Option<Cors>,
+    /// True if each request has an identifier.
+    pub(crate) request_id: bool,
     /// Changes to headers.
     pub(crate) headers: Headers,
     /// The treatment of `%2F` in a path.
@@ -215,6 +223,10 @@ impl Config {
             mirror: self.mirror_settings_of(route),
             upgrade: upgrade.cloned().unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
             body_bytes_max: route.limits.body.or(defaults.limits.body).map(OrOff::bytes),
+            allow: networks(route.allow.as_ref().or(defaults.allow.as_ref())),
+            deny: networks(route.deny.as_ref().or(defaults.deny.as_ref())),
+            cors: route.cors.as_ref().or(defaults.cors.as_ref()).and_then(OrOff::as_on).cloned(),
+            request_id: route.request_id.or(defaults.request_id).unwrap_or_default() == RequestId::On,
             headers: Headers {
                 request: route.headers.request.over(&defaults.headers.request),
                 response: route.headers.response.over(&defaults.headers.response),
@@ -267,4 +279,8 @@ impl Config {
     pub(crate) fn drain(&self) -> Option<time::Duration> {
         self.shutdown.drain.duration()
     }
+}
+
+fn networks(written: Option<&OrOff<Networks>>) -> Option<Vec<PeerNetwork>> {
+    written.and_then(OrOff::as_on).map(|networks| networks.0.clone())
 }

@@ -4,10 +4,12 @@
 mod layer;
 
 pub(crate) mod active_health;
+pub(crate) mod addresses;
 pub(crate) mod admin;
 pub(crate) mod balance;
 pub(crate) mod breaker;
 pub(crate) mod config;
+pub(crate) mod cors;
 pub(crate) mod dns;
 pub(crate) mod filter;
 pub(crate) mod grpc_web;
@@ -21,6 +23,7 @@ pub(crate) mod matches;
 pub(crate) mod mirror;
 pub(crate) mod pool;
 pub(crate) mod redirect;
+pub(crate) mod request_id;
 pub(crate) mod respond;
 pub(crate) mod retry;
 pub(crate) mod rewrite;

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Networks;
+use super::cors::Cors;
 use super::filter::FilterUse;
 use super::grpc_web::GrpcWeb;
 use super::headers::Headers;
@@ -11,6 +13,7 @@ use super::matches::Match;
 use super::mirror::Mirror;
 use super::pool::Pool;
 use super::redirect::Redirect;
+use super::request_id::RequestId;
 use super::respond::Respond;
 use super::retry::Retry;
 use super::rewrite::{Rewrite, RewriteCookies, RewriteLocation};
@@ -86,6 +89,19 @@ pub(crate) struct Route {
     /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
+    /// Networks whose clients the route serves; 403 for others. The client is the one that trusted proxies name. Of the networks of `allow`
+    /// and `deny` that an address is in, the smallest decides. `off` against a default. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow: Option<OrOff<Networks>>,
+    /// Networks whose clients the route refuses with 403. `off` against a default. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deny: Option<OrOff<Networks>>,
+    /// The pages of other origins that may use the route. `off` against a default: then CORS is left to the upstream. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cors: Option<OrOff<Cors>>,
+    /// Gives each request an identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<RequestId>,
     /// Limits on what a client may send.
     #[serde(default)]
     pub(crate) limits: RouteLimits,
@@ -156,6 +172,19 @@ pub(crate) struct Defaults {
     /// The protocols that a client may upgrade to (RFC 9110 §7.8), over HTTP/2 by extended CONNECT (RFC 8441); `[]` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<Vec<UpgradeProtocol>>,
+    /// Networks whose clients routes serve; 403 for others. The client is the one that trusted proxies name. Of the networks of `allow`
+    /// and `deny` that an address is in, the smallest decides. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow: Option<OrOff<Networks>>,
+    /// Networks whose clients routes refuse with 403. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deny: Option<OrOff<Networks>>,
+    /// The pages of other origins that may use routes. Default: `off`, which leaves CORS to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cors: Option<OrOff<Cors>>,
+    /// Gives each request an identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<RequestId>,
     /// Limits on what a client may send.
     #[serde(default)]
     pub(crate) limits: RouteLimits,

@@ -87,20 +87,20 @@ fn advise_address(text: &str) -> String {
 
 /// A network or one address whose proxies are trusted, or the programs on the other side of Unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum TrustedProxy {
+pub(crate) enum PeerNetwork {
     /// A network; a single address is a network of its own.
     Network(IpNet),
     /// Written as `unix`: every client of a listener on a Unix socket.
     Unix,
 }
 
-text_type!(TrustedProxy, format: "trusted-proxy", pattern: {
+text_type!(PeerNetwork, format: "peer-network", pattern: {
     let (ipv4, ipv6) = (pattern::ipv4(), pattern::ipv6());
     let length = "(?:0{0,2}[0-9]|0?[1-9][0-9]|1[01][0-9]|12[0-8])";
     pattern::whole(&format!("{ipv4}(?:/(?:[0-2]?[0-9]|3[0-2]))?|{ipv6}(?:/{length})?|unix"))
 });
 
-impl fmt::Display for TrustedProxy {
+impl fmt::Display for PeerNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network(network) => network.fmt(f),
@@ -109,7 +109,7 @@ impl fmt::Display for TrustedProxy {
     }
 }
 
-impl FromStr for TrustedProxy {
+impl FromStr for PeerNetwork {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
@@ -202,7 +202,7 @@ impl FromStr for ServerName {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, ServerName, TrustedProxy};
+    use super::{Address, PeerNetwork, ServerName};
 
     #[test]
     fn an_address_is_an_ip_address_with_a_port() {
@@ -225,13 +225,13 @@ mod tests {
 
     #[test]
     fn a_network_has_no_bits_beyond_its_prefix() {
-        assert_eq!("10.0.0.0/8".parse::<TrustedProxy>().unwrap().to_string(), "10.0.0.0/8");
-        assert_eq!("192.0.2.7".parse::<TrustedProxy>().unwrap().to_string(), "192.0.2.7/32");
-        assert_eq!("fd00::/8".parse::<TrustedProxy>().unwrap().to_string(), "fd00::/8");
-        assert_eq!("10.0.0.1/8".parse::<TrustedProxy>().unwrap_err().help.unwrap(), "write `10.0.0.0/8`");
-        assert!("10.0.0.0/33".parse::<TrustedProxy>().is_err());
-        assert_eq!("unix".parse::<TrustedProxy>().unwrap(), TrustedProxy::Unix);
-        assert!("unix:/run/a".parse::<TrustedProxy>().unwrap_err().help.unwrap().contains("write `unix`"));
+        assert_eq!("10.0.0.0/8".parse::<PeerNetwork>().unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!("192.0.2.7".parse::<PeerNetwork>().unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!("fd00::/8".parse::<PeerNetwork>().unwrap().to_string(), "fd00::/8");
+        assert_eq!("10.0.0.1/8".parse::<PeerNetwork>().unwrap_err().help.unwrap(), "write `10.0.0.0/8`");
+        assert!("10.0.0.0/33".parse::<PeerNetwork>().is_err());
+        assert_eq!("unix".parse::<PeerNetwork>().unwrap(), PeerNetwork::Unix);
+        assert!("unix:/run/a".parse::<PeerNetwork>().unwrap_err().help.unwrap().contains("write `unix`"));
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OrOffVisitor<T> {
         T::deserialize(de::value::U64Deserializer::new(number)).map(OrOff::On)
     }
 
+    fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(de::value::SeqAccessDeserializer::new(list)).map(OrOff::On)
+    }
+
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::deserialize(de::value::MapAccessDeserializer::new(map)).map(OrOff::On)
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::policies::policies;
 use super::previous::Previous;
 use crate::config::load::files::Files;
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, Segment};
@@ -147,6 +148,7 @@ impl<'a> Builder<'a> {
             grpc_web.then_some(Stage::GrpcWeb(GrpcWeb)),
             Some(Stage::Headers(Headers::new(&settings.headers))),
         ];
+        let policies = policies(&settings);
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         let mirror = self.mirror(route, settings.mirror, &stats);
         Some(Route {
@@ -155,7 +157,7 @@ impl<'a> Builder<'a> {
             warned,
             action: action?,
             mirror: mirror?,
-            stages: Stages::new(stages.into_iter().flatten()),
+            stages: Stages::new(stages.into_iter().flatten().chain(policies)),
             body_bytes_max: settings.body_bytes_max,
             encoded_slash: settings.encoded_slash,
         })

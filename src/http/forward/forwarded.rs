@@ -41,6 +41,11 @@ impl Forwarding {
         Self { peer, scheme, is_trusted }
     }
 
+    /// Returns true if the peer's word about the hops before it is believed.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
     /// Sets `X-Forwarded-For`, `-Proto` and `-Host` of a request.
     ///
     /// If the peer is trusted, its address is appended to `X-Forwarded-For`, which becomes one line, and the other two
@@ -126,12 +131,12 @@ pub(crate) struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    pub(crate) fn new(proxies: &[config::TrustedProxy]) -> Self {
+    pub(crate) fn new(proxies: &[config::PeerNetwork]) -> Self {
         let networks = proxies.iter().filter_map(|proxy| match proxy {
-            config::TrustedProxy::Network(network) => Some(*network),
-            config::TrustedProxy::Unix => None,
+            config::PeerNetwork::Network(network) => Some(*network),
+            config::PeerNetwork::Unix => None,
         });
-        Self { networks: networks.collect(), has_unix: proxies.contains(&config::TrustedProxy::Unix) }
+        Self { networks: networks.collect(), has_unix: proxies.contains(&config::PeerNetwork::Unix) }
     }
 
     /// Returns true if a peer is trusted, by its address. An IPv4 address in IPv6 form counts as IPv4; a peer without an address is one

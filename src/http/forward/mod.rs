@@ -34,7 +34,7 @@ use crate::http::fields::Fields;
 
 /// Returns the members of a field that is a comma-separated list, over all of its lines, without empty ones (RFC 9110
 /// §5.6.1). Lines with octets outside of visible ASCII have no members, because no list here can contain them.
-fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(crate) fn list_members(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
         .filter_map(|value| value.to_str().ok())

@@ -62,6 +62,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) error: Option<&'static str>,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
+    /// The identifier, if the route gives requests one.
+    pub(crate) request_id: Option<&'a [u8]>,
 }
 
 /// An open access log. It is cheap to clone, and all clones are one log. When the last one is dropped, the log writes

@@ -6,7 +6,7 @@ use super::{Findings, first_with, validate_size};
 use crate::config::load::salvage::Kept;
 use crate::config::model::listener::Listener;
 use crate::config::values::segment::Segment;
-use crate::config::{Config, ListenerHttp2, ProxyProtocol, SocketAddress, TrustedProxy};
+use crate::config::{Config, ListenerHttp2, PeerNetwork, ProxyProtocol, SocketAddress};
 use crate::path;
 
 /// Checks the listeners and the admin listener.
@@ -90,10 +90,10 @@ fn validate_proxy_protocol(
     }
     let is_unix = matches!(listener.socket_address(), SocketAddress::Unix(_));
     let trusted = &config.trusted_proxies;
-    if is_unix && !trusted.contains(&TrustedProxy::Unix) {
+    if is_unix && !trusted.contains(&PeerNetwork::Unix) {
         let message = "`proxy_protocol: accept` accepts no PROXY header without `unix` in `trusted_proxies`";
         findings.add(base, &path!["proxy_protocol"], message, "write `trusted_proxies: [unix]`");
-    } else if !is_unix && !trusted.iter().any(|proxy| matches!(proxy, TrustedProxy::Network(_))) {
+    } else if !is_unix && !trusted.iter().any(|proxy| matches!(proxy, PeerNetwork::Network(_))) {
         let message = "`proxy_protocol: accept` accepts no PROXY header without `trusted_proxies`";
         findings.add(base, &path!["proxy_protocol"], message, "list the networks of your proxies there");
     }

@@ -3,6 +3,7 @@
 mod addresses;
 mod filter;
 mod listener;
+mod policies;
 mod route;
 mod split;
 mod upstream;
@@ -28,6 +29,7 @@ pub(crate) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<Con
     upstream::validate(config, kept, &mut findings);
     filter::validate(config, kept, &mut findings);
     route::validate(config, kept, &mut findings);
+    policies::validate(config, kept, &mut findings);
     if let Some(pool) = &config.defaults.pool {
         validate_pool(pool, &path!["defaults", "pool"], &mut findings);
     }

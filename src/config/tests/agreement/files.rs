@@ -163,13 +163,16 @@ impl<'a> Writer<'a> {
             "host-pattern" => &["a.example", "'*.example'"],
             "log-output" | "wasm-cache" => &["logs/a.log"],
             "method" => &["GET", "PURGE"],
-            "trusted-proxy" => &["10.0.0.0/8", "'::1'", "unix"],
+            "peer-network" => &["10.0.0.0/8", "'::1'", "unix"],
             "path" => &["/a", "/"],
             "path-template" => &["'/{id}'", "/a"],
             "redirect-target" => &["/a", "https://a/b?c"],
             "resolve" => &["auto", "30s"],
             "srv-name" => &["_http._tcp.a", "https://_a._tcp.b/v2"],
             "server-name" => &["a.example"],
+            "origin-pattern" => {
+                &["*", "https://app.example.com", "https://*.example.com:8443", "regex:https://[a-z]+"]
+            }
             "hedge-after" => &["p95", "50ms"],
             "file-mode" => &["'0660'"],
             "listener-address" if self.count.is_multiple_of(5) => return format!("unix:/run/{}", self.count),

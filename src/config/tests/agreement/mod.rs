@@ -21,7 +21,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 24] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 26] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -29,6 +29,8 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 24] = [
     "bits beyond its prefix",
     "cannot be changed",
     "cannot be set",
+    "excludes `credentials`",
+    "is not a regular expression",
     "differ in their `sticky` cookie",
     "does not fit in 64 bits",
     "forbids",

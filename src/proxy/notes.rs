@@ -1,0 +1,31 @@
+//! The notes that the policies of a route make about a request.
+
+use http::HeaderValue;
+
+use crate::http::fields::Fields;
+use crate::policy::{Sharing, X_REQUEST_ID};
+
+/// What the policies of a route have found out about a request, and what they add to its response, whatever that is. A request of a
+/// route without such policies has none.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) request_id: Option<HeaderValue>,
+    /// The pages that may read the response.
+    pub(crate) sharing: Option<Sharing>,
+    /// Fields of the response: of a refusal, or about limits. They take the place of those that it has under the same names.
+    pub(crate) response: Fields,
+}
+
+impl Notes {
+    /// Applies the last policies to the head of a response. It may be an error of the gateway: a browser could not read a 401 otherwise.
+    pub(crate) fn finish(&self, headers: &mut Fields) {
+        headers.retain(|name, _| !self.response.contains_key(name));
+        headers.extend(self.response.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if let Some(sharing) = &self.sharing {
+            sharing.finish(headers);
+        }
+        if let Some(id) = &self.request_id {
+            headers.insert(X_REQUEST_ID, id.clone());
+        }
+    }
+}

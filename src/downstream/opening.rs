@@ -19,7 +19,7 @@ use crate::net::peer::Peer;
 use crate::net::socket::ConnectedSocket;
 use crate::net::stream::{Socket, Stream};
 use crate::net::timer::{Elapsed, Timer, deadline, earlier};
-use crate::net::tls;
+use crate::net::tls::{self, ClientCertificate};
 use crate::observe::metrics::this_worker;
 use crate::proxy::client::{Client, CurrentSnapshot};
 use crate::snapshot::listener::ListenerSettings;
@@ -101,7 +101,7 @@ pub(super) fn start(
         tokio::task::spawn_local(settle(socket, peer, accepted, current, accepted_connection));
     } else if accepted_connection.count(peer) {
         let local = accepted_connection.listener.address.clone();
-        let client = Client::new(&listener_settings, current, peer, local, false);
+        let client = Client::new(&listener_settings, current, peer, local, false, None);
         tokio::task::spawn_local(speak(Stream::plain(socket), None, accepted, client, accepted_connection));
     }
 }
@@ -141,8 +141,6 @@ async fn settle(
     match proxied(socket, peer, &current, &accepted_connection, &mut opening).await {
         Err(ended) => accepted_connection.ended = ended,
         Ok((mut socket, peer)) if accepted_connection.count(peer) => {
-            let local = accepted_connection.listener.address.clone();
-            let client = Client::new(&listener_settings, current, peer, local, has_tls);
             opening.limit = limit.and_then(|limit| accepted.checked_add(limit));
             if has_tls && let Err(ended) = spoken_to(&mut socket, &accepted_connection, &mut opening).await {
                 accepted_connection.ended = ended;
@@ -150,8 +148,10 @@ async fn settle(
             }
             match secured(socket, peer, &accepted_connection, opening).await {
                 Err(ended) => accepted_connection.ended = ended,
-                Ok((stream, is_h2)) => {
+                Ok(Secured { stream, is_h2, certificate }) => {
                     let began = if has_tls { clock::now() } else { accepted };
+                    let local = accepted_connection.listener.address.clone();
+                    let client = Client::new(&listener_settings, current, peer, local, has_tls, certificate);
                     tokio::task::spawn_local(speak(stream, is_h2, began, client, accepted_connection));
                 }
             }
@@ -233,21 +233,32 @@ async fn spoken_to(
     }
 }
 
-/// Performs the TLS handshake if the listener has TLS. The second value is true if HTTP/2 was negotiated, and `None` without TLS.
+/// A connection on which HTTP begins.
+struct Secured {
+    stream: Stream,
+    /// True if HTTP/2 was negotiated; `None` without TLS.
+    is_h2: Option<bool>,
+    /// The certificate that the client has shown.
+    certificate: Option<ClientCertificate>,
+}
+
+/// Performs the TLS handshake if the listener has TLS.
 async fn secured(
     socket: Socket,
     peer: Peer,
     accepted_connection: &AcceptedConnection,
     mut opening: Opening,
-) -> Result<(Stream, Option<bool>), &'static str> {
+) -> Result<Secured, &'static str> {
     let stats = &accepted_connection.listener.stats;
     let Some(settings) = &accepted_connection.listener_settings.tls else {
-        return Ok((Stream::Plain(socket), None));
+        return Ok(Secured { stream: Stream::Plain(socket), is_h2: None, certificate: None });
     };
     match opening.within(&accepted_connection.guard, settings.acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
-            Ok((Stream::Tls(Box::new(stream.into())), Some(is_h2)))
+            let session = stream.get_ref().1;
+            let is_h2 = Some(session.alpn_protocol() == Some(tls::ALPN_H2));
+            let certificate = ClientCertificate::of(session);
+            Ok(Secured { stream: Stream::Tls(Box::new(stream.into())), is_h2, certificate })
         }
         Ok(Err(error)) => {
             let why = tls::client_failure(&error);

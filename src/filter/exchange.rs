@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,7 @@ use crate::http::fields::Fields;
 use crate::http::grpc;
 use crate::http::message::Response;
 use crate::net::peer::Peer;
+use crate::net::tls::ClientCertificate;
 
 /// The most bytes of names and values in a header section that a filter may build.
 pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
@@ -57,6 +59,8 @@ pub(crate) struct RequestInfo {
     pub(crate) local: SocketAddress,
     pub(crate) connection: u64,
     pub(crate) tls: bool,
+    /// The verified certificate of the client, if it has shown one.
+    pub(crate) certificate: Option<Rc<ClientCertificate>>,
     /// The client's method. A filter may change that of the request.
     pub(crate) method: Method,
     pub(crate) version: Version,

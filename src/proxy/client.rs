@@ -14,6 +14,7 @@ use crate::config::SocketAddress;
 use crate::filter::RequestInfo;
 use crate::http::forward::Forwarding;
 use crate::net::peer::Peer;
+use crate::net::tls::ClientCertificate;
 use crate::snapshot::listener::{ConnectionLimits, ListenerSettings};
 use crate::snapshot::{Route, Snapshot, Telemetry};
 
@@ -83,6 +84,8 @@ pub(crate) struct Client {
     /// A number that is unique among the connections of this worker.
     number: u64,
     scheme: Scheme,
+    /// The certificate that the client has shown, if the listener asks for one.
+    certificate: Option<Rc<ClientCertificate>>,
     settings: RefCell<Rc<ConnectionSettings>>,
     /// The start of the next request, from [`Client::refresh`] to [`Client::begin`].
     next: Cell<Option<RequestStart>>,
@@ -107,13 +110,14 @@ pub(crate) struct RequestStart {
 
 impl Client {
     /// Returns a client connection accepted on the listener of `listener_settings`. `peer` is the client, or the
-    /// address that a PROXY header named; `local` is the listener's address.
+    /// address that a PROXY header named; `local` is the listener's address. `certificate` is the one that the client has shown.
     pub(crate) fn new(
         listener_settings: &Arc<ListenerSettings>,
         current: Rc<CurrentSnapshot>,
         peer: Peer,
         local: SocketAddress,
         tls: bool,
+        certificate: Option<ClientCertificate>,
     ) -> Rc<Self> {
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         let settings = ConnectionSettings::new(listener_settings, &current.load(), peer, &scheme);
@@ -125,6 +129,7 @@ impl Client {
             local,
             peer,
             scheme,
+            certificate: certificate.map(Rc::new),
             settings: RefCell::new(Rc::new(settings)),
             next: Cell::default(),
         })
@@ -186,6 +191,7 @@ impl Client {
             local: self.local.clone(),
             connection: self.number,
             tls: self.scheme == Scheme::HTTPS,
+            certificate: self.certificate.clone(),
             method,
             version,
             listener: settings.listener_settings.name.clone(),

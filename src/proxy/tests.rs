@@ -52,7 +52,7 @@ fn client(fields: [Option<&'static str>; 2]) -> Rc<Client> {
     let listener = snapshot.listeners[0].clone();
     let current = CurrentSnapshot::new(Arc::new(ArcSwap::new(snapshot)));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-    Client::new(&listener, current, address.into(), address.into(), false)
+    Client::new(&listener, current, address.into(), address.into(), false, None)
 }
 
 fn request(fields: &[(&'static str, &'static str)]) -> Request {

@@ -211,7 +211,7 @@ pub(super) fn connected(snapshot: Arc<Snapshot>) -> Rc<Client> {
     let current = CurrentSnapshot::new(Arc::new(ArcSwap::new(snapshot)));
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-    Client::new(&listener_settings, current, peer.into(), local.into(), false)
+    Client::new(&listener_settings, current, peer.into(), local.into(), false, None)
 }
 
 pub(super) fn endpoint(snapshot: &Snapshot) -> Arc<Endpoint> {

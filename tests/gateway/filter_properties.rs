@@ -1,8 +1,11 @@
 //! Properties: what a filter may ask of an exchange besides its fields, and what filters tell each other.
 
+use std::sync::Arc;
+
 use support::bytes::Bytes;
 use support::http::Request;
-use support::{Http2Client, Origin, wait_until};
+use support::rustls::ClientConfig;
+use support::{Certificates, Client, Http2Client, Origin, wait_until};
 
 use crate::filtering::{configured, filtered, reported};
 use crate::grpc::answer as call_answer;
@@ -189,6 +192,60 @@ async fn a_connections_properties_are_its_addresses() {
     );
     let time: u128 = numbers[4].parse().unwrap();
     assert!(time.abs_diff(before) < 10_000_000_000, "{time}");
+}
+
+/// HTTP/2 and a resumed session make no difference; a connection without a certificate has none of them.
+#[tokio::test]
+async fn names_in_a_clients_certificate_are_properties_of_its_connection() {
+    let names = ["subject", "dns_san", "uri_san"].map(|name| format!("connection\\0{name}_peer_certificate"));
+    let more = [
+        "connection\\0sha256_peer_certificate_digest",
+        "connection\\0other_peer_certificate",
+        "connection\\0mtls",
+    ];
+    let paths: Vec<&str> = names.iter().map(String::as_str).chain(more).collect();
+    let module = scripted(&[("proxy_on_request_headers", &format!("{}answer", ask(&paths)))]);
+    let certificates = Certificates::new();
+    let server = certificates.server(&["a.test"]);
+    let config = "
+listeners:
+  - name: web
+    address: 127.0.0.1:0
+    tls: { certificates: [{ cert: '{cert}', key: '{key}' }], client_auth: { ca: '{ca}', required: false } }
+admin: { address: 127.0.0.1:0 }
+filters: { test: { wasm: test.wasm } }
+routes: [{ name: all, respond: { body: own }, filters: [test] }]";
+    let gateway = crate::gateway(config)
+        .set("cert", server.cert.display())
+        .set("key", server.key.display())
+        .set("ca", certificates.ca().display())
+        .file("test.wasm", &module)
+        .start()
+        .await;
+    let get = async |config: &Arc<ClientConfig>, is_resumed| {
+        let mut client = Client::connect_tls(gateway.addr("web"), config, "a.test").await;
+        assert_eq!(client.is_resumed(), is_resumed);
+        client.get("/").await.text()
+    };
+    let without = get(&certificates.client_config(&[]), false).await;
+    assert!(without.starts_with("1 \n1 \n1 \n1 \n1 \n0 ") && without.ends_with(" 1\n0\n"), "{without}");
+
+    let names = ["A.internal", "spiffe://x/a", "b.internal", "spiffe://x/b", "c@d.test"];
+    let identity = certificates.client_with_names("worker", &names);
+    let config = certificates.client_config_with(&identity);
+    let first = get(&config, false).await;
+    let lines: Vec<&str> = first.lines().collect();
+    let expected = ["0 CN=worker,O=Example\\, Inc", "0 a.internal", "0 spiffe://x/a"];
+    assert_eq!(lines[..3], expected);
+    assert_eq!((lines[3].len(), lines[4], lines[6..].concat().as_str()), (66, "1 ", "1"), "{first}");
+    // The number's line has its place in the guest, which differs.
+    let texts = |answer: &str| answer.lines().take(5).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(texts(&get(&config, true).await), lines[..5], "a resumed session");
+    let mut of_h2 = ClientConfig::clone(&config);
+    of_h2.alpn_protocols = vec![b"h2".to_vec()];
+    let mut client = Http2Client::connect_tls(gateway.addr("web"), &Arc::new(of_h2), "a.test").await;
+    let response = client.get("https://a.test/").await;
+    assert_eq!(texts(&String::from_utf8(response.body).unwrap()), lines[..5], "HTTP/2");
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ fn context() -> Rc<FilterContext> {
         local: address.into(),
         connection: 1,
         tls: false,
+        certificate: None,
         method: Method::POST,
         version: Version::HTTP_11,
         listener: "web".into(),

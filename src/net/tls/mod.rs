@@ -5,6 +5,7 @@
 //! workers.
 
 mod client;
+mod client_certificate;
 mod der;
 mod error;
 mod pem;
@@ -20,6 +21,8 @@ mod words;
 use std::sync::{Arc, LazyLock};
 
 pub(crate) use client::{ClientTls, client_config, server_name, with_own_sessions};
+pub(crate) use client_certificate::{CertificateNames, ClientCertificate};
+pub(crate) use der::AltName;
 pub(crate) use error::TlsError;
 use error::{certificate_flaw, revocation_list_flaw};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -49,6 +52,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     pem::fuzz(data);
     if let Some(certificate) = der::Certificate::parse(data) {
         let _parts = (certificate.validity(), certificate.has_subject_alt_name());
+        let _names = (certificate.subject(), certificate.alt_names());
         let _rights = (certificate.is_authority(), certificate.key_may_sign_certificates());
         let _key = der::subject_public_key(certificate.key);
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -98,6 +99,27 @@ impl Certificates {
         self.issue(&[], |params| {
             params.distinguished_name.push(DnType::CommonName, name);
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        })
+    }
+
+    /// Returns a client's certificate with alternative names: URIs if they have `://`, mail addresses if they have `@`, else DNS names
+    /// and IP addresses.
+    #[must_use]
+    pub fn client_with_names(&self, common_name: &str, names: &[&str]) -> Identity {
+        self.issue(&[], |params| {
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::OrganizationName, "Example, Inc");
+            params.distinguished_name.push(DnType::CommonName, common_name);
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            params.subject_alt_names = names
+                .iter()
+                .map(|name| match name.parse() {
+                    Ok(address) => SanType::IpAddress(address),
+                    Err(_) if name.contains("://") => SanType::URI((*name).try_into().unwrap()),
+                    Err(_) if name.contains('@') => SanType::Rfc822Name((*name).try_into().unwrap()),
+                    Err(_) => SanType::DnsName((*name).try_into().unwrap()),
+                })
+                .collect();
         })
     }
 

@@ -16,6 +16,7 @@ use crate::filter::proxy_wasm::memory::{Guest, Out, Slice, split};
 use crate::filter::{Direction, FilteredExchange, Part};
 use crate::http::fields::Fields;
 use crate::http::grpc::{self, GRPC_STATUS};
+use crate::net::tls::{AltName, CertificateNames};
 
 /// The longest path of a property.
 const PATH_BYTES_MAX: usize = 1024;
@@ -77,7 +78,12 @@ fn of_exchange(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
         ["destination", "address"] => Some(text_of(&request_info.local.to_string())),
         ["destination", "port"] => Some(number(request_info.local.inet()?.port().into())),
         ["connection", "tls"] => Some(truth(request_info.tls)),
-        ["connection", "mtls"] => Some(truth(false)),
+        ["connection", "mtls"] => Some(truth(request_info.certificate.is_some())),
+        ["connection", name]
+            if name.ends_with("_peer_certificate") || name.ends_with("_peer_certificate_digest") =>
+        {
+            of_certificate(request_info.certificate.as_ref()?.names(), name)
+        }
         ["connection", "id"] => Some(number(request_info.connection)),
         ["upstream", "address"] => Some(text_of(&exchange.upstream_address()?.to_string())),
         ["upstream", "port"] => Some(number(exchange.upstream_address()?.inet()?.port().into())),
@@ -85,6 +91,21 @@ fn of_exchange(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
         ["cluster_name"] | ["xds", "cluster_name"] => Some(text_of(&exchange.upstream()?)),
         ["route_name"] | ["xds", "route_name"] => Some(text_of(&request_info.route)),
         ["listener_name"] | ["xds", "listener_name"] => Some(text_of(&request_info.listener)),
+        _ => None,
+    }
+}
+
+/// Returns a property of the client's certificate. Of several names of a kind the first one counts.
+fn of_certificate(names: &CertificateNames, name: &str) -> Option<Bytes> {
+    let first = |is: fn(&AltName) -> bool| {
+        let found = names.alt_names.iter().find(|name| is(name))?;
+        Some(text_of(&found.to_string()))
+    };
+    match name {
+        "subject_peer_certificate" => Some(text_of(&names.subject)),
+        "dns_san_peer_certificate" => first(|name| matches!(name, AltName::Dns(_))),
+        "uri_san_peer_certificate" => first(|name| matches!(name, AltName::Uri(_))),
+        "sha256_peer_certificate_digest" => Some(text_of(&names.fingerprint)),
         _ => None,
     }
 }

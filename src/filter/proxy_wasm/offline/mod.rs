@@ -184,6 +184,7 @@ fn request_info(method: Method) -> RequestInfo {
         local: local(8080).into(),
         connection: 1,
         tls: false,
+        certificate: None,
         method,
         version: Version::HTTP_11,
         listener: "offline".into(),

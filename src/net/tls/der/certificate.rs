@@ -2,6 +2,7 @@
 
 use rustls::pki_types::UnixTime;
 
+use super::name::{self, AltName};
 use super::reader::{BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, time};
 
 /// `[0]` and `[3]` of a TBSCertificate.
@@ -31,6 +32,7 @@ pub(in crate::net::tls) struct Certificate<'a> {
     pub(in crate::net::tls) is_version_1: bool,
     /// True if its issuer has the name of its subject.
     pub(in crate::net::tls) is_self_issued: bool,
+    subject: &'a [u8],
     validity: &'a [u8],
     /// The fields behind the key.
     optional: &'a [u8],
@@ -44,12 +46,27 @@ impl<'a> Certificate<'a> {
         tbs.skip(VERSION)?;
         let _serial_number = tbs.next()?;
         let _signature_algorithm = tbs.expect(SEQUENCE)?;
-        let issuer = tbs.expect(SEQUENCE)?;
+        let issuer = tbs.expect(SEQUENCE)?.content;
         let validity = tbs.expect(SEQUENCE)?.content;
-        let subject = tbs.expect(SEQUENCE)?;
+        let subject = tbs.expect(SEQUENCE)?.content;
         let key = tbs.expect(SEQUENCE)?.whole;
-        let is_self_issued = issuer.content == subject.content;
-        Some(Self { key, is_version_1, is_self_issued, validity, optional: tbs.0 })
+        let is_self_issued = issuer == subject;
+        let optional = tbs.0;
+        Some(Self { key, is_version_1, is_self_issued, subject, validity, optional })
+    }
+
+    /// Returns the name of the subject as text (RFC 4514), which is empty if all its names are in the subjectAltName.
+    pub(in crate::net::tls) fn subject(&self) -> Option<String> {
+        name::text_of(self.subject)
+    }
+
+    /// Returns the names of the subjectAltName.
+    ///
+    /// # Errors
+    /// If any extension is malformed.
+    pub(in crate::net::tls) fn alt_names(&self) -> Result<Vec<AltName>, Malformed> {
+        let Some(value) = self.extension(SUBJECT_ALT_NAME)? else { return Ok(Vec::new()) };
+        name::alt_names(value).ok_or(Malformed)
     }
 
     /// Returns the first and the last second in which the certificate is valid.
@@ -152,7 +169,15 @@ mod tests {
 
     /// Returns a certificate with these bytes behind its key, whose other parts are empty.
     fn with_optional(optional: &[u8]) -> Certificate<'_> {
-        Certificate { key: &[], is_version_1: false, is_self_issued: true, validity: &[], optional }
+        let empty: &[u8] = &[];
+        Certificate {
+            key: empty,
+            is_version_1: false,
+            is_self_issued: true,
+            subject: empty,
+            validity: empty,
+            optional,
+        }
     }
 
     fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {

@@ -4,11 +4,13 @@
 //! that is not verified at all, may have any version and break any rule.
 
 mod certificate;
+mod name;
 mod reader;
 
 use rustls::pki_types::UnixTime;
 
 pub(super) use self::certificate::{Certificate, Malformed};
+pub(crate) use self::name::AltName;
 use self::reader::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, time};
 
 /// Returns true if `der` is one SEQUENCE and nothing else, as certificates, keys and revocation lists are.

@@ -64,6 +64,8 @@ pub(crate) use self::values::endpoint_url::{EndpointUrl, Server};
 pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
+#[allow(unused_imports, reason = "the configuration does not name it yet")]
+pub(crate) use self::values::key_source::{KeySource, KeyUrl};
 pub(crate) use self::values::listener_address::FileMode;
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;
@@ -75,6 +77,8 @@ pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::segment::Segment;
 pub(crate) use self::values::template::Piece;
 pub(crate) use self::values::text::Malformed;
+#[allow(unused_imports, reason = "the configuration does not name it yet")]
+pub(crate) use self::values::token_place::TokenPlace;
 pub(crate) use self::values::unix_socket::{SocketAddress, UnixSocket};
 pub(crate) use self::values::upgrade_protocol::UpgradeProtocol;
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! gRPC-Web. Each behaviour has its own file and is built once from the parsed values of the configuration.
 
 mod addresses;
+#[allow(dead_code, unused_imports, reason = "the configuration does not name it yet")]
+mod auth;
 mod cors;
 mod grpc_web;
 mod headers;
@@ -15,6 +17,7 @@ mod reverse;
 mod rewrite;
 
 pub(crate) use addresses::Addresses;
+pub(crate) use auth::{KeySet, RemoteKeys};
 pub(crate) use cors::{Cors, Sharing, preflight_method, preflight_response};
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use headers::Headers;

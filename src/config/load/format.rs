@@ -14,6 +14,7 @@ use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
 use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
+use crate::config::values::key_source::KeySource;
 use crate::config::values::listener_address::{FileMode, ListenerAddress};
 use crate::config::values::method::Method;
 use crate::config::values::network::{Address, PeerNetwork, ServerName};
@@ -23,6 +24,7 @@ use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
 use crate::config::values::status_range::StatusRange;
 use crate::config::values::text::Malformed;
+use crate::config::values::token_place::TokenPlace;
 use crate::config::values::upgrade_protocol::UpgradeProtocol;
 
 /// A format of texts.
@@ -53,6 +55,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
             of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
         }
         "host-pattern" => of::<HostPattern>("host", "a host such as `api.example.com`"),
+        "key-source" => of::<KeySource>("URL or path", "a URL or a path"),
         "listener-address" => of::<ListenerAddress>("address", "an address such as `127.0.0.1:8080`"),
         "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
         "method" => of::<Method>("method", "a method such as `GET`"),
@@ -72,6 +75,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
         "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
         "peer-network" => of::<PeerNetwork>("network", "a network such as `10.0.0.0/8`"),
+        "token-place" => of::<TokenPlace>("place", "a place such as `bearer`"),
         "upgrade-protocol" => of::<UpgradeProtocol>("protocol", "a protocol such as `websocket`"),
         "wasm-cache" => of::<WasmCache>("`auto`, `off` or path", "`auto`, `off` or a path"),
         "value-match" => of::<QueryMatch>("text or `present`", "text"),

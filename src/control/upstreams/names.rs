@@ -29,6 +29,11 @@ impl ActiveResolver {
         if active.settings() == settings { active } else { Resolver::new(settings) }
     }
 
+    /// Returns the active resolver.
+    pub(crate) fn current(&self) -> Arc<Resolver> {
+        self.0.load_full()
+    }
+
     pub(crate) fn set(&self, resolver: Arc<Resolver>) {
         self.0.store(resolver);
     }

@@ -1,0 +1,3 @@
+//! `auth`: the ways to know who calls.
+
+pub(crate) mod jwt;

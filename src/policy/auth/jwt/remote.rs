@@ -1,0 +1,183 @@
+//! Keys that the control plane fetches from their issuer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwapOption, Guard};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::keys::KeySet;
+use crate::net::clock;
+
+/// The time by which a wait for a fetch is longer than the fetch may be.
+const WAIT_MARGIN: Duration = Duration::from_millis(500);
+
+/// The keys of an issuer, as workers use them and the control plane fetches them.
+///
+/// A worker never fetches. It asks for a fetch and waits for the end of the one in progress; all waits of all workers are for the
+/// same one. Between the end of a fetch and the next one that is asked for lies `cooldown`, so that tokens with invented keys
+/// cause no more fetches than that.
+#[derive(Debug)]
+pub(crate) struct RemoteKeys {
+    timeout: Duration,
+    cooldown: Duration,
+    keys: ArcSwapOption<KeySet>,
+    progress: watch::Sender<Progress>,
+    /// Shared with the task that fetches, which ends when the keys are dropped.
+    wanted: Arc<Notify>,
+    fetched: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The state of the fetches.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// True from the time at which a fetch is asked for until its end.
+    is_running: bool,
+    /// The fetches that have ended.
+    ended: u64,
+    /// The time before which no further one is asked for.
+    earliest: Instant,
+}
+
+impl RemoteKeys {
+    /// Creates keys that are not known yet. Their first fetch counts as asked for.
+    pub(crate) fn new(timeout: Duration, cooldown: Duration) -> Self {
+        let progress = Progress { is_running: true, ended: 0, earliest: Instant::now() };
+        Self {
+            timeout,
+            cooldown,
+            keys: ArcSwapOption::empty(),
+            progress: watch::Sender::new(progress),
+            wanted: Arc::new(Notify::new()),
+            fetched: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the keys, unless they are not known yet.
+    pub(crate) fn current(&self) -> Guard<Option<Arc<KeySet>>> {
+        self.keys.load()
+    }
+
+    /// Returns the number of fetches that have brought keys, and of those that have not.
+    pub(crate) fn fetches(&self) -> (u64, u64) {
+        (self.fetched.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the end of the fetch in progress, or asks for one if it is time. Returns false if there is none to wait for, or if
+    /// it takes too long.
+    pub(super) async fn fetch(&self) -> bool {
+        let mut progress = self.progress.subscribe();
+        let Progress { is_running, ended, .. } = *progress.borrow();
+        if !is_running && !self.ask() {
+            return false;
+        }
+        let is_over = progress.wait_for(|progress| progress.ended != ended);
+        tokio::time::timeout(self.timeout + WAIT_MARGIN, is_over).await.is_ok_and(|over| over.is_ok())
+    }
+
+    /// Asks for a fetch. Returns false if the last one was a moment ago.
+    fn ask(&self) -> bool {
+        let mut is_late = false;
+        let asked = self.progress.send_if_modified(|progress| {
+            // Another worker may have asked, and its fetch may even have ended: that is as good.
+            let may_ask = !progress.is_running && clock::now() >= progress.earliest;
+            is_late = !progress.is_running && !may_ask;
+            progress.is_running |= may_ask;
+            may_ask
+        });
+        if asked {
+            self.wanted.notify_one();
+        }
+        !is_late
+    }
+
+    /// Returns the time limit of a fetch.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns the signal that a worker asks for a fetch, or that the keys are dropped.
+    pub(crate) fn wanted(&self) -> &Arc<Notify> {
+        &self.wanted
+    }
+
+    /// Notes that a fetch begins.
+    pub(crate) fn begin(&self) {
+        self.progress.send_if_modified(|progress| !std::mem::replace(&mut progress.is_running, true));
+    }
+
+    /// Notes the end of a fetch, with the keys that it has brought. Without any, the last ones stay. Returns true if the keys are
+    /// others than before.
+    pub(crate) fn end(&self, keys: Option<KeySet>) -> bool {
+        let count = if keys.is_some() { &self.fetched } else { &self.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+        // Equal keys keep their number, and with it the tokens that were verified with them.
+        let is_same = |keys: &KeySet| self.keys.load().as_ref().is_some_and(|known| known.is_same(keys));
+        let changed = keys.filter(|keys| !is_same(keys)).map(Arc::new);
+        let is_changed = changed.is_some();
+        if is_changed {
+            self.keys.store(changed);
+        }
+        self.progress.send_modify(|progress| {
+            let earliest = Instant::now() + self.cooldown;
+            *progress = Progress { is_running: false, ended: progress.ended + 1, earliest };
+        });
+        is_changed
+    }
+}
+
+impl Drop for RemoteKeys {
+    fn drop(&mut self) {
+        self.wanted.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn keys() -> RemoteKeys {
+        RemoteKeys::new(5 * SECOND, 10 * SECOND)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_waits_are_for_one_fetch() {
+        let keys = Arc::new(keys());
+        keys.end(None);
+        tokio::time::advance(10 * SECOND).await;
+        let waits: Vec<_> = (0..100)
+            .map(|_| {
+                let keys = keys.clone();
+                tokio::spawn(async move { keys.fetch().await })
+            })
+            .collect();
+        keys.wanted().notified().await;
+        // All of them wait before the fetch ends.
+        tokio::task::yield_now().await;
+        keys.begin();
+        keys.end(None);
+        for wait in waits {
+            assert!(wait.await.unwrap());
+        }
+        assert_eq!(keys.fetches(), (0, 2));
+        assert!(!keys.fetch().await, "within the cooldown");
+        assert!(
+            tokio::time::timeout(SECOND, keys.wanted().notified()).await.is_err(),
+            "asked for a second fetch"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_for_a_fetch_ends_after_its_time_limit() {
+        let keys = keys();
+        let began = Instant::now();
+        assert!(!keys.fetch().await);
+        assert_eq!(began.elapsed(), 5 * SECOND + WAIT_MARGIN);
+    }
+}

@@ -1,0 +1,5 @@
+//! Ways to know who calls.
+
+mod jwt;
+
+pub(crate) use jwt::{KeySet, RemoteKeys};

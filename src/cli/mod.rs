@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod filter;
+mod hash_key;
 mod health;
 mod logging;
 mod man;
@@ -57,6 +58,8 @@ enum Command {
     Compile,
     /// Create a filter, or run one on a message without a gateway
     Filter(filter::FilterArgs),
+    /// Make the entry of a caller for a file of API keys
+    HashKey(hash_key::HashKeyArgs),
     /// Ask a running gateway whether it is ready for new requests; exit status 0 or 1
     Health(health::HealthArgs),
     /// Write the manual pages into a folder
@@ -112,6 +115,7 @@ impl Cli {
             Command::Compile
             | Command::Completions(_)
             | Command::Filter(_)
+            | Command::HashKey(_)
             | Command::Man(_)
             | Command::New(_)
             | Command::Schema(_) => true,
@@ -154,6 +158,7 @@ impl Cli {
             Some(Command::Compile) => compile_for_parent(),
             Some(Command::Completions(args)) => completions::run(args, &Self::command()),
             Some(Command::Filter(args)) => filter::run(args),
+            Some(Command::HashKey(args)) => hash_key::run(args),
             Some(Command::Health(args)) => health::run(args, self.file()),
             Some(Command::Man(args)) => man::run(args, Self::command()),
             Some(Command::New(args)) => new::run(args),

@@ -21,6 +21,7 @@ pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
+pub(crate) use self::model::auth::{AuthUse, AuthWay, ClaimsToHeaders, KeyPlace, Require};
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;
 #[cfg(test)]

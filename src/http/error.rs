@@ -45,7 +45,6 @@ pub(crate) struct FilterError {
 
 /// The failure of a request, named after its cause or the limit that it met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(dead_code, reason = "authentication follows")]
 pub(crate) enum Error {
     /// The request head is not an HTTP/1 message.
     #[error("malformed request head: {0}")]

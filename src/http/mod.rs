@@ -12,4 +12,5 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod interim;
 pub(crate) mod message;
+pub(crate) mod parts;
 pub(crate) mod path;

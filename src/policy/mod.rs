@@ -2,11 +2,11 @@
 //! gRPC-Web. Each behaviour has its own file and is built once from the parsed values of the configuration.
 
 mod addresses;
-#[allow(dead_code, unused_imports, reason = "the configuration does not name it yet")]
-mod auth;
+pub(crate) mod auth;
 mod cors;
 mod grpc_web;
 mod headers;
+mod identity;
 #[cfg(test)]
 mod probe;
 mod redirect;
@@ -21,10 +21,10 @@ pub(crate) use auth::{KeySet, RemoteKeys};
 pub(crate) use cors::{Cors, Sharing, preflight_method, preflight_response};
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use headers::Headers;
+pub(crate) use identity::Identity;
 #[cfg(test)]
 pub(crate) use probe::Probe;
 pub(crate) use redirect::Redirect;
-#[expect(unused_imports, reason = "the first policies that refuse with fields follow")]
 pub(crate) use refusal::Refusal;
 pub(crate) use request_id::{RequestId, X_REQUEST_ID};
 pub(crate) use respond::Respond;

@@ -5,7 +5,6 @@ use crate::http::fields::Fields;
 
 /// The reason for which a policy refuses a request, and what the client is told besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(dead_code, reason = "the first policies that refuse with fields follow")]
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     /// Fields of the response: a challenge, or the time after which to try again.

@@ -7,6 +7,7 @@ use http::{HeaderValue, header};
 use crate::config::{HashKey, Scheme};
 use crate::http::fields::Fields;
 use crate::http::forward::client_ip;
+use crate::http::parts::{cookies, parameter};
 use crate::proxy::exchange::Exchange;
 use crate::snapshot::forwarding::{Split, UpstreamRoute};
 use crate::snapshot::sticky::Sticky;
@@ -113,21 +114,6 @@ pub(super) fn hash(key: &HashKey, exchange: &Exchange<'_>) -> Option<u64> {
     }
 }
 
-/// Returns the values of the cookies of this name (RFC 6265 §5.4).
-fn cookies<'h>(headers: &'h Fields, name: &'h str) -> impl Iterator<Item = &'h [u8]> + use<'h> {
-    let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let pairs = pairs.map(<[u8]>::trim_ascii);
-    pairs.filter_map(move |pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-}
-
-/// Returns the value of the first parameter of this name, both as they are written.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|parameter| {
-        let (written, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        (written == name).then_some(value)
-    })
-}
-
 fn hash_of(value: &[u8]) -> u64 {
     let mut hasher = foldhash::quality::FixedState::with_seed(SEED).build_hasher();
     hasher.write(value);
@@ -139,24 +125,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn cookies_are_found_by_their_whole_name() {
-        let mut headers = Fields::new();
-        headers.append(header::COOKIE, HeaderValue::from_static("a=1; user=x=y; empty="));
-        headers.append(header::COOKIE, HeaderValue::from_static("late=2;user=second"));
-        let found = |name: &'static str| {
-            cookies(&headers, name).next().map(|value| std::str::from_utf8(value).unwrap())
-        };
-        let values = ["a", "user", "empty", "late", "use", "er"].map(found);
-        assert_eq!(values, [Some("1"), Some("x=y"), Some(""), Some("2"), None, None]);
-    }
-
-    #[test]
-    fn parameters_are_found_by_their_whole_name() {
-        let found = |name: &str| parameter("a=1&user=x&flag&user=y", name);
-        assert_eq!(["a", "user", "flag", "use"].map(found), [Some("1"), Some("x"), Some(""), None]);
-    }
 
     #[test]
     fn only_values_of_the_gateway_name_an_endpoint() {

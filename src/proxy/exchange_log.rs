@@ -417,6 +417,7 @@ impl Drop for ExchangeLog {
         }
         if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());
+            let identity = self.notes.as_ref().and_then(|notes| notes.identity());
             log.write(&access_log::Entry {
                 started: line.started,
                 client: line.client,
@@ -440,6 +441,8 @@ impl Drop for ExchangeLog {
                 error: reason,
                 user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
                 referer: line.referer.as_ref().map(HeaderValue::as_bytes),
+                auth: identity.map(|identity| &*identity.way),
+                identity: identity.map(|identity| &*identity.subject),
                 request_id: self
                     .notes
                     .as_ref()

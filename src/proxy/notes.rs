@@ -1,15 +1,20 @@
 //! The notes that the policies of a route make about a request.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
+use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::policy::{Sharing, X_REQUEST_ID};
+use crate::policy::{Identity, Refusal, Sharing, X_REQUEST_ID};
 
 /// What the policies of a route have found out about a request, and what they add to its response, whatever that is. A request of a
 /// route without such policies has none.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) request_id: Option<HeaderValue>,
+    /// The callers that authentication knows; the first one is the caller.
+    pub(crate) identities: Vec<Arc<Identity>>,
     /// The pages that may read the response.
     pub(crate) sharing: Option<Sharing>,
     /// Fields of the response: of a refusal, or about limits. They take the place of those that it has under the same names.
@@ -17,6 +22,17 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
+    /// Returns the caller, if it is known.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identities.first()
+    }
+
+    /// Notes the fields of a refusal. Returns its error.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) -> Error {
+        self.response.extend(refusal.fields);
+        refusal.error
+    }
+
     /// Applies the last policies to the head of a response. It may be an error of the gateway: a browser could not read a 401 otherwise.
     pub(crate) fn finish(&self, headers: &mut Fields) {
         headers.retain(|name, _| !self.response.contains_key(name));

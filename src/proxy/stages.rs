@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::http::body::Body;
 use crate::http::error::Error;
+use crate::policy::auth::Credentials;
 use crate::policy::{preflight_method, preflight_response};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
@@ -62,6 +63,22 @@ impl Stage {
                 match is_preflight {
                     true => ControlFlow::Break(Ok(preflight_response().map(Body::full).into())),
                     false => ControlFlow::Continue(()),
+                }
+            }
+            Self::Auth(auth) => {
+                // Boxed, because it is large and many routes have none.
+                let known = {
+                    let Exchange { request, target, .. } = exchange;
+                    let mut credentials = Credentials { headers: &mut request.headers, target };
+                    Box::pin(auth.request(&mut credentials)).await
+                };
+                let notes = exchange.log.notes_mut();
+                match known {
+                    Ok(identities) => {
+                        notes.identities = identities;
+                        ControlFlow::Continue(())
+                    }
+                    Err(refusal) => ControlFlow::Break(Err(notes.refuse(refusal))),
                 }
             }
             #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::filter::Chain;
 use crate::http::fields::Fields;
 #[cfg(test)]
 use crate::policy::Probe;
+use crate::policy::auth::Auth;
 use crate::policy::{Addresses, Cors, GrpcWeb, Headers, RequestId};
 
 /// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; its effect on
@@ -14,6 +15,7 @@ pub(crate) enum Stage {
     RequestId(RequestId),
     Addresses(Addresses),
     Cors(Cors),
+    Auth(Auth),
     Filters(Chain),
     GrpcWeb(GrpcWeb),
     Headers(Headers),
@@ -30,6 +32,7 @@ const ADMISSION: Order = &[
     |stage| matches!(stage, Stage::RequestId(_)),
     |stage| matches!(stage, Stage::Addresses(_)),
     |stage| matches!(stage, Stage::Cors(_)),
+    |stage| matches!(stage, Stage::Auth(_)),
     #[cfg(test)]
     |stage| matches!(stage, Stage::Probe(_)),
 ];
@@ -155,6 +158,7 @@ impl Stage {
             (Self::RequestId(_), Self::RequestId(_)) => true,
             (Self::Addresses(own), Self::Addresses(passed)) => own == passed,
             (Self::Cors(own), Self::Cors(passed)) => own == passed,
+            (Self::Auth(own), Self::Auth(passed)) => own.is_same(passed),
             #[cfg(test)]
             (Self::Probe(own), Self::Probe(passed)) => own == passed,
             _ => false,

@@ -19,10 +19,27 @@ use crate::pooled::number;
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
 /// in `request_id`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 23] = [
+const ELSEWHERE: [&str; 40] = [
     "workers",
     "admin",
     "listeners[].mode",
+    "auth.NAME.api_key.header",
+    "auth.NAME.api_key.query",
+    "auth.NAME.api_key.cookie",
+    "auth.NAME.api_key.keys",
+    "auth.NAME.api_key.claims_to_headers",
+    "routes[].auth",
+    "routes[].auth.all",
+    "routes[].require",
+    "routes[].require.scope",
+    "routes[].require.group",
+    "routes[].require.claims",
+    "defaults.auth",
+    "defaults.auth.all",
+    "defaults.require",
+    "defaults.require.scope",
+    "defaults.require.group",
+    "defaults.require.claims",
     "routes[].request_id",
     "defaults.request_id",
     "routes[].mirror",

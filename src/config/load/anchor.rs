@@ -22,6 +22,11 @@ impl Config {
             _ => None,
         });
         inline.chain(self.upstreams.values_mut()).for_each(|upstream| upstream.anchor_paths(folder));
+        for way in self.auth.values_mut() {
+            if let Some(api_key) = &mut way.api_key {
+                anchor(&mut api_key.keys, folder);
+            }
+        }
         if let OrOff::On(access_log) = &mut self.telemetry.access_log
             && let LogOutput::File(path) = &mut access_log.output
         {

@@ -19,6 +19,7 @@ use crate::config::values::listener_address::{FileMode, ListenerAddress};
 use crate::config::values::method::Method;
 use crate::config::values::network::{Address, PeerNetwork, ServerName};
 use crate::config::values::origin::OriginPattern;
+use crate::config::values::parameter_name::ParameterName;
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
@@ -60,6 +61,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
         "method" => of::<Method>("method", "a method such as `GET`"),
         "origin-pattern" => of::<OriginPattern>("origin", "an origin such as `https://app.example.com`"),
+        "parameter-name" => of::<ParameterName>("name", "the name of a parameter such as `api_key`"),
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
-    Admin, Cors, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings, HostHeader, Listener,
-    Mirror, MirrorSettings, Networks, OrOff, PeerNetwork, Pool, PoolSettings, RequestId, Retry,
-    RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry,
-    Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
+    Admin, AuthUse, AuthWay, Cors, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings,
+    HostHeader, Listener, Mirror, MirrorSettings, Networks, OrOff, PeerNetwork, Pool, PoolSettings,
+    RequestId, Require, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route,
+    RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -41,6 +41,11 @@ pub(crate) struct Config {
     /// The resolution of upstreams' names.
     #[serde(default)]
     pub(crate) dns: Dns,
+    /// Ways to know who calls, by name, for the `auth` of routes. Names appear in logs, metrics and challenges. They consist of letters, digits,
+    /// `-`, `_` and `.`, 64 at most.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,64}$" }))]
+    pub(crate) auth: BTreeMap<String, AuthWay>,
     /// Plugins by name, for the `filters` of routes. Names appear in logs, metrics and `x-gateway-error`. They consist
     /// of letters, digits, `-`, `_` and `.`, 64 at most.
     #[serde(default)]
@@ -163,6 +168,10 @@ pub(crate) struct RouteSettings {
     pub(crate) deny: Option<Vec<PeerNetwork>>,
     /// The pages of other origins that may use the route.
     pub(crate) cors: Option<Cors>,
+    /// The ways by which callers are known; `None` if the route serves anybody.
+    pub(crate) auth: Option<AuthUse>,
+    /// What a known caller must have.
+    pub(crate) require: Option<Require>,
     /// True if each request has an identifier.
     pub(crate) request_id: bool,
     /// Changes to headers.
@@ -226,6 +235,8 @@ impl Config {
             allow: networks(route.allow.as_ref().or(defaults.allow.as_ref())),
             deny: networks(route.deny.as_ref().or(defaults.deny.as_ref())),
             cors: route.cors.as_ref().or(defaults.cors.as_ref()).and_then(OrOff::as_on).cloned(),
+            auth: route.auth.as_ref().or(defaults.auth.as_ref()).and_then(OrOff::as_on).cloned(),
+            require: route.require.as_ref().or(defaults.require.as_ref()).and_then(OrOff::as_on).cloned(),
             request_id: route.request_id.or(defaults.request_id).unwrap_or_default() == RequestId::On,
             headers: Headers {
                 request: route.headers.request.over(&defaults.headers.request),

@@ -6,7 +6,6 @@ mod layer;
 pub(crate) mod active_health;
 pub(crate) mod addresses;
 pub(crate) mod admin;
-#[allow(dead_code, unused_imports, reason = "the configuration does not name it yet")]
 pub(crate) mod auth;
 pub(crate) mod balance;
 pub(crate) mod breaker;

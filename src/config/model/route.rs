@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::addresses::Networks;
+use super::auth::{AuthUse, Require};
 use super::cors::Cors;
 use super::filter::FilterUse;
 use super::grpc_web::GrpcWeb;
@@ -99,6 +100,13 @@ pub(crate) struct Route {
     /// The pages of other origins that may use the route. `off` against a default: then CORS is left to the upstream. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cors: Option<OrOff<Cors>>,
+    /// The ways by which the route knows its callers: names under `auth`, of which one is enough (`[partners, staff]`), or all of which are
+    /// needed (`{ all: [partners, staff] }`). Others get 401. `off` against a default. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<OrOff<AuthUse>>,
+    /// What a known caller must have; 403 otherwise. `off` against a default. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) require: Option<OrOff<Require>>,
     /// Gives each request an identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<RequestId>,
@@ -182,6 +190,13 @@ pub(crate) struct Defaults {
     /// The pages of other origins that may use routes. Default: `off`, which leaves CORS to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cors: Option<OrOff<Cors>>,
+    /// The ways by which routes know their callers: names under `auth`, of which one is enough (`[partners, staff]`), or all of which are
+    /// needed (`{ all: [partners, staff] }`). Others get 401. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<OrOff<AuthUse>>,
+    /// What a known caller must have; 403 otherwise. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) require: Option<OrOff<Require>>,
     /// Gives each request an identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<RequestId>,

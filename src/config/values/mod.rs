@@ -20,6 +20,7 @@ pub(crate) mod method;
 pub(crate) mod network;
 pub(crate) mod or_off;
 pub(crate) mod origin;
+pub(crate) mod parameter_name;
 pub(crate) mod path;
 pub(crate) mod pattern;
 pub(crate) mod printable;

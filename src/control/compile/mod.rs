@@ -1,5 +1,6 @@
 //! Compiles a configuration beside the running one: a snapshot, and a plan of what to commit.
 
+mod auth;
 pub(crate) mod commit_plan;
 mod forwarding;
 pub(crate) mod generation;

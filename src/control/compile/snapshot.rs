@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::auth::Ways;
 use super::policies::policies;
 use super::previous::Previous;
 use crate::config::load::files::Files;
@@ -72,8 +73,10 @@ impl Snapshot {
             warm: vec![],
             commit_plan: CommitPlan::new(&config.dns, environment.resolver.clone()),
             removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
+            ways: Ways::new(),
             errors: vec![],
         };
+        builder.ways = builder.ways();
         let routes: Vec<_> = config
             .routes
             .iter()
@@ -121,12 +124,17 @@ pub(crate) struct Builder<'a> {
     pub(super) removals: Removals,
     pub(super) kept_bodies: KeptBodies,
     plugins: Plugins<'a>,
+    ways: Ways,
     pub(crate) errors: Vec<ConfigError>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn config(&self) -> &'a Config {
         &self.loaded.config
+    }
+
+    pub(super) fn files(&self) -> &'a Files {
+        self.environment.files
     }
 
     fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
@@ -148,7 +156,7 @@ impl<'a> Builder<'a> {
             grpc_web.then_some(Stage::GrpcWeb(GrpcWeb)),
             Some(Stage::Headers(Headers::new(&settings.headers))),
         ];
-        let policies = policies(&settings);
+        let policies = policies(&settings, &self.ways);
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         let mirror = self.mirror(route, settings.mirror, &stats);
         Some(Route {

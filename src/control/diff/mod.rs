@@ -230,6 +230,7 @@ pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
         defaults: _,
         upstreams: _,
         dns,
+        auth,
         filters: _,
         wasm,
         retry,
@@ -240,6 +241,7 @@ pub(crate) fn settings(before: &Config, after: &Config) -> Vec<String> {
     } = before;
     let differs = [
         ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
+        ("auth", *auth != after.auth),
         ("dns", *dns != after.dns),
         ("wasm", *wasm != after.wasm),
         ("retry", *retry != after.retry),
@@ -294,6 +296,7 @@ mod tests {
         let before = config(named, "{ respond: {} }");
         for (key, value) in [
             ("trusted_proxies", "[10.0.0.0/8]"),
+            ("auth", "{ a: { api_key: { header: x-key, keys: a } } }"),
             ("dns", "{ ndots: 2 }"),
             ("wasm", "{ cache: off }"),
             ("retry", "{ keep_body_total: 1MiB }"),

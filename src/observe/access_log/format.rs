@@ -40,6 +40,8 @@ pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'
         error: record.error,
         user_agent: record.user_agent.map(String::from_utf8_lossy),
         referer: record.referer.map(String::from_utf8_lossy),
+        auth: record.auth,
+        identity: record.identity,
         request_id: record.request_id.map(String::from_utf8_lossy),
     };
     serde_json::to_writer(&mut *line, &object)?;
@@ -83,6 +85,10 @@ struct Line<'a> {
     user_agent: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     referer: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Cow<'a, str>>,
 }

@@ -62,6 +62,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) error: Option<&'static str>,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
+    /// The way by which the caller is known, by its name under `auth`.
+    pub(crate) auth: Option<&'a str>,
+    /// The caller, if it is known.
+    pub(crate) identity: Option<&'a str>,
     /// The identifier, if the route gives requests one.
     pub(crate) request_id: Option<&'a [u8]>,
 }

@@ -54,6 +54,8 @@ fn answered_from_upstream() -> Entry<'static> {
         total: Duration::from_micros(61_000_001),
         error: None,
         user_agent: Some(b"curl/8"),
+        auth: None,
+        identity: None,
         request_id: None,
         referer: None,
     }

@@ -14,15 +14,7 @@ const NAME_LENGTH_MAX: usize = 64;
 /// Checks the filters, named and inline, and the lists of them.
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     let names: Vec<String> = findings.source.keys(&path!["filters"]).map(str::to_owned).collect();
-    for name in names.iter().filter(|name| !is_name(name)) {
-        let message = format!("`{name}` is not a valid filter name");
-        findings.add(
-            &path!["filters", name],
-            &[],
-            message,
-            "write at most 64 letters, digits, `-`, `_` and `.`",
-        );
-    }
+    check_names(names.iter().map(String::as_str), "filters", "filter name", findings);
     for (name, filter) in &config.filters {
         validate_filter(filter, &path!["filters", name], findings);
     }
@@ -67,6 +59,20 @@ fn validate_stem(filter: &Filter, base: &[Segment], findings: &mut Findings<'_>)
         let help =
             "give it a name under `filters`, or the file one of at most 64 letters, digits, `-`, `_` and `.`";
         findings.add(base, &path!["wasm"], message, help);
+    }
+}
+
+/// Reports the keys of a section that are no names.
+pub(super) fn check_names<'n>(
+    names: impl Iterator<Item = &'n str>,
+    section: &str,
+    noun: &str,
+    findings: &mut Findings<'_>,
+) {
+    for name in names.filter(|name| !is_name(name)) {
+        let message = format!("`{name}` is not a valid {noun}");
+        let help = "write at most 64 letters, digits, `-`, `_` and `.`";
+        findings.add(&path![section, name], &[], message, help);
     }
 }
 

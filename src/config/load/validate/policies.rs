@@ -1,18 +1,61 @@
 //! Checks of policies: settings that contradict each other.
 
+use std::collections::HashSet;
+
 use super::Findings;
+use super::filter::check_names;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
-use crate::config::{Config, Cors, OrOff, OriginPattern};
+use crate::config::{AuthUse, Config, Cors, OrOff, OriginPattern};
 use crate::path;
 
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     if let Some(OrOff::On(cors)) = &config.defaults.cors {
         validate_cors(cors, &path!["defaults", "cors"], findings);
     }
+    let names: Vec<String> = findings.source.keys(&path!["auth"]).map(str::to_owned).collect();
+    check_names(names.iter().map(String::as_str), "auth", "name of a way", findings);
+    let ways: HashSet<&str> = names.iter().map(String::as_str).collect();
+    validate_auth(config.defaults.auth.as_ref(), &path!["defaults"], &ways, findings);
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         if let Some(OrOff::On(cors)) = &route.cors {
             validate_cors(cors, &path!["routes", index, "cors"], findings);
+        }
+        let (auth, require) = (route.auth.as_ref(), route.require.as_ref());
+        validate_auth(auth, &path!["routes", index], &ways, findings);
+        let has_auth = auth.or(config.defaults.auth.as_ref()).is_some_and(|auth| auth.as_on().is_some());
+        if !has_auth && !kept.defaults_broken && require.is_some_and(|require| require.as_on().is_some()) {
+            let message = "`require` has no effect on a route without `auth`";
+            findings.add(
+                &path!["routes", index],
+                &path!["require"],
+                message,
+                "write the ways to know a caller under `auth`",
+            );
+        }
+    }
+}
+
+/// Reports names of ways that there are not, and those that appear twice.
+fn validate_auth(
+    auth: Option<&OrOff<AuthUse>>,
+    base: &[Segment],
+    ways: &HashSet<&str>,
+    findings: &mut Findings<'_>,
+) {
+    let Some(OrOff::On(auth)) = auth else { return };
+    let keys = |index: usize| match auth {
+        AuthUse::Any(_) => path!["auth", index].to_vec(),
+        AuthUse::All(_) => path!["auth", "all", index].to_vec(),
+    };
+    let mut seen = HashSet::new();
+    for (index, name) in auth.names().iter().enumerate() {
+        let shown = findings.shown(base, &keys(index), &name);
+        if !ways.contains(name.as_str()) {
+            let help = findings.advise_name(name, &shown, ways.iter().copied(), "auth");
+            findings.add(base, &keys(index), format!("unknown way `{shown}`"), help);
+        } else if !seen.insert(name) {
+            findings.add(base, &keys(index), format!("the way `{shown}` appears twice"), "take one out");
         }
     }
 }

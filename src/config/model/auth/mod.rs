@@ -1,3 +1,75 @@
-//! `auth`: the ways to know who calls.
+//! `auth`: the ways to know who calls, and their use by routes.
 
+mod api_key;
+#[allow(dead_code, reason = "no way names it yet")]
 pub(crate) mod jwt;
+
+use std::collections::BTreeMap;
+
+pub(crate) use api_key::{ApiKey, KeyPlace};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::values::header::HeaderName;
+
+/// A way to know who calls. It has exactly one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["api_key"] }]))]
+pub(crate) struct AuthWay {
+    /// Keys that callers send in a field, a parameter or a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) api_key: Option<ApiKey>,
+}
+
+/// Claims about a caller by their names, each with the request's field that gets its value.
+pub(crate) type ClaimsToHeaders = BTreeMap<String, HeaderName>;
+
+/// The ways by which a route knows its callers, by their names under `auth`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum AuthUse {
+    /// Any of these, in this order.
+    Any(#[schemars(length(min = 1))] Vec<String>),
+    /// Several at once.
+    All(AllOf),
+}
+
+/// Ways that are all needed. The first one tells who the caller is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AllOf {
+    /// Their names under `auth`.
+    #[schemars(length(min = 1))]
+    pub(crate) all: Vec<String>,
+}
+
+impl AuthUse {
+    /// Returns the names of the ways, and the path to each below the key.
+    pub(crate) fn names(&self) -> &[String] {
+        match self {
+            Self::Any(names) => names,
+            Self::All(all) => &all.all,
+        }
+    }
+
+    /// Returns true if all of the ways are needed.
+    pub(crate) fn needs_all(&self) -> bool {
+        matches!(self, Self::All(_))
+    }
+}
+
+/// What a known caller must have to use a route. All of it is needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Require {
+    /// Scopes, all of them: words of the claim `scope`, or members of `scp`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) scope: Vec<String>,
+    /// Groups, one of them: members of the claim `groups`, or of `group`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) group: Vec<String>,
+    /// Other claims, each with the values of which it must have one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) claims: BTreeMap<String, Vec<String>>,
+}

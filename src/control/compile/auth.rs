@@ -1,0 +1,61 @@
+//! The ways of authentication, and their use by routes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::snapshot::Builder;
+use crate::config::{AuthUse, AuthWay, RouteSettings};
+use crate::path;
+use crate::policy::auth::{self, Auth, ClaimsToHeaders, Kind, Way};
+
+/// The ways of a snapshot, by their names.
+pub(crate) type Ways = BTreeMap<String, Arc<Way>>;
+
+impl Builder<'_> {
+    /// Builds all ways, whether or not a route uses them: their files must be valid in any case.
+    pub(super) fn ways(&mut self) -> Ways {
+        let ways = self.config().auth.iter();
+        ways.filter_map(|(name, written)| Some((name.clone(), Arc::new(self.way(name, written)?)))).collect()
+    }
+
+    fn way(&mut self, name: &str, written: &AuthWay) -> Option<Way> {
+        let shared: Arc<str> = name.into();
+        let (kind, claims) = if let Some(api_key) = &written.api_key {
+            let place = api_key.place()?;
+            let path = path!["auth", name, "api_key", "keys"];
+            let file = self.auth_file(&path, &api_key.keys)?;
+            let keys = auth::ApiKey::new(&shared, place, &file);
+            let keys = keys.map_err(|error| {
+                let message = format!("{}: {error}", api_key.keys.display());
+                self.errors.push(self.loaded.source.error(&path, message).help(error.advice()));
+            });
+            (Kind::ApiKey(keys.ok()?), &api_key.claims_to_headers)
+        } else {
+            return None;
+        };
+        Some(Way { name: shared, kind, claims_to_headers: ClaimsToHeaders::new(claims) })
+    }
+
+    /// Reads a file that a way names at `path`.
+    fn auth_file(&mut self, path: &[crate::config::Segment], file: &Path) -> Option<Arc<[u8]>> {
+        let content = self.files().read(file);
+        let content = content.map_err(|error| {
+            let message = format!("cannot read {}: {error}", file.display());
+            self.errors.push(self.loaded.source.error(path, message));
+        });
+        content.ok()
+    }
+}
+
+/// Returns the authentication of a route; `None` for none, and if one of its ways has errors.
+pub(super) fn auth_of(settings: &RouteSettings, ways: &Ways) -> Option<Auth> {
+    let written: &AuthUse = settings.auth.as_ref()?;
+    let used = written.names().iter().map(|name| ways.get(name).cloned());
+    let require = settings.require.clone().unwrap_or_default();
+    Some(Auth {
+        ways: used.collect::<Option<_>>()?,
+        needs_all: written.needs_all(),
+        require: auth::Require::new(require),
+    })
+}

@@ -1,0 +1,99 @@
+//! Cookies and parameters of a request, as they are written.
+
+use http::{HeaderValue, Uri, header};
+
+use super::fields::Fields;
+
+/// Returns the values of the cookies of this name (RFC 6265 §5.4).
+pub(crate) fn cookies<'h>(headers: &'h Fields, name: &'h str) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+    let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| value_of(pair, name))
+}
+
+/// Returns the value of a pair of a cookie field if its name is this.
+fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
+    pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+/// Removes the cookies of this name.
+pub(crate) fn remove_cookies(headers: &mut Fields, name: &str) {
+    if cookies(headers, name).next().is_none() {
+        return;
+    }
+    headers.replace(header::COOKIE, |line| {
+        let pairs = line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let kept: Vec<&[u8]> = pairs.filter(|pair| value_of(pair, name).is_none()).collect();
+        HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()
+    });
+    headers.retain(|name, value| name != header::COOKIE || !value.is_empty());
+}
+
+/// Returns the value of the first parameter of this name, both as they are written.
+pub(crate) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|parameter| {
+        let (written, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        (written == name).then_some(value)
+    })
+}
+
+/// Returns the target without the parameters of this name; `None` if it has none of them.
+pub(crate) fn without_parameter(target: &Uri, name: &str) -> Option<Uri> {
+    let query = target.query()?;
+    parameter(query, name)?;
+    let is_other = |parameter: &&str| parameter.split('=').next() != Some(name);
+    let kept: Vec<&str> = query.split('&').filter(is_other).collect();
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    let mut parts = target.clone().into_parts();
+    parts.path_and_query = Some(format!("{}{query}", target.path()).parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_found_by_their_whole_name() {
+        let mut headers = Fields::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1; user=x=y; empty="));
+        headers.append(header::COOKIE, HeaderValue::from_static("late=2;user=second"));
+        let found = |name: &'static str| {
+            cookies(&headers, name).next().map(|value| std::str::from_utf8(value).unwrap())
+        };
+        let values = ["a", "user", "empty", "late", "use", "er"].map(found);
+        assert_eq!(values, [Some("1"), Some("x=y"), Some(""), Some("2"), None, None]);
+    }
+
+    #[test]
+    fn cookies_are_removed_by_their_whole_name() {
+        let mut headers = Fields::written(&[
+            ("cookie", "key=1; a=2;key=3"),
+            ("cookie", "key=4"),
+            ("x-a", "key=5"),
+            ("cookie", "monkey=6; key"),
+        ]);
+        remove_cookies(&mut headers, "key");
+        let kept = Fields::written(&[("cookie", "a=2"), ("x-a", "key=5"), ("cookie", "monkey=6; key")]);
+        assert_eq!(headers, kept);
+    }
+
+    #[test]
+    fn parameters_are_found_by_their_whole_name() {
+        let found = |name: &str| parameter("a=1&user=x&flag&user=y", name);
+        assert_eq!(["a", "user", "flag", "use"].map(found), [Some("1"), Some("x"), Some(""), None]);
+    }
+
+    #[test]
+    fn parameters_are_removed_by_their_whole_name() {
+        for (target, without) in [
+            ("/a?key=1", Some("/a")),
+            ("/a?b=1&key=2&c&key", Some("/a?b=1&c")),
+            ("http://h/a?key=1&b", Some("http://h/a?b")),
+            ("/a?monkey=1", None),
+            ("/a", None),
+        ] {
+            let found = without_parameter(&target.parse().unwrap(), "key");
+            assert_eq!(found.map(|target| target.to_string()).as_deref(), without, "{target}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use gateway::testing::measure::{Filtered, Pooled, Proxied};
+use gateway::testing::measure_auth::Tokens;
 use gateway::testing::measure_exchange::Protocol;
 use gateway::testing::measure_heads::{Forward, Head, Routes};
 use http::{StatusCode, Version};
@@ -26,7 +27,7 @@ const WARM_UP: u64 = 32;
 pub(crate) const ROUNDS: u64 = 256;
 
 /// The measures that are one poll of one task, by name.
-const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
+const MEASURES: [(&str, fn() -> anyhow::Result<()>); 16] = [
     ("router/first of 10", || find_route(10, 0)),
     ("router/last of 10", || find_route(10, 9)),
     ("router/first of 10000", || find_route(10_000, 0)),
@@ -34,6 +35,8 @@ const MEASURES: [(&str, fn() -> anyhow::Result<()>); 14] = [
     ("pool/acquire and release", acquire_and_release),
     ("forward/request head", request_head),
     ("forward/response head", response_head),
+    ("auth/known token", known_token),
+    ("auth/ES256 token", es256_token),
     ("filter/heads", || filter(HEADS, 0)),
     ("filter/uppercase 1 KiB", || filter(UPPERCASE, 1024)),
     ("proxied/GET 1 KiB", || proxied(PLAIN, 0, 1024)),
@@ -111,6 +114,26 @@ fn response_head() -> anyhow::Result<()> {
         let (status, version) = (black_box(StatusCode::OK), black_box(Version::HTTP_11));
         let is_clean = counting.count(|| forward.response(&mut head, status, version));
         ensure!(is_clean && !head.has("keep-alive"), "{head:?}");
+        Ok(())
+    })
+}
+
+/// Knows the caller of a token that the worker has verified before.
+fn known_token() -> anyhow::Result<()> {
+    let mut tokens = Tokens::new(1);
+    repeat(|counting| {
+        ensure!(counting.count(|| tokens.verify(black_box(0))), "the token is refused");
+        Ok(())
+    })
+}
+
+/// Verifies a token that is new to the worker.
+fn es256_token() -> anyhow::Result<()> {
+    let mut tokens = Tokens::new(usize::try_from(WARM_UP + ROUNDS)?);
+    let mut number = 0;
+    repeat(|counting| {
+        ensure!(counting.count(|| tokens.verify(black_box(number))), "the token is refused");
+        number += 1;
         Ok(())
     })
 }

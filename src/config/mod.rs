@@ -21,7 +21,7 @@ pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
-pub(crate) use self::model::auth::{AuthUse, AuthWay, ClaimsToHeaders, KeyPlace, Require};
+pub(crate) use self::model::auth::{AuthUse, AuthWay, ClaimsToHeaders, Jwt, JwtAlgorithm, KeyPlace, Require};
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;
 #[cfg(test)]
@@ -65,7 +65,6 @@ pub(crate) use self::values::endpoint_url::{EndpointUrl, Server};
 pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
-#[allow(unused_imports, reason = "the configuration does not name it yet")]
 pub(crate) use self::values::key_source::{KeySource, KeyUrl};
 pub(crate) use self::values::listener_address::FileMode;
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
@@ -78,7 +77,6 @@ pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::segment::Segment;
 pub(crate) use self::values::template::Piece;
 pub(crate) use self::values::text::Malformed;
-#[allow(unused_imports, reason = "the configuration does not name it yet")]
 pub(crate) use self::values::token_place::TokenPlace;
 pub(crate) use self::values::unix_socket::{SocketAddress, UnixSocket};
 pub(crate) use self::values::upgrade_protocol::UpgradeProtocol;

@@ -2,7 +2,6 @@
 
 pub(crate) mod admin;
 pub(crate) mod announce;
-#[allow(dead_code, unused_imports, reason = "the configuration does not name it yet")]
 pub(crate) mod auth;
 pub(crate) mod blocking;
 pub(crate) mod compile;

@@ -42,6 +42,7 @@ fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
         pools: generation.snapshot.pools(),
         filters: generation.snapshot.services.filter_stats(),
         plugin_metrics: generation.snapshot.services.plugin_metrics(),
+        issuers: generation.snapshot.issuers(),
         kept_body_bytes: generation.snapshot.kept_bodies.bytes(),
         unkept_bodies: generation.snapshot.kept_bodies.refused(),
         access_log_dropped: generation.access_log.as_ref().map_or(0, AccessLog::dropped),

@@ -26,8 +26,10 @@ impl Identity {
         if claim == SUBJECT {
             return Some(Cow::Borrowed(&self.subject));
         }
-        let text = match self.claims.get(claim)? {
+        let text = match find(&self.claims, claim)? {
             Value::String(text) => Cow::Borrowed(text.as_str()),
+            // A reader would take a member with a comma for two.
+            Value::Array(_) if self.members(claim).any(|member| member.contains(',')) => return None,
             Value::Array(_) => Cow::Owned(self.members(claim).collect::<Vec<_>>().join(",")),
             Value::Bool(truth) => Cow::Owned(truth.to_string()),
             Value::Number(number) => Cow::Owned(number.to_string()),
@@ -38,13 +40,22 @@ impl Identity {
 
     /// Returns the texts of a claim: the members of a list, or the words of a text (RFC 8693 §4.2).
     pub(crate) fn members(&self, claim: &str) -> impl Iterator<Item = &str> {
-        let (text, list) = match self.claims.get(claim) {
+        let (text, list) = match find(&self.claims, claim) {
             Some(Value::String(text)) => (text.as_str(), &[][..]),
             Some(Value::Array(list)) => ("", list.as_slice()),
             _ => ("", &[][..]),
         };
         text.split_ascii_whitespace().chain(list.iter().filter_map(Value::as_str))
     }
+}
+
+/// Returns the claim of this name; else the member of an object that the dots in the name lead to, as in `realm_access.roles`.
+pub(crate) fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    if let Some(value) = claims.get(name) {
+        return Some(value);
+    }
+    let (first, rest) = name.split_once('.')?;
+    rest.split('.').try_fold(claims.get(first)?, |value, name| value.get(name))
 }
 
 #[cfg(test)]
@@ -57,7 +68,7 @@ mod tests {
     fn claims_are_texts_and_lists() {
         let claims = json!({
             "plan": "gold", "scope": "a b", "groups": ["x", "y z", 1], "level": 7, "ok": true, "none": null, "empty": "",
-            "deep": { "a": 1 },
+            "deep": { "a": 1, "b": ["x"] }, "deep.c": "flat", "pair": ["a", "b,c"],
         });
         let Value::Object(claims) = claims else { panic!() };
         let identity = Identity { way: "partners".into(), subject: "acme".into(), claims };
@@ -71,6 +82,11 @@ mod tests {
             ("none", None),
             ("empty", None),
             ("deep", None),
+            ("deep.a", Some("1")),
+            ("deep.b", Some("x")),
+            ("deep.b.0", None),
+            ("deep.c", Some("flat")),
+            ("pair", None),
             ("missing", None),
         ] {
             assert_eq!(identity.text(claim).as_deref(), text, "{claim}");

@@ -17,7 +17,6 @@ mod reverse;
 mod rewrite;
 
 pub(crate) use addresses::Addresses;
-pub(crate) use auth::{KeySet, RemoteKeys};
 pub(crate) use cors::{Cors, Sharing, preflight_method, preflight_response};
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use headers::Headers;

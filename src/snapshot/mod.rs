@@ -7,7 +7,7 @@ pub(crate) mod route_deadline;
 pub(crate) mod stage;
 pub(crate) mod sticky;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,9 @@ use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::KeptBodies;
 use crate::http::forward::TrustedProxies;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::{ListenerStats, PoolReport, RouteStats};
+use crate::observe::metrics::{IssuerReport, ListenerStats, PoolReport, RouteStats};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
+use crate::policy::auth::Way;
 use crate::policy::{Redirect, Respond};
 use crate::router::Router;
 use crate::snapshot::forwarding::{Split, UpstreamRoute};
@@ -38,6 +39,8 @@ pub(crate) struct Snapshot {
     pub(crate) telemetry: Telemetry,
     /// Every upstream with the routes that use it.
     pub(crate) upstreams: Vec<NamedUpstream>,
+    /// The ways of authentication, by their names.
+    pub(crate) ways: BTreeMap<String, Arc<Way>>,
     /// Upstreams that keep idle connections open ahead of demand.
     pub(crate) warm: Vec<KeptWarm>,
     /// Deadlines for streams of removed routes.
@@ -167,6 +170,17 @@ impl Snapshot {
         let reports = self.upstreams.iter().flat_map(|named| {
             let draining = named.targets.draining().into_iter();
             draining.map(|endpoint| PoolReport { pool: named.name.clone(), ..endpoint.report() })
+        });
+        reports.collect()
+    }
+
+    /// Returns reports of the keys that are fetched from issuers.
+    pub(crate) fn issuers(&self) -> Vec<IssuerReport> {
+        let remote = self.ways.iter().filter_map(|(name, way)| Some((name, way.remote_keys()?)));
+        let reports = remote.map(|(name, keys)| {
+            let (fetched, failed) = keys.fetches();
+            let count = keys.current().as_ref().map_or(0, |keys| keys.len() as u64);
+            IssuerReport { auth: name.clone(), keys: count, fetched, failed }
         });
         reports.collect()
     }

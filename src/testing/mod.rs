@@ -13,6 +13,9 @@ pub(crate) mod http2_use;
 pub mod measure;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
+pub mod measure_auth;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
 pub mod measure_exchange;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]

@@ -13,6 +13,7 @@ mod active_health;
 mod addresses;
 mod admin;
 mod answers;
+mod auth_jwt;
 mod backpressure;
 mod balancing;
 mod breaker;

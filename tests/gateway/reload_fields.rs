@@ -19,7 +19,7 @@ use crate::pooled::number;
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
 /// in `request_id`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 40] = [
+const ELSEWHERE: [&str; 55] = [
     "workers",
     "admin",
     "listeners[].mode",
@@ -28,6 +28,21 @@ const ELSEWHERE: [&str; 40] = [
     "auth.NAME.api_key.cookie",
     "auth.NAME.api_key.keys",
     "auth.NAME.api_key.claims_to_headers",
+    "auth.NAME.jwt.issuer",
+    "auth.NAME.jwt.audiences",
+    "auth.NAME.jwt.algorithms",
+    "auth.NAME.jwt.jwks",
+    "auth.NAME.jwt.jwks_ca",
+    "auth.NAME.jwt.jwks_refresh",
+    "auth.NAME.jwt.jwks_cooldown",
+    "auth.NAME.jwt.jwks_timeout",
+    "auth.NAME.jwt.from",
+    "auth.NAME.jwt.leeway",
+    "auth.NAME.jwt.type",
+    "auth.NAME.jwt.required_claims",
+    "auth.NAME.jwt.claims_to_headers",
+    "auth.NAME.jwt.forward_token",
+    "auth.NAME.jwt.max_token",
     "routes[].auth",
     "routes[].auth.all",
     "routes[].require",

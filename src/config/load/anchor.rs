@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    CertificateFiles, Config, FilterUse, LogOutput, OrOff, Upstream, UpstreamChoice, WasmCache,
+    CertificateFiles, Config, FilterUse, KeySource, LogOutput, OrOff, Upstream, UpstreamChoice, WasmCache,
 };
 
 impl Config {
@@ -25,6 +25,12 @@ impl Config {
         for way in self.auth.values_mut() {
             if let Some(api_key) = &mut way.api_key {
                 anchor(&mut api_key.keys, folder);
+            }
+            if let Some(jwt) = &mut way.jwt {
+                jwt.jwks_ca.iter_mut().for_each(|path| anchor(path, folder));
+                if let KeySource::File(path) = &mut jwt.jwks {
+                    anchor(path, folder);
+                }
             }
         }
         if let OrOff::On(access_log) = &mut self.telemetry.access_log

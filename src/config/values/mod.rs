@@ -11,7 +11,6 @@ pub(crate) mod hash_key;
 pub(crate) mod header;
 pub(crate) mod hedge_after;
 pub(crate) mod host;
-#[allow(dead_code, unused_imports, reason = "the configuration does not name it yet")]
 pub(crate) mod key_source;
 pub(crate) mod listener_address;
 pub(crate) mod look_alike;
@@ -32,7 +31,6 @@ pub(crate) mod status;
 pub(crate) mod status_range;
 pub(crate) mod template;
 pub(crate) mod text;
-#[allow(dead_code, unused_imports, reason = "the configuration does not name it yet")]
 pub(crate) mod token_place;
 pub(crate) mod unix_socket;
 pub(crate) mod upgrade_protocol;

@@ -88,10 +88,6 @@ impl Client {
         Self { url, pool }
     }
 
-    pub(super) fn url(&self) -> &KeyUrl {
-        &self.url
-    }
-
     /// Fetches the document.
     ///
     /// # Errors

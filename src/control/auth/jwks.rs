@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::client::Client;
-use crate::policy::{KeySet, RemoteKeys};
+use crate::policy::auth::{KeySet, RemoteKeys, RemoteSource};
 
 /// The shortest time for which keys are kept without another fetch, whatever the issuer's `max-age` says.
 const REFRESH_MIN: Duration = Duration::from_secs(60);
@@ -18,11 +18,11 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Fetches the keys of the way `name` for as long as a snapshot has them: at once, then before they are old, and when a worker
 /// asks for it.
-pub(crate) fn keep_keys(name: Arc<str>, keys: &Arc<RemoteKeys>, client: Client, refresh: Duration) {
+pub(crate) fn keep_keys(name: String, keys: &Arc<RemoteKeys>, client: Client) {
     let (wanted, keys) = (keys.wanted().clone(), Arc::downgrade(keys));
     tokio::spawn(async move {
         let mut failures = 0;
-        while let Some(pause) = fetch(&name, &keys, &client, refresh, &mut failures).await {
+        while let Some(pause) = fetch(&name, &keys, &client, &mut failures).await {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = wanted.notified() => {}
@@ -32,20 +32,13 @@ pub(crate) fn keep_keys(name: Arc<str>, keys: &Arc<RemoteKeys>, client: Client, 
 }
 
 /// Fetches once. Returns the pause until the next fetch, or `None` if nothing has the keys any more.
-async fn fetch(
-    name: &str,
-    keys: &Weak<RemoteKeys>,
-    client: &Client,
-    refresh: Duration,
-    failures: &mut u32,
-) -> Option<Duration> {
+async fn fetch(name: &str, keys: &Weak<RemoteKeys>, client: &Client, failures: &mut u32) -> Option<Duration> {
     let keys = keys.upgrade()?;
     keys.begin();
-    let limit = keys.timeout();
-    let fetched = tokio::time::timeout(limit, client.fetch()).await;
+    let RemoteSource { url, timeout: limit, refresh, .. } = keys.source();
+    let fetched = tokio::time::timeout(*limit, client.fetch()).await;
     let fetched = fetched.unwrap_or_else(|_elapsed| Err(format!("no response within {limit:?}")));
     let parsed = fetched.and_then(|document| Ok((KeySet::parse(&document.body)?, document.max_age)));
-    let url = client.url();
     match parsed {
         Ok((set, max_age)) => {
             let (count, skipped) = (set.len(), set.skipped().join("; "));
@@ -53,7 +46,7 @@ async fn fetch(
                 tracing::info!(auth = name, %url, keys = count, skipped, "the issuer's keys are fetched");
             }
             *failures = 0;
-            Some(pause(max_age, refresh))
+            Some(pause(max_age, *refresh))
         }
         Err(reason) => {
             let has_keys = keys.current().is_some();

@@ -31,6 +31,8 @@ impl Builder<'_> {
                 self.errors.push(self.loaded.source.error(&path, message).help(error.advice()));
             });
             (Kind::ApiKey(keys.ok()?), &api_key.claims_to_headers)
+        } else if let Some(jwt) = &written.jwt {
+            (Kind::Jwt(self.jwt(&shared, jwt)?), &jwt.claims_to_headers)
         } else {
             return None;
         };
@@ -38,7 +40,7 @@ impl Builder<'_> {
     }
 
     /// Reads a file that a way names at `path`.
-    fn auth_file(&mut self, path: &[crate::config::Segment], file: &Path) -> Option<Arc<[u8]>> {
+    pub(super) fn auth_file(&mut self, path: &[crate::config::Segment], file: &Path) -> Option<Arc<[u8]>> {
         let content = self.files().read(file);
         let content = content.map_err(|error| {
             let message = format!("cannot read {}: {error}", file.display());

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, Dns, PoolSettings, Segment, Source};
+use crate::control::auth::{Client, keep_keys};
 use crate::control::diff::{Change, Section};
 use crate::control::upstreams::health::watch_health;
 use crate::control::upstreams::names::{ActiveResolver, resolve_new, watch_names};
 use crate::control::upstreams::resolver::Resolver;
 use crate::filter::proxy_wasm::CallableUpstreams;
+use crate::policy::auth::RemoteKeys;
 use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets};
 
@@ -24,8 +26,18 @@ pub(crate) struct CommitPlan {
     successors: HashMap<usize, usize>,
     /// The upstreams that plugins may call.
     callable_upstreams: CallableUpstreams,
+    /// The keys that no running task fetches yet.
+    fetched: Vec<FetchedKeys>,
     resolver: Arc<Resolver>,
     active_resolver: ActiveResolver,
+}
+
+/// The keys of an issuer, and the client that fetches them.
+struct FetchedKeys {
+    /// The way's name.
+    name: String,
+    keys: Arc<RemoteKeys>,
+    client: Client,
 }
 
 /// An upstream of the new snapshot.
@@ -53,6 +65,7 @@ impl CommitPlan {
             transitions: Vec::new(),
             successors: HashMap::new(),
             callable_upstreams: CallableUpstreams::default(),
+            fetched: Vec::new(),
             resolver: active_resolver.with(settings),
             active_resolver,
         }
@@ -81,6 +94,11 @@ impl CommitPlan {
     /// Sets the upstreams that plugins may call.
     pub(crate) fn call(&mut self, callable_upstreams: CallableUpstreams) {
         self.callable_upstreams = callable_upstreams;
+    }
+
+    /// Adds keys that are fetched once the new snapshot serves.
+    pub(crate) fn fetch(&mut self, name: &str, keys: &Arc<RemoteKeys>, client: Client) {
+        self.fetched.push(FetchedKeys { name: name.to_owned(), keys: keys.clone(), client });
     }
 
     /// Resolves new names, so that no request has to wait for them. Takes a bounded time. `source` is the file of the
@@ -136,6 +154,9 @@ impl CommitPlan {
         for transition in self.fresh() {
             watch_names(&transition.targets, &self.active_resolver);
             watch_health(&transition.targets);
+        }
+        for FetchedKeys { name, keys, client } in std::mem::take(&mut self.fetched) {
+            keep_keys(name, &keys, client);
         }
         leaving
     }

@@ -4,6 +4,7 @@ mod auth;
 pub(crate) mod commit_plan;
 mod forwarding;
 pub(crate) mod generation;
+mod jwt;
 pub(crate) mod listeners;
 mod mirror;
 pub(crate) mod open_files;

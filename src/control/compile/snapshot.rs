@@ -18,6 +18,7 @@ use crate::http::forward::TrustedProxies;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
+use crate::policy::auth::Way;
 use crate::policy::{GrpcWeb, Headers, Redirect, Respond};
 use crate::router::{RouteMatch, Router};
 use crate::snapshot::listener::ListenerSettings;
@@ -101,6 +102,7 @@ impl Snapshot {
             trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
             telemetry: Telemetry { access_log: None, unrouted, warned },
             upstreams: builder.upstreams,
+            ways: builder.ways,
             warm: builder.warm,
             removals: builder.removals,
             plugins: builder.plugins.into_made(),
@@ -135,6 +137,23 @@ impl<'a> Builder<'a> {
 
     pub(super) fn files(&self) -> &'a Files {
         self.environment.files
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.environment.channels.len()
+    }
+
+    pub(super) fn resolver(&self) -> ActiveResolver {
+        self.environment.resolver.clone()
+    }
+
+    pub(super) fn commit_plan_mut(&mut self) -> &mut CommitPlan {
+        &mut self.commit_plan
+    }
+
+    /// Returns the way of this name in the active snapshot.
+    pub(super) fn previous_way(&self, name: &str) -> Option<&'a Arc<Way>> {
+        self.environment.previous?.ways.get(name)
     }
 
     fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {

@@ -4,6 +4,7 @@
 //! nothing is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
 mod filter;
+mod issuer;
 mod pool_report;
 mod process;
 mod sharded;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 pub(crate) use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
+pub(crate) use issuer::IssuerReport;
 pub(crate) use pool_report::PoolReport;
 pub(crate) use process::ProcessStats;
 use prometheus_client::collector::Collector;
@@ -41,6 +43,8 @@ pub(crate) struct Scrape {
     pub(crate) filters: Vec<Arc<FilterStats>>,
     /// The metrics that filters have defined.
     pub(crate) plugin_metrics: Vec<PluginMetricReport>,
+    /// The keys that are fetched from issuers.
+    pub(crate) issuers: Vec<IssuerReport>,
     /// Bytes of request bodies that are kept for a retry.
     pub(crate) kept_body_bytes: u64,
     /// Request bodies that were not kept for lack of room.
@@ -71,7 +75,8 @@ impl Collector for Scrape {
         self.encode_listeners(&mut page)?;
         self.encode_routes(&mut page)?;
         self.encode_pools(&mut page)?;
-        self.encode_filters(&mut page)
+        self.encode_filters(&mut page)?;
+        self.encode_issuers(&mut page)
     }
 }
 

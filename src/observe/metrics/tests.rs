@@ -43,6 +43,7 @@ fn scrape() -> Scrape {
         pools: vec![pool],
         filters: vec![],
         plugin_metrics: vec![],
+        issuers: vec![],
         kept_body_bytes: 5,
         unkept_bodies: 6,
         access_log_dropped: 9,

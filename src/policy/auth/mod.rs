@@ -3,7 +3,6 @@
 mod api_key;
 mod claims;
 mod credentials;
-#[allow(dead_code, reason = "no way names it yet")]
 mod jwt;
 mod require;
 
@@ -13,8 +12,7 @@ pub(crate) use api_key::{ApiKey, hash_key};
 pub(crate) use claims::ClaimsToHeaders;
 pub(crate) use credentials::Credentials;
 use http::{HeaderValue, header};
-#[allow(unused_imports, reason = "no way names it yet")]
-pub(crate) use jwt::{KeySet, RemoteKeys};
+pub(crate) use jwt::{Failure, Jwt, KeySet, Keys, RemoteKeys, RemoteSource, Settings};
 pub(crate) use require::Require;
 
 use super::identity::Identity;
@@ -43,6 +41,8 @@ pub(crate) struct Way {
 /// The kinds of ways. Each has its file here and in `config/model/auth/`.
 pub(crate) enum Kind {
     ApiKey(ApiKey),
+    /// Shared by the ways of successive configurations, as long as it stays the same.
+    Jwt(Arc<Jwt>),
 }
 
 /// The verdict of a way on a request.
@@ -55,7 +55,6 @@ pub(crate) enum Verdict {
     /// It has some that are not valid. The reason begins with `auth.` and the kind.
     Refused(&'static str),
     /// Whether they are valid cannot be found out now.
-    #[allow(dead_code, reason = "the ways that ask others follow")]
     Unavailable(&'static str),
 }
 
@@ -103,7 +102,9 @@ impl Auth {
         }
         self.require.admit(&identities)?;
         for way in &self.ways {
-            way.remove_credentials(request);
+            let is_known = |way: &&Arc<Way>| identities.iter().any(|identity| identity.way == way.name);
+            let is_verified = self.ways.iter().filter(is_known).any(|known| known.shares_credentials(way));
+            way.remove_credentials(request, is_verified);
             way.claims_to_headers.remove(request.headers);
         }
         for identity in &identities {
@@ -118,7 +119,7 @@ impl Auth {
     fn challenge(&self, refused: Option<&'static str>) -> Refusal {
         let mut fields = Fields::new();
         for way in &self.ways {
-            fields.extend(way.challenge().map(|value| (header::WWW_AUTHENTICATE, value)));
+            fields.extend(way.challenge(refused).map(|value| (header::WWW_AUTHENTICATE, value)));
         }
         Refusal { error: Error::Unauthenticated(refused.unwrap_or(REQUIRED)), fields }
     }
@@ -134,16 +135,38 @@ impl Auth {
 }
 
 impl Way {
-    /// Judges the credentials of a request.
-    #[allow(clippy::unused_async, reason = "the ways that ask others follow")]
-    async fn verify(&self, request: &Credentials<'_, '_>) -> Verdict {
-        match &self.kind {
-            Kind::ApiKey(keys) => keys.verify(&self.name, request),
+    /// Returns true if the credentials of both are the same part of a request.
+    fn shares_credentials(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Jwt(own), Kind::Jwt(other)) => own.has_same_place(other),
+            _ => std::ptr::eq(self, other),
         }
     }
 
-    fn challenge(&self) -> Option<HeaderValue> {
+    /// Returns the keys of an issuer that the way fetches, if it does.
+    pub(crate) fn remote_keys(&self) -> Option<&RemoteKeys> {
         match &self.kind {
+            Kind::Jwt(jwt) => jwt.remote().map(|keys| &**keys),
+            _ => None,
+        }
+    }
+
+    /// Judges the credentials of a request.
+    async fn verify(&self, request: &Credentials<'_, '_>) -> Verdict {
+        match &self.kind {
+            Kind::ApiKey(keys) => keys.verify(&self.name, request),
+            Kind::Jwt(jwt) => match jwt.caller(request).await {
+                Ok(Some(identity)) => Verdict::Known(identity),
+                Ok(None) => Verdict::Absent,
+                Err(Failure::Keys) => Verdict::Unavailable(Failure::Keys.reason()),
+                Err(failure) => Verdict::Refused(failure.reason()),
+            },
+        }
+    }
+
+    fn challenge(&self, refused: Option<&'static str>) -> Option<HeaderValue> {
+        match &self.kind {
+            Kind::Jwt(jwt) => jwt.challenge(&quotable(&self.name), refused),
             Kind::ApiKey(_) => {
                 let challenge = format!("ApiKey realm=\"{}\"", quotable(&self.name));
                 HeaderValue::try_from(challenge).ok()
@@ -151,9 +174,11 @@ impl Way {
         }
     }
 
-    fn remove_credentials(&self, request: &mut Credentials<'_, '_>) {
+    /// Removes the credentials. Those that were verified go up if the way says so.
+    fn remove_credentials(&self, request: &mut Credentials<'_, '_>, is_verified: bool) {
         match &self.kind {
             Kind::ApiKey(keys) => keys.remove(request),
+            Kind::Jwt(jwt) => jwt.remove(request, is_verified),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Findings;
 use super::filter::check_names;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
-use crate::config::{AuthUse, Config, Cors, OrOff, OriginPattern};
+use crate::config::{AuthUse, Config, Cors, Jwt, KeySource, OrOff, OriginPattern, Scheme};
 use crate::path;
 
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
@@ -17,6 +17,12 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     check_names(names.iter().map(String::as_str), "auth", "name of a way", findings);
     let ways: HashSet<&str> = names.iter().map(String::as_str).collect();
     validate_auth(config.defaults.auth.as_ref(), &path!["defaults"], &ways, findings);
+    for (name, way) in &config.auth {
+        let path = path!["auth", name, "jwt"];
+        if let Some(jwt) = &way.jwt {
+            validate_jwt(jwt, &path, findings);
+        }
+    }
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         if let Some(OrOff::On(cors)) = &route.cors {
             validate_cors(cors, &path!["routes", index, "cors"], findings);
@@ -32,6 +38,21 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
                 message,
                 "write the ways to know a caller under `auth`",
             );
+        }
+    }
+}
+
+/// Reports settings of tokens that have no effect, and claims in fields that the gateway writes itself.
+fn validate_jwt(jwt: &Jwt, base: &[Segment], findings: &mut Findings<'_>) {
+    let is_https = matches!(&jwt.jwks, KeySource::Url(url) if url.scheme == Scheme::Https);
+    if jwt.jwks_ca.is_some() && !is_https {
+        let message = "`jwks_ca` has no effect without an `https` URL in `jwks`";
+        findings.add(base, &path!["jwks_ca"], message, "take it out, or fetch the keys by `https`");
+    }
+    for (claim, name) in &jwt.claims_to_headers {
+        if let Some(help) = name.advise_reserved() {
+            let message = format!("the header `{name}` cannot get a claim");
+            findings.add(base, &path!["claims_to_headers", claim.as_str()], message, help);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `auth`: the ways to know who calls, and their use by routes.
 
 mod api_key;
-#[allow(dead_code, reason = "no way names it yet")]
-pub(crate) mod jwt;
+mod jwt;
 
 use std::collections::BTreeMap;
 
 pub(crate) use api_key::{ApiKey, KeyPlace};
+pub(crate) use jwt::{Jwt, JwtAlgorithm};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +15,14 @@ use crate::config::values::header::HeaderName;
 /// A way to know who calls. It has exactly one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["api_key"] }]))]
+#[schemars(extend("oneOf" = [{ "required": ["api_key"] }, { "required": ["jwt"] }]))]
 pub(crate) struct AuthWay {
     /// Keys that callers send in a field, a parameter or a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) api_key: Option<ApiKey>,
+    /// Tokens that an issuer signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwt: Option<Jwt>,
 }
 
 /// Claims about a caller by their names, each with the request's field that gets its value.

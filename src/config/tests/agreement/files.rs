@@ -178,6 +178,8 @@ impl<'a> Writer<'a> {
             "file-mode" => &["'0660'"],
             "listener-address" if self.count.is_multiple_of(5) => return format!("unix:/run/{}", self.count),
             "socket-address" | "listener-address" => return format!("127.0.0.1:{}", 1000 + self.count),
+            "key-source" => &["keys.json", "https://issuer.example/keys"],
+            "token-place" => &["bearer", "cookie:session"],
             "hash-key" => &["client_ip", "header:x-user"],
             "upgrade-protocol" => &["websocket", "a/b"],
             "name" => return format!("n{}", self.count),

@@ -21,7 +21,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 27] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 29] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -49,6 +49,8 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 27] = [
     "unknown listener",
     "unknown upstream",
     "unknown way",
+    "has no effect without an `https` URL",
+    "cannot get a claim",
 ];
 
 /// Returns a file as an editor's validator sees it: variables are texts.

@@ -7,6 +7,7 @@ use foldhash::HashMap;
 use foldhash::fast::RandomState;
 
 use super::verified::Verified;
+use crate::policy::identity::Identity;
 
 /// The most tokens of a half of the memory, and the most bytes that they and their claims take, by estimate.
 const TOKENS_MAX: usize = 1024;
@@ -41,29 +42,29 @@ struct Entry {
     token: Box<str>,
     /// The number of the keys that have verified it.
     keys: u64,
-    verified: Arc<Verified>,
+    verified: Verified,
 }
 
 impl Cache {
     /// Returns a token that was verified with these keys and is still valid at the time `now`.
-    pub(super) fn get(&mut self, token: &str, keys: u64, now: u64) -> Option<Arc<Verified>> {
+    pub(super) fn get(&mut self, token: &str, keys: u64, now: u64) -> Option<Arc<Identity>> {
         let hash = self.hasher.hash_one(token);
         if let Some(entry) = self.young.entries.get(&hash) {
-            return entry.is_valid(token, keys, now).then(|| entry.verified.clone());
+            return entry.is_valid(token, keys, now).then(|| entry.verified.identity.clone());
         }
         let entry = self.old.entries.remove(&hash)?;
         if !entry.is_valid(token, keys, now) {
             return None;
         }
-        let verified = entry.verified.clone();
+        let identity = entry.verified.identity.clone();
         self.add(hash, entry);
-        Some(verified)
+        Some(identity)
     }
 
     /// Remembers a token.
-    pub(super) fn insert(&mut self, token: &str, keys: u64, verified: &Arc<Verified>) {
+    pub(super) fn insert(&mut self, token: &str, keys: u64, verified: Verified) {
         let hash = self.hasher.hash_one(token);
-        self.add(hash, Entry { token: token.into(), keys, verified: verified.clone() });
+        self.add(hash, Entry { token: token.into(), keys, verified });
     }
 
     fn add(&mut self, hash: u64, entry: Entry) {
@@ -87,14 +88,15 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn verified(until: u64) -> Arc<Verified> {
-        Arc::new(Verified { subject: "ann".into(), until, ..Verified::default() })
+    fn verified(until: u64) -> Verified {
+        let identity = Identity { way: "a".into(), subject: "ann".into(), claims: serde_json::Map::new() };
+        Verified { identity: Arc::new(identity), until }
     }
 
     #[test]
     fn token_is_remembered_until_it_expires_or_the_keys_change() {
         let mut cache = Cache::default();
-        cache.insert("a.b.c", 1, &verified(100));
+        cache.insert("a.b.c", 1, verified(100));
         assert!(cache.get("a.b.c", 1, 99).is_some());
         assert!(cache.get("a.b.c", 1, 100).is_none());
         assert!(cache.get("a.b.c", 2, 99).is_none());
@@ -105,9 +107,9 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_keeps_tokens_in_use() {
         let mut cache = Cache::default();
-        cache.insert("used", 1, &verified(100));
+        cache.insert("used", 1, verified(100));
         for number in 0..10 * TOKENS_MAX {
-            cache.insert(&format!("token {number}"), 1, &verified(100));
+            cache.insert(&format!("token {number}"), 1, verified(100));
             assert!(cache.get("used", 1, 1).is_some(), "{number}");
         }
         assert!(cache.young.entries.len() + cache.old.entries.len() <= 2 * TOKENS_MAX);
@@ -118,7 +120,7 @@ mod tests {
     fn large_tokens_take_the_room_of_many() {
         let mut cache = Cache::default();
         for number in 0..TOKENS_MAX {
-            cache.insert(&format!("{number:>16384}"), 1, &verified(100));
+            cache.insert(&format!("{number:>16384}"), 1, verified(100));
         }
         assert!(cache.young.bytes <= BYTES_MAX && cache.old.bytes <= BYTES_MAX);
         assert!(cache.young.entries.len() < TOKENS_MAX / 10);

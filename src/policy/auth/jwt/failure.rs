@@ -41,10 +41,28 @@ impl Failure {
         self.parts().0
     }
 
-    /// Returns the description for the client (RFC 6750 §3). It has no quotes.
-    pub(crate) fn description(self) -> &'static str {
-        self.parts().1
+    /// Returns the description of a reason for the client (RFC 6750 §3), if it is that of a token. It has no quotes.
+    pub(super) fn describe(reason: &str) -> Option<&'static str> {
+        let found = Self::ALL.into_iter().find(|failure| failure.reason() == reason);
+        found.map(|failure| failure.parts().1)
     }
+
+    const ALL: [Self; 14] = [
+        Self::Several,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::Algorithm,
+        Self::Critical,
+        Self::Type,
+        Self::UnknownKey,
+        Self::Signature,
+        Self::Expired,
+        Self::NotYet,
+        Self::IssuedLater,
+        Self::Issuer,
+        Self::Audience,
+        Self::Claims,
+    ];
 
     fn parts(self) -> (&'static str, &'static str) {
         match self {

@@ -7,7 +7,9 @@ mod cache;
 mod claims;
 mod failure;
 mod keys;
+mod place;
 mod remote;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -16,30 +18,16 @@ mod verified;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderName, HeaderValue};
-use jsonwebtoken::Algorithm;
-use serde_json::{Map, Value};
+use http::HeaderValue;
 
 use self::cache::Cache;
-use self::claims::Rules;
 pub(crate) use self::failure::Failure;
 pub(crate) use self::keys::KeySet;
-pub(crate) use self::remote::RemoteKeys;
-use self::token::{Head, Token};
-pub(crate) use self::verified::Verified;
+pub(crate) use self::remote::{RemoteKeys, RemoteSource};
+pub(crate) use self::settings::Settings;
+use super::credentials::Credentials;
 use crate::observe::metrics::Sharded;
-
-/// The rules of a way for its tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
-    rules: Rules,
-    algorithms: Box<[Algorithm]>,
-    /// The only accepted `typ`; `None` for the usual ones.
-    typ: Option<Box<str>>,
-    token_bytes_max: usize,
-    /// The fields of the request that get claims.
-    headers: Box<[(HeaderName, Box<str>)]>,
-}
+use crate::policy::identity::Identity;
 
 /// The source of a way's keys.
 #[derive(Debug, Clone)]
@@ -50,7 +38,7 @@ pub(crate) enum Keys {
     Remote(Arc<RemoteKeys>),
 }
 
-/// A verifier of tokens.
+/// A way to know callers by tokens.
 #[derive(Debug)]
 pub(crate) struct Jwt {
     settings: Settings,
@@ -60,17 +48,65 @@ pub(crate) struct Jwt {
 }
 
 impl Jwt {
-    /// Creates a verifier, with a cache for each worker.
+    /// Creates a way, with a cache for each worker.
     pub(crate) fn new(settings: Settings, keys: Keys, workers: usize) -> Self {
         Self { settings, keys, caches: Sharded::new(workers) }
     }
 
-    /// Verifies a token. Waits only if its key is not known, for at most the time of a fetch.
-    pub(crate) async fn verify(&self, token: &str) -> Result<Arc<Verified>, Failure> {
-        self.verify_at(token, unix_time()).await
+    /// Returns true if both accept the same tokens, so that one may have the other's cache.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let has_same_keys = match (&self.keys, &other.keys) {
+            (Keys::File(own), Keys::File(other)) => own.is_same(other),
+            (Keys::Remote(own), Keys::Remote(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        };
+        has_same_keys && self.settings == other.settings
     }
 
-    async fn verify_at(&self, token: &str, now: u64) -> Result<Arc<Verified>, Failure> {
+    /// Returns true if the tokens of both are the same part of a request.
+    pub(crate) fn has_same_place(&self, other: &Self) -> bool {
+        self.settings.place == other.settings.place
+    }
+
+    /// Returns the keys that are fetched, if they are.
+    pub(crate) fn remote(&self) -> Option<&Arc<RemoteKeys>> {
+        match &self.keys {
+            Keys::File(_) => None,
+            Keys::Remote(remote) => Some(remote),
+        }
+    }
+
+    /// Returns the caller whose token a request has; `None` if it has none. Waits only if the token's key is not known, for at most
+    /// the time of a fetch.
+    pub(crate) async fn caller(
+        &self,
+        request: &Credentials<'_, '_>,
+    ) -> Result<Option<Arc<Identity>>, Failure> {
+        match self.settings.place.token(request)? {
+            Some(token) => self.verify_at(token, unix_time()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Removes the token of a request, unless it was verified and the upstream is to have it.
+    pub(crate) fn remove(&self, request: &mut Credentials<'_, '_>, is_verified: bool) {
+        if !(is_verified && self.settings.forward_token) {
+            self.settings.place.remove(request);
+        }
+    }
+
+    /// Returns the challenge of a response without a valid token (RFC 6750 §3). One to a request without a token has no error.
+    pub(crate) fn challenge(&self, realm: &str, refused: Option<&'static str>) -> Option<HeaderValue> {
+        let mut challenge = format!("Bearer realm=\"{realm}\"");
+        if let Some(description) = refused.and_then(Failure::describe) {
+            challenge.push_str(", error=\"invalid_token\", error_description=\"");
+            challenge.push_str(description);
+            challenge.push('"');
+        }
+        HeaderValue::try_from(challenge).ok()
+    }
+
+    async fn verify_at(&self, token: &str, now: u64) -> Result<Arc<Identity>, Failure> {
         let remote = match &self.keys {
             Keys::File(keys) => return self.verify_with(keys, token, now),
             Keys::Remote(remote) => remote,
@@ -89,51 +125,24 @@ impl Jwt {
         }
     }
 
-    fn verify_with(&self, keys: &KeySet, token: &str, now: u64) -> Result<Arc<Verified>, Failure> {
+    fn verify_with(&self, keys: &KeySet, token: &str, now: u64) -> Result<Arc<Identity>, Failure> {
         // Before anything is decoded or hashed.
         if token.len() > self.settings.token_bytes_max {
             return Err(Failure::TooLarge);
         }
-        let cached = self.with_cache(|cache| cache.get(token, keys.number, now));
-        if let Some(verified) = cached.flatten() {
-            return Ok(verified);
+        let known = self.with_cache(|cache| cache.get(token, keys.number, now));
+        if let Some(identity) = known.flatten() {
+            return Ok(identity);
         }
-        let verified = Arc::new(self.settings.verify(keys, token, now)?);
-        self.with_cache(|cache| cache.insert(token, keys.number, &verified));
-        Ok(verified)
+        let verified = self.settings.verify(keys, token, now)?;
+        let identity = verified.identity.clone();
+        self.with_cache(|cache| cache.insert(token, keys.number, verified));
+        Ok(identity)
     }
 
     fn with_cache<T>(&self, act: impl FnOnce(&mut Cache) -> T) -> Option<T> {
         // A cache is valid even after a panic: at worst, the estimate of its size is not.
         self.caches.mine().map(|cache| act(&mut cache.lock().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-impl Settings {
-    fn verify(&self, keys: &KeySet, token: &str, now: u64) -> Result<Verified, Failure> {
-        let token = Token::parse(token)?;
-        let decoded = token.decode_head()?;
-        let head = Head::parse(&decoded)?;
-        head.check(self.typ.as_deref())?;
-        // `none` is no algorithm, so it is never among those of the configuration.
-        let algorithm = head.alg.parse().map_err(|_| Failure::Algorithm)?;
-        if !self.algorithms.contains(&algorithm) {
-            return Err(Failure::Algorithm);
-        }
-        keys.verify(head.kid.as_deref(), algorithm, token.signed, token.signature)?;
-        let claims = token.claims()?;
-        let until = self.rules.check(&claims, now)?;
-        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().into();
-        Ok(Verified { subject, until, headers: self.fields(&claims), claims })
-    }
-
-    /// Returns the fields that get claims. A claim that is missing, or that no field can carry, sets none.
-    fn fields(&self, claims: &Map<String, Value>) -> Box<[(HeaderName, HeaderValue)]> {
-        let fields = self.headers.iter().filter_map(|(name, claim)| {
-            let text = claims::text(claims::find(claims, claim)?)?;
-            Some((name.clone(), HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()?))
-        });
-        fields.collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Keys that the control plane fetches from their issuer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::keys::KeySet;
+use crate::config::KeyUrl;
+use crate::config::load::files::FileMark;
 use crate::net::clock;
 
 /// The time by which a wait for a fetch is longer than the fetch may be.
@@ -21,14 +24,27 @@ const WAIT_MARGIN: Duration = Duration::from_millis(500);
 /// cause no more fetches than that.
 #[derive(Debug)]
 pub(crate) struct RemoteKeys {
-    timeout: Duration,
-    cooldown: Duration,
+    source: RemoteSource,
     keys: ArcSwapOption<KeySet>,
     progress: watch::Sender<Progress>,
     /// Shared with the task that fetches, which ends when the keys are dropped.
     wanted: Arc<Notify>,
     fetched: AtomicU64,
     failed: AtomicU64,
+}
+
+/// The place of the keys, and the times of their fetches. A reload keeps the keys of the same source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RemoteSource {
+    pub(crate) url: KeyUrl,
+    /// The file of the certificates that are trusted, with its content.
+    pub(crate) ca: Option<(PathBuf, FileMark)>,
+    /// The time limit of a fetch.
+    pub(crate) timeout: Duration,
+    /// The time between the end of a fetch and one that is asked for.
+    pub(crate) cooldown: Duration,
+    /// The longest time until the keys are fetched again.
+    pub(crate) refresh: Duration,
 }
 
 /// The state of the fetches.
@@ -44,11 +60,10 @@ struct Progress {
 
 impl RemoteKeys {
     /// Creates keys that are not known yet. Their first fetch counts as asked for.
-    pub(crate) fn new(timeout: Duration, cooldown: Duration) -> Self {
+    pub(crate) fn new(source: RemoteSource) -> Self {
         let progress = Progress { is_running: true, ended: 0, earliest: Instant::now() };
         Self {
-            timeout,
-            cooldown,
+            source,
             keys: ArcSwapOption::empty(),
             progress: watch::Sender::new(progress),
             wanted: Arc::new(Notify::new()),
@@ -76,7 +91,7 @@ impl RemoteKeys {
             return false;
         }
         let is_over = progress.wait_for(|progress| progress.ended != ended);
-        tokio::time::timeout(self.timeout + WAIT_MARGIN, is_over).await.is_ok_and(|over| over.is_ok())
+        tokio::time::timeout(self.source.timeout + WAIT_MARGIN, is_over).await.is_ok_and(|over| over.is_ok())
     }
 
     /// Asks for a fetch. Returns false if the last one was a moment ago.
@@ -95,9 +110,8 @@ impl RemoteKeys {
         !is_late
     }
 
-    /// Returns the time limit of a fetch.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
+    pub(crate) fn source(&self) -> &RemoteSource {
+        &self.source
     }
 
     /// Returns the signal that a worker asks for a fetch, or that the keys are dropped.
@@ -123,7 +137,7 @@ impl RemoteKeys {
             self.keys.store(changed);
         }
         self.progress.send_modify(|progress| {
-            let earliest = Instant::now() + self.cooldown;
+            let earliest = Instant::now() + self.source.cooldown;
             *progress = Progress { is_running: false, ended: progress.ended + 1, earliest };
         });
         is_changed
@@ -139,11 +153,19 @@ impl Drop for RemoteKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KeySource;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn keys() -> RemoteKeys {
-        RemoteKeys::new(5 * SECOND, 10 * SECOND)
+        let Ok(KeySource::Url(url)) = "https://a".parse() else { panic!() };
+        RemoteKeys::new(RemoteSource {
+            url,
+            ca: None,
+            timeout: 5 * SECOND,
+            cooldown: 10 * SECOND,
+            refresh: 60 * SECOND,
+        })
     }
 
     #[tokio::test(start_paused = true)]

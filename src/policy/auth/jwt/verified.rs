@@ -1,16 +1,13 @@
-//! A token that was verified, and what follows from it.
+//! A token that was verified.
 
-use http::{HeaderName, HeaderValue};
-use serde_json::{Map, Value};
+use std::sync::Arc;
+
+use crate::policy::identity::Identity;
 
 /// A token that was verified.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Verified {
-    /// The claim `sub`; empty without one.
-    pub(crate) subject: Box<str>,
-    pub(crate) claims: Map<String, Value>,
-    /// The fields for the request that goes up.
-    pub(crate) headers: Box<[(HeaderName, HeaderValue)]>,
+    pub(super) identity: Arc<Identity>,
     /// The time, in Unix seconds, from which the token is not valid any more.
     pub(super) until: u64,
 }

@@ -1,0 +1,90 @@
+//! The rules of a way for its tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
+
+use super::claims::Rules;
+use super::failure::Failure;
+use super::keys::KeySet;
+use super::place::Place;
+use super::token::{Head, Token};
+use super::verified::Verified;
+use crate::config;
+use crate::config::JwtAlgorithm;
+use crate::policy::identity::Identity;
+
+/// The rules of a way for its tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The name of the way.
+    pub(super) way: Arc<str>,
+    pub(super) rules: Rules,
+    pub(super) algorithms: Box<[Algorithm]>,
+    /// The only accepted `typ`; `None` for the usual ones.
+    pub(super) typ: Option<Box<str>>,
+    pub(super) token_bytes_max: usize,
+    pub(super) place: Place,
+    /// True if the upstream gets the token, too.
+    pub(super) forward_token: bool,
+}
+
+impl Settings {
+    pub(crate) fn new(way: &Arc<str>, written: &config::Jwt) -> Self {
+        let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+        let rules = Rules {
+            issuer: written.issuer.as_str().into(),
+            audiences: boxed(&written.audiences),
+            required: boxed(&written.required_claims),
+            leeway: written.leeway.duration().map_or(0, seconds),
+        };
+        Self {
+            way: way.clone(),
+            rules,
+            algorithms: written.algorithms.iter().map(|algorithm| algorithm_of(*algorithm)).collect(),
+            typ: written.typ.as_deref().map(Into::into),
+            token_bytes_max: written.max_token.length(),
+            place: Place::new(&written.from),
+            forward_token: written.forward_token,
+        }
+    }
+
+    /// Verifies a token at the time `now`, in Unix seconds.
+    pub(super) fn verify(&self, keys: &KeySet, token: &str, now: u64) -> Result<Verified, Failure> {
+        let token = Token::parse(token)?;
+        let decoded = token.decode_head()?;
+        let head = Head::parse(&decoded)?;
+        head.check(self.typ.as_deref())?;
+        // `none` is no algorithm, so it is never among those of the configuration.
+        let algorithm = head.alg.parse().map_err(|_| Failure::Algorithm)?;
+        if !self.algorithms.contains(&algorithm) {
+            return Err(Failure::Algorithm);
+        }
+        keys.verify(head.kid.as_deref(), algorithm, token.signed, token.signature)?;
+        let claims = token.claims()?;
+        let until = self.rules.check(&claims, now)?;
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().into();
+        Ok(Verified { identity: Arc::new(Identity { way: self.way.clone(), subject, claims }), until })
+    }
+}
+
+/// Returns a duration in seconds, rounded up: those are the unit of tokens.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+fn algorithm_of(written: JwtAlgorithm) -> Algorithm {
+    match written {
+        JwtAlgorithm::RS256 => Algorithm::RS256,
+        JwtAlgorithm::RS384 => Algorithm::RS384,
+        JwtAlgorithm::RS512 => Algorithm::RS512,
+        JwtAlgorithm::PS256 => Algorithm::PS256,
+        JwtAlgorithm::PS384 => Algorithm::PS384,
+        JwtAlgorithm::PS512 => Algorithm::PS512,
+        JwtAlgorithm::ES256 => Algorithm::ES256,
+        JwtAlgorithm::ES384 => Algorithm::ES384,
+        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}

@@ -2,6 +2,22 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/// Returns the text of `data`, with padding.
+pub(crate) fn encode(data: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    Encoder::default().encode(data, true, &mut text);
+    text
+}
+
+/// Returns the data of a text that has padding at its end alone, or `None` if it is not such a text.
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let letters = text.iter().take_while(|byte| **byte != b'=').count();
+    let is_padded_at_end = text.get(letters..)?.iter().all(|byte| *byte == b'=') && text.len() - letters <= 2;
+    let (mut decoder, mut data) = (Decoder::default(), Vec::new());
+    decoder.decode(text, &mut data).ok()?;
+    (is_padded_at_end && decoder.is_complete()).then_some(data)
+}
+
 /// The marker of bytes that are no letters.
 const NO_LETTER: u8 = 0xff;
 
@@ -148,6 +164,16 @@ mod tests {
             assert_eq!(decoded(text).unwrap(), data.as_bytes());
         }
         assert_eq!(encoded(&[(&[0xfb, 0xff, 0xbf], false)]), "+/+/");
+    }
+
+    #[test]
+    fn whole_text_has_padding_at_its_end_alone() {
+        for data in [&b""[..], b"f", b"fo", b"foo"] {
+            assert_eq!(decode(&encode(data)).unwrap(), data);
+        }
+        for text in ["Zg==b29iYXI=", "Zg==Zg==", "Zg", "=", "Zm9v=", "Zm9v===="] {
+            assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! HTTP as messages: fields, bodies, errors, paths, the rules of forwarding, gRPC, and the engines of HTTP/1 and HTTP/2.
 
-mod base64;
+pub(crate) mod base64;
 pub(crate) mod body;
 pub(crate) mod date;
 pub(crate) mod error;

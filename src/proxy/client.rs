@@ -177,6 +177,11 @@ impl Client {
         self.peer
     }
 
+    /// Returns the verified certificate of the client, if it has shown one.
+    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
+    }
+
     /// Returns the facts about a request that its filters can read. They do not change while it is served.
     pub(crate) fn request_info(
         &self,

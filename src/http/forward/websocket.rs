@@ -4,7 +4,7 @@ use aws_lc_rs::{digest, rand};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
-use crate::http::base64::Encoder;
+use crate::http::base64::encode;
 use crate::http::fields::Fields;
 
 /// The text that a server appends to the key (RFC 6455 §1.3).
@@ -20,7 +20,7 @@ impl WebSocketKey {
     pub(crate) fn fresh() -> Option<Self> {
         let mut nonce = [0; 16];
         rand::fill(&mut nonce).ok()?;
-        HeaderValue::from_maybe_shared(Bytes::from(base64(&nonce))).ok().map(Self)
+        HeaderValue::from_maybe_shared(Bytes::from(encode(&nonce))).ok().map(Self)
     }
 
     /// Makes `headers` those of a client's handshake. A version that the client has named stays.
@@ -46,14 +46,8 @@ pub(crate) fn accept(key: &HeaderValue) -> HeaderValue {
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
     context.update(key.as_bytes());
     context.update(SERVER_TEXT);
-    let text = Bytes::from(base64(context.finish().as_ref()));
+    let text = Bytes::from(encode(context.finish().as_ref()));
     HeaderValue::from_maybe_shared(text).unwrap_or(const { HeaderValue::from_static("") })
-}
-
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    let mut text = Vec::new();
-    Encoder::default().encode(bytes, true, &mut text);
-    text
 }
 
 #[cfg(test)]

@@ -21,8 +21,14 @@ pub(crate) struct ClientCertificate {
 pub(crate) struct CertificateNames {
     /// The subject as text (RFC 4514), which may be empty.
     pub(crate) subject: String,
+    pub(crate) subject_common_name: Option<String>,
+    /// The issuer as text (RFC 4514).
+    pub(crate) issuer: String,
+    pub(crate) issuer_common_name: Option<String>,
     /// The names of the subjectAltName, in order.
     pub(crate) alt_names: Vec<AltName>,
+    /// The serial number in hexadecimal digits, without leading zeros.
+    pub(crate) serial_number: String,
     /// The SHA-256 digest of the certificate in hexadecimal digits.
     pub(crate) fingerprint: String,
 }
@@ -43,6 +49,11 @@ impl ClientCertificate {
         self.chain.first().map(|certificate| &**certificate).unwrap_or_default()
     }
 
+    /// Returns the bytes of the certificates behind the client's own, as the client has sent them.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &[u8]> {
+        self.chain.iter().skip(1).map(|certificate| &**certificate)
+    }
+
     /// Returns the names in the certificate. One that is malformed has none; verification rejects it before.
     pub(crate) fn names(&self) -> &CertificateNames {
         self.names.get_or_init(|| CertificateNames::parse(self.der()).unwrap_or_default())
@@ -54,7 +65,11 @@ impl CertificateNames {
         let certificate = der::Certificate::parse(der)?;
         Some(Self {
             subject: certificate.subject()?,
+            subject_common_name: certificate.subject_common_name(),
+            issuer: certificate.issuer()?,
+            issuer_common_name: certificate.issuer_common_name(),
             alt_names: certificate.alt_names().ok()?,
+            serial_number: hex(certificate.serial_number).trim_start_matches('0').to_owned(),
             fingerprint: hex(digest(&SHA256, der).as_ref()),
         })
     }
@@ -85,9 +100,12 @@ mod tests {
         let certificate = ClientCertificate::new(vec![certificate.der().clone()].into());
         let names = certificate.names();
         assert_eq!(names.subject, "CN=worker,O=Ex\\, Inc,C=DE");
+        assert_eq!(names.issuer, names.subject);
+        assert_eq!(names.subject_common_name.as_deref(), Some("worker"));
         let alt_names: Vec<String> = names.alt_names.iter().map(ToString::to_string).collect();
         assert_eq!(alt_names, ["a.internal", "10.0.0.1", "spiffe://example.org/worker", "a@b.test"]);
-        assert_eq!(names.fingerprint.len(), 64);
+        assert_eq!((names.serial_number.as_str(), names.fingerprint.len()), ("abc", 64));
+        assert_eq!(certificate.issuers().count(), 0);
     }
 
     #[test]

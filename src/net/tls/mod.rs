@@ -52,7 +52,8 @@ pub(crate) fn fuzz(data: &[u8]) {
     pem::fuzz(data);
     if let Some(certificate) = der::Certificate::parse(data) {
         let _parts = (certificate.validity(), certificate.has_subject_alt_name());
-        let _names = (certificate.subject(), certificate.alt_names());
+        let _names = (certificate.subject(), certificate.issuer(), certificate.alt_names());
+        let _common_names = (certificate.subject_common_name(), certificate.issuer_common_name());
         let _rights = (certificate.is_authority(), certificate.key_may_sign_certificates());
         let _key = der::subject_public_key(certificate.key);
     }

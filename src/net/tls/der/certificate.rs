@@ -32,6 +32,9 @@ pub(in crate::net::tls) struct Certificate<'a> {
     pub(in crate::net::tls) is_version_1: bool,
     /// True if its issuer has the name of its subject.
     pub(in crate::net::tls) is_self_issued: bool,
+    /// The bytes of the serial number.
+    pub(in crate::net::tls) serial_number: &'a [u8],
+    issuer: &'a [u8],
     subject: &'a [u8],
     validity: &'a [u8],
     /// The fields behind the key.
@@ -44,7 +47,7 @@ impl<'a> Certificate<'a> {
         let mut tbs = Reader(Reader(Reader(der).expect(SEQUENCE)?.content).expect(SEQUENCE)?.content);
         let is_version_1 = tbs.0.first() != Some(&VERSION);
         tbs.skip(VERSION)?;
-        let _serial_number = tbs.next()?;
+        let serial_number = tbs.next()?.content;
         let _signature_algorithm = tbs.expect(SEQUENCE)?;
         let issuer = tbs.expect(SEQUENCE)?.content;
         let validity = tbs.expect(SEQUENCE)?.content;
@@ -52,12 +55,27 @@ impl<'a> Certificate<'a> {
         let key = tbs.expect(SEQUENCE)?.whole;
         let is_self_issued = issuer == subject;
         let optional = tbs.0;
-        Some(Self { key, is_version_1, is_self_issued, subject, validity, optional })
+        Some(Self { key, is_version_1, is_self_issued, serial_number, issuer, subject, validity, optional })
+    }
+
+    /// Returns the name of the issuer as text (RFC 4514).
+    pub(in crate::net::tls) fn issuer(&self) -> Option<String> {
+        name::text_of(self.issuer)
     }
 
     /// Returns the name of the subject as text (RFC 4514), which is empty if all its names are in the subjectAltName.
     pub(in crate::net::tls) fn subject(&self) -> Option<String> {
         name::text_of(self.subject)
+    }
+
+    /// Returns the common name of the issuer.
+    pub(in crate::net::tls) fn issuer_common_name(&self) -> Option<String> {
+        name::common_name(self.issuer)
+    }
+
+    /// Returns the common name of the subject.
+    pub(in crate::net::tls) fn subject_common_name(&self) -> Option<String> {
+        name::common_name(self.subject)
     }
 
     /// Returns the names of the subjectAltName.
@@ -174,6 +192,8 @@ mod tests {
             key: empty,
             is_version_1: false,
             is_self_issued: true,
+            serial_number: empty,
+            issuer: empty,
             subject: empty,
             validity: empty,
             optional,

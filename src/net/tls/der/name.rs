@@ -103,6 +103,23 @@ pub(super) fn text_of(name: &[u8]) -> Option<String> {
     Some(parts.join(","))
 }
 
+/// Returns the most specific common name: the last one of a distinguished name that has one.
+pub(super) fn common_name(name: &[u8]) -> Option<String> {
+    let mut found = None;
+    let mut sets = Reader(name);
+    while !sets.0.is_empty() {
+        let mut set = Reader(sets.expect(SET)?.content);
+        while !set.0.is_empty() {
+            let mut attribute = Reader(set.expect(SEQUENCE)?.content);
+            if attribute.expect(OBJECT_IDENTIFIER)?.content == COMMON_NAME {
+                let value = attribute.next()?;
+                found = string(value.tag, value.content);
+            }
+        }
+    }
+    found
+}
+
 /// Reads an attribute and appends `TYPE=VALUE`.
 fn push_attribute(set: &mut Reader<'_>, text: &mut String) -> Option<()> {
     let mut attribute = Reader(set.expect(SEQUENCE)?.content);
@@ -233,8 +250,10 @@ mod tests {
             assert_eq!(text_of(&name.concat()).unwrap(), expected);
         }
         let two = [set(&[&common("outer")]), set(&[&organisation, &common("inner")])].concat();
+        assert_eq!(common_name(&two).unwrap(), "inner");
+        assert_eq!(common_name(&set(&[&organisation])), None);
         for cut in 1..two.len() {
-            let _never_panics = text_of(two.get(..cut).unwrap());
+            let _never_panics = (text_of(two.get(..cut).unwrap()), common_name(two.get(..cut).unwrap()));
         }
     }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs}.rs run: curl, nghttp, nghttpd, h2load,
-# Node, Go with its gRPC and Chromium from Debian, the Python packages h2 and grpcio in an environment in target/peers, and beside that the
-# programs of gRPC by Go's library and by tonic. What is there is left as it is.
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic}.rs run: curl, nghttp,
+# nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2 and openssl from Debian, the Python packages h2 and grpcio in an
+# environment in target/peers, and beside that the programs of gRPC by Go's library and by tonic. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,9 @@ need nghttpd "a server of HTTP/2" nghttp2-server
 need h2load "which loads a server of HTTP/2" nghttp2-client
 need node "a client of HTTP/2" nodejs
 need go "a client of HTTP/2" golang-go
+need htpasswd "which makes files of users" apache2-utils
+need argon2 "which makes entries of such files" argon2
+need openssl "which makes entries of such files" openssl
 
 # The names that tests/gateway/http2_clients.rs looks for, too.
 if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null; then

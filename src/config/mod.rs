@@ -21,7 +21,10 @@ pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
-pub(crate) use self::model::auth::{AuthUse, AuthWay, ClaimsToHeaders, Jwt, JwtAlgorithm, KeyPlace, Require};
+pub(crate) use self::model::auth::{
+    AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardCertificate, Jwt, JwtAlgorithm, KeyPlace, MtlsAuth,
+    Require,
+};
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;
 #[cfg(test)]
@@ -59,6 +62,7 @@ pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamProtocol, U
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
 pub(crate) use self::values::byte_size::ByteSize;
+pub(crate) use self::values::certificate_name::{DistinguishedName, SanPattern};
 pub(crate) use self::values::dns::Resolve;
 pub(crate) use self::values::duration::Duration;
 pub(crate) use self::values::endpoint_url::{EndpointUrl, Server};

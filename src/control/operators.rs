@@ -46,6 +46,7 @@ fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
         kept_body_bytes: generation.snapshot.kept_bodies.bytes(),
         unkept_bodies: generation.snapshot.kept_bodies.refused(),
         access_log_dropped: generation.access_log.as_ref().map_or(0, AccessLog::dropped),
+        password_comparisons: crate::policy::auth::comparisons(),
     };
     scrape.render().unwrap_or_default()
 }

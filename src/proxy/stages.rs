@@ -68,8 +68,9 @@ impl Stage {
             Self::Auth(auth) => {
                 // Boxed, because it is large and many routes have none.
                 let known = {
-                    let Exchange { request, target, .. } = exchange;
-                    let mut credentials = Credentials { headers: &mut request.headers, target };
+                    let Exchange { client, request, target, .. } = exchange;
+                    let certificate = client.certificate();
+                    let mut credentials = Credentials { headers: &mut request.headers, target, certificate };
                     Box::pin(auth.request(&mut credentials)).await
                 };
                 let notes = exchange.log.notes_mut();

@@ -53,7 +53,7 @@ impl Tokens {
     pub fn verify(&mut self, number: usize) -> bool {
         let Some(headers) = self.requests.get_mut(number) else { return false };
         let mut target = Cow::Owned(Uri::from_static("/orders"));
-        let request = Credentials { headers, target: &mut target };
+        let request = Credentials { headers, target: &mut target, certificate: None };
         let caller = pin!(self.jwt.caller(&request)).poll(&mut Context::from_waker(Waker::noop()));
         matches!(caller, Poll::Ready(Ok(Some(_))))
     }

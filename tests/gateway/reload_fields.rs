@@ -19,7 +19,7 @@ use crate::pooled::number;
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
 /// in `request_id`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 55] = [
+const ELSEWHERE: [&str; 64] = [
     "workers",
     "admin",
     "listeners[].mode",
@@ -43,6 +43,15 @@ const ELSEWHERE: [&str; 55] = [
     "auth.NAME.jwt.claims_to_headers",
     "auth.NAME.jwt.forward_token",
     "auth.NAME.jwt.max_token",
+    "auth.NAME.basic.users",
+    "auth.NAME.basic.realm",
+    "auth.NAME.basic.cache",
+    "auth.NAME.basic.claims_to_headers",
+    "auth.NAME.mtls.san",
+    "auth.NAME.mtls.subject",
+    "auth.NAME.mtls.issuer",
+    "auth.NAME.mtls.forward",
+    "auth.NAME.mtls.claims_to_headers",
     "routes[].auth",
     "routes[].auth.all",
     "routes[].require",

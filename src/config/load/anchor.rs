@@ -32,6 +32,9 @@ impl Config {
                     anchor(path, folder);
                 }
             }
+            if let Some(basic) = &mut way.basic {
+                anchor(&mut basic.users, folder);
+            }
         }
         if let OrOff::On(access_log) = &mut self.telemetry.access_log
             && let LogOutput::File(path) = &mut access_log.output

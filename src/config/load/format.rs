@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
 use crate::config::values::byte_size::ByteSize;
+use crate::config::values::certificate_name::{DistinguishedName, SanPattern};
 use crate::config::values::cookie_name::CookieName;
 use crate::config::values::dns::{DnsServer, DomainName, Resolve, SrvName};
 use crate::config::values::duration::Duration;
@@ -21,6 +22,7 @@ use crate::config::values::network::{Address, PeerNetwork, ServerName};
 use crate::config::values::origin::OriginPattern;
 use crate::config::values::parameter_name::ParameterName;
 use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::realm::Realm;
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
 use crate::config::values::status_range::StatusRange;
@@ -45,6 +47,9 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "byte-size" => of::<ByteSize>("size", "a size such as `64KiB`"),
         "cookie-name" => of::<CookieName>("name", "the name of a cookie such as `session`"),
         "dns-server" => of::<DnsServer>("address", "an IP address such as `10.0.0.2`"),
+        "distinguished-name" => {
+            of::<DistinguishedName>("name", "a common name such as `worker`, or a whole name")
+        }
         "domain-name" => of::<DomainName>("domain", "a domain such as `svc.cluster.local`"),
         "duration" => of::<Duration>("duration", "a duration such as `30s`"),
         "endpoint-url" => of::<EndpointUrl>("URL", "a URL such as `https://example.com`"),
@@ -64,9 +69,11 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "parameter-name" => of::<ParameterName>("name", "the name of a parameter such as `api_key`"),
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
+        "realm" => of::<Realm>("text", "text of printable ASCII"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
         "request-target" => of::<RequestTarget>("path", "a path such as `/healthz`"),
         "resolve" => of::<Resolve>("`auto`, `off` or duration", "`auto`, `off` or a duration"),
+        "san-pattern" => of::<SanPattern>("name", "a name such as `*.internal`"),
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
         "srv-name" => of::<SrvName>("name", "a name such as `_http._tcp.api.internal`"),

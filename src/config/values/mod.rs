@@ -3,6 +3,7 @@
 mod amount;
 pub(crate) mod base_path;
 pub(crate) mod byte_size;
+pub(crate) mod certificate_name;
 pub(crate) mod cookie_name;
 pub(crate) mod dns;
 pub(crate) mod duration;
@@ -24,6 +25,7 @@ pub(crate) mod path;
 pub(crate) mod pattern;
 pub(crate) mod printable;
 pub(crate) mod punycode;
+pub(crate) mod realm;
 pub(crate) mod redirect_target;
 pub(crate) mod request_target;
 pub(crate) mod segment;

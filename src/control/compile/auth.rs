@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::snapshot::Builder;
-use crate::config::{AuthUse, AuthWay, RouteSettings};
+use crate::config::{AuthUse, AuthWay, BasicAuth, RouteSettings};
 use crate::path;
-use crate::policy::auth::{self, Auth, ClaimsToHeaders, Kind, Way};
+use crate::policy::auth::{self, Auth, ClaimsToHeaders, InvalidLine, Kind, Way};
 
 /// The ways of a snapshot, by their names.
 pub(crate) type Ways = BTreeMap<String, Arc<Way>>;
@@ -33,10 +33,26 @@ impl Builder<'_> {
             (Kind::ApiKey(keys.ok()?), &api_key.claims_to_headers)
         } else if let Some(jwt) = &written.jwt {
             (Kind::Jwt(self.jwt(&shared, jwt)?), &jwt.claims_to_headers)
+        } else if let Some(basic) = &written.basic {
+            (Kind::Basic(self.basic(&shared, basic)?), &basic.claims_to_headers)
+        } else if let Some(mtls) = &written.mtls {
+            (Kind::Mtls(auth::Mtls::new(mtls)), &mtls.claims_to_headers)
         } else {
             return None;
         };
         Some(Way { name: shared, kind, claims_to_headers: ClaimsToHeaders::new(claims) })
+    }
+
+    fn basic(&mut self, name: &Arc<str>, written: &BasicAuth) -> Option<auth::Basic> {
+        let path = path!["auth", name.as_ref(), "basic", "users"];
+        let file = self.auth_file(&path, &written.users)?;
+        let users = auth::Users::parse(name, &file).map_err(|lines| {
+            for InvalidLine { line, reason, advice } in lines {
+                let message = format!("{}, line {line}: {reason}", written.users.display());
+                self.errors.push(self.loaded.source.error(&path, message).help(advice));
+            }
+        });
+        auth::Basic::new(users.ok()?, written.realm.as_str(), written.cache.duration().unwrap_or_default())
     }
 
     /// Reads a file that a way names at `path`.

@@ -51,6 +51,8 @@ pub(crate) struct Scrape {
     pub(crate) unkept_bodies: u64,
     /// Access log lines that could not be written.
     pub(crate) access_log_dropped: u64,
+    /// Passwords that were compared with hashes, and those that wait for it.
+    pub(crate) password_comparisons: (u64, u64),
 }
 
 impl Scrape {
@@ -134,6 +136,17 @@ impl Scrape {
             "gateway_access_log_dropped_lines",
             "Access log lines that could not be written",
             self.access_log_dropped,
+        )?;
+        let (computed, queued) = self.password_comparisons;
+        page.counter_of_all(
+            "gateway_auth_basic_computations",
+            "Passwords that were compared with a hash; equal requests share one, and its result for a while",
+            computed,
+        )?;
+        page.gauge_of_all(
+            "gateway_auth_basic_queued",
+            "Passwords that wait to be compared with a hash",
+            &queued,
         )
     }
 

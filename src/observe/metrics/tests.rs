@@ -47,6 +47,7 @@ fn scrape() -> Scrape {
         kept_body_bytes: 5,
         unkept_bodies: 6,
         access_log_dropped: 9,
+        password_comparisons: (10, 11),
     }
 }
 
@@ -64,6 +65,8 @@ fn every_count_appears_under_its_name_and_labels() {
         "gateway_retry_kept_body_bytes 5".to_owned(),
         "gateway_retry_unkept_bodies_total 6".to_owned(),
         "gateway_access_log_dropped_lines_total 9".to_owned(),
+        "gateway_auth_basic_computations_total 10".to_owned(),
+        "gateway_auth_basic_queued 11".to_owned(),
         r#"gateway_listener_accepted_total{listener="web"} 2"#.to_owned(),
         r#"gateway_listener_connections{listener="web"} 1"#.to_owned(),
         r#"gateway_listener_closed_total{listener="web",reason="keep_alive"} 1"#.to_owned(),

@@ -185,7 +185,7 @@ mod tests {
     ) -> (Result<String, Verdict>, Fields, String) {
         let keys = ApiKey::new(&"partners".into(), place, file().as_bytes()).unwrap();
         let (mut headers, mut target) = (Fields::written(headers), Cow::Owned(Uri::from_static(target)));
-        let mut request = Credentials { headers: &mut headers, target: &mut target };
+        let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
         let verdict = match keys.verify("partners", &request) {
             Verdict::Known(identity) => Ok(identity.subject.to_string()),
             other => Err(other),

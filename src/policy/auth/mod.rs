@@ -1,24 +1,29 @@
 //! Authentication: who calls, and whether the caller may use the route.
 
 mod api_key;
+mod basic;
 mod claims;
 mod credentials;
 mod jwt;
+mod mtls;
 mod require;
 
 use std::sync::Arc;
 
 pub(crate) use api_key::{ApiKey, hash_key};
+pub(crate) use basic::{Basic, InvalidLine, Users, comparisons};
 pub(crate) use claims::ClaimsToHeaders;
 pub(crate) use credentials::Credentials;
 use http::{HeaderValue, header};
 pub(crate) use jwt::{Failure, Jwt, KeySet, Keys, RemoteKeys, RemoteSource, Settings};
+pub(crate) use mtls::Mtls;
 pub(crate) use require::Require;
 
 use super::identity::Identity;
 use super::refusal::Refusal;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
+use crate::http::forward::remove_named;
 
 /// The authentication of a route.
 #[derive(Clone)]
@@ -43,6 +48,8 @@ pub(crate) enum Kind {
     ApiKey(ApiKey),
     /// Shared by the ways of successive configurations, as long as it stays the same.
     Jwt(Arc<Jwt>),
+    Basic(Basic),
+    Mtls(Mtls),
 }
 
 /// The verdict of a way on a request.
@@ -107,21 +114,27 @@ impl Auth {
             way.remove_credentials(request, is_verified);
             way.claims_to_headers.remove(request.headers);
         }
+        // A client that names fields of the gateway in `Connection` would have them removed with those of its connection.
+        remove_named(request.headers);
         for identity in &identities {
             if let Some(way) = self.ways.iter().find(|way| way.name == identity.way) {
                 way.claims_to_headers.set(identity, request.headers);
+                way.forward(request);
             }
         }
         Ok(identities)
     }
 
-    /// Returns the 401 with a challenge of each way (RFC 9110 §11.6.1).
+    /// Returns the 401 with a challenge of each way (RFC 9110 §11.6.1), or a 403 if there is none, which a 401 must have.
     fn challenge(&self, refused: Option<&'static str>) -> Refusal {
         let mut fields = Fields::new();
         for way in &self.ways {
             fields.extend(way.challenge(refused).map(|value| (header::WWW_AUTHENTICATE, value)));
         }
-        Refusal { error: Error::Unauthenticated(refused.unwrap_or(REQUIRED)), fields }
+        let reason = refused.unwrap_or(REQUIRED);
+        let has_challenge = fields.len() > 0;
+        let error = if has_challenge { Error::Unauthenticated(reason) } else { Error::Forbidden(reason) };
+        Refusal { error, fields }
     }
 
     /// Returns true if a caller that one of them knows is known and admitted by the other, too.
@@ -155,6 +168,8 @@ impl Way {
     async fn verify(&self, request: &Credentials<'_, '_>) -> Verdict {
         match &self.kind {
             Kind::ApiKey(keys) => keys.verify(&self.name, request),
+            Kind::Basic(basic) => basic.verify(request.headers).await,
+            Kind::Mtls(mtls) => mtls.verify(&self.name, request.certificate),
             Kind::Jwt(jwt) => match jwt.caller(request).await {
                 Ok(Some(identity)) => Verdict::Known(identity),
                 Ok(None) => Verdict::Absent,
@@ -171,6 +186,9 @@ impl Way {
                 let challenge = format!("ApiKey realm=\"{}\"", quotable(&self.name));
                 HeaderValue::try_from(challenge).ok()
             }
+            Kind::Basic(basic) => Some(basic.challenge().clone()),
+            // No request can bring a certificate: its connection has one, or not.
+            Kind::Mtls(_) => None,
         }
     }
 
@@ -179,6 +197,15 @@ impl Way {
         match &self.kind {
             Kind::ApiKey(keys) => keys.remove(request),
             Kind::Jwt(jwt) => jwt.remove(request, is_verified),
+            Kind::Basic(_) => Basic::remove(request.headers),
+            Kind::Mtls(_) => Mtls::remove(request.headers),
+        }
+    }
+
+    /// Sets the fields by which the upstream gets the credentials of a known caller, if the way has any.
+    fn forward(&self, request: &mut Credentials<'_, '_>) {
+        if let (Kind::Mtls(mtls), Some(certificate)) = (&self.kind, request.certificate) {
+            mtls.forward(certificate, request.headers);
         }
     }
 }

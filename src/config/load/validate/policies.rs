@@ -6,7 +6,7 @@ use super::Findings;
 use super::filter::check_names;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
-use crate::config::{AuthUse, Config, Cors, Jwt, KeySource, OrOff, OriginPattern, Scheme};
+use crate::config::{AuthUse, Config, Cors, Jwt, KeySource, Listener, OrOff, OriginPattern, Route, Scheme};
 use crate::path;
 
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
@@ -29,6 +29,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         }
         let (auth, require) = (route.auth.as_ref(), route.require.as_ref());
         validate_auth(auth, &path!["routes", index], &ways, findings);
+        if !kept.listeners_broken && !kept.defaults_broken {
+            validate_certificates(config, route, index, findings);
+        }
         let has_auth = auth.or(config.defaults.auth.as_ref()).is_some_and(|auth| auth.as_on().is_some());
         if !has_auth && !kept.defaults_broken && require.is_some_and(|require| require.as_on().is_some()) {
             let message = "`require` has no effect on a route without `auth`";
@@ -79,6 +82,32 @@ fn validate_auth(
             findings.add(base, &keys(index), format!("the way `{shown}` appears twice"), "take one out");
         }
     }
+}
+
+/// Reports ways of `mtls` on a route none of whose listeners requests certificates. It would refuse each request.
+fn validate_certificates(config: &Config, route: &Route, index: usize, findings: &mut Findings<'_>) {
+    let Some(auth) = route.auth.as_ref().or(config.defaults.auth.as_ref()).and_then(OrOff::as_on) else {
+        return;
+    };
+    let is_mtls = |name: &String| config.auth.get(name).is_some_and(|way| way.mtls.is_some());
+    let Some(at) = auth.names().iter().position(is_mtls) else { return };
+    let serves =
+        |listener: &&Listener| route.listeners.as_ref().is_none_or(|names| names.contains(&listener.name()));
+    let requests = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    if config.listeners.iter().filter(serves).any(requests) {
+        return;
+    }
+    let keys = match (&route.auth, auth) {
+        (None, _) => path![].to_vec(),
+        (Some(_), AuthUse::Any(_)) => path!["auth", at].to_vec(),
+        (Some(_), AuthUse::All(_)) => path!["auth", "all", at].to_vec(),
+    };
+    let base = path!["routes", index];
+    let name = auth.names().get(at).map(String::as_str).unwrap_or_default();
+    let shown = findings.shown(&base, &keys, &name);
+    let message = format!("the way `{shown}` is `mtls`, and no listener of the route requests certificates");
+    let help = "write `client_auth: { ca: FILE }` below the `tls` of a listener, with `required: false` if others use it, too";
+    findings.add(&base, &keys, message, help);
 }
 
 /// Reports credentials for any origin: each page on the web could act in the name of whoever looks at it.

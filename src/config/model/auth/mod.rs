@@ -1,12 +1,16 @@
 //! `auth`: the ways to know who calls, and their use by routes.
 
 mod api_key;
+mod basic;
 mod jwt;
+mod mtls;
 
 use std::collections::BTreeMap;
 
 pub(crate) use api_key::{ApiKey, KeyPlace};
+pub(crate) use basic::BasicAuth;
 pub(crate) use jwt::{Jwt, JwtAlgorithm};
+pub(crate) use mtls::{ForwardCertificate, MtlsAuth};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +19,9 @@ use crate::config::values::header::HeaderName;
 /// A way to know who calls. It has exactly one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["api_key"] }, { "required": ["jwt"] }]))]
+#[schemars(extend("oneOf" = [
+    { "required": ["api_key"] }, { "required": ["jwt"] }, { "required": ["basic"] }, { "required": ["mtls"] }
+]))]
 pub(crate) struct AuthWay {
     /// Keys that callers send in a field, a parameter or a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +29,12 @@ pub(crate) struct AuthWay {
     /// Tokens that an issuer signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jwt: Option<Jwt>,
+    /// A name and a password that an htpasswd file has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) basic: Option<BasicAuth>,
+    /// The certificate that a listener with `tls.client_auth` has verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mtls: Option<MtlsAuth>,
 }
 
 /// Claims about a caller by their names, each with the request's field that gets its value.

@@ -170,6 +170,9 @@ impl<'a> Writer<'a> {
             "resolve" => &["auto", "30s"],
             "srv-name" => &["_http._tcp.a", "https://_a._tcp.b/v2"],
             "server-name" => &["a.example"],
+            "san-pattern" => &["*.internal", "spiffe://example.org/ns/*", "10.0.0.1"],
+            "distinguished-name" => &["worker", "CN=worker, O=Example"],
+            "realm" => &["gateway"],
             "parameter-name" => &["api_key"],
             "origin-pattern" => {
                 &["*", "https://app.example.com", "https://*.example.com:8443", "regex:https://[a-z]+"]

@@ -21,7 +21,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 29] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 30] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -43,6 +43,7 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 29] = [
     "is more than `max_",
     "is not matched as a header",
     "no path of the match begins",
+    "requests certificates",
     "stands for requests without a route",
     "too large for a number",
     "unknown filter",

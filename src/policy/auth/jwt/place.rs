@@ -112,7 +112,7 @@ mod tests {
             let place = Place::new(&place.parse().unwrap());
             let mut headers = Fields::written(fields);
             let mut target = Cow::Owned(target.parse::<Uri>().unwrap());
-            let mut request = Credentials { headers: &mut headers, target: &mut target };
+            let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
             assert_eq!(place.token(&request), *expected, "{place:?} {fields:?}");
             place.remove(&mut request);
             assert_eq!((headers.len(), target.query()), (0, None), "{place:?} {fields:?}");
@@ -125,7 +125,7 @@ mod tests {
             let place = Place::new(&TokenPlace::Bearer);
             let mut headers = Fields::written(&[("authorization", value)]);
             let mut target = Cow::Owned(Uri::from_static("/"));
-            let mut request = Credentials { headers: &mut headers, target: &mut target };
+            let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
             assert_eq!(place.token(&request), Ok(None), "{value}");
             place.remove(&mut request);
             assert_eq!(headers.len(), 1);

@@ -84,6 +84,11 @@ pub fn certificate(data: &[u8]) {
     crate::net::tls::fuzz(data);
 }
 
+/// Parses a token and its claims, and the key set of an issuer.
+pub fn token(data: &[u8]) {
+    crate::policy::auth::fuzz_token(data);
+}
+
 /// Runs a filter that calls host functions with any arguments, and parses bytes that it passes as a header map.
 /// `compile` makes a module of its text form.
 pub fn filter_abi(data: &[u8], compile: fn(&str) -> Vec<u8>) {

@@ -15,6 +15,8 @@ pub(crate) use basic::{Basic, InvalidLine, Users, comparisons};
 pub(crate) use claims::ClaimsToHeaders;
 pub(crate) use credentials::Credentials;
 use http::{HeaderValue, header};
+#[cfg(fuzzing)]
+pub(crate) use jwt::fuzz as fuzz_token;
 pub(crate) use jwt::{Failure, Jwt, KeySet, Keys, RemoteKeys, RemoteSource, Settings};
 pub(crate) use mtls::Mtls;
 pub(crate) use require::Require;

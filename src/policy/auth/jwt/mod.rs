@@ -149,3 +149,24 @@ impl Jwt {
 fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+/// Parses bytes as a key set, a token, the head of one and its claims.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let _keys = KeySet::parse(data).is_ok();
+    let _head = token::Head::parse(data).is_ok_and(|head| head.check(Some("at+jwt")).is_ok());
+    let rules = claims::Rules {
+        issuer: "a".into(),
+        audiences: ["b".into()].into(),
+        required: ["c.d".into()].into(),
+        leeway: 60,
+    };
+    if let Ok(claims) = serde_json::from_slice(data)
+        && let Ok(until) = rules.check(&claims, 1000)
+    {
+        assert!(until > 1000, "accepted, and not valid");
+    }
+    if let Ok(token) = std::str::from_utf8(data).map(token::Token::parse).unwrap_or(Err(Failure::Malformed)) {
+        let _parts = (token.decode_head().is_ok(), token.claims().is_ok());
+    }
+}

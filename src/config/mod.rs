@@ -48,6 +48,9 @@ pub(crate) use self::model::listener::{
 pub(crate) use self::model::matches::{Match, PathMatch};
 pub(crate) use self::model::mirror::{Mirror, MirrorSettings};
 pub(crate) use self::model::pool::{Pool, PoolSettings, Reuse};
+#[cfg(test)]
+pub(crate) use self::model::rate_limit::Concurrent;
+pub(crate) use self::model::rate_limit::{ConcurrentBy, RateLimit, RateLimits};
 pub(crate) use self::model::redirect::{Redirect, RedirectForm};
 pub(crate) use self::model::request_id::RequestId;
 pub(crate) use self::model::respond::Respond;
@@ -70,6 +73,7 @@ pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::host::{HostHeader, HostPattern};
 pub(crate) use self::values::key_source::{KeySource, KeyUrl};
+pub(crate) use self::values::limit_by::LimitBy;
 pub(crate) use self::values::listener_address::FileMode;
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;

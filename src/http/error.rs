@@ -101,6 +101,13 @@ pub(crate) enum Error {
     #[error("client stopped reading")]
     ResponseWriteTimeout,
 
+    /// The client, or all together, have sent more requests than `rate_limit` permits.
+    #[error("too many requests")]
+    RateLimit,
+    /// As many requests as `concurrent` permits are in progress.
+    #[error("too many requests in progress")]
+    Concurrent,
+
     #[error("no route")]
     NoRoute,
 
@@ -240,6 +247,8 @@ impl Error {
             Error::RequestBodyTimeout => (408, "timeouts.request_body"),
             Error::ClientClosed => (499, "client.closed"),
             Error::ResponseWriteTimeout => (499, "timeouts.response_write"),
+            Error::RateLimit => (429, "rate_limit"),
+            Error::Concurrent => (429, "concurrent"),
             Error::NoRoute => (404, "route.none"),
             Error::Address(reason) | Error::Forbidden(reason) => (403, reason),
             Error::Unauthenticated(reason) => (401, reason),

@@ -16,12 +16,14 @@ use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryM
 use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::key_source::KeySource;
+use crate::config::values::limit_by::LimitBy;
 use crate::config::values::listener_address::{FileMode, ListenerAddress};
 use crate::config::values::method::Method;
 use crate::config::values::network::{Address, PeerNetwork, ServerName};
 use crate::config::values::origin::OriginPattern;
 use crate::config::values::parameter_name::ParameterName;
 use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::rate::Rate;
 use crate::config::values::realm::Realm;
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
@@ -62,6 +64,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         }
         "host-pattern" => of::<HostPattern>("host", "a host such as `api.example.com`"),
         "key-source" => of::<KeySource>("URL or path", "a URL or a path"),
+        "limit-by" => of::<LimitBy>("part", "a part of a request such as `client_ip`"),
         "listener-address" => of::<ListenerAddress>("address", "an address such as `127.0.0.1:8080`"),
         "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
         "method" => of::<Method>("method", "a method such as `GET`"),
@@ -70,6 +73,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "realm" => of::<Realm>("text", "text of printable ASCII"),
+        "rate" => of::<Rate>("rate", "a rate such as `100/s`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
         "request-target" => of::<RequestTarget>("path", "a path such as `/healthz`"),
         "resolve" => of::<Resolve>("`auto`, `off` or duration", "`auto`, `off` or a duration"),

@@ -23,6 +23,7 @@ pub(crate) mod listener;
 pub(crate) mod matches;
 pub(crate) mod mirror;
 pub(crate) mod pool;
+pub(crate) mod rate_limit;
 pub(crate) mod redirect;
 pub(crate) mod request_id;
 pub(crate) mod respond;

@@ -98,9 +98,12 @@ impl From<Error> for Status {
             | Error::IdleTimeout
             | Error::RequestHeaderTimeout
             | Error::RequestBodyTimeout => Self::DEADLINE_EXCEEDED,
-            Error::TooManyHeaders | Error::HeadTooLarge | Error::TargetTooLong | Error::BodyTooLarge => {
-                Self::RESOURCE_EXHAUSTED
-            }
+            Error::TooManyHeaders
+            | Error::HeadTooLarge
+            | Error::TargetTooLong
+            | Error::BodyTooLarge
+            | Error::RateLimit
+            | Error::Concurrent => Self::RESOURCE_EXHAUSTED,
             Error::RequestMethod => Self::UNIMPLEMENTED,
             error => match error.status().as_u16() {
                 413 => Self::RESOURCE_EXHAUSTED, // a filter's limit

@@ -177,6 +177,8 @@ impl<'a> Writer<'a> {
             "origin-pattern" => {
                 &["*", "https://app.example.com", "https://*.example.com:8443", "regex:https://[a-z]+"]
             }
+            "rate" => &["100/s", "5/d"],
+            "limit-by" => &["client_ip", "header:x-a"],
             "hedge-after" => &["p95", "50ms"],
             "file-mode" => &["'0660'"],
             "listener-address" if self.count.is_multiple_of(5) => return format!("unix:/run/{}", self.count),

@@ -27,7 +27,7 @@ const WARM_UP: u64 = 32;
 pub(crate) const ROUNDS: u64 = 256;
 
 /// The measures that are one poll of one task, by name.
-const MEASURES: [(&str, fn() -> anyhow::Result<()>); 16] = [
+const MEASURES: [(&str, fn() -> anyhow::Result<()>); 17] = [
     ("router/first of 10", || find_route(10, 0)),
     ("router/last of 10", || find_route(10, 9)),
     ("router/first of 10000", || find_route(10_000, 0)),
@@ -42,6 +42,7 @@ const MEASURES: [(&str, fn() -> anyhow::Result<()>); 16] = [
     ("proxied/GET 1 KiB", || proxied(PLAIN, 0, 1024)),
     ("proxied/GET 64 KiB", || proxied(PLAIN, 0, 65_536)),
     ("proxied/POST 16 KiB", || proxied(PLAIN, 16_384, 64)),
+    ("proxied/rate limit", || proxied_by(&with_policies(PLAIN, RATE_LIMIT, Protocol::H1), false, 0, 1024)),
     ("proxied/filter heads", || proxied(HEADS, 0, 1024)),
     ("proxied/filter uppercase 1 KiB", || proxied(UPPERCASE, 0, 1024)),
 ];
@@ -150,13 +151,22 @@ fn filter(filter: &str, body_bytes: usize) -> anyhow::Result<()> {
     })
 }
 
-/// Serves a whole request, from the bytes that a client has sent to those that it receives.
 fn proxied(filter: &str, request_bytes: usize, response_bytes: usize) -> anyhow::Result<()> {
-    let mut gateway = Proxied::new(&config(filter, Protocol::H1), folder());
+    proxied_by(&config(filter, Protocol::H1), filter == UPPERCASE, request_bytes, response_bytes)
+}
+
+/// Serves a whole request, from the bytes that a client has sent to those that it receives.
+fn proxied_by(
+    config: &str,
+    is_upper_case: bool,
+    request_bytes: usize,
+    response_bytes: usize,
+) -> anyhow::Result<()> {
+    let mut gateway = Proxied::new(config, folder());
     let method = if request_bytes == 0 { "GET" } else { "POST" };
     let request = message(&format!("{method} /api/v1/items/7 HTTP/1.1"), &REQUEST_FIELDS, request_bytes);
     let response = message("HTTP/1.1 200 OK", &RESPONSE_FIELDS, response_bytes);
-    let body = vec![if filter == UPPERCASE { b'X' } else { b'x' }; response_bytes];
+    let body = vec![if is_upper_case { b'X' } else { b'x' }; response_bytes];
     let mut buffer = vec![0; 1 << 20];
     repeat(|counting| {
         write(&mut gateway.client, &request)?;
@@ -179,8 +189,16 @@ const HEADS: &str = r#"{ wasm: c-header.wasm, config: "x-served-by: gateway" }"#
 /// A filter that converts each response's body to capitals.
 const UPPERCASE: &str = "{ wasm: uppercase.wasm }";
 
+/// A limit that admits all requests, by the address of the client.
+const RATE_LIMIT: &str = "rate_limit: { rate: 1000000/s }";
+
 /// Returns the configuration of a gateway with one route, which has the filter and an upstream of this protocol.
 pub(crate) fn config(filter: &str, upstream: Protocol) -> String {
+    with_policies(filter, "", upstream)
+}
+
+/// Returns the same with policies of the route.
+fn with_policies(filter: &str, policies: &str, upstream: Protocol) -> String {
     let protocol = match upstream {
         Protocol::H1 => "h1",
         Protocol::H2 => "h2",
@@ -199,6 +217,7 @@ routes:
     match: {{ prefix: /api }}
     upstream: {{ url: "http://127.0.0.1:81", protocol: {protocol} }}
     filters: [{used}]
+    {policies}
 "#
     )
 }

@@ -6,6 +6,7 @@ use crate::control::admin::{AdminState, Readiness, ReloadRequests};
 use crate::control::reload::{RetiredSnapshots, Status};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Scrape;
+use crate::policy;
 
 /// Returns the sources of all pages. Each reads the generation that is active at the time.
 pub(crate) fn admin_state(
@@ -33,6 +34,7 @@ pub(crate) fn admin_state(
 
 fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
     let generation = status.generation();
+    let limits = policy::report_of_rate_limits();
     let scrape = Scrape {
         process: status.stats().clone(),
         older_kept: old.snapshots() as u64,
@@ -45,6 +47,9 @@ fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
         issuers: generation.snapshot.issuers(),
         kept_body_bytes: generation.snapshot.kept_bodies.bytes(),
         unkept_bodies: generation.snapshot.kept_bodies.refused(),
+        rate_limit_keys: limits.keys,
+        rate_limit_evicted: limits.evicted,
+        rate_limit_crowded: limits.crowded,
         access_log_dropped: generation.access_log.as_ref().map_or(0, AccessLog::dropped),
         password_comparisons: crate::policy::auth::comparisons(),
     };

@@ -19,6 +19,7 @@ use crate::net::clock;
 use crate::net::drain::is_cut_off;
 use crate::observe::access_log;
 use crate::observe::metrics::this_worker;
+use crate::policy::Identity;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::proxy::notes::Notes;
 use crate::snapshot::{Route, Telemetry};
@@ -133,6 +134,11 @@ impl ExchangeLog {
     /// Records the filters of the request, which are notified of its end.
     pub(crate) fn filtered(&mut self, filters: &Rc<Session>) {
         self.filters = Some(filters.clone());
+    }
+
+    /// Returns the caller of the request, if authentication knows it.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.notes.as_ref()?.identity()
     }
 
     /// Returns the notes of policies for one of them to add to.
@@ -417,7 +423,7 @@ impl Drop for ExchangeLog {
         }
         if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());
-            let identity = self.notes.as_ref().and_then(|notes| notes.identity());
+            let identity = self.identity();
             log.write(&access_log::Entry {
                 started: line.started,
                 client: line.client,

@@ -9,6 +9,7 @@ pub(crate) mod exchange;
 pub(crate) mod exchange_log;
 pub(crate) mod filters;
 pub(crate) mod forward;
+mod limits;
 mod mirror;
 pub(crate) mod notes;
 mod outgoing;

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::policy::{Identity, Refusal, Sharing, X_REQUEST_ID};
+use crate::policy::{Identity, Permit, Refusal, Sharing, X_REQUEST_ID};
 
 /// What the policies of a route have found out about a request, and what they add to its response, whatever that is. A request of a
 /// route without such policies has none.
@@ -19,6 +19,8 @@ pub(crate) struct Notes {
     pub(crate) sharing: Option<Sharing>,
     /// Fields of the response: of a refusal, or about limits. They take the place of those that it has under the same names.
     pub(crate) response: Fields,
+    /// The request's place under `concurrent`, until the end of the exchange.
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Notes {

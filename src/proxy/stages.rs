@@ -9,6 +9,7 @@ use crate::policy::auth::Credentials;
 use crate::policy::{preflight_method, preflight_response};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
+use crate::proxy::limits;
 use crate::proxy::reply::Answer;
 use crate::snapshot::stage::Stage;
 
@@ -82,6 +83,17 @@ impl Stage {
                     Err(refusal) => ControlFlow::Break(Err(notes.refuse(refusal))),
                 }
             }
+            Self::RateLimits(limits) => match limits::rate(limits, exchange).await {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(Err(error)),
+            },
+            Self::Concurrent(limit) => match limits::concurrent(limit, exchange) {
+                Ok(permit) => {
+                    exchange.log.notes_mut().permit = Some(permit);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(Err(error)),
+            },
             #[cfg(test)]
             Self::Probe(probe) => match probe.request(&exchange.request.headers) {
                 None => ControlFlow::Continue(()),

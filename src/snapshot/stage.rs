@@ -7,7 +7,7 @@ use crate::http::fields::Fields;
 #[cfg(test)]
 use crate::policy::Probe;
 use crate::policy::auth::Auth;
-use crate::policy::{Addresses, Cors, GrpcWeb, Headers, RequestId};
+use crate::policy::{Addresses, Concurrent, Cors, GrpcWeb, Headers, RateLimits, RequestId};
 
 /// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; its effect on
 /// an exchange is in `proxy/stages.rs`.
@@ -16,6 +16,8 @@ pub(crate) enum Stage {
     Addresses(Addresses),
     Cors(Cors),
     Auth(Auth),
+    RateLimits(RateLimits),
+    Concurrent(Concurrent),
     Filters(Chain),
     GrpcWeb(GrpcWeb),
     Headers(Headers),
@@ -33,6 +35,8 @@ const ADMISSION: Order = &[
     |stage| matches!(stage, Stage::Addresses(_)),
     |stage| matches!(stage, Stage::Cors(_)),
     |stage| matches!(stage, Stage::Auth(_)),
+    |stage| matches!(stage, Stage::RateLimits(_)),
+    |stage| matches!(stage, Stage::Concurrent(_)),
     #[cfg(test)]
     |stage| matches!(stage, Stage::Probe(_)),
 ];
@@ -159,6 +163,8 @@ impl Stage {
             (Self::Addresses(own), Self::Addresses(passed)) => own == passed,
             (Self::Cors(own), Self::Cors(passed)) => own == passed,
             (Self::Auth(own), Self::Auth(passed)) => own.is_same(passed),
+            (Self::RateLimits(own), Self::RateLimits(passed)) => own == passed,
+            (Self::Concurrent(own), Self::Concurrent(passed)) => own == passed,
             #[cfg(test)]
             (Self::Probe(own), Self::Probe(passed)) => own == passed,
             _ => false,

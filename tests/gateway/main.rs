@@ -103,6 +103,7 @@ mod pool_limits;
 mod pooled;
 mod programs;
 mod proxy_protocol;
+mod rate_limit;
 mod raw_frames;
 mod redirect_loops;
 mod reload_clients;

@@ -17,9 +17,9 @@ use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
-/// in `request_id`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
+/// in `request_id`, lists of limits in `rate_limit`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 64] = [
+const ELSEWHERE: [&str; 72] = [
     "workers",
     "admin",
     "listeners[].mode",
@@ -64,6 +64,14 @@ const ELSEWHERE: [&str; 64] = [
     "defaults.require.scope",
     "defaults.require.group",
     "defaults.require.claims",
+    "routes[].rate_limit[].rate",
+    "routes[].rate_limit[].burst",
+    "routes[].rate_limit[].by",
+    "routes[].rate_limit[].queue",
+    "defaults.rate_limit[].rate",
+    "defaults.rate_limit[].burst",
+    "defaults.rate_limit[].by",
+    "defaults.rate_limit[].queue",
     "routes[].request_id",
     "defaults.request_id",
     "routes[].mirror",

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::values::max_concurrent::MaxConcurrent;
 use crate::config::{
-    Admin, AuthUse, AuthWay, Cors, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers, HedgeSettings,
-    HostHeader, Listener, Mirror, MirrorSettings, Networks, OrOff, PeerNetwork, Pool, PoolSettings,
-    RequestId, Require, Retry, RetrySettings, RetryTotals, RewriteCookies, RewriteLocation, Route,
-    RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
+    Admin, AuthUse, AuthWay, ConcurrentBy, Cors, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers,
+    HedgeSettings, HostHeader, Listener, Mirror, MirrorSettings, Networks, OrOff, PeerNetwork, Pool,
+    PoolSettings, RateLimit, RateLimits, RequestId, Require, Retry, RetrySettings, RetryTotals,
+    RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol,
+    Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -172,6 +173,10 @@ pub(crate) struct RouteSettings {
     pub(crate) auth: Option<AuthUse>,
     /// What a known caller must have.
     pub(crate) require: Option<Require>,
+    /// The limits on the rate of requests.
+    pub(crate) rate_limits: Vec<RateLimit>,
+    /// The limit on requests in progress.
+    pub(crate) concurrent: Option<ConcurrentBy>,
     /// True if each request has an identifier.
     pub(crate) request_id: bool,
     /// Changes to headers.
@@ -216,6 +221,8 @@ impl Config {
             [Some(&route.timeouts), upstream.map(|upstream| &upstream.timeouts), Some(&defaults.timeouts)];
         let max_concurrent = upstream.map_or(MaxConcurrent::Off, |upstream| upstream.max_concurrent);
         let upgrade = route.upgrade.as_ref().or(defaults.upgrade.as_ref());
+        let rate_limits = route.rate_limit.as_ref().or(defaults.rate_limit.as_ref()).and_then(OrOff::as_on);
+        let concurrent = route.concurrent.as_ref().or(defaults.concurrent.as_ref());
         let host = route.host.clone().or_else(|| defaults.host.clone()).unwrap_or_default();
         let location = route.rewrite_location.or(defaults.rewrite_location).unwrap_or_default();
         let cookies = route.rewrite_cookies.or(defaults.rewrite_cookies).unwrap_or_default();
@@ -237,6 +244,8 @@ impl Config {
             cors: route.cors.as_ref().or(defaults.cors.as_ref()).and_then(OrOff::as_on).cloned(),
             auth: route.auth.as_ref().or(defaults.auth.as_ref()).and_then(OrOff::as_on).cloned(),
             require: route.require.as_ref().or(defaults.require.as_ref()).and_then(OrOff::as_on).cloned(),
+            rate_limits: rate_limits.map(RateLimits::as_slice).unwrap_or_default().to_vec(),
+            concurrent: concurrent.and_then(OrOff::as_on).map(ConcurrentBy::from),
             request_id: route.request_id.or(defaults.request_id).unwrap_or_default() == RequestId::On,
             headers: Headers {
                 request: route.headers.request.over(&defaults.headers.request),

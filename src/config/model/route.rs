@@ -13,6 +13,7 @@ use super::hedge::Hedge;
 use super::matches::Match;
 use super::mirror::Mirror;
 use super::pool::Pool;
+use super::rate_limit::{Concurrent, RateLimits};
 use super::redirect::Redirect;
 use super::request_id::RequestId;
 use super::respond::Respond;
@@ -107,6 +108,12 @@ pub(crate) struct Route {
     /// What a known caller must have; 403 otherwise. `off` against a default. Default: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) require: Option<OrOff<Require>>,
+    /// Limits the rate of requests; 429 over it. `off` against a default. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_limit: Option<OrOff<RateLimits>>,
+    /// Limits the requests in progress; 429 over it. `off` against a default. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrent: Option<OrOff<Concurrent>>,
     /// Gives each request an identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<RequestId>,
@@ -197,6 +204,12 @@ pub(crate) struct Defaults {
     /// What a known caller must have; 403 otherwise. Default: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) require: Option<OrOff<Require>>,
+    /// Limits the rate of requests of each route; 429 over it. Routes count apart. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_limit: Option<OrOff<RateLimits>>,
+    /// Limits the requests in progress of each route; 429 over it. Routes count apart. Default: `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrent: Option<OrOff<Concurrent>>,
     /// Gives each request an identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<RequestId>,

@@ -175,7 +175,7 @@ impl<'a> Builder<'a> {
             grpc_web.then_some(Stage::GrpcWeb(GrpcWeb)),
             Some(Stage::Headers(Headers::new(&settings.headers))),
         ];
-        let policies = policies(&settings, &self.ways);
+        let policies = policies(&name, &settings, &self.ways);
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         let mirror = self.mirror(route, settings.mirror, &stats);
         Some(Route {

@@ -53,6 +53,10 @@ pub(crate) struct Scrape {
     pub(crate) access_log_dropped: u64,
     /// Passwords that were compared with hashes, and those that wait for it.
     pub(crate) password_comparisons: (u64, u64),
+    /// The table of `rate_limit`: its keys, those given up for others, and the requests that it had no room for.
+    pub(crate) rate_limit_keys: u64,
+    pub(crate) rate_limit_evicted: u64,
+    pub(crate) rate_limit_crowded: u64,
 }
 
 impl Scrape {
@@ -132,6 +136,21 @@ impl Scrape {
             "Request bodies that were not kept because retry.keep_body_total was reached",
             self.unkept_bodies,
         )?;
+        page.gauge_of_all(
+            "gateway_rate_limit_keys",
+            "Keys in the table of rate limits, of 2097152 that it has room for",
+            &self.rate_limit_keys,
+        )?;
+        page.counter_of_all(
+            "gateway_rate_limit_evictions",
+            "Keys that the table of rate limits gave up for others before their credit was complete",
+            self.rate_limit_evicted,
+        )?;
+        page.counter_of_all(
+            "gateway_rate_limit_crowded",
+            "Requests refused because the table of rate limits had only keys over their limits in their place",
+            self.rate_limit_crowded,
+        )?;
         page.counter_of_all(
             "gateway_access_log_dropped_lines",
             "Access log lines that could not be written",
@@ -188,6 +207,13 @@ impl Scrape {
             "gateway_request_errors",
             "Requests that failed, by reason (the x-gateway-error of the response)",
             rows.iter().flat_map(|(name, totals)| reasons([("route", *name)], &totals.errors)),
+        )?;
+        page.counter(
+            "gateway_rate_limit_delayed",
+            "Requests that waited for their turn under rate_limit",
+            rows.iter()
+                .filter(|(_, totals)| totals.delayed > 0)
+                .map(|(name, totals)| ([("route", *name)], totals.delayed)),
         )?;
         page.counter(
             "gateway_grpc_calls",

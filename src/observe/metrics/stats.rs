@@ -51,6 +51,7 @@ struct RouteShard {
     bytes_in: Counter,
     bytes_out: Counter,
     errors: ReasonCounts,
+    delayed: Counter,
     grpc_statuses: ReasonCounts,
     mirrored: MirrorCounts,
 }
@@ -111,6 +112,13 @@ impl RouteStats {
         }
     }
 
+    /// Counts a request that waits for its turn under `rate_limit`.
+    pub(crate) fn delayed(&self, worker: usize) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.delayed.add(1);
+        }
+    }
+
     /// Counts the status of a gRPC call, by its name; `none` if the client got none.
     pub(crate) fn called(&self, worker: usize, status: &'static str) {
         if let Some(shard) = self.shards.of(worker) {
@@ -158,6 +166,7 @@ impl RouteStats {
             bytes_in: self.shards.sum(|shard| shard.bytes_in.value()),
             bytes_out: self.shards.sum(|shard| shard.bytes_out.value()),
             errors: sum_reasons(self.shards.iter().map(|shard| &shard.errors)),
+            delayed: self.shards.sum(|shard| shard.delayed.value()),
             grpc_statuses: sum_reasons(self.shards.iter().map(|shard| &shard.grpc_statuses)),
             mirror_codes: sum_reasons(self.shards.iter().map(|shard| &shard.mirrored.codes)),
             mirror_errors: sum_reasons(self.shards.iter().map(|shard| &shard.mirrored.errors)),
@@ -187,6 +196,8 @@ pub(crate) struct RouteTotals {
     pub(crate) in_flight: u64,
     /// Requests that failed, by reason.
     pub(crate) errors: Vec<(&'static str, u64)>,
+    /// Requests that waited for their turn under `rate_limit`.
+    pub(crate) delayed: u64,
     /// gRPC calls, by the name of their status.
     pub(crate) grpc_statuses: Vec<(&'static str, u64)>,
     /// Mirrored requests that have ended, by class of the status.

@@ -48,6 +48,9 @@ fn scrape() -> Scrape {
         unkept_bodies: 6,
         access_log_dropped: 9,
         password_comparisons: (10, 11),
+        rate_limit_keys: 10,
+        rate_limit_evicted: 11,
+        rate_limit_crowded: 12,
     }
 }
 
@@ -67,6 +70,9 @@ fn every_count_appears_under_its_name_and_labels() {
         "gateway_access_log_dropped_lines_total 9".to_owned(),
         "gateway_auth_basic_computations_total 10".to_owned(),
         "gateway_auth_basic_queued 11".to_owned(),
+        "gateway_rate_limit_keys 10".to_owned(),
+        "gateway_rate_limit_evictions_total 11".to_owned(),
+        "gateway_rate_limit_crowded_total 12".to_owned(),
         r#"gateway_listener_accepted_total{listener="web"} 2"#.to_owned(),
         r#"gateway_listener_connections{listener="web"} 1"#.to_owned(),
         r#"gateway_listener_closed_total{listener="web",reason="keep_alive"} 1"#.to_owned(),

@@ -6,12 +6,18 @@ use super::Findings;
 use super::filter::check_names;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
-use crate::config::{AuthUse, Config, Cors, Jwt, KeySource, Listener, OrOff, OriginPattern, Route, Scheme};
+use crate::config::{
+    AuthUse, Config, Cors, Jwt, KeySource, Listener, OrOff, OriginPattern, RateLimit, RateLimits, Route,
+    Scheme,
+};
 use crate::path;
 
 pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>) {
     if let Some(OrOff::On(cors)) = &config.defaults.cors {
         validate_cors(cors, &path!["defaults", "cors"], findings);
+    }
+    if let Some(OrOff::On(limits)) = &config.defaults.rate_limit {
+        validate_queues(limits, &path!["defaults", "rate_limit"], findings);
     }
     let names: Vec<String> = findings.source.keys(&path!["auth"]).map(str::to_owned).collect();
     check_names(names.iter().map(String::as_str), "auth", "name of a way", findings);
@@ -26,6 +32,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
         if let Some(OrOff::On(cors)) = &route.cors {
             validate_cors(cors, &path!["routes", index, "cors"], findings);
+        }
+        if let Some(OrOff::On(limits)) = &route.rate_limit {
+            validate_queues(limits, &path!["routes", index, "rate_limit"], findings);
         }
         let (auth, require) = (route.auth.as_ref(), route.require.as_ref());
         validate_auth(auth, &path!["routes", index], &ways, findings);
@@ -117,5 +126,20 @@ fn validate_cors(cors: &Cors, base: &[Segment], findings: &mut Findings<'_>) {
         let message = "the origin `*` excludes `credentials`: any page could act in its visitor's name";
         let help = "list the origins that may, or take `credentials` out";
         findings.add(base, &path!["origins", any], message, help);
+    }
+}
+
+/// Reports limits that make requests wait for too long.
+fn validate_queues(limits: &RateLimits, base: &[Segment], findings: &mut Findings<'_>) {
+    for (index, limit) in limits.as_slice().iter().enumerate() {
+        if limit.queue.is_none_or(|queue| queue <= RateLimit::QUEUE_MAX) {
+            continue;
+        }
+        let place = match limits {
+            RateLimits::One(_) => path!["queue"].to_vec(),
+            RateLimits::Several(_) => path![index, "queue"].to_vec(),
+        };
+        let message = format!("`queue` must be at most {}", RateLimit::QUEUE_MAX);
+        findings.add(base, &place, message, "each waiting request holds a connection or a stream");
     }
 }

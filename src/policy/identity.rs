@@ -15,7 +15,7 @@ pub(crate) struct Identity {
     pub(crate) way: Arc<str>,
     /// Its name, unique within the way.
     pub(crate) subject: Box<str>,
-    /// What else is known about it: claims of a token, metadata of a key.
+    /// Everything else that is known about it: claims of a token, metadata of a key.
     pub(crate) claims: Map<String, Value>,
 }
 

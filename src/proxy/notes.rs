@@ -8,7 +8,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::policy::{Identity, Permit, Refusal, Sharing, X_REQUEST_ID};
 
-/// What the policies of a route have found out about a request, and what they add to its response, whatever that is. A request of a
+/// The findings of a route's policies about a request, and their additions to its response, whichever that is. A request of a
 /// route without such policies has none.
 #[derive(Default)]
 pub(crate) struct Notes {

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod format;
+pub(crate) mod key_file;
 pub(crate) mod keyword;
 pub(crate) mod loaded;
 pub(crate) mod salvage;

@@ -169,9 +169,9 @@ pub(crate) struct RouteSettings {
     pub(crate) deny: Option<Vec<PeerNetwork>>,
     /// The pages of other origins that may use the route.
     pub(crate) cors: Option<Cors>,
-    /// The ways by which callers are known; `None` if the route serves anybody.
+    /// The ways by which callers are known; `None` if the route serves all.
     pub(crate) auth: Option<AuthUse>,
-    /// What a known caller must have.
+    /// The claims that a known caller must have.
     pub(crate) require: Option<Require>,
     /// The limits on the rate of requests.
     pub(crate) rate_limits: Vec<RateLimit>,

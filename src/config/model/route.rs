@@ -105,7 +105,7 @@ pub(crate) struct Route {
     /// needed (`{ all: [partners, staff] }`). Others get 401. `off` against a default. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth: Option<OrOff<AuthUse>>,
-    /// What a known caller must have; 403 otherwise. `off` against a default. Default: nothing.
+    /// The claims that a known caller must have; 403 otherwise. `off` against a default. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) require: Option<OrOff<Require>>,
     /// Limits the rate of requests; 429 over it. `off` against a default. Default: `off`.
@@ -201,7 +201,7 @@ pub(crate) struct Defaults {
     /// needed (`{ all: [partners, staff] }`). Others get 401. Default: `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth: Option<OrOff<AuthUse>>,
-    /// What a known caller must have; 403 otherwise. Default: nothing.
+    /// The claims that a known caller must have; 403 otherwise. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) require: Option<OrOff<Require>>,
     /// Limits the rate of requests of each route; 429 over it. Routes count apart. Default: `off`.

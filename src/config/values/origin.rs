@@ -18,7 +18,7 @@ pub(crate) enum OriginPattern {
     Below {
         /// The scheme with `://`, if only one may be used.
         scheme: Option<String>,
-        /// What the rest of the origin ends in: `.example.com`, and a port if it is not the scheme's default.
+        /// The end of the rest of the origin: `.example.com`, and a port if it is not the scheme's default.
         suffix: String,
     },
     /// Written as `regex:PATTERN`, and matched against the whole origin.
@@ -49,7 +49,7 @@ impl OriginPattern {
                     None => origin.split_once("://").map(|(_, rest)| rest),
                 };
                 let below = rest.and_then(|rest| rest.strip_suffix(suffix.as_str()));
-                // What is left is a name: a slash or an `@` would make it another host.
+                // The rest is a name: a slash or an `@` would make it another host.
                 let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
                 below.is_some_and(|below| !below.is_empty() && below.bytes().all(is_name))
             }

@@ -1,16 +1,13 @@
-//! The ways of authentication, and their use by routes.
+//! The ways of authentication.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::policies::Ways;
 use super::snapshot::Builder;
-use crate::config::{AuthUse, AuthWay, BasicAuth, RouteSettings};
+use crate::config::{AuthWay, BasicAuth};
 use crate::path;
-use crate::policy::auth::{self, Auth, ClaimsToHeaders, InvalidLine, Kind, Way};
-
-/// The ways of a snapshot, by their names.
-pub(crate) type Ways = BTreeMap<String, Arc<Way>>;
+use crate::policy::auth::{self, ClaimsToHeaders, InvalidLine, Kind, Way};
 
 impl Builder<'_> {
     /// Builds all ways, whether or not a route uses them: their files must be valid in any case.
@@ -64,16 +61,4 @@ impl Builder<'_> {
         });
         content.ok()
     }
-}
-
-/// Returns the authentication of a route; `None` for none, and if one of its ways has errors.
-pub(super) fn auth_of(settings: &RouteSettings, ways: &Ways) -> Option<Auth> {
-    let written: &AuthUse = settings.auth.as_ref()?;
-    let used = written.names().iter().map(|name| ways.get(name).cloned());
-    let require = settings.require.clone().unwrap_or_default();
-    Some(Auth {
-        ways: used.collect::<Option<_>>()?,
-        needs_all: written.needs_all(),
-        require: auth::Require::new(require),
-    })
 }

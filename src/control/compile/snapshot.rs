@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::Ways;
-use super::policies::policies;
+use super::policies::{Ways, policies};
 use super::previous::Previous;
 use crate::config::load::files::Files;
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, Segment};

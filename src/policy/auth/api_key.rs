@@ -1,6 +1,6 @@
 //! API keys: callers known by a secret that they send as it is.
 //!
-//! The file has digests, so that whoever reads it cannot call. A plain digest is enough: keys are long random texts, unlike
+//! The file has digests, so that its readers cannot call. A plain digest is enough: keys are long random texts, unlike
 //! passwords. A key is looked up by its digest under a hash with a random seed, and then compared in constant time. So the time of
 //! a lookup tells nothing about the keys that there are.
 
@@ -11,11 +11,10 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use http::header;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::{Credentials, Verdict};
 use crate::config::KeyPlace;
+use crate::config::load::key_file::{KeyEntry, parse_keys};
 use crate::http::parts::{cookies, parameter, remove_cookies};
 use crate::policy::identity::Identity;
 
@@ -34,17 +33,7 @@ pub(crate) struct ApiKey {
     keys: HashMap<Digest, Arc<Identity>>,
 }
 
-/// An entry of the file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    id: String,
-    key: String,
-    #[serde(default)]
-    metadata: Map<String, Value>,
-}
-
-/// The error of a file of keys. None shows what may be a key.
+/// The error of a file of keys. None shows a text that may be a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyFileError {
     #[error("the file is not UTF-8")]
@@ -76,12 +65,9 @@ impl ApiKey {
     /// Reads the keys. `way` is the name under `auth`.
     pub(crate) fn new(way: &Arc<str>, place: KeyPlace, file: &[u8]) -> Result<Self, KeyFileError> {
         let text = std::str::from_utf8(file).map_err(|_| KeyFileError::NotText)?;
-        let entries: Option<Vec<Entry>> = serde_yaml::from_str(text).map_err(|error| {
-            // The parser's own words may show a key.
-            KeyFileError::Malformed { line: error.location().map_or(1, |location| location.line()) }
-        })?;
+        let entries = parse_keys(text).map_err(|line| KeyFileError::Malformed { line })?;
         let mut keys: HashMap<Digest, Arc<Identity>> = HashMap::new();
-        for Entry { id, key, metadata } in entries.unwrap_or_default() {
+        for KeyEntry { id, key, metadata } in entries {
             if id.is_empty() {
                 return Err(KeyFileError::NoId);
             }

@@ -7,7 +7,7 @@ use crate::http::fields::Fields;
 use crate::http::forward::is_spelling_of;
 use crate::policy::identity::Identity;
 
-/// The fields that tell an upstream who calls. What clients send in them is removed, in any spelling.
+/// The fields that tell an upstream who calls. Those of clients are removed, in any spelling.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ClaimsToHeaders(Box<[(String, HeaderName)]>);
 

@@ -63,7 +63,7 @@ pub(crate) enum Verdict {
     Known(Arc<Identity>),
     /// It has some that are not valid. The reason begins with `auth.` and the kind.
     Refused(&'static str),
-    /// Whether they are valid cannot be found out now.
+    /// It cannot be found out now if they are valid.
     Unavailable(&'static str),
 }
 

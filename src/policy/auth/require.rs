@@ -1,4 +1,4 @@
-//! `require`: what a known caller must have.
+//! `require`: the claims that a known caller must have.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::config;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 
-/// What a known caller must have to use a route.
+/// The claims that a known caller must have to use a route.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Require(config::Require);
 

@@ -119,7 +119,7 @@ fn validate_certificates(config: &Config, route: &Route, index: usize, findings:
     findings.add(&base, &keys, message, help);
 }
 
-/// Reports credentials for any origin: each page on the web could act in the name of whoever looks at it.
+/// Reports credentials for any origin: each page on the web could act in the name of its visitors.
 fn validate_cors(cors: &Cors, base: &[Segment], findings: &mut Findings<'_>) {
     let Some(any) = cors.origins.iter().position(|origin| *origin == OriginPattern::Any) else { return };
     if cors.credentials {

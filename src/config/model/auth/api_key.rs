@@ -27,8 +27,8 @@ pub(crate) struct ApiKey {
     /// The file of the keys, relative to the folder of the configuration file: a YAML list of entries with `id`, the `key` as
     /// `gateway hash-key` prints it, and `metadata` as it pleases. Changes take effect without a reload of anything else.
     pub(crate) keys: PathBuf,
-    /// Metadata of the key by its name (`sub` for the key's `id`), with the request's field that gets its value. What clients send in these
-    /// fields is removed.
+    /// Metadata of the key by its name (`sub` for the key's `id`), with the request's field that gets its value. These fields of
+    /// clients are removed.
     #[serde(default, skip_serializing_if = "ClaimsToHeaders::is_empty")]
     pub(crate) claims_to_headers: ClaimsToHeaders,
 }

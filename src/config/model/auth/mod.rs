@@ -74,7 +74,7 @@ impl AuthUse {
     }
 }
 
-/// What a known caller must have to use a route. All of it is needed.
+/// The claims that a known caller must have to use a route. All are needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Require {

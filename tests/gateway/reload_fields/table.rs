@@ -336,7 +336,7 @@ fn route(section: &str, at: &str) -> Vec<Edit> {
         of("limits.body", json!("1MiB"), json!("2MiB")),
         of("paths.encoded_slash", json!("reject"), json!("keep")),
         of("allow", Value::Null, json!(["0.0.0.0/0", "::/0"])),
-        of("deny", Value::Null, json!(["192.0.2.0/24"])),
+        of("deny", Value::Null, json!(["203.0.113.66"])),
         of("cors.origins", json!(["https://a.test"]), json!(["https://b.test"])),
         of("cors.methods", json!(["GET"]), json!(["GET", "PUT"])),
         of("cors.headers", json!(["x-a"]), json!(["x-b"])),

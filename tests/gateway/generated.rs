@@ -22,9 +22,9 @@ async fn manual_has_a_page_for_each_command_that_is_listed() {
     let mut commands: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
     commands.retain(|command| *command != "help");
     assert!(commands.contains(&"new") && commands.contains(&"filter"), "{help}");
-    for command in commands.into_iter().chain(["filter-new", "filter-run"]) {
+    let commands = commands.into_iter().map(|command| (command, command));
+    for (command, shown) in commands.chain([("filter-new", "filter new"), ("filter-run", "filter run")]) {
         let text = page(&format!("gateway-{command}.1"));
-        let shown = command.replace('-', " ");
         assert!(text.contains("\\-\\-help"), "{command}: {text}");
         assert!(text.replace("\\-", "-").contains(&format!("gateway {shown}")), "{command}: {text}");
     }

@@ -22,8 +22,7 @@ pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind
 pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::auth::{
-    AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardCertificate, Jwt, JwtAlgorithm, KeyPlace, MtlsAuth,
-    Require,
+    AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardCertificate, Jwt, JwtAlgorithm, MtlsAuth, Require,
 };
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;
@@ -66,6 +65,7 @@ pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;
 pub(crate) use self::values::byte_size::ByteSize;
 pub(crate) use self::values::certificate_name::{DistinguishedName, SanPattern};
+pub(crate) use self::values::cookie_name::CookieName;
 pub(crate) use self::values::dns::Resolve;
 pub(crate) use self::values::duration::Duration;
 pub(crate) use self::values::endpoint_url::{EndpointUrl, Server};
@@ -80,6 +80,7 @@ pub(crate) use self::values::method::Method;
 pub(crate) use self::values::network::{PeerNetwork, Scheme, ServerName};
 pub(crate) use self::values::or_off::OrOff;
 pub(crate) use self::values::origin::OriginPattern;
+pub(crate) use self::values::parameter_name::ParameterName;
 pub(crate) use self::values::path::{PathTemplate, RoutePath};
 pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::segment::Segment;

@@ -28,9 +28,9 @@ pub(crate) fn remove_cookies(headers: &mut Fields, name: &str) {
     headers.retain(|name, value| name != header::COOKIE || !value.is_empty());
 }
 
-/// Returns the value of the first parameter of this name, both as they are written.
-pub(crate) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|parameter| {
+/// Returns the values of the parameters of this name, both as they are written.
+pub(crate) fn parameters<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
+    query.split('&').filter_map(move |parameter| {
         let (written, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         (written == name).then_some(value)
     })
@@ -39,7 +39,7 @@ pub(crate) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
 /// Returns the target without the parameters of this name; `None` if it has none of them.
 pub(crate) fn without_parameter(target: &Uri, name: &str) -> Option<Uri> {
     let query = target.query()?;
-    parameter(query, name)?;
+    parameters(query, name).next()?;
     let is_other = |parameter: &&str| parameter.split('=').next() != Some(name);
     let kept: Vec<&str> = query.split('&').filter(is_other).collect();
     let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn parameters_are_found_by_their_whole_name() {
-        let found = |name: &str| parameter("a=1&user=x&flag&user=y", name);
+        let found = |name: &str| parameters("a=1&user=x&flag&user=y", name).next();
         assert_eq!(["a", "user", "flag", "use"].map(found), [Some("1"), Some("x"), Some(""), None]);
     }
 

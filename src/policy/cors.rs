@@ -34,7 +34,7 @@ pub(crate) struct Cors {
 /// The methods or fields that a page may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Permitted {
-    /// Those that the browser asks for. `*` would not do: with credentials it is no wildcard, and it never stands for `Authorization`.
+    /// Everything that the browser asks for. `*` would not do: with credentials it is no wildcard, and it never stands for `Authorization`.
     Asked,
     /// This list; `None` for an empty one.
     Listed(Option<HeaderValue>),
@@ -46,6 +46,7 @@ pub(crate) struct Sharing {
     fields: Fields,
     /// The names that the response depends on.
     vary: Option<&'static str>,
+    is_preflight: bool,
 }
 
 /// Returns the method that a preflight request asks for; `None` for any other request.
@@ -98,13 +99,14 @@ impl Cors {
                 }
             }
         }
-        let vary = match (asked, is_open) {
-            (Some(_), _) => Some("Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
-            (None, true) => None,
+        let is_preflight = asked.is_some();
+        let vary = match (is_preflight, is_open) {
+            (true, _) => Some("Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+            (false, true) => None,
             // Without an origin, too, or a cache would give that response to a page.
-            (None, false) => Some("Origin"),
+            (false, false) => Some("Origin"),
         };
-        Sharing { fields, vary }
+        Sharing { fields, vary, is_preflight }
     }
 
     fn has(&self, origin: &HeaderValue) -> bool {
@@ -137,6 +139,11 @@ impl Permitted {
 }
 
 impl Sharing {
+    /// Returns true if the request only asks for permission: the gateway responds to it.
+    pub(crate) fn is_preflight(&self) -> bool {
+        self.is_preflight
+    }
+
     /// Puts the fields into a response. Those of the upstream go: two answers to one question make a browser refuse both.
     pub(crate) fn finish(&self, headers: &mut Fields) {
         headers.retain(|name, _| !name.as_str().starts_with("access-control-"));

@@ -13,7 +13,7 @@ pub(crate) const SUBJECT: &str = "sub";
 pub(crate) struct Identity {
     /// The way by which it is known, by its name under `auth`.
     pub(crate) way: Arc<str>,
-    /// Its name, unique within the way.
+    /// Its name, unique within the way. Empty for a token without `sub`, if the way accepts such.
     pub(crate) subject: Box<str>,
     /// Everything else that is known about it: claims of a token, metadata of a key.
     pub(crate) claims: Map<String, Value>,
@@ -24,7 +24,7 @@ impl Identity {
     /// them. Returns `None` if there is no such claim, or if it is of another kind or empty.
     pub(crate) fn text(&self, claim: &str) -> Option<Cow<'_, str>> {
         if claim == SUBJECT {
-            return Some(Cow::Borrowed(&self.subject));
+            return Some(Cow::Borrowed(&*self.subject)).filter(|subject| !subject.is_empty());
         }
         let text = match find(&self.claims, claim)? {
             Value::String(text) => Cow::Borrowed(text.as_str()),

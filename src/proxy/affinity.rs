@@ -6,8 +6,7 @@ use http::{HeaderValue, header};
 
 use crate::config::{HashKey, Scheme};
 use crate::http::fields::Fields;
-use crate::http::forward::client_ip;
-use crate::http::parts::{cookies, parameter};
+use crate::http::parts::{cookies, parameters};
 use crate::proxy::exchange::Exchange;
 use crate::snapshot::forwarding::{Split, UpstreamRoute};
 use crate::snapshot::sticky::Sticky;
@@ -102,15 +101,13 @@ fn digits(text: &str) -> Option<u64> {
 pub(super) fn hash(key: &HashKey, exchange: &Exchange<'_>) -> Option<u64> {
     let headers = &exchange.request.headers;
     match key {
-        HashKey::ClientIp => {
-            let trusted = &exchange.start.snapshot.trusted_proxies;
-            let client = client_ip(headers, exchange.client.peer().ip(), trusted)?;
-            Some(hash_of(client.to_string().as_bytes()))
-        }
+        HashKey::ClientIp => Some(hash_of(exchange.client_ip()?.to_string().as_bytes())),
         HashKey::Path => Some(hash_of(exchange.path.as_bytes())),
         HashKey::Header(name) => Some(hash_of(headers.get(name.as_http())?.as_bytes())),
         HashKey::Cookie(name) => Some(hash_of(cookies(headers, name).next()?)),
-        HashKey::Query(name) => parameter(exchange.query()?, name).map(|value| hash_of(value.as_bytes())),
+        HashKey::Query(name) => {
+            parameters(exchange.query()?, name).next().map(|value| hash_of(value.as_bytes()))
+        }
     }
 }
 

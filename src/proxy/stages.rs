@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::policy::auth::Credentials;
-use crate::policy::{preflight_method, preflight_response};
+use crate::policy::preflight_response;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
 use crate::proxy::limits;
@@ -15,14 +15,22 @@ use crate::snapshot::stage::Stage;
 
 /// Takes a request through the stages before its action. Breaks off with the outcome if one of them takes the action's place.
 pub(super) async fn request(exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
-    for stage in &exchange.found.stages.admission {
-        stage.admit(exchange).await?;
+    if !exchange.found.stages.admission.is_empty() {
+        // Boxed, so that a request of a route without policies holds no room for theirs.
+        Box::pin(admit(exchange)).await?;
     }
     if let Err(error) = exchange.limit_body() {
         return ControlFlow::Break(Err(error));
     }
     for stage in &exchange.found.stages.entry {
         stage.request(exchange).await?;
+    }
+    ControlFlow::Continue(())
+}
+
+async fn admit(exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
+    for stage in &exchange.found.stages.admission {
+        stage.admit(exchange).await?;
     }
     ControlFlow::Continue(())
 }
@@ -58,21 +66,20 @@ impl Stage {
                 Err(error) => ControlFlow::Break(Err(error)),
             },
             Self::Cors(cors) => {
-                let (method, headers) = (&exchange.request.method, &exchange.request.headers);
-                let is_preflight = preflight_method(method, headers).is_some();
-                exchange.log.notes_mut().sharing = Some(cors.request(method, headers));
+                let sharing = cors.request(&exchange.request.method, &exchange.request.headers);
+                let is_preflight = sharing.is_preflight();
+                exchange.log.notes_mut().sharing = Some(sharing);
                 match is_preflight {
                     true => ControlFlow::Break(Ok(preflight_response().map(Body::full).into())),
                     false => ControlFlow::Continue(()),
                 }
             }
             Self::Auth(auth) => {
-                // Boxed, because it is large and many routes have none.
                 let known = {
                     let Exchange { client, request, target, .. } = exchange;
                     let certificate = client.certificate();
                     let mut credentials = Credentials { headers: &mut request.headers, target, certificate };
-                    Box::pin(auth.request(&mut credentials)).await
+                    auth.request(&mut credentials).await
                 };
                 let notes = exchange.log.notes_mut();
                 match known {

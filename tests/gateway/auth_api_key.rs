@@ -79,6 +79,11 @@ async fn only_known_keys_pass_and_no_key_goes_on() {
         ("/guarded", &[("x-api-key", "")], (401, "auth.required")),
         ("/guarded", &[("x-api-key", "wrong")], (401, "auth.api_key.unknown")),
         ("/guarded", &[("x-api-key", "key-of-acme2")], (401, "auth.api_key.unknown")),
+        (
+            "/guarded",
+            &[("x-api-key", "key-of-acme"), ("x-api-key", "wrong")],
+            (401, "auth.api_key.malformed"),
+        ),
         ("/guarded", &[("x-api-key", "key-of-gamma")], (401, "auth.api_key.unknown")),
         ("/guarded", &[("authorization", "Bearer key-of-gamma")], (401, "auth.required")),
         ("/guarded?x-api-key=key-of-acme", &[], (401, "auth.required")),

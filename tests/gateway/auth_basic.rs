@@ -187,7 +187,7 @@ async fn storm_of_equal_requests_is_one_computation_and_workers_serve_others_mea
         assert_eq!(status(&gateway, "ann", "guess").await, 401);
     }
     assert_eq!(computations(&gateway).await, 2.0);
-    assert_eq!(status(&gateway, "nobody", "open sesame").await, 401);
+    assert_eq!(status(&gateway, "unknown", "open sesame").await, 401);
     assert_eq!(computations(&gateway).await, 3.0, "an unknown user costs as much");
 }
 

@@ -241,6 +241,38 @@ routes:
 }
 
 #[tokio::test]
+async fn cleared_route_leads_past_no_policies() {
+    let config = "
+workers: 1
+auth: { partners: { api_key: { header: x-key, keys: keys.yaml } } }
+filters: { moves: { wasm: moves.wasm } }
+routes:
+  - { match: { path: /auth }, respond: { body: secret }, auth: [partners], filters: [moves] }
+  - { match: { path: /allow }, respond: { body: secret }, allow: [192.0.2.0/24], filters: [moves] }
+  - { match: { path: /limit }, respond: { body: secret }, rate_limit: { rate: 1/h }, filters: [moves] }
+  - { match: { path: /other-limit }, respond: { body: secret }, rate_limit: { rate: 2/h, burst: 9 }, filters: [moves] }
+  - { match: { path: /same }, respond: { body: fine }, deny: [192.0.2.0/24], rate_limit: { rate: 1/h, burst: 9 }, filters: [moves] }
+  - { match: { path: /free }, respond: { body: fine }, filters: [moves] }
+  - { match: { prefix: / }, respond: { body: open }, deny: [192.0.2.0/24], rate_limit: { rate: 1/h, burst: 9 }, filters: [moves] }";
+    for (path, status) in [
+        ("/auth", 500),
+        ("/allow", 500),
+        ("/limit", 500),
+        ("/other-limit", 500),
+        ("/same", 200),
+        ("/free", 200),
+    ] {
+        let script = format!("set_field 0 :path {path}\nforeign clear_route_cache '' 0 0");
+        let moves = scripted(&[("proxy_on_request_headers", &script)]);
+        let gateway = configured(config, &[("moves", &moves)]).file("keys.yaml", "[]").start().await;
+        let response = gateway.client("web").await.get("/").await;
+        let reason = (status == 500).then_some("route.policies");
+        assert_eq!((response.status, response.header("x-gateway-error")), (status, reason), "{path}");
+        assert!(!response.text().contains("secret"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_whose_cleared_route_is_gone_is_not_found() {
     let config = "
 workers: 1

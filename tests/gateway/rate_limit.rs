@@ -197,7 +197,7 @@ async fn request_beyond_the_limit_waits_for_its_turn() {
     let began = Instant::now();
     assert_eq!(statuses(&mut client, &[], 4).await, [200; 4]);
     assert!(began.elapsed() >= Duration::from_millis(290), "{:?}", began.elapsed());
-    // One that comes late need not wait.
+    // A request that comes late need not wait.
     let delayed = gateway.metric("gateway_rate_limit_delayed_total{route=\"r\"}").await.unwrap();
     assert!((1.0..=3.0).contains(&delayed), "{delayed}");
 }

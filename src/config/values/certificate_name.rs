@@ -26,7 +26,7 @@ pub(crate) enum SanPattern {
 /// The visible ASCII characters without `*`.
 const VISIBLE: &str = "[!-)+-~]";
 
-/// Those without `*`, `/`, `:` and `@`.
+/// The visible ASCII characters without `*`, `/`, `:` and `@`.
 const LOCAL_PART: &str = "[!-)+-.0-9;-?A-~]";
 
 text_type!(SanPattern, format: "san-pattern", pattern: {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::cookie_name::CookieName;
 use super::header::HeaderName;
+use super::parameter_name::ParameterName;
 use super::pattern;
 use super::text::{Malformed, text_type};
 
@@ -19,7 +20,7 @@ pub(crate) enum TokenPlace {
     /// Written as `cookie:NAME`.
     Cookie(CookieName),
     /// Written as `query:NAME`.
-    Query(String),
+    Query(ParameterName),
 }
 
 text_type!(TokenPlace, format: "token-place", pattern: {
@@ -45,16 +46,11 @@ impl FromStr for TokenPlace {
             Malformed::new(format!("`{text}` is no place of a token"))
                 .help("write `bearer`, `header:NAME`, `cookie:NAME` or `query:NAME`")
         };
-        let is_plain = |name: &str| {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-            !name.is_empty() && name.bytes().all(is_plain)
-        };
         match text.split_once(':') {
             None if text == "bearer" => Ok(Self::Bearer),
             Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| refused()),
             Some(("cookie", name)) => name.parse().map(Self::Cookie).map_err(|_| refused()),
-            // A name without escapes has one spelling.
-            Some(("query", name)) if is_plain(name) => Ok(Self::Query(name.to_owned())),
+            Some(("query", name)) => name.parse().map(Self::Query).map_err(|_| refused()),
             _ => Err(refused()),
         }
     }

@@ -9,7 +9,7 @@ pub(crate) mod listeners;
 mod mirror;
 pub(crate) mod open_files;
 mod policies;
-mod previous;
+pub(crate) mod previous;
 pub(crate) mod problems;
 pub(crate) mod redirect_loops;
 pub(crate) mod snapshot;

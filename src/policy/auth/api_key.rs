@@ -4,18 +4,16 @@
 //! passwords. A key is looked up by its digest under a hash with a random seed, and then compared in constant time. So the time of
 //! a lookup tells nothing about the keys that there are.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use http::header;
 
+use super::place::Place;
 use super::{Credentials, Verdict};
-use crate::config::KeyPlace;
+use crate::config::TokenPlace;
 use crate::config::load::key_file::{KeyEntry, parse_keys};
-use crate::http::parts::{cookies, parameter, remove_cookies};
 use crate::policy::identity::Identity;
 
 /// The form of a digest in the file, before its hexadecimal digits.
@@ -28,7 +26,7 @@ type Digest = [u8; SHA256_OUTPUT_LEN];
 
 /// The callers that have a key.
 pub(crate) struct ApiKey {
-    place: KeyPlace,
+    place: Place,
     /// The standard library's hash has a random seed.
     keys: HashMap<Digest, Arc<Identity>>,
 }
@@ -63,7 +61,7 @@ impl KeyFileError {
 
 impl ApiKey {
     /// Reads the keys. `way` is the name under `auth`.
-    pub(crate) fn new(way: &Arc<str>, place: KeyPlace, file: &[u8]) -> Result<Self, KeyFileError> {
+    pub(crate) fn new(way: &Arc<str>, place: TokenPlace, file: &[u8]) -> Result<Self, KeyFileError> {
         let text = std::str::from_utf8(file).map_err(|_| KeyFileError::NotText)?;
         let entries = parse_keys(text).map_err(|line| KeyFileError::Malformed { line })?;
         let mut keys: HashMap<Digest, Arc<Identity>> = HashMap::new();
@@ -78,15 +76,19 @@ impl ApiKey {
             let identity = Identity { way: way.clone(), subject: id.into(), claims: metadata };
             keys.insert(digest, Arc::new(identity));
         }
-        Ok(Self { place, keys })
+        Ok(Self { place: Place::of_key(place), keys })
     }
 
-    pub(super) fn verify(&self, _: &str, request: &Credentials<'_, '_>) -> Verdict {
-        let Some(key) = self.key_of(request).filter(|key| !key.is_empty()) else { return Verdict::Absent };
+    pub(super) fn verify(&self, request: &Credentials<'_, '_>) -> Verdict {
+        let key = match self.place.find(request) {
+            Ok(None | Some("")) => return Verdict::Absent,
+            Ok(Some(key)) => key,
+            Err(_several_or_not_text) => return Verdict::Refused("auth.api_key.malformed"),
+        };
         if key.len() > KEY_BYTES_MAX {
             return Verdict::Refused("auth.api_key.unknown");
         }
-        let digest = digest_of(&key);
+        let digest = digest_of(key.as_bytes());
         match self.keys.get_key_value(&digest) {
             Some((known, identity)) if verify_slices_are_equal(known, &digest).is_ok() => {
                 Verdict::Known(identity.clone())
@@ -95,29 +97,8 @@ impl ApiKey {
         }
     }
 
-    fn key_of<'r>(&self, request: &'r Credentials<'_, '_>) -> Option<Cow<'r, [u8]>> {
-        match &self.place {
-            KeyPlace::Header(name) => {
-                let value = request.headers.get(name.as_http())?.as_bytes();
-                let has_scheme = *name.as_http() == header::AUTHORIZATION;
-                let key = if has_scheme { value.splitn(2, |byte| *byte == b' ').nth(1)? } else { value };
-                Some(Cow::Borrowed(key.trim_ascii()))
-            }
-            KeyPlace::Query(name) => {
-                parameter(request.target.query()?, name.as_str()).map(|key| Cow::Borrowed(key.as_bytes()))
-            }
-            KeyPlace::Cookie(name) => {
-                Some(Cow::Owned(cookies(request.headers, name.as_str()).next()?.to_vec()))
-            }
-        }
-    }
-
     pub(super) fn remove(&self, request: &mut Credentials<'_, '_>) {
-        match &self.place {
-            KeyPlace::Header(name) => drop(request.headers.remove(name.as_http())),
-            KeyPlace::Query(name) => request.remove_parameter(name.as_str()),
-            KeyPlace::Cookie(name) => remove_cookies(request.headers, name.as_str()),
-        }
+        self.place.remove(request);
     }
 }
 
@@ -151,6 +132,8 @@ fn parse(text: &str) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use http::Uri;
 
     use super::*;
@@ -165,14 +148,14 @@ mod tests {
     }
 
     fn verdict(
-        place: KeyPlace,
+        place: TokenPlace,
         headers: &[(&'static str, &'static str)],
         target: &'static str,
     ) -> (Result<String, Verdict>, Fields, String) {
         let keys = ApiKey::new(&"partners".into(), place, file().as_bytes()).unwrap();
         let (mut headers, mut target) = (Fields::written(headers), Cow::Owned(Uri::from_static(target)));
         let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
-        let verdict = match keys.verify("partners", &request) {
+        let verdict = match keys.verify(&request) {
             Verdict::Known(identity) => Ok(identity.subject.to_string()),
             other => Err(other),
         };
@@ -182,20 +165,21 @@ mod tests {
 
     #[test]
     fn key_is_found_in_its_place_and_removed() {
-        let header = |name: &str| KeyPlace::Header(name.parse().unwrap());
+        let header = |name: &str| TokenPlace::Header(name.parse().unwrap());
         let known = |subject: &str| Ok(subject.to_owned());
+        let malformed = || Err(Verdict::Refused("auth.api_key.malformed"));
         let refused = || Err(Verdict::Refused("auth.api_key.unknown"));
         for (place, headers, target, expected) in [
             (header("x-api-key"), &[("x-api-key", "k1")][..], "/", known("acme")),
-            (header("x-api-key"), &[("x-api-key", "k2 ")], "/", known("beta")),
+            (header("x-api-key"), &[("x-api-key", "k2")], "/", known("beta")),
             (header("x-api-key"), &[("x-api-key", "k3")], "/", refused()),
             (header("x-api-key"), &[("x-api-key", "")], "/", Err(Verdict::Absent)),
             (header("x-api-key"), &[], "/", Err(Verdict::Absent)),
             (header("authorization"), &[("authorization", "ApiKey k1")], "/", known("acme")),
-            (header("authorization"), &[("authorization", "k1")], "/", Err(Verdict::Absent)),
-            (KeyPlace::Query("key".parse().unwrap()), &[], "/?key=k1", known("acme")),
-            (KeyPlace::Query("key".parse().unwrap()), &[], "/?monkey=k1", Err(Verdict::Absent)),
-            (KeyPlace::Cookie("key".parse().unwrap()), &[("cookie", "key=k2")], "/", known("beta")),
+            (header("x-api-key"), &[("x-api-key", "k1"), ("x-api-key", "k2")], "/", malformed()),
+            (TokenPlace::Query("key".parse().unwrap()), &[], "/?key=k1", known("acme")),
+            (TokenPlace::Query("key".parse().unwrap()), &[], "/?monkey=k1", Err(Verdict::Absent)),
+            (TokenPlace::Cookie("key".parse().unwrap()), &[("cookie", "key=k2")], "/", known("beta")),
         ] {
             let (verdict, left, target) = verdict(place, headers, target);
             assert_eq!(verdict, expected, "{headers:?} {target}");
@@ -225,13 +209,13 @@ mod tests {
                 "`b` and `a` have the same key",
             ),
         ] {
-            let place = KeyPlace::Query("key".parse().unwrap());
+            let place = TokenPlace::Query("key".parse().unwrap());
             let error = ApiKey::new(&"a".into(), place, &file).err().unwrap();
             assert_eq!(error.to_string(), message);
         }
         for file in ["", "[]", "# none yet\n"] {
             assert!(
-                ApiKey::new(&"a".into(), KeyPlace::Query("key".parse().unwrap()), file.as_bytes()).is_ok()
+                ApiKey::new(&"a".into(), TokenPlace::Query("key".parse().unwrap()), file.as_bytes()).is_ok()
             );
         }
     }

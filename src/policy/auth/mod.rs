@@ -6,6 +6,7 @@ mod claims;
 mod credentials;
 mod jwt;
 mod mtls;
+mod place;
 mod require;
 
 use std::sync::Arc;
@@ -169,7 +170,7 @@ impl Way {
     /// Judges the credentials of a request.
     async fn verify(&self, request: &Credentials<'_, '_>) -> Verdict {
         match &self.kind {
-            Kind::ApiKey(keys) => keys.verify(&self.name, request),
+            Kind::ApiKey(keys) => keys.verify(request),
             Kind::Basic(basic) => basic.verify(request.headers).await,
             Kind::Mtls(mtls) => mtls.verify(&self.name, request.certificate),
             Kind::Jwt(jwt) => match jwt.caller(request).await {

@@ -36,7 +36,11 @@ impl<'a> Key<'a> {
         let own = match by {
             LimitBy::Route => Some(Key::Route),
             LimitBy::ClientIp => None,
-            LimitBy::Identity => caller.identity.map(|(way, subject)| Key::Identity(way, subject)),
+            LimitBy::Identity => {
+                // A token may have no subject.
+                let named = caller.identity.filter(|(_, subject)| !subject.is_empty());
+                named.map(|(way, subject)| Key::Identity(way, subject))
+            }
             LimitBy::Header(name) => {
                 let mut values = caller.headers.get_all(name.as_http());
                 let value = values.next().map(http::HeaderValue::as_bytes);

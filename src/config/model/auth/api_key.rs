@@ -9,6 +9,7 @@ use super::ClaimsToHeaders;
 use crate::config::values::cookie_name::CookieName;
 use crate::config::values::header::HeaderName;
 use crate::config::values::parameter_name::ParameterName;
+use crate::config::values::token_place::TokenPlace;
 
 /// Callers known by a key. The key is removed from the request before it is forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -33,21 +34,13 @@ pub(crate) struct ApiKey {
     pub(crate) claims_to_headers: ClaimsToHeaders,
 }
 
-/// The part of a request that has a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyPlace {
-    Header(HeaderName),
-    Query(ParameterName),
-    Cookie(CookieName),
-}
-
 impl ApiKey {
     /// Returns the part of a request that has the key; `None` unless exactly one is written.
-    pub(crate) fn place(&self) -> Option<KeyPlace> {
+    pub(crate) fn place(&self) -> Option<TokenPlace> {
         match (&self.header, &self.query, &self.cookie) {
-            (Some(header), None, None) => Some(KeyPlace::Header(header.clone())),
-            (None, Some(query), None) => Some(KeyPlace::Query(query.clone())),
-            (None, None, Some(cookie)) => Some(KeyPlace::Cookie(cookie.clone())),
+            (Some(header), None, None) => Some(TokenPlace::Header(header.clone())),
+            (None, Some(query), None) => Some(TokenPlace::Query(query.clone())),
+            (None, None, Some(cookie)) => Some(TokenPlace::Cookie(cookie.clone())),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ mod mtls;
 
 use std::collections::BTreeMap;
 
-pub(crate) use api_key::{ApiKey, KeyPlace};
+pub(crate) use api_key::ApiKey;
 pub(crate) use basic::BasicAuth;
 pub(crate) use jwt::{Jwt, JwtAlgorithm};
 pub(crate) use mtls::{ForwardCertificate, MtlsAuth};

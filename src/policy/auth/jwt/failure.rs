@@ -1,5 +1,7 @@
 //! The reasons for which a token is not accepted.
 
+use crate::policy::auth::place::Misplaced;
+
 /// A reason for which a token is not accepted, or cannot be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -33,6 +35,15 @@ pub(crate) enum Failure {
     Claims,
     /// The issuer's keys are not known yet.
     Keys,
+}
+
+impl From<Misplaced> for Failure {
+    fn from(misplaced: Misplaced) -> Self {
+        match misplaced {
+            Misplaced::Several => Self::Several,
+            Misplaced::NotText => Self::Malformed,
+        }
+    }
 }
 
 impl Failure {

@@ -7,7 +7,6 @@ mod cache;
 mod claims;
 mod failure;
 mod keys;
-mod place;
 mod remote;
 mod settings;
 #[cfg(test)]
@@ -82,7 +81,7 @@ impl Jwt {
         &self,
         request: &Credentials<'_, '_>,
     ) -> Result<Option<Arc<Identity>>, Failure> {
-        match self.settings.place.token(request)? {
+        match self.settings.place.find(request)? {
             Some(token) => self.verify_at(token, unix_time()).await.map(Some),
             None => Ok(None),
         }

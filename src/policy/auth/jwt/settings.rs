@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::claims::Rules;
 use super::failure::Failure;
 use super::keys::KeySet;
-use super::place::Place;
 use super::token::{Head, Token};
 use super::verified::Verified;
 use crate::config;
 use crate::config::JwtAlgorithm;
+use crate::policy::auth::place::Place;
 use crate::policy::identity::Identity;
 
 /// The rules of a way for its tokens.
@@ -46,7 +46,7 @@ impl Settings {
             algorithms: written.algorithms.iter().map(|algorithm| algorithm_of(*algorithm)).collect(),
             typ: written.typ.as_deref().map(Into::into),
             token_bytes_max: written.max_token.length(),
-            place: Place::new(&written.from),
+            place: Place::of_token(written.from.clone()),
             forward_token: written.forward_token,
         }
     }

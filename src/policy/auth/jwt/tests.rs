@@ -10,9 +10,9 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use super::claims::Rules;
-use super::place::Place;
 use super::*;
-use crate::config::{KeySource, TokenPlace};
+use crate::config::KeySource;
+use crate::policy::auth::place::Place;
 
 const NOW: u64 = 1_000_000;
 
@@ -61,7 +61,7 @@ fn settings(algorithms: &[Algorithm]) -> Settings {
         typ: None,
         token_bytes_max: 4096,
         way: "staff".into(),
-        place: Place::new(&TokenPlace::Bearer),
+        place: Place::Bearer,
         forward_token: true,
     }
 }
@@ -142,7 +142,7 @@ async fn token_of_a_wrong_form_or_signature_is_refused() {
 
 #[tokio::test]
 async fn public_key_is_no_secret() {
-    // What the attacker knows of an RSA or EC key, as the secret of an HMAC.
+    // The public key, which an attacker knows, is taken for the secret of an HMAC.
     let key = SigningKey::new();
     let public = key.jwk(Some("one"));
     let mut settings = settings(&[Algorithm::ES256]);

@@ -128,6 +128,7 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// Fails if the body declares too large a length.
+    #[inline]
     pub(crate) fn limit_body(&mut self) -> Result<(), Error> {
         let of_listener = self.start.settings.listener_settings.body_bytes_max;
         limit_body(&mut self.request.body, self.found.body_bytes_max.unwrap_or(of_listener))

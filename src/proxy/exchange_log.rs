@@ -198,6 +198,7 @@ impl ExchangeLog {
     }
 
     /// Applies the last policies to the head of a response on its way to the client.
+    #[inline]
     fn finish(&self, headers: &mut Fields) {
         if let Some(notes) = &self.notes {
             notes.finish(headers);

@@ -141,6 +141,20 @@ async fn token_of_a_wrong_form_or_signature_is_refused() {
 }
 
 #[tokio::test]
+async fn algorithm_of_a_key_counts_only_if_the_configuration_lists_it() {
+    let key = SigningKey::new();
+    let token = key.sign(&head(), &claims());
+    for (listed, expected) in [
+        (&[Algorithm::ES384, Algorithm::RS256][..], Some(Failure::Algorithm)),
+        (&[Algorithm::ES384, Algorithm::ES256], None),
+    ] {
+        let keys = Keys::File(set(&[key.jwk(Some("one"))]));
+        let verified = verify(&Jwt::new(settings(listed), keys, 1), &token).await;
+        assert_eq!(verified.err(), expected, "{listed:?}");
+    }
+}
+
+#[tokio::test]
 async fn public_key_is_no_secret() {
     // The public key, which an attacker knows, is taken for the secret of an HMAC.
     let key = SigningKey::new();

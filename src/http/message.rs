@@ -28,7 +28,7 @@ pub(crate) struct Request {
     pub(crate) body: Body,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Response<B> {
     pub(crate) status: StatusCode,
     /// The header fields, without those of framing.

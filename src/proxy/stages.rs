@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::policy::auth::Credentials;
+use crate::policy::auth::{Credentials, Denial};
 use crate::policy::preflight_response;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
@@ -83,11 +83,15 @@ impl Stage {
                 };
                 let notes = exchange.log.notes_mut();
                 match known {
-                    Ok(identities) => {
-                        notes.identities = identities;
+                    Ok(admitted) => {
+                        notes.identities = admitted.identities;
+                        notes.response.extend(admitted.response);
                         ControlFlow::Continue(())
                     }
-                    Err(refusal) => ControlFlow::Break(Err(notes.refuse(refusal))),
+                    Err(Denial::Refused(refusal)) => ControlFlow::Break(Err(notes.refuse(refusal))),
+                    Err(Denial::Response(response)) => {
+                        ControlFlow::Break(Ok(response.map(Body::full).into()))
+                    }
                 }
             }
             Self::RateLimits(limits) => match limits::rate(limits, exchange).await {

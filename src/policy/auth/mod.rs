@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 pub(crate) use api_key::{ApiKey, hash_key};
 pub(crate) use basic::{Basic, InvalidLine, Users, comparisons};
+use bytes::Bytes;
 pub(crate) use claims::ClaimsToHeaders;
 pub(crate) use credentials::Credentials;
 use http::{HeaderValue, header};
@@ -27,6 +28,7 @@ use super::refusal::Refusal;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward::remove_named;
+use crate::http::message::Response;
 
 /// The authentication of a route.
 #[derive(Clone)]
@@ -66,6 +68,39 @@ pub(crate) enum Verdict {
     Refused(&'static str),
     /// It cannot be found out now if they are valid.
     Unavailable(&'static str),
+    /// The way has a response of its own, if no other way knows the caller: that of a server it asked, or a place to log in.
+    #[expect(dead_code, reason = "of the ways by another server, which are next")]
+    Responds(Box<Response<Bytes>>),
+}
+
+/// The caller of a request that is admitted.
+#[derive(Debug, Default)]
+pub(crate) struct Admitted {
+    /// Those that the ways know, at least one; the first one is the caller.
+    pub(crate) identities: Vec<Arc<Identity>>,
+    /// Fields that the response gets, whichever it is.
+    pub(crate) response: Fields,
+}
+
+/// The response to a request that is not admitted.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Denial {
+    Refused(Refusal),
+    /// A way's own response.
+    Response(Box<Response<Bytes>>),
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The fields that a way adds for a caller that it knows. They are set behind the removal of those that the client has sent.
+#[derive(Debug, Default)]
+struct Additions {
+    request: Fields,
+    response: Fields,
 }
 
 /// The reason for refusing a request without credentials.
@@ -76,14 +111,12 @@ impl Auth {
     ///
     /// # Errors
     /// Refuses a request whose caller is not known, or may not use the route.
-    pub(crate) async fn request(
-        &self,
-        request: &mut Credentials<'_, '_>,
-    ) -> Result<Vec<Arc<Identity>>, Refusal> {
+    pub(crate) async fn request(&self, request: &mut Credentials<'_, '_>) -> Result<Admitted, Denial> {
         let mut identities = Vec::new();
-        let (mut refused, mut unavailable) = (None, None);
+        let mut additions = Additions::default();
+        let (mut refused, mut unavailable, mut response) = (None, None, None);
         for way in &self.ways {
-            let is_known = match way.verify(request).await {
+            let is_known = match way.verify(request, &mut additions).await {
                 Verdict::Known(identity) => {
                     identities.push(identity);
                     true
@@ -96,6 +129,10 @@ impl Auth {
                     unavailable.get_or_insert(reason);
                     false
                 }
+                Verdict::Responds(own) => {
+                    response.get_or_insert(own);
+                    false
+                }
                 Verdict::Absent => false,
             };
             // Of several ways that do, the first known caller is enough; of several that must, the first unknown one.
@@ -105,9 +142,10 @@ impl Auth {
         }
         let wanted = if self.needs_all { self.ways.len() } else { 1 };
         if identities.len() < wanted {
-            return Err(match (unavailable, refused) {
-                (Some(reason), _) => Error::AuthUnavailable(reason).into(),
-                (None, refused) => self.challenge(refused),
+            return Err(match (response, unavailable, refused) {
+                (Some(response), _, _) => Denial::Response(response),
+                (None, Some(reason), _) => Refusal::from(Error::AuthUnavailable(reason)).into(),
+                (None, None, refused) => self.challenge(refused).into(),
             });
         }
         self.require.admit(&identities)?;
@@ -125,7 +163,8 @@ impl Auth {
                 way.forward(request);
             }
         }
-        Ok(identities)
+        request.headers.extend(additions.request);
+        Ok(Admitted { identities, response: additions.response })
     }
 
     /// Returns the 401 with a challenge of each way (RFC 9110 §11.6.1), or a 403 if there is none, which a 401 must have.
@@ -167,8 +206,8 @@ impl Way {
         }
     }
 
-    /// Judges the credentials of a request.
-    async fn verify(&self, request: &Credentials<'_, '_>) -> Verdict {
+    /// Judges the credentials of a request. For a caller that it knows, the way may add fields.
+    async fn verify(&self, request: &Credentials<'_, '_>, _additions: &mut Additions) -> Verdict {
         match &self.kind {
             Kind::ApiKey(keys) => keys.verify(request),
             Kind::Basic(basic) => basic.verify(request.headers).await,

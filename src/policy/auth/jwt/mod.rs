@@ -110,12 +110,13 @@ impl Jwt {
             Keys::File(keys) => return self.verify_with(keys, token, now),
             Keys::Remote(remote) => remote,
         };
+        let seen = remote.ended();
         let first = match remote.current().as_ref() {
             Some(keys) => self.verify_with(keys, token, now),
             None => Err(Failure::Keys),
         };
         match first {
-            Err(Failure::UnknownKey | Failure::Keys) if remote.fetch().await => {}
+            Err(Failure::UnknownKey | Failure::Keys) if remote.fetch(seen).await => {}
             first => return first,
         }
         match remote.current().as_ref() {

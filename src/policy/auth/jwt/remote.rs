@@ -82,25 +82,32 @@ impl RemoteKeys {
         (self.fetched.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// Waits for the end of the fetch in progress, or asks for one if it is time. Returns false if there is none to wait for, or if
-    /// it takes too long.
-    pub(super) async fn fetch(&self) -> bool {
+    /// Returns the number of fetches that have ended: the current keys are at least as new.
+    pub(super) fn ended(&self) -> u64 {
+        self.progress.borrow().ended
+    }
+
+    /// Waits for the end of a fetch beyond the first `seen`: the one in progress, or one that it asks for if it is time. Returns false if
+    /// there is none to wait for, or if it takes too long.
+    pub(super) async fn fetch(&self, seen: u64) -> bool {
         let mut progress = self.progress.subscribe();
         let Progress { is_running, ended, .. } = *progress.borrow();
-        if !is_running && !self.ask() {
+        // One may have ended since the caller looked at the keys.
+        if ended == seen && !is_running && !self.ask(seen) {
             return false;
         }
-        let is_over = progress.wait_for(|progress| progress.ended != ended);
+        let is_over = progress.wait_for(|progress| progress.ended != seen);
         tokio::time::timeout(self.source.timeout + WAIT_MARGIN, is_over).await.is_ok_and(|over| over.is_ok())
     }
 
     /// Asks for a fetch. Returns false if the last one was a moment ago.
-    fn ask(&self) -> bool {
+    fn ask(&self, seen: u64) -> bool {
         let mut is_late = false;
         let asked = self.progress.send_if_modified(|progress| {
             // Another worker may have asked, and its fetch may even have ended: that is as good.
-            let may_ask = !progress.is_running && clock::now() >= progress.earliest;
-            is_late = !progress.is_running && !may_ask;
+            let is_wanted = !progress.is_running && progress.ended == seen;
+            let may_ask = is_wanted && clock::now() >= progress.earliest;
+            is_late = is_wanted && !may_ask;
             progress.is_running |= may_ask;
             may_ask
         });
@@ -172,11 +179,12 @@ mod tests {
     async fn many_waits_are_for_one_fetch() {
         let keys = Arc::new(keys());
         keys.end(None);
+        let seen = keys.ended();
         tokio::time::advance(10 * SECOND).await;
         let waits: Vec<_> = (0..100)
             .map(|_| {
                 let keys = keys.clone();
-                tokio::spawn(async move { keys.fetch().await })
+                tokio::spawn(async move { keys.fetch(seen).await })
             })
             .collect();
         keys.wanted().notified().await;
@@ -188,7 +196,7 @@ mod tests {
             assert!(wait.await.unwrap());
         }
         assert_eq!(keys.fetches(), (0, 2));
-        assert!(!keys.fetch().await, "within the cooldown");
+        assert!(!keys.fetch(keys.ended()).await, "within the cooldown");
         assert!(
             tokio::time::timeout(SECOND, keys.wanted().notified()).await.is_err(),
             "asked for a second fetch"
@@ -196,10 +204,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn fetch_that_ends_between_a_look_and_a_wait_needs_no_other() {
+        let keys = keys();
+        let seen = keys.ended();
+        keys.end(None);
+        assert!(keys.fetch(seen).await, "although another is too early");
+        tokio::time::advance(10 * SECOND).await;
+        assert!(keys.fetch(seen).await);
+        assert!(
+            tokio::time::timeout(SECOND, keys.wanted().notified()).await.is_err(),
+            "asked for a fetch that it does not need"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn wait_for_a_fetch_ends_after_its_time_limit() {
         let keys = keys();
         let began = Instant::now();
-        assert!(!keys.fetch().await);
+        assert!(!keys.fetch(keys.ended()).await);
         assert_eq!(began.elapsed(), 5 * SECOND + WAIT_MARGIN);
     }
 }

@@ -22,7 +22,8 @@ pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind
 pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::auth::{
-    AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardCertificate, Jwt, JwtAlgorithm, MtlsAuth, Require,
+    AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardAuth, ForwardCertificate, Jwt, JwtAlgorithm,
+    MtlsAuth, OnAuthError, Require,
 };
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, header};
 
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -37,7 +37,8 @@ impl Notes {
 
     /// Applies the last policies to the head of a response. It may be an error of the gateway: a browser could not read a 401 otherwise.
     pub(crate) fn finish(&self, headers: &mut Fields) {
-        headers.retain(|name, _| !self.response.contains_key(name));
+        // Several cookies are no contradiction.
+        headers.retain(|name, _| name == header::SET_COOKIE || !self.response.contains_key(name));
         headers.extend(self.response.iter().map(|(name, value)| (name.clone(), value.clone())));
         if let Some(sharing) = &self.sharing {
             sharing.finish(headers);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::policy::auth::{Credentials, Denial};
+use crate::policy::auth::{Credentials, Denial, RequestContext};
 use crate::policy::preflight_response;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
@@ -76,9 +76,17 @@ impl Stage {
             }
             Self::Auth(auth) => {
                 let known = {
-                    let Exchange { client, request, target, .. } = exchange;
+                    let Exchange { client, start, request, target, path, .. } = exchange;
                     let certificate = client.certificate();
-                    let mut credentials = Credentials { headers: &mut request.headers, target, certificate };
+                    let context = RequestContext {
+                        method: &request.method,
+                        path,
+                        forwarding: &start.settings.forwarding,
+                        peer: client.peer().ip(),
+                        trusted_proxies: &start.snapshot.trusted_proxies,
+                    };
+                    let headers = &mut request.headers;
+                    let mut credentials = Credentials { headers, target, certificate, context };
                     auth.request(&mut credentials).await
                 };
                 let notes = exchange.log.notes_mut();
@@ -89,6 +97,9 @@ impl Stage {
                         ControlFlow::Continue(())
                     }
                     Err(Denial::Refused(refusal)) => ControlFlow::Break(Err(notes.refuse(refusal))),
+                    Err(Denial::Response(response)) if exchange.log.has_call() => {
+                        ControlFlow::Break(Err(Denial::error_for_call(&response)))
+                    }
                     Err(Denial::Response(response)) => {
                         ControlFlow::Break(Ok(response.map(Body::full).into()))
                     }

@@ -1,5 +1,6 @@
 //! The running form of a configuration: immutable, and shared by all workers.
 
+pub(crate) mod auth_server;
 pub(crate) mod forwarding;
 pub(crate) mod listener;
 pub(crate) mod mirror;

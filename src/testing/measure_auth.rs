@@ -11,16 +11,20 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderValue, Uri, header};
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Uri, header};
 use serde_json::json;
 
 use crate::http::fields::Fields;
+use crate::http::forward::{Forwarding, TrustedProxies};
 use crate::observe::metrics::enter_worker;
-use crate::policy::auth::{Credentials, Jwt, KeySet, Keys, Settings};
+use crate::policy::auth::{Credentials, Jwt, KeySet, Keys, RequestContext, Settings};
 
 /// A way by tokens that are signed with ES256, and requests with such tokens.
 pub struct Tokens {
     jwt: Jwt,
+    forwarding: Forwarding,
+    trusted_proxies: TrustedProxies,
     requests: Vec<Fields>,
 }
 
@@ -46,14 +50,26 @@ impl Tokens {
             headers.append(header::AUTHORIZATION, HeaderValue::try_from(value).expect("a value"));
             headers
         });
-        Self { jwt, requests: requests.collect() }
+        Self {
+            jwt,
+            forwarding: Forwarding::new(None, &Scheme::HTTP, false),
+            trusted_proxies: TrustedProxies::default(),
+            requests: requests.collect(),
+        }
     }
 
     /// Verifies the token of a request. Returns true if its caller is known.
     pub fn verify(&mut self, number: usize) -> bool {
         let Some(headers) = self.requests.get_mut(number) else { return false };
         let mut target = Cow::Owned(Uri::from_static("/orders"));
-        let request = Credentials { headers, target: &mut target, certificate: None };
+        let context = RequestContext {
+            method: &Method::GET,
+            path: "/orders",
+            forwarding: &self.forwarding,
+            peer: None,
+            trusted_proxies: &self.trusted_proxies,
+        };
+        let request = Credentials { headers, target: &mut target, certificate: None, context };
         let caller = pin!(self.jwt.caller(&request)).poll(&mut Context::from_waker(Waker::noop()));
         matches!(caller, Poll::Ready(Ok(Some(_))))
     }

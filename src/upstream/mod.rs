@@ -31,7 +31,9 @@ mod tunnel;
 mod turns;
 
 pub(crate) use attempts::send;
-pub(crate) use call::{CallLimits, OwnRequest, OwnResponse, UploadQueue, call, call_and_discard, open};
+pub(crate) use call::{
+    CallLimits, OwnRequest, OwnResponse, UploadQueue, call, call_and_discard, call_and_read, open,
+};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoints::{EndpointSet, Upstream};
 pub(crate) use exchange::{Received, Upgraded};

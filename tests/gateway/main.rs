@@ -15,6 +15,7 @@ mod admin;
 mod answers;
 mod auth_api_key;
 mod auth_basic;
+mod auth_forward;
 mod auth_jwt;
 mod auth_mtls;
 mod backpressure;

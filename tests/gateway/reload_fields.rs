@@ -1,6 +1,7 @@
 //! A change of any key, under load: no request fails, no client's connection closes, and exactly the pools that had
 //! to change are new.
 
+mod auth;
 mod schema;
 mod table;
 
@@ -19,39 +20,13 @@ use crate::pooled::number;
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
 /// in `request_id`, lists of limits in `rate_limit`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 72] = [
+const ELSEWHERE: [&str; 46] = [
     "workers",
     "admin",
     "listeners[].mode",
-    "auth.NAME.api_key.header",
     "auth.NAME.api_key.query",
     "auth.NAME.api_key.cookie",
-    "auth.NAME.api_key.keys",
-    "auth.NAME.api_key.claims_to_headers",
-    "auth.NAME.jwt.issuer",
-    "auth.NAME.jwt.audiences",
-    "auth.NAME.jwt.algorithms",
-    "auth.NAME.jwt.jwks",
     "auth.NAME.jwt.jwks_ca",
-    "auth.NAME.jwt.jwks_refresh",
-    "auth.NAME.jwt.jwks_cooldown",
-    "auth.NAME.jwt.jwks_timeout",
-    "auth.NAME.jwt.from",
-    "auth.NAME.jwt.leeway",
-    "auth.NAME.jwt.type",
-    "auth.NAME.jwt.required_claims",
-    "auth.NAME.jwt.claims_to_headers",
-    "auth.NAME.jwt.forward_token",
-    "auth.NAME.jwt.max_token",
-    "auth.NAME.basic.users",
-    "auth.NAME.basic.realm",
-    "auth.NAME.basic.cache",
-    "auth.NAME.basic.claims_to_headers",
-    "auth.NAME.mtls.san",
-    "auth.NAME.mtls.subject",
-    "auth.NAME.mtls.issuer",
-    "auth.NAME.mtls.forward",
-    "auth.NAME.mtls.claims_to_headers",
     "routes[].auth",
     "routes[].auth.all",
     "routes[].require",
@@ -134,6 +109,7 @@ impl Site {
             fs::copy(&from, folder.join(to)).unwrap();
             fs::copy(&from, folder.join(to.replace('.', "-copy."))).unwrap();
         }
+        auth::write_files(folder);
         fs::write(folder.join("revoked.crl"), certificates.revocation_list(&[], 2099)).unwrap();
         for name in ["nothing.wasm", "nothing-copy.wasm"] {
             fs::write(folder.join(name), wat::parse_str(NOTHING).unwrap()).unwrap();

@@ -32,12 +32,14 @@ impl Config {
         named.chain(inline).collect()
     }
 
-    /// Returns the upstreams that no route names.
+    /// Returns the upstreams that neither a route nor a way of authentication names.
     pub(crate) fn unrouted_upstreams(&self) -> impl Iterator<Item = (&String, &Upstream)> {
         let choices = self.routes.iter().filter_map(|route| route.upstream.as_ref());
         let mirrors = self.routes.iter().filter_map(|route| self.mirror_of(route));
         let mirrors = mirrors.map(|mirror| mirror.to.as_str());
-        let used: HashSet<&str> = choices.flat_map(UpstreamChoice::names).chain(mirrors).collect();
+        let asked = self.auth.values().filter_map(|way| Some(way.forward.as_ref()?.to.as_str()));
+        let used: HashSet<&str> =
+            choices.flat_map(UpstreamChoice::names).chain(mirrors).chain(asked).collect();
         self.upstreams.iter().filter(move |(name, _)| !used.contains(name.as_str()))
     }
 

@@ -58,6 +58,12 @@ impl fmt::Display for HeaderName {
     }
 }
 
+impl From<http::HeaderName> for HeaderName {
+    fn from(name: http::HeaderName) -> Self {
+        Self(name)
+    }
+}
+
 impl FromStr for HeaderName {
     type Err = Malformed;
 

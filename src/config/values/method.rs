@@ -24,6 +24,12 @@ impl fmt::Display for Method {
     }
 }
 
+impl From<http::Method> for Method {
+    fn from(method: http::Method) -> Self {
+        Self(method)
+    }
+}
+
 impl FromStr for Method {
     type Err = Malformed;
 

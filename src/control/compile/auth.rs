@@ -1,5 +1,6 @@
 //! The ways of authentication.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ impl Builder<'_> {
     }
 
     fn way(&mut self, name: &str, written: &AuthWay) -> Option<Way> {
-        let shared: Arc<str> = name.into();
+        let (shared, no_claims): (Arc<str>, _) = (name.into(), BTreeMap::new());
         let (kind, claims) = if let Some(api_key) = &written.api_key {
             let place = api_key.place()?;
             let path = path!["auth", name, "api_key", "keys"];
@@ -30,6 +31,8 @@ impl Builder<'_> {
             (Kind::ApiKey(keys.ok()?), &api_key.claims_to_headers)
         } else if let Some(jwt) = &written.jwt {
             (Kind::Jwt(self.jwt(&shared, jwt)?), &jwt.claims_to_headers)
+        } else if let Some(forward) = &written.forward {
+            (Kind::Forward(self.forward(&shared, forward)?), &no_claims)
         } else if let Some(basic) = &written.basic {
             (Kind::Basic(self.basic(&shared, basic)?), &basic.claims_to_headers)
         } else if let Some(mtls) = &written.mtls {

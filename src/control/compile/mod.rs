@@ -2,6 +2,7 @@
 
 mod auth;
 pub(crate) mod commit_plan;
+mod forward_auth;
 mod forwarding;
 pub(crate) mod generation;
 mod jwt;

@@ -26,7 +26,10 @@ impl<'a> Previous<'a> {
     /// Indexes what a snapshot for `config` can take over.
     pub(crate) fn new(snapshot: &'a Snapshot, config: &Config) -> Self {
         let mirrors = config.routes.iter().filter_map(|route| mirror_owner_of(config, route));
-        let owners: HashSet<Owner> = config.routes.iter().flat_map(owners_of).chain(mirrors).collect();
+        let asked = config.auth.values().filter_map(|way| way.forward.as_ref());
+        let asked = asked.map(|forward| Owner::Upstream(forward.to.clone()));
+        let owners: HashSet<Owner> =
+            config.routes.iter().flat_map(owners_of).chain(mirrors).chain(asked).collect();
         let mut previous = Self {
             snapshot: Some(snapshot),
             routes: snapshot.router.routes().map(|(_, route)| (&*route.name, route)).collect(),

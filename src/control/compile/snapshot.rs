@@ -215,26 +215,31 @@ impl<'a> Builder<'a> {
         if self.plugins.is_empty() {
             return CallableUpstreams::default();
         }
-        let callable_upstreams = config.upstreams.iter().filter_map(|(name, upstream)| {
-            let (pool, timeouts) = config.settings_of_upstream(upstream);
-            let owner = Owner::Upstream(name.clone());
-            let targets = match self.known(&owner) {
-                Some(known) => known.targets.clone(),
-                None => {
-                    let place = path!["upstreams", name];
-                    self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
-                }
-            };
-            let callee = CallableUpstream {
-                upstream: targets.upstream().clone(),
-                timeouts,
-                keep_alive: pool.keep_alive,
-                header_case: upstream.header_case,
-                protocol: upstream.protocol,
-            };
-            Some((name.clone(), callee))
-        });
-        callable_upstreams.collect()
+        let names = config.upstreams.keys();
+        names.filter_map(|name| Some((name.clone(), self.called_upstream(name)?))).collect()
+    }
+
+    /// Returns an upstream for requests of the gateway's own, with its settings outside of any route. Returns `None` if there are errors,
+    /// which are noted.
+    pub(super) fn called_upstream(&mut self, name: &str) -> Option<CallableUpstream> {
+        let config = self.config();
+        let upstream = config.upstreams.get(name)?;
+        let (pool, timeouts) = config.settings_of_upstream(upstream);
+        let owner = Owner::Upstream(name.to_owned());
+        let targets = match self.known(&owner) {
+            Some(known) => known.targets.clone(),
+            None => {
+                let place = path!["upstreams", name];
+                self.build_targets(&place, owner, upstream, &pool, timeouts.connect, vec![])?
+            }
+        };
+        Some(CallableUpstream {
+            upstream: targets.upstream().clone(),
+            timeouts,
+            keep_alive: pool.keep_alive,
+            header_case: upstream.header_case,
+            protocol: upstream.protocol,
+        })
     }
 
     /// Checks declarations that are not used, because their files must be valid too.

@@ -138,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::http::fields::Fields;
+    use crate::policy::auth::credentials::RequestContext;
 
     fn file() -> String {
         format!(
@@ -154,7 +155,9 @@ mod tests {
     ) -> (Result<String, Verdict>, Fields, String) {
         let keys = ApiKey::new(&"partners".into(), place, file().as_bytes()).unwrap();
         let (mut headers, mut target) = (Fields::written(headers), Cow::Owned(Uri::from_static(target)));
-        let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
+        let context = RequestContext::plain();
+        let mut request =
+            Credentials { headers: &mut headers, target: &mut target, certificate: None, context };
         let verdict = match keys.verify(&request) {
             Verdict::Known(identity) => Ok(identity.subject.to_string()),
             other => Err(other),

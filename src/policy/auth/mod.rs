@@ -4,6 +4,7 @@ mod api_key;
 mod basic;
 mod claims;
 mod credentials;
+mod forward;
 mod jwt;
 mod mtls;
 mod place;
@@ -15,8 +16,9 @@ pub(crate) use api_key::{ApiKey, hash_key};
 pub(crate) use basic::{Basic, InvalidLine, Users, comparisons};
 use bytes::Bytes;
 pub(crate) use claims::ClaimsToHeaders;
-pub(crate) use credentials::Credentials;
-use http::{HeaderValue, header};
+pub(crate) use credentials::{Credentials, RequestContext};
+pub(crate) use forward::{Asked, AuthServer, BODY_BYTES_MAX, Forward, ForwardSettings, Question};
+use http::{HeaderValue, StatusCode, header};
 #[cfg(fuzzing)]
 pub(crate) use jwt::fuzz as fuzz_token;
 pub(crate) use jwt::{Failure, Jwt, KeySet, Keys, RemoteKeys, RemoteSource, Settings};
@@ -54,6 +56,8 @@ pub(crate) enum Kind {
     /// Shared by the ways of successive configurations, as long as it stays the same.
     Jwt(Arc<Jwt>),
     Basic(Basic),
+    /// Shared in the same way, for the answers that it remembers.
+    Forward(Arc<Forward>),
     Mtls(Mtls),
 }
 
@@ -69,14 +73,15 @@ pub(crate) enum Verdict {
     /// It cannot be found out now if they are valid.
     Unavailable(&'static str),
     /// The way has a response of its own, if no other way knows the caller: that of a server it asked, or a place to log in.
-    #[expect(dead_code, reason = "of the ways by another server, which are next")]
     Responds(Box<Response<Bytes>>),
+    /// It cannot be found out now who calls, and the way admits such requests: if no other way knows the caller, without an identity.
+    Open,
 }
 
 /// The caller of a request that is admitted.
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
-    /// Those that the ways know, at least one; the first one is the caller.
+    /// Those that the ways know; the first one is the caller. There may be none if a way admits requests that it cannot judge.
     pub(crate) identities: Vec<Arc<Identity>>,
     /// Fields that the response gets, whichever it is.
     pub(crate) response: Fields,
@@ -88,6 +93,16 @@ pub(crate) enum Denial {
     Refused(Refusal),
     /// A way's own response.
     Response(Box<Response<Bytes>>),
+}
+
+impl Denial {
+    /// Returns the error in place of a way's own response, for a call of gRPC, whose client could not read the response.
+    pub(crate) fn error_for_call(response: &Response<Bytes>) -> Error {
+        match response.status {
+            StatusCode::FORBIDDEN => Error::Forbidden(DENIED),
+            _ => Error::Unauthenticated(DENIED),
+        }
+    }
 }
 
 impl From<Refusal> for Denial {
@@ -106,6 +121,9 @@ struct Additions {
 /// The reason for refusing a request without credentials.
 const REQUIRED: &str = "auth.required";
 
+/// The reason in place of a way's own response.
+const DENIED: &str = "auth.denied";
+
 impl Auth {
     /// Finds out who calls. Removes the credentials from the request, and puts claims into its fields.
     ///
@@ -115,8 +133,9 @@ impl Auth {
         let mut identities = Vec::new();
         let mut additions = Additions::default();
         let (mut refused, mut unavailable, mut response) = (None, None, None);
+        let (mut passed, mut is_open) = (0, false);
         for way in &self.ways {
-            let is_known = match way.verify(request, &mut additions).await {
+            let is_passed = match way.verify(request, &mut additions).await {
                 Verdict::Known(identity) => {
                     identities.push(identity);
                     true
@@ -133,15 +152,21 @@ impl Auth {
                     response.get_or_insert(own);
                     false
                 }
+                // One of the other ways may know more.
+                Verdict::Open => {
+                    is_open = true;
+                    self.needs_all
+                }
                 Verdict::Absent => false,
             };
+            passed += usize::from(is_passed);
             // Of several ways that do, the first known caller is enough; of several that must, the first unknown one.
-            if is_known != self.needs_all {
+            if is_passed != self.needs_all {
                 break;
             }
         }
-        let wanted = if self.needs_all { self.ways.len() } else { 1 };
-        if identities.len() < wanted {
+        let is_admitted = if self.needs_all { passed == self.ways.len() } else { passed > 0 || is_open };
+        if !is_admitted {
             return Err(match (response, unavailable, refused) {
                 (Some(response), _, _) => Denial::Response(response),
                 (None, Some(reason), _) => Refusal::from(Error::AuthUnavailable(reason)).into(),
@@ -207,10 +232,11 @@ impl Way {
     }
 
     /// Judges the credentials of a request. For a caller that it knows, the way may add fields.
-    async fn verify(&self, request: &Credentials<'_, '_>, _additions: &mut Additions) -> Verdict {
+    async fn verify(&self, request: &Credentials<'_, '_>, additions: &mut Additions) -> Verdict {
         match &self.kind {
             Kind::ApiKey(keys) => keys.verify(request),
             Kind::Basic(basic) => basic.verify(request.headers).await,
+            Kind::Forward(forward) => forward.verify(request, additions).await,
             Kind::Mtls(mtls) => mtls.verify(&self.name, request.certificate),
             Kind::Jwt(jwt) => match jwt.caller(request).await {
                 Ok(Some(identity)) => Verdict::Known(identity),
@@ -229,8 +255,8 @@ impl Way {
                 HeaderValue::try_from(challenge).ok()
             }
             Kind::Basic(basic) => Some(basic.challenge().clone()),
-            // No request can bring a certificate: its connection has one, or not.
-            Kind::Mtls(_) => None,
+            // No request can bring a certificate: its connection has one, or not. A server has its own challenges.
+            Kind::Mtls(_) | Kind::Forward(_) => None,
         }
     }
 
@@ -240,6 +266,8 @@ impl Way {
             Kind::ApiKey(keys) => keys.remove(request),
             Kind::Jwt(jwt) => jwt.remove(request, is_verified),
             Kind::Basic(_) => Basic::remove(request.headers),
+            // What the server goes by may be meant for the upstream, too.
+            Kind::Forward(forward) => forward.remove(request.headers),
             Kind::Mtls(_) => Mtls::remove(request.headers),
         }
     }

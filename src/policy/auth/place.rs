@@ -110,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::http::fields::Fields;
+    use crate::policy::auth::credentials::RequestContext;
 
     type Found = Result<Option<&'static str>, Misplaced>;
 
@@ -140,7 +141,9 @@ mod tests {
             let place = Place::of_token(place.parse().unwrap());
             let mut headers = Fields::written(fields);
             let mut target = Cow::Owned(target.parse::<Uri>().unwrap());
-            let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
+            let context = RequestContext::plain();
+            let mut request =
+                Credentials { headers: &mut headers, target: &mut target, certificate: None, context };
             assert_eq!(place.find(&request), *expected, "{place:?} {fields:?}");
             place.remove(&mut request);
             assert_eq!((headers.len(), target.query()), (0, None), "{place:?} {fields:?}");
@@ -153,7 +156,9 @@ mod tests {
             let place = Place::Bearer;
             let mut headers = Fields::written(&[("authorization", value)]);
             let mut target = Cow::Owned(Uri::from_static("/"));
-            let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
+            let context = RequestContext::plain();
+            let mut request =
+                Credentials { headers: &mut headers, target: &mut target, certificate: None, context };
             assert_eq!(place.find(&request), Ok(None), "{value}");
             place.remove(&mut request);
             assert_eq!(headers.len(), 1);
@@ -168,7 +173,9 @@ mod tests {
             let place = Place::of_key("header:authorization".parse().unwrap());
             let mut headers = Fields::written(&[("authorization", value)]);
             let mut target = Cow::Owned(Uri::from_static("/"));
-            let mut request = Credentials { headers: &mut headers, target: &mut target, certificate: None };
+            let context = RequestContext::plain();
+            let mut request =
+                Credentials { headers: &mut headers, target: &mut target, certificate: None, context };
             assert_eq!(place.find(&request), Ok(expected), "{value}");
             place.remove(&mut request);
             assert_eq!(headers.len(), 0);

@@ -167,18 +167,49 @@ pub(crate) async fn call_and_discard(
 ) -> Result<StatusCode, Error> {
     let timer = Timer::default();
     let whole = async {
-        let mut received = open(upstream, request, Body::full(request.body.clone()), limits, &timer).await?;
-        let mut left = limits.body_bytes_max;
-        while let Some(frame) = received.body.frame().await {
-            let length = frame?.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(length) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-        Ok(received.status)
+        let received = open(upstream, request, Body::full(request.body.clone()), limits, &timer).await?;
+        let status = received.status;
+        discard(received, limits.body_bytes_max).await?;
+        Ok(status)
     };
     timer.within(limits.ends_by(), whole).await.unwrap_or(Err(Error::RequestTimeout))
+}
+
+/// Sends a request as [`call`] does, and returns the body only of a response for whose status `is_read` returns true. That of another one is
+/// discarded as by [`call_and_discard`].
+///
+/// # Errors
+/// Returns the same errors as [`call`].
+pub(crate) async fn call_and_read(
+    upstream: &Upstream,
+    request: &OwnRequest,
+    limits: CallLimits<'_>,
+    is_read: impl FnOnce(StatusCode) -> bool,
+) -> Result<OwnResponse, Error> {
+    let timer = Timer::default();
+    let whole = async {
+        let mut received = open(upstream, request, Body::full(request.body.clone()), limits, &timer).await?;
+        if is_read(received.status) {
+            return collect(received, limits.body_bytes_max).await;
+        }
+        let (status, headers) = (received.status, std::mem::take(&mut received.headers));
+        discard(received, limits.body_bytes_max).await?;
+        Ok(OwnResponse { status, headers, body: Bytes::new(), trailers: None })
+    };
+    timer.within(limits.ends_by(), whole).await.unwrap_or(Err(Error::RequestTimeout))
+}
+
+/// Reads a body to its end, so that its connection can be kept, or to `bytes_max`.
+async fn discard(mut received: Received, bytes_max: usize) -> Result<(), Error> {
+    let mut left = bytes_max;
+    while let Some(frame) = received.body.frame().await {
+        let length = frame?.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// Sends a request with another body than its own, which may stream, and returns the response as soon as its head has arrived. The

@@ -50,7 +50,7 @@ fn edit(key: impl Into<String>, at: &str, old: impl Into<Value>, new: impl Into<
 }
 
 /// An edit of `key` at `path`.
-fn place(key: String, path: &str, old: impl Into<Value>, new: impl Into<Value>) -> Edit {
+pub(super) fn place(key: String, path: &str, old: impl Into<Value>, new: impl Into<Value>) -> Edit {
     let pointer = format!("/{}", path.replace('.', "/"));
     Edit { key, pointer, old: old.into(), new: new.into(), pools: Pools::Same, shows: Shows::Nobody }
 }
@@ -72,6 +72,7 @@ impl Edit {
 /// All edits, in an order in which each can be done after the others.
 pub(crate) fn edits(site: &Site) -> Vec<Edit> {
     let mut edits = whole();
+    edits.extend(super::auth::edits(site));
     edits.extend(listeners(site));
     edits.extend(routes());
     edits.extend(filter(site, "filters.NAME", "filters.named"));

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod filter;
+mod forward_auth;
 mod listener;
 mod policies;
 mod route;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::Findings;
 use super::filter::check_names;
+use super::{Findings, forward_auth};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
@@ -27,6 +27,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         let path = path!["auth", name, "jwt"];
         if let Some(jwt) = &way.jwt {
             validate_jwt(jwt, &path, findings);
+        }
+        if let Some(forward) = &way.forward {
+            forward_auth::validate(forward, &path!["auth", name, "forward"], findings);
         }
     }
     for (&index, route) in kept.routes.iter().zip(&config.routes) {

@@ -95,7 +95,7 @@ fn validate_listeners(
 }
 
 /// Reports the name of an upstream at `keys` if there is none of that name.
-fn check_upstream(
+pub(super) fn check_upstream(
     name: &str,
     known: &HashSet<&str>,
     base: &[Segment],
@@ -107,7 +107,7 @@ fn check_upstream(
     }
     let shown = findings.shown(base, keys, &name);
     let help = match advise_url(name) {
-        // An upstream of a split or of a mirror must have a name.
+        // An upstream of a split, of a mirror or of `forward` must have a name.
         _ if keys.len() > 1 => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
         Some(url) if name == shown => format!("write `upstream: {{ url: \"{url}\" }}`"),
         Some(_) => format!("write `upstream: {{ url: \"{shown}\" }}`"),

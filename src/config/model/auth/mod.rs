@@ -2,6 +2,7 @@
 
 mod api_key;
 mod basic;
+mod forward;
 mod jwt;
 mod mtls;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use api_key::ApiKey;
 pub(crate) use basic::BasicAuth;
+pub(crate) use forward::{ForwardAuth, OnAuthError};
 pub(crate) use jwt::{Jwt, JwtAlgorithm};
 pub(crate) use mtls::{ForwardCertificate, MtlsAuth};
 use schemars::JsonSchema;
@@ -20,7 +22,7 @@ use crate::config::values::header::HeaderName;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    { "required": ["api_key"] }, { "required": ["jwt"] }, { "required": ["basic"] }, { "required": ["mtls"] }
+    { "required": ["api_key"] }, { "required": ["jwt"] }, { "required": ["basic"] }, { "required": ["forward"] }, { "required": ["mtls"] }
 ]))]
 pub(crate) struct AuthWay {
     /// Keys that callers send in a field, a parameter or a cookie.
@@ -32,6 +34,9 @@ pub(crate) struct AuthWay {
     /// A name and a password that an htpasswd file has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) basic: Option<BasicAuth>,
+    /// The decision of another server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forward: Option<ForwardAuth>,
     /// The certificate that a listener with `tls.client_auth` has verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mtls: Option<MtlsAuth>,

@@ -21,13 +21,15 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 30] = [
+const ONLY_THE_PROGRAM_KNOWS: [&str; 32] = [
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
+    "the key lacks",
     "the name of the file",
     "bits beyond its prefix",
     "cannot be changed",
+    "cannot be passed on",
     "cannot be set",
     "excludes `credentials`",
     "is not a regular expression",

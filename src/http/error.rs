@@ -208,6 +208,9 @@ pub(crate) enum Error {
     /// A filter had the route chosen again, and the new route has policies that the request has not passed.
     #[error("the route that was chosen again has other policies")]
     RoutePolicies,
+    /// The request lacks a value that the route's `rewrite` or `redirect` needs, or has one that cannot be a segment of a path.
+    #[error("the request lacks a value for the path that it is sent to")]
+    RouteValue,
     /// A filter responded in place of the exchange in progress. This ends the exchange and is no failure.
     #[error("answered by a filter")]
     FilterAnswered,
@@ -281,6 +284,7 @@ impl Error {
             Error::Filter(failure) => (failure.status, failure.reason),
             Error::RouteFilters => (500, "route.filters"),
             Error::RoutePolicies => (500, "route.policies"),
+            Error::RouteValue => (400, "route.value"),
             // Never sent, because the filter's own response is.
             Error::FilterAnswered => (500, "filter.answered"),
             Error::FilterClosed => (499, "filter.closed"),

@@ -48,6 +48,22 @@ pub(crate) fn without_parameter(target: &Uri, name: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// Returns the octets of `text` with its escapes decoded.
+pub(crate) fn percent_decode(text: &str) -> impl Iterator<Item = u8> {
+    let mut bytes = text.bytes();
+    std::iter::from_fn(move || {
+        let byte = bytes.next()?;
+        if byte != b'%' {
+            return Some(byte);
+        }
+        let mut ahead = bytes.clone();
+        let mut digit = || char::from(ahead.next()?).to_digit(16);
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Some(b'%') };
+        bytes = ahead;
+        u8::try_from(high << 4 | low).ok()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ mod cors;
 mod grpc_web;
 mod headers;
 mod identity;
+mod placeholders;
 #[cfg(test)]
 mod probe;
 mod rate_limit;
@@ -24,6 +25,7 @@ pub(crate) use cors::{Cors, Sharing, preflight_method, preflight_response};
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use headers::Headers;
 pub(crate) use identity::Identity;
+pub(crate) use placeholders::RequestValues;
 #[cfg(test)]
 pub(crate) use probe::Probe;
 pub(crate) use rate_limit::{Caller, RateLimits, report as report_of_rate_limits};

@@ -6,18 +6,18 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
-use crate::config::{self, RedirectForm, RedirectTarget, Scheme};
+use super::placeholders::{RequestValues, escaped, segment};
+use crate::config::{self, Part, RedirectForm, RedirectTarget, Scheme};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward::ClientOrigin;
 use crate::http::message::Response;
 use crate::http::path::push_escape;
-use crate::router::Parameters;
 
 /// A response that sends the client elsewhere.
 ///
-/// A target is used as written; the request's query is not carried over. Parameters of the route's template are inserted
-/// as the path has them. Without a target, the client is sent to the path and the query that it requested, with another
+/// A target is used as written; the request's query is not carried over. Values of the request are inserted with escapes, parameters of
+/// the route's template as the path has them. Without a target, the client is sent to the path and the query that it requested, with another
 /// scheme, host or port; without `port`, a scheme implies its own port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Redirect {
@@ -55,10 +55,11 @@ impl Redirect {
     /// Returns the response, with an empty body, to a request for the normalised `path`.
     ///
     /// # Errors
-    /// Returns [`Error::RequestHost`] if the client's host is needed and it sent none, which HTTP/1.0 permits.
+    /// Returns [`Error::RequestHost`] if the client's host is needed and it sent none, which HTTP/1.0 permits, and
+    /// [`Error::RouteValue`] if the request lacks a value, or has one in the path that cannot be a segment.
     pub(crate) fn response<'c>(
         &self,
-        parameters: &Parameters<'_, '_>,
+        values: &dyn RequestValues,
         path: &str,
         query: Option<&str>,
         client: impl FnOnce() -> ClientOrigin<'c>,
@@ -70,14 +71,27 @@ impl Redirect {
                 HeaderValue::try_from(url).map_err(|_| Error::RequestHost("host.malformed"))?
             }
             Location::Fixed(location) => location.clone(),
-            Location::Template(target) => {
-                let value = |name: &str| parameters.get(name).unwrap_or_default();
-                HeaderValue::try_from(target.expand(value)).unwrap_or(NOWHERE)
-            }
+            Location::Template(target) => HeaderValue::try_from(filled(target, values)?).unwrap_or(NOWHERE),
         };
         let headers = Fields::from_iter([(LOCATION, location)]);
         Ok(Response { status: self.status, headers, body: Bytes::new() })
     }
+}
+
+/// Returns a target with the values of a request.
+fn filled(target: &RedirectTarget, values: &dyn RequestValues) -> Result<String, Error> {
+    let mut url = String::new();
+    for part in target.parts() {
+        match part {
+            Part::Literal(text) => url.push_str(text),
+            Part::Parameter(placeholder) => {
+                let is_in_path = !url.contains(['?', '#']);
+                let value = if is_in_path { segment } else { escaped };
+                url.push_str(&value(values, placeholder).ok_or(Error::RouteValue)?);
+            }
+        }
+    }
+    Ok(url)
 }
 
 /// Returns scheme and authority of a URL: the written ones, or else those that the client used.
@@ -118,20 +132,17 @@ fn url(mut url: String, path: &str, query: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
-
+    use super::super::placeholders::tests::Values;
     use super::*;
     use crate::config::section;
-    use crate::http::fields::Fields;
-    use crate::router::{RequestLine, RouteMatch, Router};
 
     fn redirect(yaml: &str) -> Redirect {
         Redirect::new(&section(yaml))
     }
 
-    fn response(redirect: &Redirect, parameters: &Parameters<'_, '_>) -> Response<Bytes> {
+    fn response(redirect: &Redirect, values: &Values) -> Result<Response<Bytes>, Error> {
         let unused = || panic!("a target asks for no origin");
-        redirect.response(parameters, "/", None, unused).unwrap()
+        redirect.response(values, "/", None, unused)
     }
 
     /// Returns the location for a request over HTTP or HTTPS to a host.
@@ -143,7 +154,7 @@ mod tests {
     ) -> Result<String, Error> {
         let host = crate::http::forward::parse_authority(host).unwrap_or_default();
         let client = || ClientOrigin { scheme, host };
-        let response = redirect.response(&Parameters::none(), "/a%20b/", query, client)?;
+        let response = redirect.response(&Values::new("/", "/", ""), "/a%20b/", query, client)?;
         Ok(response.headers.get(LOCATION).unwrap().to_str().unwrap().to_owned())
     }
 
@@ -180,21 +191,25 @@ mod tests {
     #[test]
     fn a_fixed_target_is_as_written() {
         for to in ["https://example.com/new?a=b#c", "http://[::1]:8080", "/new/", "/"] {
-            let response = response(&redirect(&format!("{{ to: '{to}' }}")), &Parameters::none());
+            let redirect = redirect(&format!("{{ to: '{to}' }}"));
+            let response = response(&redirect, &Values::new("/", "/", "")).unwrap();
             assert_eq!(response.status, StatusCode::PERMANENT_REDIRECT);
             assert_eq!(response.headers.get(LOCATION).unwrap(), to);
         }
     }
 
     #[test]
-    fn parameters_go_into_path_query_and_fragment() {
-        let redirect = redirect("{ to: 'https://a.b/new/{id}?id={id}', status: 302 }");
-        let matches = &section("template: '/old/{id}'");
-        let router = Router::build(vec![(RouteMatch { listeners: vec![], matches }, ())]);
-        let (path, method, headers) = ("/old/a%20b", &Method::GET, &Fields::new());
-        let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
-        let found = router.find(&request).unwrap();
-        let response = response(&redirect, &Parameters::new(found.template, path));
-        assert_eq!(response.headers.get(LOCATION).unwrap(), "https://a.b/new/a%20b?id=a%20b");
+    fn values_go_into_path_query_and_fragment() {
+        let redirect =
+            redirect("{ to: 'https://a.b/new/{id}/{query.v}?id={id}&v={query.v}#{client_ip}', status: 302 }");
+        let location = |query| {
+            let response = response(&redirect, &Values::new("/old/{id}", "/old/a%20b", query))?;
+            Ok::<_, Error>(response.headers.get(LOCATION).unwrap().to_str().unwrap().to_owned())
+        };
+        let expected = "https://a.b/new/a%20b/x%26y?id=a%20b&v=x%26y#192.0.2.1";
+        assert_eq!(location("v=x%26y").as_deref(), Ok(expected));
+        for query in ["", "v=", "v=..", "v=a/b"] {
+            assert_eq!(location(query), Err(Error::RouteValue), "{query}");
+        }
     }
 }

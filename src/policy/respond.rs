@@ -24,7 +24,7 @@ impl Respond {
     pub(crate) fn new(written: &config::Respond) -> Self {
         Self {
             status: written.status,
-            headers: fields(&written.headers).collect(),
+            headers: fields(&written.headers).map(|(name, value)| (name, value.as_http().clone())).collect(),
             body: written.body.clone().into(),
             delay: written.delay.map(Duration::from),
         }

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::config::{PathTemplate, RewriteForm, RoutePath};
+use super::placeholders::{RequestValues, segment};
+use crate::config::{Part, RewriteForm, RewriteTemplate, RoutePath};
+use crate::http::error::Error;
 use crate::http::path::{hex_digit, is_foreign_to_paths, is_unreserved};
-use crate::router::Parameters;
 
 /// A rule that turns the path of a request into the one that is sent upstream. The query is sent as it arrived. The path
 /// has encoded slashes only if the route keeps them in requests.
 ///
-/// Every result is normalised as the request's path was, so no rewrite brings back what the router rejects: a parameter
-/// is a whole segment, and its value is a segment of a normalised path.
+/// Every result is normalised as the request's path was, so no rewrite brings back what the router rejects: a placeholder
+/// is a whole segment, and its value must be a segment of a normalised path, or the request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rewrite(Kind);
 
@@ -22,7 +23,7 @@ enum Kind {
         strip: Box<str>,
         add: Box<str>,
     },
-    Template(PathTemplate),
+    Template(RewriteTemplate),
 }
 
 impl Rewrite {
@@ -44,19 +45,42 @@ impl Rewrite {
     ///
     /// Nothing is stripped from a path outside the prefix to strip. Of the prefix itself nothing remains, which is `/`
     /// if no other prefix takes its place.
-    pub(crate) fn apply<'a>(&'a self, path: &'a str, parameters: &Parameters<'_, '_>) -> Cow<'a, str> {
-        match &self.0 {
+    ///
+    /// # Errors
+    /// Returns [`Error::RouteValue`] if the request lacks a value, or has one that cannot be a segment.
+    pub(crate) fn apply<'a>(
+        &'a self,
+        path: &'a str,
+        values: &dyn RequestValues,
+    ) -> Result<Cow<'a, str>, Error> {
+        Ok(match &self.0 {
             Kind::Path(path) => Cow::Borrowed(path),
             Kind::Prefix { strip, add } => match (below(path, strip).unwrap_or(path), &**add) {
                 ("", "") => Cow::Borrowed("/"),
                 (rest, "") => Cow::Borrowed(rest),
                 (rest, add) => Cow::Owned([add, rest].concat()),
             },
-            Kind::Template(template) => {
-                Cow::Owned(template.expand(|name| parameters.get(name).unwrap_or_default()))
+            Kind::Template(template) => Cow::Owned(filled(template, values)?),
+        })
+    }
+}
+
+/// The initial capacity of a path. It is enough for nearly all, so that they are allocated once.
+const FILLED_BYTES: usize = 128;
+
+/// Returns the path of a template with the values of a request.
+fn filled(template: &RewriteTemplate, values: &dyn RequestValues) -> Result<String, Error> {
+    let mut path = String::with_capacity(FILLED_BYTES);
+    for part in template.segments() {
+        path.push('/');
+        match part {
+            Part::Literal(text) => path.push_str(text),
+            Part::Parameter(placeholder) => {
+                path.push_str(&segment(values, placeholder).ok_or(Error::RouteValue)?);
             }
         }
     }
+    Ok(path)
 }
 
 impl Rewrite {
@@ -126,12 +150,9 @@ fn first_octet(path: &[u8]) -> Option<((u8, bool), &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
-
+    use super::super::placeholders::tests::Values;
     use super::*;
     use crate::config::section;
-    use crate::http::fields::Fields;
-    use crate::router::{RequestLine, RouteMatch, Router};
 
     fn rewrite(yaml: &str) -> Rewrite {
         let written: crate::config::Rewrite = section(yaml);
@@ -143,7 +164,7 @@ mod tests {
     }
 
     fn apply(rewrite: &Rewrite, path: &str) -> String {
-        rewrite.apply(path, &Parameters::none()).into_owned()
+        rewrite.apply(path, &Values::new("/", "/", "")).unwrap().into_owned()
     }
 
     #[test]
@@ -217,13 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn a_template_gets_the_values_as_they_came() {
-        let rewrite = rewrite("template: '/v2/{order}/of/{id}'");
-        let matches = &section("template: '/users/{id}/{order}'");
-        let router = Router::build(vec![(RouteMatch { listeners: vec![], matches }, ())]);
-        let (path, method, headers) = ("/users/a%20b/%C3%A9", &Method::GET, &Fields::new());
-        let request = RequestLine { listener: 0, host: "", path, query: None, method, headers };
-        let found = router.find(&request).unwrap();
-        assert_eq!(rewrite.apply(path, &Parameters::new(found.template, path)), "/v2/%C3%A9/of/a%20b");
+    fn a_template_gets_parameters_as_they_came_and_other_values_with_escapes() {
+        let rewrite = rewrite("template: '/v2/{order}/of/{id}/{query.v}'");
+        let apply = |query| {
+            let values = Values::new("/users/{id}/{order}", "/users/a%20b/%C3%A9", query);
+            rewrite.apply("/users/a%20b/%C3%A9", &values).map(Cow::into_owned)
+        };
+        assert_eq!(apply("v=1%202").as_deref(), Ok("/v2/%C3%A9/of/a%20b/1%202"));
+        for query in ["", "v=", "v=..", "v=a/b"] {
+            assert_eq!(apply(query), Err(Error::RouteValue), "{query}");
+        }
     }
 }

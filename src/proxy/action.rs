@@ -43,6 +43,6 @@ async fn respond(action: &Respond, exchange: &mut Exchange<'_>) -> Result<Answer
 fn redirect(action: &Redirect, exchange: &Exchange<'_>) -> Result<Answer, Error> {
     let scheme = || exchange.settings().forwarding.client_scheme(&exchange.request.headers);
     let client = || ClientOrigin::new(scheme(), exchange.authority());
-    let response = action.response(&exchange.parameters(), &exchange.path, exchange.query(), client)?;
+    let response = action.response(exchange, &exchange.path, exchange.query(), client)?;
     Ok(response.map(Body::full).into())
 }

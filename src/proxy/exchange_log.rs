@@ -24,6 +24,7 @@ use crate::observe::metrics::this_worker;
 use crate::policy::Identity;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::proxy::notes::Notes;
+use crate::snapshot::stage::ResolvedEdits;
 use crate::snapshot::{Route, Telemetry};
 use crate::upstream::{Endpoint, Progress};
 
@@ -142,6 +143,16 @@ impl ExchangeLog {
     /// Returns the caller of the request, if authentication knows it.
     pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
         self.notes.as_ref()?.identity()
+    }
+
+    /// Returns the notes of policies, if there are any.
+    pub(crate) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_deref()
+    }
+
+    /// Returns the header edits that have the request's values.
+    pub(crate) fn edits(&self) -> &ResolvedEdits {
+        self.notes.as_ref().map_or(ResolvedEdits::NONE, |notes| &notes.edits)
     }
 
     /// Returns the notes of policies for one of them to add to.
@@ -263,7 +274,7 @@ impl ExchangeLog {
                 response = web.response(response);
             }
             if let Some(route) = &self.route {
-                route.stages.edit_replacement(&mut response.headers);
+                route.stages.edit_replacement(self.edits(), &mut response.headers);
             }
             self.answered(&mut response);
             return Some(response);

@@ -14,6 +14,7 @@ mod mirror;
 mod notes;
 pub(crate) mod outgoing;
 pub(crate) mod reply;
+mod request_values;
 pub(crate) mod serve;
 pub(crate) mod stages;
 mod time_limit;

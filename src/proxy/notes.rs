@@ -7,6 +7,7 @@ use http::{HeaderValue, header};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::policy::{Identity, Permit, Refusal, Sharing, X_REQUEST_ID};
+use crate::snapshot::stage::ResolvedEdits;
 
 /// The findings of a route's policies about a request, and their additions to its response, whichever that is. A request of a
 /// route without such policies has none.
@@ -19,6 +20,8 @@ pub(crate) struct Notes {
     pub(crate) sharing: Option<Sharing>,
     /// Fields of the response: of a refusal, or about limits. They take the place of those that it has under the same names.
     pub(crate) response: Fields,
+    /// The header edits that take in values of the request, once they have.
+    pub(crate) edits: ResolvedEdits,
     /// The request's place under `concurrent`, until the end of the exchange.
     pub(crate) permit: Option<Permit>,
 }

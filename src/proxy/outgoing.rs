@@ -8,6 +8,7 @@ use crate::http::fields::Fields;
 use crate::http::forward::{self, WebSocketKey};
 use crate::http::message::Request;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::request_values;
 use crate::snapshot::forwarding::UpstreamRoute;
 
 /// The parts of an exchange's request that differ on its way to an upstream, except for those that depend on the endpoint.
@@ -28,18 +29,20 @@ impl Outgoing {
     /// Turns the client's fields, which it takes out of the exchange, into those that the gateway sends.
     ///
     /// # Errors
-    /// Fails for an extended CONNECT to a protocol that the route does not allow.
+    /// Fails for an extended CONNECT to a protocol that the route does not allow, and for a request without a value that its path gets.
     pub(crate) fn new(route: &UpstreamRoute, exchange: &mut Exchange<'_>) -> Result<Self, Error> {
         let upgrade = upgrade_of(&*exchange.request, route)?;
+        // These need the fields.
+        let target = route.target(&exchange.path, exchange.query(), exchange)?;
+        request_values::resolve_edits(exchange);
         let mut headers = std::mem::take(&mut exchange.request.headers);
         let forwarding = &exchange.settings().forwarding;
-        let target = route.target(&exchange.path, exchange.query(), &exchange.parameters());
         // This must come before the route changes the fields.
         let client_scheme = forwarding.client_scheme(&headers);
         forward::remove_hop_by_hop(&mut headers);
         forwarding.apply(&mut headers, exchange.authority());
         forward::via(&mut headers, exchange.request.version);
-        exchange.route.stages.edit_outgoing(&mut headers);
+        exchange.route.stages.edit_outgoing(exchange.log.edits(), &mut headers);
         if let Some(protocol) = &upgrade {
             forward::set_upgrade(&mut headers, protocol.clone());
         }

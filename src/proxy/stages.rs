@@ -11,6 +11,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
 use crate::proxy::limits;
 use crate::proxy::reply::Answer;
+use crate::proxy::request_values;
 use crate::snapshot::stage::Stage;
 
 /// Takes a request through the stages before its action. Breaks off with the outcome if one of them takes the action's place.
@@ -41,6 +42,7 @@ pub(super) async fn response(
     exchange: &mut Exchange<'_>,
     mut outcome: Result<Answer, Error>,
 ) -> Result<Answer, Error> {
+    request_values::resolve_edits(exchange);
     let (found, route) = (exchange.found, exchange.route);
     let chosen: &[Arc<Stage>] = if exchange.is_rerouted() { &route.stages.response } else { &[] };
     // Its filters are among those of the route that was found, which also decides about gRPC-Web.
@@ -159,7 +161,7 @@ impl Stage {
             grpc_web.response(web, &mut answer.response);
         }
         if let Ok(answer) = &mut outcome {
-            self.edit_response(&mut answer.response.headers);
+            self.edit_response(exchange.log.edits(), &mut answer.response.headers);
         }
         outcome
     }

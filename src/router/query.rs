@@ -1,6 +1,7 @@
 //! Matching of query parameters.
 
 use crate::config::QueryMatch;
+use crate::http::parts::percent_decode;
 
 /// Returns true if a query has a parameter, with the value if one is required.
 ///
@@ -18,22 +19,6 @@ pub(super) fn matches(name: &str, value: &QueryMatch, query: Option<&str>) -> bo
             }
     };
     query.is_some_and(|query| query.split('&').any(matches_parameter))
-}
-
-/// Returns the octets of `text` with its escapes decoded.
-fn percent_decode(text: &str) -> impl Iterator<Item = u8> {
-    let mut bytes = text.bytes();
-    std::iter::from_fn(move || {
-        let byte = bytes.next()?;
-        if byte != b'%' {
-            return Some(byte);
-        }
-        let mut ahead = bytes.clone();
-        let mut digit = || char::from(ahead.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Some(b'%') };
-        bytes = ahead;
-        u8::try_from(high << 4 | low).ok()
-    })
 }
 
 #[cfg(test)]

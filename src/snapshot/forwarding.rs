@@ -6,8 +6,8 @@ use crate::config::{
     HashKey, HeaderCase, HedgeSettings, HostHeader, RetrySettings, RouteTimeouts, UpgradeProtocol,
 };
 use crate::http::body::Keeping;
-use crate::policy::Rewrite;
-use crate::router::Parameters;
+use crate::http::error::Error;
+use crate::policy::{RequestValues, Rewrite};
 use crate::snapshot::route_deadline::Removal;
 use crate::snapshot::sticky::Sticky;
 use crate::upstream::{Turns, Upstream};
@@ -42,15 +42,23 @@ pub(crate) struct UpstreamRoute {
 
 impl UpstreamRoute {
     /// Returns the path and query that are sent upstream.
-    pub(crate) fn target(&self, path: &str, query: Option<&str>, parameters: &Parameters<'_, '_>) -> String {
-        let rewritten = self.rewrite.as_ref().map(|rewrite| rewrite.apply(path, parameters));
+    ///
+    /// # Errors
+    /// Fails if the request lacks a value that its path gets.
+    pub(crate) fn target(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        values: &dyn RequestValues,
+    ) -> Result<String, Error> {
+        let rewritten = self.rewrite.as_ref().map(|rewrite| rewrite.apply(path, values)).transpose()?;
         let path = rewritten.as_deref().unwrap_or(path);
-        let Some(query) = query else { return path.to_owned() };
+        let Some(query) = query else { return Ok(path.to_owned()) };
         let mut target = String::with_capacity(path.len() + 1 + query.len());
         target.push_str(path);
         target.push('?');
         target.push_str(query);
-        target
+        Ok(target)
     }
 }
 

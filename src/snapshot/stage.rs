@@ -7,7 +7,7 @@ use crate::http::fields::Fields;
 #[cfg(test)]
 use crate::policy::Probe;
 use crate::policy::auth::Auth;
-use crate::policy::{Addresses, Concurrent, Cors, GrpcWeb, Headers, RateLimits, RequestId};
+use crate::policy::{Addresses, Concurrent, Cors, GrpcWeb, Headers, RateLimits, RequestId, RequestValues};
 
 /// A behaviour around a route's action. Each variant has its own file in `policy/` or, for filters, its own room; its effect on
 /// an exchange is in `proxy/stages.rs`.
@@ -73,6 +73,32 @@ pub(crate) struct Stages {
     outgoing: Box<[Arc<Stage>]>,
     /// On the response.
     pub(crate) response: Box<[Arc<Stage>]>,
+    /// The header edits, if they take in values of the request.
+    with_placeholders: Option<Arc<Stage>>,
+}
+
+/// Header edits with the values of a request. Most routes' edits need none.
+#[derive(Default)]
+pub(crate) struct ResolvedEdits(Vec<(Arc<Stage>, Headers)>);
+
+impl ResolvedEdits {
+    /// Those of a request whose routes need none.
+    pub(crate) const NONE: &Self = &Self(Vec::new());
+
+    /// Adds the edits of a route, unless they are there: later, the request has other values.
+    pub(crate) fn add(&mut self, stages: &Stages, values: &dyn RequestValues) {
+        let Some(stage) = &stages.with_placeholders else { return };
+        let is_added = self.0.iter().any(|(added, _)| Arc::ptr_eq(added, stage));
+        if let (false, Stage::Headers(headers)) = (is_added, &**stage) {
+            self.0.push((stage.clone(), headers.resolved(values)));
+        }
+    }
+
+    /// Returns the edits of a stage.
+    fn of<'e>(&'e self, stage: &Stage, written: &'e Headers) -> &'e Headers {
+        let resolved = self.0.iter().find(|(resolved, _)| std::ptr::eq(&raw const **resolved, stage));
+        resolved.map_or(written, |(_, headers)| headers)
+    }
 }
 
 impl Stages {
@@ -88,6 +114,7 @@ impl Stages {
             entry: sorted(ENTRY),
             outgoing: sorted(OUTGOING),
             response: sorted(RESPONSE),
+            with_placeholders: stages.iter().find(|stage| stage.has_placeholders()).cloned(),
         }
     }
 
@@ -109,18 +136,23 @@ impl Stages {
         self.admission.iter().any(|stage| matches!(**stage, Stage::Cors(_)))
     }
 
+    /// Returns true if the header edits take in values of the request.
+    pub(crate) fn has_placeholders(&self) -> bool {
+        self.with_placeholders.is_some()
+    }
+
     /// Applies the outgoing stages to the fields of a request.
-    pub(crate) fn edit_outgoing(&self, headers: &mut Fields) {
+    pub(crate) fn edit_outgoing(&self, resolved: &ResolvedEdits, headers: &mut Fields) {
         for stage in &self.outgoing {
             if let Stage::Headers(edits) = &**stage {
-                edits.request.apply_to_request(headers);
+                resolved.of(stage, edits).request.apply_to_request(headers);
             }
         }
     }
 
     /// Applies the stages behind the filters to the fields of a response that a filter puts in the place of one that broke.
-    pub(crate) fn edit_replacement(&self, headers: &mut Fields) {
-        self.response.iter().for_each(|stage| stage.edit_response(headers));
+    pub(crate) fn edit_replacement(&self, resolved: &ResolvedEdits, headers: &mut Fields) {
+        self.response.iter().for_each(|stage| stage.edit_response(resolved, headers));
     }
 
     /// Returns true if a request that `other` has admitted needs to pass no stage of this admission any more.
@@ -145,10 +177,14 @@ impl Stage {
         matches!(self, Self::GrpcWeb(_))
     }
 
+    fn has_placeholders(&self) -> bool {
+        matches!(self, Self::Headers(edits) if edits.has_placeholders())
+    }
+
     /// Edits the fields of a response.
-    pub(crate) fn edit_response(&self, headers: &mut Fields) {
+    pub(crate) fn edit_response(&self, resolved: &ResolvedEdits, headers: &mut Fields) {
         match self {
-            Self::Headers(edits) => edits.response.apply(headers),
+            Self::Headers(edits) => resolved.of(self, edits).response.apply(headers),
             #[cfg(test)]
             Self::Probe(probe) => probe.response(headers),
             _ => {}

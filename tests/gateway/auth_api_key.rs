@@ -10,7 +10,7 @@ use support::{Gateway, Http2Client, Origin, Response, http, wait_until};
 use crate::PROGRAM;
 
 /// Returns the entry that the program makes for a key.
-fn entry(id: &str, key: &str, metadata: &str) -> String {
+pub(crate) fn entry(id: &str, key: &str, metadata: &str) -> String {
     let mut child = Command::new(PROGRAM)
         .args(["hash-key", "--stdin", "--id", id])
         .stdin(Stdio::piped())

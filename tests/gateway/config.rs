@@ -52,6 +52,9 @@ fn errors_of_routes_show_a_variable_and_not_its_value() {
         ("4711..example", "match: { host: '${SECRET}' }, respond: {}"),
         ("4711 x", "redirect: { to: '${SECRET}' }"),
         ("http://4711 x/", "redirect: { to: '${SECRET}' }"),
+        ("4711", "redirect: { to: '/{query.${SECRET}/}' }"),
+        ("4711", "respond: {}, headers: { response: { set: { x: '{path.${SECRET}}' } } }"),
+        ("4711", "respond: {}, headers: { response: { set: { x: '{identity.${SECRET}}' } } }"),
         ("\u{1}4711", "respond: { headers: { x-key: '${SECRET}' } }"),
         ("4711", "upstream: { url: 'http://127.0.0.1:1' }, rewrite: { template: '/{${SECRET}}' }"),
         (

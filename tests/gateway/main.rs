@@ -102,6 +102,7 @@ mod mirror;
 mod new;
 mod one_route;
 mod passive_health;
+mod placeholders;
 mod pool;
 mod pool_limits;
 mod pooled;

@@ -13,6 +13,7 @@ use crate::config::values::duration::Duration;
 use crate::config::values::endpoint_url::EndpointUrl;
 use crate::config::values::hash_key::HashKey;
 use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryMatch};
+use crate::config::values::header_template::HeaderTemplate;
 use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
 use crate::config::values::key_source::KeySource;
@@ -27,6 +28,7 @@ use crate::config::values::rate::Rate;
 use crate::config::values::realm::Realm;
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
+use crate::config::values::rewrite_template::RewriteTemplate;
 use crate::config::values::status_range::StatusRange;
 use crate::config::values::text::Malformed;
 use crate::config::values::token_place::TokenPlace;
@@ -58,6 +60,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "file-mode" => of::<FileMode>("mode", "a mode in quotes such as `\"0660\"`"),
         "header-match" => of::<HeaderMatch>("text or `present`", "text of printable ASCII"),
         "header-name" => of::<HeaderName>("header name", "a header name such as `x-request-id`"),
+        "header-template" => of::<HeaderTemplate>("text", "text of printable ASCII"),
         "header-value" => of::<HeaderValue>("text", "text of printable ASCII"),
         "host-header" => {
             of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
@@ -74,6 +77,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),
         "realm" => of::<Realm>("text", "text of printable ASCII"),
         "rate" => of::<Rate>("rate", "a rate such as `100/s`"),
+        "rewrite-template" => of::<RewriteTemplate>("path template", "a path such as `/users/{id}`"),
         "redirect-target" => of::<RedirectTarget>("URL or path", "a URL or a path"),
         "request-target" => of::<RequestTarget>("path", "a path such as `/healthz`"),
         "resolve" => of::<Resolve>("`auto`, `off` or duration", "`auto`, `off` or a duration"),

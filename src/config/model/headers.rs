@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::values::header::{HeaderName, HeaderValues};
+use crate::config::values::header_template::HeaderTemplate;
 
 /// Changes to headers. A route's changes are applied on top of those of `defaults`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -21,14 +22,17 @@ pub(crate) struct Headers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HeaderEdits {
-    /// Fields to set to this value and no other, or to a list of values: `set-cookie: [a=1, b=2]` makes two lines.
+    /// Fields to set to this value and no other, or to a list of values: `set-cookie: [a=1, b=2]` makes two lines. A value may have
+    /// placeholders: `{path.NAME}`, `{query.NAME}`, `{header.NAME}`, `{identity.CLAIM}`, `{client_ip}`, `{host}`, `{request_id}`. If the
+    /// request lacks one of them, the field is removed. `{{` is a brace.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub(crate) set: BTreeMap<HeaderName, HeaderValues>,
-    /// Fields to add to existing ones, each with a value or a list of values.
+    pub(crate) set: BTreeMap<HeaderName, HeaderValues<HeaderTemplate>>,
+    /// Fields to add to existing ones, each with a value or a list of values. A value may have placeholders; it is not added if the
+    /// request lacks one of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub(crate) add: BTreeMap<HeaderName, HeaderValues>,
+    pub(crate) add: BTreeMap<HeaderName, HeaderValues<HeaderTemplate>>,
     /// Fields to remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) remove: Vec<HeaderName>,

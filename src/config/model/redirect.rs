@@ -25,7 +25,8 @@ use crate::path;
 ))]
 pub(crate) struct Redirect {
     /// The target: an absolute URL, or a path on the same host. It is sent as the `location` field (RFC 9110 §10.2.2).
-    /// The request's query is not carried over.
+    /// The request's query is not carried over. Behind the host it may have values of the request: `{id}` is a parameter of the route's
+    /// `match.template`, the others are those of `headers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<RedirectTarget>,
     /// The scheme to go to; host, path and query stay, and the port is the scheme's unless `port` is written. Default: the

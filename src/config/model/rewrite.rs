@@ -4,7 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::values::path::{PathTemplate, RoutePath};
+use crate::config::values::path::RoutePath;
+use crate::config::values::rewrite_template::RewriteTemplate;
 
 /// The path of the forwarded request: `path`, `template`, or `strip_prefix` and `add_prefix`, alone or together. The
 /// query stays. The path in the URL of an endpoint precedes the result.
@@ -34,9 +35,10 @@ pub(crate) struct Rewrite {
     /// become `/v2` and `/v2/x`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_prefix: Option<RoutePath>,
-    /// A path with parameters of the route's `match.template`: `/v2/users/{id}`.
+    /// A path with parameters of the route's `match.template`, `/v2/users/{id}`, and other values of the request as whole segments:
+    /// `{query.NAME}`, `{header.NAME}`, `{identity.CLAIM}`, `{client_ip}`, `{host}`, `{request_id}`. A request that lacks one gets 400.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) template: Option<PathTemplate>,
+    pub(crate) template: Option<RewriteTemplate>,
 }
 
 /// The form of a rewrite.
@@ -51,8 +53,8 @@ pub(crate) enum RewriteForm<'a> {
         /// The beginning to put before the rest.
         add: Option<&'a RoutePath>,
     },
-    /// A path with parameters of the match.
-    Template(&'a PathTemplate),
+    /// A path with values of the request.
+    Template(&'a RewriteTemplate),
 }
 
 impl Rewrite {

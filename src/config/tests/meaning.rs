@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{MINIMAL, parse};
 use crate::config::{
-    HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings, RewriteForm,
-    RouteTimeouts, UpgradeProtocol, Workers,
+    HeaderTemplate, HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings,
+    RewriteForm, RouteTimeouts, UpgradeProtocol, Workers,
 };
 use crate::path;
 
@@ -158,7 +158,8 @@ fn a_header_has_one_value_or_several() {
     );
     let config = parse(&text).unwrap().config;
     let response = &config.routes[0].headers.response;
-    let values = |values: &HeaderValues| values.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let values =
+        |values: &HeaderValues<HeaderTemplate>| values.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(values(&response.set[&"set-cookie".parse().unwrap()]), ["a=1", "b=2"]);
     assert_eq!(values(&response.add[&"vary".parse().unwrap()]), ["accept"]);
     for (keys, message) in [

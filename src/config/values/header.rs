@@ -115,52 +115,52 @@ impl FromStr for HeaderValue {
 
 /// The values of a header in the configuration, at least one: a text, or a list of texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(from = "HeaderValuesForm", into = "HeaderValuesForm")]
-pub(crate) struct HeaderValues(Vec<HeaderValue>);
+#[serde(from = "OneOrSeveral<T>", into = "OneOrSeveral<T>", bound(serialize = "T: Clone + Serialize"))]
+pub(crate) struct HeaderValues<T = HeaderValue>(Vec<T>);
 
-impl HeaderValues {
+impl<T> HeaderValues<T> {
     /// Returns the values in the order of the file, which is the order of their lines in a message.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
 }
 
-impl JsonSchema for HeaderValues {
+impl<T: JsonSchema> JsonSchema for HeaderValues<T> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        "HeaderValues".into()
+        format!("HeaderValues_{}", T::schema_name()).into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        HeaderValuesForm::json_schema(generator)
+        OneOrSeveral::<T>::json_schema(generator)
     }
 }
 
 /// The two ways to write the values of a header.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
-enum HeaderValuesForm {
+enum OneOrSeveral<T> {
     /// One value.
-    One(HeaderValue),
+    One(T),
     /// Several values.
-    Several(#[schemars(length(min = 1))] Vec<HeaderValue>),
+    Several(#[schemars(length(min = 1))] Vec<T>),
 }
 
-impl From<HeaderValuesForm> for HeaderValues {
-    fn from(form: HeaderValuesForm) -> Self {
+impl<T> From<OneOrSeveral<T>> for HeaderValues<T> {
+    fn from(form: OneOrSeveral<T>) -> Self {
         match form {
-            HeaderValuesForm::One(value) => Self(vec![value]),
-            HeaderValuesForm::Several(values) => Self(values),
+            OneOrSeveral::One(value) => Self(vec![value]),
+            OneOrSeveral::Several(values) => Self(values),
         }
     }
 }
 
-impl From<HeaderValues> for HeaderValuesForm {
-    fn from(HeaderValues(values): HeaderValues) -> Self {
-        match <[HeaderValue; 1]>::try_from(values) {
+impl<T> From<HeaderValues<T>> for OneOrSeveral<T> {
+    fn from(HeaderValues(values): HeaderValues<T>) -> Self {
+        match <[T; 1]>::try_from(values) {
             Ok([value]) => Self::One(value),
             Err(values) => Self::Several(values),
         }

@@ -4,23 +4,25 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::pattern;
-use super::template::{self, PARAMETER, Piece};
+use super::placeholder::{self, Part, Placeholder};
+use super::template::{self, PARAMETER};
 use super::text::{Malformed, text_type};
 
-/// The target of a redirect: an absolute URL or an absolute path, in whose path, query and fragment parameters of the
-/// route's path may stand. They cannot stand in the host: a request must not choose where it is redirected to.
+/// The target of a redirect: an absolute URL or an absolute path, in whose path, query and fragment values of the request may
+/// stand. They cannot stand in the host: a request must not choose where it is redirected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RedirectTarget {
     text: String,
-    pieces: Vec<Piece>,
+    parts: Vec<Part>,
 }
 
 text_type!(RedirectTarget, format: "redirect-target", pattern: redirect_pattern());
 
 /// Returns a pattern for a URL or a path of the characters that `http::Uri` accepts, without `\` and unpaired braces.
 fn redirect_pattern() -> String {
+    let parameter = format!("(?:{PARAMETER}|{})", placeholder::pattern_in_path());
     let path = format!(
-        "(?:[!$-;=@-\\[\\]^_a-z|~\"]|{PARAMETER})*(?:[?](?:[!$-;=?-\\[\\]-z|~\"]|{PARAMETER})*)?(?:#(?:[!-\\[\\]-z|~]|{PARAMETER})*)?"
+        "(?:[!$-;=@-\\[\\]^_a-z|~\"]|{parameter})*(?:[?](?:[!$-;=?-\\[\\]-z|~\"]|{parameter})*)?(?:#(?:[!-\\[\\]-z|~]|{parameter})*)?"
     );
     let host = "[0-9A-Za-z._~!$&'()*+,;=%-]";
     pattern::whole(&format!(
@@ -29,19 +31,18 @@ fn redirect_pattern() -> String {
 }
 
 impl RedirectTarget {
-    /// Returns the value of the `location` field if no parameter is in it.
+    /// Returns the value of the `location` field if no placeholder is in it.
     pub(crate) fn fixed(&self) -> Option<&str> {
-        self.parameters().next().is_none().then_some(&self.text)
+        self.placeholders().next().is_none().then_some(&self.text)
     }
 
-    /// Returns the names of its parameters in order.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
-        template::parameters(&self.pieces)
+    /// Returns its placeholders in order.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        template::parameters(&self.parts)
     }
 
-    /// Returns the target with the `value` of each parameter's name.
-    pub(crate) fn expand<'v>(&'v self, value: impl Fn(&'v str) -> &'v str) -> String {
-        template::expand(&self.pieces, "", value)
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 }
 
@@ -62,9 +63,13 @@ impl FromStr for RedirectTarget {
             None => text.starts_with('/') && !text.starts_with("//"),
         };
         if is_plain && is_absolute {
-            let target = Self { text: text.to_owned(), pieces: template::pieces(text)? };
-            if target.expand(|_| "x").parse::<http::Uri>().is_ok() {
-                return Ok(target);
+            let parts = template::pieces(text, Placeholder::in_path)?;
+            let literal = |part: &Part| match part {
+                Part::Literal(text) => text.to_string(),
+                Part::Parameter(_) => "x".to_owned(),
+            };
+            if parts.iter().map(literal).collect::<String>().parse::<http::Uri>().is_ok() {
+                return Ok(Self { text: text.to_owned(), parts });
             }
         }
         Err(Malformed::new(format!("`{text}` is not a place to redirect to"))
@@ -107,9 +112,9 @@ mod tests {
 
     #[test]
     fn parameters_stand_in_path_query_and_fragment_alone() {
-        let target: RedirectTarget = "https://a.b/new/{id}?id={id}#{b_2}x".parse().unwrap();
-        assert_eq!(target.parameters().collect::<Vec<_>>(), ["id", "id", "b_2"]);
-        assert_eq!(target.expand(|name| if name == "id" { "7" } else { "8" }), "https://a.b/new/7?id=7#8x");
+        let target: RedirectTarget = "https://a.b/new/{id}?id={query.a.b}#{host}x".parse().unwrap();
+        let shown: Vec<_> = target.placeholders().map(ToString::to_string).collect();
+        assert_eq!(shown, ["{path.id}", "{query.a.b}", "{host}"]);
         assert_eq!(target.fixed(), None);
         for text in [
             "https://{id}",
@@ -129,6 +134,9 @@ mod tests {
             "/}{id}",
             "/{1}",
             "/{a-b}",
+            "/{query.a/b}",
+            "https://{host}/",
+            "/{header.}",
         ] {
             assert!(text.parse::<RedirectTarget>().is_err(), "{text}");
         }

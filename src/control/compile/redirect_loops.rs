@@ -4,12 +4,15 @@
 //! request's may lead to another server. A location without a port may lead to any listener of its scheme, because
 //! ports are often mapped.
 
+use std::net::IpAddr;
+
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
-use crate::config::{HostPattern, Loaded, PathMatch, QueryMatch, Route, Scheme, SocketAddress};
+use crate::config::{HostPattern, Loaded, PathMatch, Piece, QueryMatch, Route, Scheme, SocketAddress};
 use crate::http::fields::Fields;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::http::path::{EncodedSlash, normalise};
+use crate::policy::{Identity, RequestValues};
 use crate::router::{Parameters, RequestLine};
 use crate::snapshot::{Action, Snapshot};
 
@@ -77,6 +80,44 @@ struct Request {
     method: Method,
 }
 
+/// The values of such a request. It has no others than those that its route requires.
+struct Sample<'a> {
+    parameters: Parameters<'a, 'a>,
+    query: Option<&'a str>,
+    headers: &'a Fields,
+    host: &'a str,
+}
+
+impl RequestValues for Sample<'_> {
+    fn parameters(&self) -> Parameters<'_, '_> {
+        self.parameters
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query
+    }
+
+    fn headers(&self) -> &Fields {
+        self.headers
+    }
+
+    fn host(&self) -> &str {
+        self.host
+    }
+
+    fn client_ip(&self) -> Option<IpAddr> {
+        None
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        None
+    }
+
+    fn request_id(&self) -> Option<&HeaderValue> {
+        None
+    }
+}
+
 impl Redirecting<'_> {
     /// Returns the position of the listener on which the route redirects a request to itself.
     fn find_loop(&self) -> Option<usize> {
@@ -109,7 +150,13 @@ impl Redirecting<'_> {
                 format!("{}/{below}", path.normal().trim_end_matches('/'))
             }
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path.normal().to_owned(),
-            PathMatch::Template(template) => template.expand(|_| "x"),
+            PathMatch::Template(template) => {
+                let segment = |piece: &Piece| match piece {
+                    Piece::Literal(text) => format!("/{text}"),
+                    Piece::Parameter(_) => "/x".to_owned(),
+                };
+                template.pieces().iter().map(segment).collect()
+            }
         };
         let query = matches.query.iter().map(|(name, value)| match value {
             QueryMatch::Present => format!("{name}=1"),
@@ -146,8 +193,8 @@ impl Redirecting<'_> {
             return None;
         }
         let client = || ClientOrigin::new(request.scheme, &request.authority);
-        let parameters = Parameters::new(found.template, path);
-        let response = redirect.response(&parameters, path, query, client).ok()?;
+        let sample = Sample { parameters: Parameters::new(found.template, path), query, headers, host };
+        let response = redirect.response(&sample, path, query, client).ok()?;
         response.headers.get(header::LOCATION).cloned()
     }
 

@@ -1,12 +1,12 @@
 use http::HeaderValue;
 use proptest::prelude::*;
 
+use super::super::placeholders::tests::Values;
 use super::Reverse;
 use crate::config::Scheme;
 use crate::config::section;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::policy::Rewrite;
-use crate::router::Parameters;
 
 /// An exchange between `client` and `upstream`, both URLs without a path, with these prefixes.
 fn reverse<'a>(
@@ -363,7 +363,7 @@ proptest! {
     ) {
         let [strip, add] = [strip, add].map(|prefix| if prefix.is_empty() { "/".to_owned() } else { prefix });
         let rewrite = prefix(&strip, &add);
-        let sent = |path: &str| format!("{base}{}", rewrite.apply(path, &Parameters::none()));
+        let sent = |path: &str| format!("{base}{}", rewrite.apply(path, &Values::new("/", "/", "")).unwrap());
         let there = sent(&path);
         let reverse = Reverse { requested: &path, ..reverse("https://a", "http://app", &base, Some(&rewrite)) };
         let back = location(&reverse, &format!("http://app{there}?q")).unwrap();

@@ -4,6 +4,7 @@ mod addresses;
 mod filter;
 mod forward_auth;
 mod listener;
+mod placeholders;
 mod policies;
 mod route;
 mod split;

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Findings, first_with, split, validate_pool};
+use super::{Findings, first_with, placeholders, split, validate_pool};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
-    Config, EncodedSlash, Headers, Match, OrOff, PathMatch, PathTemplate, Piece, Respond, Retry, RewriteForm,
-    Route, RoutePath, Timeouts, UpstreamChoice,
+    Config, EncodedSlash, Headers, Match, OrOff, PathMatch, Piece, Respond, Retry, RewriteForm, Route,
+    RoutePath, Timeouts, UpstreamChoice,
 };
 use crate::path;
 
@@ -62,9 +62,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         }
         validate_match(&route.matches, &base, findings);
         validate_rewrite(route, &base, findings);
-        if let Some(to) = route.redirect.as_ref().and_then(|redirect| redirect.to.as_ref()) {
-            validate_parameters(route, to.parameters(), &base, &path!["redirect", "to"], findings);
-        }
+        placeholders::validate(config, route, kept.defaults_broken, &base, findings);
         if !kept.defaults_broken && config.encoded_slash_of(route) == EncodedSlash::Reject {
             validate_encoded_slashes(route, &base, findings);
         }
@@ -155,9 +153,6 @@ fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>
 
 fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>) {
     match route.rewrite.as_ref().and_then(|rewrite| rewrite.form()) {
-        Some(RewriteForm::Template(template)) => {
-            validate_parameters(route, template.parameters(), base, &path!["rewrite", "template"], findings);
-        }
         Some(RewriteForm::Prefix { strip: Some(prefix), .. }) => {
             if !may_begin_with(&route.matches, prefix) {
                 let message = format!("no path of the match begins with `{prefix}`");
@@ -169,33 +164,8 @@ fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>
                 );
             }
         }
-        Some(RewriteForm::Path(_) | RewriteForm::Prefix { strip: None, .. }) | None => {}
-    }
-}
-
-/// Reports the parameters of a text at `keys` that the template of the match does not have.
-fn validate_parameters<'t>(
-    route: &Route,
-    parameters: impl Iterator<Item = &'t str>,
-    base: &[Segment],
-    keys: &[Segment],
-    findings: &mut Findings<'_>,
-) {
-    let known: HashSet<&str> =
-        route.matches.template.iter().flat_map(|template| template.parameters()).collect();
-    for name in parameters.filter(|name| !known.contains(name)) {
-        let message = format!("the match has no parameter `{{{name}}}`");
-        // A name similar to the value of a variable would reveal most of it.
-        let is_shown = findings.shown(base, keys, &name) == name;
-        let help = match findings.similar.find(name, known.iter().copied()).filter(|_| is_shown) {
-            Some(similar) => {
-                let help = format!("did you mean `{{{similar}}}`?");
-                let place = [base, &path!["match", "template"]].concat();
-                findings.source.as_written(&[&place], &help)
-            }
-            None => "it takes parameters of `match.template`".to_owned(),
-        };
-        findings.add(base, keys, message, help);
+        Some(RewriteForm::Path(_) | RewriteForm::Template(_) | RewriteForm::Prefix { strip: None, .. })
+        | None => {}
     }
 }
 
@@ -204,16 +174,17 @@ fn validate_encoded_slashes(route: &Route, base: &[Segment], findings: &mut Find
     let (matches, rewrite) = (&route.matches, route.rewrite.as_ref());
     let path =
         |path: Option<&RoutePath>| path.filter(|path| path.has_encoded_slash()).map(ToString::to_string);
-    let template =
-        |path: Option<&PathTemplate>| path.filter(|path| path.has_encoded_slash()).map(ToString::to_string);
+    let template = matches.template.as_ref().filter(|path| path.has_encoded_slash());
+    let rewritten =
+        rewrite.and_then(|rewrite| rewrite.template.as_ref()).filter(|path| path.has_encoded_slash());
     for (section, key, path) in [
         ("match", "path", path(matches.path.as_ref())),
         ("match", "prefix", path(matches.prefix.as_ref())),
-        ("match", "template", template(matches.template.as_ref())),
+        ("match", "template", template.map(ToString::to_string)),
         ("rewrite", "path", path(rewrite.and_then(|rewrite| rewrite.path.as_ref()))),
         ("rewrite", "strip_prefix", path(rewrite.and_then(|rewrite| rewrite.strip_prefix.as_ref()))),
         ("rewrite", "add_prefix", path(rewrite.and_then(|rewrite| rewrite.add_prefix.as_ref()))),
-        ("rewrite", "template", template(rewrite.and_then(|rewrite| rewrite.template.as_ref()))),
+        ("rewrite", "template", rewritten.map(ToString::to_string)),
     ] {
         let Some(path) = path else { continue };
         let message = format!(

@@ -21,7 +21,7 @@ use crate::config::load::text_file::TextFile;
 use crate::config::load::yaml;
 
 /// Parts of the messages of errors that no schema can find: references, combinations of values, and the environment.
-const ONLY_THE_PROGRAM_KNOWS: [&str; 32] = [
+const ONLY_THE_PROGRAM_KNOWS: &[&str] = &[
     "accepts no PROXY header",
     "an alias inside the value",
     "appears twice",
@@ -41,6 +41,7 @@ const ONLY_THE_PROGRAM_KNOWS: [&str; 32] = [
     "has no effect",
     "has no meaning here",
     "has no parameter",
+    "has no value on",
     "is less than the `stream_window`",
     "is more than `max_",
     "is not matched as a header",

@@ -140,6 +140,7 @@ mod routes;
 mod sample;
 mod scripted;
 mod service;
+mod shop;
 mod shutdown;
 mod signals;
 mod spellings;

@@ -122,15 +122,21 @@ async fn preflight_request_is_answered_by_the_gateway() {
 }
 
 #[tokio::test]
-async fn any_origin_with_credentials_is_refused_with_the_remedy() {
+async fn wildcards_beside_credentials_are_refused_with_the_remedy() {
     let config = "
 listeners: [{ address: 127.0.0.1:0 }]
-routes: [{ cors: { origins: ['*'], credentials: true }, respond: {} }]";
+routes:
+  - { match: { path: /a }, cors: { origins: ['*'], credentials: true }, respond: {} }
+  - { match: { path: /b }, cors: { origins: ['https://a.test'], expose: [x-a, '*'], credentials: true }, respond: {} }
+  - { match: { path: /c }, cors: { origins: ['*'], expose: ['*'] }, respond: {} }";
     let output = Gateway::builder(PROGRAM, config).run_to_exit().await;
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        text.contains("the origin `*` excludes `credentials`: any page could act in its visitor's name"),
-        "{text}"
-    );
-    assert!(text.contains("list the origins that may"), "{text}");
+    for message in [
+        "the origin `*` excludes `credentials`: any page could act in its visitor's name",
+        "list the origins that may",
+        "`*` has no effect beside `credentials`",
+        "list the fields that pages may read",
+    ] {
+        assert_eq!(text.matches(message).count(), 1, "{message}\n{text}");
+    }
 }

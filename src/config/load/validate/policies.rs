@@ -122,13 +122,20 @@ fn validate_certificates(config: &Config, route: &Route, index: usize, findings:
     findings.add(&base, &keys, message, help);
 }
 
-/// Reports credentials for any origin: each page on the web could act in the name of its visitors.
+/// Reports credentials for any origin, since each page on the web could act in the name of its visitors, and `*` in `expose` beside them,
+/// which is no wildcard then (Fetch, "CORS-exposed header-name list").
 fn validate_cors(cors: &Cors, base: &[Segment], findings: &mut Findings<'_>) {
-    let Some(any) = cors.origins.iter().position(|origin| *origin == OriginPattern::Any) else { return };
-    if cors.credentials {
+    if !cors.credentials {
+        return;
+    }
+    if let Some(any) = cors.origins.iter().position(|origin| *origin == OriginPattern::Any) {
         let message = "the origin `*` excludes `credentials`: any page could act in its visitor's name";
         let help = "list the origins that may, or take `credentials` out";
         findings.add(base, &path!["origins", any], message, help);
+    }
+    if let Some(all) = cors.expose.iter().position(|name| name.as_http() == "*") {
+        let message = "`*` has no effect beside `credentials`";
+        findings.add(base, &path!["expose", all], message, "list the fields that pages may read");
     }
 }
 

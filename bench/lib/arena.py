@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from . import credentials
 from .contestants import BENCH, FILTERS, INSTALLED, Contestant, fill
 from .processes import LOAD_CPU, PROXY_CPU, BenchError, Process, free_port
+from .scenarios import Scenario
 
 ORIGIN = BENCH / "tools/target/release/origin"
 START_SECONDS, ROUTE_SECONDS = 30, 0.02
@@ -37,6 +39,10 @@ class Running:
     def url(self, path: str, tls: bool = False) -> str:
         """Where it answers the path."""
         return f"https://127.0.0.1:{self.tls_port}{path}" if tls else f"http://127.0.0.1:{self.port}{path}"
+
+    def headers(self, scenario: Scenario) -> list[tuple[str, str]]:
+        """The fields of the scenario's request."""
+        return [(name, fill(value, self.values)) for name, value in scenario.headers]
 
     def configure(self, version: int) -> None:
         """Writes its configuration anew, in which /version answers this number."""
@@ -91,6 +97,7 @@ class Arena(ExitStack):
             "built": FILTERS,
             "routes_count": routes,
             "version": 0,
+            **self._credentials,
         }
 
     def _prepare(self) -> None:
@@ -100,6 +107,7 @@ class Arena(ExitStack):
         self.folder.chmod(0o755)  # nginx's workers are somebody else.
         self._running: dict[tuple[str, int], Running] = {}
         _make_certificate(self.folder)
+        self._credentials = credentials.make(self.folder)
         self._start_origin()
 
     def _start_origin(self) -> None:

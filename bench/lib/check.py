@@ -50,6 +50,7 @@ def connections(more: dict[str, int], scenario: Scenario) -> str:
     wanted = "h2" if scenario.upstream_http2 else "tls" if scenario.upstream_tls else "plain"
     opened = more[f"{wanted}_connections"]
     other = sum(more[f"{kind}_connections"] for kind in ("plain", "tls", "h2") if kind != wanted)
+    sent *= scenario.asks
     if more["requests"] != sent:
         return f"the origin has seen {more['requests']} requests instead of {sent}"
     if other:
@@ -66,27 +67,33 @@ def _expected(arena: Arena, scenario: Scenario) -> Answer:
     if scenario.grpc:
         return Answer(200, MESSAGE, False)
     connection = http.client.HTTPConnection("127.0.0.1", arena.origin_port, timeout=10)
-    answer = _ask(connection, scenario, f"/{scenario.path.rpartition('/')[2]}")
+    answer = _ask(connection, scenario, {}, f"/{scenario.path.rpartition('/')[2]}")
     connection.close()
     body = answer.body.upper() if scenario.filter == "upper" else answer.body
     return Answer(200, body, scenario.filter == "heads")
 
 
-def _ask(connection: http.client.HTTPConnection, scenario: Scenario, path: str) -> Answer:
+def _ask(
+    connection: http.client.HTTPConnection, scenario: Scenario, headers: dict[str, str], path: str
+) -> Answer:
     method, body = (
         ("POST", TEXT * (scenario.post_bytes // len(TEXT))) if scenario.post_bytes else ("GET", None)
     )
-    connection.request(method, path, body, {"Connection": "close"} if scenario.client_close else {})
+    close = {"Connection": "close"} if scenario.client_close else {}
+    connection.request(method, path, body, headers | close)
     response = connection.getresponse()
     return Answer(response.status, response.read(), response.getheader("x-filtered") is not None)
 
 
 def _by_http1(running: Running, scenario: Scenario, expected: Answer) -> str:
     connections = [_connect(running, scenario) for _ in range(CLIENTS)]
+    headers = dict(running.headers(scenario))
     try:
+        if headers and (status := _ask(connections[0], scenario, {}, scenario.path).status) != 401:
+            return f"it answers {status} to a request without credentials"
         for number in range(REQUESTS):
             # One that was closed connects again by itself.
-            answer = _ask(connections[number % CLIENTS], scenario, scenario.path)
+            answer = _ask(connections[number % CLIENTS], scenario, headers, scenario.path)
             if answer != expected:
                 return _difference(answer, expected)
     finally:

@@ -45,6 +45,8 @@ class Contestant:
     """Whether it speaks HTTP/2 to the origin."""
     filters: frozenset[str] = frozenset()
     """What it has filters for."""
+    policies: frozenset[str] = frozenset()
+    """The policies that it has."""
     walls: Mapping[str, str] = field(default_factory=dict)
     """Scenarios in which it would take seconds a request or minutes to start, and why; left out unless asked for."""
     reload: signal.Signals | None = None
@@ -54,6 +56,8 @@ class Contestant:
         """Whether it can do what the scenario asks for."""
         if scenario.upstream_http2 and not self.upstream_http2:
             return False
+        if scenario.policy:
+            return scenario.policy in self.policies
         if scenario.filter:
             return scenario.filter in self.filters
         return self.plain and (scenario.upstream_tls or not self.upstream_tls12)

@@ -50,6 +50,7 @@ def run(running: Running, scenario: Scenario, connections: int, seconds: int) ->
 
 
 def _wrk(running: Running, scenario: Scenario, connections: int, seconds: int) -> list[str]:
+    fields = [part for name, value in running.headers(scenario) for part in ("-H", f"{name}: {value}")]
     close = ["-H", "Connection: close"] if scenario.client_close else []
     return [
         "wrk",
@@ -59,6 +60,7 @@ def _wrk(running: Running, scenario: Scenario, connections: int, seconds: int) -
         "-s",
         str(SCRIPT),
         *close,
+        *fields,
         running.url(scenario.path, scenario.tls),
         "--",
         str(scenario.post_bytes),

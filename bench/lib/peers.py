@@ -31,6 +31,7 @@ def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = 
         plain=not kind,
         upstream_http2=True,
         filters=frozenset(filters.split()),
+        policies=frozenset() if kind else frozenset({"limit", "key", "jwt", "basic", "forward"}),
         reload=signal.SIGHUP,
     )
 
@@ -94,6 +95,7 @@ def _nginx(
         plain=not filters,
         upstream_tls12=upstream_tls12,
         filters=frozenset(filters.split()),
+        policies=frozenset() if filters or upstream_tls12 else frozenset({"limit", "basic", "forward"}),
         reload=signal.SIGHUP,
     )
 
@@ -182,6 +184,7 @@ def _envoy(name: str, kind: str, filters: Mapping[str, str]) -> Contestant:
         plain=not filters,
         upstream_http2=True,
         filters=frozenset(filters),
+        policies=frozenset() if filters else frozenset({"limit", "jwt", "jwt-again", "forward"}),
         walls={
             "s8-10000": "one route is tried after the other, which takes half a millisecond; a matcher would be the way"
         },

@@ -28,9 +28,17 @@ class Scenario:
     filter: str = ""
     """What filters do: `upper` writes the response's body in capitals, `heads` looks at a field of the request and sets
     one of the response, `nothing` has callbacks for both heads and does nothing in them."""
+    policy: str = ""
+    """What decides about requests: a limit on their rate, or a way to know who calls."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Fields of the request, in which {{name}} stands for a value of the arena."""
+    asks: int = 1
+    """The requests that the origin gets for each."""
     routes: int = 0
     """Prefix routes that there are besides; the request is for the last of them."""
 
+
+TOKEN = ("authorization", "Bearer {{token}}")
 
 SCENARIOS = {
     scenario.name: scenario
@@ -51,6 +59,26 @@ SCENARIOS = {
         Scenario("s8-10000", "1 KiB, last of 10,000 routes", "/route-9999/1k", routes=10_000),
         Scenario("f-nothing", "1 KiB, a filter that does nothing", "/nothing/1k", filter="nothing"),
         Scenario("f-heads", "1 KiB, a filter that looks at heads", "/heads/1k", filter="heads"),
+        Scenario("p-limit", "1 KiB, a limit on the rate by address", "/limit/1k", policy="limit"),
+        Scenario(
+            "p-key", "1 KiB, an API key", "/key/1k", policy="key", headers=(("x-api-key", "{{api_key}}"),)
+        ),
+        Scenario("p-jwt", "1 KiB, a token (ES256)", "/jwt/1k", policy="jwt", headers=(TOKEN,)),
+        Scenario(
+            "p-jwt-again",
+            "1 KiB, a token (ES256) that is verified each time",
+            "/jwt-again/1k",
+            policy="jwt-again",
+            headers=(TOKEN,),
+        ),
+        Scenario(
+            "p-basic",
+            "1 KiB, a password (sha-crypt)",
+            "/basic/1k",
+            policy="basic",
+            headers=(("authorization", "Basic {{basic}}"),),
+        ),
+        Scenario("p-forward", "1 KiB, another server asked", "/forward/1k", policy="forward", asks=2),
         Scenario("s9a", "1 KiB in capitals by a filter", "/upper/1k", filter="upper"),
         Scenario("s9b", "64 KiB in capitals by a filter", "/upper/64k", filter="upper"),
     )

@@ -205,17 +205,21 @@ async fn server_is_told_about_the_request_and_never_gets_its_body() {
 
 #[tokio::test]
 async fn request_gets_the_fields_of_the_answer_and_none_of_the_client() {
-    let (origin, server) = (Origin::echo(), server());
-    let gateway = start(&origin, &server, &format!("{USUAL}, client_headers: [set-cookie]")).await;
+    let server = server();
+    let origin =
+        Origin::answer("HTTP/1.1 200 OK\r\nset-cookie: own=1\r\nx-plan: own\r\ncontent-length: 0\r\n\r\n");
+    let gateway = start(&origin, &server, &format!("{USUAL}, client_headers: [set-cookie, x-plan]")).await;
     let mut client = gateway.client("web").await;
     let forged = [("X-User", "root"), ("x_user", "root"), ("x-plan", "free"), ("connection", "x-user")];
-    for (name, user, plans, cookies) in
-        [("ann", &["ann"][..], &["gold", "new"][..], &["seen=1"][..]), ("nameless", &[], &[], &[])]
-    {
+    for (name, user, plans, cookies, own_plans) in [
+        ("ann", &["ann"][..], &["gold", "new"][..], &["own=1", "seen=1"][..], &["gold", "new"][..]),
+        ("nameless", &[], &[], &["own=1"], &["own"]),
+    ] {
         let bearer = format!("Bearer {name}");
         let fields = [&forged[..], &[("authorization", &bearer)]].concat();
         let response = client.request("GET", "/asked", &fields, b"").await;
         assert_eq!((response.status, response.headers.all("set-cookie")), (200, cookies.to_vec()));
+        assert_eq!(response.headers.all("x-plan"), own_plans);
         let sent = origin.requests().pop().unwrap().headers;
         assert_eq!((sent.all("x-user"), sent.all("x-plan")), (user.to_vec(), plans.to_vec()), "{name}");
         assert!(!sent.has("x_user") && !sent.has("x-other"), "{sent:?}");
@@ -346,23 +350,29 @@ fn asked(server: &Origin) -> Vec<String> {
 #[tokio::test]
 async fn answer_is_remembered_for_its_caller_alone() {
     let (origin, server) = (Origin::echo(), server());
-    for (cache, repeated) in [
-        ("{ ttl: 1h, key: ['header:authorization', 'header:cookie'] }", 1),
+    for (cache, repeated, remembers_refusals) in [
+        ("{ ttl: 1h, key: ['header:authorization', 'header:cookie'] }", 1, false),
+        ("{ ttl: 1h, refusals: 1h, key: ['header:authorization', 'header:cookie'] }", 1, true),
         // All that the server is told is part of the key, the URL as well.
-        ("{ ttl: 1h }", 2),
+        ("{ ttl: 1h, refusals: 1h }", 2, true),
     ] {
         let gateway = start(&origin, &server, &format!("{USUAL}, cache: {cache}")).await;
         let mut client = gateway.client("web").await;
         let before = server.requests().len();
         let mut questions = 0;
-        for (name, is_remembered) in
-            [("ann", true), ("ben", true), ("banned", false), ("login", false), ("broken", false)]
-        {
+        for (name, status, is_remembered) in [
+            ("ann", 200, true),
+            ("ben", 200, true),
+            ("banned", 403, remembers_refusals),
+            ("login", 302, false),
+            ("broken", 503, false),
+        ] {
             for path in ["/asked", "/asked", "/asked/b"] {
                 let response = ask(&mut client, path, name).await;
-                if is_remembered {
+                assert_eq!(response.status, status, "{cache} {name}");
+                if status == 200 {
                     let sent = origin.requests().pop().unwrap().headers;
-                    assert_eq!((response.status, sent.all("x-user")), (200, vec![name]));
+                    assert_eq!(sent.all("x-user"), [name]);
                     assert_eq!(sent.all("x-plan"), ["gold", "new"]);
                 }
             }

@@ -44,6 +44,7 @@ fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
         pools: generation.snapshot.pools(),
         filters: generation.snapshot.services.filter_stats(),
         plugin_metrics: generation.snapshot.services.plugin_metrics(),
+        auth: generation.snapshot.ways.values().map(|way| way.report()).collect(),
         issuers: generation.snapshot.issuers(),
         kept_body_bytes: generation.snapshot.kept_bodies.bytes(),
         unkept_bodies: generation.snapshot.kept_bodies.refused(),

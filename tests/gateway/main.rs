@@ -17,6 +17,7 @@ mod auth_api_key;
 mod auth_basic;
 mod auth_forward;
 mod auth_jwt;
+mod auth_metrics;
 mod auth_mtls;
 mod backpressure;
 mod balancing;

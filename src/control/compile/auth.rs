@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::policies::Ways;
 use super::snapshot::Builder;
 use crate::config::{AuthWay, BasicAuth};
+use crate::observe::metrics::AuthStats;
 use crate::path;
 use crate::policy::auth::{self, ClaimsToHeaders, InvalidLine, Kind, Way};
 
@@ -40,7 +41,18 @@ impl Builder<'_> {
         } else {
             return None;
         };
-        Some(Way { name: shared, kind, claims_to_headers: ClaimsToHeaders::new(claims) })
+        let stats = match self.previous_way(name) {
+            Some(before) => before.stats.clone(),
+            None => Arc::new(AuthStats::new(self.workers())),
+        };
+        let claims_to_headers = ClaimsToHeaders::new(claims);
+        Some(Way {
+            name: shared,
+            kind,
+            claims_to_headers,
+            stats,
+            counts_identities: written.identity_metrics,
+        })
     }
 
     fn basic(&mut self, name: &Arc<str>, written: &BasicAuth) -> Option<auth::Basic> {

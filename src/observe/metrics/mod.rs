@@ -3,6 +3,7 @@
 //! The request path counts into slots of its own worker ([`RouteStats`], [`ListenerStats`]); nothing is shared and
 //! nothing is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
+mod auth;
 mod filter;
 mod issuer;
 mod pool_report;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+pub(crate) use auth::{AuthOutcome, AuthReport, AuthStats};
 pub(crate) use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
 pub(crate) use issuer::IssuerReport;
 pub(crate) use pool_report::PoolReport;
@@ -43,6 +45,8 @@ pub(crate) struct Scrape {
     pub(crate) filters: Vec<Arc<FilterStats>>,
     /// The metrics that filters have defined.
     pub(crate) plugin_metrics: Vec<PluginMetricReport>,
+    /// The ways of authentication.
+    pub(crate) auth: Vec<AuthReport>,
     /// The keys that are fetched from issuers.
     pub(crate) issuers: Vec<IssuerReport>,
     /// Bytes of request bodies that are kept for a retry.
@@ -82,6 +86,7 @@ impl Collector for Scrape {
         self.encode_routes(&mut page)?;
         self.encode_pools(&mut page)?;
         self.encode_filters(&mut page)?;
+        self.encode_auth(&mut page)?;
         self.encode_issuers(&mut page)
     }
 }

@@ -43,6 +43,7 @@ fn scrape() -> Scrape {
         pools: vec![pool],
         filters: vec![],
         plugin_metrics: vec![],
+        auth: vec![],
         issuers: vec![],
         kept_body_bytes: 5,
         unkept_bodies: 6,

@@ -31,6 +31,7 @@ use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward::remove_named;
 use crate::http::message::Response;
+use crate::observe::metrics::{AuthOutcome, AuthReport, AuthStats};
 
 /// The authentication of a route.
 #[derive(Clone)]
@@ -48,6 +49,10 @@ pub(crate) struct Way {
     pub(crate) name: Arc<str>,
     pub(crate) kind: Kind,
     pub(crate) claims_to_headers: ClaimsToHeaders,
+    /// Shared by the ways of this name of successive configurations.
+    pub(crate) stats: Arc<AuthStats>,
+    /// True if the requests of each identity are counted.
+    pub(crate) counts_identities: bool,
 }
 
 /// The kinds of ways. Each has its file here and in `config/model/auth/`.
@@ -135,7 +140,9 @@ impl Auth {
         let (mut refused, mut unavailable, mut response) = (None, None, None);
         let (mut passed, mut is_open) = (0, false);
         for way in &self.ways {
-            let is_passed = match way.verify(request, &mut additions).await {
+            let verdict = way.verify(request, &mut additions).await;
+            way.count(&verdict);
+            let is_passed = match verdict {
                 Verdict::Known(identity) => {
                     identities.push(identity);
                     true
@@ -229,6 +236,25 @@ impl Way {
             Kind::Jwt(jwt) => jwt.remote().map(|keys| &**keys),
             _ => None,
         }
+    }
+
+    /// Counts a request by the verdict on it.
+    fn count(&self, verdict: &Verdict) {
+        self.stats.count(match verdict {
+            Verdict::Absent => AuthOutcome::Absent,
+            Verdict::Known(_) => AuthOutcome::Known,
+            Verdict::Refused(_) => AuthOutcome::Refused,
+            Verdict::Unavailable(_) | Verdict::Open => AuthOutcome::Unavailable,
+            Verdict::Responds(_) => AuthOutcome::Responded,
+        });
+        if let (true, Verdict::Known(identity)) = (self.counts_identities, verdict) {
+            self.stats.count_identity(&identity.subject);
+        }
+    }
+
+    /// Returns the counts of its requests.
+    pub(crate) fn report(&self) -> AuthReport {
+        self.stats.report(&self.name, self.counts_identities)
     }
 
     /// Judges the credentials of a request. For a caller that it knows, the way may add fields.

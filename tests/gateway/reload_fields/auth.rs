@@ -69,6 +69,7 @@ pub(super) fn edits(site: &Site) -> Vec<Edit> {
         of("forward", "on_error", json!("closed"), json!("open")),
         of("forward", "cache.ttl", json!("1s"), json!("2s")),
         of("forward", "cache.refusals", json!("off"), json!("1s")),
+        place("auth.NAME.identity_metrics".to_owned(), "auth.forward.identity_metrics", false, true),
         of("forward", "cache.key", json!(["header:cookie", "header:authorization"]), Value::Null),
     ]
 }

@@ -40,6 +40,10 @@ pub(crate) struct AuthWay {
     /// The certificate that a listener with `tls.client_auth` has verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mtls: Option<MtlsAuth>,
+    /// Counts the requests of each identity that the way knows (`gateway_identity_requests_total`): of the first 100 each, of the others
+    /// together.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) identity_metrics: bool,
 }
 
 /// Claims about a caller by their names, each with the request's field that gets its value.
